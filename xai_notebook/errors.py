@@ -1,0 +1,219 @@
+"""Every error this package raises on purpose, in one tree.
+
+    XaiError
+    ├── OptionError            an option or argument is wrong; nothing was sent
+    ├── ConfigurationError     the key, the host, the backend or the home folder is wrong
+    ├── ForkedProcessError     gRPC cannot be used in a forked child process
+    ├── BudgetError            sending would go over --max-cost or XaiImage.budget_usd
+    ├── ApiError               the server answered with a status: .code, .details, .attempts
+    │   ├── InvalidRequestError    INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
+    │   ├── AuthenticationError    UNAUTHENTICATED
+    │   ├── PermissionDeniedError  PERMISSION_DENIED
+    │   ├── NotFoundError          NOT_FOUND
+    │   ├── RateLimitError         RESOURCE_EXHAUSTED, by the server
+    │   ├── ReplyTooLargeError     RESOURCE_EXHAUSTED, by a size limit
+    │   ├── DeadlineExceededError  DEADLINE_EXCEEDED
+    │   ├── UnavailableError       UNAVAILABLE
+    │   ├── CallCancelledError     CANCELLED, by the server
+    │   └── ServerError            INTERNAL, UNKNOWN and every other status
+    ├── ReplyError             the server answered, but not with a usable image
+    │   ├── ModeratedError         withheld by moderation
+    │   ├── MissingImageError      fewer images than asked for, or an empty one
+    │   └── DownloadError          the image's URL could not be fetched
+    ├── InputImageError        an image given with --image cannot be used
+    ├── LibraryError           the library cannot be opened, read or written
+    ├── ExportError            a file could not be written; the images are safe
+    └── MetadataError          a file does not say how its image was made
+
+A message says the cause, then the cure, in one or two lines, and never holds a
+key. Foreign errors (grpc, requests, sqlite3, OSError) are translated where they
+enter, and stay reachable as `__cause__`.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "BudgetError",
+    "CallCancelledError",
+    "ConfigurationError",
+    "DeadlineExceededError",
+    "DownloadError",
+    "ExportError",
+    "ForkedProcessError",
+    "InputImageError",
+    "InvalidRequestError",
+    "LibraryError",
+    "MetadataError",
+    "MissingImageError",
+    "ModeratedError",
+    "NotFoundError",
+    "OptionError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "ReplyError",
+    "ReplyTooLargeError",
+    "ServerError",
+    "UnavailableError",
+    "XaiError",
+]
+
+
+class XaiError(Exception):
+    """Base of every error raised by this package.
+
+    In a notebook the first rendering is the message alone; `%tb` renders the
+    whole chain.
+    """
+
+    _rendered = False
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines IPython shows: short the first time, the full chain after that."""
+        if self._rendered:
+            return traceback.format_exception(type(self), self, self.__traceback__)
+        self._rendered = True
+        return [f"{type(self).__name__}: {self}"]
+
+
+def shorten(error: BaseException, line: str) -> None:
+    """Let IPython show one line for an error that is not ours: an interrupt, a cancellation.
+
+    As with ours, `%tb` renders the whole chain.
+    """
+    lines = iter([[f"{type(error).__name__}: {line}"]])
+
+    def render() -> list[str]:
+        full = traceback.format_exception(type(error), error, error.__traceback__)
+        return next(lines, full)
+
+    error._render_traceback_ = render  # type: ignore[attr-defined]  # IPython's protocol
+
+
+class OptionError(XaiError, ValueError):
+    """An option or argument is wrong. Nothing was sent."""
+
+
+class ConfigurationError(XaiError):
+    """The key, the host, the backend or the home folder does not fit."""
+
+
+class ForkedProcessError(XaiError, RuntimeError):
+    """gRPC cannot be used in a forked child: use the "spawn" start method."""
+
+
+class BudgetError(XaiError):
+    """Sending would cost more than `--max-cost` or `XaiImage.budget_usd` allow.
+
+    Attributes:
+        reason: Why, in a few words that can stand inside a sentence.
+    """
+
+    def __init__(self, message: str, *, reason: str = "the budget is used up") -> None:
+        """Keep the reason beside the message."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class ApiError(XaiError):
+    """The server answered a call with a status other than OK.
+
+    Attributes:
+        code: Name of the gRPC status, such as `"INVALID_ARGUMENT"`.
+        details: What the server said, unchanged (untrusted text).
+        attempts: How many times the call was sent.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "UNKNOWN", details: str = "", attempts: int = 1
+    ) -> None:
+        """Keep the status beside the message."""
+        super().__init__(message)
+        self.code = code
+        self.details = details
+        self.attempts = attempts
+
+
+class InvalidRequestError(ApiError):
+    """The server does not accept the request as it is."""
+
+
+class AuthenticationError(ApiError):
+    """The key is missing or wrong."""
+
+
+class PermissionDeniedError(ApiError):
+    """The key is right, but may not do this."""
+
+
+class NotFoundError(ApiError):
+    """The server does not know what was named, usually the model."""
+
+
+class RateLimitError(ApiError):
+    """Too many requests, or the quota is used up."""
+
+
+class ReplyTooLargeError(ApiError):
+    """A message was over a size limit. The work may have been done and billed: never retried."""
+
+
+class DeadlineExceededError(ApiError, TimeoutError):
+    """The deadline passed. The work may have been done and billed: never retried."""
+
+
+class UnavailableError(ApiError, ConnectionError):
+    """The server cannot be reached, even after every attempt."""
+
+
+class CallCancelledError(ApiError):
+    """The call was cancelled, and not by us."""
+
+
+class ServerError(ApiError):
+    """The server failed."""
+
+
+class ReplyError(XaiError):
+    """The server answered, but not with a usable image."""
+
+
+class ModeratedError(ReplyError):
+    """The image was withheld by moderation."""
+
+
+class MissingImageError(ReplyError, LookupError):
+    """The reply holds no such image, or not in the form asked for."""
+
+
+class DownloadError(ReplyError, OSError):
+    """The image's URL could not be fetched, or what it holds is no image."""
+
+    # OSError.__str__ formats errno pairs; the plain message is what we want.
+    __str__ = Exception.__str__
+
+
+class InputImageError(OptionError):
+    """An image to edit cannot be used. Nothing was sent."""
+
+
+class LibraryError(XaiError):
+    """The library cannot be opened, read or written."""
+
+
+class ExportError(XaiError, OSError):
+    """A file could not be written. The images are still at hand.
+
+    Attributes:
+        batch: The images, when the call that made them was to export them as well.
+    """
+
+    batch: object | None = None
+    __str__ = Exception.__str__
+
+
+class MetadataError(XaiError, ValueError):
+    """A file cannot be read, or does not say how its image was made."""

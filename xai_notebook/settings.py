@@ -1,0 +1,183 @@
+"""Every default and every environment variable, in one frozen place.
+
+Nothing here is read at import: `Settings.from_environment()` is called when a
+session starts, so a variable set in an earlier cell counts.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
+
+from xai_notebook.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ApiKey", "Backend", "Settings"]
+
+Backend = Literal["auto", "xai", "local"]
+
+DEFAULT_MODEL: Final = "grok-imagine-image"
+KNOWN_MODELS: Final = ("grok-imagine-image", "grok-imagine-image-2.0", "grok-imagine-image-quality")
+"""Model names to offer while no server has been asked."""
+DEFAULT_CHAT_MODEL: Final = "grok-4-fast-non-reasoning"
+LOCAL_MODEL: Final = "local-preview"
+"""What the embedded server says made its pictures."""
+
+DEFAULT_API_HOST: Final = "api.x.ai"
+DEFAULT_TIMEOUT: Final = 1620.0
+"""Deadline of a whole call in seconds, over all attempts."""
+DEFAULT_CONCURRENCY: Final = 4
+"""Requests of one `--each` under way at the same time."""
+DEFAULT_RATE: Final = 5.0
+"""Requests per second."""
+
+MIB: Final = 1 << 20
+MAX_IMAGES: Final = 10
+"""Images one request may ask for."""
+MAX_SEND_BYTES: Final = 256 * MIB
+"""Several input images of 10 MiB each, in base64, must fit into one request."""
+MAX_RECEIVE_BYTES: Final = 128 * MIB
+"""Ten 2k images in base64 are 25 to 40 MiB; a reply lost to a limit has been paid for."""
+MAX_INPUT_IMAGES: Final = 5
+"""Reference images one edit may carry."""
+MAX_INPUT_IMAGE_BYTES: Final = 10 * MIB
+MAX_DOWNLOAD_BYTES: Final = 64 * MIB
+MAX_IMAGE_PIXELS: Final = 64_000_000
+"""Largest image decoded, sixteen times what the API makes: a guard against bombs."""
+
+ASPECT_RATIOS: Final = (
+    "1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2",
+    "9:19.5", "19.5:9", "9:20", "20:9", "1:2", "2:1",
+)  # fmt: skip
+RESOLUTIONS: Final = ("1k", "2k")
+QUALITIES: Final = ("low", "medium")
+FORMATS: Final = ("base64", "url")
+BACKENDS: Final = ("auto", "xai", "local")
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+class ApiKey:
+    """An API key that no repr, log, format string or pickle shows.
+
+    Examples:
+        >>> key = ApiKey("xai-123")
+        >>> f"{key} {key!r}"
+        '*** ApiKey(***)'
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """Check that `value` can be sent as a header.
+
+        Raises:
+            ConfigurationError: The key is empty or holds characters no header can carry. The
+                message does not hold the key.
+        """
+        value = value.strip()
+        problem = ""
+        if not value:
+            problem = "is empty. Set XAI_API_KEY, or unset it to use the embedded server."
+        elif not (value.isascii() and value.isprintable()) or " " in value:
+            problem = "holds characters a key cannot have. Copy it again, without quotes."
+        if problem:
+            value = ""  # a traceback may show this frame's locals
+            msg = f"The API key {problem}"
+            raise ConfigurationError(msg)
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the key itself. Only `client.interceptors` has a reason to call this."""
+        return self._value
+
+    def __repr__(self) -> str:
+        """Return a text without the key."""
+        return "ApiKey(***)"
+
+    def __str__(self) -> str:
+        """Return a text without the key."""
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by value."""
+        return isinstance(other, ApiKey) and other._value == self._value
+
+    def __hash__(self) -> int:
+        """Hash by value."""
+        return hash((ApiKey, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        msg = "an ApiKey cannot be pickled"
+        raise TypeError(msg)
+
+
+def flag(environ: Mapping[str, str], name: str) -> bool:
+    """Tell whether the variable `name` is set to something that means yes."""
+    return environ.get(name, "").strip().lower() in _TRUE
+
+
+def either_case(environ: Mapping[str, str], *names: str) -> str | None:
+    """Return the first non-empty variable among `names`, each tried in upper and lower case."""
+    for name in names:
+        for variant in (name.upper(), name.lower()):
+            if value := environ.get(variant, "").strip():
+                return value
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says, checked.
+
+    Attributes:
+        api_key: `XAI_API_KEY`, or None.
+        api_host: `XAI_API_HOST`: a host, or `host:port`.
+        backend: `XAI_NOTEBOOK_BACKEND`.
+        home: `XAI_NOTEBOOK_HOME`: where the library lives.
+    """
+
+    api_key: ApiKey | None
+    api_host: str
+    backend: Backend
+    home: Path
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read and check the environment.
+
+        Args:
+            environ: Default: `os.environ`.
+
+        Raises:
+            ConfigurationError: A variable has a value that means nothing.
+        """
+        environ = os.environ if environ is None else environ
+        given = [environ.get("XAI_API_KEY", "").strip()]
+        host = environ.get("XAI_API_HOST", "").strip() or DEFAULT_API_HOST
+        backend = environ.get("XAI_NOTEBOOK_BACKEND", "").strip().lower() or "auto"
+        home = _home(environ.get("XAI_NOTEBOOK_HOME", "").strip())
+        del environ  # it holds the key, and a traceback may show this frame's locals
+        api_key = ApiKey(given.pop()) if given[0] else None
+        if backend not in BACKENDS:
+            msg = f"XAI_NOTEBOOK_BACKEND is {backend!r}. Set it to one of: {', '.join(BACKENDS)}."
+            raise ConfigurationError(msg)
+        return cls(
+            api_key=api_key,
+            api_host=host,
+            backend=backend,  # type: ignore[arg-type]  # checked just above
+            home=home,
+        )
+
+
+def _home(value: str) -> Path:
+    if value:
+        return Path(value).expanduser().absolute()
+    import platformdirs  # noqa: PLC0415  # a few ms that most calls never need
+
+    return Path(platformdirs.user_data_dir("xai-notebook", appauthor=False))
