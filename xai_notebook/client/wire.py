@@ -1,0 +1,114 @@
+"""The messages and methods of the wire, made from the compiled `protos/`.
+
+The classes come from a descriptor set at run time instead of from generated
+code. Generated code refuses protobuf runtimes older than its compiler, and
+xAI's SDK registers the names `xai/api/v1/*.proto` and `xai_api.*` in the one
+pool a process has: whoever came second would not import. Our files and our
+package have names of their own, so both live side by side in either order.
+The names on the wire, `/xai_api.Image/GenerateImage` and so on, are method
+paths and do not depend on either.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    # Imported for their side effect as well: both must be in the pool before ours are.
+    timestamp_pb2,
+)
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.internal import enum_type_wrapper
+
+if TYPE_CHECKING:
+    from xai_notebook.client.messages.chat_pb2 import (
+        GetChatCompletionResponse,
+        GetCompletionsRequest,
+        MessageRole,
+    )
+    from xai_notebook.client.messages.image_pb2 import (
+        GeneratedImage,
+        GenerateImageRequest,
+        ImageAspectRatio,
+        ImageDetail,
+        ImageFormat,
+        ImageQuality,
+        ImageResolution,
+        ImageResponse,
+        ImageUrlContent,
+    )
+    from xai_notebook.client.messages.models_pb2 import (
+        GetModelRequest,
+        ImageGenerationModel,
+        ListImageGenerationModelsResponse,
+        Modality,
+    )
+    from xai_notebook.client.messages.usage_pb2 import SamplingUsage
+
+__all__ = [
+    "GENERATE_IMAGE",
+    "GET_COMPLETION",
+    "GET_IMAGE_GENERATION_MODEL",
+    "LIST_IMAGE_GENERATION_MODELS",
+    "USD_PER_TICK",
+    "Empty",
+    "GenerateImageRequest",
+    "GeneratedImage",
+    "GetChatCompletionResponse",
+    "GetCompletionsRequest",
+    "GetModelRequest",
+    "ImageAspectRatio",
+    "ImageDetail",
+    "ImageFormat",
+    "ImageGenerationModel",
+    "ImageQuality",
+    "ImageResolution",
+    "ImageResponse",
+    "ImageUrlContent",
+    "ListImageGenerationModelsResponse",
+    "MessageRole",
+    "Modality",
+    "SamplingUsage",
+]
+
+GENERATE_IMAGE: Final = "/xai_api.Image/GenerateImage"
+LIST_IMAGE_GENERATION_MODELS: Final = "/xai_api.Models/ListImageGenerationModels"
+GET_IMAGE_GENERATION_MODEL: Final = "/xai_api.Models/GetImageGenerationModel"
+GET_COMPLETION: Final = "/xai_api.Chat/GetCompletion"
+
+USD_PER_TICK: Final = 1e-10
+"""The unit of `SamplingUsage.cost_in_usd_ticks`."""
+
+_PACKAGE = "xai_notebook.api.v1"
+
+
+def _load() -> dict[str, Any]:
+    """Add our files to the default pool and return its message and enum classes by name."""
+    pool = descriptor_pool.Default()
+    source = resources.files("xai_notebook.client") / "messages" / "descriptors.binpb"
+    files = descriptor_pb2.FileDescriptorSet.FromString(source.read_bytes())
+    classes: dict[str, Any] = {}
+    pending = list(files.file)
+    known = {timestamp_pb2.DESCRIPTOR.name}
+    while pending:  # in order of dependency, whatever order the set has
+        for file in [f for f in pending if known.issuperset(f.dependency)]:
+            # Adding an identical file again is allowed: a reloaded module finds its own.
+            pool.AddSerializedFile(file.SerializeToString())
+            known.add(file.name)
+            pending.remove(file)
+    for file in files.file:
+        for message in file.message_type:
+            descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.{message.name}")
+            classes[message.name] = message_factory.GetMessageClass(descriptor)
+        for enum in file.enum_type:
+            values = pool.FindEnumTypeByName(f"{_PACKAGE}.{enum.name}")
+            classes[enum.name] = enum_type_wrapper.EnumTypeWrapper(values)
+    return classes
+
+
+if not TYPE_CHECKING:
+    globals().update({name: made for name, made in _load().items() if name in __all__})
