@@ -1,0 +1,214 @@
+"""The peers of the client's tests: real servers on loopback, speaking through xAI's own stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from xai_notebook.client import AsyncClient
+
+# isort: split
+import grpc
+import grpc.aio
+from xai_sdk.proto import chat_pb2_grpc, image_pb2, image_pb2_grpc, models_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+KEY = "xai-test-0123456789abcdef"
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
+ENVIRONMENT = (
+    "XAI_API_KEY",
+    "XAI_API_HOST",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "GRPC_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "XAI_SDK_DISABLE_TRACING",
+    "XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES",
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what the computer's own environment says about keys, roots and proxies."""
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def key() -> str:
+    """Return a key that can be searched for."""
+    return KEY
+
+
+@pytest.fixture
+def jpeg() -> bytes:
+    """Return bytes that begin like a JPEG."""
+    return JPEG
+
+
+class Peer(
+    image_pb2_grpc.ImageServicer, models_pb2_grpc.ModelsServicer, chat_pb2_grpc.ChatServicer
+):
+    """Records what arrives and answers with `answer(request, context)`."""
+
+    def __init__(self, answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]) -> None:
+        self.answer = answer
+        self.requests: list[Any] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        self.remaining: list[float] = []
+        self.port = 0
+
+    @property
+    def host(self) -> str:
+        """Where it listens, by name."""
+        return f"localhost:{self.port}"
+
+    async def _take(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.remaining.append(context.time_remaining())
+        return await self.answer(request, context)
+
+    GenerateImage = _take
+    ListImageGenerationModels = _take
+    GetImageGenerationModel = _take
+    GetCompletion = _take
+
+
+@contextlib.asynccontextmanager
+async def _serve(
+    answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]],
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+    port: int = 0,
+) -> AsyncIterator[Peer]:
+    peer = Peer(answer)
+    sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    server = grpc.aio.server(options=sizes)
+    image_pb2_grpc.add_ImageServicer_to_server(peer, server)
+    models_pb2_grpc.add_ModelsServicer_to_server(peer, server)
+    chat_pb2_grpc.add_ChatServicer_to_server(peer, server)
+    address = f"127.0.0.1:{port}"
+    if credentials is None:
+        peer.port = server.add_insecure_port(address)
+    else:
+        peer.port = server.add_secure_port(address, credentials)
+    await server.start()
+    try:
+        yield peer
+    finally:
+        await server.stop(0)
+
+
+@pytest.fixture
+def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[Peer]]:
+    """Return the async context manager that starts a peer with its answer."""
+    return _serve
+
+
+def _reply(n: int = 1, **fields: Any) -> image_pb2.ImageResponse:
+    fields = {"respect_moderation": True, **fields}
+    return image_pb2.ImageResponse(
+        model="grok-test", images=[image_pb2.GeneratedImage(**fields) for _ in range(n)]
+    )
+
+
+@pytest.fixture
+def reply() -> Callable[..., image_pb2.ImageResponse]:
+    """Return the maker of replies with n equal images, such as `reply(2, url=…)`."""
+    return _reply
+
+
+@pytest.fixture
+def call(
+    serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
+) -> Callable[..., tuple[Any, Peer]]:
+    """Return what makes one call: `call(answer, lambda client: client.image.sample(…))`."""
+
+    def run(answer: Any, use: Any, **options: Any) -> tuple[Any, Peer]:
+        async def main() -> tuple[Any, Peer]:
+            async with (
+                serve(answer) as peer,
+                AsyncClient(KEY, api_host=peer.host, **options) as client,
+            ):
+                try:
+                    return await use(client), peer
+                except Exception as error:  # noqa: BLE001  # the test says what it expects
+                    return error, peer
+
+        return asyncio.run(main())
+
+    return run
+
+
+class Web:
+    """An HTTP server whose paths are answered by functions taking the handler."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                web.seen.append((self.path, dict(self.headers)))
+                with contextlib.suppress(OSError):  # the client may leave at any time
+                    web.routes[self.path](self)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+
+    def url(self, path: str) -> str:
+        """Return the address of `path`."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def send(
+        self, path: str, body: bytes, *, status: int = 200, kind: str = "image/jpeg", **more: str
+    ) -> str:
+        """Answer `path` with `body`; return its address."""
+
+        def route(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(status)
+            headers = {"Content-Type": kind, "Content-Length": str(len(body)), **more}
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        self.routes[path] = route
+        return self.url(path)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """Return an HTTP server on loopback."""
+    web = Web()
+    web.thread.start()
+    yield web
+    web.server.shutdown()
+    web.server.server_close()
+    web.thread.join()

@@ -1,0 +1,329 @@
+"""Hosts, TLS, roots and proxies: where a key may go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+import trustme
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+from xai_notebook.client.channel import Endpoint, _options, root_certificates_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "shown", "tls", "loopback"),
+    [
+        ("api.x.ai", "dns:///api.x.ai:443", "api.x.ai", True, False),
+        (" API.x.ai/ ", "dns:///api.x.ai:443", "api.x.ai", True, False),
+        ("https://api.x.ai", "dns:///api.x.ai:443", "api.x.ai", True, False),
+        ("gateway.corp:8443", "dns:///gateway.corp:8443", "gateway.corp:8443", True, False),
+        ("10.0.0.7:5000", "ipv4:10.0.0.7:5000", "10.0.0.7:5000", True, False),
+        ("localhost:5000", "ipv4:127.0.0.1:5000", "localhost:5000", False, True),
+        ("http://localhost:5000", "ipv4:127.0.0.1:5000", "localhost:5000", False, True),
+        ("https://localhost:5000", "ipv4:127.0.0.1:5000", "localhost:5000", True, True),
+        ("127.0.0.1:5000", "ipv4:127.0.0.1:5000", "127.0.0.1:5000", False, True),
+        ("[::1]:5000", "ipv6:[::1]:5000", "[::1]:5000", False, True),
+        ("localhost.evil.example", "dns:///localhost.evil.example:443", None, True, False),
+        ("127.0.0.1.nip.io", "dns:///127.0.0.1.nip.io:443", None, True, False),
+    ],
+)
+def test_hosts_are_understood(
+    text: str, target: str, shown: str | None, *, tls: bool, loopback: bool
+) -> None:
+    """A host is read in all its spellings; only loopback goes without TLS."""
+    endpoint = Endpoint.parse(text)
+    assert endpoint.target == target
+    assert (endpoint.tls, endpoint.loopback) == (tls, loopback)
+    assert shown is None or str(endpoint) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "unix:/tmp/x", "dns:///x", "user@host", "host/path", "host:0", "host:65536",
+     "host:port", "ftp://host", "localhost", "http://localhost", "[::1]"],
+)  # fmt: skip
+def test_other_hosts_are_refused(text: str) -> None:
+    """What is no host, or a loopback host without a port, is a ConfigurationError."""
+    with pytest.raises(errors.ConfigurationError):
+        Endpoint.parse(text)
+
+
+@pytest.mark.parametrize("host", ["http://example.com", "http://10.0.0.7:80", "http://[::2]:1"])
+def test_a_key_is_refused_on_a_plain_channel(host: str, key: str) -> None:
+    """Plain text to anything but loopback is a ConfigurationError naming https."""
+    with pytest.raises(errors.ConfigurationError, match="https://"):
+        AsyncClient(key, api_host=host)
+
+
+def test_a_remote_host_needs_a_key() -> None:
+    """Without a key only loopback can be used, and the message names XAI_API_KEY."""
+    for arguments in ({}, {"api_key": ""}):
+        with pytest.raises(errors.ConfigurationError, match="XAI_API_KEY"):
+            AsyncClient(**arguments)
+    AsyncClient(api_host="localhost:9")
+
+
+def test_the_environment_names_key_and_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XAI_API_KEY and XAI_API_HOST are used when nothing is given."""
+    monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
+    monkeypatch.setenv("XAI_API_HOST", "gateway.example")
+    assert repr(AsyncClient()) == "AsyncClient(api_host='gateway.example')"
+
+
+def test_an_empty_key_sends_none(serve: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`api_key=""` keeps the key of the environment from a server on loopback."""
+    monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    async def main() -> None:
+        async with serve(answer) as peer, AsyncClient("", api_host=peer.host) as client:
+            await client.image.sample("p", "m")
+            assert "authorization" not in peer.metadata[0]
+
+    asyncio.run(main())
+
+
+def test_the_metadata_takes_no_key(key: str) -> None:
+    """An authorization header in the metadata is refused, without being shown."""
+    with pytest.raises(errors.ConfigurationError) as caught:
+        AsyncClient(api_host="localhost:9", metadata=[("Authorization", f"Bearer {key}")])
+    assert key not in str(caught.value)
+
+
+def test_keepalive_is_gentle_and_not_for_loopback() -> None:
+    """A remote channel pings every five minutes while calls run; a loopback one never does."""
+    remote = dict(_options(Endpoint.parse("api.x.ai")))
+    assert remote["grpc.keepalive_time_ms"] == 300_000
+    assert remote["grpc.keepalive_permit_without_calls"] == 0
+    assert remote["grpc.enable_retries"] == 0
+    assert not [name for name in dict(_options(Endpoint.parse("[::1]:9"))) if "keepalive" in name]
+
+
+# --- TLS ----------------------------------------------------------------------------------------
+
+
+class Tls:
+    """A certificate authority and what a server needs of it."""
+
+    def __init__(self) -> None:
+        self.authority = trustme.CA()
+        issued = self.authority.issue_cert("localhost", "127.0.0.1", "api.test")
+        chain = b"".join(one.bytes() for one in issued.cert_chain_pems)
+        self.credentials = grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
+
+    def roots(self, path: Path) -> Path:
+        """Write the roots a client needs."""
+        path.write_bytes(self.authority.cert_pem.bytes())
+        return path
+
+
+@pytest.fixture(scope="module")
+def tls() -> Tls:
+    """Return a certificate authority."""
+    return Tls()
+
+
+def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> Any:
+    """Ask a server for one image; return the response or the error, and the peer."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    async def main() -> Any:
+        async with serve(answer, credentials=tls.credentials if tls else None) as peer:
+            options.setdefault("api_host", f"https://localhost:{peer.port}")
+            async with AsyncClient(key, timeout=2, **options) as client:
+                try:
+                    return await client.image.sample("p", "m"), peer
+                except errors.XaiError as error:
+                    return error, peer
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "variable", ["SSL_CERT_FILE", "ssl_cert_file", "REQUESTS_CA_BUNDLE", "requests_ca_bundle"]
+)
+@pytest.mark.parametrize("folder", [False, True])
+def test_roots_come_from_the_environment(  # fixtures
+    serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
+    variable: str, *, folder: bool,
+) -> None:  # fmt: skip
+    """A server of a private authority is trusted when a variable names the roots."""
+    roots = tls.roots(tmp_path / "roots.pem")
+    monkeypatch.setenv(variable, str(tmp_path if folder else roots))
+    response, peer = ask(serve, reply, key, tls)
+    assert response.base64 == "AAAA"
+    assert peer.metadata[0]["authorization"] == f"Bearer {key}"
+
+
+def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, tls: Tls) -> None:
+    """A server whose certificate nobody vouches for gets neither request nor key."""
+    error, peer = ask(serve, reply, key, tls)
+    assert isinstance(error, errors.UnavailableError)
+    assert "SSL_CERT_FILE" in str(error)
+    assert peer.requests == []
+
+
+def test_roots_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: Any) -> None:
+    """A missing file is a ConfigurationError naming the variable and the file."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+    with pytest.raises(errors.ConfigurationError, match=r"SSL_CERT_FILE names .*gone.pem"):
+        root_certificates_path()
+
+
+def test_roots_without_a_certificate_are_refused(
+    serve: Any, reply: Any, key: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A file that holds no PEM certificate is a ConfigurationError, before anything is sent."""
+    (tmp_path / "roots.pem").write_text("hello")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    with pytest.raises(errors.ConfigurationError, match="no PEM certificate"):
+        ask(serve, reply, key, None)
+
+
+def test_tls_is_not_given_up(serve: Any, reply: Any, key: str) -> None:
+    """A server that speaks plain text where TLS is due never sees a byte of metadata."""
+    error, peer = ask(serve, reply, key, None)
+    assert isinstance(error, errors.UnavailableError)
+    assert peer.metadata == []
+
+
+# --- proxies ------------------------------------------------------------------------------------
+
+
+class Proxy:
+    """An HTTP proxy that takes CONNECT to any host and goes to one port of this computer."""
+
+    def __init__(self, port: int) -> None:
+        self.goes_to = port
+        self.heads: list[str] = []
+        self.port = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self.tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        there, here = await asyncio.open_connection("127.0.0.1", self.goes_to)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(1 << 16):
+                    sink.write(data)
+                    await sink.drain()
+
+        try:
+            await asyncio.wait(
+                [asyncio.create_task(pump(reader, here)), asyncio.create_task(pump(there, writer))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            for one in (here, writer):
+                one.close()
+
+
+@contextlib.asynccontextmanager
+async def proxied(port: int) -> AsyncIterator[Proxy]:
+    """Start a proxy that goes to `port`."""
+    proxy = Proxy(port)
+    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        await asyncio.gather(*proxy.tasks, return_exceptions=True)
+
+
+def through(  # fixtures
+    serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any, name: str
+) -> Any:
+    """Ask `api.test`, a name only the proxy knows, for one image."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    async def main() -> Any:
+        credentials = tls.credentials if tls else None
+        async with serve(answer, credentials=credentials) as peer, proxied(peer.port) as proxy:
+            monkeypatch.setenv(name, f"http://user:secret@127.0.0.1:{proxy.port}")
+            async with AsyncClient(key, api_host="api.test", timeout=2) as client:
+                try:
+                    result = await client.image.sample("p", "m")
+                except errors.XaiError as error:
+                    result = error
+        return result, peer, proxy
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+def test_a_proxy_is_used(  # fixtures
+    serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, name: str
+) -> None:
+    """HTTPS_PROXY in either case is gone through with CONNECT; the key stays inside TLS."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
+    response, peer, proxy = through(serve, reply, key, tls, monkeypatch, name)
+    assert response.base64 == "AAAA"
+    assert proxy.heads[0].startswith("CONNECT api.test:443 HTTP/1.1")
+    assert "Proxy-Authorization: Basic" in proxy.heads[0]
+    assert key not in proxy.heads[0]
+    assert peer.metadata[0]["authorization"] == f"Bearer {key}"
+
+
+def test_the_key_is_not_sent_in_clear_through_a_proxy(
+    serve: Any, reply: Any, key: str, monkeypatch: Any
+) -> None:
+    """A plain-text server that poses as a remote host sees no call, no key."""
+    error, peer, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
+    assert isinstance(error, errors.UnavailableError)
+    assert proxy.heads
+    assert peer.metadata == []
+
+
+def test_no_proxy_is_honoured(serve: Any, reply: Any, key: str, monkeypatch: Any) -> None:
+    """A host in NO_PROXY is asked for directly: here a name that does not exist."""
+    monkeypatch.setenv("NO_PROXY", "example.com,.test")
+    error, _, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
+    assert isinstance(error, errors.UnavailableError)
+    assert proxy.heads == []
+
+
+def test_loopback_never_goes_through_a_proxy(
+    call: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server on loopback is reached although every proxy variable points to nowhere."""
+    for name in ("HTTPS_PROXY", "https_proxy", "http_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    assert call(answer, lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
+
+
+@pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])
+def test_other_proxies_are_refused(proxy: str, key: str, monkeypatch: Any) -> None:
+    """A proxy gRPC cannot use is a ConfigurationError that hides its password."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    async def main() -> None:
+        async with AsyncClient(key):
+            pass
+
+    with pytest.raises(errors.ConfigurationError, match="NO_PROXY") as caught:
+        asyncio.run(main())
+    assert "secret" not in str(caught.value)

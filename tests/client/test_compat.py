@@ -1,0 +1,104 @@
+"""In one process with xAI's own SDK, in either order, on every protobuf we allow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A whole call through xAI's stubs: both sets of messages are really serialized and parsed.
+SCRIPT = """
+import asyncio, sys
+if sys.argv[1] == "ours":
+    import xai_notebook.client
+    import xai_sdk
+else:
+    import xai_sdk
+    import xai_notebook.client
+import google.protobuf, grpc
+from xai_notebook.client import AsyncClient
+from xai_sdk.proto import image_pb2, image_pb2_grpc
+
+class Images(image_pb2_grpc.ImageServicer):
+    async def GenerateImage(self, request, context):
+        assert (request.prompt, request.n) == ("ein Füchslein", 2)
+        assert request.aspect_ratio == image_pb2.IMG_ASPECT_RATIO_16_9
+        assert not request.HasField("resolution")
+        reply = image_pb2.ImageResponse(model="m")
+        for _ in range(2):
+            reply.images.add(base64="/9j/", respect_moderation=True)
+        reply.usage.cost_in_usd_ticks = 7
+        return reply
+
+async def main():
+    server = grpc.aio.server()
+    image_pb2_grpc.add_ImageServicer_to_server(Images(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with AsyncClient("xai-k", api_host=f"localhost:{port}") as client:
+        two = await client.image.sample_batch(
+            "ein Füchslein", "m", 2, aspect_ratio="16:9", image_format="base64"
+        )
+        assert [await one.image for one in two] == [b"\\xff\\xd8\\xff"] * 2
+        assert two[0].cost_usd == 7e-10
+    await server.stop(0)
+
+asyncio.run(main())
+print(google.protobuf.__version__)
+"""
+
+
+def run(first: str, path: str = "") -> str:
+    """Run the script in a process of its own; return protobuf's version."""
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, first],
+        capture_output=True, text=True, timeout=60, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "TypeError" not in done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_both_live_in_one_process(first: str) -> None:
+    """Whichever is imported first, both work."""
+    assert run(first)
+
+
+# xAI's SDK needs google.rpc, whose newest release needs a newer protobuf than 5.
+VERSIONS = {
+    "5.29": ["protobuf==5.29.*", "googleapis-common-protos==1.70.*"],
+    "6.33": ["protobuf==6.33.*"],
+    "7.36": ["protobuf==7.36.*"],
+}
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def protobuf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds one version of protobuf and nothing else."""
+    folder = tmp_path_factory.mktemp("protobuf")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+         "--no-deps", "--target", str(folder), *VERSIONS[request.param]],
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        reason = f"pip cannot fetch protobuf {request.param}: {done.stderr[-200:]}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_every_allowed_protobuf_works(protobuf: Path, first: str) -> None:
+    """A whole call works on protobuf 5.29, 6.33 and 7.36, in both import orders."""
+    version = run(first, str(protobuf))
+    assert (protobuf / f"protobuf-{version}.dist-info").exists()

@@ -1,0 +1,248 @@
+"""One channel on one event loop: sizes, cancellation, closing, forking."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+
+
+def test_a_reply_of_26_mib_arrives(call: Any, reply: Any) -> None:
+    """Ten 2k images in base64, more than the usual limits, come through unharmed."""
+    text = "QUJD" * (700 << 10)
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(10, base64=text)
+
+    responses, _ = call(answer, lambda c: c.image.sample_batch("p", "m", 10))
+    assert sum(len(one.base64) for one in responses) == 10 * len(text) > 26 << 20
+    assert responses[9].base64 == text
+
+
+def test_a_request_of_several_input_images_is_sent(call: Any, reply: Any) -> None:
+    """Three input images of almost 10 MiB each fit into one request."""
+    uri = "data:image/png;base64," + "A" * (13 << 20)
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    response, peer = call(answer, lambda c: c.image.sample("p", "m", image_urls=[uri] * 3))
+    assert response.base64 == "AAAA"
+    assert peer.requests[0].images[2].image_url == uri
+
+
+def test_cancelling_reaches_the_server(serve: Any) -> None:
+    """A cancelled call is cancelled at the server within half a second, and the next one works."""
+
+    async def main() -> None:
+        started, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: Any, context: Any) -> Any:
+            from xai_sdk.proto import image_pb2
+
+            if request.prompt != "slow":
+                return image_pb2.ImageResponse(images=[image_pb2.GeneratedImage(base64="AAAA")])
+            started.set()
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        async with serve(answer) as peer, AsyncClient(api_host=peer.host) as client:
+            task = asyncio.create_task(client.image.sample("slow", "m"))
+            await started.wait()
+            task.cancel()
+            begin = time.monotonic()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(cancelled.wait(), 0.5)
+            assert time.monotonic() - begin < 0.5
+            assert (await client.image.sample("next", "m")).base64 == "AAAA"
+
+    asyncio.run(main())
+
+
+def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
+    """A task cancelled while it waits for its next attempt ends at once and sends no more."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        await context.abort(
+            grpc.StatusCode.UNAVAILABLE, "busy", (("grpc-retry-pushback-ms", "30000"),)
+        )
+
+    async def main() -> None:
+        waiting = asyncio.Event()
+        async with (
+            serve(answer) as peer,
+            AsyncClient(api_host=peer.host, on_attempt=lambda _: waiting.set()) as client,
+        ):
+            task = asyncio.create_task(client.image.sample("p", "m"))
+            await waiting.wait()
+            begin = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert time.monotonic() - begin < 0.1
+            assert len(peer.requests) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Task.cancelling is new in Python 3.11")
+def test_closing_ends_calls_under_way_with_an_error(serve: Any) -> None:
+    """A call cut short by close() raises CallCancelledError, not a stray CancelledError."""
+
+    async def main() -> None:
+        started = asyncio.Event()
+
+        async def answer(request: Any, context: Any) -> Any:
+            started.set()
+            await asyncio.sleep(30)
+
+        async with serve(answer) as peer:
+            client = AsyncClient(api_host=peer.host)
+            task = asyncio.create_task(client.image.sample("p", "m"))
+            await started.wait()
+            await client.close()
+            with pytest.raises(errors.CallCancelledError, match="closed"):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_closed_client_says_so(serve: Any) -> None:
+    """A call after close() raises ConfigurationError; closing twice is fine."""
+
+    async def main() -> None:
+        client = AsyncClient(api_host="localhost:9")
+        await client.close()
+        await client.close()
+        with pytest.raises(errors.ConfigurationError, match="closed"):
+            await client.image.sample("p", "m")
+
+    asyncio.run(main())
+
+
+def test_an_image_is_usable_after_the_client_is_closed(call: Any, reply: Any, web: Any) -> None:
+    """What was replied can be fetched when the client is gone: it has been paid for."""
+    url = web.send("/x.jpg", b"\xff\xd8\xff\xe0")
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(url=url)
+
+    response, _ = call(answer, lambda c: c.image.sample("p", "m"))
+
+    async def load() -> bytes:
+        return await response.image  # type: ignore[no-any-return]
+
+    assert asyncio.run(load()) == b"\xff\xd8\xff\xe0"
+
+
+def test_another_event_loop_is_refused(serve: Any, reply: Any) -> None:
+    """A client used from a second loop raises an error that says so, and sends nothing."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    client = AsyncClient(api_host="localhost:9", timeout=0.1)
+
+    async def use() -> None:
+        await client.image.sample("p", "m")
+
+    with pytest.raises(errors.UnavailableError):
+        asyncio.run(use())
+    with pytest.raises(errors.ConfigurationError, match="another event loop"):
+        asyncio.run(use())
+    asyncio.run(client.close())  # closing there is harmless
+    gc.collect()
+
+
+def test_nothing_is_opened_without_a_loop() -> None:
+    """A client can be made outside of a coroutine."""
+    assert repr(AsyncClient(api_host="localhost:9")) == "AsyncClient(api_host='localhost:9')"
+
+
+FORK = """
+import asyncio, os, sys
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+
+def use():
+    async def main():
+        async with AsyncClient(api_host="localhost:9", timeout=0.2) as client:
+            await client.models.list_image_generation_models()
+    try:
+        asyncio.run(main())
+    except errors.XaiError as error:
+        return error
+
+assert isinstance(use(), errors.UnavailableError)
+child = os.fork()
+if not child:
+    error = use()
+    good = isinstance(error, errors.ForkedProcessError) and "spawn" in str(error)
+    os._exit(0 if good else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert isinstance(use(), errors.UnavailableError)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_is_told_what_to_do() -> None:
+    """After a fork the child gets ForkedProcessError, the parent goes on, nobody prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+SHELL = """
+import asyncio, os, pty
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+
+async def main():
+    async with AsyncClient(api_host="localhost:9", timeout=0.2) as client:
+        try:
+            await client.models.list_image_generation_models()
+        except errors.UnavailableError:
+            pass
+        pid, terminal = pty.fork()  # as `!cmd` does
+        if not pid:
+            os.execvp("true", ["true"])
+        try:
+            said = os.read(terminal, 1000)
+        except OSError:  # the terminal is gone without a word
+            said = b""
+        assert os.waitpid(pid, 0)[1] == 0
+        assert not said, said
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no fork")
+def test_a_subprocess_prints_no_noise() -> None:
+    """Starting a command while gRPC runs writes nothing into the user's cell."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHELL],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,329 @@
+"""URLs of images, fetched from servers that are slow, broken or lying."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from xai_notebook import errors
+from xai_notebook.client.download import Downloader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fetch(url: str, *, timeout: float = 5, max_bytes: int = 1 << 20, **more: Any) -> Any:
+    """Fetch one URL; return bytes and media type."""
+    more.setdefault("allow_loopback", True)
+    downloader = Downloader(timeout=timeout, max_bytes=max_bytes, **more)
+
+    async def main() -> Any:
+        try:
+            return await downloader.fetch(url)
+        finally:
+            downloader.close()
+
+    return asyncio.run(main())
+
+
+def test_an_image_is_fetched(web: Any, jpeg: bytes) -> None:
+    """The bytes arrive unchanged, with the media type they speak of."""
+    assert fetch(web.send("/x", jpeg, kind="application/octet-stream")) == (jpeg, "image/jpeg")
+
+
+def test_the_request_says_who_asks_and_nothing_else(
+    web: Any, jpeg: bytes, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server sees our user agent, but no key, no password of .netrc and no cookie."""
+    monkeypatch.setenv("XAI_API_KEY", key)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    web.send("/y", jpeg)
+    fetch(web.send("/x", b"", status=302, Location="/y", Set_Cookie="a=b"))
+    assert [path for path, _ in web.seen] == ["/x", "/y"]
+    for _, headers in web.seen:
+        assert headers["User-Agent"].startswith("xai-notebook/")
+        assert key not in str(headers)
+        assert "Authorization" not in headers
+        assert "Cookie" not in headers
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/x.jpg",
+        "file:///etc/passwd",
+        "ftp://example.com/x.jpg",
+        "https://",
+        "https://user:secret@example.com/x.jpg",
+        "https://[::1/x.jpg",
+        "https://example.com:port/x.jpg",
+        "/x.jpg",
+        "",
+    ],
+)
+def test_only_https_is_fetched(url: str) -> None:
+    """Anything but https to a host is refused before a connection is made."""
+    with pytest.raises(errors.DownloadError) as caught:
+        fetch(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.1.2.3"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_remote_api_cannot_point_at_this_computer(host: str, scheme: str) -> None:
+    """An address of this computer is refused, unless the API itself is here."""
+    with pytest.raises(errors.DownloadError, match="this computer"):
+        fetch(f"{scheme}://{host}:1/x", allow_loopback=False)
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///etc/passwd", "http://example.com/x.jpg", "ftp://127.0.0.1/x", "https://"]
+)
+def test_redirects_are_checked_like_the_first_address(web: Any, target: str) -> None:
+    """A redirect to another scheme, or to plain http elsewhere, is not followed."""
+    with pytest.raises(errors.DownloadError, match=r"not fetched|without a host"):
+        fetch(web.send("/x", b"", status=302, Location=target))
+
+
+def test_redirects_are_followed_a_few_times(web: Any, jpeg: bytes) -> None:
+    """Five redirects are followed, an endless ring is not."""
+    for number in range(5):
+        web.send(f"/{number}", b"", status=307, Location=f"/{number + 1}")
+    web.send("/5", jpeg)
+    assert fetch(web.url("/0"))[0] == jpeg
+    web.send("/ring", b"", status=302, Location="/ring")
+    with pytest.raises(errors.DownloadError, match="redirected more than 5 times"):
+        fetch(web.url("/ring"))
+
+
+def test_a_declared_size_over_the_limit_is_not_read(web: Any) -> None:
+    """A Content-Length over the limit is refused without reading the body."""
+
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(1 << 40))
+        handler.end_headers()
+        time.sleep(1)
+
+    web.routes["/x"] = route
+    begin = time.monotonic()
+    with pytest.raises(errors.DownloadError, match="larger than 1 MiB"):
+        fetch(web.url("/x"))
+    assert time.monotonic() - begin < 0.9
+
+
+def test_an_endless_body_is_cut(web: Any, jpeg: bytes) -> None:
+    """A body without end stops at the limit, and the server is hung up on."""
+    gone = threading.Event()
+
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(jpeg * 100)
+        except OSError:
+            gone.set()
+
+    web.routes["/x"] = route
+    with pytest.raises(errors.DownloadError, match="larger than 1 MiB"):
+        fetch(web.url("/x"))
+    assert gone.wait(2)
+
+
+def test_a_body_shorter_than_declared_is_an_error(web: Any, jpeg: bytes) -> None:
+    """A body that breaks off is tried again, and is an error when it always does."""
+
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "9999")
+        handler.end_headers()
+        handler.wfile.write(jpeg)
+        handler.close_connection = True
+
+    web.routes["/x"] = route
+    with pytest.raises(errors.DownloadError, match=r"broke off|could not be fetched"):
+        fetch(web.url("/x"))
+    assert len(web.seen) == 3
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_dripping_body_meets_the_deadline(web: Any, jpeg: bytes, *, chunked: bool) -> None:
+    """A server that sends a byte now and then is left at the deadline, not at the last byte."""
+    gone = threading.Event()
+
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        if chunked:
+            handler.send_header("Transfer-Encoding", "chunked")
+        else:
+            handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(b"1\r\n\xff\r\n" if chunked else b"\xff")
+                time.sleep(0.02)
+        except OSError:
+            gone.set()
+
+    web.routes["/x"] = route
+    begin = time.monotonic()
+    with pytest.raises(errors.DownloadError, match=r"longer than 0.4 s"):
+        fetch(web.url("/x"), timeout=0.4)
+    assert time.monotonic() - begin < 1.5
+    assert gone.wait(2)
+
+
+def test_a_silent_server_meets_the_deadline(web: Any) -> None:
+    """A server that answers nothing is left at the deadline."""
+    gone = threading.Event()
+    web.routes["/x"] = lambda _: gone.wait(3)
+    begin = time.monotonic()
+    with pytest.raises(errors.DownloadError):
+        fetch(web.url("/x"), timeout=0.3)
+    assert time.monotonic() - begin < 1.5
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b"<!doctype html><title>Sign in</title>", "text/html; charset=utf-8", "a web page"),
+        (b"\n <html>", "image/jpeg", "a web page"),
+        (b'{"error": "expired"}', "application/json", "no image"),
+        (b"", "image/jpeg", "no image"),
+    ],
+)
+def test_what_is_no_image_is_refused(web: Any, body: bytes, kind: str, said: str) -> None:
+    """A login page or an error text in place of the image is called what it is."""
+    with pytest.raises(errors.DownloadError, match=said):
+        fetch(web.send("/x", body, kind=kind))
+
+
+def test_an_unknown_kind_of_image_is_taken(web: Any) -> None:
+    """What the server declares to be an image is one, even in a format we do not know."""
+    assert fetch(web.send("/x", b"\x00\x01\x02", kind="image/jxl")) == (
+        b"\x00\x01\x02",
+        "image/jxl",
+    )
+
+
+def test_a_failing_server_is_asked_again(web: Any, jpeg: bytes) -> None:
+    """Two failures of the server do not lose an image that was paid for."""
+    web.send("/bad", b"", status=503)
+    web.send("/good", jpeg)
+    bad, good = web.routes["/bad"], web.routes["/good"]
+
+    def route(handler: Any) -> None:
+        (good if len(web.seen) == 3 else bad)(handler)
+
+    web.routes["/x"] = route
+    assert fetch(web.url("/x"))[0] == jpeg
+
+
+@pytest.mark.parametrize(
+    ("status", "tries", "said"), [(404, 1, "no longer has"), (500, 3, "500"), (418, 1, "418")]
+)
+def test_statuses_are_explained(web: Any, status: int, tries: int, said: str) -> None:
+    """An expired URL is not asked again; a failing server is, twice."""
+    with pytest.raises(errors.DownloadError, match=said) as caught:
+        fetch(web.send("/secret-path", b"", status=status))
+    assert len(web.seen) == tries
+    assert "secret-path" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_an_error() -> None:
+    """A refused connection is a DownloadError with its cause."""
+    with pytest.raises(errors.DownloadError, match="could not be fetched") as caught:
+        fetch("http://127.0.0.1:9/x")
+    assert caught.value.__cause__ is not None
+
+
+def test_ten_downloads_take_as_long_as_one(web: Any, jpeg: bytes) -> None:
+    """Ten URLs that answer after 100 ms take at most 1.5 times one download."""
+    web.send("/now", jpeg)
+    now = web.routes["/now"]
+
+    def route(handler: Any) -> None:
+        time.sleep(0.1)
+        now(handler)
+
+    web.routes["/x"] = route
+    downloader = Downloader(allow_loopback=True)
+
+    async def measure(count: int) -> float:
+        begin = time.perf_counter()
+        await asyncio.gather(*(downloader.fetch(web.url("/x")) for _ in range(count)))
+        return time.perf_counter() - begin
+
+    async def main() -> tuple[float, float]:
+        await measure(10)  # imports, connections
+        one = min([await measure(1) for _ in range(3)])
+        return one, min([await measure(10) for _ in range(5)])
+
+    one, ten = asyncio.run(main())
+    downloader.close()
+    assert ten <= 1.5 * one
+
+
+def test_cancelling_is_prompt_and_stops_the_stream(web: Any, jpeg: bytes) -> None:
+    """A cancelled download ends at once, and the server is hung up on."""
+    begun, gone = threading.Event(), threading.Event()
+
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(b"\xff")
+                begun.set()
+                time.sleep(0.02)
+        except OSError:
+            gone.set()
+
+    web.routes["/x"] = route
+
+    async def main() -> None:
+        task = asyncio.create_task(Downloader(allow_loopback=True).fetch(web.url("/x")))
+        await asyncio.to_thread(begun.wait, 5)
+        begin = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - begin < 0.1
+
+    asyncio.run(main())
+    assert gone.wait(2)
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_roots_come_from_the_environment(
+    web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A private authority is trusted when a variable names it, and only then."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    web.server.socket = context.wrap_socket(web.server.socket, server_side=True)
+    web.send("/x", jpeg)
+    url = f"https://localhost:{web.port}/x"
+    with pytest.raises(errors.DownloadError, match="safely"):
+        fetch(url)
+    authority.cert_pem.write_to_path(tmp_path / "roots.pem")
+    monkeypatch.setenv(variable, str(tmp_path / "roots.pem"))
+    assert fetch(url)[0] == jpeg
+
+
+def test_roots_that_do_not_exist_are_named(monkeypatch: pytest.MonkeyPatch, web: Any) -> None:
+    """A wrong SSL_CERT_FILE is a ConfigurationError, not a failed download."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/roots.pem")
+    with pytest.raises(errors.ConfigurationError, match="SSL_CERT_FILE"):
+        fetch(web.send("/x", b""))

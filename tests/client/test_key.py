@@ -1,0 +1,135 @@
+"""The key goes nowhere but into the header of a call."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import pickle
+import traceback
+from typing import Any
+
+import grpc
+import pytest
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+from xai_notebook.settings import ApiKey, Settings
+
+# Globals: the frames of these tests may be part of the tracebacks they search.
+KEY = "xai-test-0123456789abcdef"
+UNSENDABLE = "xai-unsendable \u00fc 0123456789"
+
+
+def shown(error: BaseException) -> str:
+    """Return all that is ever shown of an error, with the locals of every frame."""
+    chain = traceback.TracebackException.from_exception(error, capture_locals=True)
+    texts = ["".join(chain.format()), repr(error), str(error), repr(vars(error))]
+    if isinstance(error, errors.XaiError):
+        texts += [*error._render_traceback_(), *error._render_traceback_()]
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            texts.append(shown(other))
+    return "\n".join(texts)
+
+
+async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
+    """Call a server that answers with a status that repeats the key in every place."""
+    heard: list[Any] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        header = dict(context.invocation_metadata())["authorization"]
+        heard.append(None)
+        await context.abort(code, f"you sent {header}", (("x-echo", header),))
+
+    async with serve(answer) as peer, client_of(peer.host) as client:
+        try:
+            await client.image.sample("p", "m")
+        except errors.XaiError as error:
+            return error
+    raise AssertionError
+
+
+def client_of(host: str) -> AsyncClient:
+    """Return a client with the key; this frame is in no traceback."""
+    return AsyncClient(KEY, api_host=host)
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in grpc.StatusCode if code.name not in {"OK", "RESOURCE_EXHAUSTED"}]
+)
+def test_an_echoed_key_is_in_no_error(
+    code: Any, serve: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A server that repeats the key does not get it into an error, traceback, log or output."""
+    with caplog.at_level(logging.DEBUG):
+        error = asyncio.run(fail(code, serve))
+    assert "***" in str(error)
+    for text in (shown(error), caplog.text, *capfd.readouterr()):
+        assert KEY not in text
+
+
+def test_reprs_hold_no_key() -> None:
+    """Client, sub-clients, connection and settings show no key, however they are printed."""
+    client = client_of("api.x.ai")
+    settings = Settings.from_environment({"XAI_API_KEY": KEY})
+    things = [client, client.image, client.models, client.chat, client._connection, settings]
+    for thing in things:
+        assert KEY not in f"{thing!r} {thing!s} {thing:}"
+    for thing in (client, client.image, client._connection):
+        assert KEY not in repr(vars(thing))
+
+
+def test_a_key_cannot_be_pickled() -> None:
+    """A key refuses to be written anywhere by accident."""
+    with pytest.raises(TypeError):
+        pickle.dumps(ApiKey(KEY))
+    with pytest.raises(TypeError):
+        copy.deepcopy(ApiKey(KEY))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AsyncClient(UNSENDABLE),
+        lambda: AsyncClient(KEY, api_host="http://example.com"),
+        lambda: AsyncClient(KEY, timeout=-1),
+        lambda: AsyncClient(api_host="localhost:9", metadata=[("authorization", KEY)]),
+        lambda: ApiKey(UNSENDABLE),
+        lambda: Settings.from_environment({"XAI_API_KEY": UNSENDABLE}),
+        lambda: Settings.from_environment({"XAI_API_KEY": KEY, "XAI_NOTEBOOK_BACKEND": "moon"}),
+    ],
+)
+def test_a_failing_constructor_shows_no_key(make: Any) -> None:
+    """Tracebacks that show the locals of every frame hold no key when making a client fails."""
+    with pytest.raises(errors.XaiError) as caught:
+        make()
+    text = shown(caught.value)
+    assert KEY not in text
+    assert UNSENDABLE not in text
+
+
+def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key of the environment that cannot be sent is not shown."""
+    monkeypatch.setenv("XAI_API_KEY", UNSENDABLE)
+    for make in (AsyncClient, Settings.from_environment):
+        with pytest.raises(errors.ConfigurationError) as caught:
+            make()
+        assert UNSENDABLE not in shown(caught.value)
+
+
+def test_an_attempt_and_a_response_hold_no_key(serve: Any, reply: Any) -> None:
+    """What callers receive has no way back to the key in its repr."""
+    heard: list[Any] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        if not heard:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, KEY)
+        return reply(base64="AAAA")
+
+    async def main() -> Any:
+        async with serve(answer) as peer, client_of(peer.host) as client:
+            return await client.image.sample("p", "m", on_attempt=heard.append)
+
+    response = asyncio.run(main())
+    assert KEY not in f"{heard!r} {response!r} {vars(response)!r}"

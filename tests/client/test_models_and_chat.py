@@ -1,0 +1,117 @@
+"""The calls beside image generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from xai_sdk.proto import chat_pb2, models_pb2
+
+from xai_notebook import errors
+
+
+def test_models_are_listed(call: Any) -> None:
+    """Names, prices, aliases and modalities of the image models arrive."""
+    sent = models_pb2.ImageGenerationModel(
+        name="grok-imagine-image",
+        version="1.0",
+        aliases=["grok-imagine"],
+        image_price=7,
+        max_prompt_length=1024,
+        input_modalities=[models_pb2.TEXT, models_pb2.IMAGE],
+        output_modalities=[models_pb2.IMAGE],
+    )
+    sent.created.seconds = 1_700_000_000
+
+    async def answer(request: Any, context: Any) -> Any:
+        return models_pb2.ListImageGenerationModelsResponse(models=[sent])
+
+    (model,), _ = call(answer, lambda client: client.models.list_image_generation_models())
+    assert (model.name, model.image_price, list(model.aliases)) == (
+        "grok-imagine-image",
+        7,
+        ["grok-imagine"],
+    )
+    assert model.SerializeToString() == sent.SerializeToString()
+
+
+def test_one_model_is_asked_for_by_name(call: Any) -> None:
+    """The name arrives, and an unknown one is NotFoundError naming it."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        if request.name != "a":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "")
+        return models_pb2.ImageGenerationModel(name="a-1")
+
+    async def use(client: Any) -> str:
+        with pytest.raises(errors.NotFoundError, match="'b'"):
+            await client.models.get_image_generation_model("b")
+        model = await client.models.get_image_generation_model("a")
+        return str(model.name)
+
+    assert call(answer, use)[0] == "a-1"
+
+
+def completion(content: str) -> chat_pb2.GetChatCompletionResponse:
+    """Return a chat reply."""
+    reply = chat_pb2.GetChatCompletionResponse(id="1", model="grok-4")
+    reply.outputs.add(finish_reason=1).message.content = content
+    reply.usage.cost_in_usd_ticks = 12_500_000
+    return reply
+
+
+def test_a_prompt_is_rewritten(call: Any) -> None:
+    """System text, prompt and options arrive; content, model and cost come back."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return completion("a very red fox")
+
+    response, peer = call(
+        answer,
+        lambda client: client.chat.complete(
+            "a fox", "grok-4-fast", system="Be vivid.", max_tokens=99, temperature=0.5, user="me"
+        ),
+    )
+    request = peer.requests[0]
+    assert [(one.role, one.content[0].text) for one in request.messages] == [
+        (chat_pb2.ROLE_SYSTEM, "Be vivid."),
+        (chat_pb2.ROLE_USER, "a fox"),
+    ]
+    assert (request.model, request.max_tokens, request.temperature, request.user) == (
+        "grok-4-fast",
+        99,
+        0.5,
+        "me",
+    )
+    assert (response.content, response.model) == ("a very red fox", "grok-4")
+    assert response.cost_usd == pytest.approx(0.00125)
+
+
+def test_unset_chat_options_are_absent(call: Any) -> None:
+    """What was not asked for is not on the wire."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return completion("x")
+
+    _, peer = call(answer, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+    names = [field.name for field, _ in peer.requests[0].ListFields()]
+    assert names == ["messages", "model"]
+
+
+@pytest.mark.parametrize("reply", [chat_pb2.GetChatCompletionResponse(), completion(" \n")])
+def test_no_text_is_an_error(call: Any, reply: Any) -> None:
+    """An answer without text is a ReplyError."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply
+
+    error, _ = call(answer, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+    assert isinstance(error, errors.ReplyError)
+
+
+def test_wrong_chat_options_are_refused(call: Any) -> None:
+    """A value of the wrong type is OptionError, and nothing is sent."""
+    error, peer = call(None, lambda client: client.chat.complete("x", "m", max_tokens="many"))
+    assert isinstance(error, errors.OptionError)
+    assert peer.requests == []

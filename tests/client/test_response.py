@@ -1,0 +1,173 @@
+"""What a caller gets from one image of a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+from xai_sdk.proto import image_pb2
+
+from xai_notebook import errors
+from xai_notebook.client import wire
+from xai_notebook.client.download import Downloader
+from xai_notebook.client.response import THREAD_CHARACTERS, ImageResponse
+from xai_notebook.media import media_type
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+def respond(**fields: Any) -> ImageResponse:
+    """Return the response of a reply with one image, through the wire."""
+    sent = image_pb2.ImageResponse(model="m", images=[image_pb2.GeneratedImage(**fields)])
+    reply = wire.ImageResponse.FromString(sent.SerializeToString())
+    return ImageResponse(reply, 0, Downloader(allow_loopback=True))
+
+
+async def load(response: ImageResponse) -> bytes:
+    """Await the image."""
+    return await response.image
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "data:image/jpeg;base64,", "data:image/png;charset=utf-8;base64,"]
+)
+@pytest.mark.parametrize("size", [1, 2, 3, THREAD_CHARACTERS])
+def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
+    """Base64 of any length gives the original bytes, with a data prefix or without."""
+    data = (jpeg * (size // len(jpeg) + 1))[:size]
+    text = prefix + base64.b64encode(data).decode()
+    response = respond(base64=text, respect_moderation=True)
+    assert asyncio.run(load(response)) == data
+    assert response.base64 == text
+
+
+@pytest.mark.parametrize("spoil", [lambda t: t.rstrip("="), lambda t: t[:40] + "\r\n " + t[40:]])
+def test_harmless_flaws_of_base64_are_forgiven(spoil: Any, jpeg: bytes) -> None:
+    """Missing padding and line breaks do not lose an image that was paid for."""
+    text = spoil(base64.b64encode(jpeg[:100]).decode())
+    assert asyncio.run(load(respond(base64=text))) == jpeg[:100]
+
+
+def test_broken_base64_is_an_error() -> None:
+    """Text that is no base64 raises MissingImageError."""
+    with pytest.raises(errors.MissingImageError, match="base64"):
+        asyncio.run(load(respond(base64="A", respect_moderation=True)))
+
+
+def test_the_result_is_kept(jpeg: bytes) -> None:
+    """Awaiting twice decodes once."""
+    response = respond(base64=base64.b64encode(jpeg).decode())
+
+    async def main() -> None:
+        assert await response.image is await response.image
+
+    asyncio.run(main())
+
+
+def test_the_media_type_is_what_the_bytes_say() -> None:
+    """A PNG that claims to be a JPEG is a PNG, once it was decoded."""
+    text = "data:image/jpeg;base64," + base64.b64encode(PNG).decode()
+    response = respond(base64=text)
+    assert response.media_type == "image/jpeg"
+    asyncio.run(load(response))
+    assert response.media_type == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (PNG, "image/png"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"GIF89a", "image/gif"),
+        (b"\x00\x00\x00\x20ftypavif", "image/avif"),
+        (b"<html>", None),
+        (b"", None),
+    ],
+)
+def test_media_types_are_recognised(head: bytes, kind: str | None) -> None:
+    """The first bytes name the media type."""
+    assert media_type(head) == kind
+
+
+def test_an_image_comes_in_one_form_only() -> None:
+    """Asking for the other form raises MissingImageError naming the one there is."""
+    with pytest.raises(errors.MissingImageError, match="came as url, not as base64"):
+        _ = respond(url="https://example.com/x.jpg").base64
+    with pytest.raises(errors.MissingImageError, match="came as base64, not as url"):
+        _ = respond(base64="AAAA", respect_moderation=True).url
+
+
+@pytest.mark.parametrize("fields", [{}, {"base64": ""}, {"url": ""}])
+def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
+    """An empty image raises ModeratedError when withheld, MissingImageError otherwise."""
+    for moderated, kind in (
+        (True, errors.ModeratedError),
+        (False, errors.MissingImageError),
+    ):
+        response = respond(respect_moderation=not moderated, **fields)
+        with pytest.raises(kind):
+            asyncio.run(load(response))
+        with pytest.raises(kind):
+            _ = response.url
+        with pytest.raises(kind):
+            _ = response.base64
+
+
+def test_a_placeholder_of_moderation_is_readable(jpeg: bytes) -> None:
+    """A withheld image whose placeholder came can be looked at."""
+    response = respond(base64=base64.b64encode(jpeg).decode(), respect_moderation=False)
+    assert asyncio.run(load(response)) == jpeg
+    assert response.respect_moderation is False
+
+
+def test_what_the_server_did_not_say_is_none() -> None:
+    """Prompt, cost, file and storage error are empty, not invented."""
+    response = respond(base64="AAAA")
+    assert response.prompt == ""
+    assert response.cost_usd is None
+    assert response.file_output is None
+    assert response.storage_error is None
+
+
+def test_what_the_server_said_is_told() -> None:
+    """Prompt, cost, model, usage, file and storage error are read from the reply."""
+    sent = image_pb2.ImageResponse(
+        model="grok-2",
+        images=[
+            image_pb2.GeneratedImage(
+                url="https://example.com/x.jpg",
+                respect_moderation=True,
+                storage_error="full",
+                file_output=image_pb2.FileOutput(file_id="f1"),
+            )
+        ],
+    )
+    sent.usage.cost_in_usd_ticks = 700_000_000
+    sent.usage.prompt_tokens = 5
+    reply = wire.ImageResponse.FromString(sent.SerializeToString())
+    reply.images[0].up_sampled_prompt = "a very red fox"  # xAI's newer stubs have no such field
+    response = ImageResponse(reply, 0, Downloader(allow_loopback=False))
+    assert response.prompt == "a very red fox"
+    assert response.cost_usd == pytest.approx(0.07)
+    assert response.model == "grok-2"
+    assert response.usage.prompt_tokens == 5
+    assert response.url == "https://example.com/x.jpg"
+    assert response.file_output is not None
+    assert response.file_output.file_id == "f1"
+    assert response.storage_error == "full"
+
+
+def test_zero_cost_is_not_unknown() -> None:
+    """A reported cost of nothing is 0.0, not None."""
+    reply = wire.ImageResponse(images=[wire.GeneratedImage(base64="AAAA")])
+    reply.usage.cost_in_usd_ticks = 0
+    assert ImageResponse(reply, 0, Downloader(allow_loopback=False)).cost_usd == 0.0
+
+
+def test_repr_holds_no_image() -> None:
+    """The repr says what it is in one short line."""
+    text = repr(respond(base64="QUJD" * 1000))
+    assert text == "ImageResponse(index=0, model='m', base64)"

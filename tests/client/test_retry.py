@@ -1,0 +1,244 @@
+"""Which failures are tried again, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient, Attempt
+from xai_notebook.client.retry import server_hint
+
+CODE = grpc.StatusCode
+
+
+def failing(times: int, code: Any, details: str = "busy", trailing: Any = ()) -> Any:
+    """Return an answer that fails so many times and then succeeds."""
+    count = 0
+
+    async def answer(request: Any, context: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count <= times:
+            await context.abort(code, details, trailing)
+        from xai_sdk.proto import image_pb2
+
+        return image_pb2.ImageResponse(images=[image_pb2.GeneratedImage(base64="AAAA")])
+
+    return answer
+
+
+def sample(client: AsyncClient, **options: Any) -> Any:
+    """Ask for one image."""
+    return client.image.sample("p", "m", **options)
+
+
+def test_three_failures_and_then_success(call: Any) -> None:
+    """UNAVAILABLE is tried again, and each failed attempt is announced before the wait."""
+    attempts: list[Attempt] = []
+    response, peer = call(failing(3, CODE.UNAVAILABLE), sample, on_attempt=attempts.append)
+
+    assert response.base64 == "AAAA"
+    assert len(peer.requests) == 4
+    assert [one.number for one in attempts] == [1, 2, 3]
+    assert {(one.of, one.error_code, one.method) for one in attempts} == {
+        (5, "UNAVAILABLE", "/xai_api.Image/GenerateImage")
+    }
+    for one, expected in zip(attempts, (0.1, 0.2, 0.4), strict=True):
+        assert 0.79 * expected <= one.wait <= 1.21 * expected
+    assert attempts[2].elapsed >= attempts[0].wait + attempts[1].wait
+
+
+def test_five_failures_are_an_error(call: Any) -> None:
+    """After the fifth attempt UnavailableError names the host and the number of attempts."""
+    error, peer = call(failing(9, CODE.UNAVAILABLE), sample)
+
+    assert isinstance(error, errors.UnavailableError)
+    assert isinstance(error, ConnectionError)
+    assert len(peer.requests) == error.attempts == 5
+    assert peer.host in str(error)
+    assert "5 attempts" in str(error)
+
+
+def test_a_call_has_a_listener_of_its_own(call: Any) -> None:
+    """Both the client's and the call's on_attempt hear of an attempt."""
+    heard: list[str] = []
+    call(
+        failing(1, CODE.UNAVAILABLE),
+        lambda client: sample(client, on_attempt=lambda _: heard.append("call")),
+        on_attempt=lambda _: heard.append("client"),
+    )
+    assert heard == ["client", "call"]
+
+
+def test_a_broken_listener_costs_nothing(call: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An on_attempt that raises is logged; the reply still arrives."""
+
+    def broken(attempt: Attempt) -> None:
+        raise ZeroDivisionError
+
+    with caplog.at_level(logging.WARNING):
+        response, _ = call(failing(1, CODE.UNAVAILABLE), sample, on_attempt=broken)
+    assert response.base64 == "AAAA"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_rate_limit_is_waited_for(call: Any) -> None:
+    """RESOURCE_EXHAUSTED is tried again, more slowly than UNAVAILABLE."""
+    attempts: list[Attempt] = []
+    answer = failing(1, CODE.RESOURCE_EXHAUSTED, "rate limit exceeded")
+    response, _ = call(answer, sample, on_attempt=attempts.append)
+    assert response.base64 == "AAAA"
+    assert attempts[0].error_code == "RESOURCE_EXHAUSTED"
+    assert 0.4 <= attempts[0].wait <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        (CODE.DEADLINE_EXCEEDED, "too slow", errors.DeadlineExceededError),
+        (
+            CODE.RESOURCE_EXHAUSTED,
+            "Received message larger than max (30000000 vs. 20971520)",
+            errors.ReplyTooLargeError,
+        ),
+        (
+            CODE.RESOURCE_EXHAUSTED,
+            "SERVER: Sent message larger than max (3 vs. 2)",
+            errors.ReplyTooLargeError,
+        ),
+        (CODE.INTERNAL, "oops", errors.ServerError),
+        (CODE.ABORTED, "oops", errors.ServerError),
+        (CODE.UNKNOWN, "oops", errors.ServerError),
+        (CODE.INVALID_ARGUMENT, "n", errors.InvalidRequestError),
+        (CODE.CANCELLED, "no", errors.CallCancelledError),
+    ],
+)
+def test_nothing_else_is_tried_again(call: Any, code: Any, details: str, kind: type) -> None:
+    """A failure after which the work may have been billed is never repeated."""
+    error, peer = call(failing(9, code, details), sample)
+    assert type(error) is kind
+    assert len(peer.requests) == 1
+
+
+def test_a_real_size_limit_is_not_tried_again(call: Any, reply: Any) -> None:
+    """A reply over the receive limit is ReplyTooLargeError after one attempt."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="A" * 2000)
+
+    limit = [("grpc.max_receive_message_length", 1000)]
+    error, peer = call(answer, sample, channel_options=limit)
+    assert type(error) is errors.ReplyTooLargeError
+    assert len(peer.requests) == 1
+
+
+def test_the_servers_own_deadline_is_kept_over_all_attempts(call: Any) -> None:
+    """No attempt is begun that the deadline would cut: the call ends early instead."""
+    begin = time.monotonic()
+    error, peer = call(failing(9, CODE.UNAVAILABLE), lambda client: sample(client, timeout=0.5))
+    assert time.monotonic() - begin < 1
+    assert isinstance(error, errors.UnavailableError)
+    assert 1 < len(peer.requests) < 5
+    assert peer.remaining[1] < peer.remaining[0] - 0.05
+
+
+def test_a_slow_server_meets_the_deadline(call: Any) -> None:
+    """DeadlineExceededError comes on time, once, and is a TimeoutError."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        await asyncio.sleep(30)
+
+    begin = time.monotonic()
+    error, peer = call(answer, lambda client: sample(client, timeout=0.3))
+    assert 0.25 < time.monotonic() - begin < 1.5
+    assert isinstance(error, errors.DeadlineExceededError)
+    assert isinstance(error, TimeoutError)
+    assert "0.3 s" in str(error)
+    assert len(peer.requests) == 1
+
+
+def retry_info(seconds: float) -> bytes:
+    """Return a google.rpc.Status whose details are something else and a RetryInfo."""
+    delay = Duration(nanos=int(seconds * 1e9)).SerializeToString()
+    info = AnyMessage(
+        type_url="type.googleapis.com/google.rpc.RetryInfo",
+        value=b"\x0a" + bytes([len(delay)]) + delay,
+    ).SerializeToString()
+    other = AnyMessage(type_url="type.googleapis.com/google.rpc.Help").SerializeToString()
+    details = b"".join(b"\x1a" + bytes([len(one)]) + one for one in (other, info))
+    return b"\x08\x08\x12\x04busy" + details
+
+
+@pytest.mark.parametrize(
+    "trailing",
+    [
+        (("grpc-retry-pushback-ms", "700"),),
+        (("retry-after", "0.7"),),
+        (("grpc-status-details-bin", retry_info(0.7)),),
+    ],
+)
+def test_the_servers_wish_is_honoured(call: Any, trailing: Any) -> None:
+    """A hint in the trailing metadata makes the wait at least that long."""
+    attempts: list[Attempt] = []
+    answer = failing(1, CODE.UNAVAILABLE, trailing=trailing)
+    response, _ = call(answer, sample, on_attempt=attempts.append)
+    assert response.base64 == "AAAA"
+    assert attempts[0].wait == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    "trailing", [(("grpc-retry-pushback-ms", "-1"),), (("retry-after", "3600"),)]
+)
+def test_never_and_much_later_are_not_waited_for(call: Any, trailing: Any) -> None:
+    """A negative pushback, or one longer than a minute, ends the call at once."""
+    answer = failing(9, CODE.RESOURCE_EXHAUSTED, trailing=trailing)
+    error, peer = call(answer, sample)
+    assert isinstance(error, errors.RateLimitError)
+    assert len(peer.requests) == 1
+    assert ("3600 s" in str(error)) == (trailing[0][0] == "retry-after")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"),
+        ("retry-after", "nan"),
+        ("retry-after", "inf"),
+        ("grpc-status-details-bin", b"\xff" * 40),
+        ("grpc-status-details-bin", b"\x1a\xff"),
+        ("grpc-status-details-bin", b""),
+    ],
+)
+def test_unreadable_hints_are_no_hints(name: str, value: Any) -> None:
+    """Nonsense in the trailing metadata counts as nothing."""
+    metadata = grpc.aio.Metadata((name, value))
+    error = grpc.aio.AioRpcError(CODE.UNAVAILABLE, grpc.aio.Metadata(), metadata)
+    assert server_hint(error) == 0
+
+
+def test_a_server_that_comes_back_is_reached(serve: Any, reply: Any) -> None:
+    """Attempts really connect again: a server that starts late answers the same call."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return reply(base64="AAAA")
+
+    async def main() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        async with AsyncClient(api_host=f"localhost:{port}") as client:
+            task = asyncio.create_task(client.image.sample("p", "m"))
+            await asyncio.sleep(0.25)
+            async with serve(answer, port=port):
+                assert (await task).base64 == "AAAA"
+
+    asyncio.run(main())

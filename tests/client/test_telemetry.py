@@ -1,0 +1,148 @@
+"""Spans for those who trace, nothing for the others."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from xai_notebook import errors
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Return where spans land; the process's own provider stays as it is."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return exporter
+
+
+def answering(reply: Any) -> Any:
+    """Return an answer with one base64 and one URL image."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
+        sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
+        sent.images.extend(reply(1, url="data:image/png;base64,PIXELS").images)
+        sent.usage.prompt_tokens = 5
+        sent.usage.cost_in_usd_ticks = 42
+        return sent
+
+    return answer
+
+
+def ask(client: Any) -> Any:
+    """Ask for three images with every option that has an attribute."""
+    return client.image.sample_batch(
+        "a secret fox", "grok-x", 3,
+        aspect_ratio="9:19.5", resolution="2k", quality="low", user="someone",
+    )  # fmt: skip
+
+
+def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter) -> None:
+    """Name, kind and attributes say what was asked and what came, but hold no image data."""
+    call(answering(reply), ask)
+    (span,) = spans.get_finished_spans()
+    assert span.name == "image.sample_batch grok-x"
+    assert span.kind is trace.SpanKind.CLIENT
+    expected = {
+        "gen_ai.operation.name": "generate_image",
+        "gen_ai.provider.name": "xai",
+        "gen_ai.output.type": "image",
+        "gen_ai.request.model": "grok-x",
+        "gen_ai.prompt": "a secret fox",
+        "gen_ai.request.image.format": "url",
+        "gen_ai.request.image.count": 3,
+        "gen_ai.request.image.aspect_ratio": "9:19.5",
+        "gen_ai.request.image.resolution": "2k",
+        "gen_ai.request.image.quality": "low",
+        "user_id": "someone",
+        "gen_ai.response.model": "grok-test",
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.usage.cost_in_usd_ticks": 42,
+        "gen_ai.response.0.image.respect_moderation": True,
+        "gen_ai.response.1.image.url": "https://imgen.example/a.jpg",
+    }
+    attributes = dict(span.attributes or {})
+    assert {name: attributes.get(name) for name in expected} == expected
+    assert "gen_ai.response.2.image.url" not in attributes
+    assert "PIXELS" not in str(attributes)
+    assert "UElYRUxT" not in str(attributes)
+
+
+def test_sensitive_attributes_can_be_left_out(
+    call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch leaves model and operation only."""
+    monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
+    call(answering(reply), ask)
+    (span,) = spans.get_finished_spans()
+    assert set(span.attributes or {}) == {
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.output.type",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+    }
+
+
+def test_tracing_can_be_switched_off(
+    call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XAI_SDK_DISABLE_TRACING leaves no span."""
+    monkeypatch.setenv("XAI_SDK_DISABLE_TRACING", "true")
+    call(answering(reply), ask)
+    assert spans.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize("sensitive", [True, False])
+def test_a_failure_is_on_the_span(
+    call: Any, spans: InMemorySpanExporter, key: str, monkeypatch: Any, *, sensitive: bool
+) -> None:
+    """A failed request marks its span, without the key and without a traceback."""
+    if not sensitive:
+        monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
+
+    async def answer(request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"unknown key {key}")
+
+    error, _ = call(answer, ask)
+    assert isinstance(error, errors.AuthenticationError)
+    (span,) = spans.get_finished_spans()
+    assert span.status.status_code is trace.StatusCode.ERROR
+    assert ("console.x.ai" in str(span.status.description)) == sensitive
+    assert (span.attributes or {})["error.type"] == "UNAUTHENTICATED"
+    assert span.events == ()
+    assert key not in span.to_json()
+
+
+def test_nobody_pays_for_tracing_who_does_not_trace() -> None:
+    """A call imports neither OpenTelemetry nor requests, and no provider is set."""
+    script = """
+import asyncio, sys
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+async def main():
+    async with AsyncClient(api_host="localhost:9", timeout=0.1) as client:
+        try:
+            await client.image.sample("p", "m")
+        except errors.UnavailableError:
+            pass
+asyncio.run(main())
+heavy = {"opentelemetry", "requests", "urllib3", "IPython", "PIL"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, timeout=30, env={**os.environ, "PYTHONPATH": ""}
+    )

@@ -1,0 +1,102 @@
+"""What all tests share: a clean environment, servers on loopback, shells and kernels."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import KEY, serve, start_kernel, tiny, without_xai
+
+from xai_notebook import export
+from xai_notebook.session import Session, close_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness import Kernel, Served
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Give every test a library of its own, and no key."""
+    for name in set(os.environ) - set(without_xai()):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
+    # Read once, when a session of pytest imports grpc: noise would fail the tests of noise.
+    monkeypatch.setenv("GRPC_VERBOSITY", os.environ.get("GRPC_VERBOSITY", "ERROR"))
+
+
+@pytest.fixture
+def server() -> Iterator[Served]:
+    """A server of this test alone; `server.faults` makes it fail."""
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture
+def quick(server: Served) -> Served:
+    """The server, with a prepared picture instead of painted ones."""
+    server.faults.garbage = tiny()
+    return server
+
+
+@pytest.fixture
+def keyed(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """The server, named by the environment together with a key."""
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    monkeypatch.setenv("XAI_API_HOST", server.address)
+    return server
+
+
+@pytest.fixture
+def session(keyed: Served) -> Iterator[Session]:
+    """A session that talks to `server` with a key."""
+    session = Session()
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[InteractiveShell]:
+    """IPython in this process with the extension loaded, in an empty folder."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setattr(export, "_loaded_in", None)
+    config = Config()
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path / "ipython"))
+    shell.extension_manager.load_extension("xai_notebook")
+    yield shell
+    shell.extension_manager.unload_extension("xai_notebook")
+    close_session()
+    atexit.unregister(shell.atexit_operations)
+    shell.atexit_operations()
+    shell.restore_sys_module_state()
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A kernel of this module without a key, with the extension loaded."""
+    with start_kernel(tmp_path_factory.mktemp("kernel")) as kernel:
+        loaded = kernel.run("%load_ext xai_notebook\nimport xai_notebook as xai")
+        assert loaded.error is None
+        yield kernel
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser's tests last: Playwright keeps a loop running in the main thread.
+
+    While it does, no other test there could use `asyncio.run`.
+    """
+    items.sort(key=lambda item: "browser" in item.path.parts)

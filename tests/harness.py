@@ -1,0 +1,202 @@
+"""What tests are made with: servers on loopback and real kernels, run until a block ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jupyter_client.manager import KernelManager
+from PIL import Image
+
+from xai_notebook.loop import BackgroundLoop
+from xai_notebook.server import EmbeddedServer, Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+    from xai_notebook.server import Call
+
+KEY = "xai-key-of-the-tests-7f3a9c"
+GENERATE = "/xai_api.Image/GenerateImage"
+CENT = 10**8
+"""Ticks in a US cent."""
+
+
+def without_xai(environ: Any = os.environ) -> dict[str, str]:
+    """Return the environment without our variables and without a notebook around it."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.upper().startswith("XAI_") and name != "JPY_SESSION_NAME"
+    }
+
+
+@dataclass
+class Served:
+    """An embedded server on a background loop, and what it saw."""
+
+    server: EmbeddedServer
+    loop: BackgroundLoop
+
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return self.server.address
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on purpose."""
+        return self.server.faults
+
+    @property
+    def calls(self) -> list[Call]:
+        """The image calls it has seen."""
+        return [call for call in self.server.requests if call.method == GENERATE]
+
+    @property
+    def last(self) -> Any:
+        """The last image request, as a message."""
+        return self.calls[-1].message
+
+    def reset(self) -> None:
+        """Take all faults away."""
+        for option in dataclasses.fields(Faults):
+            if option.init:
+                setattr(self.faults, option.name, getattr(Faults(), option.name))
+
+    def wait_for_call(self, count: int, seconds: float = 20.0) -> Call:
+        """Return image call number `count`, once it has arrived."""
+        return until(lambda: self.calls[count - 1] if len(self.calls) >= count else None, seconds)
+
+
+def tiny(number: int = 0) -> bytes:
+    """Return a good JPEG of one pixel, another one for each number."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1), (number % 256, number // 256 % 256, 0)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def until(look: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Return what `look` returns as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(0.005)
+    return found
+
+
+@contextlib.contextmanager
+def serve(**options: Any) -> Iterator[Served]:
+    """Run an embedded server until the block ends."""
+    loop = BackgroundLoop()
+    server = EmbeddedServer(**options)
+    loop.run(server.start())
+    try:
+        yield Served(server, loop)
+    finally:
+        loop.run(server.stop(None))
+        loop.stop()
+
+
+@dataclass
+class Outcome:
+    """What one cell did."""
+
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    stdout: str = ""
+    stderr: str = ""
+    error: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @property
+    def html(self) -> list[str]:
+        """Every HTML output, in order."""
+        return [out["data"]["text/html"] for out in self.outputs if "text/html" in out["data"]]
+
+    @property
+    def text(self) -> list[str]:
+        """Every plain text output, in order."""
+        return [out["data"].get("text/plain", "") for out in self.outputs]
+
+    @property
+    def traceback(self) -> str:
+        """The error output as text."""
+        return "\n".join(self.error["traceback"]) if self.error else ""
+
+
+class Kernel:
+    """A real kernel in a process of its own."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        """Start it in `folder`; it is ready."""
+        # None is left behind in the user's own folders, and none of the user's settings count.
+        own = {
+            name: str(folder.parent / f"{folder.name}-{name.lower()}")
+            for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
+        }
+        self.home = folder.parent / f"{folder.name}-home"
+        environment = without_xai() | own | {"XAI_NOTEBOOK_HOME": str(self.home)} | variables
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(folder), env=environment)
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def start(self, code: str) -> str:
+        """Run a cell and return its message's id at once."""
+        return str(self.client.execute(code, store_history=True))
+
+    def collect(self, identity: str, timeout: float = 60) -> Outcome:
+        """Wait for the end of a cell and return what it showed."""
+        outcome = Outcome()
+        started = time.monotonic()
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") != identity:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                name = content["name"]
+                setattr(outcome, name, getattr(outcome, name) + content["text"])
+            elif kind in {"execute_result", "display_data"}:
+                outcome.outputs.append({"kind": kind, **content})
+            elif kind == "update_display_data":
+                for output in outcome.outputs:
+                    if output.get("transient") == content["transient"]:
+                        output["data"] = content["data"]
+            elif kind == "error":
+                outcome.error = content
+            elif kind == "status" and content["execution_state"] == "idle":
+                self.client.get_shell_msg(timeout=timeout)
+                outcome.seconds = time.monotonic() - started
+                return outcome
+
+    def run(self, code: str, timeout: float = 60) -> Outcome:
+        """Run a cell to its end."""
+        return self.collect(self.start(code), timeout)
+
+    def stop(self) -> None:
+        """End the process."""
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+@contextlib.contextmanager
+def start_kernel(folder: Path, **variables: str) -> Iterator[Kernel]:
+    """Run a kernel until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kernel = Kernel(folder, **variables)
+    try:
+        yield kernel
+    finally:
+        kernel.stop()

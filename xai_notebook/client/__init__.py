@@ -1,0 +1,153 @@
+"""The embedded async gRPC client: xAI's image models without a notebook.
+
+    async with AsyncClient() as client:
+        response = await client.image.sample("a red fox", "grok-imagine-image")
+        data = await response.image
+
+Names and meanings follow xAI's own SDK.
+"""
+
+from __future__ import annotations
+
+import os
+
+# gRPC's core reads this once, when it is first imported. Without it every `!cmd` of a notebook
+# prints "fork_posix.cc … skipping fork() handlers" into the user's cell.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook import settings
+from xai_notebook.client.channel import Endpoint
+from xai_notebook.client.chat import ChatClient, ChatResponse
+from xai_notebook.client.connection import Connection
+from xai_notebook.client.download import Downloader
+from xai_notebook.client.image import ImageClient
+from xai_notebook.client.interceptors import holds_authorization
+from xai_notebook.client.models import ModelsClient
+from xai_notebook.client.response import ImageResponse
+from xai_notebook.client.retry import Attempt
+from xai_notebook.errors import ConfigurationError
+from xai_notebook.settings import ApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["AsyncClient", "Attempt", "ChatResponse", "ImageResponse"]
+
+
+class AsyncClient:
+    """A channel and its sub-clients.
+
+    Making one opens nothing and needs no event loop. The first call opens the channel on its
+    loop, and every later call must be on the same one.
+
+    Attributes:
+        image: Makes images.
+        models: Asks about models.
+        chat: Rewrites prompts.
+    """
+
+    def __init__(  # named as in xAI's SDK
+        self,
+        api_key: str | ApiKey | None = None,
+        *,
+        api_host: str | None = None,
+        timeout: float | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+        channel_options: Sequence[tuple[str, Any]] = (),
+        on_attempt: Callable[[Attempt], None] | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Check the options.
+
+        Args:
+            api_key: Default: `XAI_API_KEY`. A server on loopback needs none, and `""` sends none.
+            api_host: `host`, `host:port` or `localhost:port`; default: `XAI_API_HOST`, `api.x.ai`.
+            timeout: Deadline of a call in seconds, over all attempts; default: 1620.
+            metadata: Sent with every call.
+            channel_options: gRPC channel options; they win over ours.
+            on_attempt: Called on the event loop with each failed attempt that is made again,
+                before the wait. What it raises is logged.
+            title: What messages call the server; default: its host.
+
+        Raises:
+            ConfigurationError: There is no key, or key, host or metadata cannot be used.
+            OptionError: The timeout is no positive number.
+        """
+        # The plain text leaves this frame before anything can fail: tracebacks may show locals.
+        given = [api_key]
+        del api_key
+        key = _wrap(given)
+        if holds_authorization(metadata):
+            metadata = ()
+            msg = "The metadata holds an authorization header. Give the key as api_key instead."
+            raise ConfigurationError(msg)
+        endpoint = Endpoint.parse(
+            api_host or os.environ.get("XAI_API_HOST", "").strip() or settings.DEFAULT_API_HOST
+        )
+        if key is None and not endpoint.loopback:
+            msg = f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
+            raise ConfigurationError(msg)
+        self._connection = Connection(
+            endpoint,
+            key,
+            timeout=timeout,
+            metadata=metadata,
+            channel_options=channel_options,
+            on_attempt=on_attempt,
+            title=title,
+        )
+        self._downloader = Downloader(allow_loopback=endpoint.loopback)
+        self.image = ImageClient(self._connection, self._downloader)
+        self.models = ModelsClient(self._connection)
+        self.chat = ChatClient(self._connection)
+
+    def __repr__(self) -> str:
+        """Return where it goes, and no key."""
+        # A traceback may print a client whose options were refused half way through.
+        connection = vars(self).get("_connection")
+        return (
+            f"AsyncClient(api_host={str(connection.endpoint)!r})" if connection else "AsyncClient()"
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the channel on the running event loop."""
+        self._connection.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    async def download(self, url: str) -> bytes:
+        """Return the image at a URL that an earlier reply gave.
+
+        Raises:
+            DownloadError: The URL is not allowed, has expired, or holds no image.
+        """
+        return (await self._downloader.fetch(url))[0]
+
+    async def close(self) -> None:
+        """Close the channel. Calls under way are cancelled; images already replied stay usable."""
+        await self._connection.close()
+        self._downloader.close()
+
+
+def _wrap(given: list[str | ApiKey | None]) -> ApiKey | None:
+    """Return the key in `given`, which is emptied, or that of the environment."""
+    if isinstance(given[0], ApiKey):
+        return given.pop()  # type: ignore[return-value]  # just checked
+    if given[0] is not None:
+        return ApiKey(given.pop()) if given[0] else None  # type: ignore[arg-type]  # a str
+    if os.environ.get("XAI_API_KEY", "").strip():
+        return ApiKey(os.environ["XAI_API_KEY"])
+    return None

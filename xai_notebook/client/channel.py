@@ -1,0 +1,234 @@
+"""Channels: TLS and its roots, proxies, sizes, keepalive. The only place where a key meets one.
+
+A key travels over TLS, or over a loopback connection under local channel
+credentials, which gRPC itself refuses for any other peer. There is no option
+to do otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+
+from xai_notebook import settings
+from xai_notebook.client.interceptors import KeyPlugin, package_version
+from xai_notebook.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xai_notebook.settings import ApiKey
+
+__all__ = ["Endpoint", "open_channel", "root_certificates_path"]
+
+HTTPS_PORT = 443
+ROOT_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+PROXY_VARIABLES = ("GRPC_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+KEEPALIVE_MS = 300_000
+"""A default server cuts connections that ping more often than this without data."""
+
+_HOST = re.compile(
+    r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>\d+))?/?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where calls go, and how.
+
+    Attributes:
+        host: Name or address, without brackets.
+        port: TCP port.
+        tls: Whether the connection is encrypted.
+        loopback: Whether it stays on this computer.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    loopback: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Read `host`, `host:port`, `[address]:port`, `https://host` or `http://localhost:port`.
+
+        Loopback addresses are spoken to without TLS unless the text says `https`.
+
+        Raises:
+            ConfigurationError: The text is none of these, or asks for plain text to a remote host.
+        """
+        match = _HOST.fullmatch(text.strip().lower())
+        if match is None or int(match["port"] or 1) not in range(1, 1 << 16):
+            msg = f"{text!r} is no API host. Set XAI_API_HOST to a host or host:port."
+            raise ConfigurationError(msg)
+        host = match["host"].strip("[]")
+        loopback = is_loopback(host)
+        if match["scheme"] == "http" and not loopback:
+            msg = (
+                f"{text!r} is not encrypted, and a key is never sent in clear. Use https://{host}."
+            )
+            raise ConfigurationError(msg)
+        tls = match["scheme"] == "https" or not loopback
+        if match["port"] is None and not tls:
+            msg = f"{text!r} needs a port: {host}:PORT."
+            raise ConfigurationError(msg)
+        return cls(host, int(match["port"] or HTTPS_PORT), tls, loopback)
+
+    @property
+    def authority(self) -> str:
+        """`host:port` as it was meant, for certificates and virtual hosts."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """The name gRPC resolves. `localhost` goes to IPv4, where servers listen."""
+        if self.host == "localhost":
+            return f"ipv4:127.0.0.1:{self.port}"
+        if ":" in self.host:
+            return f"ipv6:{self.authority}"
+        return f"ipv4:{self.authority}" if _is_address(self.host) else f"dns:///{self.authority}"
+
+    def __str__(self) -> str:
+        """Return what a message calls it: the port only when it is not the usual one."""
+        return self.host if self.port == HTTPS_PORT else self.authority
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` (no brackets, no port) is this computer, without asking a resolver."""
+    if host.lower() == "localhost":
+        return True
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def open_channel(
+    endpoint: Endpoint, key: ApiKey | None, options: Sequence[tuple[str, Any]] = ()
+) -> grpc.aio.Channel:
+    """Open a channel on the running event loop. Connecting waits for the first call.
+
+    Args:
+        endpoint: Where to.
+        key: Sent with every call as call credentials; None only for loopback.
+        options: Channel options of the caller; they win over ours of the same name.
+
+    Raises:
+        ConfigurationError: No key for a remote host, or the environment names roots or a proxy
+            that cannot be used.
+    """
+    if key is None and not endpoint.loopback:
+        msg = f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
+        raise ConfigurationError(msg)
+    merged = {**dict(_options(endpoint)), **dict(options)}
+    return grpc.aio.secure_channel(
+        endpoint.target, _credentials(endpoint, key), options=list(merged.items())
+    )
+
+
+def _credentials(endpoint: Endpoint, key: ApiKey | None) -> grpc.ChannelCredentials:
+    if endpoint.tls:
+        transport = grpc.ssl_channel_credentials(_root_certificates())
+    else:
+        transport = grpc.local_channel_credentials()
+    if key is None:
+        return transport
+    call = grpc.metadata_call_credentials(KeyPlugin(key))
+    return grpc.composite_channel_credentials(transport, call)
+
+
+def _options(endpoint: Endpoint) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_send_message_length", settings.MAX_SEND_BYTES),
+        ("grpc.max_receive_message_length", settings.MAX_RECEIVE_BYTES),
+        ("grpc.primary_user_agent", f"xai-notebook/{package_version()}"),
+        ("grpc.default_authority", endpoint.authority),
+        # Core's own retries are invisible and cannot tell a rate limit from a size limit.
+        ("grpc.enable_retries", 0),
+        # While core waits before it connects again, every call fails at once. Its default of
+        # 1 s to 120 s would use up our attempts without a single packet.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ]
+    if not endpoint.loopback:
+        options += [
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 0),
+        ]
+    if proxy := _proxy(endpoint):
+        options.append(("grpc.http_proxy", proxy))
+    else:
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def _proxy(endpoint: Endpoint) -> str | None:
+    """Return the proxy for `endpoint` as an http:// URL, or None for a direct connection."""
+    proxy = settings.either_case(os.environ, *PROXY_VARIABLES)
+    if proxy is None or endpoint.loopback:
+        return None
+    from urllib import request  # noqa: PLC0415  # 15 ms, rarely needed
+
+    exempt = settings.either_case(os.environ, "NO_PROXY") or ""
+    if request.proxy_bypass_environment(endpoint.authority, {"no": exempt}):  # type: ignore[attr-defined]
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    parts = urlsplit(proxy)
+    if parts.scheme != "http" or not parts.hostname:
+        # Only the scheme is named: the rest may hold a password.
+        msg = (
+            f"HTTPS_PROXY names a proxy of the kind {parts.scheme!r}, and gRPC can use only http://."
+            f" Set it to an http:// proxy, or list {endpoint.host} in NO_PROXY."
+        )
+        raise ConfigurationError(msg)
+    return proxy
+
+
+def root_certificates_path() -> Path | None:
+    """Return the file or folder of trusted roots the environment names, or None for the defaults.
+
+    Raises:
+        ConfigurationError: It does not exist.
+    """
+    for variable in ROOT_VARIABLES:
+        value = settings.either_case(os.environ, variable)
+        if value is None:
+            continue
+        path = Path(value)
+        if not path.exists():
+            msg = f"{variable} names {value}, which does not exist. Correct it or unset it."
+            raise ConfigurationError(msg)
+        return path
+    return None
+
+
+def _root_certificates() -> bytes | None:
+    path = root_certificates_path()
+    if path is None:
+        return None
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        pem = b"\n".join(file.read_bytes() for file in files if file.is_file())
+    except OSError as error:
+        msg = f"The roots in {path} cannot be read ({error.strerror}). See SSL_CERT_FILE."
+        raise ConfigurationError(msg) from error
+    if b"-----BEGIN CERTIFICATE-----" not in pem:
+        msg = f"{path} holds no PEM certificate. Correct SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
+        raise ConfigurationError(msg)
+    return pem

@@ -1,0 +1,96 @@
+"""The one chat call that rewrites a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xai_notebook.client import wire
+from xai_notebook.client.response import cost_usd
+from xai_notebook.errors import OptionError, ReplyError
+
+if TYPE_CHECKING:
+    from xai_notebook.client.connection import Connection
+    from xai_notebook.client.retry import OnAttempt
+
+__all__ = ["ChatClient", "ChatResponse"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResponse:
+    """What the chat model answered.
+
+    Attributes:
+        content: Its text.
+        model: The model that answered, aliases resolved.
+        usage: Tokens.
+        cost_usd: US dollars, or None if the server did not say.
+    """
+
+    content: str
+    model: str
+    usage: wire.SamplingUsage
+    cost_usd: float | None
+
+
+class ChatClient:
+    """Asks a chat model for one answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Use `connection` for every call."""
+        self._connection = connection
+
+    async def complete(  # the options of the wire
+        self,
+        prompt: str,
+        model: str,
+        *,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        on_attempt: OnAttempt | None = None,
+    ) -> ChatResponse:
+        """Return the answer to one message.
+
+        Args:
+            prompt: What the user says.
+            model: Name of a chat model.
+            system: What the model is told before.
+            max_tokens: Length limit of the answer, in tokens.
+            temperature: 0 to 2; the server's default when not given.
+            user: Opaque id of the end user.
+            timeout: Deadline in seconds over all attempts; default: the client's.
+            on_attempt: Hears of each failed attempt that is made again.
+
+        Raises:
+            OptionError: A value cannot be sent. Nothing was.
+            ApiError: The server answered with a status other than OK.
+            ReplyError: The answer holds no text.
+        """
+        try:
+            request = wire.GetCompletionsRequest(model=model, user=user or "")
+            if system is not None:
+                request.messages.add(role=wire.MessageRole.ROLE_SYSTEM).content.add(text=system)
+            request.messages.add(role=wire.MessageRole.ROLE_USER).content.add(text=prompt)
+            if max_tokens is not None:
+                request.max_tokens = max_tokens
+            if temperature is not None:
+                request.temperature = temperature
+        except (TypeError, ValueError) as error:
+            msg = f"An option of the chat request cannot be sent: {error}"
+            raise OptionError(msg) from error
+        reply = await self._connection.unary(
+            wire.GET_COMPLETION,
+            request,
+            wire.GetChatCompletionResponse,
+            model=model,
+            timeout=timeout,
+            on_attempt=on_attempt,
+        )
+        content = next((one.message.content for one in reply.outputs if one.message.content), "")
+        if not content.strip():
+            msg = f"The chat model {model!r} gave no text. Try again, or another model."
+            raise ReplyError(msg)
+        return ChatResponse(content, reply.model, reply.usage, cost_usd(reply.usage))

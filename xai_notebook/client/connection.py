@@ -1,0 +1,166 @@
+"""One channel on one event loop, and the way every call takes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from xai_notebook import settings
+from xai_notebook.client.channel import Endpoint, open_channel
+from xai_notebook.client.interceptors import Deadline, call_metadata
+from xai_notebook.client.retry import Retries
+from xai_notebook.client.status import CallInfo, scrubbed, translate
+from xai_notebook.errors import (
+    CallCancelledError,
+    ConfigurationError,
+    ForkedProcessError,
+    ReplyError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xai_notebook.client.retry import OnAttempt
+    from xai_notebook.settings import ApiKey
+
+__all__ = ["Connection"]
+
+Reply = TypeVar("Reply", bound=Message)
+
+_started_in: int | None = None
+"""The process in which a channel was first opened: gRPC's threads do not survive a fork."""
+
+
+class Connection:
+    """Sends requests and receives replies, with retries and one deadline over all of them.
+
+    The channel is opened by the first call, on its event loop: everything of grpc.aio belongs
+    to the loop it was made on.
+    """
+
+    def __init__(  # it is what AsyncClient takes
+        self,
+        endpoint: Endpoint,
+        key: ApiKey | None,
+        *,
+        timeout: float | None,
+        metadata: Sequence[tuple[str, str]],
+        channel_options: Sequence[tuple[str, Any]],
+        on_attempt: OnAttempt | None,
+        title: str | None = None,
+    ) -> None:
+        """Keep what calls need; nothing is opened."""
+        self.endpoint = endpoint
+        self._title = title or str(endpoint)
+        self._key = key
+        self._timeout = settings.DEFAULT_TIMEOUT if timeout is None else timeout
+        Deadline.after(self._timeout)  # a bad default is better refused before the first call
+        self._metadata = call_metadata(metadata)
+        self._channel_options = tuple(channel_options)
+        self._on_attempt = on_attempt
+        self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Return where it goes, and no key."""
+        return f"Connection({self.endpoint})"
+
+    async def unary(  # one call has that many sides
+        self,
+        method: str,
+        request: Message,
+        reply: type[Reply],
+        *,
+        model: str = "",
+        timeout: float | None = None,
+        on_attempt: OnAttempt | None = None,
+    ) -> Reply:
+        """Send `request`, return the reply.
+
+        Args:
+            method: Path of the method.
+            request: The message.
+            reply: The class of the answer.
+            model: What to call the model in an error.
+            timeout: Deadline in seconds over all attempts; default: the client's.
+            on_attempt: Hears of each failed attempt that is made again, after the client's own.
+
+        Raises:
+            ApiError: The server answered with a status other than OK.
+            ReplyError: The answer is no such message.
+            ConfigurationError: The client is closed or belongs to another event loop.
+            ForkedProcessError: gRPC was used before this process was forked.
+        """
+        deadline = Deadline.after(self._timeout if timeout is None else timeout)
+        send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.open().unary_unary(method)
+        payload = request.SerializeToString()
+        callbacks = [one for one in (self._on_attempt, on_attempt) if one is not None]
+        retries = Retries(method, deadline, callbacks)
+
+        async def attempt() -> bytes:
+            failure: grpc.aio.AioRpcError
+            try:
+                return await send(
+                    payload, timeout=max(deadline.remaining(), 0.001), metadata=self._metadata
+                )
+            except grpc.aio.AioRpcError as error:
+                failure = scrubbed(error, self._key)
+            raise failure  # outside of the handler: an echoed key would stay as its context
+
+        try:
+            data = await retries.run(attempt)
+        except (grpc.aio.AioRpcError, grpc.aio.BaseError) as error:
+            call = CallInfo(self._title, self._key, model, deadline.timeout, retries.sent)
+            raise translate(error, call) from error
+        except asyncio.CancelledError:
+            self._raise_if_closed_meanwhile()
+            raise
+        try:
+            # Parsed here and not by gRPC, which logs a broken reply and returns None.
+            return reply.FromString(data)
+        except DecodeError as error:
+            msg = f"The reply of {self.endpoint} cannot be read. Check XAI_API_HOST."
+            raise ReplyError(msg) from error
+
+    def open(self) -> grpc.aio.Channel:
+        """Return the channel, opened if need be. Call it on the event loop that will use it."""
+        global _started_in  # noqa: PLW0603  # it is a fact about the process
+        if _started_in not in {None, os.getpid()}:
+            msg = (
+                "gRPC was used before this process was forked, and cannot be used in the child."
+                ' Start processes with multiprocessing.get_context("spawn").'
+            )
+            raise ForkedProcessError(msg)
+        if self._closed:
+            msg = "This AsyncClient is closed. Make a new one."
+            raise ConfigurationError(msg)
+        loop = asyncio.get_running_loop()
+        if self._channel is None:
+            _started_in = os.getpid()
+            self._channel = open_channel(self.endpoint, self._key, self._channel_options)
+            self._loop = loop
+        elif loop is not self._loop:
+            msg = "This AsyncClient belongs to another event loop. Make one client for each loop."
+            raise ConfigurationError(msg)
+        return self._channel
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled. May be called again."""
+        self._closed = True
+        channel, self._channel = self._channel, None
+        if channel is not None and self._loop is asyncio.get_running_loop():
+            await channel.close()
+
+    def _raise_if_closed_meanwhile(self) -> None:
+        """Tell a call cut short by close() from a task that was itself cancelled."""
+        task = asyncio.current_task()
+        # Python 3.10 cannot tell; there the cancellation stands.
+        cancelling = getattr(task, "cancelling", None)
+        if self._closed and cancelling is not None and not cancelling():
+            msg = "The client was closed while a call was under way."
+            raise CallCancelledError(msg, code="CANCELLED")

@@ -1,0 +1,147 @@
+"""OpenTelemetry spans when the user traces, nothing otherwise.
+
+Tracing is on when `opentelemetry.trace` is already imported: whoever wants
+spans has set up a tracer provider, and that imports it. Nobody else pays the
+15 ms, and no provider is ever set from here. Image data is never an attribute.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook import settings
+from xai_notebook.client import wire
+from xai_notebook.client.interceptors import package_version
+from xai_notebook.errors import ApiError, XaiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Attributes = dict[str, str | bool | int | float]
+
+__all__ = ["ImageSpan", "image_span"]
+
+
+class ImageSpan:
+    """The span of one request, or the absence of one."""
+
+    def __init__(self, span: Any = None, *, sensitive: bool = False) -> None:
+        """Wrap an OpenTelemetry span, or None."""
+        self._span = span
+        self._sensitive = sensitive
+
+    def record(self, request: wire.GenerateImageRequest, reply: wire.ImageResponse) -> None:
+        """Add what came back."""
+        if self._span is None or not self._span.is_recording():
+            return
+        attributes: Attributes = {"gen_ai.response.model": reply.model or request.model}
+        if self._sensitive:
+            attributes |= _usage_attributes(reply.usage)
+            for index, image in enumerate(reply.images):
+                attributes |= _image_attributes(f"gen_ai.response.{index}.image", image)
+        self._span.set_attributes(attributes)
+
+    def fail(self, error: BaseException) -> None:
+        """Mark the span as failed. Only our own messages are shown: they hold no key."""
+        if self._span is None:
+            return
+        from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415  # already imported
+
+        own = self._sensitive and isinstance(error, XaiError)
+        description = f"{type(error).__name__}: {error}" if own else type(error).__name__
+        self._span.set_status(Status(StatusCode.ERROR, description))
+        self._span.set_attribute(
+            "error.type", error.code if isinstance(error, ApiError) else type(error).__name__
+        )
+
+
+@contextmanager
+def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[ImageSpan]:
+    """Open the span of one request.
+
+    Args:
+        operation: `image.sample` or `image.sample_batch`.
+        request: What is about to be sent.
+
+    Yields:
+        What takes the reply; it does nothing when nobody traces.
+    """
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or settings.flag(os.environ, "XAI_SDK_DISABLE_TRACING"):
+        yield ImageSpan()
+        return
+    sensitive = not settings.flag(os.environ, "XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
+    tracer = trace.get_tracer("xai_notebook", package_version())
+    with tracer.start_as_current_span(
+        f"{operation} {request.model}",
+        kind=trace.SpanKind.CLIENT,
+        attributes=_request_attributes(request, sensitive=sensitive),
+        # A recorded exception brings its whole traceback along.
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        recorder = ImageSpan(span, sensitive=sensitive)
+        try:
+            yield recorder
+        except BaseException as error:
+            recorder.fail(error)
+            raise
+
+
+def _request_attributes(request: wire.GenerateImageRequest, *, sensitive: bool) -> Attributes:
+    attributes: Attributes = {
+        "gen_ai.operation.name": "generate_image",
+        "gen_ai.provider.name": "xai",
+        "gen_ai.request.model": request.model,
+        "gen_ai.output.type": "image",
+    }
+    if not sensitive:
+        return attributes
+    prefix = "gen_ai.request.image"
+    attributes["gen_ai.prompt"] = request.prompt
+    attributes[f"{prefix}.format"] = _lower(wire.ImageFormat.Name(request.format))
+    if request.HasField("n"):
+        attributes[f"{prefix}.count"] = request.n
+    if request.HasField("aspect_ratio"):
+        ratio = wire.ImageAspectRatio.Name(request.aspect_ratio)
+        numbers = ratio.removeprefix("IMG_ASPECT_RATIO_").replace("19_5", "19.5")
+        attributes[f"{prefix}.aspect_ratio"] = numbers.replace("_", ":")
+    if request.HasField("resolution"):
+        attributes[f"{prefix}.resolution"] = _lower(wire.ImageResolution.Name(request.resolution))
+    if request.HasField("quality"):
+        attributes[f"{prefix}.quality"] = _lower(wire.ImageQuality.Name(request.quality))
+    if request.user:
+        attributes["user_id"] = request.user
+    return attributes
+
+
+def _lower(name: str) -> str:
+    """Return the value an enum's name ends with: `IMG_RESOLUTION_2K` -> `2k`."""
+    return name.rpartition("_")[2].lower()
+
+
+def _usage_attributes(usage: wire.SamplingUsage) -> Attributes:
+    attributes: Attributes = {
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        "gen_ai.usage.total_tokens": usage.total_tokens,
+        "gen_ai.usage.reasoning_tokens": usage.reasoning_tokens,
+        "gen_ai.usage.cached_prompt_text_tokens": usage.cached_prompt_text_tokens,
+        "gen_ai.usage.prompt_text_tokens": usage.prompt_text_tokens,
+        "gen_ai.usage.prompt_image_tokens": usage.prompt_image_tokens,
+    }
+    if usage.HasField("cost_in_usd_ticks"):
+        attributes["gen_ai.usage.cost_in_usd_ticks"] = usage.cost_in_usd_ticks
+    return attributes
+
+
+def _image_attributes(prefix: str, image: wire.GeneratedImage) -> Attributes:
+    attributes: Attributes = {f"{prefix}.respect_moderation": image.respect_moderation}
+    if image.up_sampled_prompt:
+        attributes[f"{prefix}.up_sampled_prompt"] = image.up_sampled_prompt
+    if image.url.startswith(("https://", "http://")):  # never a data URI
+        attributes[f"{prefix}.url"] = image.url
+    return attributes
