@@ -1,0 +1,188 @@
+"""Pictures: their sizes, and that the same words always make the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import subprocess
+import sys
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from xai_notebook import settings
+from xai_notebook.server.painter import paint, picture_size
+from xai_notebook.server.vocabulary import HABITATS, look_up
+
+SIZES = {
+    "1:1": (1024, 1024), "3:4": (880, 1184), "4:3": (1184, 880), "9:16": (768, 1360),
+    "16:9": (1360, 768), "2:3": (832, 1248), "3:2": (1248, 832), "9:19.5": (688, 1504),
+    "19.5:9": (1504, 688), "9:20": (688, 1520), "20:9": (1520, 688), "1:2": (720, 1456),
+    "2:1": (1456, 720),
+}  # fmt: skip
+PROMPTS = [
+    "a red fox in fresh snow, golden hour",
+    "a lighthouse in a storm at night",
+    "a green bicycle against a yellow wall",
+    "an astronaut cat on the moon, watercolor",
+    "Tokyo street in the rain, neon",
+    "a calm lake in autumn mountains",
+    "a pencil sketch of a castle with a dragon",
+    "a whale under water, oil painting",
+    "ein Haus im Wald, vintage",
+    "a rainbow and an aurora over the desert, pixel art",
+    "幸せ",
+    "🦊",
+]
+
+SUBJECT_WORDS = [
+    "fox", "cat", "dog", "wolf", "bear", "lion", "tiger", "zebra", "giraffe", "camel",
+    "dinosaur", "penguin", "turtle", "rabbit", "horse", "deer", "cow", "elephant", "bird",
+    "owl", "butterfly", "fish", "whale", "woman", "astronaut", "robot", "dragon", "tree",
+    "palm", "cactus", "pine", "house", "castle", "lighthouse", "windmill", "boat", "rocket",
+    "balloons", "bicycle", "car", "bus", "train", "sunflowers", "tulip", "roses", "poppies",
+    "mushroom", "coffee", "apple", "pear", "lemon", "banana", "strawberries", "pizza",
+    "icecream", "vase", "book", "umbrella", "tent", "candle", "bridge", "snowman",
+    "volcano", "globe",
+]  # fmt: skip
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def difference(first: bytes, second: bytes) -> float:
+    """Return the mean difference of two pictures in levels of 0 to 255."""
+    changed = ImageChops.difference(opened(first), opened(second))
+    return sum(ImageStat.Stat(changed).mean) / 3
+
+
+def ratio(name: str) -> float:
+    across, down = (float(part) for part in name.split(":"))
+    return across / down
+
+
+@pytest.mark.parametrize("name", settings.ASPECT_RATIOS)
+@pytest.mark.parametrize("resolution", settings.RESOLUTIONS)
+def test_sizes(name: str, resolution: str) -> None:
+    """Every ratio has about 1 or 4 megapixels and sides that are multiples of 16."""
+    width, height = picture_size(ratio(name), resolution)
+    assert width % 16 == 0
+    assert height % 16 == 0
+    assert width / height == pytest.approx(ratio(name), rel=0.025)
+    assert width * height == pytest.approx({"1k": 1 << 20, "2k": 4 << 20}[resolution], rel=0.03)
+    if resolution == "1k":
+        assert (width, height) == SIZES[name]
+
+
+@pytest.mark.parametrize(("name", "resolution"), [("20:9", "1k"), ("9:19.5", "1k"), ("1:1", "2k")])
+def test_pictures_have_the_size_asked_for(name: str, resolution: str) -> None:
+    """What is painted has the size of the table."""
+    data = paint("a boat on a lake", aspect_ratio=name, resolution=resolution)
+    assert opened(data).size == picture_size(ratio(name), resolution)
+
+
+def test_same_bytes_in_every_process() -> None:
+    """Neither the process nor its hash seed changes a picture."""
+    prompt = "a red fox in the snow, watercolor"
+    code = (
+        "import hashlib; from xai_notebook.server.painter import paint;"
+        f"print(hashlib.sha256(paint({prompt!r}, index=1)).hexdigest())"
+    )
+    prints = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    ]
+    assert prints == [hashlib.sha256(paint(prompt, index=1)).hexdigest()] * 2
+
+
+def test_takes_differ() -> None:
+    """Four pictures of one prompt are four different pictures, by more than noise."""
+    takes = [paint("a castle on a hill", index=index) for index in range(4)]
+    assert min(difference(takes[0], take) for take in takes[1:]) > 10
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_every_prompt_is_a_lively_picture(prompt: str) -> None:
+    """Whatever the words, the picture has contrast and more than a few tones: no placeholder."""
+    image = opened(paint(prompt))
+    assert image.format == "JPEG"
+    assert max(ImageStat.Stat(image.convert("L")).stddev) > 10
+    assert sum(1 for count in image.convert("L").histogram() if count > 50) > 20
+
+
+def test_named_colours_are_seen() -> None:
+    """A yellow wall is yellow."""
+    image = opened(paint("a green bicycle against a yellow wall", index=0))
+    red, green, blue = image.getpixel((image.width // 2, image.height // 4))
+    assert red > 150
+    assert green > 100
+    assert blue < 130
+
+
+def test_night_is_darker_than_day() -> None:
+    """Words of time change the light."""
+    night, day = (
+        ImageStat.Stat(opened(paint(f"a house in a meadow at {time}")).convert("L")).mean[0]
+        for time in ("night", "noon")
+    )
+    assert night < day * 0.7
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["make it night", "snow", "watercolor", "paint it red", "foggy", "add a dragon", "zzz"],
+)
+def test_edits_change_the_input(prompt: str) -> None:
+    """An edit shows the input, and shows that something was done to it."""
+    base = paint("a house in a meadow at noon")
+    edited = paint(prompt, inputs=[opened(base)])
+    assert 1.5 < difference(base, edited) < 110
+
+
+def test_several_inputs_are_all_seen() -> None:
+    """Two references stand side by side."""
+    inputs = [Image.new("RGB", (300, 300), colour) for colour in ("#d02020", "#2030d0")]
+    image = opened(paint("zzz", inputs=inputs))
+    assert image.size == (1024, 1024)
+    left = image.getpixel((200, 512))
+    right = image.getpixel((824, 512))
+    assert left[0] - left[2] > right[0] - right[2] + 60
+
+
+def test_pictures_are_small() -> None:
+    """A picture takes a few hundred kilobytes (a loose bound)."""
+    assert len(paint("a calm lake in autumn mountains")) < 400_000
+
+
+def test_every_subject_can_be_painted() -> None:
+    """Whatever a word may mean has a size, a home and a shape."""
+    names = {name for word in SUBJECT_WORDS for kind, name in look_up(word) if kind == "subject"}
+    assert names == set(HABITATS) - {"reading"}
+    for word in SUBJECT_WORDS:
+        assert opened(paint(f"a {word} in a room, pixel art")).size == (1024, 1024)
+
+
+def test_edits_leave_the_ground_alone() -> None:
+    """A subject added to an input brings no beach or meadow along."""
+    base = Image.new("RGB", (256, 256), "#808080")
+    edited = opened(paint("add a sunflower", inputs=[base], index=0))
+    for box in ((0, 0, 8, 8), (1016, 0, 1024, 8), (0, 960, 8, 968), (1016, 960, 1024, 968)):
+        red, green, blue = ImageStat.Stat(edited.crop(box)).mean
+        assert max(red, green, blue) - min(red, green, blue) < 24
+
+
+def test_clouds_have_no_hard_base() -> None:
+    """No row of the sky of an overcast picture differs abruptly from the one above it."""
+    grey = opened(paint("a meadow under clouds at noon", index=1)).convert("L")
+    rows = list(grey.crop((0, 0, 1024, 380)).resize((1, 380)).tobytes())
+    assert max(abs(upper - lower) for upper, lower in itertools.pairwise(rows)) < 5

@@ -1,0 +1,302 @@
+"""Calls, as a bare gRPC client sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+
+from xai_notebook.client import wire
+from xai_notebook.errors import ConfigurationError
+from xai_notebook.server import EmbeddedServer, Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
+    MakeRequest = Callable[..., wire.GenerateImageRequest]
+
+
+PREFIX = "data:image/jpeg;base64,"
+
+
+def data_uri(size: tuple[int, int] = (64, 48), kind: str = "PNG", colour: str = "teal") -> str:
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour).save(stream, kind)
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{encoded}"
+
+
+def decoded(image: Any) -> Image.Image:
+    assert image.base64.startswith(PREFIX)
+    return Image.open(io.BytesIO(base64.b64decode(image.base64[len(PREFIX) :])))
+
+
+def ask(dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> Any:
+    """Send one request to a fresh server and return its reply."""
+
+    async def main() -> Any:
+        async with EmbeddedServer(**options) as server, dial(server) as call:
+            return await call(method, request)
+
+    return asyncio.run(main())
+
+
+def refusal(
+    dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: Any
+) -> tuple[Any, str]:
+    """Send one request that must be refused; return code and details."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        ask(dial, request, method, **options)
+    return caught.value.code(), caught.value.details()
+
+
+def test_reply_says_local_preview_and_costs_nothing(dial: Dial, image_request: MakeRequest) -> None:
+    """A reply names no real model, and its cost is zero, not unknown."""
+    reply = ask(dial, image_request())
+    assert reply.model == "local-preview"
+    assert reply.usage.HasField("cost_in_usd_ticks")
+    assert reply.usage.cost_in_usd_ticks == 0
+    assert reply.images[0].respect_moderation
+    assert decoded(reply.images[0]).size == (1024, 1024)
+
+
+def test_rewritten_prompt_keeps_the_users_words(dial: Dial, image_request: MakeRequest) -> None:
+    """`up_sampled_prompt` begins with the prompt and adds to it, differently for each image."""
+    reply = ask(dial, image_request(n=2))
+    prompts = [image.up_sampled_prompt for image in reply.images]
+    assert all(prompt.startswith("A red fox, in ") for prompt in prompts)
+    assert prompts[0] != prompts[1]
+    assert len({image.base64 for image in reply.images}) == 2
+
+
+@pytest.mark.parametrize("options", [{"rewrite": False}, {"faults": Faults(up_sampled=False)}])
+def test_rewriting_can_be_off(
+    dial: Dial, image_request: MakeRequest, options: dict[str, Any]
+) -> None:
+    """Without rewriting the server behaves as today's servers: the field stays empty."""
+    assert ask(dial, image_request(), **options).images[0].up_sampled_prompt == ""
+
+
+BAD = {
+    "empty prompt": ({"prompt": ""}, "must not be empty"),
+    "blank prompt": ({"prompt": " \n"}, "must not be empty"),
+    "long prompt": ({"prompt": "x" * 8001}, "at most 8000 characters"),
+    "no image": ({"n": 0}, "between 1 and 10"),
+    "eleven images": ({"n": 11}, "between 1 and 10"),
+    "no format": ({"format": 0}, "IMG_FORMAT_URL"),
+    "unknown ratio": ({"aspect_ratio": 99}, "16:9"),
+    "invalid ratio": ({"aspect_ratio": 0}, "16:9"),
+    "invalid resolution": ({"resolution": 0}, "1k or 2k"),
+    "quality of another model": ({"quality": 1}, "grok-imagine-image-2.0"),
+    "high quality": ({"quality": 3, "model": "grok-imagine-image-2.0"}, "low or medium"),
+    "image and images": (
+        {"image": {"image_url": data_uri()}, "images": [{"image_url": data_uri()}]},
+        "together",
+    ),
+    "six images": ({"images": [{"image_url": data_uri()}] * 6}, "At most 5"),
+    "edit with an old model": (
+        {"image": {"image_url": data_uri()}, "model": "grok-2-image"},
+        "does not accept input images",
+    ),
+    "file id": ({"image": {"file_id": "file-1"}}, "no file store"),
+    "empty input": ({"image": {"image_url": ""}}, "empty"),
+    "path as input": ({"image": {"image_url": "fox.png"}}, "data URI"),
+    "foreign url": ({"image": {"image_url": "https://example.com/a.png"}}, "nothing from the net"),
+    "gif": ({"image": {"image_url": data_uri(kind="GIF")}}, "PNG, JPEG or WebP"),
+    "gif called png": (
+        {"image": {"image_url": data_uri(kind="GIF").replace("gif", "png")}},
+        "not a readable",
+    ),
+    "damaged base64": ({"image": {"image_url": "data:image/png;base64,@@@"}}, "damaged"),
+    "no base64": ({"image": {"image_url": "data:image/png,abc"}}, "base64"),
+    "not an image": ({"image": {"image_url": "data:image/png;base64,aGVsbG8="}}, "not a readable"),
+    "too large": (
+        {"image": {"image_url": "data:image/png;base64," + "A" * (14 << 20)}},
+        "at most 10 MiB",
+    ),
+    "no model": ({"model": ""}, "Model"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_are_invalid_arguments(
+    dial: Dial, image_request: MakeRequest, case: str
+) -> None:
+    """What the API does not accept is INVALID_ARGUMENT, with details that help."""
+    fields, hint = BAD[case]
+    code, details = refusal(dial, image_request(**fields))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert hint in details
+
+
+def test_unknown_model_names_those_that_exist(dial: Dial, image_request: MakeRequest) -> None:
+    """An unknown model is NOT_FOUND, and the details list the models there are."""
+    code, details = refusal(dial, image_request(model="grok-imagine"))
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert "grok-imagine-image-2.0" in details
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "right"])
+def test_wrong_key_is_unauthenticated(
+    dial: Dial, image_request: MakeRequest, header: str | None
+) -> None:
+    """With a key set, every other key and none are refused, and the key is not recorded."""
+    metadata = [("authorization", header)] if header else []
+
+    async def main() -> Any:
+        async with EmbeddedServer(api_key="right") as server, dial(server) as call:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(wire.GENERATE_IMAGE, image_request(), metadata=metadata)
+            return caught.value.code(), server.requests[-1]
+
+    code, seen = asyncio.run(main())
+    assert code is grpc.StatusCode.UNAUTHENTICATED
+    assert seen.status == "UNAUTHENTICATED"
+    assert seen.metadata.get("authorization") == ("***" if header else None)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_single_edit_keeps_the_inputs_ratio(
+    dial: Dial, image_request: MakeRequest, kind: str
+) -> None:
+    """An edit without an aspect ratio has that of its input."""
+    picture = {"image_url": data_uri((300, 200), kind)}
+    reply = ask(dial, image_request(prompt="make it night", image=picture))
+    width, height = decoded(reply.images[0]).size
+    assert width / height == pytest.approx(1.5, rel=0.02)
+
+
+def test_own_urls_can_be_edited(dial: Dial, image_request: MakeRequest) -> None:
+    """A URL that this server handed out can be the input of the next request."""
+
+    async def main() -> Any:
+        async with EmbeddedServer() as server, dial(server) as call:
+            first = await call(wire.GENERATE_IMAGE, image_request(format=2))
+            source = {"image_url": first.images[0].url}
+            return await call(wire.GENERATE_IMAGE, image_request(prompt="in winter", image=source))
+
+    assert decoded(asyncio.run(main()).images[0]).size == (1024, 1024)
+
+
+@pytest.mark.parametrize(
+    ("mark", "allowed"), [("[moderated]", [False] * 3), ("[moderated:2]", [True, False, True])]
+)
+def test_moderation_can_be_rehearsed(
+    dial: Dial, image_request: MakeRequest, mark: str, allowed: list[bool]
+) -> None:
+    """The marks withhold all images or one, and a withheld image is empty."""
+    reply = ask(dial, image_request(prompt=f"a fox {mark}", n=3))
+    assert [image.respect_moderation for image in reply.images] == allowed
+    assert [bool(image.base64) for image in reply.images] == allowed
+
+
+def test_models_are_listed_and_found_by_alias(dial: Dial) -> None:
+    """The list holds today's models, and an alias leads to its model."""
+
+    async def main() -> Any:
+        async with EmbeddedServer() as server, dial(server) as call:
+            models = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
+            query = wire.GetModelRequest(name="grok-imagine-image-latest")
+            return models.models, await call(wire.GET_IMAGE_GENERATION_MODEL, query)
+
+    models, model = asyncio.run(main())
+    assert {"grok-imagine-image", "grok-imagine-image-2.0"} <= {each.name for each in models}
+    assert model.name == "grok-imagine-image"
+    assert model.max_prompt_length == 8000
+    assert model.image_price == 0
+
+
+def test_chat_rewrites_the_last_user_message(dial: Dial) -> None:
+    """A completion is the last user message, rewritten, and costs nothing."""
+    role = wire.MessageRole
+    messages = [
+        {"content": [{"text": "Rewrite prompts."}], "role": role.ROLE_SYSTEM},
+        {"content": [{"text": "a cat"}], "role": role.ROLE_USER},
+        {"content": [{"text": "a lighthouse at night"}], "role": role.ROLE_USER},
+    ]
+    request = wire.GetCompletionsRequest(messages=messages, model="grok-4")
+    reply = ask(dial, request, wire.GET_COMPLETION)
+    message = reply.outputs[0].message
+    assert message.content.startswith("A lighthouse at night, in ")
+    assert message.role == role.ROLE_ASSISTANT
+    assert reply.usage.cost_in_usd_ticks == 0
+
+
+def test_chat_without_a_user_message_is_invalid(dial: Dial) -> None:
+    """There must be something to rewrite."""
+    code, _ = refusal(dial, wire.GetCompletionsRequest(model="m"), wire.GET_COMPLETION)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_cancelling_stops_painting(dial: Dial, image_request: MakeRequest) -> None:
+    """A cancelled call is recorded as such, and its remaining images are not painted."""
+
+    async def main() -> Any:
+        async with EmbeddedServer() as server, dial(server) as call:
+            await call(wire.GENERATE_IMAGE, image_request())  # Pillow is imported now
+            pending = call(wire.GENERATE_IMAGE, image_request(n=10, resolution=2))
+            while not server.requests[-1].message.n:  # noqa: ASYNC110  # another loop's news
+                await asyncio.sleep(0.01)
+            pending.cancel()
+            while server.requests[-1].ended is None:  # noqa: ASYNC110  # another loop's news
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            return server.requests[-1], server.painted
+
+    seen, painted = asyncio.run(main())
+    assert seen.cancelled
+    assert seen.status is None
+    assert painted < 11
+
+
+def test_a_taken_port_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """The second server on a port says that it is taken, without noise on stderr."""
+
+    async def main() -> Any:
+        async with EmbeddedServer() as server:
+            with pytest.raises(ConfigurationError, match="taken"):
+                await EmbeddedServer(port=server.port).start()
+
+    asyncio.run(main())
+    assert capfd.readouterr().err == ""
+
+
+def test_only_loopback_can_be_bound() -> None:
+    """A host that others can reach is refused."""
+    with pytest.raises(ConfigurationError, match="loopback"):
+        EmbeddedServer(host="0.0.0.0")
+
+
+def test_a_server_can_start_again(dial: Dial, image_request: MakeRequest) -> None:
+    """Stopping twice is harmless, and a stopped server can be started once more."""
+
+    async def main() -> Any:
+        server = EmbeddedServer()
+        await server.start()
+        await server.stop()
+        await server.stop()
+        async with server, dial(server) as call:
+            return await call(wire.GENERATE_IMAGE, image_request())
+
+    assert len(asyncio.run(main()).images) == 1
+
+
+def test_remembered_calls_are_bounded(dial: Dial) -> None:
+    """Only the last calls are remembered, but all are counted."""
+
+    async def main() -> Any:
+        async with EmbeddedServer(keep_calls=3) as server, dial(server) as call:
+            for _ in range(5):
+                await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
+            return server.requests, server.counts
+
+    requests, counts = asyncio.run(main())
+    assert [call.number for call in requests] == [3, 4, 5]
+    assert counts[wire.LIST_IMAGE_GENERATION_MODELS] == 5

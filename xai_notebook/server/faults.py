@@ -1,0 +1,117 @@
+"""Everything that can be made to go wrong on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+if TYPE_CHECKING:
+    from xai_notebook.client import wire
+
+__all__ = ["Failure", "Faults", "Refusal"]
+
+Failure = (
+    grpc.StatusCode
+    | tuple[grpc.StatusCode, str]
+    | tuple[grpc.StatusCode, str, Sequence[tuple[str, str | bytes]]]
+)
+"""A status, with details and trailing metadata when wanted."""
+
+
+class Refusal(Exception):  # noqa: N818  # not an error of ours: an answer to the client
+    """Ends a call with a status."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        trailing: Sequence[tuple[str, str | bytes]] = (),
+    ) -> None:
+        """Keep what `context.abort` wants."""
+        super().__init__(details)
+        self.code = code
+        self.details = details
+        self.trailing = tuple(trailing)
+
+
+@dataclass(kw_only=True)
+class Faults:
+    """Faults to inject. All can be changed while the server runs.
+
+    Attributes:
+        failures: Consumed by the next image calls, one each; None lets a call succeed.
+        fail_when: Called with the image request and the call's number (from 1); a failure or None.
+        after_work: The two above strike after the pictures were painted, not before.
+        delay: Seconds an image call takes longer, or a function of the request that says so.
+        short: How many images fewer than asked are returned.
+        garbage: Bytes returned instead of every image.
+        empty: The image field is left out, though moderation had nothing against it.
+        no_prefix: base64 comes without its `data:image/jpeg;base64,`.
+        min_bytes: Every image is padded to this many bytes, and is still a good JPEG.
+        up_sampled: False leaves `up_sampled_prompt` empty, as today's servers do.
+        model_name: Reported as the model that answered, instead of `local-preview`.
+        cost_ticks: Cost per image in ticks of 1e-10 USD; None: not reported at all.
+        image_price: List price of every model, in US cents per image.
+        models_failure: Every call about models fails with this.
+        chat_failure: Every chat call fails with this.
+        chat_text: Answer of every chat call, instead of a rewritten prompt; may be empty.
+        download_delay: Seconds before an image's URL answers.
+        download_status: HTTP status of every image's URL, such as 404 or 503.
+        download_short: Bytes that are missing at the end of every download.
+    """
+
+    failures: Iterable[Failure | None] = ()
+    fail_when: Callable[[wire.GenerateImageRequest, int], Failure | None] | None = None
+    after_work: bool = False
+    delay: float | Callable[[wire.GenerateImageRequest], float] = 0.0
+    short: int = 0
+    garbage: bytes | None = None
+    empty: bool = False
+    no_prefix: bool = False
+    min_bytes: int = 0
+    up_sampled: bool = True
+    model_name: str | None = None
+    cost_ticks: int | None = 0
+    image_price: int = 0
+    models_failure: Failure | None = None
+    chat_failure: Failure | None = None
+    chat_text: str | None = None
+    download_delay: float = 0.0
+    download_status: int = 200
+    download_short: int = 0
+    _left: deque[Failure | None] = field(default_factory=deque, init=False, repr=False)
+    _source: Any = field(default=None, init=False, repr=False)
+
+    def next_failure(self, request: wire.GenerateImageRequest, number: int) -> Failure | None:
+        """Return what this image call shall fail with, and use it up."""
+        if self.failures is not self._source:  # set or replaced since the last call
+            self._source = self.failures
+            self._left = deque(self.failures)
+        failure = self._left.popleft() if self._left else None
+        if failure is None and self.fail_when is not None:
+            failure = self.fail_when(request, number)
+        return failure
+
+    async def wait(self, request: wire.GenerateImageRequest) -> None:
+        """Sleep for `delay`; a cancelled call wakes up at once."""
+        seconds = self.delay(request) if callable(self.delay) else self.delay
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    @staticmethod
+    def strike(failure: Failure | None) -> None:
+        """End the call with `failure`, if there is one.
+
+        Raises:
+            Refusal: There is one.
+        """
+        if failure is None:
+            return
+        if isinstance(failure, grpc.StatusCode):
+            raise Refusal(failure, "injected fault")
+        raise Refusal(*failure)

@@ -1,0 +1,224 @@
+"""Starts and stops the embedded server."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from xai_notebook import settings
+from xai_notebook.errors import ConfigurationError
+from xai_notebook.server.calls import Call, CallLog
+from xai_notebook.server.faults import Faults
+from xai_notebook.server.files import FileServer
+from xai_notebook.server.service import Service
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["EmbeddedServer"]
+
+_LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", settings.MAX_SEND_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # Two servers must not share a port: the second shall hear that it is taken.
+    ("grpc.so_reuseport", 0),
+    # xAI's SDK pings every 30 s, even without calls; a default server hangs up on it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+_GOODBYE: Final = 0.2
+"""Seconds at most for idle connections to close."""
+
+
+class EmbeddedServer:
+    """xAI's image service on loopback, painting its own pictures.
+
+    Everything is bound to the event loop that runs `start`.
+
+    Attributes:
+        faults: What goes wrong on purpose; may be changed while the server runs.
+
+    Examples:
+        >>> import asyncio
+        >>> async def main():
+        ...     async with EmbeddedServer() as server:
+        ...         return server.address.startswith("localhost:")
+        >>> asyncio.run(main())
+        True
+    """
+
+    def __init__(  # noqa: PLR0913  # independent options, keyword-only
+        self,
+        *,
+        api_key: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: Faults | None = None,
+        rewrite: bool = True,
+        keep_calls: int = 4096,
+        keep_call_bytes: int = 64 * settings.MIB,
+        keep_seconds: float = 3600.0,
+        keep_bytes: int = 256 * settings.MIB,
+    ) -> None:
+        """Prepare; nothing is bound before `start`.
+
+        Args:
+            api_key: The only key accepted; None accepts any key, and none.
+            host: Loopback address to bind.
+            port: Port to bind; 0: a free one.
+            faults: What goes wrong on purpose.
+            rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
+            keep_calls: How many calls `requests` remembers.
+            keep_call_bytes: Bytes of messages `requests` remembers.
+            keep_seconds: How long an image's URL is good.
+            keep_bytes: Bytes of images kept at their URLs; the oldest go first.
+
+        Raises:
+            ConfigurationError: `host` is not a loopback address.
+        """
+        if host not in _LOOPBACK:
+            msg = f"The embedded server listens on loopback only, not on {host!r}."
+            raise ConfigurationError(msg)
+        self.faults = Faults() if faults is None else faults
+        self._host = _LOOPBACK[host]
+        self._wanted_port = port
+        self._port: int | None = None
+        self._api_key = api_key
+        self._rewrite = rewrite
+        self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
+        self._files = FileServer(
+            host=self._host,
+            faults=self.faults,
+            keep_seconds=keep_seconds,
+            keep_bytes=keep_bytes,
+        )
+        self._service: Service | None = None
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port bound.
+
+        Raises:
+            ConfigurationError: The server is not running.
+        """
+        if self._port is None:
+            raise ConfigurationError("The embedded server is not running: start it first.")
+        return self._port
+
+    @property
+    def address(self) -> str:
+        """Where clients find the server: `localhost:PORT`."""
+        return f"localhost:{self.port}"
+
+    @property
+    def requests(self) -> list[Call]:
+        """The last calls seen, oldest first, refused and cancelled ones too."""
+        return self._log.calls
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many calls each method has had, by its full path."""
+        return self._log.counts
+
+    @property
+    def painted(self) -> int:
+        """How many pictures were painted since `start`."""
+        return 0 if self._service is None else self._service.painted
+
+    @property
+    def downloads(self) -> int:
+        """How many pictures were handed out over HTTP."""
+        return self._files.served
+
+    async def start(self) -> int:
+        """Bind the gRPC port and the one of the files, and serve.
+
+        Returns:
+            The gRPC port.
+
+        Raises:
+            ConfigurationError: The port is taken, or the server is running already.
+        """
+        if self._server is not None:
+            raise ConfigurationError("The embedded server is running already.")
+        service = Service(
+            files=self._files,
+            log=self._log,
+            faults=self.faults,
+            api_key=self._api_key,
+            rewrites=self._rewrite,
+        )
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers(tuple(service.handlers()))
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        try:
+            self._probe()
+            port = server.add_insecure_port(f"{host}:{self._wanted_port}")
+        except (OSError, RuntimeError) as error:
+            service.close()
+            msg = (
+                f"Port {self._wanted_port} of {self._host} cannot be used, it is probably taken. "
+                "Choose another one, or 0 for any that is free."
+            )
+            raise ConfigurationError(msg) from error
+        await self._files.start()
+        await server.start()
+        self._service, self._server, self._port = service, server, port
+        return port
+
+    def _probe(self) -> None:
+        """Try the wanted port with a socket of our own: gRPC's failure writes to stderr.
+
+        Raises:
+            OSError: The port cannot be bound.
+        """
+        if not self._wanted_port:
+            return
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        with socket.socket(family) as probe:
+            if os.name == "posix":  # elsewhere it would allow what we want to find out
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((self._host, self._wanted_port))
+
+    async def stop(self, grace: float | None = 0.0) -> None:
+        """Stop serving. Stopping twice, or before `start`, does nothing.
+
+        Args:
+            grace: Seconds that calls under way are given to end; None: cancel them at once.
+        """
+        server, self._server, self._port = self._server, None, None
+        if server is None:
+            return
+        if not self._log.under_way:
+            # Nobody is cut off: say goodbye properly, or gRPC logs an error in every client.
+            grace = max(grace or 0.0, _GOODBYE)
+        await server.stop(grace)
+        await self._files.stop()
+        if self._service is not None:
+            self._service.close()
+
+    async def __aenter__(self) -> Self:
+        """Start on entering."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop on leaving."""
+        await self.stop()

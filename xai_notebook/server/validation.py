@@ -1,0 +1,173 @@
+"""Checks an image request the way the real API does, before any work is done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from xai_notebook import settings
+from xai_notebook.client import wire
+from xai_notebook.server import catalog
+from xai_notebook.server.faults import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MAX_REFERENCE_IMAGES", "Job", "check", "invalid"]
+
+MAX_REFERENCE_IMAGES: Final = 5
+"""Input images of one request."""
+
+_MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request that was checked, in the words of the painter.
+
+    Attributes:
+        prompt: As sent.
+        model: Name of the model, alias resolved.
+        count: Images asked for, 1 to 10.
+        as_url: The images shall be URLs, not base64.
+        aspect_ratio: Such as `"16:9"`; None: the painter's choice.
+        resolution: `"1k"` or `"2k"`.
+        quality: `"low"` or `"medium"`.
+        image_urls: Input images, unread: data URIs or URLs.
+        stores: Asks for a copy in a file store, which this server has not.
+        withheld: Indices of the images that moderation withholds (from 0).
+    """
+
+    prompt: str
+    model: str
+    count: int
+    as_url: bool
+    aspect_ratio: str | None
+    resolution: str
+    quality: str
+    image_urls: tuple[str, ...]
+    stores: bool
+    withheld: frozenset[int]
+
+
+def invalid(details: str) -> Refusal:
+    """Return the refusal of a request that is wrong as it is."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
+
+
+def check(request: wire.GenerateImageRequest) -> Job:
+    """Return `request` as a `Job`.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT or NOT_FOUND, with details that say what would be right.
+    """
+    model = catalog.find(request.model)
+    count = request.n if request.HasField("n") else 1
+    if not 1 <= count <= settings.MAX_IMAGES:
+        msg = f"n must be between 1 and {settings.MAX_IMAGES}, got {count}."
+        raise invalid(msg)
+    return Job(
+        prompt=_prompt(request.prompt),
+        model=model.name,
+        count=count,
+        as_url=_as_url(request),
+        aspect_ratio=_aspect_ratio(request),
+        resolution=_resolution(request),
+        quality=_quality(request, model),
+        image_urls=_image_urls(request, model),
+        stores=request.HasField("storage_options"),
+        withheld=_withheld(request.prompt, count),
+    )
+
+
+def _prompt(prompt: str) -> str:
+    if not prompt.strip():
+        raise invalid("Prompt must not be empty.")
+    if len(prompt) > catalog.MAX_PROMPT_LENGTH:
+        msg = (
+            f"Prompt must have at most {catalog.MAX_PROMPT_LENGTH} characters, "
+            f"this one has {len(prompt)}."
+        )
+        raise invalid(msg)
+    return prompt
+
+
+def _as_url(request: wire.GenerateImageRequest) -> bool:
+    if request.format == wire.ImageFormat.IMG_FORMAT_URL:
+        return True
+    if request.format == wire.ImageFormat.IMG_FORMAT_BASE64:
+        return False
+    msg = f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}."
+    raise invalid(msg)
+
+
+def _aspect_ratio(request: wire.GenerateImageRequest) -> str | None:
+    if not request.HasField("aspect_ratio"):
+        return None
+    if request.aspect_ratio == wire.ImageAspectRatio.IMG_ASPECT_RATIO_AUTO:
+        return None
+    for name in settings.ASPECT_RATIOS:
+        member = "IMG_ASPECT_RATIO_" + name.replace(":", "_").replace(".", "_")
+        if request.aspect_ratio == wire.ImageAspectRatio.Value(member):
+            return name
+    msg = (
+        f"aspect_ratio {request.aspect_ratio} is not supported. "
+        f"Use one of: {', '.join(settings.ASPECT_RATIOS)}."
+    )
+    raise invalid(msg)
+
+
+def _resolution(request: wire.GenerateImageRequest) -> str:
+    if not request.HasField("resolution"):
+        return "1k"
+    if request.resolution == wire.ImageResolution.IMG_RESOLUTION_1K:
+        return "1k"
+    if request.resolution == wire.ImageResolution.IMG_RESOLUTION_2K:
+        return "2k"
+    msg = f"resolution {request.resolution} is not supported. Use 1k or 2k."
+    raise invalid(msg)
+
+
+def _quality(request: wire.GenerateImageRequest, model: catalog.Model) -> str:
+    if not request.HasField("quality"):
+        return "medium"
+    if not model.has_quality:
+        able = ", ".join(each.name for each in catalog.list_all() if each.has_quality)
+        msg = f"quality is not supported by {model.name}, only by {able}."
+        raise invalid(msg)
+    if request.quality == wire.ImageQuality.IMG_QUALITY_LOW:
+        return "low"
+    if request.quality == wire.ImageQuality.IMG_QUALITY_MEDIUM:
+        return "medium"
+    raise invalid("quality must be low or medium.")
+
+
+def _image_urls(request: wire.GenerateImageRequest, model: catalog.Model) -> tuple[str, ...]:
+    sources: Sequence[wire.ImageUrlContent] = request.images
+    if request.HasField("image"):
+        if request.images:
+            raise invalid("image and images must not be used together.")
+        sources = [request.image]
+    if sources and not model.edits:
+        msg = f"{model.name} does not accept input images."
+        raise invalid(msg)
+    if len(sources) > MAX_REFERENCE_IMAGES:
+        msg = f"At most {MAX_REFERENCE_IMAGES} input images are supported, got {len(sources)}."
+        raise invalid(msg)
+    for source in sources:
+        if source.HasField("file_id"):
+            raise invalid("The embedded server has no file store: send the image as a data URI.")
+        if not source.image_url:
+            raise invalid("An input image is empty.")
+    return tuple(source.image_url for source in sources)
+
+
+def _withheld(prompt: str, count: int) -> frozenset[int]:
+    """Return the indices that the marks `[moderated]` and `[moderated:2]` in the prompt name."""
+    marks = [match[1] for match in _MODERATED.finditer(prompt)]
+    if None in marks:
+        return frozenset(range(count))
+    return frozenset(int(mark) - 1 for mark in marks)
