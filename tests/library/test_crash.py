@@ -1,0 +1,366 @@
+"""What the world can do to a library: kills, other kernels, forks, full disks, foreign files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from xai_notebook.errors import LibraryError
+from xai_notebook.library import Library, database, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Save = Callable[..., list[Any]]
+    Picture = Callable[[], bytes]
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from xai_notebook.library import Library
+from xai_notebook.results import GeneratedImage, ImageRequest
+
+def save(library, name, count=1, size=40_000):
+    request = ImageRequest(prompt=f"prompt {name}", model="grok", n=count)
+    images = [GeneratedImage(request=request, index=place) for place in range(count)]
+    payloads = [b"\\xff\\xd8\\xff" + os.urandom(size) for _ in images]
+    library.add_reply(
+        request, images, payloads, fingerprint=f"f {name}", backend="xai", host="h",
+        notebook=None, cost_usd=0.02, model="grok",
+    )
+    return images
+
+library = Library.open(Path(sys.argv[1]))
+print("ready", flush=True)
+"""
+
+
+def run(code: str, home: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start a process that has the library open, and waits for a line before it goes on."""
+    command = [sys.executable, "-c", WRITER + code, str(home)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def originals(home: Path) -> list[Path]:
+    return [file for file in (home / "images").glob("??/*") if file.is_file()]
+
+
+@pytest.mark.parametrize("attempt", range(20))
+def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
+    """After SIGKILL every reply reported as saved is whole, and there is no half file or row."""
+    process = run(
+        "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)", home
+    )
+    time.sleep(random.Random(attempt).uniform(0, 0.06))
+    process.send_signal(signal.SIGKILL)
+    reported, _ = process.communicate()
+    # The last line can itself be cut short; output is a pipe's worth behind, never ahead.
+    complete = [line for line in reported.splitlines(keepends=True) if line.endswith("\n")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        library = Library.open(home)
+    stored = library.find("f 1")
+    assert {line.strip() for line in complete} <= {image.sha256 for image in stored}
+    with library._database.reading() as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM images").fetchone()
+    assert len(stored) == rows
+    for file in originals(home):
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
+    library.close()
+
+
+def test_two_kernels_write_at_once(home: Path) -> None:
+    """Two processes that save 500 images each at the same time make 1,000 rows without an error."""
+    code = (
+        "sys.stdin.readline()\nfor i in range(500): save(library, f'{os.getpid()} {i}', size=500)"
+    )
+    processes = [run(code, home), run(code, home)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    library = Library.open(home)
+    assert len(library.history(limit=2000)) == len(originals(home)) == 1000
+    library.close()
+
+
+def test_many_kernels_create_a_library_at_once(home: Path) -> None:
+    """Six processes that open a new home at the same moment all succeed."""
+    command = [sys.executable, "-c", WRITER + "save(library, os.getpid())", str(home)]
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(6)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 6
+    library = Library.open(home)
+    assert len(library.history()) == 6
+    library.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_fork(home: Path) -> None:
+    """A forked child and its parent both save, even when a thread held the lock at the fork."""
+    code = """
+import threading
+held, release = threading.Event(), threading.Event()
+def hold():
+    with library._database.reading():
+        held.set()
+        release.wait()
+save(library, "before")
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    save(library, "child")
+    os._exit(7)
+release.set()
+thread.join()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+save(library, "parent")
+"""
+    process = run(code, home)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    library = Library.open(home)
+    prompts = {image.request.prompt for image in library.history()}
+    assert prompts == {"prompt before", "prompt child", "prompt parent"}
+    library.close()
+
+
+def test_old_leftovers_are_removed(home: Path) -> None:
+    """Temporary files of kernels killed long ago go; those that may still be written stay."""
+    Library.open(home).close()
+    old, new = home / "images" / ".tmp" / "old", home / "images" / ".tmp" / "new"
+    old.touch()
+    new.touch()
+    os.utime(old, (time.time() - 90_000,) * 2)
+    Library.open(home).close()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_file_instead_of_a_home(home: Path) -> None:
+    """A home that is a file is named, with the variable to change."""
+    home.write_text("I am a file")
+    with pytest.raises(LibraryError, match=r"no folder.*XAI_NOTEBOOK_HOME"):
+        Library.open(home)
+    assert home.read_text() == "I am a file"
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, None])
+def test_corrupt_file_is_left_alone(
+    home: Path, library: Library, save: Save, picture: Picture, content: bytes | None
+) -> None:
+    """A damaged library is named, its pictures pointed to, and not a byte of it is changed."""
+    for number in range(50):
+        save(f"prompt {number}", [picture()])
+    library.close()
+    file = home / database.FILE
+    if content is None:  # a valid header with garbage behind it
+        size = file.stat().st_size
+        content = file.read_bytes()[:100] + bytes(range(256)) * (size // 256)
+    file.write_bytes(content)
+    with pytest.raises(LibraryError, match=r"damaged.*images.*Move the file away"):
+        Library.open(home)
+    assert file.read_bytes() == content
+
+
+def test_foreign_database_is_left_alone(home: Path) -> None:
+    """Another program's SQLite file is recognised and not a byte of it is changed."""
+    home.mkdir()
+    file = home / database.FILE
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = file.read_bytes()
+    with pytest.raises(LibraryError, match=r"another program's.*XAI_NOTEBOOK_HOME"):
+        Library.open(home)
+    assert file.read_bytes() == before
+    assert [each.name for each in home.iterdir() if each.is_file()] == [database.FILE]
+
+
+def test_newer_library_is_left_alone(home: Path) -> None:
+    """A library of a newer version asks for an upgrade and is not touched."""
+    Library.open(home).close()
+    file = home / database.FILE
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = file.read_bytes()
+    with pytest.raises(LibraryError, match=r"newer xai-notebook.*Upgrade"):
+        Library.open(home)
+    assert file.read_bytes() == before
+
+
+def test_version_1_is_migrated(home: Path, picture: Picture) -> None:
+    """A library of version 1 keeps its images, and gets what later versions brought."""
+    data = picture()
+    digest = hashlib.sha256(data).hexdigest()
+    file = home / "images" / digest[:2] / f"{digest}.jpg"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(data)
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        for statement in schema.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO requests VALUES (1, 'f', 'xai', 'api.x.ai', 'an old fox', 'grok', 'grok', "
+            "1, NULL, NULL, NULL, '[]', NULL, 'base64', NULL, NULL, NULL, 0.02, 0, 1700000000.0)"
+        )
+        connection.execute(
+            "INSERT INTO images VALUES (1, 1, 0, 'ok', 'grok', NULL, NULL, 0.02, ?, 'image/jpeg', "
+            "64, 48, NULL, NULL, '[]', 1700000000.0)",
+            (digest,),
+        )
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+    library = Library.open(home)
+    assert [image.data for image in library.find("f")] == [data]
+    assert [image.data for image in library.history("old fo")] == [data]
+    library.remember_rewrite("key", "fox", "a fox", "grok", None)
+    assert library.rewrite_for("key") == "a fox"
+    library.close()
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_file_system_without_shared_memory(
+    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a write-ahead log cannot work, SQLite's own journal does, without a word."""
+
+    def connect(file: Path) -> sqlite3.Connection:
+        # This variant of SQLite's file layer has no shared memory, like some network shares.
+        return sqlite3.connect(
+            f"{file.as_uri()}?vfs=unix-dotfile", uri=True, isolation_level=None,
+            check_same_thread=False,
+        )  # fmt: skip
+
+    monkeypatch.setattr(schema, "_open", connect)
+    other = Library.open(home.parent / "share")
+    (image,) = save("a fox", [picture()], to=other)
+    assert [found.id for found in other.history("fox")] == [image.id]
+    with other._database.reading() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+    other.close()
+
+
+@pytest.fixture
+def folder_of_nobody() -> Iterator[Path]:
+    """A folder outside root's, and a process that may not do everything."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be nobody for a while, if we are root, whom no permission stops."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_unwritable_home(folder_of_nobody: Path) -> None:
+    """A home that cannot be written to is named, with the variable to change."""
+    folder_of_nobody.chmod(0o555)
+    with unprivileged(), pytest.raises(LibraryError, match=r"denied.*XAI_NOTEBOOK_HOME"):
+        Library.open(folder_of_nobody / "home")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_library_that_became_read_only(folder_of_nobody: Path) -> None:
+    """A library whose files became read-only gives a clear error too."""
+    Library.open(folder_of_nobody / "home").close()
+    subprocess.run(["chmod", "-R", "a-w,a+rX", folder_of_nobody / "home"], check=True)
+    with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
+        Library.open(folder_of_nobody / "home")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_file_size_limit(home: Path) -> None:
+    """A file that cannot be written to its end leaves no trace, and the library goes on."""
+    code = """
+import resource
+from xai_notebook.errors import LibraryError
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+try:
+    save(library, "large", size=400_000)
+except LibraryError as error:
+    print(error)
+save(library, "small", size=1000)
+"""
+    process = run(code, home)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "is full. Free some space" in output
+    library = Library.open(home)
+    assert [image.request.prompt for image in library.history()] == ["prompt small"]
+    assert len(originals(home)) == 1
+    assert list((home / "images" / ".tmp").iterdir()) == []
+    library.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if (
+        sys.platform != "linux"
+        or subprocess.run(command, check=False, capture_output=True).returncode
+    ):
+        pytest.skip("mounting a small disk is not permitted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_full_disk(small_disk: Path, save: Save, picture: Picture) -> None:
+    """On a full disk the error says so, what was saved stays, and room makes it work again."""
+    library = Library.open(small_disk / "home")
+    save("first", [picture()], to=library)
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"0" * 512)
+    with pytest.raises(LibraryError, match=r"full.*Free some space"):
+        save("second", [picture() + b"0" * 9000], to=library)
+    assert [image.request.prompt for image in library.history()] == ["first"]
+    filler.unlink()
+    save("third", [picture()], to=library)
+    assert [image.request.prompt for image in library.history()] == ["third", "first"]
+    library.close()
+
+
+def test_home_with_odd_name(tmp_path: Path, save: Save, picture: Picture) -> None:
+    """Spaces, question marks, percent signs and umlauts in the path are only characters."""
+    library = Library.open(tmp_path / "my ?mode=ro #1 %41 bücher")
+    (image,) = save("fox", [picture()], to=library)
+    assert [found.file for found in library.history()] == [image.file]
+    library.close()

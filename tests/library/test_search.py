@@ -1,0 +1,110 @@
+"""Words in prompts: what finds what, and that nothing the user types is an operator."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xai_notebook.library import Library, database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Save = Callable[..., list[Any]]
+    Picture = Callable[[], bytes]
+
+any_example = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "fox", "FOX", "fo", "snow fox", "fox sno", "naïve", "naive", "cat's", "狐狸", "红色",
+        "🦊", "grok", "local-preview", "story.ipynb", "sketch", "painted", "100%", " \0\t fox ",
+        "« fox »",
+    ],
+)  # fmt: skip
+def test_words_that_find(library: Library, save: Save, picture: Picture, words: str) -> None:
+    """Words match in prompts, model and notebook, in any case, accent and script."""
+    prompt = "A naïve fox in fresh snow, the cat's red fox红色狐狸🦊 « at 100% »"
+    save(
+        prompt, [picture()], notebook="/books/story.ipynb", original_prompt="a sketch",
+        answered_by="local-preview", image={"rewritten_prompt": "a painted fox"},
+    )  # fmt: skip
+    save("something else", [picture()], answered_by="x", model="y") if words else None
+    (found,) = library.history(words)
+    assert found.request.prompt == prompt
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["wolf", "fox wolf", "ox", "fo snow", "fox OR wolf", "NOT wolf", "prompt:fox", "色红", "***"],
+)
+def test_words_that_do_not_find(library: Library, save: Save, picture: Picture, words: str) -> None:
+    """All words count, only the last may be cut short, and there are no operators."""
+    save("a fox in snow 红色狐狸", [picture()])
+    assert library.history(words) == []
+
+
+@pytest.mark.parametrize("words", ["***", "%", "_", "\\", '"', "'", "-", "(", "a_b", "50%"])
+def test_signs_are_found_as_text(
+    library: Library, save: Save, picture: Picture, words: str
+) -> None:
+    """Signs that are no words are looked for as they are."""
+    save("""*** 50% a_b \\ " ' - (""", [picture()])
+    save("plain words", [picture()], answered_by="plain")
+    assert len(library.history(words)) == 1
+
+
+@any_example
+@given(words=st.text(max_size=40))
+def test_any_words_are_safe(library: Library, words: str) -> None:
+    """Nothing that can be typed makes history fail."""
+    assert library.history(words) == []
+
+
+@any_example
+@given(st.text("abcé 狐🦊'\"*-_%\\()^:\n", min_size=1, max_size=30))
+def test_prompt_finds_itself(library: Library, save: Save, picture: Picture, prompt: str) -> None:
+    """A prompt pasted as search words finds its image."""
+    (image,) = save(prompt, [picture()])
+    assert image.id in {found.id for found in library.history(prompt, limit=500)}
+
+
+def test_without_fts5(
+    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Python without FTS5 searches more slowly; one with it then indexes what was added."""
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "prepare_index", lambda connection: False)
+        plain = Library.open(home)
+        (image,) = save("a red fox", [picture()], to=plain, image={"rewritten_prompt": "vulpes"})
+        for words in ("fox", "FOX red", "vulp", "grok"):
+            assert [found.id for found in plain.history(words)] == [image.id]
+        assert plain.history("wolf") == []
+        plain.close()
+    indexed = Library.open(home)
+    assert [found.id for found in indexed.history("vulpes fo")] == [image.id]
+    indexed.close()
+
+
+def test_missing_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own answer where FTS5 is not compiled in leads to the slower search."""
+    from xai_notebook.library import search
+
+    monkeypatch.setattr(search, "_CREATE", search._CREATE.replace("fts5", "fts_of_the_future"))
+    library = Library.open(home)
+    assert not library._database.indexed
+    assert library.history("fox") == []
+    library.close()
+    with sqlite3.connect(home / database.FILE) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection.close()
+    assert "search" not in names

@@ -1,0 +1,336 @@
+"""What is saved, and how it answers again."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
+from xai_notebook.library import CostRow, Library
+from xai_notebook.library.records import insert
+from xai_notebook.library.search import index_request
+from xai_notebook.results import GeneratedImage, ImageRequest, InputImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Save = Callable[..., list[Any]]
+    Picture = Callable[[], bytes]
+
+FOX = "fingerprint of a red fox"
+
+
+def digests(images: list[Any]) -> list[str]:
+    return [image.sha256 for image in images]
+
+
+def test_saved_image_knows_its_file(save: Save, picture: Picture, home: Path) -> None:
+    """A saved image reads its bytes from the library and no longer holds them in memory."""
+    data = picture()
+    (image,) = save(payloads=[data])
+    assert image.cached is None
+    assert image.data == data
+    assert image.file == home / "images" / image.sha256[:2] / f"{image.sha256}.jpg"
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+    assert (image.media_type, image.size, image.status) == ("image/jpeg", (64, 48), "ok")
+    assert image.id is not None
+
+
+def test_everything_comes_back(library: Library, save: Save, picture: Picture, home: Path) -> None:
+    """Another kernel gets the image and its whole request back, but for the inputs' bytes."""
+    inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
+    options = {
+        "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
+        "image_format": "url", "original_prompt": "fox", "rewrite_model": "chat",
+    }  # fmt: skip
+    created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    of_image = {
+        "rewritten_prompt": "a fox, red", "rewritten_by": "chat", "cost_usd": 0.02,
+        "created": created, "notes": ("scaled",),
+    }  # fmt: skip
+    (image,) = save(payloads=[picture()], inputs=inputs, image=of_image, **options)
+    other = Library.open(home)
+    (found,) = other.find(FOX)
+    other.close()
+    without_url = InputImage("", "ab" * 32, "photo.png", "cd" * 32)
+    assert found.request == ImageRequest(
+        prompt="a red fox", model="grok", n=1, inputs=(without_url,), **options
+    )
+    for name, value in of_image.items():
+        assert getattr(found, name) == value
+    assert (found.id, found.file, found.size) == (image.id, image.file, image.size)
+    assert found.data == image.data
+    assert not found.replayed
+
+
+def test_no_input_data_is_kept(library: Library, save: Save, picture: Picture, home: Path) -> None:
+    """Neither the URL of an input image nor a data URI used as its name is stored."""
+    uri = "data:image/png;base64,c2VjcmV0"
+    save(payloads=[picture()], inputs=(InputImage(uri, "ab" * 32, uri),))
+    library.close()
+    assert all(b"c2VjcmV0" not in file.read_bytes() for file in home.glob("library*"))
+
+
+def test_same_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
+    """The same bytes in two replies are two rows and one file."""
+    data = picture()
+    first, second = save(payloads=[data])[0], save(payloads=[data])[0]
+    assert first.id != second.id
+    assert first.file == second.file
+    assert len([file for file in (home / "images").rglob("*") if file.is_file()]) == 1
+
+
+def test_truncated_file_is_made_whole(save: Save, picture: Picture) -> None:
+    """A file damaged by a power cut is written again when its content comes again."""
+    data = picture()
+    (image,) = save(payloads=[data])
+    image.file.write_bytes(data[:10])
+    save(payloads=[data])
+    assert image.data == data
+
+
+def test_unknown_bytes_are_kept(save: Save) -> None:
+    """What was paid for is stored even when it is no image we know."""
+    (image,) = save(payloads=[b"a format of the future"])
+    assert image.data == b"a format of the future"
+    assert (image.file.suffix, image.media_type, image.size) == (".bin", None, None)
+
+
+def test_failed_save_changes_nothing(library: Library, picture: Picture) -> None:
+    """When a reply cannot be saved, its images keep their bytes and no row is left."""
+    data = picture()
+    library.close()
+    request = ImageRequest(prompt="a red fox", model="grok")
+    images = [GeneratedImage(request=request, cached=data)]
+    with pytest.raises(LibraryError, match="closed"):
+        library.add_reply(
+            request, images, [data], fingerprint="f", backend="xai", host="h", notebook=None,
+            cost_usd=None, model="m",
+        )  # fmt: skip
+    assert images[0].data == data
+    assert images[0].id is None
+
+
+def test_newest_answer_comes_first(library: Library, save: Save, picture: Picture) -> None:
+    """What was generated last answers first; older answers fill up, and nothing is reordered."""
+    old = save(payloads=[picture(), picture()])
+    new = save(payloads=[picture(), picture(), picture()])
+    save("another prompt", [picture()])
+    expected = digests(new) + digests(old)
+    assert digests(library.find(FOX)) == expected
+    for limit in range(1, 6):
+        assert digests(library.find(FOX, limit)) == expected[:limit]
+
+
+def test_completed_answer_keeps_its_order(library: Library, save: Save, picture: Picture) -> None:
+    """Two images, then two more of the same, come back in the order they were shown in."""
+    save(payloads=[picture()])
+    shown = save(payloads=[picture(), picture()])
+    shown += save(payloads=[picture(), picture()], start=2)
+    assert digests(library.find(FOX, 4)) == digests(shown)
+    assert digests(library.find(FOX, 2)) == digests(shown[:2])
+
+
+def test_completed_hole_is_in_its_place(library: Library, save: Save, picture: Picture) -> None:
+    """An image that was missing in the middle, and came later, stands where it belongs."""
+    first, hole, last = save(payloads=[picture(), None, picture()])
+    assert hole.status == "missing"
+    (middle,) = save(payloads=[picture()], start=1)
+    assert digests(library.find(FOX)) == digests([first, middle, last])
+
+
+def test_completion_without_a_beginning(library: Library, save: Save, picture: Picture) -> None:
+    """A completion still answers when what it completed was never stored."""
+    images = save(payloads=[picture(), picture()], start=2)
+    assert digests(library.find(FOX)) == digests(images)
+
+
+def test_moderated_answers_missing_does_not(library: Library, save: Save, picture: Picture) -> None:
+    """Moderated images were paid for and answer again; missing and failed ones are asked for."""
+    save(payloads=[None], image={"status": "moderated", "error": "withheld"})
+    save(payloads=[None], image={"status": "missing"})
+    save(payloads=[None], image={"status": "failed"})
+    save(payloads=[None])  # said to be fine, yet nothing came
+    (found,) = library.find(FOX)
+    assert (found.status, found.error) == ("moderated", "withheld")
+    with pytest.raises(ModeratedError, match="withheld"):
+        _ = found.data
+
+
+def test_vanished_file_is_skipped_not_forgotten(
+    library: Library, save: Save, picture: Picture
+) -> None:
+    """An image whose file is gone does not answer; when the file is back, it does again."""
+    first, second = save(payloads=[picture(), picture()])
+    data = first.data
+    first.file.unlink()
+    assert digests(library.find(FOX)) == digests(library.history()) == [second.sha256]
+    with pytest.raises(MissingImageError, match="--fresh"):
+        _ = first.data
+    first.file.write_bytes(data)
+    assert digests(library.find(FOX)) == [first.sha256, second.sha256]
+
+
+def test_pending_image_is_completed_by_another_kernel(
+    library: Library, save: Save, picture: Picture, home: Path
+) -> None:
+    """A kernel killed before the download leaves the URL, and the next one completes the image."""
+    (image,) = save(payloads=["https://imgen.example/1"])
+    assert (image.status, image.id is None) == ("pending", False)
+    assert library.history() == []
+    library.close()
+    other = Library.open(home)
+    (found,) = other.find(FOX)
+    assert (found.status, other.url_of(found)) == ("pending", "https://imgen.example/1")
+    data = picture()
+    other.complete(found, data)
+    assert (found.status, found.data, found.size) == ("ok", data, (64, 48))
+    assert other.url_of(found) is None
+    assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
+    other.close()
+
+
+def test_failed_pending_image_no_longer_answers(library: Library, save: Save) -> None:
+    """An image whose URL has expired is asked for again."""
+    (image,) = save(payloads=["https://imgen.example/1"])
+    library.fail(image, "The address has expired.")
+    assert (image.status, image.error) == ("failed", "The address has expired.")
+    assert library.find(FOX) == []
+    assert library.url_of(image) is None
+
+
+def test_history_is_newest_first(library: Library, save: Save, picture: Picture) -> None:
+    """History shows the newest request first, a request's images in order, page by page."""
+    requests = [save(f"prompt {number}", [picture(), picture()]) for number in range(4)]
+    save("no picture", [None])
+    expected = [digest for images in reversed(requests) for digest in digests(images)]
+    assert digests(library.history()) == expected
+    pages = [library.history(limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+    assert [digest for page in pages for digest in digests(page)] == expected
+
+
+def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) -> None:
+    """Costs are summed by model; unknown ones are counted, not guessed; rewrites count too."""
+    save(payloads=[picture(), picture()], cost_usd=0.04)
+    save(payloads=[picture()], cost_usd=None)
+    save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
+    library.remember_rewrite("key", "fox", "a red fox", "grok-4", 0.001)
+    library.remember_rewrite("key", "fox", "a redder fox", "grok-4", None)
+    today = datetime.now().astimezone().date()
+    assert library.costs() == [
+        CostRow(today, "grok-4", "xai", 2, 0, 0.001, 1),
+        CostRow(today, "grok-imagine-image", "xai", 2, 3, 0.04, 1),
+        CostRow(today, "local-preview", "local", 1, 1, 0.0, 0),
+    ]
+
+
+def test_rewrites_are_replayed(library: Library) -> None:
+    """The rewrite stored last under a key is the one that is found."""
+    assert library.rewrite_for("key") is None
+    library.remember_rewrite("key", "fox", "a red fox", "grok-4", 0.001)
+    library.remember_rewrite("key", "fox", "a redder fox", "grok-4", 0.001)
+    assert library.rewrite_for("key") == "a redder fox"
+    assert library.rewrite_for("another") is None
+
+
+def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) -> None:
+    """A chain of ten edits is ten images, the oldest first and the image itself last."""
+    chain: list[Any] = []
+    for step in range(10):
+        parent = chain[-1].sha256 if chain else None
+        inputs = (InputImage("", parent, "batch[0]", parent),) if parent else ()
+        chain += save(f"step {step}", [picture()], inputs=inputs)
+    assert digests(library.lineage(chain[-1].sha256)) == digests(chain)
+    assert library.lineage("0" * 64) == []
+
+
+def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Picture) -> None:
+    """Two images that claim to be made from each other have a finite lineage."""
+    data = [picture(), picture()]
+    shas = [hashlib.sha256(each).hexdigest() for each in data]
+    for each, parent in zip(data, reversed(shas), strict=True):
+        save(payloads=[each], inputs=(InputImage("", parent, "x", parent),))
+    assert sorted(digests(library.lineage(shas[0]))) == sorted(shas)
+
+
+def test_text_that_is_no_utf8_is_stored(library: Library, save: Save, picture: Picture) -> None:
+    """A notebook whose path holds undecodable bytes does not cost the reply."""
+    save(payloads=[picture()], notebook="caf\udce9.ipynb")
+    assert len(library.find(FOX)) == 1
+
+
+def test_threads_share_a_library(library: Library, save: Save, picture: Picture) -> None:
+    """Eight threads save and search at once, and every row arrives."""
+    errors: list[BaseException] = []
+
+    def work(name: int) -> None:
+        try:
+            for number in range(15):
+                save(f"thread{name} {number}", [picture()])
+                library.history(f"thread{name}")
+        except BaseException as error:  # noqa: BLE001  # handed to the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(library.history(limit=1000)) == 120
+
+
+def test_import_is_cheap() -> None:
+    """Importing the library loads neither Pillow, gRPC, requests nor IPython."""
+    heavy = "{'PIL', 'grpc', 'google.protobuf', 'requests', 'IPython', 'xml.dom'}"
+    code = (
+        f"import sys, xai_notebook.library, xai_notebook.export; print({heavy} & {{*sys.modules}})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Picture) -> None:
+    """With 10,000 requests stored, saving, replay and search take milliseconds, not a scan."""
+    (image,) = save(payloads=[picture()])
+    fill(library, 10_000)
+
+    def best(function: Callable[[], object]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    data = picture()
+    assert best(lambda: library.find(FOX, 4)) < 0.02
+    assert best(lambda: library.history("fresh snow 77")) < 0.02
+    assert best(library.history) < 0.02
+    assert best(lambda: save("one more", [data])) < 0.05
+    assert digests(library.find(FOX)) == [image.sha256]
+
+
+def fill(library: Library, count: int) -> None:
+    """Copy the first request and its image `count` times, in one transaction."""
+    with library._database.writing() as connection:
+        request = dict(connection.execute("SELECT * FROM requests LIMIT 1").fetchone())
+        image = dict(connection.execute("SELECT * FROM images LIMIT 1").fetchone())
+        del request["id"], image["id"]
+        for number in range(count):
+            prompt = f"a red fox in fresh snow {number}"
+            row = {**request, "prompt": prompt, "fingerprint": f"copy {number}"}
+            image["request_id"] = insert(connection, "requests", row)
+            insert(connection, "images", image)
+            query = "SELECT * FROM requests WHERE id = ?"
+            index_request(
+                connection, connection.execute(query, (image["request_id"],)).fetchone(), ()
+            )

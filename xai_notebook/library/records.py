@@ -1,0 +1,205 @@
+"""Rows of the library to and from what users hold."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook.results import GeneratedImage, ImageRequest, InputImage
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from xai_notebook.library.originals import Originals
+    from xai_notebook.results import Status
+
+__all__ = [
+    "CostRow",
+    "Reply",
+    "cleaned",
+    "image_from_rows",
+    "image_values",
+    "insert",
+    "request_values",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What one model cost on one day.
+
+    Attributes:
+        day: In this machine's time zone.
+        model: As the server named it; a chat model where prompts were rewritten.
+        backend: `"xai"` or `"local"`.
+        requests: Answered requests.
+        images: Pictures received.
+        cost_usd: Sum of what the server reported, in US dollars.
+        unknown: Requests whose cost was not reported, and is not in `cost_usd`.
+    """
+
+    day: date
+    model: str
+    backend: str
+    requests: int
+    images: int
+    cost_usd: float
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply to save.
+
+    Attributes:
+        request: What was asked.
+        images: What came; an `index` above 0 in the first one says that they complete an earlier,
+            shorter answer to the same request.
+        payloads: For each image its bytes; or the URL it can still be fetched from; or None.
+        fingerprint: `request.fingerprint(backend, host)`.
+        backend: `"xai"` or `"local"`.
+        host: The API host.
+        notebook: Path of the notebook, where known.
+        cost_usd: Of the whole request, in US dollars; None: not reported.
+        model: As the server named it.
+    """
+
+    request: ImageRequest
+    images: Sequence[GeneratedImage]
+    payloads: Sequence[bytes | str | None]
+    fingerprint: str
+    backend: str
+    host: str
+    notebook: str | None
+    cost_usd: float | None
+    model: str
+
+    def pairs(self) -> list[tuple[bytes | str | None, Status]]:
+        """Return each payload with the status of its image."""
+        return [
+            (payload, image.status)
+            for image, payload in zip(self.images, self.payloads, strict=True)
+        ]
+
+
+def clean(value: str | None) -> str | None:
+    """Return text that SQLite can store: names of files may hold bytes that are no UTF-8."""
+    return None if value is None else value.encode("utf-8", "replace").decode()
+
+
+def cleaned(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose texts SQLite can store."""
+    return {name: clean(v) if isinstance(v, str) else v for name, v in values.items()}
+
+
+def insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
+    """Insert a row and return its id."""
+    names = ", ".join(values)
+    marks = ", ".join(f":{name}" for name in values)
+    statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608  # names are ours
+    return int(connection.execute(statement, values).lastrowid or 0)
+
+
+def request_values(reply: Reply) -> dict[str, Any]:
+    """Return the row of a request. Input images are known by their digests alone."""
+    request = reply.request
+    inputs = [
+        # A data URI is the image itself, which is the user's and not ours to keep.
+        {
+            "sha256": image.sha256,
+            "label": "data URI" if image.label.startswith("data:") else image.label,
+            "parent": image.parent,
+        }
+        for image in request.inputs
+    ]
+    row = {
+        "fingerprint": reply.fingerprint,
+        "backend": reply.backend,
+        "host": reply.host,
+        "prompt": request.prompt,
+        "model": request.model,
+        "answered_by": reply.model,
+        "n": request.n,
+        "aspect_ratio": request.aspect_ratio,
+        "resolution": request.resolution,
+        "quality": request.quality,
+        "inputs": json.dumps(inputs),
+        "user": request.user,
+        "image_format": request.image_format,
+        "original_prompt": request.original_prompt,
+        "rewrite_model": request.rewrite_model,
+        "notebook": reply.notebook,
+        "cost_usd": reply.cost_usd,
+        "start": min((image.index for image in reply.images), default=0),
+        "created": time.time(),
+    }
+    return cleaned(row)
+
+
+def image_values(image: GeneratedImage, request_id: int) -> dict[str, Any]:
+    """Return the row of an image, but for where its bytes are."""
+    width, height = image.size or (None, None)
+    row = {
+        "request_id": request_id,
+        "position": image.index,
+        "status": image.status,
+        "model": image.model,
+        "rewritten_prompt": image.rewritten_prompt,
+        "rewritten_by": image.rewritten_by,
+        "cost_usd": image.cost_usd,
+        "sha256": image.sha256,
+        "media_type": image.media_type,
+        "width": width,
+        "height": height,
+        "error": image.error,
+        "notes": json.dumps(image.notes),
+        "created": image.created.timestamp(),
+    }
+    return cleaned(row)
+
+
+def request_from_row(row: sqlite3.Row) -> ImageRequest:
+    """Return the request of a row; its inputs have no URL."""
+    return ImageRequest(
+        prompt=row["prompt"],
+        model=row["model"],
+        n=row["n"],
+        aspect_ratio=row["aspect_ratio"],
+        resolution=row["resolution"],
+        quality=row["quality"],
+        inputs=tuple(InputImage(url="", **image) for image in json.loads(row["inputs"])),
+        user=row["user"],
+        image_format=row["image_format"],
+        original_prompt=row["original_prompt"],
+        rewrite_model=row["rewrite_model"],
+    )
+
+
+def image_from_rows(
+    row: sqlite3.Row, request: ImageRequest, originals: Originals
+) -> GeneratedImage | None:
+    """Return the image of a row; None when its file has vanished."""
+    file = originals.path(row["sha256"], row["media_type"]) if row["sha256"] else None
+    if file is not None and not file.is_file():
+        return None
+    return GeneratedImage(
+        request=request,
+        index=row["position"],
+        status=row["status"],
+        model=row["model"],
+        rewritten_prompt=row["rewritten_prompt"],
+        rewritten_by=row["rewritten_by"],
+        cost_usd=row["cost_usd"],
+        media_type=row["media_type"],
+        size=(row["width"], row["height"]) if row["width"] else None,
+        created=datetime.fromtimestamp(row["created"], timezone.utc),
+        error=row["error"],
+        sha256=row["sha256"],
+        file=file,
+        id=row["id"],
+        notes=tuple(json.loads(row["notes"])),
+    )

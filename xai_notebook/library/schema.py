@@ -1,0 +1,187 @@
+"""The library's tables: how they are made, migrated and recognised."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.errors import LibraryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "connect", "transaction"]
+
+APPLICATION_ID: Final = 0x78616962
+"""`PRAGMA application_id` of our files ("xaib"): what tells them from other SQLite files."""
+BUSY_TIMEOUT: Final = 60.0
+"""Seconds to wait for another kernel's transaction; each of ours takes milliseconds."""
+
+_REQUESTS_AND_IMAGES: Final = (
+    """CREATE TABLE requests (
+        id INTEGER PRIMARY KEY,
+        fingerprint TEXT NOT NULL,  -- what makes two requests the same
+        backend TEXT NOT NULL,
+        host TEXT NOT NULL,
+        prompt TEXT NOT NULL,       -- as sent
+        model TEXT NOT NULL,        -- as asked for
+        answered_by TEXT NOT NULL,  -- the model as the server named it
+        n INTEGER NOT NULL,
+        aspect_ratio TEXT,
+        resolution TEXT,
+        quality TEXT,
+        inputs TEXT NOT NULL,       -- JSON: [{"sha256", "label", "parent"}], never the images
+        user TEXT,
+        image_format TEXT NOT NULL,
+        original_prompt TEXT,       -- as written, when a chat model rewrote it
+        rewrite_model TEXT,
+        notebook TEXT,
+        cost_usd REAL,              -- NULL: not reported
+        start INTEGER NOT NULL,     -- lowest position of its images; more than 0: it completes
+        created REAL NOT NULL       -- seconds since 1970, UTC
+    )""",
+    "CREATE INDEX requests_by_fingerprint ON requests (fingerprint)",
+    """CREATE TABLE images (
+        id INTEGER PRIMARY KEY,
+        request_id INTEGER NOT NULL REFERENCES requests (id),
+        position INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        model TEXT NOT NULL,
+        rewritten_prompt TEXT,
+        rewritten_by TEXT,
+        cost_usd REAL,
+        sha256 TEXT,
+        media_type TEXT,
+        width INTEGER,
+        height INTEGER,
+        url TEXT,                   -- where a pending image can still be fetched
+        error TEXT,
+        notes TEXT NOT NULL,        -- JSON list
+        created REAL NOT NULL
+    )""",
+    "CREATE INDEX images_by_request ON images (request_id, position)",
+    "CREATE INDEX images_by_sha256 ON images (sha256) WHERE sha256 IS NOT NULL",
+)
+_REWRITES: Final = (
+    """CREATE TABLE rewrites (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL,
+        original TEXT NOT NULL,
+        text TEXT NOT NULL,
+        model TEXT NOT NULL,
+        backend TEXT NOT NULL,
+        cost_usd REAL,
+        created REAL NOT NULL
+    )""",
+    "CREATE INDEX rewrites_by_key ON rewrites (key)",
+)
+
+MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES)
+"""`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """Open the library's database; create or migrate its tables.
+
+    Nothing is written before the file is known to be ours, or empty.
+
+    Args:
+        file: The database; its folder exists.
+
+    Raises:
+        LibraryError: The file belongs to another program, or to a newer version of this one.
+        sqlite3.Error: The file is damaged, or cannot be read or written.
+    """
+    connection = _open(file)
+    try:
+        _recognise(connection, file)
+        _set_journal(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if _number(connection, "user_version") < len(MIGRATIONS):
+            _migrate(connection, file)
+    except BaseException:
+        connection.close()
+        raise
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Do everything inside, or nothing of it.
+
+    IMMEDIATE takes the write lock first: a transaction that reads and then wants to write can
+    fail at once, whatever the timeout, when another kernel wrote in between.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+    return int(value)
+
+
+def _recognise(connection: sqlite3.Connection, file: Path) -> None:
+    """Raise unless the file is empty, or a library this version can read."""
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and _number(connection, "application_id") != APPLICATION_ID:
+        raise LibraryError(
+            f"{file} is another program's database, and was left alone. "
+            "Set XAI_NOTEBOOK_HOME to another folder."
+        )
+    version = _number(connection, "user_version")
+    if version > len(MIGRATIONS):
+        raise LibraryError(
+            f"The library {file} was made by a newer xai-notebook (version {version}, this one "
+            f"reads {len(MIGRATIONS)}). Upgrade: pip install -U xai-notebook"
+        )
+
+
+def _set_journal(connection: sqlite3.Connection) -> None:
+    """Ask for a write-ahead log; where the file system cannot do it, keep SQLite's own journal.
+
+    The switch to WAL needs the file for itself for a moment and does not wait by itself, so two
+    kernels that open a new library at once could disturb each other here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while _is_locked_out(connection):
+        if time.monotonic() > deadline:
+            raise LibraryError("Another program keeps the library locked. Close it and try again.")
+        time.sleep(0.02)
+
+
+def _is_locked_out(connection: sqlite3.Connection) -> bool:
+    """Try to switch to WAL; return whether another connection prevented it."""
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    except sqlite3.OperationalError as error:
+        # "locking protocol", "disk I/O error": a file system without shared memory. DELETE works.
+        return "is locked" in str(error)
+    return False
+
+
+def _migrate(connection: sqlite3.Connection, file: Path) -> None:
+    with transaction(connection):
+        _recognise(connection, file)  # another kernel may have been here while we waited
+        for step in MIGRATIONS[_number(connection, "user_version") :]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

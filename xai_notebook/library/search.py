@@ -1,0 +1,133 @@
+"""Words in prompts: the full-text index and queries that any input is safe in."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.library.schema import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["index_request", "matching_requests", "prepare_index"]
+
+_CREATE: Final = """CREATE VIRTUAL TABLE search USING fts5(
+    prompt, original_prompt, rewritten, model, notebook,
+    content = '', prefix = '1 2',
+    tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'")"""
+_COLUMNS: Final = ("prompt", "original_prompt", "model", "answered_by", "notebook")
+_REWRITTEN: Final = """EXISTS (SELECT 1 FROM images
+    WHERE images.request_id = requests.id AND images.rewritten_prompt LIKE ? ESCAPE '\\')"""
+_ALONE: Final = re.compile(
+    "([\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+    "\u2600-\u27bf\U0001f000-\U0001faff])"
+)
+"""Characters that are words of their own: Han and kana are written without spaces, and an emoji
+often follows a word without one."""
+
+
+def prepare_index(connection: sqlite3.Connection) -> bool:
+    """Create the index, or add what a Python without FTS5 could not add to it.
+
+    Returns:
+        Whether this Python's SQLite can keep the index.
+
+    Raises:
+        sqlite3.Error: The library cannot be read or written.
+    """
+    try:
+        connection.execute("SELECT 1 FROM search LIMIT 0")
+    except sqlite3.OperationalError:
+        try:
+            with transaction(connection):
+                connection.execute(_CREATE.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        except sqlite3.OperationalError as error:
+            if "no such module" in str(error) or "tokenizer" in str(error):
+                return False  # not compiled in, or from before SQLite 3.27
+            raise
+    if _newest(connection, "search_docsize") < _newest(connection, "requests"):
+        with transaction(connection):
+            _catch_up(connection)
+    return True
+
+
+def _newest(connection: sqlite3.Connection, table: str) -> int:
+    (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
+    return newest or 0
+
+
+def _catch_up(connection: sqlite3.Connection) -> None:
+    after = _newest(connection, "search_docsize")
+    for row in connection.execute("SELECT * FROM requests WHERE id > ? ORDER BY id", (after,)):
+        rewritten = connection.execute(
+            "SELECT rewritten_prompt FROM images WHERE request_id = ?", (row["id"],)
+        )
+        index_request(connection, row, (text for (text,) in rewritten))
+
+
+def index_request(
+    connection: sqlite3.Connection,
+    row: sqlite3.Row | Mapping[str, Any],
+    rewritten: Iterable[str | None],
+) -> None:
+    """Add a request to the index, inside the caller's transaction.
+
+    Args:
+        connection: With an open transaction.
+        row: The request's row.
+        rewritten: The rewritten prompts of its images.
+    """
+    models = {row["model"], row["answered_by"]}
+    texts = (
+        row["prompt"],
+        row["original_prompt"] or "",
+        "\n".join(sorted({text for text in rewritten if text})),
+        " ".join(sorted(models)),
+        row["notebook"] or "",
+    )
+    connection.execute(
+        "INSERT INTO search (rowid, prompt, original_prompt, rewritten, model, notebook) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (row["id"], *map(_spaced, texts)),
+    )
+
+
+def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
+    """Return the query, with its parameters, for the ids of matching requests, newest first.
+
+    Every word must occur in the prompts, the models' names or the notebook's; the last one may be
+    the beginning of a word. What the index has no words for, such as `***`, is looked for as text.
+
+    Args:
+        words: What the user typed, as it is: nothing in it is an operator. No words: every request.
+        indexed: Whether there is a full-text index.
+    """
+    parts = words.replace("\0", " ").split()
+    if not parts:
+        return "SELECT id FROM requests ORDER BY id DESC", []
+    if indexed and all(map(_has_token, parts)):
+        phrases = ['"' + _spaced(part).replace('"', '""') + '"' for part in parts]
+        query = " ".join(phrases) + " *"
+        return "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC", [query]
+    return _containing(parts)
+
+
+def _containing(parts: list[str]) -> tuple[str, list[str]]:
+    one = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in _COLUMNS)
+    condition = " AND ".join(f"({one} OR {_REWRITTEN})" for _ in parts)
+    patterns = ["%" + re.sub(r"([\\%_])", r"\\\1", part) + "%" for part in parts]
+    parameters = [pattern for pattern in patterns for _ in range(len(_COLUMNS) + 1)]
+    return f"SELECT id FROM requests WHERE {condition} ORDER BY id DESC", parameters  # noqa: S608
+
+
+def _spaced(text: str) -> str:
+    return _ALONE.sub(r" \1 ", text)
+
+
+def _has_token(text: str) -> bool:
+    """Whether the index's tokenizer finds a word in `text`."""
+    kinds = map(unicodedata.category, text)
+    return any(kind[0] in "LN" or kind in {"Co", "So"} for kind in kinds)

@@ -1,0 +1,390 @@
+"""`Library`: every image ever received, for replay, history and the ledger."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.errors import LibraryError
+from xai_notebook.library.database import Database
+from xai_notebook.library.originals import Originals
+from xai_notebook.library.records import (
+    CostRow,
+    Reply,
+    cleaned,
+    image_from_rows,
+    image_values,
+    insert,
+    request_from_row,
+    request_values,
+)
+from xai_notebook.library.search import index_request, matching_requests
+from xai_notebook.media import dimensions, media_type
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from xai_notebook.results import GeneratedImage, ImageRequest, Status
+
+__all__ = ["Library"]
+
+_ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
+"""What was paid for and answers the same request again; the rest is asked for again."""
+_COSTS: Final = """
+    SELECT day, model, backend, sum(requests), sum(images), total(cost), sum(unknown) FROM (
+        SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
+            1 AS requests, cost_usd AS cost, cost_usd IS NULL AS unknown,
+            (SELECT count(*) FROM images WHERE request_id = requests.id
+                AND status IN ('ok', 'pending')) AS images
+        FROM requests
+        UNION ALL
+        SELECT date(created, 'unixepoch', 'localtime'), model, backend,
+            1, cost_usd, cost_usd IS NULL, 0
+        FROM rewrites
+    ) GROUP BY day, model, backend ORDER BY day DESC, model, backend"""
+
+
+class Library:
+    """Every image ever received: one SQLite file, and the original bytes as files.
+
+    Every method blocks for milliseconds and may be called from any thread, in several kernels at
+    once, and after a fork. Files are written outside the database's lock, so that threads do the
+    slow part side by side.
+
+    Raises:
+        LibraryError: From every method: the library is damaged, or cannot be read or written.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Use `Library.open`; this opens nothing yet."""
+        self.home = home
+        self._database = Database(home)
+        self._originals = Originals(home / "images")
+
+    @classmethod
+    def open(cls, home: Path) -> Library:
+        """Open the library in `home`; create what is missing, migrate what is old.
+
+        Nothing that cannot be read is ever deleted or overwritten.
+
+        Raises:
+            LibraryError: The home cannot be created or written to, or what is in it is damaged,
+                another program's, or a newer version's.
+        """
+        library = cls(home)
+        with library._database.translated():
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            library._originals.prepare()
+        with library._database.reading():
+            pass
+        return library
+
+    def close(self) -> None:
+        """Close the file. Any later call raises `LibraryError`."""
+        self._database.close()
+
+    # Saving
+
+    def add_reply(
+        self,
+        request: ImageRequest,
+        images: Sequence[GeneratedImage],
+        payloads: Sequence[bytes | str | None],
+        **answer: Any,
+    ) -> None:
+        """Save a reply. When this returns, it outlives a kill and a power cut.
+
+        Args:
+            request: What was asked.
+            images: What came.
+            payloads: As in `Reply`.
+            **answer: The other fields of `Reply`.
+        """
+        (error,) = self.add_replies([Reply(request, images, payloads, **answer)])
+        if error is not None:
+            raise error
+
+    def add_replies(self, replies: Sequence[Reply]) -> list[LibraryError | None]:
+        """Save replies in one transaction. When this returns, they outlive a kill and a power cut.
+
+        The files are durable before the rows that name them: there is never a row without its
+        file. Each image gets its `id`, `sha256`, `file`, `media_type` and `size`, and no longer
+        holds its bytes. Images of a reply that could not be saved are not changed.
+
+        Returns:
+            For each reply None, or why it could not be saved.
+        """
+        places = self._save([reply.pairs() for reply in replies])
+        saved = [
+            (reply, place)
+            for reply, place in zip(replies, places, strict=True)
+            if not isinstance(place, LibraryError)
+        ]
+        with self._database.writing() as connection:
+            ids = [self._insert(connection, *each) for each in saved]
+        for (reply, place), image_ids in zip(saved, ids, strict=True):
+            for image, columns, image_id in zip(reply.images, place, image_ids, strict=True):
+                image.id = image_id
+                self._settle(image, columns)
+        return [place if isinstance(place, LibraryError) else None for place in places]
+
+    def _insert(
+        self, connection: sqlite3.Connection, reply: Reply, places: list[dict[str, Any]]
+    ) -> list[int]:
+        """Insert the rows of a reply and return the ids of its images."""
+        row = request_values(reply)
+        row_id = insert(connection, "requests", row)
+        if self._database.indexed:
+            rewritten = (image.rewritten_prompt for image in reply.images)
+            index_request(connection, {**row, "id": row_id}, rewritten)
+        return [
+            insert(connection, "images", {**image_values(image, row_id), **place})
+            for image, place in zip(reply.images, places, strict=True)
+        ]
+
+    def _save(
+        self, groups: Sequence[Sequence[tuple[bytes | str | None, Status]]]
+    ) -> list[list[dict[str, Any]] | LibraryError]:
+        """Make payloads durable; return, for each group, the columns that say what became of each.
+
+        A group of which one cannot be saved is its error instead.
+        """
+        contents = [
+            (payload, media_type(payload))
+            for group in groups
+            for payload, _ in group
+            if isinstance(payload, bytes)
+        ]
+        written = iter(self._originals.write(contents) if contents else ())
+        found: list[list[dict[str, Any]] | LibraryError] = []
+        for group in groups:
+            places = []
+            failure: LibraryError | None = None
+            for payload, status in group:
+                result = next(written) if isinstance(payload, bytes) else None
+                if isinstance(result, OSError):
+                    failure = self._database.explain(result)
+                else:
+                    places.append(_place_of(payload, status, result))
+            found.append(failure or places)
+        return found
+
+    def _settle(self, image: GeneratedImage, place: dict[str, Any]) -> None:
+        """Tell an image where its bytes are now."""
+        image.status = place["status"]
+        if sha256 := place.get("sha256"):
+            image.sha256, image.media_type = sha256, place["media_type"]
+            image.file = self._originals.path(sha256, image.media_type)
+            image.size = (place["width"], place["height"]) if "width" in place else image.size
+            image.error = None
+            image.cached = None
+
+    def complete(self, image: GeneratedImage, data: bytes) -> None:
+        """Save the bytes of a pending image, as durably as `add_reply` does."""
+        (found,) = self._save([[(data, "ok")]])
+        if isinstance(found, LibraryError):
+            raise found
+        (place,) = found
+        columns = ", ".join(f"{name} = :{name}" for name in place)
+        statement = f"UPDATE images SET {columns} WHERE id = :id"  # noqa: S608  # names are ours
+        with self._database.writing() as connection:
+            connection.execute(statement, {**place, "id": image.id})
+        self._settle(image, place)
+
+    def fail(self, image: GeneratedImage, error: str) -> None:
+        """Give a pending image up: it no longer answers its request.
+
+        Args:
+            image: From `add_reply` or `find`.
+            error: Why, in a line.
+        """
+        statement = "UPDATE images SET status = 'failed', url = NULL, error = ? WHERE id = ?"
+        with self._database.writing() as connection:
+            connection.execute(statement, (error, image.id))
+        image.status, image.error = "failed", error
+
+    # Replay
+
+    def find(self, fingerprint: str, limit: int | None = None) -> list[GeneratedImage]:
+        """Return the stored images of a request; see `find_each`."""
+        (found,) = self.find_each([(fingerprint, limit)])
+        return found
+
+    def find_each(self, wanted: Sequence[tuple[str, int | None]]) -> list[list[GeneratedImage]]:
+        """Return for each request its stored images, in the order they answer it again.
+
+        An *answer* is a reply and the replies that completed it (those whose indices start above
+        0). The newest answer comes first, because it is what was last seen; within it images come
+        by index, then by time. Older answers follow, so that a request for more images than the
+        newest answer holds is filled up with what is there. So the order depends on what is
+        stored alone, and a larger `limit` only adds at the end.
+
+        Pictures count, and so do moderated images (they were paid for) and pending ones (their
+        URL is still to be fetched: `url_of`); missing and failed ones don't. A row whose file has
+        vanished is skipped, and comes back with the file.
+
+        Args:
+            wanted: `ImageRequest.fingerprint` of each, and how many are wanted; None: all.
+        """
+        with self._database.reading() as connection:
+            return [self._find(connection, *each) for each in wanted]
+
+    def _find(
+        self, connection: sqlite3.Connection, fingerprint: str, limit: int | None
+    ) -> list[GeneratedImage]:
+        found: list[GeneratedImage] = []
+        answer: list[GeneratedImage] = []
+        query = "SELECT * FROM requests WHERE fingerprint = ? ORDER BY id DESC"
+        for row in connection.execute(query, (fingerprint,)):
+            images = self._images_of(connection, row)
+            answer += (image for image in images if image.status in _ANSWERS)
+            if row["start"] > 0:
+                continue
+            found += sorted(answer, key=_place)
+            answer = []
+            if limit is not None and len(found) >= limit:
+                break
+        found += sorted(answer, key=_place)  # a completion whose beginning was never stored
+        return found[:limit]
+
+    def url_of(self, image: GeneratedImage) -> str | None:
+        """Return where a pending image can be fetched, or None when it is not pending."""
+        with self._database.reading() as connection:
+            row = _row(connection, "SELECT url FROM images WHERE id = ?", image.id)
+        return None if row is None else row["url"]
+
+    def _images_of(
+        self, connection: sqlite3.Connection, row: sqlite3.Row
+    ) -> Iterator[GeneratedImage]:
+        """Yield a request's images in order, without those whose file has vanished."""
+        request = request_from_row(row)
+        query = "SELECT * FROM images WHERE request_id = ? ORDER BY position, id"
+        for image_row in connection.execute(query, (row["id"],)):
+            image = image_from_rows(image_row, request, self._originals)
+            if image is not None:
+                yield image
+
+    # Looking back
+
+    def history(self, words: str = "", limit: int = 24, offset: int = 0) -> list[GeneratedImage]:
+        """Return past pictures, those of the newest request first, each request's in order.
+
+        Args:
+            words: All of them must occur in the prompts, the models' or the notebook's name; the
+                last one may be the beginning of a word. Case and accents do not count.
+            limit: How many at most.
+            offset: How many to leave out first.
+        """
+        with self._database.reading() as connection:
+            return list(islice(self._pictures(connection, words), offset, offset + limit))
+
+    def _pictures(self, connection: sqlite3.Connection, words: str) -> Iterator[GeneratedImage]:
+        query, parameters = matching_requests(words, indexed=self._database.indexed)
+        for (request_id,) in connection.execute(query, parameters):
+            row = _row(connection, "SELECT * FROM requests WHERE id = ?", request_id)
+            for image in self._images_of(connection, row):
+                if image.status == "ok":
+                    yield image
+
+    def lineage(self, sha256: str) -> list[GeneratedImage]:
+        """Return an image and all it was made from, oldest ancestor first, the image itself last.
+
+        Args:
+            sha256: Of the image's original bytes.
+
+        Returns:
+            Empty when the library does not hold the image. An ancestor that it does not hold, such
+            as a photo, is left out.
+        """
+        found: list[GeneratedImage] = []
+        wanted = [sha256]
+        seen = set()
+        with self._database.reading() as connection:
+            while wanted:
+                digest = wanted.pop(0)
+                if digest in seen:
+                    continue
+                seen.add(digest)
+                image = self._newest(connection, digest)
+                if image is not None:
+                    found.append(image)
+                    wanted += [source.parent for source in image.request.inputs if source.parent]
+        return found[::-1]
+
+    def _newest(self, connection: sqlite3.Connection, sha256: str) -> GeneratedImage | None:
+        query = "SELECT * FROM images WHERE sha256 = ? ORDER BY id DESC LIMIT 1"
+        row = _row(connection, query, sha256)
+        if row is None:
+            return None
+        parent = _row(connection, "SELECT * FROM requests WHERE id = ?", row["request_id"])
+        return image_from_rows(row, request_from_row(parent), self._originals)
+
+    # Money
+
+    def costs(self) -> list[CostRow]:
+        """Return what was spent, by day, model and backend, the newest day first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_COSTS).fetchall()
+        return [CostRow(date.fromisoformat(day), *values) for day, *values in rows]
+
+    def rewrite_for(self, key: str) -> str | None:
+        """Return the rewritten prompt stored last under `key`, or None."""
+        query = "SELECT text FROM rewrites WHERE key = ? ORDER BY id DESC LIMIT 1"
+        with self._database.reading() as connection:
+            row = _row(connection, query, key)
+        return None if row is None else row["text"]
+
+    def remember_rewrite(
+        self,
+        key: str,
+        original: str,
+        text: str,
+        model: str,
+        cost_usd: float | None,
+        *,
+        backend: str = "xai",
+    ) -> None:
+        """Store a chat model's rewrite of a prompt; its cost counts in `costs`.
+
+        Args:
+            key: What makes two rewrites the same: the prompt, the chat model and what it was told.
+            original: The prompt as written.
+            text: The prompt as rewritten.
+            model: The chat model, as the server named it.
+            cost_usd: In US dollars; None: not reported.
+            backend: `"xai"` or `"local"`.
+        """
+        values: dict[str, Any] = {"key": key, "original": original, "text": text, "model": model}
+        values |= {"backend": backend, "cost_usd": cost_usd, "created": time.time()}
+        with self._database.writing() as connection:
+            insert(connection, "rewrites", cleaned(values))
+
+
+def _place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:
+    """Return the columns that say what became of a payload, which has been written if it is one."""
+    if payload is None:
+        return {"status": "missing" if status == "ok" else status}
+    if isinstance(payload, str):
+        return {"url": payload, "status": "pending"}
+    place: dict[str, Any] = {
+        "sha256": sha256,
+        "media_type": media_type(payload),
+        "status": "ok",
+        "url": None,
+        "error": None,
+    }
+    if size := dimensions(payload):
+        place |= {"width": size[0], "height": size[1]}
+    return place
+
+
+def _place(image: GeneratedImage) -> tuple[int, int]:
+    return image.index, image.id or 0
+
+
+def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:
+    return connection.execute(query, parameters).fetchone()
