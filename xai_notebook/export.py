@@ -1,0 +1,259 @@
+"""Images as files of their own: the notebook's folder, readable names, writes that lose nothing.
+
+A file appears under its name whole or not at all, and never takes the place of another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.errors import ExportError
+from xai_notebook.media import EXTENSIONS, media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xai_notebook.results import GeneratedImage
+
+__all__ = ["export_image", "notebook_folder", "remember_folder"]
+
+_MAX_SLUG: Final = 60
+"""Characters of the prompt in a file's name."""
+_MAX_SLUG_BYTES: Final = 120
+"""In UTF-8: with date, digest and extension well below the 255 that file systems take."""
+_MAX_COPIES: Final = 1000
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems without hard links answer, such as FAT and some network shares."""
+_VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Marks that choose how the character before is drawn, such as an emoji in colour."""
+_loaded_in: Path | None = None
+
+
+def remember_folder(folder: Path | None) -> None:
+    """Remember the working directory as it was when the extension was loaded.
+
+    nbconvert and nbclient start kernels in the notebook's folder; a later `%cd` does not move the
+    notebook.
+
+    Args:
+        folder: None forgets it.
+    """
+    global _loaded_in  # noqa: PLW0603  # a kernel has one notebook
+    _loaded_in = folder
+
+
+def notebook_folder() -> Path:
+    """Return the folder of the notebook, as well as it can be known.
+
+    In this order: what VS Code puts into the user's namespace, JupyterLab's session name, the
+    working directory when the extension was loaded, the working directory now.
+    """
+    return _vscode_folder() or _jupyter_folder() or _loaded_in or Path.cwd()
+
+
+def _vscode_folder() -> Path | None:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    file = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
+    folder = Path(file).parent if isinstance(file, str) and file else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _jupyter_folder() -> Path | None:
+    file = Path(os.environ.get("JPY_SESSION_NAME", ""))
+    return file.parent if file.is_absolute() and file.parent.is_dir() else None
+
+
+def export_image(
+    image: GeneratedImage, folder: str | Path | None = None, *, metadata: bool = True
+) -> Path:
+    """Write an image into a folder, and remember the file as `image.exported`.
+
+    An image that is there already, the same to the byte, is not written again. Other files are
+    never overwritten: the new one gets `-2`, `-3` and so on.
+
+    Args:
+        image: One with a picture.
+        folder: Created where needed. Default: the notebook's folder; a relative one is inside it,
+            and `~` is expanded.
+        metadata: Add what made the image as XMP. False: exactly the bytes the server sent.
+
+    Returns:
+        The absolute path of the file.
+
+    Raises:
+        ExportError: The file cannot be written. The image is still at hand.
+        ReplyError: The image has no picture.
+    """
+    data = image.data
+    name = _name(image, data)
+    if metadata:
+        from xai_notebook.provenance import embed  # noqa: PLC0415  # an XML parser, only here
+
+        data = embed(image, data)
+    image.exported = export_bytes(data, name, folder)
+    return image.exported
+
+
+def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
+    """Write a file into a folder and return its absolute path; see `export_image`.
+
+    Raises:
+        ExportError: The file cannot be written.
+    """
+    target = _resolve(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        return _write(target.absolute(), name, data)
+    except OSError as error:
+        raise ExportError(_explain(error, target)) from error
+
+
+def _resolve(folder: str | Path | None) -> Path:
+    try:
+        path = Path(folder or "").expanduser()
+    except RuntimeError as error:
+        raise ExportError(f"Cannot tell whose home {folder} means. Give a full path.") from error
+    if "\0" in str(path):
+        raise ExportError("A folder's name cannot hold a null character. Give another one.")
+    return notebook_folder() / path
+
+
+def _name(image: GeneratedImage, data: bytes) -> str:
+    """Return a name that sorts by day, reads like the prompt and is safe on every system.
+
+    Windows reserves names such as `CON`; the date in front keeps clear of them.
+    """
+    from hashlib import sha256  # noqa: PLC0415  # %load_ext loads this module
+
+    day = image.created.astimezone().strftime("%Y-%m-%d")
+    digest = (image.sha256 or sha256(data).hexdigest())[:8]
+    extension = EXTENSIONS.get(media_type(data) or "", ".bin")
+    return "-".join(part for part in (day, _slug(image.prompt), digest) if part) + extension
+
+
+def _slug(prompt: str) -> str:
+    """Return the letters and digits of a prompt, in any script, joined by hyphens.
+
+    Combining marks stay with their letters, which Arabic, Hindi and Thai need; emoji, control and
+    bidirectional characters go.
+    """
+    text = ""
+    # Lower case first: it can decompose ("İ"), and NFKC composes again.
+    for char in unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", prompt).lower()):
+        kind = unicodedata.category(char)
+        is_mark = kind in {"Mn", "Mc"} and not _VARIANT.match(char)
+        text += char if kind[0] in "LN" or (is_mark and text[-1:] not in {"", "-"}) else "-"
+    text = re.sub("-+", "-", text).strip("-")
+    if len(text) <= _MAX_SLUG and len(text.encode()) <= _MAX_SLUG_BYTES:
+        return text
+    cut = text[:_MAX_SLUG].encode()[:_MAX_SLUG_BYTES].decode(errors="ignore")
+    words = cut.rpartition("-")[0]
+    whole = text.startswith(cut + "-")
+    # A script without spaces, or one very long word, is cut where it must be.
+    return cut if whole or len(words) < len(cut) // 2 else words.strip("-")
+
+
+def _write(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file under the first name that is free, or return the one with this content.
+
+    Raises:
+        OSError: It cannot be written. Nothing is left behind.
+    """
+    temporary = folder / f".{os.urandom(16).hex()}.tmp"
+    try:
+        for path in _candidates(folder, name):
+            if _holds(path, data):
+                return path
+            if path.exists() or path.is_symlink():
+                continue
+            if not temporary.exists():
+                _fill(temporary, data)
+            if _publish(temporary, path) or _holds(path, data):
+                return path  # the second: another export of the same image was faster
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
+
+
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
+    yield folder / name
+    for number in range(2, _MAX_COPIES):
+        yield folder / f"{stem}-{number}{extension}"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _fill(path: Path, data: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _publish(temporary: Path, path: Path) -> bool:
+    """Give the finished file its name, unless another process has just taken the name.
+
+    A hard link fails where a name is taken; a rename would overwrite. Where there are no links,
+    an empty file takes the name, and the finished one then takes its place.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _reserve_and_replace(temporary, path)
+    _sync(path.parent)
+    return True
+
+
+def _reserve_and_replace(temporary: Path, path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    _sync(path.parent)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """Make the new name durable, where the platform lets folders be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _explain(error: OSError, folder: Path) -> str:
+    """Return cause and cure in a line."""
+    safe = "The image itself is safe."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"The disk of {folder} is full. Free some space and export again. {safe}"
+    if isinstance(error, FileExistsError | NotADirectoryError) and not folder.is_dir():
+        return f"{folder} is not a folder. Export to another one. {safe}"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"{folder} cannot be written to. Export to another folder. {safe}"
+    return f"Cannot write to {folder}: {error.strerror or error}. Export to another folder. {safe}"

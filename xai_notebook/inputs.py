@@ -1,0 +1,229 @@
+"""Images to edit: from what the user names to what the wire carries."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+import pybase64
+
+from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.results import GeneratedImage, ImageBatch, InputImage
+from xai_notebook.settings import MAX_INPUT_IMAGE_BYTES, MAX_INPUT_IMAGES, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from PIL import Image
+
+__all__ = ["Inputs", "load_inputs"]
+
+_ACCEPTED: Final = ("image/png", "image/jpeg", "image/webp")
+_VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
+_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = 1
+_SIDES: Final = (4096, 3072, 2048, 1536, 1024)
+_FORMS: Final = (
+    "a path, an https URL, a data URI, or a variable holding a PIL image, bytes, "
+    "a path or an earlier result"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The images of one request.
+
+    Attributes:
+        images: In the order given.
+        notes: What was changed on the way, a line each.
+    """
+
+    images: tuple[InputImage, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_inputs(values: Iterable[Any], namespace: Mapping[str, Any]) -> Inputs:
+    """Turn what the user named into images ready to send.
+
+    Args:
+        values: Paths, URLs, data URIs, names of variables, or the objects themselves.
+        namespace: Where variables are looked up.
+
+    Raises:
+        InputImageError: One of them is no image the API takes; the message names it.
+    """
+    images: list[InputImage] = []
+    notes: list[str] = []
+    for value in values:
+        for found, label in _resolve(value, namespace):
+            image, note = _load(found, label)
+            images.append(image)
+            if note:
+                notes.append(note)
+    if len(images) > MAX_INPUT_IMAGES:
+        raise InputImageError(
+            f"{len(images)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
+        )
+    return Inputs(tuple(images), tuple(notes))
+
+
+def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
+    """Return the objects that `value` stands for, each with a label for messages."""
+    if isinstance(value, str) and (match := _VARIABLE.fullmatch(value)):
+        name, index = match["name"], match["index"]
+        if name in namespace:
+            found = namespace[name]
+            if index is not None:
+                try:
+                    found = found[int(index)]
+                except (TypeError, LookupError) as error:
+                    raise InputImageError(f"--image {value}: {error}.") from error
+            return _flatten(found, value)
+    label = value if isinstance(value, str) else type(value).__name__
+    return _flatten(value, label if len(label) <= 80 else label[:77] + "…")  # noqa: PLR2004
+
+
+def _flatten(value: Any, label: str) -> list[tuple[Any, str]]:
+    if isinstance(value, ImageBatch):
+        if not value.ok:
+            raise InputImageError(f"--image {label} holds no picture to edit.")
+        return [
+            (image, f"{label}[{position}]")
+            for position, image in enumerate(value)
+            if image.status == "ok"
+        ]
+    if isinstance(value, (list, tuple)):
+        return [
+            pair
+            for position, item in enumerate(value)
+            for pair in _flatten(item, f"{label}[{position}]")
+        ]
+    return [(value, label)]
+
+
+def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
+    if isinstance(value, GeneratedImage):
+        try:
+            return _pack(value.data, label, parent=value.sha256)
+        except XaiError as error:
+            raise InputImageError(f"--image {label} is no picture: {error}") from error
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _pack(bytes(value), label)
+    if isinstance(value, str) and value[:8].lower().startswith(("https://", "http://")):
+        return InputImage(url=value, sha256=_digest(value.encode()), label=label), None
+    if isinstance(value, str) and value[:5].lower() == "data:":
+        return _pack(_data_uri(value), "the data URI")
+    if isinstance(value, (str, Path)):
+        return _pack(_read(value), label)
+    if (encoded := _encode_object(value)) is not None:
+        return _pack(encoded, label)
+    raise InputImageError(
+        f"--image {label} is a value of type {type(value).__name__}; it takes {_FORMS}."
+    )
+
+
+def _read(value: str | Path) -> bytes:
+    path = Path(value).expanduser()
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputImageError(f"--image {value}: {reason or error}. It takes {_FORMS}.") from error
+
+
+def _data_uri(value: str) -> bytes:
+    head, comma, body = value.partition(",")
+    if not comma:
+        raise InputImageError("--image: the data URI has no comma, so no data.")
+    if not head.lower().endswith(";base64"):
+        return unquote_to_bytes(body)
+    try:
+        return pybase64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise InputImageError(f"--image: the data URI is not valid base64: {error}.") from error
+
+
+def _encode_object(value: Any) -> bytes | None:
+    """Return a PIL image, or an array Pillow can read, as PNG bytes; None: neither."""
+    from PIL import Image  # noqa: PLC0415  # only when an object is given
+
+    if not isinstance(value, Image.Image):
+        if not hasattr(value, "__array_interface__"):
+            return None
+        try:
+            value = Image.fromarray(value)
+        except (TypeError, ValueError) as error:
+            raise InputImageError(
+                f"--image: an array of shape {getattr(value, 'shape', '?')} is no image: {error}."
+            ) from error
+    buffer = io.BytesIO()
+    if value.mode not in {"RGB", "RGBA", "L", "LA", "P", "1"}:
+        value = value.convert("RGB")
+    value.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _pack(data: bytes, label: str, *, parent: str | None = None) -> tuple[InputImage, str | None]:
+    """Return `data` as an input image, scaled or turned if it must be, with a note if it was."""
+    from xai_notebook.media import media_type  # noqa: PLC0415
+
+    kind = media_type(data)
+    if kind not in _ACCEPTED:
+        found = kind or "no image that is known"
+        raise InputImageError(
+            f"--image {label} is {found}; the API takes PNG, JPEG and WebP. "
+            "Open it with PIL and give that image instead."
+        )
+    digest = _digest(data)
+    data, kind, note = _fit(data, kind, label)
+    url = f"data:{kind};base64,{pybase64.b64encode_as_string(data)}"
+    return InputImage(url=url, sha256=digest, label=label, parent=parent), note
+
+
+def _fit(data: bytes, kind: str, label: str) -> tuple[bytes, str, str | None]:
+    """Turn, flatten or scale an image so that the API reads it as its viewer sees it."""
+    from PIL import ImageOps  # noqa: PLC0415
+
+    from xai_notebook.pixels import flatten, open_image  # noqa: PLC0415
+
+    try:
+        image = open_image(data)
+        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+        transparent = "A" in image.getbands() or "transparency" in image.info
+        large = len(data) > MAX_INPUT_IMAGE_BYTES
+        if not (turned or transparent or large):
+            image.load()  # a truncated file is found here, not by the server
+            return data, kind, None
+        image = flatten(ImageOps.exif_transpose(image))
+    except (XaiError, OSError, SyntaxError, ValueError) as error:
+        raise InputImageError(f"--image {label} cannot be decoded. Is the file whole?") from error
+    notes = ["put on white, since it is transparent"] if transparent else []
+    fitted, size = _encode(image)
+    if large:
+        notes.append(
+            f"scaled to {size[0]} × {size[1]}, since it has more than "
+            f"{MAX_INPUT_IMAGE_BYTES // MIB} MiB"
+        )
+    return fitted, "image/jpeg", f"{label}: {'; '.join(notes)}." if notes else None
+
+
+def _encode(image: Image.Image) -> tuple[bytes, tuple[int, int]]:
+    """Return a JPEG within the limit, as large as it can be, and its size in pixels."""
+    for side in (max(image.size), *_SIDES):
+        smaller = image.copy()
+        smaller.thumbnail((side, side))
+        buffer = io.BytesIO()
+        smaller.save(buffer, "JPEG", quality=95, subsampling=0)
+        if buffer.tell() <= MAX_INPUT_IMAGE_BYTES:
+            break
+    return buffer.getvalue(), smaller.size
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,83 @@
+"""What is asked of the server: `ImageRequest` and the images it edits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+
+__all__ = ["ImageRequest", "InputImage", "with_prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """An image to edit, ready to send.
+
+    Attributes:
+        url: An https URL, or a data URI with the bytes. Empty in a request read from the library.
+        sha256: Hex digest of the image's bytes, or of the URL when only the server sees the bytes.
+        label: How the user named it: a path, a URL or a variable.
+        parent: `sha256` of the generated image this is, when it is one.
+    """
+
+    url: str = field(repr=False)
+    sha256: str
+    label: str
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What is asked of the server.
+
+    Attributes:
+        prompt: As sent: templates filled, and rewritten by a chat model if that was asked for.
+        model: As asked for; aliases are resolved by the server.
+        n: Number of images, 1 to 10.
+        aspect_ratio: Such as `"16:9"`; None leaves it to the server, like the other options.
+        resolution: `"1k"` (about one megapixel) or `"2k"` (about four).
+        quality: `"low"` or `"medium"`.
+        inputs: Images to edit, in the order the prompt speaks of them.
+        user: Opaque id of the end user, for abuse monitoring.
+        image_format: How the server sends images: `"base64"` or `"url"`.
+        original_prompt: What the user wrote, when `prompt` is a chat model's rewrite of it.
+        rewrite_model: The chat model that rewrote it.
+    """
+
+    prompt: str
+    model: str
+    n: int = 1
+    aspect_ratio: str | None = None
+    resolution: str | None = None
+    quality: str | None = None
+    inputs: tuple[InputImage, ...] = ()
+    user: str | None = None
+    image_format: str = "base64"
+    original_prompt: str | None = None
+    rewrite_model: str | None = None
+
+    def fingerprint(self, backend: str, host: str) -> str:
+        """Return what makes two requests the same, as a hex digest.
+
+        The number of images and the way they travel do not count: stored images answer a later
+        request for more of the same, or for the same in another format.
+
+        Args:
+            backend: `"xai"` or `"local"`.
+            host: The API host; the same for every embedded server.
+        """
+        parts = [
+            backend, host, self.prompt, self.model, self.aspect_ratio, self.resolution,
+            self.quality, self.user, [image.sha256 for image in self.inputs],
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+
+
+def with_prompt(request: ImageRequest, prompt: str, rewrite_model: str) -> ImageRequest:
+    """Return the request with its prompt rewritten by a chat model, the original kept."""
+    return replace(
+        request,
+        prompt=prompt,
+        original_prompt=request.prompt,
+        rewrite_model=rewrite_model,
+    )
