@@ -1,0 +1,95 @@
+"""Work collected while a thread is busy."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook import errors
+from xai_notebook.batching import MAX_BATCH, MAX_WORKERS, Batched
+from xai_notebook.loop import BackgroundLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def test_work_that_waits_goes_together() -> None:
+    """While the function runs, what comes is collected and goes with the next run."""
+    sizes = []
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    def double(numbers: Sequence[int]) -> list[int]:
+        sizes.append(len(numbers))
+        entered.release()
+        gate.wait(10)
+        return [2 * number for number in numbers]
+
+    async def main() -> list[int]:
+        batched = Batched(double)
+        tasks = [asyncio.ensure_future(batched(number)) for number in range(100)]
+        await asyncio.sleep(0.05)
+        gate.set()
+        return await asyncio.gather(*tasks)
+
+    loop = BackgroundLoop()
+    try:
+        assert loop.run(main()) == [2 * number for number in range(100)]
+    finally:
+        loop.stop()
+    assert max(sizes) == MAX_BATCH
+    assert len(sizes) <= 6
+
+
+def test_work_that_comes_as_the_workers_end_is_done() -> None:
+    """There is no moment at which new work would find nobody."""
+    together = threading.Barrier(MAX_WORKERS + 1)
+
+    def first_wait(numbers: Sequence[int]) -> list[int]:
+        if 0 in numbers:
+            together.wait(10)
+        return list(numbers)
+
+    async def main() -> int:
+        batched = Batched(first_wait)
+
+        async def two() -> int:
+            return await batched(0) + await batched(1)
+
+        tasks = [asyncio.ensure_future(two())]
+        for _ in range(MAX_WORKERS - 1):
+            await asyncio.sleep(0.1)
+            tasks.append(asyncio.ensure_future(batched(0)))
+        await asyncio.sleep(0.1)
+        together.wait(10)
+        time.sleep(0.1)  # noqa: ASYNC251  # the loop hears of all workers' ends at once
+        return sum(await asyncio.gather(*tasks))
+
+    loop = BackgroundLoop()
+    try:
+        assert loop.submit(main()).result(timeout=10) == 1
+    finally:
+        loop.stop()
+
+
+def test_an_error_belongs_to_its_batch() -> None:
+    """All pieces of a run raise what it raised; the next run is as if nothing happened."""
+
+    def fail(numbers: Sequence[int]) -> list[int]:
+        if 1 in numbers:
+            raise errors.LibraryError("no")
+        return list(numbers)
+
+    async def main() -> list[Any]:
+        batched = Batched(fail)
+        first = await asyncio.gather(batched(1), return_exceptions=True)
+        return [*first, await batched(2)]
+
+    loop = BackgroundLoop()
+    try:
+        error, number = loop.run(main())
+    finally:
+        loop.stop()
+    assert isinstance(error, errors.LibraryError)
+    assert number == 2

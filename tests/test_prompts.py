@@ -1,0 +1,176 @@
+"""Templates in prompts, and where `--each` finds its prompts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from xai_notebook.errors import OptionError
+from xai_notebook.prompts import fill, read_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a {single} brace and {} and }",
+        "$x^2$ and \\frac{a}{b}",
+        "100 % of {% if it %} and {# this #}",
+        '{"a": {"b": 1}}',
+        "it's 'quoted' and \"quoted\"",
+        "<b>bold</b> & more",
+        "two\nlines",
+        "# a heading\n## another\n% a comment",
+    ],
+)
+def test_everything_but_double_braces_passes_untouched(prompt: str) -> None:
+    """LaTeX, JSON, quotes, percent signs and HTML are not Jinja."""
+    assert fill(prompt, {}) == prompt
+
+
+def test_other_text_is_untouched_beside_a_template() -> None:
+    """Statements and comments of Jinja stay text even where an expression is filled in."""
+    prompt = "{{ x }} {% if %} {# no #} \\frac{a}{b} {y}"
+    assert fill(prompt, {"x": "<&>"}) == "<&> {% if %} {# no #} \\frac{a}{b} {y}"
+
+
+def test_expressions_are_filled_in() -> None:
+    """Attributes, indices and filters work."""
+    names = {"light": "dawn", "many": ["a", "b"]}
+    assert fill("{{ light | upper }} {{ many[1] }} {{ 1 + 1 }}", names) == "DAWN b 2"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("a {{ nope }}", "'nope' is undefined"),
+        ("a {{ light.colour }}", "has no attribute 'colour'"),
+        ("a {{ light", "For two literal braces write {{ '{{' }}."),
+        ("a {{ }}", "Expected an expression"),
+        ("a {{ light | nope }}", "No filter named 'nope'"),
+        ("a {{ 1 / 0 }}", "ZeroDivisionError: division by zero."),
+        ("a {{ light.__class__.__mro__ }}", "access to attribute '__class__'"),
+        ("a {{ broken }}", "RuntimeError: no"),
+        ("   ", "The prompt is empty."),
+        ("{{ '' }}", "The prompt is empty."),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_refused(prompt: str, message: str) -> None:
+    """The message names what is undefined, broken or forbidden, in a line."""
+
+    class Broken:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    with pytest.raises(OptionError, match=re.escape(message)) as caught:
+        fill(prompt, {"light": "dawn", "broken": Broken()})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_is_not_filled_again() -> None:
+    """Braces inside a variable are text."""
+    assert fill("a {{ x }}", {"x": "{{ y }}"}) == "a {{ y }}"
+
+
+def prompts(source: Any, **namespace: Any) -> list[str]:
+    return list(read_prompts(source, namespace))
+
+
+def test_each_takes_lists_tuples_and_series() -> None:
+    """Whatever can be gone through, in its order."""
+    assert prompts(["a", "b"]) == ["a", "b"]
+    assert prompts("them", them=("a", "b")) == ["a", "b"]
+    assert prompts("them", them=pd.Series(["a", "b"])) == ["a", "b"]
+
+
+def test_each_takes_columns() -> None:
+    """`df.name` is that column; a whole frame is read by its column `prompt`."""
+    frame = pd.DataFrame({"prompt": ["a", "b"], "text": ["c", "d"]})
+    assert prompts("frame", frame=frame) == ["a", "b"]
+    assert prompts("frame.text", frame=frame) == ["c", "d"]
+
+
+def test_each_leaves_out_what_is_empty() -> None:
+    """Blank lines, None and NaN are no prompts."""
+    assert prompts(["a", "", "  ", None, float("nan"), "b"]) == ["a", "b"]
+    assert prompts("a\n\n  b  \n") == ["a", "b"]
+
+
+def test_each_fills_in_templates() -> None:
+    """Every prompt of a list is a template over the same variables."""
+    assert prompts(["a {{ x }}", "b {{ x }}"], x="fox") == ["a fox", "b fox"]
+
+
+def test_each_reads_files(tmp_path: Path) -> None:
+    """A text file by its lines; a CSV file by its column `prompt`, or its only one."""
+    text, table, single = tmp_path / "a.txt", tmp_path / "b.csv", tmp_path / "c.csv"
+    text.write_text("a fox\n\nan owl, at night\n", encoding="utf-8")
+    table.write_text('id,Prompt\n1,"a fox, red"\n2,an owl\n', encoding="utf-8-sig")
+    single.write_text("a fox\nan owl\n")
+    assert prompts(str(text)) == ["a fox", "an owl, at night"]
+    assert prompts(str(table)) == ["a fox, red", "an owl"]
+    assert prompts(str(single)) == ["a fox", "an owl"]
+    assert prompts("there", there=str(text)) == ["a fox", "an owl, at night"]
+    assert prompts(text) == ["a fox", "an owl, at night"]
+
+
+def test_each_reads_quoted_line_breaks_of_csv_files(tmp_path: Path) -> None:
+    """A prompt of two lines in a CSV cell is one prompt."""
+    table = tmp_path / "b.csv"
+    table.write_text('prompt\n"a fox\nin snow"\nan owl\n')
+    assert prompts(str(table)) == ["a fox\nin snow", "an owl"]
+
+
+def test_each_reads_a_generator_as_it_goes() -> None:
+    """Only the first prompt is read ahead: a generator may be endless."""
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield f"fox {read}"
+
+    found = read_prompts("them", {"them": endless()})
+    assert [next(found), next(found)] == ["fox 1", "fox 2"]
+    assert read == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nope", "--each nope: there is no such variable or file."),
+        ("nope.txt", "--each nope.txt: there is no such variable or file."),
+        ("number", "a value of type int is none of these"),
+        ("mapping", "a value of type dict is none of these"),
+        ("data", "a value of type bytes is none of these"),
+        ("frame", "there is no column 'prompt'. There are: text."),
+        ("frame.nope", "there is no column 'nope'. There are: text."),
+        ("nothing", "--each found no prompt."),
+        ("table.csv", "no column is called 'prompt'. There are: id, text."),
+        ("latin.txt", "latin.txt"),
+    ],
+)
+def test_each_names_what_it_cannot_read(
+    source: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The message says what was found instead, in a line."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("id,text\n1,a fox\n")
+    (tmp_path / "latin.txt").write_bytes("füchse".encode("latin-1"))
+    names = {
+        "number": 3,
+        "mapping": {"a": 1},
+        "data": b"a",
+        "frame": pd.DataFrame({"text": ["a"]}),
+        "nothing": [],
+    }
+    with pytest.raises(OptionError, match=re.escape(message)) as caught:
+        prompts(source, **names)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,146 @@
+"""One call, from what the user gave to the requests that answer it. Nothing is sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook import arguments, prompts
+from xai_notebook.errors import OptionError
+from xai_notebook.inputs import load_inputs
+from xai_notebook.progress import Progress
+from xai_notebook.results import ImageRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xai_notebook.arguments import Options
+    from xai_notebook.inputs import Inputs
+
+__all__ = ["Call", "prepare_call", "summarize"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, checked and ready to run.
+
+    Attributes:
+        options: Every option.
+        requests: What to ask, one request per prompt.
+        lazy: `requests` runs a generator of the user's.
+        many: It came from `--each`: failures are cards, not errors.
+        progress: What has happened so far.
+        labels: What tells the requests of a comparison apart, one each.
+        interrupted: The user stopped it; what had arrived is kept.
+    """
+
+    options: Options
+    requests: Iterator[ImageRequest]
+    progress: Progress
+    lazy: bool = False
+    many: bool = False
+    interrupted: bool = False
+    labels: tuple[str, ...] = ()
+    announced: list[str] = field(default_factory=list)
+
+
+def prepare_call(
+    prompt: str | None,
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    namespace: Mapping[str, Any],
+) -> Call:
+    """Check options, prompt and input images.
+
+    Args:
+        prompt: As written; with `each`, the prompts, one per line.
+        given: Options by the names of the table.
+        defaults: What `%config XaiImage` says.
+        namespace: Variables, for `{{ … }}`, `--image` and `--each`.
+
+    Raises:
+        OptionError: Something is wrong; the message names it.
+    """
+    options = arguments.resolve(given, defaults)
+    inputs = load_inputs(options.image, namespace)
+    if options.each is not None and options.each is not False:
+        call = _prepare_each(prompt, options, inputs, namespace)
+    elif prompt is None:
+        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
+    else:
+        call = _prepare_one(prompts.fill(prompt, namespace), options, inputs)
+    for note in inputs.notes:
+        call.progress.note(note)
+    return call
+
+
+def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
+    return ImageRequest(
+        prompt=prompt,
+        model=model,
+        n=options.n,
+        aspect_ratio=options.aspect_ratio,
+        resolution=options.resolution,
+        quality=options.quality,
+        inputs=inputs.images,
+        user=options.user,
+        image_format=options.format,
+    )
+
+
+def _prepare_one(prompt: str, options: Options, inputs: Inputs) -> Call:
+    """Return the call for one prompt: several requests when models or wordings are compared."""
+    variants = prompts.expand(prompt) if options.matrix else [(prompt, "")]
+    requests = []
+    labels = []
+    for model in options.model:
+        for text, chosen in variants:
+            requests.append(_request(text, model, options, inputs))
+            named = [model] if len(options.model) > 1 else []
+            labels.append(" · ".join([*named, chosen] if chosen else named))
+    if len(requests) == 1:
+        return Call(options, iter(requests), Progress(images=options.n))
+    progress = Progress(expected=len(requests), images=options.n * len(requests))
+    return Call(options, iter(requests), progress, many=True, labels=tuple(labels))
+
+
+def _prepare_each(
+    prompt: str | None, options: Options, inputs: Inputs, namespace: Mapping[str, Any]
+) -> Call:
+    """Return the call for `--each`: its source, or the lines of the body."""
+    source = options.each
+    if source is True:
+        if prompt is None or not prompt.strip():
+            raise OptionError("--each found no prompt. Write one per line, or name a variable.")
+        source = prompt.splitlines()
+    elif prompt is not None and prompt.strip():
+        raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
+    if len(options.model) > 1 or options.matrix:
+        raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
+    found = namespace.get(source, source) if isinstance(source, str) else source
+    lazy = isinstance(found, Iterator)
+    texts: Any = prompts.read_prompts(source, namespace)
+    expected = None
+    if not lazy:
+        texts = list(texts)
+        expected = len(texts)
+    requests = (_request(text, options.model[0], options, inputs) for text in texts)
+    progress = Progress(expected=expected, images=options.n * (expected or 1))
+    return Call(options, requests, progress, lazy=lazy, many=True)
+
+
+def summarize(call: Call) -> str:
+    """Return the line that ends the grid of many prompts."""
+    progress = call.progress
+    what = "requests" if call.labels else "prompts"
+    parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.unsent:
+        parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
+        parts[-1] += ". Raise the limit and run the cell again to make the rest"
+    elif call.interrupted:
+        parts.append("interrupted: run the cell again to make what is missing")
+    return ", ".join(parts) + "."
