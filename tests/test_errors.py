@@ -1,0 +1,94 @@
+"""The error tree: as drawn, complete, short at first sight."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from xai_notebook import errors
+
+
+def drawn() -> dict[str, str]:
+    """Return child -> parent as the module's docstring draws it."""
+    parents: dict[str, str] = {}
+    stack: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.match(r"^    ([\s│├└─]*)(\w+Error)\b", line)
+        if match is None:
+            continue
+        depth, name = len(match[1]), match[2]
+        while stack and stack[-1][0] >= depth:
+            stack.pop()
+        parents[name] = stack[-1][1] if stack else ""
+        stack.append((depth, name))
+    return parents
+
+
+def classes() -> dict[str, type[BaseException]]:
+    """Return every exception class of the module."""
+    return {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, BaseException)
+    }
+
+
+def test_all_is_sorted_and_complete() -> None:
+    """`__all__` lists every error, in order."""
+    assert errors.__all__ == sorted(classes())
+
+
+def test_the_tree_is_as_drawn() -> None:
+    """The docstring's tree names every class below its real parent."""
+    bases = {
+        name: kind.__bases__[0].__name__ if kind is not errors.XaiError else ""
+        for name, kind in classes().items()
+    }
+    tree = drawn()
+    assert set(tree) == set(bases)
+    for name, parent in tree.items():
+        assert issubclass(classes()[name], classes().get(parent, errors.XaiError))
+        # An input image is an option as well; the tree shows it at the top, to be found.
+        assert bases[name] == parent or name == "InputImageError"
+
+
+@pytest.mark.parametrize("kind", sorted(classes().values(), key=lambda kind: kind.__name__))
+def test_a_message_stays_as_it_is(kind: type[errors.XaiError]) -> None:
+    """Each error can be raised with a message alone and shows exactly that."""
+    error = kind("cause.\ncure.")
+    assert str(error) == "cause.\ncure."
+    assert error._render_traceback_() == [f"{kind.__name__}: cause.\ncure."]
+
+
+def test_the_second_rendering_has_the_whole_chain() -> None:
+    """`%tb` after an error shows the traceback with its cause; the cell shows the message."""
+
+    def fail() -> None:
+        try:
+            _ = {}["inner"]
+        except KeyError as cause:
+            raise errors.LibraryError("outer") from cause
+
+    with pytest.raises(errors.LibraryError) as caught:
+        fail()
+    error = caught.value
+    assert error._render_traceback_() == ["LibraryError: outer"]
+    full = "".join(error._render_traceback_())
+    assert "KeyError: 'inner'" in full
+    assert "Traceback" in full
+
+
+def test_an_api_error_keeps_the_status() -> None:
+    """Status, details and attempts stand beside the message."""
+    error = errors.RateLimitError("m", code="RESOURCE_EXHAUSTED", details="d", attempts=5)
+    assert (error.code, error.details, error.attempts) == ("RESOURCE_EXHAUSTED", "d", 5)
+
+
+def test_foreign_handlers_catch_what_they_expect() -> None:
+    """The usual built-in classes catch our errors too."""
+    assert issubclass(errors.OptionError, ValueError)
+    assert issubclass(errors.DeadlineExceededError, TimeoutError)
+    assert issubclass(errors.UnavailableError, ConnectionError)
+    assert issubclass(errors.MissingImageError, LookupError)
+    assert issubclass(errors.DownloadError, OSError)

@@ -1,0 +1,158 @@
+"""The key goes nowhere: one unique key through everything, then a search of everything."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import grpc
+import nbformat
+import pytest
+from harness import serve, start_kernel, without_xai
+from nbclient import NotebookClient
+
+from xai_notebook.errors import ConfigurationError
+from xai_notebook.session import Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "xai-unique-52b1e07c9d4f"
+"""Not spelled out in any cell: they read it from the environment, as users do."""
+
+CATCH = """
+import traceback
+try:
+    xai.generate('please fail', fresh=True)
+except Exception as error:
+    print(repr(error), vars(error))
+    whole = traceback.TracebackException.from_exception(error, capture_locals=True)
+    print(''.join(whole.format()))
+"""
+CELLS = [
+    "%load_ext xai_notebook\nimport xai_notebook as xai",
+    "%xai_image -n 2 --export pictures a red fox",
+    "xai.generate('an owl', format='url', user='u1')",
+    "await xai.agenerate('a cat')",
+    "%xai_image --dry-run a dog",
+    "%xai_history",
+    "xai.costs()",
+    "%config XaiImage",
+    "_session = __import__('xai_notebook.session').session.current_session()",
+    "print(repr(_session), vars(_session), _session._connections)",
+    "print([repr(c.client) + str(vars(c.client)) for c in _session._connections.values()])",
+    "import logging; logging.basicConfig(level=logging.DEBUG)",
+    "%xai_image --fresh a logged fox",
+    "%xmode Verbose",
+    "%xai_image --fresh please fail",
+    "%tb",
+    "xai.generate('please fail', fresh=True)",
+    "%tb",
+    CATCH,
+    "%xai_image --model nope a red fox",
+    "%tb",
+    "%xai_image --timeout 0.001 a red fox",
+    "%tb",
+    "xai.panel()",
+    "import pickle\npickle.dumps(_session._environ)\nprint(_session._settings())",
+    "%whos",
+]
+
+
+def occurrences(folder: Path, key: str) -> list[str]:
+    """Return every file below a folder that holds the key, or has it in its name."""
+    return [
+        str(path)
+        for path in folder.rglob("*")
+        if key in path.name or (path.is_file() and key.encode() in path.read_bytes())
+    ]
+
+
+@pytest.mark.parametrize("echo", [False, True], ids=["silent", "echoing"])
+def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: FBT001
+    """Outputs, errors, locals, library, exports, logs and the notebook with its widgets' state.
+
+    Even when the server repeats the key in its own error message.
+    """
+    folder = tmp_path / "work"
+    details = f"the key {KEY} is not good" if echo else "no"
+    with (
+        serve(api_key=KEY) as server,
+        start_kernel(folder, XAI_API_KEY=KEY, XAI_API_HOST=server.address) as kernel,
+    ):
+        server.faults.fail_when = lambda request, _: (
+            (grpc.StatusCode.INVALID_ARGUMENT, details) if "fail" in request.prompt else None
+        )
+        outcomes = [kernel.run(cell) for cell in CELLS]
+        assert server.calls[0].status == "OK"
+        assert kernel.home.exists()
+    for cell, outcome in zip(CELLS, outcomes, strict=True):
+        assert KEY not in str(vars(outcome)), cell
+    assert [o for o in outcomes[:8] if o.error] == []
+    assert any("InvalidRequestError" in o.traceback for o in outcomes)
+    assert list(folder.rglob("*.jpg"))
+    assert occurrences(tmp_path, KEY) == []
+
+
+def test_a_saved_notebook_and_its_widgets_hold_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of every widget is saved by nbclient: none of them has ever seen the key."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    failing = re.compile("fail|%tb|nope|timeout")
+    cells = [cell for cell in CELLS if not failing.search(cell)]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    with serve(api_key=KEY) as server:
+        environment = without_xai() | {
+            "XAI_API_KEY": KEY,
+            "XAI_API_HOST": server.address,
+            "XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
+        }
+        client = NotebookClient(
+            notebook,
+            timeout=60,
+            kernel_name="python3",
+            store_widget_state=True,
+            resources={"metadata": {"path": str(tmp_path)}},
+        )
+        client.execute(env=environment)
+    saved = nbformat.writes(notebook)
+    assert "application/vnd.jupyter.widget-state+json" in saved
+    assert re.search("data:image/jpeg", saved)
+    assert KEY not in saved
+    assert occurrences(tmp_path, KEY) == []
+
+
+@pytest.mark.parametrize("host", ["example.org:50051", "10.0.0.1:80", "192.0.2.7:443"])
+def test_a_key_is_never_sent_without_tls(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything but loopback is spoken to over TLS: a plain server there never sees the key."""
+    from xai_notebook.client.channel import Endpoint
+
+    assert not Endpoint.parse(host).loopback
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    monkeypatch.setenv("XAI_API_HOST", f"http://{host}")
+    session = Session()
+    try:
+        with pytest.raises(ConfigurationError) as caught:
+            session.generate("a fox", timeout=0.2)
+    finally:
+        session.close()
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", ["two words-" + KEY, KEY + "\nX", "ключ-" + KEY])
+def test_a_key_that_is_none_is_not_repeated(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what is wrong with it, without it."""
+    monkeypatch.setenv("XAI_API_KEY", bad)
+    with pytest.raises(ConfigurationError) as caught:
+        Session().generate("a fox")
+    text = str(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
+    assert KEY not in text
+    trace = caught.value.__traceback__
+    while trace is not None:
+        if "xai_notebook" in trace.tb_frame.f_code.co_filename and "test" not in (
+            os.path.basename(trace.tb_frame.f_code.co_filename)  # noqa: PTH119
+        ):
+            assert KEY not in repr(trace.tb_frame.f_locals)
+        trace = trace.tb_next

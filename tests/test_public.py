@@ -1,0 +1,127 @@
+"""The public names, and what loading costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from harness import without_xai
+
+import xai_notebook
+
+HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
+         "numpy", "sqlite3", "xai_notebook.client", "xai_notebook.server")  # fmt: skip
+
+NO_NOTEBOOK = (
+    "import sys; sys.modules.update(dict.fromkeys(('IPython', 'ipywidgets', 'traitlets', "
+    "'anywidget')))"
+)
+
+
+def run(code: str) -> str:
+    """Run code in a new process, warnings as errors, and return what it prints."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=without_xai(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def loaded_after(code: str) -> list[str]:
+    """Return which heavy modules are loaded when `code` has run."""
+    # IPython itself may load some, such as sqlite3 for its history: only the difference counts.
+    return json.loads(
+        run(
+            "import sys, json\n"
+            "from IPython.core.interactiveshell import InteractiveShell\n"
+            "from traitlets.config import Config\n"
+            "config = Config(); config.HistoryManager.enabled = False\n"
+            "shell = InteractiveShell.instance(config=config)\n"
+            "before = set(sys.modules)\n"
+            f"{code}\n"
+            f"print(json.dumps([n for n in {HEAVY!r} if n in set(sys.modules) - before]))\n"
+        )
+    )
+
+
+def test_public_names_are_pinned() -> None:
+    """A name is added or removed on purpose, in sorted order."""
+    assert xai_notebook.__all__ == [
+        "GeneratedImage",
+        "ImageBatch",
+        "XaiError",
+        "agenerate",
+        "costs",
+        "generate",
+        "history",
+        "load_ipython_extension",
+        "panel",
+        "read_metadata",
+        "unload_ipython_extension",
+    ]
+    assert xai_notebook.__all__ == sorted(xai_notebook.__all__)
+    assert dir(xai_notebook) == xai_notebook.__all__
+
+
+@pytest.mark.parametrize("name", [*xai_notebook.__all__, "__version__"])
+def test_every_public_name_is_there(name: str) -> None:
+    """Lazily or not."""
+    assert getattr(xai_notebook, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """As of any module: `hasattr` works."""
+    assert not hasattr(xai_notebook, "generat")
+
+
+def test_importing_costs_nothing() -> None:
+    """`import xai_notebook` loads none of what makes images, nor IPython."""
+    code = (
+        "import sys, json, xai_notebook\n"
+        f"print(json.dumps([n for n in {(*HEAVY, 'IPython', 'traitlets')!r} if n in sys.modules]))"
+    )
+    assert json.loads(run(code)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "shell.run_line_magic('load_ext', 'xai_notebook')",
+        (
+            "shell.run_line_magic('load_ext', 'xai_notebook')\n"
+            "shell.run_line_magic('config', 'XaiImage.model = \"x\"')\n"
+            "shell.run_line_magic('unload_ext', 'xai_notebook')"
+        ),
+        "import xai_notebook.arguments, xai_notebook.errors, xai_notebook.settings",
+    ],
+    ids=["load", "configure-unload", "table"],
+)
+def test_loading_the_extension_costs_nothing(code: str) -> None:
+    """Neither grpc, protobuf, requests, PIL nor ipywidgets is loaded before it is needed."""
+    assert loaded_after(code) == []
+
+
+def test_the_client_needs_no_notebook() -> None:
+    """`from xai_notebook.client import AsyncClient` works where IPython is not even installed."""
+    code = (
+        f"{NO_NOTEBOOK}\n"
+        "from xai_notebook.client import AsyncClient\n"
+        "from xai_notebook.server import EmbeddedServer\n"
+        "print(AsyncClient.__name__, EmbeddedServer.__name__)"
+    )
+    assert run(code) == "AsyncClient EmbeddedServer\n"
+
+
+def test_generate_needs_no_notebook() -> None:
+    """Nor does `generate`, in a plain script."""
+    code = (
+        f"{NO_NOTEBOOK}\nimport os, tempfile\n"
+        "os.environ['XAI_NOTEBOOK_HOME'] = tempfile.mkdtemp()\n"
+        "import xai_notebook as xai\n"
+        "print(xai.generate('a red fox')[0].status)"
+    )
+    assert run(code) == "ok\n"
