@@ -1,0 +1,250 @@
+// The form: fields, pictures to edit, and the values they stand for.
+
+const RATIO_WORDS = (ratio) => {
+  const [width, height] = ratio.split(":").map(Number);
+  if (width === height) return "square";
+  return width > height ? "landscape" : "portrait";
+};
+const dollars = (price) =>
+  `$${price < 0.1 ? price.toFixed(3).replace(/0$/, "") : price.toFixed(2)}`;
+const priceOf = (model) =>
+  model.price == null ? "" : model.price === 0 ? "free" : `${dollars(model.price)} an image`;
+
+class Form {
+  constructor(model, store, { onchange, generate }) {
+    this.model = model;
+    this.store = store;
+    this.onchange = onchange;
+    this.values = structuredClone(model.get("form"));
+    this.choices = model.get("choices");
+    const changed = () => this.read();
+    this.makeFields(changed);
+    this.makeInputs();
+    this.element = h(
+      "form",
+      { class: "xai-form", onsubmit: (event) => (event.preventDefault(), generate()) },
+      h("div", { class: "xai-main" }, this.prompt.element, this.inputs, this.rewrite.element),
+      h("div", { class: "xai-options" }, this.optionsGrid()),
+    );
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        generate();
+      } else if (event.key === "Enter" && event.target.matches("input:not([type=checkbox])")) {
+        event.preventDefault(); // one line is no reason to spend money
+      }
+    });
+    this.write();
+  }
+
+  makeFields(changed) {
+    const on = { oninput: changed };
+    const area = h("textarea", { rows: 5, placeholder: "What should the image show?", ...on });
+    this.prompt = field("Prompt", area, { hint: "Ctrl+Enter generates. {{ name }} takes a variable." });
+    this.modelField = field("Model", h("select", on));
+    this.again = h("button", {
+      type: "button", class: "xai-link", onclick: () => this.store.send({ kind: "models" }),
+    }, "Ask again");
+    this.modelField.element.append(this.again);
+    this.n = field("Images", h("input", {
+      type: "number", min: 1, max: this.choices.max_images, step: 1, inputmode: "numeric", ...on,
+    }));
+    this.aspect_ratio = this.select("aspect_ratio", "Aspect ratio", (r) => `${r} ${RATIO_WORDS(r)}`, on);
+    this.resolution = this.select("resolution", "Resolution", (r) => r, on);
+    this.quality = this.select("quality", "Quality", (q) => q, on);
+    this.user = field("End user’s id", h("input", { type: "text", autocomplete: "off", ...on }), {
+      hint: "For abuse monitoring.",
+    });
+    this.timeout = field("Timeout in seconds", h("input", {
+      type: "number", min: 1, step: "any", inputmode: "decimal",
+      placeholder: this.choices.timeout, ...on,
+    }));
+    this.folder = field("Folder", h("input", {
+      type: "text", placeholder: "the notebook’s folder", autocomplete: "off", ...on,
+    }));
+    this.rewrite = checkbox("Rewrite the prompt first", "By a chat model; captions show the rewrite.", changed);
+    this.export = checkbox("Save every image as a file", "", changed);
+  }
+
+  select(name, label, words, listeners) {
+    const open = this.choices.open.includes(name) ? [h("option", { value: "" }, "Automatic")] : [];
+    const options = this.choices[name].map((value) => h("option", { value }, words(value)));
+    return field(label, h("select", listeners, open, options));
+  }
+
+  optionsGrid() {
+    const extra = h("div", { class: "xai-grid" },
+      this.user.element, this.timeout.element, this.export.element, this.folder.element);
+    for (const part of [this.export, this.folder]) part.element.classList.add("xai-wide");
+    this.more = h("details", { class: "xai-more" }, h("summary", {}, "More"), extra);
+    this.modelField.element.classList.add("xai-wide");
+    return [
+      h("div", { class: "xai-grid" }, this.modelField.element, this.n.element,
+        this.aspect_ratio.element, this.resolution.element, this.quality.element),
+      this.more,
+    ];
+  }
+
+  makeInputs() {
+    this.file = h("input", {
+      type: "file", multiple: true, hidden: true, accept: "image/png,image/jpeg,image/webp",
+      onchange: () => (this.addFiles(this.file.files), (this.file.value = "")),
+    });
+    this.add = h("button", { type: "button", class: "xai-button", onclick: () => this.file.click() },
+      "Add images to edit");
+    this.inputsHint = h("span", { class: "xai-hint" });
+    this.inputList = h("ul", { class: "xai-inputs", role: "list", "aria-label": "Images to edit" });
+    this.inputs = h("div", { class: "xai-drop", role: "group", "aria-label": "Images to edit" },
+      this.inputList, h("div", { class: "xai-row" }, this.add, this.inputsHint), this.file);
+    for (const kind of ["dragenter", "dragover"])
+      this.inputs.addEventListener(kind, (event) => {
+        event.preventDefault();
+        this.inputs.classList.add("xai-over");
+      });
+    for (const kind of ["dragleave", "drop"])
+      this.inputs.addEventListener(kind, () => this.inputs.classList.remove("xai-over"));
+    this.inputs.addEventListener("drop", (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      this.addFiles(event.dataTransfer.files);
+    });
+    this.prompt.control.addEventListener("paste", (event) => {
+      if (event.clipboardData.files.length === 0) return;
+      event.preventDefault();
+      this.addFiles(event.clipboardData.files);
+    });
+  }
+
+  addFiles(files) {
+    for (const file of files) {
+      const id = unique(`upload-${Date.now().toString(36)}`);
+      this.values.inputs.push({ id, name: file.name });
+      this.store.upload(id, file);
+    }
+    this.changed();
+  }
+
+  addCard(card, name) {
+    if (!this.values.inputs.some((input) => input.id === card.id)) {
+      this.values.inputs.push({ id: card.id, name });
+      this.store.send({ kind: "edit", id: card.id, name });
+    }
+    this.changed();
+    this.focusPrompt();
+  }
+
+  removeInput(id) {
+    this.values.inputs = this.values.inputs.filter((input) => input.id !== id);
+    this.changed();
+  }
+
+  usePrompt(text) {
+    this.prompt.control.value = text;
+    this.read();
+    this.focusPrompt();
+  }
+
+  focusPrompt() {
+    this.prompt.control.scrollIntoView({ block: "nearest" });
+    this.prompt.control.focus();
+  }
+
+  current() {
+    const models = this.model.get("models");
+    return models.find((model) => model.name === this.values.model);
+  }
+
+  /** Fields to values. */
+  read() {
+    const values = this.values;
+    values.prompt = this.prompt.control.value;
+    values.model = this.modelField.control.value || values.model;
+    values.n = this.n.control.value;
+    for (const name of ["aspect_ratio", "resolution", "quality", "user", "timeout", "folder"])
+      values[name] = this[name].control.value;
+    values.rewrite = this.rewrite.control.checked;
+    values.export = this.export.control.checked;
+    this.changed();
+  }
+
+  /** Values to fields. */
+  write() {
+    const values = this.values;
+    this.prompt.control.value = values.prompt;
+    this.n.control.value = values.n;
+    for (const name of ["aspect_ratio", "resolution", "quality", "user", "timeout", "folder"])
+      this[name].control.value = values[name];
+    this.rewrite.control.checked = values.rewrite;
+    this.export.control.checked = values.export;
+    this.more.open = Boolean(values.user || values.timeout || values.export);
+    this.showModels();
+  }
+
+  showModels() {
+    const select = this.modelField.control;
+    const options = this.model.get("models").map((model) => {
+      const price = model.unknown ? "not listed by the server" : priceOf(model);
+      return h("option", { value: model.name }, price ? `${model.name} – ${price}` : model.name);
+    });
+    select.replaceChildren(...options);
+    select.value = this.values.model;
+    const note = this.model.get("models_note");
+    setText(this.modelField.note, note);
+    this.again.hidden = note === "" || note.endsWith("…"); // still being asked
+    this.show();
+  }
+
+  changed() {
+    this.show();
+    this.onchange();
+  }
+
+  /** What depends on other fields: abilities of the model, pictures to edit. */
+  show() {
+    const model = this.current();
+    const quality = model?.quality ?? true;
+    this.quality.control.disabled = !quality;
+    setText(this.quality.note, quality ? "" : "Not with this model");
+    const edits = model?.edits ?? true;
+    const full = this.values.inputs.length >= this.choices.max_inputs;
+    this.add.disabled = !edits || full;
+    setText(this.inputsHint, !edits ? "This model does not take images."
+      : full ? `${this.choices.max_inputs} is all one request takes.`
+      : "or drop or paste them here");
+    this.folder.element.hidden = !this.values.export;
+    this.showInputs();
+  }
+
+  showInputs() {
+    keepList(this.inputList, this.values.inputs, {
+      key: "id",
+      make: ({ id, name }) => h("li", {},
+        h("div", { class: "xai-thumb" }, h("img", { alt: "", hidden: true })),
+        h("div", { class: "xai-inputname" }, h("span", {}, name), h("span", { class: "xai-hint" })),
+        h("button", {
+          type: "button", class: "xai-button xai-small", "aria-label": `Remove ${name}`,
+          onclick: () => this.removeInput(id),
+        }, "Remove")),
+      update: (item, { id }) => {
+        const image = item.querySelector("img");
+        const url = this.store.pictures.get(id);
+        if (url && image.src !== url) image.src = url;
+        image.hidden = !url;
+        const state = this.store.uploads.get(id) ?? {};
+        const note = item.querySelector(".xai-hint");
+        setText(note, state.sending ? "Sending …" : state.error || state.note || "");
+        item.classList.toggle("xai-bad", Boolean(state.error));
+      },
+      empty: () => this.add.focus(),
+    });
+  }
+
+  /** What the images would cost by the list price, in words. */
+  estimate() {
+    const model = this.current();
+    const count = Number(this.values.n) || 0;
+    const images = count === 1 ? "1 image" : `${count} images`;
+    if (model?.price == null) return images;
+    return model.price === 0 ? `${images}, free` : `${images}, about ${dollars(model.price * count)}`;
+  }
+}

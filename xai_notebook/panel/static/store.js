@@ -1,0 +1,65 @@
+// What one panel knows in this browser, whatever the number of its views: pictures and replies.
+
+const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
+
+class Store extends EventTarget {
+  constructor(model) {
+    super();
+    this.model = model;
+    this.pictures = new Map(); // id -> URL of a preview
+    this.originals = new Map(); // id -> promise of a URL
+    this.waiting = new Map(); // id -> resolvers of an original
+    this.uploads = new Map(); // id -> { sending, error, note }
+    this.alive = false;
+    model.on("msg:custom", (content, buffers) => this.receive(content, buffers));
+  }
+
+  send(content, buffers = []) {
+    this.model.send(content, undefined, buffers);
+  }
+
+  receive(content, buffers) {
+    const { kind, id } = content;
+    if (kind === "ready") this.alive = true;
+    if (kind === "picture") this.keep(id, new Blob([buffers[0]], { type: "image/jpeg" }));
+    if (kind === "input") this.uploads.set(id, { error: content.error, note: content.note });
+    if (kind === "original") {
+      const [resolve, reject] = this.waiting.get(id) ?? [];
+      this.waiting.delete(id);
+      if (content.error) reject?.(new Error(content.error));
+      else resolve?.(URL.createObjectURL(new Blob([buffers[0]], { type: content.type })));
+    }
+    this.dispatchEvent(new CustomEvent(kind, { detail: id }));
+  }
+
+  keep(id, blob) {
+    if (this.pictures.has(id)) URL.revokeObjectURL(this.pictures.get(id));
+    this.pictures.set(id, URL.createObjectURL(blob));
+  }
+
+  /** Ask for previews that did not come by themselves, as after a reload of the page. */
+  need(ids) {
+    const missing = ids.filter((id) => !this.pictures.has(id) && !this.uploads.has(id));
+    if (missing.length) this.send({ kind: "pictures", ids: missing });
+  }
+
+  original(id) {
+    if (!this.originals.has(id)) {
+      const promise = new Promise((...handlers) => this.waiting.set(id, handlers));
+      promise.catch(() => this.originals.delete(id));
+      this.originals.set(id, promise);
+      this.send({ kind: "original", id });
+    }
+    return this.originals.get(id);
+  }
+
+  async upload(id, file) {
+    this.uploads.set(id, { sending: true });
+    this.keep(id, file);
+    const parts = Math.max(1, Math.ceil(file.size / PART));
+    for (let part = 0; part < parts; part += 1) {
+      const bytes = await file.slice(part * PART, (part + 1) * PART).arrayBuffer();
+      this.send({ kind: "upload", id, name: file.name, parts }, [bytes]);
+    }
+  }
+}
