@@ -1,0 +1,190 @@
+"""A real JupyterLab and a real Chromium, driven by Playwright.
+
+Without a browser these tests are skipped, saying so; in CI they must run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+STARTED = re.compile(r"http://127\.0\.0\.1:(\d+)/")
+# An "idle" indicator comes too early: commands given then silently do nothing.
+READY = """async () => {
+  const app = window.jupyterapp;
+  const widget = app.shell.currentWidget;
+  if (!widget || !widget.context || !widget.sessionContext) return false;
+  await widget.context.ready;
+  await widget.sessionContext.ready;
+  return true;
+}"""
+
+
+@dataclass
+class Lab:
+    """A running Jupyter server and the folder it serves."""
+
+    folder: Path
+    port: int
+    token: str
+    home: Path
+
+    def add(self, name: str, *cells: str) -> Path:
+        """Write a notebook of code cells and return its path."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        path = self.folder / name
+        path.write_text(nbformat.writes(notebook))
+        return path
+
+    def url(self, path: str) -> str:
+        """Return the address of a page of this server."""
+        mark = "&" if "?" in path else "?"
+        return f"http://127.0.0.1:{self.port}/{path}{mark}token={self.token}"
+
+    def open(self, page: Page, name: str) -> None:
+        """Open a notebook in JupyterLab and wait until its kernel is ready."""
+        page.goto(self.url(f"lab/tree/{name}?reset"))
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        page.wait_for_function(READY, timeout=60_000)
+
+    def run_all(self, page: Page) -> bool:
+        """Run every cell; False if one of them failed."""
+        return bool(
+            page.evaluate("async () => await jupyterapp.commands.execute('notebook:run-all-cells')")
+        )
+
+    def save(self, page: Page, name: str) -> Any:
+        """Save the open notebook and return what is on disk."""
+        page.evaluate("async () => await jupyterapp.commands.execute('docmanager:save')")
+        return nbformat.read(self.folder / name, as_version=4)
+
+
+def _chromium() -> str:
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    reason = f"no browser: install one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    path = _chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own context, 1280 pixels wide."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
+    """A Jupyter server without a key, its folder and library in a temporary place."""
+    folder = tmp_path_factory.mktemp("lab")
+    home = tmp_path_factory.mktemp("library")
+    with start_lab(folder, home) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
+    """Start a Jupyter server on a port it chooses itself, and stop it with its kernels."""
+    token = secrets.token_hex(16)
+    settings = folder.parent / f"{folder.name}-jupyter"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("XAI_")},
+        "XAI_NOTEBOOK_HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(settings / "config"),
+        "JUPYTER_DATA_DIR": str(settings / "data"),
+        "JUPYTER_RUNTIME_DIR": str(settings / "runtime"),
+        "IPYTHONDIR": str(settings / "ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(settings / "lab"),
+        **variables,
+    }
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+        "--port=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
+        "--LabApp.expose_app_in_browser=True",
+    ]  # fmt: skip
+    log = settings / "server.log"
+    # Or a question about news covers the corner of every screenshot.
+    news = settings / "lab" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        yield Lab(folder, _port(server, log), token, home)
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _port(server: subprocess.Popen[bytes], log: Path) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        if found := STARTED.search(log.read_text(errors="replace")):
+            return int(found[1])
+        time.sleep(0.1)
+    raise AssertionError(f"no Jupyter server: {log.read_text(errors='replace')[-2000:]}")
+
+
+def outputs(notebook: Any, mime: str) -> list[str]:
+    """Return every output of one MIME type in a notebook, in order."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            value = output.get("data", {}).get(mime)
+            if value is not None:
+                found.append(value if isinstance(value, str) else json.dumps(value))
+    return found

@@ -1,0 +1,277 @@
+"""The magic in JupyterLab: what is seen, what is saved, and what hostile text can do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from harness import KEY, serve, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness import Served
+    from playwright.sync_api import Browser, Locator, Page
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "notebooks" / "01_quickstart.ipynb"
+SEEN = "images => images.every(i => i.complete && i.naturalWidth > 100 && i.clientWidth > 100)"
+HOSTILE = (
+    "<script>window.hacked=1</script></figcaption></figure> <img src=x onerror=window.hacked=1> "
+    "\"double\" 'single' &amp; 🦊❄️ שועל אדום $x^2$ $$y$$ \\(z\\) [link](javascript:alert) **b**"
+)
+LONG = "word " * 999 + "end $x$"
+CONNECT = """\
+import os
+os.environ["XAI_API_HOST"] = "{address}"
+os.environ["XAI_API_KEY"] = "{key}"
+%load_ext xai_notebook"""
+CONTRAST = """node => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  let ground = node, alpha = 1;
+  for (let n = node; n; n = n.parentElement) alpha *= Number(getComputedStyle(n).opacity);
+  while (ground.parentElement && (rgb(getComputedStyle(ground).backgroundColor)[3] ?? 1) === 0)
+    ground = ground.parentElement;
+  const back = rgb(getComputedStyle(ground).backgroundColor).slice(0, 3);
+  const front = rgb(getComputedStyle(node).color).slice(0, 3)
+    .map((v, i) => v * alpha + back[i] * (1 - alpha));
+  const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def peer() -> Iterator[Served]:
+    """A server outside of the kernel, with faults."""
+    with serve() as served:
+        yield served
+
+
+def reopen(browser: Browser, lab: Any, name: str) -> Page:
+    """Open a saved notebook with no kernel, as if it came from somebody else: untrusted."""
+    notebook = nbformat.read(lab.folder / name, as_version=4)
+    notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
+    notebook.metadata["language_info"] = {"name": "no-such-language"}
+    copy = f"foreign-{name}"  # its signature no longer fits
+    nbformat.write(notebook, lab.folder / copy)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(lab.url(f"lab/workspaces/foreign/tree/{copy}?reset"))
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
+    assert page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session") is None
+    assert not page.evaluate(
+        "() => [...jupyterapp.shell.currentWidget.content.model.cells]"
+        ".some(cell => cell.type === 'code' && cell.trusted)"
+    )
+    return page
+
+
+def cell_output(page: Page, number: int) -> Locator:
+    """Return the output of a code cell, scrolled into view."""
+    cell = page.locator(".jp-CodeCell").nth(number)
+    cell.scroll_into_view_if_needed()
+    return cell.locator(".jp-OutputArea-output")
+
+
+def see_pictures(output: Locator, count: int) -> None:
+    """Check that pictures with captions and alternative texts are really shown."""
+    output.locator("figure img").nth(count - 1).wait_for(timeout=30_000)
+    images = output.locator("figure img")
+    assert images.count() == output.locator("figcaption").count() == count
+    until(lambda: images.evaluate_all(SEEN), 10)
+    for image in images.all():
+        assert "generated from the prompt: " in (image.get_attribute("alt") or "")
+        assert image.is_visible()
+
+
+def test_the_quickstart_is_seen_saved_and_seen_again(
+    lab: Any, page: Page, browser: Browser, shots: Path
+) -> None:
+    """Four captioned pictures: in JupyterLab, reopened untrusted with no kernel, and in HTML."""
+    notebook = nbformat.read(QUICKSTART, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    name = QUICKSTART.name
+    nbformat.write(notebook, lab.folder / name)
+    lab.open(page, name)
+    assert lab.run_all(page)
+    see_pictures(cell_output(page, 2), 4)
+    page.screenshot(path=shots / "quickstart.png")
+    saved = lab.save(page, name)
+    assert sum("<figure" in str(cell.get("outputs")) for cell in saved.cells) >= 3
+    page.close()
+
+    again = reopen(browser, lab, name)
+    see_pictures(cell_output(again, 2), 4)
+    assert "Rewritten prompt:" in (again.locator("figcaption").first.text_content() or "")
+    again.screenshot(path=shots / "quickstart-untrusted.png")
+    again.close()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", str(lab.folder / name)],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    html = browser.new_page(viewport={"width": 1280, "height": 1000})
+    html.goto((lab.folder / name).with_suffix(".html").as_uri())
+    see_pictures(html.locator(".jp-OutputArea-output:has(figure)").first, 4)
+    html.screenshot(path=shots / "quickstart-html.png")
+    html.close()
+
+
+def hostile_text_is_literal(page: Page, outputs: Locator) -> None:
+    """Check that every hostile text is shown as typed and has done nothing."""
+    captions = outputs.locator("figcaption")
+    captions.nth(1).wait_for(state="attached", timeout=30_000)
+    first, second = (captions.nth(i).text_content() or "" for i in (0, 1))
+    assert first.count(HOSTILE) == 3  # rewritten prompt, prompt as written, model
+    assert LONG.strip() in second
+    alt = outputs.locator("figure img").first.get_attribute("alt") or ""
+    assert "<script>window.hacked=1</script>" in alt
+    assert page.evaluate("() => window.hacked") is None
+    assert outputs.locator("script, a, figure figure, strong + b").count() == 0
+    assert outputs.locator("mjx-container, .MathJax, .katex").count() == 0
+    assert outputs.locator("figure img").count() == 2
+
+
+def test_hostile_text_is_shown_literally(
+    lab: Any, page: Page, browser: Browser, peer: Served, shots: Path
+) -> None:
+    """In prompt, rewritten prompt and model name; run here, and reopened untrusted."""
+    peer.faults.up_sampled = False
+    peer.faults.chat_text = HOSTILE
+    peer.faults.model_name = HOSTILE
+    name = lab.add(
+        "hostile.ipynb",
+        CONNECT.format(address=peer.address, key=KEY),
+        f"%%xai_image --rewrite\n{HOSTILE}",
+        f"%%xai_image\n{LONG}",
+    ).name
+    lab.open(page, name)
+    assert lab.run_all(page)
+    cell_output(page, 2).locator("figure").wait_for(timeout=30_000)
+    page.wait_for_timeout(700)  # MathJax would have typeset by now
+    hostile_text_is_literal(page, page.locator(".jp-OutputArea-output"))
+    page.screenshot(path=shots / "hostile.png")
+    lab.save(page, name)
+    again = reopen(browser, lab, name)
+    again.wait_for_timeout(700)
+    hostile_text_is_literal(again, again.locator(".jp-OutputArea-output"))
+    again.close()
+
+
+def test_the_dark_theme_is_readable(lab: Any, page: Page, shots: Path) -> None:
+    """Captions, facts, cards and notices have a contrast of at least 4.5 in both themes."""
+    name = lab.add(
+        "dark.ipynb",
+        "%load_ext xai_notebook",
+        "%xai_image -n 2 --fresh a lighthouse at night [moderated:2]",
+        "%xai_image -n 11 too many",
+    ).name
+    lab.open(page, name)
+    assert not lab.run_all(page)
+    outputs = page.locator(".jp-OutputArea-output")
+    outputs.locator("figure").nth(1).wait_for(timeout=30_000)
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        page.evaluate(
+            "async theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+        )
+        page.wait_for_timeout(500)
+        page.screenshot(path=shots / f"{theme.replace(' ', '-').lower()}.png")
+        for node in outputs.locator("figcaption div, figure > div, summary, bdi").all():
+            if node.is_visible():
+                assert node.evaluate(CONTRAST) >= 4.5, (theme, node.text_content())
+    page.evaluate(
+        "async () => jupyterapp.commands.execute('apputils:change-theme', "
+        "{theme: 'JupyterLab Light'})"
+    )
+
+
+def test_four_large_images_save_small(lab: Any, page: Page) -> None:
+    """Four 2k images add less than 400 kB to the notebook."""
+    name = lab.add(
+        "large.ipynb",
+        "%load_ext xai_notebook",
+        "%xai_image -n 4 -r 2k a market street full of people, flowers and rain",
+    ).name
+    before = (lab.folder / name).stat().st_size
+    lab.open(page, name)
+    assert lab.run_all(page)
+    see_pictures(cell_output(page, 1), 4)
+    lab.save(page, name)
+    assert (lab.folder / name).stat().st_size - before < 400_000
+
+
+def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
+    """The server sees the cancellation within half a second, the cell ends, the next one works."""
+    name = lab.add(
+        "stop.ipynb",
+        CONNECT.format(address=peer.address, key=KEY),
+        "%xai_image --fresh a slow fox",
+        "%xai_image --fresh a quick fox",
+    ).name
+    lab.open(page, name)
+    peer.faults.delay = lambda request: 30.0 if "slow" in request.prompt else 0.0
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    call = peer.wait_for_call(1)
+    page.get_by_text("Making an image").wait_for(timeout=10_000)
+    page.evaluate(
+        "() => addEventListener('click', () => { window.clicked = Date.now(); }, {capture: true})"
+    )
+    page.get_by_title("Interrupt the kernel").or_(
+        page.locator("[data-command='notebook:interrupt-kernel']")
+    ).first.click()
+    until(lambda: call.cancelled, 2)
+    ended = time.time() - time.monotonic() + (call.ended or 0)
+    assert ended - page.evaluate("() => window.clicked") / 1000 < 0.5
+    output = cell_output(page, 1)
+    output.get_by_text("what had arrived is in the library").wait_for(timeout=5_000)
+    assert page.get_by_text("Making an image").count() == 0
+    page.evaluate(
+        "async () => { const n = jupyterapp.shell.currentWidget.content; n.activeCellIndex = 2;"
+        " await jupyterapp.commands.execute('notebook:run-cell'); }"
+    )
+    see_pictures(cell_output(page, 2), 1)
+
+
+def test_tab_offers_only_our_options(lab: Any, page: Page, shots: Path) -> None:
+    """The completer lists the options that begin so, and completing gives a good line."""
+    name = lab.add("tab.ipynb", "%load_ext xai_notebook", "").name
+    lab.open(page, name)
+    assert lab.run_all(page)
+    page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+    page.keyboard.type("%xai_image --as", delay=20)
+    page.keyboard.press("Tab")
+    items = page.locator(".jp-Completer-item")
+    items.first.wait_for(timeout=10_000)
+    page.screenshot(path=shots / "completer.png")
+    assert [(i.get_attribute("data-value") or "").strip() for i in items.all()] == [
+        "--as", "--aspect-ratio",
+    ]  # fmt: skip
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type(" 19", delay=20)
+    page.keyboard.press("Tab")
+    line = page.locator(".jp-CodeCell").nth(1).locator(".cm-line").first
+    items.first.wait_for(timeout=10_000)
+    page.keyboard.press("Enter")
+    until(lambda: line.text_content() == "%xai_image --aspect-ratio 19.5:9", 10)

@@ -1,0 +1,484 @@
+"""The panel in a real browser: what a user sees, types, clicks and hears.
+
+Most tests share one open notebook, as a user would who goes on working in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from harness import KEY, serve, until
+from nbformat.sign import NotebookNotary
+from PIL import Image
+from playwright.sync_api import Error as PlaywrightError
+
+from xai_notebook import read_metadata
+from xai_notebook.library import Library
+from xai_notebook.panel.outputs import NOTE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness import Served
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+OPEN = """\
+import os, pathlib
+os.environ["XAI_API_HOST"] = "{address}"
+os.environ["XAI_API_KEY"] = pathlib.Path("key.txt").read_text()
+%load_ext xai_notebook
+import xai_notebook as xai
+panel = xai.panel()"""
+NOT_OURS = re.compile(
+    r"favicon|404|WebSocket|ResizeObserver|lsp|csp|preload|manifest", re.IGNORECASE
+)
+
+
+def seconds_in(request: Any) -> float:
+    """Return the delay that a prompt asks for, such as `slow 30`."""
+    found = re.search(r"slow (\d+)", request.prompt)
+    return float(found[1]) if found else 0.0
+
+
+@dataclass
+class Driver:
+    """A user with a panel in front of them."""
+
+    page: Page
+    lab: Any
+    name: str
+    served: Served
+    console: list[str]
+
+    @property
+    def root(self) -> Locator:
+        """The panel."""
+        return self.page.locator(".xai-panel").first
+
+    def button(self, name: str) -> Locator:
+        """The buttons whose accessible name begins with `name`."""
+        return self.root.get_by_role("button", name=re.compile("^" + re.escape(name)))
+
+    def field(self, label: str) -> Locator:
+        """The field of that label."""
+        return self.root.get_by_label(label, exact=True)
+
+    def generate(self, prompt: str, count: int = 1) -> None:
+        """Type a prompt and press Generate."""
+        self.field("Prompt").fill(prompt)
+        self.field("Images").fill(str(count))
+        self.root.locator(".xai-primary").click()
+
+    def cards(self) -> Locator:
+        """The cards of the newest generation."""
+        return self.root.locator("ul.xai-cards").first.locator("> li")
+
+    def expect(self, prompt: str, count: int = 1) -> Locator:
+        """Wait for the cards that `prompt` made, pictures drawn."""
+        words = re.compile(re.escape(prompt), re.IGNORECASE)
+        cards = self.root.locator("ul.xai-cards").first.locator("> li").filter(has_text=words)
+        cards.nth(count - 1).wait_for()
+        drawn = "image => image.complete && image.naturalWidth > 0"
+        for picture in cards.locator("img").all():
+            picture.scroll_into_view_if_needed()
+            until(lambda picture=picture: picture.evaluate(drawn))
+        return cards
+
+    def make(self, prompt: str, count: int = 1) -> Locator:
+        """Generate, and return the cards."""
+        self.generate(prompt, count)
+        return self.expect(prompt, count)
+
+    def theme(self, name: str) -> None:
+        """Change JupyterLab's theme."""
+        self.page.evaluate(
+            "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
+        )
+        light = "true" if name.endswith("Light") else "false"
+        self.page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """A server outside the kernel, which tells what it saw and when."""
+    with serve() as served:
+        served.faults.delay = seconds_in
+        yield served
+
+
+@pytest.fixture(scope="module")
+def panel(browser: Browser, lab: Any, served: Served) -> Iterator[Driver]:
+    """A notebook with a panel, and one cell more."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    console: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error" and not NOT_OURS.search(message.text):
+            console.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: console.append(str(error)))
+    (lab.folder / "key.txt").write_text(KEY)
+    lab.add("panel.ipynb", OPEN.format(address=served.address), "1 + 1")
+    lab.open(page, "panel.ipynb")
+    assert lab.run_all(page)
+    page.locator(".xai-panel .xai-primary").wait_for()
+    yield Driver(page, lab, "panel.ipynb", served, console)
+    context.close()
+
+
+def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
+    """Four captioned pictures appear; Save writes one of them beside the notebook."""
+    panel.field("Resolution").select_option("2k")
+    cards = panel.make("four lanterns on a river", 4)
+    assert cards.count() == 4
+    for text in cards.locator(".xai-prompt").all_text_contents()[::2]:
+        assert text.startswith("Rewritten prompt Four lanterns on a river")
+    panel.button("Save: image 3 of 4").click()
+    saved = cards.nth(2).locator(".xai-file", has_text="Saved as")
+    saved.wait_for()
+    file = panel.lab.folder / (saved.text_content() or "").removeprefix("Saved as ")
+    assert read_metadata(file).prompt == "four lanterns on a river"
+    library = Library.open(panel.lab.home)
+    third = library.history("four lanterns", 4)[2]
+    with Image.open(file) as ours, third.pil as original:
+        assert ours.size == original.size == (2048, 2048)
+        assert ours.tobytes() == original.tobytes()
+    panel.field("Resolution").select_option("")
+
+
+def test_the_saved_notebook_is_small_and_holds_no_key(panel: Driver) -> None:
+    """Four 2k pictures add less than 400 kB, with captions; the key is nowhere in the file."""
+    notebook = panel.lab.save(panel.page, panel.name)
+    file = panel.lab.folder / panel.name
+    assert 60_000 < file.stat().st_size < 400_000
+    assert KEY not in file.read_text()
+    shown = notebook.cells[0].outputs
+    assert shown[1].data["text/plain"] == NOTE
+    assert shown[2].data["text/html"].count("<img ") == 4
+    assert "Rewritten prompt: Four lanterns on a river" in shown[2].data["text/plain"]
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
+def test_reopened_without_a_kernel_the_pictures_are_there(
+    panel: Driver, browser: Browser, *, trusted: bool
+) -> None:
+    """Pictures and captions stand where the panel was, and a sentence instead of an error."""
+    name = f"reopened-{trusted}.ipynb"
+    notebook = nbformat.read(panel.lab.folder / panel.name, as_version=4)
+    notebook.metadata["kernelspec"]["name"] = "no-such-kernel"
+    if trusted:
+        folder = panel.lab.folder
+        data = folder.parent / f"{folder.name}-jupyter" / "data"
+        NotebookNotary(data_dir=str(data)).sign(notebook)
+    nbformat.write(notebook, panel.lab.folder / name)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(panel.lab.url(f"lab/workspaces/{name[:-6]}/tree/{name}"))
+    page.wait_for_selector(".xai-panel-result img", timeout=20_000)
+    assert page.locator(".xai-panel-result img").count() == 4
+    caption = page.locator(".xai-panel-result figcaption").first
+    assert "Four lanterns on a river" in (caption.text_content() or "")
+    assert page.locator(".xai-panel-note").is_visible()
+    dead = page.locator(".jupyter-widgets")
+    if trusted:
+        dead.wait_for(state="attached")
+        assert "widget" in (dead.text_content() or "")
+    assert not dead.or_(page.get_by_text("Error displaying widget")).is_visible()
+    page.close()
+
+
+def test_cancel_reaches_the_server_within_half_a_second(panel: Driver) -> None:
+    """A generation of 30 s ends at the server when Cancel is clicked, and the next one works."""
+    before = len(panel.served.calls)
+    panel.generate("a slow 30 train")
+    call = panel.served.wait_for_call(before + 1)
+    panel.button("Cancel: a slow 30 train").click()
+    clicked = time.monotonic()
+    until(lambda: call.ended, 5)
+    assert call.cancelled
+    assert call.ended - clicked < 0.5
+    panel.root.locator(".xai-job").get_by_text("Cancelled.").wait_for()
+    assert panel.make("a train that arrives").count() == 1
+
+
+def test_the_kernel_stays_free(panel: Driver) -> None:
+    """While a generation of 5 s runs, another cell answers within half a second.
+
+    The quickest of three counts: a kernel that is not free would make all of them slow.
+    """
+    before = len(panel.served.calls)
+    panel.generate("a slow 5 snail")
+    call = panel.served.wait_for_call(before + 1)
+    cell = "jupyterapp.shell.currentWidget.content.widgets[1].model"
+    run = f"""async () => {{
+      jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+      {cell}.sharedModel.setSource("20 + 22");
+      const started = performance.now();
+      await jupyterapp.commands.execute("notebook:run-cell");
+      return performance.now() - started;
+    }}"""
+    took = min(panel.page.evaluate(run) for _ in range(3))
+    shown = panel.page.evaluate(f"() => {cell}.outputs.get(0).data['text/plain']")
+    assert shown == "42"
+    assert took < 500
+    assert call.ended is None
+    panel.expect("a slow 5 snail")
+
+
+def test_generations_queue_up(panel: Driver) -> None:
+    """A second one waits for the first, and can be cancelled before it begins."""
+    before = len(panel.served.calls)
+    panel.generate("first, slow 2")
+    panel.served.wait_for_call(before + 1)
+    panel.generate("second in line")
+    panel.generate("third, not wanted")
+    panel.button("Cancel: third, not wanted").click()
+    panel.root.locator(".xai-job").get_by_text("Cancelled before it began.").wait_for()
+    panel.expect("second in line")
+    assert len(panel.served.calls) == before + 2
+
+
+def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None:
+    """The next request carries the picture, and what comes of it knows its parent."""
+    panel.make("a plain teapot")
+    panel.button("Edit this: image").first.click()
+    item = panel.root.locator(".xai-inputs li")
+    item.locator("img").wait_for()
+    assert panel.field("Prompt").evaluate("field => field === document.activeElement")
+    panel.make("give it a blue glaze")
+    library = Library.open(panel.lab.home)
+    teapot = library.history("plain teapot", 1)[0]
+    glazed = library.history("blue glaze", 1)[0]
+    assert glazed.request.inputs[0].parent == teapot.sha256
+    assert panel.served.last.image.image_url.startswith("data:image/jpeg;base64,")
+    panel.button("Remove image, made here").click()
+    assert item.count() == 0
+
+
+def test_uploads_are_edited_and_can_be_removed(panel: Driver, tmp_path: Path) -> None:
+    """Several files become input images, with thumbnails; what is none says so."""
+    Image.new("RGB", (700, 500), "teal").save(tmp_path / "sea <b>.png")
+    Image.new("RGB", (300, 300), "tan").save(tmp_path / "sand.png")
+    (tmp_path / "notes.png").write_text("no image at all")
+    files = panel.root.locator("input[type=file]")
+    files.set_input_files([tmp_path / "sea <b>.png", tmp_path / "sand.png", tmp_path / "notes.png"])
+    items = panel.root.locator(".xai-inputs li")
+    items.nth(2).get_by_text("the API takes PNG, JPEG and WebP").wait_for()
+    panel.button("Remove notes.png").click()
+    until(lambda: items.locator("img").count() == 2)
+    panel.make("a beach of both")
+    assert [len(panel.served.last.images), panel.served.last.prompt] == [2, "a beach of both"]
+    panel.button("Remove sea <b>.png").click()
+    panel.button("Remove sand.png").click()
+    assert not panel.root.locator("b").count()
+
+
+def test_errors_say_cause_and_cure_in_the_panel(panel: Driver) -> None:
+    """A refusal and a bad option appear as alerts, literally; attempts are shown meanwhile."""
+    panel.served.faults.fail_when = lambda request, _: (
+        (grpc.StatusCode.UNAVAILABLE, "<b>down</b>") if "unlucky" in request.prompt else None
+    )
+    panel.generate("an unlucky number")
+    panel.root.locator(".xai-job").get_by_text(re.compile(r"attempt \d of 5")).wait_for()
+    alert = panel.root.get_by_role("alert").filter(has_text="<b>down</b>")
+    alert.wait_for()
+    panel.button("Dismiss: an unlucky number").click()
+    panel.generate("eleven friends", 11)
+    panel.root.get_by_role("alert").filter(has_text="11 is outside 1 to 10 images").wait_for()
+    panel.field("Images").fill("1")
+    panel.generate("{{ nobody }}")
+    panel.root.get_by_role("alert").filter(has_text="'nobody' is undefined").wait_for()
+    assert panel.console == []
+
+
+def test_moderated_images_say_so(panel: Driver) -> None:
+    """A picture that was withheld is a card with the reason, beside the one that came."""
+    panel.generate("two clowns [moderated:2]", 2)
+    cards = panel.root.locator("ul.xai-cards").first.locator("> li")
+    cards.filter(has_text="Moderated. The image was withheld").wait_for()
+    assert cards.locator("img").count() == 1
+    assert not panel.button("Save: image 2 of 2").count()
+
+
+def test_options_a_model_does_not_take_are_disabled(panel: Driver) -> None:
+    """Quality and input images are off, with a reason, where the model has no use for them."""
+    panel.field("Model").select_option("grok-imagine-image-2.0")
+    assert panel.field("Quality").is_enabled()
+    panel.field("Model").select_option("grok-2-image")
+    assert panel.field("Quality").is_disabled()
+    assert panel.root.get_by_text("Not with this model").is_visible()
+    assert panel.button("Add images to edit").is_disabled()
+    assert panel.root.get_by_text("This model does not take images.").is_visible()
+    panel.field("Model").select_option("grok-imagine-image")
+
+
+def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
+    """The equivalent cell is current, and the clipboard gets it."""
+    panel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel.field("Prompt").fill("a kite;")
+    panel.field("Images").fill("1")
+    panel.field("Aspect ratio").select_option("3:2")
+    expected = "%%xai_image --aspect-ratio 3:2\na kite;{{ '' }}"
+    panel.root.get_by_text("a kite;{{ '' }}").wait_for()
+    assert panel.root.locator(".xai-cell").text_content() == expected
+    panel.button("Copy the cell").click()
+    panel.root.get_by_role("status").get_by_text("The cell is in the clipboard.").wait_for(
+        state="attached"
+    )
+    assert panel.page.evaluate("navigator.clipboard.readText()") == expected
+    panel.field("Aspect ratio").select_option("")
+
+
+def test_the_keyboard_is_enough(panel: Driver) -> None:
+    """Tab goes through the form in order, Ctrl+Enter generates, and no key reaches the cells."""
+    prompt, page = panel.field("Prompt"), panel.page
+    prompt.fill("a key on a table")
+    prompt.focus()
+    names = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        names.append(
+            page.evaluate(
+                "(e => e.textContent.trim().slice(0, 18) || e.labels?.[0].textContent)"
+                "(document.activeElement.labels?.[0] ?? document.activeElement)"
+            )
+        )
+    assert names == ["Add images to edit", "Rewrite the prompt", "Model", "Images"]
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    cells = "() => jupyterapp.shell.currentWidget.content.widgets.length"
+    before = page.evaluate(cells)
+    panel.button("Copy the cell").focus()
+    for key in ("d", "d", "a", "x"):
+        page.keyboard.press(key)
+    assert page.evaluate(cells) == before
+    prompt.focus()
+    page.keyboard.press("Control+Enter")
+    panel.expect("a key on a table")
+    panel.button("Use prompt: image").first.focus()
+    page.keyboard.press("Space")
+    assert prompt.input_value().startswith("A key on a table")
+    page.keyboard.press("Control+s")
+    dirty = "() => jupyterapp.shell.currentWidget.context.model.dirty"
+    until(lambda: not page.evaluate(dirty))
+
+
+def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
+    """A dialog shows originals, Escape closes it, and the focus is where it was."""
+    panel.make("twin peaks", 2)
+    opener = panel.button("Full size: image 1 of 2").first
+    opener.focus()
+    panel.page.keyboard.press("Enter")
+    dialog = panel.page.get_by_role("dialog", name="Full size")
+    full = dialog.locator("img")
+    until(lambda: full.evaluate("image => image.naturalWidth") == 1024)
+    panel.page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert opener.evaluate("button => button === document.activeElement")
+    panel.button("Compare: image 1 of 2").first.click()
+    panel.button("Compare: image 2 of 2").first.click()
+    dialog = panel.page.get_by_role("dialog", name="Compare")
+    assert dialog.locator("img").count() == 2
+    assert not violations(panel.page, ".xai-dialog")
+    dialog.get_by_role("button", name="Close").click()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
+    """axe-core finds none at level AA of WCAG 2.1: form, queue, an error, the gallery."""
+    panel.theme(theme)
+    panel.root.get_by_text("More", exact=True).click()
+    panel.served.faults.fail_when = lambda request, _: (
+        grpc.StatusCode.INVALID_ARGUMENT if "refused" in request.prompt else None
+    )
+    panel.generate("refused by the server")
+    panel.button("Dismiss: refused").wait_for()
+    panel.generate("a slow 30 ship")
+    panel.button("Cancel: a slow 30 ship").wait_for()
+    assert not violations(panel.page, ".xai-panel")
+    panel.button("Cancel: a slow 30 ship").click()
+    panel.root.get_by_text("More", exact=True).click()
+    panel.theme("JupyterLab Light")
+
+
+def violations(page: Page, part: str) -> list[Any]:
+    """Return what axe-core finds in a part of the page."""
+    options = {"runOnly": {"type": "tag", "values": LEVELS}, "resultTypes": ["violations"]}
+    found = Axe().run(page, context=part, options=options).response["violations"]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_it_fits_every_width(panel: Driver, width: int) -> None:
+    """Nothing in the panel is wider than the panel, and the panel fits its cell."""
+    if panel.page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
+        panel.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    panel.page.set_viewport_size({"width": width, "height": 1000})
+    wide = """() => {
+      const panel = document.querySelector(".xai-panel");
+      const right = panel.getBoundingClientRect().right + 0.5;
+      const out = [...panel.querySelectorAll("*")].filter(
+        (element) => element.getBoundingClientRect().right > right
+          && !element.closest(".xai-unseen, dialog"));
+      const holder = panel.parentElement;
+      return [out.map((element) => element.className), holder.scrollWidth - holder.clientWidth];
+    }"""
+    until(lambda: panel.page.evaluate("innerWidth") == width)
+    fits = panel.page.wait_for_function
+    fits(f"() => JSON.stringify(({wide})()) === '[[],0]'", timeout=5000)
+    panel.page.set_viewport_size({"width": 1280, "height": 1000})
+
+
+def test_the_outputs_below_can_be_shown(panel: Driver) -> None:
+    """The real outputs are hidden while the panel shows the same, and one click away."""
+    below = panel.page.locator(".xai-panel-result").first
+    assert not below.is_visible()
+    panel.button("Show them").click()
+    below.wait_for(state="visible")
+    panel.button("Hide them").click()
+    below.wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("address", ["notebooks/elsewhere.ipynb", "voila/render/elsewhere.ipynb"])
+def test_notebook_7_and_voila_show_the_panel(panel: Driver, browser: Browser, address: str) -> None:
+    """A prompt becomes a picture in Notebook 7 and in Voila."""
+    panel.lab.add("elsewhere.ipynb", "import xai_notebook as xai\nxai.panel('a small boat')")
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    page.set_default_timeout(30_000)
+    page.goto(panel.lab.url(address))
+    if address.startswith("notebooks"):
+        run_first_cell(page)
+    root = page.locator(".xai-panel")
+    root.locator(".xai-primary").click()
+    picture = root.locator(".xai-card img[src]")
+    picture.wait_for()
+    until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
+    assert root.get_by_text("Local preview").is_visible()
+    assert page.locator(".xai-panel").count() == 1
+    page.close()
+
+
+def run_first_cell(page: Page) -> None:
+    """Press Ctrl+Enter in the first cell until a panel appears: "idle" comes too early."""
+    cell = page.locator(".jp-Cell .cm-content").first
+    cell.wait_for()
+    panel = page.locator(".xai-panel")
+    for _ in range(10):
+        cell.click()
+        page.keyboard.press("Control+Enter")
+        with contextlib.suppress(PlaywrightError):
+            panel.wait_for(timeout=3000)
+            return
+    raise AssertionError("no panel")

@@ -1,0 +1,118 @@
+"""Progress as it looks in JupyterLab, and that only the pictures stay."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from harness import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness import Served
+    from playwright.sync_api import Page
+
+RUN = "async () => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
+OUTPUT = ".jp-OutputArea-output"
+SELECTOR = f'{OUTPUT} [role="progressbar"]'
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Served]:
+    """A server of this module."""
+    with serve() as served:
+        yield served
+
+
+def load(address: str) -> str:
+    """Return the first cell: the address of the server, and a library of its own."""
+    return (
+        "import os, tempfile\n"
+        f"os.environ['XAI_API_HOST'] = '{address}'\n"
+        "os.environ['XAI_NOTEBOOK_HOME'] = tempfile.mkdtemp()\n"
+        "%load_ext xai_notebook\n%config XaiImage.rate = 0\n"
+        "prompts = [f'a fox, {i} of 30' for i in range(30)]"
+    )
+
+
+def saved(notebook: Any) -> str:
+    """Return the only output of a notebook's second cell."""
+    (output,) = notebook.cells[1].outputs
+    return "".join(output["data"]["text/html"])
+
+
+def test_placeholders_become_pictures_in_place(
+    slow: Served, lab: Any, page: Page, tmp_path: Path
+) -> None:
+    """Four boxes in the shape asked for, with seconds and attempts; then four pictures, alone."""
+    slow.faults.failures = [grpc.StatusCode.UNAVAILABLE] * 3
+    slow.faults.delay = 2.5
+    lab.add(
+        "one.ipynb",
+        load(slow.address),
+        "%%xai_image -n 4 --aspect-ratio 16:9\na red fox in fresh snow",
+    )
+    lab.open(page, "one.ipynb")
+    page.evaluate(RUN)
+    boxes = page.locator(f"{OUTPUT} .xai-waiting")
+    boxes.nth(3).wait_for()
+    assert boxes.count() == 4
+    size: Any = boxes.first.bounding_box()
+    assert size["width"] / size["height"] == pytest.approx(16 / 9, rel=0.02)
+    page.wait_for_timeout(900)
+    page.screenshot(path=tmp_path / "placeholders.png")
+    page.locator(f"{OUTPUT} figure img").nth(3).wait_for()
+    assert boxes.count() == 0
+    page.screenshot(path=tmp_path / "pictures.png")
+    notebook = lab.save(page, "one.ipynb")
+    assert not re.search("xai-waiting|attempt|Making", saved(notebook))
+
+
+def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path) -> None:
+    """It grows in place; in the end the grid has 24 cards and says how many more there are."""
+    slow.reset()
+    slow.faults.delay = 0.4
+    slow.faults.cost_ticks = 7 * 10**8
+    lab.add(
+        "many.ipynb",
+        load(slow.address),
+        "%xai_image --each prompts --aspect-ratio 1:1",
+    )
+    lab.open(page, "many.ipynb")
+    page.evaluate(RUN)
+    bar = page.locator(SELECTOR)
+    bar.wait_for()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=tmp_path / "bar.png")
+    early = float(bar.get_attribute("aria-valuenow") or 0)
+    assert 0 < early < 100
+    more = f'node => Number(node.getAttribute("aria-valuenow")) > {early}'
+    page.wait_for_function(f"() => [...document.querySelectorAll({SELECTOR!r})].every({more})")
+    page.get_by_text("30 of 30 prompts.").wait_for(timeout=60_000)
+    assert bar.count() == 0
+    assert page.locator(f"{OUTPUT} figure img").count() == 24
+    assert "and 6 more" in (page.locator(OUTPUT).last.text_content() or "")
+    page.screenshot(path=tmp_path / "grid.png")
+    notebook = lab.save(page, "many.ipynb")
+    assert "progressbar" not in saved(notebook)
+
+
+def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, tmp_path: Path) -> None:
+    """Each past image has the cell that made it, folded away under it."""
+    slow.reset()
+    lab.add(
+        "past.ipynb", f"{load(slow.address)}\n%xai_image -n 2 a hare at dusk", "%xai_history -n 6"
+    )
+    lab.open(page, "past.ipynb")
+    page.evaluate(RUN)
+    folded = page.locator(f"{OUTPUT} summary", has_text="Magic that made it")
+    folded.first.wait_for()
+    folded.first.click()
+    code = page.locator(f"{OUTPUT} details[open] pre").first
+    assert code.inner_text().startswith("%%xai_image -n 2\na hare at dusk")
+    code.scroll_into_view_if_needed()
+    page.screenshot(path=tmp_path / "history.png")
