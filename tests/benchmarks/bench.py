@@ -1,0 +1,156 @@
+"""What a benchmark is made of: a row of the table, and rivals measured turn by turn."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["Plan", "Row", "absolute", "compare", "compare_async", "point", "versus"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How thorough a run is.
+
+    Attributes:
+        rounds: Times that each rival has its turn.
+        quick: Leave out what takes minutes, and make large things a tenth as large.
+    """
+
+    rounds: int = 15
+    quick: bool = False
+
+    def size(self, full: int) -> int:
+        """Return how large something that grows shall be."""
+        return full // 10 if self.quick else full
+
+    def at_most(self, rounds: int) -> int:
+        """Return the rounds of something slow."""
+        return min(self.rounds, rounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        work: What was measured.
+        ours: Median.
+        unit: Of `ours` and `theirs`: seconds, bytes and so on.
+        rival: What it is compared with; empty: with nothing but a limit.
+        theirs: The rival's median.
+        score: What the bar speaks of: the median of the rounds' ratios; without a rival, `ours`.
+        bar: The limit of `score`; None: there is none.
+        at_least: The limit is a lower one.
+        rounds: How often each was measured.
+        curve: The curve of the plot that this is a point of, instead of a line of the table.
+        size: Where on the curve's axis.
+    """
+
+    work: str
+    ours: float
+    unit: str
+    rival: str = ""
+    theirs: float | None = None
+    score: float
+    bar: float | None = None
+    at_least: bool = False
+    rounds: int = 1
+    curve: str = ""
+    size: float = 0
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bar is kept; None without one."""
+        if self.bar is None:
+            return None
+        return self.score >= self.bar if self.at_least else self.score <= self.bar
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row for JSON."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def versus(
+    work: str,
+    rival: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    bar: float | None = None,
+    unit: str = "s",
+) -> Row:
+    """Return the row of two rivals measured in the same rounds."""
+    return Row(
+        work=work,
+        rival=rival,
+        ours=statistics.median(ours),
+        theirs=statistics.median(theirs),
+        unit=unit,
+        score=statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
+        bar=bar,
+        rounds=len(ours),
+    )
+
+
+def absolute(
+    work: str, values: Sequence[float], unit: str = "s", *, bar: float | None = None
+) -> Row:
+    """Return the row of something that has a limit and no rival."""
+    median = statistics.median(values)
+    return Row(work=work, ours=median, unit=unit, score=median, bar=bar, rounds=len(values))
+
+
+def point(curve: str, size: float, values: Sequence[float]) -> Row:
+    """Return a point of the plot, in seconds.
+
+    Args:
+        curve: `panel: line`.
+        size: Where on the axis.
+        values: Seconds.
+    """
+    median = statistics.median(values)
+    return Row(work=curve, ours=median, unit="s", score=median, curve=curve, size=size)
+
+
+def compare(rounds: int, *rivals: Callable[[], object], warm: int = 1) -> list[list[float]]:
+    """Return each rival's seconds, round by round: a busy moment of the machine hits all."""
+    times: list[list[float]] = [[] for _ in rivals]
+    for number in range(-warm, rounds):
+        for place in _turns(number, len(rivals)):
+            gc.collect()
+            begun = time.perf_counter()
+            rivals[place]()
+            seconds = time.perf_counter() - begun
+            if number >= 0:
+                times[place].append(seconds)
+    return times
+
+
+async def compare_async(
+    rounds: int, *rivals: Callable[[], Awaitable[object]], warm: int = 1
+) -> list[list[float]]:
+    """As `compare`, for coroutines on the running loop."""
+    times: list[list[float]] = [[] for _ in rivals]
+    for number in range(-warm, rounds):
+        for place in _turns(number, len(rivals)):
+            gc.collect()
+            await asyncio.sleep(0)
+            begun = time.perf_counter()
+            await rivals[place]()
+            seconds = time.perf_counter() - begun
+            if number >= 0:
+                times[place].append(seconds)
+    return times
+
+
+def _turns(number: int, rivals: int) -> list[int]:
+    """Return who is next: everybody begins equally often."""
+    return [(place + number) % rivals for place in range(rivals)]

@@ -1,0 +1,188 @@
+"""2,000 prompts through `--each` against a server that takes 50 ms: rate and memory.
+
+    python tests/benchmarks/each.py [--prompts 2000] [--concurrency 32] [--delay 0.05] [--size 2000]
+
+The server is a process of its own and sends prepared bytes, so what is measured is
+the way of a reply through client, library and results. The same calls over bare
+gRPC, which save nothing, say what this machine allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+async def serve(delay: float, size: int) -> None:
+    """Answer every image call after `delay` seconds with a JPEG of about `size` bytes."""
+    import grpc
+    import pybase64
+    from PIL import Image
+
+    from xai_notebook.client import wire
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
+    start = buffer.getvalue()[:-2] + bytes(max(size - len(buffer.getvalue()) - 18, 0))
+    seen = 0
+
+    async def generate(request: bytes, context: Any) -> bytes:
+        nonlocal seen
+        seen += 1
+        data = start + f"{seen:016}".encode() + b"\xff\xd9"  # every picture is another one
+        await asyncio.sleep(delay)
+        return wire.ImageResponse(
+            images=[{"base64": pybase64.b64encode(data).decode(), "respect_moderation": True}],
+            model="prepared",
+            usage={"cost_in_usd_ticks": 0},
+        ).SerializeToString()
+
+    handler = grpc.unary_unary_rpc_method_handler(generate)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("xai_api.Image", {"GenerateImage": handler}),)
+    )
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await server.wait_for_termination()
+
+
+@contextlib.contextmanager
+def started(delay: float, size: int) -> Iterator[str]:
+    """Run the server as a process and give its address."""
+    command = [sys.executable, __file__, "--serve", f"--delay={delay}", f"--size={size}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield f"localhost:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+def resident() -> int:
+    """Return the bytes of memory this process holds, on Linux."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def bare(address: str, prompts: int, concurrency: int) -> float:
+    """Return how many calls a second bare gRPC makes, keeping nothing."""
+    import grpc
+
+    from xai_notebook.client import wire
+
+    async with grpc.aio.insecure_channel(
+        address, options=[("grpc.enable_http_proxy", 0)]
+    ) as channel:
+        call = channel.unary_unary(wire.GENERATE_IMAGE)
+        numbers = iter(range(prompts))
+
+        async def work() -> None:
+            for number in numbers:
+                await call(wire.GenerateImageRequest(prompt=f"bare {number}").SerializeToString())
+
+        await call(b"")
+        begun = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        return prompts / (time.perf_counter() - begun)
+
+
+def measure_bare(address: str, prompts: int, concurrency: int) -> float:
+    """Return how many calls a second bare gRPC makes."""
+    return asyncio.run(bare(address, prompts, concurrency))
+
+
+def measure(
+    address: str, home: Path, prompts: int, concurrency: int, *, trace: bool = False
+) -> Mapping[str, float]:
+    """Run `--each` and return its rate a second, seconds, and MiB grown over the second half."""
+    from xai_notebook.session import Session
+
+    session = Session({"XAI_API_HOST": address, "XAI_NOTEBOOK_HOME": str(home)})
+    session.configuration = lambda: {"concurrency": concurrency, "rate": 0.0}
+    session.generate("warm up")
+    marks: list[int] = []
+    if trace:
+        tracemalloc.start()
+    call = session.prepare(None, {"each": [f"a fox in field {i}" for i in range(prompts)]})
+
+    def look() -> None:
+        if call.progress.done in {prompts // 2, prompts}:
+            marks.append(tracemalloc.get_traced_memory()[0] if trace else resident())
+
+    call.progress.listener = look
+    cpu = time.process_time()
+    begun = time.perf_counter()
+    session.loop.run(session.run(call))
+    seconds = time.perf_counter() - begun
+    cpu = time.process_time() - cpu
+    begun = time.perf_counter()
+    batch = session.finish(call)
+    finish = time.perf_counter() - begun
+    tracemalloc.stop()
+    assert len(batch) == len(batch.ok) == prompts
+    for image in batch:
+        assert image.file is not None
+        assert hashlib.sha256(image.data).hexdigest() == image.file.stem
+    session.close()
+    return {
+        "rate": prompts / seconds,
+        "seconds": seconds,
+        "cpu": cpu,
+        "finish": finish,
+        "growth": (marks[1] - marks[0]) / 2**20,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--delay", type=float, default=0.05)
+    parser.add_argument("--size", type=int, default=2000)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--trace", action="store_true")
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.delay, options.size))
+        return
+    ideal = options.concurrency / options.delay
+    with started(options.delay, options.size) as address, tempfile.TemporaryDirectory() as folder:
+        home = options.home or Path(folder)
+        found = measure(address, home, options.prompts, options.concurrency, trace=options.trace)
+        raw = measure_bare(address, options.prompts, options.concurrency)
+    print(
+        json.dumps(
+            {
+                "ideal": ideal,
+                "bare": raw,
+                **found,
+                "ratio": found["rate"] / ideal,
+                "to bare": found["rate"] / raw,
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

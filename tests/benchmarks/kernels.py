@@ -1,0 +1,179 @@
+"""What a user waits for in a kernel: loading, the first picture, the panel, ten pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stub
+from bench import Row, absolute, versus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench import Plan
+
+__all__ = ["cold", "loading", "pixels"]
+
+SDK = "import xai_sdk"
+_OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
+"""Variables that would change what is measured; without byte code every import compiles."""
+
+
+class Kernel:
+    """A real IPython kernel, and a clock at its front end."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def run(self, code: str, *, until: str = "") -> float:
+        """Return the seconds from Enter until the cell is idle.
+
+        Args:
+            code: The cell.
+            until: Stop the clock at the first output that holds this text.
+
+        Raises:
+            RuntimeError: The cell failed, or the text never came.
+        """
+        begun = time.perf_counter()
+        own = self.client.execute(code)
+        seen = 0.0
+        while True:
+            message = self.client.get_iopub_msg(timeout=120)
+            if message["parent_header"].get("msg_id") != own:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "error":
+                raise RuntimeError("\n".join(content["traceback"]))
+            if until and not seen and until in str(content.get("data", "")):
+                seen = time.perf_counter() - begun
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+        if until and not seen:
+            raise RuntimeError(f"no output of {code!r} holds {until!r}")
+        return seen or time.perf_counter() - begun
+
+
+@contextlib.contextmanager
+def kernel(**environ: str) -> Iterator[Kernel]:
+    """Start a kernel with an empty library."""
+    from jupyter_client.manager import KernelManager
+
+    with tempfile.TemporaryDirectory() as home:
+        kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+        manager = KernelManager(kernel_name="python3")
+        with Path(os.devnull).open("w") as nowhere:
+            manager.start_kernel(
+                env={**kept, "XAI_NOTEBOOK_HOME": home, **environ}, stderr=nowhere, cwd=home
+            )
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=120)
+            running = Kernel(client)
+            running.run("pass")
+            time.sleep(0.2)  # a kernel has this and that to do at its start
+            yield running
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+
+
+_LOADING = """
+import sys, time
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+begun = time.perf_counter()
+if sys.argv[1] == "ours":
+    shell.run_line_magic("load_ext", "xai_notebook")
+else:
+    import xai_sdk
+print(time.perf_counter() - begun)
+"""
+
+
+def loading(plan: Plan) -> list[Row]:
+    """Loading, in fresh IPythons whose byte code is cached."""
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    with tempfile.TemporaryDirectory() as home:
+        kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+        for number in range(-2, plan.rounds):
+            for whose, found in times.items():
+                done = subprocess.run(
+                    [sys.executable, "-c", _LOADING, whose],
+                    env={**kept, "IPYTHONDIR": home},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                if number >= 0:
+                    found.append(float(done.stdout))
+    return [versus("%load_ext xai_notebook", SDK, *times.values(), bar=1 / 20)]
+
+
+def cold(plan: Plan) -> list[Row]:
+    """The first picture and the panel, each in kernels of their own."""
+    firsts, panels, imports, widgets = [], [], [], []
+    for number in range(-1, plan.at_most(9)):
+        with kernel() as one:
+            imported = one.run(SDK)
+        with kernel() as one:
+            load = one.run("%load_ext xai_notebook")
+            first = one.run("%xai_image a red fox in fresh snow", until="<figcaption")
+        with kernel() as one:
+            one.run("%load_ext xai_notebook")
+            panel = one.run("%xai_panel")
+        with kernel() as one:
+            plain = one.run("import ipywidgets; display(ipywidgets.Text())")
+        if number >= 0:  # the first round fills caches
+            firsts.append(load + first)
+            panels.append(panel)
+            imports.append(imported)
+            widgets.append(plain)
+    work = "first captioned image, cold kernel, embedded server"
+    return [
+        versus(work, SDK, firsts, imports, bar=2),
+        versus("%xai_panel, first time", "import ipywidgets; one text field", panels, widgets),
+    ]
+
+
+_BY_HAND = """
+import asyncio, io
+from PIL import Image
+from IPython.display import display
+import xai_sdk
+client = xai_sdk.AsyncClient(api_key="none", api_host="{address}")
+for response in await client.image.sample_batch("{prompt}", "m", n=10, image_format="url"):
+    display(Image.open(io.BytesIO(await response.image)))
+"""
+
+
+def pixels(plan: Plan) -> list[Row]:
+    """From Enter to pictures for ten URLs at 100 ms each."""
+    ours, first, whole = [], [], []
+    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
+        one.run("%load_ext xai_notebook")
+        for number in range(-1, plan.at_most(5)):
+            prompt = f"wait=0.1 take {number}"
+            cell = _BY_HAND.format(address=address, prompt=prompt)
+            times = (
+                one.run(f"%xai_image --fresh -n 10 -f url {prompt}", until="<img"),
+                one.run(cell, until="image/png"),
+                one.run(cell),
+            )
+            if number >= 0:
+                for column, seconds in zip((ours, first, whole), times, strict=True):
+                    column.append(seconds)
+    work = "Enter to ten pictures, URLs at 100 ms"
+    return [
+        versus(work, "SDK + PIL: the first of them", ours, first),
+        versus(work, "SDK + PIL: all ten", ours, whole),
+        absolute("Enter to first pixels, 10 URLs at 100 ms", ours),
+    ]

@@ -1,0 +1,135 @@
+"""What showing and saving pictures costs, beside displaying PIL images."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stub
+from bench import Row, absolute, compare, versus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench import Plan
+
+    from xai_notebook.results import ImageBatch
+
+__all__ = ["notebook", "show"]
+
+PIL = "IPython.display of PIL images"
+
+
+def _batch(count: int, side: int, start: int = 0) -> ImageBatch:
+    from xai_notebook.results import GeneratedImage, ImageBatch, ImageRequest
+
+    request = ImageRequest(prompt="a red fox in fresh snow", model="prepared", n=count)
+    return ImageBatch(
+        GeneratedImage(
+            request=request,
+            index=number,
+            size=(side, side),
+            model="prepared",
+            media_type="image/jpeg",
+            cached=stub.picture(start + number, side=side),
+        )
+        for number in range(count)
+    )
+
+
+class Shower:
+    """Makes outputs as a kernel does, and saves them as a notebook is saved."""
+
+    def __init__(self, folder: Path) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+
+        self.format = InteractiveShell.instance().display_formatter.format
+        InteractiveShell.instance().kernel = object()  # a notebook, not a terminal
+        self.file = folder / "shown.ipynb"
+
+    def ours(self, batches: Sequence[ImageBatch]) -> int:
+        """Save the outputs of batches, a cell each; return the notebook's bytes."""
+        return self._save([[self.format(batch)[0]] for batch in batches])
+
+    def pil(self, batches: Sequence[ImageBatch]) -> int:
+        """Save the same pictures, displayed as PIL images."""
+        from PIL import Image
+
+        return self._save(
+            [
+                [self.format(Image.open(io.BytesIO(image.data)))[0] for image in batch]
+                for batch in batches
+            ]
+        )
+
+    def _save(self, cells: list[list[dict[str, Any]]]) -> int:
+        import nbformat
+        from nbformat import v4
+
+        book = v4.new_notebook(
+            cells=[
+                v4.new_code_cell(
+                    outputs=[v4.new_output("display_data", data=_text(data)) for data in outputs]
+                )
+                for outputs in cells
+            ]
+        )
+        text = nbformat.writes(book)
+        self.file.write_text(text, encoding="utf-8")
+        return len(text.encode())
+
+    def reopen(self) -> None:
+        """Read the notebook as a server does."""
+        import nbformat
+
+        nbformat.validate(nbformat.reads(self.file.read_text(encoding="utf-8"), as_version=4))
+
+
+def _text(bundle: dict[str, Any]) -> dict[str, str]:
+    """Return a bundle as a kernel sends it: bytes in base64."""
+    return {
+        kind: base64.b64encode(data).decode() if isinstance(data, bytes) else data
+        for kind, data in bundle.items()
+    }
+
+
+def show(plan: Plan) -> list[Row]:
+    """Show and save four 2k images."""
+    with tempfile.TemporaryDirectory() as folder:
+        shower = Shower(Path(folder))
+        batches = [_batch(4, 2048)]
+        ours, theirs = compare(
+            plan.at_most(7), lambda: shower.ours(batches), lambda: shower.pil(batches)
+        )
+        size, full = shower.ours(batches), shower.pil(batches)
+    work = "show and save four 2k images"
+    return [
+        versus(f"{work}: bytes", PIL, [size], [full], bar=1 / 50, unit="bytes"),
+        versus(f"{work}: time", PIL, ours, theirs, bar=1 / 5),
+        absolute("four 2k images in a notebook", [size], "bytes", bar=400_000),
+    ]
+
+
+def notebook(plan: Plan) -> list[Row]:
+    """Save and reopen a notebook with 100 pictures, ten a cell."""
+    cells = plan.size(100) // 10
+    with tempfile.TemporaryDirectory() as folder:
+        shower = Shower(Path(folder))
+        batches = [_batch(10, 1024, number * 10) for number in range(cells)]
+        found = []
+        for save in (shower.ours, shower.pil):
+            save([_batch(1, 1024)])  # a first time loads what a kernel has loaded
+            (saving,) = compare(1, functools.partial(save, batches), warm=0)
+            (opening,) = compare(plan.at_most(3), shower.reopen, warm=0)
+            found.append(([float(shower.file.stat().st_size)], saving, opening))
+    ours, theirs = found
+    names = ("bytes", "show and save", "reopen")
+    units = ("bytes", "s", "s")
+    return [
+        versus(f"notebook with {cells * 10} pictures: {name}", PIL, one, other, unit=unit)
+        for name, unit, one, other in zip(names, units, ours, theirs, strict=True)
+    ]

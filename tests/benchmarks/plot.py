@@ -1,0 +1,111 @@
+"""The plot: cost against size, drawn with Pillow, which is here anyway."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bench import Row
+
+__all__ = ["draw"]
+
+_SCALE = 2
+_PANEL, _HEIGHT = (420, 370)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 36, 98, 52
+_COLOURS = ("#0f766e", "#b45309", "#6d28d9")
+_TITLES = {
+    "images": ("One request, 300 kB an image", "images", "ms"),
+    "prompts": ("Many prompts through --each", "prompts", "s"),
+    "library": ("One look into the library", "images in the library", "ms"),
+}
+_LINEAR = "images"
+"""This panel's axes begin at zero; the others', which span decades, are logarithmic."""
+
+Points = dict[str, list[tuple[float, float]]]
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """Draw the points among `rows` into a PNG."""
+    panels: dict[str, Points] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.curve:
+            panel, _, line = row.curve.partition(": ")
+            seconds = row.ours * (1000 if _TITLES[panel][2] == "ms" else 1)
+            panels[panel][line].append((row.size, seconds))
+    shown = [name for name in _TITLES if name in panels]
+    if not shown:
+        return
+    image = Image.new("RGB", (_PANEL * len(shown) * _SCALE, _HEIGHT * _SCALE), "white")
+    for number, name in enumerate(shown):
+        _Panel(ImageDraw.Draw(image), number * _PANEL, name, panels[name]).draw()
+    image.quantize(64).save(file, optimize=True)
+
+
+class _Panel:
+    """One diagram."""
+
+    def __init__(self, pen: ImageDraw.ImageDraw, left: int, name: str, lines: Points) -> None:
+        self.pen, self.left, self.name, self.lines = pen, left, name, lines
+        self.linear = name == _LINEAR
+        points = [point for line in lines.values() for point in line]
+        self.spans = [self._span([point[axis] for point in points]) for axis in (0, 1)]
+
+    def _span(self, values: Sequence[float]) -> tuple[float, float]:
+        if self.linear:
+            return 0.0, max(values) * 1.1
+        return 10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values)))
+
+    def _place(self, axis: int, value: float) -> float:
+        low, high = self.spans[axis]
+        if not self.linear:
+            low, high, value = math.log10(low), math.log10(high), math.log10(value)
+        share = (value - low) / (high - low)
+        if axis == 0:
+            return self.left + _LEFT + share * (_PANEL - _LEFT - _RIGHT)
+        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+
+    def _ticks(self, axis: int) -> list[float]:
+        low, high = self.spans[axis]
+        if self.linear:
+            step = 2 if axis == 0 else 10 ** math.floor(math.log10(high)) / 2
+            return [number * step for number in range(int(high / step) + 1)]
+        return [10.0**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+
+    def _write(self, at: tuple[float, float], text: str, anchor: str, colour: str = "#222") -> None:
+        font = ImageFont.load_default(12 * _SCALE)
+        self.pen.text((at[0] * _SCALE, at[1] * _SCALE), text, colour, font, anchor)
+
+    def _stroke(self, points: Sequence[tuple[float, float]], colour: str, width: int) -> None:
+        scaled = [(x * _SCALE, y * _SCALE) for x, y in points]
+        self.pen.line(scaled, colour, width * _SCALE, joint="curve")
+
+    def draw(self) -> None:
+        """Draw axes, lines and legend."""
+        title, across, unit = _TITLES[self.name]
+        left, right = self.left + _LEFT, self.left + _PANEL - _RIGHT
+        bottom = _HEIGHT - _BOTTOM
+        self._write((left, 16), f"{title}, {unit}", "lm")
+        self._write(((left + right) / 2, _HEIGHT - 14), across, "mm")
+        for value in self._ticks(0):
+            self._write((self._place(0, value), bottom + 14), f"{value:,.0f}", "mm")
+        for value in self._ticks(1):
+            y = self._place(1, value)
+            self._stroke([(left, y), (right, y)], "#e2e2e2", 1)
+            self._write((left - 8, y), f"{value:,g}", "rm")
+        for number, (line, points) in enumerate(self.lines.items()):
+            self._curve(points, _COLOURS[number])
+            self._write((left, 40 + 17 * number), line, "lm", _COLOURS[number])
+
+    def _curve(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+        places = [(self._place(0, x), self._place(1, y)) for x, y in points]
+        self._stroke(places, colour, 2)
+        for x, y in places:
+            centre = (x * _SCALE, y * _SCALE)
+            self.pen.circle(centre, 3.5 * _SCALE, colour)

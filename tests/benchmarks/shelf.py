@@ -1,0 +1,132 @@
+"""A library with many images: insert, look up for a replay, search."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import stub
+from bench import Row, absolute, compare, point
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench import Plan
+
+    from xai_notebook.library import Library
+    from xai_notebook.library.records import Reply
+    from xai_notebook.results import GeneratedImage
+
+__all__ = ["at_size", "library", "opened"]
+
+_BAR = 0.020
+"""Seconds."""
+_FILES = 500
+"""Originals on disk; rows share them, so that filling the library takes seconds."""
+_CHUNK = 2000
+"""Replies saved in one transaction."""
+_DRAWN = ("insert of 300 kB", "replay look-up", "search, common words")
+_WORDS = (
+    *("red", "amber", "teal", "violet", "fox", "owl"),
+    *("whale", "lantern", "harbour", "glacier", "orchard", "comet"),
+)
+
+
+def _request(number: int) -> tuple[str, str]:
+    """Return prompt and fingerprint of request `number`."""
+    words = [_WORDS[number // 7**power % len(_WORDS)] for power in range(4)]
+    prompt = f"{' '.join(words)} in study{number}"
+    return prompt, hashlib.sha256(prompt.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Library]:
+    """Open a library that is closed at the end."""
+    from xai_notebook.library import Library
+
+    library = Library.open(folder)
+    try:
+        yield library
+    finally:
+        library.close()
+
+
+def fill(library: Library, first: int, last: int) -> None:
+    """Add the requests from `first` to `last`, one small image each."""
+    for start in range(first, last, _CHUNK):
+        numbers = range(start, min(start + _CHUNK, last))
+        replies = [_reply(number, stub.picture(number % _FILES, size=2000)) for number in numbers]
+        if any(library.add_replies(replies)):
+            raise AssertionError("a reply was not saved")
+
+
+def _reply(number: int, data: bytes) -> Reply:
+    from xai_notebook.library.records import Reply
+    from xai_notebook.results import GeneratedImage, ImageRequest
+
+    prompt, fingerprint = _request(number)
+    request = ImageRequest(prompt=prompt, model="m")
+    images = [GeneratedImage(request=request, model="m", cost_usd=0.02)]
+    return Reply(request, images, [data], fingerprint, "xai", "api.x.ai", None, 0.02, "m")
+
+
+def add(library: Library, number: int) -> None:
+    """Save a reply with one image of 300 kB, durably."""
+    if any(library.add_replies([_reply(number, stub.picture(number, size=300_000))])):
+        raise AssertionError("a reply was not saved")
+
+
+def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
+    """Return seconds of everything a user waits for, in a library of `size` images."""
+    fresh = iter(range(10_000_000, 20_000_000))
+    step = max(size // 13, 1)
+    wanted = iter(number * step % size for number in range(1, 10_000))
+    inserts, finds, common, rare, newest, costs = compare(
+        rounds,
+        lambda: add(library, next(fresh)),
+        lambda: _found(library.find(_request(next(wanted))[1], 4)),
+        lambda: library.history("fox lan", 24),
+        lambda: _found(library.history(f"study{next(wanted)}", 24)),
+        lambda: _found(library.history("", 24)),
+        library.costs,
+    )
+    return {
+        "insert of 300 kB": inserts,
+        "replay look-up": finds,
+        "search, common words": common,
+        "search, one rare word": rare,
+        "newest 24": newest,
+        "cost table": costs,
+    }
+
+
+def _found(images: list[GeneratedImage]) -> None:
+    if not images:
+        raise AssertionError("the library holds it, and did not find it")
+
+
+def library(plan: Plan) -> list[Row]:
+    """Insert, replay, search and the ledger in a library that grows to 100,000 images."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        had = 0
+        for size in [10**power for power in range(5 if plan.quick else 6)]:
+            with opened(Path(folder)) as shelf:
+                fill(shelf, had, size)
+                found = at_size(shelf, size, plan.rounds)
+            had = size
+            rows += [point(f"library: {name}", size, found[name]) for name in _DRAWN]
+        begun = time.perf_counter()
+        with opened(Path(folder)):
+            opening = time.perf_counter() - begun
+    work = f"library of {size:,} images"
+    limits = {name: None if name == "cost table" else _BAR for name in found}
+    return [
+        *(absolute(f"{work}: {name}", found[name], bar=limits[name]) for name in found),
+        absolute(f"{work}: open", [opening]),
+        *rows,
+    ]

@@ -1,0 +1,163 @@
+"""A server in a process of its own that answers from prepared bytes: the client is measured.
+
+The prompt says what to answer: `size=300000` for that many bytes an image, `side=2048` for a
+picture of that many pixels, `delay=2` for seconds before the reply, `wait=0.1` for seconds before
+each download.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import io
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["picture", "started"]
+
+_EACH = 65_533
+"""Bytes that one JPEG comment can hold."""
+
+
+@functools.cache
+def photograph(side: int) -> bytes:
+    """Return a square JPEG with the grain of a photograph, as heavy as one from the API."""
+    from PIL import Image
+
+    from xai_notebook.server.painter import paint
+
+    painted = Image.open(io.BytesIO(paint("a red fox in fresh snow", resolution="1k")))
+    scaled = painted.resize((side, side), Image.Resampling.LANCZOS)
+    grain = Image.effect_noise((side, side), 64).convert("RGB")
+    buffer = io.BytesIO()
+    Image.blend(scaled, grain, 0.15).save(buffer, "JPEG", quality=93)
+    return buffer.getvalue()
+
+
+@functools.lru_cache(maxsize=256)
+def picture(number: int, *, side: int = 1024, size: int = 0) -> bytes:
+    """Return picture `number`: its pixels are those of every other, its bytes are its own.
+
+    Args:
+        number: What tells it from the others.
+        side: Width and height in pixels.
+        size: Bytes, where more than the picture needs.
+    """
+    jpeg = photograph(side) if size == 0 else _tiny()
+    comment = f"picture {number}".encode().ljust(32)
+    parts = [jpeg[:2], b"\xff\xfe", (len(comment) + 2).to_bytes(2, "big"), comment]
+    missing = size - len(jpeg) - len(comment) - 4
+    while missing > 4:
+        length = min(missing - 4, _EACH)
+        parts += [b"\xff\xfe", (length + 2).to_bytes(2, "big"), bytes(length)]
+        missing -= length + 4
+    return b"".join([*parts, jpeg[2:]])
+
+
+@functools.cache
+def _tiny() -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _said(prompt: str) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"(\w+)=([\d.]+)", prompt)}
+
+
+class Stub:
+    """Answers gRPC and HTTP."""
+
+    def __init__(self) -> None:
+        self.base = ""
+        self.replies: dict[Any, bytes] = {}
+
+    async def generate(self, request: bytes, context: Any) -> bytes:
+        """Answer GenerateImage."""
+        from xai_notebook.client import wire
+
+        asked = wire.GenerateImageRequest.FromString(request)
+        said = _said(asked.prompt)
+        form = "url" if asked.format == wire.ImageFormat.IMG_FORMAT_URL else "base64"
+        side, size = int(said.get("side", 1024)), int(said.get("size", 0))
+        key = (asked.n, form, side, size, said.get("wait", 0.0))
+        if key not in self.replies:
+            self.replies[key] = self._prepare(*key)
+        if delay := said.get("delay"):
+            await asyncio.sleep(delay)
+        return self.replies[key]
+
+    def _prepare(self, n: int, form: str, side: int, size: int, wait: float) -> bytes:
+        from xai_notebook.client import wire
+
+        images = []
+        for number in range(n):
+            image = wire.GeneratedImage(respect_moderation=True)
+            if form == "url":
+                image.url = f"{self.base}{side}/{size}/{wait}/{number}.jpg"
+            else:
+                data = base64.b64encode(picture(number, side=side, size=size)).decode()
+                image.base64 = f"data:image/jpeg;base64,{data}"
+            images.append(image)
+        reply = wire.ImageResponse(images=images, model="prepared")
+        reply.usage.cost_in_usd_ticks = 0
+        return reply.SerializeToString()
+
+    async def serve_file(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer downloads on one connection until it is closed."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                side, size, wait, name = head.split(b" ", 2)[1].decode().strip("/").split("/")
+                number = int(name.partition(".")[0])
+                data = picture(number, side=int(side), size=int(size))
+                await asyncio.sleep(float(wait))
+                start = (
+                    f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}"
+                )
+                writer.write(start.encode() + b"\r\n\r\n" + data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(self) -> None:
+        """Bind both ports, print them, and serve for ever."""
+        import grpc
+
+        files = await asyncio.start_server(self.serve_file, "127.0.0.1", 0)
+        self.base = f"http://127.0.0.1:{files.sockets[0].getsockname()[1]}/"
+        handler = grpc.unary_unary_rpc_method_handler(self.generate)
+        server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("xai_api.Image", {"GenerateImage": handler}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        print(f"{port} {self.base}", flush=True)
+        await server.wait_for_termination()
+
+
+@contextlib.contextmanager
+def started() -> Iterator[tuple[str, str]]:
+    """Run the server as a process; give its gRPC address and the base of its URLs."""
+    with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port, base = (process.stdout or sys.stdin).readline().split()
+            yield f"localhost:{port}", base
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    asyncio.run(Stub().serve())
