@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import KEY, serve, start_kernel, tiny, without_xai
 
+from harness import KEY, serve, start_kernel, tiny, without_xai
 from xai_notebook import export
 from xai_notebook.session import Session, close_session
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Kernel, Served
     from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Kernel, Served
 
 
 @pytest.fixture(autouse=True)

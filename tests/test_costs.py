@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from harness import CENT, tiny
 
+from harness import CENT, tiny
 from xai_notebook import errors
 from xai_notebook.results import ImageBatch
 
 if TYPE_CHECKING:
-    from harness import Served
     from IPython.core.interactiveshell import InteractiveShell
 
+    from harness import Served
     from xai_notebook.session import Session
 
 FAST = {"rate": 0, "concurrency": 10}

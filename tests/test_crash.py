@@ -13,8 +13,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import serve, start_kernel, tiny, until
 
+from harness import serve, start_kernel, tiny, until
 from xai_notebook.library import Library
 from xai_notebook.session import Session
 

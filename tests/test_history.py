@@ -12,9 +12,9 @@ from xai_notebook.results import ImageBatch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness import Served
     from IPython.core.interactiveshell import InteractiveShell
 
+    from harness import Served
     from xai_notebook.session import Session
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import grpc
 import nbformat
 import pytest
-from harness import KEY, serve, start_kernel, until, without_xai
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from harness import KEY, serve, start_kernel, until, without_xai
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import grpc
 import nbformat
 import pytest
-from harness import serve, start_kernel, without_xai
 from nbclient import NotebookClient
 
+from harness import serve, start_kernel, without_xai
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.session import Session
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness import Served
     from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
 
     Run = Callable[[str], Any]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from harness import CENT, start_kernel, tiny, until
 
+from harness import CENT, start_kernel, tiny, until
 from xai_notebook import errors, many
 from xai_notebook.client import retry
 from xai_notebook.library import Library
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness import Served
-
     from xai_notebook.session import Session
 
 FAST = {"rate": 0, "concurrency": 10}

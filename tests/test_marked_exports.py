@@ -17,8 +17,9 @@ import xai_notebook as xai
 from xai_notebook.errors import MetadataError
 
 if TYPE_CHECKING:
-    from harness import Served
     from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
 
 MAGIC = "%xai_image --aspect-ratio 3:4 --model grok-imagine-image-2.0 {} -- a fox's “tail” & 20 %"
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from harness import KEY, serve, without_xai
 
 OURS = (

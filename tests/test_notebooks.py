@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
-from harness import without_xai
 from PIL import Image
+
+from harness import without_xai
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import nbformat
 import pytest
-from harness import KEY, until, without_xai
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.displaypub import CapturingDisplayPublisher
 
+from harness import KEY, until, without_xai
 from xai_notebook import settings
 from xai_notebook.arguments import parse, resolve
 from xai_notebook.errors import OptionError
@@ -27,8 +27,9 @@ from xai_notebook.panel.widget import Panel
 from xai_notebook.prompts import fill
 
 if TYPE_CHECKING:
-    from harness import Kernel, Served
     from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Kernel, Served
 
 DRIVE = """
 import time

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from harness import without_xai
 
 import xai_notebook
+from harness import without_xai
 
 HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
          "numpy", "sqlite3", "xai_notebook.client", "xai_notebook.server")  # fmt: skip

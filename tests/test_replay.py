@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
-from harness import KEY, serve, tiny, until
 from nbclient import NotebookClient
 
+from harness import KEY, serve, tiny, until
 from xai_notebook.library import Library
 from xai_notebook.results import ImageBatch
 from xai_notebook.session import Session

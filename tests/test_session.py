@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from harness import until
 from PIL import Image
 
 import xai_notebook as xai
+from harness import until
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.results import GeneratedImage, ImageBatch

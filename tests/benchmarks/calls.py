@@ -17,8 +17,9 @@ from bench import Row, absolute, compare_async, point, versus
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench import Plan
     from typing_extensions import Self
+
+    from bench import Plan
 
 __all__ = ["downloads", "growth", "memory", "reply", "variety"]
 

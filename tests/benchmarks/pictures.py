@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench import Plan
-
     from xai_notebook.results import ImageBatch
 
 __all__ = ["notebook", "show"]

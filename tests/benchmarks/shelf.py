@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench import Plan
-
     from xai_notebook.library import Library
     from xai_notebook.library.records import Reply
     from xai_notebook.results import GeneratedImage

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+
 from harness import KEY, serve, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness import Served
     from playwright.sync_api import Browser, Locator, Page
+
+    from harness import Served
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "notebooks" / "01_quickstart.ipynb"
 SEEN = "images => images.every(i => i.complete && i.naturalWidth > 100 && i.clientWidth > 100)"

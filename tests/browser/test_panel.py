@@ -15,11 +15,11 @@ import grpc
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from harness import KEY, serve, until
 from nbformat.sign import NotebookNotary
 from PIL import Image
 from playwright.sync_api import Error as PlaywrightError
 
+from harness import KEY, serve, until
 from xai_notebook import read_metadata
 from xai_notebook.library import Library
 from xai_notebook.panel.outputs import NOTE
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+
+    from harness import Served
 
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 OPEN = """\

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+
 from harness import serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
     from playwright.sync_api import Page
+
+    from harness import Served
 
 RUN = "async () => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
 OUTPUT = ".jp-OutputArea-output"
