@@ -29,7 +29,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
     # Read once, when a session of pytest imports grpc: noise would fail the tests of noise.
-    monkeypatch.setenv("GRPC_VERBOSITY", os.environ.get("GRPC_VERBOSITY", "ERROR"))
+    for name, value in (("GRPC_VERBOSITY", "ERROR"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
+        monkeypatch.setenv(name, os.environ.get(name, value))
 
 
 @pytest.fixture

@@ -66,3 +66,28 @@ def test_both_work_in_one_process(code: str, tmp_path: object) -> None:
         prompts = sorted(call.message.prompt for call in server.calls)
     assert (done.returncode, done.stderr) == (0, "")
     assert prompts == ["a red fox", "an owl"]
+
+
+@pytest.mark.parametrize("module", ["client", "server", "session"])
+@pytest.mark.parametrize("given", [None, "1"])
+def test_forks_of_the_kernel_are_left_alone(module: str, given: str | None) -> None:
+    """Before gRPC is imported its fork handlers are off, unless the user wants them.
+
+    They would print into the output of one `!cmd` in some hundred.
+    """
+    name = "GRPC_ENABLE_FORK_SUPPORT"
+    environment = {key: value for key, value in without_xai().items() if key != name}
+    code = (
+        f"import os, sys, importlib.abc\n"
+        f"class Look(importlib.abc.MetaPathFinder):\n"
+        f"    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'grpc': print(os.environ.get({name!r}))\n"
+        f"sys.meta_path.insert(0, Look())\n"
+        f"import xai_notebook.{module}, xai_notebook.server.runner, grpc"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, timeout=60, check=True,
+        env=environment | ({name: given} if given else {}),
+    )  # fmt: skip
+    assert done.stdout.strip() == (given or "0")

@@ -25,9 +25,9 @@ __all__ = ["Call", "EmbeddedServer", "Faults"]
 
 _HOMES = {"Call": "calls", "EmbeddedServer": "runner", "Faults": "faults"}
 
-# gRPC reads this once, at its first import. Without it every later fork prints
-# "skipping fork() handlers" into the user's cell.
+# gRPC reads these once, at its first import: `xai_notebook.client` says what they are good for.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def __getattr__(name: str) -> Any:
