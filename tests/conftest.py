@@ -97,8 +97,5 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the browser's tests last: Playwright keeps a loop running in the main thread.
-
-    While it does, no other test there could use `asyncio.run`.
-    """
-    items.sort(key=lambda item: "browser" in item.path.parts)
+    """Start what takes longest first: the processes of `-n 2` then end at the same time."""
+    items.sort(key=lambda item: not {"browser", "test_notebooks.py"}.intersection(item.path.parts))

@@ -101,9 +101,13 @@ def _chromium() -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+    """A headless Chromium of this module.
+
+    Playwright keeps a loop running in the main thread, where no other test could use `asyncio.run`:
+    so it does not outlive the module.
+    """
     path = _chromium()
     from playwright.sync_api import sync_playwright
 
@@ -123,7 +127,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
     """A Jupyter server without a key, its folder and library in a temporary place."""
     folder = tmp_path_factory.mktemp("lab")
