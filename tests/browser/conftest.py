@@ -48,6 +48,14 @@ READY = """async () => {
   return true;
 }"""
 
+CLOSE = """async () => {
+  for (const widget of [...jupyterapp.shell.widgets("main")]) {
+    if (widget.sessionContext?.session) await widget.sessionContext.shutdown();
+    widget.dispose();
+  }
+}"""
+OPEN = "path => { jupyterapp.commands.execute('docmanager:open', {path}); }"
+
 
 @dataclass
 class Lab:
@@ -75,9 +83,17 @@ class Lab:
 
     def open(self, page: Page, name: str) -> None:
         """Open a notebook in JupyterLab and wait until its kernel is ready."""
-        page.goto(self.url(f"lab/tree/{name}?reset"))
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.show(page, name)
         page.wait_for_function(READY, timeout=60_000)
+
+    def show(self, page: Page, name: str) -> None:
+        """Show a notebook alone in JupyterLab, which is loaded only once: that takes seconds."""
+        if page.evaluate("() => Boolean(window.jupyterapp)"):
+            page.evaluate(CLOSE)
+            page.evaluate(OPEN, name)
+        else:
+            page.goto(self.url(f"lab/tree/{name}?reset"))
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
 
     def run_all(self, page: Page) -> bool:
         """Run every cell; False if one of them failed."""
@@ -117,13 +133,12 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own context, 1280 pixels wide."""
+    """A page that this module shares, 1280 pixels wide."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    yield page
+    context.set_default_timeout(30_000)
+    yield context.new_page()
     context.close()
 
 

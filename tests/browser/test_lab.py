@@ -17,7 +17,7 @@ from harness import KEY, serve, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Locator, Page
 
     from harness import Served
 
@@ -67,23 +67,20 @@ def peer() -> Iterator[Served]:
         yield served
 
 
-def reopen(browser: Browser, lab: Any, name: str) -> Page:
+def reopen(page: Page, lab: Any, name: str) -> None:
     """Open a saved notebook with no kernel, as if it came from somebody else: untrusted."""
     notebook = nbformat.read(lab.folder / name, as_version=4)
     notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
     notebook.metadata["language_info"] = {"name": "no-such-language"}
     copy = f"foreign-{name}"  # its signature no longer fits
     nbformat.write(notebook, lab.folder / copy)
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.goto(lab.url(f"lab/workspaces/foreign/tree/{copy}?reset"))
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    lab.show(page, copy)
     page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
     assert page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session") is None
     assert not page.evaluate(
         "() => [...jupyterapp.shell.currentWidget.content.model.cells]"
         ".some(cell => cell.type === 'code' && cell.trusted)"
     )
-    return page
 
 
 def cell_output(page: Page, number: int) -> Locator:
@@ -104,9 +101,7 @@ def see_pictures(output: Locator, count: int) -> None:
         assert image.is_visible()
 
 
-def test_the_quickstart_is_seen_saved_and_seen_again(
-    lab: Any, page: Page, browser: Browser, shots: Path
-) -> None:
+def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shots: Path) -> None:
     """Four captioned pictures: in JupyterLab, reopened untrusted with no kernel, and in HTML."""
     notebook = nbformat.read(QUICKSTART, as_version=4)
     for cell in notebook.cells:
@@ -120,20 +115,18 @@ def test_the_quickstart_is_seen_saved_and_seen_again(
     page.screenshot(path=shots / "quickstart.png")
     saved = lab.save(page, name)
     assert sum("<figure" in str(cell.get("outputs")) for cell in saved.cells) >= 3
-    page.close()
 
-    again = reopen(browser, lab, name)
-    see_pictures(cell_output(again, 2), 4)
-    assert "Rewritten prompt:" in (again.locator("figcaption").first.text_content() or "")
-    again.screenshot(path=shots / "quickstart-untrusted.png")
-    again.close()
+    reopen(page, lab, name)
+    see_pictures(cell_output(page, 2), 4)
+    assert "Rewritten prompt:" in (page.locator("figcaption").first.text_content() or "")
+    page.screenshot(path=shots / "quickstart-untrusted.png")
 
     done = subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "html", str(lab.folder / name)],
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    html = browser.new_page(viewport={"width": 1280, "height": 1000})
+    html = page.context.new_page()
     html.goto((lab.folder / name).with_suffix(".html").as_uri())
     see_pictures(html.locator(".jp-OutputArea-output:has(figure)").first, 4)
     html.screenshot(path=shots / "quickstart-html.png")
@@ -155,9 +148,7 @@ def hostile_text_is_literal(page: Page, outputs: Locator) -> None:
     assert outputs.locator("figure img").count() == 2
 
 
-def test_hostile_text_is_shown_literally(
-    lab: Any, page: Page, browser: Browser, peer: Served, shots: Path
-) -> None:
+def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, shots: Path) -> None:
     """In prompt, rewritten prompt and model name; run here, and reopened untrusted."""
     peer.faults.up_sampled = False
     peer.faults.chat_text = HOSTILE
@@ -175,10 +166,9 @@ def test_hostile_text_is_shown_literally(
     hostile_text_is_literal(page, page.locator(".jp-OutputArea-output"))
     page.screenshot(path=shots / "hostile.png")
     lab.save(page, name)
-    again = reopen(browser, lab, name)
-    again.wait_for_timeout(700)
-    hostile_text_is_literal(again, again.locator(".jp-OutputArea-output"))
-    again.close()
+    reopen(page, lab, name)
+    page.wait_for_timeout(700)
+    hostile_text_is_literal(page, page.locator(".jp-OutputArea-output"))
 
 
 def test_the_dark_theme_is_readable(lab: Any, page: Page, shots: Path) -> None:

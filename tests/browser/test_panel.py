@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+    from playwright.sync_api import ConsoleMessage, Locator, Page
 
     from harness import Served
 
@@ -118,11 +118,8 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def panel(browser: Browser, lab: Any, served: Served) -> Iterator[Driver]:
+def panel(page: Page, lab: Any, served: Served) -> Driver:
     """A notebook with a panel, and one cell more."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
     console: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
@@ -136,8 +133,7 @@ def panel(browser: Browser, lab: Any, served: Served) -> Iterator[Driver]:
     lab.open(page, "panel.ipynb")
     assert lab.run_all(page)
     page.locator(".xai-panel .xai-primary").wait_for()
-    yield Driver(page, lab, "panel.ipynb", served, console)
-    context.close()
+    return Driver(page, lab, "panel.ipynb", served, console)
 
 
 def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
@@ -172,9 +168,23 @@ def test_the_saved_notebook_is_small_and_holds_no_key(panel: Driver) -> None:
     assert "Rewritten prompt: Four lanterns on a river" in shown[2].data["text/plain"]
 
 
+@pytest.fixture(scope="module")
+def second(panel: Driver) -> Page:
+    """A second page of JupyterLab."""
+    return panel.page.context.new_page()
+
+
+@pytest.fixture
+def reader(panel: Driver, second: Page) -> Iterator[Page]:
+    """The page of somebody who only reads; after it the panel is in front again."""
+    second.bring_to_front()
+    yield second
+    panel.page.bring_to_front()  # a page behind another one is hardly drawn
+
+
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
 def test_reopened_without_a_kernel_the_pictures_are_there(
-    panel: Driver, browser: Browser, *, trusted: bool
+    panel: Driver, reader: Page, *, trusted: bool
 ) -> None:
     """Pictures and captions stand where the panel was, and a sentence instead of an error."""
     name = f"reopened-{trusted}.ipynb"
@@ -185,19 +195,17 @@ def test_reopened_without_a_kernel_the_pictures_are_there(
         data = folder.parent / f"{folder.name}-jupyter" / "data"
         NotebookNotary(data_dir=str(data)).sign(notebook)
     nbformat.write(notebook, panel.lab.folder / name)
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.goto(panel.lab.url(f"lab/workspaces/{name[:-6]}/tree/{name}"))
-    page.wait_for_selector(".xai-panel-result img", timeout=20_000)
-    assert page.locator(".xai-panel-result img").count() == 4
-    caption = page.locator(".xai-panel-result figcaption").first
+    panel.lab.show(reader, name)
+    reader.wait_for_selector(".xai-panel-result img", timeout=20_000)
+    assert reader.locator(".xai-panel-result img").count() == 4
+    caption = reader.locator(".xai-panel-result figcaption").first
     assert "Four lanterns on a river" in (caption.text_content() or "")
-    assert page.locator(".xai-panel-note").is_visible()
-    dead = page.locator(".jupyter-widgets")
+    assert reader.locator(".xai-panel-note").is_visible()
+    dead = reader.locator(".jupyter-widgets")
     if trusted:
         dead.wait_for(state="attached")
         assert "widget" in (dead.text_content() or "")
-    assert not dead.or_(page.get_by_text("Error displaying widget")).is_visible()
-    page.close()
+    assert not dead.or_(reader.get_by_text("Error displaying widget")).is_visible()
 
 
 def test_cancel_reaches_the_server_within_half_a_second(panel: Driver) -> None:
@@ -453,10 +461,11 @@ def test_the_outputs_below_can_be_shown(panel: Driver) -> None:
 
 
 @pytest.mark.parametrize("address", ["notebooks/elsewhere.ipynb", "voila/render/elsewhere.ipynb"])
-def test_notebook_7_and_voila_show_the_panel(panel: Driver, browser: Browser, address: str) -> None:
+def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> None:
     """A prompt becomes a picture in Notebook 7 and in Voila."""
     panel.lab.add("elsewhere.ipynb", "import xai_notebook as xai\nxai.panel('a small boat')")
-    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    page = panel.page.context.new_page()
+    page.set_viewport_size({"width": 1100, "height": 900})
     page.set_default_timeout(30_000)
     page.goto(panel.lab.url(address))
     if address.startswith("notebooks"):
