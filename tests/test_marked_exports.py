@@ -15,6 +15,7 @@ from PIL import Image
 
 import xai_notebook as xai
 from xai_notebook.errors import MetadataError
+from xai_notebook.provenance import ALGORITHMIC
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -42,6 +43,7 @@ def pixels(data: bytes) -> bytes:
 def test_an_export_says_how_it_was_made(shell: InteractiveShell, keyed: Served, kind: str) -> None:
     """Same pixels; prompt, rewritten prompt and model inside; its cell makes the request again."""
     keyed.faults.garbage = data = sent(kind)
+    keyed.faults.model_name = "grok-imagine-image-2.0-0926"
     batch: Any = shell.run_cell(MAGIC.format("--export")).result
     file = batch[0].exported
     assert file.read_bytes() != data
@@ -62,6 +64,13 @@ def test_an_export_says_how_it_was_made(shell: InteractiveShell, keyed: Served, 
     assert batch[0].rewritten_prompt in told
     assert "trainedAlgorithmicMedia" in told
     assert "Warning" not in read
+
+
+def test_a_local_preview_claims_no_model(shell: InteractiveShell) -> None:
+    """It was painted by an algorithm that was trained on nothing, and its file says so."""
+    batch: Any = shell.run_cell("%xai_image --local --export a red fox").result
+    found = xai.read_metadata(batch[0].exported)
+    assert (found.model, found.digital_source_type) == ("local-preview", ALGORITHMIC)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

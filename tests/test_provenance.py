@@ -21,7 +21,7 @@ from PIL import Image
 
 from xai_notebook import embedding, provenance
 from xai_notebook.errors import MetadataError
-from xai_notebook.provenance import DIGITAL_SOURCE_TYPE, embed, read_metadata
+from xai_notebook.provenance import TRAINED, embed, read_metadata
 from xai_notebook.results import GeneratedImage, ImageRequest, InputImage
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_round_trip(tmp_path: Path, kind: str) -> None:
         "aspect_ratio": "16:9", "resolution": "2k", "rewrite_model": "grok-4",
     }  # fmt: skip
     assert metadata.creator_tool.startswith("xai-notebook")
-    assert metadata.digital_source_type == DIGITAL_SOURCE_TYPE
+    assert metadata.digital_source_type == TRAINED
     source = InputImage("", "ab" * 32, "photo.png", "cd" * 32)
     assert metadata.request == replace(REQUEST, user=None, inputs=(source,))
     assert b"SECRET" not in data
@@ -100,7 +100,7 @@ def test_exiftool_reads_it(tmp_path: Path, kind: str) -> None:
     values = exiftool(write(tmp_path, embed(image(), encode(kind))))
     assert values["XMP-dc:Description"] == "a detailed red fox"
     assert values["XMP-xmp:CreatorTool"].startswith("xai-notebook")
-    assert values["XMP-iptcExt:DigitalSourceType"] == DIGITAL_SOURCE_TYPE
+    assert values["XMP-iptcExt:DigitalSourceType"] == TRAINED
     assert values["XMP-iptcExt:AISystemUsed"] == "grok-imagine-image-0926"
     assert values["XMP-iptcExt:AIPromptInformation"] == "a detailed red fox"
     assert values["ExifTool:Validate"] == "OK"

@@ -27,16 +27,18 @@ from xai_notebook.embedding import MAX_JPEG_PACKET, MAX_PACKET, find_packet, rep
 from xai_notebook.errors import MetadataError
 from xai_notebook.media import media_type
 from xai_notebook.results import ImageRequest, InputImage
-from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_IMAGES
+from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES
 
 if TYPE_CHECKING:
     from xai_notebook.results import GeneratedImage
 
-__all__ = ["DIGITAL_SOURCE_TYPE", "Metadata", "embed", "read_metadata"]
+__all__ = ["ALGORITHMIC", "TRAINED", "Metadata", "embed", "read_metadata"]
 
-DIGITAL_SOURCE_TYPE: Final = (
-    "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-)
+_SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED: Final = f"{_SOURCE_TYPES}trainedAlgorithmicMedia"
+"""IPTC's digital source type of what a model made."""
+ALGORITHMIC: Final = f"{_SOURCE_TYPES}algorithmicMedia"
+"""IPTC's digital source type of a local preview: an algorithm painted it, trained on nothing."""
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NAMESPACES: Final = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -147,7 +149,7 @@ def _properties(image: GeneratedImage, standard: int | None, own: int | None) ->
         "dc:description": _shorten(image.rewritten_prompt or image.prompt, standard),
         "xmp:CreateDate": image.created.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "xmp:CreatorTool": f"xai-notebook {_version()}".strip(),
-        "Iptc4xmpExt:DigitalSourceType": DIGITAL_SOURCE_TYPE,
+        "Iptc4xmpExt:DigitalSourceType": ALGORITHMIC if image.model == LOCAL_MODEL else TRAINED,
         "Iptc4xmpExt:AISystemUsed": image.model or request.model,
         "Iptc4xmpExt:AIPromptInformation": _shorten(request.prompt, standard),
         _REQUEST: _request_json(image, own),

@@ -148,8 +148,8 @@ def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
     saved.wait_for()
     file = panel.lab.folder / (saved.text_content() or "").removeprefix("Saved as ")
     assert read_metadata(file).prompt == "four lanterns on a river"
-    library = Library.open(panel.lab.home)
-    third = library.history("four lanterns", 4)[2]
+    with contextlib.closing(Library.open(panel.lab.home)) as library:
+        third = library.history("four lanterns", 4)[2]
     with Image.open(file) as ours, third.pil as original:
         assert ours.size == original.size == (2048, 2048)
         assert ours.tobytes() == original.tobytes()
@@ -193,7 +193,9 @@ def test_reopened_without_a_kernel_the_pictures_are_there(
     if trusted:
         folder = panel.lab.folder
         data = folder.parent / f"{folder.name}-jupyter" / "data"
-        NotebookNotary(data_dir=str(data)).sign(notebook)
+        notary = NotebookNotary(data_dir=str(data))
+        notary.sign(notebook)
+        notary.store.close()
     nbformat.write(notebook, panel.lab.folder / name)
     panel.lab.show(reader, name)
     reader.wait_for_selector(".xai-panel-result img", timeout=20_000)
@@ -267,9 +269,9 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
     item.locator("img").wait_for()
     assert panel.field("Prompt").evaluate("field => field === document.activeElement")
     panel.make("give it a blue glaze")
-    library = Library.open(panel.lab.home)
-    teapot = library.history("plain teapot", 1)[0]
-    glazed = library.history("blue glaze", 1)[0]
+    with contextlib.closing(Library.open(panel.lab.home)) as library:
+        teapot = library.history("plain teapot", 1)[0]
+        glazed = library.history("blue glaze", 1)[0]
     assert glazed.request.inputs[0].parent == teapot.sha256
     assert panel.served.last.image.image_url.startswith("data:image/jpeg;base64,")
     panel.button("Remove image, made here").click()
