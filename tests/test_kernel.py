@@ -58,7 +58,8 @@ def interrupted(kernel: Kernel, peer: Served, code: str, *, short: bool = True) 
     sent = time.monotonic()
     kernel.manager.interrupt_kernel()
     outcome = kernel.collect(identity)
-    assert time.monotonic() - sent < PROMISE
+    # IPython may take its time to draw a long traceback, which is not ours to shorten.
+    assert time.monotonic() - sent < (PROMISE if short else 2.0)
     until(lambda: call.cancelled, PROMISE)
     assert (call.ended or 0) - sent < PROMISE
     assert outcome.error is not None
