@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from harness import serve
+from harness import serve, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUN = "async () => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
 OUTPUT = ".jp-OutputArea-output"
-SHAPES = "boxes => boxes.map(box => box.clientWidth / box.clientHeight)"
+SHAPES = "boxes => boxes.map(box => box.clientHeight && box.clientWidth / box.clientHeight)"
 SELECTOR = f'{OUTPUT} [role="progressbar"]'
 
 
@@ -63,8 +63,8 @@ def test_placeholders_become_pictures_in_place(
     page.evaluate(RUN)
     boxes = page.locator(f"{OUTPUT} .xai-waiting")
     boxes.nth(3).wait_for()
-    # In one step: each second brings new boxes.
-    shapes = boxes.evaluate_all(SHAPES)
+    # Each second brings new boxes, which for a moment have no shape.
+    shapes = until(lambda: [shape for shape in boxes.evaluate_all(SHAPES) if shape])
     assert shapes == [pytest.approx(16 / 9, rel=0.02)] * 4
     page.wait_for_timeout(900)
     page.screenshot(path=tmp_path / "placeholders.png")
