@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import errors
-from xai_notebook.batching import MAX_BATCH, MAX_WORKERS, Batched
+from xai_notebook.batching import MAX_BATCH, Batched
 from xai_notebook.loop import BackgroundLoop
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def test_work_that_waits_goes_together() -> None:
     assert len(sizes) <= 6
 
 
-def test_work_that_comes_as_the_workers_end_is_done() -> None:
+def test_work_that_comes_as_a_batch_ends_is_done() -> None:
     """There is no moment at which new work would find nobody."""
-    together = threading.Barrier(MAX_WORKERS + 1)
+    together = threading.Barrier(2)
 
     def first_wait(numbers: Sequence[int]) -> list[int]:
         if 0 in numbers:
@@ -57,14 +57,11 @@ def test_work_that_comes_as_the_workers_end_is_done() -> None:
         async def two() -> int:
             return await batched(0) + await batched(1)
 
-        tasks = [asyncio.ensure_future(two())]
-        for _ in range(MAX_WORKERS - 1):
-            await asyncio.sleep(0.1)
-            tasks.append(asyncio.ensure_future(batched(0)))
+        task = asyncio.ensure_future(two())
         await asyncio.sleep(0.1)
         together.wait(10)
-        time.sleep(0.1)  # noqa: ASYNC251  # the loop hears of all workers' ends at once
-        return sum(await asyncio.gather(*tasks))
+        time.sleep(0.1)  # noqa: ASYNC251  # the loop hears of the end only now
+        return await task
 
     loop = BackgroundLoop()
     try:

@@ -20,8 +20,6 @@ _R = TypeVar("_R")
 
 MAX_BATCH: Final = 32
 """Pieces of work in one go: more only wait longer together."""
-MAX_WORKERS: Final = 2
-"""Batches at once: one waits for the disk while the other needs the processor."""
 
 
 class Batched(Generic[_T, _R]):
@@ -39,15 +37,15 @@ class Batched(Generic[_T, _R]):
         """
         self._function = function
         self._waiting: deque[tuple[_T, asyncio.Future[_R]]] = deque()
-        self._workers = 0
+        self._busy = False
         self._tasks: set[asyncio.Task[None]] = set()  # or they could be collected half way
 
     async def __call__(self, work: _T) -> _R:
         """Return the function's result for one piece of work."""
         future: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, future))
-        if self._workers < MAX_WORKERS:
-            self._workers += 1
+        if not self._busy:  # one batch at a time: two are smaller, and each has its price
+            self._busy = True
             task = asyncio.ensure_future(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -72,7 +70,7 @@ class Batched(Generic[_T, _R]):
                             future.set_result(result)
         finally:
             # Here and not when the task is done, which is later: work that came in between would
-            # find every worker busy, and wait for ever.
-            self._workers -= 1
+            # wait for ever.
+            self._busy = False
             for _, future in self._waiting:  # the loop is being stopped
                 future.cancel()

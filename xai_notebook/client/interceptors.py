@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
+import grpc.aio
 
 from xai_notebook.errors import OptionError
 
@@ -59,9 +60,9 @@ def holds_authorization(metadata: Sequence[tuple[str, str]]) -> bool:
     return any(name.lower() == "authorization" for name, _ in metadata)
 
 
-def call_metadata(extra: Sequence[tuple[str, str]] = ()) -> tuple[tuple[str, str], ...]:
+def call_metadata(extra: Sequence[tuple[str, str]] = ()) -> grpc.aio.Metadata:
     """Return the metadata of every call: `extra`, then who we are."""
-    return (
+    return grpc.aio.Metadata(
         *((name.lower(), value) for name, value in extra),
         ("xai-sdk-version", f"python/{package_version()}"),
         ("xai-sdk-language", f"python/{sys.version_info.major}.{sys.version_info.minor}"),

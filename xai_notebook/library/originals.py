@@ -20,6 +20,7 @@ __all__ = ["Originals", "sync_folder"]
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
+_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _WRITERS: Final = 4
 """Threads that wait for the disk side by side: it makes many files durable in the time of one."""
 
@@ -88,24 +89,33 @@ class Originals:
         return found
 
     def _write(self, path: Path, data: bytes) -> None:
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.folder)
-        # Not by pathlib and buffers: they take longer than the kernel does.
+        # Not by pathlib and buffers: each step lets go of the interpreter, and has to wait for it.
         temporary = f"{self._temporary}{os.sep}{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with open(temporary, "xb", buffering=0) as stream:  # noqa: PTH123
+            descriptor = os.open(temporary, _CREATE, 0o666)
+            try:
                 left = memoryview(data)
                 while left:
-                    left = left[stream.write(left) :]
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)  # noqa: PTH105
+                    left = left[os.write(descriptor, left) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._move(temporary, path)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             # Windows refuses to replace a file somebody reads: then the same content is there.
             if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
                 raise
+
+    def _move(self, temporary: str, path: Path) -> None:
+        """Give a file its name, in a folder that may not be there yet."""
+        try:
+            os.replace(temporary, path)  # noqa: PTH105
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.folder)
+            os.replace(temporary, path)  # noqa: PTH105
 
 
 def _has_size(path: Path, size: int) -> bool:
