@@ -74,7 +74,7 @@ class _Panel:
     def _ticks(self, axis: int) -> list[float]:
         low, high = self.spans[axis]
         if self.linear:
-            step = 2 if axis == 0 else 10 ** math.floor(math.log10(high)) / 2
+            step = 2 if axis == 0 else _step(high)
             return [number * step for number in range(int(high / step) + 1)]
         return [10.0**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
 
@@ -109,3 +109,9 @@ class _Panel:
         for x, y in places:
             centre = (x * _SCALE, y * _SCALE)
             self.pen.circle(centre, 3.5 * _SCALE, colour)
+
+
+def _step(high: float) -> float:
+    """Return a round distance of at most six lines between 0 and `high`."""
+    power = 10.0 ** math.floor(math.log10(high))
+    return next(power * part for part in (0.2, 0.5, 1, 2) if high / (power * part) < 6)
