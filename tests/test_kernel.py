@@ -130,6 +130,23 @@ def test_an_interrupted_run_keeps_what_had_arrived(kernel: Kernel, peer: Served)
     assert len(peer.calls) == before + 4
 
 
+def test_an_interrupt_is_not_hidden_by_a_failing_export(kernel: Kernel, peer: Served) -> None:
+    """What came is shown, with the reason why it is not in the folder."""
+    peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
+    before = len(peer.calls)
+    identity = kernel.start("%%xai_image --each --fresh --export late\nquick\nslow")
+    until(lambda: [c for c in peer.calls[before:] if c.status == "OK"])
+    until(lambda: len(peer.calls) == before + 2)
+    time.sleep(0.3)
+    (kernel.home.parent / kernel.home.name.removesuffix("-home") / "late").write_text("in the way")
+    kernel.manager.interrupt_kernel()
+    outcome = kernel.collect(identity)
+    assert outcome.error is not None
+    assert outcome.error["ename"] == "KeyboardInterrupt"
+    assert outcome.html[-1].count("<img") == 1
+    assert re.search("Not exported: .*not a folder", outcome.html[-1])
+
+
 # Errors
 
 

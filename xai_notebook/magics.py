@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from IPython.core.magic import (
     Magics,
@@ -138,7 +138,7 @@ class XaiImage(Magics):
             batch = session.finish(call)
         except KeyboardInterrupt:
             call.interrupted = True
-            self._present(call, live, session.finish(call) if call.many else None)
+            self._present(call, live, _arrived(session, call) if call.many else None)
             raise
         except ExportError as error:
             self._present(call, live, error.batch)
@@ -146,7 +146,7 @@ class XaiImage(Magics):
         except BaseException:
             # The key was refused half way, say: what came before is there.
             came = call.many and call.progress.done
-            self._present(call, live, session.finish(call) if came else None)
+            self._present(call, live, _arrived(session, call) if came else None)
             raise
         self._bind(call, batch)
         live.end(batch)
@@ -186,6 +186,16 @@ def _session() -> Session:
     from xai_notebook.session import current_session  # noqa: PLC0415
 
     return current_session()
+
+
+def _arrived(session: Session, call: Call) -> ImageBatch:
+    """Return what came before an error, which an export that fails as well must not hide."""
+    try:
+        return session.finish(call)
+    except ExportError as error:
+        batch = cast("ImageBatch", error.batch)
+        batch.notes += (f"Not exported: {error}",)
+        return batch
 
 
 def _history_arguments(line: str) -> tuple[str, int]:
