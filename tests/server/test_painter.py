@@ -44,7 +44,7 @@ SUBJECT_WORDS = [
     "balloons", "bicycle", "car", "bus", "train", "sunflowers", "tulip", "roses", "poppies",
     "mushroom", "coffee", "apple", "pear", "lemon", "banana", "strawberries", "pizza",
     "icecream", "vase", "book", "umbrella", "tent", "candle", "bridge", "snowman",
-    "volcano", "globe",
+    "volcano", "globe", "ramen",
 ]  # fmt: skip
 
 

@@ -108,6 +108,14 @@ def test_edits_are_rewritten_as_instructions() -> None:
         ("a rose in a vase", ["vase"], "room"),
         ("planet earth", ["earth"], "space"),
         ("a camel in the desert", ["camel"], "desert"),
+        ("the water cycle", [], "lake"),
+        ("a bowl of ramen on a wooden table", ["bowl"], "room"),
+        ("a portrait in a garden", ["person"], "meadow"),
+        ("portrait of a fox in the forest", ["fox"], "forest"),
+        ("two cats", ["cat", "cat"], "room"),
+        ("three small red apples and a cup", ["apple"] * 3, "room"),
+        ("a horse and 2 dogs", ["horse", "dog", "dog"], "meadow"),
+        ("two weeks with a cat and a dog", ["cat", "dog"], "meadow"),
     ],
 )
 def test_phrases(prompt: str, subjects: list[str], place: str) -> None:

@@ -132,7 +132,28 @@ def _ice(colour: Colour | None, _leaf: Colour) -> list[Part]:
     ]
 
 
+def _bowl(colour: Colour | None, _leaf: Colour) -> list[Part]:
+    glaze = colour or (60, 96, 146)
+    steam = [stroke([(x, 0.8), (x + 0.06, 0.94), (x - 0.04, 1.08), (x + 0.03, 1.2)], 0.03, 0.008)
+             for x in (-0.3, -0.08)]
+    noodles = [stroke([(x, 0.46), (x + 0.07, 0.52), (x + 0.16, 0.5), (x + 0.22, 0.56)], 0.03)
+               for x in (-0.44, -0.34, -0.22, -0.1)]
+    onions = [oval(x, y, 0.035, 0.6) for x, y in ((0.06, 0.45), (0.16, 0.43), (0.36, 0.47),
+                                                  (-0.3, 0.58), (0.0, 0.58))]
+    return [
+        ((250, 250, 250), steam), (scale(glaze, 0.6), [oval(0, 0.05, 0.28, 0.2)]),
+        (glaze, [blob((-0.64, 0.5), (-0.58, 0.28), (-0.32, 0.06), (0.32, 0.06), (0.58, 0.28),
+                      (0.64, 0.5))]),
+        (mix(glaze, WHITE, 0.55), [oval(0, 0.5, 0.65, 0.25)]),
+        ((186, 116, 58), [oval(0, 0.5, 0.57, 0.23)]), ((248, 220, 150), noodles),
+        (WHITE, [oval(0.26, 0.55, 0.14, 0.62)]), ((246, 172, 56), [oval(0.26, 0.55, 0.07, 0.62)]),
+        (_GREEN, onions),
+        ((126, 80, 54), [stroke([(-0.02, 0.54), (0.7, 0.9)], 0.03, 0.022),
+                         stroke([(0.06, 0.5), (0.78, 0.8)], 0.03, 0.022)]),
+    ]
+
+
 FOOD: Final[dict[str, Callable[[Colour | None, Colour], list[Part]]]] = {
     "cup": _cup, "apple": _apple, "pear": _pear, "lemon": _lemon, "banana": _banana,
-    "strawberry": _strawberry, "pizza": _pizza, "icecream": _ice,
+    "strawberry": _strawberry, "pizza": _pizza, "icecream": _ice, "bowl": _bowl,
 }

@@ -14,6 +14,7 @@ from xai_notebook.server.vocabulary import (
     HABITATS,
     KINDS,
     NEGATIONS,
+    NUMBERS,
     OWN_COLOURS,
     SURFACES,
     look_up,
@@ -29,7 +30,9 @@ __all__ = ["Scene", "Shot", "Subject", "read_scene"]
 _MAX_SUBJECTS: Final = 3
 _REACH: Final = 2
 """Words between a colour and what it belongs to: "a green old steel bicycle"."""
-_WORD: Final = re.compile(r"[^\W\d_]+")
+_NUMBER_REACH: Final = 3
+"""Words from a number to what it counts: "three small red apples"."""
+_WORD: Final = re.compile(r"[^\W\d_]+|\b[23]\b")
 _PLACES: Final = ("mountains", "lake", "sea", "meadow", "forest", "desert")
 _TIMES: Final = ("dawn", "day", "golden", "dusk")
 _MARK: Final = re.compile(r"\[moderated[^\]]*\]", re.IGNORECASE)
@@ -85,7 +88,7 @@ class Scene:
         season: `spring`, `summer`, `autumn` or `winter`.
         place: A place of the vocabulary.
         style: A style of the vocabulary, or None.
-        subjects: At most three.
+        subjects: At most three, as the prompt names them.
         colours: Colour words that belong to nothing in particular.
         backdrop: Colour of a wall or background.
         sky: Colour of the sky.
@@ -132,15 +135,17 @@ class _Reading:
         if colour is not None:
             self.colours.append(colour)
 
-    def note(self, meanings: Sequence[tuple[str, str]], colour: Colour | None) -> bool:
-        """Keep what a word means; tell whether it was a subject that took the colour."""
+    def note(
+        self, meanings: Sequence[tuple[str, str]], colour: Colour | None, count: int = 1
+    ) -> bool:
+        """Keep what a word means; tell whether it was a subject, which took colour and count."""
         taken = False
         for kind, value in meanings:
             if kind != "subject":
                 if value not in self.found[kind]:
                     self.found[kind].append(value)
             elif all(value != subject.name for subject in self.subjects):
-                self.subjects.append(Subject(value, colour))
+                self.subjects += [Subject(value, colour)] * count
                 taken = True
         return taken
 
@@ -186,10 +191,12 @@ def _read(words: Sequence[str], text: str) -> _Reading:
     reading = _Reading()
     waiting: Colour | None = None  # a colour word, until it is known what it belongs to
     gap = 0
+    count = since = 1  # how many there are of what comes, and the words since that was said
     for position, word in enumerate(words):
         if position and words[position - 1] in NEGATIONS:
             continue
         meanings = look_up(word)
+        count, since = (NUMBERS[word], 0) if word in NUMBERS else (count, since + 1)
         if word in COLOURS and not any(kind == "subject" for kind, _ in meanings):
             reading.drop(waiting)
             waiting, gap = COLOURS[word], 0
@@ -197,8 +204,9 @@ def _read(words: Sequence[str], text: str) -> _Reading:
         if word in SURFACES and waiting is not None:
             reading.surfaces[SURFACES[word]] = waiting
             waiting = None
-        if reading.note(meanings, waiting or _own_colour(word)):
-            waiting = None
+        near = count if since <= _NUMBER_REACH else 1
+        if reading.note(meanings, waiting or _own_colour(word), near):
+            waiting, count = None, 1
         gap += 1
         if gap > _REACH:
             reading.drop(waiting)
@@ -244,6 +252,8 @@ def _read_things(text: str, reading: _Reading) -> None:
         reading.subjects.append(Subject("icecream", None))
         if not re.search(r"\b(snow|icy|frost)", text):
             reading.found["weather"] = [w for w in reading.found["weather"] if w != "snow"]
+    if not reading.subjects and re.search(r"\b(portrait|porträt|retrato)\b", text):
+        reading.subjects.append(Subject("person", None))
     if re.search(r"\b(reading|reads|liest|lesen[a-z]*|lisant|lit|leyendo|lee)\b", text):
         reading.subjects[:] = [
             Subject("reading", thing.colour) if thing.name == "book" else thing

@@ -8,12 +8,13 @@ from xai_notebook.server.canvas import Canvas, ellipse
 from xai_notebook.server.creatures import CREATURES, creature
 from xai_notebook.server.objects import build
 from xai_notebook.server.palette import mix, scale
+from xai_notebook.server.scene import Subject
 from xai_notebook.server.vocabulary import BLOOMING
 
 if TYPE_CHECKING:
     from xai_notebook.server.palette import Palette
     from xai_notebook.server.quadrupeds import Part
-    from xai_notebook.server.scene import Scene, Subject
+    from xai_notebook.server.scene import Scene
 
 __all__ = ["place_subjects"]
 
@@ -23,8 +24,8 @@ _HEIGHTS: Final[dict[str, float]] = {
     "butterfly": 0.26, "fish": 0.28, "whale": 0.46, "person": 0.4, "astronaut": 0.4, "robot": 0.4,
     "dragon": 0.44, "tree": 0.62, "pine": 0.58, "house": 0.36, "castle": 0.5, "lighthouse": 0.62,
     "windmill": 0.54, "boat": 0.4, "rocket": 0.48, "balloon": 0.4, "bicycle": 0.36, "car": 0.24,
-    "train": 0.24, "flower": 0.46, "mushroom": 0.34, "cup": 0.3, "apple": 0.26, "vase": 0.46,
-    "book": 0.36, "umbrella": 0.4, "tent": 0.28, "lamp": 0.36, "bridge": 0.3,
+    "train": 0.24, "flower": 0.46, "mushroom": 0.34, "cup": 0.3, "bowl": 0.3, "apple": 0.26,
+    "vase": 0.46, "book": 0.36, "umbrella": 0.4, "tent": 0.28, "lamp": 0.36, "bridge": 0.3,
     "penguin": 0.34, "turtle": 0.24, "dinosaur": 0.44, "camel": 0.42, "giraffe": 0.5,
     "tiger": 0.36, "zebra": 0.4, "palm": 0.6, "cactus": 0.42, "sunflower": 0.5, "tulip": 0.44,
     "rose": 0.46, "pear": 0.28, "lemon": 0.2, "banana": 0.22, "strawberry": 0.26, "pizza": 0.36,
@@ -58,10 +59,11 @@ def place_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
         palette: In which colours.
         scenery: The ground is ours to change; not so when an input image is edited.
     """
-    names = {subject.name for subject in scene.subjects}
+    named = scene.subjects or (_still_life(scene) if scenery else ())
+    names = {subject.name for subject in named}
     animals = names & set(CREATURES) - {"astronaut"}
     helmet = "astronaut" in names and bool(animals)
-    subjects = [s for s in scene.subjects if not (helmet and s.name == "astronaut")]
+    subjects = [s for s in named if not (helmet and s.name == "astronaut")]
     # A book that is read is held in front of its reader.
     held = [s for s in subjects[1:] if s.name == "reading"]
     standing = [s for s in subjects if s not in held]
@@ -71,6 +73,13 @@ def place_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
         _place(canvas, scene, palette, (standing[order], order), helmet=helmet, ground=ground)
     for subject in held:
         _place(canvas, scene, palette, (subject, 0), helmet=False, ground=False)
+
+
+def _still_life(scene: Scene) -> tuple[Subject, ...]:
+    """Return what stands in a room of which the prompt says nothing more."""
+    if scene.place != "room":
+        return ()
+    return (Subject(scene.dice("still life").choice(("vase", "lamp", "cup")), None),)
 
 
 def _place(

@@ -10,6 +10,7 @@ __all__ = [
     "HABITATS",
     "KINDS",
     "NEGATIONS",
+    "NUMBERS",
     "OWN_COLOURS",
     "SURFACES",
     "Colour",
@@ -124,7 +125,11 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "whale": "whale wal baleine ballena",
         "person": "person man woman girl boy child teacher student people figure frau mann kind "
         "femme homme mujer hombre niña hiker dancer wizard knight monk traveller traveler farmer "
-        "fisherman mother father friend friends scientist wanderer",
+        "fisherman mother father friend friends scientist wanderer sailor captain pirate queen "
+        "king prince princess doctor nurse soldier chef cook baker painter artist musician singer "
+        "pianist violinist grandmother grandfather grandma grandpa children men women explorer "
+        "gardener firefighter witch samurai matrose pirat königin könig marin reine roi marinero "
+        "pirata reina rey",
         "astronaut": "astronaut cosmonaut spaceman astronautin astronauta spacesuit",
         "robot": "robot android roboter droid",
         "dragon": "dragon drache drachen",
@@ -139,7 +144,7 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "boat": "boat sailboat ship yacht schiff boot bateau barco velero canoe sail",
         "rocket": "rocket spaceship spacecraft rakete fusée cohete shuttle",
         "balloon": "balloon balloons ballon globo montgolfière airship",
-        "bicycle": "bicycle bike fahrrad vélo bicicleta cycle",
+        "bicycle": "bicycle bike fahrrad vélo bicicleta",
         "car": "car taxi van auto voiture coche truck automobile beetle",
         "bus": "bus schoolbus autobus autobús",
         "train": "train locomotive zug tram tren railway",
@@ -156,6 +161,7 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "banana": "banana banane plátano",
         "strawberry": "strawberry strawberries erdbeere fraise fresa",
         "pizza": "pizza",
+        "bowl": "bowl ramen soup noodle stew cereal porridge rice schüssel suppe bol soupe sopa",
         "icecream": "icecream gelato eis helado sundae",
         "vase": "vase jug bottle pitcher pot",
         "book": "book books buch livre libro notebook novel",
@@ -218,6 +224,12 @@ OWN_COLOURS: Final[dict[str, Colour]] = {
 
 NEGATIONS: Final = frozenset({"no", "without", "ohne", "kein", "keine", "sans", "sin", "never"})
 
+NUMBERS: Final = {
+    **dict.fromkeys(("2", "two", "pair", "couple", "zwei", "deux", "dos"), 2),
+    **dict.fromkeys(("3", "three", "trio", "drei", "trois", "tres"), 3),
+}
+"""How many there are of what follows."""
+
 SURFACES: Final[dict[str, str]] = {
     "wall": "backdrop", "background": "backdrop", "backdrop": "backdrop", "wand": "backdrop",
     "mur": "backdrop", "pared": "backdrop", "hintergrund": "backdrop", "fond": "backdrop",
@@ -249,9 +261,9 @@ HABITATS: Final[dict[str, tuple[str, ...]]] = {
     "palm": ("sea", "desert"), "cactus": ("desert",), "snowman": ("meadow",),
     "volcano": ("mountains",), "earth": ("space",), "pear": ("room",), "lemon": ("room",),
     "banana": ("room",), "strawberry": ("room",), "pizza": ("room",), "icecream": ("sea",),
-    "reading": ("room",), "cup": ("room",), "apple": ("room",), "vase": ("room",),
-    "book": ("room",), "umbrella": ("street", "sea"), "tent": ("mountains", "forest"),
-    "lamp": ("room", "street"), "bridge": ("lake",),
+    "reading": ("room",), "cup": ("room",), "bowl": ("room",), "apple": ("room",),
+    "vase": ("room",), "book": ("room",), "umbrella": ("street", "sea"),
+    "tent": ("mountains", "forest"), "lamp": ("room", "street"), "bridge": ("lake",),
 }  # fmt: skip
 """Where a subject is at home when the prompt does not say where it is."""
 
