@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from harness import start_kernel, tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from harness import Served
@@ -50,21 +47,6 @@ def test_many_prompts_without_a_home(
     batch: Any = session.generate(each=[f"p{i}" for i in range(20)])
     assert [image.data for image in batch] == [tiny()] * 20
     assert len(batch.notes) == 1
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if (
-        sys.platform != "linux"
-        or subprocess.run(command, check=False, capture_output=True).returncode
-    ):
-        pytest.skip("mounting a small disk is not permitted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("format_", ["base64", "url"])

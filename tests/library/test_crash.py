@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import unprivileged
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, database, schema
 
@@ -60,6 +61,16 @@ def run(code: str, home: Path, **options: Any) -> subprocess.Popen[str]:
     return process
 
 
+def rest(process: subprocess.Popen[str]) -> str:
+    """Return what a process still writes, to its end.
+
+    `communicate` would miss what was read together with the first line.
+    """
+    with process:
+        assert process.stdout
+        return process.stdout.read()
+
+
 def originals(home: Path) -> list[Path]:
     return [file for file in (home / "images").glob("??/*") if file.is_file()]
 
@@ -72,7 +83,7 @@ def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
     )
     time.sleep(random.Random(attempt).uniform(0, 0.06))
     process.send_signal(signal.SIGKILL)
-    reported, _ = process.communicate()
+    reported = rest(process)
     # The last line can itself be cut short; output is a pipe's worth behind, never ahead.
     complete = [line for line in reported.splitlines(keepends=True) if line.endswith("\n")]
     with warnings.catch_warnings():
@@ -272,19 +283,6 @@ def folder_of_nobody() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Be nobody for a while, if we are root, whom no permission stops."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_unwritable_home(folder_of_nobody: Path) -> None:
     """A home that cannot be written to is named, with the variable to change."""
@@ -316,7 +314,7 @@ except LibraryError as error:
 save(library, "small", size=1000)
 """
     process = run(code, home)
-    output, _ = process.communicate(timeout=30)
+    output = rest(process)
     assert process.returncode == 0
     assert "is full. Free some space" in output
     library = Library.open(home)
@@ -324,21 +322,6 @@ save(library, "small", size=1000)
     assert len(originals(home)) == 1
     assert list((home / "images" / ".tmp").iterdir()) == []
     library.close()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if (
-        sys.platform != "linux"
-        or subprocess.run(command, check=False, capture_output=True).returncode
-    ):
-        pytest.skip("mounting a small disk is not permitted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_full_disk(small_disk: Path, save: Save, picture: Picture) -> None:
