@@ -84,6 +84,10 @@ class Lab:
     def open(self, page: Page, name: str) -> None:
         """Open a notebook in JupyterLab and wait until its kernel is ready."""
         self.show(page, name)
+        self.wait_for_kernel(page)
+
+    def wait_for_kernel(self, page: Page) -> None:
+        """Wait until the kernel of the open notebook takes commands."""
         page.wait_for_function(READY, timeout=60_000)
 
     def show(self, page: Page, name: str) -> None:
@@ -169,7 +173,7 @@ def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
     command = [
         sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
         "--port=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
-        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
     ]  # fmt: skip
     log = settings / "server.log"
     # Or a question about news covers the corner of every screenshot.

@@ -17,7 +17,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbformat.sign import NotebookNotary
 from PIL import Image
-from playwright.sync_api import Error as PlaywrightError
 
 from harness import KEY, serve, until
 from xai_notebook import read_metadata
@@ -471,7 +470,7 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> Non
     page.set_default_timeout(30_000)
     page.goto(panel.lab.url(address))
     if address.startswith("notebooks"):
-        run_first_cell(page)
+        run_first_cell(panel.lab, page)
     root = page.locator(".xai-panel")
     root.locator(".xai-primary").click()
     picture = root.locator(".xai-card img[src]")
@@ -482,15 +481,11 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> Non
     page.close()
 
 
-def run_first_cell(page: Page) -> None:
-    """Press Ctrl+Enter in the first cell until a panel appears: "idle" comes too early."""
+def run_first_cell(lab: Any, page: Page) -> None:
+    """Press Ctrl+Enter in the first cell once the kernel is there: before, a dialog asks for it."""
     cell = page.locator(".jp-Cell .cm-content").first
     cell.wait_for()
-    panel = page.locator(".xai-panel")
-    for _ in range(10):
-        cell.click()
-        page.keyboard.press("Control+Enter")
-        with contextlib.suppress(PlaywrightError):
-            panel.wait_for(timeout=3000)
-            return
-    raise AssertionError("no panel")
+    lab.wait_for_kernel(page)
+    cell.click()
+    page.keyboard.press("Control+Enter")
+    page.locator(".xai-panel").wait_for()
