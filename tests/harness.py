@@ -168,11 +168,29 @@ class Kernel:
         """Run a cell and return its message's id at once."""
         return str(self.client.execute(code, store_history=True))
 
-    def collect(self, identity: str, timeout: float = 60) -> Outcome:
-        """Wait for the end of a cell and return what it showed."""
-        outcome = Outcome()
+    def see(self, identity: str, text: str, timeout: float = 60) -> Outcome:
+        """Wait until a running cell shows `text`; `collect` goes on from what this returns."""
+        return self.collect(identity, timeout, shows=text)
+
+    def collect(
+        self,
+        identity: str,
+        timeout: float = 60,
+        *,
+        outcome: Outcome | None = None,
+        shows: str | None = None,
+    ) -> Outcome:
+        """Wait for the end of a cell and return what it showed.
+
+        Args:
+            identity: Of the cell's message.
+            timeout: Seconds without any message.
+            outcome: What it has shown so far.
+            shows: Return as soon as an output has this text.
+        """
+        outcome = outcome or Outcome()
         started = time.monotonic()
-        while True:
+        while shows is None or not any(shows in str(output["data"]) for output in outcome.outputs):
             message = self.client.get_iopub_msg(timeout=timeout)
             if message["parent_header"].get("msg_id") != identity:
                 continue
@@ -191,7 +209,8 @@ class Kernel:
             elif kind == "status" and content["execution_state"] == "idle":
                 self.client.get_shell_msg(timeout=timeout)
                 outcome.seconds = time.monotonic() - started
-                return outcome
+                break
+        return outcome
 
     def run(self, code: str, timeout: float = 60) -> Outcome:
         """Run a cell to its end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import errors
@@ -29,7 +28,7 @@ def test_work_that_waits_goes_together() -> None:
     async def main() -> list[int]:
         batched = Batched(double)
         tasks = [asyncio.ensure_future(batched(number)) for number in range(100)]
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(entered.acquire)  # by then all tasks have had their turn
         gate.set()
         return await asyncio.gather(*tasks)
 
@@ -44,11 +43,13 @@ def test_work_that_waits_goes_together() -> None:
 
 def test_work_that_comes_as_a_batch_ends_is_done() -> None:
     """There is no moment at which new work would find nobody."""
-    together = threading.Barrier(2)
+    entered, gate, left = threading.Event(), threading.Event(), threading.Event()
 
     def first_wait(numbers: Sequence[int]) -> list[int]:
         if 0 in numbers:
-            together.wait(10)
+            entered.set()
+            gate.wait(10)
+            left.set()
         return list(numbers)
 
     async def main() -> int:
@@ -58,9 +59,9 @@ def test_work_that_comes_as_a_batch_ends_is_done() -> None:
             return await batched(0) + await batched(1)
 
         task = asyncio.ensure_future(two())
-        await asyncio.sleep(0.1)
-        together.wait(10)
-        time.sleep(0.1)  # noqa: ASYNC251  # the loop hears of the end only now
+        await asyncio.to_thread(entered.wait, 10)
+        gate.set()
+        left.wait(10)  # the loop stands still meanwhile, and hears of the end only now
         return await task
 
     loop = BackgroundLoop()

@@ -57,6 +57,7 @@ def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Se
     for thread in threads:
         thread.join()
     assert len(quick.calls) == 5
+    assert len(refused) <= 3  # of four runs one at least had all its money, or parts of it
 
 
 def test_a_limit_that_failures_do_not_use_up(session: Session, quick: Served) -> None:

@@ -66,7 +66,6 @@ def test_placeholders_become_pictures_in_place(
     # Each second brings new boxes, which for a moment have no shape.
     shapes = until(lambda: [shape for shape in boxes.evaluate_all(SHAPES) if shape])
     assert shapes == [pytest.approx(16 / 9, rel=0.02)] * 4
-    page.wait_for_timeout(900)
     page.screenshot(path=tmp_path / "placeholders.png")
     page.locator(f"{OUTPUT} figure img").nth(3).wait_for()
     assert boxes.count() == 0
@@ -89,7 +88,8 @@ def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path
     page.evaluate(RUN)
     bar = page.locator(SELECTOR)
     bar.wait_for()
-    page.wait_for_timeout(1500)
+    grown = "node => Number(node.getAttribute('aria-valuenow')) > 0"
+    page.wait_for_function(f"() => [...document.querySelectorAll({SELECTOR!r})].some({grown})")
     page.screenshot(path=tmp_path / "bar.png")
     early = float(bar.get_attribute("aria-valuenow") or 0)
     assert 0 < early < 100
