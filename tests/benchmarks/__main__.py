@@ -41,6 +41,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "show": pictures.show,
     "each": prompts.each,
     "pixels": kernels.pixels,
+    "interrupts": kernels.interrupts,
     "notebook": pictures.notebook,
     "memory": calls.memory,
     "library": shelf.library,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench import Plan
 
-__all__ = ["cold", "loading", "pixels"]
+__all__ = ["cold", "interrupts", "loading", "pixels"]
 
 SDK = "import xai_sdk"
 _OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
@@ -29,8 +29,9 @@ _OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEB
 class Kernel:
     """A real IPython kernel, and a clock at its front end."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, manager: Any) -> None:
         self.client = client
+        self.manager = manager
 
     def run(self, code: str, *, until: str = "") -> float:
         """Return the seconds from Enter until the cell is idle.
@@ -61,6 +62,26 @@ class Kernel:
         return seen or time.perf_counter() - begun
 
 
+    def interrupt(self, code: str, *, after: float) -> float:
+        """Return the seconds from an interrupt until a cell that would take long is idle.
+
+        Args:
+            code: The cell.
+            after: Seconds it has run by then.
+        """
+        own = self.client.execute(code)
+        time.sleep(after)
+        begun = time.perf_counter()
+        self.manager.interrupt_kernel()
+        while True:
+            message = self.client.get_iopub_msg(timeout=120)
+            if (
+                message["parent_header"].get("msg_id") == own
+                and message["content"].get("execution_state") == "idle"
+            ):
+                return time.perf_counter() - begun
+
+
 @contextlib.contextmanager
 def kernel(**environ: str) -> Iterator[Kernel]:
     """Start a kernel with an empty library."""
@@ -77,7 +98,7 @@ def kernel(**environ: str) -> Iterator[Kernel]:
         client.start_channels()
         try:
             client.wait_for_ready(timeout=120)
-            running = Kernel(client)
+            running = Kernel(client, manager)
             running.run("pass")
             time.sleep(0.2)  # a kernel has this and that to do at its start
             yield running
@@ -177,3 +198,16 @@ def pixels(plan: Plan) -> list[Row]:
         versus(work, "SDK + PIL: all ten", ours, whole),
         absolute("Enter to first pixels, 10 URLs at 100 ms", ours),
     ]
+
+
+def interrupts(plan: Plan) -> list[Row]:
+    """The kernel's interrupt button: from the click to a kernel that is free again."""
+    ours, sleeps = [], []
+    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
+        one.run("%load_ext xai_notebook")
+        one.run("%xai_image --fresh a first fox")
+        for number in range(plan.rounds):
+            ours.append(one.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
+            sleeps.append(one.interrupt("import time; time.sleep(60)", after=1.0))
+    work = "interrupt to a free kernel, call under way"
+    return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, bar=0.5)]
