@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from xai_notebook import settings
+from xai_notebook.client.addresses import is_loopback
 from xai_notebook.client.interceptors import KeyPlugin, package_version
 from xai_notebook.errors import ConfigurationError
 
@@ -99,13 +100,6 @@ class Endpoint:
     def __str__(self) -> str:
         """Return what a message calls it: the port only when it is not the usual one."""
         return self.host if self.port == HTTPS_PORT else self.authority
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` (no brackets, no port) is this computer, without asking a resolver."""
-    if host.lower() == "localhost":
-        return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
 
 
 def _is_address(host: str) -> bool:

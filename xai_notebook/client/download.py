@@ -1,9 +1,9 @@
 """A URL from a reply -> the bytes of an image, with requests.
 
 The server that names the URL is not trusted: https only (http only on
-loopback, and only when the API itself is there), every redirect checked again,
-size and time bounded, and what arrives must be an image. The API key is not
-known here, and neither .netrc nor cookies are used.
+loopback, and only when the API itself is there), public addresses only, every
+redirect checked again, size and time bounded, and what arrives must be an image.
+The API key is not known here, and neither .netrc nor cookies are used.
 
 Each download has a daemon thread of its own, so that ten of them take as long
 as one, and one that hangs keeps neither the caller nor the interpreter's exit.
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from xai_notebook import settings
-from xai_notebook.client.channel import is_loopback, root_certificates_path
+from xai_notebook.client.addresses import RefusedError, check_host, is_loopback
+from xai_notebook.client.channel import root_certificates_path
 from xai_notebook.client.interceptors import Deadline, package_version
 from xai_notebook.errors import DownloadError, XaiError
 from xai_notebook.media import media_type
@@ -67,8 +68,12 @@ class _Job:
             DownloadError: Either.
         """
         if self.stop.is_set() or self.deadline.remaining() <= 0:
-            msg = f"The image at {_host(self.url)} took longer than {self.deadline.timeout:g} s."
-            raise DownloadError(msg)
+            raise self.late()
+
+    def late(self) -> DownloadError:
+        """Return what is raised when the time is up."""
+        msg = f"The image at {_host(self.url)} took longer than {self.deadline.timeout:.3g} s."
+        return DownloadError(msg)
 
 
 class Downloader:
@@ -95,15 +100,20 @@ class Downloader:
         self._session: requests.Session | None = None
         self._lock = threading.Lock()
 
-    async def fetch(self, url: str) -> tuple[bytes, str]:
+    async def fetch(self, url: str, *, timeout: float | None = None) -> tuple[bytes, str]:
         """Return the bytes behind `url` and their media type.
+
+        Args:
+            url: As a server named it.
+            timeout: Seconds that are left of a call; the downloader's own limit holds as well.
 
         Raises:
             DownloadError: The URL is not allowed, cannot be reached, or holds no image.
             ConfigurationError: The environment names roots that do not exist.
         """
         self._check(url)
-        job = _Job(url, Deadline.after(self._timeout), threading.Event())
+        timeout = self._timeout if timeout is None else max(min(timeout, self._timeout), 0.001)
+        job = _Job(url, Deadline.after(timeout), threading.Event())
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[bytes, str]] = loop.create_future()
 
@@ -123,10 +133,9 @@ class Downloader:
         threading.Thread(target=work, daemon=True, name="xai-notebook-download").start()
         try:
             # The thread keeps the time itself, except while it hangs in one system call.
-            return await asyncio.wait_for(done, self._timeout + 0.5)
+            return await asyncio.wait_for(done, timeout + 0.5)
         except asyncio.TimeoutError as error:
-            msg = f"The image at {_host(url)} took longer than {self._timeout:g} s."
-            raise DownloadError(msg) from error
+            raise job.late() from error
         finally:
             job.stop.set()
 
@@ -151,9 +160,9 @@ class Downloader:
         for number in range(1, TRIES + 1):
             try:
                 return self._get(job)
-            except _TransientError:
+            except _TransientError as error:
                 if number == TRIES or job.stop.wait(min(PAUSE * number, job.deadline.timeout)):
-                    raise
+                    raise DownloadError(str(error)) from error.__cause__
             job.check()
         raise AssertionError  # pragma: no cover  # the last try returns or raises
 
@@ -171,6 +180,8 @@ class Downloader:
                         return self._receive(response, job)
                     url = urljoin(url, response.headers.get("Location", ""))
                 self._check(url)
+        except RefusedError as error:
+            raise DownloadError(str(error)) from error
         except (
             requests.exceptions.SSLError,
             requests.exceptions.InvalidURL,
@@ -197,14 +208,16 @@ class Downloader:
             allow_redirects=False,
             timeout=(min(CONNECT_TIMEOUT, remaining), min(READ_TIMEOUT, remaining)),
             verify=str(roots) if roots else True,
-            proxies=get_environ_proxies(url),
+            # A proxy is somewhere else, and cannot reach what is on this computer.
+            proxies={} if is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url),
         )
 
     def _open(self) -> requests.Session:
         from http.cookiejar import DefaultCookiePolicy  # noqa: PLC0415
 
         import requests  # noqa: PLC0415
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+        from xai_notebook.client.pinned import PinnedAdapter  # noqa: PLC0415
 
         with self._lock:
             if self._session is None:
@@ -219,7 +232,7 @@ class Downloader:
                         "Accept-Encoding": "identity",
                     }
                 )
-                adapter = HTTPAdapter(pool_connections=4, pool_maxsize=settings.MAX_IMAGES)
+                adapter = PinnedAdapter(pool_connections=4, pool_maxsize=settings.MAX_IMAGES)
                 session.mount("https://", adapter)
                 session.mount("http://", adapter)
                 self._session = session
@@ -232,16 +245,16 @@ class Downloader:
         except ValueError as error:
             msg = "The server named an address that is no URL."
             raise DownloadError(msg) from error
-        loopback = is_loopback(host)
         if not host or parts.username is not None:
             msg = "The server named an address without a host, or with a password in it."
-        elif loopback and not self._allow_loopback:
-            msg = f"The server named an address of this computer, {host}: not fetched."
-        elif parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+            raise DownloadError(msg)
+        try:
+            check_host(host, allow_loopback=self._allow_loopback)
+        except RefusedError as error:
+            raise DownloadError(str(error)) from error
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
             msg = f"The address at {host} is {parts.scheme}, not https: not fetched."
-        else:
-            return
-        raise DownloadError(msg)
+            raise DownloadError(msg)
 
     def _receive(self, response: requests.Response, job: _Job) -> tuple[bytes, str]:
         status = response.status_code

@@ -1,0 +1,231 @@
+"""Addresses that a server names for an image: which are connected to, and which never are."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from xai_notebook import errors
+from xai_notebook.client.addresses import RefusedError, check_host, resolve
+from xai_notebook.client.download import Downloader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PUBLIC = "93.184.215.14"
+HOSTS = [
+    # This computer, in every spelling that some parser or resolver takes.
+    "0.0.0.0", "0", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1",
+    "017700000001", "127.0.0.1.", "127.1.", "localhost.", "a.localhost", "loc%61lhost",
+    "%6cocalhost", "127.0.0.1%2eexample.com", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+    "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+    "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "localhost\\.example.com",
+    # The network that it is in.
+    "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "2852039166",
+    "100.64.0.1", "192.0.0.170", "198.18.0.1", "224.0.0.1", "239.255.255.250", "240.0.0.1",
+    "255.255.255.255", "[fe80::1]", "[fe80::1%25eth0]", "[fc00::1]", "[fd00:ec2::254]", "[fec0::1]",
+    "[ff02::1]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::a9fe:a9fe]",
+    "[2002:a00:1::]", "[2002:c0a8:101::1]", "[2001:db8::1]", "[2001::1]", "[100::1]",
+    "intranet", "printer.local", "metadata.google.internal", "nas.home.arpa", "db.localdomain",
+]  # fmt: skip
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the list of the addresses that sockets are told to connect to."""
+    seen: list[Any] = []
+    connect = socket.socket.connect
+
+    def spy(self: socket.socket, address: Any) -> None:
+        seen.append(address)
+        if address[0] not in {"127.0.0.1", "::1"}:
+            raise ConnectionRefusedError("not in a test")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", spy)
+    return seen
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Return what a name server answers: each time the next entry, the last one for ever."""
+    answers: dict[str, list[str]] = {}
+    real = socket.getaddrinfo
+
+    def ask(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host not in answers:
+            return real(host, port, *args, **options)
+        answer = answers[host].pop(0) if len(answers[host]) > 1 else answers[host][0]
+        return [entry for one in answer.split() for entry in real(one, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    return answers
+
+
+def fetch(*urls: str, allow_loopback: bool = False) -> Any:
+    """Fetch one URL after the other over the same connections; return the last bytes."""
+    downloader = Downloader(allow_loopback=allow_loopback, timeout=10)
+
+    async def main() -> Any:
+        data = b""
+        for url in urls:
+            data, _ = await downloader.fetch(url)
+        return data
+
+    try:
+        return asyncio.run(main())
+    finally:
+        downloader.close()
+
+
+@pytest.mark.parametrize("loopback", [False, True])
+def test_what_is_not_public_is_refused_without_a_packet(
+    connected: list[Any], *, loopback: bool
+) -> None:
+    """No spelling of an address in this computer or its network is ever connected to."""
+    # With an API on this computer, its plain spellings may be fetched; these are none of them.
+    hosts = [host for host in HOSTS if not (loopback and host in {"localhost.", "127.0.0.1."})]
+    assert len(hosts) >= 37
+    for host in hosts:
+        for url in (f"https://{host}/x.jpg", f"https://{host}:8443/x.jpg", f"http://{host}/x.jpg"):
+            with pytest.raises(errors.DownloadError, match="not fetched"):
+                fetch(url, allow_loopback=loopback)
+    assert connected == []
+
+
+def test_redirects_into_the_network_are_refused(connected: list[Any], web: Any) -> None:
+    """A redirect is looked at like a first address, however deep it is."""
+    for host in HOSTS:
+        ascii_host = host.encode("ascii", "ignore").decode()
+        web.send("/1", b"", status=302, Location="/2")
+        web.send("/2", b"", status=307, Location=f"https://{ascii_host}/x.jpg")
+        if ascii_host not in {"localhost.", "127.0.0.1."}:
+            with pytest.raises(errors.DownloadError, match="not fetched"):
+                fetch(web.url("/1"), allow_loopback=True)
+    assert {address[:2] for address in connected} == {("127.0.0.1", web.port)}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1",
+     "64:ff9b::a9fe:a9fe", f"{PUBLIC} 192.168.1.1", f"10.0.0.1 {PUBLIC}"],
+)  # fmt: skip
+def test_a_name_is_worth_what_it_stands_for(
+    connected: list[Any], names: dict[str, list[str]], answer: str
+) -> None:
+    """A public name with a private address, even one of several, is not connected to."""
+    names["images.example.com"] = [answer]
+    with pytest.raises(errors.DownloadError, match=r"not public, images\.example\.com \("):
+        fetch("https://images.example.com/x.jpg")
+    assert connected == []
+
+
+def test_a_name_that_changes_its_mind_is_refused(
+    connected: list[Any], names: dict[str, list[str]]
+) -> None:
+    """What was checked is what is connected to, and the next answer is checked anew."""
+    names["images.example.com"] = [PUBLIC, "127.0.0.1"]
+    with pytest.raises(errors.DownloadError, match="not public"):
+        fetch("https://images.example.com/x.jpg")
+    assert connected == [(PUBLIC, 443)]
+
+
+def test_every_public_address_of_a_name_is_tried(
+    connected: list[Any], names: dict[str, list[str]]
+) -> None:
+    """An address that does not answer is followed by the next one of the same answer."""
+    names["images.example.com"] = [f"{PUBLIC} 8.8.8.8"]
+    with pytest.raises(errors.DownloadError, match="could not be fetched"):
+        fetch("https://images.example.com/x.jpg")
+    assert [address[0] for address in connected] == [PUBLIC, "8.8.8.8"] * 3
+
+
+def test_localhost_must_be_this_computer(names: dict[str, list[str]], web: Any) -> None:
+    """`localhost` that a resolver places elsewhere is refused."""
+    web.send("/x", b"\xff\xd8\xff")
+    names["localhost"] = [PUBLIC]
+    with pytest.raises(errors.DownloadError, match="not public"):
+        fetch(f"http://localhost:{web.port}/x", allow_loopback=True)
+
+
+def test_a_pinned_connection_speaks_to_the_name(
+    web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS, its certificate and the Host header go by the name, on an address that was looked up."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    indicated: list[Any] = []
+    context.sni_callback = lambda _, name, __: indicated.append(name)
+    web.server.socket = context.wrap_socket(web.server.socket, server_side=True)
+    authority.cert_pem.write_to_path(tmp_path / "roots.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    web.send("/x", jpeg)
+    url = f"https://localhost:{web.port}/x"
+    assert fetch(url, url, allow_loopback=True) == jpeg
+    assert indicated == ["localhost"]  # one connection
+    assert [headers["Host"] for _, headers in web.seen] == [f"localhost:{web.port}"] * 2
+    with pytest.raises(errors.DownloadError, match="safely"):
+        fetch(url.replace("localhost", "127.0.0.1"), allow_loopback=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_this_computer_is_reached_without_a_proxy(
+    web: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, host: str, variable: str
+) -> None:
+    """Pictures of a server on this computer come directly, also with no NO_PROXY."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    web.send("/x", jpeg)
+    assert fetch(f"http://{host}:{web.port}/x", allow_loopback=True) == jpeg
+
+
+def test_a_proxy_is_asked_for_public_names_only(
+    connected: list[Any], monkeypatch: pytest.MonkeyPatch, web: Any
+) -> None:
+    """Behind a proxy names are not resolved here, and what looks private is not asked for."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{web.port}")
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("resolved here")
+
+    monkeypatch.setattr("xai_notebook.client.pinned.resolve", never)
+    for host in HOSTS:
+        with pytest.raises(errors.DownloadError, match="not fetched"):
+            fetch(f"https://{host}/x.jpg")
+    assert connected == []
+    with pytest.raises(errors.DownloadError, match="could not be fetched"):
+        fetch("https://images.example.com/x.jpg")  # this proxy knows no CONNECT
+    assert set(connected) == {("127.0.0.1", web.port)}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["imgen.x.ai", "images.example.com.", "xn--bcher-kva.example", "a_b.example.com", PUBLIC,
+     "2606:4700::6810:1", "64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "1.example.com", "a.0xyz"],
+)  # fmt: skip
+def test_public_hosts_are_let_through(host: str) -> None:
+    """Names and addresses of the internet are no trouble, whatever they look like."""
+    check_host(host, allow_loopback=False)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::6810:1", "64:ff9b::808:808"])
+def test_public_addresses_resolve_to_themselves(address: str) -> None:
+    """An address is its own answer."""
+    assert resolve(address, 443) == [address]
+
+
+def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
+    """What is refused is not tried again: each try would ask the name server anew."""
+    names["images.example.com"] = ["10.0.0.1", PUBLIC]
+    with pytest.raises(RefusedError):
+        resolve("images.example.com", 443)
+    names["other.example.com"] = ["10.0.0.1", PUBLIC]
+    with pytest.raises(errors.DownloadError, match="not public"):
+        fetch("https://other.example.com/x.jpg")
+    assert names["other.example.com"] == [PUBLIC]
