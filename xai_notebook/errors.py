@@ -190,7 +190,13 @@ class MissingImageError(ReplyError, LookupError):
 
 
 class DownloadError(ReplyError, OSError):
-    """The image's URL could not be fetched, or what it holds is no image."""
+    """The image's URL could not be fetched, or what it holds is no image.
+
+    Attributes:
+        gone: The server no longer has the image; anything else may be over in a moment.
+    """
+
+    gone = False
 
     # OSError.__str__ formats errno pairs; the plain message is what we want.
     __str__ = Exception.__str__

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.batching import Batched
@@ -17,6 +19,7 @@ from xai_notebook.errors import (
     ApiError,
     CallCancelledError,
     DeadlineExceededError,
+    DownloadError,
     LibraryError,
     OptionError,
     ReplyError,
@@ -24,7 +27,7 @@ from xai_notebook.errors import (
     ServerError,
 )
 from xai_notebook.library import Reply
-from xai_notebook.replies import add, describe, look_at, payload_of, share
+from xai_notebook.replies import add, describe, kept, look_at, payload_of, share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Generator"]
 
 _MAYBE_BILLED = (DeadlineExceededError, ReplyTooLargeError, CallCancelledError, ServerError)
+
+_URL_LIFETIME = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -92,6 +97,8 @@ class Generator:
         notebook: The notebook the images are for.
         rewriter: Rewrites prompts first, if that was asked for.
         claimed: How many images of each request this call has answered or is about to.
+        waiting: Fingerprints of requests with an image that has been paid for and could not be
+            fetched yet.
         slots: Limits how many requests are under way at the server at once.
         before_send: Awaited before each request that the library cannot answer.
         on_attempt: Hears of failed attempts that are made again, after `progress`.
@@ -108,6 +115,7 @@ class Generator:
     notebook: str | None = None
     rewriter: Rewriter | None = None
     claimed: Counter[str] = field(default_factory=Counter)
+    waiting: set[str] = field(default_factory=set)
     slots: asyncio.Semaphore | None = None
     before_send: Callable[[], Awaitable[None]] | None = None
     on_attempt: Callable[[Attempt], None] | None = None
@@ -151,9 +159,9 @@ class Generator:
         """Note that the call has all it asked for: making its requests again makes new images.
 
         A call that was interrupted or partly failed is not noted, so that running it again is
-        answered by what came, and sends only what is missing.
+        answered by what came, and sends only what is missing; nor is what still waits at a URL.
         """
-        self.connection.asked.update(self.claimed)
+        self.connection.asked.update(self.claimed.keys() - self.waiting)
 
     def _charge(self, cost_usd: float | None) -> None:
         """Count what a rewrite cost; no list price is known for it beforehand."""
@@ -174,11 +182,10 @@ class Generator:
             return []
         if not (self.only_stored or (first and self.automatic)):
             return []
-        found = await self._find((fingerprint, skip + request.n))
+        found = (await self._find((fingerprint, skip + request.n)))[skip:]
+        there = await asyncio.gather(*(self._fetch_late(image, fingerprint) for image in found))
         images: list[GeneratedImage] = []
-        for image in found[skip:]:
-            if image.status == "pending" and not await self._fetch_late(image):
-                continue
+        for image in compress(found, there):
             image.request = replace(image.request, inputs=request.inputs, n=request.n)
             image.index = len(images)
             image.replayed = True
@@ -191,18 +198,27 @@ class Generator:
         await look_at(images)
         return images
 
-    async def _fetch_late(self, image: GeneratedImage) -> bool:
-        """Download an image whose kernel died between the reply and its download."""
-        if self.library is None:
-            return False
+    async def _fetch_late(self, image: GeneratedImage, fingerprint: str) -> bool:
+        """Download a stored image that could not be fetched when its reply came.
+
+        Returns:
+            Whether it answers its request: what is gone must be made again. What may come yet has
+            been paid for, and stays where it is until its URL has expired.
+        """
+        if image.status != "pending" or self.library is None:
+            return True
         url = await asyncio.to_thread(self.library.url_of, image)
         if url is None:
             return False
         try:
-            data = await self.connection.client.download(url)
+            data = await self.connection.client.download(url, timeout=self.timeout)
         except ReplyError as error:
-            await asyncio.to_thread(self.library.fail, image, str(error))
-            return False
+            age = datetime.now(timezone.utc) - image.created
+            if age > _URL_LIFETIME or (isinstance(error, DownloadError) and error.gone):
+                await asyncio.to_thread(self.library.fail, image, str(error))
+                return False
+            self._note_waiting(image, error, fingerprint)
+            return True
         await asyncio.to_thread(self.library.complete, image, data)
         return True
 
@@ -223,19 +239,25 @@ class Generator:
             price = await self.connection.price(request.model)
         async with reserve(self.budgets, price, missing) as reservation:
             try:
-                responses = await self._send(request, missing)
+                sent = await self._send(request, missing)
             except (ApiError, OptionError) as error:
                 if not isinstance(error, _MAYBE_BILLED):
                     reservation.waive()
                 raise
-            cost = responses[0].cost_usd if responses else None
+            cost = sent[0].cost_usd if sent else None
             reservation.settle(cost)
         self.progress.charged(cost)
+        responses = kept(sent, missing)
+        if len(sent) > missing:
+            self.progress.note(
+                f"The server sent {len(sent):,} images where {missing} were asked for;"
+                f" {len(responses)} are kept."
+            )
         # In the library, indices go on from call to call of one request, so that they replay in
         # this order; for the user each request begins at 0.
         images = [
             describe(request, skip + stored + position, responses, position, missing)
-            for position in range(missing)
+            for position in range(max(missing, len(responses)))
         ]
         # What has arrived is kept, even when the call is cancelled at this very moment.
         await _finish(self._keep(images, responses, fingerprint))
@@ -291,7 +313,7 @@ class Generator:
                 image.cached = payload if isinstance(payload, bytes) else None
         await asyncio.gather(
             *(
-                self._download(image, response)
+                self._download(image, response, fingerprint)
                 for image, response, payload in zip(arrived, responses, payloads, strict=False)
                 if isinstance(payload, str)
             )
@@ -327,12 +349,13 @@ class Generator:
             self.progress.note(f"Not kept in the library: {error}")
         return error is None
 
-    async def _download(self, image: GeneratedImage, response: ImageResponse) -> None:
+    async def _download(
+        self, image: GeneratedImage, response: ImageResponse, fingerprint: str
+    ) -> None:
         try:
             data = await response.image
         except ReplyError as error:
-            # The library keeps the URL: asking again within the hour fetches it for nothing.
-            image.status, image.error = "failed", str(error)
+            self._note_waiting(image, error, fingerprint)
             return
         image.status = "ok"
         if self.library is None or image.id is None:
@@ -343,6 +366,12 @@ class Generator:
         except LibraryError as error:
             self.progress.note(f"Not kept in the library: {error}")
             image.cached = data
+
+    def _note_waiting(self, image: GeneratedImage, error: ReplyError, fingerprint: str) -> None:
+        """Say why there is no picture yet. The library keeps the URL: the next run fetches it."""
+        image.status, image.error = "failed", str(error)
+        if image.id is not None:
+            self.waiting.add(fingerprint)
 
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import ReplyError
 from xai_notebook.results import GeneratedImage, ImageRequest
-from xai_notebook.settings import LOCAL_MODEL, MAX_IMAGE_PIXELS
+from xai_notebook.settings import LOCAL_MODEL, MAX_IMAGE_PIXELS, MAX_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xai_notebook.client.response import ImageResponse
 
-__all__ = ["add", "describe", "look_at", "payload_of", "share"]
+__all__ = ["add", "describe", "kept", "look_at", "payload_of", "share"]
+
+_MAX_UNASKED: Final = 4 * MAX_IMAGES
+"""Images kept of a reply beyond those asked for."""
+
+
+def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
+    """Return the images of a reply that are kept: those asked for, and what came beyond them.
+
+    Args:
+        responses: All of them, which may be many, and empty.
+        asked: How many were asked for.
+    """
+    more = (one for one in responses[asked:] if one.respect_moderation and one.holds_image)
+    return [*responses[:asked], *islice(more, _MAX_UNASKED)]
 
 
 def describe(
@@ -71,9 +86,9 @@ async def payload_of(image: GeneratedImage, response: ImageResponse) -> bytes | 
     if image.status != "ok":
         return None
     try:
-        if image.request.image_format == "url":
+        if (url := response.waits_at) is not None:
             image.status = "pending"
-            return response.url
+            return url
         return await response.image
     except ReplyError as error:
         image.status, image.error = "missing", str(error)

@@ -61,7 +61,6 @@ class Kernel:
             raise RuntimeError(f"no output of {code!r} holds {until!r}")
         return seen or time.perf_counter() - begun
 
-
     def interrupt(self, code: str, *, after: float) -> float:
         """Return the seconds from an interrupt until a cell that would take long is idle.
 

@@ -131,13 +131,17 @@ class AsyncClient:
         """Close the client."""
         await self.close()
 
-    async def download(self, url: str) -> bytes:
+    async def download(self, url: str, *, timeout: float | None = None) -> bytes:
         """Return the image at a URL that an earlier reply gave.
+
+        Args:
+            url: As the reply named it.
+            timeout: Seconds; default: two minutes, which also hold when more is given.
 
         Raises:
             DownloadError: The URL is not allowed, has expired, or holds no image.
         """
-        return (await self._downloader.fetch(url))[0]
+        return (await self._downloader.fetch(url, timeout=timeout))[0]
 
     async def close(self) -> None:
         """Close the channel. Calls under way are cancelled; images already replied stay usable."""

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from xai_notebook import settings
 from xai_notebook.client.channel import Endpoint, open_channel
 from xai_notebook.client.interceptors import Deadline, call_metadata
+from xai_notebook.client.parsing import parse
 from xai_notebook.client.retry import Retries
 from xai_notebook.client.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
@@ -70,6 +71,11 @@ class Connection:
         """Return where it goes, and no key."""
         return f"Connection({self.endpoint})"
 
+    @property
+    def timeout(self) -> float:
+        """Deadline in seconds of a call that names none."""
+        return self._timeout
+
     async def unary(  # one call has that many sides
         self,
         method: str,
@@ -122,7 +128,7 @@ class Connection:
             raise
         try:
             # Parsed here and not by gRPC, which logs a broken reply and returns None.
-            return reply.FromString(data)
+            return parse(reply, data)
         except DecodeError as error:
             msg = f"The reply of {self.endpoint} cannot be read. Check XAI_API_HOST."
             raise ReplyError(msg) from error

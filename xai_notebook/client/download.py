@@ -263,7 +263,9 @@ class Downloader:
             raise _TransientError(msg)
         if status in _GONE:
             msg = f"{_host(job.url)} no longer has the image ({status}): URLs last about an hour."
-            raise DownloadError(msg)
+            error = DownloadError(msg)
+            error.gone = True
+            raise error
         if status != 200:  # noqa: PLR2004
             msg = f"{_host(job.url)} answered {status} instead of an image."
             raise DownloadError(msg)

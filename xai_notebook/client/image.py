@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from xai_notebook.client import wire
+from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.models import ModelsClient
 from xai_notebook.client.request import build_request
 from xai_notebook.client.response import ImageResponse
@@ -68,7 +69,8 @@ class ImageClient:
             quality: `"low"` or `"medium"`.
             storage_options: Keep the result: `filename`, `expires_after` (seconds or timedelta),
                 `public_url` (bool or `{"expires_after": …}`).
-            timeout: Deadline in seconds over all attempts; default: the client's.
+            timeout: Deadline in seconds over all attempts; default: the client's. What is left of
+                it when the reply has come is what awaiting its images may take.
             on_attempt: Hears of each failed attempt that is made again.
 
         Raises:
@@ -151,6 +153,7 @@ class ImageClient:
         timeout: float | None,
         on_attempt: OnAttempt | None,
     ) -> list[ImageResponse]:
+        deadline = Deadline.after(self._connection.timeout if timeout is None else timeout)
         with image_span(operation, request) as span:
             try:
                 reply = await self._connection.unary(
@@ -165,7 +168,11 @@ class ImageClient:
                 await self._name_models(error, request.model)
                 raise
             span.record(request, reply)
-        return [ImageResponse(reply, index, self._downloader) for index in range(len(reply.images))]
+        left = deadline.remaining()
+        return [
+            ImageResponse(reply, index, self._downloader, timeout=left)
+            for index in range(len(reply.images))
+        ]
 
     async def _name_models(self, error: NotFoundError, model: str) -> None:
         """Add the models that exist to the message, if the server tells them quickly."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 import pybase64
 
@@ -25,6 +26,10 @@ THREAD_CHARACTERS = 1 << 22
 """Base64 longer than this, 3 MiB of image, is decoded in a thread. Shorter takes about 1 ms, hardly
 more than the change; and each thread would keep memory of its own for the next reply."""
 
+_MAX_URL: Final = 10_000
+"""Characters; longer text is no address, and not looked at."""
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
 
 def cost_usd(usage: wire.SamplingUsage) -> float | None:
     """Return the price of the whole request in US dollars, or None if the server did not say."""
@@ -41,11 +46,26 @@ class ImageResponse:
         index: Its place in the reply, from 0.
     """
 
-    def __init__(self, reply: wire.ImageResponse, index: int, downloader: Downloader) -> None:
-        """Look at image `index` of `reply`, which is shared and not copied."""
+    def __init__(
+        self,
+        reply: wire.ImageResponse,
+        index: int,
+        downloader: Downloader,
+        *,
+        timeout: float = inf,
+    ) -> None:
+        """Look at image `index` of `reply`, which is shared and not copied.
+
+        Args:
+            reply: The whole reply.
+            index: Of the image in it.
+            downloader: Fetches the image if it came as a URL.
+            timeout: Seconds of the call's deadline that a download has left.
+        """
         self._reply = reply
         self._image = reply.images[index]
         self._downloader = downloader
+        self._timeout = timeout
         self._data: bytes | None = None
         self._media_type = DEFAULT_MEDIA_TYPE
         self.index = index
@@ -115,6 +135,22 @@ class ImageResponse:
         raise self._absent("base64")
 
     @property
+    def holds_image(self) -> bool:
+        """Whether the image came at all, as bytes or as a URL."""
+        form = self._image.WhichOneof("image")
+        return form is not None and bool(getattr(self._image, form))
+
+    @property
+    def waits_at(self) -> str | None:
+        """The URL to fetch the image from, in whichever field it came; None: there is none."""
+        image = self._image
+        if text := image.url:
+            return None if text.lstrip()[:5].lower() == "data:" else text
+        if image.ByteSize() < _MAX_URL and image.base64.startswith(("https://", "http://")):
+            return image.base64
+        return None
+
+    @property
     def media_type(self) -> str:
         """`image/jpeg` and the like; what the bytes say once `image` was awaited."""
         return self._media_type
@@ -126,13 +162,15 @@ class ImageResponse:
         Raises:
             ModeratedError: The image was withheld.
             MissingImageError: The reply holds no such image, or it cannot be decoded.
-            DownloadError: The URL could not be fetched, or holds no image.
+            DownloadError: The URL could not be fetched within the call's timeout, or holds no
+                image.
         """
         if self._data is None:
-            if self._image.WhichOneof("image") == "url":
-                self._data, self._media_type = await self._downloader.fetch(self.url)
+            if url := self.waits_at:
+                fetched = await self._downloader.fetch(url, timeout=self._timeout)
+                self._data, self._media_type = fetched
             else:
-                text = self.base64
+                text = self._image.url or self.base64
                 if len(text) < THREAD_CHARACTERS:
                     data = _decode(text)
                 else:
@@ -152,17 +190,21 @@ class ImageResponse:
 
 
 def _decode(text: str) -> bytes:
-    """Return the bytes of base64, with a `data:` prefix or without."""
-    if text.startswith("data:"):
+    """Return the bytes of base64, with a `data:` prefix or without, in whatever dress it comes."""
+    if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass
+    text = "".join(text.split())
+    if text[:5].lower() == "data:":
+        text = text[text.find(",") + 1 :]
     try:
-        # Line breaks and missing padding are harmless, but the fast decoder takes neither.
-        # This one drops what is no base64, and needs exactly as much padding or more.
-        return base64.b64decode(f"{text.rstrip().rstrip('=')}===")
+        # White space, missing padding and the alphabet of URLs are harmless, but the fast decoder
+        # takes none of them. This one drops what is no base64, and needs exactly as much padding or
+        # more.
+        return base64.b64decode(f"{text.translate(_URL_SAFE).rstrip('=')}===")
     except (binascii.Error, ValueError) as error:
         msg = "An image of the reply is no valid base64. Ask for the format 'url'."
         raise MissingImageError(msg) from error
