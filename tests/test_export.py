@@ -22,7 +22,8 @@ from PIL import Image
 
 from harness import unprivileged
 from xai_notebook import export
-from xai_notebook.errors import ExportError, ModeratedError
+from xai_notebook.arguments import resolve
+from xai_notebook.errors import ExportError, ModeratedError, OptionError
 from xai_notebook.export import export_image, notebook_folder, remember_folder
 from xai_notebook.library import Library
 from xai_notebook.results import GeneratedImage, ImageRequest
@@ -184,13 +185,31 @@ def test_exports_at_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.jpg"))) == 4
 
 
+def test_one_image_exported_at_once_is_one_file(tmp_path: Path) -> None:
+    """However the exports of the same bytes interleave, they share a file."""
+    for attempt in range(40):
+        start = threading.Barrier(8)
+
+        def export_together(folder: Path, start: threading.Barrier = start) -> None:
+            start.wait(60)
+            export.export_bytes(b"fox", "fox.jpg", folder)
+
+        folder = tmp_path / str(attempt)
+        threads = [threading.Thread(target=export_together, args=(folder,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert names(folder) == ["fox.jpg"]
+
+
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
 def test_file_system_without_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Where hard links do not work, an export is whole and overwrites nothing all the same."""
 
-    def link(*args: Any) -> None:
+    def link(*args: Any, **options: Any) -> None:
         raise OSError(code, "no links here")
 
     monkeypatch.setattr(os, "link", link)
@@ -207,6 +226,34 @@ def test_relative_folder_is_inside_the_notebooks(tmp_path: Path) -> None:
     remember_folder(tmp_path)
     assert export_image(image(), "pictures").parent == tmp_path / "pictures"
     assert export_image(image()).parent == tmp_path
+
+
+@pytest.mark.parametrize("folder", ["..", "../outside", "sub/../../x", "a/../../work/b"])
+def test_dots_do_not_lead_out_of_the_notebooks_folder(tmp_path: Path, folder: str) -> None:
+    """It is refused as an option, before anything is sent, and by `export` as well."""
+    with pytest.raises(OptionError, match="outside the notebook's folder"):
+        resolve({"export": folder})
+    with pytest.raises(ExportError, match="outside the notebook's folder"):
+        export_image(image(), folder)
+    assert names(tmp_path) == ["work"]
+
+
+def test_dots_may_stay_inside(tmp_path: Path) -> None:
+    """`..` after a folder means the folder above it, even where a link leads elsewhere."""
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    Path("link").symlink_to(tmp_path / "elsewhere" / "deep")
+    assert export_image(image(), "link/../pictures").parent == tmp_path / "work" / "pictures"
+    assert names(tmp_path / "elsewhere") == ["deep"]
+
+
+def test_links_and_full_paths_are_the_users_wish(tmp_path: Path) -> None:
+    """A link in the notebook's folder is followed, and so is a path from the root."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    Path("link").symlink_to(outside)
+    export_image(image(), "link")
+    export_image(image("an owl"), tmp_path / "work" / ".." / "outside")
+    assert len(names(outside)) == 2
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(str(xai_notebook.__file__)).parent
 PACKAGE = "xai_notebook"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"settings", "media"}),
+    frozenset({"settings", "media", "files"}),
     frozenset({"client"}),
     frozenset({
         "arguments", "budget", "calls", "convert", "display", "embedding", "export", "folder",

@@ -11,6 +11,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
+from xai_notebook.errors import ExportError
+from xai_notebook.export import resolve_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -94,7 +96,13 @@ def folder(value: Any) -> str | None:
     """Return a folder; `""` is the notebook's, None is none."""
     if value is True or value == "":
         return ""
-    return None if value is False else str(value)
+    if value is False:
+        return None
+    try:
+        resolve_folder(str(value))
+    except ExportError as error:
+        raise ValueError(str(error)) from None
+    return str(value)
 
 
 def chat_model(value: Any) -> str | None:

@@ -5,7 +5,6 @@ A file appears under its name whole or not at all, and never takes the place of 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import ExportError
+from xai_notebook.files import write_atomically
 from xai_notebook.media import EXTENSIONS, media_type
 
 if TYPE_CHECKING:
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
     from xai_notebook.results import GeneratedImage
 
-__all__ = ["export_image", "notebook_folder", "remember_folder"]
+__all__ = ["export_image", "notebook_folder", "remember_folder", "resolve_folder"]
 
 _MAX_SLUG: Final = 60
 """Characters of the prompt in a file's name."""
 _MAX_SLUG_BYTES: Final = 120
 """In UTF-8: with date, digest and extension well below the 255 that file systems take."""
 _MAX_COPIES: Final = 1000
-_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What file systems without hard links answer, such as FAT and some network shares."""
 _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Marks that choose how the character before is drawn, such as an emoji in colour."""
 _loaded_in: Path | None = None
@@ -80,8 +78,7 @@ def export_image(
 
     Args:
         image: One with a picture.
-        folder: Created where needed. Default: the notebook's folder; a relative one is inside it,
-            and `~` is expanded.
+        folder: Created where needed. Default: the notebook's folder; see `resolve_folder`.
         metadata: Add what made the image as XMP. False: exactly the bytes the server sent.
 
     Returns:
@@ -107,7 +104,7 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
     Raises:
         ExportError: The file cannot be written.
     """
-    target = _resolve(folder)
+    target = resolve_folder(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
         return _write(target.absolute(), name, data)
@@ -115,14 +112,33 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
         raise ExportError(_explain(error, target)) from error
 
 
-def _resolve(folder: str | Path | None) -> Path:
+def resolve_folder(folder: str | Path | None) -> Path:
+    """Return the folder that a name means, which need not exist.
+
+    `..` must not lead a relative folder out of the notebook's. An absolute path, `~` and links
+    that the user has put there are followed wherever they lead.
+
+    Args:
+        folder: None or `""` is the notebook's.
+
+    Raises:
+        ExportError: The name means nothing, or leaves the notebook's folder.
+    """
     try:
         path = Path(folder or "").expanduser()
     except RuntimeError as error:
         raise ExportError(f"Cannot tell whose home {folder} means. Give a full path.") from error
     if "\0" in str(path):
         raise ExportError("A folder's name cannot hold a null character. Give another one.")
-    return notebook_folder() / path
+    path = Path(os.path.normpath(path))
+    if path.parts[:1] == ("..",):
+        raise ExportError(
+            f"{folder} is outside the notebook's folder. Give a folder inside it, or a full path."
+        )
+    try:
+        return notebook_folder() / path
+    except OSError as error:
+        raise ExportError("The working directory is gone. Give a full path.") from error
 
 
 def _name(image: GeneratedImage, data: bytes) -> str:
@@ -166,20 +182,12 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
     Raises:
         OSError: It cannot be written. Nothing is left behind.
     """
-    temporary = folder / f".{os.urandom(16).hex()}.tmp"
-    try:
-        for path in _candidates(folder, name):
-            if _holds(path, data):
-                return path
-            if path.exists() or path.is_symlink():
-                continue
-            if not temporary.exists():
-                _fill(temporary, data)
-            if _publish(temporary, path) or _holds(path, data):
-                return path  # the second: another export of the same image was faster
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    for path in _candidates(folder, name):
+        if not os.path.lexists(path) and write_atomically(path, data):
+            return path
+        # Looked at last: another export of the same image may just have taken the name.
+        if _holds(path, data):
+            return path
     raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
 
 
@@ -195,56 +203,6 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:
         return False
-
-
-def _fill(path: Path, data: bytes) -> None:
-    with path.open("xb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _publish(temporary: Path, path: Path) -> bool:
-    """Give the finished file its name, unless another process has just taken the name.
-
-    A hard link fails where a name is taken; a rename would overwrite. Where there are no links,
-    an empty file takes the name, and the finished one then takes its place.
-    """
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        return _reserve_and_replace(temporary, path)
-    _sync(path.parent)
-    return True
-
-
-def _reserve_and_replace(temporary: Path, path: Path) -> bool:
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    try:
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
-    _sync(path.parent)
-    return True
-
-
-def _sync(folder: Path) -> None:
-    """Make the new name durable, where the platform lets folders be opened."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _explain(error: OSError, folder: Path) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.files import write_atomically
 from xai_notebook.inputs import load_inputs
 from xai_notebook.media import EXTENSIONS, media_type
 from xai_notebook.results import GeneratedImage
@@ -101,14 +100,10 @@ def _keep(data: bytes, folder: Path | None) -> Path | None:
     path = folder / (hashlib.sha256(data).hexdigest() + extension)
     if path.exists():
         return path
-    temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)  # noqa: PTH105  # atomic, and the name says so
+        write_atomically(path, data)  # a name that is taken has the same content
     except OSError:
-        with suppress(OSError):
-            temporary.unlink()
         return None
     return path
 
