@@ -102,6 +102,24 @@ def test_a_regular_file_is_read(tmp_path: Path) -> None:
     assert read_bounded(tmp_path / "fox", 3) == b"fox"
 
 
+def test_a_file_that_grows_is_read_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that never ends does not keep the reader."""
+    path = tmp_path / "fox"
+    path.write_bytes(b"fox")
+    measure = os.fstat
+
+    def measure_and_grow(descriptor: int) -> os.stat_result:
+        measured = measure(descriptor)
+        with path.open("ab") as stream:
+            stream.write(b"es" * 1000)
+        return measured
+
+    monkeypatch.setattr(os, "fstat", measure_and_grow)
+    assert read_bounded(path, 1000) == b"fox"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX devices and pipes")
 @pytest.mark.parametrize(
     ("name", "message"),

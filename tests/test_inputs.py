@@ -6,7 +6,8 @@ import base64
 import io
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,6 @@ from xai_notebook.errors import InputImageError
 from xai_notebook.inputs import load_inputs
 from xai_notebook.results import GeneratedImage, ImageBatch, ImageRequest, InputImage
 from xai_notebook.settings import MAX_INPUT_IMAGE_BYTES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
@@ -147,6 +145,19 @@ def test_an_image_over_the_limit_is_scaled_and_said() -> None:
                         loaded.notes[0])  # fmt: skip
 
 
+class Broken:
+    """An object that only raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__array_interface__":
+            return self[0]
+        raise RuntimeError("no")
+
+    def __getitem__(self, index: int) -> Any:
+        raise RuntimeError("no")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX devices and pipes")
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -161,9 +172,22 @@ def test_an_image_over_the_limit_is_scaled_and_said() -> None:
         ("batch[4]", "--image batch[4]: image 4 of a batch of 1."),
         ("number[0]", "--image number[0]:"),
         ("failed", "--image failed is no picture: withheld"),
-        ("array", "an array of shape (2, 2, 9) is no image"),
+        ("array", "an array of shape (2, 2, 9) cannot be sent: "),
         ("data:image/png", "the data URI has no comma"),
-        ("data:image/png;base64,@@@", "the data URI is not valid base64"),
+        ("data:image/png;base64,@@@", "the data URI is not valid: "),
+        ("data:image/png;base64,ÄÖÜ", "the data URI is not valid: "),
+        ("data:image/png,\udc80", "the data URI is not valid: "),
+        ("~nobody-of-that-name/x.png", "--image ~nobody-of-that-name/x.png: Could not determine"),
+        ("/dev/zero", "--image /dev/zero: Not a regular file. It takes a path"),
+        ("pipe", "--image pipe: Not a regular file."),
+        ("sparse.png", "--image sparse.png: More than 128 MiB."),
+        ("empty", "--image empty: an array of shape (0, 0, 3) cannot be sent: "),
+        ("unsized", "--image unsized: this image cannot be sent: it has 0 × 0 pixels."),
+        ("huge", "--image huge: this image cannot be sent: it has 9000 × 9000 pixels."),
+        ("broken", "--image broken: an array of shape ? cannot be sent: no."),
+        ("broken[0]", "--image broken[0]: no."),
+        ("circle", ": the list is nested too deep, or holds itself."),
+        ("many", "1000 input images are more than the 5 one request takes."),
         ("six", "6 input images are more than the 5 one request takes."),
     ],
 )
@@ -175,7 +199,18 @@ def test_what_cannot_be_an_image_is_refused_by_name(
     failed = GeneratedImage(
         request=ImageRequest(prompt="a fox", model="m"), status="moderated", error="withheld"
     )
+    os.mkfifo("pipe")
+    with Path("sparse.png").open("wb") as stream:
+        stream.truncate(1 << 40)
+    circle: list[Any] = []
+    circle.append(circle)
     names = {
+        "empty": np.zeros((0, 0, 3), np.uint8),
+        "unsized": Image.new("RGB", (0, 0)),
+        "huge": Image.new("1", (9000, 9000)),
+        "broken": Broken(),
+        "circle": circle,
+        "many": [Broken()] * 1000,
         "number": 3,
         "batch": ImageBatch([failed]),
         "failed": failed,

@@ -286,8 +286,9 @@ def test_file_without_metadata(tmp_path: Path) -> None:
         read_metadata(write(tmp_path, embedding.replace_packet(encode("PNG"), FOREIGN.encode())))
     with pytest.raises(MetadataError, match="No such file"):
         read_metadata(tmp_path / "missing.jpg")
-    with pytest.raises(MetadataError, match="Cannot read"):
-        read_metadata(tmp_path)
+    for path in (tmp_path, "/dev/zero", "~nobody-of-that-name/x.jpg"):
+        with pytest.raises(MetadataError, match="Cannot read"):
+            read_metadata(path)
 
 
 def test_doctype_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import io
 import re
@@ -14,8 +13,15 @@ from urllib.parse import unquote_to_bytes
 import pybase64
 
 from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.files import read_bounded
 from xai_notebook.results import GeneratedImage, ImageBatch, InputImage
-from xai_notebook.settings import MAX_INPUT_IMAGE_BYTES, MAX_INPUT_IMAGES, MIB
+from xai_notebook.settings import (
+    MAX_IMAGE_PIXELS,
+    MAX_INPUT_FILE_BYTES,
+    MAX_INPUT_IMAGE_BYTES,
+    MAX_INPUT_IMAGES,
+    MIB,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +35,8 @@ _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = 1
 _SIDES: Final = (4096, 3072, 2048, 1536, 1024)
+_DEEPEST: Final = 8
+"""Lists in lists that are looked into."""
 _FORMS: Final = (
     "a path, an https URL, a data URI, or a variable holding a PIL image, bytes, "
     "a path or an earlier result"
@@ -58,19 +66,15 @@ def load_inputs(values: Iterable[Any], namespace: Mapping[str, Any]) -> Inputs:
     Raises:
         InputImageError: One of them is no image the API takes; the message names it.
     """
-    images: list[InputImage] = []
-    notes: list[str] = []
-    for value in values:
-        for found, label in _resolve(value, namespace):
-            image, note = _load(found, label)
-            images.append(image)
-            if note:
-                notes.append(note)
-    if len(images) > MAX_INPUT_IMAGES:
+    named = [pair for value in values for pair in _resolve(value, namespace)]
+    if len(named) > MAX_INPUT_IMAGES:
         raise InputImageError(
-            f"{len(images)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
+            f"{len(named)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
         )
-    return Inputs(tuple(images), tuple(notes))
+    loaded = [_load(value, label) for value, label in named]
+    return Inputs(
+        tuple(image for image, _ in loaded), tuple(note for _, note in loaded if note is not None)
+    )
 
 
 def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
@@ -82,14 +86,15 @@ def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
             if index is not None:
                 try:
                     found = found[int(index)]
-                except (TypeError, LookupError) as error:
+                except Exception as error:  # whatever the user's own objects raise
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(found, value)
     label = value if isinstance(value, str) else type(value).__name__
     return _flatten(value, label if len(label) <= 80 else label[:77] + "…")  # noqa: PLR2004
 
 
-def _flatten(value: Any, label: str) -> list[tuple[Any, str]]:
+def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
+    """Return the images of batches and lists, and of lists in lists."""
     if isinstance(value, ImageBatch):
         if not value.ok:
             raise InputImageError(f"--image {label} holds no picture to edit.")
@@ -99,10 +104,12 @@ def _flatten(value: Any, label: str) -> list[tuple[Any, str]]:
             if image.status == "ok"
         ]
     if isinstance(value, (list, tuple)):
+        if depth == _DEEPEST:
+            raise InputImageError(f"--image {label}: the list is nested too deep, or holds itself.")
         return [
             pair
             for position, item in enumerate(value)
-            for pair in _flatten(item, f"{label}[{position}]")
+            for pair in _flatten(item, f"{label}[{position}]", depth + 1)
         ]
     return [(value, label)]
 
@@ -121,7 +128,7 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
         return _pack(_data_uri(value), "the data URI")
     if isinstance(value, (str, Path)):
         return _pack(_read(value), label)
-    if (encoded := _encode_object(value)) is not None:
+    if (encoded := _encode_object(value, label)) is not None:
         return _pack(encoded, label)
     raise InputImageError(
         f"--image {label} is a value of type {type(value).__name__}; it takes {_FORMS}."
@@ -129,11 +136,10 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
 
 
 def _read(value: str | Path) -> bytes:
-    path = Path(value).expanduser()
     try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return read_bounded(Path(value).expanduser(), MAX_INPUT_FILE_BYTES)
+    except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputImageError(f"--image {value}: {reason or error}. It takes {_FORMS}.") from error
 
 
@@ -141,32 +147,40 @@ def _data_uri(value: str) -> bytes:
     head, comma, body = value.partition(",")
     if not comma:
         raise InputImageError("--image: the data URI has no comma, so no data.")
-    if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
     try:
+        if not head.lower().endswith(";base64"):
+            return unquote_to_bytes(body)
         return pybase64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise InputImageError(f"--image: the data URI is not valid base64: {error}.") from error
+    except ValueError as error:
+        raise InputImageError(f"--image: the data URI is not valid: {error}.") from error
 
 
-def _encode_object(value: Any) -> bytes | None:
+def _encode_object(value: Any, label: str) -> bytes | None:
     """Return a PIL image, or an array Pillow can read, as PNG bytes; None: neither."""
     from PIL import Image  # noqa: PLC0415  # only when an object is given
 
-    if not isinstance(value, Image.Image):
-        if not hasattr(value, "__array_interface__"):
+    is_image = isinstance(value, Image.Image)
+    try:
+        if not is_image and not hasattr(value, "__array_interface__"):
             return None
-        try:
-            value = Image.fromarray(value)
-        except (TypeError, ValueError) as error:
-            raise InputImageError(
-                f"--image: an array of shape {getattr(value, 'shape', '?')} is no image: {error}."
-            ) from error
-    buffer = io.BytesIO()
-    if value.mode not in {"RGB", "RGBA", "L", "LA", "P", "1"}:
-        value = value.convert("RGB")
-    value.save(buffer, "PNG", compress_level=1)
+        image = value if is_image else Image.fromarray(value)
+        if not 0 < image.width * image.height <= MAX_IMAGE_PIXELS:
+            raise ValueError(f"it has {image.width} × {image.height} pixels")  # noqa: TRY301
+        buffer = io.BytesIO()
+        if image.mode not in {"RGB", "RGBA", "L", "LA", "P", "1"}:
+            image = image.convert("RGB")
+        image.save(buffer, "PNG", compress_level=1)
+    except Exception as error:  # Pillow's, and whatever the user's own objects raise
+        what = "this image" if is_image else f"an array of shape {_shape(value)}"
+        raise InputImageError(f"--image {label}: {what} cannot be sent: {error}.") from error
     return buffer.getvalue()
+
+
+def _shape(array: Any) -> Any:
+    try:
+        return array.shape
+    except Exception:  # noqa: BLE001  # whatever the user's own objects raise
+        return "?"
 
 
 def _pack(data: bytes, label: str, *, parent: str | None = None) -> tuple[InputImage, str | None]:

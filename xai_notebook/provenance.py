@@ -25,6 +25,7 @@ from xml.sax.saxutils import escape
 
 from xai_notebook.embedding import MAX_JPEG_PACKET, MAX_PACKET, find_packet, replace_packet
 from xai_notebook.errors import MetadataError
+from xai_notebook.files import read_bounded
 from xai_notebook.media import media_type
 from xai_notebook.results import ImageRequest, InputImage
 from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES
@@ -120,13 +121,11 @@ def read_metadata(path: str | Path) -> Metadata:
     Raises:
         MetadataError: The file cannot be read, or has no such metadata.
     """
-    path = Path(path).expanduser()
     try:
-        if path.stat().st_size > MAX_DOWNLOAD_BYTES:
-            raise MetadataError(f"{path} is too large for an image this package exported.")
-        packet = find_packet(path.read_bytes())
-    except OSError as error:
-        raise MetadataError(f"Cannot read {path}: {error.strerror or error}.") from error
+        packet = find_packet(read_bounded(Path(path).expanduser(), MAX_DOWNLOAD_BYTES))
+    except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise MetadataError(f"Cannot read {path}: {reason}.") from error
     properties = _read_properties(packet) if packet else {}
     if _REQUEST not in properties:
         raise MetadataError(

@@ -45,6 +45,8 @@ MAX_RECEIVE_BYTES: Final = 128 * MIB
 MAX_INPUT_IMAGES: Final = 5
 """Reference images one edit may carry."""
 MAX_INPUT_IMAGE_BYTES: Final = 10 * MIB
+MAX_INPUT_FILE_BYTES: Final = 128 * MIB
+"""Largest file read for an edit, before it is scaled: a PNG of as many pixels as are decoded."""
 MAX_DOWNLOAD_BYTES: Final = 64 * MIB
 MAX_IMAGE_PIXELS: Final = 64_000_000
 """Largest image decoded, sixteen times what the API makes: a guard against bombs."""
