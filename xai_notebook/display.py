@@ -13,7 +13,7 @@ import re
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybase64
 
@@ -53,6 +53,24 @@ _FACTS: Final = "font-size:0.9em;opacity:0.85"
 _BADGE: Final = (
     "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
 )
+_DAMAGED: Final = (
+    "Not all of this picture can be decoded; what can be is shown. Ask again with --fresh for "
+    "another one."
+)
+
+
+class _Source(NamedTuple):
+    """A picture as a card shows it.
+
+    Attributes:
+        uri: A data URI.
+        size: The width and height it asks for.
+        whole: Every pixel could be decoded.
+    """
+
+    uri: str
+    size: tuple[int, int]
+    whole: bool
 
 
 def mimebundle(batch: ImageBatch) -> dict[str, Any]:
@@ -151,7 +169,7 @@ def _before(image: GeneratedImage, columns: int) -> str:
         from xai_notebook.pixels import preview  # noqa: PLC0415  # PIL
 
         data = pybase64.b64decode(uri.partition(",")[2])
-        small, size = preview(data, side=_SIDES.get(columns, _SMALL_SIDE), limit=_LIMITS[1][1])
+        small, size, _ = preview(data, side=_SIDES.get(columns, _SMALL_SIDE), limit=_LIMITS[1][1])
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
         picture = (
             f'<img src="{uri}" alt="Before: {html.escape(clean(source.label))}" '
@@ -174,15 +192,15 @@ def grid_columns(count: int) -> int:
 
 def _sources(
     images: Sequence[GeneratedImage], columns: int, *, full: bool
-) -> list[tuple[str, tuple[int, int]] | str | None]:
-    """Return what each card shows: a data URI with its size, a message, or nothing.
+) -> list[_Source | str | None]:
+    """Return what each card shows: a picture, a message, or nothing.
 
     Previews are made side by side: Pillow frees the lock while it decodes and scales.
     """
     side = _SIDES.get(columns, _SMALL_SIDE)
     limit = next((bytes_ for count, bytes_ in _LIMITS if len(images) <= count), _SMALL_LIMIT)
 
-    def source(image: GeneratedImage) -> tuple[str, tuple[int, int]] | str | None:
+    def source(image: GeneratedImage) -> _Source | str | None:
         if image.status != "ok":
             return None
         try:
@@ -196,31 +214,29 @@ def _sources(
         return list(pool.map(source, images))
 
 
-def _embed(
-    image: GeneratedImage, side: int, limit: int, *, full: bool
-) -> tuple[str, tuple[int, int]]:
-    """Return an image as a data URI, and the width and height it asks for."""
-    from xai_notebook.pixels import inspect, preview  # noqa: PLC0415  # PIL
+def _embed(image: GeneratedImage, side: int, limit: int, *, full: bool) -> _Source:
+    from xai_notebook.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
 
     data = image.data
     if full:
         kind, size = inspect(data)
+        whole = is_whole(data)
     else:
-        data, size = preview(data, side=side, limit=limit)
+        data, size, whole = preview(data, side=side, limit=limit)
         kind = "image/jpeg"
-    return f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size
+    return _Source(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)
 
 
 def _figure(
     image: GeneratedImage,
-    source: tuple[str, tuple[int, int]] | str | None,
+    source: _Source | str | None,
     place: tuple[int, int],
     *,
     columns: int,
     heading: str = "",
     cells: bool = False,
 ) -> str:
-    pixels = source[1][0] if isinstance(source, tuple) else _SMALL_SIDE
+    pixels = source.size[0] if isinstance(source, _Source) else _SMALL_SIDE
     style = _FIGURE.format(width=100 // columns, pixels=pixels + 14)
     return (
         f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
@@ -239,16 +255,17 @@ def _cell(image: GeneratedImage) -> str:
 
 def _picture(
     image: GeneratedImage,
-    source: tuple[str, tuple[int, int]] | str | None,
+    source: _Source | str | None,
     number: int,
     total: int,
 ) -> str:
-    if isinstance(source, tuple):
-        uri, (width, height) = source
+    if isinstance(source, _Source):
+        width, height = source.size
+        alt = alt_text(image, number, total) if source.whole else f"Damaged. {_DAMAGED}"
         return (
-            f'<img src="{uri}" alt="{html.escape(alt_text(image, number, total))}" '
+            f'<img src="{source.uri}" alt="{html.escape(alt)}" '
             f'width="{width}" height="{height}" style="{_IMG}">'
-        )
+        ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
     title = {"moderated": "Moderated", "missing": "Missing"}.get(image.status, "Failed")
     reason = source or image.error or ""
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'

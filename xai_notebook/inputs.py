@@ -215,7 +215,7 @@ def _fit(data: bytes, kind: str, label: str) -> tuple[bytes, str, str | None]:
             image.load()  # a truncated file is found here, not by the server
             return data, kind, None
         image = flatten(ImageOps.exif_transpose(image))
-    except (XaiError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Pillow's decoders raise whatever broken bytes make them
         raise InputImageError(f"--image {label} cannot be decoded. Is the file whole?") from error
     notes = ["put on white, since it is transparent"] if transparent else []
     fitted, size = _encode(image)

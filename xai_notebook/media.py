@@ -1,13 +1,28 @@
-"""What kind of image some bytes are, told by their first bytes, without Pillow."""
+"""What some bytes are: the kind of image, and the parts its file is made of. Without Pillow."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-__all__ = ["EXTENSIONS", "dimensions", "media_type"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-_MARKER: Final = 0xFF
-_START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+__all__ = ["EXTENSIONS", "Part", "dimensions", "media_type", "parts_of"]
+
+_SOS, _EOI = b"\xff\xda", b"\xff\xd9"
+_START_OF_FRAME: Final = {bytes((0xFF, kind)) for kind in range(0xC0, 0xD0)} - {
+    b"\xff\xc4",
+    b"\xff\xc8",
+    b"\xff\xcc",
+}
+_BARE: Final = {bytes((0xFF, kind)) for kind in range(0xD0, 0xD9)}
+"""Markers without a length: restarts and the start of an image."""
+_MARKER: Final = re.compile(b"\xff[^\xff\x00]")
+_MAX_SEGMENTS: Final = 4096
+_MAX_PADDING: Final = 1 << 16
+"""Bytes between the segments of a JPEG; there are hardly ever any."""
+_MAX_CHUNKS: Final = 1 << 16
 
 EXTENSIONS: Final = {
     "image/jpeg": ".jpg",
@@ -32,17 +47,109 @@ def media_type(data: bytes) -> str | None:
     return None
 
 
+class Part(NamedTuple):
+    """A segment of a JPEG, or a chunk of a PNG or WebP.
+
+    Attributes:
+        kind: The two bytes of the marker, or the four of the chunk's name.
+        start: Where it begins in the file.
+        body: Where its content begins.
+        end: Where its content ends.
+        next: Where the part after it begins.
+    """
+
+    kind: bytes
+    start: int
+    body: int
+    end: int
+    next: int
+
+
+def parts_of(data: bytes) -> Iterator[Part]:
+    """Yield the parts of a JPEG up to its first scan, or of a PNG or WebP up to its end.
+
+    The last part of a file whose structure is whole is the start of scan of a JPEG (or its end, if
+    there is none), `IEND` of a PNG, and of a WebP the one that ends where the file does. The time
+    is linear in the bytes, and small for what is only padded.
+
+    Raises:
+        ValueError: There are more parts, or more padding, than any real file has.
+    """
+    kind = media_type(data)
+    if kind == "image/jpeg":
+        return _segments(data)
+    if kind == "image/png":
+        return _png_chunks(data)
+    return _riff_chunks(data) if kind == "image/webp" else iter(())
+
+
+def _segments(data: bytes) -> Iterator[Part]:
+    at, padding = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            padding += len(data) - at
+            break
+        start = found.start()
+        padding += start - at
+        kind, body = data[start : start + 2], start + 4
+        if padding > _MAX_PADDING:
+            break
+        if kind in _BARE:
+            at = start + 2
+            continue
+        if kind == _EOI:
+            yield Part(kind, start, start + 2, start + 2, start + 2)
+            return
+        end = start + 2 + int.from_bytes(data[start + 2 : body], "big")
+        if end < body or end > len(data):
+            return
+        yield Part(kind, start, body, end, end)
+        if kind == _SOS:
+            return
+        at = end
+    else:
+        raise ValueError(f"more than {_MAX_SEGMENTS} segments")
+    if padding > _MAX_PADDING:
+        raise ValueError(f"{padding:,} bytes between segments")
+
+
+def _png_chunks(data: bytes) -> Iterator[Part]:
+    at = 8
+    for _ in range(_MAX_CHUNKS):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if end + 4 > len(data):
+            return
+        kind = data[at + 4 : at + 8]
+        yield Part(kind, at, at + 8, end, end + 4)
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise ValueError(f"more than {_MAX_CHUNKS} chunks")
+
+
+def _riff_chunks(data: bytes) -> Iterator[Part]:
+    at = 12
+    for _ in range(_MAX_CHUNKS):
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 > len(data) or end > len(data):
+            return
+        yield Part(data[at : at + 4], at, at + 8, end, end + end % 2)
+        at = end + end % 2
+    raise ValueError(f"more than {_MAX_CHUNKS} chunks")
+
+
 def dimensions(data: bytes) -> tuple[int, int] | None:
     """Return the width and height in pixels that a JPEG's or PNG's header names; None: unknown."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR":
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if not data.startswith(b"\xff\xd8\xff"):
         return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == _MARKER:
-        kind = data[at + 1]
-        if kind in _START_OF_FRAME:
-            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
-            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
-        at += 1 if kind == _MARKER else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    try:
+        for part in _segments(data):
+            if part.kind in _START_OF_FRAME and part.end - part.body >= 5:  # noqa: PLR2004
+                head = data[part.body : part.body + 5]
+                return int.from_bytes(head[3:5], "big"), int.from_bytes(head[1:3], "big")
+    except ValueError:
+        pass
     return None

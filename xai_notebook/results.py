@@ -137,14 +137,14 @@ class GeneratedImage:
 
     @property
     def pil(self) -> Image.Image:
-        """A new PIL image; its pixels are decoded when first touched.
+        """A new PIL image, its pixels decoded; `size` and `media_type` are known without.
 
         Raises:
-            ReplyError: There is no image, or its bytes are none.
+            ReplyError: There is no image, or its bytes are damaged.
         """
-        from xai_notebook.pixels import open_image  # noqa: PLC0415  # PIL costs 24 ms
+        from xai_notebook.pixels import load_image  # noqa: PLC0415  # PIL costs 24 ms
 
-        return open_image(self.data)
+        return load_image(self.data)
 
     @property
     def cell(self) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from xai_notebook.display import clean
-from xai_notebook.errors import MissingImageError
+from xai_notebook.errors import MissingImageError, ReplyError
 from xai_notebook.export import export_bytes
-from xai_notebook.pixels import flatten
+from xai_notebook.pixels import flatten, load_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ def draw_sheet(batch: ImageBatch, *, columns: int | None, max_pixels: int) -> Im
 
     Raises:
         MissingImageError: There is no picture.
+        ReplyError: One of them is damaged; the message says which.
     """
     images = batch.ok.images
     if not images:
@@ -61,7 +62,10 @@ def draw_sheet(batch: ImageBatch, *, columns: int | None, max_pixels: int) -> Im
     for number, image in enumerate(images):
         left = gap + int(number % columns * cell * step_x)
         top = gap + int(number // columns * cell * step_y)
-        picture = _shrunk(image, cell)
+        try:
+            picture = _shrunk(image, cell)
+        except ReplyError as error:
+            raise ReplyError(f"Picture {number + 1} of the contact sheet: {error}") from error
         sheet.paste(picture, (left + (cell - picture.width) // 2, top + cell - picture.height))
         draw.multiline_text((left, top + cell + gap // 3), _label(image), _INK, font, spacing=2)
     return sheet
@@ -81,9 +85,7 @@ def export_sheet(batch: ImageBatch, folder: str | Path | None, *, max_pixels: in
 
 
 def _shrunk(image: GeneratedImage, side: int) -> Image.Image:
-    picture = image.pil
-    picture.draft("RGB", (side, side))
-    picture = flatten(ImageOps.exif_transpose(picture))
+    picture = flatten(ImageOps.exif_transpose(load_image(image.data, side=side)))
     picture.thumbnail((side, side))
     return picture
 

@@ -75,7 +75,7 @@ def preview_of(data: bytes) -> bytes:
     """
     from xai_notebook.pixels import preview  # noqa: PLC0415  # PIL
 
-    return preview(data, side=_SIDE, limit=_LIMIT)[0]
+    return preview(data, side=_SIDE, limit=_LIMIT).data
 
 
 def name_of(path: Path) -> str:
