@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xai_notebook import embedding, provenance
+from xai_notebook.display import to_html
 from xai_notebook.errors import MetadataError
 from xai_notebook.provenance import TRAINED, embed, read_metadata
-from xai_notebook.results import GeneratedImage, ImageRequest, InputImage
+from xai_notebook.results import GeneratedImage, ImageBatch, ImageRequest, InputImage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -374,3 +375,65 @@ def test_options_stay_on_their_line(tmp_path: Path) -> None:
 def test_names_give_nothing_away(label: str, expected: str) -> None:
     """Input images are named without folders, passwords, signatures or data."""
     assert provenance._public_name(InputImage("", "ab", label)) == expected
+
+
+# Content Credentials
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    """Return an ISO base media box."""
+    return (len(body) + 8).to_bytes(4, "big") + kind + body
+
+
+def manifest(uuid: str = "6332706100110010800000AA00389B71", label: bytes = b"c2pa") -> bytes:
+    """Return a JUMBF superbox as C2PA writes it, around 70 kB of something."""
+    described = box(b"jumd", bytes.fromhex(uuid) + b"\3" + label + b"\0")
+    return box(b"jumb", described + box(b"free", bytes(70_000)))
+
+
+def credentialed(kind: str, store: bytes) -> bytes:
+    """Return a picture that carries a JUMBF superbox where its container has a place for one."""
+    data = encode(kind)
+    if kind == "PNG":
+        chunk = b"caBX" + store
+        length = len(store).to_bytes(4, "big")
+        return data[:33] + length + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[33:]
+    if kind == "WEBP":
+        data += b"C2PA" + len(store).to_bytes(4, "little") + store + b"\0" * (len(store) % 2)
+        return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+    segments = b""
+    for number, at in enumerate(range(8, len(store), 60_000), 1):  # each repeats the box's head
+        body = b"JP\0\1" + number.to_bytes(4, "big") + store[:8] + store[at : at + 60_000]
+        segments += b"\xff\xeb" + (len(body) + 2).to_bytes(2, "big") + body
+    return data[:20] + segments + data[20:]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "WEBP"])
+def test_a_file_with_content_credentials_is_exported_untouched(tmp_path: Path, kind: str) -> None:
+    """A signature is worth more than our XMP; the card and the text say why there is none."""
+    data = credentialed(kind, manifest())
+    picture = image(cached=data, size=(40, 30))
+    for _ in range(2):
+        assert picture.export(tmp_path).read_bytes() == data
+    (note,) = picture.notes
+    assert "Content Credentials" in note
+    assert embed(picture, data) == data
+    batch = ImageBatch([picture])
+    assert repr(batch).count(note) == to_html(batch).count(note) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_our_credentials_are_what_others_read(tmp_path: Path, kind: str) -> None:
+    """The files of these tests are built as C2PA says: exiftool finds the manifest's label."""
+    path = write(tmp_path, credentialed(kind, manifest()))
+    assert "c2pa" in exiftool(path).values()
+
+
+def test_other_boxes_are_no_credentials(tmp_path: Path) -> None:
+    """JUMBF holds other things too, and a segment of that number still others."""
+    other = credentialed("JPEG", manifest("00" * 16, b"other"))
+    hdr = encode("JPEG")[:20] + b"\xff\xeb\0\x09HDR_RI" + b"x" + encode("JPEG")[20:]
+    for data in (other, hdr):
+        picture = image(cached=data)
+        assert read_metadata(picture.export(tmp_path)).prompt == NASTY
+        assert picture.notes == ()

@@ -20,7 +20,7 @@ import pybase64
 from xai_notebook.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from xai_notebook.results import GeneratedImage, ImageBatch
 
@@ -101,6 +101,7 @@ def plain_text(batch: ImageBatch, *, paths: bool = False) -> str:
         where = image.exported or (image.file if paths else None)
         if where is not None:
             lines.append(f"  {'saved as ' if image.exported else ''}{_short(where)}")
+        lines += [f"  {note}" for note in image.notes]
         if batch.cells:
             lines.append(textwrap.indent(image.cell, "  "))
     if (more := total - batch.limit) > 0:
@@ -149,8 +150,11 @@ def to_html(batch: ImageBatch) -> str:
     lines += batch.notes
     if not cards:
         lines.insert(0, "No images.")
-    foot = "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
-    return f"<div>{''.join(cards)}{foot}</div>"
+    return f"<div>{''.join(cards)}{_notes(lines)}</div>"
+
+
+def _notes(lines: Iterable[str]) -> str:
+    return "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
 
 
 def _heading(label: str, batch: ImageBatch) -> str:
@@ -241,7 +245,8 @@ def _figure(
     return (
         f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
         f'<figcaption style="{_CAPTION}">{_caption(image)}'
-        f"{facts(image, dated=cells)}{_cell(image) if cells else ''}</figcaption></figure>"
+        f"{facts(image, dated=cells)}{_notes(image.notes)}"
+        f"{_cell(image) if cells else ''}</figcaption></figure>"
     )
 
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["export_image", "notebook_folder", "remember_folder", "resolve_folder"]
 
+UNTOUCHED: Final = (
+    "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
+    "our metadata added."
+)
+"""Note of an image whose file says nothing of ours, though metadata was asked for."""
 _MAX_SLUG: Final = 60
 """Characters of the prompt in a file's name."""
 _MAX_SLUG_BYTES: Final = 120
@@ -79,7 +84,8 @@ def export_image(
     Args:
         image: One with a picture.
         folder: Created where needed. Default: the notebook's folder; see `resolve_folder`.
-        metadata: Add what made the image as XMP. False: exactly the bytes the server sent.
+        metadata: Add what made the image as XMP. False: exactly the bytes the server sent. A file
+            with Content Credentials is written as it came in any case, and `image.notes` says so.
 
     Returns:
         The absolute path of the file.
@@ -91,9 +97,12 @@ def export_image(
     data = image.data
     name = _name(image, data)
     if metadata:
+        from xai_notebook.embedding import has_credentials  # noqa: PLC0415
         from xai_notebook.provenance import embed  # noqa: PLC0415  # an XML parser, only here
 
         data = embed(image, data)
+        if has_credentials(data) and UNTOUCHED not in image.notes:
+            image.notes = (*image.notes, UNTOUCHED)
     image.exported = export_bytes(data, name, folder)
     return image.exported
 

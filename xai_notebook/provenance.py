@@ -5,8 +5,8 @@ source type and, since IPTC 2025.1, the AI system and prompt). Our own field hol
 JSON, so that `read_metadata` can ask again. Neither the key, nor the end user's id, nor anything
 of input images but their digests and names goes into a file.
 
-An image that carries Content Credentials (C2PA) keeps them, but their signature covers the whole
-file and no longer holds once metadata is added: export with `metadata=False` to keep it valid.
+An image that carries Content Credentials (C2PA) is left as it is: their signature covers the whole
+file, and would no longer hold once anything is added.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
-from xai_notebook.embedding import MAX_JPEG_PACKET, MAX_PACKET, find_packet, replace_packet
+from xai_notebook.embedding import (
+    MAX_JPEG_PACKET,
+    MAX_PACKET,
+    find_packet,
+    has_credentials,
+    replace_packet,
+)
 from xai_notebook.errors import MetadataError
 from xai_notebook.files import read_bounded
 from xai_notebook.media import media_type
@@ -98,8 +104,11 @@ def embed(image: GeneratedImage, data: bytes) -> bytes:
 
     Args:
         image: Tells the prompt, the model and the options.
-        data: Its original bytes. WebP, GIF and broken files come back unchanged.
+        data: Its original bytes. WebP, GIF and broken files come back unchanged, and so do those
+            with Content Credentials.
     """
+    if has_credentials(data):
+        return data
     limit = MAX_JPEG_PACKET if media_type(data) == "image/jpeg" else MAX_PACKET
     found = find_packet(data)
     for old in (found, None) if found else (None,):
