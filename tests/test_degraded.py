@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import start_kernel, tiny
+from harness import start_kernel, tiny, unprivileged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,3 +91,26 @@ def test_a_damaged_library_is_left_alone(session: Session, quick: Served) -> Non
     assert len(batch.notes) == 1
     assert "is damaged, and was left as it is" in batch.notes[0]
     assert file.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_library_of_others(
+    session: Session, quick: Served, folder_of_nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A course's folder answers without a call; what is new is shown, with one note."""
+    home = folder_of_nobody / "course"
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+    session.generate("a fox", n=2)
+    session.close()
+    subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)
+    calls = len(quick.calls)
+    with unprivileged():
+        known: Any = session.generate("a fox", n=2)
+        new: Any = session.generate("a hare", format="url", rewrite="chat")
+        assert [image.data for image in known] == [tiny()] * 2
+        assert (known.notes, len(quick.calls)) == ((), calls + 1)
+        assert [image.data for image in new] == [tiny()]
+        assert len(new.notes) == 1
+        assert "is read-only: it answers, and keeps nothing new" in new.notes[0]
+        assert [image.prompt for image in session.history()] == ["a fox"] * 2
+        session.close()

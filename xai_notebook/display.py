@@ -271,7 +271,8 @@ def _picture(
             f'<img src="{source.uri}" alt="{html.escape(alt)}" '
             f'width="{width}" height="{height}" style="{_IMG}">'
         ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
-    title = {"moderated": "Moderated", "missing": "Missing"}.get(image.status, "Failed")
+    titles = {"moderated": "Moderated", "missing": "Missing", "damaged": "Damaged"}
+    title = titles.get(image.status, "Failed")
     reason = source or image.error or ""
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 

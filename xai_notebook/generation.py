@@ -219,7 +219,7 @@ class Generator:
                 return False
             self._note_waiting(image, error, fingerprint)
             return True
-        await asyncio.to_thread(self.library.complete, image, data)
+        await self._complete(self.library, image, data)
         return True
 
     async def _ask(
@@ -357,15 +357,18 @@ class Generator:
         except ReplyError as error:
             self._note_waiting(image, error, fingerprint)
             return
-        image.status = "ok"
         if self.library is None or image.id is None:
-            image.cached = data
-            return
+            image.status, image.cached = "ok", data
+        else:
+            await self._complete(self.library, image, data)
+
+    async def _complete(self, library: Library, image: GeneratedImage, data: bytes) -> None:
+        """Keep the bytes of a pending image; if the library cannot, they stay in memory."""
         try:
-            await asyncio.to_thread(self.library.complete, image, data)
+            await asyncio.to_thread(library.complete, image, data)
         except LibraryError as error:
             self.progress.note(f"Not kept in the library: {error}")
-            image.cached = data
+            image.status, image.cached = "ok", data
 
     def _note_waiting(self, image: GeneratedImage, error: ReplyError, fingerprint: str) -> None:
         """Say why there is no picture yet. The library keeps the URL: the next run fetches it."""

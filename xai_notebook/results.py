@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GeneratedImage", "ImageBatch", "ImageRequest", "InputImage", "Status"]
 
-Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent"]
+Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
 """What became of an image: `pending` is known to the library, but not downloaded yet; `unsent` was
-never asked for, because a budget did not allow it."""
+never asked for, because a budget did not allow it; the library's row of a `damaged` one is."""
 
 
 class Maker(Protocol):

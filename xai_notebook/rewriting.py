@@ -114,7 +114,7 @@ class Rewriter:
         if not text:
             return "", answer.cost_usd
         self.remembered[key] = text
-        if self.library is not None:
+        if self.library is not None and not self.library.read_only:
             try:
                 await asyncio.to_thread(
                     self.library.remember_rewrite,

@@ -94,7 +94,7 @@ class CostTable(Sequence["CostRow"]):
     def _cells(self) -> list[tuple[str, ...]]:
         cells: list[tuple[str, ...]] = [
             (
-                str(row.day),
+                str(row.day or "unknown"),
                 row.model,
                 str(row.requests),
                 str(row.images),

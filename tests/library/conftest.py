@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import itertools
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
-from xai_notebook.library import Library
+from xai_notebook.library import Library, database, schema
 from xai_notebook.results import GeneratedImage, ImageRequest
 
 if TYPE_CHECKING:
@@ -81,3 +84,31 @@ def save(library: Library) -> Save:
         return images
 
     return save
+
+
+@pytest.fixture
+def make_old() -> Callable[[Path, bytes], None]:
+    """Return a function that makes a library of version 1 with one picture."""
+    return old_library
+
+
+def old_library(home: Path, data: bytes) -> None:
+    """Make a library of version 1 with one picture."""
+    digest = hashlib.sha256(data).hexdigest()
+    file = home / "images" / digest[:2] / f"{digest}.jpg"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(data)
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        for statement in schema.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO requests VALUES (1, 'f', 'xai', 'api.x.ai', 'an old fox', 'grok', 'grok', "
+            "1, NULL, NULL, NULL, '[]', NULL, 'base64', NULL, NULL, NULL, 0.02, 0, 1700000000.0)"
+        )
+        connection.execute(
+            "INSERT INTO images VALUES (1, 1, 0, 'ok', 'grok', NULL, NULL, 0.02, ?, 'image/jpeg', "
+            "64, 48, NULL, NULL, '[]', 1700000000.0)",
+            (digest,),
+        )
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")

@@ -11,20 +11,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import unprivileged
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, database, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
@@ -159,6 +158,88 @@ save(library, "parent")
     library.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_fork_waits_for_the_thread_inside(library: Library) -> None:
+    """A fork comes when no thread is in SQLite, whose own locks the child would inherit held."""
+    inside, leave = threading.Event(), threading.Event()
+    left = False
+
+    def work() -> None:
+        nonlocal left
+        with library._database.writing() as connection:
+            # As a statement of another thread: what it calls waits inside SQLite.
+            connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))
+            connection.execute("SELECT wait()")
+        left = True
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(30)
+    threading.Timer(0.2, leave.set).start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if left and library.history() == [] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    thread.join()
+    assert library.history() == []
+
+
+LOCKED = """
+import threading, time
+from xai_notebook.library import schema
+save(library, "before")
+library.close()
+connection = schema.connect(library.home / "library.sqlite3")
+connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+connection.execute("BEGIN EXCLUSIVE")
+library = Library(library.home)
+def interrupt():
+    time.sleep(0.5)  # until the main thread waits
+    os.kill(os.getpid(), 2)
+threading.Thread(target=interrupt).start()
+begun = time.monotonic()
+try:
+    ACTION
+except KeyboardInterrupt:
+    print("interrupted", time.monotonic() - begun < schema.BUSY_TIMEOUT / 2)
+except BaseException as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("action", ["save(library, 'new')", "library.history()", "library.costs()"])
+def test_waiting_for_a_lock_is_interrupted(home: Path, action: str) -> None:
+    """Ctrl-C ends the wait for another program's lock at once, not when the wait is over."""
+    process = run(LOCKED.replace("ACTION", action), home)
+    assert rest(process) == "interrupted True\n"
+
+
+def test_library_deleted_under_a_kernel(
+    library: Library, save: Save, picture: Picture, home: Path
+) -> None:
+    """A library whose folder vanishes is made anew by the next reply, which is in it."""
+    save("old", [picture()])
+    shutil.rmtree(home)
+    (image,) = save("new", [data := picture()])
+    assert image.data == data
+    with contextlib.closing(Library.open(home)) as other:
+        assert [found.request.prompt for found in other.history()] == ["new"]
+    assert [found.request.prompt for found in library.history()] == ["new"]
+
+
+def test_clock_that_jumps(
+    save: Save, library: Library, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History goes by the order of arrival, whatever the clock says."""
+    for day in (3, 1, 2):
+        monkeypatch.setattr(time, "time", lambda day=day: day * 86400.0)
+        save(f"day {day}", [picture()])
+    assert [image.request.prompt for image in library.history()] == ["day 2", "day 1", "day 3"]
+
+
 def test_old_leftovers_are_removed(home: Path) -> None:
     """Temporary files of kernels killed long ago go; those that may still be written stay."""
     Library.open(home).close()
@@ -221,27 +302,11 @@ def test_newer_library_is_left_alone(home: Path) -> None:
     assert file.read_bytes() == before
 
 
-def test_version_1_is_migrated(home: Path, picture: Picture) -> None:
+def test_version_1_is_migrated(
+    home: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
+) -> None:
     """A library of version 1 keeps its images, and gets what later versions brought."""
-    data = picture()
-    digest = hashlib.sha256(data).hexdigest()
-    file = home / "images" / digest[:2] / f"{digest}.jpg"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(data)
-    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
-        for statement in schema.MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.execute(
-            "INSERT INTO requests VALUES (1, 'f', 'xai', 'api.x.ai', 'an old fox', 'grok', 'grok', "
-            "1, NULL, NULL, NULL, '[]', NULL, 'base64', NULL, NULL, NULL, 0.02, 0, 1700000000.0)"
-        )
-        connection.execute(
-            "INSERT INTO images VALUES (1, 1, 0, 'ok', 'grok', NULL, NULL, 0.02, ?, 'image/jpeg', "
-            "64, 48, NULL, NULL, '[]', 1700000000.0)",
-            (digest,),
-        )
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 1")
+    make_old(home, data := picture())
     library = Library.open(home)
     assert [image.data for image in library.find("f")] == [data]
     assert [image.data for image in library.history("old fo")] == [data]
@@ -271,33 +336,6 @@ def test_file_system_without_shared_memory(
     with other._database.reading() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
     other.close()
-
-
-@pytest.fixture
-def folder_of_nobody() -> Iterator[Path]:
-    """A folder outside root's, and a process that may not do everything."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    folder.chmod(0o755)
-    shutil.rmtree(folder)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_unwritable_home(folder_of_nobody: Path) -> None:
-    """A home that cannot be written to is named, with the variable to change."""
-    folder_of_nobody.chmod(0o555)
-    with unprivileged(), pytest.raises(LibraryError, match=r"denied.*XAI_NOTEBOOK_HOME"):
-        Library.open(folder_of_nobody / "home")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_library_that_became_read_only(folder_of_nobody: Path) -> None:
-    """A library whose files became read-only gives a clear error too."""
-    Library.open(folder_of_nobody / "home").close()
-    subprocess.run(["chmod", "-R", "a-w,a+rX", folder_of_nobody / "home"], check=True)
-    with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
-        Library.open(folder_of_nobody / "home")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")

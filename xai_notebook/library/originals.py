@@ -92,7 +92,7 @@ class Originals:
         # Not by pathlib and buffers: each step lets go of the interpreter, and has to wait for it.
         temporary = f"{self._temporary}{os.sep}{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            descriptor = os.open(temporary, _CREATE, 0o666)
+            descriptor = self._create(temporary)
             try:
                 left = memoryview(data)
                 while left:
@@ -107,6 +107,13 @@ class Originals:
             # Windows refuses to replace a file somebody reads: then the same content is there.
             if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
                 raise
+
+    def _create(self, temporary: str) -> int:
+        try:
+            return os.open(temporary, _CREATE, 0o666)
+        except FileNotFoundError:  # somebody deleted the library
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            return os.open(temporary, _CREATE, 0o666)
 
     def _move(self, temporary: str, path: Path) -> None:
         """Give a file its name, in a folder that may not be there yet."""

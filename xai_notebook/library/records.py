@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import time
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
-from xai_notebook.results import GeneratedImage, ImageRequest, InputImage
+from xai_notebook.results import GeneratedImage, ImageRequest, InputImage, Status
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from xai_notebook.library.originals import Originals
-    from xai_notebook.results import Status
 
 __all__ = [
     "CostRow",
     "Reply",
     "cleaned",
-    "image_from_rows",
     "image_values",
+    "images_from_rows",
     "insert",
     "request_values",
 ]
+
+_DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
+"""What reading a row that is not as we wrote it can raise."""
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+_OPTIONS: Final = (
+    *("aspect_ratio", "resolution", "quality", "user"),
+    *("original_prompt", "rewrite_model"),
+)
+_TEXTS: Final = ("rewritten_prompt", "rewritten_by", "media_type", "error", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,7 @@ class CostRow:
     """What one model cost on one day.
 
     Attributes:
-        day: In this machine's time zone.
+        day: In this machine's time zone; None: the rows do not say, they are damaged.
         model: As the server named it; a chat model where prompts were rewritten.
         backend: `"xai"` or `"local"`.
         requests: Answered requests.
@@ -42,7 +52,7 @@ class CostRow:
         unknown: Requests whose cost was not reported, and is not in `cost_usd`.
     """
 
-    day: date
+    day: date | None
     model: str
     backend: str
     requests: int
@@ -162,44 +172,82 @@ def image_values(image: GeneratedImage, request_id: int) -> dict[str, Any]:
     return cleaned(row)
 
 
-def request_from_row(row: sqlite3.Row) -> ImageRequest:
+def images_from_rows(
+    request_row: sqlite3.Row | None, rows: Iterable[sqlite3.Row], originals: Originals
+) -> Iterator[GeneratedImage]:
+    """Yield a request's images, without those whose file has vanished.
+
+    What a damaged row held is not guessed: its image is a card that says so.
+    """
+    request = None
+    with contextlib.suppress(*_DAMAGE):
+        request = _request_from_row(request_row)
+    for row in rows:
+        image: GeneratedImage | None = GeneratedImage(
+            request=request or ImageRequest(prompt="", model=""),
+            status="damaged",
+            error=f"Row {row['id']} of the library is damaged. Its other images are not.",
+            id=row["id"],
+        )
+        if request is not None:
+            with contextlib.suppress(*_DAMAGE):
+                image = _image_from_row(row, request, originals)
+        if image is not None:
+            yield image
+
+
+def _request_from_row(row: sqlite3.Row | None) -> ImageRequest:
     """Return the request of a row; its inputs have no URL."""
+    if row is None:
+        raise LookupError
+    options = {name: _value(row, name, str, type(None)) for name in _OPTIONS}
     return ImageRequest(
-        prompt=row["prompt"],
-        model=row["model"],
-        n=row["n"],
-        aspect_ratio=row["aspect_ratio"],
-        resolution=row["resolution"],
-        quality=row["quality"],
+        prompt=_value(row, "prompt", str),
+        model=_value(row, "model", str),
+        n=_value(row, "n", int),
         inputs=tuple(InputImage(url="", **image) for image in json.loads(row["inputs"])),
-        user=row["user"],
-        image_format=row["image_format"],
-        original_prompt=row["original_prompt"],
-        rewrite_model=row["rewrite_model"],
+        image_format=_value(row, "image_format", str),
+        **options,
     )
 
 
-def image_from_rows(
+def _image_from_row(
     row: sqlite3.Row, request: ImageRequest, originals: Originals
 ) -> GeneratedImage | None:
     """Return the image of a row; None when its file has vanished."""
-    file = originals.path(row["sha256"], row["media_type"]) if row["sha256"] else None
-    if file is not None and not file.is_file():
-        return None
+    texts = {name: _value(row, name, str, type(None)) for name in _TEXTS}
+    file = None
+    if sha256 := texts["sha256"]:
+        if not _DIGEST.fullmatch(sha256):  # it becomes part of a path
+            raise ValueError(sha256)
+        file = originals.path(sha256, texts["media_type"])
+        if not file.is_file():
+            return None
+    if row["status"] not in get_args(Status):
+        raise ValueError(row["status"])
+    width, height = (_value(row, name, int, type(None)) for name in ("width", "height"))
     return GeneratedImage(
         request=request,
-        index=row["position"],
+        index=_value(row, "position", int),
         status=row["status"],
-        model=row["model"],
-        rewritten_prompt=row["rewritten_prompt"],
-        rewritten_by=row["rewritten_by"],
-        cost_usd=row["cost_usd"],
-        media_type=row["media_type"],
-        size=(row["width"], row["height"]) if row["width"] else None,
+        model=_value(row, "model", str),
+        cost_usd=_value(row, "cost_usd", float, int, type(None)),
+        size=(width, height) if width and height else None,
         created=datetime.fromtimestamp(row["created"], timezone.utc),
-        error=row["error"],
-        sha256=row["sha256"],
         file=file,
         id=row["id"],
-        notes=tuple(json.loads(row["notes"])),
+        notes=tuple(str(note) for note in json.loads(row["notes"])),
+        **texts,
     )
+
+
+def _value(row: sqlite3.Row, name: str, *kinds: type) -> Any:
+    """Return a column's value; SQLite itself holds any kind of value in any column.
+
+    Raises:
+        TypeError: It is of none of the kinds.
+    """
+    value = row[name]
+    if not isinstance(value, kinds):
+        raise TypeError(name)
+    return value

@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "connect", "transaction"]
+__all__ = [
+    "APPLICATION_ID",
+    "MIGRATIONS",
+    "connect",
+    "connect_to_read",
+    "patiently",
+    "snapshot",
+    "transaction",
+]
 
 APPLICATION_ID: Final = 0x78616962
 """`PRAGMA application_id` of our files ("xaib"): what tells them from other SQLite files."""
-BUSY_TIMEOUT: Final = 60.0
+BUSY_TIMEOUT: Final = 20.0
 """Seconds to wait for another kernel's transaction; each of ours takes milliseconds."""
+_STEP: Final = 0.1
+"""Seconds of it that SQLite waits by itself: nothing can interrupt it while it does."""
 
 _REQUESTS_AND_IMAGES: Final = (
     """CREATE TABLE requests (
@@ -83,9 +93,9 @@ MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES)
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""
 
 
-def _open(file: Path) -> sqlite3.Connection:
+def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(
-        file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        file, timeout=_STEP, isolation_level=None, check_same_thread=False, uri=uri
     )
 
 
@@ -112,8 +122,63 @@ def connect(file: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return _prepared(connection)
+
+
+def connect_to_read(file: Path) -> sqlite3.Connection:
+    """Open a library that cannot be written to; an older version's is migrated in memory.
+
+    Raises:
+        LibraryError: As `connect`.
+        sqlite3.Error: The file is damaged, or cannot be read.
+    """
+    address = file.absolute().as_uri()
+    connection = _open(f"{address}?mode=ro", uri=True)
+    try:
+        _recognise(connection, file)
+    except sqlite3.OperationalError:
+        # The write-ahead log needs a file beside the database, and nobody can make one. Then
+        # nobody can write either: SQLite may take the file as it is.
+        connection.close()
+        connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
+    try:
+        _recognise(connection, file)
+        if _number(connection, "user_version") < len(MIGRATIONS):
+            with contextlib.closing(connection) as old:
+                connection = _open(":memory:")
+                old.backup(connection)
+            _migrate(connection, file)
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return _prepared(connection)
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
+    connection.text_factory = _text  # one damaged word must not hide a thousand rows
     return connection
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
+    """Execute a statement that may have to wait for another kernel; Ctrl-C can end the wait.
+
+    Raises:
+        sqlite3.Error: As `execute`; another program keeps the library locked.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            return connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if "is locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)  # SQLite does not always wait before it says so
 
 
 @contextlib.contextmanager
@@ -123,14 +188,26 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     IMMEDIATE takes the write lock first: a transaction that reads and then wants to write can
     fail at once, whatever the timeout, when another kernel wrote in between.
     """
-    connection.execute("BEGIN IMMEDIATE")
+    patiently(connection, "BEGIN IMMEDIATE")
     try:
         yield
-        connection.execute("COMMIT")
+        patiently(connection, "COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """See one state of the library inside. What may have to wait for others waits here."""
+    connection.execute("BEGIN")
+    try:
+        patiently(connection, "SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        yield
+    finally:
+        if connection.in_transaction:  # SQLite ends it by itself when the disk fails
+            connection.execute("COMMIT")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
@@ -140,7 +217,7 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 def _recognise(connection: sqlite3.Connection, file: Path) -> None:
     """Raise unless the file is empty, or a library this version can read."""
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (tables,) = patiently(connection, "SELECT count(*) FROM sqlite_master").fetchone()
     if tables and _number(connection, "application_id") != APPLICATION_ID:
         raise LibraryError(
             f"{file} is another program's database, and was left alone. "

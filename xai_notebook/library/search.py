@@ -7,12 +7,12 @@ import sqlite3
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.library.schema import transaction
+from xai_notebook.library.schema import patiently, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["index_request", "matching_requests", "prepare_index"]
+__all__ = ["has_index", "index_request", "matching_requests", "prepare_index"]
 
 _CREATE: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
@@ -39,7 +39,7 @@ def prepare_index(connection: sqlite3.Connection) -> bool:
         sqlite3.Error: The library cannot be read or written.
     """
     try:
-        connection.execute("SELECT 1 FROM search LIMIT 0")
+        patiently(connection, "SELECT 1 FROM search LIMIT 0")
     except sqlite3.OperationalError:
         try:
             with transaction(connection):
@@ -52,6 +52,14 @@ def prepare_index(connection: sqlite3.Connection) -> bool:
         with transaction(connection):
             _catch_up(connection)
     return True
+
+
+def has_index(connection: sqlite3.Connection) -> bool:
+    """Whether a library that cannot be written to has an index of all its requests."""
+    try:
+        return _newest(connection, "search_docsize") == _newest(connection, "requests")
+    except sqlite3.OperationalError:
+        return False
 
 
 def _newest(connection: sqlite3.Connection, table: str) -> int:

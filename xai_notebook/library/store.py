@@ -14,10 +14,9 @@ from xai_notebook.library.records import (
     CostRow,
     Reply,
     cleaned,
-    image_from_rows,
     image_values,
+    images_from_rows,
     insert,
-    request_from_row,
     request_values,
 )
 from xai_notebook.library.search import index_request, matching_requests
@@ -35,7 +34,8 @@ __all__ = ["Library"]
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
 _COSTS: Final = """
-    SELECT day, model, backend, sum(requests), sum(images), total(cost), sum(unknown) FROM (
+    SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
+        total(cost), sum(unknown) FROM (
         SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
             1 AS requests, cost_usd AS cost, cost_usd IS NULL AS unknown,
             (SELECT count(*) FROM images WHERE request_id = requests.id
@@ -69,19 +69,25 @@ class Library:
     def open(cls, home: Path) -> Library:
         """Open the library in `home`; create what is missing, migrate what is old.
 
-        Nothing that cannot be read is ever deleted or overwritten.
+        Nothing that cannot be read is ever deleted or overwritten. One that cannot be written to,
+        such as a course's, is opened for reading.
 
         Raises:
             LibraryError: The home cannot be created or written to, or what is in it is damaged,
                 another program's, or a newer version's.
         """
         library = cls(home)
-        with library._database.translated():
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            library._originals.prepare()
         with library._database.reading():
             pass
+        if not library.read_only:
+            with library._database.translated():
+                library._originals.prepare()
         return library
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it answers, but cannot keep anything."""
+        return self._database.read_only
 
     def close(self) -> None:
         """Close the file. Any later call raises `LibraryError`."""
@@ -153,6 +159,7 @@ class Library:
 
         A group of which one cannot be saved is its error instead.
         """
+        self._database.check_writable()
         contents = [
             (payload, media_type(payload))
             for group in groups
@@ -261,12 +268,8 @@ class Library:
         self, connection: sqlite3.Connection, row: sqlite3.Row
     ) -> Iterator[GeneratedImage]:
         """Yield a request's images in order, without those whose file has vanished."""
-        request = request_from_row(row)
         query = "SELECT * FROM images WHERE request_id = ? ORDER BY position, id"
-        for image_row in connection.execute(query, (row["id"],)):
-            image = image_from_rows(image_row, request, self._originals)
-            if image is not None:
-                yield image
+        return images_from_rows(row, connection.execute(query, (row["id"],)), self._originals)
 
     # Looking back
 
@@ -286,8 +289,8 @@ class Library:
         query, parameters = matching_requests(words, indexed=self._database.indexed)
         for (request_id,) in connection.execute(query, parameters):
             row = _row(connection, "SELECT * FROM requests WHERE id = ?", request_id)
-            for image in self._images_of(connection, row):
-                if image.status == "ok":
+            for image in self._images_of(connection, row) if row else ():
+                if image.status in {"ok", "damaged"}:
                     yield image
 
     def lineage(self, sha256: str) -> list[GeneratedImage]:
@@ -321,7 +324,7 @@ class Library:
         if row is None:
             return None
         parent = _row(connection, "SELECT * FROM requests WHERE id = ?", row["request_id"])
-        return image_from_rows(row, request_from_row(parent), self._originals)
+        return next(images_from_rows(parent, [row], self._originals), None)
 
     # Money
 
@@ -329,7 +332,7 @@ class Library:
         """Return what was spent, by day, model and backend, the newest day first."""
         with self._database.reading() as connection:
             rows = connection.execute(_COSTS).fetchall()
-        return [CostRow(date.fromisoformat(day), *values) for day, *values in rows]
+        return [CostRow(_day(day), *values) for day, *values in rows]
 
     def rewrite_for(self, key: str) -> str | None:
         """Return the rewritten prompt stored last under `key`, or None."""
@@ -380,6 +383,13 @@ def _place_of(payload: bytes | str | None, status: Status, sha256: str | None) -
     if size := dimensions(payload):
         place |= {"width": size[0], "height": size[1]}
     return place
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text or "")
+    except ValueError:
+        return None
 
 
 def _place(image: GeneratedImage) -> tuple[int, int]:

@@ -16,7 +16,7 @@ __all__ = ["describe_card", "folder_of", "preview_of"]
 
 _SIDE: Final = 768
 _LIMIT: Final = 110_000
-_TITLES: Final = {"moderated": "Moderated", "missing": "Missing"}
+_TITLES: Final = {"moderated": "Moderated", "missing": "Missing", "damaged": "Damaged"}
 
 
 def describe_card(

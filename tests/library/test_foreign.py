@@ -1,0 +1,120 @@
+"""Libraries that are not as we left them: damaged rows, and folders that cannot be written to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import unprivileged
+from xai_notebook.errors import LibraryError
+from xai_notebook.library import Library, database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Save = Callable[..., list[Any]]
+    Picture = Callable[[], bytes]
+
+DAMAGE = [
+    ("requests", "prompt", b"a \xff fox"),
+    ("requests", "n", "many"),
+    ("requests", "inputs", "[{"),
+    ("requests", "inputs", '[{"no": 1}]'),
+    ("requests", "created", b"\0"),
+    ("requests", "created", 1e300),
+    ("requests", "cost_usd", "\0dear"),
+    ("requests", "answered_by", b"\xff"),
+    ("images", "created", 1e300),
+    ("images", "created", "yesterday"),
+    ("images", "notes", "not JSON"),
+    ("images", "notes", "3"),
+    ("images", "sha256", "../../secret"),
+    ("images", "status", "splendid"),
+    ("images", "width", "wide"),
+    ("images", "rewritten_prompt", b"\xff\xfe"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), DAMAGE)
+def test_damaged_row(
+    library: Library, save: Save, picture: Picture, table: str, column: str, value: object
+) -> None:
+    """One damaged row is a card that says so, or loses a word; the rest is as it was."""
+    save("a red fox", [picture()])
+    (bad,) = save("a blue fox", [picture()])
+    save("a green fox", [picture()])
+    damage(library, table, column, value, bad.id)
+    found = library.history("fox")
+    assert {image.request.prompt for image in found} >= {"a red fox", "a green fox"}
+    assert {image.status for image in found} <= {"ok", "damaged"}
+    assert all("Row 2" in (image.error or "") for image in found if image.status == "damaged")
+    assert len(library.history()) == 3
+    assert sum(row.requests for row in library.costs()) == 3
+    assert len(library.lineage(bad.sha256)) <= 1
+    assert library.find("fingerprint of a red fox")[0].request.prompt == "a red fox"
+    assert all(image.status == "ok" for image in library.find("fingerprint of a blue fox"))
+
+
+def test_damaged_text(library: Library, save: Save, picture: Picture) -> None:
+    """Bytes in a text that are no UTF-8 are replaced, and everything else can be read."""
+    (bad,) = save("a blue fox", [picture()])
+    with library._database.writing() as connection:
+        connection.execute("UPDATE requests SET prompt = CAST(x'61ff' AS TEXT)")
+        connection.execute("UPDATE requests SET answered_by = CAST(x'61ff' AS TEXT)")
+    (found,) = library.history()
+    assert (found.id, found.request.prompt) == (bad.id, "a\ufffd")
+    assert library.costs()[0].model == "a\ufffd"
+
+
+def damage(library: Library, table: str, column: str, value: object, row: int) -> None:
+    """Write what we never write: SQLite itself takes any value."""
+    with library._database.writing() as connection:
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_unwritable_home(folder_of_nobody: Path) -> None:
+    """A home that cannot be written to is named, with the variable to change."""
+    folder_of_nobody.chmod(0o555)
+    with unprivileged(), pytest.raises(LibraryError, match=r"denied.*XAI_NOTEBOOK_HOME"):
+        Library.open(folder_of_nobody / "home")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_library_of_others_answers(folder_of_nobody: Path, save: Save, picture: Picture) -> None:
+    """A library that cannot be written to, such as a course's, answers and is not changed."""
+    home = folder_of_nobody / "home"
+    with contextlib.closing(Library.open(home)) as library:
+        (image,) = save("a fox", [data := picture()], to=library)
+    subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)
+    before = sorted(home.rglob("*"))
+    with unprivileged(), contextlib.closing(Library.open(home)) as library:
+        assert library.read_only
+        (found,) = library.find("fingerprint of a fox")
+        assert (found.id, found.data) == (image.id, data)
+        assert [one.id for one in library.history("fo")] == [image.id]
+        assert library.costs()[0].images == 1
+        with pytest.raises(LibraryError, match="read-only"):
+            save("new", [picture()], to=library)
+    assert sorted(home.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_old_library_of_others_answers(
+    folder_of_nobody: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
+) -> None:
+    """One of an older version too: it is migrated in memory, and its file stays as it was."""
+    home = folder_of_nobody / "home"
+    make_old(home, data := picture())
+    subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)
+    before = (home / database.FILE).read_bytes()
+    with unprivileged(), contextlib.closing(Library.open(home)) as library:
+        assert [image.data for image in library.find("f")] == [data]
+        assert [image.data for image in library.history("old fo")] == [data]
+        assert library.rewrite_for("key") is None
+    assert (home / database.FILE).read_bytes() == before
