@@ -217,38 +217,26 @@ def test_the_table_has_the_options_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("line", "user"),
     [
-        ImageRequest(prompt="a fox", model=settings.DEFAULT_MODEL),
-        ImageRequest(
-            prompt="a fox,\nin {{ braces }} and 'quotes'",
-            model="grok-imagine-image-2.0",
-            n=3,
-            aspect_ratio="19.5:9",
-            resolution="2k",
-            quality="medium",
-            user='the "first" user',
-            image_format="url",
-        ),
+        (r"--user=$'a \'quoted\' \"one\"'", "a 'quoted' \"one\""),
+        (r"--user=$'two\nlines\t\u2028\\'", "two\nlines\t\u2028\\"),
+        ("--user=--image=x.png", "--image=x.png"),
+        ("--user=--", "--"),
+        ("--user '--image=x.png'", "--image=x.png"),
+        ("--user=\"a\"'b'c", "abc"),
+        ("--user=it's", "it's"),
     ],
 )
-def test_a_request_becomes_the_cell_that_makes_it(request_: ImageRequest) -> None:
-    """The cell that the panel and the history offer asks for the very same request."""
-    from xai_notebook.prompts import fill
+def test_every_value_has_a_spelling(line: str, user: str) -> None:
+    """Quotes join as in a shell, `$'…'` has escapes, and no value becomes an option."""
+    assert parse(line) == Parsed({"user": user}, "")
 
-    line, _, body = magic_cell(request_).partition("\n")
-    options = resolve(parse(line.removeprefix("%%xai_image")).given)
-    again = ImageRequest(
-        prompt=fill(body, {}),
-        model=options.model[0],
-        n=options.n,
-        aspect_ratio=options.aspect_ratio,
-        resolution=options.resolution,
-        quality=options.quality,
-        user=options.user,
-        image_format=options.format,
-    )
-    assert again == request_
+
+def test_a_switch_takes_no_value() -> None:
+    """`--full=no` is an error, not `--full`."""
+    with pytest.raises(OptionError, match="--full is a switch"):
+        parse("--full=no")
 
 
 def test_the_cell_of_an_edit_names_its_images() -> None:
@@ -258,4 +246,4 @@ def test_the_cell_of_an_edit_names_its_images() -> None:
         InputImage(url="data:,", sha256="1", label="my cat.png"),
     )
     cell = magic_cell(ImageRequest(prompt="a hat", model=settings.DEFAULT_MODEL, inputs=inputs))
-    assert cell == '%%xai_image --image cats[0] --image "my cat.png"\na hat'
+    assert cell == '%%xai_image --image=cats[0] --image="my cat.png"\na hat'

@@ -31,12 +31,12 @@ def test_each_image_stands_with_its_magic(session: Session, quick: Served) -> No
     batch = session.history()
     assert [image.prompt for image in batch] == ["a hare", *["a fox, 16:9 & <b>"] * 2]
     assert batch[1].cell == (
-        "%%xai_image -n 2 --model grok-imagine-image-2.0 --aspect-ratio 16:9\na fox, 16:9 & <b>"
+        "%%xai_image -n 2 --model=grok-imagine-image-2.0 --aspect-ratio=16:9\na fox, 16:9 & <b>"
     )
     html = shown(batch)
     assert html.index("a hare") < html.index("a fox")
     assert html.count("<summary>Magic that made it</summary>") == 3
-    assert "%%xai_image -n 2 --model grok-imagine-image-2.0 --aspect-ratio 16:9<br>a fox" in html
+    assert "%%xai_image -n 2 --model=grok-imagine-image-2.0 --aspect-ratio=16:9<br>a fox" in html
     assert "<b>" not in html
     assert f"{batch[0].created.astimezone():%Y-%m-%d %H:%M}" in html
     assert "%%xai_image\n  a hare" in repr(batch)

@@ -16,8 +16,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"client"}),
     frozenset({
         "arguments", "budget", "calls", "convert", "display", "embedding", "export", "folder",
-        "inputs", "library", "live", "loop", "pixels", "progress", "prompts", "provenance",
-        "request", "results", "routing", "sheet", "tables",
+        "inputs", "library", "live", "loop", "pixels", "plain", "progress", "prompts",
+        "provenance", "request", "results", "routing", "sheet", "tables", "templates",
     }),
     frozenset({"batching", "generation", "many", "replies", "rewriting", "session"}),
     frozenset({"api", "completion", "extension", "magics", "panel"}),

@@ -24,7 +24,7 @@ from xai_notebook.errors import OptionError
 from xai_notebook.panel import NO_FRONTEND
 from xai_notebook.panel.form import Form, takes_images
 from xai_notebook.panel.widget import Panel
-from xai_notebook.prompts import fill
+from xai_notebook.templates import fill
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -119,7 +119,7 @@ def test_first_values_come_from_the_call_and_the_configuration() -> None:
     configured = {"n": 3, "aspect_ratio": "16:9", "timeout": 60.0}
     form, values, _ = Form.from_options("a fox", {"n": 5, "format": "url"}, configured)
     assert [values["n"], values["aspect_ratio"], values["timeout"]] == [5, "16:9", ""]
-    assert form.cell(values, []) == "%%xai_image -n 5 --aspect-ratio 16:9 --format url\na fox"
+    assert form.cell(values, []) == "%%xai_image -n 5 --aspect-ratio=16:9 --format=url\na fox"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_pat
         tell(shown, "upload", part, id="u1", name="noise.png", parts=2)
     tell(shown, "form", form={**shown.form, "inputs": [{"id": "u1", "name": "noise.png"}]})
     until(lambda: "inputs" in shown.cell)
-    path = shown.cell.split("--image ")[1].splitlines()[0].strip("\"'")
+    path = shown.cell.split("--image=")[1].splitlines()[0].strip("\"'")
     assert Path(path).read_bytes() == data
 
 

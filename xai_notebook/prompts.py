@@ -1,4 +1,4 @@
-"""Prompts: templates filled from the user's variables, and lists of them for `--each`."""
+"""Prompts: the variants that `{a|b}` stands for, and lists of prompts for `--each`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from itertools import chain, product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from xai_notebook.errors import OptionError
 
-if TYPE_CHECKING:
-    from jinja2.sandbox import SandboxedEnvironment
-
-__all__ = ["expand", "fill", "read_prompts"]
+__all__ = ["expand", "read_prompts"]
 
 MAX_VARIANTS: Final = 500
 """Prompts that one `--matrix` may stand for: more is rarely meant, and always costs."""
@@ -27,63 +23,6 @@ _SOURCES: Final = (
     "a list, a Series, a DataFrame column such as df.prompt, a generator, "
     "or the path of a .txt or .csv file"
 )
-
-
-@cache
-def _environment() -> SandboxedEnvironment:
-    """Return a Jinja environment in which only `{{ … }}` means anything.
-
-    Statements and comments start with control characters nobody types, so `{%` and `{#` in a
-    prompt (LaTeX, JSON, CSS) pass untouched.
-    """
-    from jinja2 import StrictUndefined  # noqa: PLC0415  # 20 ms that most prompts do not need
-    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
-
-    return SandboxedEnvironment(
-        undefined=StrictUndefined,
-        autoescape=False,  # a prompt is plain text; display escapes it
-        keep_trailing_newline=True,
-        block_start_string="\x01{%",
-        block_end_string="%}\x01",
-        comment_start_string="\x01{#",
-        comment_end_string="#}\x01",
-    )
-
-
-def fill(text: str, namespace: Mapping[str, Any]) -> str:
-    """Return the prompt with every `{{ expression }}` filled in.
-
-    Args:
-        text: The prompt as written.
-        namespace: Variables by name.
-
-    Raises:
-        OptionError: A name is undefined, an expression is broken, or nothing is left.
-    """
-    if "{{" in text:
-        text = _render(text, namespace)
-    text = text.strip()
-    if not text:
-        raise OptionError("The prompt is empty. Write what the image should show.")
-    return text
-
-
-def _render(text: str, namespace: Mapping[str, Any]) -> str:
-    from jinja2 import TemplateError, UndefinedError  # noqa: PLC0415
-
-    try:
-        return _environment().from_string(text).render(namespace)
-    except UndefinedError as error:
-        raise OptionError(
-            f"{{{{ … }}}} in the prompt: {error.message}. Define it in a cell above."
-        ) from error
-    except TemplateError as error:
-        raise OptionError(
-            f"{{{{ … }}}} in the prompt: {error.message}. For two literal braces write "
-            "{{ '{{' }}."
-        ) from error
-    except Exception as error:  # whatever the user's own objects raise
-        raise OptionError(f"{{{{ … }}}} in the prompt: {type(error).__name__}: {error}.") from error
 
 
 def expand(prompt: str) -> list[tuple[str, str]]:
@@ -108,7 +47,7 @@ def expand(prompt: str) -> list[tuple[str, str]]:
 
 
 def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the prompts that `--each` names, one at a time, templates filled.
+    """Yield the prompts that `--each` names, one at a time, as they stand there.
 
     A generator is read as its prompts are needed, never as a whole.
 
@@ -125,7 +64,7 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Iterator[str]:
         first = next(prompts)
     except StopIteration:
         raise OptionError(f"--each found no prompt. It takes {_SOURCES}.") from None
-    return (fill(prompt, namespace) for prompt in chain([first], prompts))
+    return chain([first], prompts)
 
 
 def _lines(source: Any, namespace: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,11 +32,14 @@ from xai_notebook.embedding import (
 )
 from xai_notebook.errors import MetadataError
 from xai_notebook.files import read_bounded
+from xai_notebook.inputs import CHOOSE
 from xai_notebook.media import media_type
 from xai_notebook.results import ImageRequest, InputImage
 from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xai_notebook.results import GeneratedImage
 
 __all__ = ["ALGORITHMIC", "TRAINED", "Metadata", "embed", "read_metadata"]
@@ -91,10 +94,17 @@ class Metadata:
 
     @property
     def cell(self) -> str:
-        """The `%%xai_image` cell that asks for the image again."""
+        """The `%%xai_image` cell that asks for the image again.
+
+        A file may be anybody's, so it names no image of yours: `--image=choose:photo.png` is for
+        you to fill in, and an error until then.
+        """
         from xai_notebook.arguments import magic_cell  # noqa: PLC0415  # stands above this module
 
-        return magic_cell(self.request)
+        inputs = tuple(
+            replace(source, label=f"{CHOOSE}{source.label}") for source in self.request.inputs
+        )
+        return magic_cell(replace(self.request, inputs=inputs))
 
 
 def embed(image: GeneratedImage, data: bytes) -> bytes:
@@ -335,16 +345,16 @@ def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
     if type(count) is not int or not 1 <= count <= MAX_IMAGES:
         raise ValueError(f"n is {count!r}")
     request = ImageRequest(
-        prompt=_text(values["prompt"]),
-        model=_line(_text(values["model"])),
+        prompt=_prompt(values["prompt"]),
+        model=_line(_text(values["model"])) or "",
         n=count,
         inputs=tuple(_input(source) for source in values.get("inputs", [])),
-        original_prompt=_optional(values, "original_prompt"),
+        original_prompt=_optional(values, "original_prompt", _prompt),
         **{name: _line(values.get(name)) for name in _OPTIONS},
     )
     return Metadata(
         prompt=request.original_prompt or request.prompt,
-        rewritten_prompt=_optional(values, "rewritten_prompt"),
+        rewritten_prompt=_optional(values, "rewritten_prompt", _text),
         model=_line(values.get("answered_by")) or request.model,
         options={k: v for k, v in asdict(request).items() if k in _OPTIONS and v is not None},
         creator_tool=properties.get("xmp:CreatorTool", ""),
@@ -358,16 +368,25 @@ def _input(source: dict[str, Any]) -> InputImage:
     return InputImage(url="", sha256=digest or "", label=label or "", parent=parent)
 
 
-def _optional(values: dict[str, Any], name: str) -> str | None:
+def _optional(values: dict[str, Any], name: str, read: Callable[[object], str]) -> str | None:
     value = values.get(name)
-    return None if value is None else _text(value)
+    return None if value is None else read(value)
+
+
+def _prompt(value: object) -> str:
+    """Return a prompt as requests have it: there is something, and no white space around it."""
+    text = _text(value).strip()
+    if not text:
+        raise ValueError("a prompt is empty")
+    return text
 
 
 def _line(value: object) -> Any:
-    """Return a text that stays on the first line of a cell; None stays None."""
+    """Return a text of one line that can be an option's value; None when there is nothing."""
     if value is None:
         return None
-    return "".join(char if char.isprintable() else "?" for char in _text(value)[:500])
+    text = _text(value)[:500].strip()
+    return "".join(char if char.isprintable() else "?" for char in text) or None
 
 
 def _text(value: object) -> str:

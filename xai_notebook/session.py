@@ -161,6 +161,8 @@ class Session:
         prompt: str | None,
         given: Mapping[str, Any],
         namespace: Mapping[str, Any] | None = None,
+        *,
+        typed: bool = False,
     ) -> Call:
         """Check options, prompt and input images. Nothing is sent.
 
@@ -168,11 +170,12 @@ class Session:
             prompt: As written; with `each`, the prompts, one per line.
             given: Options by the names of the table.
             namespace: Variables, for `{{ … }}`, `--image` and `--each`.
+            typed: The user typed the prompt: `{{ … }}` in it is filled. Any other is literal.
 
         Raises:
             OptionError: Something is wrong; the message names it.
         """
-        call = prepare_call(prompt, given, self.configuration(), namespace or {})
+        call = prepare_call(prompt, given, self.configuration(), namespace or {}, typed=typed)
         self._route(local=call.options.local)  # a missing key is found now
         return call
 

@@ -340,7 +340,7 @@ def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
     panel.field("Prompt").fill("a kite;")
     panel.field("Images").fill("1")
     panel.field("Aspect ratio").select_option("3:2")
-    expected = "%%xai_image --aspect-ratio 3:2\na kite;{{ '' }}"
+    expected = "%%xai_image --aspect-ratio=3:2\na kite;{{ '' }}"
     panel.root.get_by_text("a kite;{{ '' }}").wait_for()
     assert panel.root.locator(".xai-cell").text_content() == expected
     panel.button("Copy the cell").click()

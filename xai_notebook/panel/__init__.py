@@ -20,6 +20,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from xai_notebook.templates import escape
+
 if TYPE_CHECKING:
     from xai_notebook.panel.widget import Panel
 
@@ -35,7 +37,7 @@ def show_panel(prompt: str = "", **options: Any) -> Panel | None:
     """Show the form under the running cell.
 
     Args:
-        prompt: What stands in the prompt's field.
+        prompt: What stands in the prompt's field: a template, as if it was typed there.
         options: First values, by the names of `generate()`.
 
     Returns:
@@ -64,7 +66,7 @@ class _Panel(ModuleType):
     """
 
     def __call__(self, prompt: str = "", **options: Any) -> Panel | None:
-        return show_panel(prompt, **options)
+        return show_panel(escape(prompt), **options)
 
 
 sys.modules[__name__].__class__ = _Panel

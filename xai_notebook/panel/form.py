@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
-from xai_notebook.arguments import magic_cell, quote, resolve
+from xai_notebook.arguments import magic_words, quote, resolve
 from xai_notebook.errors import OptionError
 from xai_notebook.results import ImageRequest, InputImage
+from xai_notebook.templates import cell_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,25 +109,24 @@ class Form:
             user=options.user,
             image_format=options.format,
         )
-        head = magic_cell(request).splitlines()[0]
-        words = [head, *self._against_defaults(options), *_extras(options, self.configured)]
+        words = magic_words(request)
+        words += [*self._against_defaults(options), *_extras(options, self.configured)]
         if replay:
             words = [word for word in words if word != "--fresh"] + ["--replay"]
         prompt = str(values.get("prompt") or "").strip()
-        # A magic drops a final semicolon as a habit; here it is part of the prompt.
-        return f"{' '.join(words)}\n{prompt}" + ("{{ '' }}" if prompt.endswith(";") else "")
+        return f"{' '.join(words)}\n{cell_body(prompt)}"
 
     def _against_defaults(self, options: Options) -> list[str]:
         """Return the flags that `%config` makes necessary where built-in defaults need none."""
         words = []
         for flag, name, default in (
-            ("-n", "n", 1),
+            ("--count", "n", 1),
             ("--model", "model", settings.DEFAULT_MODEL),
             ("--format", "format", "base64"),
         ):
             value = options.model[0] if name == "model" else getattr(options, name)
             if value == default and self.configured.get(name, default) != default:
-                words += [flag, quote(str(value))]
+                words.append(f"{flag}={quote(str(value))}")
         return words
 
 
@@ -136,13 +136,13 @@ def _extras(options: Options, configured: Mapping[str, Any]) -> list[str]:
     words = []
     if options.rewrite not in {None, plain.rewrite}:
         default = options.rewrite == settings.DEFAULT_CHAT_MODEL
-        words += ["--rewrite"] if default else ["--rewrite", quote(options.rewrite or "")]
+        words.append("--rewrite" if default else f"--rewrite={quote(options.rewrite or '')}")
     if options.export not in {None, plain.export}:
-        words += ["--export", quote(options.export)] if options.export else ["--export"]
+        words.append(f"--export={quote(options.export)}" if options.export else "--export")
     for name, flag in _FLAGS.items():
         value = getattr(options, name)
         if value != getattr(plain, name):
-            words += [flag] if isinstance(value, bool) else [flag, f"{value:g}"]
+            words.append(flag if isinstance(value, bool) else f"{flag}={value:g}")
     return words
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.display import alt_text, clean
 from xai_notebook.export import notebook_folder
+from xai_notebook.templates import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ def describe_card(
         "alt": alt_text(image, number, total),
         "label": "Rewritten prompt" if rewritten else "Prompt",
         "prompt": clean(rewritten or image.prompt),
+        "used": escape(rewritten or image.prompt),
         "written": clean(image.prompt) if rewritten else "",
         "facts": facts(image),
         "replayed": image.replayed,

@@ -261,7 +261,8 @@ class Panel(anywidget.AnyWidget):
                 "model."
             )
         given = self._form.given(values) | {"image": [source.value for source in sources]}
-        call = current_session().prepare(str(values.get("prompt") or ""), given, self._namespace)
+        prompt = str(values.get("prompt") or "")
+        call = current_session().prepare(prompt, given, self._namespace, typed=True)
         return inputs.named(call, [source.label for source in sources])
 
     def _chosen(self, values: Mapping[str, Any]) -> list[inputs.Source]:

@@ -138,6 +138,7 @@ class Form {
     this.changed();
   }
 
+  /** `text` comes escaped: what a server wrote is no template, and stays none when it is edited. */
   usePrompt(text) {
     this.prompt.control.value = text;
     this.read();

@@ -17,7 +17,7 @@ class View {
     this.gallery = new Gallery(store, {
       save: (card) => this.store.send({ kind: "save", ids: [card.id] }),
       edit: (card) => this.form.addCard(card, `${card.name}, made here`),
-      use: (card) => this.form.usePrompt(card.prompt),
+      use: (card) => this.form.usePrompt(card.used),
       full: (card) => this.viewer.open("Full size", [card]),
       compare: (card) => this.compare(card),
     });
