@@ -10,11 +10,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from jupyter_client.manager import KernelManager
 from PIL import Image
 
 from xai_notebook.loop import BackgroundLoop
 from xai_notebook.server import EmbeddedServer, Faults
+from xai_notebook.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +39,14 @@ def without_xai(environ: Any = os.environ) -> dict[str, str]:
         for name, value in environ.items()
         if not name.upper().startswith("XAI_") and name != "JPY_SESSION_NAME"
     }
+
+
+def settings_of(**variables: str) -> Settings:
+    """Return what the environment would say with these variables changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return Settings.from_environment()
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import serve, start_kernel, tiny, until
+from harness import serve, settings_of, start_kernel, tiny, until
 from xai_notebook.library import Library
 from xai_notebook.session import Session
 
@@ -145,7 +145,7 @@ def test_a_kill_at_the_instant_of_the_reply(tmp_path: Path) -> None:
                 "XAI_NOTEBOOK_HOME": str(tmp_path / f"{number}" / "home"),
             }
             calls = len(served.calls)
-            session = Session({**os.environ, **variables})
+            session = Session(settings_of(**variables))
             batch: Any = session.generate(f"fox {number}", n=3, format=kinds[number])
             assert [image.data for image in batch] == [sent] * 3
             assert batch.notes == ()

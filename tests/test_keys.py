@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
+import traceback
 from typing import TYPE_CHECKING
 
 import grpc
@@ -17,6 +19,8 @@ from xai_notebook.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
 
 KEY = "xai-unique-52b1e07c9d4f"
 """Not spelled out in any cell: they read it from the environment, as users do."""
@@ -55,9 +59,29 @@ CELLS = [
     "%xai_image --timeout 0.001 a red fox",
     "%tb",
     "xai.panel()",
-    "import pickle\npickle.dumps(_session._environ)\nprint(_session._settings())",
+    "print(_session._settings())",
+    "%xai_image --rewrite --fresh an echo",
     "%whos",
 ]
+
+
+FAILURES = {
+    "XAI_NOTEBOOK_HOME=~nobody-of-that-name": "xai.history()",
+    "XAI_NOTEBOOK_HOME=gone/home": "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone');"
+    "xai.generate('a fox', replay=True)",
+    "XAI_NOTEBOOK_HOME=/dev/null/home": "%xai_image --replay a fox",
+    "XAI_NOTEBOOK_BACKEND=moon": "%xai_image a fox",
+    "XAI_API_HOST=http://example.com": "xai.generate('a fox', fresh=True)",
+    "XAI_API_HOST=localhost:1": "xai.generate('a fox', fresh=True, timeout=0.2)",
+    "SSL_CERT_FILE=/nowhere": "xai.generate('a fox', fresh=True, timeout=0.2)",
+    "HTTPS_PROXY=socks5://proxy:1": "xai.generate('a fox', fresh=True, timeout=0.2)",
+    "A=1": "xai.generate('a fox', image=['nowhere.png'])",
+    "A=2": "xai.generate(each='nowhere.csv')",
+    "A=3": "xai.generate('a fox', export='/dev/null/x', local=True)",
+    "A=4": "await xai.agenerate('')",
+    "A=5": "from xai_notebook.client import AsyncClient; AsyncClient(b'123', api_host='x y')",
+}
+"""A variable that is wrong, and a cell that stumbles over it."""
 
 
 def occurrences(folder: Path, key: str) -> list[str]:
@@ -73,7 +97,7 @@ def occurrences(folder: Path, key: str) -> list[str]:
 def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: FBT001
     """Outputs, errors, locals, library, exports, logs and the notebook with its widgets' state.
 
-    Even when the server repeats the key in its own error message.
+    Even when the server repeats the key: in an error, as its model's name, in a rewritten prompt.
     """
     folder = tmp_path / "work"
     details = f"the key {KEY} is not good" if echo else "no"
@@ -81,18 +105,24 @@ def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: 
         serve(api_key=KEY) as server,
         start_kernel(folder, XAI_API_KEY=KEY, XAI_API_HOST=server.address) as kernel,
     ):
+        if echo:
+            server.faults.model_name = f"grok {KEY}"
+            server.faults.chat_text = f"an echo of {base64.b64encode(KEY.encode()).decode()}"
         server.faults.fail_when = lambda request, _: (
             (grpc.StatusCode.INVALID_ARGUMENT, details) if "fail" in request.prompt else None
         )
         outcomes = [kernel.run(cell) for cell in CELLS]
         assert server.calls[0].status == "OK"
         assert kernel.home.exists()
+    encoded = base64.b64encode(KEY.encode()).decode()[:24]
     for cell, outcome in zip(CELLS, outcomes, strict=True):
         assert KEY not in str(vars(outcome)), cell
+        assert encoded not in str(vars(outcome)), cell
     assert [o for o in outcomes[:8] if o.error] == []
     assert any("InvalidRequestError" in o.traceback for o in outcomes)
     assert list(folder.rglob("*.jpg"))
     assert occurrences(tmp_path, KEY) == []
+    assert occurrences(tmp_path, encoded) == []
 
 
 def test_a_saved_notebook_and_its_widgets_hold_no_key(
@@ -122,6 +152,31 @@ def test_a_saved_notebook_and_its_widgets_hold_no_key(
     assert re.search("data:image/jpeg", saved)
     assert KEY not in saved
     assert occurrences(tmp_path, KEY) == []
+
+
+@pytest.mark.parametrize("variable", FAILURES)
+def test_no_frame_holds_the_environment(
+    shell: InteractiveShell,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    variable: str,
+) -> None:
+    """`%xmode Verbose`, `%tb` and the locals of every frame show no key, whatever fails."""
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    monkeypatch.setenv(*variable.split("="))
+    shell.run_cell("import os; import xai_notebook as xai\n%xmode Verbose")
+    result = shell.run_cell(FAILURES[variable])
+    error = result.error_in_exec
+    assert error is not None
+    os.chdir(tmp_path)  # a cell may have taken IPython's own away
+    shell.run_cell("%tb")
+    shown = "".join(capsys.readouterr())
+    kind = (type(error), error, error.__traceback__)
+    shown += "".join(shell.InteractiveTB.structured_traceback(*kind, 0, 9))
+    shown += "".join(traceback.TracebackException(*kind, capture_locals=True).format())
+    assert type(error).__name__ in shown
+    assert KEY not in shown
 
 
 @pytest.mark.parametrize("host", ["example.org:50051", "10.0.0.1:80", "192.0.2.7:443"])

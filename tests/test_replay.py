@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from harness import KEY, serve, tiny, until
+from harness import KEY, serve, settings_of, tiny, until
 from xai_notebook.library import Library
 from xai_notebook.results import ImageBatch
 from xai_notebook.session import Session
@@ -31,7 +30,7 @@ def sessions(quick: Served) -> Iterator[Any]:
 
     def make(**variables: str) -> Session:
         variables = {"XAI_API_HOST": quick.address, "XAI_API_KEY": KEY, **variables}
-        session = Session({**os.environ, **variables})
+        session = Session(settings_of(**variables))
         made.append(session)
         return session
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import xai_notebook as xai
-from harness import until
+from harness import settings_of, until
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.results import GeneratedImage, ImageBatch
@@ -116,16 +116,16 @@ def test_local_needs_no_key_and_no_notice(session: Session, server: Served) -> N
 @pytest.mark.parametrize("host", ["", "api.x.ai", "example.org:1234"])
 def test_the_real_service_needs_a_key(host: str) -> None:
     """Asking for it without a key is an error that names both cures, before anything is sent."""
-    session = Session({"XAI_NOTEBOOK_BACKEND": "xai", "XAI_API_HOST": host})
+    session = Session(settings_of(XAI_NOTEBOOK_BACKEND="xai", XAI_API_HOST=host))
     with pytest.raises(errors.ConfigurationError, match=r"Set XAI_API_KEY .*--local"):
         session.generate("a red fox")
 
 
-def test_a_backend_that_does_not_exist_is_named() -> None:
+def test_a_backend_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message lists those that do."""
-    session = Session({"XAI_NOTEBOOK_BACKEND": "cloud"})
+    monkeypatch.setenv("XAI_NOTEBOOK_BACKEND", "cloud")
     with pytest.raises(errors.ConfigurationError, match=r"'cloud'\. Set it to one of: auto, xai"):
-        session.generate("a red fox")
+        Session().generate("a red fox")
 
 
 def test_a_wrong_key_is_refused_by_the_server(
@@ -133,7 +133,7 @@ def test_a_wrong_key_is_refused_by_the_server(
 ) -> None:
     """The message says where the key comes from, and never repeats it."""
     server.faults.failures = [(grpc.StatusCode.UNAUTHENTICATED, "bad key xai-wrong-key-1")]
-    session = Session({"XAI_API_KEY": "xai-wrong-key-1", "XAI_API_HOST": server.address})
+    session = Session(settings_of(XAI_API_KEY="xai-wrong-key-1", XAI_API_HOST=server.address))
     try:
         with pytest.raises(errors.AuthenticationError, match="XAI_API_KEY") as caught:
             session.generate("a red fox")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from xai_notebook.errors import ExportError
 from xai_notebook.files import write_atomically
 from xai_notebook.media import EXTENSIONS, media_type
+from xai_notebook.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def _vscode_folder() -> Path | None:
 
 
 def _jupyter_folder() -> Path | None:
-    file = Path(os.environ.get("JPY_SESSION_NAME", ""))
+    file = Path(variable("JPY_SESSION_NAME"))
     return file.parent if file.is_absolute() and file.parent.is_dir() else None
 
 

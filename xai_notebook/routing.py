@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.settings import BACKENDS, DEFAULT_API_HOST, ApiKey, Settings
+from xai_notebook.settings import (
+    BACKENDS,
+    DEFAULT_API_HOST,
+    ApiKey,
+    Settings,
+    home_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,17 +40,17 @@ class Route:
     automatic: bool = False
 
 
-def read_settings(environ: Mapping[str, str] | None, configured: Mapping[str, Any]) -> Settings:
+def read_settings(settings: Settings | None, configured: Mapping[str, Any]) -> Settings:
     """Return the settings of the environment, overruled by what is configured.
 
     Args:
-        environ: Default: `os.environ`.
+        settings: Default: what the environment says now.
         configured: `backend`, `api_host` and `home`, where they are set.
 
     Raises:
         ConfigurationError: A variable or a configured value means nothing.
     """
-    settings = Settings.from_environment(environ)
+    settings = Settings.from_environment() if settings is None else settings
     if backend := configured.get("backend"):
         if backend not in BACKENDS:
             raise ConfigurationError(
@@ -55,7 +60,7 @@ def read_settings(environ: Mapping[str, str] | None, configured: Mapping[str, An
     if host := configured.get("api_host"):
         settings = replace(settings, api_host=host)
     if home := configured.get("home"):
-        settings = replace(settings, home=Path(home).expanduser().absolute())
+        settings = replace(settings, home=home_folder(str(home)))
     return settings
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -22,7 +21,7 @@ from xai_notebook.errors import ExportError, LibraryError
 from xai_notebook.loop import BackgroundLoop
 from xai_notebook.results import ImageBatch
 from xai_notebook.routing import choose_route, read_settings
-from xai_notebook.settings import DEFAULT_CONCURRENCY, DEFAULT_RATE
+from xai_notebook.settings import DEFAULT_CONCURRENCY, DEFAULT_RATE, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,15 +47,15 @@ NOTICE: Final = (
 class Session:
     """Everything one kernel shares between its calls."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         """Start nothing: the loop, the server and the library start when first needed.
 
         Args:
-            environ: Stands for `os.environ`.
+            settings: Default: what the environment says when a call is made.
         """
         self.loop = BackgroundLoop()
         self.configuration: Callable[[], Mapping[str, Any]] = _configured
-        self._environ = environ
+        self._given = settings
         self._connections: dict[Route, Connection] = {}
         self._server: Any = None
         self._connecting: asyncio.Lock | None = None
@@ -269,7 +268,7 @@ class Session:
             return self._library
 
     def _settings(self) -> Settings:
-        return read_settings(self._environ, self.configuration())
+        return read_settings(self._given, self.configuration())
 
     def _route(self, *, local: bool) -> Route:
         return choose_route(self._settings(), local=local)
@@ -295,7 +294,7 @@ class Session:
             only_stored=options.replay,
             timeout=options.timeout,
             rewriter=self._rewriter(call, connection, library),
-            notebook=os.environ.get("JPY_SESSION_NAME"),
+            notebook=variable("JPY_SESSION_NAME") or None,
         )
 
     @staticmethod

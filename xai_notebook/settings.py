@@ -6,15 +6,13 @@ session starts, so a variable set in an earlier cell counts.
 
 from __future__ import annotations
 
+import hmac
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from xai_notebook.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["ApiKey", "Backend", "Settings"]
 
@@ -78,9 +76,14 @@ class ApiKey:
         """Check that `value` can be sent as a header.
 
         Raises:
-            ConfigurationError: The key is empty or holds characters no header can carry. The
-                message does not hold the key.
+            ConfigurationError: The key is no text, is empty or holds characters no header can
+                carry. Neither the message nor a frame of its traceback holds the key.
         """
+        if not issubclass(type(value), str):  # checkers do not see every caller
+            kind = type(value).__name__
+            del value
+            msg = f"The API key is of type {kind}. Give it as text."
+            raise ConfigurationError(msg)
         value = value.strip()
         problem = ""
         if not value:
@@ -107,30 +110,63 @@ class ApiKey:
 
     def __eq__(self, other: object) -> bool:
         """Compare by value."""
-        return isinstance(other, ApiKey) and other._value == self._value
+        # Keys are ASCII. In time that does not tell how much of a guess was right.
+        return isinstance(other, ApiKey) and hmac.compare_digest(other._value, self._value)
 
     def __hash__(self) -> int:
         """Hash by value."""
         return hash((ApiKey, self._value))
 
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled."""
-        msg = "an ApiKey cannot be pickled"
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be copied or pickled: neither says where the copy goes."""
+        msg = "an ApiKey cannot be copied or pickled"
         raise TypeError(msg)
 
+    def __reduce__(self) -> NoReturn:
+        """As `__getstate__`: Python 3.10 does not ask that one for slots."""
+        self.__getstate__()
 
-def flag(environ: Mapping[str, str], name: str) -> bool:
+
+def take_key(given: list[Any]) -> ApiKey | None:
+    """Return the key in `given`, wrapped; None for None and `""`.
+
+    The list is emptied, so that no frame of a traceback holds the plain text.
+
+    Raises:
+        ConfigurationError: It cannot be a key.
+    """
+    if isinstance(given[0], ApiKey):
+        return given[0]
+    return ApiKey(given.pop()) if given[0] not in (None, "") else None
+
+
+def variable(name: str) -> str:
+    """Return an environment variable without the blanks around it; `""` if it is not set.
+
+    The one way to the environment: a frame that holds a mapping of it shows the key in every
+    traceback with values, `%xmode Verbose` for one.
+    """
+    return os.getenv(name, "").strip()
+
+
+def flag(name: str) -> bool:
     """Tell whether the variable `name` is set to something that means yes."""
-    return environ.get(name, "").strip().lower() in _TRUE
+    return variable(name).lower() in _TRUE
 
 
-def either_case(environ: Mapping[str, str], *names: str) -> str | None:
+def either_case(*names: str) -> str | None:
     """Return the first non-empty variable among `names`, each tried in upper and lower case."""
-    for name in names:
-        for variant in (name.upper(), name.lower()):
-            if value := environ.get(variant, "").strip():
-                return value
-    return None
+    variants = (variant for name in names for variant in (name.upper(), name.lower()))
+    return next((value for variant in variants if (value := variable(variant))), None)
+
+
+def environment_key() -> ApiKey | None:
+    """Return the key in `XAI_API_KEY`, if there is one.
+
+    Raises:
+        ConfigurationError: What is there cannot be a key.
+    """
+    return ApiKey(variable("XAI_API_KEY")) if variable("XAI_API_KEY") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,36 +186,40 @@ class Settings:
     home: Path
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_environment(cls) -> Settings:
         """Read and check the environment.
-
-        Args:
-            environ: Default: `os.environ`.
 
         Raises:
             ConfigurationError: A variable has a value that means nothing.
         """
-        environ = os.environ if environ is None else environ
-        given = [environ.get("XAI_API_KEY", "").strip()]
-        host = environ.get("XAI_API_HOST", "").strip() or DEFAULT_API_HOST
-        backend = environ.get("XAI_NOTEBOOK_BACKEND", "").strip().lower() or "auto"
-        home = _home(environ.get("XAI_NOTEBOOK_HOME", "").strip())
-        del environ  # it holds the key, and a traceback may show this frame's locals
-        api_key = ApiKey(given.pop()) if given[0] else None
+        backend = variable("XAI_NOTEBOOK_BACKEND").lower() or "auto"
         if backend not in BACKENDS:
             msg = f"XAI_NOTEBOOK_BACKEND is {backend!r}. Set it to one of: {', '.join(BACKENDS)}."
             raise ConfigurationError(msg)
         return cls(
-            api_key=api_key,
-            api_host=host,
+            api_key=environment_key(),
+            api_host=variable("XAI_API_HOST") or DEFAULT_API_HOST,
             backend=backend,  # type: ignore[arg-type]  # checked just above
-            home=home,
+            home=home_folder(variable("XAI_NOTEBOOK_HOME")),
         )
 
 
-def _home(value: str) -> Path:
-    if value:
-        return Path(value).expanduser().absolute()
-    import platformdirs  # noqa: PLC0415  # a few ms that most calls never need
+def home_folder(value: str) -> Path:
+    """Return where the library lives.
 
-    return Path(platformdirs.user_data_dir("xai-notebook", appauthor=False))
+    Args:
+        value: As configured; empty: the platform's folder for the data of users.
+
+    Raises:
+        ConfigurationError: It is relative to a folder, or names a user, that does not exist.
+    """
+    if not value:
+        import platformdirs  # noqa: PLC0415  # a few ms that most calls never need
+
+        return Path(platformdirs.user_data_dir("xai-notebook", appauthor=False))
+    try:
+        return Path(value).expanduser().absolute()
+    except (OSError, RuntimeError) as error:  # no working directory, no such user
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"The library's folder {value!r} cannot be found: {reason}. Set XAI_NOTEBOOK_HOME."
+        raise ConfigurationError(msg) from error

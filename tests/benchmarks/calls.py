@@ -217,7 +217,8 @@ def _child(address: str, way: str) -> None:
 def _grow(address: str, home: str) -> tuple[int, list[bytes]]:
     from xai_notebook.session import Session
 
-    session = Session({"XAI_API_HOST": address, "XAI_NOTEBOOK_HOME": home})
+    os.environ.update(XAI_API_HOST=address, XAI_NOTEBOOK_HOME=home)
+    session = Session()
     session.generate("size=2000", n=10)  # whatever a first call loads
     begun = _forget_peak()
     batch = session.generate("side=2048", n=10)

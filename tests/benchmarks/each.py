@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,9 @@ def measure(
 ) -> Mapping[str, float]:
     """Run `--each` and return its rate a second, seconds, and MiB grown over the second half."""
     from xai_notebook.session import Session
+    from xai_notebook.settings import Settings
 
-    session = Session({"XAI_API_HOST": address, "XAI_NOTEBOOK_HOME": str(home)})
+    session = Session(replace(Settings.from_environment(), api_host=address, home=home))
     session.configuration = lambda: {"concurrency": concurrency, "rate": 0.0}
     session.generate("warm up")
     marks: list[int] = []

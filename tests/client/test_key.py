@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import copyreg
+import dataclasses
+import json
 import logging
 import pickle
 import traceback
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from IPython import version_info
+from IPython.core.ultratb import VerboseTB
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
+from xai_notebook.server import EmbeddedServer
 from xai_notebook.settings import ApiKey, Settings
 
 # Globals: the frames of these tests may be part of the tracebacks they search.
@@ -69,10 +76,11 @@ def test_an_echoed_key_is_in_no_error(
         assert KEY not in text
 
 
-def test_reprs_hold_no_key() -> None:
+def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Client, sub-clients, connection and settings show no key, however they are printed."""
     client = client_of("api.x.ai")
-    settings = Settings.from_environment({"XAI_API_KEY": KEY})
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    settings = Settings.from_environment()
     things = [client, client.image, client.models, client.chat, client._connection, settings]
     for thing in things:
         assert KEY not in f"{thing!r} {thing!s} {thing:}"
@@ -80,12 +88,29 @@ def test_reprs_hold_no_key() -> None:
         assert KEY not in repr(vars(thing))
 
 
-def test_a_key_cannot_be_pickled() -> None:
-    """A key refuses to be written anywhere by accident."""
-    with pytest.raises(TypeError):
-        pickle.dumps(ApiKey(KEY))
-    with pytest.raises(TypeError):
-        copy.deepcopy(ApiKey(KEY))
+@pytest.mark.parametrize(
+    "take",
+    [
+        pickle.dumps,
+        copy.copy,
+        copy.deepcopy,
+        vars,
+        json.dumps,
+        dataclasses.asdict,
+        lambda key: key.__getstate__(),
+        lambda key: key.__reduce__(),
+        lambda key: key.__reduce_ex__(4),
+        lambda key: object.__reduce_ex__(key, 2),
+        lambda key: copyreg.__reduce_ex__(key, 1),
+        lambda key: dataclasses.asdict(Settings(key, "", "auto", Path())),
+        lambda key: pickle.dumps(AsyncClient(key)),
+    ],
+)
+def test_a_key_is_not_given_away(take: Any) -> None:
+    """Whatever copies, pickles or takes apart is refused, and the refusal does not show it."""
+    with pytest.raises(TypeError) as caught:
+        take(ApiKey(KEY))
+    assert KEY not in shown(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +121,16 @@ def test_a_key_cannot_be_pickled() -> None:
         lambda: AsyncClient(KEY, timeout=-1),
         lambda: AsyncClient(api_host="localhost:9", metadata=[("authorization", KEY)]),
         lambda: ApiKey(UNSENDABLE),
-        lambda: Settings.from_environment({"XAI_API_KEY": UNSENDABLE}),
-        lambda: Settings.from_environment({"XAI_API_KEY": KEY, "XAI_NOTEBOOK_BACKEND": "moon"}),
+        lambda: AsyncClient(KEY.encode()),
+        lambda: AsyncClient([KEY]),
+        lambda: AsyncClient({"key": KEY}),
+        lambda: AsyncClient("", metadata=[("x-key", KEY + "\n")]),
+        lambda: AsyncClient("", metadata={"x-key": KEY}),
+        lambda: AsyncClient("", metadata=[KEY]),
+        lambda: ApiKey(KEY.encode()),
+        lambda: EmbeddedServer(api_key=UNSENDABLE),
+        lambda: EmbeddedServer(api_key=KEY.encode()),
+        lambda: EmbeddedServer(api_key=KEY, host="0.0.0.0"),
     ],
 )
 def test_a_failing_constructor_shows_no_key(make: Any) -> None:
@@ -116,6 +149,36 @@ def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(errors.ConfigurationError) as caught:
             make()
         assert UNSENDABLE not in shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("XAI_NOTEBOOK_BACKEND", "moon"),
+        ("XAI_NOTEBOOK_HOME", "~nobody-of-that-name/x"),
+        ("XAI_API_HOST", "http://example.com"),
+        ("SSL_CERT_FILE", "/nowhere/roots.pem"),
+        ("SSL_CERT_FILE", json.__file__),
+        ("HTTPS_PROXY", "socks5://proxy:1"),
+    ],
+)
+def test_a_wrong_variable_shows_no_other(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Tracebacks show neither the environment nor the key in it, however much they show."""
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    monkeypatch.setenv(name, value)
+
+    async def call() -> None:
+        Settings.from_environment()
+        async with AsyncClient() as client:
+            await client.image.sample("p", "m")
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        asyncio.run(call())
+    verbose = VerboseTB(color_scheme="NoColor") if version_info < (9,) else VerboseTB()
+    whole = verbose.text(type(caught.value), caught.value, caught.value.__traceback__, context=9)
+    assert KEY not in whole + shown(caught.value)
 
 
 def test_an_attempt_and_a_response_hold_no_key(serve: Any, reply: Any) -> None:

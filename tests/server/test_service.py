@@ -57,6 +57,24 @@ def refusal(
     return caught.value.code(), caught.value.details()
 
 
+def test_garbage_is_refused_in_a_sentence() -> None:
+    """Bytes that are no such message get INVALID_ARGUMENT, and without the key not even that."""
+
+    async def send(key: str) -> tuple[Any, str]:
+        async with EmbeddedServer(api_key="right") as server:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                call = channel.unary_unary(wire.GENERATE_IMAGE)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
+            assert [seen.status for seen in server.requests] == [caught.value.code().name]
+        return caught.value.code(), caught.value.details()
+
+    code, details = asyncio.run(send("right"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == "The request is no GenerateImageRequest message."
+    assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
 def test_reply_says_local_preview_and_costs_nothing(dial: Dial, image_request: MakeRequest) -> None:
     """A reply names no real model, and its cost is zero, not unknown."""
     reply = ask(dial, image_request())

@@ -26,18 +26,19 @@ from xai_notebook.client.chat import ChatClient, ChatResponse
 from xai_notebook.client.connection import Connection
 from xai_notebook.client.download import Downloader
 from xai_notebook.client.image import ImageClient
-from xai_notebook.client.interceptors import holds_authorization
+from xai_notebook.client.interceptors import call_metadata
 from xai_notebook.client.models import ModelsClient
 from xai_notebook.client.response import ImageResponse
 from xai_notebook.client.retry import Attempt
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.settings import ApiKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from xai_notebook.settings import ApiKey
 
 __all__ = ["AsyncClient", "Attempt", "ChatResponse", "ImageResponse"]
 
@@ -60,8 +61,8 @@ class AsyncClient:
         *,
         api_host: str | None = None,
         timeout: float | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
-        channel_options: Sequence[tuple[str, Any]] = (),
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        channel_options: Sequence[tuple[str, Any]] | None = None,
         on_attempt: Callable[[Attempt], None] | None = None,
         title: str | None = None,
     ) -> None:
@@ -71,7 +72,8 @@ class AsyncClient:
             api_key: Default: `XAI_API_KEY`. A server on loopback needs none, and `""` sends none.
             api_host: `host`, `host:port` or `localhost:port`; default: `XAI_API_HOST`, `api.x.ai`.
             timeout: Deadline of a call in seconds, over all attempts; default: 1620.
-            metadata: Sent with every call.
+            metadata: Sent with every call: pairs of a name and its text; bytes where the name ends
+                with `-bin`.
             channel_options: gRPC channel options; they win over ours.
             on_attempt: Called on the event loop with each failed attempt that is made again,
                 before the wait. What it raises is logged.
@@ -82,15 +84,12 @@ class AsyncClient:
             OptionError: The timeout is no positive number.
         """
         # The plain text leaves this frame before anything can fail: tracebacks may show locals.
-        given = [api_key]
-        del api_key
-        key = _wrap(given)
-        if holds_authorization(metadata):
-            metadata = ()
-            msg = "The metadata holds an authorization header. Give the key as api_key instead."
-            raise ConfigurationError(msg)
+        given, extra = [api_key], [metadata or ()]
+        del api_key, metadata
+        key = settings.environment_key() if given[0] is None else settings.take_key(given)
+        headers = call_metadata(extra.pop())
         endpoint = Endpoint.parse(
-            api_host or os.environ.get("XAI_API_HOST", "").strip() or settings.DEFAULT_API_HOST
+            api_host or settings.variable("XAI_API_HOST") or settings.DEFAULT_API_HOST
         )
         if key is None and not endpoint.loopback:
             msg = f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
@@ -99,8 +98,8 @@ class AsyncClient:
             endpoint,
             key,
             timeout=timeout,
-            metadata=metadata,
-            channel_options=channel_options,
+            metadata=headers,
+            channel_options=channel_options or (),
             on_attempt=on_attempt,
             title=title,
         )
@@ -147,14 +146,3 @@ class AsyncClient:
         """Close the channel. Calls under way are cancelled; images already replied stay usable."""
         await self._connection.close()
         self._downloader.close()
-
-
-def _wrap(given: list[str | ApiKey | None]) -> ApiKey | None:
-    """Return the key in `given`, which is emptied, or that of the environment."""
-    if isinstance(given[0], ApiKey):
-        return given.pop()  # type: ignore[return-value]  # just checked
-    if given[0] is not None:
-        return ApiKey(given.pop()) if given[0] else None  # type: ignore[arg-type]  # a str
-    if os.environ.get("XAI_API_KEY", "").strip():
-        return ApiKey(os.environ["XAI_API_KEY"])
-    return None

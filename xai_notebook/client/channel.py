@@ -8,7 +8,6 @@ to do otherwise.
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,12 +172,12 @@ def _options(endpoint: Endpoint) -> list[tuple[str, Any]]:
 
 def _proxy(endpoint: Endpoint) -> str | None:
     """Return the proxy for `endpoint` as an http:// URL, or None for a direct connection."""
-    proxy = settings.either_case(os.environ, *PROXY_VARIABLES)
+    proxy = settings.either_case(*PROXY_VARIABLES)
     if proxy is None or endpoint.loopback:
         return None
     from urllib import request  # noqa: PLC0415  # 15 ms, rarely needed
 
-    exempt = settings.either_case(os.environ, "NO_PROXY") or ""
+    exempt = settings.either_case("NO_PROXY") or ""
     if request.proxy_bypass_environment(endpoint.authority, {"no": exempt}):  # type: ignore[attr-defined]
         return None
     if "://" not in proxy:
@@ -201,7 +200,7 @@ def root_certificates_path() -> Path | None:
         ConfigurationError: It does not exist.
     """
     for variable in ROOT_VARIABLES:
-        value = settings.either_case(os.environ, variable)
+        value = settings.either_case(variable)
         if value is None:
             continue
         path = Path(value)

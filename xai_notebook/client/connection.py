@@ -11,9 +11,10 @@ from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
 from xai_notebook.client.channel import Endpoint, open_channel
-from xai_notebook.client.interceptors import Deadline, call_metadata
+from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.parsing import parse
 from xai_notebook.client.retry import Retries
+from xai_notebook.client.scrubbing import scrub_message
 from xai_notebook.client.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
     CallCancelledError,
@@ -49,7 +50,7 @@ class Connection:
         key: ApiKey | None,
         *,
         timeout: float | None,
-        metadata: Sequence[tuple[str, str]],
+        metadata: grpc.aio.Metadata,
         channel_options: Sequence[tuple[str, Any]],
         on_attempt: OnAttempt | None,
         title: str | None = None,
@@ -60,7 +61,7 @@ class Connection:
         self._key = key
         self._timeout = settings.DEFAULT_TIMEOUT if timeout is None else timeout
         Deadline.after(self._timeout)  # a bad default is better refused before the first call
-        self._metadata = call_metadata(metadata)
+        self._metadata = metadata
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
         self._channel: grpc.aio.Channel | None = None
@@ -128,10 +129,12 @@ class Connection:
             raise
         try:
             # Parsed here and not by gRPC, which logs a broken reply and returns None.
-            return parse(reply, data)
+            message = parse(reply, data)
         except DecodeError as error:
             msg = f"The reply of {self.endpoint} cannot be read. Check XAI_API_HOST."
             raise ReplyError(msg) from error
+        scrub_message(message, self._key)
+        return message
 
     def open(self) -> grpc.aio.Channel:
         """Return the channel, opened if need be. Call it on the event loop that will use it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from xai_notebook.errors import OptionError
+from xai_notebook.errors import ConfigurationError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Deadline", "KeyPlugin", "call_metadata", "holds_authorization", "package_version"]
+__all__ = ["Deadline", "KeyPlugin", "call_metadata", "package_version"]
+
+_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
 
 
 class KeyPlugin(grpc.AuthMetadataPlugin):
@@ -55,18 +58,43 @@ def package_version() -> str:
         return "0"
 
 
-def holds_authorization(metadata: Sequence[tuple[str, str]]) -> bool:
-    """Tell whether `metadata` carries a key, which has a place of its own."""
-    return any(name.lower() == "authorization" for name, _ in metadata)
+def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Metadata:
+    """Return the metadata of every call: `extra`, then who we are.
 
+    Args:
+        extra: Pairs of a name and a text; of a name that ends with `-bin`, bytes.
 
-def call_metadata(extra: Sequence[tuple[str, str]] = ()) -> grpc.aio.Metadata:
-    """Return the metadata of every call: `extra`, then who we are."""
+    Raises:
+        ConfigurationError: It is anything else, or holds the header that is the key's own.
+            Neither the message nor a frame of its traceback holds a value.
+    """
+    pairs: list[tuple[str, str | bytes]] = []
+    try:
+        pairs = [(name.lower(), value) for name, value in extra]
+        problems = (_problem(name, value) for name, value in pairs)
+        problem = next(filter(None, problems), None)
+    except (AttributeError, TypeError, ValueError):
+        problem = "is not made of pairs: a name and a text each"
+    if problem:
+        del pairs, extra
+        raise ConfigurationError(f"The metadata {problem}.")
     return grpc.aio.Metadata(
-        *((name.lower(), value) for name, value in extra),
+        *pairs,
         ("xai-sdk-version", f"python/{package_version()}"),
         ("xai-sdk-language", f"python/{sys.version_info.major}.{sys.version_info.minor}"),
     )
+
+
+def _problem(name: str, value: str | bytes) -> str | None:
+    """Return what keeps a header from being sent, as the end of a sentence."""
+    if name == "authorization":
+        return "holds an authorization header. Give the key as api_key instead"
+    if _HEADER_NAME.fullmatch(name) is None:
+        return "holds a name that no header can have"
+    if name.endswith("-bin"):
+        return None if isinstance(value, bytes) else f"holds no bytes for {name}"
+    text = isinstance(value, str) and value.isascii() and value.isprintable()
+    return None if text else f"holds no text of printable ASCII characters for {name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import grpc.aio
 
 from xai_notebook import errors
 from xai_notebook.client.retry import is_size_limit, server_hint
+from xai_notebook.client.scrubbing import scrub
 
 if TYPE_CHECKING:
     from xai_notebook.errors import ApiError
@@ -61,27 +62,22 @@ class CallInfo:
 
 def clean(text: str, key: ApiKey | None = None) -> str:
     """Return untrusted `text` as one bounded line without control characters or the key."""
-    text = _hide(text, key)[: 8 * MAX_SAID]
+    text = scrub(text[: 64 * MAX_SAID], key)[: 8 * MAX_SAID]
     # "C": controls, and the format characters that reorder or hide text.
     kept = "".join(" " if unicodedata.category(one)[0] == "C" else one for one in text)
     line = " ".join(kept.split())
     return line if len(line) <= MAX_SAID else f"{line[: MAX_SAID - 1]}…"
 
 
-def _hide(text: str, key: ApiKey | None) -> str:
-    return text.replace(key.reveal(), "***") if key else text
-
-
 def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpcError:
     """Return `error`, or one like it when the server echoed the key: it may be shown under %tb."""
     details, debug = error.details() or "", error.debug_error_string() or ""
-    said = f"{details}{debug}{error.initial_metadata()}{error.trailing_metadata()}"
-    if key is None or key.reveal() not in said:
+    told = [details, debug, f"{error.initial_metadata()}{error.trailing_metadata()}"]
+    kept = [scrub(text, key) for text in told]
+    if kept == told:
         return error
     nothing = grpc.aio.Metadata()
-    return grpc.aio.AioRpcError(
-        error.code(), nothing, nothing, _hide(details, key), _hide(debug, key)
-    )
+    return grpc.aio.AioRpcError(error.code(), nothing, nothing, *kept[:2])
 
 
 def translate(error: Exception, call: CallInfo) -> ApiError:
@@ -106,7 +102,7 @@ def translate(error: Exception, call: CallInfo) -> ApiError:
     said = clean(details, call.key)
     if said and said.upper().replace(" ", "_") != code.name:
         message = f"{message}\nDetails: {said}"
-    return kind(message, code=code.name, details=_hide(details, call.key), attempts=call.attempts)
+    return kind(message, code=code.name, details=scrub(details, call.key), attempts=call.attempts)
 
 
 def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo) -> str:

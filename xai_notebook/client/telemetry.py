@@ -7,7 +7,6 @@ spans has set up a tracer provider, and that imports it. Nobody else pays the
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -70,10 +69,10 @@ def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[I
         What takes the reply; it does nothing when nobody traces.
     """
     trace = sys.modules.get("opentelemetry.trace")
-    if trace is None or settings.flag(os.environ, "XAI_SDK_DISABLE_TRACING"):
+    if trace is None or settings.flag("XAI_SDK_DISABLE_TRACING"):
         yield ImageSpan()
         return
-    sensitive = not settings.flag(os.environ, "XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
+    sensitive = not settings.flag("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
     tracer = trace.get_tracer("xai_notebook", package_version())
     with tracer.start_as_current_span(
         f"{operation} {request.model}",

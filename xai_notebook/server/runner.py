@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from xai_notebook.settings import ApiKey
+
 __all__ = ["EmbeddedServer"]
 
 _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
@@ -61,7 +63,7 @@ class EmbeddedServer:
     def __init__(  # noqa: PLR0913  # independent options, keyword-only
         self,
         *,
-        api_key: str | None = None,
+        api_key: str | ApiKey | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         faults: Faults | None = None,
@@ -85,8 +87,11 @@ class EmbeddedServer:
             keep_bytes: Bytes of images kept at their URLs; the oldest go first.
 
         Raises:
-            ConfigurationError: `host` is not a loopback address.
+            ConfigurationError: `host` is not a loopback address, or `api_key` cannot be a key.
         """
+        given = [api_key]
+        del api_key
+        key = settings.take_key(given)
         if host not in _LOOPBACK:
             msg = f"The embedded server listens on loopback only, not on {host!r}."
             raise ConfigurationError(msg)
@@ -94,7 +99,7 @@ class EmbeddedServer:
         self._host = _LOOPBACK[host]
         self._wanted_port = port
         self._port: int | None = None
-        self._api_key = api_key
+        self._api_key = key
         self._rewrite = rewrite
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
         self._files = FileServer(

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
 from xai_notebook.client import wire
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.server.calls import Call, CallLog
+    from xai_notebook.server.faults import Failure
     from xai_notebook.server.files import FileServer
+    from xai_notebook.settings import ApiKey
 
 __all__ = ["Service"]
 
@@ -43,7 +46,7 @@ class Service:
         files: FileServer,
         log: CallLog,
         faults: Faults,
-        api_key: str | None,
+        api_key: ApiKey | None,
         rewrites: bool,
     ) -> None:
         """Start nothing yet.
@@ -94,8 +97,8 @@ class Service:
         for path, (answer, request, response) in methods.items():
             service, method = path.lstrip("/").split("/")
             services.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(
-                self._guarded(path, answer),
-                request_deserializer=request.FromString,
+                # Parsed there and not by gRPC, which answers garbage with the name of a class.
+                self._guarded(path, answer, request),
                 response_serializer=response.SerializeToString,
             )
         return [grpc.method_handlers_generic_handler(*item) for item in services.items()]
@@ -174,17 +177,19 @@ class Service:
         )
 
     def _guarded(
-        self, path: str, answer: Callable[[Any, Call], Awaitable[_T]]
-    ) -> Callable[[Any, Any], Awaitable[_T]]:
+        self, path: str, answer: Callable[[Any, Call], Awaitable[_T]], kind: type[Message]
+    ) -> Callable[[bytes, Any], Awaitable[_T]]:
         """Wrap a method: check the key, remember the call, turn refusals into statuses."""
 
-        async def handle(request: Any, context: Any) -> _T:
+        async def handle(data: bytes, context: Any) -> _T:
             metadata = [(name, value) for name, value in context.invocation_metadata() or ()]
+            request, garbage = _parsed(data, kind)
             call = self._log.open(path, request, metadata)
             status: str | None = None
             refusal: Refusal | None = None
             try:
                 self._authenticate(dict(metadata).get("authorization"))
+                Faults.strike(garbage)
                 reply = await answer(request, call)
                 status = "OK"
             except Refusal as refused:
@@ -209,7 +214,7 @@ class Service:
         if header is None:
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "No API key was sent.")
         value = header if isinstance(header, bytes) else header.encode()
-        if not hmac.compare_digest(value, f"Bearer {self._api_key}".encode()):
+        if not hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode()):
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "The API key is wrong.")
 
     async def _references(self, urls: Sequence[str]) -> list[Any]:
@@ -255,6 +260,17 @@ class Service:
         if self._faults.cost_ticks is not None:
             usage.cost_in_usd_ticks = self._faults.cost_ticks * images
         return usage
+
+
+def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Failure | None]:
+    """Return a request, and what to refuse the call with if it is none."""
+    try:
+        return kind.FromString(data), None
+    except DecodeError:
+        return kind(), (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"The request is no {kind.DESCRIPTOR.name} message.",
+        )
 
 
 def _texts(request: wire.GetCompletionsRequest, role: int) -> list[str]:

@@ -1,0 +1,173 @@
+"""What a server says never holds the key: whole, in pieces or in another alphabet."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xai_sdk.proto import chat_pb2, image_pb2, models_pb2
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+from xai_notebook.client.scrubbing import PIECE, SMALL, scrub
+from xai_notebook.settings import ApiKey
+
+KEY = "xai-AbC/01+23?45~defGHIjkl678mnoPQR90"
+FORMS = {
+    "plain": KEY,
+    "header": f"Bearer {KEY}",
+    "capitals": KEY.upper(),
+    "reversed": KEY[::-1],
+    "hex": KEY.encode().hex(),
+    "HEX": KEY.encode().hex().upper(),
+    "quoted": quote(KEY, safe=""),
+    "each byte quoted": "".join(f"%{byte:02X}" for byte in KEY.encode()),
+    "halves": f"{KEY[:18]} and {KEY[18:]}",
+    "lines": "\n".join(KEY[at : at + PIECE] for at in range(0, len(KEY), PIECE)),
+    **{
+        f"base64 {name} {len(before)}{padding}": encode((before + KEY).encode())
+        .decode()
+        .rstrip("" if padding else "=")
+        for name, encode in (("std", base64.b64encode), ("url", base64.urlsafe_b64encode))
+        for before in ("", "k", "ke", "Bearer ")
+        for padding in ("=", "")
+    },
+}
+
+
+def leaks(text: str) -> list[str]:
+    """Return the pieces of any form that a text holds; without what stands beside a key in it."""
+    lower = text.lower()
+    words = [word.lower() for form in FORMS.values() for word in form.split()]
+    pieces = [word[at : at + 16] for word in words for at in range(len(word) - 15)]
+    return [piece for piece in pieces if piece in lower]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_of_the_key_is_taken_out(form: str) -> None:
+    """What stands around it stays as it was."""
+    kept = scrub(f"«the key {FORMS[form]} is wrong»", ApiKey(KEY))
+    assert leaks(kept) == []
+    assert kept.startswith("«the key ")
+    assert "***" in kept
+    assert kept.endswith(" is wrong»")
+
+
+@given(
+    before=st.text(max_size=30),
+    after=st.text(max_size=30),
+    cut=st.tuples(st.integers(0, len(KEY) - PIECE), st.integers(PIECE, len(KEY))),
+)
+def test_every_piece_of_twelve_is_found(before: str, after: str, cut: tuple[int, int]) -> None:
+    """Wherever in a text it stands; shorter ones and other texts stay."""
+    piece = KEY[cut[0] : cut[0] + cut[1]]
+    assert piece not in scrub(f"{before}{piece}{after}", ApiKey(KEY))
+    assert "***" in scrub(f"{before}{piece}{after}", ApiKey(KEY))
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_other_texts_stay_letter_by_letter(text: str) -> None:
+    """Nothing else is changed, lone surrogates and pieces of eleven included."""
+    for said in (text, f"{text}\n{KEY[: PIECE - 1]}\n{text}"):
+        assert scrub(said, ApiKey(KEY)) == said
+
+
+def test_a_short_key_is_found_whole() -> None:
+    """One shorter than a piece is looked for as it is."""
+    assert scrub("k=abc12", ApiKey("abc12")) == "k=***"
+    assert scrub("abc1 bc12", ApiKey("abc12")) == "abc1 bc12"
+    assert scrub("xyz", ApiKey("y")) == "x***z"
+
+
+def client_of(host: str) -> AsyncClient:
+    return AsyncClient(KEY, api_host=host)
+
+
+async def _ask(serve: Any, reply: Any, use: Any) -> Any:
+    async def answer(request: Any, context: Any) -> Any:
+        return reply
+
+    async with serve(answer) as peer, client_of(peer.host) as client:
+        return await use(client)
+
+
+SAID = " | ".join(FORMS.values())
+
+
+def test_an_echo_in_a_reply_is_taken_out(serve: Any) -> None:
+    """Every text of a reply of images, and fields that nobody knows; the image stays as it is."""
+    jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL)
+    image = image_pb2.GeneratedImage(
+        base64=base64.b64encode(jpeg).decode(),
+        respect_moderation=True,
+        storage_error=SAID,
+        file_output={"filename": SAID, "file_id": KEY, "public_url_error": SAID},
+    )
+    image.file_output.public_url = f"https://example.com/{KEY}"
+    image.MergeFromString(b"\x12" + bytes([len(KEY)]) + KEY.encode())  # up_sampled_prompt
+    sent = image_pb2.ImageResponse(model=SAID, images=[image])
+    sent.MergeFromString(b"\xfa\x7f" + bytes([len(KEY)]) + KEY.encode())
+
+    async def use(client: Any) -> Any:
+        response = await client.image.sample("p", "m")
+        return response, await response.image
+
+    response, data = asyncio.run(_ask(serve, sent, use))
+    assert data == jpeg
+    assert response.prompt == "***"
+    assert response.public_url == "https://example.com/***"
+    response.proto.images[0].ClearField("base64")
+    assert leaks(f"{response.proto!s}{response.proto.SerializeToString().decode('latin-1')}") == []
+
+
+def test_an_echo_instead_of_an_image_is_taken_out(serve: Any) -> None:
+    """A text where an image should be."""
+    sent = image_pb2.ImageResponse(images=[{"base64": f"data:{KEY}"}])
+    response = asyncio.run(_ask(serve, sent, lambda client: client.image.sample("p", "m")))
+    assert response.base64 == "data:***"
+
+
+def test_an_echo_in_models_and_chat_is_taken_out(serve: Any) -> None:
+    """Lists of texts too."""
+    model = models_pb2.ImageGenerationModel(name=KEY, aliases=["a", SAID])
+    models = asyncio.run(
+        _ask(
+            serve,
+            models_pb2.ListImageGenerationModelsResponse(models=[model]),
+            lambda client: client.models.list_image_generation_models(),
+        )
+    )
+    assert models[0].aliases[0] == "a"
+    assert leaks(str(models)) == []
+    reply = chat_pb2.GetChatCompletionResponse(model=SAID)
+    reply.outputs.add().message.content = f"a fox, {KEY}"
+    answer = asyncio.run(_ask(serve, reply, lambda client: client.chat.complete("p", "m")))
+    assert answer.content == "a fox, ***"
+    assert leaks(str(answer)) == []
+
+
+@pytest.mark.parametrize("form", ["halves", "base64 url 0", "hex"])
+@pytest.mark.parametrize("place", ["details", "metadata"])
+def test_an_echo_in_an_error_is_taken_out(serve: Any, form: str, place: str) -> None:
+    """In its message, its details and everything that hangs on its cause."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        said = FORMS[form] if place == "details" else "no"
+        trailers = (("x-said", FORMS[form]),) if place == "metadata" else ()
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said, trailers)
+
+    async def main() -> BaseException:
+        async with serve(answer) as peer, client_of(peer.host) as client:
+            with pytest.raises(errors.InvalidRequestError) as caught:
+                await client.image.sample("p", "m")
+            return caught.value
+
+    error = asyncio.run(main())
+    cause: Any = error.__cause__
+    assert leaks(f"{error}{vars(error)}{cause!r}{cause.trailing_metadata()}") == []
