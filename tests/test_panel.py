@@ -20,8 +20,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from harness import KEY, until, without_xai
 from xai_notebook import settings
 from xai_notebook.arguments import parse, resolve
-from xai_notebook.errors import OptionError
-from xai_notebook.panel import NO_FRONTEND
+from xai_notebook.errors import InputImageError, OptionError
+from xai_notebook.panel import NO_FRONTEND, inputs
 from xai_notebook.panel.form import Form, takes_images
 from xai_notebook.panel.widget import Panel
 from xai_notebook.templates import fill
@@ -198,6 +198,57 @@ def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_pat
     until(lambda: "inputs" in shown.cell)
     path = shown.cell.split("--image=")[1].splitlines()[0].strip("\"'")
     assert Path(path).read_bytes() == data
+
+
+def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large, too much or too many at once is refused in a sentence, once."""
+    sent: list[Any] = []
+    monkeypatch.setattr(shown, "send", lambda content, buffers=(): sent.append(content))
+    part = bytes(1 << 20)
+
+    def errors() -> dict[str, str]:
+        return {one["id"]: one["error"] for one in sent if one["kind"] == "input"}
+
+    tell(shown, "upload", part, id="parts", name="x.png", parts=129)
+    for _ in range(66):
+        tell(shown, "upload", part, id="large", name="x.png", parts=100)
+    until(lambda: len(errors()) == 2)
+    assert all("more than 64 MiB" in error for error in errors().values())
+    for number in range(11):
+        tell(shown, "upload", part, id=f"many{number}", name="x.png", parts=2)
+    until(lambda: len(errors()) == 3)
+    assert errors()["many10"].startswith("More than 10 files are on their way.")
+    tell(shown, "upload", part, id="many10", name="x.png", parts=2)  # its second part
+    tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
+    until(lambda: "many0" in errors())
+    assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
+
+
+def test_bytes_on_their_way_are_bounded() -> None:
+    """Several large files at once are refused, and taken when the others have come or gone."""
+    uploads = inputs.Uploads()
+    part = bytes(32 << 20)
+    for key in ("a", "b"):
+        assert uploads.add(key, part, 3) is None
+        assert uploads.add(key, part, 3) is None
+    with pytest.raises(InputImageError, match="More than 128 MiB are on their way"):
+        uploads.add("c", part, 1)
+    assert uploads.add("c", part, 1) is None  # refused before: the rest of it is not taken
+    for upload in uploads._under_way.values():
+        upload.heard -= 61  # the page that sent them was closed
+    assert uploads.add("d", part, 1) == part
+
+
+def test_files_that_no_library_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the form no longer names gives way; what it names is not thrown out."""
+    monkeypatch.setattr(inputs, "MAX_HELD", 250)
+    held = {key: inputs.Source(b"", key, key, bytes(100)) for key in "abc"}
+    inputs.forget_unused(held, {"b", "c"})
+    assert list(held) == ["b", "c"]
+    held["d"] = inputs.Source(b"", "d", "d", bytes(100))
+    with pytest.raises(InputImageError, match="Remove some first"):
+        inputs.forget_unused(held, {"b", "c", "d"})
+    assert list(held) == ["b", "c"]
 
 
 def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -13,17 +15,31 @@ from xai_notebook.files import write_atomically
 from xai_notebook.inputs import load_inputs
 from xai_notebook.media import EXTENSIONS, media_type
 from xai_notebook.results import GeneratedImage
-from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MIB
+from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_INPUT_IMAGES, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from xai_notebook.session import Call
 
-__all__ = ["Source", "Uploads", "from_given", "from_image", "from_upload", "named"]
+__all__ = [
+    "Source",
+    "Uploads",
+    "forget_unused",
+    "from_given",
+    "from_image",
+    "from_upload",
+    "named",
+]
 
 _MAX_PARTS: Final = 128
+_MAX_UNDER_WAY: Final = 2 * MAX_INPUT_IMAGES
+"""Files on their way at the same time."""
+MAX_HELD: Final = 2 * MAX_DOWNLOAD_BYTES
+"""Bytes on their way, and bytes of files that cannot be kept on disk."""
+_STALE: Final = 60.0
+"""Seconds without a part: the page was closed, and the rest will not come."""
 _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
 
 
@@ -37,6 +53,7 @@ class Source:
         name: How the form names it.
         data: Its bytes, for a preview; empty: they are somewhere else.
         note: What will be changed before it is sent, in a line.
+        file: Where its bytes are kept, so that they need no memory.
     """
 
     value: Any
@@ -44,30 +61,71 @@ class Source:
     name: str
     data: bytes = field(default=b"", repr=False)
     note: str = ""
+    file: Path | None = None
+
+    def preview(self) -> bytes:
+        """Return the bytes to make a preview of; empty: there are none."""
+        with suppress(OSError):
+            return self.data if self.file is None else self.file.read_bytes()
+        return b""
+
+
+@dataclass(slots=True)
+class _Upload:
+    total: int
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    heard: float = field(default_factory=time.monotonic)
+
+    def add(self, part: bytes) -> None:
+        self.parts.append(part)
+        self.size += len(part)
+        self.heard = time.monotonic()
 
 
 @dataclass(slots=True)
 class Uploads:
-    """Files on their way: a message through a Jupyter server may have 10 MB at most."""
+    """Files on their way: a message through a Jupyter server may have 10 MB at most.
 
-    _parts: dict[str, list[bytes]] = field(default_factory=dict)
+    A browser may say anything, so their number and size are bounded.
+    """
+
+    _under_way: dict[str, _Upload] = field(default_factory=dict)
+    _refused: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
 
     def add(self, key: str, part: bytes, total: int) -> bytes | None:
         """Add a part; return the file once it is whole.
 
         Raises:
-            InputImageError: It is too large.
+            InputImageError: It is too large, or too much is on its way; further parts of this file
+                are ignored.
         """
-        parts = self._parts.setdefault(key, [])
-        parts.append(part)
-        if total > _MAX_PARTS or sum(map(len, parts)) > MAX_DOWNLOAD_BYTES:
-            del self._parts[key]
-            raise InputImageError(
-                f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
-            )
-        if len(parts) < total:
+        if key in self._refused:
             return None
-        return b"".join(self._parts.pop(key))
+        upload = self._under_way.get(key) or _Upload(total)
+        if reason := self._too_much(key, upload, len(part)):
+            self._under_way.pop(key, None)
+            self._refused.append(key)
+            raise InputImageError(reason)
+        self._under_way[key] = upload
+        upload.add(part)
+        if len(upload.parts) < upload.total:
+            return None
+        return b"".join(self._under_way.pop(key).parts)
+
+    def _too_much(self, key: str, upload: _Upload, more: int) -> str:
+        """Return why a part cannot be taken; empty: it can."""
+        if upload.total > _MAX_PARTS or upload.size + more > MAX_DOWNLOAD_BYTES:
+            return f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
+        limit = time.monotonic() - _STALE
+        others = {name: one for name, one in self._under_way.items() if name != key}
+        for name in [name for name, one in others.items() if one.heard < limit]:
+            del self._under_way[name], others[name]
+        if len(others) >= _MAX_UNDER_WAY:
+            return f"More than {_MAX_UNDER_WAY} files are on their way. Add fewer at a time."
+        if sum(one.size for one in others.values()) + upload.size + more > MAX_HELD:
+            return f"More than {MAX_HELD // MIB} MiB are on their way. Add fewer at a time."
+        return ""
 
 
 def from_upload(name: str, data: bytes, folder: Path | None) -> Source:
@@ -89,7 +147,32 @@ def from_upload(name: str, data: bytes, folder: Path | None) -> Source:
     path = _keep(data, folder)
     note = "".join(checked.notes).replace("bytes", name)
     label = name if path is None else str(path)
-    return Source(data if path is None else label, label, name, data, note)
+    if path is not None:
+        return Source(label, label, name, note=note, file=path)
+    return Source(data, label, name, data, note)
+
+
+def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
+    """Make room for the last of `sources`, if the bytes that they hold are too many.
+
+    Args:
+        sources: What the panel has, oldest first.
+        used: What its form names.
+
+    Raises:
+        InputImageError: All that is held is in use.
+    """
+    *older, newest = sources
+    excess = sum(len(source.data) for source in sources.values()) - MAX_HELD
+    for key in [key for key in older if sources[key].data and key not in used]:
+        if excess > 0:
+            excess -= len(sources.pop(key).data)
+    if excess > 0:
+        del sources[newest]
+        raise InputImageError(
+            f"More than {MAX_HELD // MIB} MiB of images are here, and there is no library to keep"
+            " them in. Remove some first."
+        )
 
 
 def _keep(data: bytes, folder: Path | None) -> Path | None:

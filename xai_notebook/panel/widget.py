@@ -180,6 +180,8 @@ class Panel(anywidget.AnyWidget):
             folder = await asyncio.to_thread(_upload_folder)
             source = await asyncio.to_thread(inputs.from_upload, name, data, folder)
             self._sources[key] = source
+            used = {str(item["id"]) for item in self.form.get("inputs", ())}
+            inputs.forget_unused(self._sources, used)
             reply["note"] = source.note
         except XaiError as error:
             reply["error"] = explain(error)
@@ -327,8 +329,8 @@ class Panel(anywidget.AnyWidget):
         try:
             if image is not None and image.status == "ok":
                 data = await asyncio.to_thread(lambda: gallery.preview_of(image.data))
-            elif source is not None and source.data:
-                data = await asyncio.to_thread(gallery.preview_of, source.data)
+            elif source is not None and (whole := await asyncio.to_thread(source.preview)):
+                data = await asyncio.to_thread(gallery.preview_of, whole)
             else:
                 return
         except XaiError:
