@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -203,6 +204,29 @@ def test_unusable_packets_are_replaced(tmp_path: Path, kind: str, old: bytes) ->
     """A packet that cannot be read, or leaves no room, gives way to ours."""
     data = embedding.replace_packet(encode(kind), old)
     assert read_metadata(write(tmp_path, embed(image(), data))).prompt == NASTY
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<q:a/>",
+        "<dc:description/>",
+        "<q:a>" * 7 + "</q:a>" * 7,
+        "<!---->",
+        '</rdf:Description><rdf:Description rdf:about="">',
+    ],
+)
+def test_a_packet_that_is_all_markup_takes_no_time(tmp_path: Path, markup: str) -> None:
+    """Two megabytes of tags are not made into a tree, to be taken apart again node by node."""
+    packet = FOREIGN.replace("xmlns:dc=", 'xmlns:q="q" xmlns:dc=', 1)
+    packet = packet.replace("</rdf:Description>", markup * (2_000_000 // len(markup)), 1)
+    packet = packet.replace("</rdf:RDF>", "</rdf:Description></rdf:RDF>", 1)
+    data = embedding.replace_packet(encode("PNG"), packet.encode())
+    begin = time.process_time()
+    marked = embed(image(), data)
+    assert time.process_time() - begin < 3
+    assert read_metadata(write(tmp_path, marked)).prompt == NASTY
+    assert len(marked) < 100_000
 
 
 @pytest.mark.parametrize(

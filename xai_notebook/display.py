@@ -31,6 +31,10 @@ _FOLDED: Final = 280
 _WORTH_FOLDING: Final = 420
 """Characters: a prompt that is only a little longer is shown whole."""
 _ALT: Final = 240
+_LONGEST: Final = 8_000
+"""Characters of one text in a card; what says more says so, and has the rest in Python."""
+_NAME: Final = 200
+"""Characters of a name: a model's, a file's, a row's."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPESET: Final = re.compile(r"[$\\]")
 
@@ -96,18 +100,18 @@ def plain_text(batch: ImageBatch, *, paths: bool = False) -> str:
     lines = [] if total else ["No images."]
     for number, image in enumerate(sent[: batch.limit], 1):
         head = f"Image {number} of {total}. " if total > 1 else ""
-        head += f"{image.label}. " if image.label else ""
+        head += f"{bounded(image.label, _NAME)}. " if image.label else ""
         lines.append(head + _sentence(image))
         where = image.exported or (image.file if paths else None)
         if where is not None:
             lines.append(f"  {'saved as ' if image.exported else ''}{_short(where)}")
         lines += [f"  {note}" for note in image.notes]
         if batch.cells:
-            lines.append(textwrap.indent(image.cell, "  "))
+            lines.append(textwrap.indent(bounded(image.cell), "  "))
     if (more := total - batch.limit) > 0:
         lines.append(f"… and {more:,} more.")
     lines += [line for line in (batch.summary, *batch.notes) if line]
-    return "\n".join(clean(line) for line in lines)
+    return "\n".join(clean(bounded(line)) for line in lines)
 
 
 def _sent(batch: ImageBatch) -> Sequence[GeneratedImage]:
@@ -116,10 +120,10 @@ def _sent(batch: ImageBatch) -> Sequence[GeneratedImage]:
 
 
 def _sentence(image: GeneratedImage) -> str:
-    caption = textwrap.shorten(image.caption, 600, placeholder=" …")
+    caption = textwrap.shorten(image.caption[:_LONGEST], 600, placeholder=" …")
     if image.status == "ok":
         return caption
-    return f"No picture: {image.error} {caption}"
+    return f"No picture: {bounded(image.error or '')} {caption}"
 
 
 def to_html(batch: ImageBatch) -> str:
@@ -162,7 +166,7 @@ def _heading(label: str, batch: ImageBatch) -> str:
     costs = [image.cost_usd for image in batch.images if image.label == label]
     known = [cost for cost in costs if cost]
     cost = f" · ${sum(known):.3g}" if known and len(known) == len(costs) else ""
-    return f'<div style="margin:4px 0 8px"><strong>{text(label)}</strong>{cost}</div>'
+    return f'<div style="margin:4px 0 8px"><strong>{text(label, _NAME)}</strong>{cost}</div>'
 
 
 def _before(image: GeneratedImage, columns: int) -> str:
@@ -176,13 +180,13 @@ def _before(image: GeneratedImage, columns: int) -> str:
         small, size, _ = preview(data, side=_SIDES.get(columns, _SMALL_SIDE), limit=_LIMITS[1][1])
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
         picture = (
-            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label))}" '
+            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:_NAME]))}" '
             f'width="{size[0]}" height="{size[1]}" style="{_IMG}">'
         )
     else:
-        picture = f'<div style="{_CARD}">{text(source.label)}</div>'
+        picture = f'<div style="{_CARD}">{text(source.label, _NAME)}</div>'
     style = _FIGURE.format(width=100 // columns, pixels=_SIDES.get(columns, _SMALL_SIDE) + 14)
-    caption = f"<strong>Before:</strong> {text(source.label)}"
+    caption = f"<strong>Before:</strong> {text(source.label, _NAME)}"
     return (
         f'<figure style="{style}">{picture}'
         f'<figcaption style="{_CAPTION}">{caption}</figcaption></figure>'
@@ -279,7 +283,8 @@ def _picture(
 
 def alt_text(image: GeneratedImage, number: int = 1, total: int = 1) -> str:
     """Return what a reader hears in place of the picture."""
-    prompt = textwrap.shorten(clean(image.rewritten_prompt or image.prompt), _ALT, placeholder=" …")
+    prompt = clean((image.rewritten_prompt or image.prompt)[:_LONGEST])
+    prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
     place = f"Image {number} of {total}" if total > 1 else "Image"
     return f"{place}, generated from the prompt: {prompt}"
 
@@ -301,9 +306,9 @@ def facts(image: GeneratedImage, *, dated: bool = False) -> str:
         image: What it is about.
         dated: It is a look back: say when, and not that it is stored.
     """
-    items = [text(image.model)] if image.model else []
+    items = [text(image.model, _NAME)] if image.model else []
     if image.rewritten_by and image.rewritten_prompt:
-        items.append(f"rewritten by {text(image.rewritten_by)}")
+        items.append(f"rewritten by {text(image.rewritten_by, _NAME)}")
     if image.size:
         items.append(f"{image.size[0]} × {image.size[1]}")
     if image.cost_usd:
@@ -319,25 +324,37 @@ def facts(image: GeneratedImage, *, dated: bool = False) -> str:
 
 def folded(prompt: str) -> str:
     """Return a prompt as HTML, its tail in a `<details>` when it is long."""
-    prompt = clean(prompt)
     if len(prompt) <= _WORTH_FOLDING:
         return text(prompt)
-    head = textwrap.shorten(prompt, _FOLDED, placeholder=" …")
+    start = clean(prompt[:_LONGEST])
+    head = textwrap.shorten(start, _FOLDED, placeholder=" …")
     if len(head) < _FOLDED // 2:  # no white space to break at
-        head = prompt[:_FOLDED] + " …"
+        head = start[:_FOLDED] + " …"
+    what = "All" if len(prompt) <= _LONGEST else f"The first {_LONGEST:,} of"
     return (
-        f"{text(head)}<details><summary>All {len(prompt):,} characters</summary>"
+        f"{text(head)}<details><summary>{what} {len(prompt):,} characters</summary>"
         f"{text(prompt)}</details>"
     )
 
 
-def text(value: str) -> str:
+def bounded(value: str, limit: int = _LONGEST) -> str:
+    """Return text with at most `limit` characters of its own, and how many it had."""
+    if len(value) <= limit:
+        return value
+    return f"{value[:limit]} … ({len(value):,} characters in all; the image has them in Python)"
+
+
+def text(value: str, limit: int = _LONGEST) -> str:
     """Return untrusted text as HTML that shows it literally.
 
     Notebooks typeset TeX between dollars or backslashed brackets even in HTML; a delimiter in an
     element of its own is left alone. The direction of the text follows its own letters.
+
+    Args:
+        value: From a server, a file or a user.
+        limit: Characters shown; a note says how many there are.
     """
-    escaped = html.escape(clean(value)).replace("\n", "<br>")
+    escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
     return f'<bdi dir="auto">{_TYPESET.sub(_isolated, escaped)}</bdi>'
 
 

@@ -65,6 +65,9 @@ _LIMITS: Final[tuple[tuple[int | None, int | None], ...]] = (
     (None, None), (2000, None), (400, None), (400, 8000), (400, 4000), (400, 1500), (100, 300),
 )  # fmt: skip
 """Characters left of prompts in the standard's fields and in ours, tried until a packet fits."""
+_MAX_MARKUP: Final = 20_000
+"""Tags and attributes of a packet that is read, ten times what photo tools write: a tree of more
+takes seconds to build and to change."""
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, not even escaped."""
 _PACKET: Final = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{}\n<?xpacket end="r"?>'
@@ -289,7 +292,7 @@ def _qualified(name: str) -> tuple[str, str]:
 
 
 def _parse(packet: bytes) -> minidom.Document | None:
-    """Parse untrusted XML; None: it is not well-formed UTF-8 XML, or has a DTD.
+    """Parse untrusted XML; None: it is not well-formed UTF-8 XML, has a DTD or is all markup.
 
     Without a DTD there are no entities, hence nothing that grows or reaches out. Decoding first
     leaves no encoding in which one could hide.
@@ -297,6 +300,8 @@ def _parse(packet: bytes) -> minidom.Document | None:
     try:
         text = packet.decode().strip("\ufeff\0 \n\r\t")
         if re.search(r"<!(?!--|\[CDATA\[)", text):
+            return None
+        if sum(map(text.count, ("<", '="', "='"))) > _MAX_MARKUP:
             return None
         return minidom.parseString(text)  # noqa: S318  # no DTD, see above
     except (ExpatError, ValueError):
