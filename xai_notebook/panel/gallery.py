@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.display import alt_text, clean
+from xai_notebook.display import alt_text, bounded, clean
 from xai_notebook.export import notebook_folder
 from xai_notebook.templates import escape
 
@@ -40,7 +40,7 @@ def describe_card(
         "name": f"image {number} of {total}" if total > 1 else "image",
         "ok": ok,
         "title": "" if ok else _TITLES.get(image.status, "Failed"),
-        "error": "" if ok else clean(image.error or ""),
+        "error": "" if ok else clean(bounded(image.error or "")),
         "alt": alt_text(image, number, total),
         "label": "Rewritten prompt" if rewritten else "Prompt",
         "prompt": clean(rewritten or image.prompt),
@@ -56,9 +56,9 @@ def describe_card(
 
 def facts(image: GeneratedImage) -> list[str]:
     """Return model, who rewrote the prompt, size and cost, where known."""
-    items = [clean(image.model)] if image.model else []
+    items = [clean(bounded(image.model))] if image.model else []
     if image.rewritten_by and image.rewritten_prompt:
-        items.append(f"rewritten by {clean(image.rewritten_by)}")
+        items.append(f"rewritten by {clean(bounded(image.rewritten_by))}")
     if image.size:
         items.append(f"{image.size[0]} × {image.size[1]}")
     if image.cost_usd:
