@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,9 +90,97 @@ def test_each_reads_a_generator_as_it_goes() -> None:
     assert read == 2
 
 
+def test_each_reads_files_as_it_goes(tmp_path: Path) -> None:
+    """A file of any size takes no memory to speak of."""
+    path = tmp_path / "many.txt"
+    path.write_text("a red fox in fresh snow, at dawn\n" * 60_000)
+    table = tmp_path / "many.csv"
+    table.write_text("prompt\n" + "a fox\n" * 60_000)
+    for source in (path, table):
+        tracemalloc.start()
+        found = read_prompts(source, {})
+        assert sum(1 for _ in found) == 60_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
+        assert not found.lazy
+
+
+@pytest.mark.parametrize(
+    ("items", "length", "lazy"),
+    [
+        (["a", "b"], 2, False),
+        (range(10**9), 10**9, False),
+        (range(10**30), None, False),
+        (pd.Series(["a", "b"]), 2, False),
+        (repeat("a"), None, True),
+    ],
+    ids=["list", "range", "long range", "series", "endless"],
+)
+def test_each_knows_what_it_may_count_and_what_may_not_end(
+    items: Any, length: int | None, lazy: object
+) -> None:
+    """Nothing is read to find out how long it is."""
+    found = read_prompts("them", {"them": items})
+    assert (found.length, found.lazy) == (length, lazy)
+    assert [next(found), next(found)]
+
+
+def broken(*items: str) -> Iterator[str]:
+    """Yield some prompts, then fail."""
+    yield from items
+    raise KeyError("mine")
+
+
+class Nameless:
+    """An object that cannot be written down."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (broken(), "--each: KeyError: 'mine'."),
+        (broken("a", "b"), "--each: KeyError: 'mine'. It came after 2 prompts."),
+        (["a", Nameless()], "--each: RuntimeError: no. It came after 1 prompts."),
+        (np.zeros((2, 2)), "--each: ValueError: "),
+        (repeat(""), "--each: 1,000,000 blank prompts in a row."),
+        (chain("ab", repeat(None)), "in a row. It came after 2 prompts."),
+        (pd.DataFrame, "--each: "),
+    ],
+)
+def test_each_names_what_fails_while_it_reads(items: Any, message: str) -> None:
+    """Whatever the user's objects raise, the message says what and after how many prompts."""
+    with pytest.raises(OptionError, match=re.escape(message)) as caught:
+        prompts("them", them=items)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", b"prompt\na fox\n" + b"x" * 140_000, "line 3: field larger than field limit"),
+        ("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000, "Is a quote not closed?"),
+        ("a.txt", b"a fox\nan owl\n" + b"x" * 2_000_000, "line 3: more than 1,048,576 characters"),
+        ("a.txt", b"a fox\n" * 40_000 + b"f\xfcchse\n", "line 40001: this is not UTF-8 text."),
+        ("a.txt", "a fox".encode("utf-16"), "line 1: this is not UTF-8 text. Save the file as"),
+    ],
+)
+def test_each_names_the_line_it_cannot_read(
+    tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    """A file that is broken somewhere says where."""
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(OptionError, match=re.escape(message)) as caught:
+        prompts(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
+        ("~nobody-of-that-name/x.csv", "there is no such variable or file."),
         ("nope", "--each nope: there is no such variable or file."),
         ("nope.txt", "--each nope.txt: there is no such variable or file."),
         ("number", "a value of type int is none of these"),

@@ -7,6 +7,7 @@ import io
 import re
 import threading
 import time
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -379,7 +380,52 @@ def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
     assert server.calls == []
 
 
+class Endless:
+    """Prompts without end or length, that can be read again and again."""
+
+    def __init__(self, prompt: str = "a fox") -> None:
+        self.prompt = prompt
+
+    def __iter__(self) -> Iterator[str]:
+        return repeat(self.prompt)
+
+
+@pytest.mark.parametrize(
+    ("each", "least"), [(Endless(), 100), (repeat("a fox"), 100), (range(10**9), 100_000)]
+)
+def test_a_dry_run_of_prompts_without_end_ends(
+    session: Session, server: Served, each: Any, least: int
+) -> None:
+    """It looks at the first, says "at least", and the call can still be run from its first."""
+    server.faults.image_price = 7
+    call = session.prepare(None, {"each": each, "n": 2, "dry_run": True})
+    plan = session.plan(call)
+    assert len(plan.requests) == least
+    assert re.search(rf"images: +at least {least * 2:,}\n", repr(plan))
+    assert re.search(rf"cost: +at least \${least * 0.14:,.2f}(\n|$)", repr(plan))
+    assert plan.sentence.startswith(f"at least {least * 2:,} images from at least {least:,} requ")
+    assert ("make it again before the real run" in repr(plan)) == (least == 100)
+    assert next(call.requests) == plan.requests[0]
+    assert server.calls == []
+
+
+def test_a_dry_run_of_a_short_generator_is_exact(session: Session, server: Served) -> None:
+    """Its end was seen: nothing is "at least"."""
+    plan = session.generate(each=(prompt for prompt in ("a", "b")), dry_run=True)
+    assert "at least" not in repr(plan)
+    assert len(plan.requests) == 2
+    assert server.calls == []
+
+
 # Many prompts
+
+
+def test_how_many_prompts_a_generator_had_is_known_at_its_end(session: Session) -> None:
+    """The summary counts all of them, and so it does for a list with blanks."""
+    session.configuration = lambda: NO_LIMIT
+    made = batch(session.generate(each=(prompt for prompt in ("a", "", "b"))))
+    assert made.summary == "2 of 2 prompts."
+    assert batch(session.generate(each=["a", None, "b"])).summary == "2 of 2 prompts."
 
 
 def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> None:
@@ -449,16 +495,22 @@ def test_a_generator_is_read_as_requests_go_out(session: Session, server: Served
     assert max(ahead) <= 3
 
 
-def test_an_error_in_the_users_generator_is_theirs(session: Session) -> None:
-    """It comes out unchanged."""
+def test_an_error_in_the_users_generator_keeps_what_came_before(
+    session: Session, server: Served
+) -> None:
+    """It is named; what was under way at that moment is answered, and in the library."""
     session.configuration = lambda: NO_LIMIT
+    server.faults.delay = 0.5
 
     def prompts() -> Iterator[str]:
-        yield "a fox"
+        yield from ("a fox", "an owl")
+        server.wait_for_call(2)
         raise KeyError("mine")
 
-    with pytest.raises(KeyError, match="mine"):
+    with pytest.raises(errors.XaiError, match=r"KeyError: 'mine'. It came after 2") as caught:
         session.generate(each=prompts())
+    assert isinstance(caught.value.__cause__.__cause__, KeyError)
+    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
 
 
 @pytest.mark.parametrize("given", [{"each": True}, {"each": []}, {"each": "nope"}])

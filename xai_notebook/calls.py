@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import arguments, prompts
 from xai_notebook.errors import OptionError
@@ -14,12 +14,15 @@ from xai_notebook.results import ImageRequest
 from xai_notebook.templates import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from xai_notebook.arguments import Options
     from xai_notebook.inputs import Inputs
 
 __all__ = ["Call", "prepare_call", "summarize"]
+
+_READ_AHEAD: Final = 10_000
+"""Prompts of a list or a file that are read before anything is sent."""
 
 
 @dataclass(slots=True)
@@ -29,7 +32,7 @@ class Call:
     Attributes:
         options: Every option.
         requests: What to ask, one request per prompt.
-        lazy: `requests` runs a generator of the user's.
+        lazy: `requests` runs code of the user's, such as a generator: it may never end.
         many: It came from `--each`: failures are cards, not errors.
         progress: What has happened so far.
         labels: What tells the requests of a comparison apart, one each.
@@ -137,18 +140,25 @@ def _prepare_each(
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
     if len(options.model) > 1 or options.matrix:
         raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
-    found = namespace.get(source, source) if isinstance(source, str) else source
-    lazy = isinstance(found, Iterator)
-    texts: Any = prompts.read_prompts(source, namespace)
+    found = prompts.read_prompts(source, namespace)
+    texts: Iterator[str] = found
     if templates:
         texts = (fill(text, namespace) for text in texts)
-    expected = None
-    if not lazy:
-        texts = list(texts)
-        expected = len(texts)
-    requests = (_request(text, options.model[0], options, inputs) for text in texts)
+    # What is wrong in a list or a file of the usual size is found before anything is sent.
+    ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
+    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
-    return Call(options, requests, progress, lazy=lazy, many=True)
+    texts = _counted(chain(ahead, texts), progress)
+    requests = (_request(text, options.model[0], options, inputs) for text in texts)
+    return Call(options, requests, progress, lazy=found.lazy, many=True)
+
+
+def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+    """Yield the prompts; behind the last, it is known how many there are."""
+    number = 0
+    for number, text in enumerate(texts, 1):  # noqa: B007  # needed behind the loop
+        yield text
+    progress.expected = number
 
 
 def summarize(call: Call) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import (
     AuthenticationError,
     BudgetError,
+    OptionError,
     PermissionDeniedError,
     RateLimitError,
     XaiError,
@@ -80,6 +81,33 @@ class _Pace:
         self.answered += 1
 
 
+@dataclass(slots=True)
+class _Source:
+    """The requests, taken one at a time.
+
+    Attributes:
+        numbered: Each with its number, from 0.
+        lazy: Reading them runs the user's own code, which may take its time.
+        failure: Why they ended before their end; what is under way is answered all the same.
+    """
+
+    numbered: Iterator[tuple[int, ImageRequest]]
+    lazy: bool
+    failure: OptionError | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def take(self) -> tuple[int, ImageRequest] | None:
+        """Return the next request; None: there is none."""
+        try:
+            if not self.lazy:
+                return next(self.numbered, None)
+            async with self._turn:  # a generator cannot be entered twice
+                return await asyncio.to_thread(next, self.numbered, None)
+        except OptionError as error:
+            self.failure = error
+            return None
+
+
 async def generate_each(  # what bounds a run
     generator: Generator,
     requests: Iterator[ImageRequest],
@@ -101,7 +129,7 @@ async def generate_each(  # what bounds a run
 
     Raises:
         XaiError: The key is refused, the limit allows not even one request, or the server's rate
-            limit lets nothing through: no further prompt could succeed.
+            limit lets nothing through: no further prompt could succeed. Or `requests` failed.
     """
     from aiolimiter import AsyncLimiter  # noqa: PLC0415
 
@@ -109,17 +137,10 @@ async def generate_each(  # what bounds a run
     pace = _Pace(AsyncLimiter(1, 1 / rate) if rate else None)
     slots = asyncio.Semaphore(concurrency)
     generator = replace(generator, slots=slots, before_send=pace.wait, on_attempt=pace.on_attempt)
-    numbered = enumerate(requests)
-    turn = asyncio.Lock()
-
-    async def take() -> tuple[int, ImageRequest] | None:
-        if not lazy:
-            return next(numbered, None)
-        async with turn:  # a generator cannot be entered twice
-            return await asyncio.to_thread(next, numbered, None)
+    source = _Source(enumerate(requests), lazy=lazy)
 
     async def work() -> None:
-        while not (lazy and progress.unsent) and (taken := await take()) is not None:
+        while not (lazy and progress.unsent) and (taken := await source.take()) is not None:
             number, request = taken
             try:
                 images, failed = await _answer(generator, request, pace)
@@ -138,6 +159,8 @@ async def generate_each(  # what bounds a run
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+    if source.failure is not None:
+        raise XaiError(f"{source.failure} What came before is kept.") from source.failure
     if refused and not progress.done:
         raise refused[0]
 

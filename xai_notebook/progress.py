@@ -20,7 +20,7 @@ class Progress:
     """Counters of one call, written on the background loop and read from any thread.
 
     Attributes:
-        expected: Requests in all; None while a generator still yields.
+        expected: Requests in all, or at most; None: not known before the last.
         images: Images asked for in all, for placeholders.
         done: Requests answered, from the server or the library.
         failed: Requests that ended in an error.

@@ -28,6 +28,7 @@ class Plan:
         cost_usd: Estimate for all of it in US dollars, at list price; stored images may make it
             less. None: the server names no price.
         notes: What the user should know.
+        more: There are more requests than these: a source of prompts is not read without end.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -35,6 +36,7 @@ class Plan:
     host: str
     cost_usd: float | None
     notes: tuple[str, ...] = ()
+    more: bool = False
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the table: what, and its value."""
@@ -45,20 +47,32 @@ class Plan:
         prompts = list(dict.fromkeys(request.prompt for request in self.requests))
         rows += [("prompt", prompt) for prompt in prompts[:_LISTED]]
         if (more := len(prompts) - _LISTED) > 0:
-            rows.append(("", f"… and {more} more prompts"))
-        rows.append(("images", str(sum(request.n for request in self.requests))))
+            rows.append(("", f"… and {self._at_least}{more:,} more prompts"))
+        rows.append(("images", self._images))
         for name in ("aspect_ratio", "resolution", "quality", "user"):
             if value := getattr(first, name):
                 rows.append((name.replace("_", " "), value))
         rows += [("input image", image.label) for image in first.inputs]
-        rows.append(("estimated cost", _usd(self.cost_usd)))
+        rows.append(("estimated cost", self._cost))
         return rows + [("note", note) for note in self.notes]
+
+    @property
+    def _at_least(self) -> str:
+        return "at least " if self.more else ""
+
+    @property
+    def _images(self) -> str:
+        return f"{self._at_least}{sum(request.n for request in self.requests):,}"
+
+    @property
+    def _cost(self) -> str:
+        return _usd(None) if self.cost_usd is None else self._at_least + _usd(self.cost_usd)
 
     @property
     def sentence(self) -> str:
         """What would be made and what it would cost, in a line."""
-        images = sum(request.n for request in self.requests)
-        return f"{images} images from {len(self.requests)} requests, {_usd(self.cost_usd)}."
+        requests = f"{self._at_least}{len(self.requests):,}"
+        return f"{self._images} images from {requests} requests, {self._cost}."
 
     def __repr__(self) -> str:
         lines = [f"{clean(name) + ':':<16}{clean(value)}" for name, value in self.rows()]
@@ -140,6 +154,7 @@ def _table(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
 def _usd(amount: float | None) -> str:
     if amount is None:
         return "unknown"
+    amount = round(amount, 6)  # sums of cents are not exact
     return f"${amount:,.2f}" if round(amount, 2) == amount else f"${amount:,.4f}"
 
 
