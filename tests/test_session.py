@@ -404,7 +404,7 @@ def test_a_dry_run_of_prompts_without_end_ends(
     assert re.search(rf"images: +at least {least * 2:,}\n", repr(plan))
     assert re.search(rf"cost: +at least \${least * 0.14:,.2f}(\n|$)", repr(plan))
     assert plan.sentence.startswith(f"at least {least * 2:,} images from at least {least:,} requ")
-    assert ("make it again before the real run" in repr(plan)) == (least == 100)
+    assert ("make it again before a run" in repr(plan)) == (least == 100)
     assert next(call.requests) == plan.requests[0]
     assert server.calls == []
 

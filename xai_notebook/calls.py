@@ -23,6 +23,9 @@ __all__ = ["Call", "prepare_call", "summarize"]
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
+_PLANNED: Final = 100_000
+"""Requests that a dry run looks at; of a generator, which may be slow, fewer."""
+_PLANNED_LAZY: Final = 100
 
 
 @dataclass(slots=True)
@@ -47,6 +50,18 @@ class Call:
     interrupted: bool = False
     labels: tuple[str, ...] = ()
     announced: list[str] = field(default_factory=list)
+
+    def first_requests(self) -> tuple[tuple[ImageRequest, ...], bool]:
+        """Return the requests, and whether there are more: some sources have no end.
+
+        The call can still be run, from its first request on.
+        """
+        requests = tuple(islice(self.requests, _PLANNED_LAZY if self.lazy else _PLANNED))
+        following = tuple(islice(self.requests, 1))
+        self.requests = chain(requests, following, self.requests)
+        if self.lazy:
+            self.progress.note("A generator has been read for this: make it again before a run.")
+        return requests, bool(following)
 
 
 def prepare_call(

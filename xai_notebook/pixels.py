@@ -123,10 +123,9 @@ def preview(data: bytes, *, side: int, limit: int) -> Preview:
     Raises:
         ReplyError: As `open_image`, or nothing can be decoded.
     """
-    whole = True
     try:
         try:
-            image = load_image(data, side=side)
+            image, whole = load_image(data, side=side), True
         except ReplyError:
             image, whole = _salvage(data, side), False
         image = ImageOps.exif_transpose(image)

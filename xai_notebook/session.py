@@ -13,7 +13,6 @@ import asyncio
 import atexit
 import sys
 import threading
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from xai_notebook.budget import Budget
@@ -43,10 +42,6 @@ NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
     "embedded server."
 )
-_PLANNED: Final = 100_000
-"""Requests that a dry run looks at; of a generator, which may be slow, fewer."""
-_PLANNED_LAZY: Final = 100
-_USED_UP: Final = "A generator has been read for this: make it again before the real run."
 
 
 class Session:
@@ -233,28 +228,20 @@ class Session:
         return batch
 
     def plan(self, call: Call) -> Plan:
-        """Return what a call would send and cost. Nothing is sent but the question for prices.
+        """Return what a call would send and cost. Nothing is sent but the question for prices."""
+        from xai_notebook.tables import Plan, estimate  # noqa: PLC0415
 
-        Of prompts without end, only the first are looked at.
-        """
-        from xai_notebook.tables import Plan  # noqa: PLC0415
-
-        requests = tuple(islice(call.requests, _PLANNED_LAZY if call.lazy else _PLANNED))
-        following = list(islice(call.requests, 1))
-        call.requests = chain(requests, following, call.requests)  # the call can still be run
-        notes = [*call.progress.notes, *([_USED_UP] if call.lazy else [])]
+        requests, more = call.first_requests()
         route = self._route(local=call.options.local)
-        models = dict.fromkeys(request.model for request in requests)
+        models = {request.model for request in requests}
         prices = {model: self.loop.run(self._price(route, model)) for model in models}
-        costs = [(prices[request.model], request.n) for request in requests]
-        known = [price * n for price, n in costs if price is not None]
         return Plan(
             requests=requests,
             backend=route.backend,
             host=route.host,
-            cost_usd=sum(known) if len(known) == len(requests) else None,
-            more=bool(following),
-            notes=tuple(notes),
+            cost_usd=estimate(requests, prices),
+            notes=tuple(call.progress.notes),
+            more=more,
         )
 
     def is_local(self, call: Call) -> bool:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.display import clean, text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from xai_notebook.library import CostRow
     from xai_notebook.results import ImageRequest
 
-__all__ = ["CostTable", "Plan"]
+__all__ = ["CostTable", "Plan", "estimate"]
 
 _LISTED: Final = 10
 
@@ -80,6 +82,21 @@ class Plan:
 
     def _repr_html_(self) -> str:
         return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
+
+
+def estimate(requests: Iterable[ImageRequest], prices: Mapping[str, float | None]) -> float | None:
+    """Return what requests cost at list price, in US dollars; None: a model's price is unknown.
+
+    Args:
+        requests: What would be asked.
+        prices: US dollars an image, by model.
+    """
+    total = 0.0
+    for request in requests:
+        if (price := prices[request.model]) is None:
+            return None
+        total += price * request.n
+    return total
 
 
 class CostTable(Sequence["CostRow"]):
