@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -110,3 +112,35 @@ def test_download_faults(dial: Dial, image_request: MakeRequest) -> None:
             requests.get(urls[0], timeout=5)
 
     fetch(dial, image_request, broken, faults=Faults(download_short=100))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        (["127.0.0.1:{port}"], 200),
+        (["LOCALHOST:{port}"], 200),
+        (["[::1]:{port}"], 200),
+        (["127.0.0.1"], 421),
+        (["127.0.0.1:1"], 421),
+        (["rebound.example:{port}"], 421),
+        (["127.0.0.1.example:{port}"], 421),
+        (["127.0.0.1:{port}", "rebound.example"], 421),
+        (["127.0.0.1:{port}", "127.0.0.1:{port}"], 421),
+        ([""], 421),
+        ([], 421),
+    ],
+)
+def test_only_its_own_names_are_answered(
+    dial: Dial, image_request: MakeRequest, hosts: list[str], status: int
+) -> None:
+    """A page whose name was made to point to this computer reads nothing, not even the address."""
+
+    def action(urls: list[str]) -> int:
+        parts = urlsplit(urls[0])
+        lines = [f"Host: {host.format(port=parts.port)}\r\n" for host in hosts]
+        with socket.create_connection((str(parts.hostname), int(parts.port or 0))) as connection:
+            connection.sendall(f"GET {parts.path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+            with connection.makefile("rb") as stream:
+                return int(stream.readline().split()[1])
+
+    assert fetch(dial, image_request, action) == status

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from xai_notebook.client import AsyncClient
+from xai_notebook.errors import ApiError
 
 COMMAND = [sys.executable, "-m", "xai_notebook.server"]
 
@@ -47,3 +52,64 @@ def test_help_documents_the_rehearsal_of_moderation() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "[moderated:2]" in done.stdout
     assert "XAI_NOTEBOOK_SERVER_KEY" in done.stdout
+
+
+def started(*arguments: str, **environment: str) -> tuple[str, str, str]:
+    """Start the process; return what asking without and with the key "right" got, and stderr."""
+    command = [*COMMAND, *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}
+    ) as process:
+        port = process.stdout.readline().rsplit(":", 1)[1].strip()
+        answers = [asyncio.run(ask(f"127.0.0.1:{port}", key)) for key in ("", "right")]
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes() if os.name == "posix" else b""
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert (b"right" in shown) == ("--api-key" in arguments)
+    return answers[0], answers[1], err
+
+
+async def ask(address: str, key: str) -> str:
+    """Return the name of the status that a question gets."""
+    async with AsyncClient(key, api_host=address) as client:
+        try:
+            await client.models.list_image_generation_models()
+        except ApiError as error:
+            return error.code
+    return "OK"
+
+
+def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
+    """Neither is seen in a list of processes."""
+    file = tmp_path / "key"
+    file.write_text("right\n")
+    wanted = ("UNAUTHENTICATED", "OK", "")
+    assert started("--api-key-file", str(file)) == wanted
+    assert started(XAI_NOTEBOOK_SERVER_KEY=" right ") == wanted
+
+
+def test_a_key_on_the_command_line_works_with_a_warning() -> None:
+    """The warning says what is wrong with it and what to do instead, in one line."""
+    without, with_key, err = started("--api-key", "right")
+    assert (without, with_key) == ("UNAUTHENTICATED", "OK")
+    assert "XAI_NOTEBOOK_SERVER_KEY or --api-key-file" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), (b"", "is empty"), (b"two words", "characters")]
+)
+def test_a_bad_key_file_ends_it_with_one_line(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    """One line, no traceback, and no server that welcomes everybody."""
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    done = subprocess.run(
+        [*COMMAND, "--api-key-file", str(file)],
+        capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert said in done.stderr

@@ -108,7 +108,7 @@ BAD = {
     "long prompt": ({"prompt": "x" * 8001}, "at most 8000 characters"),
     "no image": ({"n": 0}, "between 1 and 10"),
     "eleven images": ({"n": 11}, "between 1 and 10"),
-    "no format": ({"format": 0}, "IMG_FORMAT_URL"),
+    "unknown format": ({"format": 9}, "IMG_FORMAT_URL"),
     "unknown ratio": ({"aspect_ratio": 99}, "16:9"),
     "invalid ratio": ({"aspect_ratio": 0}, "16:9"),
     "invalid resolution": ({"resolution": 0}, "1k or 2k"),

@@ -5,24 +5,30 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server.runner import EmbeddedServer
+from xai_notebook.settings import ApiKey, variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
+_VARIABLE: Final = "XAI_NOTEBOOK_SERVER_KEY"
+_IN_SIGHT: Final = (
+    "--api-key shows the key to everybody who can list the processes of this computer. "
+    f"Use {_VARIABLE} or --api-key-file."
+)
 _EPILOG = """\
 Prints `listening on 127.0.0.1:PORT` when it is ready. Stop it with Ctrl-C.
 
-The key can also come from XAI_NOTEBOOK_SERVER_KEY, where no list of processes
-shows it. Without a key every client is welcome.
+The key comes from XAI_NOTEBOOK_SERVER_KEY or from --api-key-file. --api-key shows
+it to everybody who can list processes. Without a key every client is welcome.
 
 Words in a prompt that rehearse moderation:
   [moderated]     every image of the request is withheld
@@ -47,16 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--port", type=int, default=0, help="port to bind; 0: a free one")
-    parser.add_argument("--api-key", metavar="KEY", help="refuse every client without this key")
+    keys = parser.add_mutually_exclusive_group()
+    keys.add_argument("--api-key-file", metavar="FILE", help="refuse clients without the key in it")
+    keys.add_argument("--api-key", metavar="KEY", help="the same, but in sight: see below")
     parser.add_argument(
         "--no-rewrite",
         action="store_true",
         help="leave up_sampled_prompt empty, as today's servers do",
     )
     options = parser.parse_args(arguments)
-    key = options.api_key or os.environ.get("XAI_NOTEBOOK_SERVER_KEY", "").strip() or None
-    server = EmbeddedServer(api_key=key, port=options.port, rewrite=not options.no_rewrite)
     try:
+        server = EmbeddedServer(
+            api_key=_key(options), port=options.port, rewrite=not options.no_rewrite
+        )
         asyncio.run(_serve(server))
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the terminal is this program's only reader
@@ -64,6 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # where signal handlers cannot be set: Windows
         pass
     return 0
+
+
+def _key(options: argparse.Namespace) -> ApiKey | None:
+    """Return the key that clients must have, if one was given.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or what was given cannot be a key.
+    """
+    if options.api_key:
+        print(_IN_SIGHT, file=sys.stderr)  # noqa: T201
+        return ApiKey(options.api_key)
+    if options.api_key_file is None:
+        return ApiKey(variable(_VARIABLE)) if variable(_VARIABLE) else None
+    try:
+        return ApiKey(Path(options.api_key_file).read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        msg = f"The key in {options.api_key_file} cannot be read: {error.strerror}."
+        raise ConfigurationError(msg) from error
 
 
 async def _serve(server: EmbeddedServer) -> None:

@@ -61,7 +61,11 @@ _MODELS: Final = (
         1_785_000_000,
         has_quality=True,
     ),
-    Model("grok-imagine-image-quality", ("grok-imagine-image-quality-latest",), 1_777_000_000),
+    Model(
+        "grok-imagine-image-quality",
+        ("grok-imagine-image-quality-latest", "grok-imagine-image-pro"),
+        1_777_000_000,
+    ),
     Model("grok-2-image", ("grok-2-image-1212", "grok-2-image-latest"), 1_734_000_000, edits=False),
 )
 

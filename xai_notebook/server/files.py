@@ -54,6 +54,7 @@ class FileServer:
         self._bytes = 0
         self._server: asyncio.Server | None = None
         self._base = ""
+        self._names: frozenset[str] = frozenset()
 
     async def start(self) -> None:
         """Bind a free port of the host."""
@@ -61,6 +62,7 @@ class FileServer:
         port = self._server.sockets[0].getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._base = f"http://{host}:{port}/"
+        self._names = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
     async def stop(self) -> None:
         """Unbind and forget every file."""
@@ -119,6 +121,9 @@ class FileServer:
         path, _, version = rest.decode("latin-1").partition(" ")
         if not version.startswith("HTTP/1."):
             return _response(HTTPStatus.BAD_REQUEST)
+        if not self._names.issuperset(hosts := _hosts(head)) or len(hosts) != 1:
+            # A web page whose own name was made to point here must not read anything.
+            return _response(HTTPStatus.MISDIRECTED_REQUEST)
         if method not in {b"GET", b"HEAD"}:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, extra=("Allow: GET, HEAD",))
         if self._faults.download_delay > 0:
@@ -138,6 +143,16 @@ class FileServer:
             with_body=method == b"GET",
         )
         return reply[: len(reply) - self._faults.download_short]
+
+
+def _hosts(head: bytes) -> list[str]:
+    """Return what a request says about whom it is for."""
+    headers = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return [
+        value.strip().lower().decode("latin-1")
+        for name, _, value in headers
+        if name.lower() == b"host"
+    ]
 
 
 def _response(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook import settings
+from xai_notebook.media import media_type
 from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:
@@ -20,29 +21,40 @@ __all__ = ["decode", "read"]
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)((?:;[^,;]*)*),", re.IGNORECASE)
 _MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp"})
-_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+_MAX_PIXELS: Final = {
+    "PNG": settings.MAX_IMAGE_PIXELS,
+    "JPEG": settings.MAX_IMAGE_PIXELS,
+    "WEBP": settings.MAX_IMAGE_PIXELS // 2,  # its decoder holds every pixel three times over
+}
 _MAX_SIDE: Final = 2896
 """Pixels. Pictures are never larger, so inputs are shrunk once instead of in every painting."""
+_STRIP: Final = 256
+"""Rows of the reduced image that are made at a time."""
+_ORIENTATION: Final = 0x0112
 
 
 def read(url: str, files: FileServer) -> bytes:
     """Return the bytes of the image behind `url`, not decoded.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: no data URI, not one of our own URLs, or too large.
+        Refusal: INVALID_ARGUMENT: no data URI, not base64, not one of our own URLs, or too large.
     """
+    data: bytes | None
     if url[:5].lower() == "data:":
         data = _data_uri(url)
     elif re.match(r"https?://", url, re.IGNORECASE):
-        own = files.get(url)
-        if own is None:
+        data = files.get(url)
+        if data is None:
             raise invalid(
                 "The embedded server fetches nothing from the network. "
                 "Send the image as a data URI, or use one of this server's own URLs."
             )
-        data = own
     else:
-        raise invalid("An input image must be a URL or a data URI of a PNG, JPEG or WebP image.")
+        data = _base64(url)
+        if data is None or media_type(data) not in _MEDIA_TYPES:
+            raise invalid(
+                "An input image must be a URL, a data URI or base64: of a PNG, JPEG or WebP image."
+            )
     if len(data) > settings.MAX_INPUT_IMAGE_BYTES:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
         msg = f"An input image must have at most {limit} MiB, this one has {len(data)} bytes."
@@ -53,27 +65,43 @@ def read(url: str, files: FileServer) -> bytes:
 def decode(data: bytes) -> Image.Image:
     """Return the image upright, in RGB, its longer side at most 2896 pixels.
 
+    What is decoded is held once: 64 megapixels with transparency are 256 MB.
+
     Raises:
         Refusal: INVALID_ARGUMENT: not a PNG, JPEG or WebP, damaged, or with too many pixels.
     """
     from PIL import Image, ImageOps  # noqa: PLC0415  # on a worker thread, never at start
 
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-            if opened.width * opened.height > settings.MAX_IMAGE_PIXELS:
+        with Image.open(io.BytesIO(data), formats=tuple(_MAX_PIXELS)) as opened:
+            if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
                 msg = f"An input image of {opened.width} x {opened.height} pixels is too large."
                 raise invalid(msg)
-            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))
-            upright = ImageOps.exif_transpose(opened)
-            if upright.has_transparency_data:
-                rgba = upright.convert("RGBA")
-                upright = Image.new("RGBA", rgba.size, "white")
-                upright.alpha_composite(rgba)
-            image = upright.convert("RGB")
+            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a JPEG is decoded smaller at once
+            image = _reduced(opened)
+            image.getexif()[_ORIENTATION] = opened.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise invalid("An input image is not a readable PNG, JPEG or WebP image.") from error
     image.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    return image
+    return ImageOps.exif_transpose(image)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Return `image` in RGB, on white and at most twice `_MAX_SIDE` a side, made strip by strip."""
+    from PIL import Image  # noqa: PLC0415
+
+    factor = max(1, max(image.size) // _MAX_SIDE)
+    size = [math.ceil(length / factor) for length in image.size]
+    result = Image.new("RGB", (size[0], size[1]), "white")
+    for top in range(0, image.height, _STRIP * factor):
+        bottom = min(top + _STRIP * factor, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA").reduce(factor)
+            result.paste(strip, (0, top // factor), mask=strip)
+        else:
+            result.paste(strip.convert("RGB").reduce(factor), (0, top // factor))
+    return result
 
 
 def _data_uri(uri: str) -> bytes:
@@ -84,11 +112,23 @@ def _data_uri(uri: str) -> bytes:
         msg = f"An input image must be PNG, JPEG or WebP, not {match[1]}."
         raise invalid(msg)
     encoded = uri[match.end() :]
+    data = _base64(encoded)
+    if data is None:
+        raise invalid("The base64 of an input image is damaged.")
+    return data
+
+
+def _base64(encoded: str) -> bytes | None:
+    """Return the bytes of base64; None: it is none.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT: too large.
+    """
     if len(encoded) > settings.MAX_INPUT_IMAGE_BYTES * 4 // 3 + 4:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
         msg = f"An input image must have at most {limit} MiB."
         raise invalid(msg)
     try:
         return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid("The base64 of an input image is damaged.") from error
+    except ValueError:  # a character that is not ASCII too
+        return None

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.server import catalog, inputs, validation
+from xai_notebook.server import catalog, chat, inputs, validation
 from xai_notebook.server.faults import Faults, Refusal
 from xai_notebook.server.rewriting import rewrite
 
@@ -68,6 +68,7 @@ class Service:
         # Only as many pictures as there are workers are ever queued: a cancelled
         # call, or a process that exits, waits for one picture and not for ten.
         self._slots = asyncio.Semaphore(_WORKERS)
+        self._decoding = asyncio.Lock()
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers to register, one for each service of the API."""
@@ -157,14 +158,11 @@ class Service:
     ) -> wire.GetChatCompletionResponse:
         """Answer the last user message with the rewritten prompt."""
         self._faults.strike(self._faults.chat_failure)
-        texts = _texts(request, wire.MessageRole.ROLE_USER)
-        if not texts or not texts[-1].strip():
-            raise validation.invalid("Messages must hold a user message with text.")
+        system, prompt = chat.read(request)
         answer = self._faults.chat_text
         if answer is None:
-            system = " ".join(_texts(request, wire.MessageRole.ROLE_SYSTEM)).lower()
-            answer = rewrite(texts[-1], edit="editing" in system)
-        usage = self._usage(texts[-1])
+            answer = rewrite(prompt, edit="editing" in system.lower())
+        usage = self._usage(prompt)
         usage.completion_tokens = len(answer.split())
         usage.total_tokens += usage.completion_tokens
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
@@ -218,8 +216,12 @@ class Service:
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "The API key is wrong.")
 
     async def _references(self, urls: Sequence[str]) -> list[Any]:
-        """Read the input images, one after the other: they can be large."""
-        return [await self._work(functools.partial(_reference, url, self._files)) for url in urls]
+        """Read the input images, one at a time among all calls: decoded they can be large."""
+        references = []
+        for url in urls:
+            async with self._decoding:
+                references.append(await self._work(functools.partial(_reference, url, self._files)))
+        return references
 
     async def _image(self, job: validation.Job, index: int, references: list[Any]) -> Any:
         """Paint image `index` and hand it over in the format asked for."""
@@ -271,15 +273,6 @@ def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Failure | None]:
             grpc.StatusCode.INVALID_ARGUMENT,
             f"The request is no {kind.DESCRIPTOR.name} message.",
         )
-
-
-def _texts(request: wire.GetCompletionsRequest, role: int) -> list[str]:
-    """Return the messages of one role."""
-    return [
-        "".join(content.text for content in message.content)
-        for message in request.messages
-        if message.role == role
-    ]
 
 
 def _reference(url: str, files: FileServer) -> Any:

@@ -96,7 +96,11 @@ def _prompt(prompt: str) -> str:
 
 
 def _as_url(request: wire.GenerateImageRequest) -> bool:
-    if request.format == wire.ImageFormat.IMG_FORMAT_URL:
+    """Tell whether URLs are asked for; a request that does not say gets them, as in the API."""
+    if request.format in {
+        wire.ImageFormat.IMG_FORMAT_URL,
+        wire.ImageFormat.IMG_FORMAT_INVALID,  # 0, which is what an unset field reads as
+    }:
         return True
     if request.format == wire.ImageFormat.IMG_FORMAT_BASE64:
         return False

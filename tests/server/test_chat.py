@@ -1,0 +1,77 @@
+"""The embedded server's chat, as xAI's own SDK asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from xai_sdk import AsyncClient
+from xai_sdk.chat import image, system, tool, user
+
+from xai_notebook.server import EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def ask(use: Callable[[Any], Any]) -> Any:
+    """Return what `use(client.chat)` returns, or the status and what was said."""
+
+    async def main() -> Any:
+        async with EmbeddedServer() as server:
+            client = AsyncClient(api_key="xai-key", api_host=server.address)
+            try:
+                return await use(client.chat)
+            except grpc.aio.AioRpcError as error:
+                return error.code(), error.details()
+            finally:
+                await client.close()
+
+    return asyncio.run(main())
+
+
+def test_a_text_is_rewritten() -> None:
+    """What only tunes an answer is no reason to refuse it."""
+    answer = ask(
+        lambda chat: chat.create(
+            "grok-4",
+            messages=[system("Be vivid."), user("a red fox")],
+            temperature=0.3, top_p=0.9, seed=1, frequency_penalty=0.1, presence_penalty=0.1,
+            reasoning_effort="low", max_tokens=200, user="me",
+        ).sample()
+    )  # fmt: skip
+    assert answer.content.startswith("A red fox, ")
+
+
+WEATHER = tool(name="weather", description="?", parameters={"type": "object", "properties": {}})
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"tools": [WEATHER]}, "tools"),
+        ({"response_format": "json_object"}, "response_format"),
+        ({"stop": ["."]}, "stop"),
+        ({"logprobs": True}, "logprobs"),
+        ({"store_messages": True}, "store_messages"),
+        ({"previous_response_id": "1"}, "previous_response_id"),
+        ({"messages": [user("what is this?", image("https://example.com/a.png"))]}, "image_url"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(options: dict[str, Any], name: str) -> None:
+    """UNIMPLEMENTED, naming the feature, instead of an answer that ignores it."""
+    options = {"messages": [user("a fox")], **options}
+    code, details = ask(lambda chat: chat.create("grok-4", **options).sample())
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+    assert details.endswith(f"it does not support {name}.")
+
+
+@pytest.mark.filterwarnings("ignore:chat.sample_batch:PendingDeprecationWarning")
+def test_more_than_one_answer_is_refused() -> None:
+    """There is only one rewriting."""
+    chat = {"messages": [user("a fox")]}
+    code, details = ask(lambda client: client.create("grok-4", **chat).sample_batch(2))
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+    assert details.endswith("support n.")

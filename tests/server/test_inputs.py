@@ -1,0 +1,82 @@
+"""Input images of the embedded server: upright, on white, within bounds of memory."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from xai_notebook.server.faults import Refusal
+from xai_notebook.server.inputs import decode
+
+GROWN = """
+import io, resource, sys
+from PIL import Image
+Image.preinit()
+from xai_notebook.server.inputs import decode
+data = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+images = [decode(data) for _ in range(5)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *images[0].size)
+"""
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB")
+def test_five_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
+    """64 megapixels with transparency are decoded once each: 256 MB, and what is kept of five."""
+    file = tmp_path / "large.png"
+    file.write_bytes(encoded(Image.new("RGBA", (8000, 8000), (9, 200, 30, 99)), compress_level=1))
+    done = subprocess.run(
+        [sys.executable, "-c", GROWN, str(file)], capture_output=True, text=True, check=True
+    )
+    grown, *size = map(int, done.stdout.split())
+    assert size == [2896, 2896]
+    assert grown < 600 * 1024
+
+
+@pytest.mark.parametrize(("kind", "size"), [("PNG", (8001, 8000)), ("WEBP", (6000, 6000))])
+def test_more_pixels_are_refused_before_they_are_decoded(kind: str, size: tuple[int, int]) -> None:
+    """INVALID_ARGUMENT that says how many there are."""
+    with pytest.raises(Refusal, match=rf"{size[0]} x {size[1]} pixels is too large"):
+        decode(encoded(Image.new("L", size), kind))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (3000, 100), (5999, 40), (70, 6100)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1"])
+def test_every_mode_and_size_is_whole(mode: str, size: tuple[int, int]) -> None:
+    """Strips meet without a seam: one colour stays one colour, and the sides keep their ratio."""
+    image = decode(encoded(Image.new("RGB", size, "white").convert(mode)))
+    assert image.mode == "RGB"
+    assert image.getextrema() == ((255, 255),) * 3
+    scale = min(1, 2896 / max(size))
+    assert [abs(got - given * scale) <= 1 for got, given in zip(image.size, size, strict=True)]
+
+
+def test_what_is_transparent_is_white() -> None:
+    """And what is half transparent is half white."""
+    image = decode(encoded(Image.new("RGBA", (3, 3000), (0, 0, 0, 0))))
+    assert image.getpixel((1, 1500)) == (255, 255, 255)
+    half = decode(encoded(Image.new("RGBA", (6000, 9), (0, 0, 0, 128)))).getpixel((1000, 1))
+    assert half == (127, 127, 127)
+
+
+def test_a_turned_photograph_is_upright() -> None:
+    """The orientation in its EXIF is applied, to a large one too."""
+    image = Image.new("RGB", (6400, 3200), "red")
+    image.paste("blue", (0, 0, 3200, 3200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn: what is left comes to the top
+    upright = decode(encoded(image, "JPEG", exif=exif))
+    assert upright.width * 2 == upright.height
+    top, bottom = (upright.getpixel((9, y)) for y in (9, upright.height - 9))
+    assert (top[2] > 200, bottom[0] > 200) == (True, True)
