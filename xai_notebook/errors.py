@@ -97,7 +97,7 @@ class OptionError(XaiError, ValueError):
     """An option or argument is wrong. Nothing was sent."""
 
 
-class ConfigurationError(XaiError):
+class ConfigurationError(XaiError, ValueError):
     """The key, the host, the backend or the home folder does not fit."""
 
 
@@ -181,11 +181,11 @@ class ReplyError(XaiError):
     """The server answered, but not with a usable image."""
 
 
-class ModeratedError(ReplyError):
+class ModeratedError(ReplyError, ValueError):
     """The image was withheld by moderation."""
 
 
-class MissingImageError(ReplyError, LookupError):
+class MissingImageError(ReplyError, LookupError, ValueError):
     """The reply holds no such image, or not in the form asked for."""
 
 

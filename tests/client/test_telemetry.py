@@ -71,6 +71,7 @@ def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter)
         "gen_ai.response.model": "grok-test",
         "gen_ai.usage.input_tokens": 5,
         "gen_ai.usage.cost_in_usd_ticks": 42,
+        "gen_ai.response.image.format": "url",
         "gen_ai.response.0.image.respect_moderation": True,
         "gen_ai.response.1.image.url": "https://imgen.example/a.jpg",
     }

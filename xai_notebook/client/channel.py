@@ -7,9 +7,11 @@ to do otherwise.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -128,8 +130,31 @@ def open_channel(
         raise ConfigurationError(msg)
     merged = {**dict(_options(endpoint)), **dict(options)}
     return grpc.aio.secure_channel(
-        endpoint.target, _credentials(endpoint, key), options=list(merged.items())
+        _target(endpoint), _credentials(endpoint, key), options=list(merged.items())
     )
+
+
+def _target(endpoint: Endpoint) -> str:
+    """Return the name gRPC resolves. `localhost` is [::1] when somebody listens only there.
+
+    gRPC is not asked: it would try [::1] first, and beside a server on 127.0.0.1 anybody on this
+    computer may listen there.
+    """
+    if endpoint.host == "localhost" and _in_use("::1", endpoint.port):
+        address = "127.0.0.1" if _in_use("127.0.0.1", endpoint.port) else "::1"
+        return replace(endpoint, host=address).target
+    return endpoint.target
+
+
+def _in_use(address: str, port: int) -> bool:
+    """Tell whether somebody has a port of a loopback address, without knocking at it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address, port))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _credentials(endpoint: Endpoint, key: ApiKey | None) -> grpc.ChannelCredentials:

@@ -20,6 +20,8 @@ from xai_notebook.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from google.protobuf.message import Message
+
     from xai_notebook.client.connection import Connection
     from xai_notebook.client.download import Downloader
     from xai_notebook.client.retry import OnAttempt
@@ -49,7 +51,7 @@ class ImageClient:
         aspect_ratio: str | None = None,
         resolution: str | None = None,
         quality: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | Message | None = None,
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
     ) -> ImageResponse:
@@ -58,7 +60,7 @@ class ImageClient:
         Args:
             prompt: What it shows.
             model: Such as `grok-imagine-image`.
-            image_url: URL or data URI of an image to edit.
+            image_url: URL, data URI or base64 of an image to edit.
             image_file_id: An image to edit, in the provider's file store.
             image_urls: Several reference images, after `image_file_ids`.
             image_file_ids: Several reference images in the provider's file store.
@@ -68,7 +70,7 @@ class ImageClient:
             resolution: `"1k"` or `"2k"`.
             quality: `"low"` or `"medium"`.
             storage_options: Keep the result: `filename`, `expires_after` (seconds or timedelta),
-                `public_url` (bool or `{"expires_after": …}`).
+                `public_url` (bool or `{"expires_after": …}`); or a `StorageOptions` message.
             timeout: Deadline in seconds over all attempts; default: the client's. What is left of
                 it when the reply has come is what awaiting its images may take.
             on_attempt: Hears of each failed attempt that is made again.
@@ -106,7 +108,7 @@ class ImageClient:
         aspect_ratio: str | None = None,
         resolution: str | None = None,
         quality: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | Message | None = None,
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
     ) -> list[ImageResponse]:

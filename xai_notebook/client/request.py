@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import operator
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.message import Message
 
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.errors import InputImageError, OptionError
+from xai_notebook.media import media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["build_request"]
 
@@ -32,6 +38,9 @@ QUALITIES: Final = {
     name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
 }
 
+BEGINNING: Final = 64
+"""Characters of base64 that show what kind of image it is."""
+
 
 def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
     prompt: str,
@@ -47,7 +56,7 @@ def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
     aspect_ratio: str | None = None,
     resolution: str | None = None,
     quality: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | Message | None = None,
 ) -> wire.GenerateImageRequest:
     """Return the request for these options; what is None stays absent. See `ImageClient.sample`.
 
@@ -85,7 +94,7 @@ def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
         request.images.extend(_input(None, one) for one in image_file_ids or ())
         request.images.extend(_input(one, None) for one in image_urls or ())
         if storage_options is not None:
-            _store(request, storage_options)
+            request.storage_options.CopyFrom(_storage(storage_options))
     except OptionError:
         raise
     except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
@@ -124,31 +133,56 @@ def _choice(option: str, value: str, values: Mapping[str, Any]) -> Any:
 def _input(url: str | None, file_id: str | None) -> wire.ImageUrlContent:
     if url is None:
         return wire.ImageUrlContent(file_id=file_id, detail=wire.ImageDetail.DETAIL_AUTO)
-    if not isinstance(url, str) or not url.startswith(("https://", "http://", "data:image/")):
-        msg = "An image to edit is neither an https:// URL nor a data:image/… URI."
-        raise InputImageError(msg)
+    url = _address(url)
     # Four characters of base64 are three bytes.
-    if url.startswith("data:") and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
+    if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
         msg = f"An image to edit is larger than {limit} MiB. Make it smaller first."
         raise InputImageError(msg)
     return wire.ImageUrlContent(image_url=url, detail=wire.ImageDetail.DETAIL_AUTO)
 
 
-def _store(request: wire.GenerateImageRequest, options: Mapping[str, Any]) -> None:
+def _address(image: str) -> str:
+    """Return an image to edit as a URL or data URI; base64 alone is told by how it begins."""
+    if isinstance(image, str):
+        if image[:11].lower().startswith(("https://", "http://", "data:image/")):
+            return image
+        with suppress(ValueError):
+            if kind := media_type(base64.b64decode(image[:BEGINNING], validate=True)):
+                return f"data:{kind};base64,{image}"
+    msg = "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
+    raise InputImageError(msg)
+
+
+def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
+    if isinstance(options, Message) and options.DESCRIPTOR.name == "StorageOptions":
+        # Ours or that of xAI's SDK: two classes, one message on the wire.
+        return _named(wire.StorageOptions.FromString(options.SerializeToString()))
     known = {"filename", "expires_after", "public_url"}
-    if not options.get("filename") or not known.issuperset(options):
-        msg = f"storage_options need a filename, and may hold: {', '.join(sorted(known))}."
+    if not isinstance(options, Mapping) or not known.issuperset(options):
+        msg = f"storage_options may hold: {', '.join(sorted(known))}."
         raise OptionError(msg)
-    stored = request.storage_options
-    stored.filename = options["filename"]
-    if (seconds := _seconds(options.get("expires_after"))) is not None:
-        stored.expires_after = seconds
+    stored = wire.StorageOptions(
+        filename=options.get("filename"), expires_after=_seconds(options.get("expires_after"))
+    )
     public = options.get("public_url")
-    if public:
+    if public is True:
         stored.public_url.SetInParent()
-        if isinstance(public, dict) and (seconds := _seconds(public.get("expires_after"))):
+    elif isinstance(public, Mapping) and {"expires_after"}.issuperset(public):
+        stored.public_url.SetInParent()
+        if (seconds := _seconds(public.get("expires_after"))) is not None:
             stored.public_url.expires_after = seconds
+    elif public is not None and public is not False:
+        msg = "public_url of storage_options is True or {'expires_after': seconds}."
+        raise OptionError(msg)
+    return _named(stored)
+
+
+def _named(options: wire.StorageOptions) -> wire.StorageOptions:
+    if not options.filename:
+        msg = "storage_options need a filename."
+        raise OptionError(msg)
+    return options
 
 
 def _seconds(value: timedelta | int | None) -> int | None:

@@ -111,6 +111,21 @@ class ImageResponse:
         return self._image.storage_error or None
 
     @property
+    def public_url(self) -> str | None:
+        """The stored image's address for everybody, if one was asked for and made."""
+        return self._image.file_output.public_url or None
+
+    @property
+    def public_url_error(self) -> str | None:
+        """Why the stored image has no address for everybody, if one was asked for."""
+        return self._image.file_output.public_url_error or None
+
+    @property
+    def proto(self) -> wire.ImageResponse:
+        """The whole reply as it is on the wire."""
+        return self._reply
+
+    @property
     def url(self) -> str:
         """The address of the image, good for about an hour.
 

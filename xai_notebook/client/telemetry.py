@@ -39,6 +39,9 @@ class ImageSpan:
         attributes: Attributes = {"gen_ai.response.model": reply.model or request.model}
         if self._sensitive:
             attributes |= _usage_attributes(reply.usage)
+            attributes["gen_ai.response.image.format"] = _lower(
+                wire.ImageFormat.Name(request.format)
+            )
             for index, image in enumerate(reply.images):
                 attributes |= _image_attributes(f"gen_ai.response.{index}.image", image)
         self._span.set_attributes(attributes)
@@ -112,8 +115,20 @@ def _request_attributes(request: wire.GenerateImageRequest, *, sensitive: bool) 
         attributes[f"{prefix}.resolution"] = _lower(wire.ImageResolution.Name(request.resolution))
     if request.HasField("quality"):
         attributes[f"{prefix}.quality"] = _lower(wire.ImageQuality.Name(request.quality))
+    if request.HasField("storage_options"):
+        attributes |= _storage_attributes(request.storage_options)
     if request.user:
         attributes["user_id"] = request.user
+    return attributes
+
+
+def _storage_attributes(options: wire.StorageOptions) -> Attributes:
+    prefix = "gen_ai.request.storage"
+    attributes: Attributes = {prefix: True, f"{prefix}.filename": options.filename}
+    if options.HasField("expires_after"):
+        attributes[f"{prefix}.expires_after"] = options.expires_after
+    if options.HasField("public_url"):
+        attributes[f"{prefix}.public_url"] = True
     return attributes
 
 
@@ -143,4 +158,13 @@ def _image_attributes(prefix: str, image: wire.GeneratedImage) -> Attributes:
         attributes[f"{prefix}.up_sampled_prompt"] = image.up_sampled_prompt
     if image.url.startswith(("https://", "http://")):  # never a data URI
         attributes[f"{prefix}.url"] = image.url
+    stored = image.file_output
+    for name, value in (
+        ("file_id", stored.file_id),
+        ("public_url", stored.public_url),
+        ("public_url_error", stored.public_url_error),
+        ("storage_error", image.storage_error),
+    ):
+        if value:
+            attributes[f"{prefix}.{name}"] = value
     return attributes

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ImageResolution,
         ImageResponse,
         ImageUrlContent,
+        StorageOptions,
     )
     from xai_notebook.client.messages.models_pb2 import (
         GetModelRequest,
@@ -73,6 +74,7 @@ __all__ = [
     "MessageRole",
     "Modality",
     "SamplingUsage",
+    "StorageOptions",
 ]
 
 GENERATE_IMAGE: Final = "/xai_api.Image/GenerateImage"
