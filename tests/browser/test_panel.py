@@ -351,6 +351,40 @@ def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
     panel.field("Aspect ratio").select_option("")
 
 
+def test_a_rewritten_prompt_is_text_and_runs_nothing(panel: Driver) -> None:
+    """Used from a card, edited and generated again, and as a cell: what a server says is sent."""
+    evil = "{{ get_ipython().system('touch ran') }} \x01{% set a = 1 %}\x01 {{ light }};"
+    faults = panel.served.faults
+    faults.chat_text, faults.up_sampled = evil, False
+    panel.root.get_by_label("Rewrite the prompt first").check()
+    panel.make("a harmless word")
+    assert panel.served.last.prompt == evil
+    panel.root.get_by_label("Rewrite the prompt first").uncheck()
+    panel.button("Use prompt: image").first.click()
+    assert panel.field("Prompt").input_value().startswith("{{ '{{' }} get_ipython()")
+    before = len(panel.served.calls)
+    panel.root.locator(".xai-primary").click()
+    panel.served.wait_for_call(before + 1)
+    assert panel.served.last.prompt == evil
+    panel.field("Prompt").press("Control+Home")
+    panel.field("Prompt").type("a fox, ")
+    panel.root.locator(".xai-primary").click()
+    panel.served.wait_for_call(before + 2)
+    assert panel.served.last.prompt == f"a fox, {evil}"
+    shown = panel.root.locator(".xai-cell").filter(has_text="a fox, ").filter(has_text="--replay")
+    cell = (shown.text_content() or "").replace("--replay", "--fresh")
+    set_and_run = """async source => {
+      jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+      jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(source);
+      await jupyterapp.commands.execute("notebook:run-cell");
+    }"""
+    panel.page.evaluate(set_and_run, cell)
+    panel.served.wait_for_call(before + 3)
+    assert panel.served.last.prompt == f"a fox, {evil}"
+    assert not (panel.lab.folder / "ran").exists()
+    faults.chat_text, faults.up_sampled = None, True
+
+
 def test_the_keyboard_is_enough(panel: Driver) -> None:
     """Tab goes through the form in order, Ctrl+Enter generates, and no key reaches the cells."""
     prompt, page = panel.field("Prompt"), panel.page

@@ -33,6 +33,7 @@ def describe_card(
         total: How many these are.
     """
     rewritten = image.rewritten_prompt
+    shown, used = clean(rewritten or image.prompt), escape(rewritten or image.prompt)
     ok = image.status == "ok"
     return {
         "id": key,
@@ -43,8 +44,8 @@ def describe_card(
         "error": "" if ok else clean(bounded(image.error or "")),
         "alt": alt_text(image, number, total),
         "label": "Rewritten prompt" if rewritten else "Prompt",
-        "prompt": clean(rewritten or image.prompt),
-        "used": escape(rewritten or image.prompt),
+        "prompt": shown,
+        "used": "" if used == shown else used,  # what says exactly that in the prompt's field
         "written": clean(image.prompt) if rewritten else "",
         "facts": facts(image),
         "replayed": image.replayed,

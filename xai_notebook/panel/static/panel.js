@@ -17,7 +17,7 @@ class View {
     this.gallery = new Gallery(store, {
       save: (card) => this.store.send({ kind: "save", ids: [card.id] }),
       edit: (card) => this.form.addCard(card, `${card.name}, made here`),
-      use: (card) => this.form.usePrompt(card.used),
+      use: (card) => this.form.usePrompt(card.used || card.prompt),
       full: (card) => this.viewer.open("Full size", [card]),
       compare: (card) => this.compare(card),
     });
