@@ -14,6 +14,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from xai_sdk.image import (
+    BaseImageResponse,
+    _make_span_request_attributes,
+    _make_span_response_attributes,
+)
+from xai_sdk.proto import image_pb2
 
 from xai_notebook import errors
 
@@ -80,6 +86,26 @@ def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter)
     assert "gen_ai.response.2.image.url" not in attributes
     assert "PIXELS" not in str(attributes)
     assert "UElYRUxT" not in str(attributes)
+
+
+def test_what_is_stored_is_on_the_span(call: Any, spans: InMemorySpanExporter) -> None:
+    """Every attribute of storage that xAI's SDK has, with its value."""
+    options = {"filename": "a.png", "expires_after": 7200, "public_url": True}
+    stored = {"file_id": "f", "public_url": "https://x.example/f", "public_url_error": "late"}
+    image = {"url": "https://x.example/a", "file_output": stored, "storage_error": "full"}
+
+    async def answer(request: Any, context: Any) -> Any:
+        return image_pb2.ImageResponse(images=[image])
+
+    _, peer = call(answer, lambda c: c.image.sample("p", "m", storage_options=options))
+    (request,), reply = peer.requests, image_pb2.ImageResponse(images=[image])
+    theirs = {
+        **_make_span_request_attributes(request),
+        **_make_span_response_attributes(request, [BaseImageResponse(reply, 0)]),
+    }
+    (span,) = spans.get_finished_spans()
+    assert theirs["gen_ai.response.0.image.storage_error"] == "full"
+    assert dict(span.attributes or {}) == theirs
 
 
 def test_sensitive_attributes_can_be_left_out(
