@@ -19,7 +19,10 @@ LAYERS: tuple[frozenset[str], ...] = (
         "inputs", "library", "live", "loop", "pixels", "plain", "progress", "prompts",
         "provenance", "request", "results", "routing", "sheet", "tables", "templates",
     }),
-    frozenset({"batching", "generation", "many", "replies", "rewriting", "session"}),
+    frozenset({
+        "batching", "cells", "claims", "generation", "keeping", "many", "replies", "rewriting",
+        "session", "turns",
+    }),
     frozenset({"api", "completion", "extension", "magics", "panel"}),
 )  # fmt: skip
 """From the bottom up: a module imports from its own layer and from those below."""

@@ -14,6 +14,7 @@ import grpc
 import nbformat
 import pytest
 from hypothesis import given
+from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from IPython.core.displaypub import CapturingDisplayPublisher
 
@@ -76,6 +77,7 @@ def test_plain_ipython_gets_one_line(
     assert capsys.readouterr().out == NO_FRONTEND + "\n"
 
 
+@bounds(deadline=None)  # the first example pays for the imports
 @given(
     n=st.integers(1, 10),
     model=st.sampled_from(settings.KNOWN_MODELS),

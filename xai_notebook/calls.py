@@ -14,7 +14,7 @@ from xai_notebook.results import ImageRequest
 from xai_notebook.templates import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from xai_notebook.arguments import Options
     from xai_notebook.inputs import Inputs
@@ -40,6 +40,7 @@ class Call:
         progress: What has happened so far.
         labels: What tells the requests of a comparison apart, one each.
         interrupted: The user stopped it; what had arrived is kept.
+        spoil: To call when its images cannot be shown.
     """
 
     options: Options
@@ -50,6 +51,7 @@ class Call:
     interrupted: bool = False
     labels: tuple[str, ...] = ()
     announced: list[str] = field(default_factory=list)
+    spoil: Callable[[], None] | None = None
 
     def first_requests(self) -> tuple[tuple[ImageRequest, ...], bool]:
         """Return the requests, and whether there are more: some sources have no end.

@@ -54,6 +54,13 @@ _CARD: Final = (
     "line-height:1.45;overflow-wrap:anywhere"
 )
 _FACTS: Final = "font-size:0.9em;opacity:0.85"
+TITLES: Final = {
+    "moderated": "Moderated",
+    "missing": "Missing",
+    "damaged": "Damaged",
+    "pending": "Waiting",
+}
+"""What stands over a card without a picture; otherwise it failed."""
 _BADGE: Final = (
     "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
 )
@@ -275,8 +282,7 @@ def _picture(
             f'<img src="{source.uri}" alt="{html.escape(alt)}" '
             f'width="{width}" height="{height}" style="{_IMG}">'
         ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
-    titles = {"moderated": "Moderated", "missing": "Missing", "damaged": "Damaged"}
-    title = titles.get(image.status, "Failed")
+    title = TITLES.get(image.status, "Failed")
     reason = source or image.error or ""
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 

@@ -135,8 +135,9 @@ class XaiImage(Magics):
         shape = call.options.aspect_ratio
         live = Live(self.shell, call.progress, patience=patience, shape=shape)
         try:
-            session.loop.run(session.run(call), tick=live.tick)
-            batch = session.finish(call)
+            with session.ask() as asking:
+                session.loop.run(session.run(call, asking), tick=live.tick)
+                batch = session.finish(call)
         except KeyboardInterrupt:
             call.interrupted = True
             self._present(call, live, _arrived(session, call) if call.many else None)

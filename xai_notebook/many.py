@@ -170,10 +170,11 @@ async def _answer(
 ) -> tuple[list[GeneratedImage], bool]:
     """Return the images of one request, or one card with the cause of its failure."""
     failure: XaiError | None = None
+    placed = await generator.place(request)
     answered = pace.answered
     for _ in range(_ROUNDS):
         try:
-            images = await generator.generate(request)
+            images = await generator.answer(placed)
         except RateLimitError as error:
             failure = error
             pace.slow_down()

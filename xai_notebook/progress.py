@@ -92,8 +92,10 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Whether every request has been answered without an error."""
-        return not (self.failed or self.unsent)
+        """Whether every request has all its images: asking again would bring others."""
+        if self.failed or self.unsent:
+            return False
+        return all(image.settled for images in self.results.values() for image in images)
 
     def note(self, line: str) -> None:
         """Keep a line for the user, once."""

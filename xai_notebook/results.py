@@ -93,6 +93,11 @@ class GeneratedImage:
     cached: bytes | None = field(default=None, repr=False)
 
     @property
+    def settled(self) -> bool:
+        """Whether nothing more will come of it: it is here, or was withheld, and was paid for."""
+        return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
+
+    @property
     def prompt(self) -> str:
         """The prompt as the user wrote it, templates filled."""
         return self.request.original_prompt or self.request.prompt
@@ -213,6 +218,7 @@ class ImageBatch(Sequence[GeneratedImage]):
 
     __slots__ = (
         "cells", "columns", "compare", "full", "images", "limit", "notes", "shown_by", "summary",
+        "undrawn",
     )  # fmt: skip
 
     def __init__(  # how it is shown, keyword-only
@@ -248,6 +254,7 @@ class ImageBatch(Sequence[GeneratedImage]):
         self.notes = tuple(notes)
         self.summary = summary
         self.shown_by: Callable[[], bool] | None = None
+        self.undrawn: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -376,4 +383,9 @@ class ImageBatch(Sequence[GeneratedImage]):
         del include, exclude
         from xai_notebook.display import mimebundle  # noqa: PLC0415  # display knows results
 
-        return mimebundle(self)
+        try:
+            return mimebundle(self)
+        except BaseException:
+            if self.undrawn is not None:  # IPython shows a traceback, and the cell still succeeds
+                self.undrawn()
+            raise

@@ -11,27 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.budget import Budget
 from xai_notebook.calls import Call, prepare_call, summarize
+from xai_notebook.cells import Cells
 from xai_notebook.errors import ExportError, LibraryError
 from xai_notebook.loop import BackgroundLoop
 from xai_notebook.results import ImageBatch
-from xai_notebook.routing import choose_route, read_settings
+from xai_notebook.routing import choose_route, read_settings, shell_configuration
 from xai_notebook.settings import DEFAULT_CONCURRENCY, DEFAULT_RATE, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from pathlib import Path
 
+    from xai_notebook.claims import Asking
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation import Connection, Generator
     from xai_notebook.library import Library
     from xai_notebook.results import GeneratedImage
-    from xai_notebook.rewriting import Rewriter
     from xai_notebook.routing import Route
     from xai_notebook.settings import Settings
     from xai_notebook.tables import CostTable, Plan
@@ -54,7 +55,7 @@ class Session:
             settings: Default: what the environment says when a call is made.
         """
         self.loop = BackgroundLoop()
-        self.configuration: Callable[[], Mapping[str, Any]] = _configured
+        self.configuration: Callable[[], Mapping[str, Any]] = shell_configuration
         self._given = settings
         self._connections: dict[Route, Connection] = {}
         self._server: Any = None
@@ -64,24 +65,27 @@ class Session:
         self._library_lock = threading.Lock()
         self._budget = Budget(limit=None, name="XaiImage.budget_usd")
         self._noticed: set[str] = set()
+        self._cells = Cells()
 
     # What users call
 
     def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | Plan:
         """Make images and wait for them; see `xai_notebook.generate`."""
-        call = self.prepare(prompt, given)
-        if call.options.dry_run:
-            return self.plan(call)
-        self.loop.run(self.run(call))
-        return self.finish(call)
+        with self.ask() as asking:
+            call = self.prepare(prompt, given)
+            if call.options.dry_run:
+                return self.plan(call)
+            self.loop.run(self.run(call, asking))
+            return self.finish(call)
 
     async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch | Plan:
         """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
-        call = await asyncio.to_thread(self.prepare, prompt, given)
-        if call.options.dry_run:
-            return await asyncio.to_thread(self.plan, call)
-        await self.loop.wait(self.run(call))
-        return await asyncio.to_thread(self.finish, call)
+        with self._cells.ask(in_turn=True) as asking:  # before anything is awaited
+            call = await asyncio.to_thread(self.prepare, prompt, given)
+            if call.options.dry_run:
+                return await asyncio.to_thread(self.plan, call)
+            await self.loop.wait(self.run(call, asking))
+            return await asyncio.to_thread(self.finish, call)
 
     def history(self, words: str = "", n: int = 24) -> ImageBatch:
         """Return past images, newest first.
@@ -144,6 +148,8 @@ class Session:
 
     def close(self) -> None:
         """Close channels, stop the embedded server and the loop, close the library."""
+        self._cells.close()
+        self._cells = Cells()
         if self._connections or self._server is not None:
             self.loop.run(self._disconnect())
         self.loop.stop()
@@ -178,27 +184,46 @@ class Session:
         self._route(local=call.options.local)  # a missing key is found now
         return call
 
-    async def run(self, call: Call) -> None:
-        """Answer a prepared call, on the background loop. Results are in `call.progress`."""
-        generator = await self._generator(call)
+    def ask(self, *, apart: Hashable = None) -> Asking:
+        """Return the places of a call; what is run in the context of it counts when it ends well.
+
+        Args:
+            apart: The call is outside of the pass through the notebook; those with the same
+                value are one cell that is run again.
+        """
+        return self._cells.ask() if apart is None else self._cells.ask_apart(apart)
+
+    async def run(self, call: Call, asking: Asking | None = None) -> None:
+        """Answer a prepared call, on the background loop. Results are in `call.progress`.
+
+        Without `asking`, from `ask`, the call counts as soon as it is answered.
+        """
+        with self.ask() if asking is None else nullcontext(asking) as asked:
+            await self._answer(call, asked)
+
+    async def _answer(self, call: Call, asking: Asking) -> None:
+        generator = await self._generator(call, asking)
+        call.spoil = asking.spoil
+        await asking.wait_turn()
         requests = call.requests
         if call.many:
+            asking.leave_turn()  # reading its requests can take long, and runs the user's code
             from xai_notebook.many import generate_each  # noqa: PLC0415  # aiolimiter
 
-            configured = self.configuration()
+            defaults = self.configuration()
             await generate_each(
                 generator,
                 requests,
                 call.progress,
-                concurrency=configured.get("concurrency") or DEFAULT_CONCURRENCY,
-                rate=configured.get("rate", DEFAULT_RATE),
+                concurrency=defaults.get("concurrency") or DEFAULT_CONCURRENCY,
+                rate=defaults.get("rate", DEFAULT_RATE),
                 lazy=call.lazy,
             )
         else:
             request = next(requests)
-            call.progress.answered(0, await generator.generate(request))
-        if call.progress.complete:
-            generator.complete()
+            placed = await generator.place(request)
+            call.progress.answered(0, await generator.answer(placed))
+        asking.complete = call.progress.complete
 
     def finish(self, call: Call) -> ImageBatch:
         """Return what arrived as a batch, exported if that was asked for.
@@ -219,6 +244,7 @@ class Session:
             notes=[*call.announced, *progress.notes],
             summary=summarize(call) if call.many else None,
         )
+        batch.undrawn = call.spoil
         if options.export is not None:
             try:
                 batch.export(options.export or None, metadata=options.metadata)
@@ -272,45 +298,29 @@ class Session:
     def _route(self, *, local: bool) -> Route:
         return choose_route(self._settings(), local=local)
 
-    async def _generator(self, call: Call) -> Generator:
+    async def _generator(self, call: Call, asking: Asking) -> Generator:
         from xai_notebook.generation import Generator  # noqa: PLC0415  # grpc
+        from xai_notebook.keeping import Keeper  # noqa: PLC0415
 
         options = call.options
         route = self._route(local=options.local)
         if route.automatic:
             self._announce(call, NOTICE)
-        configured = self.configuration()
-        self._budget.limit = configured.get("budget_usd")
+        defaults = self.configuration()
+        self._budget.limit = defaults.get("budget_usd")
         connection = await self._connect(route)
         library = await asyncio.to_thread(self._library_or_none, call)
+        notebook = variable("JPY_SESSION_NAME") or None
         return Generator(
-            connection=connection,
-            library=library,
+            connection,
+            Keeper(library, connection, call.progress, options.timeout, notebook),
+            asking,
             budgets=(Budget(limit=options.max_cost, name="--max-cost"), self._budget),
             progress=call.progress,
-            automatic=configured.get("replay", True),
-            fresh=options.fresh,
+            fresh=options.fresh or not defaults.get("replay", True),
             only_stored=options.replay,
             timeout=options.timeout,
-            rewriter=self._rewriter(call, connection, library),
-            notebook=variable("JPY_SESSION_NAME") or None,
-        )
-
-    @staticmethod
-    def _rewriter(call: Call, connection: Connection, library: Library | None) -> Rewriter | None:
-        if call.options.rewrite is None:
-            return None
-        from xai_notebook.rewriting import Rewriter  # noqa: PLC0415
-
-        return Rewriter(
-            client=connection.client,
-            model=call.options.rewrite,
-            backend=connection.backend,
-            host=connection.host,
-            remembered=connection.rewrites,
-            library=library,
-            progress=call.progress,
-            timeout=call.options.timeout,
+            rewriter=connection.rewriter(options, library, call.progress),
         )
 
     def _library_or_none(self, call: Call) -> Library | None:
@@ -365,16 +375,6 @@ class Session:
             await self._server.stop()
             self._server = None
         self._connecting = None
-
-
-def _configured() -> Mapping[str, Any]:
-    """Return what `%config XaiImage` says, if the extension is loaded here."""
-    if (ipython := sys.modules.get("IPython")) is None or (shell := ipython.get_ipython()) is None:
-        return {}
-    for thing in shell.configurables:
-        if type(thing).__name__ == "XaiImage":
-            return cast("Mapping[str, Any]", thing.configuration())
-    return {}
 
 
 _session: Session | None = None

@@ -87,7 +87,7 @@ def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
     inserts, finds, common, rare, newest, costs = compare(
         rounds,
         lambda: add(library, next(fresh)),
-        lambda: _found(library.find(_request(next(wanted))[1], 4)),
+        lambda: _found(library.find(_request(next(wanted))[1], count=4)),
         lambda: library.history("fox lan", 24),
         lambda: _found(library.history(f"study{next(wanted)}", 24)),
         lambda: _found(library.history("", 24)),

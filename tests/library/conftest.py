@@ -63,6 +63,7 @@ def save(library: Library) -> Save:
             "notebook": changes.pop("notebook", None),
             "cost_usd": changes.pop("cost_usd", None),
             "model": changes.pop("answered_by", "grok-imagine-image"),
+            "place": changes.pop("place", 0),
         }
         image_values = changes.pop("image", {})
         request = ImageRequest(
@@ -72,13 +73,13 @@ def save(library: Library) -> Save:
             GeneratedImage(
                 **{
                     "request": request,
-                    "index": start + place,
+                    "index": start + number,
                     "model": of_reply["model"],
                     "cached": payload if isinstance(payload, bytes) else None,
                     **image_values,
                 }
             )
-            for place, payload in enumerate(payloads)
+            for number, payload in enumerate(payloads)
         ]
         to.add_reply(request, images, payloads, **of_reply)
         return images

@@ -88,7 +88,7 @@ def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         library = Library.open(home)
-    stored = library.find("f 1")
+    stored = library.history(limit=100_000)
     assert {line.strip() for line in complete} <= {image.sha256 for image in stored}
     with library._database.reading() as connection:
         (rows,) = connection.execute("SELECT count(*) FROM images").fetchone()
@@ -314,7 +314,46 @@ def test_version_1_is_migrated(
     assert library.rewrite_for("key") == "a fox"
     library.close()
     with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+
+
+def test_version_2_replays_the_same(home: Path, library: Library, save: Save) -> None:
+    """Images of a library without places get those at which they answered before."""
+    # What one call after the other stored: three equal prompts of one image, two images that
+    # became four, and two equal prompts of two images, the second of which was completed later.
+    fox = [save(payloads=[data], n=1) for data in (b"0", b"1", b"2")]
+    owl = [save("owl", [b"3", b"4"]), save("owl", [b"5", b"6"], n=4)]
+    elk = [save("elk", [b"7", b"8"]), save("elk", [b"9"], n=2), save("elk", [b"10"], n=2)]
+    save("newt", [b"11", b"12"])
+    save("newt", [b"13"])
+    library.close()
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        for images, starts in ((fox, (0, 1, 2)), (owl, (0, 2)), (elk, (0, 2, 3))):
+            for reply, start in zip(images, starts, strict=True):
+                for index, image in enumerate(reply, start):
+                    connection.execute(
+                        "UPDATE images SET position = ? WHERE id = ?", (index, image.id)
+                    )
+                connection.execute(
+                    "UPDATE requests SET start = ? WHERE id = "
+                    "(SELECT request_id FROM images WHERE id = ?)",
+                    (start, reply[0].id),
+                )
+        connection.execute("DROP INDEX requests_by_place")
+        connection.execute("ALTER TABLE requests DROP COLUMN place")
+        connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
+        connection.execute("PRAGMA user_version = 2")
+    library = Library.open(home)
+
+    def stored(prompt: str, place: int) -> list[bytes]:
+        return [image.data for image in library.find(f"fingerprint of {prompt}", place=place)]
+
+    assert [stored("a red fox", place) for place in range(4)] == [[b"0"], [b"1"], [b"2"], []]
+    assert [stored("owl", place) for place in range(2)] == [[b"3", b"4", b"5", b"6"], []]
+    assert [stored("elk", place) for place in range(3)] == [[b"7", b"8"], [b"9", b"10"], []]
+    # What was made last answers first, what was made before it at the next place.
+    assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
+    library.close()
 
 
 def test_file_system_without_shared_memory(

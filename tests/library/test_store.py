@@ -120,14 +120,43 @@ def test_failed_save_changes_nothing(library: Library, picture: Picture) -> None
 
 
 def test_newest_answer_comes_first(library: Library, save: Save, picture: Picture) -> None:
-    """What was generated last answers first; older answers fill up, and nothing is reordered."""
-    old = save(payloads=[picture(), picture()])
-    new = save(payloads=[picture(), picture(), picture()])
+    """What was stored last for a place answers; a longer answer before it fills up."""
+    old = save(payloads=[picture() for _ in range(4)])
+    new = save(payloads=[picture(), picture()])
     save("another prompt", [picture()])
-    expected = digests(new) + digests(old)
+    expected = digests(new) + digests(old)[2:]
     assert digests(library.find(FOX)) == expected
-    for limit in range(1, 6):
-        assert digests(library.find(FOX, limit)) == expected[:limit]
+    for count in range(1, 6):
+        assert digests(library.find(FOX, count=count)) == expected[:count]
+
+
+def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Picture) -> None:
+    """What is stored for one place never answers at another."""
+    first, second = save(payloads=[picture()]), save(payloads=[picture()], place=1)
+    assert digests(library.find(FOX)) == digests(first)
+    assert digests(library.find(FOX, place=1)) == digests(second)
+    assert library.find(FOX, place=2) == []
+
+
+def test_anywhere(library: Library, save: Save, picture: Picture) -> None:
+    """Without a place, all of them answer, that which was stored last first."""
+    first = save(payloads=[picture(), picture()])
+    second = save(payloads=[picture()], place=1)
+    assert digests(library.find(FOX, place=None)) == digests(second + first)
+    assert digests(library.find(FOX, place=None, count=2)) == digests(second + first)[:2]
+    again = save(payloads=[picture()])
+    expected = digests([*again, first[1], *second])
+    assert digests(library.find(FOX, place=None)) == expected
+
+
+def test_after(library: Library, save: Save, picture: Picture) -> None:
+    """Only what was stored later than a given image answers, and that later is told by `newest`."""
+    assert library.newest() == 0
+    save(payloads=[picture(), picture()])
+    before = library.newest()
+    assert library.find(FOX, after=before) == []
+    (again,) = save(payloads=[picture()])
+    assert digests(library.find(FOX, after=before)) == [again.sha256]
 
 
 def test_completed_answer_keeps_its_order(library: Library, save: Save, picture: Picture) -> None:
@@ -135,8 +164,16 @@ def test_completed_answer_keeps_its_order(library: Library, save: Save, picture:
     save(payloads=[picture()])
     shown = save(payloads=[picture(), picture()])
     shown += save(payloads=[picture(), picture()], start=2)
-    assert digests(library.find(FOX, 4)) == digests(shown)
-    assert digests(library.find(FOX, 2)) == digests(shown[:2])
+    assert digests(library.find(FOX, count=4)) == digests(shown)
+    assert digests(library.find(FOX, count=2)) == digests(shown[:2])
+
+
+def test_a_hole_is_not_filled_by_what_comes_after(
+    library: Library, save: Save, picture: Picture
+) -> None:
+    """Of two images wanted, of which the first is missing, one is found and not the third."""
+    _, second, _ = save(payloads=[None, picture(), picture()])
+    assert digests(library.find(FOX, count=2)) == [second.sha256]
 
 
 def test_completed_hole_is_in_its_place(library: Library, save: Save, picture: Picture) -> None:
@@ -312,7 +349,7 @@ def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Pict
         return min(times)
 
     data = picture()
-    assert best(lambda: library.find(FOX, 4)) < 0.02
+    assert best(lambda: library.find(FOX, count=4)) < 0.02
     assert best(lambda: library.history("fresh snow 77")) < 0.02
     assert best(library.history) < 0.02
     assert best(lambda: save("one more", [data])) < 0.05

@@ -47,6 +47,8 @@ DEFAULT_MEDIA_TYPE = "image/jpeg"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({401, 403, 404, 410})
+_MISSING = frozenset({404, 410})
+"""Of these only: who may not fetch an image now may be let in again, and it has been paid for."""
 
 
 class _TransientError(DownloadError):
@@ -264,7 +266,7 @@ class Downloader:
         if status in _GONE:
             msg = f"{_host(job.url)} no longer has the image ({status}): URLs last about an hour."
             error = DownloadError(msg)
-            error.gone = True
+            error.gone = status in _MISSING
             raise error
         if status != 200:  # noqa: PLR2004
             msg = f"{_host(job.url)} answered {status} instead of an image."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CostRow",
     "Reply",
+    "Wanted",
     "cleaned",
     "image_values",
     "images_from_rows",
@@ -67,8 +68,7 @@ class Reply:
 
     Attributes:
         request: What was asked.
-        images: What came; an `index` above 0 in the first one says that they complete an earlier,
-            shorter answer to the same request.
+        images: What came, each with its `index` among the images of its place.
         payloads: For each image its bytes; or the URL it can still be fetched from; or None.
         fingerprint: `request.fingerprint(backend, host)`.
         backend: `"xai"` or `"local"`.
@@ -76,6 +76,7 @@ class Reply:
         notebook: Path of the notebook, where known.
         cost_usd: Of the whole request, in US dollars; None: not reported.
         model: As the server named it.
+        place: How many equal requests came before it in a pass through its notebook.
     """
 
     request: ImageRequest
@@ -87,6 +88,7 @@ class Reply:
     notebook: str | None
     cost_usd: float | None
     model: str
+    place: int = 0
 
     def pairs(self) -> list[tuple[bytes | str | None, Status]]:
         """Return each payload with the status of its image."""
@@ -94,6 +96,23 @@ class Reply:
             (payload, image.status)
             for image, payload in zip(self.images, self.payloads, strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `Library.find_each` looks for.
+
+    Attributes:
+        fingerprint: `request.fingerprint(backend, host)`.
+        place: As in `Reply`; None: wherever there is something, the newest first.
+        count: How many images at most; None: all.
+        after: Only images with a larger `id`.
+    """
+
+    fingerprint: str
+    place: int | None = 0
+    count: int | None = None
+    after: int = 0
 
 
 def clean(value: str | None) -> str | None:
@@ -146,6 +165,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "cost_usd": reply.cost_usd,
         "start": min((image.index for image in reply.images), default=0),
         "created": time.time(),
+        "place": reply.place,
     }
     return cleaned(row)
 

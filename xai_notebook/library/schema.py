@@ -88,8 +88,34 @@ _REWRITES: Final = (
     )""",
     "CREATE INDEX rewrites_by_key ON rewrites (key)",
 )
+_PLACES: Final = (
+    "ALTER TABLE requests ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
+    # Before, an answer was a reply (start = 0) and those that completed it; the newest answered
+    # first, and went on from image to image when one call made a request more than once.
+    """CREATE TEMP TABLE answers AS
+        SELECT id, fingerprint, start / max(n, 1) AS inner,
+            sum(start = 0) OVER (PARTITION BY fingerprint ORDER BY id) AS answer
+        FROM requests""",
+    """CREATE TEMP TABLE widths AS
+        SELECT fingerprint, answer, sum(max(inner) + 1) OVER (
+            PARTITION BY fingerprint ORDER BY answer DESC) - max(inner) - 1 AS newer
+        FROM answers GROUP BY fingerprint, answer""",
+    """CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, place INTEGER)""",
+    """INSERT INTO places SELECT id, newer + inner FROM answers
+        JOIN widths USING (fingerprint, answer)""",
+    "UPDATE requests SET place = (SELECT place FROM places WHERE places.id = requests.id)",
+    """UPDATE images SET position = position - (
+            SELECT start / n * n FROM requests WHERE requests.id = request_id)
+        WHERE request_id IN (SELECT id FROM requests WHERE start >= n AND n > 0)""",
+    "UPDATE requests SET start = start % n WHERE start >= n AND n > 0",
+    "DROP TABLE answers",
+    "DROP TABLE widths",
+    "DROP TABLE places",
+    "DROP INDEX requests_by_fingerprint",
+    "CREATE INDEX requests_by_place ON requests (fingerprint, place)",
+)
 
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES)
+MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES)
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""
 
 

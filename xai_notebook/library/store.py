@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import date
 from itertools import islice
@@ -13,6 +14,7 @@ from xai_notebook.library.originals import Originals
 from xai_notebook.library.records import (
     CostRow,
     Reply,
+    Wanted,
     cleaned,
     image_values,
     images_from_rows,
@@ -33,6 +35,8 @@ __all__ = ["Library"]
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
+_ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
+_AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _COSTS: Final = """
     SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
         total(cost), sum(unknown) FROM (
@@ -216,47 +220,47 @@ class Library:
 
     # Replay
 
-    def find(self, fingerprint: str, limit: int | None = None) -> list[GeneratedImage]:
-        """Return the stored images of a request; see `find_each`."""
-        (found,) = self.find_each([(fingerprint, limit)])
+    def find(self, fingerprint: str, **wanted: Any) -> list[GeneratedImage]:
+        """Return the stored images of a request; see `Wanted` and `find_each`."""
+        (found,) = self.find_each([Wanted(fingerprint, **wanted)])
         return found
 
-    def find_each(self, wanted: Sequence[tuple[str, int | None]]) -> list[list[GeneratedImage]]:
+    def find_each(self, wanted: Sequence[Wanted]) -> list[list[GeneratedImage]]:
         """Return for each request its stored images, in the order they answer it again.
 
-        An *answer* is a reply and the replies that completed it (those whose indices start above
-        0). The newest answer comes first, because it is what was last seen; within it images come
-        by index, then by time. Older answers follow, so that a request for more images than the
-        newest answer holds is filled up with what is there. So the order depends on what is
-        stored alone, and a larger `limit` only adds at the end.
+        For each index it is the image that was stored last at the place: a shorter answer leaves
+        the rest of a longer one before it, so that a request for more images is filled up with
+        what is there. An index that nothing was stored for is left out.
 
         Pictures count, and so do moderated images (they were paid for) and pending ones (their
         URL is still to be fetched: `url_of`); missing and failed ones don't. A row whose file has
         vanished is skipped, and comes back with the file.
-
-        Args:
-            wanted: `ImageRequest.fingerprint` of each, and how many are wanted; None: all.
         """
         with self._database.reading() as connection:
-            return [self._find(connection, *each) for each in wanted]
+            return [self._find(connection, each) for each in wanted]
 
-    def _find(
-        self, connection: sqlite3.Connection, fingerprint: str, limit: int | None
-    ) -> list[GeneratedImage]:
-        found: list[GeneratedImage] = []
-        answer: list[GeneratedImage] = []
-        query = "SELECT * FROM requests WHERE fingerprint = ? ORDER BY id DESC"
-        for row in connection.execute(query, (fingerprint,)):
-            images = self._images_of(connection, row)
-            answer += (image for image in images if image.status in _ANSWERS)
-            if row["start"] > 0:
-                continue
-            found += sorted(answer, key=_place)
-            answer = []
-            if limit is not None and len(found) >= limit:
+    def _find(self, connection: sqlite3.Connection, wanted: Wanted) -> list[GeneratedImage]:
+        """Return the images of one request, those of the place stored at last first."""
+        found: dict[int, dict[int, GeneratedImage]] = {}
+        count = sys.maxsize if wanted.count is None else wanted.count
+        query = _ANYWHERE if wanted.place is None else _AT_PLACE
+        parameters = {"fingerprint": wanted.fingerprint, "place": wanted.place}
+        for row in connection.execute(query, parameters):
+            at_place = found.setdefault(row["place"], {})
+            for image in self._images_of(connection, row):
+                answers = image.status in _ANSWERS and (image.id or 0) > wanted.after
+                if answers and (image.index < count or wanted.place is None):
+                    at_place.setdefault(image.index, image)
+            if wanted.place is not None and len(at_place) == count:
                 break
-        found += sorted(answer, key=_place)  # a completion whose beginning was never stored
-        return found[:limit]
+        images = [at_place[index] for at_place in found.values() for index in sorted(at_place)]
+        return images[:count]
+
+    def newest(self) -> int:
+        """Return the `id` of the image stored last: every later one has a larger one."""
+        with self._database.reading() as connection:
+            (found,) = _row(connection, "SELECT max(id) FROM images")
+        return found or 0
 
     def url_of(self, image: GeneratedImage) -> str | None:
         """Return where a pending image can be fetched, or None when it is not pending."""
@@ -390,10 +394,6 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat(text or "")
     except ValueError:
         return None
-
-
-def _place(image: GeneratedImage) -> tuple[int, int]:
-    return image.index, image.id or 0
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:

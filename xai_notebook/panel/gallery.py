@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.display import alt_text, bounded, clean
+from xai_notebook.display import TITLES, alt_text, bounded, clean
 from xai_notebook.export import notebook_folder
 from xai_notebook.templates import escape
 
@@ -17,7 +17,6 @@ __all__ = ["describe_card", "folder_of", "preview_of"]
 
 _SIDE: Final = 768
 _LIMIT: Final = 110_000
-_TITLES: Final = {"moderated": "Moderated", "missing": "Missing", "damaged": "Damaged"}
 
 
 def describe_card(
@@ -40,7 +39,7 @@ def describe_card(
         "group": group,
         "name": f"image {number} of {total}" if total > 1 else "image",
         "ok": ok,
-        "title": "" if ok else _TITLES.get(image.status, "Failed"),
+        "title": "" if ok else TITLES.get(image.status, "Failed"),
         "error": "" if ok else clean(bounded(image.error or "")),
         "alt": alt_text(image, number, total),
         "label": "Rewritten prompt" if rewritten else "Prompt",

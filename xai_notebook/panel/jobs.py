@@ -136,7 +136,9 @@ class Queue:
         progress.started = time.monotonic()
         job.state = "running"
         self._said(f"Making {_count(job.n)}.")
-        job.task = asyncio.get_running_loop().create_task(job.session.run(job.call))
+        asking = job.session.ask(apart=self)
+        running = job.session.run(job.call, asking)
+        job.task = asyncio.get_running_loop().create_task(running)
         retries = 0
         try:
             while not job.task.done():
@@ -148,9 +150,11 @@ class Queue:
                 await asyncio.wait({job.task}, timeout=_TICK)
         except asyncio.CancelledError:  # the loop stops
             job.task.cancel()
+            asking.close(succeeded=False)
             self._end(job, "cancelled", "Stopped with its session.")
             raise
         await self._settle(job, job.task)
+        asking.close(succeeded=job.state == "done")
 
     async def _settle(self, job: Job, task: asyncio.Task[None]) -> None:
         """Tell what became of a job, whatever became of it."""
