@@ -5,7 +5,7 @@
     ├── ConfigurationError     the key, the host, the backend or the home folder is wrong
     ├── ForkedProcessError     gRPC cannot be used in a forked child process
     ├── BudgetError            sending would go over --max-cost or XaiImage.budget_usd
-    ├── ApiError               the server answered with a status: .code, .details, .attempts
+    ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed
     │   ├── InvalidRequestError    INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
     │   ├── AuthenticationError    UNAUTHENTICATED
     │   ├── PermissionDeniedError  PERMISSION_DENIED
@@ -125,16 +125,25 @@ class ApiError(XaiError):
         code: Name of the gRPC status, such as `"INVALID_ARGUMENT"`.
         details: What the server said, unchanged (untrusted text).
         attempts: How many times the call was sent.
+        maybe_billed: Whether the server may have done the work and counted it: a reply had begun,
+            or the connection broke before there was an answer. Never tried again by itself.
     """
 
     def __init__(
-        self, message: str, *, code: str = "UNKNOWN", details: str = "", attempts: int = 1
+        self,
+        message: str,
+        *,
+        code: str = "UNKNOWN",
+        details: str = "",
+        attempts: int = 1,
+        maybe_billed: bool = False,
     ) -> None:
         """Keep the status beside the message."""
         super().__init__(message)
         self.code = code
         self.details = details
         self.attempts = attempts
+        self.maybe_billed = maybe_billed
 
 
 class InvalidRequestError(ApiError):
@@ -166,7 +175,10 @@ class DeadlineExceededError(ApiError, TimeoutError):
 
 
 class UnavailableError(ApiError, ConnectionError):
-    """The server cannot be reached, even after every attempt."""
+    """The server cannot be reached or is not available, even after every attempt.
+
+    Or its connection broke in the middle of a call, which is not tried again: `maybe_billed`.
+    """
 
 
 class CallCancelledError(ApiError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -101,13 +103,16 @@ def test_the_metadata_takes_no_key(key: str) -> None:
     assert key not in str(caught.value)
 
 
-def test_keepalive_is_gentle_and_not_for_loopback() -> None:
-    """A remote channel pings every five minutes while calls run; a loopback one never does."""
-    remote = dict(_options(Endpoint.parse("api.x.ai")))
-    assert remote["grpc.keepalive_time_ms"] == 300_000
-    assert remote["grpc.keepalive_permit_without_calls"] == 0
-    assert remote["grpc.enable_retries"] == 0
-    assert not [name for name in dict(_options(Endpoint.parse("[::1]:9"))) if "keepalive" in name]
+@pytest.mark.parametrize(
+    ("host", "milliseconds"),
+    [("gateway.corp", 300_000), ("[::1]:9", 300_000), ("api.x.ai", 30_000), ("max.ai", 300_000)],
+)
+def test_keepalive_is_as_quick_as_servers_allow(host: str, milliseconds: int) -> None:
+    """A channel pings while calls run: every five minutes, and x.ai as often as its own SDK."""
+    options = dict(_options(Endpoint.parse(host)))
+    assert options["grpc.keepalive_time_ms"] == milliseconds
+    assert options["grpc.keepalive_permit_without_calls"] == 0
+    assert options["grpc.enable_retries"] == 0
 
 
 # --- TLS ----------------------------------------------------------------------------------------
@@ -118,9 +123,15 @@ class Tls:
 
     def __init__(self) -> None:
         self.authority = trustme.CA()
-        issued = self.authority.issue_cert("localhost", "127.0.0.1", "api.test")
+        self.credentials = self.issue("localhost", "127.0.0.1", "api.test")
+
+    def issue(self, *names: str, end: datetime | None = None) -> grpc.ServerCredentials:
+        """Return what a server of these names needs; `end` is when its certificate runs out."""
+        issued = self.authority.issue_cert(
+            *names, not_before=end and end - timedelta(days=1), not_after=end
+        )
         chain = b"".join(one.bytes() for one in issued.cert_chain_pems)
-        self.credentials = grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
+        return grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
 
     def roots(self, path: Path) -> Path:
         """Write the roots a client needs."""
@@ -173,6 +184,30 @@ def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, t
     error, peer = ask(serve, reply, key, tls)
     assert isinstance(error, errors.UnavailableError)
     assert "SSL_CERT_FILE" in str(error)
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("names", "end", "words"),
+    [
+        (["other.test"], None, "made out to another host"),
+        (["localhost"], datetime(2021, 1, 1, tzinfo=timezone.utc), "this computer's clock"),
+    ],
+    ids=["another host", "expired"],
+)
+def test_a_certificate_that_does_not_fit_is_described(  # fixtures
+    serve: Any, reply: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
+    names: list[str], end: datetime | None, words: str,
+) -> None:  # fmt: skip
+    """The message says what is wrong with it, and does not send the user after roots."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
+    wrong = copy.copy(tls)
+    wrong.credentials = tls.issue(*names, end=end)
+    error, peer = ask(serve, reply, "", wrong)
+    assert isinstance(error, errors.UnavailableError)
+    assert words in str(error)
+    assert "SSL_CERT_FILE" not in str(error)
+    assert not error.maybe_billed
     assert peer.requests == []
 
 

@@ -168,7 +168,11 @@ def test_a_slow_server_meets_the_deadline(call: Any) -> None:
 
 def retry_info(seconds: float) -> bytes:
     """Return a google.rpc.Status whose details are something else and a RetryInfo."""
-    delay = Duration(nanos=int(seconds * 1e9)).SerializeToString()
+    return retry_info_of(Duration(nanos=int(seconds * 1e9)).SerializeToString())
+
+
+def retry_info_of(delay: bytes) -> bytes:
+    """The same for a serialized Duration."""
     info = AnyMessage(
         type_url="type.googleapis.com/google.rpc.RetryInfo",
         value=b"\x0a" + bytes([len(delay)]) + delay,
@@ -195,6 +199,15 @@ def test_the_servers_wish_is_honoured(call: Any, trailing: Any) -> None:
     assert attempts[0].wait == pytest.approx(0.7)
 
 
+def test_a_wish_for_an_eternity_is_not_waited_for(call: Any) -> None:
+    """A RetryInfo of 2^62 seconds, more than Python's timedelta holds, ends the call at once."""
+    delay = Duration(seconds=1 << 62).SerializeToString()
+    trailing = (("grpc-status-details-bin", retry_info_of(delay)),)
+    error, peer = call(failing(9, CODE.UNAVAILABLE, trailing=trailing), sample)
+    assert isinstance(error, errors.UnavailableError)
+    assert len(peer.requests) == 1
+
+
 @pytest.mark.parametrize(
     "trailing", [(("grpc-retry-pushback-ms", "-1"),), (("retry-after", "3600"),)]
 )
@@ -214,6 +227,7 @@ def test_never_and_much_later_are_not_waited_for(call: Any, trailing: Any) -> No
         ("retry-after", "nan"),
         ("retry-after", "inf"),
         ("grpc-status-details-bin", b"\xff" * 40),
+        ("grpc-status-details-bin", b"\xff" * 1_000_000),
         ("grpc-status-details-bin", b"\x1a\xff"),
         ("grpc-status-details-bin", b""),
     ],

@@ -62,7 +62,7 @@ def test_every_status_is_mapped(code: Any) -> None:
         (CODE.UNAUTHENTICATED, ["XAI_API_KEY", "console.x.ai"]),
         (CODE.PERMISSION_DENIED, ["console.x.ai"]),
         (CODE.NOT_FOUND, ["'grok-x'"]),
-        (CODE.UNAVAILABLE, ["2 attempts", "HTTPS_PROXY", "XAI_API_HOST"]),
+        (CODE.UNAVAILABLE, ["is not available", "2 attempts", "later"]),
         (CODE.DEADLINE_EXCEEDED, ["30 s", "billed", "timeout"]),
         (CODE.RESOURCE_EXHAUSTED, ["Too many requests", "quota", "later"]),
     ],
@@ -72,6 +72,62 @@ def test_messages_name_the_cure(code: Any, words: list[str]) -> None:
     message = str(translate(failure(code), info()))
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9: refused",
+        "errors resolving nosuch.invalid:443: [field:hostname lookup error]",
+    ],
+)
+def test_a_server_that_was_not_reached_is_not_called_unavailable(details: str) -> None:
+    """No connection: the message names the network, and nothing was billed."""
+    error = translate(failure(CODE.UNAVAILABLE, details), info())
+    assert type(error) is errors.UnavailableError
+    assert not error.maybe_billed
+    for word in ("cannot be reached", "2 attempts", "HTTPS_PROXY", "XAI_API_HOST"):
+        assert word in str(error)
+
+
+def test_a_deadline_of_the_server_is_not_called_ours() -> None:
+    """A DEADLINE_EXCEEDED long before our deadline says how long it really took."""
+    call = CallInfo("api.x.ai", None, "grok-x", timeout=1620.0, elapsed=0.004)
+    message = str(translate(failure(CODE.DEADLINE_EXCEEDED, "too slow"), call))
+    assert "1620" not in message
+    assert "gave up after 0.004 s" in message
+    assert "billed" in message
+
+
+@pytest.mark.parametrize("code", [CODE.UNIMPLEMENTED])
+@pytest.mark.parametrize("details", ["Method not found!", "Received http2 header with status: 404"])
+def test_what_a_server_does_not_have_is_not_asked_for_later(code: Any, details: str) -> None:
+    """UNIMPLEMENTED and HTTP 404 name the host as what to look at; nothing was billed."""
+    error = translate(failure(code, details), info())
+    assert "XAI_API_HOST" in str(error)
+    assert "later" not in str(error)
+    assert not error.maybe_billed
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "billed"),
+    [
+        (CODE.INVALID_ARGUMENT, "n", False),
+        (CODE.INVALID_ARGUMENT, "Generated image rejected by content moderation.", True),
+        (CODE.UNAVAILABLE, "busy", False),
+        (CODE.RESOURCE_EXHAUSTED, "quota", False),
+        (CODE.RESOURCE_EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 8)", False),
+        (CODE.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 8)", False),
+        (CODE.RESOURCE_EXHAUSTED, "SERVER: Sent message larger than max (9 vs. 8)", True),
+        (CODE.INTERNAL, "oops", True),
+        (CODE.DEADLINE_EXCEEDED, "Deadline Exceeded", True),
+        (CODE.UNAVAILABLE, "Stream removed (Socket closed)", True),
+        (CODE.UNAVAILABLE, "Socket closed", True),
+    ],
+)
+def test_what_may_have_been_billed_is_marked(code: Any, details: str, *, billed: bool) -> None:
+    """Budgets count such a failure at list price."""
+    assert translate(failure(code, details), info()).maybe_billed is billed
 
 
 def test_a_missing_key_is_not_called_wrong() -> None:

@@ -29,7 +29,7 @@ from xai_notebook.client.image import ImageClient
 from xai_notebook.client.interceptors import call_metadata
 from xai_notebook.client.models import ModelsClient
 from xai_notebook.client.response import ImageResponse
-from xai_notebook.client.retry import Attempt
+from xai_notebook.client.retry import MAX_ATTEMPTS, Attempt
 from xai_notebook.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class AsyncClient:
         channel_options: Sequence[tuple[str, Any]] | None = None,
         on_attempt: Callable[[Attempt], None] | None = None,
         title: str | None = None,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         """Check the options.
 
@@ -74,14 +75,18 @@ class AsyncClient:
             timeout: Deadline of a call in seconds, over all attempts; default: 1620.
             metadata: Sent with every call: pairs of a name and its text; bytes where the name ends
                 with `-bin`.
-            channel_options: gRPC channel options; they win over ours.
+            channel_options: gRPC channel options; they win over ours. With `grpc.enable_retries`
+                and a service config with a retryPolicy, gRPC's core sends calls again by that
+                policy, unseen and also where the connection broke; then nothing else does.
             on_attempt: Called on the event loop with each failed attempt that is made again,
                 before the wait. What it raises is logged.
             title: What messages call the server; default: its host.
+            max_attempts: How often a call is sent at most. Sent again is only what no server has
+                begun to answer; 1: never again.
 
         Raises:
             ConfigurationError: There is no key, or key, host or metadata cannot be used.
-            OptionError: The timeout is no positive number.
+            OptionError: The timeout is no positive number, or max_attempts no whole one.
         """
         # The plain text leaves this frame before anything can fail: tracebacks may show locals.
         given, extra = [api_key], [metadata or ()]
@@ -102,6 +107,7 @@ class AsyncClient:
             channel_options=channel_options or (),
             on_attempt=on_attempt,
             title=title,
+            max_attempts=max_attempts,
         )
         self._downloader = Downloader(allow_loopback=endpoint.loopback)
         self.image = ImageClient(self._connection, self._downloader)

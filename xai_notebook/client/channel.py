@@ -29,13 +29,21 @@ if TYPE_CHECKING:
 
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Endpoint", "open_channel", "root_certificates_path"]
+__all__ = ["Endpoint", "open_channel", "retries_itself", "root_certificates_path"]
 
 HTTPS_PORT = 443
 ROOT_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PROXY_VARIABLES = ("GRPC_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 KEEPALIVE_MS = 300_000
-"""A default server cuts connections that ping more often than this without data."""
+"""A default server of gRPC cuts a connection that pings more often without data, call or no call:
+every minute for instance after four minutes, with the call that had taken so long. So a server that
+stands still in the middle of a call is noticed after five minutes and the time below."""
+KEEPALIVE_XAI_MS = 30_000
+"""api.x.ai is pinged this often by xAI's own SDK."""
+PING_TIMEOUT_MS = 20_000
+"""A ping not answered for so long, and on Linux data not acknowledged: the connection is dead."""
+MAX_METADATA_BYTES = settings.MIB
+"""A reply with more is lost after it was paid for; gRPC's own limit is 8 to 16 kB."""
 
 _HOST = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>\d+))?/?"
@@ -157,6 +165,14 @@ def _in_use(address: str, port: int) -> bool:
     return False
 
 
+def retries_itself(options: Sequence[tuple[str, Any]]) -> bool:
+    """Tell whether the caller's channel options make gRPC's core repeat calls by itself."""
+    given = dict(options)
+    return bool(given.get("grpc.enable_retries")) and "retryPolicy" in str(
+        given.get("grpc.service_config", "")
+    )
+
+
 def _credentials(endpoint: Endpoint, key: ApiKey | None) -> grpc.ChannelCredentials:
     if endpoint.tls:
         transport = grpc.ssl_channel_credentials(_root_certificates())
@@ -172,6 +188,8 @@ def _options(endpoint: Endpoint) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.max_send_message_length", settings.MAX_SEND_BYTES),
         ("grpc.max_receive_message_length", settings.MAX_RECEIVE_BYTES),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.primary_user_agent", f"xai-notebook/{package_version()}"),
         ("grpc.default_authority", endpoint.authority),
         # Core's own retries are invisible and cannot tell a rate limit from a size limit.
@@ -182,12 +200,13 @@ def _options(endpoint: Endpoint) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ]
-    if not endpoint.loopback:
-        options += [
-            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.keepalive_permit_without_calls", 0),
-        ]
+    xai = f".{endpoint.host}".endswith(".x.ai")
+    options += [
+        ("grpc.keepalive_time_ms", KEEPALIVE_XAI_MS if xai else KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 0),
+    ]
     if proxy := _proxy(endpoint):
         options.append(("grpc.http_proxy", proxy))
     else:

@@ -10,10 +10,11 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
-from xai_notebook.client.channel import Endpoint, open_channel
+from xai_notebook.client.attempt import Failure, NoMessageError, receive
+from xai_notebook.client.channel import Endpoint, open_channel, retries_itself
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.parsing import parse
-from xai_notebook.client.retry import Retries
+from xai_notebook.client.retry import MAX_ATTEMPTS, Retries, RetryPolicy
 from xai_notebook.client.scrubbing import scrub_message
 from xai_notebook.client.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
@@ -54,6 +55,7 @@ class Connection:
         channel_options: Sequence[tuple[str, Any]],
         on_attempt: OnAttempt | None,
         title: str | None = None,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         """Keep what calls need; nothing is opened."""
         self.endpoint = endpoint
@@ -64,6 +66,9 @@ class Connection:
         self._metadata = metadata
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
+        RetryPolicy(max_attempts)
+        # Attempts of gRPC's core and ours would multiply: five times five.
+        self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -86,6 +91,7 @@ class Connection:
         model: str = "",
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
+        idempotent: bool = False,
     ) -> Reply:
         """Send `request`, return the reply.
 
@@ -96,45 +102,67 @@ class Connection:
             model: What to call the model in an error.
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Hears of each failed attempt that is made again, after the client's own.
+            idempotent: Asking twice costs nothing: try again also when the connection broke.
 
         Raises:
-            ApiError: The server answered with a status other than OK.
-            ReplyError: The answer is no such message.
+            ApiError: The server answered with a status other than OK, or not at all.
+            ReplyError: The answer is no such message. What it was for may have been billed.
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
         """
         deadline = Deadline.after(self._timeout if timeout is None else timeout)
-        send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.open().unary_unary(method)
+        send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
         payload = request.SerializeToString()
         callbacks = [one for one in (self._on_attempt, on_attempt) if one is not None]
-        retries = Retries(method, deadline, callbacks)
+        policy = RetryPolicy(self._max_attempts, idempotent=idempotent)
+        retries = Retries(method, deadline, policy, callbacks)
 
         async def attempt() -> bytes:
-            failure: grpc.aio.AioRpcError
-            try:
-                return await send(
-                    payload, timeout=max(deadline.remaining(), 0.001), metadata=self._metadata
-                )
-            except grpc.aio.AioRpcError as error:
-                failure = scrubbed(error, self._key)
-            raise failure  # outside of the handler: an echoed key would stay as its context
+            timeout = max(deadline.remaining(), 0.001)
+            return await self._receive(send(payload, timeout=timeout, metadata=self._metadata))
 
         try:
-            data = await retries.run(attempt)
-        except (grpc.aio.AioRpcError, grpc.aio.BaseError) as error:
-            call = CallInfo(self._title, self._key, model, deadline.timeout, retries.sent)
-            raise translate(error, call) from error
+            return self._parse(reply, await retries.run(attempt))
+        except (Failure, grpc.aio.BaseError) as error:
+            failure = error
         except asyncio.CancelledError:
             self._raise_if_closed_meanwhile()
             raise
+        call = CallInfo(
+            self._title, self._key, model, deadline.timeout, retries.sent, deadline.elapsed()
+        )
+        raise translate(failure, call) from getattr(failure, "error", failure)
+
+    async def _receive(self, call: grpc.aio.UnaryStreamCall[bytes, bytes]) -> bytes:
+        """Return the message of a call; see `attempt.receive`.
+
+        Raises:
+            Failure: There is none. Its error does not hold the key.
+            ReplyError: There is none, and the server says that all is well.
+        """
+        try:
+            return await receive(call)
+        except Failure as error:
+            failure = error
+        except NoMessageError as error:
+            raise ReplyError(self._broken("ended early")) from error
+        # Outside of the handler: an echoed key would stay as its context.
+        raise Failure(scrubbed(failure.error, self._key), failure.fate)
+
+    def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:
             # Parsed here and not by gRPC, which logs a broken reply and returns None.
-            message = parse(reply, data)
+            message = parse(kind, data)
         except DecodeError as error:
-            msg = f"The reply of {self.endpoint} cannot be read. Check XAI_API_HOST."
-            raise ReplyError(msg) from error
+            raise ReplyError(self._broken("cannot be read")) from error
         scrub_message(message, self._key)
         return message
+
+    def _broken(self, how: str) -> str:
+        return (
+            f"The reply of {self._title} {how}; what was asked for may have been billed."
+            " Check XAI_API_HOST."
+        )
 
     def open(self) -> grpc.aio.Channel:
         """Return the channel, opened if need be. Call it on the event loop that will use it."""

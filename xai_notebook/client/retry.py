@@ -1,8 +1,10 @@
 """Which failure is tried again, when, and how often.
 
 Only two kinds of failure are: UNAVAILABLE, and RESOURCE_EXHAUSTED as a rate
-limit. Never a deadline, and never "larger than max", which also arrives as
-RESOURCE_EXHAUSTED but after the work was done and billed.
+limit; and only where nothing came of the attempt: no connection, or a refusal.
+Never once a reply has begun, never where the connection broke after the
+request had gone out, never a deadline, and never "larger than max", which also
+arrives as RESOURCE_EXHAUSTED but after the work was done and billed.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import asyncio
 import logging
 import math
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+
+from xai_notebook.client.attempt import Failure, Fate, http_status, is_size_limit
+from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.interceptors import Deadline
 
-__all__ = ["Attempt", "OnAttempt", "Retries", "is_size_limit", "server_hint"]
+__all__ = ["Attempt", "OnAttempt", "Retries", "RetryPolicy", "server_hint"]
 
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
@@ -80,6 +85,37 @@ _BACKOFF = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """What a call may try again.
+
+    Attributes:
+        max_attempts: How often it is sent at most; 1: never again.
+        idempotent: Asking twice costs nothing: an attempt that was cut is made again too.
+    """
+
+    max_attempts: int = MAX_ATTEMPTS
+    idempotent: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the number.
+
+        Raises:
+            OptionError: It is none, or less than 1.
+        """
+        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            msg = f"max_attempts is {self.max_attempts!r}. Give a whole number from 1 on."
+            raise OptionError(msg)
+
+    def allows(self, failure: BaseException | None) -> bool:
+        """Tell whether to try again after `failure`."""
+        if not isinstance(failure, Failure) or failure.error.code() not in _BACKOFF:
+            return False
+        if failure.fate in {Fate.BEGUN, Fate.LOST} and not self.idempotent:
+            return False
+        return not is_size_limit(failure.error) and 0 <= server_hint(failure.error) <= MAX_HINT
+
+
 class Retries:
     """The attempts of one call.
 
@@ -87,26 +123,29 @@ class Retries:
         sent: How many were made so far.
     """
 
-    def __init__(self, method: str, deadline: Deadline, callbacks: Sequence[OnAttempt]) -> None:
+    def __init__(
+        self, method: str, deadline: Deadline, policy: RetryPolicy, callbacks: Sequence[OnAttempt]
+    ) -> None:
         """Prepare a call of `method`; `callbacks` hear of each attempt that is made again."""
         self.sent = 0
         self._method = method
         self._deadline = deadline
+        self._policy = policy
         self._callbacks = callbacks
 
     async def run(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return what `send` returns, calling it again while that makes sense.
 
         Raises:
-            grpc.aio.AioRpcError: The last attempt's failure.
+            Failure: The last attempt's.
         """
         self.sent += 1
         try:
             return await send()  # nearly always enough: a tenth of a millisecond saved
-        except grpc.aio.AioRpcError as error:
-            if not _may_retry(error):
+        except Failure as failure:
+            if not self._policy.allows(failure):
                 raise
-            failed = [error]
+            failed = [failure]
 
         from tenacity import AsyncRetrying  # noqa: PLC0415  # 20 ms that importing need not pay
 
@@ -118,7 +157,7 @@ class Retries:
 
         retrying = AsyncRetrying(
             sleep=asyncio.sleep,
-            retry=lambda state: _may_retry(_failure(state)),
+            retry=lambda state: self._policy.allows(_failure(state)),
             wait=_wait,
             stop=self._must_stop,
             before_sleep=self._announce,
@@ -128,19 +167,19 @@ class Retries:
 
     def _must_stop(self, state: RetryCallState) -> bool:
         return (
-            state.attempt_number >= MAX_ATTEMPTS
+            state.attempt_number >= self._policy.max_attempts
             or state.upcoming_sleep >= self._deadline.remaining()
         )
 
     def _announce(self, state: RetryCallState) -> None:
-        error = _failure(state)
-        if not isinstance(error, grpc.aio.AioRpcError):  # pragma: no cover  # _may_retry saw to it
+        failure = _failure(state)
+        if not isinstance(failure, Failure):  # pragma: no cover  # the policy saw to it
             return
         attempt = Attempt(
             number=state.attempt_number,
-            of=MAX_ATTEMPTS,
+            of=self._policy.max_attempts,
             method=self._method,
-            error_code=error.code().name,
+            error_code=failure.error.code().name,
             wait=state.upcoming_sleep,
             elapsed=self._deadline.elapsed(),
         )
@@ -159,22 +198,16 @@ def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def _may_retry(error: BaseException | None) -> bool:
-    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in _BACKOFF:
-        return False
-    return not is_size_limit(error) and 0 <= server_hint(error) <= MAX_HINT
-
-
 def _wait(state: RetryCallState) -> float:
-    error = _failure(state)
-    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in _BACKOFF:
+    failure = _failure(state)
+    if not isinstance(failure, Failure):
         return 0.0
-    return max(_BACKOFF[error.code()].wait(state.attempt_number), server_hint(error))
-
-
-def is_size_limit(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether a RESOURCE_EXHAUSTED speaks of a message's size instead of a rate or quota."""
-    return re.search(r"larger than max", error.details() or "", re.IGNORECASE) is not None
+    error = failure.error
+    code = error.code()
+    if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    backoff = _BACKOFF.get(code)
+    return max(backoff.wait(state.attempt_number), server_hint(error)) if backoff else 0.0
 
 
 def server_hint(error: grpc.aio.AioRpcError) -> float:
@@ -221,7 +254,8 @@ def _retry_info(status: bytes) -> float:
             packed = AnyMessage.FromString(detail)
             if packed.type_url.endswith("/google.rpc.RetryInfo"):
                 for delay in _fields(packed.value, 1):  # RetryInfo.retry_delay
-                    return float(Duration.FromString(delay).ToTimedelta().total_seconds())
+                    duration = Duration.FromString(delay)
+                    return float(duration.seconds + duration.nanos / 1e9)
     except (DecodeError, IndexError, ValueError):
         _log.debug("unreadable grpc-status-details-bin")
     return 0.0
@@ -243,9 +277,15 @@ def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
             raise ValueError
 
 
+_VARINT_BITS = 63
+"""More would make a megabyte of them into one number, digit by digit."""
+
+
 def _varint(message: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
+        if shift > _VARINT_BITS:
+            raise ValueError
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift

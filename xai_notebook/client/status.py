@@ -6,15 +6,19 @@ bounded, and a key that is echoed is replaced.
 
 from __future__ import annotations
 
+import math
+import re
 import unicodedata
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
 from xai_notebook import errors
-from xai_notebook.client.retry import is_size_limit, server_hint
+from xai_notebook.client.attempt import Failure, Fate, fate_of, http_status, is_size_limit
+from xai_notebook.client.retry import server_hint
 from xai_notebook.client.scrubbing import scrub
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ class CallInfo:
         model: The model asked for, or `""`.
         timeout: The call's deadline in seconds.
         attempts: How many times it was sent.
+        elapsed: Seconds that the call took.
     """
 
     host: str
@@ -58,6 +63,7 @@ class CallInfo:
     model: str
     timeout: float
     attempts: int = 1
+    elapsed: float = math.inf
 
 
 def clean(text: str, key: ApiKey | None = None) -> str:
@@ -81,43 +87,121 @@ def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpc
 
 
 def translate(error: Exception, call: CallInfo) -> ApiError:
-    """Return the error of our tree for `error`; the caller raises it `from error`.
+    """Return the error of our tree for `error`; the caller raises it `from` gRPC's.
 
     Args:
-        error: From grpc.aio, already `scrubbed`.
+        error: A Failure, or what else grpc.aio raises; already `scrubbed`.
         call: What was called.
     """
+    if isinstance(error, Failure):
+        fate, error = error.fate, error.error
+    elif isinstance(error, grpc.aio.AioRpcError):
+        fate = fate_of(error)
     if not isinstance(error, grpc.aio.AioRpcError):
         said = clean(str(error), call.key)
         msg = f"The call to {call.host} failed inside gRPC. {said}".strip()
-        return errors.ServerError(msg, code="INTERNAL", details=said, attempts=call.attempts)
-    code = error.code()
-    kind = ERRORS.get(code, errors.ServerError)
-    if kind is errors.RateLimitError and is_size_limit(error):
-        kind = errors.ReplyTooLargeError
-    details = error.details() or ""
-    message = _cause_and_cure(kind, error, call)
+        return errors.ServerError(
+            msg, code="INTERNAL", details=said, attempts=call.attempts, maybe_billed=True
+        )
+    code, details = error.code(), error.details() or ""
+    kind = _kind(error)
+    if fate in _UNKNOWN and kind is not errors.DeadlineExceededError and not is_size_limit(error):
+        message = _broken(error, call, fate)
+    elif kind is errors.UnavailableError:
+        message = _unavailable(error, call, fate)
+    else:
+        message = _cause_and_cure(kind, error, call)
     if message.startswith("the "):  # a title, not a host
         message = f"The {message[4:]}"
     said = clean(details, call.key)
     if said and said.upper().replace(" ", "_") != code.name:
         message = f"{message}\nDetails: {said}"
-    return kind(message, code=code.name, details=scrub(details, call.key), attempts=call.attempts)
+    return kind(
+        message,
+        code=code.name,
+        details=scrub(details, call.key),
+        attempts=call.attempts,
+        maybe_billed=_maybe_billed(kind, error, fate),
+    )
 
 
-def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo) -> str:
-    host, model = call.host, clean(call.model)
-    pause = server_hint(error)
-    when = f" in {pause:.0f} s" if pause >= 1 else " later"
-    if kind is errors.AuthenticationError and call.key is None:
-        return f"{host} asks for an API key. Set XAI_API_KEY; console.x.ai makes one."
-    if kind is errors.UnavailableError and "CERTIFICATE_VERIFY_FAILED" in (error.details() or ""):
+_UNKNOWN = frozenset({Fate.BEGUN, Fate.LOST})
+_AFTER_WORK = (
+    errors.DeadlineExceededError,
+    errors.ReplyTooLargeError,
+    errors.CallCancelledError,
+    errors.ServerError,
+)
+"""A server may say these when the work was done, in whole or in part."""
+_MODERATED = re.compile(r"moderat", re.IGNORECASE)
+_REQUEST_TOO_LARGE = re.compile(r"CLIENT: Sent|SERVER: Received", re.IGNORECASE)
+
+
+def _kind(error: grpc.aio.AioRpcError) -> type[ApiError]:
+    if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
+        return errors.RateLimitError
+    kind = ERRORS.get(error.code(), errors.ServerError)
+    if kind is errors.RateLimitError and is_size_limit(error):
+        return errors.ReplyTooLargeError
+    return kind
+
+
+def _maybe_billed(kind: type[ApiError], error: grpc.aio.AioRpcError, fate: Fate) -> bool:
+    if fate is Fate.UNSENT or _REQUEST_TOO_LARGE.match(error.details() or ""):
+        return False
+    if fate in _UNKNOWN or _MODERATED.search(error.details() or ""):
+        return True  # an image that moderation withholds is billed like any other
+    return issubclass(kind, _AFTER_WORK) and error.code() is not grpc.StatusCode.UNIMPLEMENTED
+
+
+def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
+    """Return the message for an attempt that may have been served."""
+    status = http_status(error)
+    if status is not None:
+        cause = f"A proxy before {call.host} answered with HTTP {status}"
+    elif fate is Fate.BEGUN:
+        cause = f"The reply of {call.host} had begun and broke off ({error.code().name})"
+    else:
+        cause = f"The connection to {call.host} broke before there was a reply"
+    return (
+        f"{cause}. What was asked for may have been billed, so it was not sent again:"
+        " run it again if you want to."
+    )
+
+
+def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
+    host, details = call.host, error.details() or ""
+    if fate is not Fate.UNSENT:
+        return f"{host} is not available ({_times(call.attempts)}). Try again{_when(error)}."
+    if "Hostname Verification Check failed" in details:
+        return (
+            f"The certificate of the server is made out to another host than {host}."
+            " Check XAI_API_HOST and HTTPS_PROXY."
+        )
+    if "certificate has expired" in details or "certificate is not yet valid" in details:
+        return (
+            f"The certificate of {host} is out of date, or this computer's clock is wrong."
+            " Check the clock."
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in details:
         return (
             f"The certificate of {host} is not trusted here."
             " Set SSL_CERT_FILE to the roots of your organisation."
         )
-    if kind is errors.ReplyTooLargeError and "sent message" in (error.details() or "").lower():
+    return (
+        f"{host} cannot be reached ({_times(call.attempts)})."
+        " Check the network, HTTPS_PROXY and XAI_API_HOST."
+    )
+
+
+def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo) -> str:
+    host, model = call.host, clean(call.model)
+    if kind is errors.AuthenticationError and call.key is None:
+        return f"{host} asks for an API key. Set XAI_API_KEY; console.x.ai makes one."
+    if kind is errors.ReplyTooLargeError and _REQUEST_TOO_LARGE.match(error.details() or ""):
         return "The request is too large to be sent. Use fewer or smaller input images."
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return f"{host} does not offer this. Check XAI_API_HOST, or update xai-notebook."
     texts: dict[type[ApiError], str] = {
         errors.InvalidRequestError: f"{host} does not accept the request.",
         errors.AuthenticationError: (
@@ -133,23 +217,37 @@ def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: Cal
         ),
         errors.RateLimitError: (
             f"Too many requests to {host}, or the quota is used up"
-            f" ({_times(call.attempts)}). Try again{when}."
+            f" ({_times(call.attempts)}). Try again{_when(error)}."
         ),
         errors.ReplyTooLargeError: (
             "A message was over a size limit; the images may have been billed."
             " Ask for fewer images, a lower resolution or the format 'url'."
         ),
-        errors.DeadlineExceededError: (
-            f"No answer from {host} within {call.timeout:g} s; the images may have been billed."
-            " Raise the timeout."
-        ),
-        errors.UnavailableError: (
-            f"{host} cannot be reached ({_times(call.attempts)})."
-            " Check the network, HTTPS_PROXY and XAI_API_HOST."
-        ),
+        errors.DeadlineExceededError: _late(call),
         errors.CallCancelledError: f"{host} cancelled the call. Try again.",
     }
     return texts.get(kind, f"{host} failed with {error.code().name}. Try again later.")
+
+
+def _late(call: CallInfo) -> str:
+    if call.elapsed >= call.timeout - _CLOCKS:
+        return (
+            f"No answer from {call.host} within {call.timeout:g} s; the images may have been"
+            " billed. Raise the timeout."
+        )
+    return (
+        f"{call.host} gave up after {call.elapsed:.3g} s, on a deadline of its own;"
+        " the images may have been billed. Try again later."
+    )
+
+
+_CLOCKS = 0.1
+"""Seconds by which gRPC's clock and ours may differ."""
+
+
+def _when(error: grpc.aio.AioRpcError) -> str:
+    pause = server_hint(error)
+    return f" in {pause:.0f} s" if pause >= 1 else " later"
 
 
 def _times(attempts: int) -> str:

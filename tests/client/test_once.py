@@ -1,0 +1,516 @@
+"""An order is sent again only where nothing came of it, and a whole message is always kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from xai_sdk.proto import image_pb2, models_pb2
+
+from raw_server import Call, frame, raw_server
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from raw_server import RawServer
+    from xai_notebook.client import ImageResponse
+
+UNAVAILABLE, EXHAUSTED, INTERNAL = 14, 8, 13
+PICTURE = "QUJD" * 100
+REPLY = image_pb2.ImageResponse(
+    images=[image_pb2.GeneratedImage(base64=PICTURE, respect_moderation=True)]
+).SerializeToString()
+LARGE = image_pb2.ImageResponse(
+    images=[image_pb2.GeneratedImage(base64="QUJD" * (17 << 18), respect_moderation=True)]
+).SerializeToString()
+LONG = ("x-long", "a" * 20_000)
+BEGUN = 0.2
+"""Seconds after which headers that came alone are known to be those of a reply."""
+
+
+def order(
+    script: Callable[[Call], Awaitable[None]], **options: Any
+) -> tuple[ImageResponse | errors.XaiError, RawServer]:
+    """Ask a server that does what `script` says for one image."""
+
+    async def main() -> tuple[ImageResponse | errors.XaiError, RawServer]:
+        async with (
+            raw_server(script) as server,
+            AsyncClient(api_host=server.host, timeout=30, **options) as client,
+        ):
+            try:
+                return await client.image.sample("p", "m", image_format="base64"), server
+            except errors.XaiError as error:
+                return error, server
+
+    return asyncio.run(main())
+
+
+# --- a whole message --------------------------------------------------------------------------
+
+
+async def then_cut(call: Call) -> None:
+    """Drop the connection."""
+    call.cut()
+
+
+async def then_closed(call: Call) -> None:
+    """Close the connection."""
+    await call.close()
+
+
+async def then_reset(call: Call) -> None:
+    """Reset the stream."""
+    await call.reset(2)
+
+
+async def then_goaway(call: Call) -> None:
+    """Say that the connection ends, and end it."""
+    await call.goaway()
+    call.cut()
+
+
+async def then_silence(call: Call) -> None:
+    """Say nothing any more."""
+    await asyncio.sleep(30)
+
+
+async def then_unavailable(call: Call) -> None:
+    """Send trailers that say it failed."""
+    await call.trailers(UNAVAILABLE, "busy")
+
+
+async def then_exhausted(call: Call) -> None:
+    """Send trailers that say it was too much."""
+    await call.trailers(EXHAUSTED, "busy")
+
+
+async def then_another(call: Call) -> None:
+    """Send a second message, which no unary call has."""
+    await call.message(b"\xff" * 100)
+    await call.trailers()
+
+
+async def then_long_trailers(call: Call) -> None:
+    """Send more metadata than gRPC takes by default."""
+    await call.trailers(0, "", LONG)
+
+
+AFTER = [
+    then_cut, then_closed, then_reset, then_goaway, then_silence, then_unavailable, then_exhausted,
+    then_another, then_long_trailers,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("after", AFTER, ids=lambda after: after.__name__)
+def test_a_whole_message_is_kept_whatever_comes_after(
+    after: Callable[[Call], Awaitable[None]],
+) -> None:
+    """The picture arrives and one order was sent, though its trailers never came."""
+
+    async def script(call: Call) -> None:
+        await call.headers()
+        await call.message(REPLY)
+        await asyncio.sleep(0.01)  # a TCP reset can overtake what it follows
+        await after(call)
+
+    response, server = order(script)
+    assert response.base64 == PICTURE
+    assert len(server.orders) == 1
+
+
+def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
+    """The reading begins before the headers come, or this would be a matter of luck."""
+
+    async def script(call: Call) -> None:
+        with call.one_packet():
+            await call.headers()
+            await call.message(REPLY)
+            await call.reset(2)
+
+    for _ in range(20):
+        response, server = order(script)
+        assert response.base64 == PICTURE
+        assert len(server.orders) == 1
+
+
+def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
+    """17 MiB came whole, the trailers did not."""
+
+    async def script(call: Call) -> None:
+        await call.headers()
+        await call.message(LARGE)
+        await asyncio.sleep(0.1)
+        call.cut()
+
+    response, server = order(script)
+    assert len(response.base64) == 17 << 20
+    assert len(server.orders) == 1
+
+
+def test_long_leading_metadata_is_taken() -> None:
+    """20 kB before the message cost neither the picture nor a second order."""
+
+    async def script(call: Call) -> None:
+        await call.headers(LONG)
+        await call.message(REPLY)
+        await call.trailers()
+
+    response, server = order(script)
+    assert response.base64 == PICTURE
+    assert len(server.orders) == 1
+
+
+def test_a_server_that_never_ends_a_call_is_told_to() -> None:
+    """A call whose message has come is cancelled when its trailers do not follow."""
+
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def script(call: Call) -> None:
+            await call.headers()
+            await call.message(REPLY)
+            await call.ended.wait()
+            ended.set()
+
+        async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
+            await client.image.sample("p", "m")
+            await asyncio.wait_for(ended.wait(), 20)
+
+    asyncio.run(main())
+
+
+# --- a reply that had begun -------------------------------------------------------------------
+
+
+async def cut_after_3_of_17_mib(call: Call) -> None:
+    """Break in the middle of a large picture."""
+    await call.headers()
+    await call.data(frame(LARGE)[: 3 << 20])
+    call.cut()
+
+
+async def cut_after_headers(call: Call) -> None:
+    """Break when nothing but headers was sent."""
+    await call.headers()
+    call.cut()
+
+
+async def sixty_percent(call: Call) -> None:
+    """Break in the middle of a small picture."""
+    await call.headers()
+    await call.data(frame(REPLY)[: len(REPLY) * 6 // 10])
+    call.cut()
+
+
+async def headers_then_unavailable(call: Call) -> None:
+    """Begin a reply and give up."""
+    await call.headers()
+    await asyncio.sleep(BEGUN)
+    await call.trailers(UNAVAILABLE, "busy")
+
+
+async def headers_then_exhausted(call: Call) -> None:
+    """Begin a reply and call it too much."""
+    await call.headers()
+    await asyncio.sleep(BEGUN)
+    await call.trailers(EXHAUSTED, "busy")
+
+
+async def metadata_then_unavailable(call: Call) -> None:
+    """Begin a reply as services behind a proxy do, and give up at once."""
+    await asyncio.sleep(BEGUN)  # no answer from afar is as quick as one from this loop
+    with call.one_packet():
+        await call.headers(("date", "today"))
+        await call.trailers(UNAVAILABLE, "busy")
+
+
+async def metadata_then_exhausted(call: Call) -> None:
+    """The same, and call it too much."""
+    await asyncio.sleep(BEGUN)
+    with call.one_packet():
+        await call.headers(("date", "today"))
+        await call.trailers(EXHAUSTED, "busy")
+
+
+async def part_then_unavailable(call: Call) -> None:
+    """Give up in the middle of the message."""
+    await call.headers()
+    await call.data(frame(REPLY)[:50])
+    await asyncio.sleep(BEGUN)
+    await call.trailers(UNAVAILABLE, "busy")
+
+
+async def reset_in_the_middle(call: Call) -> None:
+    """Reset the stream in the middle of the message."""
+    await call.headers()
+    await call.data(frame(REPLY)[:50])
+    await call.reset(2)
+
+
+async def refused_in_the_middle(call: Call) -> None:
+    """Call a stream refused that is being answered."""
+    await call.headers()
+    await asyncio.sleep(BEGUN)
+    await call.reset(7)
+
+
+async def goaway_in_the_middle(call: Call) -> None:
+    """End the connection in the middle of the message."""
+    await call.headers()
+    await call.data(frame(REPLY)[:50])
+    await call.goaway()
+    call.cut()
+
+
+# --- fates that nobody knows ------------------------------------------------------------------
+
+
+async def reset_by_error(call: Call) -> None:
+    """Reset the stream instead of answering."""
+    await call.reset(2)
+
+
+async def calm_down(call: Call) -> None:
+    """Reset the stream for too much traffic."""
+    await call.reset(11)
+
+
+async def goaway_with_ours(call: Call) -> None:
+    """End the connection, having taken the request."""
+    await call.goaway()
+    call.cut()
+
+
+async def bad_gateway(call: Call) -> None:
+    """Answer as a proxy whose server hung up."""
+    await call.http(502, b"<html>")
+
+
+async def unavailable_page(call: Call) -> None:
+    """Answer as a proxy whose server is gone."""
+    await call.http(503, b"<html>")
+
+
+async def unavailable_in_one_frame(call: Call) -> None:
+    """The same without a page."""
+    await call.http(503)
+
+
+async def gateway_timeout(call: Call) -> None:
+    """Answer as a proxy whose server was too slow."""
+    await call.http(504, b"<html>")
+
+
+async def envoy_lost_it(call: Call) -> None:
+    """Answer in gRPC as a proxy whose server hung up."""
+    said = "upstream connect error or disconnect/reset before headers. reset reason: "
+    await call.only_trailers(UNAVAILABLE, f"{said}connection termination")
+
+
+async def shut_down(call: Call) -> None:
+    """Answer as gRPC's own server when it is stopped."""
+    await call.only_trailers(UNAVAILABLE, "Cancelling all calls")
+
+
+BROKEN = [
+    cut_after_3_of_17_mib, cut_after_headers, sixty_percent, headers_then_unavailable,
+    headers_then_exhausted, metadata_then_unavailable, metadata_then_exhausted,
+    part_then_unavailable, reset_in_the_middle, refused_in_the_middle, goaway_in_the_middle,
+    then_cut, then_closed, reset_by_error, calm_down, goaway_with_ours, bad_gateway,
+    unavailable_page, unavailable_in_one_frame, gateway_timeout, envoy_lost_it, shut_down,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", BROKEN, ids=lambda script: script.__name__)
+def test_what_may_have_been_made_is_not_ordered_again(
+    script: Callable[[Call], Awaitable[None]],
+) -> None:
+    """One order, and an error that says it may have been billed."""
+    error, server = order(script)
+    assert isinstance(error, errors.ApiError)
+    assert error.maybe_billed
+    assert "may have been billed" in str(error)
+    assert len(str(error).splitlines()) <= 2
+    assert len(server.orders) == error.attempts == 1
+
+
+async def nothing(call: Call) -> None:
+    """Say OK with nothing before it."""
+    await call.headers()
+    await call.trailers()
+
+
+async def nothing_at_all(call: Call) -> None:
+    """Say OK instead of a reply."""
+    await call.only_trailers(0)
+
+
+async def shorter_than_it_says(call: Call) -> None:
+    """Say OK in the middle of the message."""
+    await call.headers()
+    await call.data(frame(REPLY)[:-1])
+    await call.trailers()
+
+
+async def no_message_of_ours(call: Call) -> None:
+    """Say OK after bytes that mean nothing."""
+    await call.headers()
+    await call.message(b"\xff" * 100)
+    await call.trailers()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [nothing, nothing_at_all, shorter_than_it_says, no_message_of_ours],
+    ids=lambda script: script.__name__,
+)
+def test_ok_without_a_picture_is_an_error(script: Callable[[Call], Awaitable[None]]) -> None:
+    """ReplyError, once, and it says that it may have been billed."""
+    error, server = order(script)
+    assert type(error) is errors.ReplyError
+    assert "may have been billed" in str(error)
+    assert len(server.orders) == 1
+
+
+def test_metadata_over_a_limit_of_ours_is_no_rate_limit() -> None:
+    """It comes as RESOURCE_EXHAUSTED; the order is not repeated."""
+
+    async def script(call: Call) -> None:
+        await call.headers(LONG)
+        await call.message(REPLY)
+        await call.trailers()
+
+    limits = [("grpc.max_metadata_size", 1000), ("grpc.absolute_max_metadata_size", 2000)]
+    error, server = order(script, channel_options=limits)
+    assert isinstance(error, errors.ReplyTooLargeError)
+    assert error.maybe_billed
+    assert len(server.orders) == 1
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+async def unavailable(call: Call) -> None:
+    """Refuse."""
+    await call.only_trailers(UNAVAILABLE, "busy")
+
+
+async def exhausted(call: Call) -> None:
+    """Refuse, by rate."""
+    await call.only_trailers(EXHAUSTED, "too many requests")
+
+
+async def refused_stream(call: Call) -> None:
+    """Refuse the stream."""
+    await call.reset(7)
+
+
+async def goaway_without_ours(call: Call) -> None:
+    """End the connection, not having taken the request."""
+    await call.goaway(0)
+
+
+async def too_many_in_http(call: Call) -> None:
+    """Refuse as a proxy does."""
+    await call.http(429)
+
+
+async def envoy_reached_nobody(call: Call) -> None:
+    """Refuse as a proxy whose server is down."""
+    said = "upstream connect error or disconnect/reset before headers. reset reason: "
+    await call.only_trailers(UNAVAILABLE, f"{said}remote connection failure")
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [unavailable, exhausted, refused_stream, goaway_without_ours, too_many_in_http,
+     envoy_reached_nobody],
+    ids=lambda refuse: refuse.__name__,
+)  # fmt: skip
+def test_what_was_refused_is_ordered_again(refuse: Callable[[Call], Awaitable[None]]) -> None:
+    """Refused twice before it began: three attempts, one picture."""
+
+    async def script(call: Call) -> None:
+        if call.number <= 2:
+            await refuse(call)
+        else:
+            await call.answer(REPLY)
+
+    response, server = order(script)
+    assert response.base64 == PICTURE
+    assert len(server.orders) == 3
+
+
+def test_refusals_to_the_end_were_not_billed() -> None:
+    """After five of them the server is called unavailable, not unreachable."""
+    error, server = order(unavailable)
+    assert isinstance(error, errors.UnavailableError)
+    assert "is not available (5 attempts)" in str(error)
+    assert not error.maybe_billed
+    assert len(server.orders) == 5
+
+
+def test_too_many_requests_in_http_is_a_rate_limit() -> None:
+    """A 429 of a proxy says so, whatever status gRPC makes of it."""
+    error, _ = order(too_many_in_http, max_attempts=1)
+    assert isinstance(error, errors.RateLimitError)
+    assert not error.maybe_billed
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_the_number_of_attempts_can_be_chosen(most: int) -> None:
+    """`max_attempts=1` sends nothing a second time."""
+    error, server = order(unavailable, max_attempts=most)
+    assert isinstance(error, errors.UnavailableError)
+    assert len(server.orders) == error.attempts == most
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, None, "2"])
+def test_a_wrong_number_of_attempts_is_refused(most: Any) -> None:
+    """It is an OptionError, before anything is opened."""
+    with pytest.raises(errors.OptionError, match="max_attempts"):
+        AsyncClient(api_host="localhost:9", max_attempts=most)
+
+
+def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
+    """With a retry policy in the channel options, the core makes its attempts and we make none."""
+    policy = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.01s",
+        "maxBackoff": "0.01s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    error, server = order(
+        unavailable,
+        channel_options=[("grpc.enable_retries", 1), ("grpc.service_config", config)],
+    )
+    assert isinstance(error, errors.UnavailableError)
+    assert len(server.orders) == 3
+
+
+def test_a_question_that_costs_nothing_is_asked_again() -> None:
+    """A list of models that was cut off is asked for once more."""
+    models = models_pb2.ListImageGenerationModelsResponse(
+        models=[models_pb2.ImageGenerationModel(name="one")]
+    )
+
+    async def script(call: Call) -> None:
+        if call.number == 1:
+            call.cut()
+        else:
+            await call.answer(models.SerializeToString())
+
+    async def main() -> None:
+        async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
+            (model,) = await client.models.list_image_generation_models()
+            assert model.name == "one"
+            assert len(server.orders) == 2
+
+    asyncio.run(main())
