@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 
 import pytest
@@ -75,6 +76,21 @@ def test_what_the_server_reports_counts_in_the_end() -> None:
     asyncio.run(ask(unreported, images=2))
     assert reported.spent_usd == pytest.approx(0.05)
     assert unreported.spent_usd == pytest.approx(0.14)
+
+
+@pytest.mark.parametrize("cost", [-0.02, -1e9, math.nan, math.inf])
+def test_a_cost_that_is_none_leaves_the_list_price(cost: float) -> None:
+    """A negative cost would make the budget endless."""
+    budget = Budget(limit=1.0, name="x")
+    asyncio.run(ask(budget, cost=cost))
+    assert budget.spent_usd == pytest.approx(0.07)
+
+
+@pytest.mark.parametrize("price", [-0.02, math.nan, math.inf])
+def test_a_list_price_that_is_none_is_unknown(price: float) -> None:
+    """A limit cannot be kept with it."""
+    with pytest.raises(BudgetError, match="names no price"):
+        asyncio.run(ask(Budget(limit=1.0, name="x"), price=price))
 
 
 def test_a_failure_that_may_have_been_billed_counts() -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from xai_sdk.proto import models_pb2
 
-from harness import CENT, tiny
+from harness import CENT, KEY, tiny
+from raw_server import Call, raw_server
 from xai_notebook import errors
 from xai_notebook.results import ImageBatch
+from xai_notebook.session import Session
+from xai_notebook.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from harness import Served
-    from xai_notebook.session import Session
 
 FAST = {"rate": 0, "concurrency": 10}
 
@@ -31,7 +35,7 @@ def test_max_cost_counts_what_is_under_way(
 ) -> None:
     """Ten prompts at ten at once, two cents each, ten cents allowed: exactly five requests."""
     session.configuration = lambda: FAST
-    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2, reported, 0.1
+    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, reported, 0.1
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
     assert len(quick.calls) == 5
@@ -42,7 +46,7 @@ def test_max_cost_counts_what_is_under_way(
 def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Served) -> None:
     """`XaiImage.budget_usd` holds over calls made at the same time."""
     session.configuration = lambda: {**FAST, "budget_usd": 0.10}
-    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2, 2 * CENT, 0.1
+    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.1
     refused = []
 
     def run(name: str) -> None:
@@ -63,17 +67,73 @@ def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Se
 def test_a_limit_that_failures_do_not_use_up(session: Session, quick: Served) -> None:
     """What failed for nothing leaves its money to those that waited."""
     session.configuration = lambda: FAST
-    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2, 2 * CENT, 0.05
+    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.05
     quick.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
     assert Counter(image.status for image in batch) == {"ok": 5, "failed": 3, "unsent": 2}
 
 
+@pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "absurd"])
+def test_a_cost_that_makes_no_sense_counts_at_list_price(
+    session: Session, quick: Served, reported: int
+) -> None:
+    """Neither does it add to the limit, nor end it; the ledger calls it unknown."""
+    session.configuration = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
+    batch = session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
+    assert isinstance(batch, ImageBatch)
+    assert len(quick.calls) == 5
+    assert (session.costs().total_usd, session.costs().unknown) == (0, 5)
+
+
+@pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "absurd"])
+def test_a_limit_needs_a_list_price_that_makes_sense(
+    session: Session, quick: Served, price: int
+) -> None:
+    """Otherwise it cannot be kept, and nothing is sent."""
+    quick.faults.image_price = price
+    with pytest.raises(errors.BudgetError, match="names no price"):
+        session.generate("a fox", max_cost=0.10)
+    assert quick.calls == []
+
+
+def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty prompts behind a proxy that loses every answer: five are sent, each once."""
+    prices = models_pb2.ListImageGenerationModelsResponse(
+        models=[models_pb2.ImageGenerationModel(name=DEFAULT_MODEL, image_price=2 * CENT)]
+    ).SerializeToString()
+
+    async def script(call: Call) -> None:
+        if call.number == 1:
+            await call.answer(prices)
+        else:
+            await call.http(502)
+
+    async def main() -> None:
+        async with raw_server(script) as server:
+            monkeypatch.setenv("XAI_API_KEY", KEY)
+            monkeypatch.setenv("XAI_API_HOST", server.host)
+            session = Session()
+            session.configuration = lambda: FAST
+            try:
+                batch = await asyncio.to_thread(
+                    session.generate, each=[f"p{i}" for i in range(20)], max_cost=0.10
+                )
+            finally:
+                await asyncio.to_thread(session.close)
+        assert isinstance(batch, ImageBatch)
+        assert Counter(image.status for image in batch) == {"failed": 5, "unsent": 15}
+        assert all("billed" in (image.error or "") for image in batch if image.status == "failed")
+        assert len(server.orders) == 1 + 5
+
+    asyncio.run(main())
+
+
 def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Served) -> None:
     """One line instead of a card for each; the table still has a row for each."""
     session.configuration = lambda: FAST
-    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * CENT
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
     assert batch.summary == (
@@ -91,7 +151,7 @@ def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Se
 def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> None:
     """Running the cell again with more money sends what was held back, and nothing twice."""
     session.configuration = lambda: FAST
-    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * CENT
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     prompts = [f"p{i}" for i in range(10)]
     session.generate(each=prompts, max_cost=0.10)
     batch = session.generate(each=prompts, max_cost=0.20)
@@ -102,7 +162,7 @@ def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> 
 
 def test_a_limit_below_one_image_is_an_error(session: Session, quick: Served) -> None:
     """Nothing could be sent at all: the cell fails."""
-    quick.faults.image_price = 2
+    quick.faults.image_price = 2 * CENT
     with pytest.raises(errors.BudgetError, match=r"raise the limit"):
         session.generate(each=["a", "b"], max_cost=0.01)
     assert quick.calls == []
@@ -111,7 +171,7 @@ def test_a_limit_below_one_image_is_an_error(session: Session, quick: Served) ->
 def test_a_limit_ends_the_reading_of_a_generator(session: Session, quick: Served) -> None:
     """An endless generator of prompts ends where the money does."""
     session.configuration = lambda: {"rate": 0, "concurrency": 2}
-    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * CENT
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     read = []
 
     def endless() -> Any:

@@ -18,7 +18,7 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from IPython.core.displaypub import CapturingDisplayPublisher
 
-from harness import KEY, until, without_xai
+from harness import CENT, KEY, until, without_xai
 from xai_notebook import settings
 from xai_notebook.arguments import parse, resolve
 from xai_notebook.errors import InputImageError, OptionError
@@ -149,7 +149,7 @@ def test_a_generation_becomes_cards_outputs_and_costs(shown: Panel, keyed: Serve
 
 def test_models_come_with_prices_and_abilities(shown: Panel, keyed: Served) -> None:
     """The dropdown tells the server's models; one that takes no images says so."""
-    keyed.faults.image_price = 7
+    keyed.faults.image_price = 7 * CENT
     tell(shown, "models")
     until(lambda: not shown.models_note)
     assert {model["price"] for model in shown.models} == {0.07}

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import xai_notebook as xai
-from harness import settings_of, until
+from harness import CENT, settings_of, until
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.results import GeneratedImage, ImageBatch
@@ -349,7 +349,7 @@ def test_history_shows_the_newest_first(session: Session) -> None:
 
 def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: Served) -> None:
     """The list price decides; the message says both amounts."""
-    server.faults.image_price = 7
+    server.faults.image_price = 7 * CENT
     with pytest.raises(errors.BudgetError, match=r"cost \$0.28 at list price.*--max-cost \$0.20"):
         session.generate("a red fox", n=4, max_cost=0.2)
     assert server.calls == []
@@ -359,7 +359,7 @@ def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: S
 
 def test_the_kernels_budget_adds_up(session: Session, server: Served) -> None:
     """What was reported counts against `XaiImage.budget_usd`; what failed surely costs nothing."""
-    server.faults.image_price = 7
+    server.faults.image_price = 7 * CENT
     server.faults.cost_ticks = 700_000_000
     session.configuration = lambda: {"budget_usd": 0.15}
     server.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT]
@@ -373,7 +373,7 @@ def test_the_kernels_budget_adds_up(session: Session, server: Served) -> None:
 
 def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
     """It names the request and its price; only the price list was asked for."""
-    server.faults.image_price = 7
+    server.faults.image_price = 7 * CENT
     plan = session.generate("a red fox", n=3, aspect_ratio="16:9", dry_run=True)
     assert "$0.21" in repr(plan)
     assert "a red fox" in repr(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,7 @@ from xai_notebook.errors import BudgetError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from typing import TypeGuard
 
 __all__ = ["Budget", "Reservation", "reserve", "to_ticks"]
 
@@ -21,6 +23,11 @@ _TICKS: Final = 10**10
 def to_ticks(usd: float) -> int:
     """Return an amount in ticks of 1e-10 USD."""
     return round(usd * _TICKS)
+
+
+def _is_amount(usd: float | None) -> TypeGuard[float]:
+    """Tell whether a server's amount can be counted: a negative one would add to a budget."""
+    return usd is not None and 0 <= usd < math.inf
 
 
 @dataclass(slots=True)
@@ -41,8 +48,8 @@ class Reservation:
         self.charged = self.ticks
 
     def settle(self, cost_usd: float | None) -> None:
-        """Note what the server reported; None, not reported, leaves the list price standing."""
-        if cost_usd is not None:
+        """Note what the server reported; what is no cost leaves the list price standing."""
+        if _is_amount(cost_usd):
             self.charged = to_ticks(cost_usd)
 
     def waive(self) -> None:
@@ -123,6 +130,7 @@ async def reserve(
         BudgetError: A limit would be passed, or there is one and the price is unknown.
     """
     limited = [budget.name for budget in budgets if budget.limit is not None]
+    price_usd = price_usd if _is_amount(price_usd) else None
     if price_usd is None and limited:
         raise BudgetError(
             f"The server names no price for this model, so {limited[0]} cannot be kept. "

@@ -11,12 +11,8 @@ from weakref import WeakValueDictionary
 from xai_notebook.budget import Budget, reserve, to_ticks
 from xai_notebook.errors import (
     ApiError,
-    CallCancelledError,
-    DeadlineExceededError,
     LibraryError,
     OptionError,
-    ReplyTooLargeError,
-    ServerError,
 )
 from xai_notebook.library import Wanted
 from xai_notebook.replies import add, describe, kept, share
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
     from xai_notebook.rewriting import Rewriter
 
 __all__ = ["Connection", "Generator", "Placed"]
-
-_MAYBE_BILLED = (DeadlineExceededError, ReplyTooLargeError, CallCancelledError, ServerError)
 
 
 @dataclass(slots=True)
@@ -67,12 +61,18 @@ class Connection:
 
     async def price(self, model: str) -> float | None:
         """Return the list price of an image in US dollars; None: the server names none."""
+        from xai_notebook.client.channel import Endpoint  # noqa: PLC0415  # grpc
+        from xai_notebook.client.models import image_price_usd  # noqa: PLC0415
+
         async with self.asking:
             if self.prices is None:
                 prices: dict[str, float] = {}
+                free = self.backend == "local" or Endpoint.parse(self.host).loopback
                 for known in await self.client.models.list_image_generation_models():
-                    for name in (known.name, *known.aliases):
-                        prices[name] = known.image_price / 100
+                    usd = image_price_usd(known)
+                    # 0 is also what a server says that says nothing.
+                    if usd is not None and (usd or free):
+                        prices.update(dict.fromkeys((known.name, *known.aliases), usd))
                 self.prices = prices
         return self.prices.get(model)
 
@@ -237,7 +237,7 @@ class Generator:
             try:
                 sent = await self._send(request, count)
             except (ApiError, OptionError) as error:
-                if not isinstance(error, _MAYBE_BILLED):
+                if not getattr(error, "maybe_billed", False):
                     reservation.waive()
                 raise
             cost = sent[0].cost_usd if sent else None

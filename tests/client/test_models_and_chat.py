@@ -9,6 +9,8 @@ import pytest
 from xai_sdk.proto import chat_pb2, models_pb2
 
 from xai_notebook import errors
+from xai_notebook.client import wire
+from xai_notebook.client.models import image_price_usd
 
 
 def test_models_are_listed(call: Any) -> None:
@@ -17,7 +19,7 @@ def test_models_are_listed(call: Any) -> None:
         name="grok-imagine-image",
         version="1.0",
         aliases=["grok-imagine"],
-        image_price=7,
+        image_price=700_000_000,
         max_prompt_length=1024,
         input_modalities=[models_pb2.TEXT, models_pb2.IMAGE],
         output_modalities=[models_pb2.IMAGE],
@@ -30,10 +32,29 @@ def test_models_are_listed(call: Any) -> None:
     (model,), _ = call(answer, lambda client: client.models.list_image_generation_models())
     assert (model.name, model.image_price, list(model.aliases)) == (
         "grok-imagine-image",
-        7,
+        700_000_000,
         ["grok-imagine"],
     )
     assert model.SerializeToString() == sent.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("price", "usd"),
+    [
+        (200_000_000, 0.02),
+        (7, 0.07),
+        (0, 0.0),
+        (100_000, 0.00001),
+        (9_999, 99.99),
+        (99_999, None),
+        (-1, None),
+        (-200_000_000, None),
+        ((1 << 63) - 1, None),
+    ],
+)
+def test_a_list_price_is_read_in_its_real_unit(price: int, usd: float | None) -> None:
+    """Ticks of 1e-10 USD, or cents where that makes sense; nonsense is no price."""
+    assert image_price_usd(wire.ImageGenerationModel(image_price=price)) == usd
 
 
 def test_one_model_is_asked_for_by_name(call: Any) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageResponse", "cost_usd"]
 
-TICKS_PER_USD = round(1 / wire.USD_PER_TICK)
+MAX_COST_USD = 1000
+"""More for one request is no cost."""
 THREAD_CHARACTERS = 1 << 22
 """Base64 longer than this, 3 MiB of image, is decoded in a thread. Shorter takes about 1 ms, hardly
 more than the change; and each thread would keep memory of its own for the next reply."""
@@ -32,11 +33,15 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def cost_usd(usage: wire.SamplingUsage) -> float | None:
-    """Return the price of the whole request in US dollars, or None if the server did not say."""
+    """Return the price of the whole request in US dollars, or None if the server did not say.
+
+    A negative or absurd one counts as not said: it would make every budget endless, or end it.
+    """
     if not usage.HasField("cost_in_usd_ticks"):
         return None
     # A division is rounded correctly: 0.07, where a product with 1e-10 gives 0.07000000000000001.
-    return usage.cost_in_usd_ticks / TICKS_PER_USD
+    usd = usage.cost_in_usd_ticks / wire.TICKS_PER_USD
+    return usd if 0 <= usd <= MAX_COST_USD else None
 
 
 class ImageResponse:

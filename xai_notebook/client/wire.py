@@ -55,7 +55,7 @@ __all__ = [
     "GET_COMPLETION",
     "GET_IMAGE_GENERATION_MODEL",
     "LIST_IMAGE_GENERATION_MODELS",
-    "USD_PER_TICK",
+    "TICKS_PER_USD",
     "Empty",
     "GenerateImageRequest",
     "GeneratedImage",
@@ -82,8 +82,8 @@ LIST_IMAGE_GENERATION_MODELS: Final = "/xai_api.Models/ListImageGenerationModels
 GET_IMAGE_GENERATION_MODEL: Final = "/xai_api.Models/GetImageGenerationModel"
 GET_COMPLETION: Final = "/xai_api.Chat/GetCompletion"
 
-USD_PER_TICK: Final = 1e-10
-"""The unit of `SamplingUsage.cost_in_usd_ticks`."""
+TICKS_PER_USD: Final = 10**10
+"""The unit of `SamplingUsage.cost_in_usd_ticks` is 1e-10 USD: whole numbers add up exactly."""
 
 _PACKAGE = "xai_notebook.api.v1"
 

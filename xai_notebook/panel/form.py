@@ -180,13 +180,14 @@ def describe_models(
         selected: A name or an alias.
         local: They are the embedded server's: free.
     """
-    from xai_notebook.client.wire import Modality  # noqa: PLC0415  # grpc
+    from xai_notebook.client.models import image_price_usd  # noqa: PLC0415  # grpc
+    from xai_notebook.client.wire import Modality  # noqa: PLC0415
 
     found = []
     for model in models:
         # A server that says nothing about inputs is believed to take images.
         edits = not model.input_modalities or Modality.IMAGE in model.input_modalities
-        price = 0.0 if local else model.image_price / 100 or None
+        price = 0.0 if local else image_price_usd(model) or None
         found.append(_model(model.name, price, edits=edits))
         if selected != model.name and selected in model.aliases:
             found.append(_model(selected, price, edits=edits))

@@ -56,7 +56,7 @@ class Faults:
         up_sampled: False leaves `up_sampled_prompt` empty, as today's servers do.
         model_name: Reported as the model that answered, instead of `local-preview`.
         cost_ticks: Cost per image in ticks of 1e-10 USD; None: not reported at all.
-        image_price: List price of every model, in US cents per image.
+        image_price: List price of every model, in ticks of 1e-10 USD per image.
         models_failure: Every call about models fails with this.
         chat_failure: Every chat call fails with this.
         chat_text: Answer of every chat call, instead of a rewritten prompt; may be empty.
