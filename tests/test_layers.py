@@ -17,11 +17,11 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({
         "arguments", "budget", "calls", "convert", "display", "embedding", "export", "folder",
         "inputs", "library", "live", "loop", "pixels", "plain", "progress", "prompts",
-        "provenance", "request", "results", "routing", "sheet", "tables", "templates",
+        "provenance", "request", "results", "routing", "sheet", "tables", "workers", "templates",
     }),
     frozenset({
-        "batching", "cells", "claims", "generation", "keeping", "many", "replies", "rewriting",
-        "session", "turns",
+        "arrival", "batching", "cells", "claims", "generation", "keeping", "many", "replies",
+        "rewriting", "session", "turns",
     }),
     frozenset({"api", "completion", "extension", "magics", "panel"}),
 )  # fmt: skip

@@ -11,13 +11,13 @@ from __future__ import annotations
 import html
 import re
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybase64
 
 from xai_notebook.errors import ReplyError
+from xai_notebook.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -225,7 +225,7 @@ def _sources(
 
     if len(images) < 2:  # noqa: PLR2004
         return [source(image) for image in images]
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with Workers(max_workers=4) as pool:
         return list(pool.map(source, images))
 
 

@@ -15,12 +15,13 @@ from xai_notebook.errors import (
     OptionError,
 )
 from xai_notebook.library import Wanted
-from xai_notebook.replies import add, describe, kept, share
+from xai_notebook.replies import add, images_of, share
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from xai_notebook.arguments import Options
+    from xai_notebook.arrival import Arrival
     from xai_notebook.claims import Asking, Claim
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.response import ImageResponse
@@ -230,12 +231,13 @@ class Generator:
             missing: Their indices.
         """
         request, count = placed.request, len(missing)
+        arrival = self.keeper.expect(request, missing, placed.fingerprint, placed.claim.place)
         price = None
         if any(budget.limit is not None for budget in self.budgets):
             price = await self.connection.price(request.model)
         async with reserve(self.budgets, price, count) as reservation:
             try:
-                sent = await self._send(request, count)
+                sent = await self._send(request, count, arrival)
             except (ApiError, OptionError) as error:
                 if not getattr(error, "maybe_billed", False):
                     reservation.waive()
@@ -243,42 +245,38 @@ class Generator:
             cost = sent[0].cost_usd if sent else None
             reservation.settle(cost)
         self.progress.charged(cost)
-        responses = kept(sent, count)
+        images, responses = images_of(request, sent, missing)
         if len(sent) > count:
             self.progress.note(
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
-        indices = [*missing, *range(request.n, request.n + len(responses) - count)]
-        images = [
-            describe(request, index, responses, position, count)
-            for position, index in enumerate(indices)
-        ]
-        await self._keep(placed, images, responses)
+        await self._keep(placed.key, self.keeper.keep(images, responses, arrival))
         return images
 
-    async def _keep(
-        self, placed: Placed, images: list[GeneratedImage], responses: Sequence[ImageResponse]
-    ) -> None:
+    async def _keep(self, key: tuple[str, int], storing: Coroutine[Any, Any, None]) -> None:
         """Keep what has arrived, even when the call is cancelled at this very moment."""
         keeping = self.connection.keeping
-        storing = self.keeper.keep(images, responses, placed.fingerprint, placed.claim.place)
-        task = keeping[placed.key] = asyncio.ensure_future(storing)
-        task.add_done_callback(lambda _: keeping.pop(placed.key, None))
+        task = keeping[key] = asyncio.ensure_future(storing)
+        task.add_done_callback(lambda _: keeping.pop(key, None))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait({task})
             raise
 
-    async def _send(self, request: ImageRequest, n: int) -> Sequence[ImageResponse]:
+    async def _send(
+        self, request: ImageRequest, n: int, arrival: Arrival
+    ) -> Sequence[ImageResponse]:
         # Only while it is at the server: the next request need not wait for this one's files.
         async with self.slots or contextlib.nullcontext():
             if self.before_send is not None:
                 await self.before_send()
-            return await self._sample(request, n)
+            return await self._sample(request, n, arrival)
 
-    async def _sample(self, request: ImageRequest, n: int) -> Sequence[ImageResponse]:
+    async def _sample(
+        self, request: ImageRequest, n: int, arrival: Arrival
+    ) -> Sequence[ImageResponse]:
         urls = [image.url for image in request.inputs]
         edits: dict[str, Any] = {}
         if len(urls) == 1:
@@ -296,6 +294,7 @@ class Generator:
             quality=request.quality,
             timeout=self.timeout,
             on_attempt=self._note_attempt,
+            on_reply=arrival,
             **edits,
         )
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.arrival import Arrival
 from xai_notebook.batching import Batched
 from xai_notebook.errors import DownloadError, LibraryError, ReplyError
 from xai_notebook.library import Reply, Wanted
@@ -83,25 +84,42 @@ class Keeper:
         await look_at(images)
         return images
 
+    def expect(
+        self, request: ImageRequest, missing: Sequence[int], fingerprint: str, place: int
+    ) -> Arrival:
+        """Return what writes the reply to a request down as it comes.
+
+        Args:
+            request: As it will be sent.
+            missing: The indices of its images.
+            fingerprint: Of the request.
+            place: Of the request.
+        """
+        answer = {
+            "fingerprint": fingerprint,
+            "backend": self.connection.backend,
+            "host": self.connection.host,
+            "notebook": self.notebook,
+            "place": place,
+        }
+        return Arrival(self.library, request, missing, answer)
+
     async def keep(
-        self,
-        images: list[GeneratedImage],
-        responses: Sequence[ImageResponse],
-        fingerprint: str,
-        place: int,
+        self, images: list[GeneratedImage], responses: Sequence[ImageResponse], arrival: Arrival
     ) -> None:
         """Store a reply, then fetch what came as URLs, then look at the bytes.
 
         Args:
             images: One for each response, and cards for those that are missing.
             responses: What came.
-            fingerprint: Of the request.
-            place: Of the request.
+            arrival: Of the reply.
         """
         payloads = [await payload_of(image, response) for image, response in
                     zip(images, responses, strict=False)]  # fmt: skip
         arrived = images[: len(payloads)]
-        if not (arrived and await self._store(arrived, payloads, fingerprint, place, responses[0])):
+        if not arrived:
+            arrival.forget()
+        elif not await self._store(arrived, payloads, responses[0], arrival):
             for image, payload in zip(arrived, payloads, strict=True):
                 image.cached = payload if isinstance(payload, bytes) else None
         await asyncio.gather(
@@ -117,9 +135,8 @@ class Keeper:
         self,
         images: Sequence[GeneratedImage],
         payloads: Sequence[bytes | str | None],
-        fingerprint: str,
-        place: int,
         response: ImageResponse,
+        arrival: Arrival,
     ) -> bool:
         """Tell whether the library took the reply; if it cannot, the images stay in memory."""
         if self.library is None:
@@ -128,20 +145,17 @@ class Keeper:
             images[0].request,
             images,
             payloads,
-            fingerprint=fingerprint,
-            backend=self.connection.backend,
-            host=self.connection.host,
-            notebook=self.notebook,
             cost_usd=response.cost_usd,
             model=response.model,
-            place=place,
+            spooled=arrival.spooled,
+            **arrival.answer,
         )
         try:
             error = await self._save(reply)
         except LibraryError as raised:
             error = raised
         if error is not None:
-            self.progress.note(f"Not kept in the library: {error}")
+            self.progress.note(f"{arrival.not_kept}: {error}")
         return error is None
 
     async def _fetch_late(self, image: GeneratedImage) -> bool:

@@ -16,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from xai_notebook.errors import ForkedProcessError, XaiError, shorten
+from xai_notebook.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -130,6 +131,7 @@ class BackgroundLoop:
                 )
             if self._loop is None:
                 loop = asyncio.new_event_loop()
+                loop.set_default_executor(Workers(thread_name_prefix="xai-notebook-worker"))
                 thread = threading.Thread(
                     target=_serve, args=(loop,), name="xai-notebook", daemon=True
                 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.response import ImageResponse
 
-__all__ = ["add", "describe", "kept", "look_at", "payload_of", "share"]
+__all__ = ["add", "describe", "images_of", "kept", "look_at", "payload_of", "share"]
 
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images kept of a reply beyond those asked for."""
@@ -31,6 +31,25 @@ def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
     """
     more = (one for one in responses[asked:] if one.respect_moderation and one.holds_image)
     return [*responses[:asked], *islice(more, _MAX_UNASKED)]
+
+
+def images_of(
+    request: ImageRequest, sent: Sequence[ImageResponse], missing: Sequence[int]
+) -> tuple[list[GeneratedImage], list[ImageResponse]]:
+    """Return the cards of a reply, and what came for the first of them; the others are missing.
+
+    Args:
+        request: What was asked.
+        sent: All that came.
+        missing: The indices of the images asked for; what came beyond them goes behind all.
+    """
+    responses = kept(sent, len(missing))
+    indices = [*missing, *range(request.n, request.n + len(responses) - len(missing))]
+    images = [
+        describe(request, index, responses, position, len(missing))
+        for position, index in enumerate(indices)
+    ]
+    return images, responses
 
 
 def describe(

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.budget import Budget
 from xai_notebook.calls import Call, prepare_call, summarize
 from xai_notebook.cells import Cells
-from xai_notebook.errors import ExportError, LibraryError
+from xai_notebook.errors import ExportError, LibraryError, XaiError
 from xai_notebook.loop import BackgroundLoop
 from xai_notebook.results import ImageBatch
 from xai_notebook.routing import choose_route, read_settings, shell_configuration
@@ -290,7 +290,13 @@ class Session:
                 self._library = Library.open(home)
                 self._library_home = home
                 atexit.register(self._library.close)  # Python 3.13 warns of open databases
-            return self._library
+            library = self._library
+        if library.overdue:
+            from xai_notebook.arrival import recover  # noqa: PLC0415  # grpc
+
+            with suppress(XaiError):  # what waits, waits on: this call needs it not
+                self.loop.run(recover(library, self._settings().api_key))
+        return library
 
     def _settings(self) -> Settings:
         return read_settings(self._given, self.configuration())

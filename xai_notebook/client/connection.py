@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
@@ -25,14 +25,15 @@ from xai_notebook.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xai_notebook.client.retry import OnAttempt
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "OnReply"]
 
 Reply = TypeVar("Reply", bound=Message)
+OnReply: TypeAlias = "Callable[[bytes], object]"
 
 _started_in: int | None = None
 """The process in which a channel was first opened: gRPC's threads do not survive a fork."""
@@ -92,6 +93,7 @@ class Connection:
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
         idempotent: bool = False,
+        on_reply: OnReply | None = None,
     ) -> Reply:
         """Send `request`, return the reply.
 
@@ -103,6 +105,7 @@ class Connection:
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Hears of each failed attempt that is made again, after the client's own.
             idempotent: Asking twice costs nothing: try again also when the connection broke.
+            on_reply: Given the bytes of the reply, before anything looks at them.
 
         Raises:
             ApiError: The server answered with a status other than OK, or not at all.
@@ -122,7 +125,10 @@ class Connection:
             return await self._receive(send(payload, timeout=timeout, metadata=self._metadata))
 
         try:
-            return self._parse(reply, await retries.run(attempt))
+            data = await retries.run(attempt)
+            if on_reply is not None:
+                on_reply(data)
+            return self._parse(reply, data)
         except (Failure, grpc.aio.BaseError) as error:
             failure = error
         except asyncio.CancelledError:

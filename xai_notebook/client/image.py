@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from xai_notebook.client.connection import Connection
+    from xai_notebook.client.connection import Connection, OnReply
     from xai_notebook.client.download import Downloader
     from xai_notebook.client.retry import OnAttempt
 
@@ -111,6 +111,7 @@ class ImageClient:
         storage_options: Mapping[str, Any] | Message | None = None,
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
+        on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
         """Make up to `n` images with one request.
 
@@ -130,6 +131,7 @@ class ImageClient:
             storage_options: As in `sample`.
             timeout: As in `sample`.
             on_attempt: As in `sample`.
+            on_reply: Given the reply's bytes as they came, before anything looks at them.
 
         Returns:
             As many as the server sent: fewer than `n`, or none, is no error. Nothing is decoded
@@ -146,7 +148,7 @@ class ImageClient:
             aspect_ratio=aspect_ratio, resolution=resolution, quality=quality,
             storage_options=storage_options,
         )  # fmt: skip
-        return await self._generate("image.sample_batch", request, timeout, on_attempt)
+        return await self._generate("image.sample_batch", request, timeout, on_attempt, on_reply)
 
     async def _generate(
         self,
@@ -154,6 +156,7 @@ class ImageClient:
         request: wire.GenerateImageRequest,
         timeout: float | None,
         on_attempt: OnAttempt | None,
+        on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
         deadline = Deadline.after(self._connection.timeout if timeout is None else timeout)
         with image_span(operation, request) as span:
@@ -165,6 +168,7 @@ class ImageClient:
                     model=request.model,
                     timeout=timeout,
                     on_attempt=on_attempt,
+                    on_reply=on_reply,
                 )
             except NotFoundError as error:
                 await self._name_models(error, request.model)

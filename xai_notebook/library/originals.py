@@ -7,10 +7,10 @@ import hashlib
 import os
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.media import EXTENSIONS
+from xai_notebook.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ class Originals:
         if len(shares) == 1:
             return self._write_share(contents)
         # Made here and not kept: threads do not survive a fork.
-        with ThreadPoolExecutor(len(shares), thread_name_prefix="xai-notebook-disk") as pool:
+        with Workers(len(shares), thread_name_prefix="xai-notebook-disk") as pool:
             written = list(pool.map(self._write_share, shares))
         return [written[place % _WRITERS][place // _WRITERS] for place in range(len(contents))]
 

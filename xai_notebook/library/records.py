@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from xai_notebook.media import dimensions, media_type
 from xai_notebook.results import GeneratedImage, ImageRequest, InputImage, Status
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from xai_notebook.library.originals import Originals
+    from xai_notebook.library.spool import Spooled
 
 __all__ = [
     "CostRow",
@@ -26,6 +28,7 @@ __all__ = [
     "image_values",
     "images_from_rows",
     "insert",
+    "place_of",
     "request_values",
 ]
 
@@ -77,6 +80,7 @@ class Reply:
         cost_usd: Of the whole request, in US dollars; None: not reported.
         model: As the server named it.
         place: How many equal requests came before it in a pass through its notebook.
+        spooled: The reply as it came, on disk.
     """
 
     request: ImageRequest
@@ -89,6 +93,7 @@ class Reply:
     cost_usd: float | None
     model: str
     place: int = 0
+    spooled: Spooled | None = None
 
     def pairs(self) -> list[tuple[bytes | str | None, Status]]:
         """Return each payload with the status of its image."""
@@ -164,7 +169,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "notebook": reply.notebook,
         "cost_usd": reply.cost_usd,
         "start": min((image.index for image in reply.images), default=0),
-        "created": time.time(),
+        "created": time.time() if reply.spooled is None else reply.spooled.received,
         "place": reply.place,
     }
     return cleaned(row)
@@ -190,6 +195,24 @@ def image_values(image: GeneratedImage, request_id: int) -> dict[str, Any]:
         "created": image.created.timestamp(),
     }
     return cleaned(row)
+
+
+def place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:
+    """Return the columns that say what became of a payload, which has been written if it is one."""
+    if payload is None:
+        return {"status": "missing" if status == "ok" else status}
+    if isinstance(payload, str):
+        return {"url": payload, "status": "pending"}
+    place: dict[str, Any] = {
+        "sha256": sha256,
+        "media_type": media_type(payload),
+        "status": "ok",
+        "url": None,
+        "error": None,
+    }
+    if size := dimensions(payload):
+        place |= {"width": size[0], "height": size[1]}
+    return place
 
 
 def images_from_rows(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
+from xai_notebook.library.ledger import costs
 from xai_notebook.library.originals import Originals
 from xai_notebook.library.records import (
     CostRow,
@@ -19,10 +19,12 @@ from xai_notebook.library.records import (
     image_values,
     images_from_rows,
     insert,
+    place_of,
     request_values,
 )
 from xai_notebook.library.search import index_request, matching_requests
-from xai_notebook.media import dimensions, media_type
+from xai_notebook.library.spool import Spool
+from xai_notebook.media import media_type
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,19 +39,6 @@ _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
-_COSTS: Final = """
-    SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
-        total(cost), sum(unknown) FROM (
-        SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
-            1 AS requests, cost_usd AS cost, cost_usd IS NULL AS unknown,
-            (SELECT count(*) FROM images WHERE request_id = requests.id
-                AND status IN ('ok', 'pending')) AS images
-        FROM requests
-        UNION ALL
-        SELECT date(created, 'unixepoch', 'localtime'), model, backend,
-            1, cost_usd, cost_usd IS NULL, 0
-        FROM rewrites
-    ) GROUP BY day, model, backend ORDER BY day DESC, model, backend"""
 
 
 class Library:
@@ -58,6 +47,11 @@ class Library:
     Every method blocks for milliseconds and may be called from any thread, in several kernels at
     once, and after a fork. Files are written outside the database's lock, so that threads do the
     slow part side by side.
+
+    Attributes:
+        home: Its folder.
+        spool: Replies on disk that are not in the library yet.
+        overdue: Some of them belong to nobody who is putting them in now.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
@@ -68,6 +62,8 @@ class Library:
         self.home = home
         self._database = Database(home)
         self._originals = Originals(home / "images")
+        self.spool = Spool(home / "spool")
+        self.overdue = False
 
     @classmethod
     def open(cls, home: Path) -> Library:
@@ -86,6 +82,7 @@ class Library:
         if not library.read_only:
             with library._database.translated():
                 library._originals.prepare()
+            library.overdue = not library.spool.is_empty()
         return library
 
     @property
@@ -123,11 +120,25 @@ class Library:
 
         The files are durable before the rows that name them: there is never a row without its
         file. Each image gets its `id`, `sha256`, `file`, `media_type` and `size`, and no longer
-        holds its bytes. Images of a reply that could not be saved are not changed.
+        holds its bytes. Images of a reply that could not be saved are not changed. Saving what has
+        been saved, by whichever kernel, changes nothing.
 
         Returns:
             For each reply None, or why it could not be saved.
         """
+        try:
+            errors = self._add(replies)
+        except LibraryError:
+            self.overdue = True
+            raise
+        if any(errors):
+            self.overdue = True
+        for reply, error in zip(replies, errors, strict=True):
+            if error is None and reply.spooled is not None:
+                self.spool.remove(reply.spooled)
+        return errors
+
+    def _add(self, replies: Sequence[Reply]) -> list[LibraryError | None]:
         places = self._save([reply.pairs() for reply in replies])
         saved = [
             (reply, place)
@@ -147,6 +158,8 @@ class Library:
     ) -> list[int]:
         """Insert the rows of a reply and return the ids of its images."""
         row = request_values(reply)
+        if reply.spooled is not None and (ids := self._saved(connection, row)):
+            return ids
         row_id = insert(connection, "requests", row)
         if self._database.indexed:
             rewritten = (image.rewritten_prompt for image in reply.images)
@@ -155,6 +168,12 @@ class Library:
             insert(connection, "images", {**image_values(image, row_id), **place})
             for image, place in zip(reply.images, places, strict=True)
         ]
+
+    def _saved(self, connection: sqlite3.Connection, row: dict[str, Any]) -> list[int]:
+        """Return the ids of the images of a reply that another kernel has put in meanwhile."""
+        query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
+            WHERE fingerprint = ? AND requests.created = ? ORDER BY images.id"""
+        return [i for (i,) in connection.execute(query, (row["fingerprint"], row["created"]))]
 
     def _save(
         self, groups: Sequence[Sequence[tuple[bytes | str | None, Status]]]
@@ -180,7 +199,7 @@ class Library:
                 if isinstance(result, OSError):
                     failure = self._database.explain(result)
                 else:
-                    places.append(_place_of(payload, status, result))
+                    places.append(place_of(payload, status, result))
             found.append(failure or places)
         return found
 
@@ -335,8 +354,7 @@ class Library:
     def costs(self) -> list[CostRow]:
         """Return what was spent, by day, model and backend, the newest day first."""
         with self._database.reading() as connection:
-            rows = connection.execute(_COSTS).fetchall()
-        return [CostRow(_day(day), *values) for day, *values in rows]
+            return costs(connection)
 
     def rewrite_for(self, key: str) -> str | None:
         """Return the rewritten prompt stored last under `key`, or None."""
@@ -369,31 +387,6 @@ class Library:
         values |= {"backend": backend, "cost_usd": cost_usd, "created": time.time()}
         with self._database.writing() as connection:
             insert(connection, "rewrites", cleaned(values))
-
-
-def _place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:
-    """Return the columns that say what became of a payload, which has been written if it is one."""
-    if payload is None:
-        return {"status": "missing" if status == "ok" else status}
-    if isinstance(payload, str):
-        return {"url": payload, "status": "pending"}
-    place: dict[str, Any] = {
-        "sha256": sha256,
-        "media_type": media_type(payload),
-        "status": "ok",
-        "url": None,
-        "error": None,
-    }
-    if size := dimensions(payload):
-        place |= {"width": size[0], "height": size[1]}
-    return place
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return date.fromisoformat(text or "")
-    except ValueError:
-        return None
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:

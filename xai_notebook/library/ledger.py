@@ -1,0 +1,39 @@
+"""What was spent, by day, model and backend."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.library.records import CostRow
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["costs"]
+
+_COSTS: Final = """
+    SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
+        total(cost), sum(unknown) FROM (
+        SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
+            1 AS requests, cost_usd AS cost, cost_usd IS NULL AS unknown,
+            (SELECT count(*) FROM images WHERE request_id = requests.id
+                AND status IN ('ok', 'pending')) AS images
+        FROM requests
+        UNION ALL
+        SELECT date(created, 'unixepoch', 'localtime'), model, backend,
+            1, cost_usd, cost_usd IS NULL, 0
+        FROM rewrites
+    ) GROUP BY day, model, backend ORDER BY day DESC, model, backend"""
+
+
+def costs(connection: sqlite3.Connection) -> list[CostRow]:
+    """Return what was spent, the newest day first."""
+    return [CostRow(_day(day), *values) for day, *values in connection.execute(_COSTS)]
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text or "")
+    except ValueError:
+        return None
