@@ -122,6 +122,18 @@ def test_the_server_knows_only_the_wire() -> None:
     assert offenders == []
 
 
+def test_painting_is_entered_by_its_face() -> None:
+    """Nobody outside imports a module of `server.painting`."""
+    offenders = [
+        f"{path.relative_to(ROOT)}:{line} imports {wanted}"
+        for name, path in NAMES.items()
+        if not name.startswith("server.painting")
+        for wanted, line in own(path)
+        if wanted.startswith("server.painting.")
+    ]
+    assert offenders == []
+
+
 def test_only_the_session_starts_the_server() -> None:
     """Nobody else in the package imports `server`."""
     users = {

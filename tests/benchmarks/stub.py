@@ -34,7 +34,7 @@ def photograph(side: int) -> bytes:
     """Return a square JPEG with the grain of a photograph, as heavy as one from the API."""
     from PIL import Image
 
-    from xai_notebook.server.painter import paint
+    from xai_notebook.server.painting import paint
 
     painted = Image.open(io.BytesIO(paint("a red fox in fresh snow", resolution="1k")))
     scaled = painted.resize((side, side), Image.Resampling.LANCZOS)

@@ -15,9 +15,8 @@ from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.server import catalog, chat, inputs, validation
+from xai_notebook.server import catalog, chat, inputs, painting, validation
 from xai_notebook.server.faults import Faults, Refusal
-from xai_notebook.server.rewriting import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -161,7 +160,7 @@ class Service:
         system, prompt = chat.read(request)
         answer = self._faults.chat_text
         if answer is None:
-            answer = rewrite(prompt, edit="editing" in system.lower())
+            answer = painting.rewrite(prompt, edit="editing" in system.lower())
         usage = self._usage(prompt)
         usage.completion_tokens = len(answer.split())
         usage.total_tokens += usage.completion_tokens
@@ -228,7 +227,7 @@ class Service:
         image = wire.GeneratedImage(respect_moderation=index not in job.withheld)
         if self._rewrites and self._faults.up_sampled:
             edit = bool(references)
-            image.up_sampled_prompt = rewrite(job.prompt, index, job.model, edit=edit)
+            image.up_sampled_prompt = painting.rewrite(job.prompt, index, job.model, edit=edit)
         if job.stores:
             image.storage_error = "The embedded server has no file store."
         if not image.respect_moderation or self._faults.empty:
@@ -282,9 +281,7 @@ def _reference(url: str, files: FileServer) -> Any:
 
 def _paint(job: validation.Job, index: int, references: Sequence[Any]) -> bytes:
     """Paint one picture; on a worker thread, so that Pillow is imported there."""
-    from xai_notebook.server.painter import paint  # noqa: PLC0415
-
-    return paint(
+    return painting.paint(
         job.prompt,
         index=index,
         aspect_ratio=job.aspect_ratio,

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
-from xai_notebook.server import sky, terrain, water
-from xai_notebook.server.canvas import Canvas, ellipse, gradient, rectangle, stroke
-from xai_notebook.server.palette import mix, scale
+from xai_notebook.server.painting import sky, terrain, water
+from xai_notebook.server.painting.canvas import Canvas, ellipse, gradient, rectangle, stroke
+from xai_notebook.server.painting.palette import mix, scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xai_notebook.server.canvas import Shape
-    from xai_notebook.server.palette import Palette
-    from xai_notebook.server.scene import Scene
-    from xai_notebook.server.vocabulary import Colour
+    from xai_notebook.server.painting.canvas import Shape
+    from xai_notebook.server.painting.palette import Palette
+    from xai_notebook.server.painting.scene import Scene
+    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["set_scene"]
 

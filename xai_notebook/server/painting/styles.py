@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
-from xai_notebook.server.brush import daub
-from xai_notebook.server.layers import blotches, levels, saturation, tiled, toned, veil
+from xai_notebook.server.painting.brush import daub
+from xai_notebook.server.painting.layers import blotches, levels, saturation, tiled, toned, veil
 
 if TYPE_CHECKING:
     import random

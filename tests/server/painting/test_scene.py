@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from xai_notebook.server.rewriting import rewrite
-from xai_notebook.server.scene import read_scene
-from xai_notebook.server.vocabulary import COLOURS
+from xai_notebook.server.painting.rewriting import rewrite
+from xai_notebook.server.painting.scene import read_scene
+from xai_notebook.server.painting.vocabulary import COLOURS
 
 
 def test_colours_go_with_what_they_stand_before() -> None:
@@ -130,7 +130,7 @@ def test_rewriting_needs_no_pillow() -> None:
     """Reading and rewriting prompts does not import Pillow: cold starts stay quick."""
     code = (
         "import sys; from xai_notebook.server import EmbeddedServer;"
-        "from xai_notebook.server.rewriting import rewrite; rewrite('a fox');"
+        "from xai_notebook.server.painting import rewrite; rewrite('a fox');"
         "assert not {'PIL', 'IPython', 'ipywidgets', 'traitlets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

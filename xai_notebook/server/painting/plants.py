@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.canvas import blob, oval, rectangle, stroke
-from xai_notebook.server.palette import mix, scale
+from xai_notebook.server.painting.canvas import blob, oval, rectangle, stroke
+from xai_notebook.server.painting.palette import mix, scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xai_notebook.server.canvas import Shape
-    from xai_notebook.server.quadrupeds import Part
-    from xai_notebook.server.vocabulary import Colour
+    from xai_notebook.server.painting.canvas import Shape
+    from xai_notebook.server.painting.quadrupeds import Part
+    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["PLANTS"]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.scene import read_scene
+from xai_notebook.server.painting.scene import read_scene
 
 if TYPE_CHECKING:
-    from xai_notebook.server.scene import Scene
+    from xai_notebook.server.painting.scene import Scene
 
 __all__ = ["rewrite"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from xai_notebook.server.scene import Scene
-    from xai_notebook.server.vocabulary import Colour
+    from xai_notebook.server.painting.scene import Scene
+    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["Palette", "make_palette", "mix", "scale", "shift"]
 

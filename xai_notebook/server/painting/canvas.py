@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 if TYPE_CHECKING:
-    from xai_notebook.server.vocabulary import Colour
+    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = [
     "Canvas",

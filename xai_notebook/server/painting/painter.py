@@ -1,7 +1,4 @@
-"""Paints a picture from a prompt: the same one every time, on every machine.
-
-With Pillow alone. Nothing here knows of requests or servers.
-"""
+"""Paints a picture from a prompt, step by step: the same one every time, on every machine."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import io
 import math
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.editing import set_inputs
-from xai_notebook.server.finish import finish, working_size
-from xai_notebook.server.palette import make_palette
-from xai_notebook.server.places import set_scene
-from xai_notebook.server.scene import read_scene
-from xai_notebook.server.subjects import place_subjects
-from xai_notebook.server.weather import fall, lightning
+from xai_notebook.server.painting.editing import set_inputs
+from xai_notebook.server.painting.finish import finish, working_size
+from xai_notebook.server.painting.palette import make_palette
+from xai_notebook.server.painting.places import set_scene
+from xai_notebook.server.painting.scene import read_scene
+from xai_notebook.server.painting.subjects import place_subjects
+from xai_notebook.server.painting.weather import fall, lightning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

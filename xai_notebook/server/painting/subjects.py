@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.canvas import Canvas, ellipse
-from xai_notebook.server.creatures import CREATURES, creature
-from xai_notebook.server.objects import build
-from xai_notebook.server.palette import mix, scale
-from xai_notebook.server.scene import Subject
-from xai_notebook.server.vocabulary import BLOOMING
+from xai_notebook.server.painting.canvas import Canvas, ellipse
+from xai_notebook.server.painting.creatures import CREATURES, creature
+from xai_notebook.server.painting.objects import build
+from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.scene import Subject
+from xai_notebook.server.painting.vocabulary import BLOOMING
 
 if TYPE_CHECKING:
-    from xai_notebook.server.palette import Palette
-    from xai_notebook.server.quadrupeds import Part
-    from xai_notebook.server.scene import Scene
+    from xai_notebook.server.painting.palette import Palette
+    from xai_notebook.server.painting.quadrupeds import Part
+    from xai_notebook.server.painting.scene import Scene
 
 __all__ = ["place_subjects"]
 

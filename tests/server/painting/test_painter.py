@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from xai_notebook import settings
-from xai_notebook.server.painter import paint, picture_size
-from xai_notebook.server.vocabulary import HABITATS, look_up
+from xai_notebook.server.painting.painter import paint, picture_size
+from xai_notebook.server.painting.vocabulary import HABITATS, look_up
 
 SIZES = {
     "1:1": (1024, 1024), "3:4": (880, 1184), "4:3": (1184, 880), "9:16": (768, 1360),
@@ -89,7 +89,7 @@ def test_same_bytes_in_every_process() -> None:
     """Neither the process nor its hash seed changes a picture."""
     prompt = "a red fox in the snow, watercolor"
     code = (
-        "import hashlib; from xai_notebook.server.painter import paint;"
+        "import hashlib; from xai_notebook.server.painting.painter import paint;"
         f"print(hashlib.sha256(paint({prompt!r}, index=1)).hexdigest())"
     )
     prints = [

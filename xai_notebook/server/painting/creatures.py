@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.canvas import blob, ellipse, stroke
-from xai_notebook.server.palette import mix, scale
-from xai_notebook.server.quadrupeds import QUADRUPEDS, circle, quadruped
+from xai_notebook.server.painting.canvas import blob, ellipse, stroke
+from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.quadrupeds import QUADRUPEDS, circle, quadruped
 
 if TYPE_CHECKING:
-    from xai_notebook.server.canvas import Shape
-    from xai_notebook.server.quadrupeds import Head, Part
-    from xai_notebook.server.vocabulary import Colour
+    from xai_notebook.server.painting.canvas import Shape
+    from xai_notebook.server.painting.quadrupeds import Head, Part
+    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["CREATURES", "creature"]
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.vocabulary import (
+from xai_notebook.server.painting.vocabulary import (
     BLOOMING,
     COLOURS,
     HABITATS,
@@ -23,7 +23,7 @@ from xai_notebook.server.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xai_notebook.server.vocabulary import Colour
+    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["Scene", "Shot", "Subject", "read_scene"]
 

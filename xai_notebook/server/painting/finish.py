@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from xai_notebook.server.layers import corners, levels, speckle, subtract, tiled, weave
-from xai_notebook.server.styles import STYLES
+from xai_notebook.server.painting.layers import corners, levels, speckle, subtract, tiled, weave
+from xai_notebook.server.painting.styles import STYLES
 
 if TYPE_CHECKING:
     import random
 
-    from xai_notebook.server.scene import Scene
+    from xai_notebook.server.painting.scene import Scene
 
 __all__ = ["finish", "working_size"]
 

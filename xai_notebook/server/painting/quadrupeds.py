@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from xai_notebook.server.canvas import Point, Shape, blob, ellipse, stroke
-from xai_notebook.server.palette import mix, scale
-from xai_notebook.server.vocabulary import Colour
+from xai_notebook.server.painting.canvas import Point, Shape, blob, ellipse, stroke
+from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["QUADRUPEDS", "Head", "Part", "circle", "quadruped"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from xai_notebook.server.layers import saturation
+from xai_notebook.server.painting.layers import saturation
 
 if TYPE_CHECKING:
     import random

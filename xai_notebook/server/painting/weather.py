@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from xai_notebook.server.canvas import Canvas, dot, ellipse
-from xai_notebook.server.layers import veil
+from xai_notebook.server.painting.canvas import Canvas, dot, ellipse
+from xai_notebook.server.painting.layers import veil
 
 if TYPE_CHECKING:
-    from xai_notebook.server.canvas import Point, Shape
-    from xai_notebook.server.palette import Palette
-    from xai_notebook.server.scene import Scene
+    from xai_notebook.server.painting.canvas import Point, Shape
+    from xai_notebook.server.painting.palette import Palette
+    from xai_notebook.server.painting.scene import Scene
 
 __all__ = ["fall", "lightning"]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from xai_notebook.server.canvas import Canvas, dot, ellipse, gradient
-from xai_notebook.server.palette import mix, scale
+from xai_notebook.server.painting.canvas import Canvas, dot, ellipse, gradient
+from xai_notebook.server.painting.palette import mix, scale
 
 if TYPE_CHECKING:
     import random
 
-    from xai_notebook.server.canvas import Shape
-    from xai_notebook.server.palette import Palette
-    from xai_notebook.server.scene import Scene
+    from xai_notebook.server.painting.canvas import Shape
+    from xai_notebook.server.painting.palette import Palette
+    from xai_notebook.server.painting.scene import Scene
 
 __all__ = ["moon", "sky", "stars"]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFilter
 
-from xai_notebook.server.canvas import Canvas, ellipse, gradient, stroke
-from xai_notebook.server.palette import mix, scale
-from xai_notebook.server.terrain import ridge
+from xai_notebook.server.painting.canvas import Canvas, ellipse, gradient, stroke
+from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.terrain import ridge
 
 if TYPE_CHECKING:
-    from xai_notebook.server.canvas import Shape
-    from xai_notebook.server.palette import Palette
-    from xai_notebook.server.scene import Scene
+    from xai_notebook.server.painting.canvas import Shape
+    from xai_notebook.server.painting.palette import Palette
+    from xai_notebook.server.painting.scene import Scene
 
 __all__ = ["reflect", "sea"]
 

@@ -1,0 +1,25 @@
+"""The default engine: words to a picture, and to more words. Nothing here knows of requests.
+
+    jpeg = painting.paint("a red fox in fresh snow", aspect_ratio="16:9")
+
+With Pillow alone, which is loaded with the first picture: rewriting needs only the words.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xai_notebook.server.painting.painter import paint
+    from xai_notebook.server.painting.rewriting import rewrite
+
+__all__ = ["paint", "rewrite"]
+
+_HOMES = {"paint": "painter", "rewrite": "rewriting"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
