@@ -9,14 +9,16 @@ import pytest
 
 from xai_notebook.server.painting.rewriting import rewrite
 from xai_notebook.server.painting.scene import read_scene
-from xai_notebook.server.painting.vocabulary import COLOURS
+from xai_notebook.server.painting.vocabulary import vocabulary
 
 
 def test_colours_go_with_what_they_stand_before() -> None:
     """A colour belongs to the subject or surface after it."""
     scene = read_scene("a green bicycle against a yellow wall")
-    assert [(s.name, s.colour) for s in scene.subjects] == [("bicycle", COLOURS["green"])]
-    assert scene.backdrop == COLOURS["yellow"]
+    assert [(s.name, s.colour) for s in scene.subjects] == [
+        ("bicycle", vocabulary().colours["green"])
+    ]
+    assert scene.backdrop == vocabulary().colours["yellow"]
     assert scene.colours == ()
 
 

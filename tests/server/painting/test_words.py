@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xai_notebook.server.painting import vocabulary
+from xai_notebook.server.painting.vocabulary import vocabulary
 
 KNOWN = Path(__file__).with_name("known_words.txt")
 """A line says what words mean, then the words."""
@@ -12,14 +12,15 @@ KNOWN = Path(__file__).with_name("known_words.txt")
 
 def meanings(word: str) -> set[str]:
     """Return all that a word says, as the list writes it."""
-    found = {f"{kind} {value}" for kind, value in vocabulary.look_up(word)}
-    if word in vocabulary.COLOURS:
-        found.add("colour #{:02x}{:02x}{:02x}".format(*vocabulary.COLOURS[word]))
-    if word in vocabulary.SURFACES:
-        found.add(f"surface {vocabulary.SURFACES[word]}")
-    if word in vocabulary.NUMBERS:
-        found.add(f"number {vocabulary.NUMBERS[word]}")
-    if word in vocabulary.NEGATIONS:
+    known = vocabulary()
+    found = {f"{meaning.kind} {meaning.value}" for meaning in known.look_up(word)}
+    if word in known.colours:
+        found.add("colour #{:02x}{:02x}{:02x}".format(*known.colours[word]))
+    if word in known.surfaces:
+        found.add(f"surface {known.surfaces[word]}")
+    if word in known.numbers:
+        found.add(f"number {known.numbers[word]}")
+    if word in known.negations:
         found.add("negation -")
     return found
 

@@ -8,15 +8,15 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from xai_notebook.server.painting import sky
 from xai_notebook.server.painting.canvas import Canvas, gradient
+from xai_notebook.server.painting.colours import mix
 from xai_notebook.server.painting.layers import levels, saturation, toned, veil
-from xai_notebook.server.painting.palette import mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xai_notebook.server.painting.colours import Colour
     from xai_notebook.server.painting.palette import Palette
     from xai_notebook.server.painting.scene import Scene
-    from xai_notebook.server.painting.vocabulary import Colour
 
 __all__ = ["set_inputs"]
 

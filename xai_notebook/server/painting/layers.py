@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from xai_notebook.server.painting.vocabulary import Colour
+    from xai_notebook.server.painting.colours import Colour
 
 __all__ = [
     "blotches",

@@ -1,18 +1,17 @@
-"""Colours: arithmetic, and the light of a scene."""
+"""The light of a scene: what colour everything has in it."""
 
 from __future__ import annotations
 
-import colorsys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.server.painting.colours import WHITE, mix, scale, shift
+
 if TYPE_CHECKING:
+    from xai_notebook.server.painting.colours import Colour
     from xai_notebook.server.painting.scene import Scene
-    from xai_notebook.server.painting.vocabulary import Colour
 
-__all__ = ["Palette", "make_palette", "mix", "scale", "shift"]
-
-WHITE: Final[Colour] = (255, 255, 255)
+__all__ = ["Palette", "make_palette"]
 
 _SKIES: Final[dict[str, tuple[tuple[Colour, Colour, Colour], ...]]] = {
     # from the zenith to the horizon
@@ -62,35 +61,6 @@ _LAND: Final[dict[str, dict[str, Colour]]] = {
     "autumn": {"grass": (198, 158, 84), "leaf": (214, 106, 44), "rock": (130, 118, 128)},
     "winter": {"grass": (236, 242, 250), "leaf": (70, 104, 108), "rock": (128, 142, 170)},
 }
-
-
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Return `first` moved towards `second`; `share` 0 is the first, 1 the second."""
-    one, two = first, second
-    return (
-        round(one[0] + (two[0] - one[0]) * share),
-        round(one[1] + (two[1] - one[1]) * share),
-        round(one[2] + (two[2] - one[2]) * share),
-    )
-
-
-def scale(colour: Colour, *factors: float) -> Colour:
-    """Return `colour` times one factor, or times one factor for each channel."""
-    red, green, blue = factors if len(factors) > 1 else factors * 3
-    return (
-        min(255, round(colour[0] * red)),
-        min(255, round(colour[1] * green)),
-        min(255, round(colour[2] * blue)),
-    )
-
-
-def shift(colour: Colour, *, hue: float = 0.0, saturation: float = 1.0) -> Colour:
-    """Return `colour` with its hue turned (1 is a whole turn) and its saturation scaled."""
-    hls = colorsys.rgb_to_hls(*(channel / 255 for channel in colour))
-    red, green, blue = colorsys.hls_to_rgb(
-        (hls[0] + hue) % 1.0, hls[1], min(1.0, hls[2] * saturation)
-    )
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 @dataclass(frozen=True, slots=True)

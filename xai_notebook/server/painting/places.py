@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from xai_notebook.server.painting import sky, terrain, water
-from xai_notebook.server.painting.canvas import Canvas, ellipse, gradient, rectangle, stroke
-from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.canvas import Canvas, gradient
+from xai_notebook.server.painting.colours import WHITE, mix, scale
+from xai_notebook.server.painting.shapes import ellipse, rectangle, stroke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xai_notebook.server.painting.canvas import Shape
+    from xai_notebook.server.painting.colours import Colour
     from xai_notebook.server.painting.palette import Palette
     from xai_notebook.server.painting.scene import Scene
-    from xai_notebook.server.painting.vocabulary import Colour
+    from xai_notebook.server.painting.shapes import Shape
 
 __all__ = ["set_scene"]
 
-WHITE = (255, 255, 255)
 _NEON: Final = ((255, 70, 150), (60, 220, 255), (255, 200, 60), (150, 100, 255), (80, 255, 170))
 _WINDOW: Final = (255, 214, 130)
 
@@ -317,7 +317,7 @@ def _planet(
     if ringed:
         outer = ellipse(x, y, radius * 1.9, radius * 0.45, -0.35)
         hole = ellipse(x, y, radius * 1.45, radius * 0.3, -0.35)
-        front = [[*outer[:19], *hole[:19][::-1]]]
+        front = [[*outer[:21], *hole[:21][::-1]]]
         canvas.fill(front, mix(tone, WHITE, 0.55), opacity=0.85)
 
 

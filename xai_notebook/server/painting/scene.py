@@ -8,22 +8,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.painting.vocabulary import (
-    BLOOMING,
-    COLOURS,
-    HABITATS,
-    KINDS,
-    NEGATIONS,
-    NUMBERS,
-    OWN_COLOURS,
-    SURFACES,
-    look_up,
-)
+from xai_notebook.server.painting.figures import known_figures
+from xai_notebook.server.painting.vocabulary import KINDS, vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xai_notebook.server.painting.vocabulary import Colour
+    from xai_notebook.server.painting.colours import Colour
+    from xai_notebook.server.painting.vocabulary import Meaning
 
 __all__ = ["Scene", "Shot", "Subject", "read_scene"]
 
@@ -135,17 +127,15 @@ class _Reading:
         if colour is not None:
             self.colours.append(colour)
 
-    def note(
-        self, meanings: Sequence[tuple[str, str]], colour: Colour | None, count: int = 1
-    ) -> bool:
+    def note(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
         """Keep what a word means; tell whether it was a subject, which took colour and count."""
         taken = False
-        for kind, value in meanings:
-            if kind != "subject":
-                if value not in self.found[kind]:
-                    self.found[kind].append(value)
-            elif all(value != subject.name for subject in self.subjects):
-                self.subjects += [Subject(value, colour)] * count
+        for meaning in meanings:
+            if meaning.kind != "subject":
+                if meaning.value not in self.found[meaning.kind]:
+                    self.found[meaning.kind].append(meaning.value)
+            elif all(meaning.value != subject.name for subject in self.subjects):
+                self.subjects += [Subject(meaning.value, colour or meaning.colour)] * count
                 taken = True
         return taken
 
@@ -189,23 +179,24 @@ def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
 
 def _read(words: Sequence[str], text: str) -> _Reading:
     reading = _Reading()
+    known = vocabulary()
     waiting: Colour | None = None  # a colour word, until it is known what it belongs to
     gap = 0
     count = since = 1  # how many there are of what comes, and the words since that was said
     for position, word in enumerate(words):
-        if position and words[position - 1] in NEGATIONS:
+        if position and words[position - 1] in known.negations:
             continue
-        meanings = look_up(word)
-        count, since = (NUMBERS[word], 0) if word in NUMBERS else (count, since + 1)
-        if word in COLOURS and not any(kind == "subject" for kind, _ in meanings):
+        meanings = known.look_up(word)
+        count, since = known.numbers.get(word, count), 0 if word in known.numbers else since + 1
+        if word in known.colours and not any(meaning.kind == "subject" for meaning in meanings):
             reading.drop(waiting)
-            waiting, gap = COLOURS[word], 0
+            waiting, gap = known.colours[word], 0
             continue
-        if word in SURFACES and waiting is not None:
-            reading.surfaces[SURFACES[word]] = waiting
+        if word in known.surfaces and waiting is not None:
+            reading.surfaces[known.surfaces[word]] = waiting
             waiting = None
         near = count if since <= _NUMBER_REACH else 1
-        if reading.note(meanings, waiting or _own_colour(word), near):
+        if reading.note(meanings, waiting, near):
             waiting, count = None, 1
         gap += 1
         if gap > _REACH:
@@ -214,12 +205,6 @@ def _read(words: Sequence[str], text: str) -> _Reading:
     reading.drop(waiting)
     _read_phrases(text, reading)
     return reading
-
-
-def _own_colour(word: str) -> Colour | None:
-    """Return the colour of what is not like others of its kind, in the singular or plural."""
-    stems = (word, word.removesuffix("s"), word.removesuffix("es"), f"{word.removesuffix('ies')}y")
-    return next((OWN_COLOURS[stem] for stem in stems if stem in OWN_COLOURS), None)
 
 
 def _read_phrases(text: str, reading: _Reading) -> None:
@@ -246,7 +231,7 @@ def _read_things(text: str, reading: _Reading) -> None:
     if re.search(r"\b(palm|pine|fir) trees?\b", text):
         left_out.add("tree")
     if "vase" in names:  # it holds flowers anyway
-        left_out |= BLOOMING
+        left_out |= {name for name in names if known_figures()[name].blooms}
     reading.subjects[:] = [thing for thing in reading.subjects if thing.name not in left_out]
     if re.search(r"\bice[ -]?creams?\b", text):
         reading.subjects.append(Subject("icecream", None))
@@ -269,7 +254,7 @@ def _place(reading: _Reading, dice: random.Random) -> str:
     if places:
         return places[0]
     for subject in reading.subjects:
-        return dice.choice(HABITATS[subject.name])
+        return dice.choice(known_figures()[subject.name].home)
     if reading.surfaces.get("backdrop"):
         return "room"
     return dice.choice(_PLACES)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from xai_notebook.server.painting.canvas import Canvas, dot, ellipse, gradient
-from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.canvas import Canvas, gradient
+from xai_notebook.server.painting.colours import WHITE, mix, scale
+from xai_notebook.server.painting.shapes import dot, ellipse
 
 if TYPE_CHECKING:
     import random
 
-    from xai_notebook.server.painting.canvas import Shape
     from xai_notebook.server.painting.palette import Palette
     from xai_notebook.server.painting.scene import Scene
+    from xai_notebook.server.painting.shapes import Shape
 
 __all__ = ["moon", "sky", "stars"]
 
-WHITE = (255, 255, 255)
 _SOFT = 4
 """How many times smaller than the picture its soft parts are painted."""
 _DIM = frozenset({"rain", "storm"})

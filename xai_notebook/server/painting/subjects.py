@@ -4,50 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.painting.canvas import Canvas, ellipse
-from xai_notebook.server.painting.creatures import CREATURES, creature
-from xai_notebook.server.painting.objects import build
-from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.colours import WHITE, mix, scale
+from xai_notebook.server.painting.drawing import draw, dye
+from xai_notebook.server.painting.figures import Figure, known_figures
+from xai_notebook.server.painting.quadrupeds import draw_quadruped
 from xai_notebook.server.painting.scene import Subject
-from xai_notebook.server.painting.vocabulary import BLOOMING
+from xai_notebook.server.painting.shapes import ellipse, ring
 
 if TYPE_CHECKING:
+    from xai_notebook.server.painting.canvas import Canvas
+    from xai_notebook.server.painting.colours import Colour
+    from xai_notebook.server.painting.drawing import Part
     from xai_notebook.server.painting.palette import Palette
-    from xai_notebook.server.painting.quadrupeds import Part
     from xai_notebook.server.painting.scene import Scene
 
-__all__ = ["place_subjects"]
+__all__ = ["cut_out", "place_subjects"]
 
-_HEIGHTS: Final[dict[str, float]] = {
-    "fox": 0.32, "wolf": 0.34, "dog": 0.3, "bear": 0.4, "lion": 0.36, "rabbit": 0.26, "horse": 0.44,
-    "deer": 0.4, "cow": 0.36, "elephant": 0.48, "cat": 0.34, "bird": 0.2, "owl": 0.32,
-    "butterfly": 0.26, "fish": 0.28, "whale": 0.46, "person": 0.4, "astronaut": 0.4, "robot": 0.4,
-    "dragon": 0.44, "tree": 0.62, "pine": 0.58, "house": 0.36, "castle": 0.5, "lighthouse": 0.62,
-    "windmill": 0.54, "boat": 0.4, "rocket": 0.48, "balloon": 0.4, "bicycle": 0.36, "car": 0.24,
-    "train": 0.24, "flower": 0.46, "mushroom": 0.34, "cup": 0.3, "bowl": 0.3, "apple": 0.26,
-    "vase": 0.46, "book": 0.36, "umbrella": 0.4, "tent": 0.28, "lamp": 0.36, "bridge": 0.3,
-    "penguin": 0.34, "turtle": 0.24, "dinosaur": 0.44, "camel": 0.42, "giraffe": 0.5,
-    "tiger": 0.36, "zebra": 0.4, "palm": 0.6, "cactus": 0.42, "sunflower": 0.5, "tulip": 0.44,
-    "rose": 0.46, "pear": 0.28, "lemon": 0.2, "banana": 0.22, "strawberry": 0.26, "pizza": 0.36,
-    "icecream": 0.4, "bus": 0.28, "snowman": 0.42, "volcano": 0.56, "earth": 0.5, "reading": 0.2,
-}  # fmt: skip
-"""Of an ordinary shot, as fractions of the picture's shorter side."""
-_FLYING: Final = frozenset({"bird", "butterfly", "balloon", "rocket", "dragon"})
-_SWIMMING: Final = frozenset({"fish", "whale"})
-_AFLOAT: Final = frozenset({"boat", "lighthouse", "bridge", "whale", "fish"})
-_FLOATING: Final = _AFLOAT | _FLYING | _SWIMMING
+_ON_LAND: Final = frozenset({"ground", "far", "hands"})
 _GROUNDLESS: Final = frozenset({"space", "underwater"})
 _SHORES: Final = {"sea": (232, 204, 158), "lake": None, "city": (150, 148, 156)}
 """What lies at the water; None: grass."""
-_GLOWING: Final = {
-    "lighthouse": 0.82,
-    "lamp": 0.4,
-    "house": 0.26,
-    "tent": 0.2,
-    "train": 0.4,
-    "volcano": 0.72,
-}
-"""Height of the lamp in things that are lit when it is dark."""
 
 
 def place_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: bool = True) -> None:
@@ -60,14 +36,14 @@ def place_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
         scenery: The ground is ours to change; not so when an input image is edited.
     """
     named = scene.subjects or (_still_life(scene) if scenery else ())
-    names = {subject.name for subject in named}
-    animals = names & set(CREATURES) - {"astronaut"}
-    helmet = "astronaut" in names and bool(animals)
-    subjects = [s for s in named if not (helmet and s.name == "astronaut")]
-    # A book that is read is held in front of its reader.
-    held = [s for s in subjects[1:] if s.name == "reading"]
+    figures = known_figures()
+    astronaut = any(subject.name == "astronaut" for subject in named)
+    others = [subject for subject in named if subject.name != "astronaut"]
+    helmet = astronaut and any(figures[subject.name].lives for subject in others)
+    subjects = others if helmet else named
+    held = [s for s in subjects[1:] if figures[s.name].stands == "hands"]
     standing = [s for s in subjects if s not in held]
-    ashore = [order for order, s in enumerate(standing) if s.name not in _FLOATING]
+    ashore = [o for o, s in enumerate(standing) if figures[s.name].stands in _ON_LAND]
     for order in reversed(range(len(standing))):
         ground = scenery and order == max(ashore, default=-1)
         _place(canvas, scene, palette, (standing[order], order), helmet=helmet, ground=ground)
@@ -92,64 +68,73 @@ def _place(
     ground: bool,
 ) -> None:
     subject, order = what
-    if subject.name in CREATURES:
-        parts = creature(subject.name, subject.colour, helmet=helmet)
-    else:
-        parts = build(subject.name, subject.colour, palette.leaf)
-    x, base, size = _measure(canvas, scene, what, parts)
+    figure = known_figures()[subject.name]
+    parts = cut_out(figure, subject.colour, palette.leaf, helmet=helmet)
+    x, base, size = _measure(canvas, scene, (figure, order), parts)
     facing = 1 if x < canvas.width / 2 else -1
     if ground and scene.place in _SHORES:
         _shore(canvas, scene, palette, base - size * 0.03)
-    afloat = subject.name in _AFLOAT and scene.place in {"sea", "lake"}
-    if not afloat and subject.name not in _FLYING | _SWIMMING and scene.place not in _GROUNDLESS:
-        _shadow(canvas, scene, (x, base, size * (0.3 if subject.name == "lighthouse" else 0.42)))
-    if ground and subject.name in BLOOMING and scene.place == "meadow" and order == 0:
+    afloat = figure.stands == "water" and scene.place in {"sea", "lake"}
+    if not (afloat or figure.stands in {"air", "depths"} or scene.place in _GROUNDLESS):
+        _shadow(canvas, scene, (x, base, size * 0.42))
+    if ground and figure.blooms and scene.place == "meadow" and order == 0:
         _field(canvas, scene, palette, parts, (x, base, size))
     _paint(canvas, parts, palette, (x, base, size * facing, size))
-    if palette.dark and subject.name in _GLOWING:
-        _shine(canvas, subject.name, (x, base - size * _GLOWING[subject.name], size), facing)
+    if palette.dark and figure.lamp is not None:
+        lamp = (x, base - size * figure.lamp, size)
+        _shine(canvas, lamp, facing if figure.beam else None)
+
+
+def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
+    """Return the parts of a figure; of a creature with an astronaut's helmet, if asked for."""
+    tones = {"colour": dye(figure.name, colour, leaf), "leaf": leaf}
+    if figure.build:
+        parts, head = draw_quadruped(figure.build, tones["colour"])
+    elif figure.head is None:
+        return draw(figure.name, tones)
+    else:
+        parts, head = draw(figure.name, tones), figure.head
+    if not helmet:
+        return parts
+    x, y, radius = head
+    return [
+        ((214, 220, 232), [ellipse(x - radius * 0.4, y - radius * 1.3, radius, radius * 0.5)]),
+        *parts,
+        ((176, 214, 240), [ring(x, y, radius * 1.75, radius * 0.14)]),
+        (WHITE, [ellipse(x + radius * 0.8, y + radius, radius * 0.28, radius * 0.13, -0.8)]),
+    ]
 
 
 def _measure(
-    canvas: Canvas, scene: Scene, what: tuple[Subject, int], parts: list[Part]
+    canvas: Canvas, scene: Scene, what: tuple[Figure, int], parts: list[Part]
 ) -> tuple[float, float, float]:
-    """Return where a subject stands (x and y) and its size: nothing is cut off, not even a tail."""
-    subject, order = what
+    """Return where a figure stands (x and y) and its size: nothing is cut off, not even a tail."""
+    figure, order = what
     shot = scene.shot
     # The second and third subject stand on the other side, smaller and further away.
     aside = (0.0, 0.36, -0.3)[order] * (1 if shot.subject_x < 0.5 else -1)  # noqa: PLR2004
     x = min(0.86, max(0.14, shot.subject_x + aside)) * canvas.width
     closeness = min(1.2, shot.subject_scale) if scene.place == "room" else shot.subject_scale
-    size = canvas.unit * _HEIGHTS[subject.name] * closeness * (1.0, 0.72, 0.6)[order]
+    size = canvas.unit * figure.height * closeness * (1.0, 0.72, 0.6)[order]
     points = [point for _, shapes in parts for shape in shapes for point in shape]
     reach = max(abs(across) for across, _ in points) * 1.06
     size = min(size, canvas.height * 0.62, canvas.width * 0.47 / reach)
     x = min(canvas.width - reach * size, max(reach * size, x))
-    base = _base(canvas, scene, subject.name, size, order)
+    base = _base(canvas, scene, figure.stands, size, order)
     return x, base, min(size, base / (max(up for _, up in points) * 1.04))
 
 
-def _base(canvas: Canvas, scene: Scene, name: str, size: float, order: int) -> float:
-    """Return the y on which the subject stands, or below which it floats."""
+def _base(canvas: Canvas, scene: Scene, stands: str, size: float, order: int) -> float:
+    """Return the y on which a figure stands, or below which it floats."""
     shot = scene.shot
-    if name in _FLYING and scene.place != "room":
+    if stands == "air" and scene.place != "room":
         return max(size * 1.05, canvas.height * shot.horizon * (0.8 + 0.08 * order))
-    if name in _SWIMMING or scene.place in {"space", "underwater"}:
+    if stands == "depths" or scene.place in _GROUNDLESS:
         return canvas.height * (0.66 - 0.12 * order)
     ground = shot.horizon + (1 - shot.horizon) * (0.24 + 0.62 * shot.depth - 0.16 * order)
     if scene.place == "room" or scene.backdrop is not None:
         ground = max(ground, 0.82)
-    if name in {
-        "lighthouse",
-        "boat",
-        "bridge",
-        "windmill",
-        "castle",
-        "house",
-        "tree",
-        "pine",
-        "volcano",
-    }:
+    if stands in {"far", "water"}:
         ground = shot.horizon + (1 - shot.horizon) * (0.14 + 0.4 * shot.depth)
     return min(0.95, ground) * canvas.height
 
@@ -209,16 +194,15 @@ def _shore(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None:
     if scene.place == "sea":
         lower = [(float(canvas.width), float(canvas.height)), (0.0, float(canvas.height))]
         foam = [(x, y - canvas.unit * 0.012) for x, y in line]
-        canvas.fill([foam + lower], mix(tone, (255, 255, 255), 0.6), opacity=0.8, blur=2)
+        canvas.fill([foam + lower], mix(tone, WHITE, 0.6), opacity=0.8, blur=2)
     canvas.ground(line, mix(tone, palette.haze, 0.15), scale(tone, 0.85))
 
 
-def _shine(canvas: Canvas, name: str, lamp: tuple[float, float, float], facing: int) -> None:
+def _shine(canvas: Canvas, lamp: tuple[float, float, float], beam: int | None) -> None:
+    """Light a lamp; its beam, where it has one, reaches further to the side of `beam`."""
     x, y, size = lamp
-    if name == "lighthouse":
-        for hand, reach in ((facing, 3.2), (-facing, 1.4)):
-            beam = [(x, y - size * 0.03), (x + hand * size * reach, y - size * 0.34 * reach * 0.6),
-                    (x + hand * size * reach, y + size * 0.16 * reach * 0.5),
-                    (x, y + size * 0.03)]  # fmt: skip
-            canvas.fill([beam], (255, 240, 190), opacity=0.34, blur=size * 0.03)
+    for hand, reach in ((beam, 3.2), (-beam, 1.4)) if beam else ():
+        end, up, down = x + hand * size * reach, size * 0.204 * reach, size * 0.08 * reach
+        shape = [(x, y - size * 0.03), (end, y - up), (end, y + down), (x, y + size * 0.03)]
+        canvas.fill([shape], (255, 240, 190), opacity=0.34, blur=size * 0.03)
     canvas.glow(x, y, size * 0.75, (255, 214, 140), 0.75)

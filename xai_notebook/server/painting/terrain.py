@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from xai_notebook.server.painting.canvas import curve, dot, ellipse, rectangle
-from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.colours import mix, scale
+from xai_notebook.server.painting.shapes import curve, dot, ellipse, rectangle
 
 if TYPE_CHECKING:
     import random
 
-    from xai_notebook.server.painting.canvas import Canvas, Point, Shape
+    from xai_notebook.server.painting.canvas import Canvas
+    from xai_notebook.server.painting.colours import Colour
     from xai_notebook.server.painting.palette import Palette
     from xai_notebook.server.painting.scene import Scene
-    from xai_notebook.server.painting.vocabulary import Colour
+    from xai_notebook.server.painting.shapes import Point, Shape
 
 __all__ = [
     "dunes",

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFilter
 
-from xai_notebook.server.painting.canvas import Canvas, ellipse, gradient, stroke
-from xai_notebook.server.painting.palette import mix, scale
+from xai_notebook.server.painting.canvas import Canvas, gradient
+from xai_notebook.server.painting.colours import WHITE, mix, scale
+from xai_notebook.server.painting.shapes import ellipse, stroke
 from xai_notebook.server.painting.terrain import ridge
 
 if TYPE_CHECKING:
-    from xai_notebook.server.painting.canvas import Shape
     from xai_notebook.server.painting.palette import Palette
     from xai_notebook.server.painting.scene import Scene
+    from xai_notebook.server.painting.shapes import Shape
 
 __all__ = ["reflect", "sea"]
-
-WHITE = (255, 255, 255)
 
 
 def sea(canvas: Canvas, scene: Scene, palette: Palette) -> None:

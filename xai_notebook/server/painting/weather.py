@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from xai_notebook.server.painting.canvas import Canvas, dot, ellipse
+from xai_notebook.server.painting.canvas import Canvas
+from xai_notebook.server.painting.colours import WHITE
 from xai_notebook.server.painting.layers import veil
+from xai_notebook.server.painting.shapes import dot, ellipse
 
 if TYPE_CHECKING:
-    from xai_notebook.server.painting.canvas import Point, Shape
     from xai_notebook.server.painting.palette import Palette
     from xai_notebook.server.painting.scene import Scene
+    from xai_notebook.server.painting.shapes import Point, Shape
 
 __all__ = ["fall", "lightning"]
 
-WHITE = (255, 255, 255)
 _SOFT = 8
 """How many times smaller than the picture fog is painted."""
 

@@ -1,0 +1,169 @@
+"""Figures: all can be drawn, a new one is one record, a wrong one says what is wrong."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from xai_notebook.server.painting import figures, paint
+from xai_notebook.server.painting.drawing import draw
+from xai_notebook.server.painting.records import RecordError
+from xai_notebook.server.painting.scene import read_scene
+from xai_notebook.server.painting.subjects import cut_out
+from xai_notebook.server.painting.vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RED, GREEN = (200, 20, 20), (20, 160, 20)
+SUBJECTS = [figure for figure in figures.known_figures().values() if figure.height]
+PIECES = [figure.name for figure in figures.known_figures().values() if not figure.height]
+SNAIL = """
+[snail]
+words = snail schnecke escargot
+home = meadow forest
+height = 0.3
+colour = #ff00ff
+head = 0.5 0.5 0.1
+parts =
+    #00ff00: line 0.16 0.08 -0.6,0.06 0.4,0.08 0.5,0.5
+    colour: circle 0,0.5 0.44
+"""
+
+
+def is_magenta(red: int, green: int, blue: int) -> bool:
+    """Tell whether a colour is that of the snail, in any light."""
+    return min(red, blue) > green + 90
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the painter read a copy of its records, to which some can be added."""
+    copy = tmp_path / "figures"
+    shutil.copytree(figures.FOLDER, copy)
+    monkeypatch.setattr(figures, "FOLDER", copy)
+    return copy
+
+
+@pytest.mark.parametrize("figure", SUBJECTS, ids=lambda figure: figure.name)
+def test_every_figure_stands_upright(figure: figures.Figure) -> None:
+    """It can be drawn in its own colour and in another, and is about as high as it should be."""
+    for colour in (None, RED):
+        parts = cut_out(figure, colour, GREEN, helmet=True)
+        heights = [y for _, shapes in parts for shape in shapes for _, y in shape]
+        assert 0.55 < max(heights) < 1.6
+        assert min(heights) > -0.3
+
+
+@pytest.mark.parametrize("figure", SUBJECTS, ids=lambda figure: figure.name)
+def test_a_named_colour_is_taken_on(figure: figures.Figure) -> None:
+    """A red one is not like one of which the prompt names no colour."""
+    own, red = (
+        [tone for tone, _ in cut_out(figure, colour, GREEN, helmet=False)] for colour in (None, RED)
+    )
+    assert own != red
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_every_piece_can_be_drawn(name: str) -> None:
+    """What has no height is drawn by others."""
+    assert draw(name, {"colour": RED, "light": GREEN})
+
+
+def test_no_word_means_two_figures() -> None:
+    """A word names one figure at most."""
+    for meanings in vocabulary().meanings.values():
+        assert sum(meaning.kind == "subject" for meaning in meanings) <= 1
+
+
+def test_a_new_figure_is_one_record(folder: Path) -> None:
+    """It is understood, counted, coloured, at home and painted, with nothing else changed."""
+    (folder / "snails.ini").write_text(SNAIL)
+    scene = read_scene("two blue snails and a Schnecke")
+    assert [subject.name for subject in scene.subjects] == ["snail", "snail"]
+    assert scene.subjects[0].colour == vocabulary().colours["blue"]
+    assert scene.place in {"meadow", "forest"}
+    snail, meadow = (
+        Image.open(io.BytesIO(paint(f"{what} in a meadow at noon"))).getcolors(1 << 20)
+        for what in ("a snail", "nothing")
+    )
+    assert sum(count for count, tone in snail if is_magenta(*tone)) > 5000
+    assert not any(is_magenta(*tone) for _, tone in meadow)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("[snail]\nwords", "snails.ini"),
+        (SNAIL + SNAIL, "snail"),
+        (SNAIL.replace("[snail]", "[cat]"), "another figure has this name"),
+        (SNAIL.replace("home = meadow", "home = moon"), "home: 'moon' is none of city, desert"),
+        (SNAIL.replace("height = 0.3", "height = tall"), "height: could not convert"),
+        (SNAIL.replace("height = 0.3\n", ""), "whatever has words has a height"),
+        (SNAIL.replace("home = meadow forest\n", ""), "a home and a colour"),
+        (SNAIL.replace("colour = #ff00ff\n", ""), "a home and a colour"),
+        (SNAIL.replace("head = ", "hat = "), "'hat' is no key: use words, home"),
+        (SNAIL.replace("words = snail", "words = Snail"), "words: 'Snail' is no word"),
+        (SNAIL.replace("words = snail", "words = snail#12"), "'#12' is no colour"),
+        (SNAIL.replace("home = ", "stands = sky\nhome = "), "stands: 'sky' is none of ground"),
+        (SNAIL.replace("#00ff00: ", ""), "needs a tone before it"),
+        (SNAIL.replace("parts =", "build = legs 1\nparts ="), "either parts or a build"),
+    ],
+)
+def test_a_wrong_record_says_what_is_wrong(folder: Path, wrong: str, message: str) -> None:
+    """The file, the record, and what is the matter with it."""
+    (folder / "snails.ini").write_text(wrong)
+    with pytest.raises(RecordError, match=r"snails\.ini") as caught:
+        figures.known_figures()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("circle", "cirkle", "'cirkle' is no shape: use polygon, blob"),
+        ("0,0.5 0.44", "0,0.5", "circle does not take 1 points and 0 sizes"),
+        ("0,0.5 0.44", "0,0.5 wide", "could not convert string to float: 'wide'"),
+        ("0.44", "0.44 | spin 3", "'spin' is no change: use mirror, turn or at"),
+        ("colour:", "color:", "'color' is no colour: write it as #rrggbb"),
+        (
+            "colour: circle",
+            "figure shell in colour\n    colour: circle",
+            "There is no figure 'shell'",
+        ),
+    ],
+)
+def test_a_wrong_line_says_what_is_wrong(folder: Path, old: str, new: str, message: str) -> None:
+    """The record, the tone, and what is the matter with it."""
+    (folder / "snails.ini").write_text(SNAIL.replace(old, new))
+    with pytest.raises(RecordError, match=r"\[snail\]") as caught:
+        draw("snail", {"colour": RED})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [("legs 0.3, wings 2", "'wings' is no measure: use legs"), ("ear square", "ear-square")],
+)
+def test_a_wrong_build_says_what_is_wrong(folder: Path, build: str, message: str) -> None:
+    """The measure or the piece that there is not."""
+    record = SNAIL.partition("head")[0] + f"build = {build}\n"
+    (folder / "snails.ini").write_text(record)
+    figure = figures.known_figures()["snail"]
+    with pytest.raises(RecordError, match=message):
+        cut_out(figure, None, GREEN, helmet=False)
+
+
+def test_words_and_records_name_the_same_places() -> None:
+    """Whatever a word may call a place can be a home, and is painted."""
+    named = {
+        meaning.value
+        for meanings in vocabulary().meanings.values()
+        for meaning in meanings
+        if meaning.kind == "place"
+    }
+    assert named == set(figures.PLACES)

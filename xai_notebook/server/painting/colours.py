@@ -1,0 +1,57 @@
+"""Colours: arithmetic, and how they are written."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from typing import Final
+
+__all__ = ["WHITE", "Colour", "mix", "parse_colour", "scale", "shift"]
+
+Colour = tuple[int, int, int]
+"""Red, green, blue, each 0 to 255."""
+
+WHITE: Final[Colour] = (255, 255, 255)
+_HEX: Final = re.compile(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})")
+
+
+def parse_colour(text: str) -> Colour:
+    """Return the colour written as `#rrggbb`.
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    match = _HEX.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no colour: write it as #rrggbb.")
+    red, green, blue = (int(channel, 16) for channel in match.groups())
+    return red, green, blue
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """Return `first` moved towards `second`; `share` 0 is the first, 1 the second."""
+    one, two = first, second
+    return (
+        round(one[0] + (two[0] - one[0]) * share),
+        round(one[1] + (two[1] - one[1]) * share),
+        round(one[2] + (two[2] - one[2]) * share),
+    )
+
+
+def scale(colour: Colour, *factors: float) -> Colour:
+    """Return `colour` times one factor, or times one factor for each channel."""
+    red, green, blue = factors if len(factors) > 1 else factors * 3
+    return (
+        min(255, round(colour[0] * red)),
+        min(255, round(colour[1] * green)),
+        min(255, round(colour[2] * blue)),
+    )
+
+
+def shift(colour: Colour, *, hue: float = 0.0, saturation: float = 1.0) -> Colour:
+    """Return `colour` with its hue turned (1 is a whole turn) and its saturation scaled."""
+    hls = colorsys.rgb_to_hls(*(channel / 255 for channel in colour))
+    red, green, blue = colorsys.hls_to_rgb(
+        (hls[0] + hue) % 1.0, hls[1], min(1.0, hls[2] * saturation)
+    )
+    return round(red * 255), round(green * 255), round(blue * 255)
