@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.server.painting.figures import known_figures
@@ -279,12 +279,10 @@ def _shot(root: str, index: int, dice: random.Random) -> Shot:
     mirrored = bool((index + int(root[4], 16)) % 2)
     subject_x = base.subject_x + dice.uniform(-0.04, 0.04)
     sun_x = base.sun_x + dice.uniform(-0.06, 0.06)
-    return Shot(
-        name=base.name,
+    return replace(
+        base,
         horizon=base.horizon + dice.uniform(-0.03, 0.03),
         subject_x=1 - subject_x if mirrored else subject_x,
         subject_scale=base.subject_scale * dice.uniform(0.92, 1.08),
-        depth=base.depth,
         sun_x=1 - sun_x if mirrored else sun_x,
-        sun_y=base.sun_y,
     )

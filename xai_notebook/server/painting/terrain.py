@@ -115,7 +115,6 @@ def mountains(canvas: Canvas, scene: Scene, palette: Palette, *, height: float =
     """Paint two ranges of peaks above the horizon, lit from the side of the sun."""
     dice = scene.dice("mountains")
     base = canvas.height * (scene.shot.horizon + 0.04)
-    white = scene.season == "winter" or scene.weather == "snow"
     for distance, tall, count in ((0.68, height, 4), (0.40, height * 0.66, 5)):
         bodies: list[Shape] = []
         faces: list[Shape] = []
@@ -124,7 +123,7 @@ def mountains(canvas: Canvas, scene: Scene, palette: Palette, *, height: float =
             x = canvas.width * (number + dice.uniform(0.1, 0.9)) / count
             rise = canvas.height * tall * dice.uniform(0.55, 1.0)
             _peak(dice, (x, base - rise), base, (bodies, faces, caps), (
-                1 if scene.shot.sun_x > 0.5 else -1, 0.46 if white else 0.24  # noqa: PLR2004
+                1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _white(scene) else 0.24  # noqa: PLR2004
             ))  # fmt: skip
         rock = palette.lit(palette.rock, distance)
         canvas.fill(bodies, scale(rock, 0.86), mix(rock, palette.haze, 0.5))
