@@ -9,20 +9,24 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+import xai_notebook as xai
 from harness import KEY, serve, start_kernel, tiny, without_xai
+from press import Notebook, press
 from xai_notebook import export
 from xai_notebook.session import Session, close_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from harness import Kernel, Served
+    from press import Press
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +92,24 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
     shell.atexit_operations()
     shell.restore_sys_module_state()
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
+    """A server that counts orders, named by the environment together with a key."""
+    with press() as made:
+        monkeypatch.setenv("XAI_API_KEY", KEY)
+        monkeypatch.setenv("XAI_API_HOST", made.host)
+        yield made
+
+
+@pytest.fixture
+def notebook(shell: InteractiveShell, orders: Press) -> Callable[..., Notebook]:
+    """Make notebooks whose cells have ids, as JupyterLab and VS Code send them."""
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # it is no terminal
+    shell.user_ns["xai"] = xai
+    shell.autoawait = True
+    return lambda *cells, **options: Notebook(shell, *cells, **options)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A server no two pictures of which are equal, so that a test can tell what was made again."""
+"""A server no two pictures of which are equal, and notebooks of this process that ask it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,34 @@ import grpc.aio
 from harness import GENERATE, tiny
 from xai_notebook.client import wire
 from xai_notebook.loop import BackgroundLoop
+from xai_notebook.session import close_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from IPython.core.interactiveshell import InteractiveShell
 
 
 class Press:
     """Answers image calls on loopback, each image with the next number.
 
     Attributes:
-        orders: Images that each call asked for.
+        orders: Images that each answered call asked for.
+        waiting: Calls that wait for an answer.
+        left: Calls that are still to be answered, the others wait; None: all.
         short: How many images fewer than asked are returned.
         status: Of every image's URL.
-        gate: While it is clear, orders wait to be answered.
         failures: Status codes that the next calls are refused with.
     """
 
     def __init__(self) -> None:
         """Start nothing yet."""
         self.orders: list[int] = []
+        self.waiting = 0
+        self.left: int | None = None
         self.short = 0
         self.status = 200
         self.failures: list[grpc.StatusCode] = []
-        self.gate = threading.Event()
-        self.gate.set()
         self.loop = BackgroundLoop()
         self._numbers = itertools.count()
         self._web = _web(self)
@@ -53,8 +57,15 @@ class Press:
         request = wire.GenerateImageRequest.FromString(message)
         if self.failures:
             await context.abort(self.failures.pop(0), "as the test wants it")
+        self.waiting += 1
+        try:
+            while self.left == 0:  # noqa: ASYNC110  # set by another thread
+                await asyncio.sleep(0.005)
+        finally:
+            self.waiting -= 1
+        if self.left is not None:
+            self.left -= 1
         self.orders.append(request.n)
-        await asyncio.to_thread(self.gate.wait)
         reply = wire.ImageResponse(model="grok-test")
         reply.usage.cost_in_usd_ticks = 200_000_000 * request.n
         for _ in range(request.n - self.short):
@@ -77,7 +88,6 @@ class Press:
         await self._server.start()
 
     def _stop(self) -> None:
-        self.gate.set()
         self._web.shutdown()
         self._web.server_close()
         self.loop.run(self._server.stop(None))
@@ -113,3 +123,33 @@ def _web(owner: Press) -> ThreadingHTTPServer:
     web.daemon_threads = True
     threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
     return web
+
+
+class Notebook:
+    """Cells in a shell of this process. What they add to `shown` is what a run has shown."""
+
+    def __init__(self, shell: InteractiveShell, *cells: str, ids: bool = True) -> None:
+        self.shell = shell
+        self.cells = list(cells)
+        self.ids = ids
+        self.errors: list[BaseException | None] = []
+
+    def run(self, *numbers: int) -> list[str]:
+        """Run cells, by default all; return the digests of what they have shown."""
+        shown: list[Any] = []
+        self.shell.user_ns["shown"] = shown
+        self.errors = []
+        for number in numbers or range(len(self.cells)):
+            cell_id = {"cell_id": f"cell-{number}"} if self.ids else {}
+            result = self.shell.run_cell(self.cells[number], store_history=True, **cell_id)
+            self.errors.append(result.error_in_exec or result.error_before_exec)
+        return [image.sha256 for image in shown]
+
+    def restart(self) -> None:
+        """What a kernel remembers is gone."""
+        close_session()
+
+    def rerun(self) -> list[str]:
+        """Restart and run all."""
+        self.restart()
+        return self.run()

@@ -185,11 +185,9 @@ class Session:
         return call
 
     def ask(self, *, apart: Hashable = None) -> Asking:
-        """Return the places of a call; what is run in the context of it counts when it ends well.
+        """Return the places of a call, which counts when this context ends well.
 
-        Args:
-            apart: The call is outside of the pass through the notebook; those with the same
-                value are one cell that is run again.
+        Calls with the same `apart` are one cell that is run again, outside of the notebook's pass.
         """
         return self._cells.ask() if apart is None else self._cells.ask_apart(apart)
 
@@ -205,7 +203,6 @@ class Session:
         generator = await self._generator(call, asking)
         call.spoil = asking.spoil
         await asking.wait_turn()
-        requests = call.requests
         if call.many:
             asking.leave_turn()  # reading its requests can take long, and runs the user's code
             from xai_notebook.many import generate_each  # noqa: PLC0415  # aiolimiter
@@ -213,15 +210,14 @@ class Session:
             defaults = self.configuration()
             await generate_each(
                 generator,
-                requests,
+                call.requests,
                 call.progress,
                 concurrency=defaults.get("concurrency") or DEFAULT_CONCURRENCY,
                 rate=defaults.get("rate", DEFAULT_RATE),
                 lazy=call.lazy,
             )
         else:
-            request = next(requests)
-            placed = await generator.place(request)
+            placed = await generator.place(next(call.requests))
             call.progress.answered(0, await generator.answer(placed))
         asking.complete = call.progress.complete
 
