@@ -6,8 +6,8 @@ What a killed kernel wrote down is put in by the next one.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.message import DecodeError
 
@@ -20,7 +20,7 @@ from xai_notebook.replies import images_of, payload_of
 from xai_notebook.results import ImageRequest, InputImage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xai_notebook.client.download import Downloader
     from xai_notebook.library import Library
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 __all__ = ["Arrival", "recover"]
+
+_FIELDS: Final = tuple(field.name for field in fields(ImageRequest))
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Arrival:
         request: As sent.
         missing: The indices that its images will have.
         answer: Fields of `Reply` that are known before it comes.
+        sync: Begins to make the file durable.
         spooled: The reply on disk, once it came.
     """
 
@@ -46,16 +49,18 @@ class Arrival:
     request: ImageRequest
     missing: Sequence[int]
     answer: dict[str, Any]
+    sync: Callable[[Spooled], object] | None
     spooled: Spooled | None = None
 
     def __call__(self, body: bytes) -> None:
-        """Write the reply. When this returns, it outlives a kill."""
-        if self.library is None or self.library.read_only:
+        """Write the reply. When this returns, it outlives a kill; a power cut a moment later."""
+        if self.library is None or self.sync is None or self.library.read_only:
             return
-        inputs = tuple(replace(image, url="") for image in self.request.inputs)
-        request = asdict(replace(self.request, inputs=inputs))
+        request = {name: getattr(self.request, name) for name in _FIELDS}
+        request["inputs"] = [asdict(replace(image, url="")) for image in self.request.inputs]
         about = {"request": request, "missing": [*self.missing], "answer": self.answer}
         self.spooled = self.library.spool.write(about, body)
+        self.sync(self.spooled)
 
     @property
     def not_kept(self) -> str:
@@ -97,9 +102,9 @@ async def recover(library: Library, key: ApiKey | None) -> None:
 
 
 async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKey | None) -> Reply:
-    fields = about["request"]
-    inputs = tuple(InputImage(**image) for image in fields.pop("inputs"))
-    request = ImageRequest(**fields, inputs=inputs)
+    options = about["request"]
+    inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
+    request = ImageRequest(**options, inputs=inputs)
     message = parse(wire.ImageResponse, body)
     scrub_message(message, key)
     downloader = cast("Downloader", None)  # what waits at a URL is fetched by who asks for it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,39 +38,44 @@ class Batched(Generic[_T, _R]):
         self._function = function
         self._waiting: deque[tuple[_T, asyncio.Future[_R]]] = deque()
         self._busy = False
-        self._tasks: set[asyncio.Task[None]] = set()  # or they could be collected half way
 
-    async def __call__(self, work: _T) -> _R:
-        """Return the function's result for one piece of work."""
+    def __call__(self, work: _T) -> asyncio.Future[_R]:
+        """Return the function's result for one piece of work, to be awaited.
+
+        Where nothing waits, a thread has the work when this returns.
+        """
         future: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, future))
         if not self._busy:  # one batch at a time: two are smaller, and each has its price
-            self._busy = True
-            task = asyncio.ensure_future(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await future
+            self._start()
+        return future
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                size = min(len(self._waiting), MAX_BATCH)
-                batch = [self._waiting.popleft() for _ in range(size)]
-                try:
-                    works = [work for work, _ in batch]
-                    results = await loop.run_in_executor(None, self._function, works)
-                except Exception as error:  # noqa: BLE001  # it belongs to those who wait
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                else:
-                    for (_, future), result in zip(batch, results, strict=True):
-                        if not future.done():
-                            future.set_result(result)
-        finally:
-            # Here and not when the task is done, which is later: work that came in between would
-            # wait for ever.
-            self._busy = False
-            for _, future in self._waiting:  # the loop is being stopped
+    def _start(self) -> None:
+        """Give what waits to a thread."""
+        size = min(len(self._waiting), MAX_BATCH)
+        batch = [self._waiting.popleft() for _ in range(size)]
+        works = [work for work, _ in batch]
+        self._busy = True
+        done = asyncio.get_running_loop().run_in_executor(None, self._function, works)
+        done.add_done_callback(lambda done: self._end([future for _, future in batch], done))
+
+    def _end(
+        self, futures: Sequence[asyncio.Future[_R]], done: asyncio.Future[Sequence[_R]]
+    ) -> None:
+        """Hand the results out, and go on with what has come meanwhile."""
+        self._busy = False
+        if self._waiting:
+            self._start()
+        if done.cancelled():
+            for future in futures:
                 future.cancel()
+            return
+        error = done.exception()
+        results: Sequence[_R | None] = [None] * len(futures) if error else done.result()
+        for future, result in zip(futures, results, strict=True):
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(cast("_R", result))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.generation import Connection
     from xai_notebook.library import Library
+    from xai_notebook.library.spool import Spooled
     from xai_notebook.progress import Progress
     from xai_notebook.results import GeneratedImage, ImageRequest
 
@@ -52,6 +53,7 @@ class Keeper:
     notebook: str | None = None
     _find: Batched[Wanted, list[GeneratedImage]] = field(init=False, repr=False)
     _save: Batched[Reply, LibraryError | None] = field(init=False, repr=False)
+    _sync: Batched[Spooled, None] | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class Keeper:
         if self.library is not None:
             self._find = Batched(self.library.find_each)
             self._save = Batched(self.library.add_replies)
+            self._sync = Batched(self.library.spool.sync)
 
     async def newest(self) -> int:
         """Return the `id` of the image that was stored last when the call first asked."""
@@ -102,7 +105,7 @@ class Keeper:
             "notebook": self.notebook,
             "place": place,
         }
-        return Arrival(self.library, request, missing, answer)
+        return Arrival(self.library, request, missing, answer, self._sync)
 
     async def keep(
         self, images: list[GeneratedImage], responses: Sequence[ImageResponse], arrival: Arrival

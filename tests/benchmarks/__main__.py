@@ -21,6 +21,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.pop("XAI_API_KEY", None)  # nothing here may reach a server that costs money
 
 import calls
+import durable
 import kernels
 import pictures
 import plot
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "interrupts": kernels.interrupts,
     "notebook": pictures.notebook,
     "memory": calls.memory,
+    "durable": durable.durable,
     "library": shelf.library,
     "growth": calls.growth,
     "thousands": prompts.thousands,

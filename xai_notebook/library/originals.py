@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Originals", "sync_folder"]
+__all__ = ["Originals", "sync_file", "sync_folder"]
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
@@ -130,6 +130,19 @@ def _has_size(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except OSError:
         return False
+
+
+def sync_file(file: Path) -> None:
+    """Make what has been written to `file` durable.
+
+    Raises:
+        OSError: It cannot be opened or synced.
+    """
+    descriptor = os.open(file, os.O_RDWR)  # Windows syncs no file that is open for reading alone
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,8 +5,8 @@ moment after that. So its bytes are written before anything looks at them, as on
 goes when the library has the originals and the row. What is left belongs to a killed kernel, or to
 a library that could not be written to for a while: it is put in when a library is opened next.
 
-Nothing here waits for the disk: a kill takes nothing that the system has been given, and against a
-power cut the originals are made durable a moment later.
+To outlive a kill a write is enough: the system has the bytes. To outlive a power cut they are made
+durable right after that, while originals and row are still being made.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import json
 import os
 import struct
 import time
-import uuid
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.library.originals import sync_file, sync_folder
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Spool", "Spooled"]
@@ -68,8 +69,7 @@ class Spool:
         text = json.dumps({**about, "received": received}).encode()
         crc = zlib.crc32(body, zlib.crc32(text))
         # By the time, so that they go into the library in the order they came.
-        name = f"{time.time_ns():020}-{os.getpid()}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
-        file = self.folder / name
+        file = self.folder / f"{time.time_ns():020}-{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
         try:
             self._write(str(file), _HEAD.pack(_MAGIC, len(text), len(body), crc) + text, body)
         except OSError:
@@ -91,6 +91,15 @@ class Spool:
                     left = left[os.write(descriptor, left) :]
         finally:
             os.close(descriptor)
+
+    def sync(self, replies: Sequence[Spooled]) -> list[None]:
+        """Make replies durable that are still here. When this returns, they outlive a power cut."""
+        for spooled in replies:
+            if spooled.file is not None:
+                with contextlib.suppress(OSError):  # the library has it by now
+                    sync_file(spooled.file)
+        sync_folder(self.folder)
+        return [None] * len(replies)
 
     def remove(self, spooled: Spooled) -> None:
         """Forget a reply that the library has, or that holds nothing."""

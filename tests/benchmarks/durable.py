@@ -1,0 +1,130 @@
+"""From the last byte of a reply to the disk, beside one write and fsync of the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import shelf
+import stub
+from bench import Row, versus
+
+if TYPE_CHECKING:
+    from bench import Plan
+    from xai_notebook.library import Library
+
+__all__ = ["durable"]
+
+_BAR = 3.0
+_REPLIES = ((1, 300_000), (10, 300_000), (1, 8_000_000), (10, 8_000_000))
+"""Images of each, and bytes of one."""
+
+
+class Shop:
+    """Replies as they come over the wire, and the two ways to disk."""
+
+    def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
+        from xai_notebook.generation import Connection
+        from xai_notebook.keeping import Keeper
+        from xai_notebook.progress import Progress
+        from xai_notebook.results import ImageRequest
+
+        self.sync = library.spool.sync
+        library.spool.sync = self._note_sync  # type: ignore[method-assign]
+        connection = Connection(cast("Any", None), "xai", "api.x.ai")
+        self.keeper = Keeper(library, connection, Progress(), timeout=60)
+        self.request = ImageRequest(prompt="a red fox", model="m", n=images)
+        self.folder = folder
+        self.images = images
+        self.size = size
+        self.numbers = itertools.count()
+        self.safe: list[float] = []
+        self.durable: list[float] = []
+        self.kept: list[float] = []
+        self.plain: list[float] = []
+        self.synced = 0.0
+
+    def pictures(self) -> list[bytes]:
+        """Return pictures that nobody has seen."""
+        picture = stub.picture.__wrapped__  # not kept: they are large, and used once
+        return [picture(next(self.numbers), size=self.size) for _ in range(self.images)]
+
+    def reply(self) -> bytes:
+        """Return a reply with such pictures."""
+        import pybase64
+
+        from xai_notebook.client import wire
+
+        images = [
+            wire.GeneratedImage(base64=pybase64.b64encode_as_string(data), respect_moderation=True)
+            for data in self.pictures()
+        ]
+        return wire.ImageResponse(images=images, model="prepared").SerializeToString()
+
+    async def keep(self, body: bytes) -> None:
+        """Do all that happens to a reply, until it is in the library; note what took how long."""
+        from xai_notebook.client import wire
+        from xai_notebook.client.parsing import parse
+        from xai_notebook.client.response import ImageResponse
+        from xai_notebook.replies import images_of
+
+        missing = range(self.images)
+        arrival = self.keeper.expect(self.request, missing, "ab" * 32, 0)
+        begun = time.perf_counter()
+        arrival(body)
+        self.safe.append(time.perf_counter() - begun)
+        message = parse(wire.ImageResponse, body)
+        sent = [ImageResponse(message, index, cast("Any", None)) for index in missing]
+        await self.keeper.keep(*images_of(self.request, sent, missing), arrival)
+        self.kept.append(time.perf_counter() - begun)
+        self.durable.append(self.synced - begun)
+
+    def _note_sync(self, replies: Any) -> Any:
+        """Sync the spool, and note when that was."""
+        done = self.sync(replies)
+        self.synced = time.perf_counter()
+        return done
+
+    async def write(self, data: bytes) -> None:
+        """Write and fsync once."""
+        begun = time.perf_counter()
+        file = os.open(self.folder / f"{next(self.numbers)}", os.O_CREAT | os.O_WRONLY)
+        os.write(file, data)
+        os.fsync(file)
+        os.close(file)
+        self.plain.append(time.perf_counter() - begun)
+
+    async def turns(self, rounds: int) -> None:
+        """Have both do their work in turn. The first round makes folders, and does not count."""
+        for number in range(rounds + 1):
+            body, plain = self.reply(), b"".join(self.pictures())
+            for ours in (True, False)[:: 1 if number % 2 else -1]:
+                os.sync()  # what one leaves to be written, the other does not pay for
+                await (self.keep(body) if ours else self.write(plain))
+        for times in (self.safe, self.durable, self.kept, self.plain):
+            del times[0]
+
+
+def durable(plan: Plan) -> list[Row]:
+    """Small and large replies, with one image and with ten."""
+    rows = []
+    for images, size in _REPLIES:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            with shelf.opened(path / "home") as library:
+                shop = Shop(library, path, images, size)
+                rounds = plan.at_most(5) if images * size > 10**7 else plan.rounds * 2
+                asyncio.run(shop.turns(rounds))
+        work = f"last byte of a reply of {images} × {size // 1000:,} kB"
+        alone = "one write and fsync of it"
+        rows += [
+            versus(f"{work} to safe from a kill", alone, shop.safe, shop.plain),
+            versus(f"{work} to durable on disk", alone, shop.durable, shop.plain, bar=_BAR),
+            versus(f"{work} to its row in the library", alone, shop.kept, shop.plain),
+        ]
+    return rows
