@@ -17,8 +17,8 @@ import pytest
 import xai_notebook as xai
 from harness import KEY, serve, start_kernel, tiny, without_xai
 from press import Notebook, press
-from xai_notebook import export
-from xai_notebook.session import Session, close_session
+from xai_notebook.generation.session import Session, close_session
+from xai_notebook.pictures import export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,8 +15,8 @@ import grpc.aio
 
 from harness import GENERATE, tiny
 from xai_notebook.client import wire
-from xai_notebook.loop import BackgroundLoop
-from xai_notebook.session import close_session
+from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.session import close_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

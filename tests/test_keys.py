@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 
 from harness import serve, start_kernel, without_xai
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.session import Session
+from xai_notebook.generation.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ CELLS = [
     "%xai_history",
     "xai.costs()",
     "%config XaiImage",
-    "_session = __import__('xai_notebook.session').session.current_session()",
+    "from xai_notebook.generation.session import current_session; _session = current_session()",
     "print(repr(_session), vars(_session), _session._connections)",
     "print([repr(c.client) + str(vars(c.client)) for c in _session._connections.values()])",
     "import logging; logging.basicConfig(level=logging.DEBUG)",

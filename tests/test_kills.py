@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import KEY, serve, tiny, until
+from xai_notebook.generation.session import Session
 from xai_notebook.library.spool import Spool
 from xai_notebook.server import Faults
-from xai_notebook.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,10 @@ MODES = {
 }
 VICTIMS = """
 import os, sys
-import grpc, requests, xai_notebook.many, xai_notebook.generation, xai_notebook.library
-import xai_notebook.pixels, xai_notebook.arguments, xai_notebook.client, xai_notebook.rewriting
-from xai_notebook.session import Session
+import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
+import xai_notebook.generation.many, xai_notebook.generation.generator
+import xai_notebook.arguments.options, xai_notebook.generation.rewriting
+from xai_notebook.generation.session import Session
 
 for line in sys.stdin:
     tag, home, code = line.rstrip().split("|")

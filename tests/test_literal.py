@@ -16,10 +16,10 @@ from PIL import Image
 import xai_notebook as xai
 from harness import tiny, until
 from xai_notebook import errors
-from xai_notebook.panel.widget import Panel
-from xai_notebook.provenance import embed, read_metadata
-from xai_notebook.request import ImageRequest, InputImage
-from xai_notebook.results import GeneratedImage
+from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.notebook.panel.widget import Panel
+from xai_notebook.pictures.provenance import embed, read_metadata
+from xai_notebook.pictures.results import GeneratedImage
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -68,7 +68,7 @@ def test_both_work_in_one_process(code: str, tmp_path: object) -> None:
     assert prompts == ["a red fox", "an owl"]
 
 
-@pytest.mark.parametrize("module", ["client", "server", "session"])
+@pytest.mark.parametrize("module", ["client", "server", "generation.session"])
 @pytest.mark.parametrize("given", [None, "1"])
 def test_forks_of_the_kernel_are_left_alone(module: str, given: str | None) -> None:
     """Before gRPC is imported its fork handlers are off, unless the user wants them.

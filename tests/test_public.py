@@ -12,7 +12,7 @@ import xai_notebook
 from harness import without_xai
 
 HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
-         "numpy", "sqlite3", "xai_notebook.client", "xai_notebook.server")  # fmt: skip
+         "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server")  # fmt: skip
 
 NO_NOTEBOOK = (
     "import sys; sys.modules.update(dict.fromkeys(('IPython', 'ipywidgets', 'traitlets', "
@@ -96,7 +96,7 @@ def test_importing_costs_nothing() -> None:
             "shell.run_line_magic('config', 'XaiImage.model = \"x\"')\n"
             "shell.run_line_magic('unload_ext', 'xai_notebook')"
         ),
-        "import xai_notebook.arguments, xai_notebook.errors, xai_notebook.settings",
+        "import xai_notebook.arguments.options, xai_notebook.errors, xai_notebook.settings",
     ],
     ids=["load", "configure-unload", "table"],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from xai_notebook.arguments import OPTIONS
+from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

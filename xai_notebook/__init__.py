@@ -17,11 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xai_notebook.api import agenerate, costs, generate, history, panel
     from xai_notebook.errors import XaiError
-    from xai_notebook.extension import load_ipython_extension, unload_ipython_extension
-    from xai_notebook.provenance import read_metadata
-    from xai_notebook.results import GeneratedImage, ImageBatch
+    from xai_notebook.generation.api import agenerate, costs, generate, history, panel
+    from xai_notebook.notebook.extension import load_ipython_extension, unload_ipython_extension
+    from xai_notebook.pictures.provenance import read_metadata
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 __all__ = [
     "GeneratedImage",
@@ -38,17 +38,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GeneratedImage": "results",
-    "ImageBatch": "results",
+    "GeneratedImage": "pictures.results",
+    "ImageBatch": "pictures.results",
     "XaiError": "errors",
-    "agenerate": "api",
-    "costs": "api",
-    "generate": "api",
-    "history": "api",
-    "load_ipython_extension": "extension",
-    "panel": "api",
-    "read_metadata": "provenance",
-    "unload_ipython_extension": "extension",
+    "agenerate": "generation.api",
+    "costs": "generation.api",
+    "generate": "generation.api",
+    "history": "generation.api",
+    "load_ipython_extension": "notebook.extension",
+    "panel": "generation.api",
+    "read_metadata": "pictures.provenance",
+    "unload_ipython_extension": "notebook.extension",
 }
 
 

@@ -215,7 +215,7 @@ def _child(address: str, way: str) -> None:
 
 
 def _grow(address: str, home: str) -> tuple[int, list[bytes]]:
-    from xai_notebook.session import Session
+    from xai_notebook.generation.session import Session
 
     os.environ.update(XAI_API_HOST=address, XAI_NOTEBOOK_HOME=home)
     session = Session()

@@ -114,7 +114,7 @@ def measure(
     address: str, home: Path, prompts: int, concurrency: int, *, trace: bool = False
 ) -> Mapping[str, float]:
     """Run `--each` and return its rate a second, seconds, and MiB grown over the second half."""
-    from xai_notebook.session import Session
+    from xai_notebook.generation.session import Session
     from xai_notebook.settings import Settings
 
     session = Session(replace(Settings.from_environment(), api_host=address, home=home))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench import Plan
-    from xai_notebook.results import ImageBatch
+    from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["notebook", "show"]
 
@@ -24,7 +24,7 @@ PIL = "IPython.display of PIL images"
 
 
 def _batch(count: int, side: int, start: int = 0) -> ImageBatch:
-    from xai_notebook.results import GeneratedImage, ImageBatch, ImageRequest
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest
 
     request = ImageRequest(prompt="a red fox in fresh snow", model="prepared", n=count)
     return ImageBatch(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench import Plan
     from xai_notebook.library import Library
     from xai_notebook.library.records import Reply
-    from xai_notebook.results import GeneratedImage
+    from xai_notebook.pictures.results import GeneratedImage
 
 __all__ = ["at_size", "library", "opened"]
 
@@ -65,7 +65,7 @@ def fill(library: Library, first: int, last: int) -> None:
 
 def _reply(number: int, data: bytes) -> Reply:
     from xai_notebook.library.records import Reply
-    from xai_notebook.results import GeneratedImage, ImageRequest
+    from xai_notebook.pictures.results import GeneratedImage, ImageRequest
 
     prompt, fingerprint = _request(number)
     request = ImageRequest(prompt=prompt, model="m")

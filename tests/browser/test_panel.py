@@ -21,7 +21,7 @@ from PIL import Image
 from harness import KEY, serve, until
 from xai_notebook import read_metadata
 from xai_notebook.library import Library
-from xai_notebook.panel.outputs import NOTE
+from xai_notebook.notebook.panel.outputs import NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from xai_sdk.proto import image_pb2, models_pb2
 
 from xai_notebook import errors, settings
 from xai_notebook.client import AsyncClient
+from xai_notebook.client.encoding import ASPECT_RATIOS, build_request
 from xai_notebook.client.interceptors import package_version
-from xai_notebook.client.request import ASPECT_RATIOS, build_request
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
 

@@ -18,7 +18,7 @@ from xai_sdk.proto import image_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient, wire
-from xai_notebook.client.request import build_request
+from xai_notebook.client.encoding import build_request
 from xai_notebook.server import EmbeddedServer
 
 

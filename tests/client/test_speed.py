@@ -13,7 +13,7 @@ import pybase64
 from xai_sdk.proto import image_pb2
 
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.request import build_request
+from xai_notebook.client.encoding import build_request
 from xai_notebook.client.wire import GENERATE_IMAGE
 
 IMAGES = [b"\xff\xd8\xff" + os.urandom(300_000) for _ in range(10)]

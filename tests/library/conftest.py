@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from xai_notebook.library import Library, database, schema
-from xai_notebook.results import GeneratedImage, ImageRequest
+from xai_notebook.pictures.results import GeneratedImage, ImageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ WRITER = """
 import os, sys
 from pathlib import Path
 from xai_notebook.library import Library
-from xai_notebook.results import GeneratedImage, ImageRequest
+from xai_notebook.pictures.results import GeneratedImage, ImageRequest
 
 def save(library, name, count=1, size=40_000):
     request = ImageRequest(prompt=f"prompt {name}", model="grok", n=count)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Served
-    from xai_notebook.session import Session
+    from xai_notebook.generation.session import Session
 
 
 def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> Any:

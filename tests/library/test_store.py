@@ -16,7 +16,7 @@ from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import CostRow, Library
 from xai_notebook.library.records import insert
 from xai_notebook.library.search import index_request
-from xai_notebook.results import GeneratedImage, ImageRequest, InputImage
+from xai_notebook.pictures.results import GeneratedImage, ImageRequest, InputImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -328,9 +328,8 @@ def test_threads_share_a_library(library: Library, save: Save, picture: Picture)
 def test_import_is_cheap() -> None:
     """Importing the library loads neither Pillow, gRPC, requests nor IPython."""
     heavy = "{'PIL', 'grpc', 'google.protobuf', 'requests', 'IPython', 'xml.dom'}"
-    code = (
-        f"import sys, xai_notebook.library, xai_notebook.export; print({heavy} & {{*sys.modules}})"
-    )
+    modules = "sys, xai_notebook.library, xai_notebook.pictures.export"
+    code = f"import {modules}; print({heavy} & {{*sys.modules}})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 

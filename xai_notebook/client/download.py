@@ -23,8 +23,8 @@ from xai_notebook import settings
 from xai_notebook.client.addresses import RefusedError, check_host, is_loopback
 from xai_notebook.client.channel import root_certificates_path
 from xai_notebook.client.interceptors import Deadline, package_version
+from xai_notebook.client.media import media_type
 from xai_notebook.errors import DownloadError, XaiError
-from xai_notebook.media import media_type
 
 if TYPE_CHECKING:
     import requests

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from xai_notebook.client import wire
+from xai_notebook.client.encoding import build_request
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.models import ModelsClient
-from xai_notebook.client.request import build_request
 from xai_notebook.client.response import ImageResponse
 from xai_notebook.client.status import clean
 from xai_notebook.client.telemetry import image_span

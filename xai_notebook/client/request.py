@@ -1,189 +1,83 @@
-"""Options of image generation -> the request on the wire, checked before anything is sent."""
+"""What is asked of the server: `ImageRequest` and the images it edits."""
 
 from __future__ import annotations
 
-import base64
-import operator
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
 
-from google.protobuf.message import Message
-
-from xai_notebook import settings
-from xai_notebook.client import wire
-from xai_notebook.errors import InputImageError, OptionError
-from xai_notebook.media import media_type
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["build_request"]
-
-FORMATS: Final = {
-    name: wire.ImageFormat.Value(f"IMG_FORMAT_{name.upper()}") for name in settings.FORMATS
-}
-ASPECT_RATIOS: Final = {
-    name: wire.ImageAspectRatio.Value(
-        f"IMG_ASPECT_RATIO_{name.replace(':', '_').replace('.', '_')}"
-    )
-    for name in settings.ASPECT_RATIOS
-}
-RESOLUTIONS: Final = {
-    name: wire.ImageResolution.Value(f"IMG_RESOLUTION_{name.upper()}")
-    for name in settings.RESOLUTIONS
-}
-QUALITIES: Final = {
-    name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
-}
-
-BEGINNING: Final = 64
-"""Characters of base64 that show what kind of image it is."""
+__all__ = ["ImageRequest", "InputImage", "with_prompt"]
 
 
-def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
-    prompt: str,
-    model: str,
-    n: int = 1,
-    *,
-    image_url: str | None = None,
-    image_file_id: str | None = None,
-    image_urls: Sequence[str] | None = None,
-    image_file_ids: Sequence[str] | None = None,
-    user: str | None = None,
-    image_format: str | None = None,
-    aspect_ratio: str | None = None,
-    resolution: str | None = None,
-    quality: str | None = None,
-    storage_options: Mapping[str, Any] | Message | None = None,
-) -> wire.GenerateImageRequest:
-    """Return the request for these options; what is None stays absent. See `ImageClient.sample`.
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """An image to edit, ready to send.
 
-    Raises:
-        OptionError: A value is wrong; the message names the right ones.
-        InputImageError: An image to edit is neither a URL nor a data URI, or too large.
+    Attributes:
+        url: An https URL, or a data URI with the bytes. Empty in a request read from the library.
+        sha256: Hex digest of the image's bytes, or of the URL when only the server sees the bytes.
+        label: How the user named it: a path, a URL or a variable.
+        parent: `sha256` of the generated image this is, when it is one.
     """
-    _check_texts(prompt, model)
-    single = image_url if image_file_id is None else image_file_id
-    several = image_urls is not None or image_file_ids is not None
-    if (image_url is not None and image_file_id is not None) or (single is not None and several):
-        msg = (
-            "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
-            " not both."
-        )
-        raise OptionError(msg)
-    try:
-        request = wire.GenerateImageRequest(
-            prompt=prompt,
-            model=model,
-            n=_count(n),
-            user=user or "",
-            format=_choice("image_format", image_format or "url", FORMATS),
-        )
-        for option, value, values in (
-            ("aspect_ratio", aspect_ratio, ASPECT_RATIOS),
-            ("resolution", resolution, RESOLUTIONS),
-            ("quality", quality, QUALITIES),
-        ):
-            if value is not None:
-                setattr(request, option, _choice(option, value, values))
-        if single is not None:
-            request.image.CopyFrom(_input(image_url, image_file_id))
-        # In this order, as in xAI's SDK: prompts count images by it.
-        request.images.extend(_input(None, one) for one in image_file_ids or ())
-        request.images.extend(_input(one, None) for one in image_urls or ())
-        if storage_options is not None:
-            request.storage_options.CopyFrom(_storage(storage_options))
-    except OptionError:
-        raise
-    except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
-        msg = f"An option cannot be sent: {error}"
-        raise OptionError(msg) from error
-    return request
+
+    url: str = field(repr=False)
+    sha256: str
+    label: str
+    parent: str | None = None
 
 
-def _check_texts(prompt: str, model: str) -> None:
-    if not isinstance(prompt, str) or not prompt.strip():
-        msg = "The prompt is empty. Say what the image shows."
-        raise OptionError(msg)
-    if not isinstance(model, str) or not model.strip():
-        msg = f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}."
-        raise OptionError(msg)
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What is asked of the server.
+
+    Attributes:
+        prompt: As sent: templates filled, and rewritten by a chat model if that was asked for.
+        model: As asked for; aliases are resolved by the server.
+        n: Number of images, 1 to 10.
+        aspect_ratio: Such as `"16:9"`; None leaves it to the server, like the other options.
+        resolution: `"1k"` (about one megapixel) or `"2k"` (about four).
+        quality: `"low"` or `"medium"`.
+        inputs: Images to edit, in the order the prompt speaks of them.
+        user: Opaque id of the end user, for abuse monitoring.
+        image_format: How the server sends images: `"base64"` or `"url"`.
+        original_prompt: What the user wrote, when `prompt` is a chat model's rewrite of it.
+        rewrite_model: The chat model that rewrote it.
+    """
+
+    prompt: str
+    model: str
+    n: int = 1
+    aspect_ratio: str | None = None
+    resolution: str | None = None
+    quality: str | None = None
+    inputs: tuple[InputImage, ...] = ()
+    user: str | None = None
+    image_format: str = "base64"
+    original_prompt: str | None = None
+    rewrite_model: str | None = None
+
+    def fingerprint(self, backend: str, host: str) -> str:
+        """Return what makes two requests the same, as a hex digest.
+
+        The number of images and the way they travel do not count: stored images answer a later
+        request for more of the same, or for the same in another format.
+
+        Args:
+            backend: `"xai"` or `"local"`.
+            host: The API host; the same for every embedded server.
+        """
+        parts = [
+            backend, host, self.prompt, self.model, self.aspect_ratio, self.resolution,
+            self.quality, self.user, [image.sha256 for image in self.inputs],
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
-def _count(n: int) -> int:
-    try:
-        count = -1 if isinstance(n, bool) else operator.index(n)
-    except TypeError:
-        count = -1
-    if not 1 <= count <= settings.MAX_IMAGES:
-        msg = f"n is {n!r}. One request makes 1 to {settings.MAX_IMAGES} images."
-        raise OptionError(msg)
-    return count
-
-
-def _choice(option: str, value: str, values: Mapping[str, Any]) -> Any:
-    if value not in values:
-        msg = f"{option} is {value!r}. Choose one of: {', '.join(values)}."
-        raise OptionError(msg)
-    return values[value]
-
-
-def _input(url: str | None, file_id: str | None) -> wire.ImageUrlContent:
-    if url is None:
-        return wire.ImageUrlContent(file_id=file_id, detail=wire.ImageDetail.DETAIL_AUTO)
-    url = _address(url)
-    # Four characters of base64 are three bytes.
-    if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
-        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        msg = f"An image to edit is larger than {limit} MiB. Make it smaller first."
-        raise InputImageError(msg)
-    return wire.ImageUrlContent(image_url=url, detail=wire.ImageDetail.DETAIL_AUTO)
-
-
-def _address(image: str) -> str:
-    """Return an image to edit as a URL or data URI; base64 alone is told by how it begins."""
-    if isinstance(image, str):
-        if image[:11].lower().startswith(("https://", "http://", "data:image/")):
-            return image
-        with suppress(ValueError):
-            if kind := media_type(base64.b64decode(image[:BEGINNING], validate=True)):
-                return f"data:{kind};base64,{image}"
-    msg = "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
-    raise InputImageError(msg)
-
-
-def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
-    if isinstance(options, Message) and options.DESCRIPTOR.name == "StorageOptions":
-        # Ours or that of xAI's SDK: two classes, one message on the wire.
-        return _named(wire.StorageOptions.FromString(options.SerializeToString()))
-    known = {"filename", "expires_after", "public_url"}
-    if not isinstance(options, Mapping) or not known.issuperset(options):
-        msg = f"storage_options may hold: {', '.join(sorted(known))}."
-        raise OptionError(msg)
-    stored = wire.StorageOptions(
-        filename=options.get("filename"), expires_after=_seconds(options.get("expires_after"))
+def with_prompt(request: ImageRequest, prompt: str, rewrite_model: str) -> ImageRequest:
+    """Return the request with its prompt rewritten by a chat model, the original kept."""
+    return replace(
+        request,
+        prompt=prompt,
+        original_prompt=request.prompt,
+        rewrite_model=rewrite_model,
     )
-    public = options.get("public_url")
-    if public is True:
-        stored.public_url.SetInParent()
-    elif isinstance(public, Mapping) and {"expires_after"}.issuperset(public):
-        stored.public_url.SetInParent()
-        if (seconds := _seconds(public.get("expires_after"))) is not None:
-            stored.public_url.expires_after = seconds
-    elif public is not None and public is not False:
-        msg = "public_url of storage_options is True or {'expires_after': seconds}."
-        raise OptionError(msg)
-    return _named(stored)
-
-
-def _named(options: wire.StorageOptions) -> wire.StorageOptions:
-    if not options.filename:
-        msg = "storage_options need a filename."
-        raise OptionError(msg)
-    return options
-
-
-def _seconds(value: timedelta | int | None) -> int | None:
-    return int(value.total_seconds()) if isinstance(value, timedelta) else value

@@ -12,8 +12,8 @@ import pybase64
 
 from xai_notebook.client import wire
 from xai_notebook.client.download import DEFAULT_MEDIA_TYPE
+from xai_notebook.client.media import media_type
 from xai_notebook.errors import MissingImageError, ModeratedError
-from xai_notebook.media import media_type
 
 if TYPE_CHECKING:
     from xai_notebook.client.download import Downloader

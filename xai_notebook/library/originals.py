@@ -9,8 +9,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.media import EXTENSIONS
-from xai_notebook.workers import Workers
+from xai_notebook.client.media import EXTENSIONS
+from xai_notebook.client.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from xai_notebook.media import dimensions, media_type
-from xai_notebook.results import GeneratedImage, ImageRequest, InputImage, Status
+from xai_notebook.client.media import dimensions, media_type
+from xai_notebook.pictures.results import GeneratedImage, ImageRequest, InputImage, Status
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,6 +7,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
 from xai_notebook.library.ledger import costs
@@ -24,14 +25,13 @@ from xai_notebook.library.records import (
 )
 from xai_notebook.library.search import index_request, matching_requests
 from xai_notebook.library.spool import Spool
-from xai_notebook.media import media_type
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from xai_notebook.results import GeneratedImage, ImageRequest, Status
+    from xai_notebook.pictures.results import GeneratedImage, ImageRequest, Status
 
 __all__ = ["Library"]
 

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook import settings
-from xai_notebook.media import media_type
+from xai_notebook.client.media import media_type
 from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:

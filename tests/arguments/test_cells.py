@@ -1,0 +1,105 @@
+"""Cells made from data: run as IPython runs them, they ask for exactly that data."""
+
+from __future__ import annotations
+
+import ast
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from IPython.core.inputtransformer2 import TransformerManager
+
+from xai_notebook import settings
+from xai_notebook.arguments.options import magic_cell, parse, resolve
+from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.generation.call import prepare_call
+from xai_notebook.notebook.magics import _prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PIECES = [
+    "%", "%%", "%%xai_image", "--", "-", "--image=secret.png", "-i", "x.png", "=", ";", ";;", "\\",
+    "\\n", "{", "{{", "{{{", "}}", "}", "{%", "%}", "{#", "{{ get_ipython().system('touch x') }}",
+    "{{ '{{' }}", "\x01{%", "%}\x01", "\x00", "\x01", "\x07", "\x0b", "\x0c", "\x1b[31m", "\x1c",
+    "\x7f", "\x85", "\r", "\r\n", "\n", "\n\n", "\n \n", "\n\t\n", "\u2028", "\u2029", "\u202e",
+    "\ufeff", "\xa0", "\u3000", "\t", " ", "  ", "'", '"', "'\"", "`", "$", "$'", "$x", "!", "?",
+    "??", "!ls", "a?", "#", "\n# c", "\n>>> a", "\n... a", "\n  >>> a", "\n   ...: a",
+    "\nIn [1]: a", "\n[ins] In [2]: a", "\nOut[1]: a", "...", ">>>", "In [1]: ", '"""', "'''", "a",
+    "fox", "16:9", "grok", "雪", "🦊", "\U0001f469\u200d\U0001f680", "é", "-n", "-n 3", "--fresh",
+    "<b>", "&amp;", "@", "~", "{x}", "{a|b}", "|", "*",
+]  # fmt: skip
+TRANSFORM = TransformerManager().transform_cell
+
+
+def asked_by(cell: str) -> ImageRequest:
+    """Return what a cell asks for: IPython's reading of it, then the magic's."""
+    (statement,) = ast.parse(TRANSFORM(cell)).body
+    call: Any = statement.value  # type: ignore[attr-defined]
+    assert call.func.attr == "run_cell_magic"
+    name, line, body = (argument.value for argument in call.args)
+    assert name == "xai_image"
+    parsed = parse(line)
+    labels = parsed.given.pop("image", [])
+    options = resolve(parsed.given)
+    assert vars_of(options) <= {"n", "model", "format", "aspect_ratio", "resolution", "quality",
+                                "user", "rewrite"}  # fmt: skip
+    made = prepare_call(_prompt(parsed.prompt, body), parsed.given, {}, {}, typed=True)
+    (request,) = made.requests
+    inputs = tuple(InputImage("", "", label) for label in labels)
+    return replace(request, inputs=inputs, rewrite_model=options.rewrite)
+
+
+def vars_of(options: Any) -> set[str]:
+    """Return the names of the options that are not as they are by themselves."""
+    plain = resolve({})
+    return {name for name in options.__slots__ if getattr(options, name) != getattr(plain, name)}
+
+
+def nasty(pick: Callable[[], str], maybe: Callable[[], bool]) -> ImageRequest:
+    """Return a request whose texts `pick` chose, as the package could have made it."""
+
+    def value() -> str | None:
+        return (pick().strip() or None) if maybe() else None
+
+    return ImageRequest(
+        prompt=pick().strip() or "a fox",
+        model=value() or settings.DEFAULT_MODEL,
+        n=3 if maybe() else 1,
+        aspect_ratio="19.5:9" if maybe() else None,
+        image_format="url" if maybe() else "base64",
+        user=value(),
+        inputs=tuple(InputImage("", "", pick()) for _ in range(2) if maybe()),
+        rewrite_model=value(),
+    )
+
+
+def test_a_cell_asks_for_exactly_its_request() -> None:
+    """Ten thousand requests of the nastiest pieces come back from their cells, each time."""
+    chance = random.Random(20261124)
+
+    def pick() -> str:
+        return "".join(chance.choices(PIECES, k=chance.randint(1, 7)))
+
+    for _ in range(10_000):
+        request = nasty(pick, lambda: chance.random() < 0.3)
+        assert asked_by(magic_cell(request)) == request, repr(request)
+
+
+TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=6).map("".join)
+
+
+@given(st.lists(TEXTS, min_size=6, max_size=6), st.lists(st.booleans(), min_size=9, max_size=9))
+def test_so_does_the_cell_of_any_text(texts: list[str], flags: list[bool]) -> None:
+    """What nobody thought of comes back, too."""
+    request = nasty(iter(texts * 2).__next__, iter(flags).__next__)
+    assert asked_by(magic_cell(request)) == request
+
+
+def test_a_rewritten_request_asks_for_what_was_written() -> None:
+    """The cell has the prompt as written and has it rewritten again."""
+    request = ImageRequest("a detailed fox", "grok", original_prompt="a {{ fox", rewrite_model="-m")
+    asked = asked_by(magic_cell(request))
+    assert (asked.prompt, asked.rewrite_model) == ("a {{ fox", "-m")

@@ -1,0 +1,241 @@
+"""Images to edit: from what the user names to what the wire carries."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xai_notebook.arguments.inputs import load_inputs
+from xai_notebook.errors import InputImageError
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest, InputImage
+from xai_notebook.settings import MAX_INPUT_IMAGE_BYTES
+
+
+def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+JPEG = encode(Image.new("RGB", (64, 48), "teal"))
+PNG = encode(Image.new("RGB", (64, 48), "teal"), "PNG")
+WEBP = encode(Image.new("RGB", (64, 48), "teal"), "WEBP")
+
+
+def load(value: Any, **namespace: Any) -> InputImage:
+    """Return the one image that `value` stands for."""
+    (image,) = load_inputs([value], namespace).images
+    return image
+
+
+def sent(image: InputImage) -> bytes:
+    """Return the bytes an image carries over the wire."""
+    return base64.b64decode(image.url.partition(",")[2])
+
+
+def generated(data: bytes = JPEG, **values: Any) -> GeneratedImage:
+    request = ImageRequest(prompt="a fox", model="grok-imagine-image")
+    return GeneratedImage(request=request, cached=data, sha256="5ha", **values)
+
+
+@pytest.mark.parametrize("data", [JPEG, PNG, WEBP], ids=["jpeg", "png", "webp"])
+def test_what_the_api_takes_is_sent_byte_for_byte(data: bytes, tmp_path: Path) -> None:
+    """A file, its bytes and its data URI arrive as the same unchanged image."""
+    path = tmp_path / "a picture.bin"
+    path.write_bytes(data)
+    uri = "data:image/x;base64," + base64.b64encode(data).decode()
+    for value in (str(path), path, data, bytearray(data), memoryview(data), uri):
+        assert sent(load(value)) == data
+    assert len({load(value).sha256 for value in (str(path), data, uri)}) == 1
+
+
+def test_a_name_is_a_variable_before_it_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the user has bound wins over a file of the same name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat").write_bytes(PNG)
+    assert sent(load("cat")) == PNG
+    assert sent(load("cat", cat=JPEG)) == JPEG
+
+
+def test_variables_may_hold_paths_urls_and_lists(tmp_path: Path) -> None:
+    """A variable stands for whatever could have been written itself."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(PNG)
+    assert sent(load("it", it=str(path))) == PNG
+    assert sent(load("it", it=path)) == PNG
+    assert load("it", it="https://example.org/cat.png").url == "https://example.org/cat.png"
+    assert len(load_inputs(["it"], {"it": [PNG, JPEG]}).images) == 2
+    assert sent(load("it[-1]", it=[PNG, JPEG])) == JPEG
+
+
+def test_a_url_is_left_to_the_server() -> None:
+    """An https URL is passed on; nothing is fetched here."""
+    image = load("https://example.org/a%20cat.png?x=1")
+    assert image.url == "https://example.org/a%20cat.png?x=1"
+
+
+def test_pil_images_and_arrays_become_png() -> None:
+    """Objects are encoded without loss."""
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[2, 3] = (255, 128, 1)
+    for value in (Image.fromarray(pixels), pixels):
+        again = Image.open(io.BytesIO(sent(load("it", it=value))))
+        assert again.format == "PNG"
+        assert np.array_equal(np.asarray(again), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "I;16", "F", "YCbCr", "HSV"])
+def test_pil_images_of_every_mode_are_taken(mode: str) -> None:
+    """Greys, palettes and print colours become something the API reads."""
+    assert sent(load("it", it=Image.new(mode, (8, 6))))
+
+
+def test_an_earlier_result_is_its_own_original_and_parent() -> None:
+    """Editing a generated image sends its bytes and remembers where it came from."""
+    image = load("foxes[0]", foxes=ImageBatch([generated()]))
+    assert sent(image) == JPEG
+    assert image.parent == "5ha"
+    assert image.label == "foxes[0]"
+
+
+def test_a_batch_stands_for_its_pictures() -> None:
+    """Cards without a picture are left out."""
+    batch = ImageBatch([generated(), generated(status="moderated"), generated()])
+    images = load_inputs(["foxes"], {"foxes": batch}).images
+    assert [image.label for image in images] == ["foxes[0]", "foxes[2]"]
+
+
+def test_transparency_is_put_on_white_and_said() -> None:
+    """The API would guess; we say what was done."""
+    data = encode(Image.new("RGBA", (32, 32), (0, 0, 0, 0)), "PNG")
+    loaded = load_inputs(["logo"], {"logo": data})
+    again = Image.open(io.BytesIO(sent(loaded.images[0])))
+    assert again.getpixel((9, 9)) == (255, 255, 255)
+    assert loaded.notes == ("logo: put on white, since it is transparent.",)
+
+
+def test_a_photo_is_turned_as_its_camera_says() -> None:
+    """EXIF orientation is applied, silently: it is what every viewer shows."""
+    image = Image.new("RGB", (64, 32), "teal")
+    exif = image.getexif()
+    exif[0x0112] = 6
+    loaded = load_inputs([encode(image, exif=exif)], {})
+    assert Image.open(io.BytesIO(sent(loaded.images[0]))).size == (32, 64)
+    assert loaded.notes == ()
+
+
+def test_an_image_over_the_limit_is_scaled_and_said() -> None:
+    """Over 10 MiB the picture is made smaller, and the user told."""
+    noise = Image.frombytes("RGB", (2048, 2048), os.urandom(2048 * 2048 * 3))
+    data = encode(noise, "PNG", compress_level=0)
+    assert len(data) > MAX_INPUT_IMAGE_BYTES
+    loaded = load_inputs(["photo"], {"photo": data})
+    assert len(sent(loaded.images[0])) <= MAX_INPUT_IMAGE_BYTES
+    assert re.fullmatch(r"photo: scaled to \d+ × \d+, since it has more than 10 MiB\.",
+                        loaded.notes[0])  # fmt: skip
+
+
+class Broken:
+    """An object that only raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__array_interface__":
+            return self[0]
+        raise RuntimeError("no")
+
+    def __getitem__(self, index: int) -> Any:
+        raise RuntimeError("no")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX devices and pipes")
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("nope.png", "--image nope.png: No such file or directory."),
+        (".", "--image .: Is a directory."),
+        ("a\0b", "--image"),
+        (b"", "no image that is known"),
+        (b"GIF89a" + bytes(9), "is image/gif; the API takes PNG, JPEG and WebP."),
+        (JPEG[:200], "cannot be decoded. Is the file whole?"),
+        ("number", "--image number is a value of type int"),
+        ("batch", "--image batch holds no picture to edit."),
+        ("batch[4]", "--image batch[4]: image 4 of a batch of 1."),
+        ("number[0]", "--image number[0]:"),
+        ("failed", "--image failed is no picture: withheld"),
+        ("array", "an array of shape (2, 2, 9) cannot be sent: "),
+        ("data:image/png", "the data URI has no comma"),
+        ("data:image/png;base64,@@@", "the data URI is not valid: "),
+        ("data:image/png;base64,ÄÖÜ", "the data URI is not valid: "),
+        ("data:image/png,\udc80", "the data URI is not valid: "),
+        ("~nobody-of-that-name/x.png", "--image ~nobody-of-that-name/x.png: Could not determine"),
+        ("/dev/zero", "--image /dev/zero: Not a regular file. It takes a path"),
+        ("pipe", "--image pipe: Not a regular file."),
+        ("sparse.png", "--image sparse.png: More than 128 MiB."),
+        ("empty", "--image empty: an array of shape (0, 0, 3) cannot be sent: "),
+        ("unsized", "--image unsized: this image cannot be sent: it has 0 × 0 pixels."),
+        ("huge", "--image huge: this image cannot be sent: it has 9000 × 9000 pixels."),
+        ("broken", "--image broken: an array of shape ? cannot be sent: no."),
+        ("broken[0]", "--image broken[0]: no."),
+        ("circle", ": the list is nested too deep, or holds itself."),
+        ("many", "1000 input images are more than the 5 one request takes."),
+        ("six", "6 input images are more than the 5 one request takes."),
+    ],
+)
+def test_what_cannot_be_an_image_is_refused_by_name(
+    value: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names what was given and what is taken, in a line."""
+    monkeypatch.chdir(tmp_path)
+    failed = GeneratedImage(
+        request=ImageRequest(prompt="a fox", model="m"), status="moderated", error="withheld"
+    )
+    os.mkfifo("pipe")
+    with Path("sparse.png").open("wb") as stream:
+        stream.truncate(1 << 40)
+    circle: list[Any] = []
+    circle.append(circle)
+    names = {
+        "empty": np.zeros((0, 0, 3), np.uint8),
+        "unsized": Image.new("RGB", (0, 0)),
+        "huge": Image.new("1", (9000, 9000)),
+        "broken": Broken(),
+        "circle": circle,
+        "many": [Broken()] * 1000,
+        "number": 3,
+        "batch": ImageBatch([failed]),
+        "failed": failed,
+        "array": np.zeros((2, 2, 9), np.uint8),
+        "six": [JPEG] * 6,
+    }
+    with pytest.raises(InputImageError, match=re.escape(message)) as caught:
+        load_inputs([value], names)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_decompression_bomb_is_refused() -> None:
+    """A small file of many pixels is not opened."""
+    bomb = encode(Image.new("1", (20_000, 20_000)), "PNG")
+    with pytest.raises(InputImageError, match="cannot be decoded"):
+        load_inputs([bomb], {})
+
+
+def test_a_long_data_uri_does_not_fill_the_message() -> None:
+    """An error never repeats megabytes of base64."""
+    with pytest.raises(InputImageError) as caught:
+        load_inputs(["data:image/png;base64," + "AAAA" * 5000], {})
+    assert len(str(caught.value)) < 300
+
+
+def test_fingerprints_tell_images_apart() -> None:
+    """The same bytes have the same digest, other bytes another."""
+    assert load(JPEG).sha256 == load(JPEG).sha256 != load(PNG).sha256

@@ -1,0 +1,265 @@
+"""What images may cost and did cost: limits before sending, the ledger afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from xai_sdk.proto import models_pb2
+
+from harness import CENT, KEY, tiny
+from raw_server import Call, raw_server
+from xai_notebook import errors
+from xai_notebook.generation.session import Session
+from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
+
+FAST = {"rate": 0, "concurrency": 10}
+
+
+# Limits
+
+
+@pytest.mark.parametrize("reported", [2 * CENT, None], ids=["reported", "unreported"])
+def test_max_cost_counts_what_is_under_way(
+    session: Session, quick: Served, reported: int | None
+) -> None:
+    """Ten prompts at ten at once, two cents each, ten cents allowed: exactly five requests."""
+    session.configuration = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, reported, 0.1
+    batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
+    assert isinstance(batch, ImageBatch)
+    assert len(quick.calls) == 5
+    assert Counter(image.status for image in batch) == {"ok": 5, "unsent": 5}
+    assert [image.prompt for image in batch] == [f"p{i}" for i in range(10)]
+
+
+def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Served) -> None:
+    """`XaiImage.budget_usd` holds over calls made at the same time."""
+    session.configuration = lambda: {**FAST, "budget_usd": 0.10}
+    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.1
+    refused = []
+
+    def run(name: str) -> None:
+        try:
+            session.generate(each=[f"{name}{i}" for i in range(5)])
+        except errors.BudgetError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(quick.calls) == 5
+    assert len(refused) <= 3  # of four runs one at least had all its money, or parts of it
+
+
+def test_a_limit_that_failures_do_not_use_up(session: Session, quick: Served) -> None:
+    """What failed for nothing leaves its money to those that waited."""
+    session.configuration = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.05
+    quick.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
+    batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
+    assert isinstance(batch, ImageBatch)
+    assert Counter(image.status for image in batch) == {"ok": 5, "failed": 3, "unsent": 2}
+
+
+@pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "absurd"])
+def test_a_cost_that_makes_no_sense_counts_at_list_price(
+    session: Session, quick: Served, reported: int
+) -> None:
+    """Neither does it add to the limit, nor end it; the ledger calls it unknown."""
+    session.configuration = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
+    batch = session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
+    assert isinstance(batch, ImageBatch)
+    assert len(quick.calls) == 5
+    assert (session.costs().total_usd, session.costs().unknown) == (0, 5)
+
+
+@pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "absurd"])
+def test_a_limit_needs_a_list_price_that_makes_sense(
+    session: Session, quick: Served, price: int
+) -> None:
+    """Otherwise it cannot be kept, and nothing is sent."""
+    quick.faults.image_price = price
+    with pytest.raises(errors.BudgetError, match="names no price"):
+        session.generate("a fox", max_cost=0.10)
+    assert quick.calls == []
+
+
+def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty prompts behind a proxy that loses every answer: five are sent, each once."""
+    prices = models_pb2.ListImageGenerationModelsResponse(
+        models=[models_pb2.ImageGenerationModel(name=DEFAULT_MODEL, image_price=2 * CENT)]
+    ).SerializeToString()
+
+    async def script(call: Call) -> None:
+        if call.number == 1:
+            await call.answer(prices)
+        else:
+            await call.http(502)
+
+    async def main() -> None:
+        async with raw_server(script) as server:
+            monkeypatch.setenv("XAI_API_KEY", KEY)
+            monkeypatch.setenv("XAI_API_HOST", server.host)
+            session = Session()
+            session.configuration = lambda: FAST
+            try:
+                batch = await asyncio.to_thread(
+                    session.generate, each=[f"p{i}" for i in range(20)], max_cost=0.10
+                )
+            finally:
+                await asyncio.to_thread(session.close)
+        assert isinstance(batch, ImageBatch)
+        assert Counter(image.status for image in batch) == {"failed": 5, "unsent": 15}
+        assert all("billed" in (image.error or "") for image in batch if image.status == "failed")
+        assert len(server.orders) == 1 + 5
+
+    asyncio.run(main())
+
+
+def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Served) -> None:
+    """One line instead of a card for each; the table still has a row for each."""
+    session.configuration = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
+    batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
+    assert isinstance(batch, ImageBatch)
+    assert batch.summary == (
+        "5 of 10 prompts, 5 not sent: --max-cost $0.10 allows no more. "
+        "Raise the limit and run the cell again to make the rest."
+    )
+    html = batch._repr_mimebundle_()["text/html"]
+    assert html.count("<figure") == html.count("<img") == 5
+    assert "5 not sent: --max-cost" in html
+    frame = batch.to_frame()
+    assert list(frame["prompt"]) == [f"p{i}" for i in range(10)]
+    assert sorted(frame["status"].value_counts().items()) == [("ok", 5), ("unsent", 5)]
+
+
+def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> None:
+    """Running the cell again with more money sends what was held back, and nothing twice."""
+    session.configuration = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
+    prompts = [f"p{i}" for i in range(10)]
+    session.generate(each=prompts, max_cost=0.10)
+    batch = session.generate(each=prompts, max_cost=0.20)
+    assert isinstance(batch, ImageBatch)
+    assert len(batch.ok) == 10
+    assert set(Counter(call.message.prompt for call in quick.calls).values()) == {1}
+
+
+def test_a_limit_below_one_image_is_an_error(session: Session, quick: Served) -> None:
+    """Nothing could be sent at all: the cell fails."""
+    quick.faults.image_price = 2 * CENT
+    with pytest.raises(errors.BudgetError, match=r"raise the limit"):
+        session.generate(each=["a", "b"], max_cost=0.01)
+    assert quick.calls == []
+
+
+def test_a_limit_ends_the_reading_of_a_generator(session: Session, quick: Served) -> None:
+    """An endless generator of prompts ends where the money does."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
+    read = []
+
+    def endless() -> Any:
+        while True:
+            read.append(len(read))
+            yield f"prompt {len(read)}"
+
+    batch = session.generate(each=endless(), max_cost=0.10)
+    assert isinstance(batch, ImageBatch)
+    assert len(batch.ok) == len(quick.calls) == 5
+    assert len(read) < 15
+
+
+def test_prices_are_asked_for_once(session: Session, quick: Served) -> None:
+    """However many requests want to know at the same moment."""
+    session.configuration = lambda: FAST
+    session.generate(each=[f"p{i}" for i in range(10)], max_cost=1)
+    assert quick.server.counts["/xai_api.Models/ListImageGenerationModels"] == 1
+
+
+# The ledger
+
+
+def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> None:
+    """A row for each day and model, the newest day first, and a total."""
+    quick.faults.cost_ticks = 2 * CENT
+    session.generate("a fox", n=3)
+    quick.faults.model_name = "grok-imagine-image"
+    session.generate("a hare")
+    table = session.costs()
+    found = {row.model: (row.requests, row.images, row.cost_usd, row.unknown) for row in table}
+    assert found == {
+        "grok-imagine-image": (1, 1, 0.02, 0),
+        "local-preview": (1, 3, pytest.approx(0.06), 0),
+    }
+    assert table.total_usd == pytest.approx(0.08)
+    assert table.unknown == 0
+    library = session.library()
+    with library._database.writing() as connection:
+        connection.execute("UPDATE requests SET created = created - 3 * 86400 WHERE id = 1")
+    assert [row.model for row in session.costs()] == ["grok-imagine-image", "local-preview"]
+
+
+def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) -> None:
+    """Neither a row nor the total takes it for zero."""
+    quick.faults.cost_ticks = None
+    session.generate("a fox")
+    quick.faults.cost_ticks = 2 * CENT
+    session.generate("a hare")
+    table = session.costs()
+    assert (table.total_usd, table.unknown) == (0.02, 1)
+    row, total = repr(table).splitlines()[1:]
+    assert row.rstrip().endswith("$0.02 + 1 unknown")
+    assert total.rstrip().endswith("$0.02 + 1 unknown")
+    assert table._repr_html_().count("1 unknown") == 2
+
+
+def test_replays_cost_nothing(session: Session, quick: Served) -> None:
+    """Neither in the batch nor in the ledger."""
+    quick.faults.cost_ticks = 2 * CENT
+    first = session.generate("a fox")
+    again = session.generate("a fox", replay=True)
+    assert isinstance(first, ImageBatch)
+    assert isinstance(again, ImageBatch)
+    assert (first.cost_usd, again.cost_usd) == (0.02, 0)
+    assert session.costs().total_usd == pytest.approx(0.02)
+
+
+def test_moderated_images_were_paid_for(session: Session, quick: Served) -> None:
+    """Their cost is in the ledger, and they count as no pictures."""
+    quick.faults.cost_ticks = 2 * CENT
+    session.generate("a fox [moderated]", n=2)
+    (row,) = session.costs()
+    assert (row.images, row.requests) == (0, 1)
+
+
+def test_costs_of_an_empty_library(session: Session) -> None:
+    """A sentence instead of an empty table."""
+    assert repr(session.costs()) == "Nothing was spent: the library holds no requests yet."
+    assert "Nothing was spent" in session.costs()._repr_html_()
+
+
+def test_costs_in_a_notebook(shell: InteractiveShell, keyed: Served) -> None:
+    """`xai.costs()` shows a table."""
+    keyed.faults.garbage, keyed.faults.cost_ticks = tiny(), 7 * CENT
+    shell.run_cell("import xai_notebook as xai\n%xai_image a fox", store_history=True)
+    result: Any = shell.run_cell("xai.costs()").result
+    data, _ = shell.display_formatter.format(result)
+    assert "<table>" in data["text/html"]
+    assert "0.07" in data["text/html"]
+    assert "local-preview" in data["text/plain"]

@@ -1,0 +1,353 @@
+"""Many prompts: what the server sees, what is kept, how fast, at what size."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from harness import CENT, start_kernel, tiny, until
+from xai_notebook import errors
+from xai_notebook.client import retry
+from xai_notebook.generation import many
+from xai_notebook.library import Library
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest
+from xai_notebook.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness import Served
+    from xai_notebook.generation.session import Session
+
+FAST = {"rate": 0, "concurrency": 10}
+
+
+def seen(server: Served) -> Counter[str]:
+    """Return how often the server was asked for each prompt."""
+    return Counter(call.message.prompt for call in server.calls)
+
+
+def benchmark() -> Any:
+    """Return the benchmark beside the tests, as a module."""
+    path = Path(__file__).parents[1] / "benchmarks" / "each.py"
+    spec = importlib.util.spec_from_file_location("benchmark_each", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Failures
+
+
+def test_a_rate_limit_holds_all_back(session: Session, quick: Served) -> None:
+    """One refusal pauses every worker, and every prompt is answered in the end."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    quick.faults.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    quick.faults.delay = 0.02
+    batch = session.generate(each=[f"p{i}" for i in range(30)])
+    assert isinstance(batch, ImageBatch)
+    assert len(batch.ok) == 30
+    refused = next(call.ended for call in quick.calls if call.status == "RESOURCE_EXHAUSTED")
+    assert refused is not None
+    waits = [call.started - refused for call in quick.calls]
+    # The call's own second attempt comes after half a second; the others wait for a whole one.
+    assert sum(0.3 < wait < 0.8 for wait in waits) <= 1
+    assert max(waits) > 0.8
+
+
+def test_a_used_up_quota_ends_the_run(
+    session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a rate limit lets nothing through for minutes, the run ends with its error."""
+    monkeypatch.setattr(many, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(many, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(many, "_ROUNDS", 2)
+    backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry._Backoff(0.01, 0.01)}
+    monkeypatch.setattr(retry, "_BACKOFF", backoff)
+    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    quick.faults.fail_when = lambda *_: (grpc.StatusCode.RESOURCE_EXHAUSTED, "quota used up")
+    with pytest.raises(errors.RateLimitError, match="quota used up"):
+        session.generate(each=[f"p{i}" for i in range(100)])
+    assert len(quick.calls) < 50
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, 5),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 1),
+        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)"), 1),
+        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "rate limit"), 5),
+    ],
+    ids=["unavailable", "deadline", "larger than max", "rate limit"],
+)
+def test_attempts_as_the_server_counts_them(
+    session: Session,
+    quick: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Any,
+    attempts: int,
+) -> None:
+    """After the work was done, only UNAVAILABLE and rate limits are tried again, five times."""
+    limits = {code: retry._Backoff(0.02, 0.02) for code in retry._BACKOFF}
+    monkeypatch.setattr(retry, "_BACKOFF", limits)
+    quick.faults.after_work = True
+    quick.faults.fail_when = lambda *_: failure
+    heard = []
+    call = session.prepare("a red fox", {})
+    call.progress.listener = lambda: heard.append(call.progress.attempt)
+    with pytest.raises(errors.ApiError):
+        session.loop.run(session.run(call))
+    assert len(quick.calls) == attempts
+    assert [attempt.number for attempt in heard if attempt] == list(range(1, attempts))
+
+
+def test_a_timeout_is_one_attempt(session: Session, quick: Served) -> None:
+    """Our own deadline ends the call at the server, and nothing is sent again."""
+    quick.faults.delay = 5
+    with pytest.raises(errors.DeadlineExceededError):
+        session.generate("a red fox", timeout=0.3)
+    until(lambda: quick.calls[0].cancelled)
+    assert len(quick.calls) == 1
+
+
+# Kills and interrupts
+
+
+def test_a_killed_run_goes_on_where_it_was(quick: Served, tmp_path: Path) -> None:
+    """Killed after 40 of 100 prompts, run again: each asked once, but for those under way."""
+    quick.faults.delay = 0.05
+    variables = {"XAI_API_HOST": quick.address}
+    load = (
+        "%load_ext xai_notebook\n%config XaiImage.rate = 0\nprompts = [f'p{i}' for i in range(100)]"
+    )
+    with start_kernel(tmp_path / "k", **variables) as kernel:
+        kernel.run(load)
+        kernel.start("%xai_image --each prompts")
+        until(lambda: len(quick.calls) >= 40, 30)
+        os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        until(lambda: all(call.ended for call in quick.calls))
+        at_kill = len(quick.calls)
+    with start_kernel(tmp_path / "k", **variables) as kernel:
+        kernel.run(load)
+        outcome = kernel.run("%xai_image --each prompts --as foxes")
+        assert outcome.error is None
+        assert outcome.stderr == ""
+        assert "100 of 100 prompts" in outcome.html[-1]
+        replayed = int(kernel.run("sum(i.replayed for i in foxes)").text[0])
+    counts = seen(quick)
+    twice = [prompt for prompt, count in counts.items() if count > 1]
+    assert set(counts) == {f"p{i}" for i in range(100)}
+    assert max(counts.values()) <= 2
+    assert len(twice) <= 8  # four under way at the server, four on their way to the disk
+    assert replayed == 100 - (sum(counts.values()) - at_kill)
+
+
+def test_two_kernels_write_at_once(quick: Served, tmp_path: Path) -> None:
+    """Five hundred images each into one library: a thousand rows and files, no lock error."""
+    home = tmp_path / "library"
+    variables = {"XAI_API_HOST": quick.address, "XAI_NOTEBOOK_HOME": str(home)}
+    load = "%load_ext xai_notebook\n%config XaiImage.rate = 0\n%config XaiImage.concurrency = 16"
+    with (
+        start_kernel(tmp_path / "one", **variables) as one,
+        start_kernel(tmp_path / "two", **variables) as two,
+    ):
+        cells = []
+        for name, kernel in (("one", one), ("two", two)):
+            kernel.run(f"{load}\nprompts = [f'{name} {{i}}' for i in range(500)]")
+            cells.append((kernel, kernel.start("%xai_image --each prompts")))
+        for kernel, cell in cells:
+            outcome = kernel.collect(cell)
+            assert (outcome.error, outcome.stderr) == (None, "")
+            assert "500 of 500 prompts." in outcome.html[-1]
+            assert "Not kept" not in outcome.html[-1]
+    library = Library.open(home)
+    assert len({image.prompt for image in library.history(limit=2000)}) == 1000
+    library.close()
+
+
+def test_an_interrupted_run_sends_only_what_is_missing(session: Session, quick: Served) -> None:
+    """In the same kernel, too: what came is replayed, the rest is made."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 4}
+    quick.faults.delay = 0.05
+    prompts = [f"p{i}" for i in range(40)]
+    call = session.prepare(None, {"each": prompts})
+    future = session.loop.submit(session.run(call))
+    until(lambda: call.progress.done >= 16)
+    future.cancel()
+    until(lambda: all(call.ended for call in quick.calls))
+    batch = session.generate(each=prompts)
+    assert isinstance(batch, ImageBatch)
+    assert len(batch.ok) == 40
+    counts = seen(quick)
+    assert max(counts.values()) <= 2
+    assert sum(counts.values()) <= 40 + 4
+    assert sum(image.replayed for image in batch) >= 16
+
+
+# Size and speed
+
+
+def test_most_of_the_ideal_rate(tmp_path: Path) -> None:
+    """400 prompts through a server of 100 ms at 32 at once reach 60 % of the ideal rate.
+
+    The benchmark measures 2,000 at 50 ms; in a suite on a shared machine the bound is generous.
+    """
+    each = benchmark()
+    with each.started(0.1, 2000) as address:
+        for attempt in range(3):
+            found = each.measure(address, tmp_path / f"{attempt}", 400, 32)
+            if found["rate"] >= 0.6 * 320:
+                break
+    assert found["rate"] >= 0.6 * 320
+    assert found["growth"] < 16
+
+
+def test_memory_stays_flat(session: Session, quick: Served) -> None:
+    """Large pictures do not stay in memory: bytes are on disk, images know where."""
+    import tracemalloc
+
+    session.configuration = lambda: {"rate": 0, "concurrency": 8}
+    quick.faults.min_bytes = 400_000
+    call = session.prepare(None, {"each": [f"p{i}" for i in range(60)]})
+    marks: dict[int, int] = {}
+    call.progress.listener = lambda: marks.setdefault(
+        call.progress.done, tracemalloc.get_traced_memory()[0]
+    )
+    tracemalloc.start()
+    try:
+        session.loop.run(session.run(call))
+    finally:
+        tracemalloc.stop()
+    assert marks[60] - marks[30] < 4_000_000
+    assert all(image.cached is None for image in call.progress.collected())
+
+
+def test_ten_thousand_prompts_fit_in_a_notebook(
+    session: Session, quick: Served, tmp_path: Path
+) -> None:
+    """10,000 stored answers come back in seconds, shown as 24 cards and a count."""
+    prompts = [f"a fox in field {i}" for i in range(10_000)]
+    session.configuration = lambda: {"rate": 0, "concurrency": 32}
+    session.generate(each=prompts[:1])
+    with sqlite3.connect(session.library().home / "library.sqlite3") as connection:
+        _multiply(connection, prompts)
+    connection.close()
+    started = time.monotonic()
+    batch = session.generate(each=prompts)
+    bundle = batch._repr_mimebundle_()  # type: ignore[union-attr]
+    seconds = time.monotonic() - started
+    assert isinstance(batch, ImageBatch)
+    assert len(batch.ok) == 10_000
+    assert len(quick.calls) == 2  # the first prompt was made in this kernel before
+    html = bundle["text/html"]
+    assert html.count("<img") == 24
+    assert "and 9,976 more" in html
+    assert "10000 of 10000 prompts" in html
+    assert len(html) < 100_000
+    assert seconds < 30
+    assert len(batch.to_frame()) == 10_000
+
+
+def _multiply(connection: sqlite3.Connection, prompts: Sequence[str]) -> None:
+    """Store the first answer for all the other prompts as well."""
+    host = connection.execute("SELECT host FROM requests").fetchone()[0]
+    for table, changed in (
+        ("requests", {"id", "fingerprint", "prompt"}),
+        ("images", {"id", "request_id"}),
+    ):
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        kept = [name for name in columns if name not in changed]
+        rows = (
+            (number, ImageRequest(prompt, DEFAULT_MODEL).fingerprint("xai", host), prompt)
+            if table == "requests"
+            else (number, number)
+            for number, prompt in enumerate(prompts[1:], 2)
+        )
+        names = ["id", "fingerprint", "prompt"] if table == "requests" else ["id", "request_id"]
+        connection.executemany(
+            f"INSERT INTO {table} ({', '.join([*names, *kept])}) "
+            f"SELECT {', '.join('?' for _ in names)}, {', '.join(kept)} FROM {table} WHERE id = 1",
+            rows,
+        )
+
+
+# Results
+
+
+def test_a_frame_has_a_row_for_each_image(session: Session, quick: Served) -> None:
+    """Path, prompt, rewritten prompt, status, cost and error; failures have their cause."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 1}
+    quick.faults.cost_ticks = 7 * CENT
+    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "not this one")]
+    batch = session.generate(each=["a", "b", "c"])
+    assert isinstance(batch, ImageBatch)
+    frame = batch.to_frame()
+    assert list(frame["status"]) == ["ok", "failed", "ok"]
+    assert list(frame["prompt"]) == ["a", "b", "c"]
+    assert list(frame["cost_usd"].dropna()) == [0.07, 0.07]
+    assert "not this one" in frame["error"][1]
+    assert all(Path(path).read_bytes() == tiny() for path in frame["path"].dropna())
+
+
+@pytest.mark.parametrize("kind", ["list", "series", "column", "generator", "txt", "csv"])
+def test_prompts_come_from_anywhere(
+    session: Session, quick: Served, tmp_path: Path, kind: str
+) -> None:
+    """A list, Series, DataFrame column, generator and a file's path are all the same."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"prompt": ["one fox", "two foxes"], "other": [1, 2]})
+    text = tmp_path / "prompts.txt"
+    text.write_text("one fox\n\ntwo foxes\n")
+    table = tmp_path / "prompts.csv"
+    with table.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["id", "prompt"], [1, "one fox"], [2, "two foxes"]])
+    source: Any = {
+        "list": ["one fox", "two foxes"],
+        "series": frame["prompt"],
+        "column": frame,
+        "generator": (prompt for prompt in frame["prompt"]),
+        "txt": str(text),
+        "csv": str(table),
+    }[kind]
+    batch = session.generate(each=source)
+    assert isinstance(batch, ImageBatch)
+    assert [image.prompt for image in batch.ok] == ["one fox", "two foxes"]
+
+
+def test_one_bad_reply_does_not_spoil_the_others(session: Session, quick: Served) -> None:
+    """A reply whose file cannot be written is in memory; those saved with it are stored."""
+    from xai_notebook.library import Reply
+
+    library = session.library()
+    good, bad = tiny(1), tiny(2)
+    blocked = library._originals.path(hashlib.sha256(bad).hexdigest(), "image/jpeg")
+    blocked.mkdir(parents=True)  # a folder stands where the file should
+    replies = []
+    for number, data in enumerate([good, bad]):
+        request = ImageRequest(f"p{number}", "m")
+        replies.append(
+            Reply(
+                request, [GeneratedImage(request=request)], [data], fingerprint=f"{number}",
+                backend="xai", host="h", notebook=None, cost_usd=None, model="m",
+            )
+        )  # fmt: skip
+    first, second = library.add_replies(replies)
+    assert first is None
+    assert isinstance(second, errors.LibraryError)
+    assert [image.data for image in library.find("0")] == [good]
+    assert library.find("1") == []

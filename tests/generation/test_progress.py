@@ -1,0 +1,112 @@
+"""Progress under a cell: what is seen while it waits, and that nothing of it is saved."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from xai_notebook.generation.progress import Progress
+from xai_notebook.notebook.live import _html
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness import Served
+
+
+class Recorder(NotebookClient):
+    """Runs a notebook and remembers every display on the way."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Remember nothing yet."""
+        super().__init__(*arguments, **options)
+        self.shown: list[str] = []
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Note what a display shows, then do as ever."""
+        if msg["msg_type"] in {"display_data", "update_display_data"}:
+            self.shown.append(msg["content"]["data"].get("text/html", ""))
+        return super().process_message(msg, cell, cell_index)
+
+
+@pytest.fixture
+def run(quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs one cell as nbconvert does, and what was shown meanwhile."""
+    monkeypatch.setenv("XAI_API_HOST", quick.address)
+
+    def run(cell: str) -> tuple[Any, list[str]]:
+        cells = ["%load_ext xai_notebook\n%config XaiImage.rate = 0", cell]
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        resources = {"metadata": {"path": str(tmp_path)}}
+        client = Recorder(notebook, timeout=60, kernel_name="python3", resources=resources)
+        client.execute()
+        return notebook.cells[1].outputs, client.shown
+
+    return run
+
+
+def saved(outputs: Any) -> str:
+    """Return the only output of a cell as it is in the file."""
+    (output,) = outputs
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    return output["data"]["text/html"] + output["data"]["text/plain"]
+
+
+def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
+    """As many as images asked for, in their shape, with seconds and attempts; none is saved."""
+    busy = (grpc.StatusCode.UNAVAILABLE, "busy", [("retry-after", "1.6")])
+    quick.faults.failures = [busy]
+    quick.faults.delay = 1.2
+    outputs, shown = run("%xai_image -n 3 --aspect-ratio 16:9 a red fox")
+    waiting = [html for html in shown if "xai-waiting" in html]
+    assert len(waiting) >= 3
+    assert all(html.count('<div class="xai-waiting"') == 3 for html in waiting)
+    assert all("aspect-ratio:16.0/9.0" in html for html in waiting)
+    assert any(re.search(r"attempt 2 of 5 in \d\.\d s", html) for html in waiting)
+    assert any(re.search(r">\d s<", html) for html in waiting)
+    final = saved(outputs)
+    assert final.count("<img") == 3
+    assert not re.search(r"xai-waiting|attempt|Making|<style", final)
+
+
+def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
+    """Done, total, seconds, time left, cost, retries; saved is a summary that is always equal."""
+    quick.faults.delay = 0.4
+    quick.faults.cost_ticks = 2 * 10**8
+    quick.faults.failures = [grpc.StatusCode.UNAVAILABLE]
+    outputs, shown = run("%%xai_image --each\n" + "\n".join(f"fox {i}" for i in range(20)))
+    bars = [html for html in shown if 'role="progressbar"' in html]
+    assert len(bars) >= 2
+    assert any(
+        re.search(r"\d+ of 20 prompts, \d s, about \d s left, .*0\.\d\d", re.sub("<.*?>", "", html))
+        for html in bars
+    )
+    assert any("1 tried again" in html for html in bars)
+    values = [int(re.findall(r'aria-valuenow="(\d+)"', html)[0]) for html in bars]
+    assert values == sorted(values)
+    final = saved(outputs)
+    assert final.count("20 of 20 prompts.") == 2  # in the HTML and in the text
+    assert not re.search(r"progressbar|left|tried again|Making", final)
+
+
+@pytest.mark.parametrize("shape", ["1:1", "16:9", "9:16", "19.5:9", "1:2"])
+def test_a_placeholder_has_the_shape_asked_for(shape: str) -> None:
+    """Wide ones are as wide, high ones as high as a thumbnail."""
+    html = _html(Progress(), shape)
+    width, height = (float(side) for side in shape.split(":"))
+    (pixels,) = re.findall(r'style="width:(\d+)px', html)
+    assert int(pixels) <= 240
+    assert int(pixels) * height / width <= 181
+    assert f"aspect-ratio:{width}/{height}" in html
+
+
+def test_a_bar_without_a_total_claims_none() -> None:
+    """While a generator still yields, the bar is empty and the total a question mark."""
+    html = _html(Progress(expected=None, done=3), "1:1")
+    assert "3 of ? prompts" in html
+    assert 'aria-valuenow="0"' in html

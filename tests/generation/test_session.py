@@ -1,0 +1,604 @@
+"""The way of a prompt: library, server, results, and what happens when something fails."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import threading
+import time
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+
+import xai_notebook as xai
+from harness import CENT, settings_of, until
+from xai_notebook import errors
+from xai_notebook.client import wire
+from xai_notebook.generation.session import NOTICE, Session, close_session
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness import Served
+
+NO_LIMIT = {"rate": 0, "concurrency": 4}
+
+
+def batch(made: Any) -> ImageBatch:
+    assert isinstance(made, ImageBatch)
+    return made
+
+
+@pytest.fixture
+def another(keyed: Served) -> Iterator[Session]:
+    """A second kernel's session over the same library and server."""
+    session = Session()
+    yield session
+    session.close()
+
+
+# What is sent
+
+
+def test_every_option_reaches_the_server(session: Session, server: Served) -> None:
+    """Each field arrives as set."""
+    session.generate(
+        "a red fox", n=2, model="grok-imagine-image-2.0", format="url", aspect_ratio="9:19.5",
+        resolution="1k", quality="low", user="user-7",
+    )  # fmt: skip
+    sent = server.last
+    assert (sent.prompt, sent.n, sent.user) == ("a red fox", 2, "user-7")
+    assert sent.model == "grok-imagine-image-2.0"
+    assert sent.format == wire.ImageFormat.Value("IMG_FORMAT_URL")
+    assert sent.aspect_ratio == wire.ImageAspectRatio.Value("IMG_ASPECT_RATIO_9_19_5")
+    assert sent.resolution == wire.ImageResolution.Value("IMG_RESOLUTION_1K")
+    assert sent.quality == wire.ImageQuality.Value("IMG_QUALITY_LOW")
+
+
+def test_what_is_not_set_is_absent(session: Session, server: Served) -> None:
+    """The server decides what the user left open."""
+    session.generate("a red fox")
+    for name in ("aspect_ratio", "resolution", "quality", "image"):
+        assert not server.last.HasField(name)
+    assert not server.last.images
+    assert not server.last.user
+
+
+def test_one_input_image_and_several(session: Session, server: Served) -> None:
+    """One image travels as `image`, several as `images`, in their order."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), "teal").save(buffer, "PNG")
+    session.generate("a hat on it", image=buffer.getvalue())
+    assert server.last.image.image_url.startswith("data:image/png;base64,")
+    session.generate("both", image=[buffer.getvalue(), buffer.getvalue()])
+    assert not server.last.HasField("image")
+    assert len(server.last.images) == 2
+
+
+def test_nothing_is_sent_for_a_wrong_option(session: Session, server: Served) -> None:
+    """A wrong value, an unreadable input and an empty prompt cost nothing."""
+    for bad in ({"n": 11}, {"image": "nope.png"}, {"resolution": "8k"}, {"colour": "red"}):
+        with pytest.raises(errors.OptionError):
+            session.generate("a red fox", **bad)
+    for prompt in (None, "", "  "):
+        with pytest.raises(errors.OptionError, match="prompt"):
+            session.generate(prompt)
+    assert server.server.requests == []
+
+
+# Where it goes
+
+
+def test_without_a_key_the_embedded_server_draws_and_says_so_once() -> None:
+    """One notice in a kernel's life, under the first pictures."""
+    session = Session()
+    try:
+        first, second = batch(session.generate("a red fox")), batch(session.generate("an owl"))
+    finally:
+        session.close()
+    assert first[0].model == "local-preview"
+    assert first.notes == (NOTICE,)
+    assert second.notes == ()
+
+
+def test_local_needs_no_key_and_no_notice(session: Session, server: Served) -> None:
+    """`--local` asks for the embedded server: no notice, and the key's server hears nothing."""
+    made = batch(session.generate("a red fox", local=True))
+    assert (made[0].model, made.notes) == ("local-preview", ())
+    assert server.calls == []
+
+
+@pytest.mark.parametrize("host", ["", "api.x.ai", "example.org:1234"])
+def test_the_real_service_needs_a_key(host: str) -> None:
+    """Asking for it without a key is an error that names both cures, before anything is sent."""
+    session = Session(settings_of(XAI_NOTEBOOK_BACKEND="xai", XAI_API_HOST=host))
+    with pytest.raises(errors.ConfigurationError, match=r"Set XAI_API_KEY .*--local"):
+        session.generate("a red fox")
+
+
+def test_a_backend_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message lists those that do."""
+    monkeypatch.setenv("XAI_NOTEBOOK_BACKEND", "cloud")
+    with pytest.raises(errors.ConfigurationError, match=r"'cloud'\. Set it to one of: auto, xai"):
+        Session().generate("a red fox")
+
+
+def test_a_wrong_key_is_refused_by_the_server(
+    monkeypatch: pytest.MonkeyPatch, server: Served
+) -> None:
+    """The message says where the key comes from, and never repeats it."""
+    server.faults.failures = [(grpc.StatusCode.UNAUTHENTICATED, "bad key xai-wrong-key-1")]
+    session = Session(settings_of(XAI_API_KEY="xai-wrong-key-1", XAI_API_HOST=server.address))
+    try:
+        with pytest.raises(errors.AuthenticationError, match="XAI_API_KEY") as caught:
+            session.generate("a red fox")
+    finally:
+        session.close()
+    assert "xai-wrong-key-1" not in str(caught.value)
+
+
+def test_an_unknown_model_gets_the_names_of_those_that_exist(session: Session) -> None:
+    """The error of a misspelt model names the cure."""
+    with pytest.raises(errors.NotFoundError, match=r"grok-imagine-image-2\.0"):
+        session.generate("a red fox", model="grok-imagin")
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("form", ["base64", "url"])
+def test_both_formats_give_the_same(session: Session, form: str) -> None:
+    """Bytes, type, size, prompt and a file in the library, whichever way they travelled."""
+    (image,) = batch(session.generate("a red fox", format=form, aspect_ratio="16:9"))
+    assert image.status == "ok"
+    assert image.media_type == "image/jpeg"
+    assert image.file is not None
+    assert image.file.read_bytes() == image.data
+    assert image.pil.size == image.size
+    assert image.caption.startswith("Rewritten prompt: ")
+    assert image.prompt == "a red fox"
+
+
+def test_a_caption_claims_no_rewrite_that_did_not_happen(session: Session, server: Served) -> None:
+    """Without `up_sampled_prompt` the caption is the prompt as sent."""
+    server.faults.up_sampled = False
+    (image,) = batch(session.generate("a red fox"))
+    assert (image.caption, image.rewritten_prompt) == ("Prompt: a red fox", None)
+
+
+def test_moderated_images_are_cards(session: Session) -> None:
+    """The others are shown; the data of the withheld one raises."""
+    first, second = batch(session.generate("a red fox [moderated:2]", n=2))
+    assert (first.status, second.status) == ("ok", "moderated")
+    with pytest.raises(errors.ModeratedError):
+        _ = second.data
+
+
+def test_missing_images_are_cards(session: Session, server: Served) -> None:
+    """Fewer images than asked is no crash."""
+    server.faults.short = 1
+    first, second = batch(session.generate("a red fox", n=2))
+    assert (first.status, second.status) == ("ok", "missing")
+    assert second.error == "The server sent 1 of 2 images."
+    with pytest.raises(errors.MissingImageError):
+        _ = second.data
+
+
+def test_a_reply_without_images_is_all_cards(session: Session, server: Served) -> None:
+    """Even none is no crash."""
+    server.faults.short = 2
+    assert [image.status for image in batch(session.generate("a fox", n=2))] == ["missing"] * 2
+
+
+def test_an_empty_image_is_a_card(session: Session, server: Served) -> None:
+    """Neither base64 nor a URL: said so."""
+    server.faults.empty = True
+    (image,) = batch(session.generate("a red fox"))
+    assert image.status == "missing"
+
+
+def test_bytes_that_are_no_image_are_a_card_and_kept(session: Session, server: Served) -> None:
+    """What was paid for is in the library even when nobody can read it."""
+    server.faults.garbage = b"not an image"
+    (image,) = batch(session.generate("a red fox"))
+    assert image.status == "failed"
+    assert "not a readable image" in str(image.error)
+    assert image.file is not None
+    assert image.file.read_bytes() == b"not an image"
+
+
+def test_a_failed_download_is_a_card_that_can_be_fetched_later(
+    session: Session, another: Session, server: Served
+) -> None:
+    """The URL stays in the library: the next kernel fetches the picture without paying again."""
+    server.faults.download_status = 503
+    (image,) = batch(session.generate("a red fox", format="url"))
+    assert image.status == "pending"
+    server.faults.download_status = 200
+    (again,) = batch(another.generate("a red fox", format="url"))
+    assert (again.status, again.replayed) == ("ok", True)
+    assert len(server.calls) == 1
+
+
+def test_costs_are_what_the_server_says(session: Session, server: Served) -> None:
+    """The request's cost is shared by its images; not reported is unknown, not zero."""
+    server.faults.cost_ticks = 700_000_000
+    made = batch(session.generate("a red fox", n=2))
+    assert made[0].cost_usd == pytest.approx(0.07)
+    assert made.cost_usd == pytest.approx(0.14)
+    server.faults.cost_ticks = None
+    assert batch(session.generate("an owl")).cost_usd is None
+
+
+# The library answers
+
+
+def test_a_restarted_kernel_replays_for_nothing(
+    session: Session, another: Session, server: Served
+) -> None:
+    """The same request in a new kernel: the same bytes, marked, no call and no cost."""
+    server.faults.cost_ticks = 700_000_000
+    made = batch(session.generate("a red fox", n=2))
+    replayed = batch(another.generate("a red fox", n=2))
+    assert [image.data for image in replayed] == [image.data for image in made]
+    assert all(image.replayed for image in replayed)
+    assert replayed.cost_usd == 0
+    assert len(server.calls) == 1
+
+
+def test_the_same_request_again_in_a_kernel_makes_new_images(
+    session: Session, server: Served
+) -> None:
+    """Running a cell twice means: show me others."""
+    session.generate("a red fox")
+    assert not batch(session.generate("a red fox"))[0].replayed
+    assert len(server.calls) == 2
+
+
+def test_what_is_missing_is_completed(session: Session, another: Session, server: Served) -> None:
+    """One stored of three asked: two are made."""
+    session.generate("a red fox")
+    made = batch(another.generate("a red fox", n=3))
+    assert [image.replayed for image in made] == [True, False, False]
+    assert server.last.n == 2
+    assert [image.index for image in made] == [0, 1, 2]
+
+
+def test_fresh_and_replay_force_either(session: Session, another: Session, server: Served) -> None:
+    """`--fresh` never replays, `--replay` never asks."""
+    made = batch(session.generate("a red fox"))
+    assert not batch(another.generate("a red fox", fresh=True))[0].replayed
+    again = batch(session.generate("a red fox", replay=True))
+    assert again[0].replayed
+    assert made[0].status == "ok"
+    with pytest.raises(errors.LibraryError, match="holds 0 of the 1"):
+        session.generate("never made", replay=True)
+    assert len(server.calls) == 2
+
+
+def test_replay_can_be_switched_off(session: Session, another: Session, server: Served) -> None:
+    """`XaiImage.replay = False` makes every first request a new one."""
+    session.generate("a red fox")
+    another.configuration = lambda: {"replay": False}
+    assert not batch(another.generate("a red fox"))[0].replayed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"aspect_ratio": "16:9"},
+        {"model": "grok-imagine-image-2.0"},
+        {"user": "x"},
+        {"resolution": "1k"},
+    ],
+)
+def test_another_option_is_another_request(
+    session: Session, another: Session, server: Served, change: dict[str, str]
+) -> None:
+    """Stored images answer only what would have made them."""
+    server.faults.garbage = b"\xff\xd8\xff"
+    session.generate("a red fox")
+    another.generate("a red fox", **change)
+    assert len(server.calls) == 2
+
+
+def test_a_library_that_cannot_be_opened_costs_no_images(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The pictures come, with one warning a kernel."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "file" / "home"))
+    session = Session()
+    try:
+        first, second = batch(session.generate("a fox")), batch(session.generate("an owl"))
+    finally:
+        session.close()
+    assert first[0].pil.size == first[0].size
+    assert len(first.notes) == 1
+    assert first.notes[0].startswith("Images are not kept: ")
+    assert second.notes == ()
+
+
+def test_a_failed_export_hands_over_the_images(session: Session, tmp_path: Path) -> None:
+    """A folder that cannot be written is one clear line, and the images are on the error."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(errors.ExportError) as caught:
+        session.generate("a red fox", export=str(tmp_path / "file"))
+    assert isinstance(caught.value.batch, ImageBatch)
+    assert caught.value.batch[0].pil.size
+    assert "\n" not in str(caught.value)
+
+
+def test_history_shows_the_newest_first(session: Session) -> None:
+    """Words choose among prompts; n limits."""
+    for prompt in ("a red fox", "a grey owl", "a red owl"):
+        session.generate(prompt)
+    assert [image.prompt for image in session.history()] == ["a red owl", "a grey owl", "a red fox"]
+    assert [image.prompt for image in session.history("red owl")] == ["a red owl"]
+    assert len(session.history(n=2)) == 2
+
+
+# Limits
+
+
+def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: Served) -> None:
+    """The list price decides; the message says both amounts."""
+    server.faults.image_price = 7 * CENT
+    with pytest.raises(errors.BudgetError, match=r"cost \$0.28 at list price.*--max-cost \$0.20"):
+        session.generate("a red fox", n=4, max_cost=0.2)
+    assert server.calls == []
+    session.generate("a red fox", n=2, max_cost=0.2)
+    assert len(server.calls) == 1
+
+
+def test_the_kernels_budget_adds_up(session: Session, server: Served) -> None:
+    """What was reported counts against `XaiImage.budget_usd`; what failed surely costs nothing."""
+    server.faults.image_price = 7 * CENT
+    server.faults.cost_ticks = 700_000_000
+    session.configuration = lambda: {"budget_usd": 0.15}
+    server.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    with pytest.raises(errors.InvalidRequestError):
+        session.generate("a red fox")
+    session.generate("a red fox")
+    session.generate("a red fox")
+    with pytest.raises(errors.BudgetError, match=r"\$0.14 of XaiImage.budget_usd \$0.15 is spent"):
+        session.generate("a red fox")
+
+
+def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
+    """It names the request and its price; only the price list was asked for."""
+    server.faults.image_price = 7 * CENT
+    plan = session.generate("a red fox", n=3, aspect_ratio="16:9", dry_run=True)
+    assert "$0.21" in repr(plan)
+    assert "a red fox" in repr(plan)
+    assert server.calls == []
+
+
+class Endless:
+    """Prompts without end or length, that can be read again and again."""
+
+    def __init__(self, prompt: str = "a fox") -> None:
+        self.prompt = prompt
+
+    def __iter__(self) -> Iterator[str]:
+        return repeat(self.prompt)
+
+
+@pytest.mark.parametrize(
+    ("each", "least"), [(Endless(), 100), (repeat("a fox"), 100), (range(10**9), 100_000)]
+)
+def test_a_dry_run_of_prompts_without_end_ends(
+    session: Session, server: Served, each: Any, least: int
+) -> None:
+    """It looks at the first, says "at least", and the call can still be run from its first."""
+    server.faults.image_price = 7
+    call = session.prepare(None, {"each": each, "n": 2, "dry_run": True})
+    plan = session.plan(call)
+    assert len(plan.requests) == least
+    assert re.search(rf"images: +at least {least * 2:,}\n", repr(plan))
+    assert re.search(rf"cost: +at least \${least * 0.14:,.2f}(\n|$)", repr(plan))
+    assert plan.sentence.startswith(f"at least {least * 2:,} images from at least {least:,} requ")
+    assert ("make it again before a run" in repr(plan)) == (least == 100)
+    assert next(call.requests) == plan.requests[0]
+    assert server.calls == []
+
+
+def test_a_dry_run_of_a_short_generator_is_exact(session: Session, server: Served) -> None:
+    """Its end was seen: nothing is "at least"."""
+    plan = session.generate(each=(prompt for prompt in ("a", "b")), dry_run=True)
+    assert "at least" not in repr(plan)
+    assert len(plan.requests) == 2
+    assert server.calls == []
+
+
+# Many prompts
+
+
+def test_how_many_prompts_a_generator_had_is_known_at_its_end(session: Session) -> None:
+    """The summary counts all of them, and so it does for a list with blanks."""
+    session.configuration = lambda: NO_LIMIT
+    made = batch(session.generate(each=(prompt for prompt in ("a", "", "b"))))
+    assert made.summary == "2 of 2 prompts."
+    assert batch(session.generate(each=["a", None, "b"])).summary == "2 of 2 prompts."
+
+
+def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> None:
+    """Results stand in the order of the prompts, whichever came first."""
+    session.configuration = lambda: NO_LIMIT
+    server.faults.delay = lambda request: 0.2 if request.prompt == "p0" else 0.0
+    made = batch(session.generate(each=[f"p{i}" for i in range(6)]))
+    assert [image.prompt for image in made] == [f"p{i}" for i in range(6)]
+    assert made.summary == "6 of 6 prompts."
+
+
+def test_requests_under_way_are_bounded(session: Session, server: Served) -> None:
+    """Never more at once than `XaiImage.concurrency`."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    server.faults.garbage = b"\xff\xd8\xff"
+    server.faults.delay = 0.05
+    session.generate(each=[f"p{i}" for i in range(8)])
+    calls = server.calls
+    assert len(calls) == 8
+    for call in calls:
+        under_way = [c for c in calls if c.started <= call.started < (c.ended or 0)]
+        assert len(under_way) <= 2
+
+
+def test_the_rate_is_kept(session: Session, server: Served) -> None:
+    """Requests go out evenly at `XaiImage.rate` a second."""
+    session.configuration = lambda: {"rate": 20, "concurrency": 8}
+    server.faults.garbage = b"\xff\xd8\xff"
+    session.generate(each=[f"p{i}" for i in range(9)])
+    starts = [call.started for call in server.calls]
+    assert starts[-1] - starts[0] >= 8 / 20 * 0.9
+
+
+def test_one_failure_stops_nothing(session: Session, server: Served) -> None:
+    """It is a card with its cause; the rest is there."""
+    session.configuration = lambda: NO_LIMIT
+    server.faults.fail_when = lambda request, _: (
+        (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None
+    )
+    made = batch(session.generate(each=["a fox", "an owl", "a cat"]))
+    assert [image.status for image in made] == ["ok", "failed", "ok"]
+    assert "no owls" in str(made[1].error)
+    assert made.summary == "3 of 3 prompts, 1 failed."
+
+
+def test_a_refused_key_stops_everything(session: Session, server: Served) -> None:
+    """No further prompt could succeed."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 1}
+    server.faults.fail_when = lambda *_: grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(errors.AuthenticationError):
+        session.generate(each=[f"p{i}" for i in range(20)])
+    assert len(server.calls) == 1
+
+
+def test_a_generator_is_read_as_requests_go_out(session: Session, server: Served) -> None:
+    """No more is read ahead than is under way."""
+    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    server.faults.garbage = b"\xff\xd8\xff"
+    ahead: list[int] = []
+
+    def prompts() -> Iterator[str]:
+        for number in range(8):
+            ahead.append(number - len([c for c in server.calls if c.ended]))
+            yield f"p{number}"
+
+    assert len(batch(session.generate(each=prompts()))) == 8
+    assert max(ahead) <= 3
+
+
+def test_an_error_in_the_users_generator_keeps_what_came_before(
+    session: Session, server: Served
+) -> None:
+    """It is named; what was under way at that moment is answered, and in the library."""
+    session.configuration = lambda: NO_LIMIT
+    server.faults.delay = 0.5
+
+    def prompts() -> Iterator[str]:
+        yield from ("a fox", "an owl")
+        server.wait_for_call(2)
+        raise KeyError("mine")
+
+    with pytest.raises(errors.XaiError, match=r"KeyError: 'mine'. It came after 2") as caught:
+        session.generate(each=prompts())
+    assert isinstance(caught.value.__cause__.__cause__, KeyError)
+    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+
+
+@pytest.mark.parametrize("given", [{"each": True}, {"each": []}, {"each": "nope"}])
+def test_each_without_prompts_is_refused(session: Session, given: dict[str, Any]) -> None:
+    """Nothing to do is an error, not an empty result."""
+    with pytest.raises(errors.OptionError, match="--each"):
+        session.generate(None, **given)
+
+
+# Async
+
+
+def test_agenerate_gives_the_same(session: Session) -> None:
+    """The same options and results, awaited; several at once."""
+
+    async def main() -> list[Any]:
+        return await asyncio.gather(session.agenerate("a fox"), session.agenerate("an owl"))
+
+    assert [made[0].prompt for made in asyncio.run(main())] == ["a fox", "an owl"]
+
+
+def test_agenerate_does_not_block_the_loop(session: Session, server: Served) -> None:
+    """Other tasks run while the server works."""
+    server.faults.delay = 0.5
+
+    async def main() -> int:
+        task = asyncio.create_task(session.agenerate("a fox"))
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        await task
+        return turns
+
+    assert asyncio.run(main()) > 20
+
+
+def test_cancelling_agenerate_cancels_the_call(session: Session, server: Served) -> None:
+    """The server sees it within half a second; the next call works."""
+    server.faults.delay = 30
+
+    async def main() -> float:
+        task = asyncio.create_task(session.agenerate("a fox"))
+        call = await asyncio.to_thread(server.wait_for_call, 1)
+        cancelled = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(until, lambda: call.cancelled)
+        return time.monotonic() - cancelled
+
+    assert asyncio.run(main()) < 0.5
+    server.faults.delay = 0
+    assert batch(session.generate("a fox"))[0].status == "ok"
+
+
+# The end
+
+
+def test_a_closed_session_leaves_nothing_and_can_start_again(session: Session) -> None:
+    """No thread, no server; the next call starts them anew; closing twice is nothing."""
+    session.generate("a red fox", local=True)
+    session.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("xai-notebook") == 1  # the one of the tests' own server
+    session.close()
+    assert batch(session.generate("a red fox", local=True))[0].status == "ok"
+
+
+def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
+    """`xai.generate`, `agenerate`, `history` and `costs` see the same library."""
+    try:
+        (made,) = xai.generate("a red fox")
+        (again,) = asyncio.run(xai.agenerate("a grey owl"))
+        assert [image.sha256 for image in xai.history()] == [again.sha256, made.sha256]
+        assert sum(row.images for row in xai.costs()) == 2
+    finally:
+        close_session()
+
+
+def test_a_result_reads_well() -> None:
+    """Slices are batches, indices images; a wrong index says how many there are."""
+    from xai_notebook.pictures.results import ImageRequest
+
+    request = ImageRequest(prompt="a red fox", model="m")
+    made = ImageBatch([GeneratedImage(request=request, index=i) for i in range(3)])
+    assert isinstance(made[1:], ImageBatch)
+    assert len(made[1:] + made[:1]) == 3
+    with pytest.raises(IndexError, match="image 3 of a batch of 3"):
+        _ = made[3]
+    assert re.fullmatch(r"<GeneratedImage 0 ok 'a red fox'>", repr(made[0]))

@@ -1,0 +1,263 @@
+"""What has arrived and was not shown answers the next run; what waits at a URL is fetched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import until
+from xai_notebook import errors
+from xai_notebook.generation.session import Session, current_session
+from xai_notebook.library import Library, store
+from xai_notebook.pictures import display
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from press import Notebook, Press
+
+
+@pytest.fixture
+def kernels(orders: Press) -> Iterator[Callable[[], Session]]:
+    """Make sessions, each like a fresh kernel without cells."""
+    made: list[Session] = []
+
+    def make() -> Session:
+        made.append(Session())
+        return made[-1]
+
+    yield make
+    for session in made:
+        session.close()
+
+
+BREAK = {
+    "an error below": ("1 / 0", ""),
+    "an interrupt below": ("raise KeyboardInterrupt", ""),
+    "a failed export": ("", ", export='file'"),
+    "a failed display": ("drawing.fail = RuntimeError; shown[-1]", ""),
+    "an interrupt while drawing": ("drawing.fail = KeyboardInterrupt; shown[-1]", ""),
+}
+ASKS = {
+    "generate": "shown += (batch := xai.generate('a fox', n=2{}))",
+    "agenerate": "shown += (batch := await xai.agenerate('a fox', n=2{}))",
+}
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) -> Any:
+    """What goes wrong the next time that pictures are drawn."""
+    state = SimpleNamespace(fail=None)
+    real = display.mimebundle
+
+    def mimebundle(batch: Any) -> Any:
+        failure, state.fail = state.fail, None
+        if failure is not None:
+            raise failure
+        return real(batch)
+
+    monkeypatch.setattr(display, "mimebundle", mimebundle)
+    notebook().shell.user_ns["drawing"] = state
+    return state
+
+
+@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
+@pytest.mark.parametrize(("ending", "option"), BREAK.values(), ids=BREAK)
+@pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
+def test_what_was_not_shown_answers_the_next_run(
+    notebook: Callable[..., Notebook],
+    drawing: Any,
+    orders: Press,
+    asks: str,
+    ending: str,
+    option: str,
+    *,
+    ids: bool,
+) -> None:
+    """It is paid for once, whatever kept it from being shown; then the cell makes new ones."""
+    Path("file").write_text("no folder")
+    ending = ending.replace("shown[-1]", "batch")
+    made = notebook(asks.format(option) + "\n" + ending, ids=ids)
+    made.run()
+    made.run()
+    assert drawing.fail is None
+    assert orders.orders == [2]
+    made.cells[0] = asks.format("") + "\nbatch"
+    first = made.run()
+    assert orders.orders == [2]
+    if ids:
+        again = made.run()
+        assert orders.orders == [2, 2]
+        assert not set(first) & set(again)
+        first = again
+    assert made.rerun() == first
+
+
+def test_a_new_picture_that_was_not_shown_answers(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """So with a cell run again, too: not the picture seen before, and not another new one."""
+    made = notebook("shown += xai.generate('a fox')" + "\nif broken: 1 / 0")
+    made.shell.user_ns["broken"] = False
+    first = made.run()
+    made.shell.user_ns["broken"] = True
+    again = made.run()
+    assert made.run() == again != first
+    made.shell.user_ns["broken"] = False
+    assert made.run() == again
+    assert len(orders.orders) == 2
+    assert made.run() != again
+    assert len(orders.orders) == 3
+
+
+def test_a_magic_whose_export_failed(notebook: Callable[..., Notebook], orders: Press) -> None:
+    """Free some space and run the cell again: it exports what was paid for."""
+    blocked = Path("pictures")
+    blocked.write_text("no folder")
+    made = notebook("%%xai_image -n 4 --fresh --export pictures --as foxes\na fox")
+    made.run()
+    assert isinstance(made.errors[0], errors.ExportError)
+    blocked.unlink()
+    made.run()
+    assert made.errors == [None]
+    assert len(list(blocked.iterdir())) == 4
+    assert orders.orders == [4]
+
+
+def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
+    """Press Ctrl-C as soon as something is true."""
+
+    def watch() -> None:
+        until(condition, 60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_thirty_prompts_interrupted_until_they_are_complete(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """Each is answered and paid for once, however often the run is stopped."""
+    made = notebook("%xai_image --each prompts --as made")
+    made.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
+    made.shell.run_line_magic("config", "XaiImage.rate = 0")
+    library = current_session().library()
+    for came in (7, 14, 21, 28):
+        orders.left = 7
+        under_way = min(4, 30 - came)
+        stop = interrupt_when(
+            lambda came=came, under_way=under_way: (
+                len(library.history(limit=99)) == came and orders.waiting == under_way
+            )
+        )
+        made.run()
+        stop.join()
+        assert isinstance(made.errors[0], KeyboardInterrupt)
+        until(lambda: orders.waiting == 0)
+    orders.left = None
+    made.run()
+    assert made.errors == [None]
+    assert orders.orders == [1] * 30
+    shown = [image.sha256 for image in made.shell.user_ns["made"]]
+    assert len(set(shown)) == 30
+    made.rerun()
+    assert [image.sha256 for image in made.shell.user_ns["made"]] == shown
+    assert len(orders.orders) == 30
+
+
+def test_a_run_waits_for_what_the_one_before_still_stores(
+    notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while the library is slow, and run again at once: nothing is ordered again."""
+    saving, go = threading.Event(), threading.Event()
+    real = store.Library.add_replies
+
+    def slow(library: Library, replies: Any) -> Any:
+        saving.set()
+        assert go.wait(30)
+        return real(library, replies)
+
+    monkeypatch.setattr(store.Library, "add_replies", slow)
+    made = notebook("shown += get_ipython().run_line_magic('xai_image', 'a fox')")
+    interrupt_when(saving.is_set)
+    made.run()
+    assert isinstance(made.errors[0], KeyboardInterrupt)
+    timer = threading.Timer(0.3, go.set)
+    timer.start()
+    assert len(made.run()) == 1
+    assert len(orders.orders) == 1
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["a cell", "a program"])
+def test_only_what_is_missing_is_asked_for(
+    notebook: Callable[..., Notebook],
+    kernels: Callable[[], Session],
+    orders: Press,
+    *,
+    ids: bool,
+) -> None:
+    """Two of four came: the next run keeps them and asks for two; moderated ones count as come."""
+    orders.short = 2
+    made = notebook('shown += xai.generate("a fox", n=4)')
+    session = kernels()
+
+    def ask() -> list[str | None]:
+        if ids:
+            return list(made.run())
+        return [image.sha256 for image in session.generate("a fox", n=4)]  # type: ignore[union-attr]
+
+    first = ask()
+    assert first[2:] == [None, None]
+    orders.short = 0
+    again = ask()
+    assert again[:2] == first[:2]
+    assert orders.orders == [4, 2]
+    assert made.rerun() == again
+    assert orders.orders == [4, 2]
+
+
+# Images that wait at a URL
+
+
+def test_a_host_that_is_down_costs_nothing(kernels: Callable[[], Session], orders: Press) -> None:
+    """The image waits, in this kernel, in the next and under --replay, until its host is back."""
+    orders.status = 503
+    session = kernels()
+    for kernel in (session, session, kernels()):
+        for options in ({}, {"replay": True}):
+            batch: Any = kernel.generate("a fox", n=2, format="url", **options)
+            assert [image.status for image in batch] == ["pending"] * 2
+            assert "<strong>Waiting.</strong>" in batch._repr_mimebundle_()["text/html"]
+            assert "503" in batch[0].error
+            assert "run again to fetch it" in batch[0].error
+    orders.status = 200
+    found: Any = session.generate("a fox", n=2, format="url")
+    assert [image.status for image in found] == ["ok"] * 2
+    assert orders.orders == [2]
+
+
+@pytest.mark.parametrize(("status", "age"), [(404, 0), (410, 0), (503, 3601)])
+def test_what_can_no_longer_be_fetched_is_asked_for_again(
+    kernels: Callable[[], Session], orders: Press, status: int, age: int
+) -> None:
+    """A host that says so, or the end of its hour, make an image one that failed."""
+    orders.status = 503
+    session = kernels()
+    session.generate("a fox", format="url")
+    with session.library()._database.writing() as connection:
+        connection.execute("UPDATE images SET created = created - ?", (age,))
+    orders.status = status
+    with pytest.raises(errors.LibraryError, match="holds 0 of the 1"):
+        session.generate("a fox", format="url", replay=True)
+    orders.status = 200
+    image = kernels().generate("a fox", format="url")[0]  # type: ignore[index]
+    assert (image.status, image.replayed) == ("ok", False)
+    assert orders.orders == [1, 1]

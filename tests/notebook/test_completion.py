@@ -1,0 +1,139 @@
+"""Tab: our options, their values and fitting variables; nothing else, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from PIL import Image
+
+from xai_notebook import settings
+from xai_notebook.notebook import completion
+from xai_notebook.pictures.results import ImageBatch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def offered(text: str, **namespace: Any) -> list[str] | None:
+    """Return what is offered at the end of a cell's text; None: it is not ours."""
+    lines = text.split("\n")
+    found = completion.complete(text, len(lines[-1]), len(lines) - 1, namespace)
+    return None if found is None else found[1]
+
+
+def tab(shell: InteractiveShell, text: str) -> list[str]:
+    """Return the lines that Tab could make of `text`, as a frontend would apply them."""
+    with provisionalcompleter():
+        return [
+            text[: found.start] + found.text + text[found.end :]
+            for found in shell.Completer.completions(text, len(text))
+        ]
+
+
+def test_options_are_offered() -> None:
+    """At the start all long ones; after a dash those that begin so."""
+    assert offered("%xai_image --as") == ["--as", "--aspect-ratio"]
+    everything = offered("%xai_image ")
+    assert everything is not None
+    assert "--resolution" in everything
+    assert all(flag.startswith("--") for flag in everything)
+    assert "-n" in (offered("%%xai_image -") or [])
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("--aspect-ratio 16", ["16:9"]),
+        ("-a ", list(settings.ASPECT_RATIOS)),
+        ("--resolution=", ["--resolution=1k", "--resolution=2k"]),
+        ("-r ", ["1k", "2k"]),
+        ("-q l", ["low"]),
+        ("--format ", ["base64", "url"]),
+        ("-m grok-imagine-image-2", ["grok-imagine-image-2.0"]),
+        ("-n 1", ["1", "10"]),
+        ("--timeout ", []),
+        ("-n 2 -a 1:", ["1:1", "1:2"]),
+        ("a red fox -r ", ["1k", "2k"]),
+    ],
+)
+def test_values_are_offered(line: str, values: list[str]) -> None:
+    """Behind an option, what it takes."""
+    assert offered(f"%xai_image {line}") == values
+
+
+def test_variables_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures for `--image`, lists for `--each`, earlier results for `--as`."""
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "cat": Image.new("RGB", (1, 1)),
+        "foxes": ImageBatch(),
+        "raw": b"x",
+        "prompts": ["a"],
+        "number": 3,
+        "_hidden": b"x",
+    }
+    assert offered("%xai_image --image ", **names) == ["cat", "foxes", "raw"]
+    assert offered("%xai_image --each p", **names) == ["prompts"]
+    assert offered("%xai_image --as ", **names) == ["foxes"]
+
+
+def test_files_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and folders for `--image`, tables for `--each`, folders for `--export`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat.png", "notes.txt", "script.py", "pictures/dog.jpg", ".hidden.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert offered("%xai_image -i ") == ["cat.png", "pictures/"]
+    assert offered("%xai_image -i pictures/") == ["pictures/dog.jpg"]
+    assert offered("%xai_image --each ") == ["notes.txt", "pictures/"]
+    assert offered("%xai_image -e ") == ["pictures/"]
+    assert offered("%xai_image -i nowhere/") == []
+
+
+def test_inside_a_prompt_nothing_is_offered() -> None:
+    """Words of a prompt are not Python names, on the line or in the body."""
+    assert offered("%xai_image a red f") == []
+    assert offered("%xai_image a red ") == []
+    assert offered("%%xai_image -n 2\na red f") == []
+
+
+@pytest.mark.parametrize(
+    "text", ["imp", "%xai", "%time xai_image --", "x = 1\n--as", "%%timeit\nx"]
+)
+def test_elsewhere_we_keep_out(text: str) -> None:
+    """Other cells complete as they always did."""
+    assert offered(text) is None
+
+
+def test_the_shell_offers_ours_alone(shell: InteractiveShell) -> None:
+    """IPython mixes in no file names, magics or Python names."""
+    assert tab(shell, "%xai_image --as") == ["%xai_image --as", "%xai_image --aspect-ratio"]
+    assert tab(shell, "%xai_image --aspect-ratio 16") == ["%xai_image --aspect-ratio 16:9"]
+    assert tab(shell, "%%xai_image -a 19.5") == ["%%xai_image -a 19.5:9"]
+    assert tab(shell, "x = %xai_image --repl") == ["x = %xai_image --replay"]
+    assert tab(shell, "%xai_image -m grok-imagine-image-q") == [
+        "%xai_image -m grok-imagine-image-quality"
+    ]
+
+
+def test_the_magics_themselves_are_completed(shell: InteractiveShell) -> None:
+    """By IPython."""
+    assert "%xai_image" in tab(shell, "%xai_i")
+
+
+def test_python_still_completes(shell: InteractiveShell) -> None:
+    """Our matcher suppresses nothing outside its lines."""
+    shell.user_ns["some_long_name"] = 1
+    assert "some_long_name" in tab(shell, "some_lo")
+
+
+@pytest.mark.parametrize("line", ["%xai_history ", "%xai_panel "])
+def test_other_magics_offer_only_what_they_take(line: str) -> None:
+    """`%xai_history` has -n; the panel takes a prompt."""
+    allowed = {"%xai_history ": ["-n"], "%xai_panel ": []}
+    assert offered(line) == allowed[line]

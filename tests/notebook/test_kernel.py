@@ -1,0 +1,405 @@
+"""A real kernel: interrupts, errors, values, noise, forks, reloads."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import grpc
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from harness import KEY, serve, start_kernel, until, without_xai
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness import Kernel, Outcome, Served
+
+SOON = 10.0
+"""Seconds, far from the 30 that the server would take: how far is for the benchmarks to say."""
+"""Seconds from an interrupt to a free kernel."""
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Served]:
+    """The server of this module's kernel."""
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory, peer: Served) -> Iterator[Kernel]:
+    """A kernel with a key, whose API host is `peer`."""
+    with start_kernel(
+        tmp_path_factory.mktemp("kernel"), XAI_API_KEY=KEY, XAI_API_HOST=peer.address
+    ) as kernel:
+        loaded = kernel.run("%load_ext xai_notebook\nimport xai_notebook as xai")
+        assert loaded.error is None
+        yield kernel
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(peer: Served) -> None:
+    peer.reset()
+
+
+def interrupted(kernel: Kernel, peer: Served, code: str, *, short: bool = True) -> Outcome:
+    """Interrupt a cell once its call has arrived; check the promise on both sides."""
+    peer.faults.delay = 30
+    before = len(peer.calls)
+    identity = kernel.start(code)
+    call = peer.wait_for_call(before + 1)
+    kernel.manager.interrupt_kernel()
+    outcome = kernel.collect(identity, SOON)
+    until(lambda: call.cancelled, SOON)
+    assert outcome.error is not None
+    if short:
+        assert outcome.traceback.endswith("what had arrived is in the library.")
+        assert "\n" not in outcome.traceback
+    peer.reset()
+    after = kernel.run("%xai_image --fresh a red fox")
+    assert after.error is None
+    assert len(after.html) == 1
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%xai_image --fresh a red fox",
+        "%%xai_image --fresh -n 4\na red fox",
+        "xai.generate('a red fox', fresh=True)",
+        "import asyncio\n%xai_image --fresh a red fox\nawait asyncio.sleep(0)",
+        "import asyncio\nawait asyncio.sleep(0.01)\n%xai_image --fresh a red fox",
+    ],
+    ids=["line", "cell", "generate", "before-await", "after-await"],
+)
+def test_an_interrupt_frees_the_kernel_and_cancels_the_call(
+    kernel: Kernel, peer: Served, code: str
+) -> None:
+    """Within half a second the kernel is free and the server knows; the next cell works."""
+    outcome = interrupted(kernel, peer, code)
+    assert outcome.error
+    assert outcome.error["ename"] == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await xai.agenerate('a red fox', fresh=True)",
+        "import asyncio\nawait asyncio.gather(xai.agenerate('a red fox', fresh=True))",
+    ],
+    ids=["await", "gather"],
+)
+def test_an_interrupt_of_an_awaited_call_does_the_same(
+    kernel: Kernel, peer: Served, code: str
+) -> None:
+    """`await xai.agenerate(…)` is interrupted like everything else."""
+    # In Python 3.10 `gather` replaces our short error by a CancelledError of its own.
+    interrupted(kernel, peer, code, short=sys.version_info >= (3, 11) or "gather" not in code)
+
+
+def test_an_interrupted_run_keeps_what_had_arrived(kernel: Kernel, peer: Served) -> None:
+    """The pictures that came are shown, bound and in the library; again, only the rest is made."""
+    peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
+    before = len(peer.calls)
+    kernel.run("%config XaiImage.patience = 0")
+    identity = kernel.start("%%xai_image --each --as run\nquick {{ 1 }}\nquick {{ 2 }}\nslow one")
+    seen = kernel.see(identity, "2 of 3 prompts")
+    until(lambda: len(peer.calls) == before + 3)
+    kernel.manager.interrupt_kernel()
+    outcome = kernel.collect(identity, outcome=seen)
+    assert outcome.error is not None
+    assert outcome.error["ename"] == "KeyboardInterrupt"
+    assert outcome.html[-1].count("<img") == 2
+    assert "nterrupted: run the cell again" in outcome.html[-1]
+    assert kernel.run("len(run)").text == ["2"]
+    peer.reset()
+    again = kernel.run("%%xai_image --each\nquick {{ 1 }}\nquick {{ 2 }}\nslow one")
+    assert again.html[-1].count("<img") == 3
+    assert len(peer.calls) == before + 4
+
+
+def test_an_interrupt_is_not_hidden_by_a_failing_export(kernel: Kernel, peer: Served) -> None:
+    """What came is shown, with the reason why it is not in the folder."""
+    peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
+    before = len(peer.calls)
+    identity = kernel.start("%%xai_image --each --fresh --export late\nquick\nslow")
+    seen = kernel.see(identity, "1 of 2 prompts")
+    until(lambda: len(peer.calls) == before + 2)
+    (kernel.home.parent / kernel.home.name.removesuffix("-home") / "late").write_text("in the way")
+    kernel.manager.interrupt_kernel()
+    outcome = kernel.collect(identity, outcome=seen)
+    assert outcome.error is not None
+    assert outcome.error["ename"] == "KeyboardInterrupt"
+    assert outcome.html[-1].count("<img") == 1
+    assert re.search("Not exported: .*not a folder", outcome.html[-1])
+
+
+# Errors
+
+
+def test_an_error_is_a_real_short_output(kernel: Kernel) -> None:
+    """One line under the cell, of type error, nothing on stderr; `%tb` has the full chain."""
+    outcome = kernel.run("%xai_image --model nope a red fox")
+    assert outcome.error is not None
+    assert outcome.error["ename"] == "NotFoundError"
+    assert len(outcome.traceback.splitlines()) <= 2
+    assert outcome.stderr == ""
+    chain = kernel.run("%tb")
+    text = chain.stdout + chain.stderr + chain.traceback
+    assert "AioRpcError" in text
+    assert "direct cause" in text
+    assert "xai_notebook" in text
+
+
+def test_an_option_error_is_an_error_output_too(kernel: Kernel, peer: Served) -> None:
+    """Run All stops on it, and nothing was sent."""
+    before = len(peer.calls)
+    outcome = kernel.run("%xai_image -n 11 a red fox")
+    assert outcome.error is not None
+    assert outcome.error["evalue"].startswith("-n/--count: 11 is outside 1 to 10")
+    assert len(peer.calls) == before
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNAVAILABLE,
+    ],
+    ids=lambda code: code.name,
+)
+def test_every_failure_is_short(kernel: Kernel, peer: Served, code: grpc.StatusCode) -> None:
+    """Cause and cure in two lines, a third for what the server said; never a traceback or a key."""
+    peer.faults.fail_when = lambda *_: (code, "said the server")
+    outcome = kernel.run("%xai_image --fresh a red fox")
+    assert outcome.error is not None
+    lines = outcome.traceback.splitlines()
+    assert len(lines) <= 3
+    assert "said the server" in outcome.traceback
+    assert "Traceback" not in outcome.traceback
+    assert KEY not in str(outcome)
+
+
+def test_a_deadline_is_kept_and_not_retried(kernel: Kernel, peer: Served) -> None:
+    """`--timeout` ends the whole call, once."""
+    peer.faults.delay = 30
+    before = len(peer.calls)
+    outcome = kernel.run("%xai_image --fresh --timeout 0.3 a red fox")
+    assert outcome.error is not None
+    assert outcome.error["ename"] == "DeadlineExceededError"
+    assert len(peer.calls) == before + 1
+
+
+def test_nbclient_stops_on_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run All, nbconvert and papermill do not go on after a failed cell."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    cells = ["%load_ext xai_notebook", "%xai_image -n 99 a red fox", "ran = True"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    client = NotebookClient(
+        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    with pytest.raises(CellExecutionError, match="OptionError"):
+        client.execute(env=without_xai() | {"XAI_NOTEBOOK_HOME": str(tmp_path / "home")})
+    assert notebook.cells[2].execution_count is None
+    assert [output.output_type for output in notebook.cells[1].outputs] == ["error"]
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%xai_image --fresh -n 2 a red fox",
+        "%xai_image --fresh -n 2 a red fox;",
+        "%%xai_image --fresh -n 2\na red fox;",
+        "%%xai_image --fresh -n 2 --as foxes\na red fox",
+        "%xai_image --fresh -n 2 --as foxes a red fox",
+        "xai.generate('a red fox', n=2, fresh=True)",
+        "await xai.agenerate('a red fox', n=2, fresh=True)",
+    ],
+)
+def test_pictures_are_shown_once(kernel: Kernel, code: str) -> None:
+    """One output with both pictures, whatever ends or names the cell; `_` holds the batch."""
+    outcome = kernel.run(code)
+    assert outcome.error is None
+    assert len(outcome.outputs) == 1
+    assert outcome.html[0].count("<img") == 2
+    assert kernel.run("type(_).__name__, len(_)").text == ["('ImageBatch', 2)"]
+
+
+def test_pictures_of_a_slow_call_are_shown_once(kernel: Kernel, peer: Served) -> None:
+    """Progress appears, and turns into the pictures; nothing is shown beside it."""
+    peer.faults.delay = 1.2
+    outcome = kernel.run("%xai_image --fresh -n 2 --as foxes a red fox")
+    assert [html.count("<img") for html in outcome.html] == [2]
+    assert "Making images" not in str(outcome.html)
+    assert outcome.stderr == outcome.stdout == ""
+    assert kernel.run("type(_).__name__").text == ["'ImageBatch'"]
+
+
+def test_a_batch_can_be_shown_again(kernel: Kernel, peer: Served) -> None:
+    """In the next cell the same batch is an output of its own, slow call or not."""
+    peer.faults.delay = 1.0
+    kernel.run("%xai_image --fresh --as foxes a red fox")
+    for code in ("foxes", "display(foxes)", "foxes[0]"):
+        assert [html.count("<img") for html in kernel.run(code).html] == [1]
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.2])
+def test_an_assignment_shows_nothing(kernel: Kernel, peer: Served, delay: float) -> None:
+    """`x = %xai_image …` binds, like any assignment, however long it took."""
+    peer.faults.delay = delay
+    outcome = kernel.run("x = %xai_image --fresh a red fox")
+    assert "<img" not in str(outcome.outputs)
+    assert kernel.run("x").html[0].count("<img") == 1
+
+
+def test_a_failed_slow_call_leaves_no_progress(kernel: Kernel, peer: Served) -> None:
+    """The error stands alone."""
+    peer.faults.delay = 1.0
+    peer.faults.after_work = True
+    peer.faults.fail_when = lambda *_: grpc.StatusCode.INTERNAL
+    outcome = kernel.run("%xai_image --fresh a red fox")
+    assert outcome.error is not None
+    assert outcome.html == []
+
+
+def test_cells_in_a_row_show_their_own(kernel: Kernel) -> None:
+    """Several magics in one cell: only the last is the cell's value, all have run."""
+    outcome = kernel.run("%xai_image --fresh --as a a fox\n%xai_image --fresh --as b an owl")
+    assert len(outcome.html) == 1
+    assert kernel.run("a[0].prompt, b[0].prompt").text == ["('a fox', 'an owl')"]
+
+
+# Good neighbour
+
+
+def test_shell_commands_make_no_noise(kernel: Kernel) -> None:
+    """`!cmd` and subprocesses after gRPC has started print only their own output."""
+    kernel.run("%xai_image a red fox")
+    outcome = kernel.run("!echo hi")
+    assert (outcome.stdout.strip(), outcome.stderr) == ("hi", "")
+    outcome = kernel.run(
+        "import subprocess, sys\n"
+        "print(subprocess.run([sys.executable, '-c', 'print(1)'], capture_output=True, text=True))"
+    )
+    assert "stdout='1\\n', stderr=''" in outcome.stdout
+
+
+FORK = """
+import os
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    try:
+        xai.generate("a fox in a fork", fresh=True)
+        found = "no error"
+    except BaseException as error:
+        found = f"{type(error).__name__}: {error}"
+    os.write(writer, found.encode())
+    os._exit(0)
+os.close(writer)
+import select
+ready, _, _ = select.select([reader], [], [], 10)
+print(os.read(reader, 4096).decode() if ready else "hangs")
+os.kill(child, 9)
+_ = os.waitpid(child, 0)
+"""
+
+POOL = """
+import multiprocessing, warnings
+def work(prompt):
+    try:
+        return xai.generate(prompt, fresh=True)
+    except Exception as error:
+        return type(error).__name__
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.map_async(work, ["a fox"]).get(15))
+"""
+
+
+def test_a_forked_child_gets_an_error_not_a_hang(kernel: Kernel) -> None:
+    """The message names the cure; the parent goes on."""
+    kernel.run("%xai_image a red fox")
+    outcome = kernel.run(FORK)
+    assert outcome.stdout.startswith("ForkedProcessError: ")
+    assert "spawn" in outcome.stdout
+    assert "fork_posix" not in outcome.stderr
+    outcome = kernel.run(POOL)
+    assert outcome.stdout.strip() == "['ForkedProcessError']"
+    assert kernel.run("%xai_image --fresh a red fox").error is None
+
+
+def test_reload_and_unload_leave_nothing(kernel: Kernel, peer: Served) -> None:
+    """Threads, magics and configurables are as before; loading again works."""
+    look = (
+        "import threading\n"
+        "names = {t.name.partition('-worker')[0] for t in threading.enumerate()}\n"
+        "print(sorted(name for name in names if 'xai' in name), "
+        "sum(type(c).__name__ == 'XaiImage' for c in get_ipython().configurables), "
+        "'xai_image' in get_ipython().magics_manager.magics['line'])"
+    )
+    kernel.run("%xai_image --fresh --local a red fox")
+    kernel.run("%reload_ext xai_notebook")
+    assert kernel.run(look).stdout == "[] 1 True\n"
+    assert kernel.run("%xai_image --fresh a red fox").error is None
+    assert kernel.run(look).stdout == "['xai-notebook'] 1 True\n"
+    kernel.run("%unload_ext xai_notebook")
+    assert kernel.run(look).stdout == "[] 0 False\n"
+    assert kernel.run("%load_ext xai_notebook\n%xai_image --fresh a red fox").error is None
+
+
+def test_calls_under_a_changed_event_loop_policy(kernel: Kernel) -> None:
+    """A call inside a coroutine of the user's, blocking and awaited, works."""
+    outcome = kernel.run(
+        "import asyncio\n"
+        "class Policy(asyncio.DefaultEventLoopPolicy):\n"
+        "    def new_event_loop(self):\n"
+        "        loop = super().new_event_loop()\n"
+        "        loop.set_debug(True)\n"
+        "        return loop\n"
+        "before = asyncio.get_event_loop_policy()\n"
+        "asyncio.set_event_loop_policy(Policy())\n"
+        "%unload_ext xai_notebook\n"
+        "%load_ext xai_notebook\n"
+        "async def both():\n"
+        "    return len(xai.generate('a fox')), len(await xai.agenerate('an owl'))\n"
+        "found = await both()\n"
+        "asyncio.set_event_loop_policy(before)\n"
+        "found"
+    )
+    assert outcome.error is None
+    assert outcome.text == ["(1, 1)"]
+    kernel.run("%unload_ext xai_notebook\n%load_ext xai_notebook")
+
+
+def test_nothing_is_printed_by_a_whole_session(kernel: Kernel) -> None:
+    """No warning or log line reaches the user's cells."""
+    outcome = kernel.run("%%xai_image --fresh -n 2 --format url\na red fox")
+    assert (outcome.stdout, outcome.stderr) == ("", "")
+
+
+def test_a_killed_server_is_one_clear_error(tmp_path: Path) -> None:
+    """Nobody listens: unavailable, after visible attempts, with the address in the message."""
+    with serve() as gone:
+        address = gone.address
+    with start_kernel(tmp_path / "k", XAI_API_KEY=KEY, XAI_API_HOST=address) as kernel:
+        outcome = kernel.run("%load_ext xai_notebook\n%xai_image a red fox")
+    assert outcome.error is not None
+    assert outcome.error["ename"] == "UnavailableError"
+    assert address in outcome.traceback
+    assert re.search(r"\b5 (attempts|times)", outcome.traceback)

@@ -1,0 +1,130 @@
+"""The line of progress, and when it is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xai_notebook.client.retry import Attempt
+from xai_notebook.generation.progress import Progress
+from xai_notebook.notebook.live import Live, describe
+from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+
+
+def card(*, replayed: bool = False) -> list[GeneratedImage]:
+    request = ImageRequest(prompt="a fox", model="m")
+    return [GeneratedImage(request=request, replayed=replayed)]
+
+
+def progress(**values: Any) -> Progress:
+    """Return the progress of a call that began 75 seconds ago."""
+    return Progress(started=time.monotonic() - 75, **values)
+
+
+def test_one_image() -> None:
+    """What is made, and for how long."""
+    assert describe(progress()) == "Making an image: 1 min 15 s"
+
+
+def test_many_prompts() -> None:
+    """Count, elapsed time, time left, cost and failures."""
+    state = progress(expected=1000, images=1000, cost_usd=1.5)
+    for number in range(100):
+        state.answered(number, card(), failed=number < 3)
+    assert describe(state) == (
+        "Making images: 100 of 1,000 prompts, 1 min 15 s, about 11 min 15 s left, $1.50, 3 failed"
+    )
+
+
+def test_replayed_prompts_do_not_flatter_the_time_left() -> None:
+    """They took no time; what is left will."""
+    state = progress(expected=200)
+    for number in range(100):
+        state.answered(number, card(replayed=number < 90))
+    assert state.replayed == 90
+    assert state.eta == pytest.approx(750, rel=0.01)
+
+
+def test_a_generator_has_no_known_end() -> None:
+    """The total is a question mark, and no time left is claimed."""
+    state = progress(expected=None)
+    state.answered(0, card())
+    assert describe(state) == "Making an image: 1 of ? prompts, 1 min 15 s"
+
+
+def test_attempts_are_visible_while_they_happen() -> None:
+    """Which, of how many, in how long, why."""
+    state = progress()
+    state.on_attempt(_attempt())
+    assert "unavailable, attempt 2 of 5 in " in describe(state)
+    state.answered(0, card())
+    assert describe(state).endswith("1 tried again")
+
+
+def _attempt() -> Attempt:
+    values = dict.fromkeys((field.name for field in dataclasses.fields(Attempt)), "")
+    known = {"number": 1, "of": 5, "wait": 10.0, "error_code": "UNAVAILABLE"}
+    return Attempt(**{**values, **known})  # type: ignore[arg-type]
+
+
+class Shell(SimpleNamespace):
+    """What `Live` asks of IPython: whether it is a kernel's."""
+
+
+def test_a_quick_answer_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No placeholder flashes by, and there is nothing to take away."""
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append(a))
+    live = Live(Shell(kernel=object()), Progress(), patience=5)
+    live.tick()
+    live.end()
+    assert shown == []
+
+
+def test_a_slow_answer_shows_progress_in_bounded_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One display, then updates, at most a few a second."""
+    events: list[str] = []
+
+    class Handle:
+        def update(self, bundle: dict[str, str], *, raw: bool) -> None:
+            events.append(bundle["text/plain"])
+
+    def display(bundle: dict[str, str], **_: Any) -> Handle:
+        events.append(bundle["text/plain"])
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    now = time.monotonic()
+    monkeypatch.setattr("xai_notebook.notebook.live.time", SimpleNamespace(monotonic=lambda: now))
+    live = Live(Shell(kernel=object()), progress(), patience=0.6)
+    for _ in range(50):  # a second, in steps of 20 ms
+        live.tick()
+        now += 0.02
+    assert len(events) == 3
+    live.end()
+    assert events[-1] == ""
+
+
+def test_a_frontend_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is a courtesy: its failure must not end a paid call."""
+    asked = []
+
+    def display(*_: Any, **__: Any) -> None:
+        asked.append(True)
+        raise OSError("the frontend is gone")
+
+    monkeypatch.setattr("IPython.display.display", display)
+    Live(Shell(kernel=object()), progress(), patience=0).tick()
+    assert asked
+
+
+def test_a_script_gets_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where stderr is no terminal, nothing is written."""
+    live = Live(Shell(), progress(), patience=0)
+    live.tick()
+    live.end()
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,349 @@
+"""The panel without a browser: its form, its cell, its queue, and notebooks run by machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
+from IPython.core.displaypub import CapturingDisplayPublisher
+
+from harness import CENT, KEY, until, without_xai
+from xai_notebook import settings
+from xai_notebook.arguments.options import parse, resolve
+from xai_notebook.arguments.templates import fill
+from xai_notebook.errors import InputImageError, OptionError
+from xai_notebook.notebook.panel import NO_FRONTEND, inputs
+from xai_notebook.notebook.panel.form import Form, takes_images
+from xai_notebook.notebook.panel.widget import Panel
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Kernel, Served
+
+DRIVE = """
+import time
+def ask(panel, **values):
+    made = len(panel.images)
+    panel._receive(None, {"kind": "generate", "form": {**panel.form, **values}}, [])
+    while len(panel.images) < made + int(panel.form["n"]) or panel.jobs:
+        assert not panel.trouble, panel.trouble
+        assert not [job for job in panel.jobs if job["state"] == "failed"], panel.jobs
+        time.sleep(0.02)
+    return panel.images[made:]
+"""
+
+
+@pytest.fixture
+def shown(keyed: Served, shell: InteractiveShell) -> Panel:
+    """A panel of this process, with no browser, that talks to `keyed`."""
+    shell.display_pub = CapturingDisplayPublisher()
+    shell.kernel = SimpleNamespace()  # a notebook, not a terminal
+    return Panel("", {}, shell)
+
+
+def tell(panel: Panel, kind: str, *buffers: bytes, **content: Any) -> None:
+    """Say what a browser would say."""
+    panel._receive(None, {"kind": kind, **content}, list(buffers))
+
+
+def make(panel: Panel, prompt: str, **values: Any) -> None:
+    """Generate, and wait for the end."""
+    before = panel.said
+    tell(panel, "generate", form={**panel.form, "prompt": prompt, **values})
+    until(lambda: panel.trouble or (panel.said != before and _ended(panel)))
+
+
+def _ended(panel: Panel) -> bool:
+    return all(job["state"] in {"failed", "cancelled"} for job in panel.jobs)
+
+
+def test_plain_ipython_gets_one_line(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no front end shows widgets, one line says what to do instead."""
+    shell.run_cell("%xai_panel a fox")
+    assert capsys.readouterr().out == NO_FRONTEND + "\n"
+
+
+@bounds(deadline=None)  # the first example pays for the imports
+@given(
+    n=st.integers(1, 10),
+    model=st.sampled_from(settings.KNOWN_MODELS),
+    ratio=st.sampled_from(["", *settings.ASPECT_RATIOS]),
+    resolution=st.sampled_from(["", *settings.RESOLUTIONS]),
+    user=st.sampled_from(["", "u-1", "two words"]),
+    timeout=st.sampled_from(["", "30", 2.5]),
+    folder=st.none() | st.sampled_from(["", "my pictures"]),
+    rewrite=st.booleans(),
+    configured=st.sampled_from([{}, {"n": 4, "model": "grok-imagine-image-2.0", "format": "url"}]),
+    prompt=st.sampled_from(
+        ["a fox", "two\nlines", "{{ light }} on snow", "ends with;", "100 % $x$"]
+    ),
+)
+def test_the_cell_asks_for_what_the_form_says(  # noqa: PLR0913, PLR0917  # every field
+    n: int,
+    model: str,
+    ratio: str,
+    resolution: str,
+    user: str,
+    timeout: Any,
+    folder: str | None,
+    rewrite: bool,  # noqa: FBT001  # hypothesis passes by name
+    configured: dict[str, Any],
+    prompt: str,
+) -> None:
+    """Reading the equivalent cell as the magic does gives the options of the form."""
+    form, values, _ = Form.from_options(prompt, {}, configured)
+    values |= {"n": n, "model": model, "aspect_ratio": ratio, "resolution": resolution}
+    values |= {"user": user, "timeout": timeout, "rewrite": rewrite}
+    values |= {"export": folder is not None, "folder": folder or ""}
+    head, _, body = form.cell(values, ["a photo.png"]).partition("\n")
+    asked = resolve(form.given(values) | {"image": ["a photo.png"]}, configured)
+    assert resolve(parse(head.removeprefix("%%xai_image ")).given, configured) == asked
+    names = {"light": "dusk"}
+    assert fill(body.removesuffix(";"), names) == fill(prompt, names)
+
+
+def test_first_values_come_from_the_call_and_the_configuration() -> None:
+    """Arguments win over `%config XaiImage`; what has no field is kept for every request."""
+    configured = {"n": 3, "aspect_ratio": "16:9", "timeout": 60.0}
+    form, values, _ = Form.from_options("a fox", {"n": 5, "format": "url"}, configured)
+    assert [values["n"], values["aspect_ratio"], values["timeout"]] == [5, "16:9", ""]
+    assert form.cell(values, []) == "%%xai_image -n 5 --aspect-ratio=16:9 --format=url\na fox"
+
+
+@pytest.mark.parametrize(
+    "given", [{"each": ["a", "b"]}, {"dry_run": True}, {"model": ["a", "b"]}, {"n": 11}]
+)
+def test_options_no_form_can_have_are_errors(given: dict[str, Any]) -> None:
+    """The panel refuses them when it is made."""
+    with pytest.raises(OptionError):
+        Form.from_options("", given, {})
+
+
+def test_a_generation_becomes_cards_outputs_and_costs(shown: Panel, keyed: Served) -> None:
+    """Cards, the output under the cell, the cost so far: all from one reply."""
+    keyed.faults.cost_ticks = 200_000_000
+    make(shown, "a fox & <b>friends</b>", n=2, aspect_ratio="16:9")
+    assert [card["name"] for card in shown.cards] == ["image 1 of 2", "image 2 of 2"]
+    assert shown.cards[0]["written"] == "a fox & <b>friends</b>"
+    assert shown.cards[0]["facts"][1] == "1360 × 768"
+    assert shown.spent == "$0.04 so far"
+    (output,) = shown._shell.display_pub.outputs
+    assert output["data"]["text/html"].count("<img ") == 2
+    assert "<b>friends" not in output["data"]["text/html"]
+    assert len(shown.images) == 2
+
+
+def test_models_come_with_prices_and_abilities(shown: Panel, keyed: Served) -> None:
+    """The dropdown tells the server's models; one that takes no images says so."""
+    keyed.faults.image_price = 7 * CENT
+    tell(shown, "models")
+    until(lambda: not shown.models_note)
+    assert {model["price"] for model in shown.models} == {0.07}
+    assert not takes_images(shown.models, "grok-2-image")
+    assert shown.place == keyed.address
+
+
+def test_without_the_list_of_models_the_known_names_stay(shown: Panel, keyed: Served) -> None:
+    """A list that cannot be had leaves the known names, and the text says so."""
+    keyed.faults.models_failure = (grpc.StatusCode.PERMISSION_DENIED, "not for you")
+    tell(shown, "models")
+    until(lambda: "These are the names known here" in shown.models_note)
+    assert [model["name"] for model in shown.models] == list(settings.KNOWN_MODELS)
+
+
+def test_a_failure_is_a_line_in_the_panel(
+    shown: Panel, keyed: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The server's refusal stands beside its prompt; nothing is printed or logged."""
+    keyed.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no \x1b[31mfoxes")]
+    make(shown, "a fox")
+    (job,) = shown.jobs
+    assert job["state"] == "failed"
+    assert "no " in job["line"]
+    assert "\x1b" not in job["line"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_export_that_fails_costs_no_picture(shown: Panel, tmp_path: Path) -> None:
+    """The pictures are shown all the same, with the reason why there are no files."""
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    make(shown, "a fox", export=True, folder=str(blocked))
+    assert shown.jobs[0]["line"].startswith(f"{blocked} is not a folder.")
+    assert shown.cards[0]["ok"]
+
+
+def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_path: Path) -> None:
+    """A file sent in pieces becomes an input image whose path the cell names."""
+    from PIL import Image
+
+    Image.effect_noise((300, 200), 60).save(tmp_path / "noise.png")
+    data = (tmp_path / "noise.png").read_bytes()
+    half = len(data) // 2
+    for part in (data[:half], data[half:]):
+        tell(shown, "upload", part, id="u1", name="noise.png", parts=2)
+    tell(shown, "form", form={**shown.form, "inputs": [{"id": "u1", "name": "noise.png"}]})
+    until(lambda: "inputs" in shown.cell)
+    path = shown.cell.split("--image=")[1].splitlines()[0].strip("\"'")
+    assert Path(path).read_bytes() == data
+
+
+def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large, too much or too many at once is refused in a sentence, once."""
+    sent: list[Any] = []
+    monkeypatch.setattr(shown, "send", lambda content, buffers=(): sent.append(content))
+    part = bytes(1 << 20)
+
+    def errors() -> dict[str, str]:
+        return {one["id"]: one["error"] for one in sent if one["kind"] == "input"}
+
+    tell(shown, "upload", part, id="parts", name="x.png", parts=129)
+    for _ in range(66):
+        tell(shown, "upload", part, id="large", name="x.png", parts=100)
+    until(lambda: len(errors()) == 2)
+    assert all("more than 64 MiB" in error for error in errors().values())
+    for number in range(11):
+        tell(shown, "upload", part, id=f"many{number}", name="x.png", parts=2)
+    until(lambda: len(errors()) == 3)
+    assert errors()["many10"].startswith("More than 10 files are on their way.")
+    tell(shown, "upload", part, id="many10", name="x.png", parts=2)  # its second part
+    tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
+    until(lambda: "many0" in errors())
+    assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
+
+
+def test_bytes_on_their_way_are_bounded() -> None:
+    """Several large files at once are refused, and taken when the others have come or gone."""
+    uploads = inputs.Uploads()
+    part = bytes(32 << 20)
+    for key in ("a", "b"):
+        assert uploads.add(key, part, 3) is None
+        assert uploads.add(key, part, 3) is None
+    with pytest.raises(InputImageError, match="More than 128 MiB are on their way"):
+        uploads.add("c", part, 1)
+    assert uploads.add("c", part, 1) is None  # refused before: the rest of it is not taken
+    for upload in uploads._under_way.values():
+        upload.heard -= 61  # the page that sent them was closed
+    assert uploads.add("d", part, 1) == part
+
+
+def test_files_that_no_library_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the form no longer names gives way; what it names is not thrown out."""
+    monkeypatch.setattr(inputs, "MAX_HELD", 250)
+    held = {key: inputs.Source(b"", key, key, bytes(100)) for key in "abc"}
+    inputs.forget_unused(held, {"b", "c"})
+    assert list(held) == ["b", "c"]
+    held["d"] = inputs.Source(b"", "d", "d", bytes(100))
+    with pytest.raises(InputImageError, match="Remove some first"):
+        inputs.forget_unused(held, {"b", "c", "d"})
+    assert list(held) == ["b", "c"]
+
+
+def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -> None:
+    """A number out of range leaves no cell, but a reason."""
+    tell(shown, "form", form={**shown.form, "n": "99"})
+    until(lambda: not shown.cell)
+    assert "outside 1 to 10" in shown.cell_note
+
+
+def test_the_state_holds_no_key_and_no_pictures(shown: Panel) -> None:
+    """What a notebook may save of the widget is text, small, and without the key."""
+    make(shown, "a fox", n=4)
+    state = {name: value for name, value in shown.get_state().items() if name[0] != "_"}
+    text = json.dumps(state, default=str)
+    assert KEY not in text
+    assert len(text) < 12_000
+    assert "password" not in json.dumps(shown.get_state(), default=str).lower()
+
+
+def test_the_same_cell_replays_the_same_pictures(kernel: Kernel) -> None:
+    """Running the equivalent cell shows what the panel made, to the byte, and costs nothing."""
+    outcome = kernel.run(
+        DRIVE
+        + "panel = xai.panel('a lighthouse', count=2)\n"
+        + "ask(panel); second = ask(panel)\n"
+        + "again = get_ipython().run_cell(panel.cell).result\n"
+        + "assert '--replay' in panel.cell\n"
+        + "print([i.sha256 for i in again] == [i.sha256 for i in second], again[0].replayed)"
+    )
+    assert outcome.error is None
+    assert outcome.stdout == "True True\n"
+
+
+def test_results_stand_under_the_cell_of_the_panel(kernel: Kernel) -> None:
+    """Pictures made while another cell runs are outputs of the panel's cell, not of that one."""
+    kernel.run(DRIVE)
+    first = kernel.start("other = xai.panel('a barn')")
+    made = kernel.collect(first)
+    assert "application/vnd.jupyter.widget-view+json" in made.outputs[0]["data"]
+    second = kernel.start("_ = ask(other); time.sleep(0.3)")
+    parents = []
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=30)
+        if message["msg_type"] == "display_data":
+            parents.append(message["parent_header"]["msg_id"])
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            break
+    kernel.client.get_shell_msg(timeout=30)
+    assert parents == [first]
+    assert second not in parents
+
+
+def test_a_panel_is_shown_once(kernel: Kernel) -> None:
+    """As the value of its cell it is not displayed a second time; later it is."""
+    once = kernel.run("mine = xai.panel()\nmine")
+    views = [out for out in once.outputs if len(out["data"]) > 1 and "text/html" not in out["data"]]
+    assert len(views) == 1
+    assert len(kernel.run("mine").outputs) == 1
+
+
+@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
+def test_notebooks_with_a_panel_run_unattended(tool: str, tmp_path: Path) -> None:
+    """No error, the pictures among the outputs, and no key in the file, widget state included."""
+    source, result = tmp_path / "panel.ipynb", tmp_path / "done.ipynb"
+    cells = [
+        "%load_ext xai_notebook\nimport xai_notebook as xai",
+        DRIVE + "panel = xai.panel('a mill')\nmade = ask(panel)",
+        "%xai_panel a second one",
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(notebook, source)
+    command = {
+        "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done.ipynb"],
+        "papermill": ["papermill", "--no-progress-bar"],
+    }[tool]
+    files = [str(source)] if tool == "nbconvert" else [str(source), str(result)]
+    variables = without_xai(os.environ) | {
+        "XAI_API_KEY": KEY,
+        "XAI_NOTEBOOK_BACKEND": "local",
+        "XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
+    run = subprocess.run(
+        [sys.executable, "-m", *command, *files],
+        env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    text = result.read_text()
+    assert KEY not in text
+    done = nbformat.reads(text, as_version=4)
+    assert "<img " in done.cells[-2].outputs[2].data["text/html"]
+    assert "widgets" in done.metadata
+    assert len(text) < 400_000

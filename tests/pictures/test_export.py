@@ -1,0 +1,361 @@
+"""Exports: where they go, what they are called, and that nothing is ever overwritten or half."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from harness import unprivileged
+from xai_notebook.arguments.options import resolve
+from xai_notebook.errors import ExportError, ModeratedError, OptionError
+from xai_notebook.library import Library
+from xai_notebook.pictures import export
+from xai_notebook.pictures.export import export_image, notebook_folder, remember_folder
+from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def unknown_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No hint where the notebook is, and an empty working directory."""
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    remember_folder(None)
+    yield
+    remember_folder(None)
+
+
+def encode(colour: str = "teal", kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24), colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def image(prompt: str = "A red fox, in fresh snow!", data: bytes | None = None) -> GeneratedImage:
+    return GeneratedImage(
+        request=ImageRequest(prompt=prompt, model="grok"),
+        cached=data or encode(),
+        created=datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
+        sha256="1a2b3c4d" * 8,
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_name_and_bytes(tmp_path: Path) -> None:
+    """The name has day, prompt and digest; without metadata the bytes are the server's."""
+    fox = image()
+    path = export_image(fox, tmp_path / "new" / "folder", metadata=False)
+    assert path == tmp_path / "new" / "folder" / "2026-11-22-a-red-fox-in-fresh-snow-1a2b3c4d.jpg"
+    assert path.read_bytes() == fox.data
+    assert fox.exported == fox.path == path
+    assert names(path.parent) == [path.name]
+
+
+def test_metadata_is_added_by_default(tmp_path: Path) -> None:
+    """An export says by default what made it."""
+    fox = image()
+    assert b"A red fox, in fresh snow!" in export_image(fox, tmp_path).read_bytes()
+    assert b"A red fox" not in fox.data
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp")])
+def test_extension_by_the_bytes(tmp_path: Path, kind: str, suffix: str) -> None:
+    """The extension follows what the bytes are."""
+    assert export_image(image(data=encode(kind=kind)), tmp_path).suffix == suffix
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("A Fox", "a-fox"),
+        ("ثعلب أحمر في الثلج", "ثعلب-أحمر-في-الثلج"),
+        ("雪中的红狐狸", "雪中的红狐狸"),
+        ("हिन्दी में", "हिन्दी-में"),
+        ("\uff26\uff35\uff2c\uff2c ①", "full-1"),
+        ("café\N{COMBINING ACUTE ACCENT}", "café\N{COMBINING ACUTE ACCENT}"),
+        ("cafe\N{COMBINING ACUTE ACCENT}", "café"),
+        ("İstanbul", "i\N{COMBINING DOT ABOVE}stanbul"),
+        ("fox 🦊❤️ in love", "fox-in-love"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("..\\..\\C:\\CON", "c-con"),
+        ("a\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "a-gpj-exe"),
+        ("a\0b\nc\td", "a-b-c-d"),
+        ("word " * 40, "-".join(["word"] * 12)),
+        ("x" * 200, "x" * 60),
+    ],
+)
+def test_slug(tmp_path: Path, prompt: str, slug: str) -> None:
+    """Letters and digits of any script stay; everything else becomes single hyphens."""
+    path = export_image(image(prompt), tmp_path)
+    assert path.name == f"2026-11-22-{slug}-1a2b3c4d.jpg"
+
+
+def test_prompt_without_letters(tmp_path: Path) -> None:
+    """A prompt of emoji alone leaves day and digest."""
+    assert export_image(image("🦊 ❤️ !"), tmp_path).name == "2026-11-22-1a2b3c4d.jpg"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=300))
+def test_any_slug_is_safe(prompt: str) -> None:
+    """Whatever the prompt, the name is short, of letters, marks, digits and hyphens, and stable."""
+    slug = export._slug(prompt)
+    assert len(slug) <= 60
+    assert len(slug.encode()) <= 120
+    assert not set(slug) & set('/\\:*?"<>|. \0\n')
+    assert slug.isprintable()
+    assert not slug.startswith("-")
+    assert not slug.endswith("-")
+    assert "--" not in slug
+
+
+def test_same_image_twice_is_one_file(tmp_path: Path) -> None:
+    """Exporting again to the same folder returns the file that is there."""
+    first, second = export_image(image(), tmp_path), export_image(image(), tmp_path)
+    assert first == second
+    assert len(names(tmp_path)) == 2  # and the working directory
+
+
+def test_replayed_image_is_the_same_file(tmp_path: Path) -> None:
+    """Restart and Run All with an export leaves one file, not one for each run."""
+    library = Library.open(tmp_path / "home")
+    fox = image()
+    of_reply = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
+    library.add_reply(fox.request, [fox], [fox.data], **of_reply, notebook=None, cost_usd=None)
+    (again,) = library.find("f")
+    library.close()
+    assert again is not fox
+    assert export_image(again, tmp_path / "out") == export_image(fox, tmp_path / "out")
+    assert len(names(tmp_path / "out")) == 1
+
+
+def test_another_file_of_that_name_stays(tmp_path: Path) -> None:
+    """A file that has the name already is never touched: the export gets a number."""
+    folder = tmp_path / "out"
+    first = export_image(image(data=encode("red")), folder)
+    first.write_text("edited by hand")
+    second = export_image(image(data=encode("red")), folder)
+    third = export_image(image(data=encode("blue")), folder)
+    assert (second.stem, third.stem) == (first.stem + "-2", first.stem + "-3")
+    assert first.read_text() == "edited by hand"
+    assert export_image(image(data=encode("red")), folder) == second
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_dangling_link_is_not_followed(tmp_path: Path) -> None:
+    """A link with the file's name does not lead the export elsewhere."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "2026-11-22-a-red-fox-in-fresh-snow-1a2b3c4d.jpg").symlink_to(tmp_path / "elsewhere")
+    assert export_image(image(), folder).stem.endswith("-2")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_exports_at_once(tmp_path: Path) -> None:
+    """Threads exporting different images of one name get a file each, those of one image share."""
+    images = [image(data=encode(colour)) for colour in ("red", "green", "blue", "white") * 4]
+    threads = [threading.Thread(target=export_image, args=(each, tmp_path)) for each in images]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({each.exported for each in images}) == 4
+    assert len(list(tmp_path.glob("*.jpg"))) == 4
+
+
+def test_one_image_exported_at_once_is_one_file(tmp_path: Path) -> None:
+    """However the exports of the same bytes interleave, they share a file."""
+    for attempt in range(40):
+        start = threading.Barrier(8)
+
+        def export_together(folder: Path, start: threading.Barrier = start) -> None:
+            start.wait(60)
+            export.export_bytes(b"fox", "fox.jpg", folder)
+
+        folder = tmp_path / str(attempt)
+        threads = [threading.Thread(target=export_together, args=(folder,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert names(folder) == ["fox.jpg"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_file_system_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Where hard links do not work, an export is whole and overwrites nothing all the same."""
+
+    def link(*args: Any, **options: Any) -> None:
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    first = export_image(image(data=encode("red")), tmp_path)
+    second = export_image(image(data=encode("blue")), tmp_path)
+    assert second.stem == first.stem + "-2"
+    with Image.open(first) as one, Image.open(second) as two:
+        assert one.getpixel((0, 0)) != two.getpixel((0, 0))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_relative_folder_is_inside_the_notebooks(tmp_path: Path) -> None:
+    """A relative folder is inside the notebook's, and no folder is the notebook's itself."""
+    remember_folder(tmp_path)
+    assert export_image(image(), "pictures").parent == tmp_path / "pictures"
+    assert export_image(image()).parent == tmp_path
+
+
+@pytest.mark.parametrize("folder", ["..", "../outside", "sub/../../x", "a/../../work/b"])
+def test_dots_do_not_lead_out_of_the_notebooks_folder(tmp_path: Path, folder: str) -> None:
+    """It is refused as an option, before anything is sent, and by `export` as well."""
+    with pytest.raises(OptionError, match="outside the notebook's folder"):
+        resolve({"export": folder})
+    with pytest.raises(ExportError, match="outside the notebook's folder"):
+        export_image(image(), folder)
+    assert names(tmp_path) == ["work"]
+
+
+def test_dots_may_stay_inside(tmp_path: Path) -> None:
+    """`..` after a folder means the folder above it, even where a link leads elsewhere."""
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    Path("link").symlink_to(tmp_path / "elsewhere" / "deep")
+    assert export_image(image(), "link/../pictures").parent == tmp_path / "work" / "pictures"
+    assert names(tmp_path / "elsewhere") == ["deep"]
+
+
+def test_links_and_full_paths_are_the_users_wish(tmp_path: Path) -> None:
+    """A link in the notebook's folder is followed, and so is a path from the root."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    Path("link").symlink_to(outside)
+    export_image(image(), "link")
+    export_image(image("an owl"), tmp_path / "work" / ".." / "outside")
+    assert len(names(outside)) == 2
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tilde is the user's home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert export_image(image(), "~/pictures").parent == tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("folder", ["~nobody-of-that-name/x", "a\0b"])
+def test_folder_that_means_nothing(folder: str) -> None:
+    """A folder's name that cannot be one is a clear error."""
+    with pytest.raises(ExportError, match="Give"):
+        export_image(image(), folder)
+
+
+def test_order_of_the_notebooks_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VS Code's variable, then JupyterLab's, then where the extension was loaded, then here."""
+    vscode, lab, loaded = (tmp_path / name for name in ("vscode", "lab", "loaded"))
+    for folder in (vscode, lab, loaded):
+        folder.mkdir()
+    namespace: dict[str, object] = {"__vsc_ipynb_file__": str(vscode / "a.ipynb")}
+    shell = SimpleNamespace(user_ns=namespace)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(lab / "a.ipynb"))
+    remember_folder(loaded)
+    assert notebook_folder() == vscode
+    namespace["__vsc_ipynb_file__"] = str(tmp_path / "deleted" / "a.ipynb")
+    assert notebook_folder() == lab
+    del namespace["__vsc_ipynb_file__"]
+    assert notebook_folder() == lab
+    monkeypatch.setenv("JPY_SESSION_NAME", "relative/a.ipynb")
+    assert notebook_folder() == loaded
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "deleted" / "a.ipynb"))
+    assert notebook_folder() == loaded
+    remember_folder(None)
+    assert notebook_folder() == Path.cwd()
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(user_ns={})])
+def test_shells_that_say_nothing(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
+    """A shell without a namespace, or no shell, is no error."""
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert notebook_folder() == Path.cwd()
+
+
+def test_file_in_the_folders_place(tmp_path: Path) -> None:
+    """A file where the folder should be is named and stays; the image stays usable."""
+    (tmp_path / "file").write_text("mine")
+    fox = image()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ExportError, match=r"not a folder.*image itself is safe"):
+            export_image(fox, folder)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert fox.exported is None
+    assert export_image(fox, tmp_path).exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_read_only_folder() -> None:
+    """A folder that may not be written to is named in one line."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    fox = image()
+    try:
+        with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
+            export_image(fox, folder)
+        assert "\n" not in str(caught.value)
+        assert isinstance(caught.value.__cause__, PermissionError)
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    """On a full disk the error says so, nothing half is left, and the image stays usable."""
+    fox = image(data=encode() + b"0" * 2_000_000)
+    with pytest.raises(ExportError, match=r"is full\. Free some space"):
+        export_image(fox, small_disk)
+    assert names(small_disk) == []
+    assert export_image(fox, tmp_path).read_bytes()[-10:] == b"0" * 10
+
+
+def test_nothing_to_export(tmp_path: Path) -> None:
+    """A moderated image is no file."""
+    withheld = GeneratedImage(
+        request=ImageRequest(prompt="x", model="grok"), status="moderated", error="Withheld."
+    )
+    with pytest.raises(ModeratedError):
+        export_image(withheld, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_day_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The day in the name is the user's, not Greenwich's."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("this platform cannot change its time zone")
+    fox = image()
+    fox.created = datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        name = export_image(fox, tmp_path).name
+    time.tzset()
+    assert name.startswith("2026-11-23-")

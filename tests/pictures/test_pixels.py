@@ -1,0 +1,132 @@
+"""Damaged and hostile bytes: what of them is opened, shown and told."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from typing import Any
+
+import pytest
+from PIL import Image, ImageFile
+
+from xai_notebook.client.media import dimensions
+from xai_notebook.errors import ReplyError
+from xai_notebook.pictures.display import to_html
+from xai_notebook.pictures.pixels import inspect, open_image, preview
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest
+
+SIZE = (640, 480)
+
+
+def encode(kind: str, **options: Any) -> bytes:
+    """Return noise on the left, white on the right: a file of some length."""
+    image = Image.effect_noise(SIZE, 60).convert("RGB")
+    image.paste("white", (SIZE[0] // 2, 0, *SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def picture(data: bytes) -> GeneratedImage:
+    request = ImageRequest(prompt="a fox", model="grok-imagine-image")
+    return GeneratedImage(request=request, cached=data, model="grok", size=SIZE)
+
+
+JPEG, PNG = encode("JPEG"), encode("PNG")
+PROGRESSIVE = encode("JPEG", progressive=True)
+MPO = encode("MPO", save_all=True, append_images=[Image.new("RGB", SIZE, "teal")])
+TORN = PNG[: len(PNG) // 2] + bytes(200) + PNG[len(PNG) // 2 + 200 :]
+DAMAGED = {
+    "jpeg": half(JPEG),
+    "progressive": half(PROGRESSIVE),
+    "jpeg without its end": JPEG[:-2],
+    "png": half(PNG),
+    "torn png": TORN,
+    "gif": half(encode("GIF")),
+}
+damaged = pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+
+
+@damaged
+def test_what_can_be_decoded_of_a_damaged_picture_is_shown(data: bytes) -> None:
+    """Its card says that it is damaged, and shows the part that is there."""
+    shown = preview(data, side=320, limit=60_000)
+    assert not shown.whole
+    top = Image.open(io.BytesIO(shown.data)).convert("L").crop((200, 0, 300, 60))
+    assert top.getextrema()[0] > 200
+    html = to_html(ImageBatch([picture(data)]))
+    assert "<img " in html
+    assert html.count("<strong>Damaged.</strong>") == 1
+    assert 'alt="Damaged. ' in html
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@damaged
+def test_pixels_of_a_damaged_picture_are_an_error_of_ours(data: bytes) -> None:
+    """`.pil` and the contact sheet say which and why in a line, and how to get at the bytes."""
+    whole = picture(JPEG)
+    with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
+        _ = picture(data).pil
+    with pytest.raises(ReplyError, match="Picture 2 of the contact sheet: The image is damaged"):
+        ImageBatch([whole, picture(data)]).contact_sheet()
+    assert ImageBatch([whole, picture(data)])[:1].contact_sheet()
+
+
+@pytest.mark.parametrize(("data", "count"), [(half(JPEG), 1), (TORN, 1), (JPEG, 0), (MPO, 0)])
+def test_originals_in_the_notebook_say_whether_they_are_damaged(data: bytes, count: int) -> None:
+    """With `--full` the bytes are shown as they are, by the browser, and the card says so."""
+    html = to_html(ImageBatch([picture(data)], full=True))
+    assert html.count("Damaged.</strong>") == count
+    assert html.count('<img src="data:image/') == 1
+
+
+def test_a_file_of_several_pictures_is_a_jpeg() -> None:
+    """Cameras put several JPEGs into one file; the first is what is shown."""
+    assert inspect(MPO) == ("image/jpeg", SIZE)
+    assert picture(MPO).pil.size == SIZE
+    assert preview(MPO, side=320, limit=60_000).whole
+
+
+HEAD, REST = JPEG[:2], JPEG[2:]
+HUGE = {
+    "padding": (HEAD, b"\xff", 30_000_000, REST),
+    "padding to the end": (HEAD, b"\xff", 30_000_000, b""),
+    "junk": (HEAD + b"\xff\xe0\0\2", b"\0", 30_000_000, REST),
+    "escapes": (HEAD + b"\xff\xe0\0\2", b"\xff\0", 15_000_000, REST),
+    "restarts": (HEAD, b"\xff\xd0", 15_000_000, REST),
+    "comments": (HEAD, b"\xff\xfe\0\2", 7_500_000, REST),
+    "chunks": (PNG[:33], b"\0\0\0\0prVt\0\0\0\0", 2_500_000, PNG[33:]),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_what_is_padded_without_bound_is_not_opened(name: str) -> None:
+    """Neither we nor Pillow step through megabytes of nothing."""
+    head, nothing, times, rest = HUGE[name]
+    data = head + nothing * times + rest
+    with pytest.raises(ReplyError, match="not a readable image"):
+        open_image(data)
+    assert dimensions(data) == (SIZE if name == "chunks" else None)
+
+
+def test_a_little_padding_is_harmless() -> None:
+    """Markers may be padded, and segments have a few stray bytes between them."""
+    padded = HEAD + b"\xff" * 1000 + b"\xff\xfe\0\4hi" + bytes(1000) + REST
+    assert dimensions(padded) == inspect(padded)[1] == SIZE
+    assert preview(padded, side=320, limit=60_000).whole
+
+
+def test_no_broken_header_is_a_raw_error() -> None:
+    """Whatever stands in the first bytes, opening ends well or with an error of ours."""
+    for data in (JPEG, PNG, PROGRESSIVE, MPO, encode("WEBP"), encode("GIF")):
+        for at in range(2, 600, 29):
+            hurt = data[:at] + os.urandom(3) + data[at + 3 :]
+            try:
+                preview(hurt, side=320, limit=60_000)
+            except ReplyError as error:
+                assert re.search("not a readable|megapixels|damaged", str(error))  # noqa: PT017

@@ -1,0 +1,1 @@
+"""What may be asked: the option table, the magic's line, prompts and input images."""

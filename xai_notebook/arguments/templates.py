@@ -1,0 +1,398 @@
+"""Templates: `{{ … }}` in what the user typed, filled from their variables.
+
+An expression of Jinja is parsed by Jinja and evaluated here, node by node. It reads plain data and
+calls nothing but methods of text, numbers and dates and a choice of Jinja's filters and tests; its
+time and the size of what it makes are bounded. There is no other delimiter: statements, comments
+and whatever else means something in other dialects are text.
+
+Text that nobody typed as a template (a row of a table, what a server or a picture says) is not
+filled. Where it has to stand in one, `escape` writes it so that filling gives it back.
+"""
+
+from __future__ import annotations
+
+import operator
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, time
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.arguments.plain import (
+    Budget,
+    MissingError,
+    NotPlainError,
+    field,
+    item,
+    plain,
+    vetted,
+)
+from xai_notebook.errors import OptionError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, nodes
+
+__all__ = ["cell_body", "escape", "fill"]
+
+_MAX_EXPRESSION: Final = 10_000
+_PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
+_UNSPEAKABLE: Final = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
+)
+"""What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
+_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]")
+_CHANGED_BY_IPYTHON: Final = re.compile(
+    r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
+    r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\]))",
+    re.MULTILINE,
+)
+"""Lines of blanks, and those that look like the prompt of a terminal: IPython takes them away."""
+
+_TEXT_METHODS: Final = frozenset({
+    "capitalize", "casefold", "center", "count", "endswith", "find", "isalnum", "isalpha",
+    "isdigit", "islower", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip",
+    "partition", "removeprefix", "removesuffix", "replace", "rfind", "rjust", "rpartition",
+    "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+    "zfill",
+})  # fmt: skip
+_DATE_METHODS: Final = frozenset({"isoformat", "isoweekday", "strftime", "weekday"})
+_WIDE: Final = re.compile(r"%[^A-Za-z%]*\d")
+_FILTERS: Final = {
+    "abs": 0, "capitalize": 0, "center": 1, "count": 0, "d": 2, "default": 2, "first": 0,
+    "float": 1, "int": 2, "join": 1, "last": 0, "length": 0, "list": 0, "lower": 0, "max": 1,
+    "min": 1, "random": 0, "replace": 3, "reverse": 0, "round": 2, "sort": 2, "string": 0, "sum": 0,
+    "title": 0, "trim": 1, "truncate": 4, "unique": 1, "upper": 0, "wordcount": 0,
+}  # fmt: skip
+"""Jinja's filters that only look at their value, and how many arguments they may have: one more
+would be an attribute to look up."""
+_TESTS: Final = frozenset({
+    "boolean", "divisibleby", "eq", "even", "false", "float", "ge", "gt", "in", "integer",
+    "iterable", "le", "lower", "lt", "mapping", "ne", "none", "number", "odd", "sequence", "string",
+    "true", "upper",
+})  # fmt: skip
+_UNARY: Final[dict[str, Callable[[Any], Any]]] = {
+    "Neg": operator.neg,
+    "Pos": operator.pos,
+    "Not": operator.not_,
+}
+_BINARY: Final = {
+    "Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv,
+    "FloorDiv": operator.floordiv, "Mod": operator.mod, "Pow": operator.pow,
+}  # fmt: skip
+_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "lteq": operator.le,
+    "gt": operator.gt, "gteq": operator.ge,
+    "in": lambda a, b: a in b, "notin": lambda a, b: a not in b,
+}  # fmt: skip
+
+
+def fill(text: str, names: Mapping[str, Any]) -> str:
+    """Return text with every `{{ expression }}` filled in; all other text as it is.
+
+    Args:
+        text: As the user typed it.
+        names: Variables by name.
+
+    Raises:
+        OptionError: An expression is broken, names what is not there, or asks for more than
+            reading plain data.
+    """
+    if "{{" not in text:
+        return text
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # 20 ms that most prompts do not need
+
+    evaluator = _Evaluator(names)
+    try:
+        return "".join(
+            literal if source is None else literal + evaluator.text(_parse(source))
+            for literal, source in _split(text)
+        )
+    except NotPlainError as error:
+        raise OptionError(f"{{{{ … }}}} in the prompt: {error}.") from error
+    except TemplateSyntaxError as error:
+        raise OptionError(
+            f"{{{{ … }}}} in the prompt: {error.message}. For two literal braces write "
+            "{{ '{{' }}."
+        ) from error
+    except RecursionError as error:
+        raise OptionError("{{ … }} in the prompt: it is nested too deeply.") from error
+    except Exception as error:  # 1 / 0 and the like
+        raise OptionError(f"{{{{ … }}}} in the prompt: {type(error).__name__}: {error}.") from error
+
+
+def escape(text: str) -> str:
+    """Return the template that says exactly `text`, whatever it holds.
+
+    Two braces become `{{ '{{' }}`, and a character that no cell or field keeps its number.
+    """
+    return _SPECIAL.sub(lambda match: _spelled(match[0]), text)
+
+
+def cell_body(template: str) -> str:
+    """Return a template as the body of a cell, in which IPython changes nothing."""
+    try:
+        parts = list(_split(template))
+    except NotPlainError:
+        return template  # an open {{: the cell is refused just as the template is
+    body = "".join(
+        _CHANGED_BY_IPYTHON.sub(_protected, escape(literal))
+        + ("" if source is None else f"{{{{{source}}}}}")
+        for literal, source in parts
+    )
+    # A magic drops a final semicolon as a habit; here it is part of the prompt.
+    return body + ("{{ '' }}" if body.endswith(";") else "")
+
+
+def _spelled(text: str) -> str:
+    written = text.encode("ascii", "backslashreplace").decode()
+    if not written.isprintable():
+        written = f"\\x{ord(text):02x}"
+    return f"{{{{ '{written}' }}}}"
+
+
+def _protected(match: re.Match[str]) -> str:
+    if match["blank"]:
+        return _spelled(match["blank"])
+    return match["before"] + _spelled(match["prompt"])
+
+
+def _split(text: str) -> Iterator[tuple[str, str | None]]:
+    """Yield text and the expression behind it; None behind the last.
+
+    Raises:
+        NotPlainError: An expression has no end.
+    """
+    position = 0
+    while (opening := text.find("{{", position)) >= 0:
+        end = _end(text, opening + 2)
+        yield text[position:opening], text[opening + 2 : end]
+        position = end + 2
+    yield text[position:], None
+
+
+def _end(text: str, start: int) -> int:
+    """Return where the `}}` of an expression is: not in a string, not of a dict."""
+    depth = 0
+    for match in _PART.finditer(text, start, start + _MAX_EXPRESSION):
+        if depth <= 0 and text.startswith("}}", match.start()):
+            return match.start()
+        depth += match[0] in "([{"
+        depth -= match[0] in ")]}"
+    raise NotPlainError("it is not closed. For two literal braces write {{ '{{' }}")
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment  # noqa: PLC0415  # see fill
+
+    return Environment(autoescape=False)  # noqa: S701  # nothing is rendered with it
+
+
+def _parse(source: str) -> nodes.Expr:
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415
+    from jinja2.parser import Parser  # noqa: PLC0415
+
+    if not source.strip():
+        raise TemplateSyntaxError("Expected an expression", 1)
+    parser = Parser(_environment(), source, state="variable")
+    expression = parser.parse_expression()
+    if not parser.stream.eos:
+        raise TemplateSyntaxError(f"{parser.stream.current.value!r} is not expected", 1)
+    return expression
+
+
+class _Evaluator:
+    """Evaluates the expressions of one text. A node without a method of its name is refused."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self._names = names
+        self._budget = Budget()
+
+    def text(self, node: nodes.Node) -> str:
+        """Return an expression's value as text."""
+        return self._as_text(self.value(node))
+
+    def value(self, node: nodes.Node) -> Any:
+        """Return the value of an expression, plain and bounded."""
+        return plain(self._read(node), self._budget)
+
+    def _read(self, node: Any) -> Any:
+        """Return the value of an expression, which may be a whole table to take a cell from."""
+        name = type(node).__name__
+        if name in _BINARY:
+            return self._binary(name, node)
+        if name in _UNARY:
+            return _UNARY[name](self.value(node.node))
+        method: Any = getattr(self, f"_read_{name.lower()}", None)
+        if method is None:
+            raise NotPlainError(f"{name.lower()} is not for templates")
+        return method(node)
+
+    def _as_text(self, value: Any) -> str:
+        text = str(value)
+        self._budget.spend(len(text))
+        return text
+
+    # What is read
+
+    def _read_const(self, node: nodes.Const) -> Any:
+        return node.value
+
+    def _read_name(self, node: nodes.Name) -> Any:
+        if node.name not in self._names:
+            raise MissingError(f"{node.name!r} is undefined. Define it in a cell above")
+        try:
+            return vetted(self._names[node.name])
+        except NotPlainError as error:
+            raise NotPlainError(f"{node.name!r}: {error}") from None
+
+    def _read_getattr(self, node: nodes.Getattr) -> Any:
+        return field(self._read(node.node), node.attr)
+
+    def _read_getitem(self, node: nodes.Getitem) -> Any:
+        return item(self._read(node.node), self._key(node.arg))
+
+    def _key(self, node: nodes.Node) -> Any:
+        if type(node).__name__ != "Slice":
+            return self.value(node)
+        parts = (node.start, node.stop, node.step)  # type: ignore[attr-defined]
+        return slice(*(None if part is None else self.value(part) for part in parts))
+
+    def _read_list(self, node: nodes.List) -> list[Any]:
+        return [self.value(each) for each in node.items]
+
+    def _read_tuple(self, node: nodes.Tuple) -> tuple[Any, ...]:
+        return tuple(self.value(each) for each in node.items)
+
+    def _read_dict(self, node: nodes.Dict) -> dict[Any, Any]:
+        return {self.value(pair.key): self.value(pair.value) for pair in node.items}
+
+    # What is made of it
+
+    def _binary(self, name: str, node: Any) -> Any:
+        left, right = self.value(node.left), self.value(node.right)
+        if name == "Mul":
+            for many, times in ((left, right), (right, left)):
+                if isinstance(times, int) and isinstance(many, (str, list, tuple)):
+                    self._budget.spend(len(many) * times)
+        if name == "Pow":
+            if not (isinstance(left, (int, float)) and isinstance(right, (int, float))):
+                raise NotPlainError("only numbers have powers")
+            if isinstance(left, int) and isinstance(right, int):
+                plain(1 << min(left.bit_length() * abs(right), 1 << 16), self._budget)
+        if name == "Mod" and isinstance(left, str):
+            raise NotPlainError("% does not format text here; write {{ name }} where it belongs")
+        return _BINARY[name](left, right)
+
+    def _read_concat(self, node: nodes.Concat) -> str:
+        return "".join(self.text(each) for each in node.nodes)
+
+    def _read_and(self, node: nodes.And) -> Any:
+        return self.value(node.left) and self.value(node.right)
+
+    def _read_or(self, node: nodes.Or) -> Any:
+        return self.value(node.left) or self.value(node.right)
+
+    def _read_condexpr(self, node: nodes.CondExpr) -> Any:
+        if self.value(node.test):
+            return self.value(node.expr1)
+        if node.expr2 is None:
+            raise MissingError("there is an `if` without `else`, and it is not so")
+        return self.value(node.expr2)
+
+    def _read_compare(self, node: nodes.Compare) -> bool:
+        left = self.value(node.expr)
+        for operand in node.ops:
+            right = self.value(operand.expr)
+            if not _COMPARE[operand.op](left, right):
+                return False
+            left = right
+        return True
+
+    # What is called
+
+    def _read_call(self, node: nodes.Call) -> Any:
+        called: Any = node.node
+        if type(called).__name__ != "Getattr":
+            raise NotPlainError(
+                "it calls a function. Templates call nothing but methods of text, such as "
+                "name.upper(); put the result into a variable first"
+            )
+        value, name = self.value(called.node), called.attr
+        args, kwargs = self._arguments(node)
+        if isinstance(value, str):
+            allowed = name in _TEXT_METHODS
+            self._foresee(name, value, args, kwargs)
+        elif isinstance(value, (date, time)):
+            allowed = name in _DATE_METHODS
+            if allowed and any(_WIDE.search(str(each)) for each in args):
+                raise NotPlainError(f"{name} takes letters only, such as %B")
+        else:
+            allowed = isinstance(value, float) and name == "is_integer"
+        if not allowed:
+            raise NotPlainError(f"a template does not call {name} of a {type(value).__name__}")
+        return getattr(value, name)(*args, **kwargs)
+
+    def _arguments(self, node: Any) -> tuple[list[Any], dict[str, Any]]:
+        if node.dyn_args or node.dyn_kwargs:
+            raise NotPlainError("* and ** are not for templates")
+        args = [self.value(each) for each in node.args]
+        kwargs = {pair.key: self.value(pair.value) for pair in node.kwargs}
+        for each in (*args, *kwargs.values()):
+            if isinstance(each, int):
+                self._budget.spend(each)  # a width is as much text
+        return args, kwargs
+
+    def _foresee(
+        self, name: str, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Spend what replacing or joining will make before it is made."""
+        if name not in {"replace", "join"}:
+            return
+        if kwargs:
+            raise NotPlainError(f"{name} takes no names of arguments here")
+        if name == "replace" and len(args) > 1:
+            self._budget.spend(str(value).count(str(args[0])) * len(str(args[1])))
+        if name == "join" and args:
+            self._budget.spend(len(value) * len(args[0]))
+
+    def _read_filter(self, node: nodes.Filter) -> Any:
+        from jinja2 import Undefined  # noqa: PLC0415
+
+        name = node.name
+        if name not in _FILTERS:
+            known = ", ".join(_FILTERS)
+            raise NotPlainError(f"No filter named {name!r} is for templates. There are: {known}")
+        args, kwargs = self._arguments(node)
+        if len(args) > _FILTERS[name] or kwargs.keys() & {"attribute", "start"}:
+            raise NotPlainError(f"{name} looks at no attributes here")
+        try:
+            value = self.value(node.node)  # type: ignore[arg-type]
+        except MissingError:
+            if name not in {"d", "default"}:
+                raise
+            return args[0] if args else kwargs.get("default_value", "")
+        if name == "random":
+            return random.choice(value)  # noqa: S311  # a choice of words
+        if name == "join":
+            self._foresee(name, args[0] if args else "", [value], kwargs)
+        else:
+            self._foresee(name, value, args, kwargs)
+        made = _environment().call_filter(name, value, args, kwargs)
+        if isinstance(made, Undefined):
+            raise MissingError(f"{name} finds nothing in {value!r}")
+        # Some of them return iterators over what they were given.
+        return list(made) if isinstance(made, Iterator) else made
+
+    def _read_test(self, node: nodes.Test) -> bool:
+        if node.name in {"defined", "undefined"}:
+            try:
+                self._read(node.node)
+            except MissingError:
+                return node.name == "undefined"
+            return node.name == "defined"
+        if node.name not in _TESTS:
+            raise NotPlainError(f"No test named {node.name!r} is for templates")
+        args, kwargs = self._arguments(node)
+        return bool(_environment().call_test(node.name, self.value(node.node), args, kwargs))

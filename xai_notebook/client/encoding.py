@@ -1,0 +1,189 @@
+"""Options of image generation -> the request on the wire, checked before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import operator
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.message import Message
+
+from xai_notebook import settings
+from xai_notebook.client import wire
+from xai_notebook.client.media import media_type
+from xai_notebook.errors import InputImageError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["build_request"]
+
+FORMATS: Final = {
+    name: wire.ImageFormat.Value(f"IMG_FORMAT_{name.upper()}") for name in settings.FORMATS
+}
+ASPECT_RATIOS: Final = {
+    name: wire.ImageAspectRatio.Value(
+        f"IMG_ASPECT_RATIO_{name.replace(':', '_').replace('.', '_')}"
+    )
+    for name in settings.ASPECT_RATIOS
+}
+RESOLUTIONS: Final = {
+    name: wire.ImageResolution.Value(f"IMG_RESOLUTION_{name.upper()}")
+    for name in settings.RESOLUTIONS
+}
+QUALITIES: Final = {
+    name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
+}
+
+BEGINNING: Final = 64
+"""Characters of base64 that show what kind of image it is."""
+
+
+def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
+    prompt: str,
+    model: str,
+    n: int = 1,
+    *,
+    image_url: str | None = None,
+    image_file_id: str | None = None,
+    image_urls: Sequence[str] | None = None,
+    image_file_ids: Sequence[str] | None = None,
+    user: str | None = None,
+    image_format: str | None = None,
+    aspect_ratio: str | None = None,
+    resolution: str | None = None,
+    quality: str | None = None,
+    storage_options: Mapping[str, Any] | Message | None = None,
+) -> wire.GenerateImageRequest:
+    """Return the request for these options; what is None stays absent. See `ImageClient.sample`.
+
+    Raises:
+        OptionError: A value is wrong; the message names the right ones.
+        InputImageError: An image to edit is neither a URL nor a data URI, or too large.
+    """
+    _check_texts(prompt, model)
+    single = image_url if image_file_id is None else image_file_id
+    several = image_urls is not None or image_file_ids is not None
+    if (image_url is not None and image_file_id is not None) or (single is not None and several):
+        msg = (
+            "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
+            " not both."
+        )
+        raise OptionError(msg)
+    try:
+        request = wire.GenerateImageRequest(
+            prompt=prompt,
+            model=model,
+            n=_count(n),
+            user=user or "",
+            format=_choice("image_format", image_format or "url", FORMATS),
+        )
+        for option, value, values in (
+            ("aspect_ratio", aspect_ratio, ASPECT_RATIOS),
+            ("resolution", resolution, RESOLUTIONS),
+            ("quality", quality, QUALITIES),
+        ):
+            if value is not None:
+                setattr(request, option, _choice(option, value, values))
+        if single is not None:
+            request.image.CopyFrom(_input(image_url, image_file_id))
+        # In this order, as in xAI's SDK: prompts count images by it.
+        request.images.extend(_input(None, one) for one in image_file_ids or ())
+        request.images.extend(_input(one, None) for one in image_urls or ())
+        if storage_options is not None:
+            request.storage_options.CopyFrom(_storage(storage_options))
+    except OptionError:
+        raise
+    except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
+        msg = f"An option cannot be sent: {error}"
+        raise OptionError(msg) from error
+    return request
+
+
+def _check_texts(prompt: str, model: str) -> None:
+    if not isinstance(prompt, str) or not prompt.strip():
+        msg = "The prompt is empty. Say what the image shows."
+        raise OptionError(msg)
+    if not isinstance(model, str) or not model.strip():
+        msg = f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}."
+        raise OptionError(msg)
+
+
+def _count(n: int) -> int:
+    try:
+        count = -1 if isinstance(n, bool) else operator.index(n)
+    except TypeError:
+        count = -1
+    if not 1 <= count <= settings.MAX_IMAGES:
+        msg = f"n is {n!r}. One request makes 1 to {settings.MAX_IMAGES} images."
+        raise OptionError(msg)
+    return count
+
+
+def _choice(option: str, value: str, values: Mapping[str, Any]) -> Any:
+    if value not in values:
+        msg = f"{option} is {value!r}. Choose one of: {', '.join(values)}."
+        raise OptionError(msg)
+    return values[value]
+
+
+def _input(url: str | None, file_id: str | None) -> wire.ImageUrlContent:
+    if url is None:
+        return wire.ImageUrlContent(file_id=file_id, detail=wire.ImageDetail.DETAIL_AUTO)
+    url = _address(url)
+    # Four characters of base64 are three bytes.
+    if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
+        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
+        msg = f"An image to edit is larger than {limit} MiB. Make it smaller first."
+        raise InputImageError(msg)
+    return wire.ImageUrlContent(image_url=url, detail=wire.ImageDetail.DETAIL_AUTO)
+
+
+def _address(image: str) -> str:
+    """Return an image to edit as a URL or data URI; base64 alone is told by how it begins."""
+    if isinstance(image, str):
+        if image[:11].lower().startswith(("https://", "http://", "data:image/")):
+            return image
+        with suppress(ValueError):
+            if kind := media_type(base64.b64decode(image[:BEGINNING], validate=True)):
+                return f"data:{kind};base64,{image}"
+    msg = "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
+    raise InputImageError(msg)
+
+
+def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
+    if isinstance(options, Message) and options.DESCRIPTOR.name == "StorageOptions":
+        # Ours or that of xAI's SDK: two classes, one message on the wire.
+        return _named(wire.StorageOptions.FromString(options.SerializeToString()))
+    known = {"filename", "expires_after", "public_url"}
+    if not isinstance(options, Mapping) or not known.issuperset(options):
+        msg = f"storage_options may hold: {', '.join(sorted(known))}."
+        raise OptionError(msg)
+    stored = wire.StorageOptions(
+        filename=options.get("filename"), expires_after=_seconds(options.get("expires_after"))
+    )
+    public = options.get("public_url")
+    if public is True:
+        stored.public_url.SetInParent()
+    elif isinstance(public, Mapping) and {"expires_after"}.issuperset(public):
+        stored.public_url.SetInParent()
+        if (seconds := _seconds(public.get("expires_after"))) is not None:
+            stored.public_url.expires_after = seconds
+    elif public is not None and public is not False:
+        msg = "public_url of storage_options is True or {'expires_after': seconds}."
+        raise OptionError(msg)
+    return _named(stored)
+
+
+def _named(options: wire.StorageOptions) -> wire.StorageOptions:
+    if not options.filename:
+        msg = "storage_options need a filename."
+        raise OptionError(msg)
+    return options
+
+
+def _seconds(value: timedelta | int | None) -> int | None:
+    return int(value.total_seconds()) if isinstance(value, timedelta) else value

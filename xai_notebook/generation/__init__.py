@@ -1,0 +1,1 @@
+"""The way of a prompt: from a checked call to pictures in the library."""

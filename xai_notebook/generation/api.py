@@ -1,0 +1,80 @@
+"""The Python face of the session: the functions behind `import xai_notebook as xai`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook.arguments.templates import escape
+from xai_notebook.generation.session import current_session
+
+if TYPE_CHECKING:
+    from xai_notebook.pictures.results import ImageBatch
+    from xai_notebook.pictures.tables import CostTable
+
+__all__ = ["agenerate", "costs", "generate", "history", "panel"]
+
+
+def generate(prompt: str | None = None, **options: Any) -> ImageBatch:
+    """Make images and wait for them. An interrupt cancels the call at the server.
+
+    Args:
+        prompt: What the images should show, sent as it is: `{{ … }}` is for what is typed in a
+            cell; here, format the text yourself.
+        **options: The options of `%%xai_image` by their long names: `n` (1 to 10), `model`,
+            `format`, `aspect_ratio`, `resolution`, `quality`, `image` (one or a list), `user`,
+            `export` (True or a folder), `metadata`, `columns`, `full`, `each` (prompts, one
+            request each), `rewrite` (True or a chat model), `fresh`, `replay`, `max_cost`
+            (US dollars), `dry_run`, `timeout` (seconds), `local`.
+
+    Returns:
+        One image per request and index, in order; cards where there is no picture. With
+        `dry_run=True` the plan instead.
+
+    Raises:
+        OptionError: An option is wrong; nothing was sent.
+        ApiError: The server refused or failed.
+        XaiError: Anything else that is not your program's fault; see `xai_notebook.errors`.
+    """
+    return current_session().generate(prompt, **options)  # type: ignore[return-value]
+
+
+async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch:
+    """Make images without blocking the event loop; otherwise as `generate`.
+
+    Cancelling the task cancels the call at the server.
+    """
+    return await current_session().agenerate(prompt, **options)  # type: ignore[return-value]
+
+
+def history(words: str = "", n: int = 24) -> ImageBatch:
+    """Return past images from the library, newest first.
+
+    Args:
+        words: Only images whose prompts hold all of these words.
+        n: At most so many.
+
+    Raises:
+        LibraryError: The library cannot be opened.
+    """
+    return current_session().history(words, n)
+
+
+def costs() -> CostTable:
+    """Return what was spent, by day and model, in US dollars; a table in a notebook.
+
+    Raises:
+        LibraryError: The library cannot be opened.
+    """
+    return current_session().costs()
+
+
+def panel(prompt: str = "", **options: Any) -> Any:
+    """Show the form; options are its first values, as for `generate`.
+
+    Args:
+        prompt: What stands in the prompt's field. It is literal: `{{` appears as `{{ '{{' }}`.
+        **options: By the names of `generate`.
+    """
+    from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
+
+    return show_panel(escape(prompt), **options)

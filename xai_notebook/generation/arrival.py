@@ -1,0 +1,122 @@
+"""Replies on their way into the library: written down as they come, and put in.
+
+What a killed kernel wrote down is put in by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from google.protobuf.message import DecodeError
+
+from xai_notebook.client import wire
+from xai_notebook.client.parsing import parse
+from xai_notebook.client.response import ImageResponse
+from xai_notebook.client.scrubbing import scrub_message
+from xai_notebook.generation.replies import images_of, payload_of
+from xai_notebook.library import Reply
+from xai_notebook.pictures.results import ImageRequest, InputImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xai_notebook.client.download import Downloader
+    from xai_notebook.library import Library
+    from xai_notebook.library.spool import Spooled
+    from xai_notebook.settings import ApiKey
+
+__all__ = ["Arrival", "recover"]
+
+_FIELDS: Final = tuple(field.name for field in fields(ImageRequest))
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What writes a reply down as it comes. Call it with the bytes.
+
+    Attributes:
+        library: Where the reply will be kept; None: nowhere.
+        request: As sent.
+        missing: The indices that its images will have.
+        answer: Fields of `Reply` that are known before it comes.
+        sync: Begins to make the file durable.
+        spooled: The reply on disk, once it came.
+    """
+
+    library: Library | None
+    request: ImageRequest
+    missing: Sequence[int]
+    answer: dict[str, Any]
+    sync: Callable[[Spooled], object] | None
+    spooled: Spooled | None = None
+
+    def __call__(self, body: bytes) -> None:
+        """Write the reply. When this returns, it outlives a kill; a power cut a moment later."""
+        if self.library is None or self.sync is None or self.library.read_only:
+            return
+        request = {name: getattr(self.request, name) for name in _FIELDS}
+        request["inputs"] = [asdict(replace(image, url="")) for image in self.request.inputs]
+        about = {"request": request, "missing": [*self.missing], "answer": self.answer}
+        self.spooled = self.library.spool.write(about, body)
+        self.sync(self.spooled)
+
+    @property
+    def not_kept(self) -> str:
+        """What to say when the library cannot take the reply."""
+        if self.spooled is None or self.spooled.file is None:
+            return "Not kept in the library"
+        return f"Not in the library yet, only in {self.spooled.file.parent} and put in later"
+
+    def forget(self) -> None:
+        """Remove what was written: there is nothing in it to keep."""
+        if self.library is not None and self.spooled is not None:
+            self.library.spool.remove(self.spooled)
+
+
+async def recover(library: Library, key: ApiKey | None) -> None:
+    """Put what waits in the spool into the library. What is there already is not added again.
+
+    Args:
+        library: Into which.
+        key: Not to be kept, should a server have said it.
+
+    Raises:
+        LibraryError: The library cannot be written to; the replies wait on.
+    """
+    library.overdue = False
+    for spooled, about, body in library.spool.waiting():
+        try:
+            reply = await _read(spooled, about, body, key)
+        except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError):
+            if spooled.file is not None:
+                library.spool.set_aside(spooled.file)
+            continue
+        if not reply.images:
+            library.spool.remove(spooled)
+            continue
+        (error,) = await asyncio.to_thread(library.add_replies, [reply])
+        if error is not None:
+            raise error
+
+
+async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKey | None) -> Reply:
+    options = about["request"]
+    inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
+    request = ImageRequest(**options, inputs=inputs)
+    message = parse(wire.ImageResponse, body)
+    scrub_message(message, key)
+    downloader = cast("Downloader", None)  # what waits at a URL is fetched by who asks for it
+    sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
+    images, responses = images_of(request, sent, about["missing"])
+    payloads = [await payload_of(*each) for each in zip(images, responses, strict=False)]
+    return Reply(
+        request,
+        images[: len(payloads)],
+        payloads,
+        cost_usd=sent[0].cost_usd if sent else None,
+        model=message.model,
+        spooled=spooled,
+        **about["answer"],
+    )

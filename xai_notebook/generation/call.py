@@ -1,0 +1,194 @@
+"""One call, from what the user gave to the requests that answer it. Nothing is sent here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.arguments import options as arguments
+from xai_notebook.arguments import prompts
+from xai_notebook.arguments.inputs import load_inputs
+from xai_notebook.arguments.templates import fill
+from xai_notebook.errors import OptionError
+from xai_notebook.generation.progress import Progress
+from xai_notebook.pictures.results import ImageRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from xai_notebook.arguments.inputs import Inputs
+    from xai_notebook.arguments.options import Options
+
+__all__ = ["Call", "prepare_call", "summarize"]
+
+_READ_AHEAD: Final = 10_000
+"""Prompts of a list or a file that are read before anything is sent."""
+_PLANNED: Final = 100_000
+"""Requests that a dry run looks at; of a generator, which may be slow, fewer."""
+_PLANNED_LAZY: Final = 100
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, checked and ready to run.
+
+    Attributes:
+        options: Every option.
+        requests: What to ask, one request per prompt.
+        lazy: `requests` runs code of the user's, such as a generator: it may never end.
+        many: It came from `--each`: failures are cards, not errors.
+        progress: What has happened so far.
+        labels: What tells the requests of a comparison apart, one each.
+        interrupted: The user stopped it; what had arrived is kept.
+        spoil: To call when its images cannot be shown.
+    """
+
+    options: Options
+    requests: Iterator[ImageRequest]
+    progress: Progress
+    lazy: bool = False
+    many: bool = False
+    interrupted: bool = False
+    labels: tuple[str, ...] = ()
+    announced: list[str] = field(default_factory=list)
+    spoil: Callable[[], None] | None = None
+
+    def first_requests(self) -> tuple[tuple[ImageRequest, ...], bool]:
+        """Return the requests, and whether there are more: some sources have no end.
+
+        The call can still be run, from its first request on.
+        """
+        requests = tuple(islice(self.requests, _PLANNED_LAZY if self.lazy else _PLANNED))
+        following = tuple(islice(self.requests, 1))
+        self.requests = chain(requests, following, self.requests)
+        if self.lazy:
+            self.progress.note("A generator has been read for this: make it again before a run.")
+        return requests, bool(following)
+
+
+def prepare_call(
+    prompt: str | None,
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    namespace: Mapping[str, Any],
+    *,
+    typed: bool = False,
+) -> Call:
+    """Check options, prompt and input images.
+
+    Args:
+        prompt: As written; with `each`, the prompts, one per line.
+        given: Options by the names of the table.
+        defaults: What `%config XaiImage` says.
+        namespace: Variables, for `{{ … }}`, `--image` and `--each`.
+        typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
+
+    Raises:
+        OptionError: Something is wrong; the message names it.
+    """
+    options = arguments.resolve(given, defaults)
+    inputs = load_inputs(options.image, namespace)
+    if options.each is not None and options.each is not False:
+        call = _prepare_each(prompt, options, inputs, namespace, typed=typed)
+    elif prompt is None:
+        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
+    else:
+        text = fill(prompt, namespace) if typed else prompt
+        call = _prepare_one(text, options, inputs)
+    for note in inputs.notes:
+        call.progress.note(note)
+    return call
+
+
+def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
+    """Return the request for one prompt, which has no white space around it."""
+    prompt = prompt.strip()
+    if not prompt:
+        raise OptionError("The prompt is empty. Write what the image should show.")
+    return ImageRequest(
+        prompt=prompt,
+        model=model,
+        n=options.n,
+        aspect_ratio=options.aspect_ratio,
+        resolution=options.resolution,
+        quality=options.quality,
+        inputs=inputs.images,
+        user=options.user,
+        image_format=options.format,
+    )
+
+
+def _prepare_one(prompt: str, options: Options, inputs: Inputs) -> Call:
+    """Return the call for one prompt: several requests when models or wordings are compared."""
+    variants = prompts.expand(prompt) if options.matrix else [(prompt, "")]
+    requests = []
+    labels = []
+    for model in options.model:
+        for text, chosen in variants:
+            requests.append(_request(text, model, options, inputs))
+            named = [model] if len(options.model) > 1 else []
+            labels.append(" · ".join([*named, chosen] if chosen else named))
+    if len(requests) == 1:
+        return Call(options, iter(requests), Progress(images=options.n))
+    progress = Progress(expected=len(requests), images=options.n * len(requests))
+    return Call(options, iter(requests), progress, many=True, labels=tuple(labels))
+
+
+def _prepare_each(
+    prompt: str | None,
+    options: Options,
+    inputs: Inputs,
+    namespace: Mapping[str, Any],
+    *,
+    typed: bool,
+) -> Call:
+    """Return the call for `--each`: its source, or the lines of the body.
+
+    Only lines of a body were typed as templates; what a source holds is data.
+    """
+    source = options.each
+    templates = typed and source is True
+    if source is True:
+        if prompt is None or not prompt.strip():
+            raise OptionError("--each found no prompt. Write one per line, or name a variable.")
+        source = prompt.splitlines()
+    elif prompt is not None and prompt.strip():
+        raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
+    if len(options.model) > 1 or options.matrix:
+        raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
+    found = prompts.read_prompts(source, namespace)
+    texts: Iterator[str] = found
+    if templates:
+        texts = (fill(text, namespace) for text in texts)
+    # What is wrong in a list or a file of the usual size is found before anything is sent.
+    ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
+    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
+    progress = Progress(expected=expected, images=options.n * (expected or 1))
+    texts = _counted(chain(ahead, texts), progress)
+    requests = (_request(text, options.model[0], options, inputs) for text in texts)
+    return Call(options, requests, progress, lazy=found.lazy, many=True)
+
+
+def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+    """Yield the prompts; behind the last, it is known how many there are."""
+    number = 0
+    for number, text in enumerate(texts, 1):  # noqa: B007  # needed behind the loop
+        yield text
+    progress.expected = number
+
+
+def summarize(call: Call) -> str:
+    """Return the line that ends the grid of many prompts."""
+    progress = call.progress
+    what = "requests" if call.labels else "prompts"
+    parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.unsent:
+        parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
+        parts[-1] += ". Raise the limit and run the cell again to make the rest"
+    elif call.interrupted:
+        parts.append("interrupted: run the cell again to make what is missing")
+    return ", ".join(parts) + "."

@@ -1,0 +1,284 @@
+"""Which stored pictures answer a request: the places of one pass through a notebook.
+
+What decides is the *place*. Equal requests (one fingerprint) are told apart by how many of them
+came before: the k-th time that one pass through a notebook makes a request is its place k - 1, in
+the library as well. What was stored last for a place answers it. So Restart and Run All, which
+makes the same requests in the same order, shows the same pictures for nothing, also when a prompt
+stands in two cells, in a loop or in a function. Places count requests and not images: `-n` grown
+from 2 to 4 completes its place, and no other one moves.
+
+A *run* is one execution of a cell. When a cell runs again (the same cell id; in a terminal the
+same line), its requests take the places they had; and since the user has seen what is stored
+there, new images are made for them and stored there. Without cell ids (nbclient, papermill) and
+without cells (a program) nothing is ever run again: all of it is one pass.
+
+A request counts as seen once its call had all it asked for and its run succeeded. Until then, what
+has arrived answers the next run: after an interrupt, a failed export, an error further down in the
+cell. A run that failed leaves its places as they were; an incomplete call is completed at its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.generation.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from types import TracebackType
+
+__all__ = ["Asking", "Claim", "Ledger", "Run"]
+
+_Slot = tuple[bytes, int]
+"""Sixteen bytes of a fingerprint, which tell a request from any other, and a place."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One execution of a cell, or one call outside of any.
+
+    Attributes:
+        cell: What its runs have in common; None: it cannot be run again.
+        over: It has ended; calls that go on count as soon as they return.
+        lasting: Its places are its own until the cell runs without them.
+        slots: The places it has, once it has succeeded.
+        spare: Places of its calls that did not get all: the next equal request completes them.
+        returned: Its calls that ended well.
+    """
+
+    cell: Hashable = None
+    over: bool = False
+    lasting: bool = True
+    slots: list[_Slot] = field(default_factory=list)
+    spare: set[_Slot] = field(default_factory=set)
+    returned: list[Asking] = field(default_factory=list)
+
+
+_ANYBODY: Final = Run(over=True)
+"""Has the places of what cannot be run again."""
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """The place of one request.
+
+    Attributes:
+        slot: Where it is.
+        number: How many equal requests its run made before it.
+        n: Images wanted.
+        anew: New images are wanted: what is stored there so far is not to answer.
+        after: Only images with a larger `id` in the library answer.
+        before: Who had the place.
+    """
+
+    slot: _Slot
+    number: int
+    n: int
+    anew: bool
+    after: int
+    before: Run | None
+
+    @property
+    def place(self) -> int:
+        """How many equal requests come before it in the pass."""
+        return self.slot[1]
+
+
+class Ledger:
+    """What one kernel has asked for, and where. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        """Start with nothing asked."""
+        self.turns = Turns()
+        self._lock = threading.RLock()
+        self._holders: dict[bytes, list[Run | None]] = {}
+        self._last: dict[Hashable, Run] = {}
+        self._seen: dict[Hashable, dict[bytes, tuple[int, ...]]] = {}
+        self._after: dict[_Slot, int] = {}
+        self._owed: set[_Slot] = set()
+
+    def claim(self, run: Run, fingerprint: str, n: int, *, fresh: bool) -> Claim:
+        """Return the place of a run's next request: one of its cell's own, or the first free.
+
+        Args:
+            run: Which asks.
+            fingerprint: Of the request.
+            n: Images wanted.
+            fresh: New images are wanted in any case.
+        """
+        key = bytes.fromhex(fingerprint)[:16]
+        with self._lock:
+            holders = self._holders.setdefault(key, [])
+            number, place = 0, None
+            for at, holder in enumerate(holders):
+                if holder is run and (key, at) not in run.spare:
+                    number += 1
+                elif place is None and _may_take(run, holder):
+                    place = at
+            if place is None:
+                place = len(holders)
+                holders.append(None)
+            slot = (key, place)
+            before, holders[place] = holders[place], run
+            run.spare.discard(slot)
+            seen = self._seen.get(run.cell, {}).get(key, ())
+            again = number < len(seen) and n <= seen[number]
+            anew = (fresh or again) and slot not in self._owed
+            return Claim(slot, number, n, anew, self._after.get(slot, 0), before)
+
+    def begin(self, claim: Claim, newest: int) -> None:
+        """Let only images that are stored from now on answer at a place.
+
+        Args:
+            claim: The place.
+            newest: `id` of the image stored last in the library.
+        """
+        with self._lock:
+            self._owed.add(claim.slot)
+            self._after[claim.slot] = claim.after = newest
+            claim.anew = False
+
+    def end(self, run: Run, *, succeeded: bool) -> None:
+        """Count what a run asked for as seen; or, when it failed, give its places back."""
+        with self._lock:
+            run.over = True
+            for asking in run.returned:
+                self._settle(asking, seen=succeeded and not asking.spoiled)
+            run.returned.clear()
+            if not succeeded or run.cell is None:
+                return
+            if (former := self._last.get(run.cell)) is not None:
+                for slot in former.slots:
+                    self._leave(slot, former, None)
+            self._last[run.cell] = run
+
+    def returned(self, asking: Asking) -> None:
+        """Count a call that ended well, now or when its run has succeeded."""
+        run = asking.run
+        with self._lock:
+            if run.over:
+                self._settle(asking, seen=asking.complete or run.cell is not None)
+                return
+            run.returned.append(asking)
+            if not asking.complete:
+                run.spare.update(claim.slot for claim in asking.claims)
+
+    def withdraw(self, asking: Asking) -> None:
+        """Give the places of a call back that ended in an error."""
+        with self._lock:
+            self._settle(asking, seen=False)
+
+    def _settle(self, asking: Asking, *, seen: bool) -> None:
+        for claim in reversed(asking.claims):
+            if not seen:
+                self._leave(claim.slot, asking.run, claim.before)
+                continue
+            if asking.complete:
+                self._see(asking.run, claim)
+            self._keep(asking.run, claim)
+        asking.claims.clear()
+
+    def _see(self, run: Run, claim: Claim) -> None:
+        """Note that a cell has shown all images of a claim: the next time it wants others."""
+        self._owed.discard(claim.slot)
+        if run.cell is None:
+            return
+        of_cell = self._seen.setdefault(run.cell, {})
+        seen = of_cell.get(claim.slot[0], ())
+        before = (seen + (0,) * claim.number)[: claim.number]
+        of_cell[claim.slot[0]] = (*before, claim.n, *seen[claim.number + 1 :])
+
+    def _keep(self, run: Run, claim: Claim) -> None:
+        """Keep a place for the next run of its cell, or for good."""
+        if not run.lasting:
+            self._leave(claim.slot, run, claim.before)
+        elif run.cell is None:
+            self._leave(claim.slot, run, _ANYBODY)
+        else:
+            run.slots.append(claim.slot)
+
+    def _leave(self, slot: _Slot, holder: Run, to: Run | None) -> None:
+        """Hand a place on, unless somebody else has it by now."""
+        key, place = slot
+        if self._holders[key][place] is holder:
+            self._holders[key][place] = to
+            if to is holder:
+                holder.spare.add(slot)
+
+
+class Asking:
+    """The places of one call. It counts when the block that it is the context of ends well.
+
+    Attributes:
+        run: Whose call it is.
+        claims: In the order of its requests, or of their turns.
+        complete: It had all that it asked for.
+        spoiled: Its images could not be shown.
+    """
+
+    def __init__(self, ledger: Ledger, run: Run, *, in_turn: bool = False) -> None:
+        """Claim nothing yet.
+
+        Args:
+            ledger: Knows all places.
+            run: Whose call it is.
+            in_turn: It claims after those that began before it, however long each prepares.
+        """
+        self.run = run
+        self.claims: list[Claim] = []
+        self.complete = False
+        self.spoiled = False
+        self._turn = ledger.turns.enter() if in_turn else None
+        self._ledger = ledger
+
+    async def wait_turn(self) -> None:
+        """Wait until the calls that began before it have claimed their places."""
+        if self._turn is not None:
+            await self._turn.wait()
+
+    def leave_turn(self) -> None:
+        """Let the calls that began after it go on."""
+        if self._turn is not None:
+            self._turn.leave()
+
+    def claim(self, fingerprint: str, n: int, *, fresh: bool) -> Claim:
+        """Return the place of the call's next request; see `Ledger.claim`."""
+        claim = self._ledger.claim(self.run, fingerprint, n, fresh=fresh)
+        self.claims.append(claim)
+        return claim
+
+    def begin(self, claim: Claim, newest: int) -> None:
+        """Have new images; see `Ledger.begin`."""
+        self._ledger.begin(claim, newest)
+
+    def spoil(self) -> None:
+        """Note that its images could not be shown: they answer the next run of the cell."""
+        self.spoiled = True
+
+    def __enter__(self) -> Asking:  # noqa: PYI034  # typing.Self is of 3.11
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(succeeded=kind is None)
+
+    def close(self, *, succeeded: bool) -> None:
+        """Count the call, or give its places back."""
+        self.leave_turn()
+        if succeeded:
+            self._ledger.returned(self)
+        else:
+            self._ledger.withdraw(self)
+
+
+def _may_take(run: Run, holder: Run | None) -> bool:
+    """Tell whether a place is free, spare, or was the cell's own in a run before."""
+    if holder is None or holder is run:
+        return True
+    return run.cell is not None and holder.cell == run.cell

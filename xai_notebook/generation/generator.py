@@ -1,0 +1,304 @@
+"""One request answered: from the library, from the server, or from both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from xai_notebook.errors import (
+    ApiError,
+    LibraryError,
+    OptionError,
+)
+from xai_notebook.generation.budget import Budget, reserve, to_ticks
+from xai_notebook.generation.replies import add, images_of, share
+from xai_notebook.library import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from xai_notebook.arguments.options import Options
+    from xai_notebook.client import AsyncClient
+    from xai_notebook.client.response import ImageResponse
+    from xai_notebook.client.retry import Attempt
+    from xai_notebook.generation.arrival import Arrival
+    from xai_notebook.generation.claims import Asking, Claim
+    from xai_notebook.generation.keeping import Keeper
+    from xai_notebook.generation.progress import Progress
+    from xai_notebook.generation.rewriting import Rewriter
+    from xai_notebook.library import Library
+    from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+
+__all__ = ["Connection", "Generator", "Placed"]
+
+
+@dataclass(slots=True)
+class Connection:
+    """A server, and what a kernel remembers about it.
+
+    Attributes:
+        client: Connected to `host`.
+        backend: `"xai"` or `"local"`.
+        host: What tells its images from those of other hosts.
+        rewrites: Prompts rewritten in this kernel.
+        rewriting: Held while a prompt is rewritten: equal ones are one question, in their order.
+        keeping: Replies that are being stored, by fingerprint and place: a cell that was
+            interrupted may be back before they are.
+        prices: List prices in US dollars per image by model name, once asked for.
+        asking: Held while prices are asked for: many requests at once ask one question.
+    """
+
+    client: AsyncClient
+    backend: str
+    host: str
+    rewrites: dict[str, str] = field(default_factory=dict)
+    rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    keeping: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
+    prices: dict[str, float] | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def price(self, model: str) -> float | None:
+        """Return the list price of an image in US dollars; None: the server names none."""
+        from xai_notebook.client.channel import Endpoint  # noqa: PLC0415  # grpc
+        from xai_notebook.client.models import image_price_usd  # noqa: PLC0415
+
+        async with self.asking:
+            if self.prices is None:
+                prices: dict[str, float] = {}
+                free = self.backend == "local" or Endpoint.parse(self.host).loopback
+                for known in await self.client.models.list_image_generation_models():
+                    usd = image_price_usd(known)
+                    # 0 is also what a server says that says nothing.
+                    if usd is not None and (usd or free):
+                        prices.update(dict.fromkeys((known.name, *known.aliases), usd))
+                self.prices = prices
+        return self.prices.get(model)
+
+    def rewriter(
+        self, options: Options, library: Library | None, progress: Progress
+    ) -> Rewriter | None:
+        """Return what rewrites the prompts of a call, or None when they are sent as written."""
+        if options.rewrite is None:
+            return None
+        from xai_notebook.generation.rewriting import Rewriter  # noqa: PLC0415
+
+        return Rewriter(
+            client=self.client,
+            model=options.rewrite,
+            backend=self.backend,
+            host=self.host,
+            remembered=self.rewrites,
+            library=library,
+            progress=progress,
+            timeout=options.timeout,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A request at its place.
+
+    Attributes:
+        request: As it will be sent.
+        fingerprint: Of the request.
+        claim: Its place.
+        extra_usd: What rewriting its prompt cost now, in US dollars; None: not reported.
+    """
+
+    request: ImageRequest
+    fingerprint: str
+    claim: Claim
+    extra_usd: float | None = 0.0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from every other."""
+        return self.fingerprint, self.claim.place
+
+
+@dataclass(slots=True)
+class Generator:
+    """Answers requests under the options of one call.
+
+    Attributes:
+        connection: Where to send what is missing.
+        keeper: What is kept, and how.
+        asking: The places of the call's requests.
+        budgets: Limits that all must hold.
+        progress: Where what happens is counted.
+        fresh: What is stored and has been seen never answers.
+        only_stored: The server is never asked.
+        timeout: Seconds for a whole call.
+        rewriter: Rewrites prompts first, if that was asked for.
+        slots: Limits how many requests are under way at the server at once.
+        before_send: Awaited before each request that the library cannot answer.
+        on_attempt: Hears of failed attempts that are made again, after `progress`.
+    """
+
+    connection: Connection
+    keeper: Keeper
+    asking: Asking
+    budgets: Sequence[Budget]
+    progress: Progress
+    fresh: bool
+    only_stored: bool
+    timeout: float
+    rewriter: Rewriter | None = None
+    slots: asyncio.Semaphore | None = None
+    before_send: Callable[[], Awaitable[None]] | None = None
+    on_attempt: Callable[[Attempt], None] | None = None
+
+    async def place(self, request: ImageRequest) -> Placed:
+        """Return a request at its place. Equal requests get theirs in the order of the calls."""
+        self.asking.leave_turn()  # nothing is awaited before this one's place is sure
+        if self.rewriter is None:
+            return self._claim(request, 0.0)
+        fingerprint = request.fingerprint(self.connection.backend, self.connection.host)
+        async with self.connection.rewriting.setdefault(fingerprint, asyncio.Lock()):
+            request, extra = await self.rewriter.rewrite(request)
+            if extra != 0:
+                self._charge(extra)
+            return self._claim(request, extra)
+
+    async def answer(self, placed: Placed) -> list[GeneratedImage]:
+        """Return the images of a request, or cards that say why one is not there.
+
+        Raises:
+            XaiError: The request failed as a whole. It can be made again.
+        """
+        if (task := self.connection.keeping.get(placed.key)) is not None:
+            await asyncio.wait({task})
+        stored = await self._stored(placed)
+        there = {image.index for image in stored}
+        missing = [index for index in range(placed.request.n) if index not in there]
+        if not missing:
+            return stored
+        made = await self._ask(placed, missing)
+        for image in made:
+            image.cost_usd = add(image.cost_usd, share(placed.extra_usd, len(made)))
+        return sorted([*stored, *made], key=lambda image: image.index)
+
+    def _claim(self, request: ImageRequest, extra: float | None) -> Placed:
+        fingerprint = request.fingerprint(self.connection.backend, self.connection.host)
+        fresh = self.fresh and not self.only_stored
+        claim = self.asking.claim(fingerprint, request.n, fresh=fresh)
+        return Placed(request, fingerprint, claim, extra)
+
+    def _charge(self, cost_usd: float | None) -> None:
+        """Count what a rewrite cost; no list price is known for it beforehand."""
+        self.progress.charged(cost_usd)
+        for budget in self.budgets:
+            budget.spent += to_ticks(cost_usd or 0.0)
+
+    async def _stored(self, placed: Placed) -> list[GeneratedImage]:
+        """Return what the library has of a request.
+
+        Raises:
+            LibraryError: It does not have all, and nothing else may answer.
+        """
+        request, claim = placed.request, placed.claim
+        if self.only_stored:
+            return await self._only_stored(placed)
+        if claim.anew:
+            self.asking.begin(claim, await self.keeper.newest())
+            return []
+        wanted = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
+        return await self.keeper.find(wanted, request)
+
+    async def _only_stored(self, placed: Placed) -> list[GeneratedImage]:
+        """Return what is stored for a place; where that is too little, for any."""
+        request = placed.request
+        for place in (placed.claim.place, None):
+            wanted = Wanted(placed.fingerprint, place, request.n)
+            images = await self.keeper.find(wanted, request)
+            if len(images) == request.n:
+                for index, image in enumerate(images):
+                    image.index = index
+                return images
+        raise LibraryError(
+            f"The library holds {len(images)} of the {request.n} images asked for with "
+            "--replay. Leave it out to have the rest made."
+        )
+
+    async def _ask(self, placed: Placed, missing: Sequence[int]) -> list[GeneratedImage]:
+        """Have the images made that are not stored, and keep them.
+
+        Args:
+            placed: The request.
+            missing: Their indices.
+        """
+        request, count = placed.request, len(missing)
+        arrival = self.keeper.expect(request, missing, placed.fingerprint, placed.claim.place)
+        price = None
+        if any(budget.limit is not None for budget in self.budgets):
+            price = await self.connection.price(request.model)
+        async with reserve(self.budgets, price, count) as reservation:
+            try:
+                sent = await self._send(request, count, arrival)
+            except (ApiError, OptionError) as error:
+                if not getattr(error, "maybe_billed", False):
+                    reservation.waive()
+                raise
+            cost = sent[0].cost_usd if sent else None
+            reservation.settle(cost)
+        self.progress.charged(cost)
+        images, responses = images_of(request, sent, missing)
+        if len(sent) > count:
+            self.progress.note(
+                f"The server sent {len(sent):,} images where {count} were asked for;"
+                f" {len(responses)} are kept."
+            )
+        await self._keep(placed.key, self.keeper.keep(images, responses, arrival))
+        return images
+
+    async def _keep(self, key: tuple[str, int], storing: Coroutine[Any, Any, None]) -> None:
+        """Keep what has arrived, even when the call is cancelled at this very moment."""
+        keeping = self.connection.keeping
+        task = keeping[key] = asyncio.ensure_future(storing)
+        task.add_done_callback(lambda _: keeping.pop(key, None))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            raise
+
+    async def _send(
+        self, request: ImageRequest, n: int, arrival: Arrival
+    ) -> Sequence[ImageResponse]:
+        # Only while it is at the server: the next request need not wait for this one's files.
+        async with self.slots or contextlib.nullcontext():
+            if self.before_send is not None:
+                await self.before_send()
+            return await self._sample(request, n, arrival)
+
+    async def _sample(
+        self, request: ImageRequest, n: int, arrival: Arrival
+    ) -> Sequence[ImageResponse]:
+        urls = [image.url for image in request.inputs]
+        edits: dict[str, Any] = {}
+        if len(urls) == 1:
+            edits["image_url"] = urls[0]
+        elif urls:
+            edits["image_urls"] = urls
+        return await self.connection.client.image.sample_batch(
+            request.prompt,
+            request.model,
+            n,
+            image_format=request.image_format,
+            user=request.user,
+            aspect_ratio=request.aspect_ratio,
+            resolution=request.resolution,
+            quality=request.quality,
+            timeout=self.timeout,
+            on_attempt=self._note_attempt,
+            on_reply=arrival,
+            **edits,
+        )
+
+    def _note_attempt(self, attempt: Attempt) -> None:
+        self.progress.on_attempt(attempt)
+        if self.on_attempt is not None:
+            self.on_attempt(attempt)

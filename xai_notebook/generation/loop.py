@@ -1,0 +1,208 @@
+"""One background event loop thread, on which everything of gRPC lives.
+
+Magics are not awaited and a kernel's own loop is already running, so coroutines
+run on a loop of ours. Waiting for one stays interruptible: an interrupt cancels
+the coroutine, and with it the call at the server, before it reaches the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from xai_notebook.client.workers import Workers
+from xai_notebook.errors import ForkedProcessError, XaiError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+__all__ = ["BackgroundLoop"]
+
+_T = TypeVar("_T")
+
+INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
+_STEP: Final = 0.2
+"""Seconds between looks for an interrupt: on Windows a lock is not interrupted by itself."""
+_ASYNC_STEP: Final = 0.1
+"""Seconds between wake-ups of a loop that waits for ours, so that it notices an interrupt."""
+_SETTLE: Final = 0.2
+"""Seconds that a cancelled coroutine has for keeping what had arrived."""
+
+
+class BackgroundLoop:
+    """An event loop in a daemon thread, started by its first use.
+
+    A daemon thread lets the process exit with calls in flight; gRPC does not mind.
+    """
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def submit(self, coroutine: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
+        """Start a coroutine and return its future.
+
+        Raises:
+            ForkedProcessError: This process was forked from the one that uses the loop.
+        """
+        try:
+            loop = self._running_loop()
+        except BaseException:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+    def run(
+        self, coroutine: Coroutine[Any, Any, _T], *, tick: Callable[[], None] | None = None
+    ) -> _T:
+        """Run a coroutine and wait for its result; an interrupt cancels it.
+
+        Args:
+            coroutine: What to run.
+            tick: Called five times a second in the waiting thread, to show progress.
+
+        Raises:
+            KeyboardInterrupt: The wait was interrupted; the coroutine has been cancelled.
+            XaiError: Called on the background loop itself, which would wait for ever.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise XaiError("A blocking call was made on the background loop. Use await there.")
+        work = _Work(coroutine)
+        with _default_interrupts():
+            try:
+                future = self.submit(work.run())
+                while not future.done():
+                    concurrent.futures.wait([future], timeout=_STEP)
+                    if tick is not None and not future.done():
+                        tick()
+            except KeyboardInterrupt as interrupt:
+                shorten(interrupt, INTERRUPTED)
+                # It may strike while the work is being submitted: there is no future to cancel yet.
+                if (loop := self._loop) is not None:
+                    loop.call_soon_threadsafe(work.cancel)
+                    work.finished.wait(_SETTLE)
+                raise
+        return future.result()
+
+    async def wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the background loop and await it from any other loop.
+
+        Cancelling the wait cancels the coroutine.
+        """
+        future = self.submit(coroutine)
+        wrapped = asyncio.wrap_future(future)
+        try:
+            while not wrapped.done():
+                await asyncio.wait({wrapped}, timeout=_ASYNC_STEP)
+        except asyncio.CancelledError as cancelled:
+            shorten(cancelled, INTERRUPTED)
+            raise
+        finally:
+            if not wrapped.done():
+                future.cancel()
+        return wrapped.result()
+
+    def stop(self) -> None:
+        """Cancel what still runs, end the thread. The next use starts a new loop."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join(timeout=2.0)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._pid != os.getpid():
+                raise ForkedProcessError(
+                    "gRPC cannot be used in a forked process. Start workers with "
+                    'multiprocessing.get_context("spawn"), or generate in the parent.'
+                )
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                loop.set_default_executor(Workers(thread_name_prefix="xai-notebook-worker"))
+                thread = threading.Thread(
+                    target=_serve, args=(loop,), name="xai-notebook", daemon=True
+                )
+                thread.start()
+                # Last: an interrupt before this line leaves no loop that nobody runs.
+                self._loop, self._thread = loop, thread
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped, then cancel what is left and close it."""
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+class _Work(Generic[_T]):
+    """A coroutine that can be cancelled from its submission on.
+
+    Attributes:
+        finished: Set when the coroutine has really ended, cancelled or not.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
+        """Run nothing yet."""
+        self.finished = threading.Event()
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
+
+    async def run(self) -> _T:
+        """Await the coroutine, unless it has been cancelled before it began."""
+        try:
+            if self._cancelled:
+                self._coroutine.close()
+                raise asyncio.CancelledError
+            self._task = asyncio.current_task()
+            return await self._coroutine
+        finally:
+            self.finished.set()
+
+    def cancel(self) -> None:
+        """Cancel the coroutine; called on its loop."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+@contextlib.contextmanager
+def _default_interrupts() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, whatever handler the kernel has installed.
+
+    In a cell with top-level `await`, ipykernel's handler only cancels the cell's task, which
+    does not happen while that task is blocked here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is None:  # not installed from Python: it could not be put back
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,119 @@
+"""What is known about work under way: counted by the session, shown by whoever asks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xai_notebook.client.retry import Attempt
+    from xai_notebook.pictures.results import GeneratedImage
+
+__all__ = ["Progress"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters of one call, written on the background loop and read from any thread.
+
+    Attributes:
+        expected: Requests in all, or at most; None: not known before the last.
+        images: Images asked for in all, for placeholders.
+        done: Requests answered, from the server or the library.
+        failed: Requests that ended in an error.
+        unsent: Requests that a budget refused.
+        unsent_because: Why, in a few words.
+        replayed: Requests answered by the library alone.
+        retries: Attempts that failed and were made again.
+        cost_usd: What the server reported so far.
+        unpriced: Requests whose cost it did not report.
+        attempt: The last attempt that failed, while its successor is awaited.
+        attempted: When that was, on the monotonic clock.
+        results: What has arrived, by the number of its request: kept if the call is interrupted.
+        notes: What the user should know, a line each.
+        listener: Called on the background loop after each change; the panel's gallery uses it.
+    """
+
+    expected: int | None = 1
+    images: int = 1
+    done: int = 0
+    failed: int = 0
+    unsent: int = 0
+    unsent_because: str = ""
+    replayed: int = 0
+    retries: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    attempt: Attempt | None = None
+    attempted: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    results: dict[int, list[GeneratedImage]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    listener: Callable[[], None] | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the end at the pace so far; None: not known yet."""
+        sent = self.done - self.replayed
+        if not sent or self.expected is None:
+            return None
+        return self.elapsed / sent * max(self.expected - self.done - self.unsent, 0)
+
+    def on_attempt(self, attempt: Attempt) -> None:
+        """Note a failed attempt that will be followed by another."""
+        self.retries += 1
+        self.attempt = attempt
+        self.attempted = time.monotonic()
+        self.changed()
+
+    def answered(self, number: int, images: list[GeneratedImage], *, failed: bool = False) -> None:
+        """Note that request `number` has its images, or the cards that say why not."""
+        self.results[number] = images
+        self.done += 1
+        self.failed += failed
+        self.attempt = None
+        self.replayed += bool(images) and all(image.replayed for image in images)
+        self.changed()
+
+    def refused(self, number: int, images: list[GeneratedImage], reason: str) -> None:
+        """Note that request `number` was not sent, because a budget does not allow it."""
+        self.results[number] = images
+        self.unsent += 1
+        self.unsent_because = reason
+        self.changed()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every request has all its images: asking again would bring others."""
+        if self.failed or self.unsent:
+            return False
+        return all(image.settled for images in self.results.values() for image in images)
+
+    def note(self, line: str) -> None:
+        """Keep a line for the user, once."""
+        if line not in self.notes:
+            self.notes.append(line)
+
+    def charged(self, cost_usd: float | None) -> None:
+        """Add what a request cost, or note that nobody said."""
+        if cost_usd is None:
+            self.unpriced += 1
+        else:
+            self.cost_usd += cost_usd
+
+    def changed(self) -> None:
+        """Tell the listener, if there is one."""
+        if self.listener is not None:
+            self.listener()
+
+    def collected(self) -> list[GeneratedImage]:
+        """Return what has arrived, in the order of the requests."""
+        return [image for number in sorted(self.results) for image in self.results[number]]

@@ -1,0 +1,138 @@
+"""Prompts rewritten by a chat model before they are sent to the image model.
+
+The first version of the image API rewrote prompts itself and said how; today's
+servers keep silent. So we ask for a rewrite, once per prompt, and show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.client.request import with_prompt
+from xai_notebook.errors import LibraryError, XaiError
+
+if TYPE_CHECKING:
+    from xai_notebook.client import AsyncClient
+    from xai_notebook.generation.progress import Progress
+    from xai_notebook.library import Library
+    from xai_notebook.pictures.results import ImageRequest
+
+__all__ = ["Rewriter"]
+
+INSTRUCTION: Final = (
+    "You turn a short idea into one detailed prompt for an image generation model. Keep every "
+    "subject, number, name, colour, text in quotes and style the idea mentions, and its language. "
+    "Add what a picture needs and the idea leaves open: composition, light, setting, materials, "
+    "mood. Answer with the prompt alone, one paragraph of at most 120 words, without quotes or "
+    "a preface."
+)
+EDIT_INSTRUCTION: Final = (
+    "You turn a short wish into one clear instruction for an image editing model, which sees the "
+    "input images. Keep the wish exactly as it is meant, and its language; say what changes, "
+    "and that everything else stays. Answer with the instruction alone, one paragraph of at most "
+    "80 words, without quotes or a preface."
+)
+_MAX_TOKENS: Final = 400
+_NOTHING: Final[float | None] = 0.0
+_QUOTED: Final = re.compile(r"^[\"“'](.*)[\"”']$", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Rewriter:
+    """Rewrites prompts with one chat model, each prompt once.
+
+    Attributes:
+        client: Where the chat model is.
+        model: The chat model.
+        backend: `"xai"` or `"local"`.
+        host: Tells its rewrites from those of other hosts.
+        remembered: Rewrites of this kernel, for when there is no library.
+        library: Keeps rewrites for later kernels.
+        progress: Takes notes.
+        timeout: Seconds for a rewrite.
+    """
+
+    client: AsyncClient
+    model: str
+    backend: str
+    host: str
+    remembered: dict[str, str]
+    library: Library | None
+    progress: Progress
+    timeout: float
+
+    async def rewrite(self, request: ImageRequest) -> tuple[ImageRequest, float | None]:
+        """Return the request with its prompt rewritten, and what that cost now in US dollars.
+
+        A failure leaves the prompt as written and a note for the user: a rewrite is a nicety.
+        """
+        instruction = EDIT_INSTRUCTION if request.inputs else INSTRUCTION
+        key = self._key(instruction, request.prompt)
+        text, cost = await self._recall(key), _NOTHING
+        if text is None:
+            try:
+                text, cost = await self._ask(key, instruction, request)
+            except XaiError as error:
+                self.progress.note(f"Not rewritten, sent as written: {error}")
+                return request, _NOTHING
+        if not text:
+            self.progress.note(f"Not rewritten, sent as written: {self.model} answered nothing.")
+            return request, cost
+        return with_prompt(request, text, self.model), cost
+
+    def _key(self, instruction: str, prompt: str) -> str:
+        parts = [self.backend, self.host, self.model, instruction, prompt]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    async def _recall(self, key: str) -> str | None:
+        if key in self.remembered or self.library is None:
+            return self.remembered.get(key)
+        try:
+            return await asyncio.to_thread(self.library.rewrite_for, key)
+        except LibraryError as error:
+            self.progress.note(f"Rewrites are not looked up: {error}")
+            return None
+
+    async def _ask(
+        self, key: str, instruction: str, request: ImageRequest
+    ) -> tuple[str, float | None]:
+        answer = await self.client.chat.complete(
+            request.prompt,
+            self.model,
+            system=instruction,
+            max_tokens=_MAX_TOKENS,
+            user=request.user,
+            timeout=self.timeout,
+            on_attempt=self.progress.on_attempt,
+        )
+        text = _tidied(answer.content)
+        if not text:
+            return "", answer.cost_usd
+        self.remembered[key] = text
+        if self.library is not None and not self.library.read_only:
+            try:
+                await asyncio.to_thread(
+                    self.library.remember_rewrite,
+                    key,
+                    request.prompt,
+                    text,
+                    answer.model,
+                    answer.cost_usd,
+                    backend=self.backend,
+                )
+            except LibraryError as error:
+                self.progress.note(f"Rewrites are not kept: {error}")
+        return text, answer.cost_usd
+
+
+def _tidied(text: str) -> str:
+    """Return the answer without the quotes that chat models like to put around it."""
+    text = text.strip()
+    if match := _QUOTED.match(text):
+        text = match[1].strip()
+    return text

@@ -1,0 +1,1 @@
+"""IPython and the browser: the magics, completion, progress, the panel."""

@@ -1,0 +1,147 @@
+"""Tab completion for the magics: options, their values, models, variables; nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.arguments.options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["register", "unregister"]
+
+_MAGIC: Final = re.compile(r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|panel)\b")
+_BY_FLAG: Final = {flag: option for option in OPTIONS for flag in option.flags}
+_PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+_TABLES: Final = frozenset({".csv", ".txt"})
+_MOST_FILES: Final = 50
+
+
+def register(shell: InteractiveShell) -> None:
+    """Add the matcher to a shell's completer, where IPython has matchers (8.6 and later)."""
+    try:
+        from IPython.core.completer import (  # noqa: PLC0415
+            SimpleCompletion,
+            context_matcher,
+        )
+    except ImportError:  # Colab's IPython 7 completes file names, as it always did
+        return
+    if getattr(shell, "Completer", None) is None:
+        return
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def xai_image_matcher(context: Any) -> Any:
+        found = complete(
+            context.full_text, context.cursor_position, context.cursor_line, shell.user_ns
+        )
+        if found is None:
+            return {"completions": [], "suppress": False}
+        token, texts = found
+        # The frontend replaces IPython's own idea of a token, which may end at a dash or dot.
+        cut = len(token) - len(context.token) if token.endswith(context.token) else 0
+        completions = [
+            SimpleCompletion(text[cut:], type="param")
+            for text in texts
+            if text[:cut] == token[:cut]
+        ]
+        return {"completions": completions, "suppress": True, "ordered": True}
+
+    shell.Completer.custom_matchers.append(xai_image_matcher)
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Remove the matcher, whichever load of this module added it."""
+    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
+    if matchers is not None:
+        matchers[:] = [m for m in matchers if getattr(m, "__name__", "") != "xai_image_matcher"]
+
+
+def complete(
+    full_text: str, cursor: int, line: int, namespace: Mapping[str, Any]
+) -> tuple[str, list[str]] | None:
+    """Return the word before the cursor and what it may become; None: not our line.
+
+    Args:
+        full_text: The whole cell.
+        cursor: Characters before the cursor in its line.
+        line: Number of that line, from 0.
+        namespace: The user's variables.
+    """
+    lines = full_text.split("\n")
+    if line >= len(lines):
+        return None
+    if lines[0].lstrip().startswith("%%") and line:
+        # The body of our cell is a prompt, where Python names would only be in the way.
+        return ("", []) if _MAGIC.match(lines[0]) else None
+    head = lines[line][:cursor]
+    magic = _MAGIC.match(head)
+    if magic is None or not head[magic.end() :].startswith((" ", "\t")):
+        return None
+    words = head[magic.end() :].split()
+    token = "" if head[-1].isspace() else words.pop()
+    if magic["kind"] != "image":  # a prompt, or words to look for and a number
+        known = ["-n"] if magic["kind"] == "history" and not words else []
+        return token, [flag for flag in known if flag.startswith(token)]
+    return token, _candidates(words, token, namespace)
+
+
+def _candidates(words: list[str], token: str, namespace: Mapping[str, Any]) -> list[str]:
+    if token.startswith("-") and "=" not in token:
+        return sorted(flag for flag in _BY_FLAG if flag.startswith(token))
+    flag, equals, value = token.partition("=")
+    if equals and flag in _BY_FLAG:
+        return [f"{flag}={text}" for text in _values(flag, value, namespace)]
+    if words and words[-1] in _BY_FLAG and _BY_FLAG[words[-1]].metavar is not None:
+        return _values(words[-1], token, namespace)
+    prompt_begun = any(not word.startswith("-") for word in words[:1])
+    return [] if token or prompt_begun else sorted(f for f in _BY_FLAG if f.startswith("--"))
+
+
+def _values(flag: str, start: str, namespace: Mapping[str, Any]) -> list[str]:
+    option = _BY_FLAG[flag]
+    texts: Iterable[str] = option.choices
+    if option.name == "image":
+        texts = [*_variables(namespace, _is_picture), *_files(start, _PICTURES)]
+    elif option.name == "each":
+        texts = [*_variables(namespace, _is_list), *_files(start, _TABLES)]
+    elif option.name == "as_":
+        texts = _variables(namespace, lambda value: type(value).__name__ == "ImageBatch")
+    elif option.name == "export":
+        texts = _files(start, frozenset())
+    return [text for text in texts if text.startswith(start)]
+
+
+def _variables(namespace: Mapping[str, Any], fits: Any) -> list[str]:
+    return sorted(
+        name for name, value in namespace.items() if not name.startswith("_") and fits(value)
+    )
+
+
+def _is_picture(value: Any) -> bool:
+    return type(value).__name__ in {"ImageBatch", "GeneratedImage", "bytes"} or any(
+        base.__module__ == "PIL.Image" for base in type(value).__mro__
+    )
+
+
+def _is_list(value: Any) -> bool:
+    return type(value).__name__ in {"list", "tuple", "Series", "DataFrame", "generator"}
+
+
+def _files(start: str, suffixes: frozenset[str]) -> list[str]:
+    """Return folders and files with one of the suffixes below what has been typed."""
+    folder = start.rpartition("/")[0]
+    try:
+        entries = sorted(Path(folder or ("/" if start.startswith("/") else ".")).iterdir())
+    except OSError:
+        return []
+    prefix = f"{folder}/" if "/" in start else ""
+    return [
+        prefix + entry.name + ("/" if entry.is_dir() else "")
+        for entry in entries
+        if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() in suffixes)
+    ][:_MOST_FILES]

@@ -1,0 +1,46 @@
+"""Loading into IPython, and leaving without a trace."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.notebook import completion
+from xai_notebook.notebook.magics import XaiImage
+from xai_notebook.pictures.export import remember_folder
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]
+
+MAGICS: Final = ("xai_image", "xai_history", "xai_panel")
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this."""
+    _remove(shell)
+    remember_folder(Path.cwd())
+    shell.register_magics(XaiImage(shell=shell))
+    completion.register(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Remove all of it; close channels, server, library and loop."""
+    _remove(shell)
+    if (session := sys.modules.get("xai_notebook.generation.session")) is not None:
+        session.close_session()
+
+
+def _remove(shell: InteractiveShell) -> None:
+    """Remove what an earlier load left: IPython keeps a Magics object for ever by itself."""
+    for table in shell.magics_manager.magics.values():
+        for name in MAGICS:
+            table.pop(name, None)
+    shell.magics_manager.registry.pop(XaiImage.__name__, None)
+    # By name: after a reload the class is another one.
+    shell.configurables[:] = [
+        thing for thing in shell.configurables if type(thing).__name__ != XaiImage.__name__
+    ]
+    completion.unregister(shell)

@@ -1,0 +1,189 @@
+"""Progress under a cell while it waits: shown late, updated in place, replaced by the pictures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.pictures.display import clean, grid_columns, text
+
+if TYPE_CHECKING:
+    from xai_notebook.generation.progress import Progress
+    from xai_notebook.pictures.results import ImageBatch
+
+__all__ = ["Live", "describe"]
+
+PATIENCE: Final = 0.6
+"""Seconds before anything is shown: a quick answer needs no placeholder."""
+LOCAL_PATIENCE: Final = 4.0
+"""The same for the embedded server, which is quick: compared notebooks stay equal."""
+_INTERVAL: Final = 0.4
+_BOXES: Final = 10
+_WIDTH: Final = 240
+_HEIGHT: Final = 180
+_GAP: Final = 13
+_STYLE: Final = """<style>
+.xai-waiting { display: inline-flex; align-items: center; justify-content: center;
+  box-sizing: border-box; max-width: 100%; margin: 0 12px 12px 0; border-radius: 6px;
+  font-size: 0.92em; font-variant-numeric: tabular-nums;
+  background: linear-gradient(100deg, rgba(128,128,128,0.13) 35%, rgba(128,128,128,0.28) 50%,
+    rgba(128,128,128,0.13) 65%) 0 0 / 300% 100%; animation: xai-waiting 2s linear infinite; }
+@keyframes xai-waiting { from { background-position: 100% 0; } to { background-position: 0 0; } }
+@media (prefers-reduced-motion: reduce) { .xai-waiting { animation: none; } }
+</style>"""
+_NOTHING: Final = {"text/plain": ""}
+
+
+class Live:
+    """The progress of one call, in a notebook or a terminal.
+
+    `tick` is called in the thread of the cell; what it shows belongs to that cell.
+    """
+
+    def __init__(
+        self, shell: Any, progress: Progress, *, patience: float, shape: str | None = None
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            shell: The running IPython.
+            progress: What to show.
+            patience: Seconds before anything is shown.
+            shape: Aspect ratio of the placeholders, such as `"16:9"`.
+        """
+        self._shell = shell
+        self._progress = progress
+        self._patience = patience
+        self._shape = shape or "1:1"
+        self._notebook = getattr(shell, "kernel", None) is not None
+        self._handle: Any = None
+        self._shown_at = 0.0
+        self._line = 0
+
+    def tick(self) -> None:
+        """Show what has changed. A frontend that fails must not cost the images."""
+        now = time.monotonic()
+        if self._progress.elapsed < self._patience or now - self._shown_at < _INTERVAL:
+            return
+        self._shown_at = now
+        with suppress(Exception):
+            if self._notebook:
+                self._show_html()
+            elif sys.stderr.isatty():
+                line = describe(self._progress)
+                sys.stderr.write("\r" + line.ljust(self._line))
+                sys.stderr.flush()
+                self._line = len(line)
+
+    def _show_html(self) -> None:
+        from IPython.display import display  # noqa: PLC0415
+
+        bundle = {
+            "text/html": _html(self._progress, self._shape),
+            "text/plain": describe(self._progress),
+        }
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
+
+    def end(self, batch: ImageBatch | None = None) -> None:
+        """Let the pictures take the place of the progress; without pictures, nothing does.
+
+        They do when the batch is shown in this cell: `x = %xai_image …` shows nothing.
+        """
+        if self._line:
+            sys.stderr.write("\r" + " " * self._line + "\r")
+            sys.stderr.flush()
+            self._line = 0
+        if self._handle is None:
+            return
+        handle, self._handle = self._handle, None
+        if batch is None:
+            handle.update(_NOTHING, raw=True)
+            return
+        events = self._shell.events
+
+        def show() -> bool:
+            handle.update(batch._repr_mimebundle_(), raw=True)  # IPython's protocol
+            return True
+
+        def leave(*_: Any) -> None:
+            events.unregister("post_run_cell", leave)
+            if batch.shown_by is show:
+                batch.shown_by = None
+                handle.update(_NOTHING, raw=True)
+
+        batch.shown_by = show
+        events.register("post_run_cell", leave)
+
+
+def describe(progress: Progress) -> str:
+    """Return the state of a call as one line of text."""
+    parts = []
+    if progress.expected != 1:
+        total = "?" if progress.expected is None else f"{progress.expected:,}"
+        parts.append(f"{progress.done:,} of {total} prompts")
+    parts.append(_duration(progress.elapsed))
+    if progress.expected != 1 and progress.eta is not None:
+        parts.append(f"about {_duration(progress.eta)} left")
+    if progress.cost_usd:
+        parts.append(f"${progress.cost_usd:.2f}")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.replayed:
+        parts.append(f"{progress.replayed} replayed")
+    if attempt := progress.attempt:
+        left = max(progress.attempted + attempt.wait - time.monotonic(), 0)
+        when = f" in {left:.1f} s" if left else ""
+        cause = attempt.error_code.replace("_", " ").lower()
+        parts.append(f"{cause}, attempt {attempt.number + 1} of {attempt.of}{when}")
+    elif progress.retries:
+        parts.append(f"{progress.retries} tried again")
+    what = "Making images" if progress.images > 1 else "Making an image"
+    return clean(f"{what}: {', '.join(parts)}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _html(progress: Progress, shape: str) -> str:
+    """Return the progress as HTML. It is never saved, so that it may move."""
+    line = f'<div style="margin:4px 0 8px">{text(describe(progress))}</div>'
+    if progress.expected != 1:
+        return line + _bar(progress)
+    return _STYLE + line + _boxes(progress, shape)
+
+
+def _bar(progress: Progress) -> str:
+    settled = progress.done + progress.unsent
+    done = settled / progress.expected if progress.expected else 0.0
+    return (
+        '<div role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{done:.0%}" '.replace("%", "")
+        + 'style="height:6px;max-width:640px;border-radius:3px;overflow:hidden;'
+        f'background:rgba(128,128,128,0.25)"><div style="height:6px;width:{done:.1%};'
+        'background:var(--jp-brand-color1,#2a9d8f)"></div></div>'
+    )
+
+
+def _boxes(progress: Progress, shape: str) -> str:
+    """Return placeholders in the shape that was asked for, side by side like the pictures."""
+    width, height = (float(side) for side in shape.split(":"))
+    pixels = min(_WIDTH, _HEIGHT * width / height)
+    # Each update is a new element: a negative delay takes the movement up where it was.
+    box = (
+        f'<div class="xai-waiting" style="width:{pixels:.0f}px;aspect-ratio:{width}/{height};'
+        f'animation-delay:-{progress.elapsed:.1f}s">{_duration(progress.elapsed)}</div>'
+    )
+    count = min(progress.images, _BOXES)
+    row = grid_columns(count) * (pixels + _GAP)
+    return f'<div style="max-width:{row:.0f}px">{box * count}</div>'

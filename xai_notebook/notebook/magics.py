@@ -1,0 +1,231 @@
+"""The magics: parse, delegate, return. And `%config XaiImage`."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+from traitlets import Bool, CaselessStrEnum, Enum, Float, Int, Unicode
+
+from xai_notebook import settings
+from xai_notebook.arguments.options import help_text, parse
+from xai_notebook.errors import ExportError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from xai_notebook.generation.session import Call, Session
+    from xai_notebook.notebook.live import Live
+    from xai_notebook.pictures.results import ImageBatch
+
+__all__ = ["XaiImage"]
+
+_HISTORY: Final = 24
+"""Images that %xai_history shows."""
+
+
+def _optional(values: tuple[str, ...], text: str) -> Any:
+    return CaselessStrEnum(values, default_value=None, allow_none=True, help=text).tag(config=True)
+
+
+@magics_class
+class XaiImage(Magics):
+    """Images from xAI's models. `%config XaiImage.model = "…"` sets a default."""
+
+    shell: InteractiveShell
+
+    model = Unicode(settings.DEFAULT_MODEL, help="Model of every call.").tag(config=True)
+    count = Int(1, min=1, max=settings.MAX_IMAGES, help="Images from one request.").tag(config=True)
+    format = CaselessStrEnum(
+        settings.FORMATS, default_value="base64", help="How the server sends images."
+    ).tag(config=True)
+    aspect_ratio = _optional(settings.ASPECT_RATIOS, "width:height")
+    resolution = _optional(settings.RESOLUTIONS, "1k is about one megapixel, 2k about four.")
+    quality = _optional(settings.QUALITIES, "For models that offer it.")
+    user = Unicode(None, allow_none=True, help="Opaque id of your end user.").tag(config=True)
+    export = Unicode(
+        None, allow_none=True, help='Folder every image is exported to; "" is the notebook\'s.'
+    ).tag(config=True)
+    metadata = Bool(default_value=True, help="Exported files say how they were made (XMP).").tag(
+        config=True
+    )
+    columns = Int(None, min=1, max=12, allow_none=True, help="Width of the grid.").tag(config=True)
+    full = Bool(default_value=False, help="Embed originals in the notebook.").tag(config=True)
+    rewrite = Unicode(
+        None, allow_none=True, help="Chat model that rewrites every prompt first."
+    ).tag(config=True)
+    max_cost = Float(None, min=0, allow_none=True, help="US dollars a call may cost.").tag(
+        config=True
+    )
+    timeout = Float(settings.DEFAULT_TIMEOUT, min=0.001, help="Seconds for a whole call.").tag(
+        config=True
+    )
+    backend = Enum(
+        settings.BACKENDS,
+        default_value=None,
+        allow_none=True,
+        help="Where calls go: auto (xai with a key, else local), xai or local.",
+    ).tag(config=True)
+    api_host = Unicode(None, allow_none=True, help="Host, or host:port.").tag(config=True)
+    home = Unicode(None, allow_none=True, help="Where the library lives.").tag(config=True)
+    concurrency = Int(
+        settings.DEFAULT_CONCURRENCY, min=1, max=256, help="Requests of --each under way at once."
+    ).tag(config=True)
+    rate = Float(
+        settings.DEFAULT_RATE, min=0, help="Requests of --each per second; 0 is no limit."
+    ).tag(config=True)
+    replay = Bool(
+        default_value=True, help="Stored images answer the first request of their kind."
+    ).tag(config=True)
+    budget_usd = Float(None, min=0, allow_none=True, help="US dollars this kernel may spend.").tag(
+        config=True
+    )
+    patience = Float(
+        None,
+        min=0,
+        allow_none=True,
+        help="Seconds before progress is shown; default: 0.6, or 4 for the embedded server.",
+    ).tag(config=True)
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the defaults by the names of the option table."""
+        values = {name: getattr(self, name) for name in self.trait_names(config=True)}
+        values["n"] = values.pop("count")
+        return values
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def xai_image(
+        self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
+    ) -> Any:
+        """Make images; the text is set from the option table below."""
+        parsed = parse(line)
+        if parsed.given.pop("help", False):
+            print(help_text())  # noqa: T201  # what --help does
+            return None
+        namespace = ChainMap(local_ns or {}, self.shell.user_ns)
+        prompt = _prompt(parsed.prompt, cell)
+        call = _session().prepare(prompt, parsed.given, namespace, typed=True)
+        if call.options.dry_run:
+            return _session().plan(call)
+        return self._show(call)
+
+    xai_image.__doc__ = help_text()
+
+    def _show(self, call: Call) -> ImageBatch:
+        """Run a call under the cell's progress, and bind what came."""
+        from xai_notebook.notebook.live import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415
+
+        session = _session()
+        usual = LOCAL_PATIENCE if session.is_local(call) else PATIENCE
+        patience: float = usual if self.patience is None else self.patience
+        if call.labels:
+            print(session.plan(call).sentence)  # noqa: T201  # before anything is sent
+        shape = call.options.aspect_ratio
+        live = Live(self.shell, call.progress, patience=patience, shape=shape)
+        try:
+            with session.ask() as asking:
+                session.loop.run(session.run(call, asking), tick=live.tick)
+                batch = session.finish(call)
+        except KeyboardInterrupt:
+            call.interrupted = True
+            self._present(call, live, _arrived(session, call) if call.many else None)
+            raise
+        except ExportError as error:
+            self._present(call, live, error.batch)
+            raise
+        except BaseException:
+            # The key was refused half way, say: what came before is there.
+            came = call.many and call.progress.done
+            self._present(call, live, _arrived(session, call) if came else None)
+            raise
+        self._bind(call, batch)
+        live.end(batch)
+        return batch
+
+    def _present(self, call: Call, live: Live, batch: Any) -> None:
+        """Show and bind what came before an error, as the cell's value."""
+        if batch is None:
+            live.end()
+            return
+        self._bind(call, batch)
+        live.end(batch)
+        self.shell.displayhook(batch)
+
+    def _bind(self, call: Call, batch: ImageBatch) -> None:
+        if call.options.as_:
+            self.shell.user_ns[call.options.as_] = batch
+
+    @no_var_expand
+    @line_magic
+    def xai_history(self, line: str) -> ImageBatch:
+        """Show past images, newest first: %xai_history [-n N] [WORDS]."""
+        words, count = _history_arguments(line)
+        return _session().history(words, count)
+
+    @no_var_expand
+    @line_magic
+    def xai_panel(self, line: str) -> None:
+        """Show the form: %xai_panel [PROMPT]."""
+        from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
+
+        show_panel(line)
+
+
+def _session() -> Session:
+    """Return the kernel's session. Loading the extension does not load what makes images."""
+    from xai_notebook.generation.session import current_session  # noqa: PLC0415
+
+    return current_session()
+
+
+def _arrived(session: Session, call: Call) -> ImageBatch:
+    """Return what came before an error, which an export that fails as well must not hide."""
+    try:
+        return session.finish(call)
+    except ExportError as error:
+        batch = cast("ImageBatch", error.batch)
+        batch.notes += (f"Not exported: {error}",)
+        return batch
+
+
+def _history_arguments(line: str) -> tuple[str, int]:
+    """Return the words and the number of images that a line of %xai_history asks for.
+
+    Raises:
+        OptionError: There is another option, or the number is none.
+    """
+    parsed = parse(line)
+    count = parsed.given.pop("n", _HISTORY)
+    if parsed.given:
+        raise OptionError("%xai_history takes only -n N and words to look for.")
+    if not str(count).isdecimal() or not int(count):
+        raise OptionError(f"-n: {count!r} is not a number of images.")
+    return parsed.prompt, int(count)
+
+
+def _prompt(on_line: str, cell: str | None) -> str | None:
+    """Return the prompt, wherever it stands; a trailing `;` is a habit, not part of it.
+
+    Raises:
+        OptionError: It stands twice.
+    """
+    body = (cell or "").strip()
+    if on_line and body:
+        raise OptionError(
+            "There is a prompt on the line and one in the body. Keep one of them (options go "
+            "before or after a prompt on the line)."
+        )
+    prompt = (body or on_line).removesuffix(";").rstrip()
+    return prompt or None

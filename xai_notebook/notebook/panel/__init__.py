@@ -1,0 +1,72 @@
+"""The panel: the form of `%xai_panel` and `xai_notebook.panel()`.
+
+A request made in it is the magic's request: same session, same option table, same library.
+
+    form.py      values of the form <-> options; the equivalent cell
+    inputs.py    uploaded pictures, and earlier results to edit
+    jobs.py      generations, one after the other
+    gallery.py   what a card shows; previews, originals, files
+    outputs.py   results as real outputs under the panel's cell
+    widget.py    the widget: what it shares with the browser, and what it does when told
+    static/      what runs in the browser, no build step
+
+The front end is an anywidget: keys, accessible names, live regions, dropped files and the
+clipboard need a few hundred lines of JavaScript, which plain ipywidgets cannot ship.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook.arguments.templates import escape
+
+if TYPE_CHECKING:
+    from xai_notebook.notebook.panel.widget import Panel
+
+__all__ = ["show_panel"]
+
+NO_FRONTEND = (
+    "The panel needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "
+    "%xai_image PROMPT, or xai_notebook.generate(PROMPT)."
+)
+
+
+def show_panel(prompt: str = "", **options: Any) -> Panel | None:
+    """Show the form under the running cell.
+
+    Args:
+        prompt: What stands in the prompt's field: a template, as if it was typed there.
+        options: First values, by the names of `generate()`.
+
+    Returns:
+        The panel; its `images` are what it has made. None where no front end can show it.
+
+    Raises:
+        OptionError: An option is wrong, or none that a form can have.
+    """
+    from IPython.core.getipython import get_ipython  # noqa: PLC0415
+
+    shell = get_ipython()
+    if getattr(shell, "kernel", None) is None:
+        print(NO_FRONTEND)  # noqa: T201  # the one line there is to say
+        return None
+    from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415  # ipywidgets: 100 ms
+
+    panel = Panel(prompt, options, shell)
+    panel.show()
+    return panel
+
+
+class _Panel(ModuleType):
+    """This module, which can be called.
+
+    Importing it puts it where the function was: it has to stand in for it.
+    """
+
+    def __call__(self, prompt: str = "", **options: Any) -> Panel | None:
+        return show_panel(escape(prompt), **options)
+
+
+sys.modules[__name__].__class__ = _Panel

@@ -1,0 +1,94 @@
+"""What a card shows: words about an image, a preview of it, its original, its file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.arguments.templates import escape
+from xai_notebook.pictures.display import TITLES, alt_text, bounded, clean
+from xai_notebook.pictures.export import notebook_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xai_notebook.pictures.results import GeneratedImage
+
+__all__ = ["describe_card", "folder_of", "preview_of"]
+
+_SIDE: Final = 768
+_LIMIT: Final = 110_000
+
+
+def describe_card(
+    image: GeneratedImage, *, key: str, group: int, number: int, total: int
+) -> dict[str, Any]:
+    """Return a card for the browser: text only, shown literally there.
+
+    Args:
+        image: What it shows.
+        key: Names the card.
+        group: Names its generation.
+        number: Place among the images of its generation, from 1.
+        total: How many these are.
+    """
+    rewritten = image.rewritten_prompt
+    shown, used = clean(rewritten or image.prompt), escape(rewritten or image.prompt)
+    ok = image.status == "ok"
+    return {
+        "id": key,
+        "group": group,
+        "name": f"image {number} of {total}" if total > 1 else "image",
+        "ok": ok,
+        "title": "" if ok else TITLES.get(image.status, "Failed"),
+        "error": "" if ok else clean(bounded(image.error or "")),
+        "alt": alt_text(image, number, total),
+        "label": "Rewritten prompt" if rewritten else "Prompt",
+        "prompt": shown,
+        "used": "" if used == shown else used,  # what says exactly that in the prompt's field
+        "written": clean(image.prompt) if rewritten else "",
+        "facts": facts(image),
+        "replayed": image.replayed,
+        "size": list(image.size or ()),
+        "saved": "" if image.exported is None else name_of(image.exported),
+        "trouble": "",
+    }
+
+
+def facts(image: GeneratedImage) -> list[str]:
+    """Return model, who rewrote the prompt, size and cost, where known."""
+    items = [clean(bounded(image.model))] if image.model else []
+    if image.rewritten_by and image.rewritten_prompt:
+        items.append(f"rewritten by {clean(bounded(image.rewritten_by))}")
+    if image.size:
+        items.append(f"{image.size[0]} × {image.size[1]}")
+    if image.cost_usd:
+        items.append(f"${image.cost_usd:.3g}")
+    if image.request.inputs:
+        count = len(image.request.inputs)
+        items.append("an edit" if count == 1 else f"an edit of {count} images")
+    return items
+
+
+def preview_of(data: bytes) -> bytes:
+    """Return a JPEG for a card.
+
+    Raises:
+        ReplyError: The bytes are no image.
+    """
+    from xai_notebook.pictures.pixels import preview  # noqa: PLC0415  # PIL
+
+    return preview(data, side=_SIDE, limit=_LIMIT).data
+
+
+def name_of(path: Path) -> str:
+    """Return a path relative to the notebook's folder when it is inside."""
+    try:
+        return str(path.relative_to(notebook_folder()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def folder_of(paths: list[Path]) -> str:
+    """Return where saved files are, in words."""
+    folders = {path.parent for path in paths}
+    return str(folders.pop()) if len(folders) == 1 else "several folders"

@@ -1,0 +1,387 @@
+"""The widget: what it shares with the browser, and what it does when it is told something.
+
+Shared traits hold text alone, and little of it: widget state may be saved in the notebook.
+Pictures travel as messages. Everything the browser says is handed to the background loop, the
+only place where traits are set: the kernel stays free, and a picture never races with a click.
+
+    browser -> kernel   hello, form, generate, cancel, dismiss, models, upload, edit, save,
+                        pictures, original
+    kernel -> browser   ready, picture, original, input
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anywidget
+from traitlets import Bool, Dict, List, Unicode
+
+from xai_notebook.arguments import options as arguments
+from xai_notebook.errors import InputImageError, OptionError, XaiError
+from xai_notebook.generation.session import current_session
+from xai_notebook.notebook.panel import gallery, inputs
+from xai_notebook.notebook.panel.form import (
+    Form,
+    choices,
+    describe_models,
+    known_models,
+    takes_images,
+)
+from xai_notebook.notebook.panel.jobs import Job, Queue, explain
+from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
+from xai_notebook.pictures.display import clean
+from xai_notebook.pictures.export import notebook_folder
+from xai_notebook.pictures.results import ImageBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from xai_notebook.generation.session import Call
+    from xai_notebook.pictures.results import GeneratedImage
+
+__all__ = ["Panel"]
+
+ASKING: Final = "Asking the server for its models …"
+_STATIC: Final = Path(__file__).parent / "static"
+_SCRIPTS: Final = ("elements.js", "store.js", "form.js", "gallery.js", "dialogs.js", "panel.js")
+"""One module for the browser, in parts; a part uses what stands in those before it."""
+
+
+def _read(*names: str) -> str:
+    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
+
+
+class Panel(anywidget.AnyWidget):
+    """A form, its queue and its gallery. Made by `show_panel`."""
+
+    _esm = _read(*_SCRIPTS)
+    _css = _read("panel.css")
+
+    form = Dict(help="Values of the fields; the browser's word counts.").tag(sync=True)
+    choices = Dict(help="What the fields offer.").tag(sync=True)
+    models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
+    models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
+    place = Unicode(help="Where requests go, in words.").tag(sync=True)
+    jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
+    cards: List[dict[str, Any]] = List(help="What has come, oldest first.").tag(sync=True)
+    cell = Unicode(help="The equivalent cell.").tag(sync=True)
+    cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
+    spent = Unicode(help="Cost so far, in words.").tag(sync=True)
+    saved = Unicode(help="What the last save of everything did.").tag(sync=True)
+    trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)
+    said = Dict(help="What a screen reader should say now.").tag(sync=True)
+    local = Bool(help="Requests go to the embedded server.").tag(sync=True)
+
+    def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
+        """Fill the fields.
+
+        Args:
+            prompt: As the user wrote it.
+            options: By the names of the option table.
+            shell: The running IPython.
+
+        Raises:
+            OptionError: An option is wrong, or none that a form can have.
+        """
+        session = current_session()
+        configured = session.configuration()
+        given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
+        self._form, values, images = Form.from_options(prompt, given, configured)
+        self._namespace: Mapping[str, Any] = shell.user_ns
+        self._sources: dict[str, inputs.Source] = {}
+        self._uploads = inputs.Uploads()
+        self._images: dict[str, GeneratedImage] = {}
+        self._replayable: set[str] = set()
+        self._numbers = count(1)
+        self._cost = self._unpriced = 0.0
+        self._queue = Queue(self._show_jobs, self._say, self._take)
+        self._publisher = Publisher(shell)
+        self._shell = shell
+        self._shown_at: int | None = None
+        for source in inputs.from_given(images, self._namespace):
+            key = f"given{next(self._numbers)}"
+            self._sources[key] = source
+            values["inputs"].append({"id": key, "name": source.name})
+        super().__init__(
+            form=values,
+            choices=choices(configured),
+            models=known_models(values["model"]),
+            models_note=ASKING,
+        )
+        self._write_cell()
+        self.on_msg(self._receive)
+
+    # What users hold
+
+    @property
+    def images(self) -> ImageBatch:
+        """What the panel has made so far, oldest first."""
+        return ImageBatch(self._images.values())
+
+    def show(self) -> None:
+        """Display the panel under the running cell, and ask for the models."""
+        self._publisher.publish(*self._repr_mimebundle_())
+        self._publisher.publish(note_bundle())
+        self._shown_at = self._shell.execution_count
+        self._submit(self._ask_models())
+
+    def _ipython_display_(self) -> None:
+        """Show nothing when the panel is the value of the cell that has just shown it."""
+        shown_at, self._shown_at = self._shown_at, None
+        if shown_at != self._shell.execution_count:
+            raise NotImplementedError  # IPython goes on to _repr_mimebundle_
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the widget, with words for where it cannot be shown."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/plain": "xAI image panel"}, metadata
+
+    # From the browser
+
+    def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
+        """Take a message: on the kernel's thread, so hand it over at once."""
+        self._submit(self._answer(content, [bytes(buffer) for buffer in buffers or ()]))
+
+    @staticmethod
+    def _submit(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        return current_session().loop.submit(coroutine)
+
+    async def _answer(self, content: Any, buffers: list[bytes]) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        handler = getattr(self, f"_on_{kind}", None)
+        if handler is None:
+            return
+        try:
+            await handler(content, *buffers)
+        except Exception as error:  # noqa: BLE001  # nowhere else would anybody see it
+            self.trouble = explain(error)
+
+    async def _on_hello(self, _: Mapping[str, Any]) -> None:
+        self.send({"kind": "ready"})
+
+    async def _on_models(self, _: Mapping[str, Any]) -> None:
+        await self._ask_models()
+
+    async def _on_cancel(self, content: Mapping[str, Any]) -> None:
+        self._queue.cancel(str(content.get("id")))
+
+    async def _on_dismiss(self, content: Mapping[str, Any]) -> None:
+        self._queue.dismiss(str(content.get("id")))
+
+    async def _on_form(self, content: Mapping[str, Any]) -> None:
+        self.form = dict(content["form"])
+        self._write_cell()
+
+    async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
+        key, name = str(content["id"]), str(content["name"])
+        reply = {"kind": "input", "id": key, "error": "", "note": ""}
+        try:
+            data = self._uploads.add(key, part, int(content["parts"]))
+            if data is None:
+                return
+            folder = await asyncio.to_thread(_upload_folder)
+            source = await asyncio.to_thread(inputs.from_upload, name, data, folder)
+            self._sources[key] = source
+            used = {str(item["id"]) for item in self.form.get("inputs", ())}
+            inputs.forget_unused(self._sources, used)
+            reply["note"] = source.note
+        except XaiError as error:
+            reply["error"] = explain(error)
+        self.send(reply)
+        self._write_cell()
+
+    async def _on_edit(self, content: Mapping[str, Any]) -> None:
+        """Make a card's image one to edit, under the name of the card."""
+        key = str(content["id"])
+        self._sources[key] = inputs.from_image(self._images[key], str(content["name"]))
+        self._write_cell()
+
+    async def _on_pictures(self, content: Mapping[str, Any]) -> None:
+        for key in content["ids"]:
+            await self._send_picture(str(key))
+
+    async def _on_original(self, content: Mapping[str, Any]) -> None:
+        key = str(content["id"])
+        image = self._images[key]
+        reply = {"kind": "original", "id": key, "type": image.media_type, "error": ""}
+        try:
+            data = await asyncio.to_thread(lambda: image.data)
+        except XaiError as error:
+            self.send(reply | {"error": explain(error)})
+            return
+        self.send(reply, [data])
+
+    async def _on_save(self, content: Mapping[str, Any]) -> None:
+        """Write images into the notebook's folder."""
+        metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
+        keys = [str(key) for key in content["ids"]]
+        paths, self.saved = [], ""
+        for key in keys:
+            change = {"trouble": ""}
+            try:
+                path = await asyncio.to_thread(self._images[key].export, metadata=metadata)
+                paths.append(path)
+                change["saved"] = gallery.name_of(path)
+            except XaiError as error:
+                change["trouble"] = explain(error)
+            self.cards = [card | change if card["id"] == key else card for card in self.cards]
+        if paths and len(keys) > 1:
+            self.saved = f"{len(paths)} saved in {gallery.folder_of(paths)}"
+        where = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
+        self._say(f"Saved {where} in {notebook_folder()}." if paths else "Nothing was saved.")
+
+    async def _on_generate(self, content: Mapping[str, Any]) -> None:
+        """Check the form, and put a generation into the queue."""
+        self.form = dict(content["form"])
+        self.trouble = ""
+        self._write_cell()
+        try:
+            call = await asyncio.to_thread(self._prepare, dict(self.form))
+        except Exception as error:  # noqa: BLE001  # what the user's own objects raise, too
+            self.trouble = explain(error)
+            return
+        self._queue.add(
+            Job(
+                key=f"job{next(self._numbers)}",
+                prompt=str(self.form["prompt"]),
+                call=call,
+                session=current_session(),
+                cell=self._plain_cell(),
+                n=call.options.n,
+                shape=call.options.aspect_ratio or "1:1",
+            )
+        )
+
+    def _prepare(self, values: Mapping[str, Any]) -> Call:
+        """Return the call that the fields stand for, in a worker thread.
+
+        Raises:
+            OptionError: Something is wrong; the message names it.
+        """
+        sources = self._chosen(values)
+        if sources and not takes_images(self.models, values.get("model")):
+            raise OptionError(
+                f"{values.get('model')} takes no input images. Remove them, or choose another "
+                "model."
+            )
+        given = self._form.given(values) | {"image": [source.value for source in sources]}
+        prompt = str(values.get("prompt") or "")
+        call = current_session().prepare(prompt, given, self._namespace, typed=True)
+        return inputs.named(call, [source.label for source in sources])
+
+    def _chosen(self, values: Mapping[str, Any]) -> list[inputs.Source]:
+        sources = []
+        for item in values.get("inputs", ()):
+            source = self._sources.get(str(item["id"]))
+            if source is None:
+                raise InputImageError(
+                    f"{item.get('name') or 'An input image'} is not here. Remove it, or choose it "
+                    "again."
+                )
+            sources.append(source)
+        return sources
+
+    # To the browser
+
+    async def _ask_models(self) -> None:
+        """Fill the dropdown from the server; keep the known names when it does not answer."""
+        session = current_session()
+        selected = str(self.form["model"])
+        self.models_note = ASKING
+        try:
+            probe = await asyncio.to_thread(session.prepare, "?", dict(self._form.hidden))
+            self.local = session.is_local(probe)
+            self.place = "Local preview: free, drawn offline" if self.local else _host(session)
+            listed = await session.list_models(local=probe.options.local)
+        except XaiError as error:
+            self.models_note = f"These are the names known here. {explain(error)}"
+            return
+        self.models = describe_models(listed, selected, local=self.local)
+        self.models_note = ""
+
+    def _show_jobs(self) -> None:
+        self.jobs = [job.to_dict() for job in self._queue.jobs]
+
+    def _say(self, text: str) -> None:
+        self.said = {"number": next(self._numbers), "text": text}
+
+    async def _take(self, job: Job) -> None:
+        """Show what a job has brought: cards, then real outputs under the cell."""
+        batch = job.batch
+        if batch is None:
+            return
+        group, fresh = next(self._numbers), []
+        for number, image in enumerate(batch, 1):
+            key = f"image{next(self._numbers)}"
+            self._images[key] = image
+            fresh.append(
+                gallery.describe_card(image, key=key, group=group, number=number, total=len(batch))
+            )
+            await self._send_picture(key)
+        self.cards, self.saved = [*self.cards, *fresh], ""
+        self._count_cost(job.call)
+        if all(image.status in {"ok", "moderated"} for image in batch):
+            self._replayable.add(job.cell)
+        self._write_cell()
+        await asyncio.to_thread(self._publisher.publish_batch, batch)
+
+    async def _send_picture(self, key: str) -> None:
+        """Send a preview; a card without one shows its words."""
+        image, source = self._images.get(key), self._sources.get(key)
+        try:
+            if image is not None and image.status == "ok":
+                data = await asyncio.to_thread(lambda: gallery.preview_of(image.data))
+            elif source is not None and (whole := await asyncio.to_thread(source.preview)):
+                data = await asyncio.to_thread(gallery.preview_of, whole)
+            else:
+                return
+        except XaiError:
+            return
+        self.send({"kind": "picture", "id": key}, [data])
+
+    def _count_cost(self, call: Call) -> None:
+        self._cost += call.progress.cost_usd
+        self._unpriced += call.progress.unpriced
+        parts = [f"${self._cost:.2f} so far"] if self._cost else []
+        if self._unpriced and not self.local:
+            parts.append(f"{self._unpriced:.0f} without a reported cost")
+        self.spent = ", ".join(parts)
+
+    def _write_cell(self) -> None:
+        """Keep the equivalent cell current."""
+        try:
+            plain = self._plain_cell()
+            done = plain in self._replayable
+            self.cell = self._cell(replay=True) if done else plain
+            self.cell_note = "Shows the same pictures again, for nothing." if done else ""
+        except XaiError as error:
+            self.cell, self.cell_note = "", clean(str(error))
+
+    def _plain_cell(self) -> str:
+        return self._cell(replay=False)
+
+    def _cell(self, *, replay: bool) -> str:
+        labels = [
+            source.label if (source := self._sources.get(str(item["id"]))) else str(item["name"])
+            for item in self.form.get("inputs", ())
+        ]
+        return self._form.cell(self.form, labels, replay=replay)
+
+
+def _upload_folder() -> Path | None:
+    """Return where uploaded pictures are kept: beside the library's; None: there is none."""
+    try:
+        return current_session().library().home / "inputs"
+    except XaiError:
+        return None
+
+
+def _host(session: Any) -> str:
+    from xai_notebook.settings import Settings  # noqa: PLC0415
+
+    configured = session.configuration().get("api_host")
+    return str(configured or Settings.from_environment().api_host)

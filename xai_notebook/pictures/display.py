@@ -1,0 +1,389 @@
+"""Results as MIME bundles: a captioned grid in HTML, and sentences for everything else.
+
+The HTML must survive what strips it: JupyterLab cleans untrusted notebooks
+(no script, style element or button), GitHub drops every style. So pictures are
+`<img>` with data URIs and alt texts, the layout is inline and may vanish, and
+nothing depends on it. Colours are inherited, so light and dark themes both fit.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pybase64
+
+from xai_notebook.client.workers import Workers
+from xai_notebook.errors import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+
+__all__ = ["grid_columns", "mimebundle", "plain_text", "to_html"]
+
+_FOLDED: Final = 280
+"""Characters of a prompt before the rest is folded away."""
+_WORTH_FOLDING: Final = 420
+"""Characters: a prompt that is only a little longer is shown whole."""
+_ALT: Final = 240
+_LONGEST: Final = 8_000
+"""Characters of one text in a card; what says more says so, and has the rest in Python."""
+_NAME: Final = 200
+"""Characters of a name: a model's, a file's, a row's."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TYPESET: Final = re.compile(r"[$\\]")
+
+_SIDES: Final = {1: 1024, 2: 768, 3: 640}
+_SMALL_SIDE: Final = 512
+_LIMITS: Final = ((1, 180_000), (4, 66_000), (12, 45_000))
+_SMALL_LIMIT: Final = 30_000
+
+_FIGURE: Final = (
+    "display:inline-block;vertical-align:top;box-sizing:border-box;"
+    "width:{width}%;max-width:{pixels}px;margin:0;padding:0 14px 18px 0"
+)
+_IMG: Final = "display:block;max-width:100%;height:auto;border-radius:6px"
+_CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:anywhere"
+_CARD: Final = (
+    "padding:18px 16px;border:1px dashed rgba(128,128,128,0.7);border-radius:6px;"
+    "line-height:1.45;overflow-wrap:anywhere"
+)
+_FACTS: Final = "font-size:0.9em;opacity:0.85"
+TITLES: Final = {
+    "moderated": "Moderated",
+    "missing": "Missing",
+    "damaged": "Damaged",
+    "pending": "Waiting",
+}
+"""What stands over a card without a picture; otherwise it failed."""
+_BADGE: Final = (
+    "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
+)
+_DAMAGED: Final = (
+    "Not all of this picture can be decoded; what can be is shown. Ask again with --fresh for "
+    "another one."
+)
+
+
+class _Source(NamedTuple):
+    """A picture as a card shows it.
+
+    Attributes:
+        uri: A data URI.
+        size: The width and height it asks for.
+        whole: Every pixel could be decoded.
+    """
+
+    uri: str
+    size: tuple[int, int]
+    whole: bool
+
+
+def mimebundle(batch: ImageBatch) -> dict[str, Any]:
+    """Return text/html and text/plain for a batch.
+
+    The text is the same on every run, so that notebooks can be compared; paths of the library
+    stand in it only in a plain terminal, where it is all there is to see.
+    """
+    if _in_terminal():
+        return {"text/plain": plain_text(batch, paths=True)}
+    return {"text/html": to_html(batch), "text/plain": plain_text(batch)}
+
+
+def plain_text(batch: ImageBatch, *, paths: bool = False) -> str:
+    """Return a sentence or two per image.
+
+    Args:
+        batch: What to tell about.
+        paths: Name the library's file where an image was not exported.
+    """
+    sent = _sent(batch)
+    total = len(sent)
+    lines = [] if total else ["No images."]
+    for number, image in enumerate(sent[: batch.limit], 1):
+        head = f"Image {number} of {total}. " if total > 1 else ""
+        head += f"{bounded(image.label, _NAME)}. " if image.label else ""
+        lines.append(head + _sentence(image))
+        where = image.exported or (image.file if paths else None)
+        if where is not None:
+            lines.append(f"  {'saved as ' if image.exported else ''}{_short(where)}")
+        lines += [f"  {note}" for note in image.notes]
+        if batch.cells:
+            lines.append(textwrap.indent(bounded(image.cell), "  "))
+    if (more := total - batch.limit) > 0:
+        lines.append(f"… and {more:,} more.")
+    lines += [line for line in (batch.summary, *batch.notes) if line]
+    return "\n".join(clean(bounded(line)) for line in lines)
+
+
+def _sent(batch: ImageBatch) -> Sequence[GeneratedImage]:
+    """Return the images with a card of their own; the summary counts what was never asked for."""
+    return [image for image in batch.images if image.status != "unsent"]
+
+
+def _sentence(image: GeneratedImage) -> str:
+    caption = textwrap.shorten(image.caption[:_LONGEST], 600, placeholder=" …")
+    if image.status == "ok":
+        return caption
+    return f"No picture: {bounded(image.error or '')} {caption}"
+
+
+def to_html(batch: ImageBatch) -> str:
+    """Return the captioned grid of a batch."""
+    sent = _sent(batch)
+    shown = sent[: batch.limit]
+    columns = batch.columns or grid_columns(len(shown))
+    if batch.compare:
+        columns = min(batch.columns or 2, 2)
+    pictures = _sources(shown, columns, full=batch.full)
+    cards = []
+    # One picture each: the label stands in its figure, and the figures side by side.
+    single = len({image.label for image in shown}) == len(shown) and not batch.compare
+    for number, (image, source) in enumerate(zip(shown, pictures, strict=True), 1):
+        previous = shown[number - 2].label if number > 1 else None
+        if image.label and image.label != previous and not single:
+            cards.append(_heading(image.label, batch))
+        if batch.compare and image.request.inputs:
+            cards.append(_before(image, columns))
+        heading = _heading(image.label, batch) if single and image.label else ""
+        place = (number, len(sent))
+        cards.append(
+            _figure(image, source, place, columns=columns, heading=heading, cells=batch.cells)
+        )
+    lines = [batch.summary] if batch.summary else []
+    if (more := len(sent) - batch.limit) > 0:
+        lines.insert(0, f"… and {more:,} more, not shown here.")
+    lines += batch.notes
+    if not cards:
+        lines.insert(0, "No images.")
+    return f"<div>{''.join(cards)}{_notes(lines)}</div>"
+
+
+def _notes(lines: Iterable[str]) -> str:
+    return "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
+
+
+def _heading(label: str, batch: ImageBatch) -> str:
+    """Return the line above a row of a comparison: what it is, and what it cost."""
+    costs = [image.cost_usd for image in batch.images if image.label == label]
+    known = [cost for cost in costs if cost]
+    cost = f" · ${sum(known):.3g}" if known and len(known) == len(costs) else ""
+    return f'<div style="margin:4px 0 8px"><strong>{text(label, _NAME)}</strong>{cost}</div>'
+
+
+def _before(image: GeneratedImage, columns: int) -> str:
+    """Return the card of the image that `image` was made from."""
+    source = image.request.inputs[0]
+    uri = source.url
+    if uri.startswith("data:"):
+        from xai_notebook.pictures.pixels import preview  # noqa: PLC0415  # PIL
+
+        data = pybase64.b64decode(uri.partition(",")[2])
+        small, size, _ = preview(data, side=_SIDES.get(columns, _SMALL_SIDE), limit=_LIMITS[1][1])
+        uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
+        picture = (
+            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:_NAME]))}" '
+            f'width="{size[0]}" height="{size[1]}" style="{_IMG}">'
+        )
+    else:
+        picture = f'<div style="{_CARD}">{text(source.label, _NAME)}</div>'
+    style = _FIGURE.format(width=100 // columns, pixels=_SIDES.get(columns, _SMALL_SIDE) + 14)
+    caption = f"<strong>Before:</strong> {text(source.label, _NAME)}"
+    return (
+        f'<figure style="{style}">{picture}'
+        f'<figcaption style="{_CAPTION}">{caption}</figcaption></figure>'
+    )
+
+
+def grid_columns(count: int) -> int:
+    """Return how many pictures of `count` stand side by side."""
+    return count if count <= 2 else 2 if count == 4 else 3 if count <= 6 else 4  # noqa: PLR2004
+
+
+def _sources(
+    images: Sequence[GeneratedImage], columns: int, *, full: bool
+) -> list[_Source | str | None]:
+    """Return what each card shows: a picture, a message, or nothing.
+
+    Previews are made side by side: Pillow frees the lock while it decodes and scales.
+    """
+    side = _SIDES.get(columns, _SMALL_SIDE)
+    limit = next((bytes_ for count, bytes_ in _LIMITS if len(images) <= count), _SMALL_LIMIT)
+
+    def source(image: GeneratedImage) -> _Source | str | None:
+        if image.status != "ok":
+            return None
+        try:
+            return _embed(image, side, limit, full=full)
+        except ReplyError as error:
+            return str(error)
+
+    if len(images) < 2:  # noqa: PLR2004
+        return [source(image) for image in images]
+    with Workers(max_workers=4) as pool:
+        return list(pool.map(source, images))
+
+
+def _embed(image: GeneratedImage, side: int, limit: int, *, full: bool) -> _Source:
+    from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
+
+    data = image.data
+    if full:
+        kind, size = inspect(data)
+        whole = is_whole(data)
+    else:
+        data, size, whole = preview(data, side=side, limit=limit)
+        kind = "image/jpeg"
+    return _Source(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)
+
+
+def _figure(
+    image: GeneratedImage,
+    source: _Source | str | None,
+    place: tuple[int, int],
+    *,
+    columns: int,
+    heading: str = "",
+    cells: bool = False,
+) -> str:
+    pixels = source.size[0] if isinstance(source, _Source) else _SMALL_SIDE
+    style = _FIGURE.format(width=100 // columns, pixels=pixels + 14)
+    return (
+        f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
+        f'<figcaption style="{_CAPTION}">{_caption(image)}'
+        f"{facts(image, dated=cells)}{_notes(image.notes)}"
+        f"{_cell(image) if cells else ''}</figcaption></figure>"
+    )
+
+
+def _cell(image: GeneratedImage) -> str:
+    """Return the magic that asks for an image again, folded away."""
+    return (
+        "<details><summary>Magic that made it</summary>"
+        f'<pre style="white-space:pre-wrap"><code>{text(image.cell)}</code></pre></details>'
+    )
+
+
+def _picture(
+    image: GeneratedImage,
+    source: _Source | str | None,
+    number: int,
+    total: int,
+) -> str:
+    if isinstance(source, _Source):
+        width, height = source.size
+        alt = alt_text(image, number, total) if source.whole else f"Damaged. {_DAMAGED}"
+        return (
+            f'<img src="{source.uri}" alt="{html.escape(alt)}" '
+            f'width="{width}" height="{height}" style="{_IMG}">'
+        ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
+    title = TITLES.get(image.status, "Failed")
+    reason = source or image.error or ""
+    return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
+
+
+def alt_text(image: GeneratedImage, number: int = 1, total: int = 1) -> str:
+    """Return what a reader hears in place of the picture."""
+    prompt = clean((image.rewritten_prompt or image.prompt)[:_LONGEST])
+    prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
+    place = f"Image {number} of {total}" if total > 1 else "Image"
+    return f"{place}, generated from the prompt: {prompt}"
+
+
+def _caption(image: GeneratedImage) -> str:
+    """Return the prompt that made the image, under the label it deserves."""
+    if not image.rewritten_prompt:
+        return f"<div><strong>Prompt:</strong> {folded(image.prompt)}</div>"
+    return (
+        f"<div><strong>Rewritten prompt:</strong> {folded(image.rewritten_prompt)}</div>"
+        f"<details><summary>Prompt as written</summary>{text(image.prompt)}</details>"
+    )
+
+
+def facts(image: GeneratedImage, *, dated: bool = False) -> str:
+    """Return the small line under a caption: model, size, cost, badges, file.
+
+    Args:
+        image: What it is about.
+        dated: It is a look back: say when, and not that it is stored.
+    """
+    items = [text(image.model, _NAME)] if image.model else []
+    if image.rewritten_by and image.rewritten_prompt:
+        items.append(f"rewritten by {text(image.rewritten_by, _NAME)}")
+    if image.size:
+        items.append(f"{image.size[0]} × {image.size[1]}")
+    if image.cost_usd:
+        items.append(f"${image.cost_usd:.3g}")
+    if dated:
+        items.append(f"{image.created.astimezone():%Y-%m-%d %H:%M}")
+    elif image.replayed:
+        items.append(f'<span style="{_BADGE}">replayed</span>')
+    if image.exported is not None:
+        items.append(f"saved as <code>{text(_short(image.exported))}</code>")
+    return f'<div style="{_FACTS}">{" · ".join(items)}</div>' if items else ""
+
+
+def folded(prompt: str) -> str:
+    """Return a prompt as HTML, its tail in a `<details>` when it is long."""
+    if len(prompt) <= _WORTH_FOLDING:
+        return text(prompt)
+    start = clean(prompt[:_LONGEST])
+    head = textwrap.shorten(start, _FOLDED, placeholder=" …")
+    if len(head) < _FOLDED // 2:  # no white space to break at
+        head = start[:_FOLDED] + " …"
+    what = "All" if len(prompt) <= _LONGEST else f"The first {_LONGEST:,} of"
+    return (
+        f"{text(head)}<details><summary>{what} {len(prompt):,} characters</summary>"
+        f"{text(prompt)}</details>"
+    )
+
+
+def bounded(value: str, limit: int = _LONGEST) -> str:
+    """Return text with at most `limit` characters of its own, and how many it had."""
+    if len(value) <= limit:
+        return value
+    return f"{value[:limit]} … ({len(value):,} characters in all; the image has them in Python)"
+
+
+def text(value: str, limit: int = _LONGEST) -> str:
+    """Return untrusted text as HTML that shows it literally.
+
+    Notebooks typeset TeX between dollars or backslashed brackets even in HTML; a delimiter in an
+    element of its own is left alone. The direction of the text follows its own letters.
+
+    Args:
+        value: From a server, a file or a user.
+        limit: Characters shown; a note says how many there are.
+    """
+    escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
+    return f'<bdi dir="auto">{_TYPESET.sub(_isolated, escaped)}</bdi>'
+
+
+def _isolated(match: re.Match[str]) -> str:
+    return f"<span>{match.group()}</span>"
+
+
+def clean(value: str) -> str:
+    """Return text without control characters, which terminals would obey."""
+    return _CONTROL.sub(" ", value.replace("\r\n", "\n"))
+
+
+def _short(path: Path) -> str:
+    """Return a path relative to the working directory when it is inside."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def _in_terminal() -> bool:
+    """Tell whether the only frontend is plain `ipython`."""
+    from IPython.core.getipython import get_ipython  # noqa: PLC0415
+
+    shell = get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is None

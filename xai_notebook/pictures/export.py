@@ -1,0 +1,227 @@
+"""Images as files of their own: the notebook's folder, readable names, writes that lose nothing.
+
+A file appears under its name whole or not at all, and never takes the place of another.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.client.media import EXTENSIONS, media_type
+from xai_notebook.errors import ExportError
+from xai_notebook.pictures.files import write_atomically
+from xai_notebook.settings import variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xai_notebook.pictures.results import GeneratedImage
+
+__all__ = ["export_image", "notebook_folder", "remember_folder", "resolve_folder"]
+
+UNTOUCHED: Final = (
+    "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
+    "our metadata added."
+)
+"""Note of an image whose file says nothing of ours, though metadata was asked for."""
+_MAX_SLUG: Final = 60
+"""Characters of the prompt in a file's name."""
+_MAX_SLUG_BYTES: Final = 120
+"""In UTF-8: with date, digest and extension well below the 255 that file systems take."""
+_MAX_COPIES: Final = 1000
+_VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Marks that choose how the character before is drawn, such as an emoji in colour."""
+_loaded_in: Path | None = None
+
+
+def remember_folder(folder: Path | None) -> None:
+    """Remember the working directory as it was when the extension was loaded.
+
+    nbconvert and nbclient start kernels in the notebook's folder; a later `%cd` does not move the
+    notebook.
+
+    Args:
+        folder: None forgets it.
+    """
+    global _loaded_in  # noqa: PLW0603  # a kernel has one notebook
+    _loaded_in = folder
+
+
+def notebook_folder() -> Path:
+    """Return the folder of the notebook, as well as it can be known.
+
+    In this order: what VS Code puts into the user's namespace, JupyterLab's session name, the
+    working directory when the extension was loaded, the working directory now.
+    """
+    return _vscode_folder() or _jupyter_folder() or _loaded_in or Path.cwd()
+
+
+def _vscode_folder() -> Path | None:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    file = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
+    folder = Path(file).parent if isinstance(file, str) and file else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _jupyter_folder() -> Path | None:
+    file = Path(variable("JPY_SESSION_NAME"))
+    return file.parent if file.is_absolute() and file.parent.is_dir() else None
+
+
+def export_image(
+    image: GeneratedImage, folder: str | Path | None = None, *, metadata: bool = True
+) -> Path:
+    """Write an image into a folder, and remember the file as `image.exported`.
+
+    An image that is there already, the same to the byte, is not written again. Other files are
+    never overwritten: the new one gets `-2`, `-3` and so on.
+
+    Args:
+        image: One with a picture.
+        folder: Created where needed. Default: the notebook's folder; see `resolve_folder`.
+        metadata: Add what made the image as XMP. False: exactly the bytes the server sent. A file
+            with Content Credentials is written as it came in any case, and `image.notes` says so.
+
+    Returns:
+        The absolute path of the file.
+
+    Raises:
+        ExportError: The file cannot be written. The image is still at hand.
+        ReplyError: The image has no picture.
+    """
+    data = image.data
+    name = _name(image, data)
+    if metadata:
+        from xai_notebook.pictures.embedding import has_credentials  # noqa: PLC0415
+        from xai_notebook.pictures.provenance import embed  # noqa: PLC0415  # an XML parser, only here
+
+        data = embed(image, data)
+        if has_credentials(data) and UNTOUCHED not in image.notes:
+            image.notes = (*image.notes, UNTOUCHED)
+    image.exported = export_bytes(data, name, folder)
+    return image.exported
+
+
+def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
+    """Write a file into a folder and return its absolute path; see `export_image`.
+
+    Raises:
+        ExportError: The file cannot be written.
+    """
+    target = resolve_folder(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        return _write(target.absolute(), name, data)
+    except OSError as error:
+        raise ExportError(_explain(error, target)) from error
+
+
+def resolve_folder(folder: str | Path | None) -> Path:
+    """Return the folder that a name means, which need not exist.
+
+    `..` must not lead a relative folder out of the notebook's. An absolute path, `~` and links
+    that the user has put there are followed wherever they lead.
+
+    Args:
+        folder: None or `""` is the notebook's.
+
+    Raises:
+        ExportError: The name means nothing, or leaves the notebook's folder.
+    """
+    try:
+        path = Path(folder or "").expanduser()
+    except RuntimeError as error:
+        raise ExportError(f"Cannot tell whose home {folder} means. Give a full path.") from error
+    if "\0" in str(path):
+        raise ExportError("A folder's name cannot hold a null character. Give another one.")
+    path = Path(os.path.normpath(path))
+    if path.parts[:1] == ("..",):
+        raise ExportError(
+            f"{folder} is outside the notebook's folder. Give a folder inside it, or a full path."
+        )
+    try:
+        return notebook_folder() / path
+    except OSError as error:
+        raise ExportError("The working directory is gone. Give a full path.") from error
+
+
+def _name(image: GeneratedImage, data: bytes) -> str:
+    """Return a name that sorts by day, reads like the prompt and is safe on every system.
+
+    Windows reserves names such as `CON`; the date in front keeps clear of them.
+    """
+    from hashlib import sha256  # noqa: PLC0415  # %load_ext loads this module
+
+    day = image.created.astimezone().strftime("%Y-%m-%d")
+    digest = (image.sha256 or sha256(data).hexdigest())[:8]
+    extension = EXTENSIONS.get(media_type(data) or "", ".bin")
+    return "-".join(part for part in (day, _slug(image.prompt), digest) if part) + extension
+
+
+def _slug(prompt: str) -> str:
+    """Return the letters and digits of a prompt, in any script, joined by hyphens.
+
+    Combining marks stay with their letters, which Arabic, Hindi and Thai need; emoji, control and
+    bidirectional characters go.
+    """
+    text = ""
+    # Lower case first: it can decompose ("İ"), and NFKC composes again.
+    for char in unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", prompt).lower()):
+        kind = unicodedata.category(char)
+        is_mark = kind in {"Mn", "Mc"} and not _VARIANT.match(char)
+        text += char if kind[0] in "LN" or (is_mark and text[-1:] not in {"", "-"}) else "-"
+    text = re.sub("-+", "-", text).strip("-")
+    if len(text) <= _MAX_SLUG and len(text.encode()) <= _MAX_SLUG_BYTES:
+        return text
+    cut = text[:_MAX_SLUG].encode()[:_MAX_SLUG_BYTES].decode(errors="ignore")
+    words = cut.rpartition("-")[0]
+    whole = text.startswith(cut + "-")
+    # A script without spaces, or one very long word, is cut where it must be.
+    return cut if whole or len(words) < len(cut) // 2 else words.strip("-")
+
+
+def _write(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file under the first name that is free, or return the one with this content.
+
+    Raises:
+        OSError: It cannot be written. Nothing is left behind.
+    """
+    for path in _candidates(folder, name):
+        if not os.path.lexists(path) and write_atomically(path, data):
+            return path
+        # Looked at last: another export of the same image may just have taken the name.
+        if _holds(path, data):
+            return path
+    raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
+
+
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
+    yield folder / name
+    for number in range(2, _MAX_COPIES):
+        yield folder / f"{stem}-{number}{extension}"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _explain(error: OSError, folder: Path) -> str:
+    """Return cause and cure in a line."""
+    safe = "The image itself is safe."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"The disk of {folder} is full. Free some space and export again. {safe}"
+    if isinstance(error, FileExistsError | NotADirectoryError) and not folder.is_dir():
+        return f"{folder} is not a folder. Export to another one. {safe}"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"{folder} cannot be written to. Export to another folder. {safe}"
+    return f"Cannot write to {folder}: {error.strerror or error}. Export to another folder. {safe}"

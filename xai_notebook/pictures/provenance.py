@@ -1,0 +1,400 @@
+"""What made an image, written into its file as XMP and read back.
+
+Photo tools see the standard's fields (Dublin Core description, XMP creator tool, IPTC digital
+source type and, since IPTC 2025.1, the AI system and prompt). Our own field holds the request as
+JSON, so that `read_metadata` can ask again. Neither the key, nor the end user's id, nor anything
+of input images but their digests and names goes into a file.
+
+An image that carries Content Credentials (C2PA) is left as it is: their signature covers the whole
+file, and would no longer hold once anything is added.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import escape
+
+from xai_notebook.arguments.inputs import CHOOSE
+from xai_notebook.client.media import media_type
+from xai_notebook.errors import MetadataError
+from xai_notebook.pictures.embedding import (
+    MAX_JPEG_PACKET,
+    MAX_PACKET,
+    find_packet,
+    has_credentials,
+    replace_packet,
+)
+from xai_notebook.pictures.files import read_bounded
+from xai_notebook.pictures.results import ImageRequest, InputImage
+from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xai_notebook.pictures.results import GeneratedImage
+
+__all__ = ["ALGORITHMIC", "TRAINED", "Metadata", "embed", "read_metadata"]
+
+_SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED: Final = f"{_SOURCE_TYPES}trainedAlgorithmicMedia"
+"""IPTC's digital source type of what a model made."""
+ALGORITHMIC: Final = f"{_SOURCE_TYPES}algorithmicMedia"
+"""IPTC's digital source type of a local preview: an algorithm painted it, trained on nothing."""
+_RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_NAMESPACES: Final = {
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "xaiNotebook": "https://github.com/xai-notebook/xai-notebook/ns/1.0/",
+}
+_XMLNS: Final = "http://www.w3.org/2000/xmlns/"
+_ELEMENT: Final = minidom.Node.ELEMENT_NODE
+_REQUEST: Final = "xaiNotebook:request"
+_TEXTS: Final = ("prompt", "original_prompt", "rewritten_prompt")
+_OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
+_LIMITS: Final[tuple[tuple[int | None, int | None], ...]] = (
+    (None, None), (2000, None), (400, None), (400, 8000), (400, 4000), (400, 1500), (100, 300),
+)  # fmt: skip
+"""Characters left of prompts in the standard's fields and in ours, tried until a packet fits."""
+_MAX_MARKUP: Final = 20_000
+"""Tags and attributes of a packet that is read, ten times what photo tools write: a tree of more
+takes seconds to build and to change."""
+_ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 cannot hold, not even escaped."""
+_PACKET: Final = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{}\n<?xpacket end="r"?>'
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says about how its image was made.
+
+    Attributes:
+        prompt: As the user wrote it.
+        rewritten_prompt: The prompt as rewritten, by the server or by a chat model.
+        model: The model as the server named it.
+        options: Aspect ratio, resolution and the like, those that were set.
+        creator_tool: The program that wrote the metadata, with its version.
+        digital_source_type: IPTC's URI for the kind of source.
+        request: What was asked; input images have no URL.
+    """
+
+    prompt: str
+    rewritten_prompt: str | None
+    model: str
+    options: dict[str, str]
+    creator_tool: str
+    digital_source_type: str
+    request: ImageRequest
+
+    @property
+    def cell(self) -> str:
+        """The `%%xai_image` cell that asks for the image again.
+
+        A file may be anybody's, so it names no image of yours: `--image=choose:photo.png` is for
+        you to fill in, and an error until then.
+        """
+        from xai_notebook.arguments.options import magic_cell  # noqa: PLC0415  # stands above this module
+
+        inputs = tuple(
+            replace(source, label=f"{CHOOSE}{source.label}") for source in self.request.inputs
+        )
+        return magic_cell(replace(self.request, inputs=inputs))
+
+
+def embed(image: GeneratedImage, data: bytes) -> bytes:
+    """Return the file `data` with what made `image` as XMP; the pixels are the same.
+
+    XMP that is already there is kept, but for the fields we write.
+
+    Args:
+        image: Tells the prompt, the model and the options.
+        data: Its original bytes. WebP, GIF and broken files come back unchanged, and so do those
+            with Content Credentials.
+    """
+    if has_credentials(data):
+        return data
+    limit = MAX_JPEG_PACKET if media_type(data) == "image/jpeg" else MAX_PACKET
+    found = find_packet(data)
+    for old in (found, None) if found else (None,):
+        for standard, own in _LIMITS:
+            packet = _packet(_properties(image, standard, own), old)
+            if len(packet) <= limit:
+                return replace_packet(data, packet)
+    return data
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Read what an exported file says about how its image was made.
+
+    The file is not trusted: a DTD is refused, sizes are bounded, and texts are only texts.
+
+    Args:
+        path: A JPEG or PNG that `export` wrote; `~` is expanded.
+
+    Raises:
+        MetadataError: The file cannot be read, or has no such metadata.
+    """
+    try:
+        packet = find_packet(read_bounded(Path(path).expanduser(), MAX_DOWNLOAD_BYTES))
+    except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise MetadataError(f"Cannot read {path}: {reason}.") from error
+    properties = _read_properties(packet) if packet else {}
+    if _REQUEST not in properties:
+        raise MetadataError(
+            f"{path} says nothing about its prompt. Only JPEG and PNG files exported by "
+            "xai-notebook with metadata do; other programs may have removed it."
+        )
+    try:
+        return _metadata(json.loads(properties[_REQUEST]), properties)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise MetadataError(f"The metadata of {path} is damaged.") from error
+
+
+# Writing
+
+
+def _properties(image: GeneratedImage, standard: int | None, own: int | None) -> dict[str, str]:
+    """Return the fields, their prompts no longer than `standard` and `own` characters."""
+    request = image.request
+    return {
+        "dc:description": _shorten(image.rewritten_prompt or image.prompt, standard),
+        "xmp:CreateDate": image.created.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "xmp:CreatorTool": f"xai-notebook {_version()}".strip(),
+        "Iptc4xmpExt:DigitalSourceType": ALGORITHMIC if image.model == LOCAL_MODEL else TRAINED,
+        "Iptc4xmpExt:AISystemUsed": image.model or request.model,
+        "Iptc4xmpExt:AIPromptInformation": _shorten(request.prompt, standard),
+        _REQUEST: _request_json(image, own),
+    }
+
+
+def _request_json(image: GeneratedImage, limit: int | None) -> str:
+    request = image.request
+    values: dict[str, Any] = {
+        **{field.name: getattr(request, field.name) for field in fields(request)},
+        "rewritten_prompt": image.rewritten_prompt,
+        "rewritten_by": image.rewritten_by,
+        "answered_by": image.model,
+        "inputs": [
+            {"sha256": source.sha256, "label": _public_name(source), "parent": source.parent}
+            for source in request.inputs
+        ],
+    }
+    del values["user"], values["image_format"]
+    for name in _TEXTS:
+        if values[name] is not None:
+            values[name] = _shorten(values[name], limit)
+    text = json.dumps({k: v for k, v in values.items() if v is not None}, ensure_ascii=False)
+    return _ILLEGAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _public_name(source: InputImage) -> str:
+    """Return a name that gives away neither folders, nor secrets in an address, nor data."""
+    if source.label.startswith("data:"):
+        return "data URI"
+    if source.label.startswith(("https://", "http://")):
+        try:
+            url = urlsplit(source.label)
+        except ValueError:
+            return "URL"
+        return f"{url.scheme}://{url.hostname or ''}{url.path}"[:500]
+    return re.split(r"[/\\]", source.label)[-1][:200]
+
+
+def _shorten(text: str, limit: int | None) -> str:
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _version() -> str:
+    try:
+        return version("xai-notebook")
+    except PackageNotFoundError:  # run from a checkout
+        return ""
+
+
+def _packet(properties: dict[str, str], old: bytes | None) -> bytes:
+    """Return an XMP packet with these properties, and the others of the packet `old`."""
+    document = _document(properties)
+    merged = _merge(document, old) if old else None
+    return _PACKET.format(merged or document).encode()
+
+
+def _document(properties: dict[str, str]) -> str:
+    lines = []
+    for name, value in properties.items():
+        text = escape(_ILLEGAL.sub("", value), {"\r": "&#13;"})
+        if name == "dc:description":
+            text = f'<rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt>'
+        lines.append(f"<{name}>{text}</{name}>")
+    prefixes = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())
+    return (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">'
+        f'<rdf:Description rdf:about="" {prefixes}>\n'
+        + "\n".join(lines)
+        + "\n</rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+
+
+def _merge(document: str, old: bytes) -> str | None:
+    """Return the packet `old` with the properties of `document`; None: `old` is not readable."""
+    target = _parse(old)
+    rdf = _rdf(target) if target else None
+    if target is None or rdf is None:
+        return None
+    ours = _descriptions(_rdf(minidom.parseString(document)))[0]  # noqa: S318  # we made it
+    theirs = _descriptions(rdf)
+    for description in theirs:
+        for name in (node.nodeName for node in ours.childNodes if node.localName):
+            _remove(description, name)
+        if _is_empty(description):
+            rdf.removeChild(description)
+    if theirs and (about := theirs[0].getAttributeNS(_RDF, "about")):
+        ours.setAttributeNS(_RDF, "rdf:about", about)  # all of a packet speaks of one thing
+    rdf.appendChild(target.importNode(ours, deep=True))
+    try:
+        return "".join(node.toxml() for node in target.childNodes if node.nodeType == _ELEMENT)
+    except RecursionError:  # nested thousands deep: nobody's metadata
+        return None
+
+
+def _remove(description: minidom.Element, name: str) -> None:
+    """Remove a property, written as an element or as an attribute."""
+    uri, local = _qualified(name)
+    if description.hasAttributeNS(uri, local):
+        description.removeAttributeNS(uri, local)
+    for node in list(description.childNodes):
+        if (node.namespaceURI, node.localName) == (uri, local):
+            description.removeChild(node)
+
+
+def _is_empty(description: minidom.Element) -> bool:
+    attributes = description.attributes.values()
+    names = {node.name for node in attributes if node.namespaceURI != _XMLNS}
+    has_children = any(node.nodeType == _ELEMENT for node in description.childNodes)
+    return not has_children and names <= {"rdf:about"}
+
+
+def _qualified(name: str) -> tuple[str, str]:
+    prefix, _, local = name.partition(":")
+    return _NAMESPACES[prefix], local
+
+
+# Reading
+
+
+def _parse(packet: bytes) -> minidom.Document | None:
+    """Parse untrusted XML; None: it is not well-formed UTF-8 XML, has a DTD or is all markup.
+
+    Without a DTD there are no entities, hence nothing that grows or reaches out. Decoding first
+    leaves no encoding in which one could hide.
+    """
+    try:
+        text = packet.decode().strip("\ufeff\0 \n\r\t")
+        if re.search(r"<!(?!--|\[CDATA\[)", text):
+            return None
+        if sum(map(text.count, ("<", '="', "='"))) > _MAX_MARKUP:
+            return None
+        return minidom.parseString(text)  # noqa: S318  # no DTD, see above
+    except (ExpatError, ValueError):
+        return None
+
+
+def _rdf(document: minidom.Document) -> Any:
+    root: Any = document.documentElement
+    for node in (root, *root.childNodes):
+        if (node.namespaceURI, node.localName) == (_RDF, "RDF"):
+            return node
+    return None
+
+
+def _descriptions(rdf: Any) -> list[Any]:
+    nodes = rdf.childNodes
+    return [node for node in nodes if (node.namespaceURI, node.localName) == (_RDF, "Description")]
+
+
+def _read_properties(packet: bytes) -> dict[str, str]:
+    """Return the text of each of our properties that the packet has."""
+    document = _parse(packet)
+    rdf = _rdf(document) if document else None
+    names = ("dc:description", "xmp:CreatorTool", "Iptc4xmpExt:DigitalSourceType", _REQUEST)
+    found = {}
+    for description in _descriptions(rdf) if rdf else ():
+        for name in names:
+            uri, local = _qualified(name)
+            if description.hasAttributeNS(uri, local):
+                found[name] = description.getAttributeNS(uri, local)
+            for node in description.childNodes:
+                if (node.namespaceURI, node.localName) == (uri, local):
+                    found[name] = "".join(
+                        child.data for child in node.childNodes if _is_text(child)
+                    )
+    return found
+
+
+def _is_text(node: Any) -> bool:
+    return node.nodeType in {node.TEXT_NODE, node.CDATA_SECTION_NODE}
+
+
+def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
+    """Build the result from untrusted JSON; anything of the wrong type raises."""
+    count = values["n"]
+    if type(count) is not int or not 1 <= count <= MAX_IMAGES:
+        raise ValueError(f"n is {count!r}")
+    request = ImageRequest(
+        prompt=_prompt(values["prompt"]),
+        model=_line(_text(values["model"])) or "",
+        n=count,
+        inputs=tuple(_input(source) for source in values.get("inputs", [])),
+        original_prompt=_optional(values, "original_prompt", _prompt),
+        **{name: _line(values.get(name)) for name in _OPTIONS},
+    )
+    return Metadata(
+        prompt=request.original_prompt or request.prompt,
+        rewritten_prompt=_optional(values, "rewritten_prompt", _text),
+        model=_line(values.get("answered_by")) or request.model,
+        options={k: v for k, v in asdict(request).items() if k in _OPTIONS and v is not None},
+        creator_tool=properties.get("xmp:CreatorTool", ""),
+        digital_source_type=properties.get("Iptc4xmpExt:DigitalSourceType", ""),
+        request=request,
+    )
+
+
+def _input(source: dict[str, Any]) -> InputImage:
+    digest, label, parent = (_line(source.get(name)) for name in ("sha256", "label", "parent"))
+    return InputImage(url="", sha256=digest or "", label=label or "", parent=parent)
+
+
+def _optional(values: dict[str, Any], name: str, read: Callable[[object], str]) -> str | None:
+    value = values.get(name)
+    return None if value is None else read(value)
+
+
+def _prompt(value: object) -> str:
+    """Return a prompt as requests have it: there is something, and no white space around it."""
+    text = _text(value).strip()
+    if not text:
+        raise ValueError("a prompt is empty")
+    return text
+
+
+def _line(value: object) -> Any:
+    """Return a text of one line that can be an option's value; None when there is nothing."""
+    if value is None:
+        return None
+    text = _text(value)[:500].strip()
+    return "".join(char if char.isprintable() else "?" for char in text) or None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value.encode("utf-8", "replace").decode()
