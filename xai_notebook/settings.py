@@ -82,8 +82,7 @@ class ApiKey:
         if not issubclass(type(value), str):  # checkers do not see every caller
             kind = type(value).__name__
             del value
-            msg = f"The API key is of type {kind}. Give it as text."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"The API key is of type {kind}. Give it as text.")
         value = value.strip()
         problem = ""
         if not value:
@@ -92,8 +91,7 @@ class ApiKey:
             problem = "holds characters a key cannot have. Copy it again, without quotes."
         if problem:
             value = ""  # a traceback may show this frame's locals
-            msg = f"The API key {problem}"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"The API key {problem}")
         self._value = value
 
     def reveal(self) -> str:
@@ -120,8 +118,7 @@ class ApiKey:
 
     def __getstate__(self) -> NoReturn:
         """Refuse to be copied or pickled: neither says where the copy goes."""
-        msg = "an ApiKey cannot be copied or pickled"
-        raise TypeError(msg)
+        raise TypeError("an ApiKey cannot be copied or pickled")
 
     def __reduce__(self) -> NoReturn:
         """As `__getstate__`: Python 3.10 does not ask that one for slots."""
@@ -195,8 +192,9 @@ class Settings:
         """
         backend = variable("XAI_NOTEBOOK_BACKEND").lower() or "auto"
         if backend not in BACKENDS:
-            msg = f"XAI_NOTEBOOK_BACKEND is {backend!r}. Set it to one of: {', '.join(BACKENDS)}."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"XAI_NOTEBOOK_BACKEND is {backend!r}. Set it to one of: {', '.join(BACKENDS)}."
+            )
         return cls(
             api_key=environment_key(),
             api_host=variable("XAI_API_HOST") or DEFAULT_API_HOST,
@@ -222,5 +220,6 @@ def home_folder(value: str) -> Path:
         return Path(value).expanduser().absolute()
     except (OSError, RuntimeError) as error:  # no working directory, no such user
         reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"The library's folder {value!r} cannot be found: {reason}. Set XAI_NOTEBOOK_HOME."
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(
+            f"The library's folder {value!r} cannot be found: {reason}. Set XAI_NOTEBOOK_HOME."
+        ) from error

@@ -77,19 +77,18 @@ class Endpoint:
         """
         match = _HOST.fullmatch(text.strip().lower())
         if match is None or int(match["port"] or 1) not in range(1, 1 << 16):
-            msg = f"{text!r} is no API host. Set XAI_API_HOST to a host or host:port."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"{text!r} is no API host. Set XAI_API_HOST to a host or host:port."
+            )
         host = match["host"].strip("[]")
         loopback = is_loopback(host)
         if match["scheme"] == "http" and not loopback:
-            msg = (
+            raise ConfigurationError(
                 f"{text!r} is not encrypted, and a key is never sent in clear. Use https://{host}."
             )
-            raise ConfigurationError(msg)
         tls = match["scheme"] == "https" or not loopback
         if match["port"] is None and not tls:
-            msg = f"{text!r} needs a port: {host}:PORT."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"{text!r} needs a port: {host}:PORT.")
         return cls(host, int(match["port"] or HTTPS_PORT), tls, loopback)
 
     @property
@@ -134,8 +133,9 @@ def open_channel(
             that cannot be used.
     """
     if key is None and not endpoint.loopback:
-        msg = f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
+        )
     merged = {**dict(_options(endpoint)), **dict(options)}
     return grpc.aio.secure_channel(
         _target(endpoint), _credentials(endpoint, key), options=list(merged.items())
@@ -229,11 +229,10 @@ def _proxy(endpoint: Endpoint) -> str | None:
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
         # Only the scheme is named: the rest may hold a password.
-        msg = (
+        raise ConfigurationError(
             f"HTTPS_PROXY names a proxy of the kind {parts.scheme!r}, and gRPC can use only http://."
             f" Set it to an http:// proxy, or list {endpoint.host} in NO_PROXY."
         )
-        raise ConfigurationError(msg)
     return proxy
 
 
@@ -249,8 +248,9 @@ def root_certificates_path() -> Path | None:
             continue
         path = Path(value)
         if not path.exists():
-            msg = f"{variable} names {value}, which does not exist. Correct it or unset it."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"{variable} names {value}, which does not exist. Correct it or unset it."
+            )
         return path
     return None
 
@@ -263,9 +263,11 @@ def _root_certificates() -> bytes | None:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         pem = b"\n".join(file.read_bytes() for file in files if file.is_file())
     except OSError as error:
-        msg = f"The roots in {path} cannot be read ({error.strerror}). See SSL_CERT_FILE."
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(
+            f"The roots in {path} cannot be read ({error.strerror}). See SSL_CERT_FILE."
+        ) from error
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        msg = f"{path} holds no PEM certificate. Correct SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{path} holds no PEM certificate. Correct SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
+        )
     return pem

@@ -79,8 +79,7 @@ class ChatClient:
             if temperature is not None:
                 request.temperature = temperature
         except (TypeError, ValueError) as error:
-            msg = f"An option of the chat request cannot be sent: {error}"
-            raise OptionError(msg) from error
+            raise OptionError(f"An option of the chat request cannot be sent: {error}") from error
         reply = await self._connection.unary(
             wire.GET_COMPLETION,
             request,
@@ -91,6 +90,5 @@ class ChatClient:
         )
         content = next((one.message.content for one in reply.outputs if one.message.content), "")
         if not content.strip():
-            msg = f"The chat model {model!r} gave no text. Try again, or another model."
-            raise ReplyError(msg)
+            raise ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
         return ChatResponse(content, reply.model, reply.usage, cost_usd(reply.usage))

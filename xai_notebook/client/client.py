@@ -80,8 +80,9 @@ class AsyncClient:
             api_host or settings.variable("XAI_API_HOST") or settings.DEFAULT_API_HOST
         )
         if key is None and not endpoint.loopback:
-            msg = f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
+            )
         self._connection = Connection(
             endpoint,
             key,

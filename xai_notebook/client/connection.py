@@ -174,22 +174,21 @@ class Connection:
         """Return the channel, opened if need be. Call it on the event loop that will use it."""
         global _started_in  # noqa: PLW0603  # it is a fact about the process
         if _started_in not in {None, os.getpid()}:
-            msg = (
+            raise ForkedProcessError(
                 "gRPC was used before this process was forked, and cannot be used in the child."
                 ' Start processes with multiprocessing.get_context("spawn").'
             )
-            raise ForkedProcessError(msg)
         if self._closed:
-            msg = "This AsyncClient is closed. Make a new one."
-            raise ConfigurationError(msg)
+            raise ConfigurationError("This AsyncClient is closed. Make a new one.")
         loop = asyncio.get_running_loop()
         if self._channel is None:
             _started_in = os.getpid()
             self._channel = open_channel(self.endpoint, self._key, self._channel_options)
             self._loop = loop
         elif loop is not self._loop:
-            msg = "This AsyncClient belongs to another event loop. Make one client for each loop."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                "This AsyncClient belongs to another event loop. Make one client for each loop."
+            )
         return self._channel
 
     async def close(self) -> None:
@@ -205,5 +204,6 @@ class Connection:
         # Python 3.10 cannot tell; there the cancellation stands.
         cancelling = getattr(task, "cancelling", None)
         if self._closed and cancelling is not None and not cancelling():
-            msg = "The client was closed while a call was under way."
-            raise CallCancelledError(msg, code="CANCELLED")
+            raise CallCancelledError(
+                "The client was closed while a call was under way.", code="CANCELLED"
+            )

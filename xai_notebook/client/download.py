@@ -189,15 +189,18 @@ class Downloader:
             requests.exceptions.InvalidURL,
             requests.exceptions.InvalidSchema,
         ) as error:
-            msg = f"The image at {_host(url)} could not be fetched safely: {_short(error)}"
-            raise DownloadError(msg) from error
+            raise DownloadError(
+                f"The image at {_host(url)} could not be fetched safely: {_short(error)}"
+            ) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, XaiError):
                 raise
-            msg = f"The image at {_host(url)} could not be fetched: {_short(error)}"
-            raise _TransientError(msg) from error
-        msg = f"The image at {_host(job.url)} was redirected more than {MAX_REDIRECTS} times."
-        raise DownloadError(msg)
+            raise _TransientError(
+                f"The image at {_host(url)} could not be fetched: {_short(error)}"
+            ) from error
+        raise DownloadError(
+            f"The image at {_host(job.url)} was redirected more than {MAX_REDIRECTS} times."
+        )
 
     def _request(self, url: str, job: _Job) -> requests.Response:
         from requests.utils import get_environ_proxies  # noqa: PLC0415
@@ -245,32 +248,31 @@ class Downloader:
             parts = urlsplit(url)
             host, _ = parts.hostname or "", parts.port
         except ValueError as error:
-            msg = "The server named an address that is no URL."
-            raise DownloadError(msg) from error
+            raise DownloadError("The server named an address that is no URL.") from error
         if not host or parts.username is not None:
-            msg = "The server named an address without a host, or with a password in it."
-            raise DownloadError(msg)
+            raise DownloadError(
+                "The server named an address without a host, or with a password in it."
+            )
         try:
             check_host(host, allow_loopback=self._allow_loopback)
         except RefusedError as error:
             raise DownloadError(str(error)) from error
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-            msg = f"The address at {host} is {parts.scheme}, not https: not fetched."
-            raise DownloadError(msg)
+            raise DownloadError(f"The address at {host} is {parts.scheme}, not https: not fetched.")
 
     def _receive(self, response: requests.Response, job: _Job) -> tuple[bytes, str]:
         status = response.status_code
         if status in _TRANSIENT:
-            msg = f"{_host(job.url)} answered {status} instead of an image. Try again later."
-            raise _TransientError(msg)
+            raise _TransientError(
+                f"{_host(job.url)} answered {status} instead of an image. Try again later."
+            )
         if status in _GONE:
             msg = f"{_host(job.url)} no longer has the image ({status}): URLs last about an hour."
             error = DownloadError(msg)
             error.gone = status in _MISSING
             raise error
         if status != 200:  # noqa: PLR2004
-            msg = f"{_host(job.url)} answered {status} instead of an image."
-            raise DownloadError(msg)
+            raise DownloadError(f"{_host(job.url)} answered {status} instead of an image.")
         data = self._read(response, job)
         return data, _media_type(data, response.headers.get("Content-Type", ""), job)
 
@@ -288,8 +290,9 @@ class Downloader:
                 raise DownloadError(self._too_large(job))
             job.check()
         if size.isdecimal() and len(data) < int(size):
-            msg = f"The image at {_host(job.url)} broke off after {len(data)} of {size} bytes."
-            raise _TransientError(msg)
+            raise _TransientError(
+                f"The image at {_host(job.url)} broke off after {len(data)} of {size} bytes."
+            )
         return bytes(data)
 
     def _too_large(self, job: _Job) -> str:
@@ -305,8 +308,9 @@ def _media_type(data: bytes, declared: str, job: _Job) -> str:
         return declared
     page = declared == "text/html" or data.lstrip()[:1] == b"<"
     holds = "a web page" if page else "no image"
-    msg = f"The address at {_host(job.url)} holds {holds}. A proxy or login page may be in the way."
-    raise DownloadError(msg)
+    raise DownloadError(
+        f"The address at {_host(job.url)} holds {holds}. A proxy or login page may be in the way."
+    )
 
 
 def _host(url: str) -> str:

@@ -68,11 +68,10 @@ def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
     single = image_url if image_file_id is None else image_file_id
     several = image_urls is not None or image_file_ids is not None
     if (image_url is not None and image_file_id is not None) or (single is not None and several):
-        msg = (
+        raise OptionError(
             "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
             " not both."
         )
-        raise OptionError(msg)
     try:
         request = wire.GenerateImageRequest(
             prompt=prompt,
@@ -98,18 +97,15 @@ def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
     except OptionError:
         raise
     except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
-        msg = f"An option cannot be sent: {error}"
-        raise OptionError(msg) from error
+        raise OptionError(f"An option cannot be sent: {error}") from error
     return request
 
 
 def _check_texts(prompt: str, model: str) -> None:
     if not isinstance(prompt, str) or not prompt.strip():
-        msg = "The prompt is empty. Say what the image shows."
-        raise OptionError(msg)
+        raise OptionError("The prompt is empty. Say what the image shows.")
     if not isinstance(model, str) or not model.strip():
-        msg = f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}."
-        raise OptionError(msg)
+        raise OptionError(f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}.")
 
 
 def _count(n: int) -> int:
@@ -118,15 +114,13 @@ def _count(n: int) -> int:
     except TypeError:
         count = -1
     if not 1 <= count <= settings.MAX_IMAGES:
-        msg = f"n is {n!r}. One request makes 1 to {settings.MAX_IMAGES} images."
-        raise OptionError(msg)
+        raise OptionError(f"n is {n!r}. One request makes 1 to {settings.MAX_IMAGES} images.")
     return count
 
 
 def _choice(option: str, value: str, values: Mapping[str, Any]) -> Any:
     if value not in values:
-        msg = f"{option} is {value!r}. Choose one of: {', '.join(values)}."
-        raise OptionError(msg)
+        raise OptionError(f"{option} is {value!r}. Choose one of: {', '.join(values)}.")
     return values[value]
 
 
@@ -137,8 +131,9 @@ def _input(url: str | None, file_id: str | None) -> wire.ImageUrlContent:
     # Four characters of base64 are three bytes.
     if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        msg = f"An image to edit is larger than {limit} MiB. Make it smaller first."
-        raise InputImageError(msg)
+        raise InputImageError(
+            f"An image to edit is larger than {limit} MiB. Make it smaller first."
+        )
     return wire.ImageUrlContent(image_url=url, detail=wire.ImageDetail.DETAIL_AUTO)
 
 
@@ -150,8 +145,9 @@ def _address(image: str) -> str:
         with suppress(ValueError):
             if kind := media_type(base64.b64decode(image[:BEGINNING], validate=True)):
                 return f"data:{kind};base64,{image}"
-    msg = "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
-    raise InputImageError(msg)
+    raise InputImageError(
+        "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
+    )
 
 
 def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
@@ -160,8 +156,7 @@ def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
         return _named(wire.StorageOptions.FromString(options.SerializeToString()))
     known = {"filename", "expires_after", "public_url"}
     if not isinstance(options, Mapping) or not known.issuperset(options):
-        msg = f"storage_options may hold: {', '.join(sorted(known))}."
-        raise OptionError(msg)
+        raise OptionError(f"storage_options may hold: {', '.join(sorted(known))}.")
     stored = wire.StorageOptions(
         filename=options.get("filename"), expires_after=_seconds(options.get("expires_after"))
     )
@@ -173,15 +168,13 @@ def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
         if (seconds := _seconds(public.get("expires_after"))) is not None:
             stored.public_url.expires_after = seconds
     elif public is not None and public is not False:
-        msg = "public_url of storage_options is True or {'expires_after': seconds}."
-        raise OptionError(msg)
+        raise OptionError("public_url of storage_options is True or {'expires_after': seconds}.")
     return _named(stored)
 
 
 def _named(options: wire.StorageOptions) -> wire.StorageOptions:
     if not options.filename:
-        msg = "storage_options need a filename."
-        raise OptionError(msg)
+        raise OptionError("storage_options need a filename.")
     return options
 
 

@@ -89,8 +89,7 @@ class ImageClient:
         )  # fmt: skip
         responses = await self._generate("image.sample", request, timeout, on_attempt)
         if not responses:
-            msg = "The reply holds no image. Ask again, or change the prompt."
-            raise MissingImageError(msg)
+            raise MissingImageError("The reply holds no image. Ask again, or change the prompt.")
         return responses[0]
 
     async def sample_batch(  # noqa: PLR0913

@@ -120,8 +120,7 @@ class Deadline:
             OptionError: `timeout` is no positive, finite number.
         """
         if not isinstance(timeout, (int, float)) or not (0 < timeout < math.inf):
-            msg = f"The timeout is {timeout!r}. Give a positive number of seconds."
-            raise OptionError(msg)
+            raise OptionError(f"The timeout is {timeout!r}. Give a positive number of seconds.")
         return cls(time.monotonic(), float(timeout))
 
     def elapsed(self) -> float:

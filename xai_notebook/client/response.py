@@ -226,5 +226,6 @@ def _decode(text: str) -> bytes:
         # more.
         return base64.b64decode(f"{text.translate(_URL_SAFE).rstrip('=')}===")
     except (binascii.Error, ValueError) as error:
-        msg = "An image of the reply is no valid base64. Ask for the format 'url'."
-        raise MissingImageError(msg) from error
+        raise MissingImageError(
+            "An image of the reply is no valid base64. Ask for the format 'url'."
+        ) from error

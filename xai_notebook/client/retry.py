@@ -104,8 +104,9 @@ class RetryPolicy:
             OptionError: It is none, or less than 1.
         """
         if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            msg = f"max_attempts is {self.max_attempts!r}. Give a whole number from 1 on."
-            raise OptionError(msg)
+            raise OptionError(
+                f"max_attempts is {self.max_attempts!r}. Give a whole number from 1 on."
+            )
 
     def allows(self, failure: BaseException | None) -> bool:
         """Tell whether to try again after `failure`."""

@@ -33,6 +33,5 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 def __getattr__(name: str) -> Any:
     """Import the public names when they are asked for: `python -m` and tests need only some."""
     if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -89,8 +89,9 @@ def _key(options: argparse.Namespace) -> ApiKey | None:
     try:
         return ApiKey(Path(options.api_key_file).read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
-        msg = f"The key in {options.api_key_file} cannot be read: {error.strerror}."
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(
+            f"The key in {options.api_key_file} cannot be read: {error.strerror}."
+        ) from error
 
 
 async def _serve(server: EmbeddedServer) -> None:

@@ -57,8 +57,9 @@ def read(url: str, files: FileServer) -> bytes:
             )
     if len(data) > settings.MAX_INPUT_IMAGE_BYTES:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        msg = f"An input image must have at most {limit} MiB, this one has {len(data)} bytes."
-        raise invalid(msg)
+        raise invalid(
+            f"An input image must have at most {limit} MiB, this one has {len(data)} bytes."
+        )
     return data
 
 
@@ -75,8 +76,9 @@ def decode(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=tuple(_MAX_PIXELS)) as opened:
             if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
-                msg = f"An input image of {opened.width} x {opened.height} pixels is too large."
-                raise invalid(msg)
+                raise invalid(
+                    f"An input image of {opened.width} x {opened.height} pixels is too large."
+                )
             opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a JPEG is decoded smaller at once
             image = _reduced(opened)
             image.getexif()[_ORIENTATION] = opened.getexif().get(_ORIENTATION, 1)
@@ -109,8 +111,7 @@ def _data_uri(uri: str) -> bytes:
     if match is None or not match[2].lower().endswith(";base64"):
         raise invalid("A data URI must look like data:image/png;base64,...")
     if match[1].lower() not in _MEDIA_TYPES:
-        msg = f"An input image must be PNG, JPEG or WebP, not {match[1]}."
-        raise invalid(msg)
+        raise invalid(f"An input image must be PNG, JPEG or WebP, not {match[1]}.")
     encoded = uri[match.end() :]
     data = _base64(encoded)
     if data is None:
@@ -126,8 +127,7 @@ def _base64(encoded: str) -> bytes | None:
     """
     if len(encoded) > settings.MAX_INPUT_IMAGE_BYTES * 4 // 3 + 4:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        msg = f"An input image must have at most {limit} MiB."
-        raise invalid(msg)
+        raise invalid(f"An input image must have at most {limit} MiB.")
     try:
         return base64.b64decode(encoded, validate=True)
     except ValueError:  # a character that is not ASCII too

@@ -93,8 +93,9 @@ class EmbeddedServer:
         del api_key
         key = settings.take_key(given)
         if host not in _LOOPBACK:
-            msg = f"The embedded server listens on loopback only, not on {host!r}."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"The embedded server listens on loopback only, not on {host!r}."
+            )
         self.faults = Faults() if faults is None else faults
         self._host = _LOOPBACK[host]
         self._wanted_port = port
@@ -173,11 +174,10 @@ class EmbeddedServer:
             port = server.add_insecure_port(f"{host}:{self._wanted_port}")
         except (OSError, RuntimeError) as error:
             service.close()
-            msg = (
+            raise ConfigurationError(
                 f"Port {self._wanted_port} of {self._host} cannot be used, it is probably taken. "
                 "Choose another one, or 0 for any that is free."
-            )
-            raise ConfigurationError(msg) from error
+            ) from error
         await self._files.start()
         await server.start()
         self._service, self._server, self._port = service, server, port

@@ -67,8 +67,7 @@ def check(request: wire.GenerateImageRequest) -> Job:
     model = catalog.find(request.model)
     count = request.n if request.HasField("n") else 1
     if not 1 <= count <= settings.MAX_IMAGES:
-        msg = f"n must be between 1 and {settings.MAX_IMAGES}, got {count}."
-        raise invalid(msg)
+        raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {count}.")
     return Job(
         prompt=_prompt(request.prompt),
         model=model.name,
@@ -87,11 +86,10 @@ def _prompt(prompt: str) -> str:
     if not prompt.strip():
         raise invalid("Prompt must not be empty.")
     if len(prompt) > catalog.MAX_PROMPT_LENGTH:
-        msg = (
+        raise invalid(
             f"Prompt must have at most {catalog.MAX_PROMPT_LENGTH} characters, "
             f"this one has {len(prompt)}."
         )
-        raise invalid(msg)
     return prompt
 
 
@@ -104,8 +102,7 @@ def _as_url(request: wire.GenerateImageRequest) -> bool:
         return True
     if request.format == wire.ImageFormat.IMG_FORMAT_BASE64:
         return False
-    msg = f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}."
-    raise invalid(msg)
+    raise invalid(f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}.")
 
 
 def _aspect_ratio(request: wire.GenerateImageRequest) -> str | None:
@@ -117,11 +114,10 @@ def _aspect_ratio(request: wire.GenerateImageRequest) -> str | None:
         member = "IMG_ASPECT_RATIO_" + name.replace(":", "_").replace(".", "_")
         if request.aspect_ratio == wire.ImageAspectRatio.Value(member):
             return name
-    msg = (
+    raise invalid(
         f"aspect_ratio {request.aspect_ratio} is not supported. "
         f"Use one of: {', '.join(settings.ASPECT_RATIOS)}."
     )
-    raise invalid(msg)
 
 
 def _resolution(request: wire.GenerateImageRequest) -> str:
@@ -131,8 +127,7 @@ def _resolution(request: wire.GenerateImageRequest) -> str:
         return "1k"
     if request.resolution == wire.ImageResolution.IMG_RESOLUTION_2K:
         return "2k"
-    msg = f"resolution {request.resolution} is not supported. Use 1k or 2k."
-    raise invalid(msg)
+    raise invalid(f"resolution {request.resolution} is not supported. Use 1k or 2k.")
 
 
 def _quality(request: wire.GenerateImageRequest, model: catalog.Model) -> str:
@@ -140,8 +135,7 @@ def _quality(request: wire.GenerateImageRequest, model: catalog.Model) -> str:
         return "medium"
     if not model.has_quality:
         able = ", ".join(each.name for each in catalog.list_all() if each.has_quality)
-        msg = f"quality is not supported by {model.name}, only by {able}."
-        raise invalid(msg)
+        raise invalid(f"quality is not supported by {model.name}, only by {able}.")
     if request.quality == wire.ImageQuality.IMG_QUALITY_LOW:
         return "low"
     if request.quality == wire.ImageQuality.IMG_QUALITY_MEDIUM:
@@ -156,11 +150,11 @@ def _image_urls(request: wire.GenerateImageRequest, model: catalog.Model) -> tup
             raise invalid("image and images must not be used together.")
         sources = [request.image]
     if sources and not model.edits:
-        msg = f"{model.name} does not accept input images."
-        raise invalid(msg)
+        raise invalid(f"{model.name} does not accept input images.")
     if len(sources) > MAX_REFERENCE_IMAGES:
-        msg = f"At most {MAX_REFERENCE_IMAGES} input images are supported, got {len(sources)}."
-        raise invalid(msg)
+        raise invalid(
+            f"At most {MAX_REFERENCE_IMAGES} input images are supported, got {len(sources)}."
+        )
     for source in sources:
         if source.HasField("file_id"):
             raise invalid("The embedded server has no file store: send the image as a data URI.")
