@@ -174,9 +174,20 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
 
-    def start(self, code: str) -> str:
-        """Run a cell and return its message's id at once."""
-        return str(self.client.execute(code, store_history=True))
+    def start(self, code: str, cell: str | None = None) -> str:
+        """Run a cell and return its message's id at once.
+
+        Args:
+            code: What it holds.
+            cell: Its id, which JupyterLab and VS Code send, and other frontends do not.
+        """
+        if cell is None:
+            return str(self.client.execute(code, store_history=True))
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+        session = self.client.session
+        message = session.msg("execute_request", content, metadata={"cellId": cell})
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
 
     def see(self, identity: str, text: str, timeout: float = 60) -> Outcome:
         """Wait until a running cell shows `text`; `collect` goes on from what this returns."""
@@ -222,9 +233,9 @@ class Kernel:
                 break
         return outcome
 
-    def run(self, code: str, timeout: float = 60) -> Outcome:
+    def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""
-        return self.collect(self.start(code), timeout)
+        return self.collect(self.start(code, cell), timeout)
 
     def stop(self) -> None:
         """End the process."""

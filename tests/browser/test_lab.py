@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from harness import KEY, serve, until
+from press import press
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +248,54 @@ def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
         " await jupyterapp.commands.execute('notebook:run-cell'); }"
     )
     see_pictures(cell_output(page, 2), 1)
+
+
+RESTART = "async () => await jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
+
+
+def test_a_cell_run_again_is_what_the_next_run_all_shows(lab: Any, page: Page) -> None:
+    """Equal cells are paid for once each; by hand, a cell gets new pictures at its place."""
+    with press() as orders:
+        ask = "print([image.sha256[:12] for image in xai.generate('a fox')])"
+        loop = "for _ in range(2): " + ask
+        name = lab.add(
+            "places.ipynb",
+            CONNECT.format(address=orders.host, key=KEY) + "\nimport xai_notebook as xai",
+            *(ask, ask, loop, "%xai_image --as four a fox", "print(four[0].sha256[:12])"),
+        ).name
+
+        def run_all() -> list[str]:
+            assert lab.run_all(page)
+            return shown()
+
+        def shown() -> list[str]:
+            cells = lab.save(page, name).cells
+            return [out.text for cell in cells for out in cell.outputs if "text" in out]
+
+        lab.open(page, name)
+        first = run_all()
+        assert len(orders.orders) == 5
+        for _ in range(2):
+            page.evaluate(RESTART)
+            lab.wait_for_kernel(page)
+            assert run_all() == first
+        assert len(orders.orders) == 5
+        for number in (2, 3):
+            page.evaluate(
+                "async number => { const n = jupyterapp.shell.currentWidget.content;"
+                " n.deselectAll(); n.activeCellIndex = number;"
+                " await jupyterapp.commands.execute('notebook:run-cell'); }",
+                number,
+            )
+        again = shown()
+        assert len(orders.orders) == 8
+        assert [old == new for old, new in zip(first, again, strict=True)] == [
+            *(True, False, False, True)
+        ]
+        page.evaluate(RESTART)
+        lab.wait_for_kernel(page)
+        assert run_all() == again
+        assert len(orders.orders) == 8
 
 
 def test_tab_offers_only_our_options(lab: Any, page: Page, shots: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 import grpc
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import xai_notebook as xai
 from press import Notebook
@@ -13,6 +16,7 @@ from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -63,6 +67,26 @@ def test_restart_and_run_all_is_free(
     for _ in range(5):
         assert made.rerun() == first
     assert len(orders.orders) == paid
+
+
+def test_restart_and_run_all_is_free_where_machines_run_it(orders: Press, tmp_path: Path) -> None:
+    """nbclient, whose cells have no ids: all of it in one notebook, and in three kernels."""
+    cells = ["%load_ext xai_notebook\nimport xai_notebook as xai\nshown = []"]
+    cells += [cell for several, _ in EQUAL.values() for cell in several]
+    cells += ["%%xai_image --as one\na fox", "shown += one\nprint([i.sha256 for i in shown])"]
+
+    def run() -> list[str]:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        NotebookClient(
+            notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
+        return list(ast.literal_eval(notebook.cells[-1].outputs[0].text))
+
+    first = run()
+    assert len(set(first)) == len(first) == 30
+    paid = len(orders.orders)
+    assert run() == run() == first
+    assert len(orders.orders) == paid == 1 + sum(each for _, each in EQUAL.values())
 
 
 # A cell run again

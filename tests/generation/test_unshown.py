@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import until
+from harness import KEY, until
 from xai_notebook import errors
 from xai_notebook.generation.session import Session, current_session
 from xai_notebook.library import Library, store
@@ -20,6 +20,7 @@ from xai_notebook.pictures import display
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from harness import Kernel
     from press import Notebook, Press
 
 
@@ -222,6 +223,26 @@ def test_only_what_is_missing_is_asked_for(
     assert orders.orders == [4, 2]
     assert made.rerun() == again
     assert orders.orders == [4, 2]
+
+
+@pytest.mark.parametrize(
+    "asks", ["xai.generate('a fox')", "await xai.agenerate('a fox')"], ids=["generate", "agenerate"]
+)
+def test_a_real_kernel_says_how_a_cell_ended(kernel: Kernel, orders: Press, asks: str) -> None:
+    """Interrupted behind the call, what came answers; succeeded, the same id makes a new one."""
+    prompt = repr(f"a fox, {asks[:5]}")
+    asks = asks.replace("'a fox'", prompt)
+    wait = "while True: " + ("await asyncio" if "await" in asks else "time") + ".sleep(0.1)"
+    connect = f"import os\nos.environ.update(XAI_API_HOST={orders.host!r}, XAI_API_KEY={KEY!r})"
+    kernel.run(f"import asyncio, time\n{connect}")
+    code = f"image = ({asks})[0]\ndisplay(image.sha256)"
+    stopped = kernel.start(f"{code}\n{wait}", cell="one")
+    begun = kernel.see(stopped, "'")
+    kernel.manager.interrupt_kernel()
+    assert kernel.collect(stopped).error is not None
+    shown = [kernel.run(code, cell=cell).text[0] for cell in ("one", "one", "two")]
+    assert shown[0] == begun.text[0]
+    assert len(set(shown)) == len(orders.orders) == 3
 
 
 # Images that wait at a URL

@@ -202,6 +202,24 @@ def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_pat
     assert Path(path).read_bytes() == data
 
 
+def test_what_could_not_be_exported_is_not_ordered_again(
+    keyed: Served, shell: InteractiveShell
+) -> None:
+    """A job that failed has not been seen: Generate again exports what was paid for."""
+    shell.display_pub = CapturingDisplayPublisher()
+    shell.kernel = SimpleNamespace()
+    blocked = Path("pictures")
+    blocked.write_text("no folder")
+    panel = Panel("", {"export": "pictures"}, shell)
+    make(panel, "a fox")
+    assert [job["state"] for job in panel.jobs] == ["failed"]
+    blocked.unlink()
+    make(panel, "a fox")
+    assert (panel.jobs, len(list(blocked.iterdir())), len(keyed.calls)) == ([], 1, 1)
+    make(panel, "a fox")
+    assert len(keyed.calls) == 2
+
+
 def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too large, too much or too many at once is refused in a sentence, once."""
     sent: list[Any] = []
