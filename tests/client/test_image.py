@@ -13,7 +13,7 @@ from xai_sdk.proto import image_pb2, models_pb2
 
 from xai_notebook import errors, settings
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.encoding import ASPECT_RATIOS, build_request
+from xai_notebook.client.encoding import CHOICES, build_request
 from xai_notebook.client.interceptors import package_version
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
@@ -227,8 +227,8 @@ def test_aspect_ratios_are_those_of_the_wire() -> None:
     """The thirteen ratios map to the enum values of xAI's SDK."""
     from xai_sdk.image import convert_image_aspect_ratio_to_pb
 
-    assert tuple(ASPECT_RATIOS) == settings.ASPECT_RATIOS
-    for name, value in ASPECT_RATIOS.items():
+    assert tuple(CHOICES["aspect_ratio"]) == settings.ASPECT_RATIOS
+    for name, value in CHOICES["aspect_ratio"].items():
         assert convert_image_aspect_ratio_to_pb(name) == value
 
 

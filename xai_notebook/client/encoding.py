@@ -14,91 +14,105 @@ from google.protobuf.message import Message
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.client.media import media_type
+from xai_notebook.client.request import ImageOptions
 from xai_notebook.errors import InputImageError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing_extensions import Unpack
 
-__all__ = ["build_request"]
+    from xai_notebook.client.request import ImageRequest
+
+__all__ = ["build_request", "encode"]
 
 FORMATS: Final = {
     name: wire.ImageFormat.Value(f"IMG_FORMAT_{name.upper()}") for name in settings.FORMATS
 }
-ASPECT_RATIOS: Final = {
-    name: wire.ImageAspectRatio.Value(
-        f"IMG_ASPECT_RATIO_{name.replace(':', '_').replace('.', '_')}"
-    )
-    for name in settings.ASPECT_RATIOS
-}
-RESOLUTIONS: Final = {
-    name: wire.ImageResolution.Value(f"IMG_RESOLUTION_{name.upper()}")
-    for name in settings.RESOLUTIONS
-}
-QUALITIES: Final = {
-    name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
+CHOICES: Final = {
+    "aspect_ratio": {
+        name: wire.ImageAspectRatio.Value(
+            f"IMG_ASPECT_RATIO_{name.replace(':', '_').replace('.', '_')}"
+        )
+        for name in settings.ASPECT_RATIOS
+    },
+    "resolution": {
+        name: wire.ImageResolution.Value(f"IMG_RESOLUTION_{name.upper()}")
+        for name in settings.RESOLUTIONS
+    },
+    "quality": {
+        name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
+    },
 }
 
 BEGINNING: Final = 64
 """Characters of base64 that show what kind of image it is."""
 
 
-def build_request(  # noqa: PLR0913  # as many as ImageClient.sample has
-    prompt: str,
-    model: str,
-    n: int = 1,
-    *,
-    image_url: str | None = None,
-    image_file_id: str | None = None,
-    image_urls: Sequence[str] | None = None,
-    image_file_ids: Sequence[str] | None = None,
-    user: str | None = None,
-    image_format: str | None = None,
-    aspect_ratio: str | None = None,
-    resolution: str | None = None,
-    quality: str | None = None,
-    storage_options: Mapping[str, Any] | Message | None = None,
+def encode(request: ImageRequest) -> wire.GenerateImageRequest:
+    """Return a request as it goes over the wire; see `build_request`."""
+    options = ImageOptions(
+        user=request.user,
+        image_format=request.image_format,
+        aspect_ratio=request.aspect_ratio,
+        resolution=request.resolution,
+        quality=request.quality,
+    )
+    urls = [image.url for image in request.inputs]
+    if len(urls) == 1:
+        options["image_url"] = urls[0]
+    elif urls:
+        options["image_urls"] = urls
+    return build_request(request.prompt, request.model, request.n, **options)
+
+
+def build_request(
+    prompt: str, model: str, n: int = 1, **options: Unpack[ImageOptions]
 ) -> wire.GenerateImageRequest:
-    """Return the request for these options; what is None stays absent. See `ImageClient.sample`.
+    """Return the request for these options; what is None stays absent.
 
     Raises:
         OptionError: A value is wrong; the message names the right ones.
         InputImageError: An image to edit is neither a URL nor a data URI, or too large.
+        TypeError: There is no such option.
     """
+    for name in options.keys() - ImageOptions.__annotations__.keys():
+        raise TypeError(f"sample() got an unexpected keyword argument {name!r}")
     _check_texts(prompt, model)
-    single = image_url if image_file_id is None else image_file_id
-    several = image_urls is not None or image_file_ids is not None
-    if (image_url is not None and image_file_id is not None) or (single is not None and several):
-        raise OptionError(
-            "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
-            " not both."
-        )
     try:
         request = wire.GenerateImageRequest(
             prompt=prompt,
             model=model,
             n=_count(n),
-            user=user or "",
-            format=_choice("image_format", image_format or "url", FORMATS),
+            user=options.get("user") or "",
+            format=_choice("image_format", options.get("image_format") or "url", FORMATS),
         )
-        for option, value, values in (
-            ("aspect_ratio", aspect_ratio, ASPECT_RATIOS),
-            ("resolution", resolution, RESOLUTIONS),
-            ("quality", quality, QUALITIES),
-        ):
-            if value is not None:
+        for option, values in CHOICES.items():
+            if (value := options.get(option)) is not None:
                 setattr(request, option, _choice(option, value, values))
-        if single is not None:
-            request.image.CopyFrom(_input(image_url, image_file_id))
-        # In this order, as in xAI's SDK: prompts count images by it.
-        request.images.extend(_input(None, one) for one in image_file_ids or ())
-        request.images.extend(_input(one, None) for one in image_urls or ())
-        if storage_options is not None:
-            request.storage_options.CopyFrom(_storage(storage_options))
+        _add_inputs(request, options)
+        if (storage := options.get("storage_options")) is not None:
+            request.storage_options.CopyFrom(_storage(storage))
     except OptionError:
         raise
     except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
         raise OptionError(f"An option cannot be sent: {error}") from error
     return request
+
+
+def _add_inputs(request: wire.GenerateImageRequest, options: ImageOptions) -> None:
+    url, file_id = options.get("image_url"), options.get("image_file_id")
+    urls, file_ids = options.get("image_urls"), options.get("image_file_ids")
+    single = url if file_id is None else file_id
+    several = urls is not None or file_ids is not None
+    if (url is not None and file_id is not None) or (single is not None and several):
+        raise OptionError(
+            "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
+            " not both."
+        )
+    if single is not None:
+        request.image.CopyFrom(_input(url, file_id))
+    # In this order, as in xAI's SDK: prompts count images by it.
+    request.images.extend(_input(None, one) for one in file_ids or ())
+    request.images.extend(_input(one, None) for one in urls or ())
 
 
 def _check_texts(prompt: str, model: str) -> None:
@@ -118,7 +132,7 @@ def _count(n: int) -> int:
     return count
 
 
-def _choice(option: str, value: str, values: Mapping[str, Any]) -> Any:
+def _choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
     if value not in values:
         raise OptionError(f"{option} is {value!r}. Choose one of: {', '.join(values)}.")
     return values[value]

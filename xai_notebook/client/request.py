@@ -1,12 +1,47 @@
-"""What is asked of the server: `ImageRequest` and the images it edits."""
+"""What is asked of the server: `ImageRequest`, the images it edits, and `ImageOptions`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-__all__ = ["ImageRequest", "InputImage", "with_prompt"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+__all__ = ["ImageOptions", "ImageRequest", "InputImage", "with_prompt"]
+
+
+class ImageOptions(TypedDict, total=False):
+    """Keyword options of `ImageClient.sample`, named as in xAI's SDK; what is None stays absent.
+
+    Attributes:
+        image_url: URL, data URI or base64 of an image to edit.
+        image_file_id: An image to edit, in the provider's file store.
+        image_urls: Several reference images, after `image_file_ids`.
+        image_file_ids: Several reference images in the provider's file store.
+        user: Opaque id of the end user, for abuse monitoring.
+        image_format: `"url"` (default) or `"base64"`.
+        aspect_ratio: `"16:9"` and so on.
+        resolution: `"1k"` or `"2k"`.
+        quality: `"low"` or `"medium"`.
+        storage_options: Keep the result: `filename`, `expires_after` (seconds or timedelta),
+            `public_url` (bool or `{"expires_after": …}`); or a `StorageOptions` message.
+    """
+
+    image_url: str | None
+    image_file_id: str | None
+    image_urls: Sequence[str] | None
+    image_file_ids: Sequence[str] | None
+    user: str | None
+    image_format: Literal["base64", "url"] | str | None  # noqa: PYI051
+    aspect_ratio: str | None
+    resolution: str | None
+    quality: str | None
+    storage_options: Mapping[str, Any] | Message | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -272,31 +272,12 @@ class Generator:
         async with self.slots or contextlib.nullcontext():
             if self.before_send is not None:
                 await self.before_send()
-            return await self._sample(request, n, arrival)
-
-    async def _sample(
-        self, request: ImageRequest, n: int, arrival: Arrival
-    ) -> Sequence[ImageResponse]:
-        urls = [image.url for image in request.inputs]
-        edits: dict[str, Any] = {}
-        if len(urls) == 1:
-            edits["image_url"] = urls[0]
-        elif urls:
-            edits["image_urls"] = urls
-        return await self.connection.client.image.sample_batch(
-            request.prompt,
-            request.model,
-            n,
-            image_format=request.image_format,
-            user=request.user,
-            aspect_ratio=request.aspect_ratio,
-            resolution=request.resolution,
-            quality=request.quality,
-            timeout=self.timeout,
-            on_attempt=self._note_attempt,
-            on_reply=arrival,
-            **edits,
-        )
+            return await self.connection.client.image.send(
+                replace(request, n=n),
+                timeout=self.timeout,
+                on_attempt=self._note_attempt,
+                on_reply=arrival,
+            )
 
     def _note_attempt(self, attempt: Attempt) -> None:
         self.progress.on_attempt(attempt)
