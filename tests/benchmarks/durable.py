@@ -29,11 +29,10 @@ class Shop:
     """Replies as they come over the wire, and the two ways to disk."""
 
     def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
-        from xai_notebook.keeping import Keeper
-        from xai_notebook.progress import Progress
-        from xai_notebook.results import ImageRequest
-
-        from xai_notebook.generation import Connection
+        from xai_notebook.client.request import ImageRequest
+        from xai_notebook.generation.generator import Connection
+        from xai_notebook.generation.keeping import Keeper
+        from xai_notebook.generation.progress import Progress
 
         self.sync = library.spool.sync
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
@@ -69,11 +68,10 @@ class Shop:
 
     async def keep(self, body: bytes) -> None:
         """Do all that happens to a reply, until it is in the library; note what took how long."""
-        from xai_notebook.replies import images_of
-
         from xai_notebook.client import wire
         from xai_notebook.client.parsing import parse
         from xai_notebook.client.response import ImageResponse
+        from xai_notebook.generation.replies import images_of
 
         missing = range(self.images)
         arrival = self.keeper.expect(self.request, missing, "ab" * 32, 0)

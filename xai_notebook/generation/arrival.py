@@ -6,6 +6,7 @@ What a killed kernel wrote down is put in by the next one.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrival", "recover"]
 
+_LARGE: Final = 1 << 20
+"""Bytes whose parsing keeps the interpreter for so long that no other thread can begin."""
+_START: Final = 0.0002
+"""Seconds in which a thread can begin."""
 _FIELDS: Final = tuple(field.name for field in fields(ImageRequest))
 
 
@@ -61,6 +66,8 @@ class Arrival:
         about = {"request": request, "missing": [*self.missing], "answer": self.answer}
         self.spooled = self.library.spool.write(about, body)
         self.sync(self.spooled)
+        if len(body) > _LARGE:
+            time.sleep(_START)
 
     @property
     def not_kept(self) -> str:
