@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
-    from xai_notebook.server import Call
+    from xai_notebook.server import SeenCall
 
 KEY = "xai-key-of-the-tests-7f3a9c"
 GENERATE = "/xai_api.Image/GenerateImage"
@@ -67,7 +67,7 @@ class Served:
         return self.server.faults
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[SeenCall]:
         """The image calls it has seen."""
         return [call for call in self.server.requests if call.method == GENERATE]
 
@@ -82,7 +82,7 @@ class Served:
             if option.init:
                 setattr(self.faults, option.name, getattr(Faults(), option.name))
 
-    def wait_for_call(self, count: int, seconds: float = 20.0) -> Call:
+    def wait_for_call(self, count: int, seconds: float = 20.0) -> SeenCall:
         """Return image call number `count`, once it has arrived."""
         return until(lambda: self.calls[count - 1] if len(self.calls) >= count else None, seconds)
 

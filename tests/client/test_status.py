@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from xai_notebook import errors
-from xai_notebook.client.status import MAX_SAID, CallInfo, clean, scrubbed, translate
+from xai_notebook.client.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
 from xai_notebook.settings import ApiKey
 
 CODE = grpc.StatusCode
@@ -153,7 +153,7 @@ def test_foreign_grpc_errors_are_translated() -> None:
 def test_untrusted_text_is_cleaned() -> None:
     """Control and reordering characters are dropped, lines joined, length bounded."""
     text = "a\x1b[31m\u202eb\r\n\tc\x00" + "d" * 10_000
-    cleaned = clean(text)
+    cleaned = one_line(text)
     assert cleaned.startswith("a [31m b c d")
     assert len(cleaned) == MAX_SAID
     assert cleaned.endswith("…")

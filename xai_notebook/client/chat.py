@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_notebook.client import wire
 from xai_notebook.client.response import cost_usd
@@ -69,17 +69,8 @@ class ChatClient:
             ApiError: The server answered with a status other than OK.
             ReplyError: The answer holds no text.
         """
-        try:
-            request = wire.GetCompletionsRequest(model=model, user=user or "")
-            if system is not None:
-                request.messages.add(role=wire.MessageRole.ROLE_SYSTEM).content.add(text=system)
-            request.messages.add(role=wire.MessageRole.ROLE_USER).content.add(text=prompt)
-            if max_tokens is not None:
-                request.max_tokens = max_tokens
-            if temperature is not None:
-                request.temperature = temperature
-        except (TypeError, ValueError) as error:
-            raise OptionError(f"An option of the chat request cannot be sent: {error}") from error
+        options = {"model": model, "user": user or "", "max_tokens": max_tokens}
+        request = _request(prompt, system, **options, temperature=temperature)
         reply = await self._connection.unary(
             wire.GET_COMPLETION,
             request,
@@ -88,7 +79,23 @@ class ChatClient:
             timeout=timeout,
             on_attempt=on_attempt,
         )
-        content = next((one.message.content for one in reply.outputs if one.message.content), "")
-        if not content.strip():
-            raise ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
-        return ChatResponse(content, reply.model, reply.usage, cost_usd(reply.usage))
+        return _answer(reply, model)
+
+
+def _request(prompt: str, system: str | None, **options: Any) -> wire.GetCompletionsRequest:
+    """Return the request; options that are None stay absent."""
+    try:
+        request = wire.GetCompletionsRequest(**options)
+        if system is not None:
+            request.messages.add(role=wire.MessageRole.ROLE_SYSTEM).content.add(text=system)
+        request.messages.add(role=wire.MessageRole.ROLE_USER).content.add(text=prompt)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"An option of the chat request cannot be sent: {error}") from error
+    return request
+
+
+def _answer(reply: wire.GetChatCompletionResponse, model: str) -> ChatResponse:
+    content = next((one.message.content for one in reply.outputs if one.message.content), "")
+    if not content.strip():
+        raise ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
+    return ChatResponse(content, reply.model, reply.usage, cost_usd(reply.usage))

@@ -9,7 +9,7 @@ from xai_notebook.client.encoding import build_request, encode
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.models import ModelsClient
 from xai_notebook.client.response import ImageResponse
-from xai_notebook.client.status import clean
+from xai_notebook.client.status import one_line
 from xai_notebook.client.telemetry import image_span
 from xai_notebook.errors import MissingImageError, NotFoundError, XaiError
 
@@ -149,11 +149,11 @@ class ImageClient:
         except XaiError:
             return
         if any(model in {one.name, *one.aliases} for one in models):
-            said = clean(error.details)
+            said = one_line(error.details)
             error.args = (f"The server did not find an input image or file.\nDetails: {said}",)
             return
         if all(one.name in error.details for one in models):
             return  # the server said so itself
-        names = ", ".join(clean(one.name) for one in models[:20])
+        names = ", ".join(one_line(one.name) for one in models[:20])
         if names:
             error.args = (f"{error}\nModels that exist: {names}",)

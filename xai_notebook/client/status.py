@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xai_notebook.errors import ApiError
     from xai_notebook.settings import ApiKey
 
-__all__ = ["CallInfo", "clean", "scrubbed", "translate"]
+__all__ = ["CallInfo", "one_line", "scrubbed", "translate"]
 
 MAX_SAID = 300
 """Characters of a server's text in a message."""
@@ -65,8 +65,13 @@ class CallInfo:
     attempts: int = 1
     elapsed: float = math.inf
 
+    @property
+    def subject(self) -> str:
+        """The server at the start of a sentence: words are capitalized, a host is not."""
+        return self.host[:1].upper() + self.host[1:] if " " in self.host else self.host
 
-def clean(text: str, key: ApiKey | None = None) -> str:
+
+def one_line(text: str, key: ApiKey | None = None) -> str:
     """Return untrusted `text` as one bounded line without control characters or the key."""
     text = scrub(text[: 64 * MAX_SAID], key)[: 8 * MAX_SAID]
     # "C": controls, and the format characters that reorder or hide text.
@@ -98,7 +103,7 @@ def translate(error: Exception, call: CallInfo) -> ApiError:
     elif isinstance(error, grpc.aio.AioRpcError):
         fate = fate_of(error)
     if not isinstance(error, grpc.aio.AioRpcError):
-        said = clean(str(error), call.key)
+        said = one_line(str(error), call.key)
         msg = f"The call to {call.host} failed inside gRPC. {said}".strip()
         return errors.ServerError(
             msg, code="INTERNAL", details=said, attempts=call.attempts, maybe_billed=True
@@ -111,9 +116,7 @@ def translate(error: Exception, call: CallInfo) -> ApiError:
         message = _unavailable(error, call, fate)
     else:
         message = _cause_and_cure(kind, error, call)
-    if message.startswith("the "):  # a title, not a host
-        message = f"The {message[4:]}"
-    said = clean(details, call.key)
+    said = one_line(details, call.key)
     if said and said.upper().replace(" ", "_") != code.name:
         message = f"{message}\nDetails: {said}"
     return kind(
@@ -172,7 +175,9 @@ def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
 def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
     host, details = call.host, error.details() or ""
     if fate is not Fate.UNSENT:
-        return f"{host} is not available ({_times(call.attempts)}). Try again{_when(error)}."
+        return (
+            f"{call.subject} is not available ({_times(call.attempts)}). Try again{_when(error)}."
+        )
     if "Hostname Verification Check failed" in details:
         return (
             f"The certificate of the server is made out to another host than {host}."
@@ -189,21 +194,21 @@ def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str
             " Set SSL_CERT_FILE to the roots of your organisation."
         )
     return (
-        f"{host} cannot be reached ({_times(call.attempts)})."
+        f"{call.subject} cannot be reached ({_times(call.attempts)})."
         " Check the network, HTTPS_PROXY and XAI_API_HOST."
     )
 
 
 def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo) -> str:
-    host, model = call.host, clean(call.model)
+    host, model = call.host, one_line(call.model)
     if kind is errors.AuthenticationError and call.key is None:
-        return f"{host} asks for an API key. Set XAI_API_KEY; console.x.ai makes one."
+        return f"{call.subject} asks for an API key. Set XAI_API_KEY; console.x.ai makes one."
     if kind is errors.ReplyTooLargeError and _REQUEST_TOO_LARGE.match(error.details() or ""):
         return "The request is too large to be sent. Use fewer or smaller input images."
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{host} does not offer this. Check XAI_API_HOST, or update xai-notebook."
+        return f"{call.subject} does not offer this. Check XAI_API_HOST, or update xai-notebook."
     texts: dict[type[ApiError], str] = {
-        errors.InvalidRequestError: f"{host} does not accept the request.",
+        errors.InvalidRequestError: f"{call.subject} does not accept the request.",
         errors.AuthenticationError: (
             f"The API key in XAI_API_KEY is not accepted by {host}. Create one at console.x.ai."
         ),
@@ -211,9 +216,9 @@ def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: Cal
             f"The API key may not do this at {host}. See its permissions at console.x.ai."
         ),
         errors.NotFoundError: (
-            f"{host} does not know the model {model!r}. Ask for one that exists."
+            f"{call.subject} does not know the model {model!r}. Ask for one that exists."
             if model
-            else f"{host} does not know what was asked for."
+            else f"{call.subject} does not know what was asked for."
         ),
         errors.RateLimitError: (
             f"Too many requests to {host}, or the quota is used up"
@@ -224,9 +229,9 @@ def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: Cal
             " Ask for fewer images, a lower resolution or the format 'url'."
         ),
         errors.DeadlineExceededError: _late(call),
-        errors.CallCancelledError: f"{host} cancelled the call. Try again.",
+        errors.CallCancelledError: f"{call.subject} cancelled the call. Try again.",
     }
-    return texts.get(kind, f"{host} failed with {error.code().name}. Try again later.")
+    return texts.get(kind, f"{call.subject} failed with {error.code().name}. Try again later.")
 
 
 def _late(call: CallInfo) -> str:
@@ -236,7 +241,7 @@ def _late(call: CallInfo) -> str:
             " billed. Raise the timeout."
         )
     return (
-        f"{call.host} gave up after {call.elapsed:.3g} s, on a deadline of its own;"
+        f"{call.subject} gave up after {call.elapsed:.3g} s, on a deadline of its own;"
         " the images may have been billed. Try again later."
     )
 

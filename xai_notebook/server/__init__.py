@@ -17,13 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xai_notebook.server.calls import Call
+    from xai_notebook.server.calls import SeenCall
     from xai_notebook.server.faults import Faults
     from xai_notebook.server.runner import EmbeddedServer
 
-__all__ = ["Call", "EmbeddedServer", "Faults"]
+__all__ = ["EmbeddedServer", "Faults", "SeenCall"]
 
-_HOMES = {"Call": "calls", "EmbeddedServer": "runner", "Faults": "faults"}
+_HOMES = {"SeenCall": "calls", "EmbeddedServer": "runner", "Faults": "faults"}
 
 # gRPC reads these once, at its first import: `xai_notebook.client` says what they are good for.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

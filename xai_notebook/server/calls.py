@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Call", "CallLog"]
+__all__ = ["CallLog", "SeenCall"]
 
 
 @dataclass(slots=True)
-class Call:
+class SeenCall:
     """One call as it reached the server.
 
     Attributes:
@@ -44,13 +44,13 @@ class CallLog:
     def __init__(self, *, max_calls: int, max_bytes: int) -> None:
         """Start empty."""
         self.counts: Counter[str] = Counter()
-        self._calls: deque[Call] = deque()
+        self._calls: deque[SeenCall] = deque()
         self._bytes = 0
         self._max_calls = max_calls
         self._max_bytes = max_bytes
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[SeenCall]:
         """The calls remembered, oldest first."""
         return list(self._calls)
 
@@ -59,10 +59,10 @@ class CallLog:
         """Whether a call remembered has not ended yet."""
         return any(call.ended is None for call in self._calls)
 
-    def open(self, method: str, message: Any, metadata: Iterable[tuple[str, Any]]) -> Call:
+    def open(self, method: str, message: Any, metadata: Iterable[tuple[str, Any]]) -> SeenCall:
         """Remember a call that has just arrived, forgetting the oldest when there are too many."""
         self.counts[method] += 1
-        call = Call(method, message, _without_key(metadata), self.counts[method])
+        call = SeenCall(method, message, _without_key(metadata), self.counts[method])
         self._calls.append(call)
         self._bytes += message.ByteSize()
         while len(self._calls) > self._max_calls or (
@@ -71,7 +71,7 @@ class CallLog:
             self._bytes -= self._calls.popleft().message.ByteSize()
         return call
 
-    def close(self, call: Call, status: str | None) -> None:
+    def close(self, call: SeenCall, status: str | None) -> None:
         """Note how a call ended; no status means that it was cancelled."""
         call.ended = time.monotonic()
         call.status = status

@@ -13,9 +13,9 @@ import grpc
 if TYPE_CHECKING:
     from xai_notebook.client import wire
 
-__all__ = ["Failure", "Faults", "Refusal"]
+__all__ = ["Fault", "Faults", "Refusal"]
 
-Failure = (
+Fault = (
     grpc.StatusCode
     | tuple[grpc.StatusCode, str]
     | tuple[grpc.StatusCode, str, Sequence[tuple[str, str | bytes]]]
@@ -65,8 +65,8 @@ class Faults:
         download_short: Bytes that are missing at the end of every download.
     """
 
-    failures: Iterable[Failure | None] = ()
-    fail_when: Callable[[wire.GenerateImageRequest, int], Failure | None] | None = None
+    failures: Iterable[Fault | None] = ()
+    fail_when: Callable[[wire.GenerateImageRequest, int], Fault | None] | None = None
     after_work: bool = False
     delay: float | Callable[[wire.GenerateImageRequest], float] = 0.0
     short: int = 0
@@ -78,16 +78,16 @@ class Faults:
     model_name: str | None = None
     cost_ticks: int | None = 0
     image_price: int = 0
-    models_failure: Failure | None = None
-    chat_failure: Failure | None = None
+    models_failure: Fault | None = None
+    chat_failure: Fault | None = None
     chat_text: str | None = None
     download_delay: float = 0.0
     download_status: int = 200
     download_short: int = 0
-    _left: deque[Failure | None] = field(default_factory=deque, init=False, repr=False)
+    _left: deque[Fault | None] = field(default_factory=deque, init=False, repr=False)
     _source: Any = field(default=None, init=False, repr=False)
 
-    def next_failure(self, request: wire.GenerateImageRequest, number: int) -> Failure | None:
+    def next_failure(self, request: wire.GenerateImageRequest, number: int) -> Fault | None:
         """Return what this image call shall fail with, and use it up."""
         if self.failures is not self._source:  # set or replaced since the last call
             self._source = self.failures
@@ -104,7 +104,7 @@ class Faults:
             await asyncio.sleep(seconds)
 
     @staticmethod
-    def strike(failure: Failure | None) -> None:
+    def strike(failure: Fault | None) -> None:
         """End the call with `failure`, if there is one.
 
         Raises:

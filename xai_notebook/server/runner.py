@@ -10,7 +10,7 @@ import grpc
 
 from xai_notebook import settings
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.server.calls import Call, CallLog
+from xai_notebook.server.calls import CallLog, SeenCall
 from xai_notebook.server.faults import Faults
 from xai_notebook.server.files import FileServer
 from xai_notebook.server.service import Service
@@ -46,10 +46,24 @@ _GOODBYE: Final = 0.2
 class EmbeddedServer:
     """xAI's image service on loopback, painting its own pictures.
 
-    Everything is bound to the event loop that runs `start`.
+    Everything is bound to the event loop that runs `start`; nothing is bound before.
+
+    Args:
+        api_key: The only key accepted; None accepts any key, and none.
+        host: Loopback address to bind.
+        port: Port to bind; 0: a free one.
+        faults: What goes wrong on purpose.
+        rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
+        keep_calls: How many calls `requests` remembers.
+        keep_call_bytes: Bytes of messages `requests` remembers.
+        keep_seconds: How long an image's URL is good.
+        keep_bytes: Bytes of images kept at their URLs; the oldest go first.
 
     Attributes:
         faults: What goes wrong on purpose; may be changed while the server runs.
+
+    Raises:
+        ConfigurationError: `host` is not a loopback address, or `api_key` cannot be a key.
 
     Examples:
         >>> import asyncio
@@ -73,25 +87,9 @@ class EmbeddedServer:
         keep_seconds: float = 3600.0,
         keep_bytes: int = 256 * settings.MIB,
     ) -> None:
-        """Prepare; nothing is bound before `start`.
-
-        Args:
-            api_key: The only key accepted; None accepts any key, and none.
-            host: Loopback address to bind.
-            port: Port to bind; 0: a free one.
-            faults: What goes wrong on purpose.
-            rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
-            keep_calls: How many calls `requests` remembers.
-            keep_call_bytes: Bytes of messages `requests` remembers.
-            keep_seconds: How long an image's URL is good.
-            keep_bytes: Bytes of images kept at their URLs; the oldest go first.
-
-        Raises:
-            ConfigurationError: `host` is not a loopback address, or `api_key` cannot be a key.
-        """
         given = [api_key]
         del api_key
-        key = settings.take_key(given)
+        self._api_key = settings.take_key(given)
         if host not in _LOOPBACK:
             raise ConfigurationError(
                 f"The embedded server listens on loopback only, not on {host!r}."
@@ -100,7 +98,6 @@ class EmbeddedServer:
         self._host = _LOOPBACK[host]
         self._wanted_port = port
         self._port: int | None = None
-        self._api_key = key
         self._rewrite = rewrite
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
         self._files = FileServer(
@@ -129,7 +126,7 @@ class EmbeddedServer:
         return f"localhost:{self.port}"
 
     @property
-    def requests(self) -> list[Call]:
+    def requests(self) -> list[SeenCall]:
         """The last calls seen, oldest first, refused and cancelled ones too."""
         return self._log.calls
 

@@ -21,8 +21,8 @@ from xai_notebook.server.faults import Faults, Refusal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from xai_notebook.server.calls import Call, CallLog
-    from xai_notebook.server.faults import Failure
+    from xai_notebook.server.calls import CallLog, SeenCall
+    from xai_notebook.server.faults import Fault
     from xai_notebook.server.files import FileServer
     from xai_notebook.settings import ApiKey
 
@@ -71,7 +71,7 @@ class Service:
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers to register, one for each service of the API."""
-        methods: dict[str, tuple[Callable[[Any, Call], Awaitable[Any]], Any, Any]] = {
+        methods: dict[str, tuple[Callable[[Any, SeenCall], Awaitable[Any]], Any, Any]] = {
             wire.GENERATE_IMAGE: (
                 self.generate_image,
                 wire.GenerateImageRequest,
@@ -108,7 +108,7 @@ class Service:
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     async def generate_image(
-        self, request: wire.GenerateImageRequest, call: Call
+        self, request: wire.GenerateImageRequest, call: SeenCall
     ) -> wire.ImageResponse:
         """Paint the pictures of one request.
 
@@ -118,11 +118,11 @@ class Service:
         failure = self._faults.next_failure(request, call.number)
         if not self._faults.after_work:
             self._faults.strike(failure)
-        job = validation.check(request)
+        order = validation.check(request)
         await self._faults.wait(request)
-        references = await self._references(job.image_urls)
-        indices = range(max(0, job.count - self._faults.short))
-        paintings = [asyncio.ensure_future(self._image(job, i, references)) for i in indices]
+        references = await self._references(order.image_urls)
+        indices = range(max(0, order.count - self._faults.short))
+        paintings = [asyncio.ensure_future(self._image(order, i, references)) for i in indices]
         try:
             images = await asyncio.gather(*paintings)
         finally:
@@ -133,11 +133,11 @@ class Service:
         return wire.ImageResponse(
             images=images,
             model=self._faults.model_name or settings.LOCAL_MODEL,
-            usage=self._usage(job.prompt, images=len(images), inputs=len(references)),
+            usage=self._usage(order.prompt, images=len(images), inputs=len(references)),
         )
 
     async def list_models(
-        self, _request: wire.Empty, _call: Call
+        self, _request: wire.Empty, _call: SeenCall
     ) -> wire.ListImageGenerationModelsResponse:
         """List every model."""
         self._faults.strike(self._faults.models_failure)
@@ -146,14 +146,14 @@ class Service:
         )
 
     async def get_model(
-        self, request: wire.GetModelRequest, _call: Call
+        self, request: wire.GetModelRequest, _call: SeenCall
     ) -> wire.ImageGenerationModel:
         """Describe one model."""
         self._faults.strike(self._faults.models_failure)
         return catalog.find(request.name).to_message(self._faults)
 
     async def complete(
-        self, request: wire.GetCompletionsRequest, _call: Call
+        self, request: wire.GetCompletionsRequest, _call: SeenCall
     ) -> wire.GetChatCompletionResponse:
         """Answer the last user message with the rewritten prompt."""
         self._faults.strike(self._faults.chat_failure)
@@ -174,7 +174,7 @@ class Service:
         )
 
     def _guarded(
-        self, path: str, answer: Callable[[Any, Call], Awaitable[_T]], kind: type[Message]
+        self, path: str, answer: Callable[[Any, SeenCall], Awaitable[_T]], kind: type[Message]
     ) -> Callable[[bytes, Any], Awaitable[_T]]:
         """Wrap a method: check the key, remember the call, turn refusals into statuses."""
 
@@ -222,23 +222,23 @@ class Service:
                 references.append(await self._work(functools.partial(_reference, url, self._files)))
         return references
 
-    async def _image(self, job: validation.Job, index: int, references: list[Any]) -> Any:
+    async def _image(self, order: validation.ImageOrder, index: int, references: list[Any]) -> Any:
         """Paint image `index` and hand it over in the format asked for."""
-        image = wire.GeneratedImage(respect_moderation=index not in job.withheld)
+        image = wire.GeneratedImage(respect_moderation=index not in order.withheld)
         if self._rewrites and self._faults.up_sampled:
             edit = bool(references)
-            image.up_sampled_prompt = painting.rewrite(job.prompt, index, job.model, edit=edit)
-        if job.stores:
+            image.up_sampled_prompt = painting.rewrite(order.prompt, index, order.model, edit=edit)
+        if order.stores:
             image.storage_error = "The embedded server has no file store."
         if not image.respect_moderation or self._faults.empty:
             return image
         data = self._faults.garbage
         if data is None:
-            data = await self._work(functools.partial(_paint, job, index, references))
+            data = await self._work(functools.partial(_paint, order, index, references))
             self.painted += 1
         if self._faults.min_bytes:
             data = _padded(data, self._faults.min_bytes)
-        if job.as_url:
+        if order.as_url:
             image.url = self._files.put(data)
         else:
             prefix = "" if self._faults.no_prefix else _PREFIX
@@ -263,7 +263,7 @@ class Service:
         return usage
 
 
-def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Failure | None]:
+def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Fault | None]:
     """Return a request, and what to refuse the call with if it is none."""
     try:
         return kind.FromString(data), None
@@ -279,15 +279,15 @@ def _reference(url: str, files: FileServer) -> Any:
     return inputs.decode(inputs.read(url, files))
 
 
-def _paint(job: validation.Job, index: int, references: Sequence[Any]) -> bytes:
+def _paint(order: validation.ImageOrder, index: int, references: Sequence[Any]) -> bytes:
     """Paint one picture; on a worker thread, so that Pillow is imported there."""
     return painting.paint(
-        job.prompt,
+        order.prompt,
         index=index,
-        aspect_ratio=job.aspect_ratio,
-        resolution=job.resolution,
-        quality=job.quality,
-        model=job.model,
+        aspect_ratio=order.aspect_ratio,
+        resolution=order.resolution,
+        quality=order.quality,
+        model=order.model,
         inputs=references,
     )
 

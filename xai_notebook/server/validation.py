@@ -16,7 +16,7 @@ from xai_notebook.server.faults import Refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_REFERENCE_IMAGES", "Job", "check", "invalid"]
+__all__ = ["MAX_REFERENCE_IMAGES", "ImageOrder", "check", "invalid"]
 
 MAX_REFERENCE_IMAGES: Final = 5
 """Input images of one request."""
@@ -25,7 +25,7 @@ _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ImageOrder:
     """A request that was checked, in the words of the painter.
 
     Attributes:
@@ -58,8 +58,8 @@ def invalid(details: str) -> Refusal:
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
 
 
-def check(request: wire.GenerateImageRequest) -> Job:
-    """Return `request` as a `Job`.
+def check(request: wire.GenerateImageRequest) -> ImageOrder:
+    """Return `request` as an `ImageOrder`.
 
     Raises:
         Refusal: INVALID_ARGUMENT or NOT_FOUND, with details that say what would be right.
@@ -68,7 +68,7 @@ def check(request: wire.GenerateImageRequest) -> Job:
     count = request.n if request.HasField("n") else 1
     if not 1 <= count <= settings.MAX_IMAGES:
         raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {count}.")
-    return Job(
+    return ImageOrder(
         prompt=_prompt(request.prompt),
         model=model.name,
         count=count,
