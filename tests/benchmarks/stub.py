@@ -1,8 +1,8 @@
 """A server in a process of its own that answers from prepared bytes: the client is measured.
 
 The prompt says what to answer: `size=300000` for that many bytes an image, `side=2048` for a
-picture of that many pixels, `delay=2` for seconds before the reply, `wait=0.1` for seconds before
-each download.
+picture of that many pixels, `png=1` for a 2k PNG such as were seen, `delay=2` for seconds before
+the reply, `wait=0.1` for seconds before each download.
 """
 
 from __future__ import annotations
@@ -73,6 +73,18 @@ def _tiny() -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
+def _png() -> bytes:
+    """Return a 2k PNG of 7 MB, as heavy as one from the API."""
+    from PIL import Image
+
+    smooth = Image.open(io.BytesIO(photograph(2048)))
+    grain = Image.effect_noise(smooth.size, 64).convert("RGB")
+    buffer = io.BytesIO()
+    Image.blend(smooth, grain, 0.12).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def _said(prompt: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"(\w+)=([\d.]+)", prompt)}
 
@@ -92,14 +104,17 @@ class Stub:
         said = _said(asked.prompt)
         form = "url" if asked.format == wire.ImageFormat.IMG_FORMAT_URL else "base64"
         side, size = int(said.get("side", 1024)), int(said.get("size", 0))
-        key = (asked.n, form, side, size, said.get("wait", 0.0))
+        kind = "png" if said.get("png") else "jpeg"
+        key = (asked.n, form, side, size, said.get("wait", 0.0), kind)
         if key not in self.replies:
             self.replies[key] = self._prepare(*key)
         if delay := said.get("delay"):
             await asyncio.sleep(delay)
         return self.replies[key]
 
-    def _prepare(self, n: int, form: str, side: int, size: int, wait: float) -> bytes:
+    def _prepare(  # what the prompt says
+        self, n: int, form: str, side: int, size: int, wait: float, kind: str
+    ) -> bytes:
         from xai_notebook.client import wire
 
         images = []
@@ -108,8 +123,9 @@ class Stub:
             if form == "url":
                 image.url = f"{self.base}{side}/{size}/{wait}/{number}.jpg"
             else:
-                data = base64.b64encode(picture(number, side=side, size=size)).decode()
-                image.base64 = f"data:image/jpeg;base64,{data}"
+                png = kind == "png"
+                data = _png() if png else picture(number, side=side, size=size)
+                image.base64 = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
             images.append(image)
         reply = wire.ImageResponse(images=images, model="prepared")
         reply.usage.cost_in_usd_ticks = 0

@@ -17,15 +17,16 @@ from xai_notebook import errors
 from xai_notebook.client import AsyncClient
 
 
-def test_a_reply_of_26_mib_arrives(call: Any, reply: Any) -> None:
-    """Ten 2k images in base64, more than the usual limits, come through unharmed."""
-    text = "QUJD" * (700 << 10)
+@pytest.mark.parametrize("mib", [26, 93, 214])
+def test_ten_2k_images_arrive(call: Any, reply: Any, mib: int) -> None:
+    """As JPEG, as the PNGs that were seen, and as PNGs that nothing could be compressed of."""
+    text = "QUJD" * ((mib << 18) // 10)
 
     async def answer(request: Any, context: Any) -> Any:
         return reply(10, base64=text)
 
     responses, _ = call(answer, lambda c: c.image.sample_batch("p", "m", 10))
-    assert sum(len(one.base64) for one in responses) == 10 * len(text) > 26 << 20
+    assert sum(len(one.base64) for one in responses) == 10 * len(text) > (mib - 1) << 20
     assert responses[9].base64 == text
 
 
