@@ -125,6 +125,10 @@ class Call:
         self._connection.writer.write(head + payload)
         await self._connection.flush()
 
+    def freeze(self) -> None:
+        """Stand still: the connection stays, nobody reads from it."""
+        self._connection.writer.transport.pause_reading()
+
     def cut(self) -> None:
         """Drop the connection with a TCP reset."""
         self._connection.drop()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 import pytest
 from xai_sdk.proto import image_pb2, models_pb2
 
@@ -184,6 +187,37 @@ def test_a_server_that_never_ends_a_call_is_told_to() -> None:
     asyncio.run(main())
 
 
+def test_a_call_that_has_ended_holds_nothing() -> None:
+    """Neither its request nor its connection waits for the garbage collector."""
+
+    async def script(call: Call) -> None:
+        if call.number % 2:
+            await call.answer(REPLY)
+        else:
+            await call.only_trailers(UNAVAILABLE, "busy")
+
+    async def main() -> None:
+        async with (
+            raw_server(script) as server,
+            AsyncClient(api_host=server.host, max_attempts=1) as client,
+        ):
+            for _ in range(10):
+                with contextlib.suppress(errors.UnavailableError):
+                    await client.image.sample("p", "m")
+            for _ in range(200):  # the last may not have heard of its end yet
+                if not any(isinstance(one, grpc.aio.UnaryStreamCall) for one in gc.get_objects()):
+                    return
+                await asyncio.sleep(0.01)
+            pytest.fail("a call is still there")
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+
+
 # --- a reply that had begun -------------------------------------------------------------------
 
 
@@ -337,6 +371,20 @@ def test_what_may_have_been_made_is_not_ordered_again(
     assert "may have been billed" in str(error)
     assert len(str(error).splitlines()) <= 2
     assert len(server.orders) == error.attempts == 1
+
+
+def test_a_server_that_stands_still_is_noticed() -> None:
+    """On loopback too, long before the deadline; nobody knows whether it served the request."""
+
+    async def script(call: Call) -> None:
+        call.freeze()
+        await call.ended.wait()
+
+    quick = [("grpc.keepalive_time_ms", 1000), ("grpc.http2.ping_timeout_ms", 500)]
+    error, server = order(script, channel_options=quick)
+    assert isinstance(error, errors.UnavailableError)
+    assert error.maybe_billed
+    assert len(server.orders) == 1
 
 
 async def nothing(call: Call) -> None:

@@ -70,9 +70,9 @@ class NoMessageError(Exception):
 
 
 # What grpcio 1.80 to 1.85 say of failures that are not the server's own words. From 1.82 on all
-# that happens to a stream reads "Stream removed (…)"; before, a peer without an address betrays
-# what was made up before the server had answered anything. A server of gRPC's own that drops a
-# connection first ends its calls with a status.
+# that happens to a stream reads "Stream removed (…)"; before, it is named as it is, and what the
+# debug string says of a peer is no help: "received from peer" stands everywhere. A server of
+# gRPC's own that drops a connection first ends its calls with a status.
 _UNSENT = re.compile(
     r"failed to connect to all addresses|errors resolving |DNS resolution failed"
     r"|empty address list|connections to all backends failing|Getting metadata from plugin failed"
@@ -88,7 +88,6 @@ _CUT = re.compile(
     r"|received metadata size exceeds|CLIENT: Received message larger than max"
     r"|Too many pings|Cancelling all calls|Server shutdown"
 )
-_NO_PEER = "received from peer  {"
 # Envoy, which stands before many services, answers in gRPC for a backend that it lost.
 _PROXY = re.compile(
     r"upstream (?:connect error or )?(?:disconnect/reset before headers|request timeout)"
@@ -115,8 +114,7 @@ def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False) -> Fate:
         return Fate.REFUSED
     if status := http_status(error):
         return Fate.LOST if status in _GATEWAY else Fate.REFUSED
-    local = _CUT.match(details) or _NO_PEER in (error.debug_error_string() or "")
-    return Fate.LOST if local or _PROXY.match(details) else Fate.REFUSED
+    return Fate.LOST if _CUT.match(details) or _PROXY.match(details) else Fate.REFUSED
 
 
 def http_status(error: grpc.aio.AioRpcError) -> int | None:
@@ -155,7 +153,9 @@ async def receive(call: UnaryStreamCall) -> bytes:
         reading.cancel()
         raise
     except grpc.aio.AioRpcError as error:
-        raise Failure(error, fate_of(error, begun=headers.begun)) from None
+        # Without its traceback: the frames in it would hold the call and its connection.
+        fate = fate_of(error, begun=headers.begun)
+        raise Failure(error.with_traceback(None), fate) from None
     finally:
         headers.stop()
     raise NoMessageError
@@ -205,9 +205,15 @@ class _Headers:
             self._timer.cancel()
 
 
-def _let_end(call: UnaryStreamCall) -> None:
-    """Let the server end a call in good order; one that does not is cancelled."""
+def _let_end(call: UnaryStreamCall, left: float = GRACE) -> None:
+    """Let the server end a call in good order; one that does not is cancelled.
+
+    Looked at again and again: what is told to `add_done_callback` holds the call, its request and
+    its connection until the garbage collector comes by.
+    """
     if call.done():
         return
-    timer = asyncio.get_running_loop().call_later(GRACE, call.cancel)
-    call.add_done_callback(lambda _: timer.cancel())
+    if left > 0:
+        asyncio.get_running_loop().call_later(PAUSE, _let_end, call, left - PAUSE)
+    else:
+        call.cancel()

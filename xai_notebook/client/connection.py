@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
-from xai_notebook.client.attempt import Failure, NoMessageError, receive
+from xai_notebook.client.attempt import Failure, Fate, NoMessageError, receive
 from xai_notebook.client.channel import Endpoint, open_channel, retries_itself
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.parsing import parse
@@ -25,7 +25,7 @@ from xai_notebook.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.client.retry import OnAttempt
     from xai_notebook.settings import ApiKey
@@ -113,6 +113,7 @@ class Connection:
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
         """
+        error: Exception
         deadline = Deadline.after(self._timeout if timeout is None else timeout)
         send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
         payload = request.SerializeToString()
@@ -122,38 +123,41 @@ class Connection:
 
         async def attempt() -> bytes:
             timeout = max(deadline.remaining(), 0.001)
-            return await self._receive(send(payload, timeout=timeout, metadata=self._metadata))
+            call = receive(send(payload, timeout=timeout, metadata=self._metadata))
+            return await self._scrubbed(call)
 
         try:
             data = await retries.run(attempt)
             if on_reply is not None:
                 on_reply(data)
             return self._parse(reply, data)
-        except (Failure, grpc.aio.BaseError) as error:
-            failure = error
+        except Failure as failure:
+            error, fate = failure.error, failure.fate
+        except grpc.aio.BaseError as raised:
+            error, fate = raised, Fate.LOST
         except asyncio.CancelledError:
             self._raise_if_closed_meanwhile()
             raise
         call = CallInfo(
             self._title, self._key, model, deadline.timeout, retries.sent, deadline.elapsed()
         )
-        raise translate(failure, call) from getattr(failure, "error", failure)
+        raise translate(error, call, fate) from error
 
-    async def _receive(self, call: grpc.aio.UnaryStreamCall[bytes, bytes]) -> bytes:
-        """Return the message of a call; see `attempt.receive`.
+    async def _scrubbed(self, receiving: Awaitable[bytes]) -> bytes:
+        """Return the message that is being received, or fail without the key in the failure.
 
         Raises:
-            Failure: There is none. Its error does not hold the key.
+            Failure: There is none.
             ReplyError: There is none, and the server says that all is well.
         """
         try:
-            return await receive(call)
-        except Failure as error:
-            failure = error
-        except NoMessageError as error:
-            raise ReplyError(self._broken("ended early")) from error
+            return await receiving
+        except Failure as failure:
+            error, fate = failure.error, failure.fate
+        except NoMessageError as none:
+            raise ReplyError(self._broken("ended early")) from none
         # Outside of the handler: an echoed key would stay as its context.
-        raise Failure(scrubbed(failure.error, self._key), failure.fate)
+        raise Failure(scrubbed(error, self._key), fate)
 
     def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:

@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from xai_notebook import errors
-from xai_notebook.client.attempt import Failure, Fate, fate_of, http_status, is_size_limit
+from xai_notebook.client.attempt import Fate, fate_of, http_status, is_size_limit
 from xai_notebook.client.retry import server_hint
 from xai_notebook.client.scrubbing import scrub
 
@@ -91,17 +91,14 @@ def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpc
     return grpc.aio.AioRpcError(error.code(), nothing, nothing, *kept[:2])
 
 
-def translate(error: Exception, call: CallInfo) -> ApiError:
-    """Return the error of our tree for `error`; the caller raises it `from` gRPC's.
+def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> ApiError:
+    """Return the error of our tree for `error`; the caller raises it `from error`.
 
     Args:
-        error: A Failure, or what else grpc.aio raises; already `scrubbed`.
+        error: From grpc.aio, already `scrubbed`.
         call: What was called.
+        fate: What became of the attempt; default: what `error` alone says of it.
     """
-    if isinstance(error, Failure):
-        fate, error = error.fate, error.error
-    elif isinstance(error, grpc.aio.AioRpcError):
-        fate = fate_of(error)
     if not isinstance(error, grpc.aio.AioRpcError):
         said = one_line(str(error), call.key)
         msg = f"The call to {call.host} failed inside gRPC. {said}".strip()
@@ -109,6 +106,7 @@ def translate(error: Exception, call: CallInfo) -> ApiError:
             msg, code="INTERNAL", details=said, attempts=call.attempts, maybe_billed=True
         )
     code, details = error.code(), error.details() or ""
+    fate = fate or fate_of(error)
     kind = _kind(error)
     if fate in _UNKNOWN and kind is not errors.DeadlineExceededError and not is_size_limit(error):
         message = _broken(error, call, fate)
