@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import xai_notebook
+import xai_notebook.client
+import xai_notebook.server
 from harness import without_xai
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
          "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server")  # fmt: skip
@@ -125,3 +133,26 @@ def test_generate_needs_no_notebook() -> None:
         "print(xai.generate('a red fox')[0].status)"
     )
     assert run(code) == "ok\n"
+
+
+@pytest.mark.parametrize("face", [xai_notebook.client, xai_notebook.server])
+def test_a_lazy_face_and_its_types_name_the_same(face: ModuleType) -> None:
+    """What a type checker finds in a face is there at run time, and nothing else."""
+    tree = ast.parse(Path(str(face.__file__)).read_text(encoding="utf-8"))
+    typed = next(node for node in tree.body if isinstance(node, ast.If))
+    names = {name.asname for one in typed.body for name in one.names}
+    assert set(face.__all__) == names
+    assert all(getattr(face, name).__name__ == name for name in names)
+
+
+def test_the_server_loads_nothing_of_the_client_but_the_wire() -> None:
+    """Nor a client's channel, retries or downloads."""
+    code = (
+        "import sys, xai_notebook.server as server; server.EmbeddedServer\n"
+        "print(*sorted(n for n in sys.modules if n.startswith('xai_notebook.client')))"
+    )
+    assert {name.split(".")[2] for name in run(code).split() if name.count(".") == 2} <= {
+        "media",
+        "messages",
+        "wire",
+    }

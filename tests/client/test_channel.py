@@ -14,7 +14,8 @@ import trustme
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.channel import Endpoint, _options, root_certificates_path
+from xai_notebook.client.channel import _options, root_certificates_path
+from xai_notebook.client.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

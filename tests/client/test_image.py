@@ -14,7 +14,7 @@ from xai_sdk.proto import image_pb2, models_pb2
 from xai_notebook import errors, settings
 from xai_notebook.client import AsyncClient
 from xai_notebook.client.encoding import CHOICES, build_request
-from xai_notebook.client.interceptors import package_version
+from xai_notebook.settings import package_version
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
 

@@ -10,17 +10,16 @@ needs only the wire, like the embedded server, loads nothing else.
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from xai_notebook.client.chat import ChatResponse
-    from xai_notebook.client.client import AsyncClient
-    from xai_notebook.client.response import ImageResponse
-    from xai_notebook.client.retry import Attempt
+from xai_notebook.settings import prepare_grpc
 
-__all__ = ["AsyncClient", "Attempt", "ChatResponse", "ImageResponse"]
+if TYPE_CHECKING:
+    from xai_notebook.client.chat import ChatResponse as ChatResponse
+    from xai_notebook.client.client import AsyncClient as AsyncClient
+    from xai_notebook.client.response import ImageResponse as ImageResponse
+    from xai_notebook.client.retry import Attempt as Attempt
 
 _HOMES = {
     "AsyncClient": "client",
@@ -28,13 +27,9 @@ _HOMES = {
     "ChatResponse": "chat",
     "ImageResponse": "response",
 }
+__all__ = list(_HOMES)
 
-# gRPC's core reads these once, when it is first imported; a value that the user has set stays.
-# Without the first every `!cmd` of a notebook prints "fork_posix.cc … skipping fork() handlers"
-# into the user's cell. Without the second, the handlers that were not skipped start a poller in the
-# child, which complains that its descriptors are closed: after 13 of 3,000 `!cmd`.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+prepare_grpc()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
-from xai_notebook.client.channel import Endpoint
 from xai_notebook.client.chat import ChatClient
 from xai_notebook.client.connection import Connection
 from xai_notebook.client.download import Downloader
+from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.client.image import ImageClient
 from xai_notebook.client.interceptors import call_metadata
 from xai_notebook.client.models import ModelsClient

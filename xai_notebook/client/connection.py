@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
 from xai_notebook.client.attempt import Failure, Fate, NoMessageError, receive
-from xai_notebook.client.channel import Endpoint, open_channel, retries_itself
+from xai_notebook.client.channel import open_channel, retries_itself
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.parsing import parse
 from xai_notebook.client.retry import MAX_ATTEMPTS, Retries, RetryPolicy
@@ -27,6 +27,7 @@ from xai_notebook.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from xai_notebook.client.endpoint import Endpoint
     from xai_notebook.client.retry import OnAttempt
     from xai_notebook.settings import ApiKey
 

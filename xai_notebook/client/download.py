@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 from xai_notebook import settings
 from xai_notebook.client.addresses import RefusedError, check_host, is_loopback
 from xai_notebook.client.channel import root_certificates_path
-from xai_notebook.client.interceptors import Deadline, package_version
+from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import DownloadError, XaiError
 
@@ -232,7 +232,7 @@ class Downloader:
                 session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
                 session.headers.update(
                     {
-                        "User-Agent": f"xai-notebook/{package_version()}",
+                        "User-Agent": f"xai-notebook/{settings.package_version()}",
                         "Accept": "image/*",
                         "Accept-Encoding": "identity",
                     }

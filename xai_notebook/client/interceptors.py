@@ -8,7 +8,6 @@ them to a connection that is neither TLS nor local.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import sys
@@ -20,13 +19,14 @@ import grpc
 import grpc.aio
 
 from xai_notebook.errors import ConfigurationError, OptionError
+from xai_notebook.settings import package_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Deadline", "KeyPlugin", "call_metadata", "package_version"]
+__all__ = ["Deadline", "KeyPlugin", "call_metadata"]
 
 _HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
 
@@ -45,17 +45,6 @@ class KeyPlugin(grpc.AuthMetadataPlugin):
         del context
         # In one expression: no local variable of this frame ever holds the plain text.
         callback((("authorization", f"Bearer {self._key.reveal()}"),), None)
-
-
-@functools.cache
-def package_version() -> str:
-    """Return this package's version; `"0"` when it runs from a folder and is not installed."""
-    from importlib import metadata  # noqa: PLC0415  # 15 ms that only a first call has to pay
-
-    try:
-        return metadata.version("xai-notebook")
-    except metadata.PackageNotFoundError:
-        return "0"
 
 
 def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Metadata:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.client.interceptors import package_version
 from xai_notebook.errors import ApiError, XaiError
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[I
         yield ImageSpan()
         return
     sensitive = not settings.flag("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
-    tracer = trace.get_tracer("xai_notebook", package_version())
+    tracer = trace.get_tracer("xai_notebook", settings.package_version())
     with tracer.start_as_current_span(
         f"{operation} {request.model}",
         kind=trace.SpanKind.CLIENT,

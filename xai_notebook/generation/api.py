@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xai_notebook.arguments.templates import escape
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.pictures.tables import CostTable
 
-__all__ = ["agenerate", "costs", "generate", "history", "panel"]
+__all__ = ["agenerate", "costs", "generate", "history"]
 
 
 def generate(prompt: str | None = None, **options: Any) -> ImageBatch:
@@ -66,15 +65,3 @@ def costs() -> CostTable:
         LibraryError: The library cannot be opened.
     """
     return current_session().costs()
-
-
-def panel(prompt: str = "", **options: Any) -> Any:
-    """Show the form; options are its first values, as for `generate`.
-
-    Args:
-        prompt: What stands in the prompt's field. It is literal: `{{` appears as `{{ '{{' }}`.
-        **options: By the names of `generate`.
-    """
-    from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
-
-    return show_panel(escape(prompt), **options)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from xai_notebook.errors import (
     ApiError,
@@ -20,81 +19,17 @@ from xai_notebook.library import Wanted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from xai_notebook.arguments.options import Options
-    from xai_notebook.client import AsyncClient
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
     from xai_notebook.generation.claims import Asking, Claim
     from xai_notebook.generation.keeping import Keeper
+    from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
-    from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage, ImageRequest
 
-__all__ = ["Connection", "Generator", "Placed"]
-
-
-@dataclass(slots=True)
-class Connection:
-    """A server, and what a kernel remembers about it.
-
-    Attributes:
-        client: Connected to `host`.
-        backend: `"xai"` or `"local"`.
-        host: What tells its images from those of other hosts.
-        rewrites: Prompts rewritten in this kernel.
-        rewriting: Held while a prompt is rewritten: equal ones are one question, in their order.
-        keeping: Replies that are being stored, by fingerprint and place: a cell that was
-            interrupted may be back before they are.
-        prices: List prices in US dollars per image by model name, once asked for.
-        asking: Held while prices are asked for: many requests at once ask one question.
-    """
-
-    client: AsyncClient
-    backend: str
-    host: str
-    rewrites: dict[str, str] = field(default_factory=dict)
-    rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    keeping: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
-    prices: dict[str, float] | None = None
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def price(self, model: str) -> float | None:
-        """Return the list price of an image in US dollars; None: the server names none."""
-        from xai_notebook.client.channel import Endpoint  # noqa: PLC0415  # grpc
-        from xai_notebook.client.models import image_price_usd  # noqa: PLC0415
-
-        async with self.asking:
-            if self.prices is None:
-                prices: dict[str, float] = {}
-                free = self.backend == "local" or Endpoint.parse(self.host).loopback
-                for known in await self.client.models.list_image_generation_models():
-                    usd = image_price_usd(known)
-                    # 0 is also what a server says that says nothing.
-                    if usd is not None and (usd or free):
-                        prices.update(dict.fromkeys((known.name, *known.aliases), usd))
-                self.prices = prices
-        return self.prices.get(model)
-
-    def rewriter(
-        self, options: Options, library: Library | None, progress: Progress
-    ) -> Rewriter | None:
-        """Return what rewrites the prompts of a call, or None when they are sent as written."""
-        if options.rewrite is None:
-            return None
-        from xai_notebook.generation.rewriting import Rewriter  # noqa: PLC0415
-
-        return Rewriter(
-            client=self.client,
-            model=options.rewrite,
-            backend=self.backend,
-            host=self.host,
-            remembered=self.rewrites,
-            library=library,
-            progress=progress,
-            timeout=options.timeout,
-        )
+__all__ = ["Generator", "Placed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +59,7 @@ class Generator:
     """Answers requests under the options of one call.
 
     Attributes:
-        connection: Where to send what is missing.
+        peer: Where to send what is missing.
         keeper: What is kept, and how.
         asking: The places of the call's requests.
         budgets: Limits that all must hold.
@@ -138,7 +73,7 @@ class Generator:
         on_attempt: Hears of failed attempts that are made again, after `progress`.
     """
 
-    connection: Connection
+    peer: Peer
     keeper: Keeper
     asking: Asking
     budgets: Sequence[Budget]
@@ -156,8 +91,8 @@ class Generator:
         self.asking.leave_turn()  # nothing is awaited before this one's place is sure
         if self.rewriter is None:
             return self._claim(request, 0.0)
-        fingerprint = request.fingerprint(self.connection.backend, self.connection.host)
-        async with self.connection.rewriting.setdefault(fingerprint, asyncio.Lock()):
+        fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        async with self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()):
             request, extra = await self.rewriter.rewrite(request)
             if extra != 0:
                 self._charge(extra)
@@ -169,7 +104,7 @@ class Generator:
         Raises:
             XaiError: The request failed as a whole. It can be made again.
         """
-        if (task := self.connection.keeping.get(placed.key)) is not None:
+        if (task := self.peer.keeping.get(placed.key)) is not None:
             await asyncio.wait({task})
         stored = await self._stored(placed)
         there = {image.index for image in stored}
@@ -182,7 +117,7 @@ class Generator:
         return sorted([*stored, *made], key=lambda image: image.index)
 
     def _claim(self, request: ImageRequest, extra: float | None) -> Placed:
-        fingerprint = request.fingerprint(self.connection.backend, self.connection.host)
+        fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         fresh = self.fresh and not self.only_stored
         claim = self.asking.claim(fingerprint, request.n, fresh=fresh)
         return Placed(request, fingerprint, claim, extra)
@@ -234,7 +169,7 @@ class Generator:
         arrival = self.keeper.expect(request, missing, placed.fingerprint, placed.claim.place)
         price = None
         if any(budget.limit is not None for budget in self.budgets):
-            price = await self.connection.price(request.model)
+            price = await self.peer.price(request.model)
         async with reserve(self.budgets, price, count) as reservation:
             try:
                 sent = await self._send(request, count, arrival)
@@ -256,7 +191,7 @@ class Generator:
 
     async def _keep(self, key: tuple[str, int], storing: Coroutine[Any, Any, None]) -> None:
         """Keep what has arrived, even when the call is cancelled at this very moment."""
-        keeping = self.connection.keeping
+        keeping = self.peer.keeping
         task = keeping[key] = asyncio.ensure_future(storing)
         task.add_done_callback(lambda _: keeping.pop(key, None))
         try:
@@ -272,7 +207,7 @@ class Generator:
         async with self.slots or contextlib.nullcontext():
             if self.before_send is not None:
                 await self.before_send()
-            return await self.connection.client.image.send(
+            return await self.peer.client.image.send(
                 replace(request, n=n),
                 timeout=self.timeout,
                 on_attempt=self._note_attempt,

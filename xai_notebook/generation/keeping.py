@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from xai_notebook.client.response import ImageResponse
-    from xai_notebook.generation.generator import Connection
+    from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
     from xai_notebook.library.spool import Spooled
@@ -40,14 +40,14 @@ class Keeper:
 
     Attributes:
         library: Where everything is kept; None: it could not be opened.
-        connection: Where the images come from.
+        peer: Where the images come from.
         progress: Takes notes.
         timeout: Seconds for a download.
         notebook: The notebook the images are for.
     """
 
     library: Library | None
-    connection: Connection
+    peer: Peer
     progress: Progress
     timeout: float
     notebook: str | None = None
@@ -100,8 +100,8 @@ class Keeper:
         """
         answer = {
             "fingerprint": fingerprint,
-            "backend": self.connection.backend,
-            "host": self.connection.host,
+            "backend": self.peer.backend,
+            "host": self.peer.host,
             "notebook": self.notebook,
             "place": place,
         }
@@ -172,7 +172,7 @@ class Keeper:
         url = await asyncio.to_thread(self.library.url_of, image)
         if url is None:
             return False
-        return await self._fetch(image, self.connection.client.download(url, timeout=self.timeout))
+        return await self._fetch(image, self.peer.client.download(url, timeout=self.timeout))
 
     async def _fetch(self, image: GeneratedImage, download: Awaitable[bytes]) -> bool:
         """Fetch an image from its URL; tell whether it is there, or still waits to be fetched."""

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.settings import (
     BACKENDS,
@@ -95,15 +96,9 @@ def choose_route(settings: Settings, *, local: bool) -> Route:
     automatic = backend == "auto" and settings.api_key is None and not own_host
     if backend == "local" or automatic:
         return Route("local", LOCAL_HOST, None, automatic)
-    if settings.api_key is None and not _is_loopback(settings.api_host):
+    if settings.api_key is None and not Endpoint.parse(settings.api_host).loopback:
         raise ConfigurationError(
             f"{settings.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or use "
             "--local for free previews."
         )
     return Route("xai", settings.api_host, settings.api_key)
-
-
-def _is_loopback(host: str) -> bool:
-    from xai_notebook.client.channel import Endpoint  # noqa: PLC0415  # grpc
-
-    return Endpoint.parse(host).loopback

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
-    from xai_notebook.generation.generator import Connection, Generator
+    from xai_notebook.generation.generator import Generator
+    from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.routing import Route
     from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage
@@ -57,7 +58,7 @@ class Session:
         self.loop = BackgroundLoop()
         self.configuration: Callable[[], Mapping[str, Any]] = shell_configuration
         self._given = settings
-        self._connections: dict[Route, Connection] = {}
+        self._connections: dict[Route, Peer] = {}
         self._server: Any = None
         self._connecting: asyncio.Lock | None = None
         self._library: Library | None = None
@@ -341,10 +342,10 @@ class Session:
             self._noticed.add(line)
             call.announced.append(line)
 
-    async def _connect(self, route: Route) -> Connection:
+    async def _connect(self, route: Route) -> Peer:
         """Return the connection for a route, opened by its first use."""
         from xai_notebook.client import AsyncClient  # noqa: PLC0415  # grpc
-        from xai_notebook.generation.generator import Connection  # noqa: PLC0415
+        from xai_notebook.generation.peer import Peer  # noqa: PLC0415  # protobuf
 
         if self._connecting is None:  # made here: a lock belongs to the loop that waits for it
             self._connecting = asyncio.Lock()
@@ -353,7 +354,7 @@ class Session:
                 host = await self._start_server() if route.backend == "local" else route.host
                 title = "the embedded server" if route.backend == "local" else None
                 client = AsyncClient(route.key or "", api_host=host, title=title)
-                self._connections[route] = Connection(client, route.backend, route.host)
+                self._connections[route] = Peer(client, route.backend, route.host)
             return self._connections[route]
 
     async def _start_server(self) -> str:

@@ -15,7 +15,6 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -35,7 +34,7 @@ from xai_notebook.pictures.embedding import (
 )
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.pictures.results import ImageRequest, InputImage
-from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES
+from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES, package_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +168,7 @@ def _properties(image: GeneratedImage, standard: int | None, own: int | None) ->
     return {
         "dc:description": _shorten(image.rewritten_prompt or image.prompt, standard),
         "xmp:CreateDate": image.created.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "xmp:CreatorTool": f"xai-notebook {_version()}".strip(),
+        "xmp:CreatorTool": f"xai-notebook {package_version()}",
         "Iptc4xmpExt:DigitalSourceType": ALGORITHMIC if image.model == LOCAL_MODEL else TRAINED,
         "Iptc4xmpExt:AISystemUsed": image.model or request.model,
         "Iptc4xmpExt:AIPromptInformation": _shorten(request.prompt, standard),
@@ -212,13 +211,6 @@ def _public_name(source: InputImage) -> str:
 
 def _shorten(text: str, limit: int | None) -> str:
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _version() -> str:
-    try:
-        return version("xai-notebook")
-    except PackageNotFoundError:  # run from a checkout
-        return ""
 
 
 def _packet(properties: dict[str, str], old: bytes | None) -> bytes:

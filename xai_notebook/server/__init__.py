@@ -12,22 +12,20 @@ image of the request, `[moderated:2]` withholds the second one only.
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xai_notebook.settings import prepare_grpc
+
 if TYPE_CHECKING:
-    from xai_notebook.server.calls import SeenCall
-    from xai_notebook.server.faults import Faults
-    from xai_notebook.server.runner import EmbeddedServer
+    from xai_notebook.server.calls import SeenCall as SeenCall
+    from xai_notebook.server.faults import Faults as Faults
+    from xai_notebook.server.runner import EmbeddedServer as EmbeddedServer
 
-__all__ = ["EmbeddedServer", "Faults", "SeenCall"]
+_HOMES = {"EmbeddedServer": "runner", "Faults": "faults", "SeenCall": "calls"}
+__all__ = list(_HOMES)
 
-_HOMES = {"SeenCall": "calls", "EmbeddedServer": "runner", "Faults": "faults"}
-
-# gRPC reads these once, at its first import: `xai_notebook.client` says what they are good for.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+prepare_grpc()
 
 
 def __getattr__(name: str) -> Any:

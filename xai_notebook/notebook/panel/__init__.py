@@ -16,8 +16,6 @@ clipboard need a few hundred lines of JavaScript, which plain ipywidgets cannot 
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.arguments.templates import escape
@@ -25,7 +23,7 @@ from xai_notebook.arguments.templates import escape
 if TYPE_CHECKING:
     from xai_notebook.notebook.panel.widget import Panel
 
-__all__ = ["show_panel"]
+__all__ = ["panel", "show_panel"]
 
 NO_FRONTEND = (
     "The panel needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "
@@ -54,19 +52,16 @@ def show_panel(prompt: str = "", **options: Any) -> Panel | None:
         return None
     from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415  # ipywidgets: 100 ms
 
-    panel = Panel(prompt, options, shell)
-    panel.show()
-    return panel
+    shown = Panel(prompt, options, shell)
+    shown.show()
+    return shown
 
 
-class _Panel(ModuleType):
-    """This module, which can be called.
+def panel(prompt: str = "", **options: Any) -> Panel | None:
+    """Show the form; options are its first values, as for `generate`.
 
-    Importing it puts it where the function was: it has to stand in for it.
+    Args:
+        prompt: What stands in the prompt's field. It is literal: `{{` appears as `{{ '{{' }}`.
+        **options: By the names of `generate`.
     """
-
-    def __call__(self, prompt: str = "", **options: Any) -> Panel | None:
-        return show_panel(escape(prompt), **options)
-
-
-sys.modules[__name__].__class__ = _Panel
+    return show_panel(escape(prompt), **options)

@@ -1,0 +1,77 @@
+"""A server, and what a kernel remembers about it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from xai_notebook.client.endpoint import Endpoint
+from xai_notebook.client.models import image_price_usd
+from xai_notebook.generation.rewriting import Rewriter
+
+if TYPE_CHECKING:
+    from xai_notebook.arguments.options import Options
+    from xai_notebook.client import AsyncClient
+    from xai_notebook.generation.progress import Progress
+    from xai_notebook.library import Library
+
+__all__ = ["Peer"]
+
+
+@dataclass(slots=True)
+class Peer:
+    """A server, and what a kernel remembers about it.
+
+    Attributes:
+        client: Connected to `host`.
+        backend: `"xai"` or `"local"`.
+        host: What tells its images from those of other hosts.
+        rewrites: Prompts rewritten in this kernel.
+        rewriting: Held while a prompt is rewritten: equal ones are one question, in their order.
+        keeping: Replies that are being stored, by fingerprint and place: a cell that was
+            interrupted may be back before they are.
+        prices: List prices in US dollars per image by model name, once asked for.
+        asking: Held while prices are asked for: many requests at once ask one question.
+    """
+
+    client: AsyncClient
+    backend: str
+    host: str
+    rewrites: dict[str, str] = field(default_factory=dict)
+    rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    keeping: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
+    prices: dict[str, float] | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def price(self, model: str) -> float | None:
+        """Return the list price of an image in US dollars; None: the server names none."""
+        async with self.asking:
+            if self.prices is None:
+                prices: dict[str, float] = {}
+                free = self.backend == "local" or Endpoint.parse(self.host).loopback
+                for known in await self.client.models.list_image_generation_models():
+                    usd = image_price_usd(known)
+                    # 0 is also what a server says that says nothing.
+                    if usd is not None and (usd or free):
+                        prices.update(dict.fromkeys((known.name, *known.aliases), usd))
+                self.prices = prices
+        return self.prices.get(model)
+
+    def rewriter(
+        self, options: Options, library: Library | None, progress: Progress
+    ) -> Rewriter | None:
+        """Return what rewrites the prompts of a call, or None when they are sent as written."""
+        if options.rewrite is None:
+            return None
+        return Rewriter(
+            client=self.client,
+            model=options.rewrite,
+            backend=self.backend,
+            host=self.host,
+            remembered=self.rewrites,
+            library=library,
+            progress=progress,
+            timeout=options.timeout,
+        )
