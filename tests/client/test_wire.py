@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from xai_sdk.proto import chat_pb2, image_pb2, models_pb2, usage_pb2
+from google.rpc import status_pb2
+from xai_sdk.proto import (
+    auth_pb2,
+    batch_pb2,
+    chat_pb2,
+    files_pb2,
+    image_pb2,
+    models_pb2,
+    usage_pb2,
+)
 
 from xai_notebook.client import wire
 
@@ -27,7 +36,9 @@ ENUM_AS_INTEGER = {
 
 def theirs(name: str) -> Any:
     """Return xAI's message or enum of this name."""
-    for module in (image_pb2, models_pb2, chat_pb2, usage_pb2):
+    if name == "RpcStatus":
+        return status_pb2.Status
+    for module in (image_pb2, models_pb2, chat_pb2, usage_pb2, batch_pb2, files_pb2, auth_pb2):
         if hasattr(module, name):
             return getattr(module, name)
     raise LookupError(name)
@@ -75,13 +86,14 @@ def test_fields_are_those_of_xai(name: str) -> None:
             assert field.number == official[field.name].number
             assert official[field.name].enum_type is not None
         else:
-            assert shape(field) == shape(official[field.name])
+            ours, xais = shape(field), shape(official[field.name])
+            assert tuple("Status" if part == "RpcStatus" else part for part in ours) == xais
 
 
 @pytest.mark.parametrize(
     "name",
-    ["ImageAspectRatio", "ImageDetail", "ImageFormat", "ImageQuality", "ImageResolution",
-     "MessageRole", "Modality"],
+    ["DownloadFormat", "FilesSortBy", "ImageAspectRatio", "ImageDetail", "ImageFormat",
+     "ImageQuality", "ImageResolution", "MessageRole", "Modality", "Ordering"],
 )  # fmt: skip
 def test_enum_values_are_those_of_xai(name: str) -> None:
     """Each value we know has xAI's number."""
@@ -97,6 +109,22 @@ def test_enum_values_are_those_of_xai(name: str) -> None:
         (wire.LIST_IMAGE_GENERATION_MODELS, models_pb2),
         (wire.GET_IMAGE_GENERATION_MODEL, models_pb2),
         (wire.GET_COMPLETION, chat_pb2),
+        (wire.CREATE_BATCH, batch_pb2),
+        (wire.ADD_BATCH_REQUESTS, batch_pb2),
+        (wire.GET_BATCH, batch_pb2),
+        (wire.CANCEL_BATCH, batch_pb2),
+        (wire.LIST_BATCHES, batch_pb2),
+        (wire.LIST_BATCH_REQUEST_METADATA, batch_pb2),
+        (wire.LIST_BATCH_RESULTS, batch_pb2),
+        (wire.GET_BATCH_REQUEST_RESULT, batch_pb2),
+        (wire.UPLOAD_FILE, files_pb2),
+        (wire.LIST_FILES, files_pb2),
+        (wire.RETRIEVE_FILE, files_pb2),
+        (wire.RETRIEVE_FILE_CONTENT, files_pb2),
+        (wire.DELETE_FILE, files_pb2),
+        (wire.CREATE_PUBLIC_URL, files_pb2),
+        (wire.REVOKE_PUBLIC_URL, files_pb2),
+        (wire.GET_API_KEY_INFO, auth_pb2),
     ],
 )
 def test_method_paths_are_those_of_xai(path: str, service: Any) -> None:

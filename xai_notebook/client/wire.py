@@ -25,10 +25,50 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.internal import enum_type_wrapper
 
 if TYPE_CHECKING:
+    from xai_notebook.client.messages.auth_pb2 import (
+        ApiKey,
+    )
+    from xai_notebook.client.messages.batch_pb2 import (
+        AddBatchRequestsRequest,
+        Batch,
+        BatchRequest,
+        BatchRequestMetadata,
+        BatchResult,
+        BatchState,
+        CancelBatchRequest,
+        CreateBatchRequest,
+        GetBatchRequest,
+        GetBatchRequestResultRequest,
+        GetBatchRequestResultResponse,
+        ListBatchesRequest,
+        ListBatchesResponse,
+        ListBatchRequestMetadataRequest,
+        ListBatchRequestMetadataResponse,
+        ListBatchResultsRequest,
+        ListBatchResultsResponse,
+    )
     from xai_notebook.client.messages.chat_pb2 import (
         GetChatCompletionResponse,
         GetCompletionsRequest,
         MessageRole,
+    )
+    from xai_notebook.client.messages.files_pb2 import (
+        CreatePublicUrlRequest,
+        CreatePublicUrlResponse,
+        DeleteFileRequest,
+        DeleteFileResponse,
+        DownloadFormat,
+        File,
+        FileContentChunk,
+        FilesSortBy,
+        ListFilesRequest,
+        ListFilesResponse,
+        Ordering,
+        RetrieveFileContentRequest,
+        RetrieveFileRequest,
+        RevokePublicUrlRequest,
+        RevokePublicUrlResponse,
+        UploadFileChunk,
     )
     from xai_notebook.client.messages.image_pb2 import (
         GeneratedImage,
@@ -51,14 +91,50 @@ if TYPE_CHECKING:
     from xai_notebook.client.messages.usage_pb2 import SamplingUsage
 
 __all__ = [
+    "ADD_BATCH_REQUESTS",
+    "CANCEL_BATCH",
+    "CREATE_BATCH",
+    "CREATE_PUBLIC_URL",
+    "DELETE_FILE",
     "GENERATE_IMAGE",
+    "GET_API_KEY_INFO",
+    "GET_BATCH",
+    "GET_BATCH_REQUEST_RESULT",
     "GET_COMPLETION",
     "GET_IMAGE_GENERATION_MODEL",
+    "LIST_BATCHES",
+    "LIST_BATCH_REQUEST_METADATA",
+    "LIST_BATCH_RESULTS",
+    "LIST_FILES",
     "LIST_IMAGE_GENERATION_MODELS",
+    "RETRIEVE_FILE",
+    "RETRIEVE_FILE_CONTENT",
+    "REVOKE_PUBLIC_URL",
     "TICKS_PER_USD",
+    "UPLOAD_FILE",
+    "AddBatchRequestsRequest",
+    "ApiKey",
+    "Batch",
+    "BatchRequest",
+    "BatchRequestMetadata",
+    "BatchResult",
+    "BatchState",
+    "CancelBatchRequest",
+    "CreateBatchRequest",
+    "CreatePublicUrlRequest",
+    "CreatePublicUrlResponse",
+    "DeleteFileRequest",
+    "DeleteFileResponse",
+    "DownloadFormat",
     "Empty",
+    "File",
+    "FileContentChunk",
+    "FilesSortBy",
     "GenerateImageRequest",
     "GeneratedImage",
+    "GetBatchRequest",
+    "GetBatchRequestResultRequest",
+    "GetBatchRequestResultResponse",
     "GetChatCompletionResponse",
     "GetCompletionsRequest",
     "GetModelRequest",
@@ -70,17 +146,48 @@ __all__ = [
     "ImageResolution",
     "ImageResponse",
     "ImageUrlContent",
+    "ListBatchRequestMetadataRequest",
+    "ListBatchRequestMetadataResponse",
+    "ListBatchResultsRequest",
+    "ListBatchResultsResponse",
+    "ListBatchesRequest",
+    "ListBatchesResponse",
+    "ListFilesRequest",
+    "ListFilesResponse",
     "ListImageGenerationModelsResponse",
     "MessageRole",
     "Modality",
+    "Ordering",
+    "RetrieveFileContentRequest",
+    "RetrieveFileRequest",
+    "RevokePublicUrlRequest",
+    "RevokePublicUrlResponse",
     "SamplingUsage",
     "StorageOptions",
+    "UploadFileChunk",
 ]
 
 GENERATE_IMAGE: Final = "/xai_api.Image/GenerateImage"
 LIST_IMAGE_GENERATION_MODELS: Final = "/xai_api.Models/ListImageGenerationModels"
 GET_IMAGE_GENERATION_MODEL: Final = "/xai_api.Models/GetImageGenerationModel"
 GET_COMPLETION: Final = "/xai_api.Chat/GetCompletion"
+
+ADD_BATCH_REQUESTS: Final = "/xai_api.BatchMgmt/AddBatchRequests"
+CANCEL_BATCH: Final = "/xai_api.BatchMgmt/CancelBatch"
+CREATE_BATCH: Final = "/xai_api.BatchMgmt/CreateBatch"
+GET_BATCH: Final = "/xai_api.BatchMgmt/GetBatch"
+GET_BATCH_REQUEST_RESULT: Final = "/xai_api.BatchMgmt/GetBatchRequestResult"
+LIST_BATCHES: Final = "/xai_api.BatchMgmt/ListBatches"
+LIST_BATCH_REQUEST_METADATA: Final = "/xai_api.BatchMgmt/ListBatchRequestMetadata"
+LIST_BATCH_RESULTS: Final = "/xai_api.BatchMgmt/ListBatchResults"
+CREATE_PUBLIC_URL: Final = "/xai_api.Files/CreatePublicUrl"
+DELETE_FILE: Final = "/xai_api.Files/DeleteFile"
+LIST_FILES: Final = "/xai_api.Files/ListFiles"
+RETRIEVE_FILE: Final = "/xai_api.Files/RetrieveFile"
+RETRIEVE_FILE_CONTENT: Final = "/xai_api.Files/RetrieveFileContent"
+REVOKE_PUBLIC_URL: Final = "/xai_api.Files/RevokePublicUrl"
+UPLOAD_FILE: Final = "/xai_api.Files/UploadFile"
+GET_API_KEY_INFO: Final = "/xai_api.Auth/get_api_key_info"
 
 TICKS_PER_USD: Final = 10**10
 """The unit of `SamplingUsage.cost_in_usd_ticks` is 1e-10 USD: whole numbers add up exactly."""
