@@ -14,11 +14,11 @@ from xai_notebook.arguments.options import (
     Options,
     Parsed,
     help_text,
-    magic_cell,
     parse,
     resolve,
 )
 from xai_notebook.errors import OptionError
+from xai_notebook.pictures.cell import magic_cell
 from xai_notebook.pictures.results import ImageRequest, InputImage
 
 

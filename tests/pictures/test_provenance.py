@@ -7,12 +7,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import zlib
 from dataclasses import replace
 from datetime import datetime, timezone
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +20,7 @@ from PIL import Image
 
 from xai_notebook.errors import MetadataError
 from xai_notebook.pictures import embedding, provenance
+from xai_notebook.pictures.cell import CHOOSE, magic_cell
 from xai_notebook.pictures.display import to_html
 from xai_notebook.pictures.provenance import TRAINED, embed, read_metadata
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest, InputImage
@@ -369,12 +368,10 @@ def test_survives_exiftool(tmp_path: Path) -> None:
     assert read_metadata(path).request.original_prompt == NASTY
 
 
-def test_cell_asks_for_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cell comes from the option table, which sees the request that was read."""
-    arguments = SimpleNamespace(magic_cell=lambda request: f"%%xai_image\n{request.prompt}")
-    monkeypatch.setitem(sys.modules, "xai_notebook.arguments.options", arguments)
-    path = write(tmp_path, embed(image(), encode("JPEG")))
-    assert read_metadata(path).cell == "%%xai_image\na detailed red fox"
+def test_cell_asks_for_the_request(tmp_path: Path) -> None:
+    """The cell is that of the request that was read."""
+    metadata = read_metadata(write(tmp_path, embed(image(), encode("JPEG"))))
+    assert metadata.cell.replace(CHOOSE, "") == magic_cell(metadata.request)
 
 
 def test_options_stay_on_their_line(tmp_path: Path) -> None:

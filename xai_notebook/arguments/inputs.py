@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import pybase64
 
 from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.pictures.cell import CHOOSE
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch, InputImage
 from xai_notebook.settings import (
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["CHOOSE", "Inputs", "load_inputs"]
+__all__ = ["Inputs", "load_inputs"]
 
-CHOOSE: Final = "choose:"
-"""Begins the name of an image in a cell made from a file, which must not open anything here."""
 _ACCEPTED: Final = ("image/png", "image/jpeg", "image/webp")
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
 _ORIENTATION: Final = 0x0112

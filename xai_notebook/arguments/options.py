@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
-from xai_notebook.arguments.templates import cell_body, escape
 from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from xai_notebook.pictures.results import ImageRequest
-
-__all__ = ["OPTIONS", "Option", "Options", "Parsed", "help_text", "magic_cell", "parse", "resolve"]
+__all__ = ["OPTIONS", "Option", "Options", "Parsed", "help_text", "parse", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +152,6 @@ _QUOTED: Final = re.compile(
 )
 """As in bash; a backslash means something only in `$'…'`, for it is part of a Windows path."""
 _TOKEN: Final = re.compile(rf"(?:{_QUOTED.pattern}|\S)+".replace("?P<", "?P<_"))
-_PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]{}()*?!#&;|<>\\-]+", re.ASCII)
 _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
 
@@ -333,46 +329,3 @@ def help_text() -> str:
         "  %%xai_image -n 4 --aspect-ratio 16:9 --as foxes\n"
         "  a red fox in fresh snow, {{ light }}\n"
     )
-
-
-def magic_cell(request: ImageRequest) -> str:
-    """Return the `%%xai_image` cell that would ask for exactly `request` again.
-
-    Input images stand as the user named them. A prompt with `{{` is written as a template of it.
-    """
-    prompt = request.original_prompt or request.prompt
-    return f"{' '.join(magic_words(request))}\n{cell_body(escape(prompt))}"
-
-
-def magic_words(request: ImageRequest) -> list[str]:
-    """Return the words of the first line of a request's cell."""
-    words = ["%%xai_image"] if request.n == 1 else ["%%xai_image", "-n", str(request.n)]
-    for flag, value, default in (
-        ("--model", request.model, settings.DEFAULT_MODEL),
-        ("--aspect-ratio", request.aspect_ratio, None),
-        ("--resolution", request.resolution, None),
-        ("--quality", request.quality, None),
-        ("--format", request.image_format, "base64"),
-        ("--user", request.user, None),
-        *(("--image", image.label, None) for image in request.inputs),
-        ("--rewrite", request.rewrite_model, None),
-    ):
-        if value is not None and value != default:
-            words.append(f"{flag}={quote(value)}")
-    return words
-
-
-def quote(value: str) -> str:
-    """Return a value as the end of a word of a magic's line, behind `--flag=`."""
-    if _PLAIN.fullmatch(value):
-        return value
-    if value.isprintable():
-        for mark in ('"', "'"):
-            if mark not in value:
-                return f"{mark}{value}{mark}"
-    written = value.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + "".join(c if c.isprintable() else _escaped(c) for c in written) + "'"
-
-
-def _escaped(character: str) -> str:
-    return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"  # noqa: PLR2004

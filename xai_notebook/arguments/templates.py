@@ -6,7 +6,7 @@ time and the size of what it makes are bounded. There is no other delimiter: sta
 and whatever else means something in other dialects are text.
 
 Text that nobody typed as a template (a row of a table, what a server or a picture says) is not
-filled. Where it has to stand in one, `escape` writes it so that filling gives it back.
+filled. Where it has to stand in one, `cell.escape` writes it so that filling gives it back.
 """
 
 from __future__ import annotations
@@ -29,25 +29,13 @@ from xai_notebook.arguments.plain import (
     vetted,
 )
 from xai_notebook.errors import OptionError
+from xai_notebook.pictures.cell import OpenExpressionError, split
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
 
-__all__ = ["cell_body", "escape", "fill"]
+__all__ = ["fill"]
 
-_MAX_EXPRESSION: Final = 10_000
-_PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
-_UNSPEAKABLE: Final = (
-    r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
-)
-"""What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
-_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]")
-_CHANGED_BY_IPYTHON: Final = re.compile(
-    r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
-    r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\]))",
-    re.MULTILINE,
-)
-"""Lines of blanks, and those that look like the prompt of a terminal: IPython takes them away."""
 
 _TEXT_METHODS: Final = frozenset({
     "capitalize", "casefold", "center", "count", "endswith", "find", "isalnum", "isalpha",
@@ -106,9 +94,9 @@ def fill(text: str, names: Mapping[str, Any]) -> str:
     try:
         return "".join(
             literal if source is None else literal + evaluator.text(_parse(source))
-            for literal, source in _split(text)
+            for literal, source in split(text)
         )
-    except NotPlainError as error:
+    except (NotPlainError, OpenExpressionError) as error:
         raise OptionError(f"{{{{ … }}}} in the prompt: {error}.") from error
     except TemplateSyntaxError as error:
         raise OptionError(
@@ -119,67 +107,6 @@ def fill(text: str, names: Mapping[str, Any]) -> str:
         raise OptionError("{{ … }} in the prompt: it is nested too deeply.") from error
     except Exception as error:  # 1 / 0 and the like
         raise OptionError(f"{{{{ … }}}} in the prompt: {type(error).__name__}: {error}.") from error
-
-
-def escape(text: str) -> str:
-    """Return the template that says exactly `text`, whatever it holds.
-
-    Two braces become `{{ '{{' }}`, and a character that no cell or field keeps its number.
-    """
-    return _SPECIAL.sub(lambda match: _spelled(match[0]), text)
-
-
-def cell_body(template: str) -> str:
-    """Return a template as the body of a cell, in which IPython changes nothing."""
-    try:
-        parts = list(_split(template))
-    except NotPlainError:
-        return template  # an open {{: the cell is refused just as the template is
-    body = "".join(
-        _CHANGED_BY_IPYTHON.sub(_protected, escape(literal))
-        + ("" if source is None else f"{{{{{source}}}}}")
-        for literal, source in parts
-    )
-    # A magic drops a final semicolon as a habit; here it is part of the prompt.
-    return body + ("{{ '' }}" if body.endswith(";") else "")
-
-
-def _spelled(text: str) -> str:
-    written = text.encode("ascii", "backslashreplace").decode()
-    if not written.isprintable():
-        written = f"\\x{ord(text):02x}"
-    return f"{{{{ '{written}' }}}}"
-
-
-def _protected(match: re.Match[str]) -> str:
-    if match["blank"]:
-        return _spelled(match["blank"])
-    return match["before"] + _spelled(match["prompt"])
-
-
-def _split(text: str) -> Iterator[tuple[str, str | None]]:
-    """Yield text and the expression behind it; None behind the last.
-
-    Raises:
-        NotPlainError: An expression has no end.
-    """
-    position = 0
-    while (opening := text.find("{{", position)) >= 0:
-        end = _end(text, opening + 2)
-        yield text[position:opening], text[opening + 2 : end]
-        position = end + 2
-    yield text[position:], None
-
-
-def _end(text: str, start: int) -> int:
-    """Return where the `}}` of an expression is: not in a string, not of a dict."""
-    depth = 0
-    for match in _PART.finditer(text, start, start + _MAX_EXPRESSION):
-        if depth <= 0 and text.startswith("}}", match.start()):
-            return match.start()
-        depth += match[0] in "([{"
-        depth -= match[0] in ")]}"
-    raise NotPlainError("it is not closed. For two literal braces write {{ '{{' }}")
 
 
 @cache

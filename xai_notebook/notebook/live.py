@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.display import clean, grid_columns, text
+from xai_notebook.pictures.display import grid_columns
+from xai_notebook.pictures.text import clean, text
 
 if TYPE_CHECKING:
     from xai_notebook.generation.progress import Progress

@@ -9,15 +9,14 @@ nothing depends on it. Colours are inherited, so light and dark themes both fit.
 from __future__ import annotations
 
 import html
-import re
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybase64
 
 from xai_notebook.client.workers import Workers
 from xai_notebook.errors import ReplyError
+from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, folded, short_path, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,18 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["grid_columns", "mimebundle", "plain_text", "to_html"]
 
-_FOLDED: Final = 280
-"""Characters of a prompt before the rest is folded away."""
-_WORTH_FOLDING: Final = 420
-"""Characters: a prompt that is only a little longer is shown whole."""
 _ALT: Final = 240
-_LONGEST: Final = 8_000
-"""Characters of one text in a card; what says more says so, and has the rest in Python."""
-_NAME: Final = 200
-"""Characters of a name: a model's, a file's, a row's."""
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_TYPESET: Final = re.compile(r"[$\\]")
-
 _SIDES: Final = {1: 1024, 2: 768, 3: 640}
 _SMALL_SIDE: Final = 512
 _LIMITS: Final = ((1, 180_000), (4, 66_000), (12, 45_000))
@@ -107,11 +95,11 @@ def plain_text(batch: ImageBatch, *, paths: bool = False) -> str:
     lines = [] if total else ["No images."]
     for number, image in enumerate(sent[: batch.limit], 1):
         head = f"Image {number} of {total}. " if total > 1 else ""
-        head += f"{bounded(image.label, _NAME)}. " if image.label else ""
+        head += f"{bounded(image.label, NAME)}. " if image.label else ""
         lines.append(head + _sentence(image))
         where = image.exported or (image.file if paths else None)
         if where is not None:
-            lines.append(f"  {'saved as ' if image.exported else ''}{_short(where)}")
+            lines.append(f"  {'saved as ' if image.exported else ''}{short_path(where)}")
         lines += [f"  {note}" for note in image.notes]
         if batch.cells:
             lines.append(textwrap.indent(bounded(image.cell), "  "))
@@ -127,7 +115,7 @@ def _sent(batch: ImageBatch) -> Sequence[GeneratedImage]:
 
 
 def _sentence(image: GeneratedImage) -> str:
-    caption = textwrap.shorten(image.caption[:_LONGEST], 600, placeholder=" …")
+    caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
     if image.status == "ok":
         return caption
     return f"No picture: {bounded(image.error or '')} {caption}"
@@ -173,7 +161,7 @@ def _heading(label: str, batch: ImageBatch) -> str:
     costs = [image.cost_usd for image in batch.images if image.label == label]
     known = [cost for cost in costs if cost]
     cost = f" · ${sum(known):.3g}" if known and len(known) == len(costs) else ""
-    return f'<div style="margin:4px 0 8px"><strong>{text(label, _NAME)}</strong>{cost}</div>'
+    return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
 
 
 def _before(image: GeneratedImage, columns: int) -> str:
@@ -187,13 +175,13 @@ def _before(image: GeneratedImage, columns: int) -> str:
         small, size, _ = preview(data, side=_SIDES.get(columns, _SMALL_SIDE), limit=_LIMITS[1][1])
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
         picture = (
-            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:_NAME]))}" '
+            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:NAME]))}" '
             f'width="{size[0]}" height="{size[1]}" style="{_IMG}">'
         )
     else:
-        picture = f'<div style="{_CARD}">{text(source.label, _NAME)}</div>'
+        picture = f'<div style="{_CARD}">{text(source.label, NAME)}</div>'
     style = _FIGURE.format(width=100 // columns, pixels=_SIDES.get(columns, _SMALL_SIDE) + 14)
-    caption = f"<strong>Before:</strong> {text(source.label, _NAME)}"
+    caption = f"<strong>Before:</strong> {text(source.label, NAME)}"
     return (
         f'<figure style="{style}">{picture}'
         f'<figcaption style="{_CAPTION}">{caption}</figcaption></figure>'
@@ -289,7 +277,7 @@ def _picture(
 
 def alt_text(image: GeneratedImage, number: int = 1, total: int = 1) -> str:
     """Return what a reader hears in place of the picture."""
-    prompt = clean((image.rewritten_prompt or image.prompt)[:_LONGEST])
+    prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
     prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
     place = f"Image {number} of {total}" if total > 1 else "Image"
     return f"{place}, generated from the prompt: {prompt}"
@@ -312,9 +300,9 @@ def facts(image: GeneratedImage, *, dated: bool = False) -> str:
         image: What it is about.
         dated: It is a look back: say when, and not that it is stored.
     """
-    items = [text(image.model, _NAME)] if image.model else []
+    items = [text(image.model, NAME)] if image.model else []
     if image.rewritten_by and image.rewritten_prompt:
-        items.append(f"rewritten by {text(image.rewritten_by, _NAME)}")
+        items.append(f"rewritten by {text(image.rewritten_by, NAME)}")
     if image.size:
         items.append(f"{image.size[0]} × {image.size[1]}")
     if image.cost_usd:
@@ -324,61 +312,8 @@ def facts(image: GeneratedImage, *, dated: bool = False) -> str:
     elif image.replayed:
         items.append(f'<span style="{_BADGE}">replayed</span>')
     if image.exported is not None:
-        items.append(f"saved as <code>{text(_short(image.exported))}</code>")
+        items.append(f"saved as <code>{text(short_path(image.exported))}</code>")
     return f'<div style="{_FACTS}">{" · ".join(items)}</div>' if items else ""
-
-
-def folded(prompt: str) -> str:
-    """Return a prompt as HTML, its tail in a `<details>` when it is long."""
-    if len(prompt) <= _WORTH_FOLDING:
-        return text(prompt)
-    start = clean(prompt[:_LONGEST])
-    head = textwrap.shorten(start, _FOLDED, placeholder=" …")
-    if len(head) < _FOLDED // 2:  # no white space to break at
-        head = start[:_FOLDED] + " …"
-    what = "All" if len(prompt) <= _LONGEST else f"The first {_LONGEST:,} of"
-    return (
-        f"{text(head)}<details><summary>{what} {len(prompt):,} characters</summary>"
-        f"{text(prompt)}</details>"
-    )
-
-
-def bounded(value: str, limit: int = _LONGEST) -> str:
-    """Return text with at most `limit` characters of its own, and how many it had."""
-    if len(value) <= limit:
-        return value
-    return f"{value[:limit]} … ({len(value):,} characters in all; the image has them in Python)"
-
-
-def text(value: str, limit: int = _LONGEST) -> str:
-    """Return untrusted text as HTML that shows it literally.
-
-    Notebooks typeset TeX between dollars or backslashed brackets even in HTML; a delimiter in an
-    element of its own is left alone. The direction of the text follows its own letters.
-
-    Args:
-        value: From a server, a file or a user.
-        limit: Characters shown; a note says how many there are.
-    """
-    escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
-    return f'<bdi dir="auto">{_TYPESET.sub(_isolated, escaped)}</bdi>'
-
-
-def _isolated(match: re.Match[str]) -> str:
-    return f"<span>{match.group()}</span>"
-
-
-def clean(value: str) -> str:
-    """Return text without control characters, which terminals would obey."""
-    return _CONTROL.sub(" ", value.replace("\r\n", "\n"))
-
-
-def _short(path: Path) -> str:
-    """Return a path relative to the working directory when it is inside."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
 
 
 def _in_terminal() -> bool:

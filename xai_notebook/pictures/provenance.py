@@ -22,9 +22,9 @@ from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
-from xai_notebook.arguments.inputs import CHOOSE
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import MetadataError
+from xai_notebook.pictures.cell import CHOOSE, magic_cell
 from xai_notebook.pictures.embedding import (
     MAX_JPEG_PACKET,
     MAX_PACKET,
@@ -101,8 +101,6 @@ class Metadata:
         A file may be anybody's, so it names no image of yours: `--image=choose:photo.png` is for
         you to fill in, and an error until then.
         """
-        from xai_notebook.arguments.options import magic_cell  # noqa: PLC0415  # stands above this module
-
         inputs = tuple(
             replace(source, label=f"{CHOOSE}{source.label}") for source in self.request.inputs
         )

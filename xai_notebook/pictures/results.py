@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError, XaiError
+from xai_notebook.pictures.cell import magic_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -154,8 +155,6 @@ class GeneratedImage:
     @property
     def cell(self) -> str:
         """The `%%xai_image` cell that asks for the image again."""
-        from xai_notebook.arguments.options import magic_cell  # noqa: PLC0415  # stands above this module
-
         return magic_cell(self.request)
 
     def edit(self, prompt: str, **options: Any) -> ImageBatch:

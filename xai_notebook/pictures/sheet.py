@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from xai_notebook.errors import MissingImageError, ReplyError
-from xai_notebook.pictures.display import clean
 from xai_notebook.pictures.export import export_bytes
 from xai_notebook.pictures.pixels import flatten, load_image
+from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
     from pathlib import Path

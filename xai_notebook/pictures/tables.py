@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.display import clean, text
+from xai_notebook.pictures.text import clean, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

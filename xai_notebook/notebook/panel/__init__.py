@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xai_notebook.arguments.templates import escape
+from xai_notebook.pictures.cell import escape
 
 if TYPE_CHECKING:
     from xai_notebook.notebook.panel.widget import Panel

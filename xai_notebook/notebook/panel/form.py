@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
-from xai_notebook.arguments.options import magic_words, quote, resolve
-from xai_notebook.arguments.templates import cell_body
+from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import OptionError
+from xai_notebook.pictures.cell import cell_body, magic_words
+from xai_notebook.pictures.cell import words as written
 from xai_notebook.pictures.results import ImageRequest, InputImage
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Form:
         ):
             value = options.model[0] if name == "model" else getattr(options, name)
             if value == default and self.configured.get(name, default) != default:
-                words.append(f"{flag}={quote(str(value))}")
+                words += written(flag, [value])
         return words
 
 
@@ -136,9 +137,9 @@ def _extras(options: Options, configured: Mapping[str, Any]) -> list[str]:
     words = []
     if options.rewrite not in {None, plain.rewrite}:
         default = options.rewrite == settings.DEFAULT_CHAT_MODEL
-        words.append("--rewrite" if default else f"--rewrite={quote(options.rewrite or '')}")
+        words += written("--rewrite", [default or options.rewrite])
     if options.export not in {None, plain.export}:
-        words.append(f"--export={quote(options.export)}" if options.export else "--export")
+        words += written("--export", [options.export or True])
     for name, flag in _FLAGS.items():
         value = getattr(options, name)
         if value != getattr(plain, name):

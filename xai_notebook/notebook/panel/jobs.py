@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ExportError, XaiError
 from xai_notebook.notebook.live import describe
-from xai_notebook.pictures.display import clean
+from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

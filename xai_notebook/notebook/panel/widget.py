@@ -32,9 +32,9 @@ from xai_notebook.notebook.panel.form import (
 )
 from xai_notebook.notebook.panel.jobs import Job, Queue, explain
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
-from xai_notebook.pictures.display import clean
 from xai_notebook.pictures.export import notebook_folder
 from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence

@@ -1,0 +1,171 @@
+"""The cell that asks for a picture again: the one way in which options and prompts are written.
+
+Run as IPython runs cells, it asks for exactly what its request asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xai_notebook.client.request import ImageRequest
+
+__all__ = [
+    "CHOOSE",
+    "OPTION_OF",
+    "OpenExpressionError",
+    "cell_body",
+    "escape",
+    "flag",
+    "magic_cell",
+    "magic_words",
+    "split",
+    "words",
+]
+
+CHOOSE: Final = "choose:"
+"""Begins the name of an image in a cell made from a file, which must not open anything here."""
+OPTION_OF: Final = {"image_format": "format", "inputs": "image", "rewrite_model": "rewrite"}
+"""What users call those fields of a request that are another option by name."""
+_IN_THE_BODY: Final = frozenset({"prompt", "original_prompt"})
+_PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]{}()*?!#&;|<>\\-]+", re.ASCII)
+"""What needs no quotes."""
+_MAX_EXPRESSION: Final = 10_000
+_PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
+_UNSPEAKABLE: Final = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
+)
+"""What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
+_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]")
+_CHANGED_BY_IPYTHON: Final = re.compile(
+    r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
+    r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\]))",
+    re.MULTILINE,
+)
+"""Lines of blanks, and those that look like the prompt of a terminal: IPython takes them away."""
+
+
+class OpenExpressionError(Exception):
+    """An expression of a template has no end."""
+
+
+def magic_cell(request: ImageRequest) -> str:
+    """Return the `%%xai_image` cell that would ask for exactly `request` again.
+
+    Input images stand as the user named them. A prompt with `{{` is written as a template of it.
+    """
+    prompt = request.original_prompt or request.prompt
+    return f"{' '.join(magic_words(request))}\n{cell_body(escape(prompt))}"
+
+
+def magic_words(request: ImageRequest) -> list[str]:
+    """Return the words of the first line of a request's cell."""
+    given = ["%%xai_image"]
+    for field in sorted(fields(request), key=lambda field: field.name != "n"):  # `-n` comes first
+        value = getattr(request, field.name)
+        default = DEFAULT_MODEL if field.name == "model" else field.default
+        if field.name not in _IN_THE_BODY and value != default:
+            values = [image.label for image in value] if field.name == "inputs" else [value]
+            given += words(flag(OPTION_OF.get(field.name, field.name)), values)
+    return given
+
+
+def flag(name: str) -> str:
+    """Return the flag of an option that Python calls `name`: `--max-cost` for `max_cost`."""
+    return f"-{name}" if len(name) == 1 else f"--{name.strip('_').replace('_', '-')}"
+
+
+def words(flag: str, values: Iterable[Any]) -> list[str]:
+    """Return an option as a magic's line has it, once for each value.
+
+    Args:
+        flag: As in `flag`.
+        values: Texts and numbers; `True` is the flag alone.
+    """
+    link = "=" if flag.startswith("--") else " "
+    return [flag if value is True else f"{flag}{link}{_quote(value)}" for value in values]
+
+
+def _quote(value: str | float) -> str:
+    """Return a value as the end of a word of a magic's line, behind its flag."""
+    if not isinstance(value, str):
+        return f"{value:g}"
+    if _PLAIN.fullmatch(value):
+        return value
+    if value.isprintable():
+        for mark in ('"', "'"):
+            if mark not in value:
+                return f"{mark}{value}{mark}"
+    written = value.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if c.isprintable() else _escaped(c) for c in written) + "'"
+
+
+def _escaped(character: str) -> str:
+    return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"  # noqa: PLR2004
+
+
+def escape(text: str) -> str:
+    """Return the template that says exactly `text`, whatever it holds.
+
+    Two braces become `{{ '{{' }}`, and a character that no cell or field keeps its number.
+    """
+    return _SPECIAL.sub(lambda match: _as_template(match[0]), text)
+
+
+def cell_body(template: str) -> str:
+    """Return a template as the body of a cell, in which IPython changes nothing."""
+    try:
+        parts = list(split(template))
+    except OpenExpressionError:
+        return template  # an open {{: the cell is refused just as the template is
+    body = "".join(
+        _CHANGED_BY_IPYTHON.sub(_protected, escape(literal))
+        + ("" if source is None else f"{{{{{source}}}}}")
+        for literal, source in parts
+    )
+    # A magic drops a final semicolon as a habit; here it is part of the prompt.
+    return body + ("{{ '' }}" if body.endswith(";") else "")
+
+
+def _as_template(text: str) -> str:
+    written = text.encode("ascii", "backslashreplace").decode()
+    if not written.isprintable():
+        written = f"\\x{ord(text):02x}"
+    return f"{{{{ '{written}' }}}}"
+
+
+def _protected(match: re.Match[str]) -> str:
+    if match["blank"]:
+        return _as_template(match["blank"])
+    return match["before"] + _as_template(match["prompt"])
+
+
+def split(text: str) -> Iterator[tuple[str, str | None]]:
+    """Yield text and the expression behind it; None behind the last.
+
+    Raises:
+        OpenExpressionError: An expression has no end.
+    """
+    position = 0
+    while (opening := text.find("{{", position)) >= 0:
+        end = _end(text, opening + 2)
+        yield text[position:opening], text[opening + 2 : end]
+        position = end + 2
+    yield text[position:], None
+
+
+def _end(text: str, start: int) -> int:
+    """Return where the `}}` of an expression is: not in a string, not of a dict."""
+    depth = 0
+    for match in _PART.finditer(text, start, start + _MAX_EXPRESSION):
+        if depth <= 0 and text.startswith("}}", match.start()):
+            return match.start()
+        depth += match[0] in "([{"
+        depth -= match[0] in ")]}"
+    raise OpenExpressionError("it is not closed. For two literal braces write {{ '{{' }}")

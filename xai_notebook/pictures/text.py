@@ -1,0 +1,75 @@
+"""Text of others, fit to be shown: bounded, without control characters, as literal HTML."""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from pathlib import Path
+from typing import Final
+
+__all__ = ["LONGEST", "NAME", "bounded", "clean", "folded", "short_path", "text"]
+
+LONGEST: Final = 8_000
+"""Characters of one text in a card; what says more says so, and has the rest in Python."""
+NAME: Final = 200
+"""Characters of a name: a model's, a file's, a row's."""
+_FOLDED: Final = 280
+"""Characters of a prompt before the rest is folded away."""
+_WORTH_FOLDING: Final = 420
+"""Characters: a prompt that is only a little longer is shown whole."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TYPESET: Final = re.compile(r"[$\\]")
+
+
+def folded(prompt: str) -> str:
+    """Return a prompt as HTML, its tail in a `<details>` when it is long."""
+    if len(prompt) <= _WORTH_FOLDING:
+        return text(prompt)
+    start = clean(prompt[:LONGEST])
+    head = textwrap.shorten(start, _FOLDED, placeholder=" …")
+    if len(head) < _FOLDED // 2:  # no white space to break at
+        head = start[:_FOLDED] + " …"
+    what = "All" if len(prompt) <= LONGEST else f"The first {LONGEST:,} of"
+    return (
+        f"{text(head)}<details><summary>{what} {len(prompt):,} characters</summary>"
+        f"{text(prompt)}</details>"
+    )
+
+
+def bounded(value: str, limit: int = LONGEST) -> str:
+    """Return text with at most `limit` characters of its own, and how many it had."""
+    if len(value) <= limit:
+        return value
+    return f"{value[:limit]} … ({len(value):,} characters in all; the image has them in Python)"
+
+
+def text(value: str, limit: int = LONGEST) -> str:
+    """Return untrusted text as HTML that shows it literally.
+
+    Notebooks typeset TeX between dollars or backslashed brackets even in HTML; a delimiter in an
+    element of its own is left alone. The direction of the text follows its own letters.
+
+    Args:
+        value: From a server, a file or a user.
+        limit: Characters shown; a note says how many there are.
+    """
+    escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
+    return f'<bdi dir="auto">{_TYPESET.sub(_isolated, escaped)}</bdi>'
+
+
+def _isolated(match: re.Match[str]) -> str:
+    return f"<span>{match.group()}</span>"
+
+
+def clean(value: str) -> str:
+    """Return text without control characters, which terminals would obey."""
+    return _CONTROL.sub(" ", value.replace("\r\n", "\n"))
+
+
+def short_path(path: Path) -> str:
+    """Return a path relative to the working directory when it is inside."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
