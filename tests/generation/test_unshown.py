@@ -225,6 +225,25 @@ def test_only_what_is_missing_is_asked_for(
     assert orders.orders == [4, 2]
 
 
+def test_a_cell_that_asks_until_it_has_all(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """What the first answer lacked is completed at its place, in the same run and in no other."""
+    made = notebook(
+        "while True:\n    batch = xai.generate('a fox', n=4)\n    orders.short = 0\n"
+        "    if len(batch.ok) == 4: break\nshown += batch",
+        "shown += xai.generate('a fox', n=4)",
+    )
+    made.shell.user_ns["orders"] = orders
+    orders.short = 3
+    first = made.run()
+    assert orders.orders == [4, 3, 4]
+    assert made.rerun() == first
+    assert orders.orders == [4, 3, 4]
+    made.run(0)
+    assert orders.orders == [4, 3, 4, 4]
+
+
 @pytest.mark.parametrize(
     "asks", ["xai.generate('a fox')", "await xai.agenerate('a fox')"], ids=["generate", "agenerate"]
 )

@@ -52,7 +52,7 @@ class Run:
     over: bool = False
     lasting: bool = True
     slots: list[_Slot] = field(default_factory=list)
-    spare: set[_Slot] = field(default_factory=set)
+    spare: dict[bytes, set[int]] = field(default_factory=dict)
     returned: list[Asking] = field(default_factory=list)
 
 
@@ -111,18 +111,17 @@ class Ledger:
         key = bytes.fromhex(fingerprint)[:16]
         with self._lock:
             holders = self._holders.setdefault(key, [])
-            number, place = 0, None
-            for at, holder in enumerate(holders):
-                if holder is run and (key, at) not in run.spare:
-                    number += 1
-                elif place is None and _may_take(run, holder):
-                    place = at
-            if place is None:
-                place = len(holders)
+            spare = run.spare.get(key, set())
+            number = place = holders.count(run) - len(spare)
+            if place < len(holders):  # not all are places of this run
+                places = enumerate(holders)
+                free = (at for at, holder in places if at in spare or _may_take(run, holder))
+                place = next(free, len(holders))
+            if place == len(holders):
                 holders.append(None)
             slot = (key, place)
             before, holders[place] = holders[place], run
-            run.spare.discard(slot)
+            spare.discard(place)
             seen = self._seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
             anew = (fresh or again) and slot not in self._owed
@@ -147,6 +146,7 @@ class Ledger:
             for asking in run.returned:
                 self._settle(asking, seen=succeeded and not asking.spoiled)
             run.returned.clear()
+            run.spare.clear()
             if not succeeded or run.cell is None:
                 return
             if (former := self._last.get(run.cell)) is not None:
@@ -163,7 +163,8 @@ class Ledger:
                 return
             run.returned.append(asking)
             if not asking.complete:
-                run.spare.update(claim.slot for claim in asking.claims)
+                for claim in asking.claims:
+                    run.spare.setdefault(claim.slot[0], set()).add(claim.place)
 
     def withdraw(self, asking: Asking) -> None:
         """Give the places of a call back that ended in an error."""
@@ -205,7 +206,7 @@ class Ledger:
         if self._holders[key][place] is holder:
             self._holders[key][place] = to
             if to is holder:
-                holder.spare.add(slot)
+                holder.spare.setdefault(key, set()).add(place)
 
 
 class Asking:
@@ -278,7 +279,7 @@ class Asking:
 
 
 def _may_take(run: Run, holder: Run | None) -> bool:
-    """Tell whether a place is free, spare, or was the cell's own in a run before."""
+    """Tell whether a place is free, or was the cell's own in a run before."""
     if holder is None or holder is run:
-        return True
+        return holder is None
     return run.cell is not None and holder.cell == run.cell

@@ -266,9 +266,11 @@ class Library:
         parameters = {"fingerprint": wanted.fingerprint, "place": wanted.place}
         for row in connection.execute(query, parameters):
             at_place = found.setdefault(row["place"], {})
-            for image in self._images_of(connection, row):
-                answers = image.status in _ANSWERS and (image.id or 0) > wanted.after
-                if answers and (image.index < count or wanted.place is None):
+            images = list(self._images_of(connection, row))
+            if any((image.id or 0) <= wanted.after for image in images):
+                break  # the others are older still
+            for image in images:
+                if image.status in _ANSWERS and (image.index < count or wanted.place is None):
                     at_place.setdefault(image.index, image)
             if wanted.place is not None and len(at_place) == count:
                 break

@@ -85,7 +85,7 @@ class XaiImage(Magics):
         settings.DEFAULT_RATE, min=0, help="Requests of --each per second; 0 is no limit."
     ).tag(config=True)
     replay = Bool(
-        default_value=True, help="Stored images answer the first request of their kind."
+        default_value=True, help="Stored images answer what has not been seen in this kernel."
     ).tag(config=True)
     budget_usd = Float(None, min=0, allow_none=True, help="US dollars this kernel may spend.").tag(
         config=True
