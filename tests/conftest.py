@@ -17,8 +17,8 @@ import pytest
 import xai_notebook as xai
 from harness import KEY, serve, start_kernel, tiny, without_xai
 from press import Notebook, press
+from xai_notebook import frontend
 from xai_notebook.generation.session import Session, close_session
-from xai_notebook.pictures import export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    monkeypatch.setattr(export, "_loaded_in", None)
+    monkeypatch.setattr(frontend, "_loaded_in", None)
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path / "ipython"))

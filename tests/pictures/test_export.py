@@ -6,13 +6,11 @@ import errno
 import io
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,9 +21,10 @@ from PIL import Image
 from harness import unprivileged
 from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import ExportError, ModeratedError, OptionError
+from xai_notebook.frontend import remember_folder
 from xai_notebook.library import Library
 from xai_notebook.pictures import export
-from xai_notebook.pictures.export import export_image, notebook_folder, remember_folder
+from xai_notebook.pictures.export import export_image
 from xai_notebook.pictures.results import GeneratedImage, ImageRequest
 
 if TYPE_CHECKING:
@@ -268,36 +267,6 @@ def test_folder_that_means_nothing(folder: str) -> None:
     """A folder's name that cannot be one is a clear error."""
     with pytest.raises(ExportError, match="Give"):
         export_image(image(), folder)
-
-
-def test_order_of_the_notebooks_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VS Code's variable, then JupyterLab's, then where the extension was loaded, then here."""
-    vscode, lab, loaded = (tmp_path / name for name in ("vscode", "lab", "loaded"))
-    for folder in (vscode, lab, loaded):
-        folder.mkdir()
-    namespace: dict[str, object] = {"__vsc_ipynb_file__": str(vscode / "a.ipynb")}
-    shell = SimpleNamespace(user_ns=namespace)
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    monkeypatch.setenv("JPY_SESSION_NAME", str(lab / "a.ipynb"))
-    remember_folder(loaded)
-    assert notebook_folder() == vscode
-    namespace["__vsc_ipynb_file__"] = str(tmp_path / "deleted" / "a.ipynb")
-    assert notebook_folder() == lab
-    del namespace["__vsc_ipynb_file__"]
-    assert notebook_folder() == lab
-    monkeypatch.setenv("JPY_SESSION_NAME", "relative/a.ipynb")
-    assert notebook_folder() == loaded
-    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "deleted" / "a.ipynb"))
-    assert notebook_folder() == loaded
-    remember_folder(None)
-    assert notebook_folder() == Path.cwd()
-
-
-@pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(user_ns={})])
-def test_shells_that_say_nothing(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
-    """A shell without a namespace, or no shell, is no error."""
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    assert notebook_folder() == Path.cwd()
 
 
 def test_file_in_the_folders_place(tmp_path: Path) -> None:

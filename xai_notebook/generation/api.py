@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.generation.session import current_session
-from xai_notebook.pictures.cell import escape
 
 if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from xai_notebook.frontend import cell_identity, running_shell
 from xai_notebook.generation.claims import Asking, Ledger, Run
-from xai_notebook.generation.routing import running_shell
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -103,7 +103,7 @@ class Cells:
             for running in self._here():
                 if info is None or running.info is None or running.info is info:
                     if running.info is None:
-                        running.run.cell = self._cell(info)
+                        running.run.cell = cell_identity(self._shell, info)
                     self._finish(running, succeeded=bool(result and result.success))
 
     def _here(self) -> list[_Running]:
@@ -111,21 +111,10 @@ class Cells:
         return [running for running in self._running if running.thread is here]
 
     def _start(self, info: Any, thread: threading.Thread) -> None:
-        run = Run(self._cell(info))
+        run = Run(cell_identity(self._shell, info))
         self._running.append(_Running(run, thread, info))
         _CURRENT.set((self, run))
 
     def _finish(self, running: _Running, *, succeeded: bool) -> None:
         self._running.remove(running)
         self._ledger.end(running.run, succeeded=succeeded)
-
-    def _cell(self, info: Any) -> Hashable:
-        """Return what tells a cell from all others; None: nobody says, and it has no next run."""
-        if info is None:
-            return None
-        if getattr(self._shell, "kernel", None) is None:  # a terminal
-            return str(info.raw_cell).strip()
-        cell: str | None = getattr(info, "cell_id", None)
-        if cell is None and hasattr(self._shell, "get_parent"):  # IPython before 8.3
-            cell = (self._shell.get_parent().get("metadata") or {}).get("cellId")
-        return cell

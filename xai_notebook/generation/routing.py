@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.errors import ConfigurationError
@@ -19,7 +18,7 @@ from xai_notebook.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Route", "choose_route", "read_settings", "running_shell", "shell_configuration"]
+__all__ = ["Route", "choose_route", "read_settings"]
 
 LOCAL_HOST: Final = "embedded"
 """Stands for every embedded server: its port differs from kernel to kernel, its pictures do not."""
@@ -64,21 +63,6 @@ def read_settings(settings: Settings | None, configured: Mapping[str, Any]) -> S
     if home := configured.get("home"):
         settings = replace(settings, home=home_folder(str(home)))
     return settings
-
-
-def running_shell() -> Any:
-    """Return the IPython that we are in, or None. IPython is not loaded for it."""
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
-
-
-def shell_configuration() -> Mapping[str, Any]:
-    """Return what `%config XaiImage` says, if the extension is loaded here."""
-    shell = running_shell()
-    for thing in () if shell is None else shell.configurables:
-        if type(thing).__name__ == "XaiImage":
-            return cast("Mapping[str, Any]", thing.configuration())
-    return {}
 
 
 def choose_route(settings: Settings, *, local: bool) -> Route:

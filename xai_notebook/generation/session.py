@@ -15,14 +15,15 @@ import threading
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook import frontend
 from xai_notebook.errors import ExportError, LibraryError, XaiError
 from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import Call, prepare_call, summarize
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.loop import BackgroundLoop
-from xai_notebook.generation.routing import choose_route, read_settings, shell_configuration
+from xai_notebook.generation.routing import choose_route, read_settings
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.settings import DEFAULT_CONCURRENCY, DEFAULT_RATE, variable
+from xai_notebook.settings import DEFAULT_CONCURRENCY, DEFAULT_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -56,7 +57,7 @@ class Session:
             settings: Default: what the environment says when a call is made.
         """
         self.loop = BackgroundLoop()
-        self.configuration: Callable[[], Mapping[str, Any]] = shell_configuration
+        self.configuration: Callable[[], Mapping[str, Any]] = frontend.configuration
         self._given = settings
         self._connections: dict[Route, Peer] = {}
         self._server: Any = None
@@ -313,10 +314,9 @@ class Session:
         self._budget.limit = defaults.get("budget_usd")
         connection = await self._connect(route)
         library = await asyncio.to_thread(self._library_or_none, call)
-        notebook = variable("JPY_SESSION_NAME") or None
         return Generator(
             connection,
-            Keeper(library, connection, call.progress, options.timeout, notebook),
+            Keeper(library, connection, call.progress, options.timeout, frontend.notebook_name()),
             asking,
             budgets=(Budget(limit=options.max_cost, name="--max-cost"), self._budget),
             progress=call.progress,

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.frontend import remember_folder
 from xai_notebook.notebook import completion
 from xai_notebook.notebook.magics import XaiImage
-from xai_notebook.pictures.export import remember_folder
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

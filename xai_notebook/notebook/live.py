@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.frontend import in_kernel
 from xai_notebook.pictures.display import grid_columns
 from xai_notebook.pictures.text import clean, text
 
@@ -58,7 +59,7 @@ class Live:
         self._progress = progress
         self._patience = patience
         self._shape = shape or "1:1"
-        self._notebook = getattr(shell, "kernel", None) is not None
+        self._notebook = in_kernel(shell)
         self._handle: Any = None
         self._shown_at = 0.0
         self._line = 0

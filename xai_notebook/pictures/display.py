@@ -16,6 +16,7 @@ import pybase64
 
 from xai_notebook.client.workers import Workers
 from xai_notebook.errors import ReplyError
+from xai_notebook.frontend import in_terminal
 from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, folded, short_path, text
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def mimebundle(batch: ImageBatch) -> dict[str, Any]:
     The text is the same on every run, so that notebooks can be compared; paths of the library
     stand in it only in a plain terminal, where it is all there is to see.
     """
-    if _in_terminal():
+    if in_terminal():
         return {"text/plain": plain_text(batch, paths=True)}
     return {"text/html": to_html(batch), "text/plain": plain_text(batch)}
 
@@ -314,11 +315,3 @@ def facts(image: GeneratedImage, *, dated: bool = False) -> str:
     if image.exported is not None:
         items.append(f"saved as <code>{text(short_path(image.exported))}</code>")
     return f'<div style="{_FACTS}">{" · ".join(items)}</div>' if items else ""
-
-
-def _in_terminal() -> bool:
-    """Tell whether the only frontend is plain `ipython`."""
-    from IPython.core.getipython import get_ipython  # noqa: PLC0415
-
-    shell = get_ipython()
-    return shell is not None and getattr(shell, "kernel", None) is None

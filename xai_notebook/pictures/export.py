@@ -8,22 +8,21 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sys
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
+from xai_notebook.frontend import notebook_folder
 from xai_notebook.pictures.files import write_atomically
-from xai_notebook.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xai_notebook.pictures.results import GeneratedImage
 
-__all__ = ["export_image", "notebook_folder", "remember_folder", "resolve_folder"]
+__all__ = ["export_image", "resolve_folder"]
 
 UNTOUCHED: Final = (
     "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
@@ -37,41 +36,6 @@ _MAX_SLUG_BYTES: Final = 120
 _MAX_COPIES: Final = 1000
 _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Marks that choose how the character before is drawn, such as an emoji in colour."""
-_loaded_in: Path | None = None
-
-
-def remember_folder(folder: Path | None) -> None:
-    """Remember the working directory as it was when the extension was loaded.
-
-    nbconvert and nbclient start kernels in the notebook's folder; a later `%cd` does not move the
-    notebook.
-
-    Args:
-        folder: None forgets it.
-    """
-    global _loaded_in  # noqa: PLW0603  # a kernel has one notebook
-    _loaded_in = folder
-
-
-def notebook_folder() -> Path:
-    """Return the folder of the notebook, as well as it can be known.
-
-    In this order: what VS Code puts into the user's namespace, JupyterLab's session name, the
-    working directory when the extension was loaded, the working directory now.
-    """
-    return _vscode_folder() or _jupyter_folder() or _loaded_in or Path.cwd()
-
-
-def _vscode_folder() -> Path | None:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    file = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
-    folder = Path(file).parent if isinstance(file, str) and file else None
-    return folder if folder is not None and folder.is_dir() else None
-
-
-def _jupyter_folder() -> Path | None:
-    file = Path(variable("JPY_SESSION_NAME"))
-    return file.parent if file.is_absolute() and file.parent.is_dir() else None
 
 
 def export_image(
@@ -156,7 +120,7 @@ def _name(image: GeneratedImage, data: bytes) -> str:
 
     Windows reserves names such as `CON`; the date in front keeps clear of them.
     """
-    from hashlib import sha256  # noqa: PLC0415  # %load_ext loads this module
+    from hashlib import sha256  # noqa: PLC0415
 
     day = image.created.astimezone().strftime("%Y-%m-%d")
     digest = (image.sha256 or sha256(data).hexdigest())[:8]

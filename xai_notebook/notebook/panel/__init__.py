@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from xai_notebook.frontend import in_kernel, running_shell
 from xai_notebook.pictures.cell import escape
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ def show_panel(prompt: str = "", **options: Any) -> Panel | None:
     Raises:
         OptionError: An option is wrong, or none that a form can have.
     """
-    from IPython.core.getipython import get_ipython  # noqa: PLC0415
-
-    shell = get_ipython()
-    if getattr(shell, "kernel", None) is None:
+    shell = running_shell()
+    if not in_kernel(shell):
         print(NO_FRONTEND)  # noqa: T201  # the one line there is to say
         return None
     from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415  # ipywidgets: 100 ms

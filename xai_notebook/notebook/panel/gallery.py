@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.frontend import notebook_folder
 from xai_notebook.pictures.cell import escape
 from xai_notebook.pictures.display import TITLES, alt_text
-from xai_notebook.pictures.export import notebook_folder
 from xai_notebook.pictures.text import bounded, clean
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from traitlets import Bool, Dict, List, Unicode
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.errors import InputImageError, OptionError, XaiError
+from xai_notebook.frontend import notebook_folder
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.panel import gallery, inputs
 from xai_notebook.notebook.panel.form import (
@@ -32,7 +33,6 @@ from xai_notebook.notebook.panel.form import (
 )
 from xai_notebook.notebook.panel.jobs import Job, Queue, explain
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
-from xai_notebook.pictures.export import notebook_folder
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean
 

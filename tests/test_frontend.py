@@ -1,0 +1,94 @@
+"""Where we are, as the front ends tell it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from xai_notebook import frontend
+from xai_notebook.frontend import notebook_folder, remember_folder
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has told anything yet."""
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr(frontend, "_loaded_in", None)
+
+
+def test_order_of_the_notebooks_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VS Code's variable, then JupyterLab's, then where the extension was loaded, then here."""
+    vscode, lab, loaded = (tmp_path / name for name in ("vscode", "lab", "loaded"))
+    for folder in (vscode, lab, loaded):
+        folder.mkdir()
+    namespace: dict[str, object] = {"__vsc_ipynb_file__": str(vscode / "a.ipynb")}
+    shell = SimpleNamespace(user_ns=namespace)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(lab / "a.ipynb"))
+    remember_folder(loaded)
+    assert notebook_folder() == vscode
+    namespace["__vsc_ipynb_file__"] = str(tmp_path / "deleted" / "a.ipynb")
+    assert notebook_folder() == lab
+    del namespace["__vsc_ipynb_file__"]
+    assert notebook_folder() == lab
+    monkeypatch.setenv("JPY_SESSION_NAME", "relative/a.ipynb")
+    assert notebook_folder() == loaded
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "deleted" / "a.ipynb"))
+    assert notebook_folder() == loaded
+    remember_folder(None)
+    assert notebook_folder() == Path.cwd()
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(user_ns={})])
+def test_shells_that_say_nothing(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
+    """A shell without a namespace, or no shell, is no error."""
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert notebook_folder() == Path.cwd()
+
+
+@pytest.mark.parametrize(
+    ("shell", "terminal"),
+    [(None, False), (SimpleNamespace(), True), (SimpleNamespace(kernel=object()), False)],
+    ids=["plain Python", "ipython", "kernel"],
+)
+def test_a_terminal_is_ipython_without_a_kernel(
+    monkeypatch: pytest.MonkeyPatch, shell: object, *, terminal: bool
+) -> None:
+    """Plain Python is none: there is nobody to look."""
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert frontend.in_terminal() is terminal
+
+
+def test_asking_loads_no_ipython() -> None:
+    """In a script nothing is known, and nothing is loaded to find that out."""
+    code = (
+        "import sys\nfrom xai_notebook import frontend\n"
+        "assert frontend.running_shell() is None and not frontend.in_terminal()\n"
+        "assert frontend.configuration() == {} and frontend.notebook_folder()\n"
+        "assert not {'IPython', 'traitlets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("shell", "info", "expected"),
+    [
+        (SimpleNamespace(), None, None),
+        (SimpleNamespace(), SimpleNamespace(raw_cell=" a = 1\n"), "a = 1"),
+        (SimpleNamespace(kernel=1), SimpleNamespace(cell_id="7f"), "7f"),
+        (
+            SimpleNamespace(kernel=1, get_parent=lambda: {"metadata": {"cellId": "8"}}),
+            SimpleNamespace(),
+            "8",
+        ),
+        (SimpleNamespace(kernel=1), SimpleNamespace(), None),
+    ],
+    ids=["nothing", "terminal", "kernel", "old IPython", "nobody says"],
+)
+def test_a_cell_is_told_from_others(shell: object, info: object, expected: str | None) -> None:
+    """By its id; in a terminal by what was typed."""
+    assert frontend.cell_identity(shell, info) == expected

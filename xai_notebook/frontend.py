@@ -1,0 +1,106 @@
+"""Where we are: in a kernel, a terminal or plain Python; in which notebook; what `%config` says.
+
+IPython is not loaded for an answer: where it runs, it is there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+__all__ = [
+    "cell_identity",
+    "configuration",
+    "in_kernel",
+    "in_terminal",
+    "notebook_folder",
+    "notebook_name",
+    "remember_folder",
+    "running_shell",
+]
+
+_loaded_in: Path | None = None
+
+
+def running_shell() -> Any:
+    """Return the IPython that we are in, or None."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
+def in_kernel(shell: Any) -> bool:
+    """Tell whether an IPython has a front end that shows more than text."""
+    return getattr(shell, "kernel", None) is not None
+
+
+def in_terminal() -> bool:
+    """Tell whether the only front end is plain `ipython`."""
+    shell = running_shell()
+    return shell is not None and not in_kernel(shell)
+
+
+def configuration() -> Mapping[str, Any]:
+    """Return what `%config XaiImage` says, if the extension is loaded here."""
+    for thing in getattr(running_shell(), "configurables", ()):
+        if type(thing).__name__ == "XaiImage":
+            return cast("Mapping[str, Any]", thing.configuration())
+    return {}
+
+
+def cell_identity(shell: Any, info: Any) -> Hashable:
+    """Return what tells a cell from all others; None: nobody says, and it has no next run.
+
+    Args:
+        shell: The IPython that runs it.
+        info: What IPython says of the run; None: nothing.
+    """
+    if info is None:
+        return None
+    if not in_kernel(shell):
+        return str(info.raw_cell).strip()
+    cell: str | None = getattr(info, "cell_id", None)
+    if cell is None and hasattr(shell, "get_parent"):  # IPython before 8.3
+        cell = (shell.get_parent().get("metadata") or {}).get("cellId")
+    return cell
+
+
+def notebook_name() -> str | None:
+    """Return the notebook as Jupyter names it, which may be a path; None: it does not."""
+    return os.getenv("JPY_SESSION_NAME", "").strip() or None
+
+
+def remember_folder(folder: Path | None) -> None:
+    """Remember the working directory as it was when the extension was loaded.
+
+    nbconvert and nbclient start kernels in the notebook's folder; a later `%cd` does not move the
+    notebook.
+
+    Args:
+        folder: None forgets it.
+    """
+    global _loaded_in  # noqa: PLW0603  # a kernel has one notebook
+    _loaded_in = folder
+
+
+def notebook_folder() -> Path:
+    """Return the folder of the notebook, as well as it can be known.
+
+    In this order: what VS Code puts into the user's namespace, JupyterLab's session name, the
+    working directory when the extension was loaded, the working directory now.
+    """
+    return _vscode_folder() or _jupyter_folder() or _loaded_in or Path.cwd()
+
+
+def _vscode_folder() -> Path | None:
+    file = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
+    folder = Path(file).parent if isinstance(file, str) and file else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _jupyter_folder() -> Path | None:
+    file = Path(notebook_name() or "")
+    return file.parent if file.is_absolute() and file.parent.is_dir() else None
