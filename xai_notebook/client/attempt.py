@@ -8,6 +8,7 @@ and it does not tell a server that refused from one whose reply broke off.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,19 +17,23 @@ import grpc
 import grpc.aio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 __all__ = [
     "Failure",
     "Fate",
     "NoMessageError",
+    "TooLongError",
+    "exchange",
     "fate_of",
     "http_status",
     "is_size_limit",
     "receive",
+    "receive_all",
 ]
 
 UnaryStreamCall: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
+StreamStreamCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 PAUSE = 0.015
 """Seconds, waited twice. Headers that are followed by nothing for so long have begun a reply. The
@@ -67,6 +72,10 @@ class Failure(Exception):  # noqa: N818  # what is raised to callers is made of 
 
 class NoMessageError(Exception):
     """The server said OK and sent no whole message."""
+
+
+class TooLongError(Exception):
+    """The messages of a stream have more bytes together than were allowed."""
 
 
 # What grpcio 1.80 to 1.85 say of failures that are not the server's own words. From 1.82 on all
@@ -128,7 +137,7 @@ def is_size_limit(error: grpc.aio.AioRpcError) -> bool:
     return _LARGER.search(error.details() or "") is not None
 
 
-async def receive(call: UnaryStreamCall) -> bytes:
+async def receive(call: UnaryStreamCall | StreamStreamCall) -> bytes:
     """Return the first message of a call that was just begun.
 
     It is returned the moment it is whole, whatever becomes of the call after that: it has been
@@ -161,7 +170,66 @@ async def receive(call: UnaryStreamCall) -> bytes:
     raise NoMessageError
 
 
-def _reader(call: UnaryStreamCall) -> Callable[[], Awaitable[Any]]:
+async def exchange(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> bytes:
+    """Send the messages of a call that was just begun, and return its one answer.
+
+    Raises:
+        Failure: There is none.
+        NoMessageError: The server said OK and sent none.
+        Exception: What `pieces` raises; the call is cancelled then.
+    """
+    writing = asyncio.ensure_future(_write(call, pieces))
+    receiving = asyncio.ensure_future(receive(call))
+    try:
+        done, _ = await asyncio.wait({writing, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if writing in done:
+            writing.result()
+        return await receiving  # an answer that comes early ends the writing
+    finally:
+        writing.cancel()
+        receiving.cancel()
+        await asyncio.gather(writing, receiving, return_exceptions=True)
+
+
+async def _write(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> None:
+    # `call.write()` of a call that has just been refused puts an error of its own in place of the
+    # refusal, which is still on its way.
+    inner = getattr(call, "_cython_call", None)
+    write = getattr(inner, "send_serialized_message", call.write)
+    end = getattr(inner, "send_receive_close", call.done_writing)
+    # What writing raises says only that it is over: who receives hears why.
+    with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
+        await call.wait_for_connection()
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                await write(piece)
+        await end()
+
+
+async def receive_all(call: UnaryStreamCall, max_bytes: int) -> list[bytes]:
+    """Return the messages of a call that was just begun, when the last one has come.
+
+    Raises:
+        Failure: The stream broke off, or never began.
+        TooLongError: They have more than `max_bytes` together. The call is cancelled.
+    """
+    messages: list[bytes] = []
+    left = max_bytes
+    try:
+        async for message in call:
+            messages.append(message)
+            left -= len(message)
+            if left < 0:
+                raise TooLongError
+    except grpc.aio.AioRpcError as error:
+        fate = fate_of(error, begun=bool(messages))
+        raise Failure(error.with_traceback(None), fate) from None
+    finally:
+        call.cancel()  # nothing, where it has ended
+    return messages
+
+
+def _reader(call: UnaryStreamCall | StreamStreamCall) -> Callable[[], Awaitable[Any]]:
     """Return what reads a message.
 
     `call.read()` begins to read when the headers have come. A connection that breaks in the
@@ -181,7 +249,7 @@ class _Headers:
     instant after bare headers is taken for the refusal that it nearly is.
     """
 
-    def __init__(self, call: UnaryStreamCall) -> None:
+    def __init__(self, call: UnaryStreamCall | StreamStreamCall) -> None:
         self.begun = False
         self._call = call
         self._timer: asyncio.TimerHandle | None = None
@@ -205,7 +273,7 @@ class _Headers:
             self._timer.cancel()
 
 
-def _let_end(call: UnaryStreamCall, left: float = GRACE) -> None:
+def _let_end(call: UnaryStreamCall | StreamStreamCall, left: float = GRACE) -> None:
     """Let the server end a call in good order; one that does not is cancelled.
 
     Looked at again and again: what is told to `add_done_callback` holds the call, its request and

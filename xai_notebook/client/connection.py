@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
-from xai_notebook.client.attempt import Failure, Fate, NoMessageError, receive
+from xai_notebook.client.attempt import (
+    Failure,
+    Fate,
+    NoMessageError,
+    TooLongError,
+    exchange,
+    receive,
+    receive_all,
+)
 from xai_notebook.client.channel import open_channel, retries_itself
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.parsing import parse
@@ -20,12 +29,13 @@ from xai_notebook.client.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
     CallCancelledError,
     ConfigurationError,
+    DownloadError,
     ForkedProcessError,
     ReplyError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from xai_notebook.client.endpoint import Endpoint
     from xai_notebook.client.retry import OnAttempt
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "OnReply"]
 
 Reply = TypeVar("Reply", bound=Message)
+_T = TypeVar("_T")
 OnReply: TypeAlias = "Callable[[bytes], object]"
 
 _started_in: int | None = None
@@ -114,24 +125,124 @@ class Connection:
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
         """
-        error: Exception
-        deadline = Deadline.after(self._timeout if timeout is None else timeout)
         send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
         payload = request.SerializeToString()
+        data = await self._call(
+            method,
+            lambda **options: receive(send(payload, **options)),
+            model=model,
+            timeout=timeout,
+            on_attempt=on_attempt,
+            idempotent=idempotent,
+        )
+        if on_reply is not None:
+            on_reply(data)
+        return self._parse(reply, data)
+
+    async def stream_unary(
+        self,
+        method: str,
+        messages: Callable[[], AsyncGenerator[Message]],
+        reply: type[Reply],
+        *,
+        timeout: float | None = None,
+        on_attempt: OnAttempt | None = None,
+        max_attempts: int | None = None,
+    ) -> Reply:
+        """Send a stream of messages, return the reply.
+
+        Args:
+            method: Path of the method.
+            messages: Called for each attempt; gives them from the first one on.
+            reply: The class of the answer.
+            timeout: As in `unary`.
+            on_attempt: As in `unary`.
+            max_attempts: 1: `messages` can be had only once. Default: the client's.
+
+        Raises:
+            XaiError: As in `unary`.
+            Exception: What `messages` raises. The call is cancelled then.
+        """
+        send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.open().stream_stream(method)
+
+        async def pieces() -> AsyncGenerator[bytes]:
+            async with aclosing(messages()) as given:
+                async for message in given:
+                    yield message.SerializeToString()
+
+        data = await self._call(
+            method,
+            lambda **options: exchange(send(**options), pieces()),
+            timeout=timeout,
+            on_attempt=on_attempt,
+            max_attempts=max_attempts,
+        )
+        return self._parse(reply, data)
+
+    async def unary_stream(
+        self,
+        method: str,
+        request: Message,
+        reply: type[Reply],
+        *,
+        max_bytes: int,
+        timeout: float | None = None,
+        on_attempt: OnAttempt | None = None,
+    ) -> list[Reply]:
+        """Send `request`, return all messages of the answer, which costs nothing to ask for twice.
+
+        Args:
+            method: Path of the method.
+            request: The message.
+            reply: The class of the answer's messages.
+            max_bytes: That they may have together.
+            timeout: As in `unary`.
+            on_attempt: As in `unary`.
+
+        Raises:
+            XaiError: As in `unary`.
+            DownloadError: The answer is longer than `max_bytes`.
+        """
+        send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
+        payload = request.SerializeToString()
+        try:
+            parts = await self._call(
+                method,
+                lambda **options: receive_all(send(payload, **options), max_bytes),
+                timeout=timeout,
+                on_attempt=on_attempt,
+                idempotent=True,
+            )
+        except TooLongError as error:
+            raise DownloadError(
+                f"{self._title} sent more than {max_bytes:,} bytes. Raise max_bytes."
+            ) from error
+        return [self._parse(reply, part) for part in parts]
+
+    async def _call(
+        self,
+        method: str,
+        begin: Callable[..., Awaitable[_T]],
+        *,
+        model: str = "",
+        timeout: float | None = None,
+        on_attempt: OnAttempt | None = None,
+        idempotent: bool = False,
+        max_attempts: int | None = None,
+    ) -> _T:
+        """Return what `begin` returns, called for each attempt with the options of a gRPC call."""
+        error: Exception
+        deadline = Deadline.after(self._timeout if timeout is None else timeout)
         callbacks = [one for one in (self._on_attempt, on_attempt) if one is not None]
-        policy = RetryPolicy(self._max_attempts, idempotent=idempotent)
+        policy = RetryPolicy(max_attempts or self._max_attempts, idempotent=idempotent)
         retries = Retries(method, deadline, policy, callbacks)
 
-        async def attempt() -> bytes:
-            timeout = max(deadline.remaining(), 0.001)
-            call = receive(send(payload, timeout=timeout, metadata=self._metadata))
-            return await self._scrubbed(call)
+        async def attempt() -> _T:
+            left = max(deadline.remaining(), 0.001)
+            return await self._scrubbed(begin(timeout=left, metadata=self._metadata))
 
         try:
-            data = await retries.run(attempt)
-            if on_reply is not None:
-                on_reply(data)
-            return self._parse(reply, data)
+            return await retries.run(attempt)
         except Failure as failure:
             error, fate = failure.error, failure.fate
         except grpc.aio.BaseError as raised:
@@ -140,12 +251,18 @@ class Connection:
             self._raise_if_closed_meanwhile()
             raise
         call = CallInfo(
-            self._title, self._key, model, deadline.timeout, retries.sent, deadline.elapsed()
+            self._title,
+            self._key,
+            model,
+            deadline.timeout,
+            retries.sent,
+            deadline.elapsed(),
+            method,
         )
         raise translate(error, call, fate) from error
 
-    async def _scrubbed(self, receiving: Awaitable[bytes]) -> bytes:
-        """Return the message that is being received, or fail without the key in the failure.
+    async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:
+        """Return what is being received, or fail without the key in the failure.
 
         Raises:
             Failure: There is none.

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -38,6 +38,7 @@ MAX_HINT = 60.0
 """Seconds. A server that wants a longer pause gets its error shown instead of a silent wait."""
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Retries:
         self._policy = policy
         self._callbacks = callbacks
 
-    async def run(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def run(self, send: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `send` returns, calling it again while that makes sense.
 
         Raises:
@@ -150,7 +151,7 @@ class Retries:
 
         from tenacity import AsyncRetrying  # noqa: PLC0415  # 20 ms that importing need not pay
 
-        async def attempt() -> bytes:
+        async def attempt() -> _T:
             if failed:  # the first one, which has been made
                 raise failed.pop()
             self.sent += 1

@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from xai_notebook import errors
+from xai_notebook.client import wire
 from xai_notebook.client.attempt import Fate, fate_of, http_status, is_size_limit
 from xai_notebook.client.retry import server_hint
 from xai_notebook.client.scrubbing import scrub
@@ -56,6 +57,7 @@ class CallInfo:
         timeout: The call's deadline in seconds.
         attempts: How many times it was sent.
         elapsed: Seconds that the call took.
+        method: Its path.
     """
 
     host: str
@@ -64,6 +66,7 @@ class CallInfo:
     timeout: float
     attempts: int = 1
     elapsed: float = math.inf
+    method: str = ""
 
     @property
     def subject(self) -> str:
@@ -164,10 +167,27 @@ def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
         cause = f"The reply of {call.host} had begun and broke off ({error.code().name})"
     else:
         cause = f"The connection to {call.host} broke before there was a reply"
-    return (
-        f"{cause}. What was asked for may have been billed, so it was not sent again:"
-        " run it again if you want to."
-    )
+    doubt, cure = _DOUBTS.get(call.method, _DOUBT)
+    return f"{cause}. {doubt}, so it was not sent again: {cure}."
+
+
+_DOUBT = ("What was asked for may have been billed", "run it again if you want to")
+_DOUBTS = {
+    wire.CREATE_BATCH: (
+        "The batch may have been made",
+        "look for its name in batch.list() before you make it again",
+    ),
+    wire.ADD_BATCH_REQUESTS: (
+        "The requests may have been added",
+        "compare with batch.list_batch_requests() before you add them again",
+    ),
+    wire.UPLOAD_FILE: (
+        "The file may have been stored",
+        "look for it in files.list() before you upload it again",
+    ),
+    wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
+}
+"""What may have happened by a call of unknown fate, and what to do about it."""
 
 
 def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
@@ -233,15 +253,15 @@ def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: Cal
 
 
 def _late(call: CallInfo) -> str:
+    doubt, look = _DOUBTS.get(call.method, ("the images may have been billed", ""))
+    doubt = f"{doubt[0].lower()}{doubt[1:]}"
     if call.elapsed >= call.timeout - _CLOCKS:
-        return (
-            f"No answer from {call.host} within {call.timeout:g} s; the images may have been"
-            " billed. Raise the timeout."
-        )
-    return (
-        f"{call.subject} gave up after {call.elapsed:.3g} s, on a deadline of its own;"
-        " the images may have been billed. Try again later."
-    )
+        cause = f"No answer from {call.host} within {call.timeout:g} s"
+        cure = look or "raise the timeout"
+    else:
+        cause = f"{call.subject} gave up after {call.elapsed:.3g} s, on a deadline of its own"
+        cure = look or "try again later"
+    return f"{cause}; {doubt}. {cure[0].upper()}{cure[1:]}."
 
 
 _CLOCKS = 0.1
