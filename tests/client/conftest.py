@@ -15,7 +15,15 @@ from xai_notebook.client import AsyncClient
 # isort: split
 import grpc
 import grpc.aio
-from xai_sdk.proto import chat_pb2_grpc, image_pb2, image_pb2_grpc, models_pb2_grpc
+from xai_sdk.proto import (
+    auth_pb2_grpc,
+    batch_pb2_grpc,
+    chat_pb2_grpc,
+    files_pb2_grpc,
+    image_pb2,
+    image_pb2_grpc,
+    models_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -58,9 +66,18 @@ def jpeg() -> bytes:
 
 
 class Peer(
-    image_pb2_grpc.ImageServicer, models_pb2_grpc.ModelsServicer, chat_pb2_grpc.ChatServicer
+    image_pb2_grpc.ImageServicer,
+    models_pb2_grpc.ModelsServicer,
+    chat_pb2_grpc.ChatServicer,
+    batch_pb2_grpc.BatchMgmtServicer,
+    files_pb2_grpc.FilesServicer,
+    auth_pb2_grpc.AuthServicer,
 ):
-    """Records what arrives and answers with `answer(request, context)`."""
+    """Records what arrives and answers with `answer(request, context)`.
+
+    The request of an upload is the iterator of its pieces; the answer to a request for content is
+    an asynchronous iterator of them.
+    """
 
     def __init__(self, answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]) -> None:
         self.answer = answer
@@ -84,6 +101,17 @@ class Peer(
     ListImageGenerationModels = _take
     GetImageGenerationModel = _take
     GetCompletion = _take
+    CreateBatch = AddBatchRequests = GetBatch = CancelBatch = ListBatches = _take
+    ListBatchRequestMetadata = ListBatchResults = _take
+    UploadFile = ListFiles = RetrieveFile = DeleteFile = _take
+    CreatePublicUrl = RevokePublicUrl = get_api_key_info = _take
+
+    async def RetrieveFileContent(  # noqa: N802  # as xAI's stubs call it
+        self, request: Any, context: Any
+    ) -> AsyncIterator[Any]:
+        """Send the pieces of the answer."""
+        async for piece in await self._take(request, context):
+            yield piece
 
 
 @contextlib.asynccontextmanager
@@ -99,6 +127,9 @@ async def _serve(
     image_pb2_grpc.add_ImageServicer_to_server(peer, server)
     models_pb2_grpc.add_ModelsServicer_to_server(peer, server)
     chat_pb2_grpc.add_ChatServicer_to_server(peer, server)
+    batch_pb2_grpc.add_BatchMgmtServicer_to_server(peer, server)
+    files_pb2_grpc.add_FilesServicer_to_server(peer, server)
+    auth_pb2_grpc.add_AuthServicer_to_server(peer, server)
     address = f"127.0.0.1:{port}"
     if credentials is None:
         peer.port = server.add_insecure_port(address)

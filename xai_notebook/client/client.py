@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
+from xai_notebook.client.auth import AuthClient
+from xai_notebook.client.batch import BatchClient
 from xai_notebook.client.chat import ChatClient
 from xai_notebook.client.connection import Connection
 from xai_notebook.client.download import Downloader
 from xai_notebook.client.endpoint import Endpoint
+from xai_notebook.client.files import FilesClient
 from xai_notebook.client.image import ImageClient
 from xai_notebook.client.interceptors import call_metadata
 from xai_notebook.client.models import ModelsClient
@@ -36,6 +39,9 @@ class AsyncClient:
         image: Makes images.
         models: Asks about models.
         chat: Rewrites prompts.
+        batch: Hands over requests as one job.
+        files: Stores files.
+        auth: Asks about the key.
     """
 
     def __init__(  # named as in xAI's SDK
@@ -97,6 +103,9 @@ class AsyncClient:
         self.image = ImageClient(self._connection, self._downloader)
         self.models = ModelsClient(self._connection)
         self.chat = ChatClient(self._connection)
+        self.batch = BatchClient(self._connection, self._downloader)
+        self.files = FilesClient(self._connection)
+        self.auth = AuthClient(self._connection)
 
     def __repr__(self) -> str:
         """Return where it goes, and no key."""

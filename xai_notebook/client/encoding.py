@@ -7,7 +7,7 @@ import operator
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["build_request", "encode"]
+__all__ = ["build_request", "choice", "encode", "message", "seconds"]
+
+_M = TypeVar("_M", bound=Message)
 
 FORMATS: Final = {
     name: wire.ImageFormat.Value(f"IMG_FORMAT_{name.upper()}") for name in settings.FORMATS
@@ -83,11 +85,11 @@ def build_request(
             model=model,
             n=_count(n),
             user=options.get("user") or "",
-            format=_choice("image_format", options.get("image_format") or "url", FORMATS),
+            format=choice("image_format", options.get("image_format") or "url", FORMATS),
         )
         for option, values in CHOICES.items():
             if (value := options.get(option)) is not None:
-                setattr(request, option, _choice(option, value, values))
+                setattr(request, option, choice(option, value, values))
         _add_inputs(request, options)
         if (storage := options.get("storage_options")) is not None:
             request.storage_options.CopyFrom(_storage(storage))
@@ -96,6 +98,18 @@ def build_request(
     except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
         raise OptionError(f"An option cannot be sent: {error}") from error
     return request
+
+
+def message(kind: type[_M], **fields: Any) -> _M:
+    """Return a message of these fields; what is None stays absent.
+
+    Raises:
+        OptionError: A value is of the wrong type, or no such number or text can be sent.
+    """
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"An option cannot be sent: {error}") from error
 
 
 def _add_inputs(request: wire.GenerateImageRequest, options: ImageOptions) -> None:
@@ -132,7 +146,12 @@ def _count(n: int) -> int:
     return count
 
 
-def _choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
+def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
+    """Return what stands for the `value` of an option.
+
+    Raises:
+        OptionError: It is none of `values`; the message names them.
+    """
     if value not in values:
         raise OptionError(f"{option} is {value!r}. Choose one of: {', '.join(values)}.")
     return values[value]
@@ -172,15 +191,15 @@ def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
     if not isinstance(options, Mapping) or not known.issuperset(options):
         raise OptionError(f"storage_options may hold: {', '.join(sorted(known))}.")
     stored = wire.StorageOptions(
-        filename=options.get("filename"), expires_after=_seconds(options.get("expires_after"))
+        filename=options.get("filename"), expires_after=seconds(options.get("expires_after"))
     )
     public = options.get("public_url")
     if public is True:
         stored.public_url.SetInParent()
     elif isinstance(public, Mapping) and {"expires_after"}.issuperset(public):
         stored.public_url.SetInParent()
-        if (seconds := _seconds(public.get("expires_after"))) is not None:
-            stored.public_url.expires_after = seconds
+        if (expires := seconds(public.get("expires_after"))) is not None:
+            stored.public_url.expires_after = expires
     elif public is not None and public is not False:
         raise OptionError("public_url of storage_options is True or {'expires_after': seconds}.")
     return _named(stored)
@@ -192,5 +211,6 @@ def _named(options: wire.StorageOptions) -> wire.StorageOptions:
     return options
 
 
-def _seconds(value: timedelta | int | None) -> int | None:
+def seconds(value: timedelta | int | None) -> int | None:
+    """Return a time span in whole seconds."""
     return int(value.total_seconds()) if isinstance(value, timedelta) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xai_notebook.client import wire
-from xai_notebook.client.encoding import build_request, encode
+from xai_notebook.client.encoding import build_request, encode, message
 from xai_notebook.client.interceptors import Deadline
 from xai_notebook.client.models import ModelsClient
 from xai_notebook.client.response import ImageResponse
@@ -109,8 +109,35 @@ class ImageClient:
             on_attempt: As in `sample`.
             on_reply: Given the reply's bytes as they came, before anything looks at them.
         """
-        message = encode(request)
-        return await self._generate("image.sample_batch", message, timeout, on_attempt, on_reply)
+        encoded = encode(request)
+        return await self._generate("image.sample_batch", encoded, timeout, on_attempt, on_reply)
+
+    def prepare(
+        self,
+        prompt: str,
+        model: str,
+        *,
+        batch_request_id: str | None = None,
+        **options: Unpack[ImageOptions],
+    ) -> wire.BatchRequest:
+        """Return a request for one image that can be added to a batch. Nothing is sent.
+
+        Args:
+            prompt: What it shows.
+            model: Such as `grok-imagine-image`.
+            batch_request_id: What its result will be found by, unique in the batch; default: the
+                service chooses one.
+            **options: As in `sample`. URLs in results die an hour after the image was made:
+                `image_format="base64"` lives as long as the batch.
+
+        Raises:
+            OptionError: A value is wrong.
+        """
+        return message(
+            wire.BatchRequest,
+            batch_request_id=batch_request_id,
+            image_request=build_request(prompt, model, 1, **options),
+        )
 
     async def _generate(
         self,

@@ -9,41 +9,34 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.errors import ApiError, XaiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     Attributes = dict[str, str | bool | int | float]
 
-__all__ = ["ImageSpan", "image_span"]
+__all__ = ["CallSpan", "ImageSpan", "call_span", "image_span"]
+
+_Span = TypeVar("_Span", bound="CallSpan")
 
 
-class ImageSpan:
-    """The span of one request, or the absence of one."""
+class CallSpan:
+    """The span of one call, or the absence of one."""
 
     def __init__(self, span: Any = None, *, sensitive: bool = False) -> None:
         """Wrap an OpenTelemetry span, or None."""
         self._span = span
         self._sensitive = sensitive
 
-    def record(self, request: wire.GenerateImageRequest, reply: wire.ImageResponse) -> None:
-        """Add what came back."""
-        if self._span is None or not self._span.is_recording():
-            return
-        attributes: Attributes = {"gen_ai.response.model": reply.model or request.model}
-        if self._sensitive:
-            attributes |= _usage_attributes(reply.usage)
-            attributes["gen_ai.response.image.format"] = _lower(
-                wire.ImageFormat.Name(request.format)
-            )
-            for index, image in enumerate(reply.images):
-                attributes |= _image_attributes(f"gen_ai.response.{index}.image", image)
-        self._span.set_attributes(attributes)
+    def add(self, attributes: Attributes) -> None:
+        """Add what came back, unless such things are not to be told."""
+        if self._span is not None and self._sensitive:
+            self._span.set_attributes(attributes)
 
     def fail(self, error: BaseException) -> None:
         """Mark the span as failed. Only our own messages are shown: they hold no key."""
@@ -59,6 +52,24 @@ class ImageSpan:
         )
 
 
+class ImageSpan(CallSpan):
+    """The span of one request for images."""
+
+    def record(self, request: wire.GenerateImageRequest, reply: wire.ImageResponse) -> None:
+        """Add what came back."""
+        if self._span is None or not self._span.is_recording():
+            return
+        attributes: Attributes = {"gen_ai.response.model": reply.model or request.model}
+        if self._sensitive:
+            attributes |= _usage_attributes(reply.usage)
+            attributes["gen_ai.response.image.format"] = _lower(
+                wire.ImageFormat.Name(request.format)
+            )
+            for index, image in enumerate(reply.images):
+                attributes |= _image_attributes(f"gen_ai.response.{index}.image", image)
+        self._span.set_attributes(attributes)
+
+
 @contextmanager
 def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[ImageSpan]:
     """Open the span of one request.
@@ -70,21 +81,52 @@ def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[I
     Yields:
         What takes the reply; it does nothing when nobody traces.
     """
+    with _open(
+        ImageSpan,
+        f"{operation} {request.model}",
+        lambda sensitive: _request_attributes(request, sensitive=sensitive),
+    ) as span:
+        yield span
+
+
+@contextmanager
+def call_span(name: str, operation: str | None = None) -> Iterator[CallSpan]:
+    """Open the span of a call about files or the key, called as in xAI's SDK.
+
+    Args:
+        name: Such as `file.upload`.
+        operation: What xAI's SDK calls it beside that.
+
+    Yields:
+        What takes the reply; it does nothing when nobody traces.
+    """
+    attributes: Attributes = {}
+    if operation:
+        attributes = {"operation.name": operation, "provider.name": "xai"}
+    with _open(CallSpan, name, lambda _: attributes) as span:
+        yield span
+
+
+@contextmanager
+def _open(
+    kind: type[_Span], name: str, attributes: Callable[[bool], Attributes]
+) -> Iterator[_Span]:
+    """Open a span, with the attributes for whether sensitive ones are wanted."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or settings.flag("XAI_SDK_DISABLE_TRACING"):
-        yield ImageSpan()
+        yield kind()
         return
     sensitive = not settings.flag("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
     tracer = trace.get_tracer("xai_notebook", settings.package_version())
     with tracer.start_as_current_span(
-        f"{operation} {request.model}",
+        name,
         kind=trace.SpanKind.CLIENT,
-        attributes=_request_attributes(request, sensitive=sensitive),
+        attributes=attributes(sensitive),
         # A recorded exception brings its whole traceback along.
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
-        recorder = ImageSpan(span, sensitive=sensitive)
+        recorder = kind(span, sensitive=sensitive)
         try:
             yield recorder
         except BaseException as error:

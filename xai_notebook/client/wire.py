@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         RevokePublicUrlRequest,
         RevokePublicUrlResponse,
         UploadFileChunk,
+        UploadFileInit,
     )
     from xai_notebook.client.messages.image_pb2 import (
         GeneratedImage,
@@ -165,6 +166,7 @@ __all__ = [
     "SamplingUsage",
     "StorageOptions",
     "UploadFileChunk",
+    "UploadFileInit",
 ]
 
 GENERATE_IMAGE: Final = "/xai_api.Image/GenerateImage"

@@ -1,0 +1,247 @@
+"""Batches and key info, on a server made of xAI's stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from xai_sdk import AsyncClient as Sdk
+from xai_sdk.proto import auth_pb2, batch_pb2, image_pb2
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient, wire
+from xai_notebook.client.batch import MAX_ADD_BYTES
+
+OPTIONS: dict[str, Any] = {
+    "image_file_ids": ["f1"],
+    "image_urls": ["https://example.com/a.png"],
+    "user": "someone",
+    "image_format": "base64",
+    "aspect_ratio": "9:19.5",
+    "resolution": "2k",
+    "quality": "low",
+    "storage_options": {"filename": "a.png", "public_url": True},
+}
+
+
+def prepare(number: int = 1, prompt: str = "p") -> wire.BatchRequest:
+    """Return a request with an id."""
+    client = AsyncClient("xai-key", api_host="localhost:1")
+    return client.image.prepare(prompt, "m", batch_request_id=f"r{number}")
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS])
+def test_a_prepared_request_is_that_of_the_sdk(options: dict[str, Any]) -> None:
+    """Letter by letter: one image, and the same options."""
+    ours = AsyncClient("xai-key", api_host="localhost:1").image.prepare(
+        "p", "m", batch_request_id="one", **options
+    )
+
+    async def main() -> Any:  # the SDK's client wants a loop
+        return Sdk(api_key="xai-key").image.prepare("p", "m", batch_request_id="one", **options)
+
+    theirs = asyncio.run(main())
+    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
+        deterministic=True
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"aspect_ratio": "5:4"}, {"batch_request_id": 7}, {"image_url": "nothing"}]
+)
+def test_a_wrong_option_is_refused_where_it_is_prepared(options: dict[str, Any]) -> None:
+    """Not a day later, in the results."""
+    with pytest.raises(errors.OptionError):
+        AsyncClient("xai-key", api_host="localhost:1").image.prepare("p", "m", **options)
+
+
+async def _scripted(request: Any, context: Any) -> Any:
+    """Answer any call about batches."""
+    answers = {
+        "CreateBatchRequest": batch_pb2.Batch(batch_id="b", name=getattr(request, "name", "")),
+        "AddBatchRequestsRequest": Empty(),
+        "GetBatchRequest": batch_pb2.Batch(batch_id="b", state={"num_requests": 2}),
+        "CancelBatchRequest": batch_pb2.Batch(batch_id="b", cancel_time={"seconds": 5}),
+        "ListBatchesRequest": batch_pb2.ListBatchesResponse(
+            batches=[{"batch_id": "b"}], pagination_token="next"
+        ),
+        "ListBatchRequestMetadataRequest": batch_pb2.ListBatchRequestMetadataResponse(
+            batch_request_metadata=[{"batch_request_id": "r1", "state": "STATE_PENDING"}]
+        ),
+        "ListBatchResultsRequest": batch_pb2.ListBatchResultsResponse(
+            results=[{"batch_request_id": "r1"}], pagination_token="2"
+        ),
+        "Empty": auth_pb2.ApiKey(name="mine", acls=["api-key:model:*"]),
+    }
+    return answers[request.DESCRIPTOR.name]
+
+
+def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
+    """Ours and the SDK's calls, one after the other, arrive as equal messages."""
+
+    async def use(client: Any, requests: list[Any]) -> list[Any]:
+        return [
+            await client.batch.create("a name"),
+            await client.batch.add("b", requests),
+            await client.batch.get("b"),
+            await client.batch.cancel("b"),
+            await client.batch.list(),
+            await client.batch.list(limit=7, pagination_token="t"),
+            await client.batch.list_batch_requests("b", limit=7, pagination_token="t"),
+            await client.batch.list_batch_results("b", limit=7, pagination_token="t"),
+            await client.auth.get_api_key_info(),
+        ]
+
+    async def main() -> tuple[Any, list[Any], list[Any]]:
+        async with serve(_scripted) as peer:
+            sdk = Sdk(api_key="xai-key", api_host=peer.host)
+            theirs = [sdk.image.prepare("p", "m", batch_request_id="r1")]
+            replies = await use(sdk, theirs)
+            await sdk.close()
+            async with AsyncClient("xai-key", api_host=peer.host) as client:
+                return peer, replies, await use(client, theirs)  # ours takes the SDK's as well
+
+    peer, theirs, ours = asyncio.run(main())
+    half = len(peer.requests) // 2
+    assert peer.requests[:half] == peer.requests[half:]
+    for their, our in zip(theirs, ours, strict=True):
+        kept = [getattr(one, "proto", one) for one in (their, our) if one is not None]
+        assert len({one.SerializeToString(deterministic=True) for one in kept}) <= 1
+    assert ours[-2].pagination_token == "2"
+    assert ours[-1].name == "mine"
+
+
+def test_results_tell_success_from_everything_else(call: Any) -> None:
+    """An answer is one; an error is none, and neither is a result with neither."""
+    jpeg = b"\xff\xd8\xff" + b"pixels" * 50
+    data = base64.b64encode(jpeg).decode()
+    image = image_pb2.ImageResponse(model="m", images=[{"base64": data}])
+
+    async def answer(request: Any, context: Any) -> Any:
+        return batch_pb2.ListBatchResultsResponse(
+            results=[
+                {"batch_request_id": "good", "response": {"image_response": image}},
+                {"batch_request_id": "bad", "error": {"code": 3, "message": "no such ratio"}},
+                {"batch_request_id": "odd", "error": {"code": 0}},
+                {"batch_request_id": "neither"},
+                {"batch_request_id": "video", "response": {"video_response": {}}},
+                {"batch_request_id": "none", "response": {"image_response": {}}},
+            ]
+        )
+
+    async def use(client: Any) -> Any:
+        page = await client.batch.list_batch_results("b")
+        return page, await page.results[0].image_response.image
+
+    seen, _ = call(answer, use)
+    page, read = seen
+    assert read == jpeg
+    assert [one.batch_request_id for one in page.succeeded] == ["good", "none"]
+    assert [one.batch_request_id for one in page.failed] == ["bad", "odd", "neither", "video"]
+    assert page.failed[0].error_message == "no such ratio"
+    assert all(one.error_message and one.has_error for one in page.failed)
+    assert page.succeeded[0].error_message is None
+    assert page.pagination_token is None
+    for one in page.results[1:]:
+        with pytest.raises(errors.MissingImageError, match=one.batch_request_id):
+            _ = one.image_response
+
+
+@pytest.mark.parametrize(
+    ("requests", "said"),
+    [
+        ([prepare(1, "x" * MAX_ADD_BYTES)], "one call at most"),
+        ([prepare(1), prepare(2), prepare(1)], "'r1' stands twice"),
+        (["a prompt"], "no batch request"),
+    ],
+)
+def test_what_cannot_be_added_is_not_sent(call: Any, requests: list[Any], said: str) -> None:
+    """Too much for one call, an id twice, or no request at all."""
+    error, peer = call(_scripted, lambda client: client.batch.add("b", requests))
+    assert isinstance(error, errors.OptionError)
+    assert said in str(error)
+    assert not peer.requests
+
+
+def failing(times: int, *, begun: bool) -> Any:
+    """Return an answer that fails with UNAVAILABLE so often, after a reply had begun or before."""
+    left = [times]
+
+    async def answer(request: Any, context: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            if begun:
+                await context.send_initial_metadata((("x-request", "1"),))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        return await _scripted(request, context)
+
+    return answer
+
+
+CHANGES = {
+    "create": (lambda client: client.batch.create("a name"), "batch.list()"),
+    "add": (lambda client: client.batch.add("b", [prepare()]), "list_batch_requests()"),
+}
+READS = {
+    "get": lambda client: client.batch.get("b"),
+    "cancel": lambda client: client.batch.cancel("b"),
+    "list": lambda client: client.batch.list(),
+    "requests": lambda client: client.batch.list_batch_requests("b"),
+    "results": lambda client: client.batch.list_batch_results("b"),
+    "key": lambda client: client.auth.get_api_key_info(),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_unknown_fate_is_not_repeated(call: Any, name: str) -> None:
+    """The error says what may have happened, and where to look."""
+    use, look = CHANGES[name]
+    error, peer = call(failing(1, begun=True), use)
+    assert isinstance(error, errors.UnavailableError)
+    assert error.maybe_billed
+    assert look in str(error)
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_that_was_refused_is_repeated(call: Any, name: str) -> None:
+    """Nothing came of it."""
+    reply, peer = call(failing(2, begun=False), CHANGES[name][0])
+    assert not isinstance(reply, Exception)
+    assert len(peer.requests) == 3
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_read_is_repeated_whatever_became_of_it(call: Any, name: str) -> None:
+    """It costs nothing, and cancelling twice is cancelling."""
+    reply, peer = call(failing(2, begun=True), READS[name])
+    assert not isinstance(reply, Exception)
+    assert len(peer.requests) == 3
+
+
+def test_a_late_add_says_where_to_look(call: Any) -> None:
+    """A deadline is an unknown fate too."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        await asyncio.sleep(60)
+
+    error, _ = call(answer, lambda client: client.batch.add("b", [prepare()], timeout=0.2))
+    assert isinstance(error, errors.DeadlineExceededError)
+    assert "the requests may have been added" in str(error)
+    assert "list_batch_requests()" in str(error)
+
+
+def test_the_key_is_taken_out_of_results(call: Any, key: str) -> None:
+    """Whoever answers may echo it."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        return batch_pb2.ListBatchResultsResponse(
+            results=[{"batch_request_id": "r", "error": {"code": 3, "message": f"bad {key}"}}]
+        )
+
+    page, _ = call(answer, lambda client: client.batch.list_batch_results("b"))
+    assert page.failed[0].error_message == "bad ***"

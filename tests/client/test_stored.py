@@ -1,0 +1,377 @@
+"""Stored files, up and down, on a server made of xAI's stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from xai_sdk import AsyncClient as Sdk
+from xai_sdk.proto import files_pb2
+
+from xai_notebook import errors
+from xai_notebook.client import AsyncClient
+from xai_notebook.client.files import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = bytes(range(256)) * (CHUNK_BYTES // 200)  # two pieces
+STORED = files_pb2.File(id="f1", filename="a.bin", size=len(DATA))
+
+
+class Pipe(io.RawIOBase):
+    """A file that can be read once."""
+
+    name = "/dev/pipe"
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        return self._data.read(size)
+
+    def seekable(self) -> bool:
+        """Tell that it stays where it is."""
+        return False
+
+
+async def taking(request: Any, context: Any) -> Any:
+    """Answer an upload with what arrived, as an id."""
+    pieces = [piece async for piece in request]
+    data = b"".join(piece.data for piece in pieces[1:])
+    assert data == DATA
+    taken.append([(piece.WhichOneof("chunk"), len(piece.data)) for piece in pieces])
+    init = pieces[0].init
+    return files_pb2.File(id="f1", filename=init.name, size=init.expires_after)
+
+
+taken: list[Any] = []
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "bytearray", "open", "memory", "pipe"])
+def test_a_file_is_uploaded_in_pieces(call: Any, kind: str, tmp_path: Path) -> None:
+    """First what it is called, then its bytes in order, from wherever they come."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(DATA)
+    stream = io.BytesIO(b"before" + DATA)
+    stream.seek(6)
+    with path.open("rb") as opened:
+        sources: dict[str, tuple[Any, str | None, str]] = {
+            "path": (path, None, "a.bin"),
+            "text": (str(path), "b.bin", "b.bin"),
+            "bytes": (DATA, "b.bin", "b.bin"),
+            "bytearray": (bytearray(DATA), "b.bin", "b.bin"),
+            "open": (opened, None, "a.bin"),
+            "memory": (stream, "b.bin", "b.bin"),
+            "pipe": (Pipe(DATA), None, "pipe"),
+        }
+        file, filename, name = sources[kind]
+        taken.clear()
+        stored, _ = call(
+            taking,
+            lambda client: client.files.upload(
+                file, filename=filename, expires_after=timedelta(hours=2)
+            ),
+        )
+    assert (stored.filename, stored.size) == (name, 7200)
+    assert [form for form, _ in taken[0]] == ["init", "data", "data"]
+    assert taken[0][1][1] == CHUNK_BYTES
+
+
+def test_progress_is_told_in_all_three_ways(call: Any) -> None:
+    """Bytes so far of all there are, bytes of the piece, or a bar; a broken listener is logged."""
+    told: list[Any] = []
+
+    class Bar:
+        def update(self, n: int) -> None:
+            told.append(n)
+
+    def broken(sent: int, size: int) -> None:
+        raise RuntimeError
+
+    async def use(client: Any) -> None:
+        for listener in (lambda sent, size: told.append((sent, size)), told.append, Bar(), broken):
+            await client.files.upload(DATA, filename="a", on_progress=listener)
+
+    error, _ = call(taking, use)
+    assert error is None
+    rest = len(DATA) - CHUNK_BYTES
+    whole = [(CHUNK_BYTES, len(DATA)), (len(DATA), len(DATA))]
+    assert told == [*whole, CHUNK_BYTES, rest, CHUNK_BYTES, rest]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("/nowhere/at/all.png", "cannot be read: No such file"),
+        (b"bytes", "has no name"),
+        (io.BytesIO(b"bytes"), "has no name"),
+        (7, "is no file"),
+    ],
+)
+def test_what_cannot_be_uploaded_is_an_option_error(call: Any, file: Any, said: str) -> None:
+    """Before a call is made."""
+    error, peer = call(taking, lambda client: client.files.upload(file))
+    assert isinstance(error, errors.OptionError)
+    assert said in str(error)
+    assert not peer.requests
+
+
+@pytest.mark.parametrize("kind", ["text", "broken"])
+def test_a_file_that_fails_midway_ends_the_call(call: Any, kind: str) -> None:
+    """The server hears that no more will come: it must not store half a file."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    ended: list[int] = []
+    whole: list[int] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        context.add_done_callback(lambda _: ended.append(1))
+        async for _ in request:
+            pass
+        await asyncio.sleep(5)  # grpc.aio reports a cancelled stream as ended, and then cancels
+        whole.append(1)
+        return STORED
+
+    async def use(client: Any) -> Any:
+        file: Any = io.StringIO("text") if kind == "text" else Broken(b"bytes")
+        try:
+            return await client.files.upload(file, filename="a")
+        finally:
+            for _ in range(500):
+                if ended:
+                    break
+                await asyncio.sleep(0.01)
+
+    error, _ = call(answer, use)
+    assert isinstance(error, errors.OptionError)
+    assert ("mode 'rb'" if kind == "text" else "Input/output error") in str(error)
+    assert ended
+    assert not whole
+
+
+def refusing(*, begun: bool) -> Any:
+    """Return an answer that fails once, before it reads or after."""
+    calls: list[int] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            if begun:
+                await context.send_initial_metadata((("x-request", "1"),))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        return await taking(request, context)
+
+    return answer
+
+
+def test_a_refused_upload_is_sent_again_from_its_first_byte(call: Any) -> None:
+    """Nothing came of it; the file is read anew from where it stood."""
+    stored, peer = call(
+        refusing(begun=False), lambda client: client.files.upload(io.BytesIO(DATA), filename="a")
+    )
+    assert stored.id == "f1"
+    assert len(peer.requests) == 2
+
+
+def test_an_upload_that_can_be_read_only_once_is_not_sent_again(call: Any) -> None:
+    """What was read is gone."""
+    error, peer = call(refusing(begun=False), lambda client: client.files.upload(Pipe(DATA)))
+    assert isinstance(error, errors.UnavailableError)
+    assert not error.maybe_billed
+    assert len(peer.requests) == 1
+
+
+def test_an_upload_of_unknown_fate_is_not_repeated(call: Any) -> None:
+    """The error says where to look."""
+    error, peer = call(refusing(begun=True), lambda client: client.files.upload(DATA, filename="a"))
+    assert isinstance(error, errors.UnavailableError)
+    assert "may have been stored" in str(error)
+    assert len(peer.requests) == 1
+
+
+async def _pieces(*parts: bytes) -> Any:
+    for part in parts:
+        yield files_pb2.FileContentChunk(data=part)
+
+
+@pytest.mark.parametrize("parts", [(), (b"one",), (b"one", b"", b"two")])
+def test_content_is_the_pieces_together(call: Any, parts: tuple[bytes, ...]) -> None:
+    """In order; none at all is an empty file."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        assert request.file_id == "f1"
+        return _pieces(*parts)
+
+    data, _ = call(answer, lambda client: client.files.content("f1"))
+    assert data == b"".join(parts)
+
+
+def test_content_is_bounded(call: Any) -> None:
+    """A server may go on for ever: it is cut off, and hears of it."""
+    sent = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        async def endless() -> Any:
+            while True:
+                sent.append(1)
+                yield files_pb2.FileContentChunk(data=bytes(1 << 20))
+
+        return endless()
+
+    error, _ = call(answer, lambda client: client.files.content("f1", max_bytes=3 << 20))
+    assert isinstance(error, errors.DownloadError)
+    assert "max_bytes" in str(error)
+    assert len(sent) < 60
+
+
+def test_content_that_broke_off_is_asked_for_again(call: Any) -> None:
+    """Whole or not at all."""
+    calls: list[int] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        calls.append(1)
+
+        async def half() -> Any:
+            yield files_pb2.FileContentChunk(data=b"one")
+            if len(calls) == 1:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+            yield files_pb2.FileContentChunk(data=b"two")
+
+        return half()
+
+    data, peer = call(answer, lambda client: client.files.content("f1"))
+    assert data == b"onetwo"
+    assert len(peer.requests) == 2
+
+
+async def stalling(request: Any, context: Any) -> Any:
+    """Answer neither an upload nor a request for content to its end."""
+
+    async def slow() -> Any:
+        yield files_pb2.FileContentChunk(data=b"one")
+        await asyncio.sleep(60)
+
+    if hasattr(request, "file_id"):
+        return slow()
+    await asyncio.sleep(60)
+    return STORED
+
+
+STREAMS: dict[str, Any] = {
+    "upload": lambda client, **more: client.files.upload(DATA, filename="a", **more),
+    "content": lambda client, **more: client.files.content("f1", **more),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_has_a_deadline(call: Any, name: str) -> None:
+    """However much of it has come."""
+    error, peer = call(stalling, lambda client: STREAMS[name](client, timeout=0.5))
+    assert isinstance(error, errors.DeadlineExceededError)
+    assert 0 < peer.remaining[0] <= 0.5
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_cancelling_a_stream_cancels_it_at_the_server(serve: Any, name: str) -> None:
+    """As with any other call."""
+
+    async def main() -> bool:
+        began, ended = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: Any, context: Any) -> Any:
+            context.add_done_callback(lambda _: ended.set())
+            began.set()
+            return await stalling(request, context)
+
+        async with serve(answer) as peer, AsyncClient("xai-key", api_host=peer.host) as client:
+            task = asyncio.ensure_future(STREAMS[name](client))
+            await asyncio.wait_for(began.wait(), 20)
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.wait_for(ended.wait(), 20)
+            return task.cancelled()
+
+    assert asyncio.run(main())
+
+
+async def _scripted(request: Any, context: Any) -> Any:
+    answers = {
+        "ListFilesRequest": files_pb2.ListFilesResponse(data=[STORED], pagination_token="t"),
+        "RetrieveFileRequest": STORED,
+        "DeleteFileRequest": files_pb2.DeleteFileResponse(id="f1", deleted=True),
+        "CreatePublicUrlRequest": files_pb2.CreatePublicUrlResponse(public_url="https://x/y"),
+        "RevokePublicUrlRequest": files_pb2.RevokePublicUrlResponse(file_id="f1", revoked=True),
+    }
+    return answers[request.DESCRIPTOR.name]
+
+
+def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
+    """Ours and the SDK's calls, one after the other, arrive as equal messages."""
+
+    async def use(client: Any) -> list[Any]:
+        files = client.files
+        return [
+            await files.list(),
+            await files.list(limit=7, order="desc", sort_by="size", pagination_token="t"),
+            await files.list(sort_by="filename", filter='name = "a"'),
+            await files.get("f1"),
+            await files.delete("f1"),
+            await files.create_public_url("f1"),
+            await files.create_public_url("f1", expires_after=timedelta(days=1)),
+            await files.create_public_url("f1", expires_after=60),
+            await files.revoke_public_url("f1"),
+        ]
+
+    async def main() -> tuple[Any, list[Any], list[Any]]:
+        async with serve(_scripted) as peer:
+            sdk = Sdk(api_key="xai-key", api_host=peer.host)
+            theirs = await use(sdk)
+            await sdk.close()
+            async with AsyncClient("xai-key", api_host=peer.host) as client:
+                return peer, theirs, await use(client)
+
+    peer, theirs, ours = asyncio.run(main())
+    half = len(peer.requests) // 2
+    assert peer.requests[:half] == peer.requests[half:]
+    assert [one.SerializeToString() for one in theirs] == [one.SerializeToString() for one in ours]
+
+
+@pytest.mark.parametrize("options", [{"order": "up"}, {"sort_by": "colour"}, {"limit": "many"}])
+def test_a_wrong_option_of_a_list_is_not_sent(call: Any, options: dict[str, Any]) -> None:
+    """The message names those that are right."""
+    error, peer = call(_scripted, lambda client: client.files.list(**options))
+    assert isinstance(error, errors.OptionError)
+    assert not peer.requests
+
+
+def test_calls_that_change_files_are_spans(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called as in xAI's SDK, with the file's id."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    call(taking, lambda client: client.files.upload(DATA, filename="a"))
+    call(_scripted, lambda client: client.files.delete("f1"))
+    uploaded, deleted = exporter.get_finished_spans()
+    assert (uploaded.name, deleted.name) == ("file.upload", "file.delete")
+    assert dict(uploaded.attributes or {}) == {
+        "operation.name": "upload_file",
+        "provider.name": "xai",
+        "file.id": "f1",
+        "file.filename": "a",
+    }
+    assert dict(deleted.attributes or {})["file.id"] == "f1"
