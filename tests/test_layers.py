@@ -223,7 +223,6 @@ def test_functions_are_short() -> None:
     assert len(long) <= MOST_LONG_FUNCTIONS, long
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms have only just been moved into")
 def test_nobody_prints_or_patches() -> None:
     """Output goes through displays and errors; only programs and `--help` print."""
     printing = {"server.__main__", "notebook.magics"}

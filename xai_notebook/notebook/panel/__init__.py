@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["panel", "show_panel"]
 
-NO_FRONTEND = (
+
+class _Hint(str):
+    """A line that a display shows as it is."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+NO_FRONTEND = _Hint(
     "The panel needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "
     "%xai_image PROMPT, or xai_notebook.generate(PROMPT)."
 )
@@ -45,9 +53,11 @@ def show_panel(prompt: str = "", **options: Any) -> Panel | None:
     Raises:
         OptionError: An option is wrong, or none that a form can have.
     """
+    from IPython.display import display  # noqa: PLC0415
+
     shell = running_shell()
     if not in_kernel(shell):
-        print(NO_FRONTEND)  # noqa: T201  # the one line there is to say
+        display(NO_FRONTEND)  # type: ignore[no-untyped-call]
         return None
     from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415  # ipywidgets: 100 ms
 
