@@ -250,15 +250,8 @@ class Connection:
         except asyncio.CancelledError:
             self._raise_if_closed_meanwhile()
             raise
-        call = CallInfo(
-            self._title,
-            self._key,
-            model,
-            deadline.timeout,
-            retries.sent,
-            deadline.elapsed(),
-            method,
-        )
+        spent = (deadline.timeout, retries.sent, deadline.elapsed())
+        call = CallInfo(self._title, self._key, model, *spent, method)
         raise translate(error, call, fate) from error
 
     async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:

@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import os
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,7 @@ class FilesClient:
         on_progress: Any = None,
         timeout: float | None = None,
     ) -> wire.File:
-        """Store a file. It is read piece by piece, in a thread.
+        """Store a file, read piece by piece in a thread.
 
         A call whose reply was lost is not sent again: look for the file with `list` first.
 
@@ -76,21 +77,12 @@ class FilesClient:
                 stored.
         """
         source = _Source(file, filename)
-        progress = _progress(on_progress)
         first = message(wire.UploadFileInit, name=source.name, expires_after=seconds(expires_after))
-
-        async def chunks() -> AsyncGenerator[wire.UploadFileChunk]:
-            yield wire.UploadFileChunk(init=first)
-            sent = 0
-            async for piece in source.pieces():
-                yield wire.UploadFileChunk(data=piece)
-                sent += len(piece)
-                progress(len(piece), sent, source.size)
-
+        progress = _progress(on_progress)
         with call_span("file.upload", "upload_file") as span:
             stored = await self._connection.stream_unary(
                 wire.UPLOAD_FILE,
-                chunks,
+                lambda: _chunks(first, source, progress),
                 wire.File,
                 timeout=timeout,
                 max_attempts=None if source.repeatable else 1,
@@ -298,6 +290,19 @@ class _Source:
         finally:
             if file is not None and self._path is not None:
                 file.close()
+
+
+async def _chunks(
+    first: wire.UploadFileInit, source: _Source, progress: Callable[[int, int, int | None], None]
+) -> AsyncGenerator[wire.UploadFileChunk]:
+    """Yield the messages of an upload."""
+    yield wire.UploadFileChunk(init=first)
+    sent = 0
+    async with aclosing(source.pieces()) as pieces:
+        async for piece in pieces:
+            yield wire.UploadFileChunk(data=piece)
+            sent += len(piece)
+            progress(len(piece), sent, source.size)
 
 
 def _unreadable(name: str, error: OSError) -> OptionError:
