@@ -16,7 +16,7 @@ from PIL import Image
 
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.server import EmbeddedServer, Faults
-from xai_notebook.settings import Settings
+from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,12 +41,12 @@ def without_xai(environ: Any = os.environ) -> dict[str, str]:
     }
 
 
-def settings_of(**variables: str) -> Settings:
+def settings_of(**variables: str) -> Configuration:
     """Return what the environment would say with these variables changed."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        return Settings.from_environment()
+        return Configuration.from_environment()
 
 
 @dataclass

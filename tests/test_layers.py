@@ -145,7 +145,6 @@ def test_the_server_knows_only_the_wire() -> None:
     assert offenders == []
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms have only just been moved into")
 def test_only_one_module_starts_the_server() -> None:
     """What speaks to it goes through the wire."""
     users = {
@@ -200,7 +199,6 @@ def test_late_imports_of_our_own_are_few_and_reasoned() -> None:
     assert len(late) <= MOST_LATE_IMPORTS, late
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms have only just been moved into")
 def test_files_fit_on_a_screen_or_ten() -> None:
     """Over 400 lines there are two rooms in one."""
     long = {

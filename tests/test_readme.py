@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from xai_notebook.arguments.options import OPTIONS
-from xai_notebook.settings import Settings
+from xai_notebook.settings import Configuration
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +40,6 @@ def test_two_commands_come_first() -> None:
 
 def test_every_variable_is_documented() -> None:
     """Every environment variable that the settings read stands in the README."""
-    source = Path(Settings.from_environment.__code__.co_filename).read_text(encoding="utf-8")
+    source = Path(Configuration.from_environment.__code__.co_filename).read_text(encoding="utf-8")
     for variable in set(re.findall(r'"(XAI_[A-Z_]+)"', source)):
         assert f"`{variable}`" in README

@@ -223,13 +223,8 @@ class LibraryError(XaiError):
 
 
 class ExportError(XaiError, OSError):
-    """A file could not be written. The images are still at hand.
+    """A file could not be written. The images are still at hand."""
 
-    Attributes:
-        batch: The images, when the call that made them was to export them as well.
-    """
-
-    batch: object | None = None
     __str__ = Exception.__str__
 
 

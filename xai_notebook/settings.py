@@ -1,20 +1,23 @@
 """Every default and every environment variable, in one frozen place.
 
-Nothing here is read at import: `Settings.from_environment()` is called when a
-session starts, so a variable set in an earlier cell counts.
+Nothing here is read at import: `Configuration.read()` is called when a
+call is made, so a variable set in an earlier cell counts.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 from xai_notebook.errors import ConfigurationError
 
-__all__ = ["ApiKey", "Backend", "Settings"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ApiKey", "Backend", "Configuration"]
 
 Backend = Literal["auto", "xai", "local"]
 
@@ -191,39 +194,70 @@ def environment_key() -> ApiKey | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What the environment says, checked.
+class Configuration:
+    """What holds for a call, checked: what the environment says, overruled by `%config XaiImage`.
 
     Attributes:
         api_key: `XAI_API_KEY`, or None.
         api_host: `XAI_API_HOST`: a host, or `host:port`.
         backend: `XAI_NOTEBOOK_BACKEND`.
         home: `XAI_NOTEBOOK_HOME`: where the library lives.
+        concurrency: Requests of one `--each` under way at the same time.
+        rate: Requests of `--each` per second; 0: no limit.
+        replay: Stored images answer what has not been seen in this kernel.
+        budget_usd: US dollars the kernel may spend; None: no limit.
+        patience: Seconds before progress is shown; None: as usual.
     """
 
     api_key: ApiKey | None
     api_host: str
     backend: Backend
     home: Path
+    concurrency: int = DEFAULT_CONCURRENCY
+    rate: float = DEFAULT_RATE
+    replay: bool = True
+    budget_usd: float | None = None
+    patience: float | None = None
 
     @classmethod
-    def from_environment(cls) -> Settings:
+    def from_environment(cls) -> Configuration:
         """Read and check the environment.
 
         Raises:
             ConfigurationError: A variable has a value that means nothing.
         """
-        backend = variable("XAI_NOTEBOOK_BACKEND").lower() or "auto"
-        if backend not in BACKENDS:
-            raise ConfigurationError(
-                f"XAI_NOTEBOOK_BACKEND is {backend!r}. Set it to one of: {', '.join(BACKENDS)}."
-            )
         return cls(
             api_key=environment_key(),
             api_host=variable("XAI_API_HOST") or DEFAULT_API_HOST,
-            backend=backend,  # type: ignore[arg-type]  # checked just above
+            backend=_backend("XAI_NOTEBOOK_BACKEND", variable("XAI_NOTEBOOK_BACKEND").lower()),
             home=home_folder(variable("XAI_NOTEBOOK_HOME")),
         )
+
+    @classmethod
+    def read(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
+        """Return what holds now.
+
+        Args:
+            given: Default: what the environment says.
+            configured: What `%config XaiImage` says; None and `""` say nothing.
+
+        Raises:
+            ConfigurationError: A variable or a configured value means nothing.
+        """
+        known = {one.name for one in fields(cls)} - {"api_key"}
+        said = {name: configured[name] for name in known & set(configured)}
+        said = {name: value for name, value in said.items() if value not in (None, "")}
+        if "backend" in said:
+            said["backend"] = _backend("XaiImage.backend", said["backend"])
+        if "home" in said:
+            said["home"] = home_folder(str(said["home"]))
+        return replace(cls.from_environment() if given is None else given, **said)
+
+
+def _backend(name: str, value: str) -> Backend:
+    if value and value not in BACKENDS:
+        raise ConfigurationError(f"{name} is {value!r}. Set it to one of: {', '.join(BACKENDS)}.")
+    return cast("Backend", value or "auto")
 
 
 def home_folder(value: str) -> Path:

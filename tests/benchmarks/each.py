@@ -115,9 +115,9 @@ def measure(
 ) -> Mapping[str, float]:
     """Run `--each` and return its rate a second, seconds, and MiB grown over the second half."""
     from xai_notebook.generation.session import Session
-    from xai_notebook.settings import Settings
+    from xai_notebook.settings import Configuration
 
-    session = Session(replace(Settings.from_environment(), api_host=address, home=home))
+    session = Session(replace(Configuration.from_environment(), api_host=address, home=home))
     session.configuration = lambda: {"concurrency": concurrency, "rate": 0.0}
     session.generate("warm up")
     marks: list[int] = []

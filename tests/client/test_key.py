@@ -21,7 +21,7 @@ from IPython.core.ultratb import VerboseTB
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
 from xai_notebook.server import EmbeddedServer
-from xai_notebook.settings import ApiKey, Settings
+from xai_notebook.settings import ApiKey, Configuration
 
 # Globals: the frames of these tests may be part of the tracebacks they search.
 KEY = "xai-test-0123456789abcdef"
@@ -80,7 +80,7 @@ def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Client, sub-clients, connection and settings show no key, however they are printed."""
     client = client_of("api.x.ai")
     monkeypatch.setenv("XAI_API_KEY", KEY)
-    settings = Settings.from_environment()
+    settings = Configuration.from_environment()
     things = [client, client.image, client.models, client.chat, client._connection, settings]
     for thing in things:
         assert KEY not in f"{thing!r} {thing!s} {thing:}"
@@ -102,7 +102,7 @@ def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda key: key.__reduce_ex__(4),
         lambda key: object.__reduce_ex__(key, 2),
         lambda key: copyreg.__reduce_ex__(key, 1),
-        lambda key: dataclasses.asdict(Settings(key, "", "auto", Path())),
+        lambda key: dataclasses.asdict(Configuration(key, "", "auto", Path())),
         lambda key: pickle.dumps(AsyncClient(key)),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_failing_constructor_shows_no_key(make: Any) -> None:
 def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key of the environment that cannot be sent is not shown."""
     monkeypatch.setenv("XAI_API_KEY", UNSENDABLE)
-    for make in (AsyncClient, Settings.from_environment):
+    for make in (AsyncClient, Configuration.from_environment):
         with pytest.raises(errors.ConfigurationError) as caught:
             make()
         assert UNSENDABLE not in shown(caught.value)
@@ -170,7 +170,7 @@ def test_a_wrong_variable_shows_no_other(
     monkeypatch.setenv(name, value)
 
     async def call() -> None:
-        Settings.from_environment()
+        Configuration.from_environment()
         async with AsyncClient() as client:
             await client.image.sample("p", "m")
 

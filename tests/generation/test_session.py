@@ -325,14 +325,24 @@ def test_a_library_that_cannot_be_opened_costs_no_images(
     assert second.notes == ()
 
 
-def test_a_failed_export_hands_over_the_images(session: Session, tmp_path: Path) -> None:
-    """A folder that cannot be written is one clear line, and the images are on the error."""
+def test_a_failed_export_loses_no_images(session: Session, tmp_path: Path) -> None:
+    """A folder that cannot be written is one clear line; the images are in the library."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(errors.ExportError) as caught:
         session.generate("a red fox", export=str(tmp_path / "file"))
-    assert isinstance(caught.value.batch, ImageBatch)
-    assert caught.value.batch[0].pil.size
     assert "\n" not in str(caught.value)
+    assert session.history()[0].pil.size
+
+
+def test_collecting_asks_for_no_export(session: Session, tmp_path: Path) -> None:
+    """What arrived is at hand whatever becomes of the files."""
+    (tmp_path / "file").write_text("in the way")
+    call = session.prepare("a red fox", {"export": str(tmp_path / "file")})
+    session.loop.run(session.run(call))
+    batch = session.collect(call)
+    assert batch[0].pil.size
+    with pytest.raises(errors.ExportError):
+        call.export(batch)
 
 
 def test_history_shows_the_newest_first(session: Session) -> None:

@@ -276,7 +276,7 @@ def test_a_reload_keeps_working(run: Run, shell: InteractiveShell, server: Serve
 def test_unloading_leaves_nothing(run: Run, shell: InteractiveShell) -> None:
     """No magic, configurable, matcher, thread or open session."""
     run("%xai_image --local a red fox")
-    assert current_session()._connections
+    assert current_session().connections.peers
     shell.extension_manager.unload_extension("xai_notebook")
     for table in shell.magics_manager.magics.values():
         assert not set(MAGICS) & set(table)

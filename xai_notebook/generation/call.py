@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,21 +13,24 @@ from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.progress import Progress
+from xai_notebook.generation.routing import choose_route
 from xai_notebook.pictures.results import ImageRequest
+from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from xai_notebook.arguments.inputs import Inputs
     from xai_notebook.arguments.options import Options
+    from xai_notebook.generation.routing import Route
+    from xai_notebook.pictures.results import ImageBatch
+
+    _Make = Callable[..., "Call"]
 
 __all__ = ["Call", "prepare_call", "summarize"]
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
-_PLANNED: Final = 100_000
-"""Requests that a dry run looks at; of a generator, which may be slow, fewer."""
-_PLANNED_LAZY: Final = 100
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class Call:
 
     Attributes:
         options: Every option.
+        configuration: What held when it was made.
+        route: Where it goes.
         requests: What to ask, one request per prompt.
         lazy: `requests` runs code of the user's, such as a generator: it may never end.
         many: It came from `--each`: failures are cards, not errors.
@@ -45,6 +51,8 @@ class Call:
     """
 
     options: Options
+    configuration: Configuration
+    route: Route
     requests: Iterator[ImageRequest]
     progress: Progress
     lazy: bool = False
@@ -54,17 +62,14 @@ class Call:
     announced: list[str] = field(default_factory=list)
     spoil: Callable[[], None] | None = None
 
-    def first_requests(self) -> tuple[tuple[ImageRequest, ...], bool]:
-        """Return the requests, and whether there are more: some sources have no end.
+    def export(self, batch: ImageBatch) -> None:
+        """Export the images of the call, if that was asked for.
 
-        The call can still be run, from its first request on.
+        Raises:
+            ExportError: A file cannot be written. The images are in the library.
         """
-        requests = tuple(islice(self.requests, _PLANNED_LAZY if self.lazy else _PLANNED))
-        following = tuple(islice(self.requests, 1))
-        self.requests = chain(requests, following, self.requests)
-        if self.lazy:
-            self.progress.note("A generator has been read for this: make it again before a run.")
-        return requests, bool(following)
+        if self.options.export is not None:
+            batch.export(self.options.export or None, metadata=self.options.metadata)
 
 
 def prepare_call(
@@ -74,6 +79,7 @@ def prepare_call(
     namespace: Mapping[str, Any],
     *,
     typed: bool = False,
+    settings: Configuration | None = None,
 ) -> Call:
     """Check options, prompt and input images.
 
@@ -83,20 +89,25 @@ def prepare_call(
         defaults: What `%config XaiImage` says.
         namespace: Variables, for `{{ … }}`, `--image` and `--each`.
         typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
+        settings: Default: what the environment says now.
 
     Raises:
         OptionError: Something is wrong; the message names it.
+        ConfigurationError: A variable or a configured value means nothing, or a key is missing.
     """
     options = arguments.resolve(given, defaults)
+    configuration = Configuration.read(settings, defaults)
+    route = choose_route(configuration, local=options.local)  # a missing key is found now
+    make = partial(Call, options, configuration, route)
     inputs = load_inputs(options.image, namespace)
     if options.each is not None and options.each is not False:
-        call = _prepare_each(prompt, options, inputs, namespace, typed=typed)
+        call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
     elif prompt is None:
         taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
         raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
     else:
         text = fill(prompt, namespace) if typed else prompt
-        call = _prepare_one(text, options, inputs)
+        call = _prepare_one(make, text, options, inputs)
     for note in inputs.notes:
         call.progress.note(note)
     return call
@@ -120,7 +131,7 @@ def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> Image
     )
 
 
-def _prepare_one(prompt: str, options: Options, inputs: Inputs) -> Call:
+def _prepare_one(make: _Make, prompt: str, options: Options, inputs: Inputs) -> Call:
     """Return the call for one prompt: several requests when models or wordings are compared."""
     variants = prompts.expand(prompt) if options.matrix else [(prompt, "")]
     requests = []
@@ -131,12 +142,13 @@ def _prepare_one(prompt: str, options: Options, inputs: Inputs) -> Call:
             named = [model] if len(options.model) > 1 else []
             labels.append(" · ".join([*named, chosen] if chosen else named))
     if len(requests) == 1:
-        return Call(options, iter(requests), Progress(images=options.n))
+        return make(iter(requests), Progress(images=options.n))
     progress = Progress(expected=len(requests), images=options.n * len(requests))
-    return Call(options, iter(requests), progress, many=True, labels=tuple(labels))
+    return make(iter(requests), progress, many=True, labels=tuple(labels))
 
 
 def _prepare_each(
+    make: _Make,
     prompt: str | None,
     options: Options,
     inputs: Inputs,
@@ -168,7 +180,7 @@ def _prepare_each(
     progress = Progress(expected=expected, images=options.n * (expected or 1))
     texts = _counted(chain(ahead, texts), progress)
     requests = (_request(text, options.model[0], options, inputs) for text in texts)
-    return Call(options, requests, progress, lazy=found.lazy, many=True)
+    return make(requests, progress, lazy=found.lazy, many=True)
 
 
 def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:

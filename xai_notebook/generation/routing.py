@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.settings import (
-    BACKENDS,
     DEFAULT_API_HOST,
     ApiKey,
-    Settings,
-    home_folder,
+    Configuration,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Route", "choose_route", "read_settings"]
+__all__ = ["Route", "choose_route"]
 
 LOCAL_HOST: Final = "embedded"
 """Stands for every embedded server: its port differs from kernel to kernel, its pictures do not."""
@@ -41,48 +36,24 @@ class Route:
     automatic: bool = False
 
 
-def read_settings(settings: Settings | None, configured: Mapping[str, Any]) -> Settings:
-    """Return the settings of the environment, overruled by what is configured.
-
-    Args:
-        settings: Default: what the environment says now.
-        configured: `backend`, `api_host` and `home`, where they are set.
-
-    Raises:
-        ConfigurationError: A variable or a configured value means nothing.
-    """
-    settings = Settings.from_environment() if settings is None else settings
-    if backend := configured.get("backend"):
-        if backend not in BACKENDS:
-            raise ConfigurationError(
-                f"XaiImage.backend is {backend!r}. Set it to one of: {', '.join(BACKENDS)}."
-            )
-        settings = replace(settings, backend=backend)
-    if host := configured.get("api_host"):
-        settings = replace(settings, api_host=host)
-    if home := configured.get("home"):
-        settings = replace(settings, home=home_folder(str(home)))
-    return settings
-
-
-def choose_route(settings: Settings, *, local: bool) -> Route:
+def choose_route(configuration: Configuration, *, local: bool) -> Route:
     """Decide which server a call goes to.
 
     Args:
-        settings: As `read_settings` returns them.
+        configuration: What holds for the call.
         local: The call asks for the embedded server.
 
     Raises:
         ConfigurationError: The server needs a key, and there is none.
     """
-    own_host = settings.api_host != DEFAULT_API_HOST
-    backend = "local" if local else settings.backend
-    automatic = backend == "auto" and settings.api_key is None and not own_host
+    own_host = configuration.api_host != DEFAULT_API_HOST
+    backend = "local" if local else configuration.backend
+    automatic = backend == "auto" and configuration.api_key is None and not own_host
     if backend == "local" or automatic:
         return Route("local", LOCAL_HOST, None, automatic)
-    if settings.api_key is None and not Endpoint.parse(settings.api_host).loopback:
+    if configuration.api_key is None and not Endpoint.parse(configuration.api_host).loopback:
         raise ConfigurationError(
-            f"{settings.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or use "
-            "--local for free previews."
+            f"{configuration.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or"
+            " use --local for free previews."
         )
-    return Route("xai", settings.api_host, settings.api_key)
+    return Route("xai", configuration.api_host, configuration.api_key)

@@ -1,43 +1,38 @@
-"""The one place where settings, loop, client, server and library meet.
+"""The way of a call through one kernel; the magic, the panel and `generate()` share its session.
 
-    prepare(prompt, options)  checks everything, sends nothing
-    run(call)                 on the background loop: library, then server
-    finish(call)              what users hold
-
-A kernel has one session; the magic, the panel and `generate()` share it.
+prepare(prompt, options)  checks everything, sends nothing
+run(call)                 on the background loop: library, then server
+collect(call)             what arrived, as users hold it
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import frontend
-from xai_notebook.errors import ExportError, LibraryError, XaiError
+from xai_notebook.errors import LibraryError
 from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import Call, prepare_call, summarize
 from xai_notebook.generation.cells import Cells
+from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.loop import BackgroundLoop
-from xai_notebook.generation.routing import choose_route, read_settings
+from xai_notebook.generation.plan import plan
+from xai_notebook.generation.routing import choose_route
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.settings import DEFAULT_CONCURRENCY, DEFAULT_RATE
+from xai_notebook.pictures.tables import CostTable
+from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
-    from pathlib import Path
 
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
-    from xai_notebook.generation.generator import Generator
-    from xai_notebook.generation.peer import Peer
-    from xai_notebook.generation.routing import Route
     from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage
-    from xai_notebook.pictures.tables import CostTable, Plan
-    from xai_notebook.settings import Settings
+    from xai_notebook.pictures.tables import Plan
 
 __all__ = ["Call", "Session", "current_session"]
 
@@ -50,7 +45,7 @@ NOTICE: Final = (
 class Session:
     """Everything one kernel shares between its calls."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Configuration | None = None) -> None:
         """Start nothing: the loop, the server and the library start when first needed.
 
         Args:
@@ -58,13 +53,8 @@ class Session:
         """
         self.loop = BackgroundLoop()
         self.configuration: Callable[[], Mapping[str, Any]] = frontend.configuration
+        self.connections = Connections(self.loop)
         self._given = settings
-        self._connections: dict[Route, Peer] = {}
-        self._server: Any = None
-        self._connecting: asyncio.Lock | None = None
-        self._library: Library | None = None
-        self._library_home: Path | None = None
-        self._library_lock = threading.Lock()
         self._budget = Budget(limit=None, name="XaiImage.budget_usd")
         self._noticed: set[str] = set()
         self._cells = Cells()
@@ -131,8 +121,6 @@ class Session:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        from xai_notebook.pictures.tables import CostTable  # noqa: PLC0415
-
         return CostTable(self.library().costs())
 
     def models(self, *, local: bool = False) -> list[ImageGenerationModel]:
@@ -145,21 +133,15 @@ class Session:
 
     async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
         """As `models`, on the background loop."""
-        connection = await self._connect(self._route(local=local))
-        return list(await connection.client.models.list_image_generation_models())
+        peer = await self.connections.peer(choose_route(self._configuration(), local=local))
+        return list(await peer.client.models.list_image_generation_models())
 
     def close(self) -> None:
         """Close channels, stop the embedded server and the loop, close the library."""
         self._cells.close()
         self._cells = Cells()
-        if self._connections or self._server is not None:
-            self.loop.run(self._disconnect())
+        self.connections.close()
         self.loop.stop()
-        with self._library_lock:
-            if self._library is not None:
-                self._library.close()
-                atexit.unregister(self._library.close)
-            self._library = self._library_home = None
 
     # The way of a call
 
@@ -181,10 +163,11 @@ class Session:
 
         Raises:
             OptionError: Something is wrong; the message names it.
+            ConfigurationError: A variable or a configured value means nothing, or a key is missing.
         """
-        call = prepare_call(prompt, given, self.configuration(), namespace or {}, typed=typed)
-        self._route(local=call.options.local)  # a missing key is found now
-        return call
+        return prepare_call(
+            prompt, given, self.configuration(), namespace or {}, typed=typed, settings=self._given
+        )
 
     def ask(self, *, apart: Hashable = None) -> Asking:
         """Return the places of a call, which counts when this context ends well.
@@ -202,77 +185,50 @@ class Session:
             await self._answer(call, asked)
 
     async def _answer(self, call: Call, asking: Asking) -> None:
-        generator = await self._generator(call, asking)
+        from xai_notebook.generation.answering import answer  # noqa: PLC0415  # grpc
+
+        if call.route.automatic:
+            self._announce(call, NOTICE)
         call.spoil = asking.spoil
-        await asking.wait_turn()
-        if call.many:
-            asking.leave_turn()  # reading its requests can take long, and runs the user's code
-            from xai_notebook.generation.many import generate_each  # noqa: PLC0415  # aiolimiter
+        self._budget.limit = call.configuration.budget_usd
+        peer = await self.connections.peer(call.route)
+        library = await asyncio.to_thread(self._library_or_none, call)
+        await answer(call, asking, peer=peer, library=library, budget=self._budget)
 
-            defaults = self.configuration()
-            await generate_each(
-                generator,
-                call.requests,
-                call.progress,
-                concurrency=defaults.get("concurrency") or DEFAULT_CONCURRENCY,
-                rate=defaults.get("rate", DEFAULT_RATE),
-                lazy=call.lazy,
-            )
-        else:
-            placed = await generator.place(next(call.requests))
-            call.progress.answered(0, await generator.answer(placed))
-        asking.complete = call.progress.complete
-
-    def finish(self, call: Call) -> ImageBatch:
-        """Return what arrived as a batch, exported if that was asked for.
-
-        Raises:
-            ExportError: A file cannot be written. `error.batch` has the images.
-        """
-        options, progress = call.options, call.progress
+    def collect(self, call: Call) -> ImageBatch:
+        """Return what arrived so far as a batch. Nothing can go wrong here."""
+        progress = call.progress
         for number, images in progress.results.items():
             for image in images:
                 image.maker = self
                 image.label = call.labels[number] if call.labels else None
         batch = ImageBatch(
             progress.collected(),
-            compare=options.compare,
-            columns=options.columns,
-            full=options.full,
+            compare=call.options.compare,
+            columns=call.options.columns,
+            full=call.options.full,
             notes=[*call.announced, *progress.notes],
             summary=summarize(call) if call.many else None,
         )
         batch.undrawn = call.spoil
-        if options.export is not None:
-            try:
-                batch.export(options.export or None, metadata=options.metadata)
-            except ExportError as error:
-                error.batch = batch
-                raise
+        return batch
+
+    def finish(self, call: Call) -> ImageBatch:
+        """Return what arrived as a batch, exported if that was asked for.
+
+        Raises:
+            ExportError: A file cannot be written. The images are in the library.
+        """
+        batch = self.collect(call)
+        call.export(batch)
         return batch
 
     def plan(self, call: Call) -> Plan:
-        """Return what a call would send and cost. Nothing is sent but the question for prices."""
-        from xai_notebook.pictures.tables import Plan, estimate  # noqa: PLC0415
+        """Return what a call would send and cost; see `plan`."""
+        return plan(call, lambda model: self.loop.run(self._price(call, model)))
 
-        requests, more = call.first_requests()
-        route = self._route(local=call.options.local)
-        models = {request.model for request in requests}
-        prices = {model: self.loop.run(self._price(route, model)) for model in models}
-        return Plan(
-            requests=requests,
-            backend=route.backend,
-            host=route.host,
-            cost_usd=estimate(requests, prices),
-            notes=tuple(call.progress.notes),
-            more=more,
-        )
-
-    def is_local(self, call: Call) -> bool:
-        """Tell whether a call goes to the embedded server."""
-        return self._route(local=call.options.local).backend == "local"
-
-    # Where things are
+    async def _price(self, call: Call, model: str) -> float | None:
+        return await (await self.connections.peer(call.route)).price(model)
 
     def library(self) -> Library:
         """Return the open library.
@@ -280,56 +236,15 @@ class Session:
         Raises:
             LibraryError: It cannot be opened.
         """
-        from xai_notebook.library import Library  # noqa: PLC0415  # sqlite3
+        return self.connections.library(self._configuration())
 
-        home = self._settings().home
-        with self._library_lock:
-            if self._library is None or self._library_home != home:
-                self._library = Library.open(home)
-                self._library_home = home
-                atexit.register(self._library.close)  # Python 3.13 warns of open databases
-            library = self._library
-        if library.overdue:
-            from xai_notebook.generation.arrival import recover  # noqa: PLC0415  # grpc
-
-            with suppress(XaiError):  # what waits, waits on: this call needs it not
-                self.loop.run(recover(library, self._settings().api_key))
-        return library
-
-    def _settings(self) -> Settings:
-        return read_settings(self._given, self.configuration())
-
-    def _route(self, *, local: bool) -> Route:
-        return choose_route(self._settings(), local=local)
-
-    async def _generator(self, call: Call, asking: Asking) -> Generator:
-        from xai_notebook.generation.generator import Generator  # noqa: PLC0415  # grpc
-        from xai_notebook.generation.keeping import Keeper  # noqa: PLC0415
-
-        options = call.options
-        route = self._route(local=options.local)
-        if route.automatic:
-            self._announce(call, NOTICE)
-        defaults = self.configuration()
-        self._budget.limit = defaults.get("budget_usd")
-        connection = await self._connect(route)
-        library = await asyncio.to_thread(self._library_or_none, call)
-        return Generator(
-            connection,
-            Keeper(library, connection, call.progress, options.timeout, frontend.notebook_name()),
-            asking,
-            budgets=(Budget(limit=options.max_cost, name="--max-cost"), self._budget),
-            progress=call.progress,
-            fresh=options.fresh or not defaults.get("replay", True),
-            only_stored=options.replay,
-            timeout=options.timeout,
-            rewriter=connection.rewriter(options, library, call.progress),
-        )
+    def _configuration(self) -> Configuration:
+        return Configuration.read(self._given, self.configuration())
 
     def _library_or_none(self, call: Call) -> Library | None:
         """Return the library, or None with one warning a kernel when it cannot be opened."""
         try:
-            return self.library()
+            return self.connections.library(call.configuration)
         except LibraryError as error:
             if call.options.replay:
                 raise
@@ -341,43 +256,6 @@ class Session:
         if line not in self._noticed:
             self._noticed.add(line)
             call.announced.append(line)
-
-    async def _connect(self, route: Route) -> Peer:
-        """Return the connection for a route, opened by its first use."""
-        from xai_notebook.client import AsyncClient  # noqa: PLC0415  # grpc
-        from xai_notebook.generation.peer import Peer  # noqa: PLC0415  # protobuf
-
-        if self._connecting is None:  # made here: a lock belongs to the loop that waits for it
-            self._connecting = asyncio.Lock()
-        async with self._connecting:
-            if route not in self._connections:
-                host = await self._start_server() if route.backend == "local" else route.host
-                title = "the embedded server" if route.backend == "local" else None
-                client = AsyncClient(route.key or "", api_host=host, title=title)
-                self._connections[route] = Peer(client, route.backend, route.host)
-            return self._connections[route]
-
-    async def _start_server(self) -> str:
-        """Return the address of the embedded server, started by its first use."""
-        from xai_notebook.server import EmbeddedServer  # noqa: PLC0415
-
-        if self._server is None:
-            server = EmbeddedServer()
-            await server.start()
-            self._server = server
-        return str(self._server.address)
-
-    async def _price(self, route: Route, model: str) -> float | None:
-        return await (await self._connect(route)).price(model)
-
-    async def _disconnect(self) -> None:
-        connections, self._connections = self._connections, {}
-        for connection in connections.values():
-            await connection.client.close()
-        if self._server is not None:
-            await self._server.stop()
-            self._server = None
-        self._connecting = None
 
 
 _session: Session | None = None

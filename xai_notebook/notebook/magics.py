@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.magic import (
     Magics,
@@ -128,8 +128,9 @@ class XaiImage(Magics):
         from xai_notebook.notebook.live import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415
 
         session = _session()
-        usual = LOCAL_PATIENCE if session.is_local(call) else PATIENCE
-        patience: float = usual if self.patience is None else self.patience
+        patience = call.configuration.patience
+        if patience is None:
+            patience = LOCAL_PATIENCE if call.route.backend == "local" else PATIENCE
         if call.labels:
             print(session.plan(call).sentence)  # noqa: T201  # before anything is sent
         shape = call.options.aspect_ratio
@@ -138,27 +139,26 @@ class XaiImage(Magics):
             with session.ask() as asking:
                 session.loop.run(session.run(call, asking), tick=live.tick)
                 batch = session.finish(call)
-        except KeyboardInterrupt:
-            call.interrupted = True
-            self._present(call, live, _arrived(session, call) if call.many else None)
-            raise
-        except ExportError as error:
-            self._present(call, live, error.batch)
-            raise
-        except BaseException:
-            # The key was refused half way, say: what came before is there.
-            came = call.many and call.progress.done
-            self._present(call, live, _arrived(session, call) if came else None)
+        except BaseException as error:
+            call.interrupted = isinstance(error, KeyboardInterrupt)
+            self._present(call, live, error)
             raise
         self._bind(call, batch)
         live.end(batch)
         return batch
 
-    def _present(self, call: Call, live: Live, batch: Any) -> None:
+    def _present(self, call: Call, live: Live, error: BaseException) -> None:
         """Show and bind what came before an error, as the cell's value."""
-        if batch is None:
+        # Of many, some are there when the key is refused half way, say.
+        if not call.progress.done and not (call.many and call.interrupted):
             live.end()
             return
+        batch = _session().collect(call)
+        if not isinstance(error, ExportError):
+            try:
+                call.export(batch)
+            except ExportError as failure:  # must not hide the first error
+                batch.notes += (f"Not exported: {failure}",)
         self._bind(call, batch)
         live.end(batch)
         self.shell.displayhook(batch)
@@ -188,16 +188,6 @@ def _session() -> Session:
     from xai_notebook.generation.session import current_session  # noqa: PLC0415
 
     return current_session()
-
-
-def _arrived(session: Session, call: Call) -> ImageBatch:
-    """Return what came before an error, which an export that fails as well must not hide."""
-    try:
-        return session.finish(call)
-    except ExportError as error:
-        batch = cast("ImageBatch", error.batch)
-        batch.notes += (f"Not exported: {error}",)
-        return batch
 
 
 def _history_arguments(line: str) -> tuple[str, int]:

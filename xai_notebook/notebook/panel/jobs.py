@@ -174,11 +174,11 @@ class Queue:
     async def _collect(self, job: Job) -> Exception | None:
         """Take the images of a job; return why they could not be exported as well."""
         failure = None
+        job.batch = job.session.collect(job.call)
         try:
-            job.batch = await asyncio.to_thread(job.session.finish, job.call)
+            await asyncio.to_thread(job.call.export, job.batch)
         except ExportError as error:
             failure = error
-            job.batch = error.batch  # type: ignore[assignment]  # set by finish
         await self._finished(job)
         return failure
 

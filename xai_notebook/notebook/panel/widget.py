@@ -294,8 +294,8 @@ class Panel(anywidget.AnyWidget):
         self.models_note = ASKING
         try:
             probe = await asyncio.to_thread(session.prepare, "?", dict(self._form.hidden))
-            self.local = session.is_local(probe)
-            self.place = "Local preview: free, drawn offline" if self.local else _host(session)
+            self.local = probe.route.backend == "local"
+            self.place = "Local preview: free, drawn offline" if self.local else probe.route.host
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
             self.models_note = f"These are the names known here. {explain(error)}"
@@ -378,10 +378,3 @@ def _upload_folder() -> Path | None:
         return current_session().library().home / "inputs"
     except XaiError:
         return None
-
-
-def _host(session: Any) -> str:
-    from xai_notebook.settings import Settings  # noqa: PLC0415
-
-    configured = session.configuration().get("api_host")
-    return str(configured or Settings.from_environment().api_host)

@@ -1,0 +1,103 @@
+"""What a kernel keeps open: its servers and its library, each from its first use on.
+
+The only module that starts the embedded server. The rest speaks to it like to any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook import client, server
+from xai_notebook.errors import XaiError
+from xai_notebook.library import Library
+
+if TYPE_CHECKING:
+    from xai_notebook.generation.loop import BackgroundLoop
+    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.routing import Route
+    from xai_notebook.settings import Configuration
+
+__all__ = ["Connections"]
+
+
+class Connections:
+    """Clients by route, the embedded server, the library."""
+
+    def __init__(self, loop: BackgroundLoop) -> None:
+        """Open nothing yet.
+
+        Args:
+            loop: On which clients and server live.
+        """
+        self.peers: dict[Route, Peer] = {}
+        self._loop = loop
+        self._server: Any = None
+        self._opening: asyncio.Lock | None = None
+        self._library: Library | None = None
+        self._library_lock = threading.Lock()
+
+    async def peer(self, route: Route) -> Peer:
+        """Return the server of a route, on the background loop."""
+        from xai_notebook.generation.peer import Peer  # noqa: PLC0415  # protobuf
+
+        if self._opening is None:  # made here: a lock belongs to the loop that waits for it
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if route not in self.peers:
+                local = route.backend == "local"
+                opened = client.AsyncClient(
+                    route.key or "",
+                    api_host=await self._start_server() if local else route.host,
+                    title="the embedded server" if local else None,
+                )
+                self.peers[route] = Peer(opened, route.backend, route.host)
+            return self.peers[route]
+
+    async def _start_server(self) -> str:
+        """Return the address of the embedded server."""
+        if self._server is None:
+            started = server.EmbeddedServer()
+            await started.start()
+            self._server = started
+        return str(self._server.address)
+
+    def library(self, configuration: Configuration) -> Library:
+        """Return the open library; what arrived before a crash is put into it first.
+
+        Raises:
+            LibraryError: It cannot be opened.
+        """
+        with self._library_lock:
+            if self._library is None or self._library.home != configuration.home:
+                self._library = Library.open(configuration.home)
+                atexit.register(self._library.close)  # Python 3.13 warns of open databases
+            library = self._library
+        if library.overdue:
+            from xai_notebook.generation.arrival import recover  # noqa: PLC0415  # grpc
+
+            with suppress(XaiError):  # what waits, waits on: this call needs it not
+                self._loop.run(recover(library, configuration.api_key))
+        return library
+
+    def close(self) -> None:
+        """Close channels, stop the embedded server, close the library."""
+        if self.peers or self._server is not None:
+            self._loop.run(self._disconnect())
+        with self._library_lock:
+            if self._library is not None:
+                self._library.close()
+                atexit.unregister(self._library.close)
+            self._library = None
+
+    async def _disconnect(self) -> None:
+        peers, self.peers = self.peers, {}
+        for peer in peers.values():
+            await peer.client.close()
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+        self._opening = None
