@@ -283,6 +283,20 @@ def test_cells_in_a_row_show_their_own(kernel: Kernel) -> None:
     assert kernel.run("a[0].prompt, b[0].prompt").text == ["('a fox', 'an owl')"]
 
 
+def test_slow_calls_of_one_cell_take_the_places_of_their_own_progress(
+    kernel: Kernel, peer: Served
+) -> None:
+    """Whichever is shown first; and the shell is left as it was."""
+    peer.faults.delay = 1.0
+    outcome = kernel.run(
+        "a = %xai_image --fresh a fox\nb = %xai_image --fresh an owl\ndisplay(b, a)"
+    )
+    assert ["a fox" in html for html in outcome.html] == [True, False]
+    assert ["an owl" in html for html in outcome.html] == [False, True]
+    printers = "get_ipython().display_formatter.ipython_display_formatter.type_printers"
+    assert kernel.run(f"[kind.__name__ for kind in {printers}]").text == ["[]"]
+
+
 # Good neighbour
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.frontend import in_kernel
 from xai_notebook.pictures.display import grid_columns
+from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean, text
 
 if TYPE_CHECKING:
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["Live", "describe"]
 
@@ -107,19 +107,31 @@ class Live:
             handle.update(_NOTHING, raw=True)
             return
         events = self._shell.events
-
-        def show() -> bool:
-            handle.update(batch._repr_mimebundle_(), raw=True)  # IPython's protocol
-            return True
+        formatter = self._shell.display_formatter.ipython_display_formatter
 
         def leave(*_: Any) -> None:
             events.unregister("post_run_cell", leave)
-            if batch.shown_by is show:
-                batch.shown_by = None
+            if _TURNING.pop(id(batch), None) is not None:
                 handle.update(_NOTHING, raw=True)
+            if not _TURNING and formatter.type_printers.get(ImageBatch) is _turn:
+                formatter.pop(ImageBatch)
 
-        batch.shown_by = show
+        _TURNING[id(batch)] = batch, handle
+        if ImageBatch not in formatter.type_printers:  # what the user has put there comes first
+            formatter.for_type(ImageBatch, _turn)
         events.register("post_run_cell", leave)
+
+
+_TURNING: Final[dict[int, tuple[ImageBatch, Any]]] = {}
+"""Batches that take the place of their progress when they are shown, by identity; its handle."""
+
+
+def _turn(batch: ImageBatch) -> None:
+    """Show a batch in the place of its progress; called by IPython for every batch."""
+    _, handle = _TURNING.pop(id(batch), (batch, None))
+    if handle is None:
+        raise NotImplementedError  # IPython goes on to _repr_mimebundle_
+    handle.update(batch._repr_mimebundle_(), raw=True)  # IPython's protocol
 
 
 def describe(progress: Progress) -> str:

@@ -216,7 +216,7 @@ class ImageBatch(Sequence[GeneratedImage]):
     """The images of one cell, in order. Shown as a captioned grid."""
 
     __slots__ = (
-        "cells", "columns", "compare", "full", "images", "limit", "notes", "shown_by", "summary",
+        "cells", "columns", "compare", "full", "images", "limit", "notes", "summary",
         "undrawn",
     )  # fmt: skip
 
@@ -252,7 +252,6 @@ class ImageBatch(Sequence[GeneratedImage]):
         self.limit = limit
         self.notes = tuple(notes)
         self.summary = summary
-        self.shown_by: Callable[[], bool] | None = None
         self.undrawn: Callable[[], None] | None = None
 
     def __len__(self) -> int:
@@ -371,12 +370,6 @@ class ImageBatch(Sequence[GeneratedImage]):
         from xai_notebook.pictures.display import plain_text  # noqa: PLC0415  # display knows results
 
         return plain_text(self)
-
-    def _ipython_display_(self) -> None:
-        """Show nothing when the cell's progress has already turned into these pictures."""
-        shown_by, self.shown_by = self.shown_by, None
-        if shown_by is None or not shown_by():
-            raise NotImplementedError  # IPython goes on to _repr_mimebundle_
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
