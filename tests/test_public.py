@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
-         "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server")  # fmt: skip
+         "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server",
+         "xai_notebook.pictures")  # fmt: skip
 
 NO_NOTEBOOK = (
     "import sys; sys.modules.update(dict.fromkeys(('IPython', 'ipywidgets', 'traitlets', "

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from xai_notebook.errors import ExportError
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
@@ -21,6 +23,7 @@ __all__ = [
     "notebook_folder",
     "notebook_name",
     "remember_folder",
+    "resolve_folder",
     "running_shell",
 ]
 
@@ -104,3 +107,32 @@ def _vscode_folder() -> Path | None:
 def _jupyter_folder() -> Path | None:
     file = Path(notebook_name() or "")
     return file.parent if file.is_absolute() and file.parent.is_dir() else None
+
+
+def resolve_folder(folder: str | Path | None) -> Path:
+    """Return the folder that a name means, which need not exist.
+
+    `..` must not lead a relative folder out of the notebook's. An absolute path, `~` and links
+    that the user has put there are followed wherever they lead.
+
+    Args:
+        folder: None or `""` is the notebook's.
+
+    Raises:
+        ExportError: The name means nothing, or leaves the notebook's folder.
+    """
+    try:
+        path = Path(folder or "").expanduser()
+    except RuntimeError as error:
+        raise ExportError(f"Cannot tell whose home {folder} means. Give a full path.") from error
+    if "\0" in str(path):
+        raise ExportError("A folder's name cannot hold a null character. Give another one.")
+    path = Path(os.path.normpath(path))
+    if path.parts[:1] == ("..",):
+        raise ExportError(
+            f"{folder} is outside the notebook's folder. Give a folder inside it, or a full path."
+        )
+    try:
+        return notebook_folder() / path
+    except OSError as error:
+        raise ExportError("The working directory is gone. Give a full path.") from error

@@ -135,7 +135,7 @@ def loading(plan: Plan) -> list[Row]:
                 )
                 if number >= 0:
                     found.append(float(done.stdout))
-    return [versus("%load_ext xai_notebook", SDK, *times.values(), bar=1 / 20)]
+    return [versus("%load_ext xai_notebook", SDK, *times.values(), bar=1 / 40)]
 
 
 def cold(plan: Plan) -> list[Row]:

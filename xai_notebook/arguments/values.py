@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
 from xai_notebook.errors import ExportError
-from xai_notebook.pictures.export import resolve_folder
+from xai_notebook.frontend import resolve_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

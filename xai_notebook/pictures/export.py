@@ -1,4 +1,4 @@
-"""Images as files of their own: the notebook's folder, readable names, writes that lose nothing.
+"""Images as files of their own: readable names, writes that lose nothing.
 
 A file appears under its name whole or not at all, and never takes the place of another.
 """
@@ -9,20 +9,20 @@ import errno
 import os
 import re
 import unicodedata
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
-from xai_notebook.frontend import notebook_folder
+from xai_notebook.frontend import resolve_folder
 from xai_notebook.pictures.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from xai_notebook.pictures.results import GeneratedImage
 
-__all__ = ["export_image", "resolve_folder"]
+__all__ = ["export_image"]
 
 UNTOUCHED: Final = (
     "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
@@ -48,7 +48,7 @@ def export_image(
 
     Args:
         image: One with a picture.
-        folder: Created where needed. Default: the notebook's folder; see `resolve_folder`.
+        folder: Created where needed. Default: the notebook's folder; see `frontend.resolve_folder`.
         metadata: Add what made the image as XMP. False: exactly the bytes the server sent. A file
             with Content Credentials is written as it came in any case, and `image.notes` says so.
 
@@ -84,35 +84,6 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
         return _write(target.absolute(), name, data)
     except OSError as error:
         raise ExportError(_explain(error, target)) from error
-
-
-def resolve_folder(folder: str | Path | None) -> Path:
-    """Return the folder that a name means, which need not exist.
-
-    `..` must not lead a relative folder out of the notebook's. An absolute path, `~` and links
-    that the user has put there are followed wherever they lead.
-
-    Args:
-        folder: None or `""` is the notebook's.
-
-    Raises:
-        ExportError: The name means nothing, or leaves the notebook's folder.
-    """
-    try:
-        path = Path(folder or "").expanduser()
-    except RuntimeError as error:
-        raise ExportError(f"Cannot tell whose home {folder} means. Give a full path.") from error
-    if "\0" in str(path):
-        raise ExportError("A folder's name cannot hold a null character. Give another one.")
-    path = Path(os.path.normpath(path))
-    if path.parts[:1] == ("..",):
-        raise ExportError(
-            f"{folder} is outside the notebook's folder. Give a folder inside it, or a full path."
-        )
-    try:
-        return notebook_folder() / path
-    except OSError as error:
-        raise ExportError("The working directory is gone. Give a full path.") from error
 
 
 def _name(image: GeneratedImage, data: bytes) -> str:
