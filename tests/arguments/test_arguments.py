@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xai_notebook import settings
+from xai_notebook.arguments.line import Parsed, parse
 from xai_notebook.arguments.options import (
     OPTIONS,
     Options,
-    Parsed,
     help_text,
-    parse,
     resolve,
 )
 from xai_notebook.errors import OptionError

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
 from xai_notebook import settings
-from xai_notebook.arguments.options import parse, resolve
+from xai_notebook.arguments.line import parse
+from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.generation.call import prepare_call
 from xai_notebook.notebook.magics import _prompt

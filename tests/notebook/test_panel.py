@@ -20,7 +20,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 
 from harness import CENT, KEY, until, without_xai
 from xai_notebook import settings
-from xai_notebook.arguments.options import parse, resolve
+from xai_notebook.arguments.line import parse
+from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
 from xai_notebook.notebook.panel import NO_FRONTEND, inputs

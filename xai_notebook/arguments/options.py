@@ -1,24 +1,37 @@
-"""The option table, once: the magic, the panel and `generate()` read it.
+"""The option table, once: what can be said to the magic, `%config`, the panel and `generate()`.
 
-A magic's line is split into options and the raw rest, so that a prompt on the
-line keeps its quotes, backslashes and braces. Values are converted and checked
-in one place, whoever gave them.
+A field of `Options` is a row of the table: a new option is one more. From the rows come the
+flags of the magic, its help and completion, the traits of `%config XaiImage`, the panel's fields
+and the cell that asks for the same again. Values are converted and checked in one place, whoever
+gave them.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
+from xai_notebook.arguments.values import Amount, Choice, WholeNumber
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError
+from xai_notebook.pictures import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-__all__ = ["OPTIONS", "Option", "Options", "Parsed", "help_text", "parse", "resolve"]
+__all__ = [
+    "ALIASES",
+    "OPTIONS",
+    "SETTINGS",
+    "Option",
+    "Options",
+    "help_text",
+    "resolve",
+    "row",
+    "table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,302 +39,263 @@ class Option:
     """One row of the table.
 
     Attributes:
-        name: The keyword of `generate()`.
-        flags: As written on a magic's line, short one first.
-        help: What it means, for `--help`.
+        short: Its short flag; the long one follows from the name.
+        help: What it means, for `--help` and `%config`.
         convert: Checks a value given as text or as an object; raises ValueError.
         metavar: Stands for the value in the help; None: the option is a switch.
-        choices: What Tab offers.
+        offers: What Tab offers, when `convert` does not know.
+        variables: Which variables of the user's Tab offers.
+        suffixes: Which files Tab offers beside folders; None: neither.
         bare: The value of the option without one; None: a value is required.
+        begins: With what a word must begin to be its value, and not the prompt.
         repeatable: May be given several times.
         configurable: Has a default in `%config XaiImage`.
+        setting: What `%config XaiImage` calls it, when that is not `name`.
+        label: Of its field in the panel; None: it has none.
+        in_panel: The panel keeps it as given, when it has no field for it.
+        name: The keyword of `generate()`.
+        default: Its value when nobody says anything.
     """
 
-    name: str
-    flags: tuple[str, ...]
+    short: str
     help: str
     convert: Callable[[Any], Any]
     metavar: str | None = None
-    choices: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    variables: Callable[[Any], bool] | None = None
+    suffixes: frozenset[str] | None = None
     bare: Any = None
+    begins: str = ""
     repeatable: bool = False
     configurable: bool = True
+    setting: str = ""
+    label: str | None = None
+    in_panel: bool = True
+    name: str = ""
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The flag as cells are written."""
+        return cell.flag(f"no_{self.name}" if self.bare is False else self.name)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Its flags on a magic's line, short one first."""
+        setting = self.setting and cell.flag(self.setting)
+        return tuple(dict.fromkeys(each for each in (self.short, self.flag, setting) if each))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values to choose from, as text."""
+        return self.offers or getattr(self.convert, "values", ())
+
+
+def row(*row: Any, **more: Any) -> dict[str, Option]:
+    """Return the metadata that makes a field of `Options` a row of the table."""
+    return {"option": Option(*row, **more)}
+
+
+def _switch(short: str, help_: str, **more: Any) -> dict[str, Option]:
+    return row(short, help_, bool, **{"bare": True, **more})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Every option of one call, checked. None means unset: the server or the settings decide."""
 
-    n: int = 1
-    model: tuple[str, ...] = (settings.DEFAULT_MODEL,)
-    format: str = "base64"
-    aspect_ratio: str | None = None
-    resolution: str | None = None
-    quality: str | None = None
-    image: tuple[Any, ...] = ()
-    user: str | None = None
-    as_: str | None = None
-    export: str | None = None
-    metadata: bool = True
-    columns: int | None = None
-    full: bool = False
-    compare: bool = False
-    matrix: bool = False
-    each: Any = None
-    rewrite: str | None = None
-    fresh: bool = False
-    replay: bool = False
-    max_cost: float | None = None
-    dry_run: bool = False
-    timeout: float = settings.DEFAULT_TIMEOUT
-    local: bool = False
-    help: bool = False
+    # fmt: off
+    n: int = field(default=1, metadata=row(
+        "-n", "images from one request, 1 to 10 (default 1)",
+        WholeNumber(1, settings.MAX_IMAGES, "images"), "N", setting="count", label="Images"))
+    model: tuple[str, ...] = field(default=(settings.DEFAULT_MODEL,), metadata=row(
+        "-m", f"model (default {settings.DEFAULT_MODEL}); repeatable, to compare",
+        convert.models, "NAME", settings.KNOWN_MODELS, repeatable=True, label="Model"))
+    aspect_ratio: str | None = field(default=None, metadata=row(
+        "-a", "width:height", Choice(settings.ASPECT_RATIOS), "W:H", label="Aspect ratio"))
+    resolution: str | None = field(default=None, metadata=row(
+        "-r", "1k is about one megapixel, 2k about four",
+        Choice(settings.RESOLUTIONS), "1k|2k", label="Resolution"))
+    quality: str | None = field(default=None, metadata=row(
+        "-q", "low or medium, for models that offer it",
+        Choice(settings.QUALITIES), "QUALITY", label="Quality"))
+    image: tuple[Any, ...] = field(default=(), metadata=row(
+        "-i", "edit this image: a path, URL, data URI or variable; repeatable",
+        convert.images, "IMAGE", repeatable=True, configurable=False, label="Images to edit",
+        variables=convert.is_picture, suffixes=convert.PICTURES))
+    user: str | None = field(default=None, metadata=row(
+        "-u", "opaque id of your end user, for abuse monitoring", convert.nonempty, "ID",
+        label="End user’s id"))  # noqa: RUF001
+    format: str = field(default="base64", metadata=row(
+        "-f", "how the server sends images; the result is the same",
+        Choice(settings.FORMATS), "FORMAT"))
+    as_: str | None = field(default=None, metadata=row(
+        "", "bind the result to this variable", convert.identifier, "NAME",
+        configurable=False, in_panel=False, variables=convert.is_batch))
+    export: str | None = field(default=None, metadata=row(
+        "-e", "also write files: into the notebook's folder, or a FOLDER inside it",
+        convert.folder, "FOLDER", bare="", label="Save every image as a file",
+        suffixes=frozenset()))
+    metadata: bool = field(default=True, metadata=_switch(
+        "", "write exported files exactly as the server sent them", bare=False))
+    columns: int | None = field(default=None, metadata=row(
+        "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
+    full: bool = field(default=False, metadata=_switch(
+        "", "embed originals in the notebook instead of previews"))
+    compare: bool = field(default=False, metadata=_switch(
+        "", "show each edit beside the image it was made from",
+        configurable=False, in_panel=False))
+    matrix: bool = field(default=False, metadata=_switch(
+        "", "{a|b} in the prompt stands for one prompt with a, one with b",
+        configurable=False, in_panel=False))
+    each: Any = field(default=None, metadata=row(
+        "", "one request per prompt: lines of the body, or of the variable or file NAME",
+        lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
+        variables=convert.is_list, suffixes=convert.TABLES))
+    rewrite: str | None = field(default=None, metadata=row(
+        "", "have a chat model rewrite the prompt first", convert.chat_model, "MODEL",
+        (settings.DEFAULT_CHAT_MODEL,), bare="", begins="grok", label="Rewrite the prompt first"))
+    fresh: bool = field(default=False, metadata=_switch(
+        "", "make new images even when the library has some", configurable=False))
+    replay: bool = field(default=False, metadata=_switch(
+        "", "answer from the library only", configurable=False))
+    max_cost: float | None = field(default=None, metadata=row(
+        "", "refuse before sending what would cost more, in US dollars",
+        Amount("US dollars", zero=True), "USD"))
+    dry_run: bool = field(default=False, metadata=_switch(
+        "", "show the request and its price; send nothing", configurable=False, in_panel=False))
+    timeout: float = field(default=settings.DEFAULT_TIMEOUT, metadata=row(
+        "", f"seconds for the whole call (default {settings.DEFAULT_TIMEOUT:.0f})",
+        Amount("seconds"), "S", label="Timeout in seconds"))
+    local: bool = field(default=False, metadata=_switch(
+        "", "use the embedded server for this call", configurable=False))
+    help: bool = field(default=False, metadata=_switch(
+        "-h", "show this text", configurable=False, in_panel=False))
+    # fmt: on
+
+    @property
+    def shape(self) -> str:
+        """What the pictures will look like, as `"width:height"`; a square unless told."""
+        return self.aspect_ratio or "1:1"
+
+    def request(self, prompt: str, model: str, inputs: tuple[InputImage, ...]) -> ImageRequest:
+        """Return what is asked of the server for one prompt."""
+        given = {"prompt": prompt, "model": model, "inputs": inputs,
+                 "original_prompt": None, "rewrite_model": None}  # fmt: skip
+        for name in _ASKED.keys() - given.keys():
+            given[name] = getattr(self, _ASKED[name])
+        return ImageRequest(**given)  # type: ignore[arg-type]  # by the names of its fields
+
+    def to_line(self, defaults: Options) -> str:
+        """Return the first line of the cell that asks for this.
+
+        Args:
+            defaults: What `%config XaiImage` says. What makes the request is written even then,
+                so that the cell asks for the same elsewhere.
+        """
+        words = ["%%xai_image"]
+        for option in table(type(self)):
+            value = getattr(self, option.name)
+            usual = value == getattr(defaults, option.name)
+            if value is None or (
+                usual and (value == option.default or option.name not in _ASKED.values())
+            ):
+                continue
+            if option.bare is not None and value == option.convert(option.bare):
+                words.append(option.flag)
+            elif option.metavar is not None:
+                words += cell.words(option.flag, value if option.repeatable else [value])
+        return " ".join(words)
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A magic's line: the options that were given, and the prompt on the line."""
-
-    given: dict[str, Any]
-    prompt: str
+_ASKED: Final = {
+    each.name: cell.OPTION_OF.get(each.name, each.name) for each in fields(ImageRequest)
+}
+"""The fields of a request, and the options that they come from."""
 
 
-OPTIONS: Final[tuple[Option, ...]] = (
-    Option("n", ("-n", "--count"), "images from one request, 1 to 10 (default 1)",
-           convert.whole_number(1, settings.MAX_IMAGES, "images"), "N",
-           tuple(map(str, range(1, 11)))),
-    Option("model", ("-m", "--model"),
-           f"model (default {settings.DEFAULT_MODEL}); repeatable, to compare",
-           convert.models, "NAME", settings.KNOWN_MODELS, repeatable=True),
-    Option("format", ("-f", "--format"), "how the server sends images; the result is the same",
-           convert.choice(settings.FORMATS), "FORMAT", settings.FORMATS),
-    Option("aspect_ratio", ("-a", "--aspect-ratio"), "width:height",
-           convert.choice(settings.ASPECT_RATIOS), "W:H", settings.ASPECT_RATIOS),
-    Option("resolution", ("-r", "--resolution"), "1k is about one megapixel, 2k about four",
-           convert.choice(settings.RESOLUTIONS), "1k|2k", settings.RESOLUTIONS),
-    Option("quality", ("-q", "--quality"), "low or medium, for models that offer it",
-           convert.choice(settings.QUALITIES), "QUALITY", settings.QUALITIES),
-    Option("image", ("-i", "--image"),
-           "edit this image: a path, URL, data URI or variable; repeatable",
-           convert.images, "IMAGE", repeatable=True, configurable=False),
-    Option("user", ("-u", "--user"), "opaque id of your end user, for abuse monitoring",
-           convert.nonempty, "ID"),
-    Option("as_", ("--as",), "bind the result to this variable",
-           convert.identifier, "NAME", configurable=False),
-    Option("export", ("-e", "--export"),
-           "also write files: into the notebook's folder, or a FOLDER inside it",
-           convert.folder, "FOLDER", bare=""),
-    Option("metadata", ("--no-metadata",), "write exported files exactly as the server sent them",
-           bool, bare=False),
-    Option("columns", ("--columns",), "width of the grid",
-           convert.whole_number(1, 12, "columns"), "N", tuple("123456")),
-    Option("full", ("--full",), "embed originals in the notebook instead of previews",
-           bool, bare=True),
-    Option("compare", ("--compare",), "show each edit beside the image it was made from",
-           bool, bare=True, configurable=False),
-    Option("matrix", ("--matrix",), "{a|b} in the prompt stands for one prompt with a, one with b",
-           bool, bare=True, configurable=False),
-    Option("each", ("--each",),
-           "one request per prompt: lines of the body, or of the variable or file NAME",
-           lambda value: value, "NAME", bare=True, configurable=False),
-    Option("rewrite", ("--rewrite",), "have a chat model rewrite the prompt first",
-           convert.chat_model, "MODEL", (settings.DEFAULT_CHAT_MODEL,), bare=""),
-    Option("fresh", ("--fresh",), "make new images even when the library has some",
-           bool, bare=True, configurable=False),
-    Option("replay", ("--replay",), "answer from the library only",
-           bool, bare=True, configurable=False),
-    Option("max_cost", ("--max-cost",), "refuse before sending what would cost more, in US dollars",
-           convert.amount("US dollars", zero=True), "USD"),
-    Option("dry_run", ("--dry-run",), "show the request and its price; send nothing",
-           bool, bare=True, configurable=False),
-    Option("timeout", ("--timeout",),
-           f"seconds for the whole call (default {settings.DEFAULT_TIMEOUT:.0f})",
-           convert.amount("seconds"), "S"),
-    Option("local", ("--local",), "use the embedded server for this call",
-           bool, bare=True, configurable=False),
-    Option("help", ("-h", "--help"), "show this text", bool, bare=True, configurable=False),
+def table(kind: type[Options] = Options) -> tuple[Option, ...]:
+    """Return the rows of the table, in the order of the help."""
+    return tuple(
+        replace(each.metadata["option"], name=each.name, default=each.default)
+        for each in fields(kind)
+    )
+
+
+OPTIONS: Final = table()
+SETTINGS: Final = (
+    Option("", "where calls go: auto (xai with a key, else local), xai or local",
+           Choice(settings.BACKENDS), name="backend"),
+    Option("", "host, or host:port", convert.nonempty, name="api_host"),
+    Option("", "where the library lives", convert.nonempty, name="home"),
+    Option("", "requests of --each under way at once", WholeNumber(1, 256, "requests"),
+           name="concurrency", default=settings.DEFAULT_CONCURRENCY),
+    Option("", "requests of --each per second; 0 is no limit", Amount("requests", zero=True),
+           name="rate", default=settings.DEFAULT_RATE),
+    Option("", "stored images answer the first request of their kind", bool,
+           name="replay", default=True),
+    Option("", "US dollars this kernel may spend", Amount("US dollars", zero=True),
+           name="budget_usd"),
+    Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
+           Amount("seconds", zero=True), name="patience"),
 )  # fmt: skip
-"""The table, in the order of the help."""
-
-_BY_NAME: Final = {option.name: option for option in OPTIONS}
-_BY_FLAG: Final = {flag: option for option in OPTIONS for flag in option.flags}
+"""What only `%config XaiImage` can say."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
 """Other names of options in Python."""
-_QUOTED: Final = re.compile(
-    r"""\$'(?P<escaped>(?:\\.|[^'\\])*)'|"(?P<double>[^"]*)"|'(?P<single>[^']*)'"""
-)
-"""As in bash; a backslash means something only in `$'…'`, for it is part of a Windows path."""
-_TOKEN: Final = re.compile(rf"(?:{_QUOTED.pattern}|\S)+".replace("?P<", "?P<_"))
-_LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
-_LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
 
 
-def parse(line: str) -> Parsed:
-    """Split a magic's line into options and the prompt, which keeps every character.
-
-    Options stand before the prompt or after it; everything behind ` -- ` is prompt.
-
-    Raises:
-        OptionError: An option does not exist, lacks its value or stands inside the prompt.
-    """
-    tokens = list(_TOKEN.finditer(line))
-    words = [match.group() for match in tokens]
-    if "--" in words:
-        split = words.index("--")
-        given, rest = _parse_words(words[:split])
-        if rest:
-            raise OptionError(f"{' '.join(rest)!r} stands before `--`. Put `--` before the prompt.")
-        return Parsed(given, line[tokens[split].end() :].strip())
-    given, rest = _parse_words(words)
-    for word in rest:
-        # Sent as part of the prompt, a misspelt option would cost money and go unnoticed.
-        if _LIKE_A_FLAG.fullmatch(word) and not _is_flag(word):
-            raise OptionError(_unknown(word))
-    first = len(words) - len(rest)
-    after = next((i for i, word in enumerate(rest) if _is_flag(word)), len(rest))
-    trailing, stray = _parse_words(rest[after:])
-    if stray:
-        raise OptionError(
-            f"{rest[after]} stands inside the prompt. Put options first, or `--` before a "
-            "prompt that holds such words."
-        )
-    if not rest:
-        return Parsed(given, "")
-    end = tokens[first + after].start() if after < len(rest) else len(line)
-    for name in given.keys() & trailing.keys():
-        if _BY_NAME[name].repeatable:
-            trailing[name] = given[name] + trailing[name]
-    return Parsed({**given, **trailing}, line[tokens[first].start() : end].strip())
-
-
-def _is_flag(word: str) -> bool:
-    flag, equals, _ = word.partition("=")
-    return flag in _BY_FLAG and (not equals or flag.startswith("--"))
-
-
-def _parse_words(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the options at the start of `words`, and the words behind them as they were.
-
-    A quoted word is never an option, and what stands behind `--flag=` is always its value.
-    """
-    given: dict[str, Any] = {}
-    position = 0
-    while position < len(words) and _LIKE_AN_OPTION.match(words[position]):
-        flag, value = _split_flag(words[position])
-        option = _BY_FLAG.get(flag)
-        if option is None:
-            raise OptionError(_unknown(words[position]))
-        if option.metavar is None and value is not None:
-            raise OptionError(f"{flag} is a switch: it takes no value.")
-        position += 1
-        following = words[position] if position < len(words) else None
-        if option.metavar is not None and value is None and _is_value(option, following):
-            value = following
-            position += 1
-        if option.metavar is None or (value is None and option.bare is not None):
-            found = option.bare
-        elif value is None:
-            raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
-        else:
-            found = _unquote(value)
-        given[option.name] = [*given.get(option.name, []), found] if option.repeatable else found
-    return given, list(words[position:])
-
-
-def _split_flag(word: str) -> tuple[str, str | None]:
-    """Return a flag and the value written to it, as in `--flag=value` and `-n2`."""
-    if word.startswith("--"):
-        flag, equals, value = word.partition("=")
-        return flag, value if equals else None
-    return word[:2], word[2:].removeprefix("=") or None
-
-
-def _is_value(option: Option, word: str | None) -> bool:
-    """Tell whether the word behind an option is its value."""
-    if word is None or _LIKE_AN_OPTION.match(word):
-        return False
-    # `--rewrite` takes a model only when a model follows, or it would eat the prompt.
-    return option.name != "rewrite" or word.startswith("grok")
-
-
-def _unknown(word: str) -> str:
-    flag = word.partition("=")[0]
-    bare = {known.removeprefix("--"): known for known in _BY_FLAG if known.startswith("--")}
-    name = flag.lstrip("-")
-    longer = [known for known in bare if len(name) > 1 and known.startswith(name)]
-    near = f" Did you mean {longer[0]}?" if longer else convert.did_you_mean(name, bare)
-    hint = near.replace("mean ", "mean --") or " %xai_image --help lists the options."
-    return f"There is no option {flag}.{hint} Put `--` before a prompt that holds such words."
-
-
-def _unquote(word: str) -> str:
-    """Return what a word of the line says, its quotes taken away.
-
-    Raises:
-        OptionError: A quote is not closed.
-    """
-    parts = _QUOTED.split(word)  # text, then escaped, double and single of each quotation, …
-    if any(set(text) & {'"', "'"} for text in parts[::4]):
-        if word[0] not in {'"', "'"}:
-            return word  # an apostrophe
-        raise OptionError(f"The quote in {word} is not closed.")
-    try:
-        parts[1::4] = [part and _unescaped(part) for part in parts[1::4]]
-    except UnicodeDecodeError as error:
-        raise OptionError(f"{word}: {error.reason}.") from error
-    return "".join(part or "" for part in parts)
-
-
-def _unescaped(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode("unicode-escape")
-
-
-def resolve(given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Options:
+def resolve(
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+    kind: type[Options] = Options,
+) -> Options:
     """Check what was given and fill in what was not.
 
     Args:
         given: Values by the names of the table, as text or objects. None means not given.
         defaults: What `%config XaiImage` says.
+        kind: Whose table it is.
 
     Raises:
         OptionError: A name does not exist, or a value is not possible.
     """
+    known = {option.name: option for option in table(kind)}
     merged = {
         name: value
         for name, value in (defaults or {}).items()
-        if value is not None and name in _BY_NAME and _BY_NAME[name].configurable
+        if value is not None and name in known and known[name].configurable
     }
     merged.update({ALIASES.get(k, k): v for k, v in given.items() if v is not None})
     checked = {}
     for name, value in merged.items():
-        option = _BY_NAME.get(name)
+        option = known.get(name)
         if option is None:
-            raise OptionError(f"There is no option {name!r}.{convert.did_you_mean(name, _BY_NAME)}")
+            raise OptionError(f"There is no option {name!r}.{convert.did_you_mean(name, known)}")
         try:
             checked[name] = option.convert(value)
         except ValueError as error:
             raise OptionError(f"{'/'.join(option.flags)}: {error}") from None
-    options = Options(**checked)
+    options = kind(**checked)
     if options.fresh and options.replay:
         raise OptionError("--fresh and --replay contradict each other. Give one of them.")
     return options
 
 
-def help_text() -> str:
+def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
     """Return the help of the magic: usage, the table, examples."""
-    rows = []
-    for option in OPTIONS:
+    lines = []
+    for option in rows:
         value = option.metavar and (
             f"[{option.metavar}]" if option.bare is not None else option.metavar
         )
-        rows.append((", ".join(option.flags) + (f" {value}" if value else ""), option.help))
-    width = max(len(row[0]) for row in rows)
-    table = "\n".join(f"  {flags:<{width}}  {text}" for flags, text in rows)
+        lines.append((", ".join(option.flags) + (f" {value}" if value else ""), option.help))
+    width = max(len(flags) for flags, _ in lines)
+    listed = "\n".join(f"  {flags:<{width}}  {text}" for flags, text in lines)
     return (
         "Make images from a prompt and show them under the cell.\n\n"
         "  %xai_image [OPTIONS] PROMPT        the prompt on the line\n"
         "  %%xai_image [OPTIONS]              the prompt in the cell's body\n\n"
-        f"Options:\n{table}\n\n"
+        f"Options:\n{listed}\n\n"
         "{{ name }} in what you type is filled in from your variables: text, numbers, dates and\n"
         "the like. Everything else stays as it is, and so does all that --each NAME brings.\n"
         "Without XAI_API_KEY an embedded server draws free local previews, offline.\n\n"

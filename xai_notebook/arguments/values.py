@@ -1,4 +1,4 @@
-"""Values of options: from what was typed or given to what is meant.
+"""Values of options: from what was typed or given to what is meant, and which variables fit.
 
 Every converter takes text, as on a magic's line, or an object, as in Python,
 and raises ValueError with half a sentence that says what is wrong.
@@ -8,72 +8,98 @@ from __future__ import annotations
 
 import keyword
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
 from xai_notebook.errors import ExportError
 from xai_notebook.frontend import resolve_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
 __all__ = [
-    "amount",
+    "PICTURES",
+    "TABLES",
+    "Amount",
+    "Choice",
+    "WholeNumber",
     "chat_model",
-    "choice",
     "did_you_mean",
     "folder",
     "identifier",
     "images",
+    "is_batch",
+    "is_list",
+    "is_picture",
     "models",
     "nonempty",
-    "whole_number",
 ]
 
 
-def whole_number(low: int, high: int, unit: str) -> Callable[[Any], int]:
-    """Return a converter to whole numbers from `low` to `high`, called `unit` in messages."""
+PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+"""Files that can be input images."""
+TABLES: Final = frozenset({".csv", ".txt"})
+"""Files that can hold prompts."""
 
-    def convert(value: Any) -> int:
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """Converts to whole numbers from `low` to `high`, called `unit` in messages."""
+
+    low: int
+    high: int
+    unit: str
+
+    def __call__(self, value: Any) -> int:
+        """Convert one value."""
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError(f"{value!r} is not a whole number")
         try:
             number = int(value)
         except (TypeError, ValueError):
             raise ValueError(f"{value!r} is not a whole number") from None
-        if not low <= number <= high:
-            raise ValueError(f"{number} is outside {low} to {high} {unit}")
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{number} is outside {self.low} to {self.high} {self.unit}")
         return number
 
-    return convert
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Every possible number, as text."""
+        return tuple(map(str, range(self.low, self.high + 1)))
 
 
-def amount(unit: str, *, zero: bool = False) -> Callable[[Any], float]:
-    """Return a converter to positive finite numbers; `zero` is allowed on request."""
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Converts to positive finite numbers of `unit`; `zero` is allowed on request."""
 
-    def convert(value: Any) -> float:
+    unit: str
+    zero: bool = False
+
+    def __call__(self, value: Any) -> float:
+        """Convert one value."""
         try:
             number = float(str(value).removeprefix("$"))
         except ValueError:
-            raise ValueError(f"{value!r} is not a number of {unit}") from None
-        if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-            raise ValueError(f"{value} is not a possible number of {unit}")
+            raise ValueError(f"{value!r} is not a number of {self.unit}") from None
+        if not math.isfinite(number) or number < 0 or (number == 0 and not self.zero):
+            raise ValueError(f"{value} is not a possible number of {self.unit}")
         return number
 
-    return convert
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Accepts one of `values`, in any case."""
 
-def choice(values: Sequence[str]) -> Callable[[Any], str]:
-    """Return a converter that accepts one of `values`, in any case."""
+    values: tuple[str, ...]
 
-    def convert(value: Any) -> str:
+    def __call__(self, value: Any) -> str:
+        """Convert one value."""
         text = str(value).strip().lower()
-        if text not in values:
-            hint = did_you_mean(text, values, 0.75)
-            raise ValueError(f"{value!r} is not one of {', '.join(values)}.{hint}")
+        if text not in self.values:
+            hint = did_you_mean(text, self.values, 0.75)
+            raise ValueError(f"{value!r} is not one of {', '.join(self.values)}.{hint}")
         return text
-
-    return convert
 
 
 def nonempty(value: Any) -> str:
@@ -123,6 +149,23 @@ def models(value: Any) -> tuple[str, ...]:
 def images(value: Any) -> tuple[Any, ...]:
     """Return one or several input images as a tuple."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def is_picture(value: Any) -> bool:
+    """Tell whether a variable can be an input image."""
+    return type(value).__name__ in {"ImageBatch", "GeneratedImage", "bytes"} or any(
+        base.__module__ == "PIL.Image" for base in type(value).__mro__
+    )
+
+
+def is_list(value: Any) -> bool:
+    """Tell whether a variable can hold prompts."""
+    return type(value).__name__ in {"list", "tuple", "Series", "DataFrame", "generator"}
+
+
+def is_batch(value: Any) -> bool:
+    """Tell whether a variable is an earlier result."""
+    return type(value).__name__ == "ImageBatch"
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

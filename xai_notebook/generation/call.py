@@ -14,7 +14,6 @@ from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.routing import choose_route
-from xai_notebook.pictures.results import ImageRequest
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
 
     _Make = Callable[..., "Call"]
+    from xai_notebook.client.request import ImageRequest
 
 __all__ = ["Call", "prepare_call", "summarize"]
 
@@ -118,17 +118,7 @@ def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> Image
     prompt = prompt.strip()
     if not prompt:
         raise OptionError("The prompt is empty. Write what the image should show.")
-    return ImageRequest(
-        prompt=prompt,
-        model=model,
-        n=options.n,
-        aspect_ratio=options.aspect_ratio,
-        resolution=options.resolution,
-        quality=options.quality,
-        inputs=inputs.images,
-        user=options.user,
-        image_format=options.format,
-    )
+    return options.request(prompt, model, inputs.images)
 
 
 def _prepare_one(make: _Make, prompt: str, options: Options, inputs: Inputs) -> Call:

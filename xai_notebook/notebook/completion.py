@@ -6,19 +6,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.arguments.line import flags_of
 from xai_notebook.arguments.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    from xai_notebook.arguments.options import Option
 
 __all__ = ["register", "unregister"]
 
 _MAGIC: Final = re.compile(r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|panel)\b")
-_BY_FLAG: Final = {flag: option for option in OPTIONS for flag in option.flags}
-_PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-_TABLES: Final = frozenset({".csv", ".txt"})
 _MOST_FILES: Final = 50
 
 
@@ -62,7 +62,11 @@ def unregister(shell: InteractiveShell) -> None:
 
 
 def complete(
-    full_text: str, cursor: int, line: int, namespace: Mapping[str, Any]
+    full_text: str,
+    cursor: int,
+    line: int,
+    namespace: Mapping[str, Any],
+    rows: tuple[Option, ...] = OPTIONS,
 ) -> tuple[str, list[str]] | None:
     """Return the word before the cursor and what it may become; None: not our line.
 
@@ -71,6 +75,7 @@ def complete(
         cursor: Characters before the cursor in its line.
         line: Number of that line, from 0.
         namespace: The user's variables.
+        rows: The table of options.
     """
     lines = full_text.split("\n")
     if line >= len(lines):
@@ -87,49 +92,34 @@ def complete(
     if magic["kind"] != "image":  # a prompt, or words to look for and a number
         known = ["-n"] if magic["kind"] == "history" and not words else []
         return token, [flag for flag in known if flag.startswith(token)]
-    return token, _candidates(words, token, namespace)
+    return token, _candidates(words, token, namespace, flags_of(rows))
 
 
-def _candidates(words: list[str], token: str, namespace: Mapping[str, Any]) -> list[str]:
+def _candidates(
+    words: list[str], token: str, namespace: Mapping[str, Any], flags: Mapping[str, Option]
+) -> list[str]:
     if token.startswith("-") and "=" not in token:
-        return sorted(flag for flag in _BY_FLAG if flag.startswith(token))
+        return sorted(flag for flag in flags if flag.startswith(token))
     flag, equals, value = token.partition("=")
-    if equals and flag in _BY_FLAG:
-        return [f"{flag}={text}" for text in _values(flag, value, namespace)]
-    if words and words[-1] in _BY_FLAG and _BY_FLAG[words[-1]].metavar is not None:
-        return _values(words[-1], token, namespace)
+    if equals and flag in flags:
+        return [f"{flag}={text}" for text in _values(flags[flag], value, namespace)]
+    if words and words[-1] in flags and flags[words[-1]].metavar is not None:
+        return _values(flags[words[-1]], token, namespace)
     prompt_begun = any(not word.startswith("-") for word in words[:1])
-    return [] if token or prompt_begun else sorted(f for f in _BY_FLAG if f.startswith("--"))
+    return [] if token or prompt_begun else sorted(f for f in flags if f.startswith("--"))
 
 
-def _values(flag: str, start: str, namespace: Mapping[str, Any]) -> list[str]:
-    option = _BY_FLAG[flag]
-    texts: Iterable[str] = option.choices
-    if option.name == "image":
-        texts = [*_variables(namespace, _is_picture), *_files(start, _PICTURES)]
-    elif option.name == "each":
-        texts = [*_variables(namespace, _is_list), *_files(start, _TABLES)]
-    elif option.name == "as_":
-        texts = _variables(namespace, lambda value: type(value).__name__ == "ImageBatch")
-    elif option.name == "export":
-        texts = _files(start, frozenset())
+def _values(option: Option, start: str, namespace: Mapping[str, Any]) -> list[str]:
+    texts = list(option.choices)
+    if option.variables is not None:
+        texts += sorted(
+            name
+            for name, value in namespace.items()
+            if not name.startswith("_") and option.variables(value)
+        )
+    if option.suffixes is not None:
+        texts += _files(start, option.suffixes)
     return [text for text in texts if text.startswith(start)]
-
-
-def _variables(namespace: Mapping[str, Any], fits: Any) -> list[str]:
-    return sorted(
-        name for name, value in namespace.items() if not name.startswith("_") and fits(value)
-    )
-
-
-def _is_picture(value: Any) -> bool:
-    return type(value).__name__ in {"ImageBatch", "GeneratedImage", "bytes"} or any(
-        base.__module__ == "PIL.Image" for base in type(value).__mro__
-    )
-
-
-def _is_list(value: Any) -> bool:
-    return type(value).__name__ in {"list", "tuple", "Series", "DataFrame", "generator"}
 
 
 def _files(start: str, suffixes: frozenset[str]) -> list[str]:

@@ -13,11 +13,11 @@ from IPython.core.magic import (
     needs_local_scope,
     no_var_expand,
 )
-from traitlets import Bool, CaselessStrEnum, Enum, Float, Int, Unicode
 
-from xai_notebook import settings
-from xai_notebook.arguments.options import help_text, parse
+from xai_notebook.arguments.line import parse
+from xai_notebook.arguments.options import help_text
 from xai_notebook.errors import ExportError, OptionError
+from xai_notebook.notebook import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,74 +34,18 @@ _HISTORY: Final = 24
 """Images that %xai_history shows."""
 
 
-def _optional(values: tuple[str, ...], text: str) -> Any:
-    return CaselessStrEnum(values, default_value=None, allow_none=True, help=text).tag(config=True)
-
-
 @magics_class
 class XaiImage(Magics):
     """Images from xAI's models. `%config XaiImage.model = "…"` sets a default."""
 
     shell: InteractiveShell
 
-    model = Unicode(settings.DEFAULT_MODEL, help="Model of every call.").tag(config=True)
-    count = Int(1, min=1, max=settings.MAX_IMAGES, help="Images from one request.").tag(config=True)
-    format = CaselessStrEnum(
-        settings.FORMATS, default_value="base64", help="How the server sends images."
-    ).tag(config=True)
-    aspect_ratio = _optional(settings.ASPECT_RATIOS, "width:height")
-    resolution = _optional(settings.RESOLUTIONS, "1k is about one megapixel, 2k about four.")
-    quality = _optional(settings.QUALITIES, "For models that offer it.")
-    user = Unicode(None, allow_none=True, help="Opaque id of your end user.").tag(config=True)
-    export = Unicode(
-        None, allow_none=True, help='Folder every image is exported to; "" is the notebook\'s.'
-    ).tag(config=True)
-    metadata = Bool(default_value=True, help="Exported files say how they were made (XMP).").tag(
-        config=True
-    )
-    columns = Int(None, min=1, max=12, allow_none=True, help="Width of the grid.").tag(config=True)
-    full = Bool(default_value=False, help="Embed originals in the notebook.").tag(config=True)
-    rewrite = Unicode(
-        None, allow_none=True, help="Chat model that rewrites every prompt first."
-    ).tag(config=True)
-    max_cost = Float(None, min=0, allow_none=True, help="US dollars a call may cost.").tag(
-        config=True
-    )
-    timeout = Float(settings.DEFAULT_TIMEOUT, min=0.001, help="Seconds for a whole call.").tag(
-        config=True
-    )
-    backend = Enum(
-        settings.BACKENDS,
-        default_value=None,
-        allow_none=True,
-        help="Where calls go: auto (xai with a key, else local), xai or local.",
-    ).tag(config=True)
-    api_host = Unicode(None, allow_none=True, help="Host, or host:port.").tag(config=True)
-    home = Unicode(None, allow_none=True, help="Where the library lives.").tag(config=True)
-    concurrency = Int(
-        settings.DEFAULT_CONCURRENCY, min=1, max=256, help="Requests of --each under way at once."
-    ).tag(config=True)
-    rate = Float(
-        settings.DEFAULT_RATE, min=0, help="Requests of --each per second; 0 is no limit."
-    ).tag(config=True)
-    replay = Bool(
-        default_value=True, help="Stored images answer what has not been seen in this kernel."
-    ).tag(config=True)
-    budget_usd = Float(None, min=0, allow_none=True, help="US dollars this kernel may spend.").tag(
-        config=True
-    )
-    patience = Float(
-        None,
-        min=0,
-        allow_none=True,
-        help="Seconds before progress is shown; default: 0.6, or 4 for the embedded server.",
-    ).tag(config=True)
+    # A class body is its namespace: the traits come from the tables, and are stated only there.
+    locals().update(configuration.traits())
 
     def configuration(self) -> Mapping[str, Any]:
         """Return the defaults by the names of the option table."""
-        values = {name: getattr(self, name) for name in self.trait_names(config=True)}
-        values["n"] = values.pop("count")
-        return values
+        return configuration.read(self)
 
     @no_var_expand
     @needs_local_scope
@@ -133,7 +77,7 @@ class XaiImage(Magics):
             patience = LOCAL_PATIENCE if call.route.backend == "local" else PATIENCE
         if call.labels:
             print(session.plan(call).sentence)  # noqa: T201  # before anything is sent
-        shape = call.options.aspect_ratio
+        shape = call.options.shape
         live = Live(self.shell, call.progress, patience=patience, shape=shape)
         try:
             with session.ask() as asking:

@@ -24,7 +24,6 @@ __all__ = [
     "escape",
     "flag",
     "magic_cell",
-    "magic_words",
     "split",
     "words",
 ]
@@ -60,12 +59,6 @@ def magic_cell(request: ImageRequest) -> str:
 
     Input images stand as the user named them. A prompt with `{{` is written as a template of it.
     """
-    prompt = request.original_prompt or request.prompt
-    return f"{' '.join(magic_words(request))}\n{cell_body(escape(prompt))}"
-
-
-def magic_words(request: ImageRequest) -> list[str]:
-    """Return the words of the first line of a request's cell."""
     given = ["%%xai_image"]
     for field in sorted(fields(request), key=lambda field: field.name != "n"):  # `-n` comes first
         value = getattr(request, field.name)
@@ -73,7 +66,8 @@ def magic_words(request: ImageRequest) -> list[str]:
         if field.name not in _IN_THE_BODY and value != default:
             values = [image.label for image in value] if field.name == "inputs" else [value]
             given += words(flag(OPTION_OF.get(field.name, field.name)), values)
-    return given
+    prompt = request.original_prompt or request.prompt
+    return f"{' '.join(given)}\n{cell_body(escape(prompt))}"
 
 
 def flag(name: str) -> str:

@@ -6,29 +6,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
-from xai_notebook.arguments.options import resolve
+from xai_notebook.arguments.options import OPTIONS, Option, resolve
+from xai_notebook.arguments.values import Choice
 from xai_notebook.errors import OptionError
-from xai_notebook.pictures.cell import cell_body, magic_words
-from xai_notebook.pictures.cell import words as written
-from xai_notebook.pictures.results import ImageRequest, InputImage
+from xai_notebook.pictures.cell import cell_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from xai_notebook.arguments.options import Options
     from xai_notebook.client.wire import ImageGenerationModel
 
 __all__ = ["Form", "choices", "describe_models", "known_models", "takes_images"]
 
-_FIELDS: Final = ("model", "n", "aspect_ratio", "resolution", "quality", "user", "timeout")
-_HIDDEN: Final = ("format", "metadata", "columns", "full", "max_cost", "fresh", "replay", "local")
-"""Options without a field, kept as they were given."""
-_FLAGS: Final = {
-    "metadata": "--no-metadata", "full": "--full", "local": "--local", "fresh": "--fresh",
-    "columns": "--columns", "max_cost": "--max-cost", "timeout": "--timeout",
-}  # fmt: skip
+_OF_ANOTHER_KIND: Final = frozenset({"image", "export", "rewrite"})
+"""What the form asks in its own way: cards, and switches."""
 _WITHOUT_IMAGES: Final = ("grok-2-image",)
 _WITH_QUALITY: Final = "grok-imagine-image-2.0"
+
+
+def _has_field(row: Option) -> bool:
+    return row.label is not None and row.name not in _OF_ANOTHER_KIND
+
+
+_FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
+_SHOWN: Final = {*_FIELDS, *_OF_ANOTHER_KIND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class Form:
         Raises:
             OptionError: An option is wrong, or none that a form can have.
         """
-        for name in ("each", "dry_run", "as_", "help"):
-            if given.get(name):
-                raise OptionError(f"The panel has no use for {name}. Give it to %%xai_image.")
+        for row in OPTIONS:
+            if not row.in_panel and given.get(row.name):
+                raise OptionError(f"The panel has no use for {row.name}. Give it to %%xai_image.")
         options = resolve(given, configured)
         if len(options.model) > 1:
             raise OptionError("The panel asks one model at a time. Compare in a %%xai_image cell.")
@@ -70,7 +71,7 @@ class Form:
             "folder": options.export or "",
             "inputs": [],
         }
-        hidden = {name: given[name] for name in _HIDDEN if given.get(name) is not None}
+        hidden = {name: value for name, value in given.items() if name not in _SHOWN}
         return cls(hidden, dict(configured), options.rewrite or True), values, options.image
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,68 +98,31 @@ class Form:
         Raises:
             OptionError: A field has an impossible value.
         """
-        given = self.given(values)
-        options = resolve(given, self.configured)
-        request = ImageRequest(
-            prompt="",
-            model=options.model[0],
-            n=options.n,
-            aspect_ratio=options.aspect_ratio,
-            resolution=options.resolution,
-            quality=options.quality,
-            inputs=tuple(InputImage(url="", sha256="", label=label) for label in labels),
-            user=options.user,
-            image_format=options.format,
-        )
-        words = magic_words(request)
-        words += [*self._against_defaults(options), *_extras(options, self.configured)]
+        given = self.given(values) | {"image": list(labels)}
         if replay:
-            words = [word for word in words if word != "--fresh"] + ["--replay"]
-        prompt = str(values.get("prompt") or "").strip()
-        return f"{' '.join(words)}\n{cell_body(prompt)}"
-
-    def _against_defaults(self, options: Options) -> list[str]:
-        """Return the flags that `%config` makes necessary where built-in defaults need none."""
-        words = []
-        for flag, name, default in (
-            ("--count", "n", 1),
-            ("--model", "model", settings.DEFAULT_MODEL),
-            ("--format", "format", "base64"),
-        ):
-            value = options.model[0] if name == "model" else getattr(options, name)
-            if value == default and self.configured.get(name, default) != default:
-                words += written(flag, [value])
-        return words
+            given |= {"fresh": None, "replay": True}
+        line = resolve(given, self.configured).to_line(resolve({}, self.configured))
+        return f"{line}\n{cell_body(str(values.get('prompt') or '').strip())}"
 
 
-def _extras(options: Options, configured: Mapping[str, Any]) -> list[str]:
-    """Return the flags of what is no part of the request itself."""
-    plain = resolve({}, configured)
-    words = []
-    if options.rewrite not in {None, plain.rewrite}:
-        default = options.rewrite == settings.DEFAULT_CHAT_MODEL
-        words += written("--rewrite", [default or options.rewrite])
-    if options.export not in {None, plain.export}:
-        words += written("--export", [options.export or True])
-    for name, flag in _FLAGS.items():
-        value = getattr(options, name)
-        if value != getattr(plain, name):
-            words.append(flag if isinstance(value, bool) else f"{flag}={value:g}")
-    return words
-
-
-def choices(configured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the fields offer. An option that `%config` sets cannot be left open."""
+def choices(configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS) -> dict[str, Any]:
+    """Return the fields and what they offer. An option that `%config` sets cannot be left open."""
+    fields = [
+        {
+            "name": row.name,
+            "label": row.label,
+            "values": row.convert.values if isinstance(row.convert, Choice) else None,
+            "open": row.default is None and not configured.get(row.name),
+        }
+        for row in rows
+        if _has_field(row) and row.name != "model"  # the server says which there are
+    ]
     return {
-        "aspect_ratio": list(settings.ASPECT_RATIOS),
-        "resolution": list(settings.RESOLUTIONS),
-        "quality": list(settings.QUALITIES),
-        "open": [name for name in ("aspect_ratio", "resolution", "quality")
-                 if not configured.get(name)],
+        "fields": fields,
         "max_images": settings.MAX_IMAGES,
         "max_inputs": settings.MAX_INPUT_IMAGES,
         "timeout": _default_timeout(configured),
-    }  # fmt: skip
+    }
 
 
 def _default_timeout(configured: Mapping[str, Any]) -> float:

@@ -252,7 +252,7 @@ class Panel(anywidget.AnyWidget):
                 session=current_session(),
                 cell=self._plain_cell(),
                 n=call.options.n,
-                shape=call.options.aspect_ratio or "1:1",
+                shape=call.options.shape,
             )
         )
 

@@ -1,9 +1,11 @@
 // The form: fields, pictures to edit, and the values they stand for.
 
-const RATIO_WORDS = (ratio) => {
-  const [width, height] = ratio.split(":").map(Number);
-  if (width === height) return "square";
-  return width > height ? "landscape" : "portrait";
+/** A choice in words: of two sides, how they lie. */
+const described = (choice) => {
+  const [width, height] = choice.split(":").map(Number);
+  if (height === undefined) return choice;
+  const lies = width > height ? "landscape" : width < height ? "portrait" : "square";
+  return `${choice} ${lies}`;
 };
 const dollars = (price) =>
   `$${price < 0.1 ? price.toFixed(3).replace(/0$/, "") : price.toFixed(2)}`;
@@ -46,19 +48,21 @@ class Form {
       type: "button", class: "xai-link", onclick: () => this.store.send({ kind: "models" }),
     }, "Ask again");
     this.modelField.element.append(this.again);
-    this.n = field("Images", h("input", {
-      type: "number", min: 1, max: this.choices.max_images, step: 1, inputmode: "numeric", ...on,
-    }));
-    this.aspect_ratio = this.select("aspect_ratio", "Aspect ratio", (r) => `${r} ${RATIO_WORDS(r)}`, on);
-    this.resolution = this.select("resolution", "Resolution", (r) => r, on);
-    this.quality = this.select("quality", "Quality", (q) => q, on);
-    this.user = field("End user’s id", h("input", { type: "text", autocomplete: "off", ...on }), {
-      hint: "For abuse monitoring.",
-    });
-    this.timeout = field("Timeout in seconds", h("input", {
-      type: "number", min: 1, step: "any", inputmode: "decimal",
-      placeholder: this.choices.timeout, ...on,
-    }));
+    const attributes = {
+      n: { type: "number", min: 1, max: this.choices.max_images, step: 1, inputmode: "numeric" },
+      timeout: {
+        type: "number", min: 1, step: "any", inputmode: "decimal", placeholder: this.choices.timeout,
+      },
+    };
+    const hints = { user: "For abuse monitoring." };
+    /** Fields of one value by the names of their options, in the order of the table. */
+    this.fields = new Map();
+    for (const option of this.choices.fields) {
+      const { name, label, values } = option;
+      const control = values ? this.select(option, on)
+        : h("input", { type: "text", autocomplete: "off", ...attributes[name], ...on });
+      this.fields.set(name, field(label, control, { hint: hints[name] }));
+    }
     this.folder = field("Folder", h("input", {
       type: "text", placeholder: "the notebook’s folder", autocomplete: "off", ...on,
     }));
@@ -66,21 +70,23 @@ class Form {
     this.export = checkbox("Save every image as a file", "", changed);
   }
 
-  select(name, label, words, listeners) {
-    const open = this.choices.open.includes(name) ? [h("option", { value: "" }, "Automatic")] : [];
-    const options = this.choices[name].map((value) => h("option", { value }, words(value)));
-    return field(label, h("select", listeners, open, options));
+  select({ values, open }, listeners) {
+    const automatic = open ? [h("option", { value: "" }, "Automatic")] : [];
+    const options = values.map((value) => h("option", { value }, described(value)));
+    return h("select", listeners, automatic, options);
   }
 
   optionsGrid() {
+    const fields = { main: [], more: [] };
+    for (const { name, values } of this.choices.fields)
+      fields[values || name === "n" ? "main" : "more"].push(this.fields.get(name).element);
     const extra = h("div", { class: "xai-grid" },
-      this.user.element, this.timeout.element, this.export.element, this.folder.element);
+      fields.more, this.export.element, this.folder.element);
     for (const part of [this.export, this.folder]) part.element.classList.add("xai-wide");
     this.more = h("details", { class: "xai-more" }, h("summary", {}, "More"), extra);
     this.modelField.element.classList.add("xai-wide");
     return [
-      h("div", { class: "xai-grid" }, this.modelField.element, this.n.element,
-        this.aspect_ratio.element, this.resolution.element, this.quality.element),
+      h("div", { class: "xai-grid" }, this.modelField.element, fields.main),
       this.more,
     ];
   }
@@ -160,9 +166,8 @@ class Form {
     const values = this.values;
     values.prompt = this.prompt.control.value;
     values.model = this.modelField.control.value || values.model;
-    values.n = this.n.control.value;
-    for (const name of ["aspect_ratio", "resolution", "quality", "user", "timeout", "folder"])
-      values[name] = this[name].control.value;
+    for (const [name, { control }] of this.fields) values[name] = control.value;
+    values.folder = this.folder.control.value;
     values.rewrite = this.rewrite.control.checked;
     values.export = this.export.control.checked;
     this.changed();
@@ -172,9 +177,8 @@ class Form {
   write() {
     const values = this.values;
     this.prompt.control.value = values.prompt;
-    this.n.control.value = values.n;
-    for (const name of ["aspect_ratio", "resolution", "quality", "user", "timeout", "folder"])
-      this[name].control.value = values[name];
+    for (const [name, { control }] of this.fields) control.value = values[name];
+    this.folder.control.value = values.folder;
     this.rewrite.control.checked = values.rewrite;
     this.export.control.checked = values.export;
     this.more.open = Boolean(values.user || values.timeout || values.export);
@@ -203,9 +207,10 @@ class Form {
   /** What depends on other fields: abilities of the model, pictures to edit. */
   show() {
     const model = this.current();
-    const quality = model?.quality ?? true;
-    this.quality.control.disabled = !quality;
-    setText(this.quality.note, quality ? "" : "Not with this model");
+    const offered = model?.quality ?? true;
+    const quality = this.fields.get("quality");
+    quality.control.disabled = !offered;
+    setText(quality.note, offered ? "" : "Not with this model");
     const edits = model?.edits ?? true;
     const full = this.values.inputs.length >= this.choices.max_inputs;
     this.add.disabled = !edits || full;

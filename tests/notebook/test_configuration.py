@@ -1,0 +1,122 @@
+"""The option table: a new option is one row, and everything that reads the table has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import traitlets
+
+from xai_notebook.arguments.line import Parsed, parse
+from xai_notebook.arguments.options import (
+    OPTIONS,
+    SETTINGS,
+    Options,
+    help_text,
+    resolve,
+    row,
+    table,
+)
+from xai_notebook.arguments.values import Choice
+from xai_notebook.errors import OptionError
+from xai_notebook.notebook import completion, configuration
+from xai_notebook.notebook.panel import form
+from xai_notebook.settings import DEFAULT_MODEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wider(Options):
+    """The table and one more row."""
+
+    film_stock: str = field(
+        default="none",
+        metadata=row("-s", "grain", Choice(("none", "35mm")), "FILM", label="Film stock"),
+    )
+
+
+ROWS = table(Wider)
+
+
+def test_a_new_row_is_a_flag() -> None:
+    """Its long flag follows from its name; the short one it says."""
+    expected = Parsed({"film_stock": "35mm"}, "a fox")
+    assert parse("--film-stock 35mm a fox", ROWS) == parse("-s 35mm a fox", ROWS) == expected
+    with pytest.raises(OptionError, match="no option --film-stock"):
+        parse("--film-stock 35mm a fox")
+
+
+def test_a_new_row_is_checked() -> None:
+    """Its values are converted and refused like any others."""
+    assert resolve({"film_stock": "35MM"}, kind=Wider) == Wider(film_stock="35mm")
+    with pytest.raises(OptionError, match="-s/--film-stock: '8mm' is not one of none, 35mm"):
+        resolve({"film_stock": "8mm"}, kind=Wider)
+
+
+def test_a_new_row_stands_in_the_help() -> None:
+    """With its flags, its value and its meaning."""
+    lines = [" ".join(line.split()) for line in help_text(ROWS).splitlines()]
+    assert "-s, --film-stock FILM grain" in lines
+
+
+def test_a_new_row_is_completed() -> None:
+    """Its flag, and its choices behind it."""
+
+    def offered(line: str) -> list[str] | None:
+        found = completion.complete(line, len(line), 0, {}, ROWS)
+        return found and found[1]
+
+    assert offered("%xai_image --fi") == ["--film-stock"]
+    assert offered("%xai_image --film-stock ") == ["none", "35mm"]
+
+
+def test_a_new_row_is_a_trait() -> None:
+    """`%config XaiImage` has it with its default, its choices and its help."""
+    trait = configuration.traits(ROWS)["film_stock"]
+    assert isinstance(trait, traitlets.CaselessStrEnum)
+    assert (trait.default_value, trait.values, trait.help) == ("none", ("none", "35mm"), "grain")
+    assert trait.metadata["config"]
+
+
+def test_a_new_row_is_a_field_of_the_panel() -> None:
+    """With its label and its choices; it cannot be left open, for it has a default."""
+    assert form.choices({}, ROWS)["fields"][-1] == {
+        "name": "film_stock",
+        "label": "Film stock",
+        "values": ("none", "35mm"),
+        "open": False,
+    }
+
+
+def test_a_new_row_stands_in_the_cell() -> None:
+    """Where it is not what `%config` says."""
+    given = resolve({"film_stock": "35mm"}, kind=Wider)
+    assert given.to_line(Wider()) == "%%xai_image --film-stock=35mm"
+    assert given.to_line(given) == "%%xai_image"
+
+
+def test_every_row_that_can_be_configured_is_a_trait() -> None:
+    """The traits are those of the two tables, with the tables' defaults."""
+    traits = configuration.traits()
+    rows = [option for option in (*OPTIONS, *SETTINGS) if option.configurable]
+    assert list(traits) == [option.setting or option.name for option in rows]
+    assert traits["model"].default_value == DEFAULT_MODEL
+    assert all(traits[each.name].default_value == each.default for each in SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("count", 11), ("aspect_ratio", "3:1"), ("timeout", 0.0), ("full", "x"), ("backend", "aws")],
+)
+def test_a_default_that_is_not_possible_is_refused(name: str, wrong: object) -> None:
+    """The traits have the bounds of the rows."""
+    configurable = type("Configurable", (traitlets.HasTraits,), configuration.traits())()
+    with pytest.raises(traitlets.TraitError):
+        setattr(configurable, name, wrong)
+
+
+def test_the_cell_says_what_the_configuration_hides() -> None:
+    """The request is written out against other defaults, and even when they are the same."""
+    configured = resolve({"n": 4, "resolution": "2k", "columns": 2, "timeout": 60})
+    options = resolve({"resolution": "2k", "columns": 2, "timeout": 90, "metadata": False})
+    line = options.to_line(configured)
+    assert line == "%%xai_image -n 1 --resolution=2k --no-metadata --timeout=90"
