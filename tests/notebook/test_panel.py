@@ -152,7 +152,7 @@ def test_models_come_with_prices_and_abilities(shown: Panel, keyed: Served) -> N
     """The dropdown tells the server's models; one that takes no images says so."""
     keyed.faults.image_price = 7 * CENT
     tell(shown, "models")
-    until(lambda: not shown.models_note)
+    until(lambda: not shown.asking)
     assert {model["price"] for model in shown.models} == {0.07}
     assert not takes_images(shown.models, "grok-2-image")
     assert shown.place == keyed.address
@@ -163,6 +163,7 @@ def test_without_the_list_of_models_the_known_names_stay(shown: Panel, keyed: Se
     keyed.faults.models_failure = (grpc.StatusCode.PERMISSION_DENIED, "not for you")
     tell(shown, "models")
     until(lambda: "These are the names known here" in shown.models_note)
+    until(lambda: not shown.asking)
     assert [model["name"] for model in shown.models] == list(settings.KNOWN_MODELS)
 
 
@@ -243,6 +244,13 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
     until(lambda: "many0" in errors())
     assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
+
+
+@pytest.mark.parametrize("data", [b"no picture", b"\x89PNG\r\n\x1a\nbytes"])
+def test_what_is_wrong_with_an_upload_names_its_file(data: bytes) -> None:
+    """As the user knows it: there is no option in a form, and no `bytes`."""
+    with pytest.raises(InputImageError, match=r"^fox and bytes\.png (is no|cannot be)"):
+        inputs.from_upload("fox and bytes.png", data, None)
 
 
 def test_bytes_on_their_way_are_bounded() -> None:

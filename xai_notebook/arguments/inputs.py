@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["Inputs", "load_inputs"]
+__all__ = ["Inputs", "load_inputs", "load_upload"]
 
 _ACCEPTED: Final = ("image/png", "image/jpeg", "image/webp")
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
@@ -76,6 +76,16 @@ def load_inputs(values: Iterable[Any], namespace: Mapping[str, Any]) -> Inputs:
     return Inputs(
         tuple(image for image, _ in loaded), tuple(note for _, note in loaded if note is not None)
     )
+
+
+def load_upload(data: bytes, name: str) -> Inputs:
+    """Turn the bytes of a file, which messages call `name`, into an image ready to send.
+
+    Raises:
+        InputImageError: It is no image the API takes.
+    """
+    image, note = _pack(data, name, called=name)
+    return Inputs((image,), () if note is None else (note,))
 
 
 def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
@@ -189,25 +199,34 @@ def _shape(array: Any) -> Any:
         return "?"
 
 
-def _pack(data: bytes, label: str, *, parent: str | None = None) -> tuple[InputImage, str | None]:
+def _pack(
+    data: bytes, label: str, *, called: str = "", parent: str | None = None
+) -> tuple[InputImage, str | None]:
     """Return `data` as an input image, scaled or turned if it must be, with a note if it was."""
+    called = called or f"--image {label}"
     from xai_notebook.client.media import media_type  # noqa: PLC0415
 
     kind = media_type(data)
     if kind not in _ACCEPTED:
         found = kind or "no image that is known"
         raise InputImageError(
-            f"--image {label} is {found}; the API takes PNG, JPEG and WebP. "
+            f"{called} is {found}; the API takes PNG, JPEG and WebP. "
             "Open it with PIL and give that image instead."
         )
     digest = _digest(data)
-    data, kind, note = _fit(data, kind, label)
+    data, kind, changes = _fit(data, kind, called)
     url = f"data:{kind};base64,{pybase64.b64encode_as_string(data)}"
-    return InputImage(url=url, sha256=digest, label=label, parent=parent), note
+    return InputImage(url=url, sha256=digest, label=label, parent=parent), (
+        f"{label}: {'; '.join(changes)}." if changes else None
+    )
 
 
-def _fit(data: bytes, kind: str, label: str) -> tuple[bytes, str, str | None]:
-    """Turn, flatten or scale an image so that the API reads it as its viewer sees it."""
+def _fit(data: bytes, kind: str, called: str) -> tuple[bytes, str, list[str]]:
+    """Turn, flatten or scale an image so that the API reads it as its viewer sees it.
+
+    Returns:
+        Its bytes, their media type and what was changed.
+    """
     from PIL import ImageOps  # noqa: PLC0415
 
     from xai_notebook.pictures.pixels import flatten, open_image  # noqa: PLC0415
@@ -219,18 +238,18 @@ def _fit(data: bytes, kind: str, label: str) -> tuple[bytes, str, str | None]:
         large = len(data) > MAX_INPUT_IMAGE_BYTES
         if not (turned or transparent or large):
             image.load()  # a truncated file is found here, not by the server
-            return data, kind, None
+            return data, kind, []
         image = flatten(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow's decoders raise whatever broken bytes make them
-        raise InputImageError(f"--image {label} cannot be decoded. Is the file whole?") from error
-    notes = ["put on white, since it is transparent"] if transparent else []
+        raise InputImageError(f"{called} cannot be decoded. Is the file whole?") from error
+    changes = ["put on white, since it is transparent"] if transparent else []
     fitted, size = _encode(image)
     if large:
-        notes.append(
+        changes.append(
             f"scaled to {size[0]} × {size[1]}, since it has more than "
             f"{MAX_INPUT_IMAGE_BYTES // MIB} MiB"
         )
-    return fitted, "image/jpeg", f"{label}: {'; '.join(notes)}." if notes else None
+    return fitted, "image/jpeg", changes
 
 
 def _encode(image: Image.Image) -> tuple[bytes, tuple[int, int]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.pictures.results import GeneratedImage
 
-__all__ = ["describe_card", "folder_of", "preview_of"]
+__all__ = ["describe_card", "folder_of", "name_of", "preview_of"]
 
 _SIDE: Final = 768
 _LIMIT: Final = 110_000
@@ -47,7 +47,7 @@ def describe_card(
         "prompt": shown,
         "used": "" if used == shown else used,  # what says exactly that in the prompt's field
         "written": clean(image.prompt) if rewritten else "",
-        "facts": facts(image),
+        "facts": details_of(image),
         "replayed": image.replayed,
         "size": list(image.size or ()),
         "saved": "" if image.exported is None else name_of(image.exported),
@@ -55,7 +55,7 @@ def describe_card(
     }
 
 
-def facts(image: GeneratedImage) -> list[str]:
+def details_of(image: GeneratedImage) -> list[str]:
     """Return model, who rewrote the prompt, size and cost, where known."""
     items = [clean(bounded(image.model))] if image.model else []
     if image.rewritten_by and image.rewritten_prompt:

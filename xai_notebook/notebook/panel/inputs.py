@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.arguments.inputs import load_inputs
+from xai_notebook.arguments.inputs import load_inputs, load_upload
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import InputImageError, XaiError
 from xai_notebook.pictures.files import write_atomically
@@ -140,12 +140,8 @@ def from_upload(name: str, data: bytes, folder: Path | None) -> Source:
         InputImageError: It is no picture the API takes.
     """
     name = _UNSAFE.sub("_", name)[-80:] or "picture"
-    try:
-        checked = load_inputs([data], {})
-    except InputImageError as error:
-        raise InputImageError(str(error).replace("--image bytes", name)) from error
+    note = "".join(load_upload(data, name).notes)
     path = _keep(data, folder)
-    note = "".join(checked.notes).replace("bytes", name)
     label = name if path is None else str(path)
     if path is not None:
         return Source(label, label, name, note=note, file=path)

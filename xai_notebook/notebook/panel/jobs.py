@@ -7,7 +7,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xai_notebook.errors import ExportError, XaiError
 from xai_notebook.notebook.live import describe
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["Job", "Queue"]
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _TICK: Final = 0.5
 """Seconds between two looks at the clock."""
@@ -37,7 +39,7 @@ class Job:
         cell: The equivalent cell.
         n: Images asked for.
         shape: Aspect ratio of the placeholders, such as `"16:9"`.
-        state: `"queued"`, `"running"`, `"done"`, `"failed"` or `"cancelled"`.
+        state: How far it is.
         line: What there is to say about it.
         batch: What came.
     """
@@ -49,10 +51,15 @@ class Job:
     cell: str = ""
     n: int = 1
     shape: str = "1:1"
-    state: str = "queued"
+    state: State = "queued"
     line: str = ""
     batch: ImageBatch | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state not in {"queued", "running"}
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the browser shows."""
@@ -91,7 +98,7 @@ class Queue:
 
     def add(self, job: Job) -> None:
         """Put a job at the end, and clear away what failed before it."""
-        self.jobs = [other for other in self.jobs if other.state in {"queued", "running"}]
+        self.jobs = [other for other in self.jobs if not other.ended]
         self.jobs.append(job)
         self._waiting.append(job)
         if len(self._waiting) > 1 or self._running():
@@ -123,8 +130,7 @@ class Queue:
 
     def dismiss(self, key: str) -> None:
         """Forget a job that has ended."""
-        ended = {"failed", "cancelled", "done"}
-        self.jobs = [job for job in self.jobs if job.key != key or job.state not in ended]
+        self.jobs = [job for job in self.jobs if not (job.key == key and job.ended)]
         self._changed()
 
     async def _work(self) -> None:
@@ -135,7 +141,7 @@ class Queue:
         progress = job.call.progress
         progress.started = time.monotonic()
         job.state = "running"
-        self._said(f"Making {_count(job.n)}.")
+        self._said(f"Making {_images(job.n)}.")
         asking = job.session.ask(apart=self)
         running = job.session.run(job.call, asking)
         job.task = asyncio.get_running_loop().create_task(running)
@@ -153,11 +159,10 @@ class Queue:
             asking.close(succeeded=False)
             self._end(job, "cancelled", "Stopped with its session.")
             raise
-        await self._settle(job, job.task)
-        asking.close(succeeded=job.state == "done")
+        asking.close(succeeded=await self._settle(job, job.task))
 
-    async def _settle(self, job: Job, task: asyncio.Task[None]) -> None:
-        """Tell what became of a job, whatever became of it."""
+    async def _settle(self, job: Job, task: asyncio.Task[None]) -> bool:
+        """Tell what became of a job, whatever became of it, and return whether it is done."""
         failure = None if task.cancelled() else task.exception()
         try:
             if job.call.progress.results:
@@ -170,6 +175,7 @@ class Queue:
             self._end(job, "cancelled", "Cancelled.")
         else:
             self._end(job, "done", _outcome(job.batch))
+        return job.state == "done"
 
     async def _collect(self, job: Job) -> Exception | None:
         """Take the images of a job; return why they could not be exported as well."""
@@ -182,7 +188,7 @@ class Queue:
         await self._finished(job)
         return failure
 
-    def _end(self, job: Job, state: str, line: str) -> None:
+    def _end(self, job: Job, state: State, line: str) -> None:
         job.state, job.line, job.task = state, line, None
         if state == "done":  # the pictures say the rest
             self.jobs = [other for other in self.jobs if other is not job]
@@ -201,8 +207,8 @@ def explain(error: BaseException) -> str:
 def _outcome(batch: ImageBatch | None) -> str:
     pictures = 0 if batch is None else len(batch.ok)
     others = 0 if batch is None else len(batch) - pictures
-    return f"{_count(pictures)} ready" + (f", {others} without a picture." if others else ".")
+    return f"{_images(pictures)} ready" + (f", {others} without a picture." if others else ".")
 
 
-def _count(number: int) -> str:
+def _images(number: int) -> str:
     return "1 image" if number == 1 else f"{number} images"

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel"]
 
-ASKING: Final = "Asking the server for its models …"
 _STATIC: Final = Path(__file__).parent / "static"
 _SCRIPTS: Final = ("elements.js", "store.js", "form.js", "gallery.js", "dialogs.js", "panel.js")
 """One module for the browser, in parts; a part uses what stands in those before it."""
@@ -64,6 +63,7 @@ class Panel(anywidget.AnyWidget):
     form = Dict(help="Values of the fields; the browser's word counts.").tag(sync=True)
     choices = Dict(help="What the fields offer.").tag(sync=True)
     models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
+    asking = Bool(default_value=True, help="The server is asked for its models.").tag(sync=True)
     models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
     place = Unicode(help="Where requests go, in words.").tag(sync=True)
     jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
@@ -110,7 +110,6 @@ class Panel(anywidget.AnyWidget):
             form=values,
             choices=choices(configured),
             models=known_models(values["model"]),
-            models_note=ASKING,
         )
         self._write_cell()
         self.on_msg(self._receive)
@@ -291,7 +290,7 @@ class Panel(anywidget.AnyWidget):
         """Fill the dropdown from the server; keep the known names when it does not answer."""
         session = current_session()
         selected = str(self.form["model"])
-        self.models_note = ASKING
+        self.asking, self.models_note = True, ""
         try:
             probe = await asyncio.to_thread(session.prepare, "?", dict(self._form.hidden))
             self.local = probe.route.backend == "local"
@@ -299,9 +298,10 @@ class Panel(anywidget.AnyWidget):
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
             self.models_note = f"These are the names known here. {explain(error)}"
-            return
-        self.models = describe_models(listed, selected, local=self.local)
-        self.models_note = ""
+        else:
+            self.models = describe_models(listed, selected, local=self.local)
+        finally:
+            self.asking = False
 
     def _show_jobs(self) -> None:
         self.jobs = [job.to_dict() for job in self._queue.jobs]

@@ -193,9 +193,10 @@ class Form {
     });
     select.replaceChildren(...options);
     select.value = this.values.model;
+    const asking = this.model.get("asking");
     const note = this.model.get("models_note");
-    setText(this.modelField.note, note);
-    this.again.hidden = note === "" || note.endsWith("…"); // still being asked
+    setText(this.modelField.note, asking ? "Asking the server for its models …" : note);
+    this.again.hidden = asking || note === "";
     this.show();
   }
 

@@ -92,9 +92,10 @@ class Gallery {
       "aria-label": `Show all of the prompt: ${card.name}`,
       onclick: ({ currentTarget }) => {
         const open = !text.classList.toggle("xai-long");
-        currentTarget.textContent = open ? "Show less" : "Show all";
+        const label = open ? "Show less" : "Show all";
+        currentTarget.textContent = label;
         currentTarget.setAttribute("aria-expanded", String(open));
-        currentTarget.setAttribute("aria-label", `${currentTarget.textContent} of the prompt: ${card.name}`);
+        currentTarget.setAttribute("aria-label", `${label} of the prompt: ${card.name}`);
       },
     }, "Show all");
     const written = card.written && h("details", {}, h("summary", {}, "Prompt as written"),

@@ -1,6 +1,7 @@
 // The panel: puts the parts together and keeps them in step with the kernel.
 
 const DEBOUNCE = 150; // milliseconds between a keystroke and the cell that follows it
+const UNDER_WAY = new Set(["queued", "running"]); // states of a generation that has not ended
 const PATIENCE = 2000; // milliseconds before the kernel's silence is worth a line
 
 class View {
@@ -164,7 +165,7 @@ class View {
       update: (element, job) => this.refreshJob(element, job),
       empty: () => this.button.focus(),
     });
-    this.button.textContent = jobs.some((job) => ["queued", "running"].includes(job.state))
+    this.button.textContent = jobs.some((job) => UNDER_WAY.has(job.state))
       ? "Add to the queue" : "Generate";
     this.showGallery();
   }
@@ -174,8 +175,8 @@ class View {
       h("span", { class: "xai-spinner", "aria-hidden": "true" }),
       h("div", { class: "xai-jobtext" }, h("span", { class: "xai-jobprompt", dir: "auto" }, prompt), h("span", { class: "xai-jobline" })),
       h("button", { type: "button", class: "xai-button xai-small", onclick: (event) => {
-        const ended = event.currentTarget.textContent === "Dismiss";
-        this.store.send({ kind: ended ? "dismiss" : "cancel", id });
+        const { state } = event.currentTarget.closest("li").dataset;
+        this.store.send({ kind: UNDER_WAY.has(state) ? "cancel" : "dismiss", id });
       } }));
   }
 
@@ -185,7 +186,7 @@ class View {
     if (state === "failed" && text.getAttribute("role") !== "alert") text.setAttribute("role", "alert");
     setText(text, line);
     const button = element.querySelector("button");
-    const label = ["queued", "running"].includes(state) ? "Cancel" : "Dismiss";
+    const label = UNDER_WAY.has(state) ? "Cancel" : "Dismiss";
     setText(button, label);
     button.setAttribute("aria-label", `${label}: ${prompt.slice(0, 60)}`);
   }
@@ -222,6 +223,7 @@ class View {
       ["saved", () => this.showGallery()],
       ["models", () => (this.form.showModels(), this.showEstimate())],
       ["models_note", () => this.form.showModels()],
+      ["asking", () => this.form.showModels()],
       ["cell", () => this.showCell()],
       ["cell_note", () => this.showCell()],
       ["place", () => this.showPlace()],
