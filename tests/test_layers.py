@@ -169,7 +169,6 @@ def test_what_works_in_any_program_knows_nothing_of_notebooks(rooms: set[str]) -
     assert offenders == []
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms have only just been moved into")
 def test_there_is_no_circle() -> None:
     """Not at import, not in functions, not among types."""
     graph = {

@@ -16,9 +16,9 @@ from xai_notebook.arguments.options import (
     help_text,
     resolve,
 )
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.cell import magic_cell
-from xai_notebook.pictures.results import ImageRequest, InputImage
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from xai_notebook.arguments.inputs import load_inputs
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest, InputImage
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import MAX_INPUT_IMAGE_BYTES
 
 

@@ -30,14 +30,14 @@ class Shop:
 
     def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
         from xai_notebook.client.request import ImageRequest
-        from xai_notebook.generation.generator import Connection
         from xai_notebook.generation.keeping import Keeper
+        from xai_notebook.generation.peer import Peer
         from xai_notebook.generation.progress import Progress
 
         self.sync = library.spool.sync
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
-        connection = Connection(cast("Any", None), "xai", "api.x.ai")
-        self.keeper = Keeper(library, connection, Progress(), timeout=60)
+        peer = Peer(cast("Any", None), "xai", "api.x.ai")
+        self.keeper = Keeper(library, peer, Progress(), timeout=60)
         self.request = ImageRequest(prompt="a red fox", model="m", n=images)
         self.folder = folder
         self.images = images
@@ -71,7 +71,6 @@ class Shop:
         from xai_notebook.client import wire
         from xai_notebook.client.parsing import parse
         from xai_notebook.client.response import ImageResponse
-        from xai_notebook.generation.replies import images_of
 
         missing = range(self.images)
         arrival = self.keeper.expect(self.request, missing, "ab" * 32, 0)
@@ -80,7 +79,7 @@ class Shop:
         self.safe.append(time.perf_counter() - begun)
         message = parse(wire.ImageResponse, body)
         sent = [ImageResponse(message, index, cast("Any", None)) for index in missing]
-        await self.keeper.keep(*images_of(self.request, sent, missing), arrival)
+        await self.keeper.keep(sent, missing, arrival)
         self.kept.append(time.perf_counter() - begun)
         self.durable.append(self.synced - begun)
 

@@ -24,7 +24,8 @@ PIL = "IPython.display of PIL images"
 
 
 def _batch(count: int, side: int, start: int = 0) -> ImageBatch:
-    from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest
+    from xai_notebook.client.request import ImageRequest
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
     request = ImageRequest(prompt="a red fox in fresh snow", model="prepared", n=count)
     return ImageBatch(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench import Plan
     from xai_notebook.library import Library
     from xai_notebook.library.records import Reply
-    from xai_notebook.pictures.results import GeneratedImage
+    from xai_notebook.pictures.picture import Picture
 
 __all__ = ["at_size", "library", "opened"]
 
@@ -59,24 +59,25 @@ def fill(library: Library, first: int, last: int) -> None:
     for start in range(first, last, _CHUNK):
         numbers = range(start, min(start + _CHUNK, last))
         replies = [_reply(number, stub.picture(number % _FILES, size=2000)) for number in numbers]
-        if any(library.add_replies(replies)):
-            raise AssertionError("a reply was not saved")
+        for saved in library.add_replies(replies):
+            if isinstance(saved, Exception):
+                raise saved
 
 
 def _reply(number: int, data: bytes) -> Reply:
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.library.records import Reply
-    from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+    from xai_notebook.pictures.picture import Picture
 
     prompt, fingerprint = _request(number)
     request = ImageRequest(prompt=prompt, model="m")
-    images = [GeneratedImage(request=request, model="m", cost_usd=0.02)]
+    images = [Picture(request=request, model="m", cost_usd=0.02)]
     return Reply(request, images, [data], fingerprint, "xai", "api.x.ai", None, 0.02, "m")
 
 
 def add(library: Library, number: int) -> None:
     """Save a reply with one image of 300 kB, durably."""
-    if any(library.add_replies([_reply(number, stub.picture(number, size=300_000))])):
-        raise AssertionError("a reply was not saved")
+    library.add(_reply(number, stub.picture(number, size=300_000)))
 
 
 def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
@@ -103,7 +104,7 @@ def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
     }
 
 
-def _found(images: list[GeneratedImage]) -> None:
+def _found(images: list[Picture]) -> None:
     if not images:
         raise AssertionError("the library holds it, and did not find it")
 

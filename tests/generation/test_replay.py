@@ -180,7 +180,7 @@ def test_a_download_that_a_kill_cut_short_is_made_up_for(sessions: Any, quick: S
 
 
 def _fingerprint(server: Served) -> str:
-    from xai_notebook.pictures.results import ImageRequest
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.settings import DEFAULT_MODEL
 
     return ImageRequest("a fox", DEFAULT_MODEL).fingerprint("xai", server.address)

@@ -603,7 +603,7 @@ def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
 
 def test_a_result_reads_well() -> None:
     """Slices are batches, indices images; a wrong index says how many there are."""
-    from xai_notebook.pictures.results import ImageRequest
+    from xai_notebook.client.request import ImageRequest
 
     request = ImageRequest(prompt="a red fox", model="m")
     made = ImageBatch([GeneratedImage(request=request, index=i) for i in range(3)])

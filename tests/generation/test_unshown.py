@@ -15,7 +15,7 @@ from harness import KEY, until
 from xai_notebook import errors
 from xai_notebook.generation.session import Session, current_session
 from xai_notebook.library import Library, store
-from xai_notebook.pictures import display
+from xai_notebook.pictures import results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ ASKS = {
 def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) -> Any:
     """What goes wrong the next time that pictures are drawn."""
     state = SimpleNamespace(fail=None)
-    real = display.mimebundle
+    real = results.mimebundle
 
     def mimebundle(batch: Any) -> Any:
         failure, state.fail = state.fail, None
@@ -63,7 +63,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) 
             raise failure
         return real(batch)
 
-    monkeypatch.setattr(display, "mimebundle", mimebundle)
+    monkeypatch.setattr(results, "mimebundle", mimebundle)
     notebook().shell.user_ns["drawing"] = state
     return state
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from xai_notebook.library import Library, database, schema
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.library import Library, Reply, database, schema
+from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Save = Callable[..., list[GeneratedImage]]
+    Save = Callable[..., list[Picture]]
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def save(library: Library) -> Save:
         to: Library = library,
         start: int = 0,
         **changes: Any,
-    ) -> list[GeneratedImage]:
+    ) -> list[Picture]:
         payloads = payloads or []
         of_reply = {
             "fingerprint": changes.pop("fingerprint", f"fingerprint of {prompt}"),
@@ -70,10 +71,10 @@ def save(library: Library) -> Save:
             prompt=prompt, **{"model": "grok", "n": max(len(payloads), 1), **changes}
         )
         images = [
-            GeneratedImage(
+            Picture(
                 **{
                     "request": request,
-                    "index": start + number,
+                    "position": start + number,
                     "model": of_reply["model"],
                     "cached": payload if isinstance(payload, bytes) else None,
                     **image_values,
@@ -81,8 +82,7 @@ def save(library: Library) -> Save:
             )
             for number, payload in enumerate(payloads)
         ]
-        to.add_reply(request, images, payloads, **of_reply)
-        return images
+        return to.add(Reply(request, images, payloads, **of_reply))
 
     return save
 

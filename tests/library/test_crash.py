@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 WRITER = """
 import os, sys
 from pathlib import Path
-from xai_notebook.library import Library
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+from xai_notebook.library import Library, Reply
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.pictures.picture import Picture
 
 def save(library, name, count=1, size=40_000):
     request = ImageRequest(prompt=f"prompt {name}", model="grok", n=count)
-    images = [GeneratedImage(request=request, index=place) for place in range(count)]
-    payloads = [b"\\xff\\xd8\\xff" + os.urandom(size) for _ in images]
-    library.add_reply(
-        request, images, payloads, fingerprint=f"f {name}", backend="xai", host="h",
+    pictures = [Picture(request=request, position=place) for place in range(count)]
+    payloads = [b"\\xff\\xd8\\xff" + os.urandom(size) for _ in pictures]
+    return library.add(Reply(
+        request, pictures, payloads, fingerprint=f"f {name}", backend="xai", host="h",
         notebook=None, cost_usd=0.02, model="grok",
-    )
-    return images
+    ))
 
 library = Library.open(Path(sys.argv[1]))
 print("ready", flush=True)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> Any:
     """Make images, and be killed, in effect, before the library is asked to keep them."""
     with monkeypatch.context() as patched:
-        patched.setattr(Library, "add_replies", lambda _, replies: [None] * len(replies))
+        patched.setattr(
+            Library, "add_replies", lambda _, replies: [[*reply.pictures] for reply in replies]
+        )
         batch = session.generate(prompt, **options)
     session.close()
     return batch

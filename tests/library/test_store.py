@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
-from xai_notebook.library import CostRow, Library
+from xai_notebook.library import CostRow, Library, Reply
 from xai_notebook.library.records import insert
 from xai_notebook.library.search import index_request
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest, InputImage
+from xai_notebook.pictures import picture as pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,19 +105,20 @@ def test_unknown_bytes_are_kept(save: Save) -> None:
     assert (image.file.suffix, image.media_type, image.size) == (".bin", None, None)
 
 
-def test_failed_save_changes_nothing(library: Library, picture: Picture) -> None:
-    """When a reply cannot be saved, its images keep their bytes and no row is left."""
+def test_failed_save_changes_nothing(library: Library, picture: Picture, home: Path) -> None:
+    """When a reply cannot be saved, no row is left."""
     data = picture()
     library.close()
     request = ImageRequest(prompt="a red fox", model="grok")
-    images = [GeneratedImage(request=request, cached=data)]
+    reply = Reply(
+        request, [pictures.Picture(request=request)], [data], fingerprint="f", backend="xai",
+        host="h", notebook=None, cost_usd=None, model="m",
+    )  # fmt: skip
     with pytest.raises(LibraryError, match="closed"):
-        library.add_reply(
-            request, images, [data], fingerprint="f", backend="xai", host="h", notebook=None,
-            cost_usd=None, model="m",
-        )  # fmt: skip
-    assert images[0].data == data
-    assert images[0].id is None
+        library.add(reply)
+    other = Library.open(home)
+    assert other.newest() == 0
+    other.close()
 
 
 def test_newest_answer_comes_first(library: Library, save: Save, picture: Picture) -> None:
@@ -228,8 +230,9 @@ def test_pending_image_is_completed_by_another_kernel(
     (found,) = other.find(FOX)
     assert (found.status, other.url_of(found)) == ("pending", "https://imgen.example/1")
     data = picture()
-    other.complete(found, data)
-    assert (found.status, found.data, found.size) == ("ok", data, (64, 48))
+    done = other.complete(found, data)
+    assert (done.status, done.data, done.size) == ("ok", data, (64, 48))
+    assert found.status == "pending"  # what has been told once does not change
     assert other.url_of(found) is None
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
     other.close()
@@ -238,8 +241,8 @@ def test_pending_image_is_completed_by_another_kernel(
 def test_failed_pending_image_no_longer_answers(library: Library, save: Save) -> None:
     """An image whose URL has expired is asked for again."""
     (image,) = save(payloads=["https://imgen.example/1"])
-    library.fail(image, "The address has expired.")
-    assert (image.status, image.error) == ("failed", "The address has expired.")
+    failed = library.fail(image, "The address has expired.")
+    assert (failed.status, failed.error) == ("failed", "The address has expired.")
     assert library.find(FOX) == []
     assert library.url_of(image) is None
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.retry import Attempt
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.live import Live, describe
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+from xai_notebook.pictures.results import GeneratedImage
 
 
 def card(*, replayed: bool = False) -> list[GeneratedImage]:

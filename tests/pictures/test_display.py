@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.pictures.display import mimebundle, plain_text, to_html
-from xai_notebook.pictures.results import SHOWN, GeneratedImage, ImageBatch, ImageRequest
+from xai_notebook.pictures.picture import SHOWN
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.text import clean
 
 SAFE_TAGS = {"div", "figure", "figcaption", "img", "strong", "span", "bdi", "br", "details",

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,12 @@ from PIL import Image
 
 from harness import unprivileged
 from xai_notebook.arguments.options import resolve
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ExportError, ModeratedError, OptionError
 from xai_notebook.frontend import remember_folder
-from xai_notebook.library import Library
+from xai_notebook.library import Library, Reply
 from xai_notebook.pictures import export
-from xai_notebook.pictures.export import export_image
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+from xai_notebook.pictures.results import GeneratedImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,10 @@ def image(prompt: str = "A red fox, in fresh snow!", data: bytes | None = None) 
         created=datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
         sha256="1a2b3c4d" * 8,
     )
+
+
+def export_image(image: GeneratedImage, folder: Any = None, *, metadata: bool = True) -> Path:
+    return image.export(folder, metadata=metadata)
 
 
 def names(folder: Path) -> list[str]:
@@ -142,10 +147,10 @@ def test_replayed_image_is_the_same_file(tmp_path: Path) -> None:
     library = Library.open(tmp_path / "home")
     fox = image()
     of_reply = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
-    library.add_reply(fox.request, [fox], [fox.data], **of_reply, notebook=None, cost_usd=None)
-    (again,) = library.find("f")
+    reply = Reply(fox.request, [fox], [fox.data], **of_reply, notebook=None, cost_usd=None)
+    fox = GeneratedImage.of(*library.add(reply))
+    again = GeneratedImage.of(*library.find("f"))
     library.close()
-    assert again is not fox
     assert export_image(again, tmp_path / "out") == export_image(fox, tmp_path / "out")
     assert len(names(tmp_path / "out")) == 1
 
@@ -320,8 +325,7 @@ def test_day_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The day in the name is the user's, not Greenwich's."""
     if not hasattr(time, "tzset"):
         pytest.skip("this platform cannot change its time zone")
-    fox = image()
-    fox.created = datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc)
+    fox = replace(image(), created=datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc))
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()

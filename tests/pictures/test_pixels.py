@@ -11,10 +11,11 @@ import pytest
 from PIL import Image, ImageFile
 
 from xai_notebook.client.media import dimensions
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ReplyError
 from xai_notebook.pictures.display import to_html
 from xai_notebook.pictures.pixels import inspect, open_image, preview
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 SIZE = (640, 480)
 

@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MetadataError
 from xai_notebook.pictures import embedding, provenance
 from xai_notebook.pictures.cell import CHOOSE, magic_cell
 from xai_notebook.pictures.display import to_html
 from xai_notebook.pictures.provenance import TRAINED, embed, read_metadata
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch, ImageRequest, InputImage
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
     from pathlib import Path

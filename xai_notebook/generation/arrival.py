@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.message import DecodeError
 
 from xai_notebook.client import wire
 from xai_notebook.client.parsing import parse
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse
 from xai_notebook.client.scrubbing import scrub_message
-from xai_notebook.generation.replies import images_of, payload_of
-from xai_notebook.library import Reply
-from xai_notebook.pictures.results import ImageRequest, InputImage
+from xai_notebook.generation.replies import describe, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xai_notebook.client.download import Downloader
-    from xai_notebook.library import Library
+    from xai_notebook.library import Library, Reply
     from xai_notebook.library.spool import Spooled
     from xai_notebook.settings import ApiKey
 
@@ -34,7 +33,6 @@ _LARGE: Final = 1 << 20
 """Bytes whose parsing keeps the interpreter for so long that no other thread can begin."""
 _START: Final = 0.0002
 """Seconds in which a thread can begin."""
-_FIELDS: Final = tuple(field.name for field in fields(ImageRequest))
 
 
 @dataclass(slots=True)
@@ -61,8 +59,8 @@ class Arrival:
         """Write the reply. When this returns, it outlives a kill; a power cut a moment later."""
         if self.library is None or self.sync is None or self.library.read_only:
             return
-        request = {name: getattr(self.request, name) for name in _FIELDS}
-        request["inputs"] = [asdict(replace(image, url="")) for image in self.request.inputs]
+        inputs = tuple(replace(image, url="") for image in self.request.inputs)
+        request = asdict(replace(self.request, inputs=inputs))
         about = {"request": request, "missing": [*self.missing], "answer": self.answer}
         self.spooled = self.library.spool.write(about, body)
         self.sync(self.spooled)
@@ -100,12 +98,10 @@ async def recover(library: Library, key: ApiKey | None) -> None:
             if spooled.file is not None:
                 library.spool.set_aside(spooled.file)
             continue
-        if not reply.images:
+        if not reply.pictures:
             library.spool.remove(spooled)
             continue
-        (error,) = await asyncio.to_thread(library.add_replies, [reply])
-        if error is not None:
-            raise error
+        await asyncio.to_thread(library.add, reply)
 
 
 async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKey | None) -> Reply:
@@ -116,14 +112,6 @@ async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKe
     scrub_message(message, key)
     downloader = cast("Downloader", None)  # what waits at a URL is fetched by who asks for it
     sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
-    images, responses = images_of(request, sent, about["missing"])
-    payloads = [await payload_of(*each) for each in zip(images, responses, strict=False)]
-    return Reply(
-        request,
-        images[: len(payloads)],
-        payloads,
-        cost_usd=sent[0].cost_usd if sent else None,
-        model=message.model,
-        spooled=spooled,
-        **about["answer"],
-    )
+    missing = about["missing"]
+    responses = kept(sent, len(missing))
+    return await describe(request, responses, missing, spooled=spooled, **about["answer"])

@@ -11,6 +11,7 @@ from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments import prompts
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.arguments.templates import fill
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.routing import choose_route

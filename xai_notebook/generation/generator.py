@@ -13,12 +13,13 @@ from xai_notebook.errors import (
     OptionError,
 )
 from xai_notebook.generation.budget import Budget, reserve, to_ticks
-from xai_notebook.generation.replies import add, images_of, share
+from xai_notebook.generation.replies import add, kept, share
 from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
-    from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+    from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Generator", "Placed"]
 
@@ -98,7 +99,7 @@ class Generator:
                 self._charge(extra)
             return self._claim(request, extra)
 
-    async def answer(self, placed: Placed) -> list[GeneratedImage]:
+    async def answer(self, placed: Placed) -> list[Picture]:
         """Return the images of a request, or cards that say why one is not there.
 
         Raises:
@@ -107,14 +108,14 @@ class Generator:
         if (task := self.peer.keeping.get(placed.key)) is not None:
             await asyncio.wait({task})
         stored = await self._stored(placed)
-        there = {image.index for image in stored}
+        there = {picture.position for picture in stored}
         missing = [index for index in range(placed.request.n) if index not in there]
         if not missing:
             return stored
         made = await self._ask(placed, missing)
-        for image in made:
-            image.cost_usd = add(image.cost_usd, share(placed.extra_usd, len(made)))
-        return sorted([*stored, *made], key=lambda image: image.index)
+        extra = share(placed.extra_usd, len(made))
+        made = [replace(picture, cost_usd=add(picture.cost_usd, extra)) for picture in made]
+        return sorted([*stored, *made], key=lambda picture: picture.position)
 
     def _claim(self, request: ImageRequest, extra: float | None) -> Placed:
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
@@ -128,7 +129,7 @@ class Generator:
         for budget in self.budgets:
             budget.spent += to_ticks(cost_usd or 0.0)
 
-    async def _stored(self, placed: Placed) -> list[GeneratedImage]:
+    async def _stored(self, placed: Placed) -> list[Picture]:
         """Return what the library has of a request.
 
         Raises:
@@ -143,27 +144,25 @@ class Generator:
         wanted = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
         return await self.keeper.find(wanted, request)
 
-    async def _only_stored(self, placed: Placed) -> list[GeneratedImage]:
+    async def _only_stored(self, placed: Placed) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
         request = placed.request
         for place in (placed.claim.place, None):
             wanted = Wanted(placed.fingerprint, place, request.n)
-            images = await self.keeper.find(wanted, request)
-            if len(images) == request.n:
-                for index, image in enumerate(images):
-                    image.index = index
-                return images
+            found = await self.keeper.find(wanted, request)
+            if len(found) == request.n:
+                return found
         raise LibraryError(
-            f"The library holds {len(images)} of the {request.n} images asked for with "
+            f"The library holds {len(found)} of the {request.n} images asked for with "
             "--replay. Leave it out to have the rest made."
         )
 
-    async def _ask(self, placed: Placed, missing: Sequence[int]) -> list[GeneratedImage]:
+    async def _ask(self, placed: Placed, missing: Sequence[int]) -> list[Picture]:
         """Have the images made that are not stored, and keep them.
 
         Args:
             placed: The request.
-            missing: Their indices.
+            missing: Their positions.
         """
         request, count = placed.request, len(missing)
         arrival = self.keeper.expect(request, missing, placed.fingerprint, placed.claim.place)
@@ -180,22 +179,23 @@ class Generator:
             cost = sent[0].cost_usd if sent else None
             reservation.settle(cost)
         self.progress.charged(cost)
-        images, responses = images_of(request, sent, missing)
+        responses = kept(sent, count)
         if len(sent) > count:
             self.progress.note(
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
-        await self._keep(placed.key, self.keeper.keep(images, responses, arrival))
-        return images
+        return await self._keep(placed.key, self.keeper.keep(responses, missing, arrival))
 
-    async def _keep(self, key: tuple[str, int], storing: Coroutine[Any, Any, None]) -> None:
+    async def _keep(
+        self, key: tuple[str, int], storing: Coroutine[Any, Any, list[Picture]]
+    ) -> list[Picture]:
         """Keep what has arrived, even when the call is cancelled at this very moment."""
         keeping = self.peer.keeping
         task = keeping[key] = asyncio.ensure_future(storing)
         task.add_done_callback(lambda _: keeping.pop(key, None))
         try:
-            await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait({task})
             raise

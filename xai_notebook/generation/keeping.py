@@ -9,24 +9,23 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import DownloadError, LibraryError, ReplyError
 from xai_notebook.generation.arrival import Arrival
 from xai_notebook.generation.batching import Batched
-from xai_notebook.generation.replies import look_at, payload_of
-from xai_notebook.library import Reply, Wanted
+from xai_notebook.generation.replies import absent, describe, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.library import Library
+    from xai_notebook.library import Library, Reply, Wanted
     from xai_notebook.library.spool import Spooled
-    from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+    from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Keeper"]
 
@@ -51,8 +50,8 @@ class Keeper:
     progress: Progress
     timeout: float
     notebook: str | None = None
-    _find: Batched[Wanted, list[GeneratedImage]] = field(init=False, repr=False)
-    _save: Batched[Reply, LibraryError | None] = field(init=False, repr=False)
+    _find: Batched[Wanted, list[Picture]] = field(init=False, repr=False)
+    _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
     _sync: Batched[Spooled, None] | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
 
@@ -69,7 +68,7 @@ class Keeper:
             self._newest = await asyncio.to_thread(self.library.newest)
         return self._newest or 0
 
-    async def find(self, wanted: Wanted, request: ImageRequest) -> list[GeneratedImage]:
+    async def find(self, wanted: Wanted, request: ImageRequest) -> list[Picture]:
         """Return what the library has of a request; what waits at a URL is fetched first.
 
         Args:
@@ -79,13 +78,18 @@ class Keeper:
         if self.library is None:
             return []
         found = await self._find(wanted)
-        there = await asyncio.gather(*(self._fetch_late(image) for image in found))
-        images = list(compress(found, there))
-        for image in images:
-            image.request = replace(image.request, inputs=request.inputs, n=request.n)
-            image.replayed = True
-        await look_at(images)
-        return images
+        fetched = await asyncio.gather(*map(self._fetch_late, found))
+        return await look_at(
+            [
+                replace(
+                    picture,
+                    request=replace(picture.request, inputs=request.inputs, n=request.n),
+                    replayed=True,
+                )
+                for picture in fetched
+                if picture.status != "failed"  # what is gone has to be made again
+            ]
+        )
 
     def expect(
         self, request: ImageRequest, missing: Sequence[int], fingerprint: str, place: int
@@ -108,106 +112,86 @@ class Keeper:
         return Arrival(self.library, request, missing, answer, self._sync)
 
     async def keep(
-        self, images: list[GeneratedImage], responses: Sequence[ImageResponse], arrival: Arrival
-    ) -> None:
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: Arrival
+    ) -> list[Picture]:
         """Store a reply, then fetch what came as URLs, then look at the bytes.
 
         Args:
-            images: One for each response, and cards for those that are missing.
-            responses: What came.
+            responses: What came and is kept.
+            missing: The positions of the images that were asked for.
             arrival: Of the reply.
         """
-        payloads = [await payload_of(image, response) for image, response in
-                    zip(images, responses, strict=False)]  # fmt: skip
-        arrived = images[: len(payloads)]
-        if not arrived:
+        request = arrival.request
+        reply = await describe(
+            request, responses, missing, spooled=arrival.spooled, **arrival.answer
+        )
+        pictures = await self._store(reply, arrival)
+        arrived = await asyncio.gather(*map(self._fetch_new, pictures, responses))
+        return await look_at([*arrived, *absent(request, responses, missing)])
+
+    async def _store(self, reply: Reply, arrival: Arrival) -> list[Picture]:
+        """Return the pictures of a reply; where the library cannot take it, with their bytes."""
+        if not reply.pictures:
             arrival.forget()
-        elif not await self._store(arrived, payloads, responses[0], arrival):
-            for image, payload in zip(arrived, payloads, strict=True):
-                image.cached = payload if isinstance(payload, bytes) else None
-        await asyncio.gather(
-            *(
-                self._fetch(image, response.image)
-                for image, response, payload in zip(arrived, responses, payloads, strict=False)
-                if isinstance(payload, str)
-            )
-        )
-        await look_at(images)
+            return []
+        if self.library is not None:
+            try:
+                saved = await self._save(reply)
+            except LibraryError as error:
+                saved = error
+            if not isinstance(saved, LibraryError):
+                return saved
+            self.progress.note(f"{arrival.not_kept}: {saved}")
+        return [
+            replace(picture, cached=payload if isinstance(payload, bytes) else None)
+            for picture, payload in zip(reply.pictures, reply.payloads, strict=True)
+        ]
 
-    async def _store(
-        self,
-        images: Sequence[GeneratedImage],
-        payloads: Sequence[bytes | str | None],
-        response: ImageResponse,
-        arrival: Arrival,
-    ) -> bool:
-        """Tell whether the library took the reply; if it cannot, the images stay in memory."""
-        if self.library is None:
-            return False
-        reply = Reply(
-            images[0].request,
-            images,
-            payloads,
-            cost_usd=response.cost_usd,
-            model=response.model,
-            spooled=arrival.spooled,
-            **arrival.answer,
-        )
-        try:
-            error = await self._save(reply)
-        except LibraryError as raised:
-            error = raised
-        if error is not None:
-            self.progress.note(f"{arrival.not_kept}: {error}")
-        return error is None
+    async def _fetch_new(self, picture: Picture, response: ImageResponse) -> Picture:
+        """Download an image whose reply has just come, if it came as a URL."""
+        if picture.status != "pending":
+            return picture
+        return await self._fetch(picture, response.image)
 
-    async def _fetch_late(self, image: GeneratedImage) -> bool:
-        """Download a stored image that could not be fetched when its reply came.
-
-        Returns:
-            Whether it answers its request: what is gone has to be made again.
-        """
-        if image.status != "pending" or self.library is None:
-            return True
-        url = await asyncio.to_thread(self.library.url_of, image)
+    async def _fetch_late(self, picture: Picture) -> Picture:
+        """Download a stored image that could not be fetched when its reply came."""
+        if picture.status != "pending" or self.library is None:
+            return picture
+        url = await asyncio.to_thread(self.library.url_of, picture)
         if url is None:
-            return False
-        return await self._fetch(image, self.peer.client.download(url, timeout=self.timeout))
+            return replace(picture, status="failed")
+        download = self.peer.client.download(url, timeout=self.timeout)
+        return await self._fetch(picture, download)
 
-    async def _fetch(self, image: GeneratedImage, download: Awaitable[bytes]) -> bool:
-        """Fetch an image from its URL; tell whether it is there, or still waits to be fetched."""
+    async def _fetch(self, picture: Picture, download: Awaitable[bytes]) -> Picture:
+        """Return a pending picture with its bytes, or as it still waits, or as it has failed."""
         try:
             data = await download
         except ReplyError as error:
-            return await self._wait(image, error)
-        image.status = "ok"
-        if self.library is None or image.id is None:
-            image.cached = data
-            return True
-        try:
-            await asyncio.to_thread(self.library.complete, image, data)
-        except LibraryError as error:
-            self.progress.note(f"Not kept in the library: {error}")
-            image.cached = data
-        return True
+            return await self._wait(picture, error)
+        if self.library is not None and picture.id is not None:
+            try:
+                return await asyncio.to_thread(self.library.complete, picture, data)
+            except LibraryError as error:
+                self.progress.note(f"Not kept in the library: {error}")
+        return replace(picture, status="ok", cached=data)
 
-    async def _wait(self, image: GeneratedImage, error: ReplyError) -> bool:
-        """Tell whether an image that could not be fetched may still be, and say so on its card.
+    async def _wait(self, picture: Picture, error: ReplyError) -> Picture:
+        """Return a picture that could not be fetched: it may still be, or has failed for good.
 
         While its hour lasts it may: it has been paid for, and its host may come back.
         """
-        image.status, image.error = "failed", str(error)
-        if self.library is None or image.id is None:
-            return False
-        until = image.created + _LIFETIME
+        failed = replace(picture, status="failed", error=str(error))
+        if self.library is None or picture.id is None:
+            return failed
+        until = picture.created + _LIFETIME
         gone = isinstance(error, DownloadError) and error.gone
         if gone or datetime.now(timezone.utc) > until:
             with suppress(LibraryError):  # then it is tried once more the next time
-                await asyncio.to_thread(self.library.fail, image, str(error))
-            return False
-        image.status = "pending"
-        image.error = (
+                await asyncio.to_thread(self.library.fail, picture, str(error))
+            return failed
+        waits = (
             f"{error} It has been paid for and waits there until {until.astimezone():%H:%M}: "
             "run again to fetch it."
         )
-        return True
+        return replace(picture, error=waits)

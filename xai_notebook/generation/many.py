@@ -15,17 +15,18 @@ from xai_notebook.errors import (
     RateLimitError,
     XaiError,
 )
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiolimiter import AsyncLimiter
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.generator import Generator
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.pictures.results import ImageRequest, Status
+    from xai_notebook.pictures.picture import Status
 
 __all__ = ["generate_each"]
 
@@ -167,7 +168,7 @@ async def generate_each(  # what bounds a run
 
 async def _answer(
     generator: Generator, request: ImageRequest, pace: _Pace
-) -> tuple[list[GeneratedImage], bool]:
+) -> tuple[list[Picture], bool]:
     """Return the images of one request, or one card with the cause of its failure."""
     failure: XaiError | None = None
     placed = await generator.place(request)
@@ -195,9 +196,7 @@ async def _answer(
     return [_card(request, failure)], True
 
 
-def _card(
-    request: ImageRequest, error: XaiError | None, status: Status = "failed"
-) -> GeneratedImage:
-    return GeneratedImage(
+def _card(request: ImageRequest, error: XaiError | None, status: Status = "failed") -> Picture:
+    return Picture(
         request=replace(request, inputs=()), status=status, error=f"{error}", model=request.model
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xai_notebook.client import AsyncClient
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
+    from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Peer"]
 
@@ -41,7 +42,7 @@ class Peer:
     host: str
     rewrites: dict[str, str] = field(default_factory=dict)
     rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    keeping: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
+    keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: dict[str, float] | None = None
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 

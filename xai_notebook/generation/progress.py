@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xai_notebook.client.retry import Attempt
-    from xai_notebook.pictures.results import GeneratedImage
+    from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Progress"]
 
@@ -50,7 +50,7 @@ class Progress:
     attempt: Attempt | None = None
     attempted: float = 0.0
     started: float = field(default_factory=time.monotonic)
-    results: dict[int, list[GeneratedImage]] = field(default_factory=dict)
+    results: dict[int, list[Picture]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     listener: Callable[[], None] | None = None
 
@@ -74,7 +74,7 @@ class Progress:
         self.attempted = time.monotonic()
         self.changed()
 
-    def answered(self, number: int, images: list[GeneratedImage], *, failed: bool = False) -> None:
+    def answered(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
         """Note that request `number` has its images, or the cards that say why not."""
         self.results[number] = images
         self.done += 1
@@ -83,7 +83,7 @@ class Progress:
         self.replayed += bool(images) and all(image.replayed for image in images)
         self.changed()
 
-    def refused(self, number: int, images: list[GeneratedImage], reason: str) -> None:
+    def refused(self, number: int, images: list[Picture], reason: str) -> None:
         """Note that request `number` was not sent, because a budget does not allow it."""
         self.results[number] = images
         self.unsent += 1
@@ -114,6 +114,6 @@ class Progress:
         if self.listener is not None:
             self.listener()
 
-    def collected(self) -> list[GeneratedImage]:
+    def collected(self) -> list[Picture]:
         """Return what has arrived, in the order of the requests."""
         return [image for number in sorted(self.results) for image in self.results[number]]

@@ -1,22 +1,25 @@
-"""A reply turned into images: what the server said of each, before and after its bytes came."""
+"""A reply turned into pictures: what the server said of each, before and after its bytes came."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ReplyError
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest
+from xai_notebook.library import Reply
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.settings import LOCAL_MODEL, MAX_IMAGE_PIXELS, MAX_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
 
-__all__ = ["add", "describe", "images_of", "kept", "look_at", "payload_of", "share"]
+__all__ = ["absent", "add", "describe", "kept", "look_at", "share"]
 
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images kept of a reply beyond those asked for."""
@@ -33,43 +36,53 @@ def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
     return [*responses[:asked], *islice(more, _MAX_UNASKED)]
 
 
-def images_of(
-    request: ImageRequest, sent: Sequence[ImageResponse], missing: Sequence[int]
-) -> tuple[list[GeneratedImage], list[ImageResponse]]:
-    """Return the cards of a reply, and what came for the first of them; the others are missing.
+async def describe(
+    request: ImageRequest,
+    responses: Sequence[ImageResponse],
+    missing: Sequence[int],
+    **answer: Any,
+) -> Reply:
+    """Return a reply as the library takes it.
 
     Args:
         request: What was asked.
-        sent: All that came.
-        missing: The indices of the images asked for; what came beyond them goes behind all.
+        responses: The images of the reply that are `kept`.
+        missing: The positions of the images asked for; what came beyond them goes behind all.
+        **answer: The fields of `Reply` that the server does not tell.
     """
-    responses = kept(sent, len(missing))
-    indices = [*missing, *range(request.n, request.n + len(responses) - len(missing))]
-    images = [
-        describe(request, index, responses, position, len(missing))
-        for position, index in enumerate(indices)
+    positions = [*missing, *range(request.n, request.n + len(responses) - len(missing))]
+    told = [
+        await _take(_picture(request, position, response, len(responses)), response)
+        for position, response in zip(positions, responses, strict=False)
     ]
-    return images, responses
+    return Reply(
+        request,
+        [picture for picture, _ in told],
+        [payload for _, payload in told],
+        cost_usd=responses[0].cost_usd if responses else None,
+        model=responses[0].model if responses else "",
+        **answer,
+    )
 
 
-def describe(
-    request: ImageRequest,
-    index: int,
-    responses: Sequence[ImageResponse],
-    position: int,
-    asked: int,
-) -> GeneratedImage:
-    """Return the card of image `position` of a reply, before its bytes are touched."""
-    if position >= len(responses):
-        return GeneratedImage(
+def absent(
+    request: ImageRequest, responses: Sequence[ImageResponse], missing: Sequence[int]
+) -> list[Picture]:
+    """Return, for the images that were asked for and did not come, why there is none."""
+    return [
+        Picture(
             request=request,
-            index=index,
+            position=position,
             status="missing",
             model=responses[0].model if responses else "",
-            error=f"The server sent {len(responses)} of {asked} images.",
+            error=f"The server sent {len(responses)} of {len(missing)} images.",
         )
-    response = responses[position]
-    cost = response.cost_usd
+        for position in missing[len(responses) :]
+    ]
+
+
+def _picture(request: ImageRequest, position: int, response: ImageResponse, images: int) -> Picture:
+    """Return what a reply of so many `images` says of one, before its bytes are touched."""
     rewritten = response.prompt.strip()
     by = None
     if rewritten in {"", request.prompt}:  # not rewritten by the image server
@@ -78,16 +91,28 @@ def describe(
         if by is not None and response.model == LOCAL_MODEL:
             by = LOCAL_MODEL
     moderated = not response.respect_moderation
-    return GeneratedImage(
+    return Picture(
         request=request,
-        index=index,
+        position=position,
         status="moderated" if moderated else "ok",
         model=response.model or request.model,
         rewritten_prompt=rewritten or None,
         rewritten_by=by,
-        cost_usd=share(cost, len(responses)),
+        cost_usd=share(response.cost_usd, images),
         error="The image was withheld by moderation. Change the prompt." if moderated else None,
     )
+
+
+async def _take(picture: Picture, response: ImageResponse) -> tuple[Picture, bytes | str | None]:
+    """Return a picture with its bytes, the URL they wait at, or None if there is neither."""
+    if picture.status != "ok":
+        return picture, None
+    try:
+        if (url := response.waits_at) is not None:
+            return replace(picture, status="pending"), url
+        return picture, await response.image
+    except ReplyError as error:
+        return replace(picture, status="missing", error=str(error)), None
 
 
 def share(cost: float | None, images: int) -> float | None:
@@ -100,37 +125,26 @@ def add(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first + second
 
 
-async def payload_of(image: GeneratedImage, response: ImageResponse) -> bytes | str | None:
-    """Return the bytes of an image, the URL it waits at, or None if there is neither."""
-    if image.status != "ok":
-        return None
-    try:
-        if (url := response.waits_at) is not None:
-            image.status = "pending"
-            return url
-        return await response.image
-    except ReplyError as error:
-        image.status, image.error = "missing", str(error)
-        return None
+async def look_at(pictures: Sequence[Picture]) -> list[Picture]:
+    """Return pictures with media type and size; one that cannot be read has failed."""
+    if all(map(_is_known, pictures)):
+        return [*pictures]
+    return await asyncio.to_thread(lambda: [*map(_seen, pictures)])
 
 
-async def look_at(images: Sequence[GeneratedImage]) -> None:
-    """Note media type and size where they are not known yet; what cannot be read becomes a card."""
-    unknown = [
-        image
-        for image in images
-        if image.status == "ok"
-        and not (image.media_type and image.size and prod(image.size) <= MAX_IMAGE_PIXELS)
-    ]
-    if unknown:
-        await asyncio.to_thread(_open, unknown)
+def _is_known(picture: Picture) -> bool:
+    size = picture.size
+    told = bool(picture.media_type and size and prod(size) <= MAX_IMAGE_PIXELS)
+    return told or picture.status != "ok"
 
 
-def _open(images: Sequence[GeneratedImage]) -> None:
+def _seen(picture: Picture) -> Picture:
     from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # PIL, in a worker thread
 
-    for image in images:
-        try:
-            image.media_type, image.size = inspect(image.data)
-        except ReplyError as error:
-            image.status, image.error = "failed", str(error)
+    if _is_known(picture):
+        return picture
+    try:
+        media_type, size = inspect(picture.data)
+    except ReplyError as error:
+        return replace(picture, status="failed", error=str(error))
+    return replace(picture, media_type=media_type, size=size)

@@ -18,9 +18,9 @@ from xai_notebook.errors import LibraryError, XaiError
 
 if TYPE_CHECKING:
     from xai_notebook.client import AsyncClient
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
-    from xai_notebook.pictures.results import ImageRequest
 
 __all__ = ["Rewriter"]
 

@@ -21,7 +21,7 @@ from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
 from xai_notebook.generation.routing import choose_route
-from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
 from xai_notebook.settings import Configuration
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
     from xai_notebook.library import Library
-    from xai_notebook.pictures.results import GeneratedImage
+    from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.tables import Plan
 
 __all__ = ["Call", "Session", "current_session"]
@@ -109,11 +109,11 @@ class Session:
             return ImageBatch([image])
         return self._found(self.library().lineage(image.sha256)) or ImageBatch([image])
 
-    def _found(self, images: list[GeneratedImage]) -> ImageBatch:
-        for image in images:
-            image.replayed = True
-            image.maker = self
-        return ImageBatch(images)
+    def _found(self, pictures: list[Picture]) -> ImageBatch:
+        return ImageBatch(
+            GeneratedImage.of(picture, index=picture.position, replayed=True, maker=self)
+            for picture in pictures
+        )
 
     def costs(self) -> CostTable:
         """Return what the library knows was spent, by day and model.
@@ -198,20 +198,23 @@ class Session:
     def collect(self, call: Call) -> ImageBatch:
         """Return what arrived so far as a batch. Nothing can go wrong here."""
         progress = call.progress
-        for number, images in progress.results.items():
-            for image in images:
-                image.maker = self
-                image.label = call.labels[number] if call.labels else None
-        batch = ImageBatch(
-            progress.collected(),
+        labels = call.labels
+        images = [
+            GeneratedImage.of(
+                picture, index=index, label=labels[number] if labels else None, maker=self
+            )
+            for number, pictures in sorted(progress.results.items())
+            for index, picture in enumerate(pictures)
+        ]
+        return ImageBatch(
+            images,
             compare=call.options.compare,
             columns=call.options.columns,
             full=call.options.full,
             notes=[*call.announced, *progress.notes],
             summary=summarize(call) if call.many else None,
+            undrawn=call.spoil,
         )
-        batch.undrawn = call.spoil
-        return batch
 
     def finish(self, call: Call) -> ImageBatch:
         """Return what arrived as a batch, exported if that was asked for.

@@ -8,10 +8,11 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from xai_notebook.client.media import dimensions, media_type
-from xai_notebook.pictures.results import GeneratedImage, ImageRequest, InputImage, Status
+from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.pictures.picture import Picture, Status
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,9 +26,9 @@ __all__ = [
     "Reply",
     "Wanted",
     "cleaned",
-    "image_values",
-    "images_from_rows",
     "insert",
+    "picture_values",
+    "pictures_from_rows",
     "place_of",
     "request_values",
 ]
@@ -35,10 +36,10 @@ __all__ = [
 _DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 """What reading a row that is not as we wrote it can raise."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
-_OPTIONS: Final = (
-    *("aspect_ratio", "resolution", "quality", "user"),
-    *("original_prompt", "rewrite_model"),
-)
+_COLUMNS: Final = {
+    name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
+}
+"""The columns of a request are its fields."""
 _TEXTS: Final = ("rewritten_prompt", "rewritten_by", "media_type", "error", "sha256")
 
 
@@ -71,8 +72,8 @@ class Reply:
 
     Attributes:
         request: What was asked.
-        images: What came, each with its `index` among the images of its place.
-        payloads: For each image its bytes; or the URL it can still be fetched from; or None.
+        pictures: What came.
+        payloads: For each picture its bytes; or the URL it can still be fetched from; or None.
         fingerprint: `request.fingerprint(backend, host)`.
         backend: `"xai"` or `"local"`.
         host: The API host.
@@ -84,7 +85,7 @@ class Reply:
     """
 
     request: ImageRequest
-    images: Sequence[GeneratedImage]
+    pictures: Sequence[Picture]
     payloads: Sequence[bytes | str | None]
     fingerprint: str
     backend: str
@@ -98,8 +99,8 @@ class Reply:
     def pairs(self) -> list[tuple[bytes | str | None, Status]]:
         """Return each payload with the status of its image."""
         return [
-            (payload, image.status)
-            for image, payload in zip(self.images, self.payloads, strict=True)
+            (payload, picture.status)
+            for picture, payload in zip(self.pictures, self.payloads, strict=True)
         ]
 
 
@@ -151,48 +152,39 @@ def request_values(reply: Reply) -> dict[str, Any]:
         for image in request.inputs
     ]
     row = {
+        **{name: getattr(request, name) for name in _COLUMNS},
         "fingerprint": reply.fingerprint,
         "backend": reply.backend,
         "host": reply.host,
-        "prompt": request.prompt,
-        "model": request.model,
         "answered_by": reply.model,
-        "n": request.n,
-        "aspect_ratio": request.aspect_ratio,
-        "resolution": request.resolution,
-        "quality": request.quality,
         "inputs": json.dumps(inputs),
-        "user": request.user,
-        "image_format": request.image_format,
-        "original_prompt": request.original_prompt,
-        "rewrite_model": request.rewrite_model,
         "notebook": reply.notebook,
         "cost_usd": reply.cost_usd,
-        "start": min((image.index for image in reply.images), default=0),
+        "start": min((picture.position for picture in reply.pictures), default=0),
         "created": time.time() if reply.spooled is None else reply.spooled.received,
         "place": reply.place,
     }
     return cleaned(row)
 
 
-def image_values(image: GeneratedImage, request_id: int) -> dict[str, Any]:
+def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
     """Return the row of an image, but for where its bytes are."""
-    width, height = image.size or (None, None)
+    width, height = picture.size or (None, None)
     row = {
         "request_id": request_id,
-        "position": image.index,
-        "status": image.status,
-        "model": image.model,
-        "rewritten_prompt": image.rewritten_prompt,
-        "rewritten_by": image.rewritten_by,
-        "cost_usd": image.cost_usd,
-        "sha256": image.sha256,
-        "media_type": image.media_type,
+        "position": picture.position,
+        "status": picture.status,
+        "model": picture.model,
+        "rewritten_prompt": picture.rewritten_prompt,
+        "rewritten_by": picture.rewritten_by,
+        "cost_usd": picture.cost_usd,
+        "sha256": picture.sha256,
+        "media_type": picture.media_type,
         "width": width,
         "height": height,
-        "error": image.error,
-        "notes": json.dumps(image.notes),
-        "created": image.created.timestamp(),
+        "error": picture.error,
+        "notes": json.dumps(picture.notes),
+        "created": picture.created.timestamp(),
     }
     return cleaned(row)
 
@@ -215,9 +207,9 @@ def place_of(payload: bytes | str | None, status: Status, sha256: str | None) ->
     return place
 
 
-def images_from_rows(
+def pictures_from_rows(
     request_row: sqlite3.Row | None, rows: Iterable[sqlite3.Row], originals: Originals
-) -> Iterator[GeneratedImage]:
+) -> Iterator[Picture]:
     """Yield a request's images, without those whose file has vanished.
 
     What a damaged row held is not guessed: its image is a card that says so.
@@ -226,7 +218,7 @@ def images_from_rows(
     with contextlib.suppress(*_DAMAGE):
         request = _request_from_row(request_row)
     for row in rows:
-        image: GeneratedImage | None = GeneratedImage(
+        picture: Picture | None = Picture(
             request=request or ImageRequest(prompt="", model=""),
             status="damaged",
             error=f"Row {row['id']} of the library is damaged. Its other images are not.",
@@ -234,29 +226,23 @@ def images_from_rows(
         )
         if request is not None:
             with contextlib.suppress(*_DAMAGE):
-                image = _image_from_row(row, request, originals)
-        if image is not None:
-            yield image
+                picture = _picture_from_row(row, request, originals)
+        if picture is not None:
+            yield picture
 
 
 def _request_from_row(row: sqlite3.Row | None) -> ImageRequest:
     """Return the request of a row; its inputs have no URL."""
     if row is None:
         raise LookupError
-    options = {name: _value(row, name, str, type(None)) for name in _OPTIONS}
-    return ImageRequest(
-        prompt=_value(row, "prompt", str),
-        model=_value(row, "model", str),
-        n=_value(row, "n", int),
-        inputs=tuple(InputImage(url="", **image) for image in json.loads(row["inputs"])),
-        image_format=_value(row, "image_format", str),
-        **options,
-    )
+    inputs = tuple(InputImage(url="", **image) for image in json.loads(row["inputs"]))
+    columns = {name: _value(row, name, kind) for name, kind in _COLUMNS.items()}
+    return ImageRequest(inputs=inputs, **columns)
 
 
-def _image_from_row(
+def _picture_from_row(
     row: sqlite3.Row, request: ImageRequest, originals: Originals
-) -> GeneratedImage | None:
+) -> Picture | None:
     """Return the image of a row; None when its file has vanished."""
     texts = {name: _value(row, name, str, type(None)) for name in _TEXTS}
     file = None
@@ -269,9 +255,9 @@ def _image_from_row(
     if row["status"] not in get_args(Status):
         raise ValueError(row["status"])
     width, height = (_value(row, name, int, type(None)) for name in ("width", "height"))
-    return GeneratedImage(
+    return Picture(
         request=request,
-        index=_value(row, "position", int),
+        position=_value(row, "position", int),
         status=row["status"],
         model=_value(row, "model", str),
         cost_usd=_value(row, "cost_usd", float, int, type(None)),

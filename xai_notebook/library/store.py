@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +18,9 @@ from xai_notebook.library.records import (
     Reply,
     Wanted,
     cleaned,
-    image_values,
-    images_from_rows,
     insert,
+    picture_values,
+    pictures_from_rows,
     place_of,
     request_values,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from xai_notebook.pictures.results import GeneratedImage, ImageRequest, Status
+    from xai_notebook.pictures.picture import Picture, Status
 
 __all__ = ["Library"]
 
@@ -96,77 +97,60 @@ class Library:
 
     # Saving
 
-    def add_reply(
-        self,
-        request: ImageRequest,
-        images: Sequence[GeneratedImage],
-        payloads: Sequence[bytes | str | None],
-        **answer: Any,
-    ) -> None:
-        """Save a reply. When this returns, it outlives a kill and a power cut.
+    def add(self, reply: Reply) -> list[Picture]:
+        """Save a reply and return its pictures; see `add_replies`."""
+        (saved,) = self.add_replies([reply])
+        if isinstance(saved, LibraryError):
+            raise saved
+        return saved
 
-        Args:
-            request: What was asked.
-            images: What came.
-            payloads: As in `Reply`.
-            **answer: The other fields of `Reply`.
-        """
-        (error,) = self.add_replies([Reply(request, images, payloads, **answer)])
-        if error is not None:
-            raise error
-
-    def add_replies(self, replies: Sequence[Reply]) -> list[LibraryError | None]:
+    def add_replies(self, replies: Sequence[Reply]) -> list[list[Picture] | LibraryError]:
         """Save replies in one transaction. When this returns, they outlive a kill and a power cut.
 
         The files are durable before the rows that name them: there is never a row without its
-        file. Each image gets its `id`, `sha256`, `file`, `media_type` and `size`, and no longer
-        holds its bytes. Images of a reply that could not be saved are not changed. Saving what has
-        been saved, by whichever kernel, changes nothing.
+        file. Saving what has been saved, by whichever kernel, changes nothing.
 
         Returns:
-            For each reply None, or why it could not be saved.
+            For each reply its pictures as they are in the library now, with `id`, `sha256`, `file`,
+            `media_type` and `size` and without their bytes; or why it could not be saved.
         """
         try:
-            errors = self._add(replies)
+            places = self._save([reply.pairs() for reply in replies])
+            with self._database.writing() as connection:
+                saved = [
+                    place
+                    if isinstance(place, LibraryError)
+                    else self._insert(connection, reply, place)
+                    for reply, place in zip(replies, places, strict=True)
+                ]
         except LibraryError:
             self.overdue = True
             raise
-        if any(errors):
-            self.overdue = True
-        for reply, error in zip(replies, errors, strict=True):
-            if error is None and reply.spooled is not None:
+        for reply, found in zip(replies, saved, strict=True):
+            if isinstance(found, LibraryError):
+                self.overdue = True
+            elif reply.spooled is not None:
                 self.spool.remove(reply.spooled)
-        return errors
-
-    def _add(self, replies: Sequence[Reply]) -> list[LibraryError | None]:
-        places = self._save([reply.pairs() for reply in replies])
-        saved = [
-            (reply, place)
-            for reply, place in zip(replies, places, strict=True)
-            if not isinstance(place, LibraryError)
-        ]
-        with self._database.writing() as connection:
-            ids = [self._insert(connection, *each) for each in saved]
-        for (reply, place), image_ids in zip(saved, ids, strict=True):
-            for image, columns, image_id in zip(reply.images, place, image_ids, strict=True):
-                image.id = image_id
-                self._settle(image, columns)
-        return [place if isinstance(place, LibraryError) else None for place in places]
+        return saved
 
     def _insert(
         self, connection: sqlite3.Connection, reply: Reply, places: list[dict[str, Any]]
-    ) -> list[int]:
-        """Insert the rows of a reply and return the ids of its images."""
+    ) -> list[Picture]:
+        """Insert the rows of a reply and return its pictures."""
         row = request_values(reply)
-        if reply.spooled is not None and (ids := self._saved(connection, row)):
-            return ids
-        row_id = insert(connection, "requests", row)
-        if self._database.indexed:
-            rewritten = (image.rewritten_prompt for image in reply.images)
-            index_request(connection, {**row, "id": row_id}, rewritten)
+        ids = [] if reply.spooled is None else self._saved(connection, row)
+        if not ids:
+            row_id = insert(connection, "requests", row)
+            if self._database.indexed:
+                rewritten = (picture.rewritten_prompt for picture in reply.pictures)
+                index_request(connection, {**row, "id": row_id}, rewritten)
+            ids = [
+                insert(connection, "images", {**picture_values(picture, row_id), **place})
+                for picture, place in zip(reply.pictures, places, strict=True)
+            ]
         return [
-            insert(connection, "images", {**image_values(image, row_id), **place})
-            for image, place in zip(reply.images, places, strict=True)
+            self._settled(replace(picture, id=image_id), place)
+            for picture, place, image_id in zip(reply.pictures, places, ids, strict=True)
         ]
 
     def _saved(self, connection: sqlite3.Connection, row: dict[str, Any]) -> list[int]:
@@ -203,18 +187,23 @@ class Library:
             found.append(failure or places)
         return found
 
-    def _settle(self, image: GeneratedImage, place: dict[str, Any]) -> None:
-        """Tell an image where its bytes are now."""
-        image.status = place["status"]
-        if sha256 := place.get("sha256"):
-            image.sha256, image.media_type = sha256, place["media_type"]
-            image.file = self._originals.path(sha256, image.media_type)
-            image.size = (place["width"], place["height"]) if "width" in place else image.size
-            image.error = None
-            image.cached = None
+    def _settled(self, picture: Picture, place: dict[str, Any]) -> Picture:
+        """Return a picture that knows where its bytes are now."""
+        picture = replace(picture, status=place["status"])
+        if (sha256 := place.get("sha256")) is None:
+            return picture
+        return replace(
+            picture,
+            sha256=sha256,
+            media_type=place["media_type"],
+            file=self._originals.path(sha256, place["media_type"]),
+            size=(place["width"], place["height"]) if "width" in place else picture.size,
+            error=None,
+            cached=None,
+        )
 
-    def complete(self, image: GeneratedImage, data: bytes) -> None:
-        """Save the bytes of a pending image, as durably as `add_reply` does."""
+    def complete(self, picture: Picture, data: bytes) -> Picture:
+        """Save the bytes of a pending picture, as durably as `add` does, and return it."""
         (found,) = self._save([[(data, "ok")]])
         if isinstance(found, LibraryError):
             raise found
@@ -222,29 +211,29 @@ class Library:
         columns = ", ".join(f"{name} = :{name}" for name in place)
         statement = f"UPDATE images SET {columns} WHERE id = :id"  # noqa: S608  # names are ours
         with self._database.writing() as connection:
-            connection.execute(statement, {**place, "id": image.id})
-        self._settle(image, place)
+            connection.execute(statement, {**place, "id": picture.id})
+        return self._settled(picture, place)
 
-    def fail(self, image: GeneratedImage, error: str) -> None:
-        """Give a pending image up: it no longer answers its request.
+    def fail(self, picture: Picture, error: str) -> Picture:
+        """Give a pending picture up, and return it: it no longer answers its request.
 
         Args:
-            image: From `add_reply` or `find`.
+            picture: From `add` or `find`.
             error: Why, in a line.
         """
         statement = "UPDATE images SET status = 'failed', url = NULL, error = ? WHERE id = ?"
         with self._database.writing() as connection:
-            connection.execute(statement, (error, image.id))
-        image.status, image.error = "failed", error
+            connection.execute(statement, (error, picture.id))
+        return replace(picture, status="failed", error=error)
 
     # Replay
 
-    def find(self, fingerprint: str, **wanted: Any) -> list[GeneratedImage]:
+    def find(self, fingerprint: str, **wanted: Any) -> list[Picture]:
         """Return the stored images of a request; see `Wanted` and `find_each`."""
         (found,) = self.find_each([Wanted(fingerprint, **wanted)])
         return found
 
-    def find_each(self, wanted: Sequence[Wanted]) -> list[list[GeneratedImage]]:
+    def find_each(self, wanted: Sequence[Wanted]) -> list[list[Picture]]:
         """Return for each request its stored images, in the order they answer it again.
 
         For each index it is the image that was stored last at the place: a shorter answer leaves
@@ -258,9 +247,9 @@ class Library:
         with self._database.reading() as connection:
             return [self._find(connection, each) for each in wanted]
 
-    def _find(self, connection: sqlite3.Connection, wanted: Wanted) -> list[GeneratedImage]:
+    def _find(self, connection: sqlite3.Connection, wanted: Wanted) -> list[Picture]:
         """Return the images of one request, those of the place stored at last first."""
-        found: dict[int, dict[int, GeneratedImage]] = {}
+        found: dict[int, dict[int, Picture]] = {}
         count = sys.maxsize if wanted.count is None else wanted.count
         query = _ANYWHERE if wanted.place is None else _AT_PLACE
         parameters = {"fingerprint": wanted.fingerprint, "place": wanted.place}
@@ -270,8 +259,8 @@ class Library:
             if any((image.id or 0) <= wanted.after for image in images):
                 break  # the others are older still
             for image in images:
-                if image.status in _ANSWERS and (image.index < count or wanted.place is None):
-                    at_place.setdefault(image.index, image)
+                if image.status in _ANSWERS and (image.position < count or wanted.place is None):
+                    at_place.setdefault(image.position, image)
             if wanted.place is not None and len(at_place) == count:
                 break
         images = [at_place[index] for at_place in found.values() for index in sorted(at_place)]
@@ -283,22 +272,20 @@ class Library:
             (found,) = _row(connection, "SELECT max(id) FROM images")
         return found or 0
 
-    def url_of(self, image: GeneratedImage) -> str | None:
+    def url_of(self, image: Picture) -> str | None:
         """Return where a pending image can be fetched, or None when it is not pending."""
         with self._database.reading() as connection:
             row = _row(connection, "SELECT url FROM images WHERE id = ?", image.id)
         return None if row is None else row["url"]
 
-    def _images_of(
-        self, connection: sqlite3.Connection, row: sqlite3.Row
-    ) -> Iterator[GeneratedImage]:
+    def _images_of(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Iterator[Picture]:
         """Yield a request's images in order, without those whose file has vanished."""
         query = "SELECT * FROM images WHERE request_id = ? ORDER BY position, id"
-        return images_from_rows(row, connection.execute(query, (row["id"],)), self._originals)
+        return pictures_from_rows(row, connection.execute(query, (row["id"],)), self._originals)
 
     # Looking back
 
-    def history(self, words: str = "", limit: int = 24, offset: int = 0) -> list[GeneratedImage]:
+    def history(self, words: str = "", limit: int = 24, offset: int = 0) -> list[Picture]:
         """Return past pictures, those of the newest request first, each request's in order.
 
         Args:
@@ -310,7 +297,7 @@ class Library:
         with self._database.reading() as connection:
             return list(islice(self._pictures(connection, words), offset, offset + limit))
 
-    def _pictures(self, connection: sqlite3.Connection, words: str) -> Iterator[GeneratedImage]:
+    def _pictures(self, connection: sqlite3.Connection, words: str) -> Iterator[Picture]:
         query, parameters = matching_requests(words, indexed=self._database.indexed)
         for (request_id,) in connection.execute(query, parameters):
             row = _row(connection, "SELECT * FROM requests WHERE id = ?", request_id)
@@ -318,7 +305,7 @@ class Library:
                 if image.status in {"ok", "damaged"}:
                     yield image
 
-    def lineage(self, sha256: str) -> list[GeneratedImage]:
+    def lineage(self, sha256: str) -> list[Picture]:
         """Return an image and all it was made from, oldest ancestor first, the image itself last.
 
         Args:
@@ -328,7 +315,7 @@ class Library:
             Empty when the library does not hold the image. An ancestor that it does not hold, such
             as a photo, is left out.
         """
-        found: list[GeneratedImage] = []
+        found: list[Picture] = []
         wanted = [sha256]
         seen = set()
         with self._database.reading() as connection:
@@ -343,13 +330,13 @@ class Library:
                     wanted += [source.parent for source in image.request.inputs if source.parent]
         return found[::-1]
 
-    def _newest(self, connection: sqlite3.Connection, sha256: str) -> GeneratedImage | None:
+    def _newest(self, connection: sqlite3.Connection, sha256: str) -> Picture | None:
         query = "SELECT * FROM images WHERE sha256 = ? ORDER BY id DESC LIMIT 1"
         row = _row(connection, query, sha256)
         if row is None:
             return None
         parent = _row(connection, "SELECT * FROM requests WHERE id = ?", row["request_id"])
-        return next(images_from_rows(parent, [row], self._originals), None)
+        return next(pictures_from_rows(parent, [row], self._originals), None)
 
     # Money
 

@@ -102,7 +102,8 @@ class XaiImage(Magics):
             try:
                 call.export(batch)
             except ExportError as failure:  # must not hide the first error
-                batch.notes += (f"Not exported: {failure}",)
+                notes = (*batch.notes, f"Not exported: {failure}")
+                batch = batch.shown(notes=notes, undrawn=batch.undrawn)
         self._bind(call, batch)
         live.end(batch)
         self.shell.displayhook(batch)

@@ -22,7 +22,7 @@ from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, folded, sh
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+    from xai_notebook.pictures.picture import Card, Grid
 
 __all__ = ["grid_columns", "mimebundle", "plain_text", "to_html"]
 
@@ -73,7 +73,7 @@ class _Source(NamedTuple):
     whole: bool
 
 
-def mimebundle(batch: ImageBatch) -> dict[str, Any]:
+def mimebundle(batch: Grid) -> dict[str, Any]:
     """Return text/html and text/plain for a batch.
 
     The text is the same on every run, so that notebooks can be compared; paths of the library
@@ -84,7 +84,7 @@ def mimebundle(batch: ImageBatch) -> dict[str, Any]:
     return {"text/html": to_html(batch), "text/plain": plain_text(batch)}
 
 
-def plain_text(batch: ImageBatch, *, paths: bool = False) -> str:
+def plain_text(batch: Grid, *, paths: bool = False) -> str:
     """Return a sentence or two per image.
 
     Args:
@@ -110,19 +110,19 @@ def plain_text(batch: ImageBatch, *, paths: bool = False) -> str:
     return "\n".join(clean(bounded(line)) for line in lines)
 
 
-def _sent(batch: ImageBatch) -> Sequence[GeneratedImage]:
+def _sent(batch: Grid) -> Sequence[Card]:
     """Return the images with a card of their own; the summary counts what was never asked for."""
     return [image for image in batch.images if image.status != "unsent"]
 
 
-def _sentence(image: GeneratedImage) -> str:
+def _sentence(image: Card) -> str:
     caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
     if image.status == "ok":
         return caption
     return f"No picture: {bounded(image.error or '')} {caption}"
 
 
-def to_html(batch: ImageBatch) -> str:
+def to_html(batch: Grid) -> str:
     """Return the captioned grid of a batch."""
     sent = _sent(batch)
     shown = sent[: batch.limit]
@@ -157,7 +157,7 @@ def _notes(lines: Iterable[str]) -> str:
     return "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
 
 
-def _heading(label: str, batch: ImageBatch) -> str:
+def _heading(label: str, batch: Grid) -> str:
     """Return the line above a row of a comparison: what it is, and what it cost."""
     costs = [image.cost_usd for image in batch.images if image.label == label]
     known = [cost for cost in costs if cost]
@@ -165,7 +165,7 @@ def _heading(label: str, batch: ImageBatch) -> str:
     return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
 
 
-def _before(image: GeneratedImage, columns: int) -> str:
+def _before(image: Card, columns: int) -> str:
     """Return the card of the image that `image` was made from."""
     source = image.request.inputs[0]
     uri = source.url
@@ -194,9 +194,7 @@ def grid_columns(count: int) -> int:
     return count if count <= 2 else 2 if count == 4 else 3 if count <= 6 else 4  # noqa: PLR2004
 
 
-def _sources(
-    images: Sequence[GeneratedImage], columns: int, *, full: bool
-) -> list[_Source | str | None]:
+def _sources(images: Sequence[Card], columns: int, *, full: bool) -> list[_Source | str | None]:
     """Return what each card shows: a picture, a message, or nothing.
 
     Previews are made side by side: Pillow frees the lock while it decodes and scales.
@@ -204,7 +202,7 @@ def _sources(
     side = _SIDES.get(columns, _SMALL_SIDE)
     limit = next((bytes_ for count, bytes_ in _LIMITS if len(images) <= count), _SMALL_LIMIT)
 
-    def source(image: GeneratedImage) -> _Source | str | None:
+    def source(image: Card) -> _Source | str | None:
         if image.status != "ok":
             return None
         try:
@@ -218,7 +216,7 @@ def _sources(
         return list(pool.map(source, images))
 
 
-def _embed(image: GeneratedImage, side: int, limit: int, *, full: bool) -> _Source:
+def _embed(image: Card, side: int, limit: int, *, full: bool) -> _Source:
     from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
 
     data = image.data
@@ -232,7 +230,7 @@ def _embed(image: GeneratedImage, side: int, limit: int, *, full: bool) -> _Sour
 
 
 def _figure(
-    image: GeneratedImage,
+    image: Card,
     source: _Source | str | None,
     place: tuple[int, int],
     *,
@@ -250,7 +248,7 @@ def _figure(
     )
 
 
-def _cell(image: GeneratedImage) -> str:
+def _cell(image: Card) -> str:
     """Return the magic that asks for an image again, folded away."""
     return (
         "<details><summary>Magic that made it</summary>"
@@ -259,7 +257,7 @@ def _cell(image: GeneratedImage) -> str:
 
 
 def _picture(
-    image: GeneratedImage,
+    image: Card,
     source: _Source | str | None,
     number: int,
     total: int,
@@ -276,7 +274,7 @@ def _picture(
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 
 
-def alt_text(image: GeneratedImage, number: int = 1, total: int = 1) -> str:
+def alt_text(image: Card, number: int = 1, total: int = 1) -> str:
     """Return what a reader hears in place of the picture."""
     prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
     prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
@@ -284,7 +282,7 @@ def alt_text(image: GeneratedImage, number: int = 1, total: int = 1) -> str:
     return f"{place}, generated from the prompt: {prompt}"
 
 
-def _caption(image: GeneratedImage) -> str:
+def _caption(image: Card) -> str:
     """Return the prompt that made the image, under the label it deserves."""
     if not image.rewritten_prompt:
         return f"<div><strong>Prompt:</strong> {folded(image.prompt)}</div>"
@@ -294,7 +292,7 @@ def _caption(image: GeneratedImage) -> str:
     )
 
 
-def facts(image: GeneratedImage, *, dated: bool = False) -> str:
+def facts(image: Card, *, dated: bool = False) -> str:
     """Return the small line under a caption: model, size, cost, badges, file.
 
     Args:

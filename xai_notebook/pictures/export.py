@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from xai_notebook.pictures.results import GeneratedImage
+    from xai_notebook.pictures.picture import Card
 
 __all__ = ["export_image"]
 
@@ -38,10 +38,22 @@ _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Marks that choose how the character before is drawn, such as an emoji in colour."""
 
 
+class Exported(NamedTuple):
+    """A file that has been written.
+
+    Attributes:
+        path: Where, absolute.
+        notes: Those of the image, and what is to be known about the file.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+
+
 def export_image(
-    image: GeneratedImage, folder: str | Path | None = None, *, metadata: bool = True
-) -> Path:
-    """Write an image into a folder, and remember the file as `image.exported`.
+    image: Card, folder: str | Path | None = None, *, metadata: bool = True
+) -> Exported:
+    """Write an image into a folder.
 
     An image that is there already, the same to the byte, is not written again. Other files are
     never overwritten: the new one gets `-2`, `-3` and so on.
@@ -50,26 +62,22 @@ def export_image(
         image: One with a picture.
         folder: Created where needed. Default: the notebook's folder; see `frontend.resolve_folder`.
         metadata: Add what made the image as XMP. False: exactly the bytes the server sent. A file
-            with Content Credentials is written as it came in any case, and `image.notes` says so.
-
-    Returns:
-        The absolute path of the file.
+            with Content Credentials is written as it came in any case, and a note says so.
 
     Raises:
         ExportError: The file cannot be written. The image is still at hand.
         ReplyError: The image has no picture.
     """
-    data = image.data
+    data, notes = image.data, image.notes
     name = _name(image, data)
     if metadata:
         from xai_notebook.pictures.embedding import has_credentials  # noqa: PLC0415
         from xai_notebook.pictures.provenance import embed  # noqa: PLC0415  # an XML parser, only here
 
         data = embed(image, data)
-        if has_credentials(data) and UNTOUCHED not in image.notes:
-            image.notes = (*image.notes, UNTOUCHED)
-    image.exported = export_bytes(data, name, folder)
-    return image.exported
+        if has_credentials(data) and UNTOUCHED not in notes:
+            notes = (*notes, UNTOUCHED)
+    return Exported(export_bytes(data, name, folder), notes)
 
 
 def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
@@ -86,7 +94,7 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
         raise ExportError(_explain(error, target)) from error
 
 
-def _name(image: GeneratedImage, data: bytes) -> str:
+def _name(image: Card, data: bytes) -> str:
     """Return a name that sorts by day, reads like the prompt and is safe on every system.
 
     Windows reserves names such as `CON`; the date in front keeps clear of them.

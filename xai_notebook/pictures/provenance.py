@@ -23,6 +23,7 @@ from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
 from xai_notebook.client.media import media_type
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MetadataError
 from xai_notebook.pictures.cell import CHOOSE, magic_cell
 from xai_notebook.pictures.embedding import (
@@ -33,13 +34,12 @@ from xai_notebook.pictures.embedding import (
     replace_packet,
 )
 from xai_notebook.pictures.files import read_bounded
-from xai_notebook.pictures.results import ImageRequest, InputImage
 from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES, package_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xai_notebook.pictures.results import GeneratedImage
+    from xai_notebook.pictures.picture import Picture
 
 __all__ = ["ALGORITHMIC", "TRAINED", "Metadata", "embed", "read_metadata"]
 
@@ -59,7 +59,13 @@ _XMLNS: Final = "http://www.w3.org/2000/xmlns/"
 _ELEMENT: Final = minidom.Node.ELEMENT_NODE
 _REQUEST: Final = "xaiNotebook:request"
 _TEXTS: Final = ("prompt", "original_prompt", "rewritten_prompt")
-_OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
+_PRIVATE: Final = ("user", "image_format")
+_OPTIONS: Final = tuple(
+    field.name
+    for field in fields(ImageRequest)
+    if field.default is None and field.name not in {*_TEXTS, *_PRIVATE}
+)
+"""Fields of a request that are a word or None."""
 _LIMITS: Final[tuple[tuple[int | None, int | None], ...]] = (
     (None, None), (2000, None), (400, None), (400, 8000), (400, 4000), (400, 1500), (100, 300),
 )  # fmt: skip
@@ -107,7 +113,7 @@ class Metadata:
         return magic_cell(replace(self.request, inputs=inputs))
 
 
-def embed(image: GeneratedImage, data: bytes) -> bytes:
+def embed(image: Picture, data: bytes) -> bytes:
     """Return the file `data` with what made `image` as XMP; the pixels are the same.
 
     XMP that is already there is kept, but for the fields we write.
@@ -160,7 +166,7 @@ def read_metadata(path: str | Path) -> Metadata:
 # Writing
 
 
-def _properties(image: GeneratedImage, standard: int | None, own: int | None) -> dict[str, str]:
+def _properties(image: Picture, standard: int | None, own: int | None) -> dict[str, str]:
     """Return the fields, their prompts no longer than `standard` and `own` characters."""
     request = image.request
     return {
@@ -174,10 +180,14 @@ def _properties(image: GeneratedImage, standard: int | None, own: int | None) ->
     }
 
 
-def _request_json(image: GeneratedImage, limit: int | None) -> str:
+def _request_json(image: Picture, limit: int | None) -> str:
     request = image.request
     values: dict[str, Any] = {
-        **{field.name: getattr(request, field.name) for field in fields(request)},
+        **{
+            field.name: getattr(request, field.name)
+            for field in fields(request)
+            if field.name not in _PRIVATE
+        },
         "rewritten_prompt": image.rewritten_prompt,
         "rewritten_by": image.rewritten_by,
         "answered_by": image.model,
@@ -186,7 +196,6 @@ def _request_json(image: GeneratedImage, limit: int | None) -> str:
             for source in request.inputs
         ],
     }
-    del values["user"], values["image_format"]
     for name in _TEXTS:
         if values[name] is not None:
             values[name] = _shorten(values[name], limit)

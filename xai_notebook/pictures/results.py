@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
-from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError, XaiError
-from xai_notebook.pictures.cell import magic_cell
+from xai_notebook.errors import XaiError
+from xai_notebook.pictures.display import mimebundle, plain_text
+from xai_notebook.pictures.picture import Card, Grid, Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-__all__ = ["GeneratedImage", "ImageBatch", "ImageRequest", "InputImage", "Status"]
+__all__ = ["GeneratedImage", "ImageBatch"]
 
-Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
-"""What became of an image: `pending` is known to the library, but not downloaded yet; `unsent` was
-never asked for, because a budget did not allow it; the library's row of a `damaged` one is."""
+_TOLD: Final = tuple(field.name for field in fields(Picture))
 
 
 class Maker(Protocol):
@@ -42,104 +39,25 @@ class Maker(Protocol):
         ...
 
 
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-@dataclass(slots=True, eq=False, repr=False, kw_only=True)
-class GeneratedImage:
-    """One image of a reply, or the reason why there is none.
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class GeneratedImage(Card):
+    """One image of a reply, or the reason why there is none. It cannot be changed.
 
     Attributes:
-        request: What was asked.
-        index: Place among the images of its request, from 0.
-        status: `"ok"`, or why there is no picture.
-        model: The model as the server named it.
-        rewritten_prompt: The prompt as rewritten by the server, or by a chat model for us.
-        rewritten_by: The chat model, or None when the image server rewrote the prompt itself.
-        cost_usd: This image's share of what the request cost in US dollars; None: not reported.
-        media_type: Such as `"image/jpeg"`, by the bytes.
-        size: Width and height in pixels.
-        created: When the reply came, in UTC.
-        replayed: It came from the library, not from the server.
-        error: Why there is no picture, in a line.
-        sha256: Hex digest of the original bytes.
-        file: The original in the library.
-        exported: The file written by the last export.
-        id: The row in the library.
-        notes: What the user should know about it.
-        label: What tells it from the others of a comparison: the model, the alternatives.
         maker: The session that made or found it, for `edit` and `lineage`.
     """
 
-    request: ImageRequest
-    index: int = 0
-    status: Status = "ok"
-    model: str = ""
-    rewritten_prompt: str | None = None
-    rewritten_by: str | None = None
-    cost_usd: float | None = None
-    media_type: str | None = None
-    size: tuple[int, int] | None = None
-    created: datetime = field(default_factory=_now)
-    replayed: bool = False
-    error: str | None = None
-    sha256: str | None = None
-    file: Path | None = field(default=None, repr=False)
-    exported: Path | None = None
-    id: int | None = field(default=None, repr=False)
-    notes: tuple[str, ...] = ()
-    label: str | None = None
-    maker: Maker | None = field(default=None, repr=False)
-    cached: bytes | None = field(default=None, repr=False)
+    maker: Maker | None = None
 
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more will come of it: it is here, or was withheld, and was paid for."""
-        return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
+    @classmethod
+    def of(cls, picture: Picture, **of_batch: Any) -> GeneratedImage:
+        """Return a picture as users hold it.
 
-    @property
-    def prompt(self) -> str:
-        """The prompt as the user wrote it, templates filled."""
-        return self.request.original_prompt or self.request.prompt
-
-    @property
-    def caption(self) -> str:
-        """The prompt that made the image, labelled honestly, as one plain text."""
-        if self.rewritten_prompt:
-            return f"Rewritten prompt: {self.rewritten_prompt}"
-        return f"Prompt: {self.prompt}"
-
-    @property
-    def path(self) -> Path | None:
-        """Where the original is on disk: the exported file, else the library's; None: nowhere."""
-        return self.exported or self.file
-
-    @property
-    def data(self) -> bytes:
-        """The original bytes, as the server sent them.
-
-        Raises:
-            ModeratedError: The image was withheld by moderation.
-            MissingImageError: The reply held no such image, or its file has been deleted.
-            ReplyError: The request failed; the message says why.
+        Args:
+            picture: From a reply or the library.
+            **of_batch: `index`, `label` and `maker`; what else differs from the picture.
         """
-        if self.cached is not None:
-            return self.cached
-        if self.file is not None:
-            try:
-                return self.file.read_bytes()
-            except OSError as error:
-                raise MissingImageError(
-                    f"The original of image {self.index + 1} is gone from {self.file.parent}. "
-                    "Ask again with --fresh."
-                ) from error
-        reason = self.error or "There is no image."
-        if self.status == "moderated":
-            raise ModeratedError(reason)
-        if self.status == "missing":
-            raise MissingImageError(reason)
-        raise ReplyError(reason)
+        return cls(**{name: getattr(picture, name) for name in _TOLD} | of_batch)
 
     @property
     def pil(self) -> Image.Image:
@@ -151,11 +69,6 @@ class GeneratedImage:
         from xai_notebook.pictures.pixels import load_image  # noqa: PLC0415  # PIL costs 24 ms
 
         return load_image(self.data)
-
-    @property
-    def cell(self) -> str:
-        """The `%%xai_image` cell that asks for the image again."""
-        return magic_cell(self.request)
 
     def edit(self, prompt: str, **options: Any) -> ImageBatch:
         """Make images from this one, and wait for them.
@@ -194,9 +107,13 @@ class GeneratedImage:
         Raises:
             ExportError: The file cannot be written. The image is still at hand.
         """
-        from xai_notebook.pictures.export import export_image  # noqa: PLC0415  # loads PIL
+        from xai_notebook.pictures.export import export_image  # noqa: PLC0415  # %load_ext exports nothing
 
-        return export_image(self, folder, metadata=metadata)
+        exported = export_image(self, folder, metadata=metadata)
+        # The one thing that it remembers, for its card.
+        object.__setattr__(self, "exported", exported.path)
+        object.__setattr__(self, "notes", exported.notes)
+        return exported.path
 
     def __repr__(self) -> str:
         prompt = textwrap.shorten(self.prompt, 60, placeholder=" …")
@@ -207,52 +124,29 @@ class GeneratedImage:
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
 
-SHOWN: Final = 24
-"""Cards of a grid, unless more are asked for."""
-_DISPLAY: Final = ("columns", "full", "compare", "cells", "limit", "notes", "summary")
+class ImageBatch(Grid, Sequence[GeneratedImage]):
+    """The images of one cell, in order. Shown as a captioned grid; it cannot be changed."""
 
+    images: tuple[GeneratedImage, ...]
 
-class ImageBatch(Sequence[GeneratedImage]):
-    """The images of one cell, in order. Shown as a captioned grid."""
-
-    __slots__ = (
-        "cells", "columns", "compare", "full", "images", "limit", "notes", "summary",
-        "undrawn",
-    )  # fmt: skip
-
-    def __init__(  # how it is shown, keyword-only
+    def __init__(
         self,
         images: Iterable[GeneratedImage] = (),
         *,
-        columns: int | None = None,
-        full: bool = False,
-        compare: bool = False,
-        cells: bool = False,
-        limit: int = SHOWN,
         notes: Iterable[str] = (),
-        summary: str | None = None,
+        undrawn: Callable[[], None] | None = None,
+        **shown: Any,
     ) -> None:
         """Hold the images.
 
         Args:
             images: In the order of their requests and indices.
-            columns: Width of the grid; None: by count.
-            full: Show originals instead of previews.
-            compare: Show each edit beside the image it was made from.
-            cells: Show with each image when it was made and the magic that asks for it again.
-            limit: Cards of the grid; the rest is counted.
             notes: What the user should know, a line each.
-            summary: A line that ends the grid of many prompts.
+            undrawn: Called when the grid cannot be drawn.
+            **shown: How it is shown; see `Grid`.
         """
-        self.images = tuple(images)
-        self.columns = columns
-        self.full = full
-        self.compare = compare
-        self.cells = cells
-        self.limit = limit
-        self.notes = tuple(notes)
-        self.summary = summary
-        self.undrawn: Callable[[], None] | None = None
+        super().__init__(images=tuple(images), notes=tuple(notes), **shown)
+        self.undrawn = undrawn
 
     def __len__(self) -> int:
         return len(self.images)
@@ -362,19 +256,16 @@ class ImageBatch(Sequence[GeneratedImage]):
             images: Other images; the lines under the pictures are left out then.
             **changes: The settings to change.
         """
-        kept = _DISPLAY if images is None else _DISPLAY[:-2]
-        settings = {name: getattr(self, name) for name in kept}
-        return ImageBatch(self.images if images is None else images, **{**settings, **changes})
+        settings = {field.name: getattr(self, field.name) for field in fields(Grid)}
+        if images is not None:
+            settings |= {"images": images, "notes": (), "summary": None}
+        return ImageBatch(**settings | changes)
 
     def __repr__(self) -> str:
-        from xai_notebook.pictures.display import plain_text  # noqa: PLC0415  # display knows results
-
         return plain_text(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
-        from xai_notebook.pictures.display import mimebundle  # noqa: PLC0415  # display knows results
-
         try:
             return mimebundle(self)
         except BaseException:

@@ -17,7 +17,7 @@ from xai_notebook.pictures.text import clean
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+    from xai_notebook.pictures.picture import Card, Grid
 
 __all__ = ["draw_sheet", "export_sheet"]
 
@@ -31,7 +31,7 @@ _PAPER: Final = "#fbfaf7"
 _INK: Final = "#23262b"
 
 
-def draw_sheet(batch: ImageBatch, *, columns: int | None, max_pixels: int) -> Image.Image:
+def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Image:
     """Return the pictures of `batch` in a grid, each above its label.
 
     Args:
@@ -43,7 +43,7 @@ def draw_sheet(batch: ImageBatch, *, columns: int | None, max_pixels: int) -> Im
         MissingImageError: There is no picture.
         ReplyError: One of them is damaged; the message says which.
     """
-    images = batch.ok.images
+    images = [image for image in batch.images if image.status == "ok"]
     if not images:
         raise MissingImageError("There is no picture for a contact sheet.")
     columns = columns or math.ceil(math.sqrt(len(images)))
@@ -71,7 +71,7 @@ def draw_sheet(batch: ImageBatch, *, columns: int | None, max_pixels: int) -> Im
     return sheet
 
 
-def export_sheet(batch: ImageBatch, folder: str | Path | None, *, max_pixels: int) -> Path:
+def export_sheet(batch: Grid, folder: str | Path | None, *, max_pixels: int) -> Path:
     """Write the contact sheet of `batch` as a JPEG and return its path.
 
     Raises:
@@ -84,13 +84,13 @@ def export_sheet(batch: ImageBatch, folder: str | Path | None, *, max_pixels: in
     return export_bytes(buffer.getvalue(), "contact-sheet.jpg", folder)
 
 
-def _shrunk(image: GeneratedImage, side: int) -> Image.Image:
+def _shrunk(image: Card, side: int) -> Image.Image:
     picture = flatten(ImageOps.exif_transpose(load_image(image.data, side=side)))
     picture.thumbnail((side, side))
     return picture
 
 
-def _label(image: GeneratedImage) -> str:
+def _label(image: Card) -> str:
     """Return two lines of Latin text: Pillow's own font has no other letters."""
     label = clean(image.label or image.rewritten_prompt or image.prompt).replace("\n", " ")
     label = label.encode("latin-1", "replace").decode("latin-1")

@@ -11,8 +11,8 @@ from xai_notebook.pictures.text import clean, text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.library import CostRow
-    from xai_notebook.pictures.results import ImageRequest
 
 __all__ = ["CostTable", "Plan", "estimate"]
 

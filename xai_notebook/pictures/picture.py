@@ -1,0 +1,168 @@
+"""Pictures as data: what a reply or the library says of one, and how a batch of them is shown.
+
+All of it is frozen: a change is a new value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final, Literal
+
+from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
+from xai_notebook.pictures.cell import magic_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from xai_notebook.client.request import ImageRequest
+
+__all__ = ["SHOWN", "Card", "Grid", "Picture", "Status"]
+
+Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
+"""What became of an image: `pending` is known to the library, but not downloaded yet; `unsent` was
+never asked for, because a budget did not allow it; the library's row of a `damaged` one is."""
+
+SHOWN: Final = 24
+"""Cards of a grid, unless more are asked for."""
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Picture:
+    """One image of a reply, or the reason why there is none.
+
+    Attributes:
+        request: What was asked.
+        position: Place in the library: among the images of its request, from 0.
+        status: `"ok"`, or why there is no picture.
+        model: The model as the server named it.
+        rewritten_prompt: The prompt as rewritten by the server, or by a chat model for us.
+        rewritten_by: The chat model, or None when the image server rewrote the prompt itself.
+        cost_usd: This image's share of what the request cost in US dollars; None: not reported.
+        media_type: Such as `"image/jpeg"`, by the bytes.
+        size: Width and height in pixels.
+        created: When the reply came, in UTC.
+        replayed: It came from the library, not from the server.
+        error: Why there is no picture, in a line.
+        sha256: Hex digest of the original bytes.
+        file: The original in the library.
+        id: The row in the library.
+        notes: What the user should know about it.
+        cached: The original bytes, where no library has them.
+    """
+
+    request: ImageRequest
+    position: int = 0
+    status: Status = "ok"
+    model: str = ""
+    rewritten_prompt: str | None = None
+    rewritten_by: str | None = None
+    cost_usd: float | None = None
+    media_type: str | None = None
+    size: tuple[int, int] | None = None
+    created: datetime = field(default_factory=_now)
+    replayed: bool = False
+    error: str | None = None
+    sha256: str | None = None
+    file: Path | None = None
+    id: int | None = None
+    notes: tuple[str, ...] = ()
+    cached: bytes | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will come of it: it is here, or was withheld, and was paid for."""
+        return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as the user wrote it, templates filled."""
+        return self.request.original_prompt or self.request.prompt
+
+    @property
+    def caption(self) -> str:
+        """The prompt that made the image, labelled honestly, as one plain text."""
+        if self.rewritten_prompt:
+            return f"Rewritten prompt: {self.rewritten_prompt}"
+        return f"Prompt: {self.prompt}"
+
+    @property
+    def cell(self) -> str:
+        """The `%%xai_image` cell that asks for the image again."""
+        return magic_cell(self.request)
+
+    @property
+    def data(self) -> bytes:
+        """The original bytes, as the server sent them.
+
+        Raises:
+            ModeratedError: The image was withheld by moderation.
+            MissingImageError: The reply held no such image, or its file has been deleted.
+            ReplyError: The request failed; the message says why.
+        """
+        if self.cached is not None:
+            return self.cached
+        if self.file is not None:
+            try:
+                return self.file.read_bytes()
+            except OSError as error:
+                raise MissingImageError(
+                    f"The original of image {self.position + 1} is gone from {self.file.parent}. "
+                    "Ask again with --fresh."
+                ) from error
+        reason = self.error or "There is no image."
+        if self.status == "moderated":
+            raise ModeratedError(reason)
+        if self.status == "missing":
+            raise MissingImageError(reason)
+        raise ReplyError(reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Card(Picture):
+    """A picture in a user's batch.
+
+    Attributes:
+        index: Place in the batch: among the images of its request, from 0.
+        label: What tells it from the others of a comparison: the model, the alternatives.
+        exported: The file written by the last export.
+    """
+
+    index: int = 0
+    label: str | None = None
+    exported: Path | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the original is on disk: the exported file, else the library's; None: nowhere."""
+        return self.exported or self.file
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Grid:
+    """Cards, and how they are shown.
+
+    Attributes:
+        images: In the order of their requests and indices.
+        columns: Width of the grid; None: by count.
+        full: Show originals instead of previews.
+        compare: Show each edit beside the image it was made from.
+        cells: Show with each image when it was made and the magic that asks for it again.
+        limit: Cards of the grid; the rest is counted.
+        notes: What the user should know, a line each.
+        summary: A line that ends the grid of many prompts.
+    """
+
+    images: Sequence[Card] = ()
+    columns: int | None = None
+    full: bool = False
+    compare: bool = False
+    cells: bool = False
+    limit: int = SHOWN
+    notes: tuple[str, ...] = ()
+    summary: str | None = None
