@@ -68,7 +68,7 @@ def test_asking_loads_no_ipython() -> None:
     code = (
         "import sys\nfrom xai_notebook import frontend\n"
         "assert frontend.running_shell() is None and not frontend.in_terminal()\n"
-        "assert frontend.configuration() == {} and frontend.notebook_folder()\n"
+        "assert frontend.configured() == {} and frontend.notebook_folder()\n"
         "assert not {'IPython', 'traitlets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -57,7 +57,7 @@ for line in sys.stdin:
         continue
     os.environ["XAI_NOTEBOOK_HOME"] = home
     session = Session()
-    session.configuration = lambda: {"rate": 0}
+    session.configured = lambda: {"rate": 0}
     prompts = [f"{tag} {i}" for i in range(2000)]
     exec(code)
     os._exit(0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
          "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server",
-         "xai_notebook.pictures")  # fmt: skip
+         "xai_notebook.pictures.export", "xai_notebook.pictures.files")  # fmt: skip
 
 NO_NOTEBOOK = (
     "import sys; sys.modules.update(dict.fromkeys(('IPython', 'ipywidgets', 'traitlets', "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cell_identity",
-    "configuration",
+    "configured",
     "in_kernel",
     "in_terminal",
     "notebook_folder",
@@ -46,7 +46,7 @@ def in_terminal() -> bool:
     return shell is not None and not in_kernel(shell)
 
 
-def configuration() -> Mapping[str, Any]:
+def configured() -> Mapping[str, Any]:
     """Return what `%config XaiImage` says, if the extension is loaded here."""
     for thing in getattr(running_shell(), "configurables", ()):
         if type(thing).__name__ == "XaiImage":

@@ -118,7 +118,7 @@ def measure(
     from xai_notebook.settings import Configuration
 
     session = Session(replace(Configuration.from_environment(), api_host=address, home=home))
-    session.configuration = lambda: {"concurrency": concurrency, "rate": 0.0}
+    session.configured = lambda: {"concurrency": concurrency, "rate": 0.0}
     session.generate("warm up")
     marks: list[int] = []
     if trace:

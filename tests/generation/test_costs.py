@@ -34,7 +34,7 @@ def test_max_cost_counts_what_is_under_way(
     session: Session, quick: Served, reported: int | None
 ) -> None:
     """Ten prompts at ten at once, two cents each, ten cents allowed: exactly five requests."""
-    session.configuration = lambda: FAST
+    session.configured = lambda: FAST
     quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, reported, 0.1
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
@@ -45,7 +45,7 @@ def test_max_cost_counts_what_is_under_way(
 
 def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Served) -> None:
     """`XaiImage.budget_usd` holds over calls made at the same time."""
-    session.configuration = lambda: {**FAST, "budget_usd": 0.10}
+    session.configured = lambda: {**FAST, "budget_usd": 0.10}
     quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.1
     refused = []
 
@@ -66,7 +66,7 @@ def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Se
 
 def test_a_limit_that_failures_do_not_use_up(session: Session, quick: Served) -> None:
     """What failed for nothing leaves its money to those that waited."""
-    session.configuration = lambda: FAST
+    session.configured = lambda: FAST
     quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.05
     quick.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
@@ -79,7 +79,7 @@ def test_a_cost_that_makes_no_sense_counts_at_list_price(
     session: Session, quick: Served, reported: int
 ) -> None:
     """Neither does it add to the limit, nor end it; the ledger calls it unknown."""
-    session.configuration = lambda: FAST
+    session.configured = lambda: FAST
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
     batch = session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
@@ -115,7 +115,7 @@ def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPat
             monkeypatch.setenv("XAI_API_KEY", KEY)
             monkeypatch.setenv("XAI_API_HOST", server.host)
             session = Session()
-            session.configuration = lambda: FAST
+            session.configured = lambda: FAST
             try:
                 batch = await asyncio.to_thread(
                     session.generate, each=[f"p{i}" for i in range(20)], max_cost=0.10
@@ -132,7 +132,7 @@ def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPat
 
 def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Served) -> None:
     """One line instead of a card for each; the table still has a row for each."""
-    session.configuration = lambda: FAST
+    session.configured = lambda: FAST
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
@@ -150,7 +150,7 @@ def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Se
 
 def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> None:
     """Running the cell again with more money sends what was held back, and nothing twice."""
-    session.configuration = lambda: FAST
+    session.configured = lambda: FAST
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     prompts = [f"p{i}" for i in range(10)]
     session.generate(each=prompts, max_cost=0.10)
@@ -170,7 +170,7 @@ def test_a_limit_below_one_image_is_an_error(session: Session, quick: Served) ->
 
 def test_a_limit_ends_the_reading_of_a_generator(session: Session, quick: Served) -> None:
     """An endless generator of prompts ends where the money does."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     read = []
 
@@ -187,7 +187,7 @@ def test_a_limit_ends_the_reading_of_a_generator(session: Session, quick: Served
 
 def test_prices_are_asked_for_once(session: Session, quick: Served) -> None:
     """However many requests want to know at the same moment."""
-    session.configuration = lambda: FAST
+    session.configured = lambda: FAST
     session.generate(each=[f"p{i}" for i in range(10)], max_cost=1)
     assert quick.server.counts["/xai_api.Models/ListImageGenerationModels"] == 1
 

@@ -45,7 +45,7 @@ def test_many_prompts_without_a_home(
     home = tmp_path / "file"
     home.write_text("x")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-    session.configuration = lambda: {"rate": 0}
+    session.configured = lambda: {"rate": 0}
     batch: Any = session.generate(each=[f"p{i}" for i in range(20)])
     assert [image.data for image in batch] == [tiny()] * 20
     assert len(batch.notes) == 1

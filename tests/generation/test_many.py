@@ -55,7 +55,7 @@ def benchmark() -> Any:
 
 def test_a_rate_limit_holds_all_back(session: Session, quick: Served) -> None:
     """One refusal pauses every worker, and every prompt is answered in the end."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
     quick.faults.delay = 0.02
     batch = session.generate(each=[f"p{i}" for i in range(30)])
@@ -78,7 +78,7 @@ def test_a_used_up_quota_ends_the_run(
     monkeypatch.setattr(many, "_ROUNDS", 2)
     backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry._Backoff(0.01, 0.01)}
     monkeypatch.setattr(retry, "_BACKOFF", backoff)
-    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.fail_when = lambda *_: (grpc.StatusCode.RESOURCE_EXHAUSTED, "quota used up")
     with pytest.raises(errors.RateLimitError, match="quota used up"):
         session.generate(each=[f"p{i}" for i in range(100)])
@@ -182,7 +182,7 @@ def test_two_kernels_write_at_once(quick: Served, tmp_path: Path) -> None:
 
 def test_an_interrupted_run_sends_only_what_is_missing(session: Session, quick: Served) -> None:
     """In the same kernel, too: what came is replayed, the rest is made."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 4}
+    session.configured = lambda: {"rate": 0, "concurrency": 4}
     quick.faults.delay = 0.05
     prompts = [f"p{i}" for i in range(40)]
     call = session.prepare(None, {"each": prompts})
@@ -221,7 +221,7 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
     """Large pictures do not stay in memory: bytes are on disk, images know where."""
     import tracemalloc
 
-    session.configuration = lambda: {"rate": 0, "concurrency": 8}
+    session.configured = lambda: {"rate": 0, "concurrency": 8}
     quick.faults.min_bytes = 400_000
     call = session.prepare(None, {"each": [f"p{i}" for i in range(60)]})
     marks: dict[int, int] = {}
@@ -242,7 +242,7 @@ def test_ten_thousand_prompts_fit_in_a_notebook(
 ) -> None:
     """10,000 stored answers come back in seconds, shown as 24 cards and a count."""
     prompts = [f"a fox in field {i}" for i in range(10_000)]
-    session.configuration = lambda: {"rate": 0, "concurrency": 32}
+    session.configured = lambda: {"rate": 0, "concurrency": 32}
     session.generate(each=prompts[:1])
     with sqlite3.connect(session.library().home / "library.sqlite3") as connection:
         _multiply(connection, prompts)
@@ -291,7 +291,7 @@ def _multiply(connection: sqlite3.Connection, prompts: Sequence[str]) -> None:
 
 def test_a_frame_has_a_row_for_each_image(session: Session, quick: Served) -> None:
     """Path, prompt, rewritten prompt, status, cost and error; failures have their cause."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 1}
+    session.configured = lambda: {"rate": 0, "concurrency": 1}
     quick.faults.cost_ticks = 7 * CENT
     quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "not this one")]
     batch = session.generate(each=["a", "b", "c"])

@@ -285,7 +285,7 @@ def test_fresh_and_replay_force_either(session: Session, another: Session, serve
 def test_replay_can_be_switched_off(session: Session, another: Session, server: Served) -> None:
     """`XaiImage.replay = False` makes every first request a new one."""
     session.generate("a red fox")
-    another.configuration = lambda: {"replay": False}
+    another.configured = lambda: {"replay": False}
     assert not batch(another.generate("a red fox"))[0].replayed
 
 
@@ -371,7 +371,7 @@ def test_the_kernels_budget_adds_up(session: Session, server: Served) -> None:
     """What was reported counts against `XaiImage.budget_usd`; what failed surely costs nothing."""
     server.faults.image_price = 7 * CENT
     server.faults.cost_ticks = 700_000_000
-    session.configuration = lambda: {"budget_usd": 0.15}
+    session.configured = lambda: {"budget_usd": 0.15}
     server.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT]
     with pytest.raises(errors.InvalidRequestError):
         session.generate("a red fox")
@@ -432,7 +432,7 @@ def test_a_dry_run_of_a_short_generator_is_exact(session: Session, server: Serve
 
 def test_how_many_prompts_a_generator_had_is_known_at_its_end(session: Session) -> None:
     """The summary counts all of them, and so it does for a list with blanks."""
-    session.configuration = lambda: NO_LIMIT
+    session.configured = lambda: NO_LIMIT
     made = batch(session.generate(each=(prompt for prompt in ("a", "", "b"))))
     assert made.summary == "2 of 2 prompts."
     assert batch(session.generate(each=["a", None, "b"])).summary == "2 of 2 prompts."
@@ -440,7 +440,7 @@ def test_how_many_prompts_a_generator_had_is_known_at_its_end(session: Session) 
 
 def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> None:
     """Results stand in the order of the prompts, whichever came first."""
-    session.configuration = lambda: NO_LIMIT
+    session.configured = lambda: NO_LIMIT
     server.faults.delay = lambda request: 0.2 if request.prompt == "p0" else 0.0
     made = batch(session.generate(each=[f"p{i}" for i in range(6)]))
     assert [image.prompt for image in made] == [f"p{i}" for i in range(6)]
@@ -449,7 +449,7 @@ def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> 
 
 def test_requests_under_way_are_bounded(session: Session, server: Served) -> None:
     """Never more at once than `XaiImage.concurrency`."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    session.configured = lambda: {"rate": 0, "concurrency": 2}
     server.faults.garbage = b"\xff\xd8\xff"
     server.faults.delay = 0.05
     session.generate(each=[f"p{i}" for i in range(8)])
@@ -462,7 +462,7 @@ def test_requests_under_way_are_bounded(session: Session, server: Served) -> Non
 
 def test_the_rate_is_kept(session: Session, server: Served) -> None:
     """Requests go out evenly at `XaiImage.rate` a second."""
-    session.configuration = lambda: {"rate": 20, "concurrency": 8}
+    session.configured = lambda: {"rate": 20, "concurrency": 8}
     server.faults.garbage = b"\xff\xd8\xff"
     session.generate(each=[f"p{i}" for i in range(9)])
     starts = [call.started for call in server.calls]
@@ -471,7 +471,7 @@ def test_the_rate_is_kept(session: Session, server: Served) -> None:
 
 def test_one_failure_stops_nothing(session: Session, server: Served) -> None:
     """It is a card with its cause; the rest is there."""
-    session.configuration = lambda: NO_LIMIT
+    session.configured = lambda: NO_LIMIT
     server.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None
     )
@@ -483,7 +483,7 @@ def test_one_failure_stops_nothing(session: Session, server: Served) -> None:
 
 def test_a_refused_key_stops_everything(session: Session, server: Served) -> None:
     """No further prompt could succeed."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 1}
+    session.configured = lambda: {"rate": 0, "concurrency": 1}
     server.faults.fail_when = lambda *_: grpc.StatusCode.UNAUTHENTICATED
     with pytest.raises(errors.AuthenticationError):
         session.generate(each=[f"p{i}" for i in range(20)])
@@ -492,7 +492,7 @@ def test_a_refused_key_stops_everything(session: Session, server: Served) -> Non
 
 def test_a_generator_is_read_as_requests_go_out(session: Session, server: Served) -> None:
     """No more is read ahead than is under way."""
-    session.configuration = lambda: {"rate": 0, "concurrency": 2}
+    session.configured = lambda: {"rate": 0, "concurrency": 2}
     server.faults.garbage = b"\xff\xd8\xff"
     ahead: list[int] = []
 
@@ -509,7 +509,7 @@ def test_an_error_in_the_users_generator_keeps_what_came_before(
     session: Session, server: Served
 ) -> None:
     """It is named; what was under way at that moment is answered, and in the library."""
-    session.configuration = lambda: NO_LIMIT
+    session.configured = lambda: NO_LIMIT
     server.faults.delay = 0.5
 
     def prompts() -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -101,11 +100,13 @@ class ImageRequest:
             backend: `"xai"` or `"local"`.
             host: The API host; the same for every embedded server.
         """
+        from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension need not pay
+
         parts = [
             backend, host, self.prompt, self.model, self.aspect_ratio, self.resolution,
             self.quality, self.user, [image.sha256 for image in self.inputs],
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+        return sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
 def with_prompt(request: ImageRequest, prompt: str, rewrite_model: str) -> ImageRequest:

@@ -52,7 +52,7 @@ class Session:
             settings: Default: what the environment says when a call is made.
         """
         self.loop = BackgroundLoop()
-        self.configuration: Callable[[], Mapping[str, Any]] = frontend.configuration
+        self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
         self.connections = Connections(self.loop)
         self._given = settings
         self._budget = Budget(limit=None, name="XaiImage.budget_usd")
@@ -166,7 +166,7 @@ class Session:
             ConfigurationError: A variable or a configured value means nothing, or a key is missing.
         """
         return prepare_call(
-            prompt, given, self.configuration(), namespace or {}, typed=typed, settings=self._given
+            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given
         )
 
     def ask(self, *, apart: Hashable = None) -> Asking:
@@ -242,7 +242,7 @@ class Session:
         return self.connections.library(self._configuration())
 
     def _configuration(self) -> Configuration:
-        return Configuration.read(self._given, self.configuration())
+        return Configuration.read(self._given, self.configured())
 
     def _library_or_none(self, call: Call) -> Library | None:
         """Return the library, or None with one warning a kernel when it cannot be opened."""

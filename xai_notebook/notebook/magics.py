@@ -69,7 +69,7 @@ class XaiImage(Magics):
 
     def _show(self, call: Call) -> ImageBatch:
         """Run a call under the cell's progress, and bind what came."""
-        from xai_notebook.notebook.live import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415
+        from xai_notebook.notebook.live import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415  # pictures
 
         session = _session()
         patience = call.configuration.patience
@@ -130,7 +130,7 @@ class XaiImage(Magics):
 
 def _session() -> Session:
     """Return the kernel's session. Loading the extension does not load what makes images."""
-    from xai_notebook.generation.session import current_session  # noqa: PLC0415
+    from xai_notebook.generation.session import current_session  # noqa: PLC0415  # not at load
 
     return current_session()
 

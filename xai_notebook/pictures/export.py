@@ -71,7 +71,7 @@ def export_image(
     data, notes = image.data, image.notes
     name = _name(image, data)
     if metadata:
-        from xai_notebook.pictures.embedding import has_credentials  # noqa: PLC0415
+        from xai_notebook.pictures.embedding import has_credentials  # noqa: PLC0415  # as below
         from xai_notebook.pictures.provenance import embed  # noqa: PLC0415  # an XML parser, only here
 
         data = embed(image, data)

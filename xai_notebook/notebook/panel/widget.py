@@ -88,7 +88,7 @@ class Panel(anywidget.AnyWidget):
             OptionError: An option is wrong, or none that a form can have.
         """
         session = current_session()
-        configured = session.configuration()
+        configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         self._form, values, images = Form.from_options(prompt, given, configured)
         self._namespace: Mapping[str, Any] = shell.user_ns
