@@ -123,7 +123,6 @@ BAD = {
         {"image": {"image_url": data_uri()}, "model": "grok-2-image"},
         "does not accept input images",
     ),
-    "file id": ({"image": {"file_id": "file-1"}}, "no file store"),
     "empty input": ({"image": {"image_url": ""}}, "empty"),
     "path as input": ({"image": {"image_url": "fox.png"}}, "data URI"),
     "foreign url": ({"image": {"image_url": "https://example.com/a.png"}}, "nothing from the net"),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import getpass
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -101,6 +105,194 @@ def test_models(server_process: str) -> None:
     models, model = run(server_process, use)
     assert MODEL in [each.name for each in models]
     assert model == models[0]
+
+
+def picture(colour: str) -> bytes:
+    """Return a small picture."""
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def uri(data: bytes) -> str:
+    """Return a picture as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def fetch(url: str) -> tuple[bytes, str]:
+    """Return what is at an address, and its type."""
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        return reply.read(), reply.headers["Content-Type"]
+
+
+class Blocking:
+    """xAI's synchronous client, awaited like the asynchronous one."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._part, name)
+        if name == "prepare" or not callable(value):
+            return Blocking(value) if not callable(value) else value
+
+        async def call(*args: Any, **options: Any) -> Any:
+            return await asyncio.to_thread(value, *args, **options)
+
+        return call
+
+
+@pytest.fixture(params=["asynchronous", "synchronous"])
+def use_sdk(request: pytest.FixtureRequest, server_process: str) -> Callable[..., Any]:
+    """Run something with either of xAI's clients."""
+
+    def use(script: Callable[[Any], Awaitable[Any]]) -> Any:
+        if request.param == "asynchronous":
+            return run(server_process, script)
+        from xai_sdk import Client
+
+        client = Client(api_key="right", api_host=server_process)
+        try:
+            return asyncio.run(script(Blocking(client)))
+        finally:
+            client.close()
+
+    return use
+
+
+def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
+    """Made, filled, polled until it is done, its results read page by page, found in the list."""
+
+    async def use(client: Any) -> Any:
+        batch = await client.batch.create("foxes")
+        prompts = ["a red fox", "a blue fox", "", "[moderated]", "a white fox"]
+        requests = [
+            client.image.prepare(prompt, MODEL, batch_request_id=f"r{i}", image_format="base64")
+            for i, prompt in enumerate(prompts)
+        ]
+        await client.batch.add(batch.batch_id, requests)
+        while (  # noqa: ASYNC110  # polling is what is tested
+            state := (await client.batch.get(batch.batch_id)).state
+        ).num_pending:
+            await asyncio.sleep(0.02)
+        results, token = [], None
+        while not results or token:
+            page = await client.batch.list_batch_results(batch.batch_id, 2, token)
+            results += page.results
+            token = page.pagination_token
+        known = await client.batch.list(limit=100)
+        metadata = await client.batch.list_batch_requests(batch.batch_id)
+        return batch, state, results, known, metadata.batch_request_metadata
+
+    batch, state, results, known, metadata = use_sdk(use)
+    assert (state.num_requests, state.num_success, state.num_error) == (5, 4, 1)
+    assert [one.batch_request_id for one in results] == [f"r{i}" for i in range(5)]
+    assert [one.is_success for one in results] == [True, True, False, True, True]
+    assert results[2].error_message == "Prompt must not be empty."
+    assert results[0].image_response.base64.startswith("data:image/jpeg;base64,")
+    assert results[0].image_response.model == "local-preview"
+    assert batch.batch_id in [one.batch_id for one in known.batches]
+    assert [one.batch_request_id for one in metadata] == [f"r{i}" for i in range(5)]
+
+
+def test_a_batch_is_cancelled(use_sdk: Callable[..., Any]) -> None:
+    """What is pending is dropped."""
+
+    async def use(client: Any) -> Any:
+        batch = await client.batch.create("foxes")
+        requests = [client.image.prepare("a fox", MODEL) for _ in range(1000)]
+        await client.batch.add(batch.batch_id, requests)
+        return await client.batch.cancel(batch.batch_id)
+
+    cancelled = use_sdk(use)
+    assert cancelled.HasField("cancel_time")
+    assert cancelled.state.num_pending == 0
+    assert cancelled.state.num_cancelled + cancelled.state.num_success == 1000
+
+
+def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> None:
+    """Uploaded in pieces, listed, described, fetched, published, revoked, deleted."""
+    path = tmp_path / "big.png"
+    path.write_bytes(picture("red") + os.urandom(7_000_000))
+
+    async def use(client: Any) -> Any:
+        stored = await client.files.upload(str(path), expires_after=7200)
+        listed = await client.files.list(filter=f'file_id = "{stored.id}" AND size_bytes > 7000000')
+        public = await client.files.create_public_url(stored.id)
+        shared, _ = await asyncio.to_thread(fetch, public.public_url)
+        revoked = await client.files.revoke_public_url(stored.id)
+        got = await client.files.get(stored.id)
+        content = await client.files.content(stored.id)
+        deleted = await client.files.delete(stored.id)
+        with pytest.raises(grpc.RpcError, match="There is no file"):
+            await client.files.get(stored.id)
+        return stored, listed, shared, revoked, got, content, deleted
+
+    stored, listed, shared, revoked, got, content, deleted = use_sdk(use)
+    assert stored.filename == "big.png"
+    assert stored.expires_at.seconds - stored.created_at.seconds == 7200
+    assert [one.id for one in listed.data] == [stored.id]
+    assert got == stored
+    assert content == shared == path.read_bytes()
+    assert revoked.revoked
+    assert deleted.deleted
+
+
+def test_stored_images_are_edited(use_sdk: Callable[..., Any]) -> None:
+    """By their ids, alone or several, which come before URLs."""
+
+    async def use(client: Any) -> Any:
+        red, blue = (picture(colour) for colour in ("red", "blue"))
+        stored = await client.files.upload(red, filename="a.png")
+        made = []
+        for options in (
+            {"image_url": uri(red)},
+            {"image_file_id": stored.id},
+            {"image_urls": [uri(red), uri(blue)]},
+            {"image_urls": [uri(blue)], "image_file_ids": [stored.id]},
+            {"image_urls": [uri(blue), uri(red)]},
+        ):
+            response = await client.image.sample(
+                "at night", MODEL, image_format="base64", **options
+            )
+            made.append(response.base64)
+        return made
+
+    made = use_sdk(use)
+    assert made[0] == made[1]
+    assert made[2] == made[3]
+    assert made[2] != made[4]
+
+
+def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
+    """`storage_options` give a file id and a link that work."""
+
+    async def use(client: Any) -> Any:
+        response = await client.image.sample(
+            "a red fox",
+            MODEL,
+            image_format="base64",
+            storage_options={"filename": "fox.jpg", "public_url": {"expires_after": 3600}},
+        )
+        content = await client.files.content(response.file_output.file_id)
+        return response, content
+
+    response, content = use_sdk(use)
+    assert fetch(response.public_url) == (content, "image/jpeg")
+    assert base64.b64decode(response.base64.partition(",")[2]) == content
+    assert response.file_output.filename == "fox.jpg"
+    assert response.storage_error is None
+
+
+def test_key_info(use_sdk: Callable[..., Any]) -> None:
+    """The key may be asked about; nothing of it is told."""
+
+    async def use(client: Any) -> Any:
+        return await client.auth.get_api_key_info()
+
+    info = use_sdk(use)
+    assert info.acls
+    assert "right" not in str(info)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         UploadFileInit,
     )
     from xai_notebook.client.messages.image_pb2 import (
+        FileOutput,
         GeneratedImage,
         GenerateImageRequest,
         ImageAspectRatio,
@@ -130,6 +131,7 @@ __all__ = [
     "Empty",
     "File",
     "FileContentChunk",
+    "FileOutput",
     "FilesSortBy",
     "GenerateImageRequest",
     "GeneratedImage",

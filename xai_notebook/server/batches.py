@@ -6,83 +6,33 @@ So a job of ten thousand keeps ten thousand requests in memory and not one pictu
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
 
 from xai_notebook.client import wire
-from xai_notebook.server import validation
-from xai_notebook.server.faults import Refusal
+from xai_notebook.server.batch import Batch
+from xai_notebook.server.faults import Faults, Refusal
+from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from xai_notebook.server.calls import SeenCall
 
-__all__ = ["BatchFaults", "Batches"]
+__all__ = ["Batches"]
 
-MAX_ADD_BYTES: Final = 4 * 10**6
+MAX_ADD_BYTES: Final = 4_000_000
 """Of one call that adds requests."""
-PACE: Final = 25.0
-"""Requests done in a second."""
-LIFETIME: Final = 24 * 3600.0
-"""Seconds after which a batch's results cannot be read any more."""
 _PAGE: Final = 100
 _PAINTED: Final = 32
 """Results kept for a page that is asked for again."""
 
-_State = wire.BatchRequestMetadata.State
 _T = TypeVar("_T")
-
-
-@dataclass(kw_only=True)
-class BatchFaults:
-    """What batches can be made to do wrong; part of `Faults`.
-
-    Attributes:
-        pace: Requests done in a second.
-        lifetime: Seconds until a batch expires.
-        cancelled: The service cancels every batch, with this for its reason.
-        stateless: Batches come without their state.
-        repeat_token: Every page names the same next one, for ever.
-        empty: Ids of requests whose result has neither an answer nor an error.
-        unbatchable: Models that cannot be batched.
-    """
-
-    pace: float = PACE
-    lifetime: float = LIFETIME
-    cancelled: str = ""
-    stateless: bool = False
-    repeat_token: bool = False
-    empty: frozenset[str] = frozenset()
-    unbatchable: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class _Batch:
-    """One job.
-
-    Attributes:
-        id: Ours.
-        name: The client's.
-        created: Seconds since 1970, like all times here.
-        requests: By their ids, in the order they were added.
-        due: When each of them is done.
-        refused: Why some of them can only fail.
-        cancelled: When the client cancelled it.
-    """
-
-    id: str
-    name: str
-    created: float
-    requests: dict[str, wire.BatchRequest] = field(default_factory=dict)
-    due: dict[str, float] = field(default_factory=dict)
-    refused: dict[str, Refusal] = field(default_factory=dict)
-    cancelled: float | None = None
 
 
 class Batches:
@@ -91,8 +41,9 @@ class Batches:
     def __init__(
         self,
         answer: Callable[[wire.GenerateImageRequest], Awaitable[wire.ImageResponse]],
-        faults: BatchFaults,
+        faults: Faults,
         *,
+        keep_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Start without any.
@@ -100,68 +51,64 @@ class Batches:
         Args:
             answer: Makes the pictures of a request that was checked.
             faults: What goes wrong on purpose.
+            keep_bytes: Of all requests together; what goes over is refused.
             clock: Seconds since 1970.
         """
         self._answer = answer
-        self.faults = faults
+        self._faults = faults
+        self._left = keep_bytes
         self._clock = clock
-        self._batches: dict[str, _Batch] = {}
-        self._painted: OrderedDict[tuple[str, str], wire.BatchResult] = OrderedDict()
+        self._batches: dict[str, Batch] = {}
+        self._painted: OrderedDict[tuple[str, int], wire.BatchResult] = OrderedDict()
 
     # The methods of the wire
 
-    def create(self, request: wire.CreateBatchRequest) -> wire.Batch:
+    async def create(self, request: wire.CreateBatchRequest, _call: SeenCall) -> wire.Batch:
         """Begin a batch.
 
         Raises:
             Refusal: It has no name, or names a file of requests.
         """
+        faults = self._faults.batches
+        Faults.strike(faults.failure)
         if not request.name.strip():
-            raise validation.invalid("A batch needs a name.")
+            raise invalid("A batch needs a name.")
         if request.input_file_id:
             raise Refusal(
                 grpc.StatusCode.UNIMPLEMENTED,
                 "The embedded server reads no file of requests. Add them with AddBatchRequests.",
             )
-        batch = _Batch(f"batch_{uuid.uuid4().hex}", request.name, self._clock())
+        now = self._clock()
+        batch = Batch(f"batch_{uuid.uuid4()}", request.name, now, now + faults.lifetime)
         self._batches[batch.id] = batch
-        return self._message(batch)
+        if faults.lost_creates:
+            faults.lost_creates -= 1
+            raise _lost()
+        return self._message(self._find(batch.id))
 
-    def add(self, request: wire.AddBatchRequestsRequest) -> wire.Empty:
+    async def add(self, request: wire.AddBatchRequestsRequest, _call: SeenCall) -> wire.Empty:
         """Add requests to a batch: all of them, or none.
 
         Raises:
             Refusal: The batch is unknown or has ended, the call is too large, an id stands twice,
                 or a model cannot be batched.
         """
+        faults = self._faults.batches
         batch = self._find(request.batch_id)
-        if self._ended(batch):
+        now = self._clock()
+        if batch.end(now) is not None:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "The batch has ended.")
-        if (size := request.ByteSize()) > MAX_ADD_BYTES:
-            raise validation.invalid(
-                f"A call may add at most {MAX_ADD_BYTES:,} bytes of requests, not {size:,}."
-            )
-        given: dict[str, wire.BatchRequest] = {}
-        for each in request.batch_requests:
-            key = each.batch_request_id or uuid.uuid4().hex
-            if key in batch.requests or key in given:
-                raise validation.invalid(f"The batch_request_id {key!r} is there already.")
-            if not each.HasField("image_request"):
-                raise validation.invalid("The embedded server takes batches of images only.")
-            if (model := each.image_request.model) in self.faults.unbatchable:
-                raise validation.invalid(f"The model {model!r} does not support batch requests.")
-            given[key] = each
-        begun = max([self._clock(), *list(batch.due.values())[-1:]])
+        given = self._checked(batch, request)
+        begun = max([now, *batch.due[-1:]])
         for number, (key, each) in enumerate(given.items(), 1):
-            batch.requests[key] = each
-            batch.due[key] = begun + number / self.faults.pace
-            try:
-                validation.check(each.image_request)
-            except Refusal as refusal:
-                batch.refused[key] = refusal
+            batch.add(key, each, begun + number / faults.pace)
+        self._left -= request.ByteSize()
+        if faults.lost_adds:
+            faults.lost_adds -= 1
+            raise _lost()
         return wire.Empty()
 
-    def get(self, request: wire.GetBatchRequest) -> wire.Batch:
+    async def get(self, request: wire.GetBatchRequest, _call: SeenCall) -> wire.Batch:
         """Return a batch as it stands.
 
         Raises:
@@ -169,44 +116,48 @@ class Batches:
         """
         return self._message(self._find(request.batch_id))
 
-    def cancel(self, request: wire.CancelBatchRequest) -> wire.Batch:
+    async def cancel(self, request: wire.CancelBatchRequest, _call: SeenCall) -> wire.Batch:
         """Drop what is pending; what is done stays.
 
         Raises:
             Refusal: There is no batch of this id.
         """
         batch = self._find(request.batch_id)
-        if not self._ended(batch):
+        if batch.end(self._clock()) is None:
             batch.cancelled = self._clock()
         return self._message(batch)
 
-    def list_all(self, request: wire.ListBatchesRequest) -> wire.ListBatchesResponse:
+    async def list_all(
+        self, request: wire.ListBatchesRequest, _call: SeenCall
+    ) -> wire.ListBatchesResponse:
         """Return a page of batches, the newest first."""
-        newest = list(self._batches.values())[::-1]
+        newest = list(self._batches)[::-1]
         page, token = self._page(newest, request.limit, request.pagination_token)
         return wire.ListBatchesResponse(
-            batches=[self._message(batch) for batch in page], pagination_token=token
+            batches=[self._message(self._find(name)) for name in page], pagination_token=token
         )
 
-    def list_requests(
-        self, request: wire.ListBatchRequestMetadataRequest
+    async def list_requests(
+        self, request: wire.ListBatchRequestMetadataRequest, _call: SeenCall
     ) -> wire.ListBatchRequestMetadataResponse:
         """Return a page of what has become of a batch's requests, in their order.
 
         Raises:
             Refusal: There is no batch of this id.
         """
-        batch = self._find(request.batch_id)
+        batch, now = self._find(request.batch_id), self._clock()
         wanted = set(request.status)
-        found = [key for key in batch.requests if not wanted or self._state(batch, key) in wanted]
-        page, token = self._page(found, request.limit, request.pagination_token)
+        places: Sequence[int] = range(len(batch.keys))
+        if wanted:
+            places = [place for place in places if batch.state(place, now) in wanted]
+        page, token = self._page(places, request.limit, request.pagination_token)
         return wire.ListBatchRequestMetadataResponse(
-            batch_request_metadata=[self._metadata(batch, key) for key in page],
+            batch_request_metadata=[batch.metadata(place, now) for place in page],
             pagination_token=token,
         )
 
     async def list_results(
-        self, request: wire.ListBatchResultsRequest
+        self, request: wire.ListBatchResultsRequest, _call: SeenCall
     ) -> wire.ListBatchResultsResponse:
         """Return a page of the results there are, in the order of their requests.
 
@@ -214,139 +165,133 @@ class Batches:
             Refusal: There is no batch of this id, or it has expired.
         """
         batch = self._readable(request.batch_id)
-        done = [key for key in batch.requests if self._is_done(batch, key)]
+        done = range(batch.done(self._clock()))
         page, token = self._page(done, request.limit, request.pagination_token)
-        results = [await self._result(batch, key) for key in page]
+        results = await asyncio.gather(*(self._result(batch, place) for place in page))
         return wire.ListBatchResultsResponse(results=results, pagination_token=token)
 
     async def get_result(
-        self, request: wire.GetBatchRequestResultRequest
+        self, request: wire.GetBatchRequestResultRequest, _call: SeenCall
     ) -> wire.GetBatchRequestResultResponse:
         """Return one request with its result.
 
         Raises:
             Refusal: There is none of this id, or it is not done.
         """
-        batch, key = self._readable(request.batch_id), request.batch_request_id
-        if key not in batch.requests or not self._is_done(batch, key):
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no result for {key!r} yet.")
+        batch = self._readable(request.batch_id)
+        done = batch.done(self._clock())
+        place = batch.places.get(request.batch_request_id, done)
+        if place >= done:
+            raise Refusal(
+                grpc.StatusCode.NOT_FOUND, f"There is no result for {request.batch_request_id!r}."
+            )
         return wire.GetBatchRequestResultResponse(
-            request=batch.requests[key], result=await self._result(batch, key)
+            request=batch.requests[place], result=await self._result(batch, place)
         )
 
     # What is where
 
-    def _find(self, batch_id: str) -> _Batch:
+    def _checked(
+        self, batch: Batch, request: wire.AddBatchRequestsRequest
+    ) -> dict[str, wire.BatchRequest]:
+        """Return the requests of a call by their ids, if all of them can be added."""
+        if (size := request.ByteSize()) > MAX_ADD_BYTES:
+            raise invalid(f"A call may add at most {MAX_ADD_BYTES:,} bytes, not {size:,}.")
+        if size > self._left:
+            raise Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "The embedded server holds no more requests. Start it again.",
+            )
+        given: dict[str, wire.BatchRequest] = {}
+        for each in request.batch_requests:
+            key = each.batch_request_id or str(uuid.uuid4())
+            if key in batch.places or key in given:
+                raise invalid(f"The batch_request_id {key!r} is there already.")
+            if not each.HasField("image_request"):
+                raise invalid("The embedded server takes batches of images only.")
+            if (model := each.image_request.model) in self._faults.batches.unbatchable:
+                raise invalid(f"The model {model!r} does not support batch requests.")
+            given[key] = each
+        return given
+
+    def _find(self, batch_id: str) -> Batch:
+        """Return a batch, cancelled if the service is to cancel batches."""
+        faults = self._faults.batches
+        Faults.strike(faults.failure)
         batch = self._batches.get(batch_id)
         if batch is None:
             raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no batch {batch_id!r}.")
+        if faults.cancelled and batch.end(self._clock()) is None:
+            batch.cancelled, batch.reason = self._clock(), faults.cancelled
         return batch
 
-    def _readable(self, batch_id: str) -> _Batch:
+    def _readable(self, batch_id: str) -> Batch:
         batch = self._find(batch_id)
-        if self._clock() >= batch.created + self.faults.lifetime:
+        if self._clock() >= batch.expires:
             raise Refusal(grpc.StatusCode.NOT_FOUND, "The batch has expired.")
         return batch
-
-    def _end(self, batch: _Batch) -> float | None:
-        """Return when a batch ended before its work was done; None: it did not."""
-        if self.faults.cancelled:
-            return batch.created
-        expires = batch.created + self.faults.lifetime
-        return batch.cancelled or (expires if self._clock() >= expires else None)
-
-    def _ended(self, batch: _Batch) -> bool:
-        return self._end(batch) is not None
-
-    def _state(self, batch: _Batch, key: str) -> wire.BatchRequestMetadata.State:
-        end = self._end(batch)
-        if batch.due[key] <= (self._clock() if end is None else end):
-            return _State.STATE_FAILED if key in batch.refused else _State.STATE_SUCCEEDED
-        return _State.STATE_PENDING if end is None else _State.STATE_CANCELLED
-
-    def _is_done(self, batch: _Batch, key: str) -> bool:
-        return self._state(batch, key) in {_State.STATE_SUCCEEDED, _State.STATE_FAILED}
 
     def _page(self, items: Sequence[_T], limit: int, token: str) -> tuple[Sequence[_T], str | None]:
         """Return a page and the token of the next one, which is the place it begins at."""
         size = limit if 0 < limit <= _PAGE else _PAGE
+        if self._faults.batches.repeat_token:
+            return items[:size], "0"
         start = int(token) if token.isdecimal() else 0
         end = start + size
-        if self.faults.repeat_token:
-            return items[:size], "0"
         return items[start:end], str(end) if end < len(items) else None
 
     # Messages
 
-    def _message(self, batch: _Batch) -> wire.Batch:
-        end = self._end(batch)
-        message = wire.Batch(
-            batch_id=batch.id,
-            name=batch.name,
-            create_time=_timestamp(batch.created),
-            expire_time=_timestamp(batch.created + self.faults.lifetime),
-            create_api_key_id="local",
-        )
-        if self.faults.cancelled:
-            message.cancel_by_xai_message = self.faults.cancelled
-        if (self.faults.cancelled or batch.cancelled) and end is not None:
-            message.cancel_time.CopyFrom(_timestamp(end))
-        if not self.faults.stateless:
-            message.state.CopyFrom(self._counts(batch))
-        message.cost_breakdown.total_cost_usd_ticks = 0
-        return message
-
-    def _counts(self, batch: _Batch) -> wire.BatchState:
-        states = [self._state(batch, key) for key in batch.requests]
-        return wire.BatchState(
-            num_requests=len(states),
-            num_pending=states.count(_State.STATE_PENDING),
-            num_success=states.count(_State.STATE_SUCCEEDED),
-            num_error=states.count(_State.STATE_FAILED),
-            num_cancelled=states.count(_State.STATE_CANCELLED),
+    def _message(self, batch: Batch) -> wire.Batch:
+        return batch.to_message(
+            self._clock(),
+            ticks=self._faults.cost_ticks or 0,
+            stateless=self._faults.batches.stateless,
         )
 
-    def _metadata(self, batch: _Batch, key: str) -> wire.BatchRequestMetadata:
-        state = self._state(batch, key)
-        message = wire.BatchRequestMetadata(
-            batch_request_id=key,
-            endpoint="/v1/images/generations",
-            model=batch.requests[key].image_request.model,
-            state=state,
-            create_time=_timestamp(batch.created),
-        )
-        if state != _State.STATE_PENDING:
-            message.finish_time.CopyFrom(_timestamp(batch.due[key]))
-        return message
-
-    async def _result(self, batch: _Batch, key: str) -> wire.BatchResult:
+    async def _result(self, batch: Batch, place: int) -> wire.BatchResult:
         """Return the result of a request that is done, painted now if it was not a moment ago."""
-        place = (batch.id, key)
-        if place not in self._painted:
-            self._painted[place] = await self._paint(batch, key)
+        at = (batch.id, place)
+        result = self._painted.get(at)
+        if result is None:
+            result = self._painted[at] = await self._paint(batch, place)
             if len(self._painted) > _PAINTED:
                 self._painted.popitem(last=False)
-        return self._painted[place]
+        return result
 
-    async def _paint(self, batch: _Batch, key: str) -> wire.BatchResult:
-        result = wire.BatchResult(batch_request_id=key)
-        if key in self.faults.empty:
+    async def _paint(self, batch: Batch, place: int) -> wire.BatchResult:
+        result = wire.BatchResult(batch_request_id=batch.keys[place])
+        if result.batch_request_id in self._faults.batches.neither:
             return result
-        refusal = batch.refused.get(key)
+        refusal = batch.refused.get(place)
         if refusal is None:
             try:
-                reply = await self._answer(batch.requests[key].image_request)
+                result.response.image_response.CopyFrom(await self._reply(batch, place))
             except Refusal as refused:  # an input image that cannot be read, say
                 refusal = refused
-            else:
-                result.response.image_response.CopyFrom(reply)
         if refusal is not None:
             result.error.code = int(refusal.code.value[0])
             result.error.message = refusal.details
         return result
 
+    async def _reply(self, batch: Batch, place: int) -> wire.ImageResponse:
+        """Paint the pictures of a request, and store them only once."""
+        request = batch.requests[place].image_request
+        if place not in batch.outputs:
+            reply = await self._answer(request)
+            if request.HasField("storage_options") and reply.images:
+                kept = wire.GeneratedImage(storage_error=reply.images[0].storage_error or None)
+                if reply.images[0].HasField("file_output"):
+                    kept.file_output.CopyFrom(reply.images[0].file_output)
+                batch.outputs[place] = kept
+            return reply
+        again = wire.GenerateImageRequest()
+        again.CopyFrom(request)
+        again.ClearField("storage_options")
+        reply = await self._answer(again)
+        reply.images[0].MergeFrom(batch.outputs[place])
+        return reply
 
-def _timestamp(seconds: float) -> Timestamp:
-    from google.protobuf.timestamp_pb2 import Timestamp  # noqa: PLC0415  # the wire loaded it
 
-    return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
+def _lost() -> Refusal:
+    return Refusal(grpc.StatusCode.UNAVAILABLE, "the reply was lost", begun=True)

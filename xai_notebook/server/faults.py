@@ -13,7 +13,7 @@ import grpc
 if TYPE_CHECKING:
     from xai_notebook.client import wire
 
-__all__ = ["Fault", "Faults", "Refusal"]
+__all__ = ["BatchFaults", "Fault", "Faults", "FileFaults", "Refusal"]
 
 Fault = (
     grpc.StatusCode
@@ -31,12 +31,67 @@ class Refusal(Exception):  # noqa: N818  # not an error of ours: an answer to th
         code: grpc.StatusCode,
         details: str,
         trailing: Sequence[tuple[str, str | bytes]] = (),
+        *,
+        begun: bool = False,
     ) -> None:
-        """Keep what `context.abort` wants."""
+        """Keep what `context.abort` wants, and whether a reply is to begin before that."""
         super().__init__(details)
         self.code = code
         self.details = details
         self.trailing = tuple(trailing)
+        self.begun = begun
+
+
+PACE = 25.0
+"""Requests of a batch done in a second."""
+LIFETIME = 24 * 3600.0
+"""Seconds after which a batch's results cannot be read any more."""
+
+
+@dataclass(kw_only=True)
+class BatchFaults:
+    """What batches can be made to do wrong.
+
+    Attributes:
+        pace: Requests done in a second; counts for what is added from then on.
+        lifetime: Seconds until a batch expires.
+        lost_creates: Of so many calls to come the batch is made, and the reply breaks off.
+        lost_adds: Of so many calls to come the requests are added, and the reply breaks off.
+        cancelled: The service cancels every batch that has not ended, with this for its reason.
+        stateless: Batches come without their state.
+        repeat_token: Every page names the same next one, for ever.
+        neither: Ids of requests whose result has neither an answer nor an error.
+        unbatchable: Models that cannot be batched.
+        failure: Every call about batches fails with this.
+    """
+
+    pace: float = PACE
+    lifetime: float = LIFETIME
+    lost_creates: int = 0
+    lost_adds: int = 0
+    cancelled: str = ""
+    stateless: bool = False
+    repeat_token: bool = False
+    neither: frozenset[str] = frozenset()
+    unbatchable: frozenset[str] = frozenset()
+    failure: Fault | None = None
+
+
+@dataclass(kw_only=True)
+class FileFaults:
+    """What the file store can be made to do wrong.
+
+    Attributes:
+        failure: Every call about files fails with this.
+        chunk_delay: Seconds before each piece of a file's content.
+        storage_error: Why pictures are not stored, though that is asked for.
+        public_url_error: Why nothing stored gets a public link.
+    """
+
+    failure: Fault | None = None
+    chunk_delay: float = 0.0
+    storage_error: str = ""
+    public_url_error: str = ""
 
 
 @dataclass(kw_only=True)
@@ -63,6 +118,8 @@ class Faults:
         download_delay: Seconds before an image's URL answers.
         download_status: HTTP status of every image's URL, such as 404 or 503.
         download_short: Bytes that are missing at the end of every download.
+        batches: What batches do wrong.
+        files: What the file store does wrong.
     """
 
     failures: Iterable[Fault | None] = ()
@@ -84,6 +141,8 @@ class Faults:
     download_delay: float = 0.0
     download_status: int = 200
     download_short: int = 0
+    batches: BatchFaults = field(default_factory=BatchFaults)
+    files: FileFaults = field(default_factory=FileFaults)
     _left: deque[Fault | None] = field(default_factory=deque, init=False, repr=False)
     _source: Any = field(default=None, init=False, repr=False)
 

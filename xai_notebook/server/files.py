@@ -16,6 +16,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xai_notebook.server.faults import Faults
 
 __all__ = ["FileServer"]
@@ -55,6 +57,7 @@ class FileServer:
         self._server: asyncio.Server | None = None
         self._base = ""
         self._names: frozenset[str] = frozenset()
+        self._find: Callable[[str], tuple[bytes, str] | None] = lambda _: None
 
     async def start(self) -> None:
         """Bind a free port of the host."""
@@ -78,6 +81,18 @@ class FileServer:
         self._files[name] = _File(content, media_type, time.monotonic() + self._keep_seconds)
         self._bytes += len(content)
         self._forget()
+        return self.address(name)
+
+    def share(self, find: Callable[[str], tuple[bytes, str] | None]) -> None:
+        """Serve other files too.
+
+        Args:
+            find: Returns the bytes and the media type of the file of a name, if there is one.
+        """
+        self._find = find
+
+    def address(self, name: str) -> str:
+        """Return the URL of a name."""
         return self._base + name
 
     def get(self, url: str) -> bytes | None:
@@ -89,6 +104,8 @@ class FileServer:
 
     def _lookup(self, name: str) -> _File | None:
         self._forget()
+        if name not in self._files and (found := self._find(name)):
+            return _File(*found, time.monotonic())  # nobody shall keep what may be revoked
         return self._files.get(name)
 
     def _forget(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -17,6 +18,7 @@ from xai_notebook.server.service import Service
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -86,6 +88,7 @@ class EmbeddedServer:
         keep_call_bytes: int = 64 * settings.MIB,
         keep_seconds: float = 3600.0,
         keep_bytes: int = 256 * settings.MIB,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         given = [api_key]
         del api_key
@@ -99,6 +102,8 @@ class EmbeddedServer:
         self._wanted_port = port
         self._port: int | None = None
         self._rewrite = rewrite
+        self._keep_bytes = keep_bytes
+        self._clock = clock
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
         self._files = FileServer(
             host=self._host,
@@ -162,6 +167,8 @@ class EmbeddedServer:
             faults=self.faults,
             api_key=self._api_key,
             rewrites=self._rewrite,
+            keep_bytes=self._keep_bytes,
+            clock=self._clock,
         )
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(tuple(service.handlers()))

@@ -1,4 +1,4 @@
-"""Answers the calls: images, models, chat."""
+"""Answers the calls: images, models, chat, the key; and says who answers the others."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 import base64
 import functools
 import hashlib
-import hmac
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import grpc
-from google.protobuf.message import DecodeError, Message
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.server import catalog, chat, inputs, painting, validation
-from xai_notebook.server.faults import Faults, Refusal
+from xai_notebook.server.batches import Batches
+from xai_notebook.server.methods import Methods
+from xai_notebook.server.stored import FileStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
+
+    import grpc
 
     from xai_notebook.server.calls import CallLog, SeenCall
-    from xai_notebook.server.faults import Fault
+    from xai_notebook.server.faults import Faults
     from xai_notebook.server.files import FileServer
     from xai_notebook.settings import ApiKey
 
@@ -47,6 +47,8 @@ class Service:
         faults: Faults,
         api_key: ApiKey | None,
         rewrites: bool,
+        keep_bytes: int,
+        clock: Callable[[], float],
     ) -> None:
         """Start nothing yet.
 
@@ -56,6 +58,8 @@ class Service:
             faults: What goes wrong on purpose.
             api_key: The only key accepted; None accepts any, and none.
             rewrites: Fill `up_sampled_prompt`.
+            keep_bytes: Of stored files, and of the requests of batches.
+            clock: Seconds since 1970.
         """
         self.painted = 0
         self._files = files
@@ -68,40 +72,43 @@ class Service:
         # call, or a process that exits, waits for one picture and not for ten.
         self._slots = asyncio.Semaphore(_WORKERS)
         self._decoding = asyncio.Lock()
+        self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
+        self._batches = Batches(self._answer, faults, keep_bytes=keep_bytes, clock=clock)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers to register, one for each service of the API."""
-        methods: dict[str, tuple[Callable[[Any, SeenCall], Awaitable[Any]], Any, Any]] = {
-            wire.GENERATE_IMAGE: (
-                self.generate_image,
-                wire.GenerateImageRequest,
-                wire.ImageResponse,
+        methods = Methods(self._log, self._api_key)
+        batches, stored = self._batches, self._stored
+        for path, answer, kind in (
+            (wire.GENERATE_IMAGE, self.generate_image, wire.GenerateImageRequest),
+            (wire.LIST_IMAGE_GENERATION_MODELS, self.list_models, wire.Empty),
+            (wire.GET_IMAGE_GENERATION_MODEL, self.get_model, wire.GetModelRequest),
+            (wire.GET_COMPLETION, self.complete, wire.GetCompletionsRequest),
+            (wire.GET_API_KEY_INFO, self.key_info, wire.Empty),
+            (wire.CREATE_BATCH, batches.create, wire.CreateBatchRequest),
+            (wire.ADD_BATCH_REQUESTS, batches.add, wire.AddBatchRequestsRequest),
+            (wire.GET_BATCH, batches.get, wire.GetBatchRequest),
+            (wire.CANCEL_BATCH, batches.cancel, wire.CancelBatchRequest),
+            (wire.LIST_BATCHES, batches.list_all, wire.ListBatchesRequest),
+            (
+                wire.LIST_BATCH_REQUEST_METADATA,
+                batches.list_requests,
+                wire.ListBatchRequestMetadataRequest,
             ),
-            wire.LIST_IMAGE_GENERATION_MODELS: (
-                self.list_models,
-                wire.Empty,
-                wire.ListImageGenerationModelsResponse,
-            ),
-            wire.GET_IMAGE_GENERATION_MODEL: (
-                self.get_model,
-                wire.GetModelRequest,
-                wire.ImageGenerationModel,
-            ),
-            wire.GET_COMPLETION: (
-                self.complete,
-                wire.GetCompletionsRequest,
-                wire.GetChatCompletionResponse,
-            ),
-        }
-        services: dict[str, dict[str, Any]] = {}
-        for path, (answer, request, response) in methods.items():
-            service, method = path.lstrip("/").split("/")
-            services.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(
-                # Parsed there and not by gRPC, which answers garbage with the name of a class.
-                self._guarded(path, answer, request),
-                response_serializer=response.SerializeToString,
-            )
-        return [grpc.method_handlers_generic_handler(*item) for item in services.items()]
+            (wire.LIST_BATCH_RESULTS, batches.list_results, wire.ListBatchResultsRequest),
+            (wire.GET_BATCH_REQUEST_RESULT, batches.get_result, wire.GetBatchRequestResultRequest),
+            (wire.LIST_FILES, stored.list_all, wire.ListFilesRequest),
+            (wire.RETRIEVE_FILE, stored.get, wire.RetrieveFileRequest),
+            (wire.DELETE_FILE, stored.delete, wire.DeleteFileRequest),
+            (wire.CREATE_PUBLIC_URL, stored.create_public_url, wire.CreatePublicUrlRequest),
+            (wire.REVOKE_PUBLIC_URL, stored.revoke_public_url, wire.RevokePublicUrlRequest),
+        ):
+            methods.add(path, cast("Any", answer), kind)
+        methods.add_upload(wire.UPLOAD_FILE, stored.upload, wire.UploadFileChunk)
+        methods.add_download(
+            wire.RETRIEVE_FILE_CONTENT, stored.content, wire.RetrieveFileContentRequest
+        )
+        return methods.handlers()
 
     def close(self) -> None:
         """Let the worker threads end; what they have not begun is dropped."""
@@ -120,7 +127,17 @@ class Service:
             self._faults.strike(failure)
         order = validation.check(request)
         await self._faults.wait(request)
-        references = await self._references(order.image_urls)
+        reply = await self._fulfil(order)
+        if self._faults.after_work:
+            self._faults.strike(failure)
+        return reply
+
+    async def _answer(self, request: wire.GenerateImageRequest) -> wire.ImageResponse:
+        """Paint the pictures of a request that came in a batch."""
+        return await self._fulfil(validation.check(request))
+
+    async def _fulfil(self, order: validation.ImageOrder) -> wire.ImageResponse:
+        references = await self._references(order.inputs)
         indices = range(max(0, order.count - self._faults.short))
         paintings = [asyncio.ensure_future(self._image(order, i, references)) for i in indices]
         try:
@@ -128,8 +145,6 @@ class Service:
         finally:
             for painting in paintings:  # one failed: the others are painted for nobody
                 painting.cancel()
-        if self._faults.after_work:
-            self._faults.strike(failure)
         return wire.ImageResponse(
             images=images,
             model=self._faults.model_name or settings.LOCAL_MODEL,
@@ -152,6 +167,17 @@ class Service:
         self._faults.strike(self._faults.models_failure)
         return catalog.find(request.name).to_message(self._faults)
 
+    async def key_info(self, _request: wire.Empty, _call: SeenCall) -> wire.ApiKey:
+        """Describe the key, whichever it was."""
+        return wire.ApiKey(
+            redacted_api_key="***",
+            user_id="local",
+            name=settings.LOCAL_MODEL,
+            team_id="local",
+            acls=["api-key:endpoint:*", "api-key:model:*"],
+            api_key_id="local",
+        )
+
     async def complete(
         self, request: wire.GetCompletionsRequest, _call: SeenCall
     ) -> wire.GetChatCompletionResponse:
@@ -173,54 +199,19 @@ class Service:
             usage=usage,
         )
 
-    def _guarded(
-        self, path: str, answer: Callable[[Any, SeenCall], Awaitable[_T]], kind: type[Message]
-    ) -> Callable[[bytes, Any], Awaitable[_T]]:
-        """Wrap a method: check the key, remember the call, turn refusals into statuses."""
-
-        async def handle(data: bytes, context: Any) -> _T:
-            metadata = [(name, value) for name, value in context.invocation_metadata() or ()]
-            request, garbage = _parsed(data, kind)
-            call = self._log.open(path, request, metadata)
-            status: str | None = None
-            refusal: Refusal | None = None
-            try:
-                self._authenticate(dict(metadata).get("authorization"))
-                Faults.strike(garbage)
-                reply = await answer(request, call)
-                status = "OK"
-            except Refusal as refused:
-                refusal = refused
-            except Exception as error:  # noqa: BLE001  # gRPC would print a traceback
-                refusal = Refusal(
-                    grpc.StatusCode.INTERNAL,
-                    f"The embedded server failed: {type(error).__name__}: {error}",
-                )
-            finally:
-                status = status or (refusal.code.name if refusal else None)
-                self._log.close(call, status)
-            if refusal is not None:
-                await context.abort(refusal.code, refusal.details, refusal.trailing)
-            return reply
-
-        return handle
-
-    def _authenticate(self, header: str | bytes | None) -> None:
-        if self._api_key is None:
-            return
-        if header is None:
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "No API key was sent.")
-        value = header if isinstance(header, bytes) else header.encode()
-        if not hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode()):
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "The API key is wrong.")
-
-    async def _references(self, urls: Sequence[str]) -> list[Any]:
+    async def _references(self, sources: Sequence[wire.ImageUrlContent]) -> list[Any]:
         """Read the input images, one at a time among all calls: decoded they can be large."""
         references = []
-        for url in urls:
+        for source in sources:
             async with self._decoding:
-                references.append(await self._work(functools.partial(_reference, url, self._files)))
+                references.append(await self._work(functools.partial(self._reference, source)))
         return references
+
+    def _reference(self, source: wire.ImageUrlContent) -> Any:
+        """Return a decoded input image; on a worker thread."""
+        if source.HasField("file_id"):
+            return inputs.decode(self._stored.read(source.file_id))
+        return inputs.decode(inputs.read(source.image_url, self._files))
 
     async def _image(self, order: validation.ImageOrder, index: int, references: list[Any]) -> Any:
         """Paint image `index` and hand it over in the format asked for."""
@@ -228,8 +219,6 @@ class Service:
         if self._rewrites and self._faults.up_sampled:
             edit = bool(references)
             image.up_sampled_prompt = painting.rewrite(order.prompt, index, order.model, edit=edit)
-        if order.stores:
-            image.storage_error = "The embedded server has no file store."
         if not image.respect_moderation or self._faults.empty:
             return image
         data = self._faults.garbage
@@ -238,6 +227,8 @@ class Service:
             self.painted += 1
         if self._faults.min_bytes:
             data = _padded(data, self._faults.min_bytes)
+        if order.storage is not None:
+            self._stored.keep(image, data, order.storage)
         if order.as_url:
             image.url = self._files.put(data)
         else:
@@ -261,22 +252,6 @@ class Service:
         if self._faults.cost_ticks is not None:
             usage.cost_in_usd_ticks = self._faults.cost_ticks * images
         return usage
-
-
-def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Fault | None]:
-    """Return a request, and what to refuse the call with if it is none."""
-    try:
-        return kind.FromString(data), None
-    except DecodeError:
-        return kind(), (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"The request is no {kind.DESCRIPTOR.name} message.",
-        )
-
-
-def _reference(url: str, files: FileServer) -> Any:
-    """Return the decoded input image behind `url`; on a worker thread."""
-    return inputs.decode(inputs.read(url, files))
 
 
 def _paint(order: validation.ImageOrder, index: int, references: Sequence[Any]) -> bytes:

@@ -16,10 +16,14 @@ from xai_notebook.server.faults import Refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_REFERENCE_IMAGES", "ImageOrder", "check", "invalid"]
+__all__ = ["MAX_REFERENCE_IMAGES", "ImageOrder", "check", "check_lifetime", "invalid"]
 
 MAX_REFERENCE_IMAGES: Final = 5
 """Input images of one request."""
+
+MIN_LIFETIME: Final = 3600
+MAX_LIFETIME: Final = 30 * 24 * 3600
+"""Seconds."""
 
 _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)
 
@@ -36,8 +40,8 @@ class ImageOrder:
         aspect_ratio: Such as `"16:9"`; None: the painter's choice.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
-        image_urls: Input images, unread: data URIs or URLs.
-        stores: Asks for a copy in a file store, which this server has not.
+        inputs: Input images, unread: data URIs, URLs, or ids in the file store.
+        storage: How to keep a copy in the file store, if that is asked for.
         withheld: Indices of the images that moderation withholds (from 0).
     """
 
@@ -48,8 +52,8 @@ class ImageOrder:
     aspect_ratio: str | None
     resolution: str
     quality: str
-    image_urls: tuple[str, ...]
-    stores: bool
+    inputs: tuple[wire.ImageUrlContent, ...]
+    storage: wire.StorageOptions | None
     withheld: frozenset[int]
 
 
@@ -76,8 +80,8 @@ def check(request: wire.GenerateImageRequest) -> ImageOrder:
         aspect_ratio=_aspect_ratio(request),
         resolution=_resolution(request),
         quality=_quality(request, model),
-        image_urls=_image_urls(request, model),
-        stores=request.HasField("storage_options"),
+        inputs=_inputs(request, model),
+        storage=_storage(request),
         withheld=_withheld(request.prompt, count),
     )
 
@@ -143,7 +147,9 @@ def _quality(request: wire.GenerateImageRequest, model: catalog.Model) -> str:
     raise invalid("quality must be low or medium.")
 
 
-def _image_urls(request: wire.GenerateImageRequest, model: catalog.Model) -> tuple[str, ...]:
+def _inputs(
+    request: wire.GenerateImageRequest, model: catalog.Model
+) -> tuple[wire.ImageUrlContent, ...]:
     sources: Sequence[wire.ImageUrlContent] = request.images
     if request.HasField("image"):
         if request.images:
@@ -156,11 +162,34 @@ def _image_urls(request: wire.GenerateImageRequest, model: catalog.Model) -> tup
             f"At most {MAX_REFERENCE_IMAGES} input images are supported, got {len(sources)}."
         )
     for source in sources:
-        if source.HasField("file_id"):
-            raise invalid("The embedded server has no file store: send the image as a data URI.")
-        if not source.image_url:
+        if not source.image_url and not source.file_id:
             raise invalid("An input image is empty.")
-    return tuple(source.image_url for source in sources)
+    return tuple(sources)
+
+
+def _storage(request: wire.GenerateImageRequest) -> wire.StorageOptions | None:
+    if not request.HasField("storage_options"):
+        return None
+    options = request.storage_options
+    if not options.filename.strip():
+        raise invalid("storage_options need a filename.")
+    kept = options.expires_after if options.HasField("expires_after") else None
+    check_lifetime(kept)
+    if options.public_url.HasField("expires_after"):
+        public = options.public_url.expires_after
+        if public <= 0 or (kept is not None and public > kept):
+            raise invalid("A public URL must expire after now, and not after its file.")
+    return options
+
+
+def check_lifetime(seconds: int | None) -> None:
+    """Check how long a file is to be kept; None: for ever.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT: too short or too long.
+    """
+    if seconds is not None and not MIN_LIFETIME <= seconds <= MAX_LIFETIME:
+        raise invalid(f"expires_after must be {MIN_LIFETIME} to {MAX_LIFETIME} seconds.")
 
 
 def _withheld(prompt: str, count: int) -> frozenset[int]:

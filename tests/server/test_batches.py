@@ -1,0 +1,320 @@
+"""Batches of the embedded server, by a clock that the tests turn; spoken to with xAI's SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from xai_sdk import AsyncClient as Sdk
+
+from xai_notebook.client import wire
+from xai_notebook.server import EmbeddedServer, Faults
+from xai_notebook.server.faults import BatchFaults
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+MODEL = "grok-imagine-image"
+PENDING, SUCCEEDED, CANCELLED, FAILED = 1, 2, 3, 4
+
+
+class Clock:
+    """A time that goes on when it is told to."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+def run(
+    script: Callable[[Any, Clock, EmbeddedServer], Awaitable[Any]], faults: Faults, **options: Any
+) -> Any:
+    """Return what a script makes of a client, a clock and a server."""
+
+    async def main() -> Any:
+        clock = Clock()
+        async with EmbeddedServer(faults=faults, clock=clock, **options) as server:
+            client = Sdk(
+                api_key="key",
+                api_host=server.address,
+                channel_options=[("grpc.enable_retries", 0)],
+            )
+            try:
+                return await script(client, clock, server)
+            finally:
+                await client.close()
+
+    return asyncio.run(main())
+
+
+async def filled(client: Any, count: int, **options: Any) -> str:
+    """Return the id of a batch with so many requests."""
+    batch = await client.batch.create("foxes")
+    requests = [
+        client.image.prepare(
+            f"fox {i}", MODEL, batch_request_id=f"r{i}", image_format="base64", **options
+        )
+        for i in range(count)
+    ]
+    await client.batch.add(batch.batch_id, requests)
+    return batch.batch_id
+
+
+def numbers(batch: Any) -> tuple[int, ...]:
+    """Return pending, succeeded, failed, cancelled."""
+    state = batch.state
+    return (state.num_pending, state.num_success, state.num_error, state.num_cancelled)
+
+
+def code(error: pytest.ExceptionInfo[Any]) -> grpc.StatusCode:
+    """Return the status of a call that failed."""
+    return error.value.code()
+
+
+def test_requests_are_done_at_a_pace() -> None:
+    """So many a second, in their order; results can be read while it runs; the cost adds up."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 5)
+        seen = [await client.batch.get(name)]
+        clock.now += 1
+        seen.append(await client.batch.get(name))
+        results = await client.batch.list_batch_results(name)
+        metadata = await client.batch.list_batch_requests(name)
+        clock.now += 10
+        seen.append(await client.batch.get(name))
+        return seen, results, metadata.batch_request_metadata, server.painted
+
+    faults = Faults(cost_ticks=7, batches=BatchFaults(pace=2))
+    seen, results, metadata, painted = run(script, faults)
+    assert [numbers(one) for one in seen] == [(5, 0, 0, 0), (3, 2, 0, 0), (0, 5, 0, 0)]
+    assert [one.batch_request_id for one in results.results] == ["r0", "r1"]
+    assert [one.state for one in metadata] == [SUCCEEDED, SUCCEEDED, PENDING, PENDING, PENDING]
+    assert [one.HasField("finish_time") for one in metadata] == [True, True, False, False, False]
+    assert [one.cost_breakdown.total_cost_usd_ticks for one in seen] == [0, 14, 35]
+    assert painted == 2  # what nobody reads is not painted
+
+
+def test_cancelling_keeps_what_is_done() -> None:
+    """The rest is dropped, and stays dropped."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 4)
+        clock.now += 1
+        await client.batch.cancel(name)
+        clock.now += 60
+        await client.batch.cancel(name)  # once more: nothing
+        results = await client.batch.list_batch_results(name)
+        with pytest.raises(grpc.aio.AioRpcError, match="has ended") as refused:
+            await client.batch.add(name, [client.image.prepare("p", MODEL)])
+        return await client.batch.get(name), results, code(refused)
+
+    batch, results, status = run(script, Faults(batches=BatchFaults(pace=2)))
+    assert numbers(batch) == (0, 2, 0, 2)
+    assert len(results.results) == 2
+    assert batch.cancel_time.seconds == int(Clock.now) + 1
+    assert not batch.HasField("cancel_by_xai_message")
+    assert status is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_the_service_cancels_a_batch(count: int) -> None:
+    """With its reason; with no request in it as well, and what was done stays."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, count)
+        clock.now += 1
+        server.faults.batches.cancelled = "over capacity"
+        await client.batch.get(name)
+        clock.now += 60
+        return await client.batch.get(name)
+
+    batch = run(script, Faults(batches=BatchFaults(pace=2)))
+    assert batch.cancel_by_xai_message == "over capacity"
+    assert batch.state.num_requests == count
+    assert batch.state.num_pending == 0
+    assert batch.state.num_success == count // 2
+
+
+def test_a_batch_expires() -> None:
+    """What was not done by then is cancelled, and results cannot be read any more."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 4)
+        clock.now += 100
+        batch = await client.batch.get(name)
+        with pytest.raises(grpc.aio.AioRpcError, match="expired") as caught:
+            await client.batch.list_batch_results(name)
+        return batch, code(caught)
+
+    batch, status = run(script, Faults(batches=BatchFaults(pace=1, lifetime=2)))
+    assert numbers(batch) == (0, 2, 0, 2)
+    assert batch.expire_time.seconds == int(Clock.now) + 2
+    assert status is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("lost", ["lost_creates", "lost_adds"])
+def test_a_lost_reply_is_lost_after_the_work(lost: str) -> None:
+    """The client hears of a broken connection, and what it asked for is done."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await filled(client, 3)
+        (batch,) = (await client.batch.list()).batches
+        await client.batch.create("again")
+        return batch, code(caught), tuple(caught.value.initial_metadata() or ())
+
+    batch, status, headers = run(script, Faults(batches=BatchFaults(**{lost: 1})))
+    assert status is grpc.StatusCode.UNAVAILABLE
+    assert headers  # a reply had begun
+    assert batch.name == "foxes"
+    assert batch.state.num_requests == (0 if lost == "lost_creates" else 3)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "unbatchable": (lambda image: [image.prepare("p", "grok-2-image")], "does not support batch"),
+    "the same id": (
+        lambda image: [image.prepare("p", MODEL, batch_request_id="r1")],
+        "there already",
+    ),
+    "twice": (
+        lambda image: [image.prepare("p", MODEL, batch_request_id="new") for _ in range(2)],
+        "there already",
+    ),
+    "large": (
+        lambda image: [image.prepare("x" * 7000, MODEL) for _ in range(600)],
+        "at most 4,000,000 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_add_is_whole_or_nothing(name: str) -> None:
+    """One request that cannot be added keeps out all others of its call."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        batch = await filled(client, 2)
+        good = client.image.prepare("p", MODEL, batch_request_id="good")
+        wrong, said = REFUSED[name]
+        with pytest.raises(grpc.aio.AioRpcError, match=said) as caught:
+            await client.batch.add(batch, [good, *wrong(client.image)])
+        return code(caught), (await client.batch.get(batch)).state.num_requests
+
+    faults = Faults(batches=BatchFaults(unbatchable=frozenset({"grok-2-image"})))
+    assert run(script, faults) == (grpc.StatusCode.INVALID_ARGUMENT, 2)
+
+
+def test_pages_may_repeat_a_token() -> None:
+    """For ever, as was seen."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 3)
+        clock.now += 60
+        tokens, token = [], None
+        for _ in range(5):
+            page = await client.batch.list_batch_results(name, 1, token)
+            token = page.pagination_token
+            tokens.append(token)
+        return tokens
+
+    assert len(set(run(script, Faults(batches=BatchFaults(repeat_token=True))))) == 1
+
+
+def test_a_result_may_be_neither_and_a_batch_stateless() -> None:
+    """Members that may be left out are."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 2)
+        clock.now += 60
+        results = await client.batch.list_batch_results(name)
+        return await client.batch.get(name), results.proto
+
+    faults = Faults(batches=BatchFaults(neither=frozenset({"r1"}), stateless=True))
+    batch, results = run(script, faults)
+    assert not batch.HasField("state")
+    assert [one.WhichOneof("result") for one in results.results] == ["response", None]
+
+
+def test_a_result_is_the_same_each_time_and_stored_once() -> None:
+    """Painted again when many others were read in between, and kept in the file store once."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 40, storage_options={"filename": "a.jpg"}, aspect_ratio="2:1")
+        clock.now += 60
+        first = await client.batch.list_batch_results(name, 1)
+        await client.batch.list_batch_results(name)
+        again = await client.batch.list_batch_results(name, 1)
+        return first.proto, again.proto, server.painted, await client.files.list()
+
+    first, again, painted, files = run(script, Faults())
+    assert first == again
+    assert first.results[0].response.image_response.images[0].file_output.file_id
+    assert painted > 40
+    assert len(files.data) == 40
+
+
+def test_requests_are_listed_by_their_state() -> None:
+    """And one result can be asked for by its id."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 4)
+        clock.now += 1
+        states = []
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            listed = channel.unary_unary(wire.LIST_BATCH_REQUEST_METADATA)
+            for state in (PENDING, SUCCEEDED, FAILED):
+                request = wire.ListBatchRequestMetadataRequest(batch_id=name)
+                request.status.append(state)  # type: ignore[arg-type]
+                reply = await listed(request.SerializeToString())
+                found = wire.ListBatchRequestMetadataResponse.FromString(reply)
+                states.append([one.batch_request_id for one in found.batch_request_metadata])
+            one = channel.unary_unary(wire.GET_BATCH_REQUEST_RESULT)
+            request = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r1")
+            result = wire.GetBatchRequestResultResponse.FromString(
+                await one(request.SerializeToString())
+            )
+            request = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r3")
+            with pytest.raises(grpc.aio.AioRpcError, match="no result") as caught:
+                await one(request.SerializeToString())
+        return states, result, code(caught)
+
+    states, result, status = run(script, Faults(batches=BatchFaults(pace=2)))
+    assert states == [["r2", "r3"], ["r0", "r1"], []]
+    assert result.request.image_request.prompt == "fox 1"
+    assert result.result.response.image_response.images[0].base64
+    assert status is grpc.StatusCode.NOT_FOUND
+
+
+def test_requests_are_bounded() -> None:
+    """A server that was asked to keep little keeps little."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        with pytest.raises(grpc.aio.AioRpcError, match="holds no more") as caught:
+            await filled(client, 1000)
+        return code(caught)
+
+    assert run(script, Faults(), keep_bytes=10_000) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("call", ["create", "add", "get", "list"])
+def test_every_call_can_fail(call: str) -> None:
+    """With the status that was asked for."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        name = await filled(client, 1)
+        server.faults.batches.failure = grpc.StatusCode.PERMISSION_DENIED
+        calls = {
+            "create": lambda: client.batch.create("more"),
+            "add": lambda: client.batch.add(name, []),
+            "get": lambda: client.batch.get(name),
+            "list": client.batch.list,
+        }
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calls[call]()
+        return code(caught)
+
+    assert run(script, Faults()) is grpc.StatusCode.PERMISSION_DENIED

@@ -1,0 +1,382 @@
+"""The file store of the embedded server, by a clock that the tests turn; with xAI's SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+from xai_sdk import AsyncClient as Sdk
+from xai_sdk.proto import files_pb2
+
+from xai_notebook.client import AsyncClient, wire
+from xai_notebook.errors import DeadlineExceededError
+from xai_notebook.server import EmbeddedServer, Faults
+from xai_notebook.server.faults import FileFaults
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+MODEL = "grok-imagine-image"
+
+
+class Clock:
+    """A time that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+def run(
+    script: Callable[[Any, Clock, EmbeddedServer], Awaitable[Any]],
+    faults: Faults | None = None,
+    **options: Any,
+) -> Any:
+    """Return what a script makes of a client, a clock and a server."""
+
+    async def main() -> Any:
+        clock = Clock()
+        async with EmbeddedServer(faults=faults, clock=clock, **options) as server:
+            client = Sdk(api_key="key", api_host=server.address)
+            try:
+                return await script(client, clock, server)
+            finally:
+                await client.close()
+
+    return asyncio.run(main())
+
+
+def png() -> bytes:
+    """Return a small picture."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(stream, "PNG")
+    return stream.getvalue()
+
+
+async def status_of(url: str) -> int:
+    """Return the HTTP status of an address."""
+
+    def fetch() -> int:
+        try:
+            with urllib.request.urlopen(url, timeout=20) as reply:
+                return reply.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    return await asyncio.to_thread(fetch)
+
+
+async def refusal(awaitable: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
+    """Return what a call was refused with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await awaitable
+    return caught.value.code(), caught.value.details() or ""
+
+
+def test_files_expire_with_their_links() -> None:
+    """Nothing is left of them: neither by id nor at the link."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        stored = await client.files.upload(png(), filename="a.png", expires_after=3600)
+        link = await client.files.create_public_url(stored.id)
+        before = await status_of(link.public_url)
+        clock.now += 3601
+        after = await status_of(link.public_url)
+        return stored, link, before, after, await refusal(client.files.get(stored.id))
+
+    stored, link, before, after, refused = run(script)
+    assert link.expires_at == stored.expires_at
+    assert (before, after) == (200, 404)
+    assert refused[0] is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_link_expires_is_changed_and_is_revoked() -> None:
+    """On its own; the file stays; a file has one link at a time."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        stored = await client.files.upload(png(), filename="a.png")
+        first = await client.files.create_public_url(stored.id, expires_after=60)
+        same = await client.files.create_public_url(stored.id, expires_after=600)
+        clock.now += 61
+        seen = [await status_of(first.public_url)]
+        clock.now += 600
+        seen.append(await status_of(first.public_url))
+        other = await client.files.create_public_url(stored.id)
+        revoked = await client.files.revoke_public_url(stored.id)
+        seen.append(await status_of(other.public_url))
+        nothing = await client.files.revoke_public_url(stored.id)
+        return first, same, other, seen, revoked, nothing, await client.files.get(stored.id)
+
+    first, same, other, seen, revoked, nothing, left = run(script)
+    assert first.public_url == same.public_url != other.public_url
+    assert not other.HasField("expires_at")
+    assert seen == [200, 404, 404]
+    assert (revoked.revoked, revoked.public_url) == (True, other.public_url)
+    assert (nothing.revoked, nothing.HasField("public_url")) == (False, False)
+    assert not left.HasField("public_url")
+
+
+def test_what_is_public_may_be_edited_by_its_link() -> None:
+    """It is one of this server's own URLs."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        stored = await client.files.upload(png(), filename="a.png")
+        link = await client.files.create_public_url(stored.id)
+        made = [
+            await client.image.sample("p", MODEL, image_format="base64", **options)
+            for options in ({"image_url": link.public_url}, {"image_file_id": stored.id})
+        ]
+        missing = await refusal(client.image.sample("p", MODEL, image_file_id="file_none"))
+        return [one.base64 for one in made], missing
+
+    made, missing = run(script)
+    assert made[0] == made[1]
+    assert missing == (grpc.StatusCode.NOT_FOUND, "There is no file 'file_none'.")
+
+
+LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "as made": ({}, ["c.png", "a.txt", "b.txt"]),
+    "newest": ({"order": "desc"}, ["b.txt", "a.txt", "c.png"]),
+    "name": ({"sort_by": "filename"}, ["a.txt", "b.txt", "c.png"]),
+    "size": ({"sort_by": "size", "order": "desc"}, ["c.png", "b.txt", "a.txt"]),
+    "equal": ({"filter": 'name = "a.txt"'}, ["a.txt"]),
+    "kind": ({"filter": "content_type != 'text/plain'"}, ["c.png"]),
+    "number": ({"filter": "size_bytes <= 2"}, ["a.txt", "b.txt"]),
+    "and": ({"filter": 'size_bytes<=2 and name > "a.txt"'}, ["b.txt"]),
+    "or, not": ({"filter": 'NOT (name = "a.txt" OR name = "b.txt")'}, ["c.png"]),
+    "precedence": ({"filter": 'name = "a.txt" OR name = "b.txt" AND size_bytes = 0'}, ["a.txt"]),
+    "null": ({"filter": "public_url != null"}, ["c.png"]),
+    "no null": ({"filter": "public_url_expires_at > 5"}, []),
+    "time": ({"filter": 'created_at > "2001-01-01T00:00:00Z"'}, ["c.png", "a.txt", "b.txt"]),
+}
+
+
+def test_lists_are_sorted_filtered_and_paged() -> None:
+    """By every field, with every operator, in pages of any size."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        files = client.files
+        for name, data in (("c.png", png()), ("a.txt", b"1"), ("b.txt", b"12")):
+            stored = await files.upload(data, filename=name)
+            clock.now += 1
+            if name == "c.png":
+                await files.create_public_url(stored.id)
+        found = {}
+        for case, (options, _) in LISTS.items():
+            names, token = [], None
+            while not names or token:
+                page = await files.list(limit=2, pagination_token=token, **options)
+                names += [one.filename for one in page.data]
+                token = page.pagination_token
+                if not page.data:
+                    break
+            found[case] = names
+        return found
+
+    assert run(script) == {case: names for case, (_, names) in LISTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("colour = 1", "knows no field 'colour'"),
+        ("name ~ 1", "cannot be read"),
+        ("name a b", "knows no operator"),
+        ("name =", "middle of a comparison"),
+        ('(name = "a"', "closing parenthesis"),
+        ('name = "a" name = "b"', "cannot be read from 'name'"),
+        ("NOT " * 200 + 'name = "a"', "too long"),
+    ],
+)
+def test_a_filter_that_says_nothing_is_refused(text: str, said: str) -> None:
+    """With what would be right."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        return await refusal(client.files.list(filter=text))
+
+    status, details = run(script)
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in details
+
+
+REFUSED: dict[str, tuple[Any, grpc.StatusCode, str]] = {
+    "short": (
+        lambda files: files.upload(b"1", filename="a", expires_after=60),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "3600 to 2592000",
+    ),
+    "full": (
+        lambda files: files.upload(bytes(2_000_000), filename="a"),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "1,000,000 bytes at most",
+    ),
+    "name": (
+        lambda files: files.upload(b"1", filename=" "),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "needs a name",
+    ),
+    "no init": (
+        lambda files: files._stub.UploadFile(iter([files_pb2.UploadFileChunk(data=b"1")])),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "begin with init",
+    ),
+    "nothing": (
+        lambda files: files._stub.UploadFile(iter(())),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "begin with init",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_upload_that_is_wrong_is_refused(name: str) -> None:
+    """And nothing of it is stored."""
+    use, code, said = REFUSED[name]
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        return await refusal(use(client.files)), (await client.files.list()).data
+
+    (status, details), left = run(script, keep_bytes=1_000_000)
+    assert (status, said in details) == (code, True)
+    assert not left
+
+
+def test_text_is_not_made_public() -> None:
+    """Only images, videos and PDFs."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        stored = await client.files.upload(b"words", filename="a.txt")
+        pdf = await client.files.upload(b"%PDF-1.7", filename="b")
+        await client.files.create_public_url(pdf.id)
+        return await refusal(client.files.create_public_url(stored.id))
+
+    assert run(script)[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_pictures_are_stored_as_asked(count: int) -> None:
+    """Each under its own id, with when it and its link expire."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        options = {"filename": "a.jpg", "expires_after": 7200, "public_url": {"expires_after": 60}}
+        images = await client.image.sample_batch(
+            "p", MODEL, count, image_format="base64", storage_options=options
+        )
+        return [one._image for one in images], (await client.files.list()).data
+
+    images, files = run(script)
+    assert {one.file_output.file_id for one in images} == {one.id for one in files}
+    assert len(files) == count
+    for one in images:
+        output = one.file_output
+        assert output.filename == "a.jpg"
+        assert output.expires_at.seconds - output.public_url_expires_at.seconds == 7140
+        assert not one.HasField("storage_error")
+
+
+STORAGE_FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "full": ({"keep_bytes": 1}, "at most", ""),
+    "storage": ({"faults": Faults(files=FileFaults(storage_error="no disk"))}, "no disk", ""),
+    "public": ({"faults": Faults(files=FileFaults(public_url_error="no link"))}, "", "no link"),
+}
+
+
+@pytest.mark.parametrize("name", STORAGE_FAULTS)
+def test_a_picture_that_is_not_stored_is_still_there(name: str) -> None:
+    """The message says what went wrong with its copy."""
+    options, storage_error, public_error = STORAGE_FAULTS[name]
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        return await client.image.sample(
+            "p",
+            MODEL,
+            image_format="base64",
+            storage_options={"filename": "a.jpg", "public_url": True},
+        )
+
+    response = run(script, **options)
+    assert response.base64
+    assert storage_error in (response.storage_error or "")
+    assert bool(response.storage_error) == bool(storage_error)
+    assert response._image.file_output.public_url_error == public_error
+    assert not response.public_url
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"filename": "a", "expires_after": 60},
+        {"filename": "a", "expires_after": 3600, "public_url": {"expires_after": 7200}},
+        {"filename": "a", "public_url": {"expires_after": 0}},
+    ],
+)
+def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) -> None:
+    """What cannot be kept so is not painted."""
+
+    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+        refused = await refusal(client.image.sample("p", MODEL, storage_options=options))
+        return refused, server.painted
+
+    (status, _), painted = run(script)
+    assert (status, painted) == (grpc.StatusCode.INVALID_ARGUMENT, 0)
+
+
+def test_a_deadline_ends_a_slow_stream() -> None:
+    """At the client, and the server notices."""
+
+    async def main() -> Any:
+        faults = Faults(files=FileFaults(chunk_delay=30))
+        async with (
+            EmbeddedServer(faults=faults) as server,
+            AsyncClient("key", api_host=server.address) as client,
+        ):
+            stored = await client.files.upload(b"12", filename="a")
+            with pytest.raises(DeadlineExceededError):
+                await client.files.content(stored.id, timeout=0.3)
+            for _ in range(500):
+                call = server.requests[-1]
+                if call.ended is not None:
+                    break
+                await asyncio.sleep(0.02)
+            return call
+
+    call = asyncio.run(main())
+    assert call.method == wire.RETRIEVE_FILE_CONTENT
+    assert call.cancelled
+
+
+def test_an_upload_that_breaks_off_is_not_stored() -> None:
+    """Half a file is no file."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    async def main() -> Any:
+        async with (
+            EmbeddedServer() as server,
+            AsyncClient("key", api_host=server.address) as client,
+        ):
+            with pytest.raises(ValueError, match="Input/output error"):
+                await client.files.upload(Broken(bytes(4_000_000)), filename="a")
+            for _ in range(500):
+                if server.requests[-1].ended is not None:
+                    break
+                await asyncio.sleep(0.02)
+            return server.requests[-1], (await client.files.list()).data
+
+    call, left = asyncio.run(main())
+    assert call.cancelled
+    assert not left

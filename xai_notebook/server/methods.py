@@ -1,0 +1,151 @@
+"""Calls as they come in: parsed, checked for the key, remembered, and refused in gRPC's words."""
+
+from __future__ import annotations
+
+import hmac
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from xai_notebook.server.faults import Faults, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from xai_notebook.server.calls import CallLog, SeenCall
+    from xai_notebook.server.faults import Fault
+    from xai_notebook.settings import ApiKey
+
+__all__ = ["Methods"]
+
+
+class Methods:
+    """The methods of a server, to be registered with gRPC.
+
+    What answers one takes a request and the call as it is remembered. It may raise a `Refusal`.
+    Requests are parsed here and not by gRPC, which answers garbage with the name of a class.
+    """
+
+    def __init__(self, log: CallLog, api_key: ApiKey | None) -> None:
+        """Begin without any.
+
+        Args:
+            log: Remembers every call.
+            api_key: The only key accepted; None accepts any, and none.
+        """
+        self._log = log
+        self._api_key = api_key
+        self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        """Return what to register, one for each service of the API."""
+        return [grpc.method_handlers_generic_handler(*item) for item in self._services.items()]
+
+    def add(
+        self, path: str, answer: Callable[[Any, SeenCall], Awaitable[Message]], kind: type[Message]
+    ) -> None:
+        """Add a method of one request, of that `kind`, and one reply."""
+
+        async def handle(data: bytes, context: Any) -> bytes:
+            request, garbage = _parsed(data, kind)
+            async with self._answering(path, request, context) as call:
+                Faults.strike(garbage)
+                return (await answer(request, call)).SerializeToString()
+
+        self._register(path, grpc.unary_unary_rpc_method_handler(handle))
+
+    def add_upload(
+        self,
+        path: str,
+        answer: Callable[[AsyncIterator[Any], SeenCall], Awaitable[Message]],
+        kind: type[Message],
+    ) -> None:
+        """Add a method that takes a stream. Only its first message is remembered."""
+
+        async def handle(stream: AsyncIterator[bytes], context: Any) -> bytes:
+            data = await anext(aiter(stream), b"")
+            first, garbage = _parsed(data, kind)
+
+            async def requests() -> AsyncIterator[Message]:
+                yield first
+                async for data in stream:
+                    request, garbage = _parsed(data, kind)
+                    Faults.strike(garbage)
+                    yield request
+
+            async with self._answering(path, first, context) as call:
+                Faults.strike(garbage)
+                return (await answer(requests(), call)).SerializeToString()
+
+        self._register(path, grpc.stream_unary_rpc_method_handler(handle))
+
+    def add_download(
+        self,
+        path: str,
+        answer: Callable[[Any, SeenCall], AsyncIterator[Message]],
+        kind: type[Message],
+    ) -> None:
+        """Add a method that replies with a stream."""
+
+        async def handle(data: bytes, context: Any) -> AsyncIterator[bytes]:
+            request, garbage = _parsed(data, kind)
+            async with self._answering(path, request, context) as call:
+                Faults.strike(garbage)
+                async for reply in answer(request, call):
+                    yield reply.SerializeToString()
+
+        self._register(path, grpc.unary_stream_rpc_method_handler(handle))
+
+    def _register(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> None:
+        service, method = path.lstrip("/").split("/")
+        self._services.setdefault(service, {})[method] = handler
+
+    @asynccontextmanager
+    async def _answering(
+        self, path: str, request: Message, context: Any
+    ) -> AsyncIterator[SeenCall]:
+        """Check the key, remember the call, turn refusals into statuses."""
+        metadata = [(name, value) for name, value in context.invocation_metadata() or ()]
+        call = self._log.open(path, request, metadata)
+        status: str | None = None
+        refusal: Refusal | None = None
+        try:
+            self._authenticate(dict(metadata).get("authorization"))
+            yield call
+            status = "OK"
+        except Refusal as refused:
+            refusal = refused
+        except Exception as error:  # noqa: BLE001  # gRPC would print a traceback
+            refusal = Refusal(
+                grpc.StatusCode.INTERNAL,
+                f"The embedded server failed: {type(error).__name__}: {error}",
+            )
+        finally:
+            status = status or (refusal.code.name if refusal else None)
+            self._log.close(call, status)
+        if refusal is not None:
+            if refusal.begun:
+                await context.send_initial_metadata((("x-local-reply", "begun"),))
+            await context.abort(refusal.code, refusal.details, refusal.trailing)
+
+    def _authenticate(self, header: str | bytes | None) -> None:
+        if self._api_key is None:
+            return
+        if header is None:
+            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "No API key was sent.")
+        value = header if isinstance(header, bytes) else header.encode()
+        if not hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode()):
+            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "The API key is wrong.")
+
+
+def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Fault | None]:
+    """Return a request, and what to refuse the call with if it is none."""
+    try:
+        return kind.FromString(data), None
+    except DecodeError:
+        return kind(), (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"The request is no {kind.DESCRIPTOR.name} message.",
+        )

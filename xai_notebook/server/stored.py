@@ -1,0 +1,322 @@
+"""The file store: uploads and kept pictures, in memory, with public links on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from xai_notebook import settings
+from xai_notebook.client import wire
+from xai_notebook.client.media import media_type
+from xai_notebook.server import filters
+from xai_notebook.server.faults import Faults, Refusal
+from xai_notebook.server.times import iso, timestamp
+from xai_notebook.server.validation import check_lifetime, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from xai_notebook.server.calls import SeenCall
+    from xai_notebook.server.files import FileServer
+
+__all__ = ["FileStore"]
+
+CHUNK_BYTES: Final = 3 * settings.MIB
+_PAGE: Final = 100
+_MAX_NAME: Final = 255
+_SETTLE: Final = 0.01
+"""Seconds. grpc.aio reports a stream whose client has gone as ended, and cancels the call then."""
+_NAMES: Final = {
+    "file_id": "id", "id": "id", "name": "name", "file_name": "name", "filename": "name",
+    "size_bytes": "size", "content_type": "kind", "created_at": "created",
+    "expires_at": "expires", "public_url": "url", "public_url_expires_at": "url_expires",
+}  # fmt: skip
+_SORTS: Final[dict[int, str]] = {
+    wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created",
+    wire.FilesSortBy.FILES_SORT_BY_FILENAME: "name",
+    wire.FilesSortBy.FILES_SORT_BY_SIZE: "size",
+}
+
+
+@dataclass(slots=True)
+class _Stored:
+    """One file. Times are seconds since 1970; None: never."""
+
+    id: str
+    name: str
+    data: bytes
+    kind: str
+    created: float
+    expires: float | None
+    link: str | None = None
+    link_expires: float | None = None
+
+
+class FileStore:
+    """Every file of one server."""
+
+    def __init__(
+        self,
+        web: FileServer,
+        faults: Faults,
+        *,
+        keep_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Start without any.
+
+        Args:
+            web: Hands out what is public.
+            faults: What goes wrong on purpose.
+            keep_bytes: Of all files together; what goes over is refused.
+            clock: Seconds since 1970.
+        """
+        self._web = web
+        self._faults = faults
+        self._keep_bytes = keep_bytes
+        self._clock = clock
+        self._files: dict[str, _Stored] = {}
+        web.share(self._published)
+
+    # The methods of the wire
+
+    async def upload(
+        self, chunks: AsyncIterator[wire.UploadFileChunk], _call: SeenCall
+    ) -> wire.File:
+        """Store a file that comes in pieces.
+
+        Raises:
+            Refusal: It does not begin with its name, or there is no room for it.
+        """
+        self._faults.strike(self._faults.files.failure)
+        first = await anext(chunks)
+        if not first.HasField("init"):
+            raise invalid("An upload must begin with init.")
+        data = bytearray()
+        async for chunk in chunks:
+            if not chunk.HasField("data"):
+                raise invalid("After init, every piece of an upload must be data.")
+            data += chunk.data
+            self._check_room(len(data))
+        await asyncio.sleep(_SETTLE)
+        expires = first.init.expires_after if first.init.HasField("expires_after") else None
+        return self._message(self._put(first.init.name, bytes(data), expires))
+
+    async def list_all(
+        self, request: wire.ListFilesRequest, _call: SeenCall
+    ) -> wire.ListFilesResponse:
+        """Return a page of the files that pass the filter."""
+        self._faults.strike(self._faults.files.failure)
+        facts = [(self._facts(file), file) for file in self._alive().values()]
+        if request.filter:
+            passes = filters.parse(request.filter, _NAMES)
+            facts = [one for one in facts if passes(one[0])]
+        field = _SORTS.get(request.sort_by)
+        if field is None:
+            raise invalid("sort_by is unknown.")
+        facts.sort(key=lambda one: one[0][field], reverse=request.order == wire.Ordering.DESCENDING)
+        size = request.limit if 0 < request.limit <= _PAGE else _PAGE
+        token = request.pagination_token
+        start = int(token) if token.isdecimal() else 0
+        end = start + size
+        return wire.ListFilesResponse(
+            data=[self._message(file) for _, file in facts[start:end]],
+            pagination_token=str(end) if end < len(facts) else None,
+        )
+
+    async def get(self, request: wire.RetrieveFileRequest, _call: SeenCall) -> wire.File:
+        """Describe a file."""
+        self._faults.strike(self._faults.files.failure)
+        return self._message(self._find(request.file_id))
+
+    async def delete(
+        self, request: wire.DeleteFileRequest, _call: SeenCall
+    ) -> wire.DeleteFileResponse:
+        """Forget a file and its link."""
+        self._faults.strike(self._faults.files.failure)
+        file = self._find(request.file_id)
+        del self._files[file.id]
+        return wire.DeleteFileResponse(id=file.id, deleted=True)
+
+    async def content(
+        self, request: wire.RetrieveFileContentRequest, _call: SeenCall
+    ) -> AsyncIterator[wire.FileContentChunk]:
+        """Hand out a file in pieces."""
+        self._faults.strike(self._faults.files.failure)
+        data = self._find(request.file_id).data
+        for start in range(0, len(data), CHUNK_BYTES):
+            if self._faults.files.chunk_delay > 0:
+                await asyncio.sleep(self._faults.files.chunk_delay)
+            yield wire.FileContentChunk(data=data[start : start + CHUNK_BYTES])
+
+    async def create_public_url(
+        self, request: wire.CreatePublicUrlRequest, _call: SeenCall
+    ) -> wire.CreatePublicUrlResponse:
+        """Make a file readable for everybody, or change when that ends."""
+        self._faults.strike(self._faults.files.failure)
+        if self._faults.files.public_url_error:
+            raise Refusal(grpc.StatusCode.INTERNAL, self._faults.files.public_url_error)
+        file = self._find(request.file_id)
+        self._publish(file, request.expires_after if request.HasField("expires_after") else None)
+        return wire.CreatePublicUrlResponse(
+            public_url=self._url(file), expires_at=timestamp(file.link_expires)
+        )
+
+    async def revoke_public_url(
+        self, request: wire.RevokePublicUrlRequest, _call: SeenCall
+    ) -> wire.RevokePublicUrlResponse:
+        """End a link; a file without one is left as it is."""
+        self._faults.strike(self._faults.files.failure)
+        file = self._find(request.file_id)
+        url, file.link = self._url(file), None
+        return wire.RevokePublicUrlResponse(
+            file_id=file.id, revoked=url is not None, public_url=url
+        )
+
+    # For pictures
+
+    def read(self, file_id: str) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            Refusal: NOT_FOUND.
+        """
+        return self._find(file_id).data
+
+    def keep(self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions) -> None:
+        """Store a picture and say in its message where; or why it is not stored, or not public."""
+        if self._faults.files.storage_error:
+            image.storage_error = self._faults.files.storage_error
+            return
+        expires = options.expires_after if options.HasField("expires_after") else None
+        try:
+            file = self._put(options.filename, data, expires)
+        except Refusal as refusal:
+            image.storage_error = refusal.details
+            return
+        error = None
+        if options.HasField("public_url"):
+            public = options.public_url
+            error = self._faults.files.public_url_error or None
+            if error is None:
+                seconds = public.expires_after if public.HasField("expires_after") else None
+                try:
+                    self._publish(file, seconds)
+                except Refusal as refusal:  # garbage, which is no picture
+                    error = refusal.details
+        image.file_output.CopyFrom(
+            wire.FileOutput(
+                file_id=file.id,
+                filename=file.name,
+                expires_at=timestamp(file.expires),
+                public_url=self._url(file),
+                public_url_expires_at=timestamp(file.link_expires),
+                public_url_error=error,
+            )
+        )
+
+    # What is where
+
+    def _put(self, name: str, data: bytes, lifetime: int | None) -> _Stored:
+        name = name.strip()
+        if not name or len(name) > _MAX_NAME or not name.isprintable():
+            raise invalid(f"A file needs a name of 1 to {_MAX_NAME} characters.")
+        check_lifetime(lifetime)
+        self._check_room(len(data))
+        now = self._clock()
+        file = _Stored(
+            f"file_{uuid.uuid4()}", name, data, _kind(data, name), now, _after(now, lifetime)
+        )
+        self._files[file.id] = file
+        return file
+
+    def _check_room(self, size: int) -> None:
+        held = sum(len(file.data) for file in self._alive().values())
+        if held + size > self._keep_bytes:
+            raise Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"The file store holds {self._keep_bytes:,} bytes at most. Delete some files.",
+            )
+
+    def _alive(self) -> dict[str, _Stored]:
+        """Return every file that has not expired, and forget the others."""
+        now = self._clock()
+        for file in list(self._files.values()):
+            if file.expires is not None and file.expires <= now:
+                self._files.pop(file.id, None)  # input images are read on worker threads
+        return self._files
+
+    def _find(self, file_id: str) -> _Stored:
+        file = self._alive().get(file_id)
+        if file is None:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no file {file_id!r}.")
+        return file
+
+    def _publish(self, file: _Stored, lifetime: int | None) -> None:
+        if not file.kind.startswith(("image/", "video/")) and file.kind != "application/pdf":
+            raise invalid("Only images, videos and PDFs can be made public.")
+        expires = file.expires
+        if lifetime is not None:
+            expires = _after(self._clock(), lifetime)
+            if lifetime <= 0 or (file.expires is not None and (expires or 0) > file.expires + 1):
+                raise invalid("A public URL must expire after now, and not after its file.")
+        if self._url(file) is None:
+            file.link = secrets.token_urlsafe(24)
+            file.link_expires = expires
+        elif lifetime is not None:
+            file.link_expires = expires
+
+    def _url(self, file: _Stored) -> str | None:
+        """Return the link of a file, unless it has none or that has ended."""
+        if file.link_expires is not None and file.link_expires <= self._clock():
+            file.link = None
+        return None if file.link is None else self._web.address(file.link)
+
+    def _published(self, name: str) -> tuple[bytes, str] | None:
+        """Return what a link stands for."""
+        for file in self._alive().values():
+            if file.link == name and self._url(file) is not None:
+                return file.data, file.kind
+        return None
+
+    def _facts(self, file: _Stored) -> dict[str, Any]:
+        """Return what can be asked of a file in a filter."""
+        return {
+            "id": file.id,
+            "name": file.name,
+            "size": len(file.data),
+            "kind": file.kind,
+            "created": iso(file.created),
+            "expires": iso(file.expires),
+            "url": self._url(file),
+            "url_expires": iso(file.link_expires if file.link else None),
+        }
+
+    def _message(self, file: _Stored) -> wire.File:
+        url = self._url(file)
+        return wire.File(
+            size=len(file.data),
+            created_at=timestamp(file.created),
+            expires_at=timestamp(file.expires),
+            filename=file.name,
+            id=file.id,
+            public_url=url,
+            public_url_expires_at=timestamp(file.link_expires) if url else None,
+        )
+
+
+def _after(now: float, lifetime: int | None) -> float | None:
+    return None if lifetime is None else now + lifetime
+
+
+def _kind(data: bytes, name: str) -> str:
+    if data.startswith(b"%PDF-"):
+        return "application/pdf"
+    return media_type(data) or mimetypes.guess_type(name)[0] or "application/octet-stream"
