@@ -118,7 +118,6 @@ def test_the_root_is_small() -> None:
     assert len(entries) <= MOST_ENTRIES, sorted(entries)
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms have only just been moved into")
 def test_no_room_knows_one_above_or_beside_it() -> None:
     """Imports inside functions and for type checkers count like any other."""
     offenders = [

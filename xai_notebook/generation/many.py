@@ -48,6 +48,7 @@ class _Pace:
         resume: When it ends, on the monotonic clock.
         answered: Requests that succeeded.
         failure: What no further request could escape.
+        refused: Why the first request that a budget refused was not sent.
     """
 
     limiter: AsyncLimiter | None
@@ -55,6 +56,7 @@ class _Pace:
     resume: float = 0.0
     answered: int = 0
     failure: XaiError | None = None
+    refused: BudgetError | None = None
 
     async def wait(self) -> None:
         if self.failure is not None:
@@ -109,7 +111,7 @@ class _Source:
             return None
 
 
-async def generate_each(  # what bounds a run
+async def generate_each(
     generator: Generator,
     requests: Iterator[ImageRequest],
     progress: Progress,
@@ -132,7 +134,7 @@ async def generate_each(  # what bounds a run
         XaiError: The key is refused, the limit allows not even one request, or the server's rate
             limit lets nothing through: no further prompt could succeed. Or `requests` failed.
     """
-    from aiolimiter import AsyncLimiter  # noqa: PLC0415
+    from aiolimiter import AsyncLimiter  # noqa: PLC0415  # 20 ms that one image need not pay
 
     # A bucket of one: requests go out evenly, as the server counts them.
     pace = _Pace(AsyncLimiter(1, 1 / rate) if rate else None)
@@ -140,20 +142,11 @@ async def generate_each(  # what bounds a run
     generator = replace(generator, slots=slots, before_send=pace.wait, on_attempt=pace.on_attempt)
     source = _Source(enumerate(requests), lazy=lazy)
 
-    async def work() -> None:
-        while not (lazy and progress.unsent) and (taken := await source.take()) is not None:
-            number, request = taken
-            try:
-                images, failed = await _answer(generator, request, pace)
-            except BudgetError as error:
-                refused.append(error)
-                progress.refused(number, [_card(request, error, "unsent")], error.reason)
-            else:
-                progress.answered(number, images, failed=failed)
-
-    refused: list[BudgetError] = []
     # Twice as many: while one's reply is being saved, another's request is under way.
-    workers = [asyncio.ensure_future(work()) for _ in range(2 * concurrency)]
+    workers = [
+        asyncio.ensure_future(_work(generator, source, pace, progress))
+        for _ in range(2 * concurrency)
+    ]
     try:
         await asyncio.gather(*workers)
     finally:
@@ -162,8 +155,21 @@ async def generate_each(  # what bounds a run
         await asyncio.gather(*workers, return_exceptions=True)
     if source.failure is not None:
         raise XaiError(f"{source.failure} What came before is kept.") from source.failure
-    if refused and not progress.done:
-        raise refused[0]
+    if pace.refused is not None and not progress.done:
+        raise pace.refused
+
+
+async def _work(generator: Generator, source: _Source, pace: _Pace, progress: Progress) -> None:
+    """Answer one request after the other, until there are none or the limit is reached."""
+    while not (source.lazy and progress.unsent) and (taken := await source.take()) is not None:
+        number, request = taken
+        try:
+            images, failed = await _answer(generator, request, pace)
+        except BudgetError as error:
+            pace.refused = pace.refused or error
+            progress.refused(number, [_card(request, error, "unsent")], error.reason)
+        else:
+            progress.answered(number, images, failed=failed)
 
 
 async def _answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.library.records import CostRow
+from xai_notebook.pictures.tables import CostRow
 
 if TYPE_CHECKING:
     import sqlite3

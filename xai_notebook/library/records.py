@@ -7,7 +7,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from xai_notebook.client.media import dimensions, media_type
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.spool import Spooled
 
 __all__ = [
-    "CostRow",
     "Reply",
     "Wanted",
     "cleaned",
@@ -41,29 +40,6 @@ _COLUMNS: Final = {
 }
 """The columns of a request are its fields."""
 _TEXTS: Final = ("rewritten_prompt", "rewritten_by", "media_type", "error", "sha256")
-
-
-@dataclass(frozen=True, slots=True)
-class CostRow:
-    """What one model cost on one day.
-
-    Attributes:
-        day: In this machine's time zone; None: the rows do not say, they are damaged.
-        model: As the server named it; a chat model where prompts were rewritten.
-        backend: `"xai"` or `"local"`.
-        requests: Answered requests.
-        images: Pictures received.
-        cost_usd: Sum of what the server reported, in US dollars.
-        unknown: Requests whose cost was not reported, and is not in `cost_usd`.
-    """
-
-    day: date | None
-    model: str
-    backend: str
-    requests: int
-    images: int
-    cost_usd: float
-    unknown: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from xai_notebook.library.database import Database
 from xai_notebook.library.ledger import costs
 from xai_notebook.library.originals import Originals
 from xai_notebook.library.records import (
-    CostRow,
     Reply,
     Wanted,
     cleaned,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xai_notebook.pictures.picture import Picture, Status
+    from xai_notebook.pictures.tables import CostRow
 
 __all__ = ["Library"]
 

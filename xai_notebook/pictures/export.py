@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
 from xai_notebook.frontend import resolve_folder
+from xai_notebook.pictures.embedding import has_credentials
 from xai_notebook.pictures.files import write_atomically
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def export_image(
     data, notes = image.data, image.notes
     name = _name(image, data)
     if metadata:
-        from xai_notebook.pictures.embedding import has_credentials  # noqa: PLC0415  # as below
         from xai_notebook.pictures.provenance import embed  # noqa: PLC0415  # an XML parser, only here
 
         data = embed(image, data)

@@ -1,4 +1,4 @@
-"""What users hold: `GeneratedImage` and `ImageBatch`, and the request that made them.
+"""What users hold: `GeneratedImage` and `ImageBatch`.
 
 Bytes stay on disk when the library has them, so ten thousand images cost a few
 megabytes of memory. Nothing is decoded before somebody asks for `.pil`.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
 from xai_notebook.errors import XaiError
 from xai_notebook.pictures.display import mimebundle, plain_text
+from xai_notebook.pictures.export import export_image
 from xai_notebook.pictures.picture import Card, Grid, Picture
 
 if TYPE_CHECKING:
@@ -107,8 +108,6 @@ class GeneratedImage(Card):
         Raises:
             ExportError: The file cannot be written. The image is still at hand.
         """
-        from xai_notebook.pictures.export import export_image  # noqa: PLC0415  # %load_ext exports nothing
-
         exported = export_image(self, folder, metadata=metadata)
         # The one thing that it remembers, for its card.
         object.__setattr__(self, "exported", exported.path)

@@ -10,11 +10,11 @@ from xai_notebook.pictures.text import clean, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import date
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.library import CostRow
 
-__all__ = ["CostTable", "Plan", "estimate"]
+__all__ = ["CostRow", "CostTable", "Plan", "estimate"]
 
 _LISTED: Final = 10
 
@@ -99,7 +99,30 @@ def estimate(requests: Iterable[ImageRequest], prices: Mapping[str, float | None
     return total
 
 
-class CostTable(Sequence["CostRow"]):
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What one model cost on one day.
+
+    Attributes:
+        day: In this machine's time zone; None: the rows do not say, they are damaged.
+        model: As the server named it; a chat model where prompts were rewritten.
+        backend: `"xai"` or `"local"`.
+        requests: Answered requests.
+        images: Pictures received.
+        cost_usd: Sum of what the server reported, in US dollars.
+        unknown: Requests whose cost was not reported, and is not in `cost_usd`.
+    """
+
+    day: date | None
+    model: str
+    backend: str
+    requests: int
+    images: int
+    cost_usd: float
+    unknown: int
+
+
+class CostTable(Sequence[CostRow]):
     """What was spent, by day and model. A sequence of `CostRow`, shown as a table."""
 
     def __init__(self, rows: Sequence[CostRow]) -> None:
