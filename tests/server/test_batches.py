@@ -10,8 +10,7 @@ import pytest
 from xai_sdk import AsyncClient as Sdk
 
 from xai_notebook.client import wire
-from xai_notebook.server import EmbeddedServer, Faults
-from xai_notebook.server.faults import BatchFaults
+from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,8 +17,7 @@ from xai_sdk.proto import files_pb2
 
 from xai_notebook.client import AsyncClient, wire
 from xai_notebook.errors import DeadlineExceededError
-from xai_notebook.server import EmbeddedServer, Faults
-from xai_notebook.server.faults import FileFaults
+from xai_notebook.server import EmbeddedServer, Faults, FileFaults
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

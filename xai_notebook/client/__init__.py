@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from xai_notebook.settings import prepare_grpc
 
 if TYPE_CHECKING:
+    from xai_notebook.client.batch import BatchResult as BatchResult
+    from xai_notebook.client.batch import BatchResults as BatchResults
     from xai_notebook.client.chat import ChatResponse as ChatResponse
     from xai_notebook.client.client import AsyncClient as AsyncClient
     from xai_notebook.client.response import ImageResponse as ImageResponse
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncClient": "client",
     "Attempt": "retry",
+    "BatchResult": "batch",
+    "BatchResults": "batch",
     "ChatResponse": "chat",
     "ImageResponse": "response",
 }

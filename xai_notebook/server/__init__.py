@@ -19,10 +19,18 @@ from xai_notebook.settings import prepare_grpc
 
 if TYPE_CHECKING:
     from xai_notebook.server.calls import SeenCall as SeenCall
+    from xai_notebook.server.faults import BatchFaults as BatchFaults
     from xai_notebook.server.faults import Faults as Faults
+    from xai_notebook.server.faults import FileFaults as FileFaults
     from xai_notebook.server.runner import EmbeddedServer as EmbeddedServer
 
-_HOMES = {"EmbeddedServer": "runner", "Faults": "faults", "SeenCall": "calls"}
+_HOMES = {
+    "BatchFaults": "faults",
+    "EmbeddedServer": "runner",
+    "Faults": "faults",
+    "FileFaults": "faults",
+    "SeenCall": "calls",
+}
 __all__ = list(_HOMES)
 
 prepare_grpc()
