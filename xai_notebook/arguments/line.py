@@ -6,8 +6,7 @@ A prompt on the line keeps its quotes, backslashes and braces.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.arguments.values import did_you_mean
@@ -29,8 +28,7 @@ _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """A magic's line: the options that were given, and the prompt on the line."""
 
     given: dict[str, Any]

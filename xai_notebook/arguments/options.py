@@ -8,18 +8,24 @@ gave them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber
-from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from xai_notebook.client.request import ImageRequest, InputImage
+
+    class _Convert(Protocol):
+        def __call__(self, value: Any, /) -> Any: ...
+
 
 __all__ = [
     "ALIASES",
@@ -34,8 +40,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One row of the table.
 
     Attributes:
@@ -59,7 +64,7 @@ class Option:
 
     short: str
     help: str
-    convert: Callable[[Any], Any]
+    convert: _Convert
     metavar: str | None = None
     offers: tuple[str, ...] = ()
     variables: Callable[[Any], bool] | None = None
@@ -180,10 +185,13 @@ class Options:
 
     def request(self, prompt: str, model: str, inputs: tuple[InputImage, ...]) -> ImageRequest:
         """Return what is asked of the server for one prompt."""
+        from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
+
+        asked = _asked()
         given = {"prompt": prompt, "model": model, "inputs": inputs,
                  "original_prompt": None, "rewrite_model": None}  # fmt: skip
-        for name in _ASKED.keys() - given.keys():
-            given[name] = getattr(self, _ASKED[name])
+        for name in asked.keys() - given.keys():
+            given[name] = getattr(self, asked[name])
         return ImageRequest(**given)  # type: ignore[arg-type]  # by the names of its fields
 
     def to_line(self, defaults: Options) -> str:
@@ -198,7 +206,7 @@ class Options:
             value = getattr(self, option.name)
             usual = value == getattr(defaults, option.name)
             if value is None or (
-                usual and (value == option.default or option.name not in _ASKED.values())
+                usual and (value == option.default or option.name not in _asked().values())
             ):
                 continue
             if option.bare is not None and value == option.convert(option.bare):
@@ -208,16 +216,18 @@ class Options:
         return " ".join(words)
 
 
-_ASKED: Final = {
-    each.name: cell.OPTION_OF.get(each.name, each.name) for each in fields(ImageRequest)
-}
-"""The fields of a request, and the options that they come from."""
+@cache
+def _asked() -> dict[str, str]:
+    """Return the fields of a request, and the options that they come from."""
+    from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
+
+    return {each.name: cell.OPTION_OF.get(each.name, each.name) for each in fields(ImageRequest)}
 
 
 def table(kind: type[Options] = Options) -> tuple[Option, ...]:
     """Return the rows of the table, in the order of the help."""
     return tuple(
-        replace(each.metadata["option"], name=each.name, default=each.default)
+        each.metadata["option"]._replace(name=each.name, default=each.default)
         for each in fields(kind)
     )
 

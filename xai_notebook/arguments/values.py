@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import settings
 from xai_notebook.errors import ExportError
@@ -43,8 +42,7 @@ TABLES: Final = frozenset({".csv", ".txt"})
 """Files that can hold prompts."""
 
 
-@dataclass(frozen=True, slots=True)
-class WholeNumber:
+class WholeNumber(NamedTuple):
     """Converts to whole numbers from `low` to `high`, called `unit` in messages."""
 
     low: int
@@ -69,8 +67,7 @@ class WholeNumber:
         return tuple(map(str, range(self.low, self.high + 1)))
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """Converts to positive finite numbers of `unit`; `zero` is allowed on request."""
 
     unit: str
@@ -87,8 +84,7 @@ class Amount:
         return number
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Accepts one of `values`, in any case."""
 
     values: tuple[str, ...]
