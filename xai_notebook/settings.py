@@ -173,7 +173,7 @@ def variable(name: str) -> str:
     return os.getenv(name, "").strip()
 
 
-def flag(name: str) -> bool:
+def switched_on(name: str) -> bool:
     """Tell whether the variable `name` is set to something that means yes."""
     return variable(name).lower() in _TRUE
 

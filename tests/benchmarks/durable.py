@@ -69,7 +69,7 @@ class Shop:
     async def keep(self, body: bytes) -> None:
         """Do all that happens to a reply, until it is in the library; note what took how long."""
         from xai_notebook.client import wire
-        from xai_notebook.client.parsing import parse
+        from xai_notebook.client.parsing import parse_reply
         from xai_notebook.client.response import ImageResponse
 
         missing = range(self.images)
@@ -77,7 +77,7 @@ class Shop:
         begun = time.perf_counter()
         arrival(body)
         self.safe.append(time.perf_counter() - begun)
-        message = parse(wire.ImageResponse, body)
+        message = parse_reply(wire.ImageResponse, body)
         sent = [ImageResponse(message, index, cast("Any", None)) for index in missing]
         await self.keeper.keep(sent, missing, arrival)
         self.kept.append(time.perf_counter() - begun)

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from xai_notebook import errors
-from xai_notebook.client.addresses import RefusedError, check_host, resolve
+from xai_notebook.client.addresses import RefusedError, addresses_of, check_host
 from xai_notebook.client.download import Downloader
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def test_a_proxy_is_asked_for_public_names_only(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("resolved here")
 
-    monkeypatch.setattr("xai_notebook.client.pinned.resolve", never)
+    monkeypatch.setattr("xai_notebook.client.pinned.addresses_of", never)
     for host in HOSTS:
         with pytest.raises(errors.DownloadError, match="not fetched"):
             fetch(f"https://{host}/x.jpg")
@@ -217,14 +217,14 @@ def test_public_hosts_are_let_through(host: str) -> None:
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::6810:1", "64:ff9b::808:808"])
 def test_public_addresses_resolve_to_themselves(address: str) -> None:
     """An address is its own answer."""
-    assert resolve(address, 443) == [address]
+    assert addresses_of(address, 443) == [address]
 
 
 def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
     """What is refused is not tried again: each try would ask the name server anew."""
     names["images.example.com"] = ["10.0.0.1", PUBLIC]
     with pytest.raises(RefusedError):
-        resolve("images.example.com", 443)
+        addresses_of("images.example.com", 443)
     names["other.example.com"] = ["10.0.0.1", PUBLIC]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://other.example.com/x.jpg")

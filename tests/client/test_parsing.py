@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from xai_notebook.client import wire
-from xai_notebook.client.parsing import MAX_FIELDS, parse
+from xai_notebook.client.parsing import MAX_FIELDS, parse_reply
 
 IMAGE = wire.GeneratedImage(base64="AAAA", up_sampled_prompt="a f~x", respect_moderation=True)
 
@@ -24,7 +24,7 @@ def reply() -> bytes:
 
 def test_a_good_reply_is_read_as_protobuf_reads_it() -> None:
     """What keeps the rules is not touched."""
-    assert parse(wire.ImageResponse, reply()) == wire.ImageResponse.FromString(reply())
+    assert parse_reply(wire.ImageResponse, reply()) == wire.ImageResponse.FromString(reply())
 
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
@@ -33,7 +33,7 @@ def test_text_that_is_not_utf8_costs_no_picture(broken: bytes) -> None:
     data = reply().replace(b"~", broken[:1])
     with pytest.raises(DecodeError):
         wire.ImageResponse.FromString(data)
-    found = parse(wire.ImageResponse, data)
+    found = parse_reply(wire.ImageResponse, data)
     assert found.images[0].up_sampled_prompt == "a f\ufffdx"
     assert (found.model, found.images[0].file_output.file_id) == ("m\ufffddel", "file\ufffd1")
     assert (found.images[0].base64, found.images[0].respect_moderation) == ("AAAA", True)
@@ -43,7 +43,7 @@ def test_text_that_is_not_utf8_costs_no_picture(broken: bytes) -> None:
 def test_what_is_not_known_is_kept_while_mending() -> None:
     """Fields of a newer API survive, of every wire type."""
     unknown = b"\xa0\x06\x07\xa9\x06" + bytes(8) + b"\xb2\x06\x02\xff\xfe\xbd\x06" + bytes(4)
-    found = parse(wire.ImageResponse, reply().replace(b"~", b"\xff") + unknown)
+    found = parse_reply(wire.ImageResponse, reply().replace(b"~", b"\xff") + unknown)
     assert [field.field_number for field in UnknownFieldSet(found)] == [100, 101, 102, 103]
 
 
@@ -53,7 +53,7 @@ def test_what_is_not_known_is_kept_while_mending() -> None:
 def test_what_is_no_message_is_an_error(data: bytes) -> None:
     """Garbage stays a DecodeError, whatever is tried to mend it."""
     with pytest.raises(DecodeError):
-        parse(wire.ImageResponse, data)
+        parse_reply(wire.ImageResponse, data)
 
 
 @pytest.mark.parametrize("entry", [b"\x0a\x00", b"\x0a\x02\x20\x01", b"\x12\x00"])
@@ -61,10 +61,10 @@ def test_millions_of_empty_entries_cost_nothing(entry: bytes) -> None:
     """A reply of empty entries is read as far as any real reply goes, in the memory of that."""
     data = reply() + entry * (20_000_000 // len(entry))
     tracemalloc.start()
-    found = parse(wire.ImageResponse, data)
+    found = parse_reply(wire.ImageResponse, data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.images[0] == parse(wire.ImageResponse, reply()).images[0]
+    assert found.images[0] == parse_reply(wire.ImageResponse, reply()).images[0]
     assert len(found.images) <= MAX_FIELDS
     assert found.ByteSize() < 100_000
     assert peak < 1_000_000
@@ -73,4 +73,4 @@ def test_millions_of_empty_entries_cost_nothing(entry: bytes) -> None:
 def test_many_large_images_are_read() -> None:
     """What counts is the number of entries, not their size."""
     large = wire.ImageResponse(images=[wire.GeneratedImage(base64="A" * 1_000_000)] * 10)
-    assert parse(wire.ImageResponse, large.SerializeToString()) == large
+    assert parse_reply(wire.ImageResponse, large.SerializeToString()) == large

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.arguments.options import OPTIONS
-from xai_notebook.arguments.values import did_you_mean
+from xai_notebook.arguments.values import nearest
 from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def _unknown(word: str, flags: Mapping[str, Option]) -> str:
     bare = {known.removeprefix("--"): known for known in flags if known.startswith("--")}
     name = flag.lstrip("-")
     longer = [known for known in bare if len(name) > 1 and known.startswith(name)]
-    near = f" Did you mean {longer[0]}?" if longer else did_you_mean(name, bare)
-    hint = near.replace("mean ", "mean --") or " %xai_image --help lists the options."
-    return f"There is no option {flag}.{hint} Put `--` before a prompt that holds such words."
+    near = longer[0] if longer else nearest(name, bare)
+    hint = f"Did you mean {bare[near]}?" if near else "%xai_image --help lists the options."
+    return f"There is no option {flag}. {hint} Put `--` before a prompt that holds such words."
 
 
 def _unquote(word: str) -> str:

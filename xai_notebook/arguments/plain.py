@@ -19,7 +19,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Budget", "MissingError", "NotPlainError", "field", "item", "plain", "vetted"]
+__all__ = ["Allowance", "MissingError", "NotPlainError", "field", "item", "plain", "vetted"]
 
 _MAX_SIZE: Final = 1_000_000
 _MAX_DEPTH: Final = 30
@@ -42,7 +42,7 @@ class MissingError(NotPlainError):
     """What a template names is not there."""
 
 
-class Budget:
+class Allowance:
     """How much a template may still read and make: characters and elements."""
 
     def __init__(self, size: int = _MAX_SIZE) -> None:
@@ -61,54 +61,54 @@ class Budget:
             )
 
 
-def plain(value: Any, budget: Budget, depth: int = 0) -> Any:
+def plain(value: Any, allowance: Allowance, depth: int = 0) -> Any:
     """Return a value as data of built-in types, of dates or of pandas' scalars, copied.
 
     Raises:
         NotPlainError: It is something else, holds something else, or is too large.
     """
     kind = type(value)
-    budget.spend(1)
+    allowance.spend(1)
     if depth > _MAX_DEPTH:
         raise NotPlainError("a value is nested too deeply")
-    scalar = _scalar(value, budget)
+    scalar = _scalar(value, allowance)
     if scalar is not _MISSING:
         return scalar
     for base in _CONTAINERS:
         if issubclass(kind, base):
-            return base(plain(each, budget, depth + 1) for each in base.__iter__(value))
+            return base(plain(each, allowance, depth + 1) for each in base.__iter__(value))
     if issubclass(kind, dict):
         return {
-            plain(key, budget, depth + 1): plain(each, budget, depth + 1)
+            plain(key, allowance, depth + 1): plain(each, allowance, depth + 1)
             for key, each in dict.items(value)
         }
-    return plain(_listed(value, budget), budget, depth + 1)
+    return plain(_listed(value, allowance), allowance, depth + 1)
 
 
-def _scalar(value: Any, budget: Budget) -> Any:
+def _scalar(value: Any, allowance: Allowance) -> Any:
     """Return what holds no other values; `_MISSING`: it is something else."""
     kind, found = type(value), _MISSING
     if issubclass(kind, str):
-        budget.spend(str.__len__(value))
+        allowance.spend(str.__len__(value))
         found = str.__str__(value)
     elif _is_one(kind, _OTHERS) or _is_date(value):
         found = value
     elif issubclass(kind, int):
-        found = _bounded(int.__int__(value), budget)
+        found = _bounded(int.__int__(value), allowance)
     elif issubclass(kind, float):
         found = float.__float__(value)
     elif kind is Decimal:
-        budget.spend(value.adjusted())  # digits it has when written out
+        allowance.spend(value.adjusted())  # digits it has when written out
         found = value
     elif kind is Fraction:
-        found = Fraction(*(_bounded(part, budget) for part in value.as_integer_ratio()))
+        found = Fraction(*(_bounded(part, allowance) for part in value.as_integer_ratio()))
     return found
 
 
-def _bounded(number: int, budget: Budget) -> int:
+def _bounded(number: int, allowance: Allowance) -> int:
     if number.bit_length() > _MAX_BITS:
         raise NotPlainError("a number is too large")
-    budget.spend(number.bit_length() // 3)
+    allowance.spend(number.bit_length() // 3)
     return number
 
 
@@ -132,14 +132,14 @@ def _is_date(value: Any) -> bool:
     return zone is None or type(zone).__module__.partition(".")[0] in _ZONES
 
 
-def _listed(value: Any, budget: Budget) -> Any:
+def _listed(value: Any, allowance: Allowance) -> Any:
     """Return what NumPy or pandas holds as built-in data.
 
     Raises:
         NotPlainError: It is of neither, or a whole table.
     """
     if _is_array(value) or _is_of(value, "Series"):
-        budget.spend(value.size)
+        allowance.spend(value.size)
         return value.tolist()
     numpy = sys.modules.get("numpy")
     kind = type(value)

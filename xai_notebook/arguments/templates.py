@@ -20,7 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments.plain import (
-    Budget,
+    Allowance,
     MissingError,
     NotPlainError,
     field,
@@ -134,7 +134,7 @@ class _Evaluator:
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         self._names = names
-        self._budget = Budget()
+        self._allowance = Allowance()
 
     def text(self, node: nodes.Node) -> str:
         """Return an expression's value as text."""
@@ -142,7 +142,7 @@ class _Evaluator:
 
     def value(self, node: nodes.Node) -> Any:
         """Return the value of an expression, plain and bounded."""
-        return plain(self._read(node), self._budget)
+        return plain(self._read(node), self._allowance)
 
     def _read(self, node: Any) -> Any:
         """Return the value of an expression, which may be a whole table to take a cell from."""
@@ -158,7 +158,7 @@ class _Evaluator:
 
     def _as_text(self, value: Any) -> str:
         text = str(value)
-        self._budget.spend(len(text))
+        self._allowance.spend(len(text))
         return text
 
     # What is read
@@ -202,12 +202,12 @@ class _Evaluator:
         if name == "Mul":
             for many, times in ((left, right), (right, left)):
                 if isinstance(times, int) and isinstance(many, (str, list, tuple)):
-                    self._budget.spend(len(many) * times)
+                    self._allowance.spend(len(many) * times)
         if name == "Pow":
             if not (isinstance(left, (int, float)) and isinstance(right, (int, float))):
                 raise NotPlainError("only numbers have powers")
             if isinstance(left, int) and isinstance(right, int):
-                plain(1 << min(left.bit_length() * abs(right), 1 << 16), self._budget)
+                plain(1 << min(left.bit_length() * abs(right), 1 << 16), self._allowance)
         if name == "Mod" and isinstance(left, str):
             raise NotPlainError("% does not format text here; write {{ name }} where it belongs")
         return _BINARY[name](left, right)
@@ -268,7 +268,7 @@ class _Evaluator:
         kwargs = {pair.key: self.value(pair.value) for pair in node.kwargs}
         for each in (*args, *kwargs.values()):
             if isinstance(each, int):
-                self._budget.spend(each)  # a width is as much text
+                self._allowance.spend(each)  # a width is as much text
         return args, kwargs
 
     def _foresee(
@@ -280,9 +280,9 @@ class _Evaluator:
         if kwargs:
             raise NotPlainError(f"{name} takes no names of arguments here")
         if name == "replace" and len(args) > 1:
-            self._budget.spend(str(value).count(str(args[0])) * len(str(args[1])))
+            self._allowance.spend(str(value).count(str(args[0])) * len(str(args[1])))
         if name == "join" and args:
-            self._budget.spend(len(value) * len(args[0]))
+            self._allowance.spend(len(value) * len(args[0]))
 
     def _read_filter(self, node: nodes.Filter) -> Any:
         from jinja2 import Undefined  # noqa: PLC0415

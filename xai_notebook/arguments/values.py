@@ -32,6 +32,7 @@ __all__ = [
     "is_list",
     "is_picture",
     "models",
+    "nearest",
     "nonempty",
 ]
 
@@ -166,7 +167,12 @@ def is_batch(value: Any) -> bool:
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return "Did you mean …?" when one of the known words is close, else nothing."""
+    near = nearest(word, known, cutoff)
+    return f" Did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known word that is most like another, if one is close."""
     from difflib import get_close_matches  # noqa: PLC0415  # only for messages
 
-    near = get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f" Did you mean {near[0]}?" if near else ""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)

@@ -12,7 +12,7 @@ import re
 import socket
 from typing import Final
 
-__all__ = ["RefusedError", "check_host", "is_loopback", "resolve"]
+__all__ = ["RefusedError", "addresses_of", "check_host", "is_loopback"]
 
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMBER: Final = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
@@ -69,7 +69,7 @@ def check_host(host: str, *, allow_loopback: bool) -> None:
         raise _not_public(host)
 
 
-def resolve(host: str, port: int) -> list[str]:
+def addresses_of(host: str, port: int) -> list[str]:
     """Return the addresses of `host`, as numbers, in the resolver's order.
 
     Raises:

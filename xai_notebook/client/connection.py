@@ -22,7 +22,7 @@ from xai_notebook.client.attempt import (
 )
 from xai_notebook.client.channel import open_channel, retries_itself
 from xai_notebook.client.interceptors import Deadline
-from xai_notebook.client.parsing import parse
+from xai_notebook.client.parsing import parse_reply
 from xai_notebook.client.retry import MAX_ATTEMPTS, Retries, RetryPolicy
 from xai_notebook.client.scrubbing import scrub_message
 from xai_notebook.client.status import CallInfo, scrubbed, translate
@@ -273,7 +273,7 @@ class Connection:
     def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:
             # Parsed here and not by gRPC, which logs a broken reply and returns None.
-            message = parse(kind, data)
+            message = parse_reply(kind, data)
         except DecodeError as error:
             raise ReplyError(self._broken("cannot be read")) from error
         scrub_message(message, self._key)

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["parse"]
+__all__ = ["parse_reply"]
 
 MAX_FIELDS: Final = 10_000
 """Fields read of a message, entries of lists counted one by one; what follows is left out."""
@@ -26,7 +26,7 @@ _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
 Reply = TypeVar("Reply", bound=Message)
 
 
-def parse(kind: type[Reply], data: bytes) -> Reply:
+def parse_reply(kind: type[Reply], data: bytes) -> Reply:
     """Return the message in `data`, with U+FFFD for what is not UTF-8.
 
     Args:

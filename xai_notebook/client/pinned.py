@@ -17,7 +17,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NameResolutionError
 
-from xai_notebook.client.addresses import resolve
+from xai_notebook.client.addresses import addresses_of
 
 __all__ = ["PinnedAdapter"]
 
@@ -32,7 +32,7 @@ class _Pinned(HTTPConnection):
         """
         name = self._dns_host
         try:
-            *others, last = resolve(name, self.port)
+            *others, last = addresses_of(name, self.port)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         try:

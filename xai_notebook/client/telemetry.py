@@ -113,10 +113,10 @@ def _open(
 ) -> Iterator[_Span]:
     """Open a span, with the attributes for whether sensitive ones are wanted."""
     trace = sys.modules.get("opentelemetry.trace")
-    if trace is None or settings.flag("XAI_SDK_DISABLE_TRACING"):
+    if trace is None or settings.switched_on("XAI_SDK_DISABLE_TRACING"):
         yield kind()
         return
-    sensitive = not settings.flag("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
+    sensitive = not settings.switched_on("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
     tracer = trace.get_tracer("xai_notebook", settings.package_version())
     with tracer.start_as_current_span(
         name,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from google.protobuf.message import DecodeError
 
 from xai_notebook.client import wire
-from xai_notebook.client.parsing import parse
+from xai_notebook.client.parsing import parse_reply
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse
 from xai_notebook.client.scrubbing import scrub_message
-from xai_notebook.generation.replies import describe, kept
+from xai_notebook.generation.replies import kept, reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,10 +108,10 @@ async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKe
     options = about["request"]
     inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
     request = ImageRequest(**options, inputs=inputs)
-    message = parse(wire.ImageResponse, body)
+    message = parse_reply(wire.ImageResponse, body)
     scrub_message(message, key)
     downloader = cast("Downloader", None)  # what waits at a URL is fetched by who asks for it
     sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
     missing = about["missing"]
     responses = kept(sent, len(missing))
-    return await describe(request, responses, missing, spooled=spooled, **about["answer"])
+    return await reply_of(request, responses, missing, spooled=spooled, **about["answer"])

@@ -13,7 +13,7 @@ from xai_notebook.errors import (
     OptionError,
 )
 from xai_notebook.generation.budget import Budget, reserve, to_ticks
-from xai_notebook.generation.replies import add, kept, share
+from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Generator:
             return stored
         made = await self._ask(placed, missing)
         extra = share(placed.extra_usd, len(made))
-        made = [replace(picture, cost_usd=add(picture.cost_usd, extra)) for picture in made]
+        made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
     def _claim(self, request: ImageRequest, extra: float | None) -> Placed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from xai_notebook.errors import DownloadError, LibraryError, ReplyError
 from xai_notebook.generation.arrival import Arrival
 from xai_notebook.generation.batching import Batched
-from xai_notebook.generation.replies import absent, describe, look_at
+from xai_notebook.generation.replies import absent, look_at, reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -122,7 +122,7 @@ class Keeper:
             arrival: Of the reply.
         """
         request = arrival.request
-        reply = await describe(
+        reply = await reply_of(
             request, responses, missing, spooled=arrival.spooled, **arrival.answer
         )
         pictures = await self._store(reply, arrival)

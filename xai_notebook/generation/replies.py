@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
 
-__all__ = ["absent", "add", "describe", "kept", "look_at", "share"]
+__all__ = ["absent", "add_costs", "kept", "look_at", "reply_of", "share"]
 
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images kept of a reply beyond those asked for."""
@@ -36,7 +36,7 @@ def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
     return [*responses[:asked], *islice(more, _MAX_UNASKED)]
 
 
-async def describe(
+async def reply_of(
     request: ImageRequest,
     responses: Sequence[ImageResponse],
     missing: Sequence[int],
@@ -120,7 +120,7 @@ def share(cost: float | None, images: int) -> float | None:
     return None if cost is None else cost / images
 
 
-def add(first: float | None, second: float | None) -> float | None:
+def add_costs(first: float | None, second: float | None) -> float | None:
     """Return the sum of two costs; with something unknown, it is unknown."""
     return None if first is None or second is None else first + second
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Reply",
     "Wanted",
-    "cleaned",
     "insert",
     "picture_values",
     "pictures_from_rows",
     "place_of",
     "request_values",
+    "storable_row",
 ]
 
 _DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
@@ -97,14 +97,14 @@ class Wanted:
     after: int = 0
 
 
-def clean(value: str | None) -> str | None:
+def storable(value: str | None) -> str | None:
     """Return text that SQLite can store: names of files may hold bytes that are no UTF-8."""
     return None if value is None else value.encode("utf-8", "replace").decode()
 
 
-def cleaned(values: dict[str, Any]) -> dict[str, Any]:
+def storable_row(values: dict[str, Any]) -> dict[str, Any]:
     """Return a row whose texts SQLite can store."""
-    return {name: clean(v) if isinstance(v, str) else v for name, v in values.items()}
+    return {name: storable(v) if isinstance(v, str) else v for name, v in values.items()}
 
 
 def insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
@@ -140,7 +140,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "created": time.time() if reply.spooled is None else reply.spooled.received,
         "place": reply.place,
     }
-    return cleaned(row)
+    return storable_row(row)
 
 
 def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
         "notes": json.dumps(picture.notes),
         "created": picture.created.timestamp(),
     }
-    return cleaned(row)
+    return storable_row(row)
 
 
 def place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from xai_notebook.library.originals import Originals
 from xai_notebook.library.records import (
     Reply,
     Wanted,
-    cleaned,
     insert,
     picture_values,
     pictures_from_rows,
     place_of,
     request_values,
+    storable_row,
 )
 from xai_notebook.library.search import index_request, matching_requests
 from xai_notebook.library.spool import Spool
@@ -375,7 +375,7 @@ class Library:
         values: dict[str, Any] = {"key": key, "original": original, "text": text, "model": model}
         values |= {"backend": backend, "cost_usd": cost_usd, "created": time.time()}
         with self._database.writing() as connection:
-            insert(connection, "rewrites", cleaned(values))
+            insert(connection, "rewrites", storable_row(values))
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:
