@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import pybase64
 
+from xai_notebook.client.media import media_type
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import InputImageError, XaiError
 from xai_notebook.pictures.cell import CHOOSE
@@ -205,8 +206,6 @@ def _pack(
 ) -> tuple[InputImage, str | None]:
     """Return `data` as an input image, scaled or turned if it must be, with a note if it was."""
     called = called or f"--image {label}"
-    from xai_notebook.client.media import media_type  # noqa: PLC0415
-
     kind = media_type(data)
     if kind not in _ACCEPTED:
         found = kind or "no image that is known"
@@ -228,9 +227,9 @@ def _fit(data: bytes, kind: str, called: str) -> tuple[bytes, str, list[str]]:
     Returns:
         Its bytes, their media type and what was changed.
     """
-    from PIL import ImageOps  # noqa: PLC0415
+    from PIL import ImageOps  # noqa: PLC0415  # only when there are images
 
-    from xai_notebook.pictures.pixels import flatten, open_image  # noqa: PLC0415
+    from xai_notebook.pictures.pixels import flatten, open_image  # noqa: PLC0415  # PIL
 
     try:
         image = open_image(data)

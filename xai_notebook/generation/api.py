@@ -19,11 +19,10 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch:
     Args:
         prompt: What the images should show, sent as it is: `{{ … }}` is for what is typed in a
             cell; here, format the text yourself.
-        **options: The options of `%%xai_image` by their long names: `n` (1 to 10), `model`,
-            `format`, `aspect_ratio`, `resolution`, `quality`, `image` (one or a list), `user`,
-            `export` (True or a folder), `metadata`, `columns`, `full`, `each` (prompts, one
-            request each), `rewrite` (True or a chat model), `fresh`, `replay`, `max_cost`
-            (US dollars), `dry_run`, `timeout` (seconds), `local`.
+        **options: The options of `%%xai_image` by their long names, `_` for `-`; switches are True
+            or False. Objects do where the magic takes names: `n` (1 to 10), `image` (one or a
+            list), `each` (prompts, one request each), `export` (True or a folder), `rewrite`
+            (True or a chat model), `max_cost` (US dollars), `timeout` (seconds).
 
     Returns:
         One image per request and index, in order; cards where there is no picture. With

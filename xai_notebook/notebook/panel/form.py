@@ -146,7 +146,7 @@ def describe_models(
         local: They are the embedded server's: free.
     """
     from xai_notebook.client.models import image_price_usd  # noqa: PLC0415  # grpc
-    from xai_notebook.client.wire import Modality  # noqa: PLC0415
+    from xai_notebook.client.wire import Modality  # noqa: PLC0415  # grpc
 
     found = []
     for model in models:
