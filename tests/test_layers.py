@@ -181,7 +181,6 @@ def test_there_is_no_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms have only just been moved into")
 def test_late_imports_of_our_own_are_few_and_reasoned() -> None:
     """An import inside a function says why it cannot stand at the top."""
     late, silent = [], []

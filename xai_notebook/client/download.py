@@ -222,7 +222,7 @@ class Downloader:
 
         import requests  # noqa: PLC0415
 
-        from xai_notebook.client.pinned import PinnedAdapter  # noqa: PLC0415
+        from xai_notebook.client.pinned import PinnedAdapter  # noqa: PLC0415  # requests
 
         with self._lock:
             if self._session is None:
