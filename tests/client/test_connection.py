@@ -7,7 +7,6 @@ import gc
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 import grpc
@@ -43,7 +42,7 @@ def test_a_request_of_several_input_images_is_sent(call: Any, reply: Any) -> Non
 
 
 def test_cancelling_reaches_the_server(serve: Any) -> None:
-    """A cancelled call is cancelled at the server within half a second, and the next one works."""
+    """A cancelled call is cancelled at the server, and the next one works."""
 
     async def main() -> None:
         started, cancelled = asyncio.Event(), asyncio.Event()
@@ -64,11 +63,9 @@ def test_cancelling_reaches_the_server(serve: Any) -> None:
             task = asyncio.create_task(client.image.sample("slow", "m"))
             await started.wait()
             task.cancel()
-            begin = time.monotonic()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.wait_for(cancelled.wait(), 0.5)
-            assert time.monotonic() - begin < 0.5
+            await asyncio.wait_for(cancelled.wait(), 15)  # it would have answered after 30
             assert (await client.image.sample("next", "m")).base64 == "AAAA"
 
     asyncio.run(main())
@@ -90,11 +87,9 @@ def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
         ):
             task = asyncio.create_task(client.image.sample("p", "m"))
             await waiting.wait()
-            begin = time.monotonic()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await task
-            assert time.monotonic() - begin < 0.1
+                await asyncio.wait_for(task, 15)  # the next attempt would be made after 30
             assert len(peer.requests) == 1
 
     asyncio.run(main())

@@ -104,19 +104,19 @@ def test_redirects_are_followed_a_few_times(web: Any, jpeg: bytes) -> None:
 
 
 def test_a_declared_size_over_the_limit_is_not_read(web: Any) -> None:
-    """A Content-Length over the limit is refused without reading the body."""
+    """A Content-Length over the limit is refused while the body is still to come."""
+    refused = threading.Event()
 
     def route(handler: Any) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(1 << 40))
         handler.end_headers()
-        time.sleep(1)
+        refused.wait(60)
 
     web.routes["/x"] = route
-    begin = time.monotonic()
     with pytest.raises(errors.DownloadError, match="larger than 1 MiB"):
-        fetch(web.url("/x"))
-    assert time.monotonic() - begin < 0.9
+        fetch(web.url("/x"), timeout=20)
+    refused.set()
 
 
 def test_an_endless_body_is_cut(web: Any, jpeg: bytes) -> None:
@@ -157,7 +157,7 @@ def test_a_body_shorter_than_declared_is_an_error(web: Any, jpeg: bytes) -> None
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_dripping_body_meets_the_deadline(web: Any, jpeg: bytes, *, chunked: bool) -> None:
-    """A server that sends a byte now and then is left at the deadline, not at the last byte."""
+    """A server that sends a byte now and then is left at the deadline: there is no last byte."""
     gone = threading.Event()
 
     def route(handler: Any) -> None:
@@ -175,21 +175,18 @@ def test_a_dripping_body_meets_the_deadline(web: Any, jpeg: bytes, *, chunked: b
             gone.set()
 
     web.routes["/x"] = route
-    begin = time.monotonic()
     with pytest.raises(errors.DownloadError, match=r"longer than 0.4 s"):
         fetch(web.url("/x"), timeout=0.4)
-    assert time.monotonic() - begin < 1.5
-    assert gone.wait(2)
+    assert gone.wait(20)
 
 
 def test_a_silent_server_meets_the_deadline(web: Any) -> None:
     """A server that answers nothing is left at the deadline."""
-    gone = threading.Event()
-    web.routes["/x"] = lambda _: gone.wait(3)
-    begin = time.monotonic()
-    with pytest.raises(errors.DownloadError):
+    left = threading.Event()
+    web.routes["/x"] = lambda _: left.wait(60)
+    with pytest.raises(errors.DownloadError, match=r"longer than 0.3 s"):
         fetch(web.url("/x"), timeout=0.3)
-    assert time.monotonic() - begin < 1.5
+    left.set()
 
 
 @pytest.mark.parametrize(
@@ -246,31 +243,22 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
     assert caught.value.__cause__ is not None
 
 
-def test_ten_downloads_take_as_long_as_one(web: Any, jpeg: bytes) -> None:
-    """Ten URLs that answer after 100 ms take at most 1.5 times one download."""
+def test_ten_downloads_are_under_way_at_once(web: Any, jpeg: bytes) -> None:
+    """Ten URLs take as long as one: the server answers none before it has been asked for all."""
     web.send("/now", jpeg)
-    now = web.routes["/now"]
+    now, all_here = web.routes["/now"], threading.Barrier(10)
 
     def route(handler: Any) -> None:
-        time.sleep(0.1)
+        all_here.wait(20)
         now(handler)
 
     web.routes["/x"] = route
-    downloader = Downloader(allow_loopback=True)
 
-    async def measure(count: int) -> float:
-        begin = time.perf_counter()
-        await asyncio.gather(*(downloader.fetch(web.url("/x")) for _ in range(count)))
-        return time.perf_counter() - begin
+    async def main() -> list[Any]:
+        downloader = Downloader(allow_loopback=True)
+        return await asyncio.gather(*(downloader.fetch(web.url("/x")) for _ in range(10)))
 
-    async def main() -> tuple[float, float]:
-        await measure(10)  # imports, connections
-        one = min([await measure(1) for _ in range(3)])
-        return one, min([await measure(10) for _ in range(5)])
-
-    one, ten = asyncio.run(main())
-    downloader.close()
-    assert ten <= 1.5 * one
+    assert [data for data, _ in asyncio.run(main())] == [jpeg] * 10
 
 
 def test_cancelling_is_prompt_and_stops_the_stream(web: Any, jpeg: bytes) -> None:
@@ -294,14 +282,12 @@ def test_cancelling_is_prompt_and_stops_the_stream(web: Any, jpeg: bytes) -> Non
     async def main() -> None:
         task = asyncio.create_task(Downloader(allow_loopback=True).fetch(web.url("/x")))
         await asyncio.to_thread(begun.wait, 5)
-        begin = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.monotonic() - begin < 0.1
+            await asyncio.wait_for(task, 20)  # the body has no end
 
     asyncio.run(main())
-    assert gone.wait(2)
+    assert gone.wait(20)
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])

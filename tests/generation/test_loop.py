@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,13 +101,13 @@ def interrupt(after: threading.Event) -> threading.Thread:
 
 
 def test_an_interrupt_cancels_the_coroutine(loop: BackgroundLoop) -> None:
-    """KeyboardInterrupt arrives within half a second, and the work has been cancelled by then."""
+    """KeyboardInterrupt arrives long before the work ends, which has been cancelled by then."""
     sleeper = Sleeper()
     thread = interrupt(sleeper.started)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         loop.run(sleeper.sleep())
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 15  # of 30
     assert sleeper.cancelled.is_set()
     thread.join()
     assert loop.run(thread_name()) == "xai-notebook"
@@ -169,28 +170,41 @@ def test_what_a_cancelled_coroutine_keeps_is_kept_before_the_interrupt_arrives(
 
 
 def test_a_coroutine_that_will_not_end_does_not_hold_the_interrupt(loop: BackgroundLoop) -> None:
-    """Half a second after the interrupt the user is free, whatever the work does."""
-    sleeper = Sleeper()
+    """After the interrupt the user is free, whatever the work does."""
+    sleeper, ended, free = Sleeper(), threading.Event(), asyncio.Event()
 
     async def stubborn() -> None:
         try:
             await sleeper.sleep()
         finally:
-            await asyncio.sleep(2)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(free.wait(), 20)
+            ended.set()
+
+    async def set_free() -> None:
+        free.set()
 
     thread = interrupt(sleeper.started)
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         loop.run(stubborn())
-    assert time.monotonic() - started < 0.5
+    assert not ended.is_set()
+    loop.run(set_free())
+    assert ended.wait(20)
     thread.join()
 
 
 def test_progress_ticks_in_the_waiting_thread(loop: BackgroundLoop) -> None:
-    """`tick` is called about five times a second where the cell runs."""
+    """`tick` is called again and again where the cell runs, until the work has ended."""
     ticks: list[str] = []
-    loop.run(asyncio.sleep(0.7), tick=lambda: ticks.append(threading.current_thread().name))
-    assert 2 <= len(ticks) <= 4
+    enough = threading.Event()
+
+    def tick() -> None:
+        ticks.append(threading.current_thread().name)
+        if len(ticks) == 3:
+            enough.set()
+
+    loop.run(asyncio.to_thread(enough.wait, 20), tick=tick)
+    assert 3 <= len(ticks) <= 4
     assert set(ticks) == {threading.current_thread().name}
 
 
