@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import os
 import signal
 import sqlite3
@@ -37,17 +36,6 @@ FAST = {"rate": 0, "concurrency": 10}
 def seen(server: Served) -> Counter[str]:
     """Return how often the server was asked for each prompt."""
     return Counter(call.message.prompt for call in server.calls)
-
-
-def benchmark() -> Any:
-    """Return the benchmark beside the tests, as a module."""
-    path = Path(__file__).parents[1] / "benchmarks" / "each.py"
-    spec = importlib.util.spec_from_file_location("benchmark_each", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # Failures
@@ -199,22 +187,7 @@ def test_an_interrupted_run_sends_only_what_is_missing(session: Session, quick: 
     assert sum(image.replayed for image in batch) >= 16
 
 
-# Size and speed
-
-
-def test_most_of_the_ideal_rate(tmp_path: Path) -> None:
-    """400 prompts through a server of 100 ms at 32 at once reach 60 % of the ideal rate.
-
-    The benchmark measures 2,000 at 50 ms; in a suite on a shared machine the bound is generous.
-    """
-    each = benchmark()
-    with each.started(0.1, 2000) as address:
-        for attempt in range(3):
-            found = each.measure(address, tmp_path / f"{attempt}", 400, 32)
-            if found["rate"] >= 0.6 * 320:
-                break
-    assert found["rate"] >= 0.6 * 320
-    assert found["growth"] < 16
+# Size
 
 
 def test_memory_stays_flat(session: Session, quick: Served) -> None:
