@@ -16,6 +16,7 @@ import pytest
 
 import xai_notebook as xai
 from harness import KEY, serve, start_kernel, tiny, without_xai
+from openai_stub import run_stub
 from press import Notebook, press
 from xai_notebook import frontend
 from xai_notebook.generation.session import Session, close_session
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from harness import Kernel, Served
+    from openai_stub import Stub
     from press import Press
 
 
@@ -45,6 +47,13 @@ def server() -> Iterator[Served]:
     """A server of this test alone; `server.faults` makes it fail."""
     with serve() as served:
         yield served
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A server of the OpenAI images API, to be an engine of this test alone."""
+    with run_stub() as running:
+        yield running
 
 
 @pytest.fixture

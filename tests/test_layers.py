@@ -23,8 +23,12 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("notebook",),
 )
 """From the ground up. A room knows itself and the rooms below, never its neighbours on a floor."""
-OF_THE_SERVER = ("client.wire", "client.messages", "client.media")
-"""All that the server knows of the client: the wire, and what an image is in bytes."""
+OF_THE_SERVER = (
+    "client.wire", "client.messages", "client.media",
+    "client.addresses", "client.pinned", "client.scrubbing",
+)  # fmt: skip
+"""All that the server knows of the client: the wire, what an image is in bytes, and the rules that
+keep an engine's addresses and its key safe."""
 NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jupyter_client"}
 """What only `frontend` and `notebook` may know of."""
 MOST_LINES = 400

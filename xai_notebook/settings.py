@@ -27,6 +27,8 @@ KNOWN_MODELS: Final = ("grok-imagine-image", "grok-imagine-image-2.0", "grok-ima
 DEFAULT_CHAT_MODEL: Final = "grok-4-fast-non-reasoning"
 LOCAL_MODEL: Final = "local-preview"
 """What the embedded server says made its pictures."""
+LOCAL_REWRITER: Final = "embedded server"
+"""Who rewrote a prompt for an engine behind the embedded server: not the chat model asked for."""
 
 DEFAULT_API_HOST: Final = "api.x.ai"
 DEFAULT_TIMEOUT: Final = 1620.0
@@ -190,7 +192,20 @@ def environment_key() -> ApiKey | None:
     Raises:
         ConfigurationError: What is there cannot be a key.
     """
-    return ApiKey(variable("XAI_API_KEY")) if variable("XAI_API_KEY") else None
+    return _key("XAI_API_KEY")
+
+
+def engine_key() -> ApiKey | None:
+    """Return the key in `XAI_NOTEBOOK_ENGINE_KEY`, if there is one.
+
+    Raises:
+        ConfigurationError: What is there cannot be a key.
+    """
+    return _key("XAI_NOTEBOOK_ENGINE_KEY")
+
+
+def _key(name: str) -> ApiKey | None:
+    return ApiKey(variable(name)) if variable(name) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +217,7 @@ class Configuration:
         api_host: `XAI_API_HOST`: a host, or `host:port`.
         backend: `XAI_NOTEBOOK_BACKEND`.
         home: `XAI_NOTEBOOK_HOME`: where the library lives.
+        engine: `XAI_NOTEBOOK_ENGINE`: what makes the embedded server's pictures; `""`: its painter.
         concurrency: Requests of one `--each` under way at the same time.
         rate: Requests of `--each` per second; 0: no limit.
         replay: Stored images answer what has not been seen in this kernel.
@@ -213,6 +229,7 @@ class Configuration:
     api_host: str
     backend: Backend
     home: Path
+    engine: str = ""
     concurrency: int = DEFAULT_CONCURRENCY
     rate: float = DEFAULT_RATE
     replay: bool = True
@@ -231,6 +248,7 @@ class Configuration:
             api_host=variable("XAI_API_HOST") or DEFAULT_API_HOST,
             backend=_backend("XAI_NOTEBOOK_BACKEND", variable("XAI_NOTEBOOK_BACKEND").lower()),
             home=home_folder(variable("XAI_NOTEBOOK_HOME")),
+            engine=variable("XAI_NOTEBOOK_ENGINE"),
         )
 
     @classmethod

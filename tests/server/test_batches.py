@@ -9,11 +9,15 @@ import grpc
 import pytest
 from xai_sdk import AsyncClient as Sdk
 
+from openai_stub import png
 from xai_notebook.client import wire
 from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
+from xai_notebook.server.catalog import Model
+from xai_notebook.server.engine import Engine
+from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 MODEL = "grok-imagine-image"
 PENDING, SUCCEEDED, CANCELLED, FAILED = 1, 2, 3, 4
@@ -317,3 +321,63 @@ def test_every_call_can_fail(call: str) -> None:
         return code(caught)
 
     assert run(script, Faults()) is grpc.StatusCode.PERMISSION_DENIED
+
+
+class Mine(Engine):
+    """An engine that makes another picture every time."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.down = False
+
+    async def models(self) -> Sequence[Model]:
+        """Return one, unless it is down."""
+        if self.down:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE, "loading")
+        return (Model("mine-1", (), 0),)
+
+    async def make(self, order: Any, index: int, inputs: Any) -> bytes:
+        """Return a picture after a while."""
+        self.made += 1
+        await asyncio.sleep(0)
+        return png(size=(16, 16 + self.made))
+
+
+def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
+    """Whoever reads, at once or again, gets the same; what they cost is not claimed to be known."""
+
+    async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
+        name = await filled(client, 40)
+        clock.now += 60
+        read = client.batch.list_batch_results
+        first, second = await asyncio.gather(read(name), read(name))
+        return first, second, await read(name), await client.batch.get(name)
+
+    engine = Mine()
+    first, second, third, batch = run(script, Faults(), engine=engine)
+    assert engine.made == 40
+    assert first.proto == second.proto == third.proto
+    assert {one.proto.response.image_response.model for one in first.results} == {"mine-1"}
+    assert not batch.HasField("cost_breakdown")
+
+
+def test_an_engine_says_which_requests_can_only_fail() -> None:
+    """A model it has not is that request's failure; when it cannot be asked, nothing is added."""
+
+    async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
+        batch = await client.batch.create("foxes")
+        requests = [
+            client.image.prepare("fox", model, batch_request_id=model)
+            for model in ("mine-1", "mine-2")
+        ]
+        await client.batch.add(batch.batch_id, requests)
+        engine.down = True
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.batch.add(batch.batch_id, requests)
+        clock.now += 60
+        return await client.batch.get(batch.batch_id), caught
+
+    engine = Mine()
+    batch, caught = run(script, Faults(), engine=engine)
+    assert numbers(batch) == (0, 1, 1, 0)
+    assert code(caught) is grpc.StatusCode.UNAVAILABLE

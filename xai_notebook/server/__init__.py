@@ -19,6 +19,7 @@ from xai_notebook.settings import prepare_grpc
 
 if TYPE_CHECKING:
     from xai_notebook.server.calls import SeenCall as SeenCall
+    from xai_notebook.server.engines import choose_engine as choose_engine
     from xai_notebook.server.faults import BatchFaults as BatchFaults
     from xai_notebook.server.faults import Faults as Faults
     from xai_notebook.server.faults import FileFaults as FileFaults
@@ -30,6 +31,7 @@ _HOMES = {
     "Faults": "faults",
     "FileFaults": "faults",
     "SeenCall": "calls",
+    "choose_engine": "engines",
 }
 __all__ = list(_HOMES)
 

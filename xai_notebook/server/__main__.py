@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import ConfigurationError
+from xai_notebook.server.engines import choose_engine
 from xai_notebook.server.runner import EmbeddedServer
-from xai_notebook.settings import ApiKey, variable
+from xai_notebook.settings import ApiKey, engine_key, variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,10 @@ Prints `listening on 127.0.0.1:PORT` when it is ready. Stop it with Ctrl-C.
 
 The key comes from XAI_NOTEBOOK_SERVER_KEY or from --api-key-file. --api-key shows
 it to everybody who can list processes. Without a key every client is welcome.
+
+Pictures are painted, unless --engine or XAI_NOTEBOOK_ENGINE names what makes them:
+the URL of an OpenAI-compatible images API (its key: XAI_NOTEBOOK_ENGINE_KEY), or
+the name that an installed package offers.
 
 Words in a prompt that rehearse moderation:
   [moderated]     every image of the request is withheld
@@ -61,10 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="leave up_sampled_prompt empty, as today's servers do",
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--engine",
+        metavar="URL",
+        default=variable("XAI_NOTEBOOK_ENGINE"),
+        help="what makes the pictures, such as http://localhost:8000/v1#MODEL",
+    )
+    return _run(parser.parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         server = EmbeddedServer(
-            api_key=_key(options), port=options.port, rewrite=not options.no_rewrite
+            api_key=_key(options),
+            port=options.port,
+            engine=choose_engine(options.engine, engine_key()),
+            rewrite=not options.no_rewrite,
         )
         asyncio.run(_serve(server))
     except ConfigurationError as error:

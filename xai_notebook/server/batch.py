@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client import wire
-from xai_notebook.server.faults import Refusal
 from xai_notebook.server.times import timestamp
-from xai_notebook.server.validation import check
+
+if TYPE_CHECKING:
+    from xai_notebook.server.faults import Refusal
 
 __all__ = ["Batch"]
 
@@ -59,16 +60,16 @@ class Batch:
         end = self.end(now)
         return bisect_right(self.due, now if end is None else end)
 
-    def add(self, key: str, request: wire.BatchRequest, due: float) -> None:
-        """Put a request behind the others."""
+    def add(
+        self, key: str, request: wire.BatchRequest, due: float, refusal: Refusal | None
+    ) -> None:
+        """Put a request behind the others; a `refusal` says why it can only fail."""
         place = len(self.keys)
         self.places[key] = place
         self.requests.append(request)
         self.keys.append(key)
         self.due.append(due)
-        try:
-            check(request.image_request)
-        except Refusal as refusal:
+        if refusal is not None:
             self.refused[place] = refusal
 
     def state(self, place: int, now: float) -> wire.BatchRequestMetadata.State:
@@ -103,16 +104,16 @@ class Batch:
             finish_time=None if state == _State.STATE_PENDING else timestamp(finished),
         )
 
-    def to_message(self, now: float, *, ticks: int, stateless: bool) -> wire.Batch:
+    def to_message(self, now: float, *, ticks: int | None, stateless: bool) -> wire.Batch:
         """Describe the batch.
 
         Args:
             now: Seconds since 1970.
-            ticks: What each image cost, in 1e-10 USD.
+            ticks: What each image cost, in 1e-10 USD; None: not known.
             stateless: Leave the counts out.
         """
         counts = self.counts(now)
-        cost, number = counts.num_success * ticks, counts.num_success
+        cost, number = counts.num_success * (ticks or 0), counts.num_success
         parts = [{"endpoint": _ENDPOINT, "cost_usd_ticks": cost, "request_count": number}]
         return wire.Batch(
             batch_id=self.id,
@@ -123,7 +124,9 @@ class Batch:
             cancel_time=timestamp(self.cancelled),
             cancel_by_xai_message=self.reason,
             state=None if stateless else counts,
-            cost_breakdown={
+            cost_breakdown=None
+            if ticks is None
+            else {
                 "total_cost_usd_ticks": cost,
                 "endpoint_costs": parts,
                 "calculation_time": timestamp(now),

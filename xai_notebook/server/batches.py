@@ -31,6 +31,9 @@ MAX_ADD_BYTES: Final = 4_000_000
 _PAGE: Final = 100
 _PAINTED: Final = 32
 """Results kept for a page that is asked for again."""
+_AT_ONCE: Final = 4
+"""Requests that an engine other than the painter has at the same time."""
+_FOR_GOOD: Final = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
 
 _T = TypeVar("_T")
 
@@ -41,8 +44,10 @@ class Batches:
     def __init__(
         self,
         answer: Callable[[wire.GenerateImageRequest], Awaitable[wire.ImageResponse]],
+        check: Callable[[wire.GenerateImageRequest], Awaitable[object]],
         faults: Faults,
         *,
+        repeatable: bool,
         keep_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -50,16 +55,27 @@ class Batches:
 
         Args:
             answer: Makes the pictures of a request that was checked.
+            check: Raises a `Refusal` of what can only fail.
             faults: What goes wrong on purpose.
+            repeatable: A picture made again is the same one: not all are kept.
             keep_bytes: Of all requests together; what goes over is refused.
             clock: Seconds since 1970.
         """
         self._answer = answer
+        self._check = check
+        self._repeatable = repeatable
         self._faults = faults
         self._left = keep_bytes
         self._clock = clock
         self._batches: dict[str, Batch] = {}
         self._painted: OrderedDict[tuple[str, int], wire.BatchResult] = OrderedDict()
+        self._making: dict[tuple[str, int], asyncio.Task[wire.BatchResult]] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def close(self) -> None:
+        """Have nothing more made."""
+        for making in self._making.values():
+            making.cancel()
 
     # The methods of the wire
 
@@ -94,14 +110,16 @@ class Batches:
                 or a model cannot be batched.
         """
         faults = self._faults.batches
+        refusals = [await self._refusal(each.image_request) for each in request.batch_requests]
+        # Nothing is awaited from here on: two calls cannot add the same id.
         batch = self._find(request.batch_id)
         now = self._clock()
         if batch.end(now) is not None:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "The batch has ended.")
         given = self._checked(batch, request)
         begun = max([now, *batch.due[-1:]])
-        for number, (key, each) in enumerate(given.items(), 1):
-            batch.add(key, each, begun + number / faults.pace)
+        for number, (key, refusal) in enumerate(zip(given, refusals, strict=True), 1):
+            batch.add(key, given[key], begun + number / faults.pace, refusal)
         self._left -= request.ByteSize()
         if faults.lost_adds:
             faults.lost_adds -= 1
@@ -214,6 +232,20 @@ class Batches:
             given[key] = each
         return given
 
+    async def _refusal(self, request: wire.GenerateImageRequest) -> Refusal | None:
+        """Return why a request can only fail.
+
+        Raises:
+            Refusal: It cannot be told now.
+        """
+        try:
+            await self._check(request)
+        except Refusal as refusal:
+            if refusal.code not in _FOR_GOOD:
+                raise
+            return refusal
+        return None
+
     def _find(self, batch_id: str) -> Batch:
         """Return a batch, cancelled if the service is to cancel batches."""
         faults = self._faults.batches
@@ -245,19 +277,32 @@ class Batches:
     def _message(self, batch: Batch) -> wire.Batch:
         return batch.to_message(
             self._clock(),
-            ticks=self._faults.cost_ticks or 0,
+            ticks=self._faults.cost_ticks or 0 if self._repeatable else None,
             stateless=self._faults.batches.stateless,
         )
 
     async def _result(self, batch: Batch, place: int) -> wire.BatchResult:
         """Return the result of a request that is done, painted now if it was not a moment ago."""
         at = (batch.id, place)
+        if not self._repeatable:
+            return await self._made_once(at, batch)
         result = self._painted.get(at)
         if result is None:
             result = self._painted[at] = await self._paint(batch, place)
             if len(self._painted) > _PAINTED:
                 self._painted.popitem(last=False)
         return result
+
+    async def _made_once(self, at: tuple[str, int], batch: Batch) -> wire.BatchResult:
+        """Return a result that took long and may have cost something: whoever asks, it is kept."""
+
+        async def make() -> wire.BatchResult:
+            async with self._slots:
+                return await self._paint(batch, at[1])
+
+        if at not in self._making:
+            self._making[at] = asyncio.ensure_future(make())
+        return await asyncio.shield(self._making[at])
 
     async def _paint(self, batch: Batch, place: int) -> wire.BatchResult:
         result = wire.BatchResult(batch_request_id=batch.keys[place])

@@ -12,6 +12,7 @@ import grpc
 from xai_notebook import settings
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server.calls import CallLog, SeenCall
+from xai_notebook.server.engine import Engine, PaintingEngine
 from xai_notebook.server.faults import Faults
 from xai_notebook.server.files import FileServer
 from xai_notebook.server.service import Service
@@ -46,7 +47,7 @@ _GOODBYE: Final = 0.2
 
 
 class EmbeddedServer:
-    """xAI's image service on loopback, painting its own pictures.
+    """xAI's image service on loopback, with pictures of its own.
 
     Everything is bound to the event loop that runs `start`; nothing is bound before.
 
@@ -55,6 +56,7 @@ class EmbeddedServer:
         host: Loopback address to bind.
         port: Port to bind; 0: a free one.
         faults: What goes wrong on purpose.
+        engine: Makes the pictures; default: the painter.
         rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
         keep_calls: How many calls `requests` remembers.
         keep_call_bytes: Bytes of messages `requests` remembers.
@@ -63,6 +65,7 @@ class EmbeddedServer:
 
     Attributes:
         faults: What goes wrong on purpose; may be changed while the server runs.
+        engine: Makes the pictures.
 
     Raises:
         ConfigurationError: `host` is not a loopback address, or `api_key` cannot be a key.
@@ -83,6 +86,7 @@ class EmbeddedServer:
         host: str = "127.0.0.1",
         port: int = 0,
         faults: Faults | None = None,
+        engine: Engine | None = None,
         rewrite: bool = True,
         keep_calls: int = 4096,
         keep_call_bytes: int = 64 * settings.MIB,
@@ -98,6 +102,7 @@ class EmbeddedServer:
                 f"The embedded server listens on loopback only, not on {host!r}."
             )
         self.faults = Faults() if faults is None else faults
+        self.engine = PaintingEngine() if engine is None else engine
         self._host = _LOOPBACK[host]
         self._wanted_port = port
         self._port: int | None = None
@@ -126,6 +131,12 @@ class EmbeddedServer:
         return self._port
 
     @property
+    def title(self) -> str:
+        """What messages call it: it is the engine that fails, or cannot be reached."""
+        place = self.engine.place
+        return f"the engine at {place}" if place else "the embedded server"
+
+    @property
     def address(self) -> str:
         """Where clients find the server: `localhost:PORT`."""
         return f"localhost:{self.port}"
@@ -143,7 +154,7 @@ class EmbeddedServer:
     @property
     def painted(self) -> int:
         """How many pictures were painted since `start`."""
-        return 0 if self._service is None else self._service.painted
+        return self.engine.painted if isinstance(self.engine, PaintingEngine) else 0
 
     @property
     def downloads(self) -> int:
@@ -165,6 +176,7 @@ class EmbeddedServer:
             files=self._files,
             log=self._log,
             faults=self.faults,
+            engine=self.engine,
             api_key=self._api_key,
             rewrites=self._rewrite,
             keep_bytes=self._keep_bytes,
@@ -182,6 +194,7 @@ class EmbeddedServer:
                 f"Port {self._wanted_port} of {self._host} cannot be used, it is probably taken. "
                 "Choose another one, or 0 for any that is free."
             ) from error
+        await self.engine.start()
         await self._files.start()
         await server.start()
         self._service, self._server, self._port = service, server, port
@@ -215,6 +228,7 @@ class EmbeddedServer:
             grace = max(grace or 0.0, _GOODBYE)
         await server.stop(grace)
         await self._files.stop()
+        await self.engine.close()
         if self._service is not None:
             self._service.close()
 

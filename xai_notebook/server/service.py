@@ -6,13 +6,15 @@ import asyncio
 import base64
 import functools
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from dataclasses import replace
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.server import catalog, chat, inputs, painting, validation
+from xai_notebook.server import chat, inputs, painting, validation
 from xai_notebook.server.batches import Batches
+from xai_notebook.server.engine import Input, Made, Workers
 from xai_notebook.server.methods import Methods
 from xai_notebook.server.stored import FileStore
 
@@ -22,22 +24,19 @@ if TYPE_CHECKING:
     import grpc
 
     from xai_notebook.server.calls import CallLog, SeenCall
+    from xai_notebook.server.engine import Engine
     from xai_notebook.server.faults import Faults
     from xai_notebook.server.files import FileServer
     from xai_notebook.settings import ApiKey
 
 __all__ = ["Service"]
 
-_WORKERS: Final = 2
-_PREFIX: Final = "data:image/jpeg;base64,"
 _COMMENT_BYTES: Final = 65_533
 """What one JPEG comment segment can hold."""
 
-_T = TypeVar("_T")
-
 
 class Service:
-    """The methods of the wire, on one event loop; pictures are painted on worker threads."""
+    """The methods of the wire, on one event loop; an engine makes the pictures."""
 
     def __init__(
         self,
@@ -45,6 +44,7 @@ class Service:
         files: FileServer,
         log: CallLog,
         faults: Faults,
+        engine: Engine,
         api_key: ApiKey | None,
         rewrites: bool,
         keep_bytes: int,
@@ -56,24 +56,27 @@ class Service:
             files: Where pictures in the `url` format go.
             log: Remembers every call.
             faults: What goes wrong on purpose.
+            engine: Makes the pictures.
             api_key: The only key accepted; None accepts any, and none.
             rewrites: Fill `up_sampled_prompt`.
             keep_bytes: Of stored files, and of the requests of batches.
             clock: Seconds since 1970.
         """
-        self.painted = 0
-        self._files = files
-        self._log = log
-        self._faults = faults
+        self._files, self._log, self._faults = files, log, faults
+        self._engine = engine
         self._api_key = api_key
         self._rewrites = rewrites
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="xai-notebook-painter")
-        # Only as many pictures as there are workers are ever queued: a cancelled
-        # call, or a process that exits, waits for one picture and not for ten.
-        self._slots = asyncio.Semaphore(_WORKERS)
+        self._workers = Workers()
         self._decoding = asyncio.Lock()
         self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
-        self._batches = Batches(self._answer, faults, keep_bytes=keep_bytes, clock=clock)
+        self._batches = Batches(
+            self._answer,
+            self._order,
+            faults,
+            repeatable=engine.previews,
+            keep_bytes=keep_bytes,
+            clock=clock,
+        )
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers to register, one for each service of the API."""
@@ -112,12 +115,13 @@ class Service:
 
     def close(self) -> None:
         """Let the worker threads end; what they have not begun is dropped."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
+        self._batches.close()
 
     async def generate_image(
         self, request: wire.GenerateImageRequest, call: SeenCall
     ) -> wire.ImageResponse:
-        """Paint the pictures of one request.
+        """Have the pictures of one request made.
 
         Raises:
             Refusal: The request is wrong, or a fault was injected.
@@ -125,7 +129,7 @@ class Service:
         failure = self._faults.next_failure(request, call.number)
         if not self._faults.after_work:
             self._faults.strike(failure)
-        order = validation.check(request)
+        order = await self._order(request)
         await self._faults.wait(request)
         reply = await self._fulfil(order)
         if self._faults.after_work:
@@ -133,22 +137,28 @@ class Service:
         return reply
 
     async def _answer(self, request: wire.GenerateImageRequest) -> wire.ImageResponse:
-        """Paint the pictures of a request that came in a batch."""
-        return await self._fulfil(validation.check(request))
+        """Have the pictures of a request made that came in a batch."""
+        return await self._fulfil(await self._order(request))
+
+    async def _order(self, request: wire.GenerateImageRequest) -> validation.ImageOrder:
+        """Return a request as an order for the engine.
+
+        Raises:
+            Refusal: It is wrong, or its model is not there.
+        """
+        order = validation.check(request, await self._engine.find(request.model))
+        # What moderates behind another engine knows no marks.
+        return order if self._engine.previews else replace(order, withheld=frozenset())
 
     async def _fulfil(self, order: validation.ImageOrder) -> wire.ImageResponse:
         references = await self._references(order.inputs)
-        indices = range(max(0, order.count - self._faults.short))
-        paintings = [asyncio.ensure_future(self._image(order, i, references)) for i in indices]
-        try:
-            images = await asyncio.gather(*paintings)
-        finally:
-            for painting in paintings:  # one failed: the others are painted for nobody
-                painting.cancel()
+        made = await self._made(order, references)
+        edit = bool(references)
+        own = settings.LOCAL_MODEL if self._engine.previews else order.model
         return wire.ImageResponse(
-            images=images,
-            model=self._faults.model_name or settings.LOCAL_MODEL,
-            usage=self._usage(order.prompt, images=len(images), inputs=len(references)),
+            images=[self._image(order, index, each, edit=edit) for index, each in made],
+            model=self._faults.model_name or own,
+            usage=self._usage(order.prompt, [each for _, each in made], inputs=len(references)),
         )
 
     async def list_models(
@@ -157,7 +167,7 @@ class Service:
         """List every model."""
         self._faults.strike(self._faults.models_failure)
         return wire.ListImageGenerationModelsResponse(
-            models=[model.to_message(self._faults) for model in catalog.list_all()]
+            models=[model.to_message(self._faults) for model in await self._engine.models()]
         )
 
     async def get_model(
@@ -165,7 +175,7 @@ class Service:
     ) -> wire.ImageGenerationModel:
         """Describe one model."""
         self._faults.strike(self._faults.models_failure)
-        return catalog.find(request.name).to_message(self._faults)
+        return (await self._engine.find(request.name)).to_message(self._faults)
 
     async def key_info(self, _request: wire.Empty, _call: SeenCall) -> wire.ApiKey:
         """Describe the key, whichever it was."""
@@ -199,49 +209,73 @@ class Service:
             usage=usage,
         )
 
-    async def _references(self, sources: Sequence[wire.ImageUrlContent]) -> list[Any]:
+    async def _references(self, sources: Sequence[wire.ImageUrlContent]) -> list[Input]:
         """Read the input images, one at a time among all calls: decoded they can be large."""
         references = []
         for source in sources:
             async with self._decoding:
-                references.append(await self._work(functools.partial(self._reference, source)))
+                read = functools.partial(self._reference, source)
+                references.append(await self._workers.run(read))
         return references
 
-    def _reference(self, source: wire.ImageUrlContent) -> Any:
-        """Return a decoded input image; on a worker thread."""
+    def _reference(self, source: wire.ImageUrlContent) -> Input:
+        """Return an input image, read and decoded; on a worker thread."""
         if source.HasField("file_id"):
-            return inputs.decode(self._stored.read(source.file_id))
-        return inputs.decode(inputs.read(source.image_url, self._files))
+            data = self._stored.read(source.file_id)
+        else:
+            data = inputs.read(source.image_url, self._files)
+        return Input(data, inputs.decode(data))
 
-    async def _image(self, order: validation.ImageOrder, index: int, references: list[Any]) -> Any:
-        """Paint image `index` and hand it over in the format asked for."""
-        image = wire.GeneratedImage(respect_moderation=index not in order.withheld)
-        if self._rewrites and self._faults.up_sampled:
-            edit = bool(references)
+    async def _made(
+        self, order: validation.ImageOrder, references: list[Input]
+    ) -> list[tuple[int, Made | None]]:
+        """Return what became of each picture, by its index; None: nothing, as the faults want it.
+
+        Raises:
+            Refusal: The engine made none.
+        """
+        indices = range(max(0, order.count - self._faults.short))
+        if self._faults.empty:
+            return [(i, Made(None) if i in order.withheld else None) for i in indices]
+        wanted = [i for i in indices if i not in order.withheld]
+        made: list[Made] = []
+        if self._faults.garbage is not None:
+            made = [Made(self._faults.garbage) for _ in wanted]
+        elif wanted:
+            made = await self._engine.make_each(order, wanted, references)
+        outcomes: dict[int, Made | None] = {i: Made(None) for i in order.withheld if i in indices}
+        # An engine may have made fewer than asked for, or more.
+        outcomes.update(zip(chain(wanted, count(order.count)), made, strict=False))
+        return sorted(outcomes.items())
+
+    def _image(
+        self, order: validation.ImageOrder, index: int, made: Made | None, *, edit: bool
+    ) -> wire.GeneratedImage:
+        """Hand image `index` over in the format asked for."""
+        withheld = made is not None and made.data is None
+        image = wire.GeneratedImage(respect_moderation=not withheld)
+        if not self._engine.previews:
+            image.up_sampled_prompt = made.rewritten if made else ""
+        elif self._rewrites and self._faults.up_sampled:
             image.up_sampled_prompt = painting.rewrite(order.prompt, index, order.model, edit=edit)
-        if not image.respect_moderation or self._faults.empty:
+        if made is None or made.data is None:
             return image
-        data = self._faults.garbage
-        if data is None:
-            data = await self._work(functools.partial(_paint, order, index, references))
-            self.painted += 1
+        data = made.data
         if self._faults.min_bytes:
             data = _padded(data, self._faults.min_bytes)
         if order.storage is not None:
             self._stored.keep(image, data, order.storage)
         if order.as_url:
-            image.url = self._files.put(data)
+            image.url = self._files.put(data, made.media_type)
         else:
-            prefix = "" if self._faults.no_prefix else _PREFIX
+            prefix = "" if self._faults.no_prefix else f"data:{made.media_type};base64,"
             image.base64 = prefix + base64.b64encode(data).decode("ascii")
         return image
 
-    async def _work(self, function: Callable[[], _T]) -> _T:
-        async with self._slots:
-            return await asyncio.get_running_loop().run_in_executor(self._workers, function)
-
-    def _usage(self, prompt: str, *, images: int = 0, inputs: int = 0) -> wire.SamplingUsage:
-        """Return a usage whose tokens are words: nobody pays for these."""
+    def _usage(
+        self, prompt: str, made: Sequence[Made | None] = (), *, inputs: int = 0
+    ) -> wire.SamplingUsage:
+        """Return a usage whose tokens are words, and whose cost is what the engine knows."""
         words = len(prompt.split())
         usage = wire.SamplingUsage(
             prompt_tokens=words + inputs,
@@ -249,22 +283,15 @@ class Service:
             prompt_text_tokens=words,
             prompt_image_tokens=inputs,
         )
-        if self._faults.cost_ticks is not None:
-            usage.cost_in_usd_ticks = self._faults.cost_ticks * images
+        if self._engine.previews:
+            if self._faults.cost_ticks is not None:
+                usage.cost_in_usd_ticks = self._faults.cost_ticks * len(made)
+            return usage
+        costs = [each.cost_ticks for each in made if each is not None]
+        known = [cost for cost in costs if cost is not None]
+        if len(known) == len(costs):
+            usage.cost_in_usd_ticks = sum(known)
         return usage
-
-
-def _paint(order: validation.ImageOrder, index: int, references: Sequence[Any]) -> bytes:
-    """Paint one picture; on a worker thread, so that Pillow is imported there."""
-    return painting.paint(
-        order.prompt,
-        index=index,
-        aspect_ratio=order.aspect_ratio,
-        resolution=order.resolution,
-        quality=order.quality,
-        model=order.model,
-        inputs=references,
-    )
 
 
 def _padded(jpeg: bytes, size: int) -> bytes:

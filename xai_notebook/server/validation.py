@@ -30,14 +30,14 @@ _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class ImageOrder:
-    """A request that was checked, in the words of the painter.
+    """A request that was checked, in the words of an engine.
 
     Attributes:
         prompt: As sent.
         model: Name of the model, alias resolved.
         count: Images asked for, 1 to 10.
         as_url: The images shall be URLs, not base64.
-        aspect_ratio: Such as `"16:9"`; None: the painter's choice.
+        aspect_ratio: Such as `"16:9"`; None: the engine's choice.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
         inputs: Input images, unread: data URIs, URLs, or ids in the file store.
@@ -62,13 +62,16 @@ def invalid(details: str) -> Refusal:
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
 
 
-def check(request: wire.GenerateImageRequest) -> ImageOrder:
+def check(request: wire.GenerateImageRequest, model: catalog.Model) -> ImageOrder:
     """Return `request` as an `ImageOrder`.
 
+    Args:
+        request: As it came.
+        model: What its `model` stands for.
+
     Raises:
-        Refusal: INVALID_ARGUMENT or NOT_FOUND, with details that say what would be right.
+        Refusal: INVALID_ARGUMENT, with details that say what would be right.
     """
-    model = catalog.find(request.model)
     count = request.n if request.HasField("n") else 1
     if not 1 <= count <= settings.MAX_IMAGES:
         raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {count}.")

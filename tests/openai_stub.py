@@ -1,0 +1,201 @@
+"""A server of the OpenAI images API on loopback, as good or as bad as a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+
+from xai_notebook.client import wire
+from xai_notebook.server import EmbeddedServer
+from xai_notebook.server.openai_engine import OpenAIEngine
+from xai_notebook.settings import ApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
+    MakeRequest = Callable[..., wire.GenerateImageRequest]
+
+
+def png(colour: str = "teal", size: tuple[int, int] = (64, 48)) -> bytes:
+    """Return a small picture."""
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+SECRET = "engine-key-c0ffee-5ca1ab1e"
+DATA_URI = "data:image/png;base64," + base64.b64encode(png("navy")).decode()
+EDIT = {"image": {"image_url": DATA_URI}}
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    """Return an entry of a reply, with a picture."""
+    return {"b64_json": base64.b64encode(png()).decode(), **more}
+
+
+def complaint(message: str, **more: Any) -> dict[str, Any]:
+    """Return an error as OpenAI says it."""
+    return {"error": {"message": message, "type": "invalid_request_error", **more}}
+
+
+@dataclass
+class Asked:
+    """A request that came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body of a generation."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Reply:
+    """What the stub answers.
+
+    Attributes:
+        status: Of HTTP.
+        body: Bytes, or what is sent as JSON.
+        headers: More of them.
+        cut: Bytes that are announced and not sent.
+        waits: Answers nothing, until the client leaves.
+    """
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int = 0
+    waits: bool = False
+
+
+@dataclass
+class Stub:
+    """The stub, and what it saw.
+
+    Attributes:
+        answer: Called with each order and its number, from 1.
+        models: Names that `/models` lists; None: there is no such address.
+        waiting: Set when an order waits.
+        left: Set when the client of a waiting order has gone.
+    """
+
+    url: str = ""
+    answer: Callable[[Asked, int], Reply] = lambda _asked, _number: Reply(body={"data": [entry()]})
+    models: list[str] | None = field(default_factory=lambda: ["fox-1"])
+    seen: list[Asked] = field(default_factory=list)
+    waiting: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def orders(self) -> list[Asked]:
+        """The requests for pictures."""
+        return [asked for asked in self.seen if asked.method == "POST"]
+
+
+@contextlib.contextmanager
+def run_stub() -> Iterator[Stub]:
+    """Run a stub until the block ends."""
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._take()
+            if self.path.endswith("/models"):
+                names = stub.models
+                listed = {"data": [{"id": name, "object": "model"} for name in names or ()]}
+                self._send(Reply(404, {}) if names is None else Reply(body=listed))
+            else:
+                self._send(Reply(body=png()))
+
+        def do_POST(self) -> None:
+            asked = self._take()
+            reply = stub.answer(asked, len(stub.orders))
+            if reply.waits:
+                stub.waiting.set()
+                self.connection.settimeout(30)
+                if not self.connection.recv(1):
+                    stub.left.set()
+                self.close_connection = True
+            else:
+                self._send(reply)
+
+        def _take(self) -> Asked:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            stub.seen.append(Asked(self.command, self.path, headers, body))
+            return stub.seen[-1]
+
+        def _send(self, reply: Reply) -> None:
+            body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+            self.send_response(reply.status)
+            self.send_header("Content-Length", str(len(body) + reply.cut))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # one that is refused for its size is not read
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    stub.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def reply_of(count: int = 1, **more: Any) -> Reply:
+    """Return a good reply."""
+    return Reply(body={"data": [entry(**more) for _ in range(count)]})
+
+
+def answers(*replies: Reply) -> Callable[[Asked, int], Reply]:
+    """Answer orders with these, the last one again and again."""
+    return lambda _asked, number: replies[min(number, len(replies)) - 1]
+
+
+def ask(
+    dial: Dial, stub: Stub, request: Any, method: str = wire.GENERATE_IMAGE, *, key: str = ""
+) -> Any:
+    """Send one request through an embedded server that has the stub as its engine."""
+
+    async def main() -> Any:
+        engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
+        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
+            return await call(method, request)
+
+    return asyncio.run(main())
+
+
+def refusal(
+    dial: Dial, stub: Stub, request: Any, **options: Any
+) -> tuple[Any, str, dict[str, Any]]:
+    """Send a request that must fail; return code, details and trailing metadata."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        ask(dial, stub, request, **options)
+    error = caught.value
+    return error.code(), error.details() or "", dict(error.trailing_metadata() or ())

@@ -1,0 +1,241 @@
+"""An engine behind the OpenAI images API that fails, hangs or lies; and its key and address."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import socket
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from openai_stub import (
+    EDIT,
+    SECRET,
+    Reply,
+    Stub,
+    answers,
+    ask,
+    complaint,
+    png,
+    refusal,
+    reply_of,
+)
+from xai_notebook import errors, settings
+from xai_notebook.client import AsyncClient, wire
+from xai_notebook.server import EmbeddedServer
+from xai_notebook.server.openai_engine import OpenAIEngine
+
+if TYPE_CHECKING:
+    from openai_stub import Dial, MakeRequest
+
+
+# What goes wrong: one order each, and an error that says what to do
+
+
+FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
+    "500": (Reply(500, complaint("CUDA died")), grpc.StatusCode.INTERNAL, "CUDA died"),
+    "502": (Reply(502, b"<html>bad gateway"), grpc.StatusCode.INTERNAL, "(HTTP 502)"),
+    "429": (Reply(429, complaint("slow")), grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do"),
+    "503": (Reply(503, {"detail": "loading"}), grpc.StatusCode.UNAVAILABLE, "loading"),
+    "401": (Reply(401, {}), grpc.StatusCode.FAILED_PRECONDITION, "XAI_NOTEBOOK_ENGINE_KEY"),
+    "404": (Reply(404, {}), grpc.StatusCode.FAILED_PRECONDITION, "the address or the model"),
+    "405": (Reply(405, {}), grpc.StatusCode.UNIMPLEMENTED, "does not do this"),
+    "redirect": (
+        Reply(307, {}, {"Location": "http://127.0.0.1:1/"}),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "redirects",
+    ),
+    "html": (Reply(body=b"<!doctype html>"), grpc.StatusCode.FAILED_PRECONDITION, "a web page"),
+    "no json": (Reply(body=b"hello"), grpc.StatusCode.FAILED_PRECONDITION, "no JSON"),
+    "a list": (Reply(body=[1, 2]), grpc.StatusCode.FAILED_PRECONDITION, "no JSON"),
+    "nothing": (Reply(body={"data": []}), grpc.StatusCode.INTERNAL, "it holds none"),
+    "odd": (Reply(body={"data": [7, {"b64_json": 7}]}), grpc.StatusCode.INTERNAL, "neither"),
+    "no picture": (
+        Reply(body={"data": [{"b64_json": "aGVsbG8="}]}), grpc.StatusCode.INTERNAL, "no readable",
+    ),
+    "half a picture": (
+        Reply(body={"data": [{"b64_json": base64.b64encode(png()[:90]).decode()}]}),
+        grpc.StatusCode.INTERNAL,
+        "no readable",
+    ),
+    "too many pixels": (
+        Reply(
+            body={
+                "data": [
+                    {"b64_json": base64.b64encode(png(size=(30000, 3000))).decode()}
+                ]
+            }
+        ),
+        grpc.StatusCode.INTERNAL,
+        "30000 x 3000 pixels",
+    ),
+    "cut": (Reply(body=b'{"data": [{"b64', cut=500), grpc.StatusCode.INTERNAL, "not asked again"),
+    "huge": (
+        Reply(body=b"{}", cut=settings.MAX_RECEIVE_BYTES),
+        grpc.StatusCode.INTERNAL,
+        f"larger than {settings.MAX_RECEIVE_BYTES // settings.MIB} MiB",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_failures(dial: Dial, stub: Stub, image_request: MakeRequest, kind: str) -> None:
+    """Each is ordered once, ends with its status, names the engine, and is not tried again."""
+    reply, status, text = FAILURES[kind]
+    stub.answer = answers(reply)
+    code, details, trailing = refusal(dial, stub, image_request(), key=SECRET)
+    assert code is status
+    assert details.startswith(f"The engine at {stub.url[7:-3]} ")
+    assert text in details
+    assert len(stub.orders) == 1
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
+        assert trailing["grpc-retry-pushback-ms"] == "-1"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_client_comes_back_when_the_engine_says_so(stub: Stub, status: int) -> None:
+    """Busy before any work, with a time to come back at: the client asks again, then and once."""
+    busy = Reply(status, complaint("later"), {"Retry-After": "0"})
+    stub.answer = answers(busy, reply_of())
+
+    async def main() -> bytes:
+        async with (
+            EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
+            AsyncClient("", api_host=server.address) as client,
+        ):
+            made = await client.image.sample("a red fox", "fox-1")
+            return await made.image
+
+    assert asyncio.run(main()) == png()
+    assert len(stub.orders) == 2
+
+
+@pytest.mark.parametrize("kind", ["500", "429", "503", "cut", "html", "huge"])
+def test_our_client_orders_once(stub: Stub, kind: str) -> None:
+    """With its retries, too, an engine that may have done the work is not asked again."""
+    stub.answer = answers(FAILURES[kind][0])
+
+    async def main() -> None:
+        async with (
+            EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
+            AsyncClient("", api_host=server.address, title=server.title) as client,
+        ):
+            await client.image.sample("a red fox", "fox-1")
+
+    with pytest.raises(errors.ApiError, match=rf"(?i)the engine at {stub.url[7:-3]}"):
+        asyncio.run(main())
+    assert len(stub.orders) == 1
+
+
+def test_nobody_there(dial: Dial, image_request: MakeRequest) -> None:
+    """Nothing was sent, so the client may try again: it may just be starting."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        gone = Stub(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        code, details, trailing = refusal(dial, gone, image_request())
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "Start it" in details
+    assert "grpc-retry-pushback-ms" not in trailing
+
+
+@pytest.mark.parametrize("edit", [False, True])
+def test_cancelling_hangs_up(
+    dial: Dial, stub: Stub, image_request: MakeRequest, *, edit: bool
+) -> None:
+    """The engine sees its connection end, so that it can stop its work."""
+    stub.answer = answers(Reply(waits=True))
+
+    async def main() -> None:
+        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+            fields = EDIT if edit else {}
+            under_way = asyncio.ensure_future(
+                call(wire.GENERATE_IMAGE, image_request(n=3, **fields))
+            )
+            assert await asyncio.to_thread(stub.waiting.wait, 20)
+            under_way.cancel()
+            assert await asyncio.to_thread(stub.left.wait, 20)
+
+    asyncio.run(main())
+    assert len(stub.orders) == 1
+
+
+def test_a_deadline_hangs_up(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+    """An engine that is slower than the call may take is not kept busy for nobody."""
+    stub.answer = answers(Reply(waits=True))
+
+    async def main() -> grpc.StatusCode:
+        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(wire.GENERATE_IMAGE, image_request(), timeout=2)
+            assert await asyncio.to_thread(stub.left.wait, 20)
+            return caught.value.code()
+
+    assert asyncio.run(main()) is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(stub.orders) == 1
+
+
+# The key and the address
+
+
+def test_the_key_travels_and_is_told_by_nobody(
+    dial: Dial, stub: Stub, image_request: MakeRequest
+) -> None:
+    """It is a bearer token of every request; an engine that echoes it is not repeated."""
+    stub.answer = answers(Reply(400, complaint(f"the key {SECRET} is of no use")))
+    _, details, _ = refusal(dial, stub, image_request(), key=SECRET)
+    assert {asked.headers["authorization"] for asked in stub.seen} == {f"Bearer {SECRET}"}
+    assert SECRET not in details
+    assert "the key *** is of no use" in details
+
+
+def test_no_netrc(
+    dial: Dial, stub: Stub, image_request: MakeRequest, tmp_path: Any, monkeypatch: Any
+) -> None:
+    """A password kept for the host elsewhere is not sent."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    ask(dial, stub, image_request())
+    assert all("authorization" not in asked.headers for asked in stub.seen)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://example.com/v1", "without TLS"),
+        ("http://8.8.8.8/v1", "without TLS"),
+        ("http://169.254.169.254/v1", "without TLS"),
+        ("http://0.0.0.0:8000/v1", "without TLS"),
+        ("http://gpu-box:8000/v1", "without TLS"),
+        ("https://me:pass@example.com/v1", "holds a password"),
+        ("https://example.com/v1?key=pass", "holds a password"),
+        ("ftp://localhost/v1", "no http or https URL"),
+        ("http://localhost:x/v1", "is no URL"),
+    ],
+)
+def test_addresses_that_are_refused(url: str, text: str) -> None:
+    """Prompts and keys do not travel in clear text, and an address holds no secret."""
+    with pytest.raises(errors.ConfigurationError, match=text) as caught:
+        OpenAIEngine(url)
+    assert "pass@" not in str(caught.value)
+    assert "key=pass" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8000/v1", "http://[::1]:8000/v1", "http://10.1.2.3:8000",
+        "http://192.168.0.9/v1/", "http://100.64.1.2/v1", "https://example.com/team/v1#big/model",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_right(url: str) -> None:
+    """Https anywhere; http on this computer and at private addresses in numbers."""
+    assert OpenAIEngine(url).place in url
+
+
+def test_nothing_is_left_open(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+    """Connections are closed: a warning of an unclosed one fails this test."""
+    ask(dial, stub, image_request(n=2))
+    gc.collect()

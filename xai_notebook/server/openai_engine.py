@@ -1,0 +1,283 @@
+"""An engine behind the OpenAI images API: vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp.
+
+    engine = OpenAIEngine("http://localhost:8000/v1#Qwen/Qwen-Image")
+
+What it makes takes long and may cost money, so nothing is ordered twice: a refusal that came
+before any work is answered with what it asked for, once; everything else ends the call. Trying
+again is left to the client of the embedded server, which is told when that is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from grpc import StatusCode as Code
+
+from xai_notebook import settings
+from xai_notebook.client import media
+from xai_notebook.client.scrubbing import scrub
+from xai_notebook.server import catalog
+from xai_notebook.server.engine import Engine, Made, checked
+from xai_notebook.server.exchange import BrokenError, HttpRequest, UnreachableError, exchange
+from xai_notebook.server.faults import Refusal
+from xai_notebook.server.openai_address import Address
+from xai_notebook.server.openai_refusals import Refusals
+from xai_notebook.server.openai_replies import Reader, entries
+from xai_notebook.server.openai_terms import Complaint, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xai_notebook.server.engine import Input
+    from xai_notebook.server.exchange import Answer
+    from xai_notebook.server.validation import ImageOrder
+    from xai_notebook.settings import ApiKey
+
+__all__ = ["OpenAIEngine"]
+
+_MODELS_TIMEOUT: Final = 20.0
+_FRESH: Final = 60.0
+"""Seconds that a list of models is believed."""
+_MAX_MODELS: Final = 200
+_MAX_NAMED: Final = 12
+"""Models named in a message."""
+_AT_ONCE: Final = 4
+"""Orders of one request under way at the same time, where it takes several."""
+_TICKS: Final = 10**10
+_OK: Final = 200
+_BEFORE_WORK: Final = frozenset({400, 422})
+_MODERATED: Final = frozenset({400, 403, 422, 451})
+
+
+class OpenAIEngine(Engine):
+    """Makes pictures with a server of the OpenAI images API."""
+
+    def __init__(self, url: str, *, key: ApiKey | None = None) -> None:
+        """Prepare; nothing is asked yet.
+
+        Args:
+            url: Base of the API, with the model behind `#`: https, or http on loopback or at a
+                private address.
+            key: Sent as a bearer token, there and nowhere else.
+
+        Raises:
+            ConfigurationError: The address cannot be used.
+        """
+        self._address = Address.parse(url)
+        self._key = key
+        self._terms = Terms()
+        self._refusals = Refusals(self._address.place, key)
+        self._reader = Reader(self._address, key)
+        self._known: tuple[catalog.Model, ...] = ()
+        self._asked = float("-inf")
+        self._asking = asyncio.Lock()
+        self.place = self._address.place
+        self.free = self._address.private
+
+    # Models
+
+    async def models(self) -> Sequence[catalog.Model]:
+        """Return what `/models` lists, the one of the URL first.
+
+        Raises:
+            Refusal: It cannot be asked, and the URL names no model.
+        """
+        async with self._asking:
+            if time.monotonic() - self._asked > _FRESH:
+                named = [self._address.model] if self._address.model else []
+                try:
+                    names = dict.fromkeys([*named, *await self._listed()])
+                except Refusal:
+                    if not named:
+                        raise
+                    names = dict.fromkeys(named)
+                self._known = tuple(self._model(name, list(names)) for name in names)
+                self._asked = time.monotonic()
+            return self._known
+
+    async def find(self, name: str) -> catalog.Model:
+        """Return the model of that name. A name of xAI's means that of the URL, or the only one.
+
+        Raises:
+            Refusal: There is none of that name, or there are several and none was named.
+        """
+        models = await self.models()
+        if name not in catalog.names() or name in (model.name for model in models):
+            return catalog.find(name, models)
+        if len(models) == 1 or self._address.model:
+            return models[0]
+        some = [model.name for model in models[:_MAX_NAMED]]
+        some += ["…"] if len(models) > _MAX_NAMED else []
+        raise self._refusals.because(
+            Code.INVALID_ARGUMENT,
+            "has several models. Name one with --model, or behind # in XAI_NOTEBOOK_ENGINE: "
+            f"{', '.join(some)}",
+        )
+
+    def _model(self, name: str, names: list[str]) -> catalog.Model:
+        # Whoever asks what a picture costs asks for xAI's name: on own computers, nothing.
+        stands_in = name == self._address.model or len(names) == 1
+        aliases = catalog.names() if stands_in and self._address.private else ()
+        return catalog.Model(name, aliases, 0, has_quality=True, price_ticks=0)
+
+    async def _listed(self) -> list[str]:
+        """Return the names that `/models` lists.
+
+        Raises:
+            Refusal: It lists none.
+        """
+        url = self._address.url("models")
+        request = HttpRequest(
+            "GET", url, key=self._key, timeout=_MODELS_TIMEOUT, max_bytes=settings.MIB
+        )
+        answer = await self._exchange(request)
+        if answer.status != _OK:
+            raise self._refusals.answered(answer)
+        ids = [entry.get("id") for entry in entries(self._refusals.parsed(answer))]
+        names = [self._refusals.cleaned(name) for name in ids if isinstance(name, str) and name]
+        if not names:
+            raise self._refusals.because(
+                Code.FAILED_PRECONDITION,
+                "lists no models. Name one behind # in XAI_NOTEBOOK_ENGINE.",
+            )
+        return names[:_MAX_MODELS]
+
+    # Pictures
+
+    async def make(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> bytes:
+        """Make one picture.
+
+        Raises:
+            Refusal: It cannot be made, or was withheld.
+        """
+        made = (await self.make_each(order, [index], inputs))[0]
+        if made.data is None:
+            raise self._refusals.because(Code.PERMISSION_DENIED, "withheld the picture.")
+        return made.data
+
+    async def make_each(
+        self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[Input]
+    ) -> list[Made]:
+        """Order all pictures at once, and what is missing then, in as many orders as that takes.
+
+        Raises:
+            Refusal: There is none of them.
+        """
+        made = await self._ordered(order, len(indices), inputs)
+        missing = len(indices) - len(made)
+        if missing <= 0:
+            return made
+        most = self._terms.most = max(1, min(len(made), self._terms.most))
+        counts = [min(most, missing - first) for first in range(0, missing, most)]
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def ordered(count: int) -> list[Made]:
+            async with slots:
+                return await self._ordered(order, count, inputs)
+
+        # What came stays, whatever becomes of the rest: it is made, and perhaps paid for.
+        for more in await asyncio.gather(*map(ordered, counts), return_exceptions=True):
+            if isinstance(more, list):
+                made += more
+            elif not isinstance(more, Refusal):
+                raise more
+        return made
+
+    async def _ordered(self, order: ImageOrder, count: int, inputs: Sequence[Input]) -> list[Made]:
+        """Return what one order brings, changed as refusals before any work ask for.
+
+        Raises:
+            Refusal: It brings no picture.
+        """
+        changed: set[str] = set()
+        while True:
+            asked = min(count, self._terms.most)
+            request, sent = self._request(order, asked, inputs)
+            answer = await self._exchange(request)
+            if answer.status == _OK:
+                return await self._pictures(answer)
+            complaint = Complaint.parse(answer.body)
+            if answer.status in _MODERATED and complaint.moderated:
+                return [Made(None)] * asked
+            open_to = {name: value for name, value in sent.items() if name not in changed}
+            learned = answer.status in _BEFORE_WORK and self._terms.learn(complaint, open_to)
+            if not learned:
+                raise self._refusals.answered(answer)
+            changed.add(learned)
+
+    def _request(
+        self, order: ImageOrder, count: int, inputs: Sequence[Input]
+    ) -> tuple[HttpRequest, dict[str, Any]]:
+        """Return what is sent for a request, and the parameters that may still be changed."""
+        sent: dict[str, Any] = {"response_format": "b64_json"}
+        if size := self._terms.size(order, edit=bool(inputs)):
+            sent["size"] = size
+        if order.quality == "low":  # medium is also what was not said
+            sent["quality"] = "low"
+        if count > 1:
+            sent["n"] = count
+        sent = {name: value for name, value in sent.items() if name not in self._terms.dropped}
+        body = {"model": order.model, "prompt": order.prompt, **sent}
+        if "size" in body:
+            body["size"] = "{}x{}".format(*body["size"])
+        if not inputs:
+            return self._post("images/generations", json=body), sent
+        field = sent["image"] = self._terms.image_field(len(inputs))
+        files = []
+        for number, one in enumerate(inputs):
+            kind = media.media_type(one.data) or "image/png"
+            name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
+            files.append((field, name, one.data, kind))
+        form = {name: str(value) for name, value in body.items()}
+        return self._post("images/edits", form=form, files=tuple(files)), sent
+
+    def _post(self, path: str, **body: Any) -> HttpRequest:
+        return HttpRequest("POST", self._address.url(path), key=self._key, **body)
+
+    async def _pictures(self, answer: Answer) -> list[Made]:
+        """Return the pictures of a reply.
+
+        Raises:
+            Refusal: There is none that can be used.
+        """
+        found = entries(await asyncio.to_thread(self._refusals.parsed, answer))
+        cost = self._cost(answer, len(found))
+        made, problem = [], "it holds none"
+        for entry in found[: 4 * settings.MAX_IMAGES]:
+            try:
+                data = await self._reader.bytes_of(entry)
+                kind = await asyncio.to_thread(checked, data)
+            except (ValueError, BrokenError, UnreachableError) as error:
+                problem = str(error)
+                continue
+            said = entry.get("revised_prompt")
+            rewritten = scrub(said, self._key) if isinstance(said, str) else ""
+            made.append(Made(data, kind, rewritten, cost))
+        if not made:
+            raise self._refusals.because(
+                Code.INTERNAL, f"answered without a usable picture: {problem}."
+            )
+        return made
+
+    def _cost(self, answer: Answer, pictures: int) -> int | None:
+        """Return what a picture cost, in ticks: as LiteLLM says, or nothing on own computers."""
+        try:
+            usd = float(answer.headers["x-litellm-response-cost"])
+            return round(usd * _TICKS / max(pictures, 1))
+        except (KeyError, ValueError, OverflowError):
+            return 0 if self._address.private else None
+
+    async def _exchange(self, request: HttpRequest) -> Answer:
+        """Send once.
+
+        Raises:
+            Refusal: No whole answer came.
+        """
+        try:
+            return await exchange(request)
+        except UnreachableError as error:
+            raise self._refusals.unreachable(error) from None
+        except BrokenError as error:
+            raise self._refusals.broken(error) from None
