@@ -238,6 +238,8 @@ SETTINGS: Final = (
            Choice(settings.BACKENDS), name="backend"),
     Option("", "host, or host:port", convert.nonempty, name="api_host"),
     Option("", "where the library lives", convert.nonempty, name="home"),
+    Option("", "what makes the embedded server's pictures: painting, or the URL of an images API",
+           convert.nonempty, name="engine"),
     Option("", "requests of --each under way at once", WholeNumber(1, 256, "requests"),
            name="concurrency", default=settings.DEFAULT_CONCURRENCY),
     Option("", "requests of --each per second; 0 is no limit", Amount("requests", zero=True),

@@ -9,23 +9,25 @@ import asyncio
 import atexit
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xai_notebook import client, server
 from xai_notebook.errors import XaiError
 from xai_notebook.library import Library
+from xai_notebook.settings import engine_key
 
 if TYPE_CHECKING:
     from xai_notebook.generation.loop import BackgroundLoop
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.routing import Route
+    from xai_notebook.server import EmbeddedServer
     from xai_notebook.settings import Configuration
 
 __all__ = ["Connections"]
 
 
 class Connections:
-    """Clients by route, the embedded server, the library."""
+    """Clients by route, embedded servers by engine, the library."""
 
     def __init__(self, loop: BackgroundLoop) -> None:
         """Open nothing yet.
@@ -35,35 +37,47 @@ class Connections:
         """
         self.peers: dict[Route, Peer] = {}
         self._loop = loop
-        self._server: Any = None
+        self._servers: dict[str, EmbeddedServer] = {}
         self._opening: asyncio.Lock | None = None
         self._library: Library | None = None
         self._library_lock = threading.Lock()
 
     async def peer(self, route: Route) -> Peer:
         """Return the server of a route, on the background loop."""
-        from xai_notebook.generation.peer import Peer  # noqa: PLC0415  # protobuf
-
         if self._opening is None:  # made here: a lock belongs to the loop that waits for it
             self._opening = asyncio.Lock()
         async with self._opening:
             if route not in self.peers:
-                local = route.backend == "local"
-                opened = client.AsyncClient(
-                    route.key or "",
-                    api_host=await self._start_server() if local else route.host,
-                    title="the embedded server" if local else None,
-                )
-                self.peers[route] = Peer(opened, route.backend, route.host)
+                self.peers[route] = await self._open(route)
             return self.peers[route]
 
-    async def _start_server(self) -> str:
-        """Return the address of the embedded server."""
-        if self._server is None:
-            started = server.EmbeddedServer()
+    async def _open(self, route: Route) -> Peer:
+        from xai_notebook.generation.peer import Peer  # noqa: PLC0415  # protobuf
+
+        if route.backend != "local":
+            opened = client.AsyncClient(route.key or "", api_host=route.host)
+            return Peer(opened, route.backend, route.host)
+        running = await self._start_server(route.engine)
+        opened = client.AsyncClient("", api_host=running.address, title=running.title)
+        return Peer(opened, route.backend, route.host, free=running.engine.free)
+
+    async def _start_server(self, engine: str) -> EmbeddedServer:
+        """Return the embedded server with that engine, started by its first use."""
+        if engine not in self._servers:
+            key = engine_key() if engine else None
+            started = server.EmbeddedServer(engine=server.choose_engine(engine, key))
             await started.start()
-            self._server = started
-        return str(self._server.address)
+            self._servers[engine] = started
+        return self._servers[engine]
+
+    async def source(self, route: Route, model: str) -> str:
+        """Return where pictures of a route's engine come from, as a sentence says it.
+
+        Args:
+            route: Of a peer that was opened, with an engine.
+            model: The model asked for.
+        """
+        return await self._servers[route.engine].engine.source(model)
 
     def library(self, configuration: Configuration) -> Library:
         """Return the open library; what arrived before a crash is put into it first.
@@ -84,8 +98,8 @@ class Connections:
         return library
 
     def close(self) -> None:
-        """Close channels, stop the embedded server, close the library."""
-        if self.peers or self._server is not None:
+        """Close channels, stop the embedded servers, close the library."""
+        if self.peers or self._servers:
             self._loop.run(self._disconnect())
         with self._library_lock:
             if self._library is not None:
@@ -97,7 +111,7 @@ class Connections:
         peers, self.peers = self.peers, {}
         for peer in peers.values():
             await peer.client.close()
-        if self._server is not None:
-            await self._server.stop()
-            self._server = None
+        servers, self._servers = self._servers, {}
+        for running in servers.values():
+            await running.stop()
         self._opening = None

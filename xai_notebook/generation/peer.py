@@ -29,6 +29,7 @@ class Peer:
         client: Connected to `host`.
         backend: `"xai"` or `"local"`.
         host: What tells its images from those of other hosts.
+        free: A price of 0 is one: a server that says nothing of prices says 0, too.
         rewrites: Prompts rewritten in this kernel.
         rewriting: Held while a prompt is rewritten: equal ones are one question, in their order.
         keeping: Replies that are being stored, by fingerprint and place: a cell that was
@@ -40,6 +41,7 @@ class Peer:
     client: AsyncClient
     backend: str
     host: str
+    free: bool = False
     rewrites: dict[str, str] = field(default_factory=dict)
     rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
@@ -51,7 +53,7 @@ class Peer:
         async with self.asking:
             if self.prices is None:
                 prices: dict[str, float] = {}
-                free = self.backend == "local" or Endpoint.parse(self.host).loopback
+                free = self.free or (self.backend == "xai" and Endpoint.parse(self.host).loopback)
                 for known in await self.client.models.list_image_generation_models():
                     usd = image_price_usd(known)
                     # 0 is also what a server says that says nothing.

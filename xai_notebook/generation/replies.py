@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.errors import ReplyError
 from xai_notebook.library import Reply
 from xai_notebook.pictures.picture import Picture
-from xai_notebook.settings import LOCAL_MODEL, MAX_IMAGE_PIXELS, MAX_IMAGES
+from xai_notebook.settings import LOCAL_MODEL, LOCAL_REWRITER, MAX_IMAGE_PIXELS, MAX_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,8 @@ async def reply_of(
     request: ImageRequest,
     responses: Sequence[ImageResponse],
     missing: Sequence[int],
+    *,
+    backend: str,
     **answer: Any,
 ) -> Reply:
     """Return a reply as the library takes it.
@@ -48,11 +50,12 @@ async def reply_of(
         request: What was asked.
         responses: The images of the reply that are `kept`.
         missing: The positions of the images asked for; what came beyond them goes behind all.
-        **answer: The fields of `Reply` that the server does not tell.
+        backend: `"xai"` or `"local"`.
+        **answer: The other fields of `Reply` that the server does not tell.
     """
     positions = [*missing, *range(request.n, request.n + len(responses) - len(missing))]
     told = [
-        await _take(_picture(request, position, response, len(responses)), response)
+        await _take(_picture(request, position, response, len(responses), backend), response)
         for position, response in zip(positions, responses, strict=False)
     ]
     return Reply(
@@ -61,6 +64,7 @@ async def reply_of(
         [payload for _, payload in told],
         cost_usd=responses[0].cost_usd if responses else None,
         model=responses[0].model if responses else "",
+        backend=backend,
         **answer,
     )
 
@@ -81,15 +85,17 @@ def absent(
     ]
 
 
-def _picture(request: ImageRequest, position: int, response: ImageResponse, images: int) -> Picture:
+def _picture(
+    request: ImageRequest, position: int, response: ImageResponse, images: int, backend: str
+) -> Picture:
     """Return what a reply of so many `images` says of one, before its bytes are touched."""
     rewritten = response.prompt.strip()
     by = None
     if rewritten in {"", request.prompt}:  # not rewritten by the image server
         rewritten = "" if request.original_prompt is None else request.prompt
         by = None if request.original_prompt is None else request.rewrite_model
-        if by is not None and response.model == LOCAL_MODEL:
-            by = LOCAL_MODEL
+        if by is not None and backend == "local":  # it asks no chat model, whatever the name
+            by = LOCAL_MODEL if response.model == LOCAL_MODEL else LOCAL_REWRITER
     moderated = not response.respect_moderation
     return Picture(
         request=request,

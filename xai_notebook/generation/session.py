@@ -40,6 +40,7 @@ NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
     "embedded server."
 )
+ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 
 
 class Session:
@@ -187,13 +188,21 @@ class Session:
     async def _answer(self, call: Call, asking: Asking) -> None:
         from xai_notebook.generation.answering import answer  # noqa: PLC0415  # grpc
 
-        if call.route.automatic:
-            self._announce(call, NOTICE)
         call.spoil = asking.spoil
         self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
+        await self._announce_source(call)
         library = await asyncio.to_thread(self._library_or_none, call)
         await answer(call, asking, peer=peer, library=library, budget=self._budget)
+
+    async def _announce_source(self, call: Call) -> None:
+        """Say where pictures come from when there is no key."""
+        route = call.route
+        if route.automatic and route.painted:
+            self._announce(call, NOTICE)
+        elif route.automatic:
+            source = await self.connections.source(route, call.options.model[0])
+            self._announce(call, ENGINE_NOTICE.format(source))
 
     def collect(self, call: Call) -> ImageBatch:
         """Return what arrived so far as a batch. Nothing can go wrong here."""

@@ -74,7 +74,7 @@ class XaiImage(Magics):
         session = _session()
         patience = call.configuration.patience
         if patience is None:
-            patience = LOCAL_PATIENCE if call.route.backend == "local" else PATIENCE
+            patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
         if call.labels:
             print(session.plan(call).sentence)  # noqa: T201  # before anything is sent
         shape = call.options.shape

@@ -293,8 +293,7 @@ class Panel(anywidget.AnyWidget):
         self.asking, self.models_note = True, ""
         try:
             probe = await asyncio.to_thread(session.prepare, "?", dict(self._form.hidden))
-            self.local = probe.route.backend == "local"
-            self.place = "Local preview: free, drawn offline" if self.local else probe.route.host
+            self.local, self.place = probe.route.painted, probe.route.place
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
             self.models_note = f"These are the names known here. {explain(error)}"
