@@ -6,6 +6,7 @@ Most tests share one open notebook, as a user would who goes on working in it.
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import time
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
     assert read_metadata(file).prompt == "four lanterns on a river"
     with contextlib.closing(Library.open(panel.lab.home)) as library:
         third = library.history("four lanterns", 4)[2]
-    with Image.open(file) as ours, third.pil as original:
+    with Image.open(file) as ours, Image.open(io.BytesIO(third.data)) as original:
         assert ours.size == original.size == (2048, 2048)
         assert ours.tobytes() == original.tobytes()
     panel.field("Resolution").select_option("")
