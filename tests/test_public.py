@@ -136,7 +136,7 @@ def test_generate_needs_no_notebook() -> None:
     assert run(code) == "ok\n"
 
 
-@pytest.mark.parametrize("face", [xai_notebook.client, xai_notebook.server])
+@pytest.mark.parametrize("face", [xai_notebook, xai_notebook.client, xai_notebook.server])
 def test_a_lazy_face_and_its_types_name_the_same(face: ModuleType) -> None:
     """What a type checker finds in a face is there at run time, and nothing else."""
     tree = ast.parse(Path(str(face.__file__)).read_text(encoding="utf-8"))

@@ -14,7 +14,6 @@ Importing this module costs nothing: names are loaded when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
-from linecache import getlines
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,25 +30,32 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch as ImageBatch
 
 
-def _homes() -> dict[str, str]:
-    """Return the module of each public name, from the lines that tell them to type checkers."""
-    lines = getlines(__file__, globals())
-    imports = (line.split() for line in lines if line.startswith("    from "))
-    return dict(sorted((name, module) for _, module, _, name, *_ in imports))
+_HOMES = {
+    "GeneratedImage": "pictures.results",
+    "ImageBatch": "pictures.results",
+    "XaiError": "errors",
+    "agenerate": "generation.api",
+    "costs": "generation.api",
+    "generate": "generation.api",
+    "history": "generation.api",
+    "load_ipython_extension": "notebook.extension",
+    "panel": "notebook.panel",
+    "read_metadata": "pictures.provenance",
+    "unload_ipython_extension": "notebook.extension",
+}
+"""Where each public name is; the lines above say the same to type checkers."""
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__all__":
-        value: Any = list(_homes())
-    elif name == "__version__":
-        value = import_module("xai_notebook.settings").package_version()
-    elif name.startswith("_") or (home := _homes().get(name)) is None:
+    if name == "__version__":
+        return import_module(f"{__name__}.settings").package_version()
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    else:
-        value = getattr(import_module(home), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return list(_homes())
+    return __all__
