@@ -37,9 +37,11 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        found = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Python 3.13 says yes to ::ffff:127.0.0.1 as well, older ones no: nobody writes that honestly.
+    return found.is_loopback and getattr(found, "ipv4_mapped", None) is None
 
 
 def check_host(host: str, *, allow_loopback: bool) -> None:
@@ -96,8 +98,8 @@ def _is_public(address: str) -> bool:
         return found.is_global and not found.is_multicast
     if found in _NAT64:
         return _is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
-    if found.sixtofour is not None and not _is_public(str(found.sixtofour)):
-        return False
+    if found.sixtofour is not None:
+        return _is_public(str(found.sixtofour))
     return found in _GLOBAL_UNICAST and found.is_global
 
 
