@@ -164,13 +164,14 @@ def test_a_file_that_fails_midway_ends_the_call(call: Any, kind: str) -> None:
 
 
 def refusing(*, begun: bool) -> Any:
-    """Return an answer that fails once, before it reads or after."""
+    """Return an answer that fails once, before it reads or, its reply begun, after."""
     calls: list[int] = []
 
     async def answer(request: Any, context: Any) -> Any:
         calls.append(1)
         if len(calls) == 1:
             if begun:
+                assert [piece async for piece in request]
                 await context.send_initial_metadata((("x-request", "1"),))
             await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         return await taking(request, context)

@@ -3,6 +3,10 @@
 A call with one answer is sent as one whose answers are a stream. grpc.aio hands out the message of
 a unary call only together with an OK, so that a picture whose trailers were lost is lost with them;
 and it does not tell a server that refused from one whose reply broke off.
+
+Its request is a stream as well, of one message. Only then does grpc.aio wait for the headers before
+the message leaves; else a server that answers at once can be through before they are looked for,
+and of 2,000 replies that began and broke off on a busy computer, 106 to 144 looked like refusals.
 """
 
 from __future__ import annotations
@@ -28,7 +32,6 @@ __all__ = [
     "fate_of",
     "http_status",
     "is_size_limit",
-    "receive",
     "receive_all",
 ]
 
@@ -137,7 +140,7 @@ def is_size_limit(error: grpc.aio.AioRpcError) -> bool:
     return _LARGER.search(error.details() or "") is not None
 
 
-async def receive(call: UnaryStreamCall | StreamStreamCall) -> bytes:
+async def _receive(call: StreamStreamCall) -> bytes:
     """Return the first message of a call that was just begun.
 
     It is returned the moment it is whole, whatever becomes of the call after that: it has been
@@ -179,7 +182,7 @@ async def exchange(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> byt
         Exception: What `pieces` raises; the call is cancelled then.
     """
     writing = asyncio.ensure_future(_write(call, pieces))
-    receiving = asyncio.ensure_future(receive(call))
+    receiving = asyncio.ensure_future(_receive(call))
     try:
         done, _ = await asyncio.wait({writing, receiving}, return_when=asyncio.FIRST_COMPLETED)
         if writing in done:
@@ -229,7 +232,7 @@ async def receive_all(call: UnaryStreamCall, max_bytes: int) -> list[bytes]:
     return messages
 
 
-def _reader(call: UnaryStreamCall | StreamStreamCall) -> Callable[[], Awaitable[Any]]:
+def _reader(call: StreamStreamCall) -> Callable[[], Awaitable[Any]]:
     """Return what reads a message.
 
     `call.read()` begins to read when the headers have come. A connection that breaks in the
@@ -249,7 +252,7 @@ class _Headers:
     instant after bare headers is taken for the refusal that it nearly is.
     """
 
-    def __init__(self, call: UnaryStreamCall | StreamStreamCall) -> None:
+    def __init__(self, call: StreamStreamCall) -> None:
         self.begun = False
         self._call = call
         self._timer: asyncio.TimerHandle | None = None
@@ -273,7 +276,7 @@ class _Headers:
             self._timer.cancel()
 
 
-def _let_end(call: UnaryStreamCall | StreamStreamCall, left: float = GRACE) -> None:
+def _let_end(call: StreamStreamCall, left: float = GRACE) -> None:
     """Let the server end a call in good order; one that does not is cancelled.
 
     Looked at again and again: what is told to `add_done_callback` holds the call, its request and

@@ -17,7 +17,6 @@ from xai_notebook.client.attempt import (
     NoMessageError,
     TooLongError,
     exchange,
-    receive,
     receive_all,
 )
 from xai_notebook.client.channel import open_channel, retries_itself
@@ -125,11 +124,11 @@ class Connection:
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
         """
-        send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
+        send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.open().stream_stream(method)
         payload = request.SerializeToString()
         data = await self._call(
             method,
-            lambda **options: receive(send(payload, **options)),
+            lambda **options: exchange(send(**options), _alone(payload)),
             model=model,
             timeout=timeout,
             on_attempt=on_attempt,
@@ -322,3 +321,8 @@ class Connection:
             raise CallCancelledError(
                 "The client was closed while a call was under way.", code="CANCELLED"
             )
+
+
+async def _alone(message: bytes) -> AsyncGenerator[bytes]:
+    """Give the only message of a request."""
+    yield message
