@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import gc
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import grpc.aio
 import pytest
 from xai_sdk.proto import image_pb2, models_pb2
@@ -562,3 +565,39 @@ def test_a_question_that_costs_nothing_is_asked_again() -> None:
             assert len(server.orders) == 2
 
     asyncio.run(main())
+
+
+def test_a_reply_that_begins_and_fails_faster_than_we_look_is_not_asked_for_again() -> None:
+    """Its headers are waited for before the request leaves, however late our loop comes to them."""
+    calls: list[int] = []
+
+    def answer(_: object, context: Any) -> None:
+        calls.append(1)
+        context.send_initial_metadata((("x-request-id", "1"),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+
+    async def busy() -> None:
+        while True:
+            await asyncio.sleep(0)
+            time.sleep(0.03)  # noqa: ASYNC251  # the answer is there when the loop goes on
+
+    async def main(port: int) -> None:
+        async with AsyncClient(api_host=f"localhost:{port}", timeout=30) as client:
+            load = asyncio.ensure_future(busy())
+            with pytest.raises(errors.UnavailableError) as caught:
+                await client.image.sample("p", "m")
+            load.cancel()
+            assert caught.value.maybe_billed
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    generate = {"GenerateImage": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("xai_api.Image", generate),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        asyncio.run(main(port))
+    finally:
+        server.stop(None)
+    assert calls == [1]
