@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import Library, database, schema
+from xai_notebook.library import Library, database, migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -314,7 +314,7 @@ def test_version_1_is_migrated(
     assert library.rewrite_for("key") == "a fox"
     library.close()
     with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations.MIGRATIONS),)
 
 
 def test_version_2_replays_the_same(home: Path, library: Library, save: Save) -> None:

@@ -1,4 +1,4 @@
-"""The library's tables: how they are made, migrated and recognised."""
+"""The library's database: how it is opened, recognised and brought up to date."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
+from xai_notebook.library.migrations import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
-    "MIGRATIONS",
     "connect",
     "connect_to_read",
     "patiently",
@@ -29,94 +29,6 @@ BUSY_TIMEOUT: Final = 20.0
 """Seconds to wait for another kernel's transaction; each of ours takes milliseconds."""
 _STEP: Final = 0.1
 """Seconds of it that SQLite waits by itself: nothing can interrupt it while it does."""
-
-_REQUESTS_AND_IMAGES: Final = (
-    """CREATE TABLE requests (
-        id INTEGER PRIMARY KEY,
-        fingerprint TEXT NOT NULL,  -- what makes two requests the same
-        backend TEXT NOT NULL,
-        host TEXT NOT NULL,
-        prompt TEXT NOT NULL,       -- as sent
-        model TEXT NOT NULL,        -- as asked for
-        answered_by TEXT NOT NULL,  -- the model as the server named it
-        n INTEGER NOT NULL,
-        aspect_ratio TEXT,
-        resolution TEXT,
-        quality TEXT,
-        inputs TEXT NOT NULL,       -- JSON: [{"sha256", "label", "parent"}], never the images
-        user TEXT,
-        image_format TEXT NOT NULL,
-        original_prompt TEXT,       -- as written, when a chat model rewrote it
-        rewrite_model TEXT,
-        notebook TEXT,
-        cost_usd REAL,              -- NULL: not reported
-        start INTEGER NOT NULL,     -- lowest position of its images; more than 0: it completes
-        created REAL NOT NULL       -- seconds since 1970, UTC
-    )""",
-    "CREATE INDEX requests_by_fingerprint ON requests (fingerprint)",
-    """CREATE TABLE images (
-        id INTEGER PRIMARY KEY,
-        request_id INTEGER NOT NULL REFERENCES requests (id),
-        position INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        model TEXT NOT NULL,
-        rewritten_prompt TEXT,
-        rewritten_by TEXT,
-        cost_usd REAL,
-        sha256 TEXT,
-        media_type TEXT,
-        width INTEGER,
-        height INTEGER,
-        url TEXT,                   -- where a pending image can still be fetched
-        error TEXT,
-        notes TEXT NOT NULL,        -- JSON list
-        created REAL NOT NULL
-    )""",
-    "CREATE INDEX images_by_request ON images (request_id, position)",
-    "CREATE INDEX images_by_sha256 ON images (sha256) WHERE sha256 IS NOT NULL",
-)
-_REWRITES: Final = (
-    """CREATE TABLE rewrites (
-        id INTEGER PRIMARY KEY,
-        key TEXT NOT NULL,
-        original TEXT NOT NULL,
-        text TEXT NOT NULL,
-        model TEXT NOT NULL,
-        backend TEXT NOT NULL,
-        cost_usd REAL,
-        created REAL NOT NULL
-    )""",
-    "CREATE INDEX rewrites_by_key ON rewrites (key)",
-)
-_PLACES: Final = (
-    "ALTER TABLE requests ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
-    # Before, an answer was a reply (start = 0) and those that completed it; the newest answered
-    # first, and went on from image to image when one call made a request more than once.
-    """CREATE TEMP TABLE answers AS
-        SELECT id, fingerprint, start / max(n, 1) AS inner,
-            sum(start = 0) OVER (PARTITION BY fingerprint ORDER BY id) AS answer
-        FROM requests""",
-    """CREATE TEMP TABLE widths AS
-        SELECT fingerprint, answer, sum(max(inner) + 1) OVER (
-            PARTITION BY fingerprint ORDER BY answer DESC) - max(inner) - 1 AS newer
-        FROM answers GROUP BY fingerprint, answer""",
-    """CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, place INTEGER)""",
-    """INSERT INTO places SELECT id, newer + inner FROM answers
-        JOIN widths USING (fingerprint, answer)""",
-    "UPDATE requests SET place = (SELECT place FROM places WHERE places.id = requests.id)",
-    """UPDATE images SET position = position - (
-            SELECT start / n * n FROM requests WHERE requests.id = request_id)
-        WHERE request_id IN (SELECT id FROM requests WHERE start >= n AND n > 0)""",
-    "UPDATE requests SET start = start % n WHERE start >= n AND n > 0",
-    "DROP TABLE answers",
-    "DROP TABLE widths",
-    "DROP TABLE places",
-    "DROP INDEX requests_by_fingerprint",
-    "CREATE INDEX requests_by_place ON requests (fingerprint, place)",
-)
-
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES)
-"""`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""
 
 
 def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
