@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import Library, database, migrations
+from xai_notebook.library import Library, database, migrations, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
