@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
+from harness import without_xai
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.settings import Configuration
 
@@ -20,6 +24,22 @@ def test_the_option_table_is_the_code_s() -> None:
         )
         assert all(f"`{flag}`" in row for flag in option.flags)
         assert option.help.replace("|", "\\|") in row
+
+
+def test_the_first_cell_works_as_printed(tmp_path: Path) -> None:
+    """Whoever copies it gets pictures, with nothing defined before."""
+    block = re.findall(
+        r"((?:^    \S.*\n|^\n)+)", README.split("## The first minute")[1], re.MULTILINE
+    )[1]
+    load, cell = dedent(block).strip().split("\n\n", 1)
+    asked = f"get_ipython().run_cell({cell!r}).raise_error(); assert len(foxes) == 4"
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "-c", f"{load}\n{asked}"],
+        cwd=tmp_path, env=without_xai() | {"XAI_NOTEBOOK_HOME": str(tmp_path / "home")},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert load == "%load_ext xai_notebook"
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_links_lead_somewhere() -> None:

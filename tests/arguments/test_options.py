@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
@@ -12,12 +13,16 @@ from xai_notebook import settings
 from xai_notebook.arguments.line import Parsed, parse
 from xai_notebook.arguments.options import (
     OPTIONS,
+    Keywords,
     Options,
     help_text,
     resolve,
+    signature,
 )
+from xai_notebook.arguments.values import Choice
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError
+from xai_notebook.generation.api import agenerate, generate
 from xai_notebook.pictures.cell import magic_cell
 
 
@@ -202,6 +207,32 @@ def test_the_help_names_every_option() -> None:
     text = help_text()
     assert all(flag in text for option in OPTIONS for flag in option.flags)
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_help_lists_what_can_be_chosen() -> None:
+    """Nobody has to guess a ratio."""
+    text = " ".join(help_text().split())
+    for option in OPTIONS:
+        if isinstance(option.convert, Choice):
+            assert ", ".join(option.choices) in text or "|".join(option.choices) in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "near"),
+    [("16:10", "3:2"), ("21:9", "20:9"), ("16x9", "16:9"), ("0.5", "1:2"), ("1/3", "9:20")],
+)
+def test_a_wrong_ratio_is_told_the_nearest_one(ratio: str, near: str) -> None:
+    """The nearest shape, not the most similar spelling."""
+    with pytest.raises(OptionError, match=f"Did you mean {near}[?]"):
+        resolve({"aspect_ratio": ratio})
+
+
+def test_keywords_and_signature_are_the_table() -> None:
+    """What type checkers read, what completion shows and the table name the same options."""
+    names = [option.name for option in OPTIONS if option.name != "help"]
+    assert [*Keywords.__annotations__] == [name for name in names if name != "dry_run"]
+    assert [*signature().parameters] == ["prompt", *names]
+    assert inspect.signature(generate) == inspect.signature(agenerate) == signature()
 
 
 def test_the_table_has_the_options_of_the_design() -> None:

@@ -46,6 +46,13 @@ def another(keyed: Served) -> Iterator[Session]:
 # What is sent
 
 
+def test_a_list_is_no_prompt(session: Session, server: Served) -> None:
+    """The error names the option that lists go into; nothing is sent."""
+    with pytest.raises(errors.OptionError, match="is a list, not text"):
+        session.generate(["a fox", "an owl"])  # type: ignore[arg-type]
+    assert not server.calls
+
+
 def test_every_option_reaches_the_server(session: Session, server: Served) -> None:
     """Each field arrives as set."""
     session.generate(

@@ -53,9 +53,9 @@ def test_a_new_row_is_checked() -> None:
 
 
 def test_a_new_row_stands_in_the_help() -> None:
-    """With its flags, its value and its meaning."""
+    """With its flags, its value, its meaning and its choices."""
     lines = [" ".join(line.split()) for line in help_text(ROWS).splitlines()]
-    assert "-s, --film-stock FILM grain" in lines
+    assert "-s, --film-stock FILM grain: none, 35mm" in lines
 
 
 def test_a_new_row_is_completed() -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from inspect import Parameter, Signature
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypedDict
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
@@ -19,7 +21,8 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
 
     from xai_notebook.client.request import ImageRequest, InputImage
 
@@ -31,11 +34,13 @@ __all__ = [
     "ALIASES",
     "OPTIONS",
     "SETTINGS",
+    "Keywords",
     "Option",
     "Options",
     "help_text",
     "resolve",
     "row",
+    "signature",
     "table",
 ]
 
@@ -117,13 +122,14 @@ class Options:
         "-m", f"model (default {settings.DEFAULT_MODEL}); repeatable, to compare",
         convert.models, "NAME", settings.KNOWN_MODELS, repeatable=True, label="Model"))
     aspect_ratio: str | None = field(default=None, metadata=row(
-        "-a", "width:height", Choice(settings.ASPECT_RATIOS), "W:H", label="Aspect ratio"))
+        "-a", "width:height", Choice(settings.ASPECT_RATIOS, ratios=True), "W:H",
+        label="Aspect ratio"))
     resolution: str | None = field(default=None, metadata=row(
         "-r", "1k is about one megapixel, 2k about four",
         Choice(settings.RESOLUTIONS), "1k|2k", label="Resolution"))
     quality: str | None = field(default=None, metadata=row(
-        "-q", "low or medium, for models that offer it",
-        Choice(settings.QUALITIES), "QUALITY", label="Quality"))
+        "-q", "for models that offer it",
+        Choice(settings.QUALITIES), "low|medium", label="Quality"))
     image: tuple[Any, ...] = field(default=(), metadata=row(
         "-i", "edit this image: a path, URL, data URI or variable; repeatable",
         convert.images, "IMAGE", repeatable=True, configurable=False, label="Images to edit",
@@ -133,7 +139,7 @@ class Options:
         label="End user’s id"))  # noqa: RUF001
     format: str = field(default="base64", metadata=row(
         "-f", "how the server sends images; the result is the same",
-        Choice(settings.FORMATS), "FORMAT"))
+        Choice(settings.FORMATS), "base64|url"))
     as_: str | None = field(default=None, metadata=row(
         "", "bind the result to this variable", convert.identifier, "NAME",
         configurable=False, in_panel=False, variables=convert.is_batch))
@@ -232,6 +238,36 @@ def table(kind: type[Options] = Options) -> tuple[Option, ...]:
     )
 
 
+class Keywords(TypedDict, total=False):
+    """What `generate()` takes beside the prompt and `dry_run`, for type checkers.
+
+    A key for each row: what may be given, not what it is once it has been checked. None: not given.
+    """
+
+    n: int | None
+    model: str | Sequence[str] | None
+    aspect_ratio: str | None
+    resolution: str | None
+    quality: str | None
+    image: Any
+    user: str | None
+    format: str | None
+    as_: str | None
+    export: str | PathLike[str] | bool | None
+    metadata: bool | None
+    columns: int | None
+    full: bool | None
+    compare: bool | None
+    matrix: bool | None
+    each: Any
+    rewrite: str | bool | None
+    fresh: bool | None
+    replay: bool | None
+    max_cost: float | None
+    timeout: float | None
+    local: bool | None
+
+
 OPTIONS: Final = table()
 SETTINGS: Final = (
     Option("", "where calls go: auto (xai with a key, else local), xai or local",
@@ -254,6 +290,18 @@ SETTINGS: Final = (
 """What only `%config XaiImage` can say."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
 """Other names of options in Python."""
+
+
+def signature() -> Signature:
+    """Return the signature of `generate()`, as completion and help show it."""
+    return Signature(
+        [Parameter("prompt", Parameter.POSITIONAL_OR_KEYWORD, default=None)]
+        + [
+            Parameter(option.name, Parameter.KEYWORD_ONLY, default=None)
+            for option in OPTIONS
+            if option.name != "help"
+        ]
+    )
 
 
 def resolve(
@@ -300,9 +348,15 @@ def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
         value = option.metavar and (
             f"[{option.metavar}]" if option.bare is not None else option.metavar
         )
-        lines.append((", ".join(option.flags) + (f" {value}" if value else ""), option.help))
+        text = option.help
+        if isinstance(option.convert, Choice) and "|" not in (option.metavar or ""):
+            text += f": {', '.join(option.choices)}"
+        lines.append((", ".join(option.flags) + (f" {value}" if value else ""), text))
     width = max(len(flags) for flags, _ in lines)
-    listed = "\n".join(f"  {flags:<{width}}  {text}" for flags, text in lines)
+    listed = "\n".join(
+        fill(text, 100, initial_indent=f"  {flags:<{width}}  ", subsequent_indent=" " * (width + 4))
+        for flags, text in lines
+    )
     return (
         "Make images from a prompt and show them under the cell.\n\n"
         "  %xai_image [OPTIONS] PROMPT        the prompt on the line\n"
@@ -313,5 +367,5 @@ def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
         "Without XAI_API_KEY an embedded server draws free local previews, offline.\n\n"
         "Example:\n\n"
         "  %%xai_image -n 4 --aspect-ratio 16:9 --as foxes\n"
-        "  a red fox in fresh snow, {{ light }}\n"
+        "  a red fox in fresh snow\n"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import settings
@@ -86,15 +87,17 @@ class Amount(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Accepts one of `values`, in any case."""
+    """Accepts one of `values`, in any case; `ratios`: they are widths and heights."""
 
     values: tuple[str, ...]
+    ratios: bool = False
 
     def __call__(self, value: Any) -> str:
         """Convert one value."""
         text = str(value).strip().lower()
         if text not in self.values:
-            hint = did_you_mean(text, self.values, 0.75)
+            near = _nearest_ratio(text, self.values) if self.ratios else None
+            hint = f" Did you mean {near}?" if near else did_you_mean(text, self.values, 0.75)
             raise ValueError(f"{value!r} is not one of {', '.join(self.values)}.{hint}")
         return text
 
@@ -176,3 +179,18 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     from difflib import get_close_matches  # noqa: PLC0415  # only for messages
 
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
+def _nearest_ratio(text: str, known: Iterable[str]) -> str | None:
+    """Return the known `"width:height"` whose shape is most like another, if that is one."""
+    width = _log_ratio(text)
+    if width is None:
+        return None
+    return min(known, key=lambda each: abs((_log_ratio(each) or 0) - width))
+
+
+def _log_ratio(text: str) -> float | None:
+    """Return the logarithm of width by height: equally far from 1:1 are 2:1 and 1:2."""
+    match = re.fullmatch(r"(\d+\.?\d*)(?:\s*[:/x×]\s*(\d+\.?\d*))?", text)
+    sides = [float(side or 1) for side in match.groups()] if match else [0.0]
+    return math.log(sides[0] / sides[1]) if all(sides) else None

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from xai_notebook.arguments.options import signature
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from xai_notebook.arguments.options import Keywords
     from xai_notebook.pictures.results import ImageBatch
-    from xai_notebook.pictures.tables import CostTable
+    from xai_notebook.pictures.tables import CostTable, Plan
 
 __all__ = ["agenerate", "costs", "generate", "history"]
 
 
-def generate(prompt: str | None = None, **options: Any) -> ImageBatch:
+@overload
+def generate(
+    prompt: str | None = None, *, dry_run: Literal[False] | None = None, **options: Unpack[Keywords]
+) -> ImageBatch: ...
+
+
+@overload
+def generate(
+    prompt: str | None = None, *, dry_run: Literal[True], **options: Unpack[Keywords]
+) -> Plan: ...
+
+
+def generate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
     """Make images and wait for them. An interrupt cancels the call at the server.
 
     Args:
@@ -33,15 +49,31 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch:
         ApiError: The server refused or failed.
         XaiError: Anything else that is not your program's fault; see `xai_notebook.errors`.
     """
-    return current_session().generate(prompt, **options)  # type: ignore[return-value]
+    return current_session().generate(prompt, **options)
 
 
-async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch:
+@overload
+async def agenerate(
+    prompt: str | None = None, *, dry_run: Literal[False] | None = None, **options: Unpack[Keywords]
+) -> ImageBatch: ...
+
+
+@overload
+async def agenerate(
+    prompt: str | None = None, *, dry_run: Literal[True], **options: Unpack[Keywords]
+) -> Plan: ...
+
+
+async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
     """Make images without blocking the event loop; otherwise as `generate`.
 
     Cancelling the task cancels the call at the server.
     """
-    return await current_session().agenerate(prompt, **options)  # type: ignore[return-value]
+    return await current_session().agenerate(prompt, **options)
+
+
+# Read by completion and help; type checkers read the overloads.
+generate.__signature__ = agenerate.__signature__ = signature()  # type: ignore[attr-defined]
 
 
 def history(words: str = "", n: int = 24) -> ImageBatch:

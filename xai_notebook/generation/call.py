@@ -103,15 +103,24 @@ def prepare_call(
     inputs = load_inputs(options.image, namespace)
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
-    elif prompt is None:
-        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
-        raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
     else:
-        text = fill(prompt, namespace) if typed else prompt
-        call = _prepare_one(make, text, options, inputs)
+        text = _checked(prompt, options)
+        call = _prepare_one(make, fill(text, namespace) if typed else text, options, inputs)
     for note in inputs.notes:
         call.progress.note(note)
     return call
+
+
+def _checked(prompt: object, options: Options) -> str:
+    """Return the prompt, which must be text."""
+    if prompt is None:
+        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
+    if not isinstance(prompt, str):
+        raise OptionError(
+            f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
+        )
+    return prompt
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
