@@ -342,6 +342,7 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("DROP INDEX requests_by_place")
         connection.execute("ALTER TABLE requests DROP COLUMN place")
         connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
+        connection.execute("DROP TABLE uploads")
         connection.execute("PRAGMA user_version = 2")
     library = Library.open(home)
 

@@ -58,12 +58,13 @@ def encode(request: ImageRequest) -> wire.GenerateImageRequest:
         resolution=request.resolution,
         quality=request.quality,
     )
-    urls = [image.url for image in request.inputs]
-    if len(urls) == 1:
-        options["image_url"] = urls[0]
-    elif urls:
-        options["image_urls"] = urls
-    return build_request(request.prompt, request.model, request.n, **options)
+    encoded = build_request(request.prompt, request.model, request.n, **options)
+    sources = [_input(None if each.file_id else each.url, each.file_id) for each in request.inputs]
+    if len(sources) == 1:
+        encoded.image.CopyFrom(sources[0])
+    else:
+        encoded.images.extend(sources)
+    return encoded
 
 
 def build_request(

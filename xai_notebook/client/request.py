@@ -52,12 +52,14 @@ class InputImage:
         sha256: Hex digest of the image's bytes, or of the URL when only the server sees the bytes.
         label: How the user named it: a path, a URL or a variable.
         parent: `sha256` of the generated image this is, when it is one.
+        file_id: Under which the server's file store has it; it is sent in place of `url` then.
     """
 
     url: str = field(repr=False)
     sha256: str
     label: str
     parent: str | None = None
+    file_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

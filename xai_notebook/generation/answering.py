@@ -67,4 +67,5 @@ def _generator(
         only_stored=options.replay,
         timeout=options.timeout,
         rewriter=peer.rewriter(options, library, progress),
+        uploads=library.uploads if call.many and library is not None else None,
     )

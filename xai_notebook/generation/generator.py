@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
+    from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Generator", "Placed"]
@@ -72,6 +74,8 @@ class Generator:
         slots: Limits how many requests are under way at the server at once.
         before_send: Awaited before each request that the library cannot answer.
         on_attempt: Hears of failed attempts that are made again, after `progress`.
+        uploads: What the library knows of input images at the server: they are sent once, and named
+            from then on. None: each request carries its own.
     """
 
     peer: Peer
@@ -86,6 +90,7 @@ class Generator:
     slots: asyncio.Semaphore | None = None
     before_send: Callable[[], Awaitable[None]] | None = None
     on_attempt: Callable[[Attempt], None] | None = None
+    uploads: Uploads | None = None
 
     async def place(self, request: ImageRequest) -> Placed:
         """Return a request at its place. Equal requests get theirs in the order of the calls."""
@@ -207,12 +212,16 @@ class Generator:
         async with self.slots or contextlib.nullcontext():
             if self.before_send is not None:
                 await self.before_send()
-            return await self.peer.client.image.send(
-                replace(request, n=n),
+            send = partial(
+                self.peer.client.image.send,
                 timeout=self.timeout,
                 on_attempt=self._note_attempt,
                 on_reply=arrival,
             )
+            request = replace(request, n=n)
+            if self.uploads is None:
+                return await send(request)
+            return await self.peer.inputs.send(request, send, self.uploads)
 
     def _note_attempt(self, attempt: Attempt) -> None:
         self.progress.on_attempt(attempt)

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.client.models import image_price_usd
 from xai_notebook.generation.rewriting import Rewriter
+from xai_notebook.generation.uploads import InputStore
 
 if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
@@ -36,6 +37,7 @@ class Peer:
             interrupted may be back before they are.
         prices: List prices in US dollars per image by model name, once asked for.
         asking: Held while prices are asked for: many requests at once ask one question.
+        inputs: Its file store, as far as input images are in it.
     """
 
     client: AsyncClient
@@ -47,6 +49,11 @@ class Peer:
     keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: dict[str, float] | None = None
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    inputs: InputStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look into the server's file store when that is first needed."""
+        self.inputs = InputStore(self.client.files, self.backend, self.host)
 
     async def price(self, model: str) -> float | None:
         """Return the list price of an image in US dollars; None: the server names none."""

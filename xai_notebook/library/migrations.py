@@ -94,5 +94,17 @@ _PLACES: Final = (
     "CREATE INDEX requests_by_place ON requests (fingerprint, place)",
 )
 
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES)
+_UPLOADS: Final = (
+    """CREATE TABLE uploads (
+        backend TEXT NOT NULL,
+        host TEXT NOT NULL,
+        sha256 TEXT NOT NULL,       -- of the input image as the user gave it
+        file_id TEXT NOT NULL,      -- of what was made of it for the server
+        expires REAL NOT NULL,
+        created REAL NOT NULL,
+        PRIMARY KEY (backend, host, sha256)
+    )""",
+)
+
+MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS)
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -25,6 +25,7 @@ from xai_notebook.library.records import (
 )
 from xai_notebook.library.search import index_request, matching_requests
 from xai_notebook.library.spool import Spool
+from xai_notebook.library.uploads import Uploads
 
 if TYPE_CHECKING:
     import sqlite3
@@ -53,6 +54,7 @@ class Library:
         home: Its folder.
         spool: Replies on disk that are not in the library yet.
         overdue: Some of them belong to nobody who is putting them in now.
+        uploads: Input images at servers' file stores.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
@@ -64,6 +66,7 @@ class Library:
         self._database = Database(home)
         self._originals = Originals(home / "images")
         self.spool = Spool(home / "spool")
+        self.uploads = Uploads(self._database)
         self.overdue = False
 
     @classmethod

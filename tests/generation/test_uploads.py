@@ -1,0 +1,120 @@
+"""Input images that several requests use are sent to the server once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from xai_sdk import Client as Sdk
+
+from harness import GENERATE, KEY
+from xai_notebook.client import wire
+from xai_notebook.generation.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness import Served
+    from press import Press
+
+PROMPTS = ["in snow", "in rain", "at night"]
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """An image of some hundred kilobytes."""
+    return Image.effect_noise((300, 300), 90)
+
+
+@pytest.fixture
+def sessions(keyed: Served) -> Iterator[Any]:
+    """Make kernels that share a library and a server."""
+    made: list[Session] = []
+
+    def start() -> Session:
+        made.append(Session())
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def sent(server: Served, method: str = GENERATE) -> list[Any]:
+    """Return the requests of one method, in their order."""
+    return [call.message for call in server.server.requests if call.method == method]
+
+
+def ids(server: Served) -> list[str]:
+    """Return the file that each image request named; "" where it carried the image."""
+    return [request.image.file_id for request in sent(server)]
+
+
+def test_an_image_of_many_requests_is_uploaded_once(
+    session: Session, quick: Served, photo: Image.Image
+) -> None:
+    """Each request names the file, which expires; all of them together send it once."""
+    session.generate(each=PROMPTS, image=photo)
+    (upload,) = sent(quick, wire.UPLOAD_FILE)
+    (named,) = set(ids(quick))
+    assert named
+    assert sum(request.ByteSize() for request in sent(quick)) < 1000
+    with Sdk(api_host=quick.address, api_key=KEY, use_insecure_channel=True) as sdk:
+        stored = sdk.files.get(named)
+    assert stored.HasField("expires_at")
+    assert upload is not None
+
+
+def test_one_request_carries_its_image(session: Session, quick: Served, photo: Image.Image) -> None:
+    """Nothing is left at the server for its sake."""
+    session.generate("in snow", image=photo)
+    assert ids(quick) == [""]
+    assert not sent(quick, wire.UPLOAD_FILE)
+
+
+def test_a_small_image_is_sent_as_it_is(session: Session, quick: Served) -> None:
+    """Its id would not be shorter by much."""
+    session.generate(each=PROMPTS, image=Image.new("RGB", (8, 8)))
+    assert ids(quick) == ["", "", ""]
+
+
+def test_what_is_stored_is_not_uploaded_for_a_replay(
+    sessions: Any, quick: Served, photo: Image.Image
+) -> None:
+    """The second kernel sends nothing at all; its third prompt names the file of the first."""
+    sessions().generate(each=PROMPTS[:2], image=photo)
+    other = sessions()
+    assert other.generate(each=PROMPTS[:2], image=photo)[0].replayed
+    assert len(ids(quick)) == 2
+    other.generate(each=[*PROMPTS[:2], PROMPTS[2]], image=photo)
+    assert len(sent(quick, wire.UPLOAD_FILE)) == 1
+    assert len(set(ids(quick))) == 1
+
+
+@pytest.mark.parametrize("same_kernel", [True, False])
+def test_a_deleted_file_is_uploaded_again(
+    sessions: Any, quick: Served, photo: Image.Image, *, same_kernel: bool
+) -> None:
+    """Whoever deleted it: the next requests name a new one, and no picture fails."""
+    first = sessions()
+    first.generate(each=PROMPTS[:2], image=photo)
+    (old,) = set(ids(quick))
+    with Sdk(api_host=quick.address, api_key=KEY, use_insecure_channel=True) as sdk:
+        sdk.files.delete(old)
+    made = (first if same_kernel else sessions()).generate(each=["a", "b", "c"], image=photo)
+    assert [image.status for image in made] == ["ok"] * 3
+    assert len(sent(quick, wire.UPLOAD_FILE)) == 2
+    (new,) = {request.image.file_id for request in sent(quick)[-3:]}
+    assert new != old
+
+
+def test_a_server_without_a_store_stops_nothing(orders: Press, photo: Image.Image) -> None:
+    """Each request carries its image then."""
+    session = Session()
+    try:
+        made = session.generate(each=PROMPTS, image=photo)
+        assert [image.status for image in made] == ["ok"] * 3
+        assert len(orders.orders) == 3
+    finally:
+        session.close()
