@@ -149,6 +149,9 @@ class Options:
         suffixes=frozenset()))
     metadata: bool = field(default=True, metadata=_switch(
         "", "write exported files exactly as the server sent them", bare=False))
+    share: float | None = field(default=None, metadata=row(
+        "", f"also make a public link, for {settings.DEFAULT_SHARE_DAYS:.0f} days or so many",
+        convert.days, "DAYS", bare=""))
     columns: int | None = field(default=None, metadata=row(
         "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
     full: bool = field(default=False, metadata=_switch(
@@ -255,6 +258,7 @@ class Keywords(TypedDict, total=False):
     as_: str | None
     export: str | PathLike[str] | bool | None
     metadata: bool | None
+    share: float | bool | None
     columns: int | None
     full: bool | None
     compare: bool | None

@@ -25,6 +25,7 @@ __all__ = [
     "Choice",
     "WholeNumber",
     "chat_model",
+    "days",
     "did_you_mean",
     "folder",
     "identifier",
@@ -129,6 +130,18 @@ def folder(value: Any) -> str | None:
     except ExportError as error:
         raise ValueError(str(error)) from None
     return str(value)
+
+
+def days(value: Any) -> float | None:
+    """Return how many days something is shared; True is the usual time, None is none."""
+    if value is True or value == "":
+        return settings.DEFAULT_SHARE_DAYS
+    if value is False:
+        return None
+    number = Amount("days")(value)
+    if not settings.MIN_SHARE_DAYS <= number <= settings.MAX_SHARE_DAYS:
+        raise ValueError(f"{value} is outside an hour to {settings.MAX_SHARE_DAYS:.0f} days")
+    return number
 
 
 def chat_model(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import operator
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -57,6 +58,7 @@ def encode(request: ImageRequest) -> wire.GenerateImageRequest:
         aspect_ratio=request.aspect_ratio,
         resolution=request.resolution,
         quality=request.quality,
+        storage_options=_shared(request.prompt, request.share) if request.share else None,
     )
     encoded = build_request(request.prompt, request.model, request.n, **options)
     sources = [_input(None if each.file_id else each.url, each.file_id) for each in request.inputs]
@@ -65,6 +67,14 @@ def encode(request: ImageRequest) -> wire.GenerateImageRequest:
     else:
         encoded.images.extend(sources)
     return encoded
+
+
+def _shared(prompt: str, days: float) -> dict[str, Any]:
+    """Return the storage options of an image that everybody who has its link may see."""
+    lifetime = int(days * 24 * 3600)
+    name = re.sub(r"\W+", "-", prompt)[:60].strip("-_") or "image"
+    public = {"expires_after": lifetime}
+    return {"filename": f"{name}.jpg", "expires_after": lifetime, "public_url": public}
 
 
 def build_request(

@@ -78,6 +78,7 @@ class ImageRequest:
         image_format: How the server sends images: `"base64"` or `"url"`.
         original_prompt: What the user wrote, when `prompt` is a chat model's rewrite of it.
         rewrite_model: The chat model that rewrote it.
+        share: Days for which the server keeps each image and a public link to it.
     """
 
     prompt: str
@@ -91,12 +92,14 @@ class ImageRequest:
     image_format: str = "base64"
     original_prompt: str | None = None
     rewrite_model: str | None = None
+    share: float | None = None
 
     def fingerprint(self, backend: str, host: str) -> str:
         """Return what makes two requests the same, as a hex digest.
 
-        The number of images and the way they travel do not count: stored images answer a later
-        request for more of the same, or for the same in another format.
+        The number of images, the way they travel and for how long they are shared do not count:
+        stored images answer a later request for more of the same, or for the same in another
+        format.
 
         Args:
             backend: `"xai"` or `"local"`.

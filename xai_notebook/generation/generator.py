@@ -115,6 +115,8 @@ class Generator:
         stored = await self._stored(placed)
         there = {picture.position for picture in stored}
         missing = [index for index in range(placed.request.n) if index not in there]
+        if placed.request.share and not self.only_stored:
+            stored = await self.keeper.share(stored, placed.request.share)
         if not missing:
             return stored
         made = await self._ask(placed, missing)

@@ -15,6 +15,7 @@ from xai_notebook.errors import DownloadError, LibraryError, ReplyError
 from xai_notebook.generation.arrival import Arrival
 from xai_notebook.generation.batching import Batched
 from xai_notebook.generation.replies import absent, look_at, reply_of
+from xai_notebook.generation.sharing import share_late
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -90,6 +91,11 @@ class Keeper:
                 if picture.status != "failed"  # what is gone has to be made again
             ]
         )
+
+    async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
+        """Return stored pictures with a public link each, which costs no image anew."""
+        files, library = self.peer.client.files, self.library
+        return [*await asyncio.gather(*(share_late(one, days, files, library) for one in stored))]
 
     def expect(
         self, request: ImageRequest, missing: Sequence[int], fingerprint: str, place: int

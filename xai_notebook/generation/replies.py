@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
+from datetime import datetime, timezone
 from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client.status import one_line
 from xai_notebook.errors import ReplyError
 from xai_notebook.library import Reply
 from xai_notebook.pictures.picture import Picture
@@ -19,8 +22,12 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
 
-__all__ = ["absent", "add_costs", "kept", "look_at", "reply_of", "share"]
+__all__ = [
+    "absent", "add_costs", "is_link", "kept", "linked", "look_at", "moment", "reply_of", "share",
+]  # fmt: skip
 
+_LINK: Final = re.compile(r"https://[!-~]+|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/][!-~]+")
+_LONGEST_LINK: Final = 2000
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images kept of a reply beyond those asked for."""
 
@@ -106,7 +113,32 @@ def _picture(
         rewritten_by=by,
         cost_usd=share(response.cost_usd, images),
         error="The image was withheld by moderation. Change the prompt." if moderated else None,
+        **({} if request.share is None or moderated else linked(response)),
     )
+
+
+def linked(response: ImageResponse) -> dict[str, Any]:
+    """Return what a picture says of its public link: where it is, or why there is none."""
+    url, stored = response.public_url, response.file_output
+    if url is None or stored is None or not is_link(url):
+        reason = response.storage_error or response.public_url_error or "the server says no more"
+        return {"notes": (f"Not shared: {one_line(reason)}",)}
+    return {"public_url": url, "public_url_expires": moment(stored, "public_url_expires_at")}
+
+
+def moment(message: Any, field: str) -> datetime | None:
+    """Return the time in a field of a message; None: there is none, or no calendar has it."""
+    if not message.HasField(field):
+        return None
+    try:
+        return datetime.fromtimestamp(getattr(message, field).seconds, timezone.utc)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def is_link(url: str) -> bool:
+    """Tell whether a server's address can be shown as a link."""
+    return len(url) <= _LONGEST_LINK and _LINK.fullmatch(url) is not None
 
 
 async def _take(picture: Picture, response: ImageResponse) -> tuple[Picture, bytes | str | None]:

@@ -106,5 +106,11 @@ _UPLOADS: Final = (
     )""",
 )
 
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS)
+_LINKS: Final = (
+    "ALTER TABLE requests ADD COLUMN share REAL",  # days
+    "ALTER TABLE images ADD COLUMN public_url TEXT",
+    "ALTER TABLE images ADD COLUMN public_url_expires REAL",
+)
+
+MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS)
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -25,6 +25,7 @@ __all__ = [
     "Reply",
     "Wanted",
     "insert",
+    "link_values",
     "picture_values",
     "pictures_from_rows",
     "place_of",
@@ -39,7 +40,9 @@ _COLUMNS: Final = {
     name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
 }
 """The columns of a request are its fields."""
-_TEXTS: Final = ("rewritten_prompt", "rewritten_by", "media_type", "error", "sha256")
+_TEXTS: Final = (
+    "rewritten_prompt", "rewritten_by", "media_type", "error", "sha256", "public_url",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +164,18 @@ def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
         "error": picture.error,
         "notes": json.dumps(picture.notes),
         "created": picture.created.timestamp(),
+        **link_values(picture),
     }
     return storable_row(row)
+
+
+def link_values(picture: Picture) -> dict[str, Any]:
+    """Return the columns of an image's public link."""
+    expires = picture.public_url_expires
+    return {
+        "public_url": picture.public_url,
+        "public_url_expires": None if expires is None else expires.timestamp(),
+    }
 
 
 def place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:
@@ -231,6 +244,7 @@ def _picture_from_row(
     if row["status"] not in get_args(Status):
         raise ValueError(row["status"])
     width, height = (_value(row, name, int, type(None)) for name in ("width", "height"))
+    expires = _value(row, "public_url_expires", float, int, type(None))
     return Picture(
         request=request,
         position=_value(row, "position", int),
@@ -242,6 +256,7 @@ def _picture_from_row(
         file=file,
         id=row["id"],
         notes=tuple(str(note) for note in json.loads(row["notes"])),
+        public_url_expires=expires and datetime.fromtimestamp(expires, timezone.utc),
         **texts,
     )
 

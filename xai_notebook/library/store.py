@@ -17,6 +17,7 @@ from xai_notebook.library.records import (
     Reply,
     Wanted,
     insert,
+    link_values,
     picture_values,
     pictures_from_rows,
     place_of,
@@ -228,6 +229,15 @@ class Library:
         with self._database.writing() as connection:
             connection.execute(statement, (error, picture.id))
         return replace(picture, status="failed", error=error)
+
+    def share(self, picture: Picture) -> None:
+        """Store the public link of a picture from `add` or `find`."""
+        statement = (
+            "UPDATE images SET public_url = :public_url, public_url_expires = :public_url_expires"
+            " WHERE id = :id"
+        )
+        with self._database.writing() as connection:
+            connection.execute(statement, {**link_values(picture), "id": picture.id})
 
     # Replay
 

@@ -101,6 +101,8 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
         where = image.exported or (image.file if paths else None)
         if where is not None:
             lines.append(f"  {'saved as ' if image.exported else ''}{short_path(where)}")
+        if image.is_public:
+            lines.append(f"  public link{_until(image)}: {image.public_url}")
         lines += [f"  {note}" for note in image.notes]
         if batch.cells:
             lines.append(textwrap.indent(bounded(image.cell), "  "))
@@ -310,6 +312,24 @@ def facts(image: Card, *, dated: bool = False) -> str:
         items.append(f"{image.created.astimezone():%Y-%m-%d %H:%M}")
     elif image.replayed:
         items.append(f'<span style="{_BADGE}">replayed</span>')
+    if image.public_url is not None:
+        items.append(_link(image))
     if image.exported is not None:
         items.append(f"saved as <code>{text(short_path(image.exported))}</code>")
     return f'<div style="{_FACTS}">{" · ".join(items)}</div>' if items else ""
+
+
+def _link(image: Card) -> str:
+    """Return the public link of an image, and until when it is one."""
+    until = _until(image)
+    if not image.is_public:
+        return f"public link expired{until}"
+    url = html.escape(image.public_url or "")
+    return f'<a href="{url}" target="_blank" rel="noopener noreferrer">public link</a>{until}'
+
+
+def _until(image: Card) -> str:
+    expires = image.public_url_expires
+    if expires is None:
+        return ""
+    return f" {'until' if image.is_public else 'on'} {expires.astimezone():%Y-%m-%d}"

@@ -54,6 +54,8 @@ class Picture:
         id: The row in the library.
         notes: What the user should know about it.
         cached: The original bytes, where no library has them.
+        public_url: Where everybody who has the link may see it.
+        public_url_expires: When that ends, in UTC; None: with the file at the server.
     """
 
     request: ImageRequest
@@ -73,11 +75,19 @@ class Picture:
     id: int | None = None
     notes: tuple[str, ...] = ()
     cached: bytes | None = None
+    public_url: str | None = None
+    public_url_expires: datetime | None = None
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will come of it: it is here, or was withheld, and was paid for."""
         return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether there is a public link that has not expired."""
+        expires = self.public_url_expires
+        return self.public_url is not None and (expires is None or expires > _now())
 
     @property
     def prompt(self) -> str:

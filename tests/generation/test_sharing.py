@@ -1,0 +1,141 @@
+"""`--share`: a public link beside the picture, and never at its cost."""
+
+from __future__ import annotations
+
+import urllib.request
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import GENERATE
+from xai_notebook.arguments.options import resolve
+from xai_notebook.client import wire
+from xai_notebook.errors import OptionError
+from xai_notebook.generation.replies import is_link
+from xai_notebook.generation.session import Session
+from xai_notebook.library import Library
+from xai_notebook.pictures.display import plain_text, to_html
+
+if TYPE_CHECKING:
+    from harness import Served
+
+
+def fetched(url: str) -> bytes:
+    """Return what anybody gets at an address."""
+    with urllib.request.urlopen(url) as reply:
+        return bytes(reply.read())
+
+
+def orders(server: Served) -> list[Any]:
+    """Return the image requests in their order."""
+    return [call.message for call in server.server.requests if call.method == GENERATE]
+
+
+def test_a_shared_picture_has_a_link(session: Session, quick: Served) -> None:
+    """Everybody who has it sees the original; its last day stands in the caption."""
+    batch = session.generate("a <fox>", n=2, share=2)
+    assert [fetched(image.public_url or "") for image in batch] == [i.data for i in batch]
+    storage = orders(quick)[0].storage_options
+    assert storage.filename == "a-fox.jpg"
+    assert storage.expires_after == storage.public_url.expires_after == 2 * 24 * 3600
+    image = batch[0]
+    assert image.public_url_expires is not None
+    left = image.public_url_expires - datetime.now(timezone.utc)
+    assert timedelta(days=1, hours=23) < left <= timedelta(days=2)
+    day = f"{image.public_url_expires.astimezone():%Y-%m-%d}"
+    assert f'<a href="{image.public_url}"' in to_html(batch)
+    assert f"until {day}" in to_html(batch)
+    assert f"public link until {day}: {image.public_url}" in plain_text(batch)
+
+
+def test_a_replayed_picture_keeps_its_link(session: Session, quick: Served) -> None:
+    """Another kernel knows it, and nothing is sent."""
+    first = session.generate("a fox", share=True)
+    other = Session()
+    try:
+        again = other.generate("a fox", share=True)
+    finally:
+        other.close()
+    assert again[0].replayed
+    assert again[0].public_url == first[0].public_url
+    assert again[0].public_url_expires == first[0].public_url_expires
+    assert len(orders(quick)) == 1
+    assert not [c for c in quick.server.requests if c.method == wire.UPLOAD_FILE]
+
+
+def test_what_is_stored_is_shared_without_being_made_again(session: Session, quick: Served) -> None:
+    """Sharing is no reason to pay twice."""
+    session.generate("a fox")
+    other = Session()
+    try:
+        (image,) = other.generate("a fox", share=1)
+        (later,) = other.history("fox")
+    finally:
+        other.close()
+    assert image.replayed
+    assert fetched(image.public_url or "") == image.data
+    assert later.public_url == image.public_url
+    assert len(orders(quick)) == 1
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("fault", ["storage_error", "public_url_error"])
+def test_a_failure_is_a_note(session: Session, quick: Served, fault: str, *, stored: bool) -> None:
+    """The picture is there, and says why nobody else can see it."""
+    if stored:
+        session.generate("a fox")
+    setattr(quick.faults.files, fault, "no room for that")
+    other = Session()
+    try:
+        (image,) = other.generate("a fox", share=1)
+    finally:
+        other.close()
+    assert image.status == "ok"
+    assert image.public_url is None or (stored and fault == "storage_error")
+    if image.public_url is None:
+        assert any("Not shared" in note and "no room" in note for note in image.notes)
+
+
+def test_an_expired_link_is_none(session: Session, quick: Served) -> None:
+    """It is said when it ended, nothing points to it, and asking again makes a new one."""
+    (image,) = session.generate("a fox", share=1)
+    past = datetime.now(timezone.utc) - timedelta(days=3)
+    object.__setattr__(image, "public_url_expires", past)
+    html = to_html(session.generate("a fox").shown(images=[image]))
+    assert f"public link expired on {past.astimezone():%Y-%m-%d}" in html
+    assert "<a href" not in html
+    library = Library.open(session.library().home)
+    library.share(image)
+    library.close()
+    other = Session()
+    try:
+        (again,) = other.generate("a fox", share=1)
+    finally:
+        other.close()
+    assert again.is_public
+    assert again.public_url != image.public_url
+
+
+@pytest.mark.parametrize("value", ["0", "31", "0.01", "never", "-1"])
+def test_impossible_days_are_refused(value: str) -> None:
+    """The store takes an hour to thirty days."""
+    with pytest.raises(OptionError, match="--share"):
+        resolve({"share": value})
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://files.x.ai/a?b=c", True),
+        ("http://127.0.0.1:80/a", True),
+        ("http://files.x.ai/a", False),
+        ("javascript:alert(1)", False),
+        ("https://a b", False),
+        ("https://a/\u202e", False),
+        ("https://" + "a" * 2000, False),
+    ],
+)
+def test_only_addresses_are_links(url: str, *, good: bool) -> None:
+    """What else a server may say is no link."""
+    assert is_link(url) is good
