@@ -274,7 +274,17 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
         glazed = library.history("blue glaze", 1)[0]
     assert glazed.request.inputs[0].parent == teapot.sha256
     assert panel.served.last.image.image_url.startswith("data:image/jpeg;base64,")
-    panel.button("Remove image, made here").click()
+    panel.button("Edit this: image").first.click()
+    assert item.count() == 1
+    assert panel.field("Prompt").evaluate("field => field.selectionEnd - field.selectionStart") > 0
+    panel.make("add a lid")
+    assert not panel.served.last.images
+    with contextlib.closing(Library.open(panel.lab.home)) as library:
+        assert library.history("add a lid", 1)[0].request.inputs[0].parent == glazed.sha256
+    panel.button("Add as reference: image").last.click()
+    until(lambda: item.count() == 2)
+    for _ in range(2):
+        panel.button("Remove image").first.click()
     assert item.count() == 0
 
 

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from IPython.core.displaypub import CapturingDisplayPublisher
+from ipywidgets.widgets.widget import _instances
 
 from harness import CENT, KEY, until, without_xai
 from xai_notebook import settings
@@ -44,6 +45,12 @@ def ask(panel, **values):
         time.sleep(0.02)
     return panel.images[made:]
 """
+
+
+def outputs_of(shell: InteractiveShell) -> list[Any]:
+    """Return what was displayed."""
+    published: Any = shell.display_pub
+    return list(published.outputs)
 
 
 @pytest.fixture
@@ -76,6 +83,18 @@ def test_plain_ipython_gets_one_line(
     """Where no front end shows widgets, one line says what to do instead."""
     shell.run_cell("%xai_panel a fox")
     assert capsys.readouterr().out == NO_FRONTEND + "\n"
+
+
+def test_the_magic_takes_options(shown: Panel, shell: InteractiveShell) -> None:
+    """They are first values of the form, as those of a cell; a wrong one is refused."""
+    del shown
+    shell.run_cell("%xai_panel -n 10 --aspect-ratio=16:9 a fox").raise_error()
+    view = "application/vnd.jupyter.widget-view+json"
+    (key,) = {one["data"][view]["model_id"] for one in outputs_of(shell) if view in one["data"]}
+    form = _instances[key].form
+    assert (form["n"], form["aspect_ratio"], form["prompt"]) == (10, "16:9", "a fox")
+    with pytest.raises(OptionError, match="-n/--count: 11 is outside"):
+        shell.run_cell("%xai_panel -n 11 a fox").raise_error()
 
 
 @bounds(deadline=None)  # the first example pays for the imports

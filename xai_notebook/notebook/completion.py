@@ -89,9 +89,10 @@ def complete(
         return None
     words = head[magic.end() :].split()
     token = "" if head[-1].isspace() else words.pop()
-    if magic["kind"] != "image":  # a prompt, or words to look for and a number
-        known = ["-n"] if magic["kind"] == "history" and not words else []
-        return token, [flag for flag in known if flag.startswith(token)]
+    if magic["kind"] == "history":  # words to look for and a number
+        return token, [flag for flag in ("-n",) if not words and flag.startswith(token)]
+    if magic["kind"] == "panel":
+        rows = tuple(row for row in rows if row.in_panel)
     return token, _candidates(words, token, namespace, flags_of(rows))
 
 

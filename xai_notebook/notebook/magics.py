@@ -122,10 +122,14 @@ class XaiImage(Magics):
     @no_var_expand
     @line_magic
     def xai_panel(self, line: str) -> None:
-        """Show the form: %xai_panel [PROMPT]."""
+        """Show the form: %xai_panel [OPTIONS] [PROMPT]. Options are those of %%xai_image."""
         from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
 
-        show_panel(line)
+        parsed = parse(line)
+        if parsed.given.pop("help", False):
+            print(help_text())  # noqa: T201  # what --help does
+            return
+        show_panel(parsed.prompt, **parsed.given)
 
 
 def _session() -> Session:

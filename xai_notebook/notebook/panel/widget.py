@@ -356,7 +356,7 @@ class Panel(anywidget.AnyWidget):
             plain = self._plain_cell()
             done = plain in self._replayable
             self.cell = self._cell(replay=True) if done else plain
-            self.cell_note = "Shows the same pictures again, for nothing." if done else ""
+            self.cell_note = "Shows the same pictures again, at no cost." if done else ""
         except XaiError as error:
             self.cell, self.cell_note = "", clean(str(error))
 

@@ -25,8 +25,10 @@ function setText(element, text) {
   element.hidden = text === "";
 }
 
+// Every panel of a page has a module of its own, and a label finds the first id that fits.
+const PANEL = Math.random().toString(36).slice(2, 8);
 let identifiers = 0;
-const unique = (stem) => `xai-${stem}-${(identifiers += 1)}`;
+const unique = (stem) => `xai-${PANEL}-${stem}-${(identifiers += 1)}`;
 
 /** A labelled field: the label above, a hint below that assistive technology reads with it. */
 function field(text, control, { className = "", hint = "" } = {}) {

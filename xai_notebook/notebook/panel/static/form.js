@@ -130,6 +130,15 @@ class Form {
     this.changed();
   }
 
+  /** Make a card's image the only one to edit, and ask what to change. */
+  editCard(card, name) {
+    this.values.inputs = this.values.inputs.filter((input) => input.id === card.id);
+    this.prompt.control.placeholder = "What should change?";
+    this.addCard(card, name);
+    this.prompt.control.select();
+  }
+
+  /** Add a card's image to those that are edited or referred to. */
   addCard(card, name) {
     if (!this.values.inputs.some((input) => input.id === card.id)) {
       this.values.inputs.push({ id: card.id, name });
@@ -141,6 +150,7 @@ class Form {
 
   removeInput(id) {
     this.values.inputs = this.values.inputs.filter((input) => input.id !== id);
+    if (this.values.inputs.length === 0) this.prompt.control.placeholder = "What should the image show?";
     this.changed();
   }
 

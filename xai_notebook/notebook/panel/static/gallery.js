@@ -1,7 +1,7 @@
 // The gallery: a card for each picture, or for the reason why there is none.
 
 class Gallery {
-  /** `actions` are called with a card: edit, use, full, compare, save. */
+  /** `actions` are called with a card: edit, reference, use, full, compare, save. */
   constructor(store, actions) {
     this.store = store;
     this.actions = actions;
@@ -63,6 +63,7 @@ class Gallery {
       ? [
           this.button(card, "Save", "save"),
           this.button(card, "Edit this", "edit"),
+          this.button(card, "Add as reference", "reference"),
           this.button(card, "Use prompt", "use"),
           this.button(card, "Compare", "compare", { "aria-pressed": "false" }),
           this.button(card, "Full size", "full"),

@@ -2,6 +2,7 @@
 
 const DEBOUNCE = 150; // milliseconds between a keystroke and the cell that follows it
 const UNDER_WAY = new Set(["queued", "running"]); // states of a generation that has not ended
+const GONE = "The kernel that this panel belongs to has restarted or is gone. Run this cell again to go on: what was made is in the library.";
 const PATIENCE = 2000; // milliseconds before the kernel's silence is worth a line
 
 class View {
@@ -17,7 +18,8 @@ class View {
     this.viewer.element.addEventListener("close", () => this.choose([]));
     this.gallery = new Gallery(store, {
       save: (card) => this.store.send({ kind: "save", ids: [card.id] }),
-      edit: (card) => this.form.addCard(card, `${card.name}, made here`),
+      edit: (card) => this.form.editCard(card, `${card.name}, made here`),
+      reference: (card) => this.form.addCard(card, `${card.name}, made here`),
       use: (card) => this.form.usePrompt(card.used || card.prompt),
       full: (card) => this.viewer.open("Full size", [card]),
       compare: (card) => this.compare(card),
@@ -238,8 +240,16 @@ class View {
       this.element.classList.add("xai-alive"); // so the outputs below need not be seen
       this.complain(model.get("trouble"));
     };
+    const gone = () => {
+      this.answered();
+      this.complain(GONE);
+    };
+    // After a restart the page still shows the panel, but it is nobody's: say so before a click.
+    const parted = () => this.knock();
     for (const kind of ["picture", "input"]) store.addEventListener(kind, pictured);
     store.addEventListener("ready", ready);
+    store.addEventListener("gone", gone);
+    model.on("comm_live_update", parted);
     for (const [, show] of follow.slice(0, -1)) show();
     store.need(this.form.values.inputs.map((input) => input.id));
     this.knock();
@@ -247,6 +257,8 @@ class View {
       for (const [name, listener] of follow) model.off(`change:${name}`, listener);
       for (const kind of ["picture", "input"]) store.removeEventListener(kind, pictured);
       store.removeEventListener("ready", ready);
+      store.removeEventListener("gone", gone);
+      model.off("comm_live_update", parted);
       clearTimeout(this.silence);
       clearTimeout(this.timer);
     };
@@ -254,15 +266,13 @@ class View {
 
   /** Ask whether the kernel is there: a saved page keeps the form, but nobody listens. */
   knock() {
+    clearTimeout(this.silence);
+    this.store.alive = false;
+    if (!this.store.send({ kind: "hello" })) return;
     this.silence = setTimeout(() => {
       if (!this.store.alive)
         this.complain("No answer from the kernel. It is busy, or gone: then run this cell again.");
     }, 2 * PATIENCE);
-    try {
-      this.store.send({ kind: "hello" });
-    } catch {
-      // There is no kernel at all: the line above will say so.
-    }
   }
 }
 

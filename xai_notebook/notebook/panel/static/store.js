@@ -14,8 +14,16 @@ class Store extends EventTarget {
     model.on("msg:custom", (content, buffers) => this.receive(content, buffers));
   }
 
+  /** Tell the kernel; returns whether there is one to be told. */
   send(content, buffers = []) {
-    this.model.send(content, undefined, buffers);
+    try {
+      this.model.send(content, undefined, buffers);
+      return true;
+    } catch {
+      this.alive = false;
+      this.dispatchEvent(new CustomEvent("gone"));
+      return false;
+    }
   }
 
   receive(content, buffers) {
@@ -48,7 +56,10 @@ class Store extends EventTarget {
       const promise = new Promise((...handlers) => this.waiting.set(id, handlers));
       promise.catch(() => this.originals.delete(id));
       this.originals.set(id, promise);
-      this.send({ kind: "original", id });
+      if (!this.send({ kind: "original", id })) {
+        this.waiting.get(id)[1](new Error("This is a preview: the kernel, which has the original, is gone."));
+        this.waiting.delete(id);
+      }
     }
     return this.originals.get(id);
   }

@@ -1,0 +1,66 @@
+"""Two panels in one notebook, and what is left of them when the kernel restarts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+OPEN = "%load_ext xai_notebook\n%xai_panel -n 2 a red fox"
+IDS = "() => [...document.querySelectorAll('.xai-panel [id]')].map((element) => element.id)"
+LOST = """() => [...document.querySelectorAll('.xai-panel')].map((panel) =>
+    [...panel.querySelectorAll('label[for]')].filter((label) => !panel.contains(label.control)))
+    .flat().length"""
+BOXES = "boxes => boxes.map((box) => box.checked)"
+
+
+@pytest.fixture
+def panels(lab: Any, browser: Any) -> Any:
+    """A page with a notebook whose two cells show a panel each."""
+    page = browser.new_page(viewport={"width": 1366, "height": 900})
+    lab.add("two.ipynb", OPEN, "%xai_panel a grey owl")
+    lab.open(page, "two.ipynb")
+    assert lab.run_all(page)
+    page.locator(".xai-panel .xai-primary").nth(1).wait_for()
+    yield page
+    page.close()
+
+
+def test_two_panels_and_a_restart(panels: Page, tmp_path: Any) -> None:
+    """Labels belong to their own panel; after a restart both say so, and pictures can be seen."""
+    errors: list[str] = []
+    panels.on("pageerror", lambda error: errors.append(str(error)))
+    ids = panels.evaluate(IDS)
+    assert len(ids) == len(set(ids)) > 20
+    assert panels.evaluate(LOST) == 0
+    second = panels.locator(".xai-panel").nth(1)
+    second.get_by_label("Rewrite the prompt first").check()
+    boxes = panels.locator(".xai-panel").get_by_label("Rewrite the prompt first")
+    assert boxes.evaluate_all(BOXES) == [False, True]
+    second.get_by_label("Rewrite the prompt first").uncheck()
+
+    first = panels.locator(".xai-panel").first
+    assert first.get_by_label("Images", exact=True).input_value() == "2"
+    first.locator(".xai-primary").click()
+    picture = first.locator(".xai-card img").first
+    picture.wait_for()
+    until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
+    panels.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    gone = re.compile("has restarted or is gone. Run this cell again")
+    for panel in (first, second):
+        panel.get_by_role("alert").filter(has_text=gone).wait_for()
+    first.get_by_role("button", name=re.compile("^Full size: image 1")).click()
+    dialog = panels.get_by_role("dialog", name="Full size")
+    dialog.get_by_text("This is a preview").wait_for()
+    assert dialog.locator("img").evaluate("image => image.naturalWidth") > 0
+    panels.screenshot(path=str(tmp_path / "restarted.png"))
+    dialog.get_by_role("button", name="Close").click()
+    first.locator(".xai-primary").click()
+    assert first.get_by_role("alert").filter(has_text=gone).is_visible()
+    assert errors == []
