@@ -344,7 +344,10 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
         connection.execute("DROP TABLE uploads")
         connection.execute("ALTER TABLE requests DROP COLUMN share")
-        for column in ("public_url", "public_url_expires"):
+        connection.execute("DROP TABLE tags")
+        for index in ("images_in_trash", "images_unmeasured", "images_on_shelf"):
+            connection.execute(f"DROP INDEX {index}")
+        for column in ("public_url", "public_url_expires", "starred", "deleted", "size"):
             connection.execute(f"ALTER TABLE images DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 2")
     library = Library.open(home)

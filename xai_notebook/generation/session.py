@@ -108,7 +108,7 @@ class Session:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        return self._found(self.library().lineage(image.sha256)) or ImageBatch([image])
+        return self._found(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
 
     def _found(self, pictures: list[Picture]) -> ImageBatch:
         return ImageBatch(

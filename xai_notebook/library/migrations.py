@@ -112,5 +112,24 @@ _LINKS: Final = (
     "ALTER TABLE images ADD COLUMN public_url_expires REAL",
 )
 
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS)
+_MARKS: Final = (
+    "ALTER TABLE images ADD COLUMN starred INTEGER NOT NULL DEFAULT 0",
+    # When it was put into the trash, in seconds since 1970; 0: it has been emptied since.
+    "ALTER TABLE images ADD COLUMN deleted REAL",
+    "ALTER TABLE images ADD COLUMN size INTEGER",  # bytes of the original; NULL: not known yet
+    "CREATE INDEX images_in_trash ON images (deleted) WHERE deleted > 0",
+    """CREATE INDEX images_unmeasured ON images (id)
+        WHERE size IS NULL AND sha256 IS NOT NULL""",
+    # All that the list of every picture needs; it is read for each change of a filter.
+    """CREATE INDEX images_on_shelf ON images
+        (request_id DESC, position, deleted, status, size, model, created, starred, cost_usd)""",
+    """CREATE TABLE tags (
+        tag TEXT NOT NULL,
+        image_id INTEGER NOT NULL REFERENCES images (id),
+        PRIMARY KEY (tag, image_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX tags_by_image ON tags (image_id)",
+)
+
+MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS)
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

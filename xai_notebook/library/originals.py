@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.workers import Workers
@@ -53,6 +53,14 @@ class Originals:
     def path(self, sha256: str, media_type: str | None) -> Path:
         """Return where the content with this digest is, or would be."""
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
+
+    def has(self, places: Any) -> bool:
+        """Tell whether the originals that a list of rows speaks of are there."""
+        return not isinstance(places, list) or all(
+            self.path(place["sha256"], place["media_type"]).exists()
+            for place in places
+            if "sha256" in place
+        )
 
     def write(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
         """Make contents durable, each with its media type. The same content is written once.

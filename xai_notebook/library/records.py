@@ -187,6 +187,7 @@ def place_of(payload: bytes | str | None, status: Status, sha256: str | None) ->
     place: dict[str, Any] = {
         "sha256": sha256,
         "media_type": media_type(payload),
+        "size": len(payload),
         "status": "ok",
         "url": None,
         "error": None,

@@ -12,7 +12,13 @@ from xai_notebook.library.schema import patiently, transaction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["has_index", "index_request", "matching_requests", "prepare_index"]
+__all__ = [
+    "has_index",
+    "index_request",
+    "matching_requests",
+    "prepare_index",
+    "unindex_request",
+]
 
 _CREATE: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
@@ -88,6 +94,29 @@ def index_request(
         row: The request's row.
         rewritten: The rewritten prompts of its images.
     """
+    connection.execute(
+        "INSERT INTO search (rowid, prompt, original_prompt, rewritten, model, notebook) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        _entry(row, rewritten),
+    )
+
+
+def unindex_request(
+    connection: sqlite3.Connection,
+    row: sqlite3.Row | Mapping[str, Any],
+    rewritten: Iterable[str | None],
+) -> None:
+    """Take a request out of the index again; the arguments are those of `index_request`."""
+    connection.execute(
+        "INSERT INTO search (search, rowid, prompt, original_prompt, rewritten, model, notebook) "
+        "VALUES ('delete', ?, ?, ?, ?, ?, ?)",
+        _entry(row, rewritten),
+    )
+
+
+def _entry(
+    row: sqlite3.Row | Mapping[str, Any], rewritten: Iterable[str | None]
+) -> tuple[int | str, ...]:
     models = {row["model"], row["answered_by"]}
     texts = (
         row["prompt"],
@@ -96,11 +125,7 @@ def index_request(
         " ".join(sorted(models)),
         row["notebook"] or "",
     )
-    connection.execute(
-        "INSERT INTO search (rowid, prompt, original_prompt, rewritten, model, notebook) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (row["id"], *map(_spaced, texts)),
-    )
+    return (row["id"], *map(_spaced, texts))
 
 
 def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:

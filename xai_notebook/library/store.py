@@ -12,6 +12,7 @@ from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
 from xai_notebook.library.ledger import costs
+from xai_notebook.library.marks import KEPT_IN_TRASH, Marks
 from xai_notebook.library.originals import Originals
 from xai_notebook.library.records import (
     Reply,
@@ -25,6 +26,7 @@ from xai_notebook.library.records import (
     storable_row,
 )
 from xai_notebook.library.search import index_request, matching_requests
+from xai_notebook.library.shelf import Shelf
 from xai_notebook.library.spool import Spool
 from xai_notebook.library.uploads import Uploads
 
@@ -56,6 +58,8 @@ class Library:
         spool: Replies on disk that are not in the library yet.
         overdue: Some of them belong to nobody who is putting them in now.
         uploads: Input images at servers' file stores.
+        marks: Stars, tags and the trash.
+        shelf: All pictures as a list.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
@@ -68,6 +72,8 @@ class Library:
         self._originals = Originals(home / "images")
         self.spool = Spool(home / "spool")
         self.uploads = Uploads(self._database)
+        self.marks = Marks(self._database, self._originals)
+        self.shelf = Shelf(self._database, self._originals)
         self.overdue = False
 
     @classmethod
@@ -88,6 +94,7 @@ class Library:
             with library._database.translated():
                 library._originals.prepare()
             library.overdue = not library.spool.is_empty()
+            library.marks.empty_trash(older_than=KEPT_IN_TRASH)
         return library
 
     @property
@@ -121,6 +128,9 @@ class Library:
         try:
             places = self._save([reply.pairs() for reply in replies])
             with self._database.writing() as connection:
+                # Somebody may have emptied the trash of the same bytes since.
+                if not all(map(self._originals.has, places)):
+                    places = self._save([reply.pairs() for reply in replies])
                 saved = [
                     place
                     if isinstance(place, LibraryError)
@@ -293,7 +303,9 @@ class Library:
 
     def _images_of(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Iterator[Picture]:
         """Yield a request's images in order, without those whose file has vanished."""
-        query = "SELECT * FROM images WHERE request_id = ? ORDER BY position, id"
+        query = (
+            "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL ORDER BY position, id"
+        )
         return pictures_from_rows(row, connection.execute(query, (row["id"],)), self._originals)
 
     # Looking back
@@ -317,39 +329,6 @@ class Library:
             for image in self._images_of(connection, row) if row else ():
                 if image.status in {"ok", "damaged"}:
                     yield image
-
-    def lineage(self, sha256: str) -> list[Picture]:
-        """Return an image and all it was made from, oldest ancestor first, the image itself last.
-
-        Args:
-            sha256: Of the image's original bytes.
-
-        Returns:
-            Empty when the library does not hold the image. An ancestor that it does not hold, such
-            as a photo, is left out.
-        """
-        found: list[Picture] = []
-        wanted = [sha256]
-        seen = set()
-        with self._database.reading() as connection:
-            while wanted:
-                digest = wanted.pop(0)
-                if digest in seen:
-                    continue
-                seen.add(digest)
-                image = self._newest(connection, digest)
-                if image is not None:
-                    found.append(image)
-                    wanted += [source.parent for source in image.request.inputs if source.parent]
-        return found[::-1]
-
-    def _newest(self, connection: sqlite3.Connection, sha256: str) -> Picture | None:
-        query = "SELECT * FROM images WHERE sha256 = ? ORDER BY id DESC LIMIT 1"
-        row = _row(connection, query, sha256)
-        if row is None:
-            return None
-        parent = _row(connection, "SELECT * FROM requests WHERE id = ?", row["request_id"])
-        return next(pictures_from_rows(parent, [row], self._originals), None)
 
     # Money
 

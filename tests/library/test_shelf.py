@@ -1,0 +1,198 @@
+"""All pictures as a list: filters, orders, words, and what a keystroke costs."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import many_pictures
+from xai_notebook.errors import OptionError
+from xai_notebook.library import Library
+from xai_notebook.library.shelf import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Save = Callable[..., list[Any]]
+    Make = Callable[[], bytes]
+    MakeOld = Callable[[Path, bytes], None]
+
+COUNT = 3000
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """A library that no test changes."""
+    home = tmp_path_factory.mktemp("many") / "home"
+    many_pictures.fill(home, COUNT)
+    library = Library.open(home)
+    yield library
+    library.close()
+
+
+def numbers(library: Library, **query: Any) -> list[int]:
+    return library.shelf.find(Query(**query)).ids.tolist()
+
+
+def test_the_newest_stand_first(many: Library) -> None:
+    """Without words or filters, every picture is there."""
+    assert numbers(many) == list(range(COUNT, 0, -1))
+
+
+@pytest.mark.parametrize("words", ["", "fox", "fo", "amber gla", "study12", "STUDY7", "no such"])
+def test_words_find_what_history_finds(many: Library, words: str) -> None:
+    """In the same order."""
+    expected = [picture.id for picture in many.history(words, limit=COUNT)]
+    assert numbers(many, words=words) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "holds"),
+    [
+        ({"model": "local-preview"}, lambda n: n % 3 == 2),
+        ({"backend": "local"}, lambda n: n % 3 == 2),
+        ({"backend": "xai", "starred": True}, lambda n: n % 3 != 2 and n % 10 == 0),
+        ({"starred": True}, lambda n: n % 10 == 0),
+        ({"notebook": "/books/story2.ipynb"}, lambda n: n % 5 == 2),
+        ({"since": 1_700_000_000.0 + 300 * 2990}, lambda n: n >= 2990),
+        ({"until": 1_700_000_000.0 + 300 * 11}, lambda n: n < 11),
+        ({"words": "study29", "starred": True}, lambda n: str(n).startswith("29") and n % 10 == 0),
+        ({"status": "trash"}, lambda n: False),
+        ({"status": "failed"}, lambda n: False),
+        ({"tag": "noir"}, lambda n: False),
+    ],
+)
+def test_filters(many: Library, query: dict[str, Any], holds: Callable[[int], bool]) -> None:
+    """All that are given count, and words with them."""
+    assert numbers(many, **query) == [n for n in range(COUNT, 0, -1) if holds(n)]
+
+
+def test_the_dearest_first(many: Library) -> None:
+    """Among equal ones, the newest."""
+    found = many.shelf.rows(numbers(many, order="cost")[:COUNT])
+    keys = [(-(one.picture.cost_usd or 0), -(one.picture.id or 0)) for one in found]
+    assert keys == sorted(keys)
+
+
+def test_by_model(many: Library) -> None:
+    """Each model's newest first."""
+    found = many.shelf.rows(numbers(many, order="model"))
+    keys = [(one.picture.model, -(one.picture.id or 0)) for one in found]
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("query", [{"order": "size"}, {"status": "'; DROP TABLE images; --"}])
+def test_what_there_is_not_is_refused(many: Library, query: dict[str, str]) -> None:
+    """Before any of it comes near SQL."""
+    with pytest.raises(OptionError, match="is none of"):
+        numbers(many, **query)
+
+
+def test_bytes_are_those_of_the_originals(many: Library) -> None:
+    """Of what was found, words and all."""
+    found = many.shelf.find(Query(words="study1"))
+    rows = many.shelf.rows(found.ids)
+    assert found.size == sum(one.picture.file.stat().st_size for one in rows if one.picture.file)
+
+
+def test_marks_change_what_is_found(library: Library, save: Save, picture: Make) -> None:
+    """At the next query: what filters left is not taken from memory then."""
+    first, second = (image.id for image in save(payloads=[picture(), picture()]))
+    assert numbers(library) == [first, second]
+    library.marks.tag([first], "noir")
+    library.marks.delete([second])
+    assert numbers(library) == numbers(library, tag="noir") == [first]
+    assert numbers(library, status="trash") == [second]
+
+
+def test_what_another_kernel_does_is_found(library: Library, save: Save, picture: Make) -> None:
+    """At the next query, too."""
+    (one,) = save(payloads=[picture()])
+    assert numbers(library) == [one.id]
+    with contextlib.closing(Library.open(library.home)) as other:
+        other.marks.star([one.id])
+        (two,) = save("owl", payloads=[picture()], to=other)
+    assert numbers(library) == [two.id, one.id]
+    assert numbers(library, starred=True) == [one.id]
+
+
+def test_facets_count_what_there_is(library: Library, save: Save, picture: Make) -> None:
+    """The most common first."""
+    images = save(payloads=[picture(), picture(), None])
+    save("owl", payloads=[picture()], answered_by="local-preview", backend="local")
+    library.marks.tag([images[0].id], "noir")
+    assert library.shelf.facets() == (
+        {"grok-imagine-image": 2, "local-preview": 1},
+        {"noir": 1},
+        {"ok": 3, "failed": 1, "all": 4},
+        {"xai": 2, "local": 1},
+    )
+    library.marks.delete([images[0].id])
+    assert library.shelf.facets().statuses == {"ok": 2, "failed": 1, "trash": 1, "all": 3}
+
+
+def test_rows_come_in_the_order_asked_for(library: Library, save: Save, picture: Make) -> None:
+    """With what was said of them; those that are gone are left out."""
+    first, second = (
+        image.id for image in save(payloads=[picture(), picture()], notebook="a.ipynb")
+    )
+    library.marks.star([first])
+    rows = library.shelf.rows([second, 99, first])
+    assert [(row.picture.id, row.mark.starred) for row in rows] == [(second, False), (first, True)]
+    assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
+
+
+def test_without_an_index_words_are_found_too(library: Library, save: Save, picture: Make) -> None:
+    """Where SQLite has no FTS5."""
+    (fox,), _ = save("a red fox", [picture()]), save("an owl", [picture()])
+    library.shelf.find(Query())
+    library._database.indexed = False
+    assert numbers(library, words="red fo") == [fox.id]
+
+
+def test_descendants(library: Library, save: Save, picture: Make) -> None:
+    """What was made from a picture, whichever of several inputs it was."""
+    from xai_notebook.client.request import InputImage
+
+    (fox,) = save("a red fox", [picture()])
+    inputs = (InputImage(url="", sha256="0" * 64, label="photo", parent=None),)
+    inputs += (InputImage(url="", sha256=fox.sha256, label="fox", parent=fox.sha256),)
+    (edit,) = save("in snow", [picture()], inputs=inputs)
+    assert library.shelf.descendants(fox.sha256) == [edit.id]
+    assert library.shelf.descendants(edit.sha256) == []
+
+
+def test_an_old_library_is_measured(home: Path, picture: Make, make_old: MakeOld) -> None:
+    """Sizes that were not stored are looked up once."""
+    data = picture()
+    make_old(home, data)
+    with contextlib.closing(Library.open(home)) as library:
+        assert library.shelf.find(Query()).size == 0
+        assert not library.shelf.measure()
+        assert library.shelf.find(Query()).size == len(data)
+
+
+def test_a_keystroke_reads_no_picture_again(many: Library) -> None:
+    """Other words with the same filters ask the index alone: SQLite's steps tell."""
+
+    def steps_of(words: str) -> int:
+        steps = 0
+
+        def step() -> None:
+            nonlocal steps
+            steps += 1
+
+        with many._database.reading() as connection:
+            connection.set_progress_handler(step, 10)
+            try:
+                numbers(many, words=words)
+            finally:
+                connection.set_progress_handler(None, 0)
+        return steps * 10
+
+    numbers(many, words="")
+    assert steps_of("study2999") < COUNT / 10
+    assert steps_of("fox") < 5 * COUNT

@@ -1,0 +1,61 @@
+"""The cache of thumbnails: made once, deletable, bounded."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from xai_notebook.library.thumbnails import Thumbnails
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def digest(number: int) -> str:
+    return f"{number:02x}" + "0" * 62
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    file = tmp_path / "original"
+    file.write_bytes(b"the original")
+    return file
+
+
+def test_a_thumbnail_is_made_once(tmp_path: Path, original: Path) -> None:
+    """And is there in the next kernel."""
+    made: list[bytes] = []
+
+    def make(data: bytes) -> bytes:
+        made.append(data)
+        return b"small"
+
+    for _ in range(2):
+        thumbnails = Thumbnails(tmp_path / "cache", make)
+        assert thumbnails.get(digest(1), original) == b"small"
+    assert made == [b"the original"]
+
+
+def test_an_original_that_has_vanished_has_none(tmp_path: Path) -> None:
+    """The caller shows a card without a picture."""
+    assert Thumbnails(tmp_path / "cache", bytes).get(digest(1), tmp_path / "gone") is None
+
+
+def test_a_cache_that_cannot_be_written_to_is_no_error(tmp_path: Path, original: Path) -> None:
+    """A course's library is read-only."""
+    (tmp_path / "cache").write_text("a file, and no folder")
+    assert Thumbnails(tmp_path / "cache", bytes).get(digest(1), original) == b"the original"
+
+
+def test_what_was_not_looked_at_for_longest_goes_first(tmp_path: Path, original: Path) -> None:
+    """Until there is room again; nothing else is lost but time."""
+    thumbnails = Thumbnails(tmp_path / "cache", lambda _: b"x" * 100, limit=350)
+    for number in range(5):
+        thumbnails.get(digest(number), original)
+        os.utime(tmp_path / "cache" / f"{number:02x}" / f"{digest(number)}.jpg", (number, number))
+    thumbnails.get(digest(0), original)
+    thumbnails.clear_up()
+    left = {path.name[:2] for path in (tmp_path / "cache").glob("*/*")}
+    assert left == {"00", "04"}

@@ -1,0 +1,343 @@
+"""The library as a list that one scrolls through: filters, orders and words, by position.
+
+What filters leave is read once, into arrays; a keystroke only asks the index which requests have
+the words, and picks from the arrays. So it takes 30 ms among 100,000 pictures, and 3 MB.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from dataclasses import dataclass, replace
+from itertools import compress
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from xai_notebook.errors import OptionError
+from xai_notebook.library.marks import Mark, marks_of
+from xai_notebook.library.records import pictures_from_rows
+from xai_notebook.library.search import matching_requests
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from xai_notebook.library.database import Database
+    from xai_notebook.library.originals import Originals
+    from xai_notebook.pictures.picture import Picture
+
+__all__ = ["ORDERS", "STATUSES", "Facets", "Found", "Query", "Shelf", "Shelved"]
+
+ORDERS: Final = {
+    "newest": "images.request_id DESC, images.position, images.id DESC",
+    "cost": "images.cost_usd IS NULL, images.cost_usd DESC, images.request_id DESC",
+    "model": "images.model, images.request_id DESC, images.position, images.id DESC",
+}
+"""The orders that there are, and what they are in SQL."""
+STATUSES: Final = {
+    "ok": "images.deleted IS NULL AND images.status = 'ok'",
+    "moderated": "images.deleted IS NULL AND images.status = 'moderated'",
+    "pending": "images.deleted IS NULL AND images.status = 'pending'",
+    "failed": "images.deleted IS NULL AND images.status IN ('failed', 'missing')",
+    "trash": "images.deleted > 0",
+    "all": "images.deleted IS NULL",
+}
+"""What `Query.status` can be, and what it is in SQL."""
+_FILTERS: Final = {
+    "model": "images.model = :model",
+    "since": "images.created >= :since",
+    "until": "images.created < :until",
+    "notebook": "requests.notebook = :notebook",
+    "backend": "requests.backend = :backend",
+    "tag": "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND image_id = images.id)",
+}
+_MEASURED: Final = 500
+"""Originals whose size is looked up at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to look for. What is left out, or None, does not count.
+
+    Attributes:
+        words: All of them must occur in the prompts, the models' or the notebook's name; the last
+            one may be the beginning of a word.
+        order: One of `ORDERS`.
+        model: As the server named it.
+        since: In seconds since 1970, UTC.
+        until: Before this, in seconds since 1970, UTC.
+        notebook: The notebook whose cells made them, as it is stored.
+        starred: True: only those with a star.
+        tag: One that they have.
+        status: One of `STATUSES`.
+        backend: `"xai"` or `"local"`.
+    """
+
+    words: str = ""
+    order: str = "newest"
+    model: str | None = None
+    since: float | None = None
+    until: float | None = None
+    notebook: str | None = None
+    starred: bool | None = None
+    tag: str | None = None
+    status: str = "ok"
+    backend: str | None = None
+
+    def check(self) -> None:
+        """Raise unless order and status are ones that there are.
+
+        Raises:
+            OptionError: They are not.
+        """
+        if self.order not in ORDERS:
+            raise OptionError(f"order: {self.order!r} is none of {', '.join(ORDERS)}.")
+        if self.status not in STATUSES:
+            raise OptionError(f"status: {self.status!r} is none of {', '.join(STATUSES)}.")
+
+    def conditions(self) -> str:
+        """Return what a picture must be, but for the words, in SQL with named parameters."""
+        found = [STATUSES[self.status]]
+        found += [sql for name, sql in _FILTERS.items() if getattr(self, name) is not None]
+        if self.starred:
+            found.append("images.starred")
+        return " AND ".join(found)
+
+
+class Found(NamedTuple):
+    """What a query found.
+
+    Attributes:
+        ids: Of the pictures' rows, in order.
+        size: Bytes of their originals, as far as they are known.
+    """
+
+    ids: array[int]
+    size: int
+
+
+class Facets(NamedTuple):
+    """What there is to choose from, with the number of pictures, the most common first."""
+
+    models: dict[str, int]
+    tags: dict[str, int]
+    statuses: dict[str, int]
+    backends: dict[str, int]
+
+
+class Shelved(NamedTuple):
+    """A picture with what was said of it and whose it is.
+
+    Attributes:
+        picture: As it is in the library.
+        mark: Star, tags, trash.
+        backend: `"xai"` or `"local"`.
+        notebook: Whose cell made it, where known.
+    """
+
+    picture: Picture
+    mark: Mark
+    backend: str
+    notebook: str | None
+
+
+class _Base(NamedTuple):
+    """What the filters leave, in order: one entry a picture."""
+
+    key: object
+    ids: array[int]
+    requests: array[int]
+    sizes: array[int]
+
+
+class Shelf:
+    """Finds pictures for a list, in any thread.
+
+    Raises:
+        LibraryError: From every method: the library is damaged, or cannot be read or written.
+    """
+
+    def __init__(self, database: Database, originals: Originals) -> None:
+        """Use the library's own database and files."""
+        self._database = database
+        self._originals = originals
+        self._lock = threading.Lock()
+        self._base: _Base | None = None
+        self._facets: tuple[object, Facets] | None = None
+
+    def find(self, query: Query) -> Found:
+        """Return what a query finds now.
+
+        Raises:
+            OptionError: Its order or its status is none.
+        """
+        query.check()
+        with self._database.reading() as connection:
+            base = self._read(connection, query)
+            if not query.words.strip():
+                return Found(base.ids, sum(base.sizes))
+            statement, parameters = matching_requests(query.words, indexed=self._database.indexed)
+            matching = {row for (row,) in _tuples(connection).execute(statement, parameters)}
+        kept = list(map(matching.__contains__, base.requests))
+        return Found(array("q", compress(base.ids, kept)), sum(compress(base.sizes, kept)))
+
+    def _read(self, connection: sqlite3.Connection, query: Query) -> _Base:
+        """Return what the filters of a query leave: read again when the library has changed."""
+        key = (replace(query, words=""), _version(connection))
+        with self._lock:
+            if self._base is not None and self._base.key == key:
+                return self._base
+        join = " JOIN requests ON requests.id = images.request_id"
+        needed = query.notebook is not None or query.backend is not None
+        statement = (
+            "SELECT images.id, images.request_id, coalesce(images.size, 0) FROM images"  # noqa: S608
+            f"{join if needed else ''} WHERE {query.conditions()} ORDER BY {ORDERS[query.order]}"
+        )
+        values = {name: getattr(query, name) for name in _FILTERS}
+        rows = _tuples(connection).execute(statement, values).fetchall()
+        base = _Base(key, *(array("q", map(itemgetter(place), rows)) for place in range(3)))
+        with self._lock:
+            self._base = base
+        return base
+
+    def facets(self) -> Facets:
+        """Return what there is to choose from in the whole library."""
+        with self._database.reading() as connection:
+            version = _version(connection)
+            with self._lock:
+                if self._facets is not None and self._facets[0] == version:
+                    return self._facets[1]
+            ok = STATUSES["ok"]
+            from_images = f"FROM images WHERE {ok}"
+            joined = (
+                "SELECT backend, count(*) FROM images JOIN requests ON requests.id = request_id "  # noqa: S608
+                f"WHERE {ok} GROUP BY backend"
+            )
+            tagged = (
+                "SELECT tag, count(*) FROM tags JOIN images ON images.id = image_id "  # noqa: S608
+                f"WHERE {STATUSES['all']} GROUP BY tag"
+            )
+            counts = ", ".join(f"total({sql})" for sql in STATUSES.values())
+            (statuses,) = connection.execute(f"SELECT {counts} FROM images")  # noqa: S608  # ours
+            facets = Facets(
+                _counted(connection, f"SELECT model, count(*) {from_images} GROUP BY model"),
+                _counted(connection, tagged),
+                {name: int(n) for name, n in zip(STATUSES, statuses, strict=True) if n},
+                _counted(connection, joined),
+            )
+        with self._lock:
+            self._facets = version, facets
+        return facets
+
+    def rows(self, ids: Sequence[int]) -> list[Shelved]:
+        """Return pictures by their rows' ids, in this order; those that are gone are left out.
+
+        One in the trash is among them: it can be brought back. One whose file has vanished is not.
+        """
+        found: dict[int, Shelved] = {}
+        with self._database.reading() as connection:
+            marks = marks_of(connection, ids)
+            for image_id in ids:
+                row = _row(connection, "images", image_id)
+                request = None if row is None else _row(connection, "requests", row["request_id"])
+                if request is None:
+                    continue
+                for picture in pictures_from_rows(request, [row], self._originals):
+                    backend, notebook = str(request["backend"]), request["notebook"]
+                    found[image_id] = Shelved(picture, marks[image_id], backend, notebook)
+        return [found[image_id] for image_id in ids if image_id in found]
+
+    def lineage(self, sha256: str) -> list[Picture]:
+        """Return an image and all it was made from, oldest ancestor first, the image itself last.
+
+        Args:
+            sha256: Of the image's original bytes.
+
+        Returns:
+            Empty when the library does not hold the image. An ancestor that it does not hold, such
+            as a photo, is left out.
+        """
+        found: list[Picture] = []
+        wanted = [sha256]
+        seen = set()
+        with self._database.reading() as connection:
+            while wanted:
+                digest = wanted.pop(0)
+                if digest in seen:
+                    continue
+                seen.add(digest)
+                image = self._newest(connection, digest)
+                if image is not None:
+                    found.append(image)
+                    wanted += [source.parent for source in image.request.inputs if source.parent]
+        return found[::-1]
+
+    def _newest(self, connection: sqlite3.Connection, sha256: str) -> Picture | None:
+        query = "SELECT * FROM images WHERE sha256 = ? AND deleted IS NULL ORDER BY id DESC"
+        row = connection.execute(query, (sha256,)).fetchone()
+        if row is None:
+            return None
+        parent = _row(connection, "requests", row["request_id"])
+        return next(pictures_from_rows(parent, [row], self._originals), None)
+
+    def descendants(self, sha256: str, limit: int = 24) -> list[int]:
+        """Return the rows of pictures that were made from one, the oldest first.
+
+        Args:
+            sha256: Of its original bytes.
+            limit: At most so many.
+        """
+        query = (
+            "SELECT images.id FROM requests JOIN images ON request_id = requests.id "
+            "WHERE inputs LIKE ? AND deleted IS NULL AND status = 'ok' ORDER BY images.id LIMIT ?"
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query, (f'%"{sha256}"%', limit))
+            return [row[0] for row in found]
+
+    def measure(self) -> bool:
+        """Look up sizes that an older version did not store, some at a time.
+
+        Returns:
+            Whether there may be more.
+        """
+        query = (
+            "SELECT id, sha256, media_type FROM images WHERE size IS NULL AND sha256 IS NOT NULL"
+            " LIMIT ?"
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query, (_MEASURED,)).fetchall()
+        if not rows or self._database.read_only:
+            return False
+        sizes = [(self._size(str(sha), media_type), image_id) for image_id, sha, media_type in rows]
+        with self._database.writing() as connection:
+            connection.executemany("UPDATE images SET size = ? WHERE id = ?", sizes)
+        return len(rows) == _MEASURED
+
+    def _size(self, sha256: str, media_type: str | None) -> int:
+        try:
+            return self._originals.path(sha256, media_type).stat().st_size
+        except OSError:
+            return 0
+
+
+def _version(connection: sqlite3.Connection) -> object:
+    """Return what changes whenever anybody has written to the library."""
+    (others,) = connection.execute("PRAGMA data_version").fetchone()
+    return id(connection), others, connection.total_changes
+
+
+def _tuples(connection: sqlite3.Connection) -> sqlite3.Cursor:
+    """Return a cursor of plain tuples: of 100,000 rows, 20 ms sooner."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return cursor
+
+
+def _row(connection: sqlite3.Connection, table: str, row_id: int) -> Any:
+    return connection.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608  # ours
+
+
+def _counted(connection: sqlite3.Connection, query: str) -> dict[str, int]:
+    rows = connection.execute(f"{query} ORDER BY count(*) DESC, 1")
+    return {str(name): int(count) for name, count in rows}
