@@ -1,0 +1,88 @@
+"""Look into a wheel and an sdist: what git tracks is there, and nothing else.
+
+Usage: python .ci/contents.py WHEEL SDIST
+
+What a build adds to the wheel (bundles, an extension of JupyterLab) is let in by `BUILT`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+BUILT = ("xai_notebook/*/static/*", "*.data/data/share/jupyter/*", "*.data/data/etc/jupyter/*")
+"""What a wheel may hold though git does not track it."""
+NEEDED = (
+    "xai_notebook/py.typed",
+    "xai_notebook/client/messages/*.binpb",
+    "xai_notebook/*/static/*.js",
+)
+HEAVIEST_WHEEL = 1_500_000
+HEAVIEST_SDIST = 8_000_000
+HEAVIEST_FILE = 700_000
+"""Bytes; in a wheel, more is a picture or a source map that nobody asked for."""
+
+
+def tracked(*folders: str) -> set[str]:
+    """Return the files below `folders` that git tracks, `/` between names."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *folders], check=True, capture_output=True, text=True
+    )
+    return set(filter(None, listed.stdout.split("\0")))
+
+
+def wheel_faults(path: Path) -> list[str]:
+    """Return what is wrong with the wheel at `path`, a line each."""
+    with zipfile.ZipFile(path) as wheel:
+        sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
+    names = {name for name in sizes if ".dist-info/" not in name}
+    ours = tracked("xai_notebook")
+    faults = [f"{name} is missing" for name in ours - names]
+    faults += [
+        f"{name} does not belong here"
+        for name in names - ours
+        if not any(fnmatch(name, pattern) for pattern in BUILT)
+    ]
+    faults += [f"no {need}" for need in NEEDED if not any(fnmatch(name, need) for name in names)]
+    if not any(fnmatch(name, "*.dist-info/licenses/LICENSE") for name in sizes):
+        faults.append("no licence")
+    faults += [f"{name} has {size:,} bytes" for name, size in sizes.items() if size > HEAVIEST_FILE]
+    if path.stat().st_size > HEAVIEST_WHEEL:
+        faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_WHEEL:,}")
+    return faults
+
+
+def sdist_faults(path: Path) -> list[str]:
+    """Return what is wrong with the sdist at `path`, a line each."""
+    with tarfile.open(path) as archive:
+        names = {entry.name.partition("/")[2] for entry in archive if entry.isfile()}
+    hidden = {name for name in tracked() if name.startswith(".")}
+    ours = tracked() - hidden
+    faults = [f"{name} is missing" for name in ours - names]
+    built = {name for name in names if any(fnmatch(name, pattern) for pattern in BUILT)}
+    made = {"PKG-INFO", ".gitignore"}  # by hatchling
+    faults += [f"{name} does not belong here" for name in names - ours - built - made]
+    if path.stat().st_size > HEAVIEST_SDIST:
+        faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_SDIST:,}")
+    return faults
+
+
+def main(wheel: Path, sdist: Path) -> int:
+    """Print weights and faults; return 1 if there are any faults."""
+    notebooks = sum(Path(name).stat().st_size for name in tracked("notebooks"))
+    print(f"{wheel.name}: {wheel.stat().st_size / 1000:.0f} kB")
+    print(
+        f"{sdist.name}: {sdist.stat().st_size / 1000:.0f} kB, notebooks {notebooks / 1000:.0f} kB"
+    )
+    faults = [f"{wheel.name}: {fault}" for fault in sorted(wheel_faults(wheel))]
+    faults += [f"{sdist.name}: {fault}" for fault in sorted(sdist_faults(sdist))]
+    print(*faults, sep="\n", file=sys.stderr)
+    return int(bool(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))
