@@ -65,6 +65,7 @@ def test_public_names_are_pinned() -> None:
         "XaiError",
         "agenerate",
         "costs",
+        "empty_trash",
         "generate",
         "history",
         "load_ipython_extension",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xai_notebook.errors import XaiError as XaiError
     from xai_notebook.generation.api import agenerate as agenerate
     from xai_notebook.generation.api import costs as costs
+    from xai_notebook.generation.api import empty_trash as empty_trash
     from xai_notebook.generation.api import generate as generate
     from xai_notebook.generation.api import history as history
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
@@ -36,6 +37,7 @@ _HOMES = {
     "XaiError": "errors",
     "agenerate": "generation.api",
     "costs": "generation.api",
+    "empty_trash": "generation.api",
     "generate": "generation.api",
     "history": "generation.api",
     "load_ipython_extension": "notebook.extension",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.pictures.tables import CostTable, Plan
 
-__all__ = ["agenerate", "costs", "generate", "history"]
+__all__ = ["agenerate", "costs", "empty_trash", "generate", "history"]
 
 
 @overload
@@ -96,3 +96,15 @@ def costs() -> CostTable:
         LibraryError: The library cannot be opened.
     """
     return current_session().costs()
+
+
+def empty_trash() -> int:
+    """Remove deleted images for good: their words, and their originals; return how many.
+
+    They cannot be brought back. What they cost stays in `costs`. What is not removed so is gone
+    30 days after it was deleted.
+
+    Raises:
+        LibraryError: The library cannot be opened or written to.
+    """
+    return current_session().empty_trash()

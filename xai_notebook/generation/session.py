@@ -21,12 +21,13 @@ from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
 from xai_notebook.generation.routing import choose_route
+from xai_notebook.library.marks import Mark
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
@@ -90,7 +91,7 @@ class Session:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        found = self._found(self.library().history(words, n))
+        found = self.as_batch(self.library().history(words, n))
         summary = None
         if not found:
             summary = (
@@ -108,9 +109,51 @@ class Session:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        return self._found(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
+        return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
 
-    def _found(self, pictures: list[Picture]) -> ImageBatch:
+    def mark(
+        self,
+        images: Sequence[GeneratedImage],
+        *,
+        starred: bool | None = None,
+        tag: str | None = None,
+        untag: str | None = None,
+        deleted: bool | None = None,
+    ) -> None:
+        """Give images stars and tags, or put them into the trash; None leaves it as it is.
+
+        Raises:
+            OptionError: A tag is none.
+            LibraryError: An image is in no library, or the library cannot be written to.
+        """
+        ids, marks = [_row_of(image) for image in images], self.library().marks
+        if starred is not None:
+            marks.star(ids, value=starred)
+        if tag is not None:
+            marks.tag(ids, tag)
+        if untag is not None:
+            marks.untag(ids, untag)
+        if deleted is not None:
+            (marks.delete if deleted else marks.restore)(ids)
+
+    def starred(self, image: GeneratedImage) -> bool:
+        """Tell whether an image has a star; see `mark`."""
+        return self._mark_of(image).starred
+
+    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
+        """Return the tags of an image; see `mark`."""
+        return self._mark_of(image).tags
+
+    def _mark_of(self, image: GeneratedImage) -> Mark:
+        row = _row_of(image)
+        return self.library().marks.of([row]).get(row) or Mark()
+
+    def empty_trash(self) -> int:
+        """Remove deleted images for good; see `xai_notebook.empty_trash`."""
+        return self.library().marks.empty_trash()
+
+    def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
+        """Return pictures of the library as users hold them."""
         return ImageBatch(
             GeneratedImage.of(picture, index=picture.position, replayed=True, maker=self)
             for picture in pictures
@@ -268,6 +311,12 @@ class Session:
         if line not in self._noticed:
             self._noticed.add(line)
             call.announced.append(line)
+
+
+def _row_of(image: GeneratedImage) -> int:
+    if image.id is None:
+        raise LibraryError("This image is not in the library: it can have no star and no tag.")
+    return image.id
 
 
 _session: Session | None = None

@@ -39,9 +39,78 @@ class Maker(Protocol):
         """Return the images that one was made from."""
         ...
 
+    def mark(self, images: Sequence[GeneratedImage], **marks: Any) -> None:
+        """Give images stars and tags, or put them into the trash."""
+        ...
+
+    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
+        """Return the tags of an image."""
+        ...
+
+    def starred(self, image: GeneratedImage) -> bool:
+        """Tell whether an image has a star."""
+        ...
+
+
+class Marked:
+    """What can be said of images in the library, for one and for many."""
+
+    __slots__ = ()
+
+    def _marked(self) -> Sequence[GeneratedImage]:
+        raise NotImplementedError
+
+    def _mark(self, **marks: Any) -> None:
+        if images := self._marked():
+            images[0]._made_by().mark(images, **marks)  # noqa: SLF001  # of this module
+
+    def star(self, *, value: bool = True) -> None:
+        """Give a star; `value=False` takes it away.
+
+        Raises:
+            LibraryError: The image is in no library, or the library cannot be written to.
+        """
+        self._mark(starred=value)
+
+    def tag(self, tag: str) -> None:
+        """Give a tag: a word or a few, by which the library finds it.
+
+        Raises:
+            OptionError: It is none.
+            LibraryError: As `star`.
+        """
+        self._mark(tag=tag)
+
+    def untag(self, tag: str) -> None:
+        """Take a tag away.
+
+        Raises:
+            OptionError: It is none.
+            LibraryError: As `star`.
+        """
+        self._mark(untag=tag)
+
+    def delete(self) -> None:
+        """Put into the trash: it answers its request no more, and can be brought back.
+
+        What is in the trash is gone after 30 days, or by `xai_notebook.empty_trash()`.
+
+        Raises:
+            LibraryError: As `star`.
+        """
+        self._mark(deleted=True)
+
+    def restore(self) -> None:
+        """Take out of the trash.
+
+        Raises:
+            LibraryError: As `star`.
+        """
+        self._mark(deleted=False)
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class GeneratedImage(Card):
+class GeneratedImage(Marked, Card):
     """One image of a reply, or the reason why there is none. It cannot be changed.
 
     Attributes:
@@ -93,6 +162,27 @@ class GeneratedImage(Card):
         """
         return self._made_by().lineage(self)
 
+    @property
+    def starred(self) -> bool:
+        """Whether it has a star in the library now.
+
+        Raises:
+            LibraryError: As `star`.
+        """
+        return self._made_by().starred(self)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags in the library now, in alphabetical order.
+
+        Raises:
+            LibraryError: As `star`.
+        """
+        return self._made_by().tags(self)
+
+    def _marked(self) -> Sequence[GeneratedImage]:
+        return (self,)
+
     def _made_by(self) -> Maker:
         if self.maker is None:
             raise XaiError("This image was not made by a session; use xai_notebook.generate().")
@@ -123,7 +213,7 @@ class GeneratedImage(Card):
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
 
-class ImageBatch(Grid, Sequence[GeneratedImage]):
+class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
     """The images of one cell, in order. Shown as a captioned grid; it cannot be changed."""
 
     images: tuple[GeneratedImage, ...]
@@ -177,6 +267,9 @@ class ImageBatch(Grid, Sequence[GeneratedImage]):
         if any(cost is None for cost in costs):
             return None
         return sum(cost for cost in costs if cost is not None)
+
+    def _marked(self) -> Sequence[GeneratedImage]:
+        return self.images
 
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
         """Return the images for which `keep` is true, as a batch."""
