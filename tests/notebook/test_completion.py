@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import IPython
 import pytest
 from IPython.core.completer import provisionalcompleter
 from PIL import Image
@@ -110,6 +111,7 @@ def test_elsewhere_we_keep_out(text: str) -> None:
     assert offered(text) is None
 
 
+@pytest.mark.skipif(IPython.version_info < (8, 6), reason="this IPython has no matchers")
 def test_the_shell_offers_ours_alone(shell: InteractiveShell) -> None:
     """IPython mixes in no file names, magics or Python names."""
     assert tab(shell, "%xai_image --as") == ["%xai_image --as", "%xai_image --aspect-ratio"]
