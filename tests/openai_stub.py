@@ -92,6 +92,7 @@ class Stub:
     Attributes:
         answer: Called with each order and its number, from 1.
         models: Names that `/models` lists; None: there is no such address.
+        fetched: What the addresses of pictures answer in turn, the last one again and again.
         waiting: Set when an order waits.
         left: Set when the client of a waiting order has gone.
     """
@@ -99,6 +100,7 @@ class Stub:
     url: str = ""
     answer: Callable[[Asked, int], Reply] = lambda _asked, _number: Reply(body={"data": [entry()]})
     models: list[str] | None = field(default_factory=lambda: ["fox-1"])
+    fetched: list[Reply] = field(default_factory=lambda: [Reply(body=png())])
     seen: list[Asked] = field(default_factory=list)
     waiting: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
@@ -122,7 +124,7 @@ def run_stub() -> Iterator[Stub]:
                 listed = {"data": [{"id": name, "object": "model"} for name in names or ()]}
                 self._send(Reply(404, {}) if names is None else Reply(body=listed))
             else:
-                self._send(Reply(body=png()))
+                self._send(stub.fetched.pop(0) if stub.fetched[1:] else stub.fetched[0])
 
         def do_POST(self) -> None:
             asked = self._take()

@@ -93,6 +93,27 @@ def test_a_picture_at_an_address(
     assert len(stub.orders) == 1
 
 
+@pytest.mark.parametrize(
+    ("fetched", "good"),
+    [
+        ([Reply(cut=9), Reply(body=png())], True),
+        ([Reply(cut=9)], False),
+        ([Reply(404, {})], False),
+    ],
+)
+def test_what_is_paid_for_is_fetched_again(
+    dial: Dial, stub: Stub, image_request: MakeRequest, fetched: list[Reply], *, good: bool
+) -> None:
+    """A download that breaks off is tried again, a refused one is not; the order is one."""
+    stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
+    stub.fetched = fetched
+    if good:
+        assert ask(dial, stub, image_request()).images[0].base64
+    else:
+        assert refusal(dial, stub, image_request())[0] is grpc.StatusCode.INTERNAL
+    assert len(stub.orders) == 1
+
+
 def test_a_picture_elsewhere_gets_no_key_and_no_visit(
     dial: Dial, stub: Stub, image_request: MakeRequest
 ) -> None:
