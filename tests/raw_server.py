@@ -127,7 +127,7 @@ class Call:
 
     def freeze(self) -> None:
         """Stand still: the connection stays, nobody reads from it."""
-        self._connection.writer.transport.pause_reading()
+        self._connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def cut(self) -> None:
         """Drop the connection with a TCP reset."""

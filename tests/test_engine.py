@@ -54,7 +54,7 @@ def test_pictures_say_where_they_come_from(local: Session, engine: Stub) -> None
 
 def test_exports_say_a_trained_model(local: Session, engine: Stub, tmp_path: Path) -> None:
     """IPTC's source type is that of trained models, not of the painter."""
-    (path,) = local.generate("a red fox").export(tmp_path)  # type: ignore[union-attr]
+    (path,) = local.generate("a red fox").export(tmp_path)
     found = read_metadata(path)
     assert (found.model, found.digital_source_type) == ("fox-1", TRAINED)
 
@@ -140,12 +140,12 @@ def test_the_engines_key_is_its_own(
 
 def test_a_rewrite_is_not_said_to_be_a_chat_models(local: Session) -> None:
     """The embedded server rewrites by itself, whatever chat model was asked for."""
-    (image,) = local.generate("a red fox", rewrite="grok-4-fast-non-reasoning")  # type: ignore[misc]
+    (image,) = local.generate("a red fox", rewrite="grok-4-fast-non-reasoning")
     assert image.rewritten_prompt
     assert image.rewritten_by == "embedded server"
 
 
 def test_cards_say_nothing_of_previews(local: Session) -> None:
     """Nothing in an output with an engine's picture calls it a preview."""
-    bundle: Any = local.generate("a red fox")._repr_mimebundle_()  # type: ignore[union-attr]
+    bundle: Any = local.generate("a red fox")._repr_mimebundle_()
     assert "local" not in (bundle["text/html"] + bundle["text/plain"]).lower()

@@ -129,7 +129,8 @@ def test_nothing_that_came_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Single calls, many prompts, URLs and rewrites, killed at random moments."""
     chance = random.Random(1)
     came, lost, early = 0, [], 0
-    with serve(faults=Numbered()) as served:
+    numbered = Numbered()
+    with serve(faults=numbered) as served:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", served.address)
         with victims() as process:
@@ -143,9 +144,10 @@ def test_nothing_that_came_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 with contextlib.closing(Session()) as session:
                     found = stored(session)
                     shown = {image.sha256 for image in session.history(n=100_000)}
-                assert shown <= served.faults.sent
+                assert shown <= numbered.sent
                 assert not list(Spool(home / "spool").waiting())  # what is left, is half a file
                 for call in calls:
+                    assert call.ended is not None
                     missing = call.message.n - found[call.message.prompt]
                     if call.ended <= killed - GRACE:
                         came += call.message.n

@@ -128,7 +128,7 @@ def test_a_rewritten_prompt_is_used_literally(
 ) -> None:
     """What a chat model wrote is sent, used in the field, sent again, and in a cell: one text."""
     shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     panel = Panel("", {}, shell)
     keyed.faults.up_sampled, keyed.faults.chat_text = False, text
 
@@ -148,7 +148,7 @@ def test_the_field_of_a_panel_made_in_python_is_literal(
     shell: InteractiveShell, keyed: Served
 ) -> None:
     """`panel(prompt=…)` may get its text from anywhere; `%xai_panel` was typed."""
-    shell.kernel = SimpleNamespace()
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     shell.display_pub = CapturingDisplayPublisher()
     assert xai.panel("a {{ light }}").form["prompt"] == "a {{ '{{' }} light }}"
     assert xai.panel("a fox").form["prompt"] == "a fox"

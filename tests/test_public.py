@@ -142,7 +142,8 @@ def test_a_lazy_face_and_its_types_name_the_same(face: ModuleType) -> None:
     """What a type checker finds in a face is there at run time, and nothing else."""
     tree = ast.parse(Path(str(face.__file__)).read_text(encoding="utf-8"))
     typed = next(node for node in tree.body if isinstance(node, ast.If))
-    names = {name.asname for one in typed.body for name in one.names}
+    lines = [line for line in typed.body if isinstance(line, ast.ImportFrom)]
+    names = {str(name.asname) for line in lines for name in line.names}
     assert set(face.__all__) == names
     assert all(getattr(face, name).__name__ == name for name in names)
 

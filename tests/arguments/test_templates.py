@@ -89,7 +89,7 @@ NAMES: dict[str, Any] = {
     "df": FRAME,
     "row": FRAME.iloc[1],
     "each": next(FRAME.itertuples()),
-    "point": namedtuple("Point", "x y")(1, 2),  # noqa: PYI024  # as users write it
+    "point": namedtuple("Point", "x y")(1, 2),  # type: ignore[call-arg, arg-type]  # noqa: PYI024  # users do
     "scene": Scene(),
     "slotted": Slotted("noon"),
     "simple": SimpleNamespace(light="night"),

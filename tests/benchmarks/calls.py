@@ -55,7 +55,7 @@ class Rivals:
 
         from xai_notebook.client import wire
 
-        asked = wire.GenerateImageRequest(prompt=prompt, model=MODEL, n=n, format=_FORMS[form])
+        asked = wire.GenerateImageRequest(prompt=prompt, model=MODEL, n=n, format=_FORMS[form])  # type: ignore[arg-type]
         call = self.channel.unary_unary(wire.GENERATE_IMAGE)
         found = wire.ImageResponse.FromString(await call(asked.SerializeToString()))
         if form == "url":

@@ -48,7 +48,7 @@ class Shower:
         from IPython.core.interactiveshell import InteractiveShell
 
         self.format = InteractiveShell.instance().display_formatter.format
-        InteractiveShell.instance().kernel = object()  # a notebook, not a terminal
+        InteractiveShell.instance().kernel = object()  # type: ignore[attr-defined]  # a notebook
         self.file = folder / "shown.ipynb"
 
     def ours(self, batches: Sequence[ImageBatch]) -> int:

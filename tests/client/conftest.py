@@ -93,7 +93,7 @@ class Peer(
 
     async def _take(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         self.requests.append(request)
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.metadata.append(dict(context.invocation_metadata() or ()))
         self.remaining.append(context.time_remaining())
         return await self.answer(request, context)
 

@@ -69,9 +69,9 @@ def test_a_key_is_refused_on_a_plain_channel(host: str, key: str) -> None:
 
 def test_a_remote_host_needs_a_key() -> None:
     """Without a key only loopback can be used, and the message names XAI_API_KEY."""
-    for arguments in ({}, {"api_key": ""}):
+    for key in (None, ""):
         with pytest.raises(errors.ConfigurationError, match="XAI_API_KEY"):
-            AsyncClient(**arguments)
+            AsyncClient(key)
     AsyncClient(api_host="localhost:9")
 
 
@@ -298,7 +298,7 @@ def through(  # fixtures
             monkeypatch.setenv(name, f"http://user:secret@127.0.0.1:{proxy.port}")
             async with AsyncClient(key, api_host="api.test", timeout=2) as client:
                 try:
-                    result = await client.image.sample("p", "m")
+                    result: Any = await client.image.sample("p", "m")
                 except errors.XaiError as error:
                     result = error
         return result, peer, proxy

@@ -140,7 +140,7 @@ def test_an_image_is_usable_after_the_client_is_closed(call: Any, reply: Any, we
     response, _ = call(answer, lambda c: c.image.sample("p", "m"))
 
     async def load() -> bytes:
-        return await response.image  # type: ignore[no-any-return]
+        return await response.image
 
     assert asyncio.run(load()) == b"\xff\xd8\xff\xe0"
 

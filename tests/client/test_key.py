@@ -101,7 +101,7 @@ def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda key: key.__reduce__(),
         lambda key: key.__reduce_ex__(4),
         lambda key: object.__reduce_ex__(key, 2),
-        lambda key: copyreg.__reduce_ex__(key, 1),
+        lambda key: copyreg.__reduce_ex__(key, 1),  # type: ignore[call-arg]
         lambda key: dataclasses.asdict(Configuration(key, "", "auto", Path())),
         lambda key: pickle.dumps(AsyncClient(key)),
     ],
@@ -121,15 +121,15 @@ def test_a_key_is_not_given_away(take: Any) -> None:
         lambda: AsyncClient(KEY, timeout=-1),
         lambda: AsyncClient(api_host="localhost:9", metadata=[("authorization", KEY)]),
         lambda: ApiKey(UNSENDABLE),
-        lambda: AsyncClient(KEY.encode()),
-        lambda: AsyncClient([KEY]),
-        lambda: AsyncClient({"key": KEY}),
+        lambda: AsyncClient(KEY.encode()),  # type: ignore[arg-type]
+        lambda: AsyncClient([KEY]),  # type: ignore[arg-type]
+        lambda: AsyncClient({"key": KEY}),  # type: ignore[arg-type]
         lambda: AsyncClient("", metadata=[("x-key", KEY + "\n")]),
-        lambda: AsyncClient("", metadata={"x-key": KEY}),
-        lambda: AsyncClient("", metadata=[KEY]),
-        lambda: ApiKey(KEY.encode()),
+        lambda: AsyncClient("", metadata={"x-key": KEY}),  # type: ignore[dict-item]
+        lambda: AsyncClient("", metadata=[KEY]),  # type: ignore[list-item]
+        lambda: ApiKey(KEY.encode()),  # type: ignore[arg-type]
         lambda: EmbeddedServer(api_key=UNSENDABLE),
-        lambda: EmbeddedServer(api_key=KEY.encode()),
+        lambda: EmbeddedServer(api_key=KEY.encode()),  # type: ignore[arg-type]
         lambda: EmbeddedServer(api_key=KEY, host="0.0.0.0"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_killed_run_goes_on_where_it_was(quick: Served, tmp_path: Path) -> Non
         kernel.run(load)
         kernel.start("%xai_image --each prompts")
         until(lambda: len(quick.calls) >= 40, 30)
-        os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
         until(lambda: all(call.ended for call in quick.calls))
         at_kill = len(quick.calls)
     with start_kernel(tmp_path / "k", **variables) as kernel:
@@ -198,7 +198,7 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
     quick.faults.min_bytes = 400_000
     call = session.prepare(None, {"each": [f"p{i}" for i in range(60)]})
     marks: dict[int, int] = {}
-    call.progress.listener = lambda: marks.setdefault(
+    call.progress.listener = lambda: marks.setdefault(  # type: ignore[assignment]
         call.progress.done, tracemalloc.get_traced_memory()[0]
     )
     tracemalloc.start()
@@ -222,7 +222,7 @@ def test_ten_thousand_prompts_fit_in_a_notebook(
     connection.close()
     started = time.monotonic()
     batch = session.generate(each=prompts)
-    bundle = batch._repr_mimebundle_()  # type: ignore[union-attr]
+    bundle = batch._repr_mimebundle_()
     seconds = time.monotonic() - started
     assert isinstance(batch, ImageBatch)
     assert len(batch.ok) == 10_000

@@ -49,7 +49,7 @@ def another(keyed: Served) -> Iterator[Session]:
 def test_a_list_is_no_prompt(session: Session, server: Served) -> None:
     """The error names the option that lists go into; nothing is sent."""
     with pytest.raises(errors.OptionError, match="is a list, not text"):
-        session.generate(["a fox", "an owl"])  # type: ignore[arg-type]
+        session.generate(["a fox", "an owl"])  # type: ignore[call-overload]
     assert not server.calls
 
 
@@ -543,7 +543,7 @@ def test_each_without_prompts_is_refused(session: Session, given: dict[str, Any]
 def test_agenerate_gives_the_same(session: Session) -> None:
     """The same options and results, awaited; several at once."""
 
-    async def main() -> list[Any]:
+    async def main() -> Any:
         return await asyncio.gather(session.agenerate("a fox"), session.agenerate("an owl"))
 
     assert [made[0].prompt for made in asyncio.run(main())] == ["a fox", "an owl"]

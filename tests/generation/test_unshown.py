@@ -55,7 +55,7 @@ ASKS = {
 def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) -> Any:
     """What goes wrong the next time that pictures are drawn."""
     state = SimpleNamespace(fail=None)
-    real = results.mimebundle
+    real = results.mimebundle  # type: ignore[attr-defined]
 
     def mimebundle(batch: Any) -> Any:
         failure, state.fail = state.fail, None
@@ -155,7 +155,7 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
         orders.left = 7
         under_way = min(4, 30 - came)
         stop = interrupt_when(
-            lambda came=came, under_way=under_way: (
+            lambda came=came, under_way=under_way: (  # type: ignore[misc]
                 len(library.history(limit=99)) == came and orders.waiting == under_way
             )
         )
@@ -213,7 +213,7 @@ def test_only_what_is_missing_is_asked_for(
     def ask() -> list[str | None]:
         if ids:
             return list(made.run())
-        return [image.sha256 for image in session.generate("a fox", n=4)]  # type: ignore[union-attr]
+        return [image.sha256 for image in session.generate("a fox", n=4)]
 
     first = ask()
     assert first[2:] == [None, None]
@@ -298,6 +298,6 @@ def test_what_can_no_longer_be_fetched_is_asked_for_again(
     with pytest.raises(errors.LibraryError, match="holds 0 of the 1"):
         session.generate("a fox", format="url", replay=True)
     orders.status = 200
-    image = kernels().generate("a fox", format="url")[0]  # type: ignore[index]
+    image = kernels().generate("a fox", format="url")[0]
     assert (image.status, image.replayed) == ("ok", False)
     assert orders.orders == [1, 1]

@@ -168,7 +168,7 @@ def test_fork_waits_for_the_thread_inside(library: Library) -> None:
         nonlocal left
         with library._database.writing() as connection:
             # As a statement of another thread: what it calls waits inside SQLite.
-            connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))
+            connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))  # type: ignore[func-returns-value]
             connection.execute("SELECT wait()")
         left = True
 
@@ -345,8 +345,8 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("DROP TABLE uploads")
         connection.execute("ALTER TABLE requests DROP COLUMN share")
         connection.execute("DROP TABLE tags")
-        for index in ("images_in_trash", "images_unmeasured", "images_on_shelf"):
-            connection.execute(f"DROP INDEX {index}")
+        for old in ("images_in_trash", "images_unmeasured", "images_on_shelf"):
+            connection.execute(f"DROP INDEX {old}")
         for column in ("public_url", "public_url_expires", "starred", "deleted", "size"):
             connection.execute(f"ALTER TABLE images DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 2")

@@ -148,7 +148,7 @@ def test_the_trash_is_emptied_after_a_month(
     old, new = save(payloads=[picture(), picture()])
     now = time.time()
     with monkeypatch.context() as patch:
-        patch.setattr(marks.time, "time", lambda: now - 31 * 86400)
+        patch.setattr("time.time", lambda: now - 31 * 86400)
         library.marks.delete([old.id])
     library.marks.delete([new.id])
     with contextlib.closing(Library.open(library.home)) as again:

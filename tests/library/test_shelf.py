@@ -158,8 +158,10 @@ def test_descendants(library: Library, save: Save, picture: Make) -> None:
     from xai_notebook.client.request import InputImage
 
     (fox,) = save("a red fox", [picture()])
-    inputs = (InputImage(url="", sha256="0" * 64, label="photo", parent=None),)
-    inputs += (InputImage(url="", sha256=fox.sha256, label="fox", parent=fox.sha256),)
+    inputs = (
+        InputImage(url="", sha256="0" * 64, label="photo", parent=None),
+        InputImage(url="", sha256=fox.sha256, label="fox", parent=fox.sha256),
+    )
     (edit,) = save("in snow", [picture()], inputs=inputs)
     assert library.shelf.descendants(fox.sha256) == [edit.id]
     assert library.shelf.descendants(edit.sha256) == []

@@ -48,7 +48,7 @@ def test_saved_image_knows_its_file(save: Save, picture: Picture, home: Path) ->
 def test_everything_comes_back(library: Library, save: Save, picture: Picture, home: Path) -> None:
     """Another kernel gets the image and its whole request back, but for the inputs' bytes."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
-    options = {
+    options: dict[str, Any] = {
         "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
         "image_format": "url", "original_prompt": "fox", "rewrite_model": "chat",
     }  # fmt: skip

@@ -137,5 +137,5 @@ def test_python_still_completes(shell: InteractiveShell) -> None:
 def test_other_magics_offer_only_what_they_take() -> None:
     """`%xai_history` has -n, the panel what a form can hold."""
     assert offered("%xai_history ") == ["-n"]
-    assert {"--count", "--aspect-ratio", "--image"} < set(offered("%xai_panel "))
-    assert not {"--each", "--dry-run", "--as"} & set(offered("%xai_panel "))
+    assert {"--count", "--aspect-ratio", "--image"} < set(offered("%xai_panel ") or ())
+    assert not {"--each", "--dry-run", "--as"} & set(offered("%xai_panel ") or ())

@@ -13,12 +13,12 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.retry import Attempt
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.live import Live, describe
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.picture import Picture
 
 
-def card(*, replayed: bool = False) -> list[GeneratedImage]:
+def card(*, replayed: bool = False) -> list[Picture]:
     request = ImageRequest(prompt="a fox", model="m")
-    return [GeneratedImage(request=request, replayed=replayed)]
+    return [Picture(request=request, replayed=replayed)]
 
 
 def progress(**values: Any) -> Progress:

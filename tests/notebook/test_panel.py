@@ -57,7 +57,7 @@ def outputs_of(shell: InteractiveShell) -> list[Any]:
 def shown(keyed: Served, shell: InteractiveShell) -> Panel:
     """A panel of this process, with no browser, that talks to `keyed`."""
     shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()  # a notebook, not a terminal
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a notebook
     return Panel("", {}, shell)
 
 
@@ -228,7 +228,7 @@ def test_what_could_not_be_exported_is_not_ordered_again(
 ) -> None:
     """A job that failed has not been seen: Generate again exports what was paid for."""
     shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     blocked = Path("pictures")
     blocked.write_text("no folder")
     panel = Panel("", {"export": "pictures"}, shell)

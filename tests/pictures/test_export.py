@@ -146,7 +146,7 @@ def test_replayed_image_is_the_same_file(tmp_path: Path) -> None:
     """Restart and Run All with an export leaves one file, not one for each run."""
     library = Library.open(tmp_path / "home")
     fox = image()
-    of_reply = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
+    of_reply: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
     reply = Reply(fox.request, [fox], [fox.data], **of_reply, notebook=None, cost_usd=None)
     fox = GeneratedImage.of(*library.add(reply))
     again = GeneratedImage.of(*library.find("f"))

@@ -59,7 +59,7 @@ def test_what_can_be_decoded_of_a_damaged_picture_is_shown(data: bytes) -> None:
     shown = preview(data, side=320, limit=60_000)
     assert not shown.whole
     top = Image.open(io.BytesIO(shown.data)).convert("L").crop((200, 0, 300, 60))
-    assert top.getextrema()[0] > 200
+    assert top.getextrema()[0] > 200  # type: ignore[operator]
     html = to_html(ImageBatch([picture(data)]))
     assert "<img " in html
     assert html.count("<strong>Damaged.</strong>") == 1

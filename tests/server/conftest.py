@@ -34,7 +34,7 @@ async def _dial(server: Any, **options: Any) -> AsyncIterator[Call]:
             stub = channel.unary_unary(
                 method,
                 request_serializer=type(request).SerializeToString,
-                response_deserializer=REPLIES[method].FromString,
+                response_deserializer=REPLIES[method].FromString,  # type: ignore[attr-defined]
             )
             return stub(request, **{"timeout": 20, **options, **more})
 

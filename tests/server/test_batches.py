@@ -171,7 +171,7 @@ def test_a_lost_reply_is_lost_after_the_work(lost: str) -> None:
         await client.batch.create("again")
         return batch, code(caught), tuple(caught.value.initial_metadata() or ())
 
-    batch, status, headers = run(script, Faults(batches=BatchFaults(**{lost: 1})))
+    batch, status, headers = run(script, Faults(batches=BatchFaults(**{lost: 1})))  # type: ignore[arg-type]
     assert status is grpc.StatusCode.UNAVAILABLE
     assert headers  # a reply had begun
     assert batch.name == "foxes"
@@ -276,13 +276,13 @@ def test_requests_are_listed_by_their_state() -> None:
                 found = wire.ListBatchRequestMetadataResponse.FromString(reply)
                 states.append([one.batch_request_id for one in found.batch_request_metadata])
             one = channel.unary_unary(wire.GET_BATCH_REQUEST_RESULT)
-            request = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r1")
+            wanted = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r1")
             result = wire.GetBatchRequestResultResponse.FromString(
-                await one(request.SerializeToString())
+                await one(wanted.SerializeToString())
             )
-            request = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r3")
+            wanted = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r3")
             with pytest.raises(grpc.aio.AioRpcError, match="no result") as caught:
-                await one(request.SerializeToString())
+                await one(wanted.SerializeToString())
         return states, result, code(caught)
 
     states, result, status = run(script, Faults(batches=BatchFaults(pace=2)))

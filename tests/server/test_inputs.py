@@ -79,4 +79,4 @@ def test_a_turned_photograph_is_upright() -> None:
     upright = decode(encoded(image, "JPEG", exif=exif))
     assert upright.width * 2 == upright.height
     top, bottom = (upright.getpixel((9, y)) for y in (9, upright.height - 9))
-    assert (top[2] > 200, bottom[0] > 200) == (True, True)
+    assert (top[2] > 200, bottom[0] > 200) == (True, True)  # type: ignore[index]

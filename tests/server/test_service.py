@@ -54,7 +54,7 @@ def refusal(
     """Send one request that must be refused; return code and details."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         ask(dial, request, method, **options)
-    return caught.value.code(), caught.value.details()
+    return caught.value.code(), caught.value.details() or ""
 
 
 def test_garbage_is_refused_in_a_sentence() -> None:
@@ -67,7 +67,7 @@ def test_garbage_is_refused_in_a_sentence() -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
             assert [seen.status for seen in server.requests] == [caught.value.code().name]
-        return caught.value.code(), caught.value.details()
+        return caught.value.code(), caught.value.details() or ""
 
     code, details = asyncio.run(send("right"))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -102,7 +102,7 @@ def test_rewriting_can_be_off(
     assert ask(dial, image_request(), **options).images[0].up_sampled_prompt == ""
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "empty prompt": ({"prompt": ""}, "must not be empty"),
     "blank prompt": ({"prompt": " \n"}, "must not be empty"),
     "long prompt": ({"prompt": "x" * 8001}, "at most 8000 characters"),
@@ -261,7 +261,7 @@ def test_cancelling_stops_painting(dial: Dial, image_request: MakeRequest) -> No
             pending = call(wire.GENERATE_IMAGE, image_request(n=10, resolution=2))
             while server.painted < 2:  # noqa: ASYNC110  # one of the ten is ready
                 await asyncio.sleep(0.01)
-            pending.cancel()
+            pending.cancel()  # type: ignore[attr-defined]
             seen = server.requests[-1]
             while seen.ended is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -153,7 +153,7 @@ def use_sdk(request: pytest.FixtureRequest, server_process: str) -> Callable[...
 
         client = Client(api_key="right", api_host=server_process)
         try:
-            return asyncio.run(script(Blocking(client)))
+            return asyncio.run(script(Blocking(client)))  # type: ignore[arg-type]
         finally:
             client.close()
 

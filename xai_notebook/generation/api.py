@@ -49,7 +49,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
         ApiError: The server refused or failed.
         XaiError: Anything else that is not your program's fault; see `xai_notebook.errors`.
     """
-    return current_session().generate(prompt, **options)
+    made: ImageBatch | Plan = current_session().generate(prompt, **options)
+    return made
 
 
 @overload
@@ -69,7 +70,8 @@ async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | P
 
     Cancelling the task cancels the call at the server.
     """
-    return await current_session().agenerate(prompt, **options)
+    made: ImageBatch | Plan = await current_session().agenerate(prompt, **options)
+    return made
 
 
 # Read by completion and help; type checkers read the overloads.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
 from xai_notebook.errors import LibraryError
@@ -63,6 +63,12 @@ class Session:
 
     # What users call
 
+    @overload
+    def generate(
+        self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
+    ) -> Plan: ...
+    @overload
+    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
     def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | Plan:
         """Make images and wait for them; see `xai_notebook.generate`."""
         with self.ask() as asking:
@@ -72,6 +78,12 @@ class Session:
             self.loop.run(self.run(call, asking))
             return self.finish(call)
 
+    @overload
+    async def agenerate(
+        self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
+    ) -> Plan: ...
+    @overload
+    async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
     async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch | Plan:
         """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
         with self._cells.ask(in_turn=True) as asking:  # before anything is awaited

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from PIL import Image
@@ -88,7 +88,10 @@ def test_a_new_figure_is_one_record(folder: Path) -> None:
     assert scene.subjects[0].colour == vocabulary().colours["blue"]
     assert scene.place in {"meadow", "forest"}
     snail, meadow = (
-        Image.open(io.BytesIO(paint(f"{what} in a meadow at noon"))).getcolors(1 << 20)
+        cast(
+            "list[tuple[int, tuple[int, ...]]]",
+            Image.open(io.BytesIO(paint(f"{what} in a meadow at noon"))).getcolors(1 << 20),
+        )
         for what in ("a snail", "nothing")
     )
     assert sum(count for count, tone in snail if is_magenta(*tone)) > 5000
