@@ -32,11 +32,19 @@ _SMALL_SIDE: Final = 512
 _LIMITS: Final = ((1, 180_000), (4, 66_000), (12, 45_000))
 _SMALL_LIMIT: Final = 30_000
 
+_TALLEST: Final = 640
+"""Pixels: a picture and the first line of its caption fit on a laptop's screen."""
+_NARROWEST: Final = 194
+"""Pixels of a card: where that many do not fit side by side, fewer stand in a row."""
+_GAP: Final = 14
 _FIGURE: Final = (
     "display:inline-block;vertical-align:top;box-sizing:border-box;"
-    "width:{width}%;max-width:{pixels}px;margin:0;padding:0 14px 18px 0"
+    f"width:{{width}}%;min-width:{_NARROWEST}px;max-width:{{pixels}}px;"
+    f"margin:0;padding:0 {_GAP}px 18px 0"
 )
-_IMG: Final = "display:block;max-width:100%;height:auto;border-radius:6px"
+_IMG: Final = (
+    "display:block;max-width:100%;max-height:70vh;width:auto;height:auto;border-radius:6px"
+)
 _CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:anywhere"
 _CARD: Final = (
     "padding:18px 16px;border:1px dashed rgba(128,128,128,0.7);border-radius:6px;"
@@ -183,7 +191,7 @@ def _before(image: Card, columns: int) -> str:
         )
     else:
         picture = f'<div style="{_CARD}">{text(source.label, NAME)}</div>'
-    style = _FIGURE.format(width=100 // columns, pixels=_SIDES.get(columns, _SMALL_SIDE) + 14)
+    style = _FIGURE.format(width=100 // columns, pixels=_SIDES.get(columns, _SMALL_SIDE) + _GAP)
     caption = f"<strong>Before:</strong> {text(source.label, NAME)}"
     return (
         f'<figure style="{style}">{picture}'
@@ -240,11 +248,12 @@ def _figure(
     heading: str = "",
     cells: bool = False,
 ) -> str:
-    pixels = source.size[0] if isinstance(source, _Source) else _SMALL_SIDE
-    style = _FIGURE.format(width=100 // columns, pixels=pixels + 14)
+    width, height = source.size if isinstance(source, _Source) else (_SMALL_SIDE, _SMALL_SIDE)
+    pixels = max(min(width, _TALLEST * width // height), _NARROWEST)
+    style = _FIGURE.format(width=100 // columns, pixels=pixels + _GAP)
     return (
         f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
-        f'<figcaption style="{_CAPTION}">{_caption(image)}'
+        f'<figcaption style="{_CAPTION}">{_caption(image, columns)}'
         f"{facts(image, dated=cells)}{_notes(image.notes)}"
         f"{_cell(image) if cells else ''}</figcaption></figure>"
     )
@@ -284,12 +293,14 @@ def alt_text(image: Card, number: int = 1, total: int = 1) -> str:
     return f"{place}, generated from the prompt: {prompt}"
 
 
-def _caption(image: Card) -> str:
+def _caption(image: Card, columns: int) -> str:
     """Return the prompt that made the image, under the label it deserves."""
+    narrow = columns > 2  # noqa: PLR2004  # cards of a third of the page
     if not image.rewritten_prompt:
-        return f"<div><strong>Prompt:</strong> {folded(image.prompt)}</div>"
+        return f"<div><strong>Prompt:</strong> {folded(image.prompt, narrow=narrow)}</div>"
+    rewritten = folded(image.rewritten_prompt, narrow=narrow)
     return (
-        f"<div><strong>Rewritten prompt:</strong> {folded(image.rewritten_prompt)}</div>"
+        f"<div><strong>Rewritten prompt:</strong> {rewritten}</div>"
         f"<details><summary>Prompt as written</summary>{text(image.prompt)}</details>"
     )
 
