@@ -60,6 +60,7 @@ def loaded_after(code: str) -> list[str]:
 def test_public_names_are_pinned() -> None:
     """A name is added or removed on purpose, in sorted order."""
     assert xai_notebook.__all__ == [
+        "BatchJob",
         "GeneratedImage",
         "ImageBatch",
         "XaiError",
@@ -68,6 +69,7 @@ def test_public_names_are_pinned() -> None:
         "empty_trash",
         "generate",
         "history",
+        "jobs",
         "load_ipython_extension",
         "panel",
         "read_metadata",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xai_notebook.generation.api import empty_trash as empty_trash
     from xai_notebook.generation.api import generate as generate
     from xai_notebook.generation.api import history as history
+    from xai_notebook.generation.api import jobs as jobs
+    from xai_notebook.generation.jobs import BatchJob as BatchJob
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
     from xai_notebook.notebook.extension import unload_ipython_extension as unload_ipython_extension
     from xai_notebook.notebook.panel import panel as panel
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "BatchJob": "generation.jobs",
     "GeneratedImage": "pictures.results",
     "ImageBatch": "pictures.results",
     "XaiError": "errors",
@@ -40,6 +43,7 @@ _HOMES = {
     "empty_trash": "generation.api",
     "generate": "generation.api",
     "history": "generation.api",
+    "jobs": "generation.api",
     "load_ipython_extension": "notebook.extension",
     "panel": "notebook.panel",
     "read_metadata": "pictures.provenance",

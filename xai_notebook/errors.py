@@ -20,6 +20,8 @@
     │   ├── ModeratedError         withheld by moderation
     │   ├── MissingImageError      fewer images than asked for, or an empty one
     │   └── DownloadError          the image's URL could not be fetched
+    ├── JobError               a job ended before its images were made
+    │   └── JobTimeoutError        it is still running after the time given to wait for it
     ├── InputImageError        an image given with --image cannot be used
     ├── LibraryError           the library cannot be opened, read or written
     ├── ExportError            a file could not be written; the images are safe
@@ -46,6 +48,8 @@ __all__ = [
     "ForkedProcessError",
     "InputImageError",
     "InvalidRequestError",
+    "JobError",
+    "JobTimeoutError",
     "LibraryError",
     "MetadataError",
     "MissingImageError",
@@ -212,6 +216,14 @@ class DownloadError(ReplyError, OSError):
 
     # OSError.__str__ formats errno pairs; the plain message is what we want.
     __str__ = Exception.__str__
+
+
+class JobError(XaiError):
+    """A job ended before its images were made, or cannot be gone on with."""
+
+
+class JobTimeoutError(JobError, TimeoutError):
+    """A job is still running. It goes on, and can be waited for again."""
 
 
 class InputImageError(OptionError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "cell_identity",
     "configured",
+    "follow",
     "in_kernel",
     "in_terminal",
     "notebook_folder",
@@ -25,6 +26,7 @@ __all__ = [
     "remember_folder",
     "resolve_folder",
     "running_shell",
+    "show",
 ]
 
 _loaded_in: Path | None = None
@@ -48,10 +50,31 @@ def in_terminal() -> bool:
 
 def configured() -> Mapping[str, Any]:
     """Return what `%config XaiImage` says, if the extension is loaded here."""
+    extension = _extension()
+    return {} if extension is None else cast("Mapping[str, Any]", extension.configuration())
+
+
+def show(job: Any) -> bool:
+    """Have the extension show a job, which it updates; False: it is not loaded here."""
+    extension = _extension()
+    return extension is not None and bool(extension.show_job(job))
+
+
+def follow(job: Any) -> Any:
+    """Return what shows a job while it is waited for: called now and then, `.end()` at last.
+
+    None: the extension is not loaded here.
+    """
+    extension = _extension()
+    return None if extension is None else extension.follow_job(job)
+
+
+def _extension() -> Any:
+    """Return the extension, if it is loaded in the IPython that we are in."""
     for thing in getattr(running_shell(), "configurables", ()):
         if type(thing).__name__ == "XaiImage":
-            return cast("Mapping[str, Any]", thing.configuration())
-    return {}
+            return thing
+    return None
 
 
 def cell_identity(shell: Any, info: Any) -> Hashable:

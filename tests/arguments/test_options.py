@@ -230,7 +230,9 @@ def test_a_wrong_ratio_is_told_the_nearest_one(ratio: str, near: str) -> None:
 def test_keywords_and_signature_are_the_table() -> None:
     """What type checkers read, what completion shows and the table name the same options."""
     names = [option.name for option in OPTIONS if option.name != "help"]
-    assert [*Keywords.__annotations__] == [name for name in names if name != "dry_run"]
+    assert [*Keywords.__annotations__] == [
+        name for name in names if name not in {"dry_run", "batch"}
+    ]
     assert [*signature().parameters] == ["prompt", *names]
     assert inspect.signature(generate) == inspect.signature(agenerate) == signature()
 

@@ -342,7 +342,8 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("DROP INDEX requests_by_place")
         connection.execute("ALTER TABLE requests DROP COLUMN place")
         connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
-        connection.execute("DROP TABLE uploads")
+        for table in ("uploads", "job_requests", "jobs"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE requests DROP COLUMN share")
         connection.execute("DROP TABLE tags")
         for old in ("images_in_trash", "images_unmeasured", "images_on_shelf"):

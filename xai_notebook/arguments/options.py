@@ -181,6 +181,9 @@ class Options:
     timeout: float = field(default=settings.DEFAULT_TIMEOUT, metadata=row(
         "", f"seconds for the whole call (default {settings.DEFAULT_TIMEOUT:.0f})",
         Amount("seconds"), "S", label="Timeout in seconds"))
+    batch: bool = field(default=False, metadata=_switch(
+        "", "hand the requests over as one job, which outlives the kernel",
+        configurable=False, in_panel=False))
     local: bool = field(default=False, metadata=_switch(
         "", "use the embedded server for this call", configurable=False))
     help: bool = field(default=False, metadata=_switch(
@@ -242,7 +245,7 @@ def table(kind: type[Options] = Options) -> tuple[Option, ...]:
 
 
 class Keywords(TypedDict, total=False):
-    """What `generate()` takes beside the prompt and `dry_run`, for type checkers.
+    """What `generate()` takes beside the prompt, `dry_run` and `batch`, for type checkers.
 
     A key for each row: what may be given, not what it is once it has been checked. None: not given.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
 
-__all__ = ["answer"]
+__all__ = ["answer", "generator_of"]
 
 
 async def answer(
@@ -34,7 +34,7 @@ async def answer(
     Raises:
         XaiError: A request failed; of many, what no other could escape.
     """
-    generator = _generator(call, asking, peer, library, budget)
+    generator = generator_of(call, asking, peer, library, budget)
     await asking.wait_turn()
     if call.many:
         asking.leave_turn()  # reading its requests can take long, and runs the user's code
@@ -53,9 +53,10 @@ async def answer(
     asking.complete = call.progress.complete
 
 
-def _generator(
+def generator_of(
     call: Call, asking: Asking, peer: Peer, library: Library | None, budget: Budget
 ) -> Generator:
+    """Return what answers the requests of a call; see `answer`."""
     options, progress = call.options, call.progress
     return Generator(
         peer,

@@ -11,25 +11,45 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from xai_notebook.arguments.options import Keywords
+    from xai_notebook.generation.joblist import JobList
+    from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.pictures.tables import CostTable, Plan
 
-__all__ = ["agenerate", "costs", "empty_trash", "generate", "history"]
+__all__ = ["agenerate", "costs", "empty_trash", "generate", "history", "jobs"]
 
 
 @overload
 def generate(
-    prompt: str | None = None, *, dry_run: Literal[False] | None = None, **options: Unpack[Keywords]
+    prompt: str | None = None,
+    *,
+    dry_run: Literal[False] | None = None,
+    batch: Literal[False] | None = None,
+    **options: Unpack[Keywords],
 ) -> ImageBatch: ...
 
 
 @overload
 def generate(
-    prompt: str | None = None, *, dry_run: Literal[True], **options: Unpack[Keywords]
+    prompt: str | None = None,
+    *,
+    batch: Literal[True],
+    dry_run: Literal[False] | None = None,
+    **options: Unpack[Keywords],
+) -> BatchJob: ...
+
+
+@overload
+def generate(
+    prompt: str | None = None,
+    *,
+    dry_run: Literal[True],
+    batch: bool | None = None,
+    **options: Unpack[Keywords],
 ) -> Plan: ...
 
 
-def generate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
+def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob | Plan:
     """Make images and wait for them. An interrupt cancels the call at the server.
 
     Args:
@@ -42,7 +62,7 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
 
     Returns:
         One image per request and index, in order; cards where there is no picture. With
-        `dry_run=True` the plan instead.
+        `dry_run=True` the plan instead; with `batch=True` a `BatchJob`, whose images come later.
 
     Raises:
         OptionError: An option is wrong; nothing was sent.
@@ -55,17 +75,35 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
 
 @overload
 async def agenerate(
-    prompt: str | None = None, *, dry_run: Literal[False] | None = None, **options: Unpack[Keywords]
+    prompt: str | None = None,
+    *,
+    dry_run: Literal[False] | None = None,
+    batch: Literal[False] | None = None,
+    **options: Unpack[Keywords],
 ) -> ImageBatch: ...
 
 
 @overload
 async def agenerate(
-    prompt: str | None = None, *, dry_run: Literal[True], **options: Unpack[Keywords]
+    prompt: str | None = None,
+    *,
+    batch: Literal[True],
+    dry_run: Literal[False] | None = None,
+    **options: Unpack[Keywords],
+) -> BatchJob: ...
+
+
+@overload
+async def agenerate(
+    prompt: str | None = None,
+    *,
+    dry_run: Literal[True],
+    batch: bool | None = None,
+    **options: Unpack[Keywords],
 ) -> Plan: ...
 
 
-async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | Plan:
+async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob | Plan:
     """Make images without blocking the event loop; otherwise as `generate`.
 
     Cancelling the task cancels the call at the server.
@@ -110,3 +148,17 @@ def empty_trash() -> int:
         LibraryError: The library cannot be opened or written to.
     """
     return current_session().empty_trash()
+
+
+def jobs(n: int = 24) -> JobList:
+    """Return the jobs that the library knows, of any kernel, newest first; a table in a notebook.
+
+    Those that run are asked how far they are, and what is done of them is fetched.
+
+    Args:
+        n: At most so many.
+
+    Raises:
+        LibraryError: The library cannot be opened.
+    """
+    return current_session().jobs(n)

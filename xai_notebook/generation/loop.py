@@ -61,13 +61,18 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
     def run(
-        self, coroutine: Coroutine[Any, Any, _T], *, tick: Callable[[], None] | None = None
+        self,
+        coroutine: Coroutine[Any, Any, _T],
+        *,
+        tick: Callable[[], None] | None = None,
+        interrupted: str = INTERRUPTED,
     ) -> _T:
         """Run a coroutine and wait for its result; an interrupt cancels it.
 
         Args:
             coroutine: What to run.
             tick: Called five times a second in the waiting thread, to show progress.
+            interrupted: What an interrupt says.
 
         Raises:
             KeyboardInterrupt: The wait was interrupted; the coroutine has been cancelled.
@@ -85,7 +90,7 @@ class BackgroundLoop:
                     if tick is not None and not future.done():
                         tick()
             except KeyboardInterrupt as interrupt:
-                shorten(interrupt, INTERRUPTED)
+                shorten(interrupt, interrupted)
                 # It may strike while the work is being submitted: there is no future to cancel yet.
                 if (loop := self._loop) is not None:
                     loop.call_soon_threadsafe(work.cancel)
@@ -93,7 +98,9 @@ class BackgroundLoop:
                 raise
         return future.result()
 
-    async def wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+    async def wait(
+        self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = INTERRUPTED
+    ) -> _T:
         """Run a coroutine on the background loop and await it from any other loop.
 
         Cancelling the wait cancels the coroutine.
@@ -104,7 +111,7 @@ class BackgroundLoop:
             while not wrapped.done():
                 await asyncio.wait({wrapped}, timeout=_ASYNC_STEP)
         except asyncio.CancelledError as cancelled:
-            shorten(cancelled, INTERRUPTED)
+            shorten(cancelled, interrupted)
             raise
         finally:
             if not wrapped.done():

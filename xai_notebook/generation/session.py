@@ -18,21 +18,23 @@ from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import Call, prepare_call, summarize
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.connections import Connections
+from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
 from xai_notebook.generation.routing import choose_route
-from xai_notebook.library.marks import Mark
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.pictures.tables import CostTable
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping
 
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
+    from xai_notebook.generation.handing import Desk
+    from xai_notebook.generation.joblist import JobList
+    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
-    from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.tables import Plan
 
 __all__ = ["Call", "Session", "current_session"]
@@ -44,7 +46,7 @@ NOTICE: Final = (
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 
 
-class Session:
+class Session(LookBack):
     """Everything one kernel shares between its calls."""
 
     def __init__(self, settings: Configuration | None = None) -> None:
@@ -60,6 +62,7 @@ class Session:
         self._budget = Budget(limit=None, name="XaiImage.budget_usd")
         self._noticed: set[str] = set()
         self._cells = Cells()
+        self._desk: Desk | None = None
 
     # What users call
 
@@ -68,13 +71,21 @@ class Session:
         self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
     ) -> Plan: ...
     @overload
+    def generate(
+        self, prompt: str | None = None, *, batch: Literal[True], **given: Any
+    ) -> BatchJob: ...
+    @overload
     def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
-    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | Plan:
+    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | BatchJob | Plan:
         """Make images and wait for them; see `xai_notebook.generate`."""
         with self.ask() as asking:
             call = self.prepare(prompt, given)
             if call.options.dry_run:
                 return self.plan(call)
+            if call.options.batch:
+                job = self.loop.run(self.prepare_job(call, asking))
+                self.loop.run(job.hand_over())
+                return job.concluded()
             self.loop.run(self.run(call, asking))
             return self.finish(call)
 
@@ -83,101 +94,37 @@ class Session:
         self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
     ) -> Plan: ...
     @overload
+    async def agenerate(
+        self, prompt: str | None = None, *, batch: Literal[True], **given: Any
+    ) -> BatchJob: ...
+    @overload
     async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
-    async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch | Plan:
+    async def agenerate(
+        self, prompt: str | None = None, **given: Any
+    ) -> ImageBatch | BatchJob | Plan:
         """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
         with self._cells.ask(in_turn=True) as asking:  # before anything is awaited
             call = await asyncio.to_thread(self.prepare, prompt, given)
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
+            if call.options.batch:
+                job = await self.loop.wait(self.prepare_job(call, asking))
+                await self.loop.wait(job.hand_over())
+                return await asyncio.to_thread(job.concluded)
             await self.loop.wait(self.run(call, asking))
             return await asyncio.to_thread(self.finish, call)
 
-    def history(self, words: str = "", n: int = 24) -> ImageBatch:
-        """Return past images, newest first.
+    def jobs(self, n: int = 24) -> JobList:
+        """Return the jobs that the library knows, newest first, as far as they are now.
 
         Args:
-            words: Only images whose prompts hold all of these words.
             n: At most so many.
 
         Raises:
             LibraryError: The library cannot be opened.
         """
-        found = self.as_batch(self.library().history(words, n))
-        summary = None
-        if not found:
-            summary = (
-                f"Nothing in the library has all of these words: {words.strip()}"
-                if words.strip()
-                else "The library is empty. What you make with %xai_image will appear here."
-            )
-        return ImageBatch(found, cells=True, limit=n, summary=summary)
-
-    def lineage(self, image: GeneratedImage) -> ImageBatch:
-        """Return the images that `image` was made from, oldest first, and itself at the end.
-
-        Raises:
-            LibraryError: The library cannot be opened.
-        """
-        if image.sha256 is None:
-            return ImageBatch([image])
-        return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
-
-    def mark(
-        self,
-        images: Sequence[GeneratedImage],
-        *,
-        starred: bool | None = None,
-        tag: str | None = None,
-        untag: str | None = None,
-        deleted: bool | None = None,
-    ) -> None:
-        """Give images stars and tags, or put them into the trash; None leaves it as it is.
-
-        Raises:
-            OptionError: A tag is none.
-            LibraryError: An image is in no library, or the library cannot be written to.
-        """
-        ids, marks = [_row_of(image) for image in images], self.library().marks
-        if starred is not None:
-            marks.star(ids, value=starred)
-        if tag is not None:
-            marks.tag(ids, tag)
-        if untag is not None:
-            marks.untag(ids, untag)
-        if deleted is not None:
-            (marks.delete if deleted else marks.restore)(ids)
-
-    def starred(self, image: GeneratedImage) -> bool:
-        """Tell whether an image has a star; see `mark`."""
-        return self._mark_of(image).starred
-
-    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
-        """Return the tags of an image; see `mark`."""
-        return self._mark_of(image).tags
-
-    def _mark_of(self, image: GeneratedImage) -> Mark:
-        row = _row_of(image)
-        return self.library().marks.of([row]).get(row) or Mark()
-
-    def empty_trash(self) -> int:
-        """Remove deleted images for good; see `xai_notebook.empty_trash`."""
-        return self.library().marks.empty_trash()
-
-    def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
-        """Return pictures of the library as users hold them."""
-        return ImageBatch(
-            GeneratedImage.of(picture, index=picture.position, replayed=True, maker=self)
-            for picture in pictures
-        )
-
-    def costs(self) -> CostTable:
-        """Return what the library knows was spent, by day and model.
-
-        Raises:
-            LibraryError: The library cannot be opened.
-        """
-        return CostTable(self.library().costs())
+        library = self.library()
+        return self.loop.run(self._jobs().newest(library, n))
 
     def models(self, *, local: bool = False) -> list[ImageGenerationModel]:
         """Return the image models of the server that a call would go to.
@@ -196,6 +143,9 @@ class Session:
         """Close channels, stop the embedded server and the loop, close the library."""
         self._cells.close()
         self._cells = Cells()
+        desk, self._desk = self._desk, None
+        if desk is not None:
+            self.loop.run(desk.close())
         self.connections.close()
         self.loop.stop()
 
@@ -258,6 +208,34 @@ class Session:
         elif route.automatic:
             source = await self.connections.source(route, call.options.model[0])
             self._announce(call, ENGINE_NOTICE.format(source))
+
+    async def prepare_job(self, call: Call, asking: Asking) -> BatchJob:
+        """Return the job of a call, on the background loop; `hand_over` sends what is new in it.
+
+        Raises:
+            BudgetError: It would cost more than a limit allows.
+            LibraryError: It cannot be written down.
+        """
+        self._budget.limit = call.configuration.budget_usd
+        peer = await self.connections.peer(call.route)
+        await self._announce_source(call)
+        library = await asyncio.to_thread(self._library_or_none, call)
+        return await self._jobs().prepare(
+            call, asking, peer=peer, library=library, budget=self._budget
+        )
+
+    def _jobs(self) -> Desk:
+        """Return what follows the kernel's jobs."""
+        from xai_notebook.generation.handing import Desk  # noqa: PLC0415  # grpc
+
+        if self._desk is None:
+            self._desk = Desk(self.loop, self._connect, self)
+        return self._desk
+
+    async def _connect(self, backend: str) -> Peer:
+        """Return the server that calls go to now."""
+        route = choose_route(self._configuration(), local=backend == "local")
+        return await self.connections.peer(route)
 
     def collect(self, call: Call) -> ImageBatch:
         """Return what arrived so far as a batch. Nothing can go wrong here."""
@@ -323,12 +301,6 @@ class Session:
         if line not in self._noticed:
             self._noticed.add(line)
             call.announced.append(line)
-
-
-def _row_of(image: GeneratedImage) -> int:
-    if image.id is None:
-        raise LibraryError("This image is not in the library: it can have no star and no tag.")
-    return image.id
 
 
 _session: Session | None = None

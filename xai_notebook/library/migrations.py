@@ -93,7 +93,6 @@ _PLACES: Final = (
     "DROP INDEX requests_by_fingerprint",
     "CREATE INDEX requests_by_place ON requests (fingerprint, place)",
 )
-
 _UPLOADS: Final = (
     """CREATE TABLE uploads (
         backend TEXT NOT NULL,
@@ -105,13 +104,11 @@ _UPLOADS: Final = (
         PRIMARY KEY (backend, host, sha256)
     )""",
 )
-
 _LINKS: Final = (
     "ALTER TABLE requests ADD COLUMN share REAL",  # days
     "ALTER TABLE images ADD COLUMN public_url TEXT",
     "ALTER TABLE images ADD COLUMN public_url_expires REAL",
 )
-
 _MARKS: Final = (
     "ALTER TABLE images ADD COLUMN starred INTEGER NOT NULL DEFAULT 0",
     # When it was put into the trash, in seconds since 1970; 0: it has been emptied since.
@@ -130,6 +127,36 @@ _MARKS: Final = (
     ) WITHOUT ROWID""",
     "CREATE INDEX tags_by_image ON tags (image_id)",
 )
+_JOBS: Final = (
+    """CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,  -- what the service can be asked for
+        backend TEXT NOT NULL,
+        host TEXT NOT NULL,
+        notebook TEXT,
+        batch_id TEXT,              -- the service's; NULL: not known yet
+        state TEXT NOT NULL,
+        cause TEXT,
+        price_usd REAL,             -- list price of an image; NULL: unknown
+        inputs TEXT NOT NULL,       -- JSON: by digests, the file ids or URLs of input images
+        created REAL NOT NULL,      -- seconds since 1970, UTC, like the two below
+        expires REAL,
+        ended REAL
+    )""",
+    """CREATE TABLE job_requests (
+        id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES jobs (id),
+        key TEXT NOT NULL,          -- its id in the batch
+        fingerprint TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        request TEXT NOT NULL,      -- JSON, without the bytes of input images
+        answer INTEGER REFERENCES requests (id) ON DELETE SET NULL,
+        error TEXT                  -- why there will be no answer
+    )""",
+    "CREATE UNIQUE INDEX job_requests_by_job ON job_requests (job_id, key)",
+    "CREATE INDEX job_requests_by_key ON job_requests (key)",
+)
 
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS)
+MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS)
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

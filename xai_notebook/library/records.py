@@ -30,6 +30,7 @@ __all__ = [
     "pictures_from_rows",
     "place_of",
     "request_values",
+    "saved_ids",
     "storable_row",
 ]
 
@@ -61,6 +62,7 @@ class Reply:
         model: As the server named it.
         place: How many equal requests came before it in a pass through its notebook.
         spooled: The reply as it came, on disk.
+        item: Row of the request of a job that it answers, and answers only once.
     """
 
     request: ImageRequest
@@ -74,6 +76,7 @@ class Reply:
     model: str
     place: int = 0
     spooled: Spooled | None = None
+    item: int | None = None
 
     def pairs(self) -> list[tuple[bytes | str | None, Status]]:
         """Return each payload with the status of its image."""
@@ -176,6 +179,25 @@ def link_values(picture: Picture) -> dict[str, Any]:
         "public_url": picture.public_url,
         "public_url_expires": None if expires is None else expires.timestamp(),
     }
+
+
+def saved_ids(connection: sqlite3.Connection, reply: Reply, row: dict[str, Any]) -> list[int]:
+    """Return the ids of the images of a reply that another kernel has put in meanwhile.
+
+    Args:
+        connection: With an open transaction.
+        reply: About to be put in.
+        row: Its request's.
+    """
+    if reply.item is not None:
+        query = """SELECT images.id FROM job_requests JOIN images ON request_id = answer
+            WHERE job_requests.id = ? ORDER BY images.id"""
+        return [i for (i,) in connection.execute(query, (reply.item,))]
+    if reply.spooled is None:
+        return []
+    query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
+        WHERE fingerprint = ? AND requests.created = ? ORDER BY images.id"""
+    return [i for (i,) in connection.execute(query, (row["fingerprint"], row["created"]))]
 
 
 def place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
+from xai_notebook.library.jobs import Jobs
 from xai_notebook.library.ledger import costs
 from xai_notebook.library.marks import KEPT_IN_TRASH, Marks
 from xai_notebook.library.originals import Originals
@@ -23,6 +24,7 @@ from xai_notebook.library.records import (
     pictures_from_rows,
     place_of,
     request_values,
+    saved_ids,
     storable_row,
 )
 from xai_notebook.library.search import index_request, matching_requests
@@ -56,6 +58,7 @@ class Library:
     Attributes:
         home: Its folder.
         spool: Replies on disk that are not in the library yet.
+        jobs: What was handed over to a service, and what has come of it.
         overdue: Some of them belong to nobody who is putting them in now.
         uploads: Input images at servers' file stores.
         marks: Stars, tags and the trash.
@@ -74,6 +77,7 @@ class Library:
         self.uploads = Uploads(self._database)
         self.marks = Marks(self._database, self._originals)
         self.shelf = Shelf(self._database, self._originals)
+        self.jobs = Jobs(self._database, self._originals)
         self.overdue = False
 
     @classmethod
@@ -152,7 +156,7 @@ class Library:
     ) -> list[Picture]:
         """Insert the rows of a reply and return its pictures."""
         row = request_values(reply)
-        ids = [] if reply.spooled is None else self._saved(connection, row)
+        ids = saved_ids(connection, reply, row)
         if not ids:
             row_id = insert(connection, "requests", row)
             if self._database.indexed:
@@ -162,16 +166,13 @@ class Library:
                 insert(connection, "images", {**picture_values(picture, row_id), **place})
                 for picture, place in zip(reply.pictures, places, strict=True)
             ]
+            if reply.item is not None:
+                statement = "UPDATE job_requests SET answer = ? WHERE id = ?"
+                connection.execute(statement, (row_id, reply.item))
         return [
             self._settled(replace(picture, id=image_id), place)
             for picture, place, image_id in zip(reply.pictures, places, ids, strict=True)
         ]
-
-    def _saved(self, connection: sqlite3.Connection, row: dict[str, Any]) -> list[int]:
-        """Return the ids of the images of a reply that another kernel has put in meanwhile."""
-        query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
-            WHERE fingerprint = ? AND requests.created = ? ORDER BY images.id"""
-        return [i for (i,) in connection.execute(query, (row["fingerprint"], row["created"]))]
 
     def _save(
         self, groups: Sequence[Sequence[tuple[bytes | str | None, Status]]]

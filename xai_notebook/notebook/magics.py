@@ -17,6 +17,7 @@ from IPython.core.magic import (
 from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import help_text
 from xai_notebook.errors import ExportError, OptionError
+from xai_notebook.frontend import in_kernel
 from xai_notebook.notebook import configuration
 
 if TYPE_CHECKING:
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from xai_notebook.generation.joblist import JobList
+    from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.generation.session import Call, Session
+    from xai_notebook.notebook.jobs import Waiting
     from xai_notebook.notebook.live import Live
     from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["XaiImage"]
 
 _HISTORY: Final = 24
-"""Images that %xai_history shows."""
+"""Images that %xai_history shows, and jobs that %xai_jobs does."""
+_WAIT: Final = 1.0
+"""Seconds of waiting for a job before its progress is shown."""
 
 
 @magics_class
@@ -39,6 +45,7 @@ class XaiImage(Magics):
     """Images from xAI's models. `%config XaiImage.model = "…"` sets a default."""
 
     shell: InteractiveShell
+    _showing: list[BatchJob] = []  # noqa: RUF012  # never changed, only replaced
 
     # A class body is its namespace: the traits come from the tables, and are stated only there.
     locals().update(configuration.traits())
@@ -63,7 +70,7 @@ class XaiImage(Magics):
         call = _session().prepare(prompt, parsed.given, namespace, typed=True)
         if call.options.dry_run:
             return _session().plan(call)
-        return self._show(call)
+        return self._hand_over(call) if call.options.batch else self._show(call)
 
     xai_image.__doc__ = help_text()
 
@@ -91,6 +98,43 @@ class XaiImage(Magics):
         live.end(batch)
         return batch
 
+    def _hand_over(self, call: Call) -> BatchJob:
+        """Show the job of a call, its size and its price, and only then hand over what is new."""
+        session = _session()
+        with session.ask() as asking:
+            job = session.loop.run(session.prepare_job(call, asking))
+            self._showing = [job] if self.show_job(job) else []
+            try:
+                session.loop.run(job.hand_over())
+                job.concluded()
+            except BaseException:
+                self._showing = []
+                raise
+        if call.options.as_:
+            self.shell.user_ns[call.options.as_] = job
+        return job
+
+    def show_job(self, job: BatchJob) -> bool:
+        """Show a job under this cell, once, and keep it up to date; False: nothing but text can be.
+
+        The session calls this for the value of a cell.
+        """
+        from xai_notebook.notebook.jobs import JobDisplay  # noqa: PLC0415  # pictures
+
+        if not in_kernel(self.shell):
+            return False
+        if any(shown is job for shown in self._showing):
+            self._showing = []  # it stands under the cell since before it was handed over
+        else:
+            JobDisplay(self.shell, job)
+        return True
+
+    def follow_job(self, job: BatchJob) -> Waiting:
+        """Return what shows a job under this cell while it is waited for."""
+        from xai_notebook.notebook.jobs import Waiting  # noqa: PLC0415  # pictures
+
+        return Waiting(self.shell, job, patience=_WAIT)
+
     def _present(self, call: Call, live: Live, error: BaseException) -> None:
         """Show and bind what came before an error, as the cell's value."""
         # Of many, some are there when the key is refused half way, say.
@@ -116,8 +160,18 @@ class XaiImage(Magics):
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
-        words, count = _history_arguments(line)
+        takes = "%xai_history takes only -n N and words to look for."
+        words, count = _look_back(line, takes, "images")
         return _session().history(words, count)
+
+    @no_var_expand
+    @line_magic
+    def xai_jobs(self, line: str) -> JobList:
+        """Show the jobs of all kernels, newest first: %xai_jobs [-n N]."""
+        words, count = _look_back(line, "%xai_jobs takes only -n N.", "jobs")
+        if words:
+            raise OptionError("%xai_jobs takes only -n N.")
+        return _session().jobs(count)
 
     @no_var_expand
     @line_magic
@@ -139,8 +193,13 @@ def _session() -> Session:
     return current_session()
 
 
-def _history_arguments(line: str) -> tuple[str, int]:
-    """Return the words and the number of images that a line of %xai_history asks for.
+def _look_back(line: str, takes: str, what: str) -> tuple[str, int]:
+    """Return the words and the number of things that a line asks for.
+
+    Args:
+        line: Of the magic.
+        takes: What to say when there is anything else.
+        what: The things.
 
     Raises:
         OptionError: There is another option, or the number is none.
@@ -148,9 +207,9 @@ def _history_arguments(line: str) -> tuple[str, int]:
     parsed = parse(line)
     count = parsed.given.pop("n", _HISTORY)
     if parsed.given:
-        raise OptionError("%xai_history takes only -n N and words to look for.")
+        raise OptionError(takes)
     if not str(count).isdecimal() or not int(count):
-        raise OptionError(f"-n: {count!r} is not a number of images.")
+        raise OptionError(f"-n: {count!r} is not a number of {what}.")
     return parsed.prompt, int(count)
 
 

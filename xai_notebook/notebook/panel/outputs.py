@@ -42,26 +42,41 @@ class Publisher:
         self._shell = shell
         self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
 
-    def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        """Add an output to the cell."""
+    def publish(
+        self,
+        data: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        *,
+        display_id: str | None = None,
+        update: bool = False,
+    ) -> None:
+        """Add an output to the cell.
+
+        Args:
+            data: A MIME bundle.
+            metadata: Of the bundle.
+            display_id: What the output can be updated by.
+            update: Put it in the place of the output of that id.
+        """
         metadata = metadata or {}
+        transient = {} if display_id is None else {"display_id": display_id}
         shell: Any = self._shell
         kernel: Any = getattr(shell, "kernel", None)
         if hasattr(shell, "set_thread_parent"):  # ipykernel 7.4
             shell.set_thread_parent(self._parent)
-            shell.display_pub.publish(data, metadata)
+            shell.display_pub.publish(data, metadata, transient=transient, update=update)
         elif hasattr(kernel, "iopub_socket"):
             # The publisher's own parent is that of whichever cell runs now.
-            content = {"data": data, "metadata": metadata, "transient": {}}
+            content = {"data": data, "metadata": metadata, "transient": transient}
             kernel.session.send(
                 kernel.iopub_socket,
-                "display_data",
+                "update_display_data" if update else "display_data",
                 content,
                 parent=self._parent,
                 ident=shell.display_pub.topic,
             )
         else:
-            shell.display_pub.publish(data, metadata)
+            shell.display_pub.publish(data, metadata, transient=transient, update=update)
 
     def publish_batch(self, batch: ImageBatch) -> None:
         """Add pictures with their captions to the cell. The panel hides them while it lives."""

@@ -1,0 +1,388 @@
+"""A job watched until it ends, its images kept as they come.
+
+Images are in the library before anything else happens to them; what is lost on the way there, by a
+kill or a full disk, is still at the service and comes the next time. However many look at the same
+job, in however many kernels, each image is kept once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.client.status import one_line
+from xai_notebook.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    JobError,
+    LibraryError,
+    MissingImageError,
+    NotFoundError,
+    PermissionDeniedError,
+    XaiError,
+)
+from xai_notebook.generation.budget import Budget, to_ticks
+from xai_notebook.generation.keeping import Keeper
+from xai_notebook.generation.progress import Progress
+from xai_notebook.generation.replies import reply_of
+from xai_notebook.generation.submitting import Submission, unknown
+from xai_notebook.library import Wanted
+from xai_notebook.library.jobs import Tally
+from xai_notebook.settings import DEFAULT_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from xai_notebook.client import wire
+    from xai_notebook.client.batch import BatchResult, BatchResults
+    from xai_notebook.client.request import InputImage
+    from xai_notebook.generation.peer import Peer
+    from xai_notebook.library import Library, Reply
+    from xai_notebook.library.jobs import Job, JobRequest, JobState
+
+__all__ = ["Follower"]
+
+_PAGE: Final = 10
+"""Results of one call: ten 2k images in base64 may be 90 MB."""
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 20.0
+_PATIENCE: Final = 600.0
+"""Seconds for which a service that cannot be asked is asked again."""
+_LOOKS: Final = 4
+"""How often results are looked for that are done and not in the list."""
+_HOPELESS: Final = (
+    AuthenticationError, PermissionDeniedError, InvalidRequestError, NotFoundError, JobError,
+    LibraryError,
+)  # fmt: skip
+"""What asking again will not change."""
+_AGAIN: Final = "Run the cell again to hand over what is missing."
+
+
+@dataclass(eq=False)
+class Follower:
+    """What one kernel knows of a job, and how it gets to know more. Lives on the background loop.
+
+    Attributes:
+        library: Where the job stands.
+        job: As the library knows it.
+        connect: Returns the server that has it.
+        tally: What has come of its requests.
+        finished: Requests that the service is done with, kept or not.
+        handed: Requests that the service has, while it is being handed over.
+        trouble: Why the last look failed; it is tried again.
+        failure: Why it is not looked at any more, though it has not ended.
+        inputs: Input images of its requests, where its cell is at hand.
+        budget: What its images count against, where this kernel handed it over.
+        resumed: Somebody may have begun to hand it over.
+        listeners: Called on the loop after each change.
+    """
+
+    library: Library
+    job: Job
+    connect: Callable[[Job], Awaitable[Peer]]
+    tally: Tally = field(default_factory=Tally)
+    finished: int = 0
+    handed: int = 0
+    trouble: str | None = None
+    failure: XaiError | None = None
+    inputs: Sequence[InputImage] = ()
+    budget: Budget | None = None
+    resumed: bool = True
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _task: asyncio.Task[None] | None = None
+    _token: str | None = None
+    _repeated: bool = False
+    _short: int = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether more will be known by and by, without anybody's help."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> asyncio.Task[None]:
+        """Go on until the job has ended, or nothing more can be known; once, whoever asks."""
+        task = self._task
+        if task is None or task.done():
+            task = self._task = asyncio.ensure_future(self._follow())
+        return task
+
+    async def stop(self) -> None:
+        """Do not go on; the job does."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def submit(self) -> None:
+        """Hand the job over, unless the service has all of it.
+
+        Raises:
+            XaiError: It does not take it, or cannot be asked. The library knows how far it came.
+        """
+        async with self._lock:
+            await self._submit(await self.connect(self.job))
+
+    async def look(self) -> None:
+        """Ask how far the service is and keep what is done.
+
+        Raises:
+            XaiError: It cannot be asked, or the library cannot keep it.
+        """
+        async with self._lock:
+            if self.job.state == "running":
+                await self._look(await self.connect(self.job))
+        self.changed()
+
+    async def cancel(self) -> None:
+        """Have the service drop what is pending; what is done is kept.
+
+        Raises:
+            XaiError: It cannot be asked.
+        """
+        async with self._lock:
+            if not self.job.open:
+                return
+            if self.job.batch_id is None and not self.resumed:
+                await self._close("cancelled", "It was cancelled before it was handed over.")
+            else:
+                peer = await self.connect(self.job)
+                if self.job.batch_id is None:  # the service may have it all the same
+                    self.job = await self._submission(peer).locate()
+                if self.job.batch_id is None:
+                    await self._close("cancelled", "It was cancelled before it was handed over.")
+                else:
+                    await peer.client.batch.cancel(self.job.batch_id)
+                    await self._change(state="running")
+                    await self._look(peer)
+        self.changed()
+
+    async def give_up(self) -> None:
+        """Leave a job alone for good that the service does not know."""
+        await self._close("gone", "The service did not know it any more.")
+
+    @property
+    def handing(self) -> bool:
+        """Whether it is being handed over at this moment."""
+        return self._lock.locked()
+
+    def changed(self) -> None:
+        """Tell whoever listens."""
+        for listener in list(self.listeners):
+            listener()
+
+    # Until it ends
+
+    async def _follow(self) -> None:
+        self.failure, self._short = None, 0
+        pause, silent = _FIRST_PAUSE, time.monotonic()
+        while True:
+            before = (self.tally, self.finished)
+            try:
+                await self.submit()
+                await self.look()
+            except XaiError as error:
+                self.trouble = str(error)
+                if isinstance(error, _HOPELESS) or time.monotonic() - silent > _PATIENCE:
+                    self.failure = error
+                    break
+            else:
+                self.trouble, silent = None, time.monotonic()
+            if not self.job.open or self.failure is not None:
+                break
+            self.changed()
+            moved = before != (self.tally, self.finished)
+            pause = _FIRST_PAUSE if moved else min(pause * 1.3, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+        self.changed()
+
+    async def _submit(self, peer: Peer) -> None:
+        self.job = await asyncio.to_thread(self.library.jobs.get, self.job.id)
+        await self._count()
+        if self.job.state != "new":
+            return
+        submission = self._submission(peer)
+        try:
+            await submission.run()
+        finally:
+            self.job, self.resumed = submission.job, True
+            await self._count()
+            if not self.job.open:
+                self._settle([None] * self.tally.total, lost=True)
+            self.changed()
+
+    def _submission(self, peer: Peer) -> Submission:
+        def note(handed: int) -> None:
+            self.handed = handed
+            self.changed()
+
+        return Submission(
+            self.library,
+            peer,
+            self.job,
+            self.inputs,
+            on_progress=note,
+            resumed=self.resumed,
+        )
+
+    async def _look(self, peer: Peer) -> None:
+        batch = await self._get(peer)
+        if batch is None:
+            return
+        state = batch.state
+        done = state.num_success + state.num_error if batch.HasField("state") else 0
+        self.finished = max(done, self.finished)
+        end = _end_of(batch)
+        if end is not None and end[0] == "expired":
+            await self._close(*end)
+            return
+        complete = batch.HasField("state") and not state.num_pending and state.num_requests > 0
+        known = self.tally.answered + self.tally.failed
+        if not batch.HasField("state") or done > known or end is not None:
+            await self._collect(peer)
+        if self.tally.left and (end is not None or complete):
+            self._token = None  # results may have come in any order: once more from the start
+            await self._collect(peer)
+        unread = done - self.tally.answered - self.tally.failed
+        if not self.tally.left:
+            await self._close("done")
+        elif end is not None and unread <= 0:
+            await self._close(*end)
+        elif end is not None or complete:
+            self._short += 1
+            if self._repeated or self._short == _LOOKS:
+                self.failure = JobError(
+                    f"The service is done, and {self.tally.left:,} of {self.tally.total:,} results"
+                    " cannot be read: its list ends before them. Wait for the job again later;"
+                    " nothing is handed over twice."
+                )
+
+    async def _get(self, peer: Peer) -> wire.Batch | None:
+        """Return the batch as it stands; None: the service no longer knows it, and it is over."""
+        try:
+            return await peer.client.batch.get(self.job.batch_id or "")
+        except NotFoundError as error:
+            if self.job.expires is not None and self.job.expires <= time.time():
+                await self._close("expired", "It has expired: its results cannot be read any more.")
+            elif self.job.backend == "local":
+                await self._close("gone", "The embedded server that had it has been stopped.")
+            else:
+                raise unknown(self.job) from error
+            return None
+
+    async def _change(self, **values: object) -> None:
+        self.job = await asyncio.to_thread(self.library.jobs.change, self.job.id, **values)
+
+    async def _close(self, state: JobState, cause: str | None = None) -> None:
+        """Note the end of the job, and of its requests without an answer."""
+        if cause is not None:
+            await asyncio.to_thread(self.library.jobs.fail, self.job.id, cause)
+        self._settle([None] * self.tally.left, lost=True)
+        await self._change(state=state, cause=cause, ended=time.time())
+        await self._count()
+
+    async def _count(self) -> None:
+        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job.id)
+
+    def _settle(self, costs: Sequence[float | None], *, lost: bool = False) -> None:
+        """Count what requests cost in place of their list price, which was counted before."""
+        if self.budget is None or self.job.price_usd is None:
+            return
+        for cost in costs:
+            if lost or cost is not None:
+                self.budget.spent += to_ticks(cost or 0.0) - to_ticks(self.job.price_usd)
+
+    # Its images
+
+    async def _collect(self, peer: Peer) -> None:
+        """Keep all results there are from the page on that was not full the last time."""
+        seen = {self._token, None}
+        saving: asyncio.Task[None] | None = None
+        try:
+            while True:
+                page = await peer.client.batch.list_batch_results(
+                    self.job.batch_id or "", _PAGE, self._token
+                )
+                if saving is not None:
+                    await saving
+                saving = asyncio.ensure_future(self._keep(page, peer))
+                token = page.pagination_token
+                if token in seen:
+                    self._repeated = token is not None
+                    break
+                seen.add(token)
+                self._token = token
+        finally:
+            if saving is not None:
+                await asyncio.wait({saving})
+        await saving
+        await self._count()
+
+    async def _keep(self, page: BatchResults, peer: Peer) -> None:
+        """Put the results of a page into the library that are not there yet."""
+        results = {result.batch_request_id: result for result in page.results}
+        jobs = self.library.jobs
+        found = await asyncio.to_thread(jobs.find, self.job.id, list(results))
+        replies: list[Reply] = []
+        lost: dict[str, list[str]] = {}
+        for key, asked in found.items():
+            if asked.settled:
+                continue
+            try:
+                replies.append(await self._reply(asked, results[key]))
+            except MissingImageError:
+                why = results[key].error_message or "The answer holds no image."
+                lost.setdefault(one_line(why), []).append(key)
+        if replies:
+            for saved in await asyncio.to_thread(self.library.add_replies, replies):
+                if isinstance(saved, LibraryError):
+                    raise saved
+            await self._fetch([one for one in replies if one.pictures[0].status == "pending"], peer)
+        for why, keys in lost.items():
+            await asyncio.to_thread(jobs.fail, self.job.id, why, keys)
+        self._settle([reply.cost_usd for reply in replies])
+        self._settle([None] * sum(map(len, lost.values())), lost=True)
+        self.tally = _grown(self.tally, replies, sum(map(len, lost.values())))
+        self.changed()
+
+    async def _fetch(self, replies: Sequence[Reply], peer: Peer) -> None:
+        """Download what came as a URL, though base64 was asked for: it is gone in an hour."""
+        keeper = Keeper(self.library, peer, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
+        wanted = [(Wanted(one.fingerprint, one.place), one.request) for one in replies]
+        await asyncio.gather(*(keeper.find(*each) for each in wanted))
+
+    async def _reply(self, asked: JobRequest, result: BatchResult) -> Reply:
+        reply = await reply_of(
+            asked.request,
+            [result.image_response],
+            [asked.position],
+            fingerprint=asked.fingerprint,
+            backend=self.job.backend,
+            host=self.job.host,
+            notebook=self.job.notebook,
+            place=asked.place,
+        )
+        return replace(reply, item=asked.id)
+
+
+def _grown(tally: Tally, replies: Sequence[Reply], failed: int) -> Tally:
+    costs = [reply.cost_usd for reply in replies]
+    return replace(
+        tally,
+        answered=tally.answered + len(replies),
+        failed=tally.failed + failed,
+        cost_usd=tally.cost_usd + sum(cost for cost in costs if cost is not None),
+        unpriced=tally.unpriced + costs.count(None),
+    )
+
+
+def _end_of(batch: wire.Batch) -> tuple[JobState, str] | None:
+    """Return how a batch ended before its time, and why; None: it did not."""
+    if batch.HasField("expire_time") and batch.expire_time.seconds <= time.time():
+        return "expired", f"It has expired: its results cannot be read any more. {_AGAIN}"
+    if batch.cancel_by_xai_message:
+        return "cancelled", f"xAI cancelled it: {one_line(batch.cancel_by_xai_message)} {_AGAIN}"
+    if batch.HasField("cancel_time"):
+        return "cancelled", f"It was cancelled. {_AGAIN}"
+    return None

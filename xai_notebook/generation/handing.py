@@ -1,0 +1,282 @@
+"""A prepared call turned into a job: found again, or written down to be handed over."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
+from xai_notebook.frontend import notebook_name
+from xai_notebook.generation.answering import generator_of
+from xai_notebook.generation.budget import Budget, reserve
+from xai_notebook.generation.following import Follower
+from xai_notebook.generation.joblist import JobList
+from xai_notebook.generation.jobs import BatchJob, Slot, View, check_known
+from xai_notebook.library import Wanted
+from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from xai_notebook.generation.call import Call
+    from xai_notebook.generation.claims import Asking, Claim
+    from xai_notebook.generation.generator import Generator, Placed
+    from xai_notebook.generation.loop import BackgroundLoop
+    from xai_notebook.generation.peer import Peer
+    from xai_notebook.library import Library
+    from xai_notebook.pictures.picture import Picture
+
+    Connect = Callable[[str], Awaitable[Peer]]
+
+__all__ = ["Desk"]
+
+_MOST: Final = 100_000
+"""Requests of one job."""
+_LOOK: Final = 10.0
+"""Seconds for asking how far jobs are that are listed."""
+_AT_ONCE: Final = 256
+"""Requests looked up in the library together."""
+
+
+class Desk:
+    """The jobs of one kernel: each is followed once, whoever holds it."""
+
+    def __init__(self, loop: BackgroundLoop, connect: Connect, maker: Any) -> None:
+        """Follow nothing yet.
+
+        Args:
+            loop: On which jobs are followed.
+            connect: Returns the server that calls of a backend go to now.
+            maker: Of their images.
+        """
+        self._loop = loop
+        self._connect = connect
+        self._maker = maker
+        self._followers: dict[tuple[Library, int], Follower] = {}
+
+    async def newest(self, library: Library, n: int) -> JobList:
+        """Return the jobs that were recorded last, those that run as far as they are now."""
+        jobs = await asyncio.to_thread(self._newest, library, n)
+        followers = [one for job in jobs for one in job.followers if one.job.state == "running"]
+        looks = (one.look() for one in followers)
+        with suppress(asyncio.TimeoutError):  # what cannot be asked stays as it is known
+            await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LOOK)
+        return jobs
+
+    def _newest(self, library: Library, n: int) -> JobList:
+        jobs = []
+        for job in library.jobs.newest(n):
+            follower = self._follow(library, job)
+            if not follower.under_way:
+                follower.job, follower.tally = job, library.jobs.tally(job.id)
+            free = job.backend == "local" and not job.price_usd
+            jobs.append(BatchJob([follower], None, self._loop, self._maker, View(free=free)))
+        return JobList(jobs)
+
+    async def close(self) -> None:
+        """Follow no job any longer; what goes on at the service is found again."""
+        await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
+
+    async def prepare(
+        self, call: Call, asking: Asking, *, peer: Peer, library: Library | None, budget: Budget
+    ) -> BatchJob:
+        """Return the job of a call. What has to be handed over is recorded, and nothing is sent.
+
+        Args:
+            call: Whose requests they are.
+            asking: Its places.
+            peer: The server of its route.
+            library: Where everything is kept; None: it could not be opened.
+            budget: The kernel's.
+
+        Raises:
+            BudgetError: It would cost more than a limit allows.
+            LibraryError: There is no library, or it cannot be written to.
+            OptionError: There are more requests than a job can have.
+        """
+        if library is None or library.read_only:
+            raise LibraryError(
+                "A job needs a library that it can be written down in: set XAI_NOTEBOOK_HOME to a "
+                "folder you can write to, or leave --batch out."
+            )
+        generator = generator_of(call, asking, peer, library, budget)
+        placed = await _place(call, generator)
+        stored = await _stored(placed, generator)
+        slots, missing = _slots(call, placed, stored)
+        followers = await self._find_or_record(call, generator, library, missing)
+        keys = [slot.key for slot in slots]
+        for follower in followers:
+            follower.inputs = placed[0].request.inputs
+            for key in await asyncio.to_thread(library.jobs.find, follower.job.id, keys):
+                stored.pop(key, None)  # it is counted with its job
+        past = None
+        if not followers and (latest := await asyncio.to_thread(library.jobs.latest_with, keys)):
+            past = library.jobs.get(latest)
+        view = View(_settings(call), stored, generator.peer.free, past, call.export)
+        generator.asking.complete = True
+        return BatchJob(followers, slots, self._loop, self._maker, view)
+
+    async def _find_or_record(
+        self, call: Call, generator: Generator, library: Library, missing: Sequence[_Missing]
+    ) -> list[Follower]:
+        """Return the jobs that hold what is missing, the last of which may be new."""
+        keys = [one.asked.key for one in missing]
+        while True:
+            found = await asyncio.to_thread(library.jobs.open_with, keys)
+            held = [
+                self._follow(library, library.jobs.get(job_id))
+                for job_id in sorted({*found.values()})
+            ]
+            gone = [one for one in held if await _is_gone(one, fresh=call.options.fresh)]
+            if gone:  # what they held is to be handed over again
+                continue
+            new = [one for one in missing if one.asked.key not in found]
+            if not new:
+                return held
+            if (follower := await self._record(generator, library, new)) is not None:
+                return [*held, follower]
+
+    async def _record(
+        self, generator: Generator, library: Library, new: Sequence[_Missing]
+    ) -> Follower | None:
+        """Write a job down and set its price aside; None: another kernel was faster."""
+        peer = generator.peer
+        models = {one.asked.request.model for one in new}
+        known = {model: await _price(peer, model) for model in models}
+        price = None
+        if None not in known.values():
+            price = sum(known[one.asked.request.model] or 0.0 for one in new) / len(new)
+        newest = await generator.keeper.newest()
+        job = Job(
+            name=new_name([one.asked.key for one in new]),
+            backend=peer.backend,
+            host=peer.host,
+            notebook=notebook_name(),
+            price_usd=price,
+        )
+        async with reserve(generator.budgets, price, len(new)) as reservation:
+            recorded = await asyncio.to_thread(library.jobs.record, job, [one.asked for one in new])
+            if recorded is None:
+                reservation.waive()
+                return None
+        for one in new:
+            if one.claim.anew and generator.fresh:
+                generator.asking.begin(one.claim, newest)
+        follower = self._follow(library, recorded)
+        follower.resumed, follower.budget = False, generator.budgets[-1]
+        follower.tally = Tally(total=len(new))
+        return follower
+
+    def _follow(self, library: Library, job: Job) -> Follower:
+        """Return what follows a job, the same for everybody."""
+        follower = self._followers.get((library, job.id))
+        if follower is None:
+            follower = Follower(library, job, self._peer, library.jobs.tally(job.id))
+            self._followers[library, job.id] = follower
+        return follower
+
+    async def _peer(self, job: Job) -> Peer:
+        """Return the server that has a job.
+
+        Raises:
+            XaiError: Calls go to another one now.
+        """
+        peer = await self._connect(job.backend)
+        check_known(job, peer.backend, peer.host)
+        return peer
+
+
+def _settings(call: Call) -> dict[str, Any]:
+    """Return how the images of a call are shown."""
+    settings = {name: getattr(call.options, name) for name in ("columns", "full", "compare")}
+    return settings | {"notes": (*call.announced, *call.progress.notes)}
+
+
+class _Missing(NamedTuple):
+    """An image that the library does not have.
+
+    Attributes:
+        asked: The request for it.
+        claim: The place of its request.
+    """
+
+    asked: JobRequest
+    claim: Claim
+
+
+async def _place(call: Call, generator: Generator) -> list[Placed]:
+    """Return the requests of a call at their places, all of which have to be known beforehand.
+
+    Raises:
+        OptionError: There are more than a job can have, or reading them failed.
+    """
+    await generator.asking.wait_turn()
+    requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MOST + 1)))
+    if len(requests) > _MOST:
+        raise OptionError(f"A job takes at most {_MOST:,} requests. Hand over fewer at a time.")
+    return [await generator.place(request) for request in requests]
+
+
+async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, Picture]:
+    """Return what the library has of requests, by key."""
+    found: dict[str, Picture] = {}
+
+    async def look(one: Placed) -> None:
+        claim = one.claim
+        if claim.anew and generator.fresh:
+            return
+        wanted = Wanted(one.fingerprint, claim.place, one.request.n, claim.after)
+        for picture in await generator.keeper.find(wanted, one.request):
+            found[key_of(one.fingerprint, claim.place, picture.position)] = picture
+
+    for start in range(0, len(placed), _AT_ONCE):
+        await asyncio.gather(*map(look, placed[start : start + _AT_ONCE]))
+    return found
+
+
+def _slots(
+    call: Call, placed: Sequence[Placed], stored: Mapping[str, Picture]
+) -> tuple[list[Slot], list[_Missing]]:
+    """Return where each image of a call belongs, and the requests for those that are not stored."""
+    slots: list[Slot] = []
+    missing: list[_Missing] = []
+    for number, one in enumerate(placed):
+        label = call.labels[number] if call.labels else None
+        for position in range(one.request.n):
+            key = key_of(one.fingerprint, one.claim.place, position)
+            slots.append(Slot(key, one.request, position, label))
+            if key not in stored:
+                asked = JobRequest(
+                    key=key,
+                    fingerprint=one.fingerprint,
+                    place=one.claim.place,
+                    position=position,
+                    request=one.request,
+                )
+                missing.append(_Missing(asked, one.claim))
+    if not slots:
+        raise OptionError("There is no prompt to hand over.")
+    return slots, missing
+
+
+async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
+    """Tell whether the service of a job no longer has it, and it may be handed over again."""
+    if follower.under_way or (follower.job.backend != "local" and not fresh):
+        return False
+    try:
+        await follower.look()
+    except JobError:
+        if fresh:
+            await follower.give_up()
+    except XaiError:
+        return False
+    return follower.job.state == "gone"
+
+
+async def _price(peer: Peer, model: str) -> float | None:
+    try:
+        return await peer.price(model)
+    except XaiError:
+        return None

@@ -1,0 +1,122 @@
+"""Looking back: what a session finds in the library, and says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xai_notebook.errors import LibraryError
+from xai_notebook.library.marks import Mark
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+from xai_notebook.pictures.tables import CostTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xai_notebook.library import Library
+    from xai_notebook.pictures.picture import Picture
+
+__all__ = ["LookBack"]
+
+
+class LookBack:
+    """What can be asked of a library, and marked in it."""
+
+    def library(self) -> Library:
+        """Return the open library.
+
+        Raises:
+            LibraryError: It cannot be opened.
+        """
+        raise NotImplementedError
+
+    def history(self, words: str = "", n: int = 24) -> ImageBatch:
+        """Return past images, newest first.
+
+        Args:
+            words: Only images whose prompts hold all of these words.
+            n: At most so many.
+
+        Raises:
+            LibraryError: The library cannot be opened.
+        """
+        found = self.as_batch(self.library().history(words, n))
+        summary = None
+        if not found:
+            summary = (
+                f"Nothing in the library has all of these words: {words.strip()}"
+                if words.strip()
+                else "The library is empty. What you make with %xai_image will appear here."
+            )
+        return ImageBatch(found, cells=True, limit=n, summary=summary)
+
+    def lineage(self, image: GeneratedImage) -> ImageBatch:
+        """Return the images that `image` was made from, oldest first, and itself at the end.
+
+        Raises:
+            LibraryError: The library cannot be opened.
+        """
+        if image.sha256 is None:
+            return ImageBatch([image])
+        return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
+
+    def mark(
+        self,
+        images: Sequence[GeneratedImage],
+        *,
+        starred: bool | None = None,
+        tag: str | None = None,
+        untag: str | None = None,
+        deleted: bool | None = None,
+    ) -> None:
+        """Give images stars and tags, or put them into the trash; None leaves it as it is.
+
+        Raises:
+            OptionError: A tag is none.
+            LibraryError: An image is in no library, or the library cannot be written to.
+        """
+        ids, marks = [_row_of(image) for image in images], self.library().marks
+        if starred is not None:
+            marks.star(ids, value=starred)
+        if tag is not None:
+            marks.tag(ids, tag)
+        if untag is not None:
+            marks.untag(ids, untag)
+        if deleted is not None:
+            (marks.delete if deleted else marks.restore)(ids)
+
+    def starred(self, image: GeneratedImage) -> bool:
+        """Tell whether an image has a star; see `mark`."""
+        return self._mark_of(image).starred
+
+    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
+        """Return the tags of an image; see `mark`."""
+        return self._mark_of(image).tags
+
+    def _mark_of(self, image: GeneratedImage) -> Mark:
+        row = _row_of(image)
+        return self.library().marks.of([row]).get(row) or Mark()
+
+    def empty_trash(self) -> int:
+        """Remove deleted images for good; see `xai_notebook.empty_trash`."""
+        return self.library().marks.empty_trash()
+
+    def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
+        """Return pictures of the library as users hold them."""
+        return ImageBatch(
+            GeneratedImage.of(picture, index=picture.position, replayed=True, maker=self)
+            for picture in pictures
+        )
+
+    def costs(self) -> CostTable:
+        """Return what the library knows was spent, by day and model.
+
+        Raises:
+            LibraryError: The library cannot be opened.
+        """
+        return CostTable(self.library().costs())
+
+
+def _row_of(image: GeneratedImage) -> int:
+    if image.id is None:
+        raise LibraryError("This image is not in the library: it can have no star and no tag.")
+    return image.id

@@ -1,0 +1,340 @@
+"""`Jobs`: what was handed over to a service as one job, and what has come of it.
+
+A job and every request of it stand here before anything is sent: whatever happens then, the next
+kernel can find it again. A request is known by its key, which follows from what is asked and where.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.library.records import insert, pictures_from_rows, storable_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from xai_notebook.library.database import Database
+    from xai_notebook.library.originals import Originals
+    from xai_notebook.pictures.picture import Picture
+
+__all__ = ["Job", "JobRequest", "JobState", "Jobs", "Tally", "key_of", "new_name"]
+
+JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", "gone"]
+"""`new` is recorded and not, or not wholly, handed over; `refused` was not taken by the service;
+`gone` is no longer known to it."""
+
+OPEN: Final = ("new", "running")
+_SOME: Final = 500
+"""Keys of one query: SQLite takes a thousand parameters at least."""
+
+
+def key_of(fingerprint: str, place: int, position: int) -> str:
+    """Return what tells a request for one image from all others of a job.
+
+    Args:
+        fingerprint: Of the request.
+        place: How many equal requests came before it in a pass through its notebook.
+        position: Of the image among those of its request.
+    """
+    return f"{fingerprint[:32]}-{place}-{position}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A request for one image of a job.
+
+    Attributes:
+        key: Its id in the batch; see `key_of`.
+        fingerprint: Of the request.
+        place: How many equal requests came before it.
+        position: Of the image among those of its request.
+        request: What is asked; of its inputs only the digests are kept.
+        id: The row.
+        answer: The row of its answer in the library; None: there is none yet.
+        error: Why there will be none.
+    """
+
+    key: str
+    fingerprint: str
+    place: int
+    position: int
+    request: ImageRequest
+    id: int = 0
+    answer: int | None = None
+    error: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what became of it."""
+        return self.answer is not None or self.error is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the library knows it. Times are seconds since 1970.
+
+    Attributes:
+        id: The row.
+        name: What the service can be asked for, of no other job.
+        backend: `"xai"` or `"local"`.
+        host: The API host.
+        notebook: The notebook that it is for, where known.
+        batch_id: The service's name for it; None: not known yet.
+        state: How far it is.
+        cause: Why it ended, when it did not end well.
+        price_usd: List price of an image in US dollars; None: unknown.
+        inputs: Where input images are, by their digests: ids of stored files, or URLs.
+        created: When it was recorded.
+        expires: When its results can no longer be read.
+        ended: When its end was seen.
+    """
+
+    id: int = 0
+    name: str
+    backend: str
+    host: str
+    notebook: str | None = None
+    batch_id: str | None = None
+    state: JobState = "new"
+    cause: str | None = None
+    price_usd: float | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    created: float = field(default_factory=time.time)
+    expires: float | None = None
+    ended: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether something may still come of it."""
+        return self.state in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What has become of a job's requests.
+
+    Attributes:
+        total: All of them.
+        answered: With an answer in the library.
+        failed: Without, for good.
+        cost_usd: Of the answers, as reported, in US dollars.
+        unpriced: Answers whose cost was not reported.
+    """
+
+    total: int = 0
+    answered: int = 0
+    failed: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def left(self) -> int:
+        """Requests of which nothing is known yet."""
+        return self.total - self.answered - self.failed
+
+
+class Jobs:
+    """Jobs and their requests. Every method blocks for milliseconds; any thread may call it.
+
+    Raises:
+        LibraryError: From every method: the library cannot be read or written.
+    """
+
+    def __init__(self, database: Database, originals: Originals) -> None:
+        """Use the library's database and its files."""
+        self._database = database
+        self._originals = originals
+
+    def record(self, job: Job, requests: Sequence[JobRequest]) -> Job | None:
+        """Write a job down with its requests, durably, and return it as it is now.
+
+        Args:
+            job: Without an id.
+            requests: Without ids.
+
+        Returns:
+            None if one of the requests stands in a job by now that has not ended: another kernel
+            was faster. Nothing was written then.
+        """
+        keys = [request.key for request in requests]
+        with self._database.writing() as connection:
+            if self._open_with(connection, keys):
+                return None
+            values = asdict(job) | {"inputs": json.dumps(job.inputs)}
+            del values["id"]
+            job_id = insert(connection, "jobs", storable_row(values))
+            connection.executemany(
+                "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (job_id, one.key, one.fingerprint, one.place, one.position, _dumped(one))
+                    for one in requests
+                ),
+            )
+        return replace(job, id=job_id)
+
+    def open_with(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the jobs that have not ended and hold some of these keys, by key."""
+        with self._database.reading() as connection:
+            return self._open_with(connection, keys)
+
+    def _open_with(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, int]:
+        states = ", ".join(f"'{state}'" for state in OPEN)
+        query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
+            WHERE state IN ({states}) AND answer IS NULL AND error IS NULL
+            AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
+        return dict(_each(connection, query, keys))
+
+    def latest_with(self, keys: Sequence[str]) -> int | None:
+        """Return the newest job with one of these keys, whatever became of it."""
+        query = "SELECT max(job_id) FROM job_requests WHERE key IN ({})"
+        with self._database.reading() as connection:
+            found = [job_id for (job_id,) in _each(connection, query, keys) if job_id]
+        return max(found, default=None)
+
+    def get(self, job_id: int) -> Job:
+        """Return a job."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return _job(row)
+
+    def newest(self, limit: int) -> list[Job]:
+        """Return the jobs that were recorded last, the newest first."""
+        query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
+        with self._database.reading() as connection:
+            return [_job(row) for row in connection.execute(query, (limit,))]
+
+    def change(self, job_id: int, **values: Any) -> Job:
+        """Change what is known of a job and return it.
+
+        Args:
+            job_id: Of the job.
+            **values: Fields of `Job`.
+        """
+        if "inputs" in values:
+            values["inputs"] = json.dumps(values["inputs"])
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        statement = f"UPDATE jobs SET {columns} WHERE id = :job_id"  # noqa: S608  # names are ours
+        with self._database.writing() as connection:
+            connection.execute(statement, storable_row(values) | {"job_id": job_id})
+        return self.get(job_id)
+
+    def bind(self, job_id: int, batch_id: str) -> Job:
+        """Keep what the service calls a job, unless another kernel was faster; return the job."""
+        statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
+        with self._database.writing() as connection:
+            connection.execute(statement, (batch_id, job_id))
+        return self.get(job_id)
+
+    # Its requests
+
+    def requests(self, job_id: int) -> Iterator[JobRequest]:
+        """Yield the requests of a job in their order, a few hundred at a time."""
+        query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
+        last = 0
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(query, (job_id, last, _SOME)).fetchall()
+            yield from map(_request, rows)
+            if len(rows) < _SOME:
+                return
+            last = rows[-1]["id"]
+
+    def find(self, job_id: int, keys: Sequence[str]) -> dict[str, JobRequest]:
+        """Return requests of a job by their keys; unknown ones are left out."""
+        query = "SELECT * FROM job_requests WHERE job_id = ? AND key IN ({})"
+        with self._database.reading() as connection:
+            rows = _each(connection, query, keys, job_id)
+            return {row["key"]: _request(row) for row in rows}
+
+    def fail(self, job_id: int, error: str, keys: Iterable[str] | None = None) -> None:
+        """Note why requests of a job will have no answer.
+
+        Args:
+            job_id: Of the job.
+            error: Why, in a line.
+            keys: Which; None: all that are not settled.
+        """
+        statement = """UPDATE job_requests SET error = ?
+            WHERE job_id = ? AND answer IS NULL AND error IS NULL"""
+        with self._database.writing() as connection:
+            if keys is None:
+                connection.execute(statement, (error, job_id))
+            else:
+                rows = ((error, job_id, key) for key in keys)
+                connection.executemany(f"{statement} AND key = ?", rows)
+
+    def tally(self, job_id: int) -> Tally:
+        """Return what has become of a job's requests."""
+        query = """SELECT count(*), count(answer), count(error), coalesce(sum(cost_usd), 0.0),
+                count(answer) - count(cost_usd)
+            FROM job_requests LEFT JOIN requests ON requests.id = answer WHERE job_id = ?"""
+        with self._database.reading() as connection:
+            return Tally(*connection.execute(query, (job_id,)).fetchone())
+
+    def pictures(self, job_id: int, keys: Sequence[str] | None = None) -> dict[str, Picture]:
+        """Return the images that have come of a job, by the keys of their requests.
+
+        Args:
+            job_id: Of the job.
+            keys: Only these; None: all.
+        """
+        query = """SELECT key, requests.* FROM job_requests JOIN requests ON requests.id = answer
+            WHERE job_id = ?"""
+        found: dict[str, Picture] = {}
+        with self._database.reading() as connection:
+            if keys is None:
+                rows = connection.execute(query, (job_id,)).fetchall()
+            else:
+                rows = list(_each(connection, f"{query} AND key IN ({{}})", keys, job_id))
+            for row in rows:
+                images = connection.execute(
+                    "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL LIMIT 1",
+                    (row["id"],),
+                )
+                for picture in pictures_from_rows(row, images, self._originals):
+                    found[row["key"]] = picture
+        return found
+
+
+def new_name(keys: Sequence[str]) -> str:
+    """Return a name for a job of these keys that no other job has."""
+    from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension need not pay
+
+    digest = sha256("\n".join(keys).encode()).hexdigest()
+    return f"xai-notebook-{digest[:16]}-{os.urandom(4).hex()}"
+
+
+def _each(
+    connection: sqlite3.Connection, query: str, keys: Sequence[str], *before: object
+) -> Iterator[Any]:
+    """Yield the rows of a query with `IN ({})`, asked for some keys at a time."""
+    for start in range(0, len(keys), _SOME):
+        some = keys[start : start + _SOME]
+        marks = ", ".join("?" * len(some))
+        yield from connection.execute(query.format(marks), (*before, *some))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = {each.name: row[each.name] for each in fields(Job)}
+    return Job(**values | {"inputs": json.loads(row["inputs"])})
+
+
+def _dumped(one: JobRequest) -> str:
+    inputs = tuple(replace(image, url="", file_id=None) for image in one.request.inputs)
+    return json.dumps(asdict(replace(one.request, inputs=inputs)))
+
+
+def _request(row: sqlite3.Row) -> JobRequest:
+    options = json.loads(row["request"])
+    inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
+    names = ("key", "fingerprint", "place", "position", "id", "answer", "error")
+    return JobRequest(
+        request=ImageRequest(**options, inputs=inputs), **{name: row[name] for name in names}
+    )

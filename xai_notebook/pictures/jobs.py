@@ -1,0 +1,231 @@
+"""Jobs as they are shown: a card with counts and a bar, and the table of all of them."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.pictures.text import NAME, bounded, clean, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["JobCard", "JobCounts", "job_bundle", "job_sentence", "table_html"]
+
+_LINE: Final = "font-size:0.92em;line-height:1.5;overflow-wrap:anywhere"
+_FAINT: Final = "font-size:0.86em;opacity:0.85;overflow-wrap:anywhere"
+_BOX: Final = (
+    "max-width:640px;box-sizing:border-box;margin:2px 0 8px;padding:12px 14px;"
+    "border:1px solid rgba(128,128,128,0.45);border-radius:6px"
+)
+_TRACK: Final = (
+    "height:6px;margin:8px 0;border-radius:3px;overflow:hidden;background:rgba(128,128,128,0.25)"
+)
+_COLOURS: Final = {
+    "done": "#2a9d8f",
+    "cancelled": "#c77d1e",
+    "expired": "#c77d1e",
+    "refused": "#c0392b",
+    "gone": "#c0392b",
+}
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """What has become of the images of a job.
+
+    Attributes:
+        total: Asked for.
+        pending: Not made yet, as far as is known.
+        succeeded: In the library.
+        failed: Without a picture, for a reason of their own.
+        cancelled: Dropped, because the job ended before its time.
+    """
+
+    total: int = 0
+    pending: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCard:
+    """What is told about a job.
+
+    Attributes:
+        name: Of the job.
+        title: Its state, in a word or two.
+        state: Its state.
+        counts: Of its images.
+        made: Images that the service has made, kept or not.
+        handed: Requests handed over so far, while that lasts.
+        replayed: Images that the library had before.
+        price_usd: List price of all of it, in US dollars; None: unknown.
+        cost_usd: Reported so far, in US dollars; None: nothing was.
+        free: It costs nothing.
+        seconds: Since it was recorded, or until its end.
+        created: When it was recorded.
+        expires: When its results can no longer be read.
+        cause: Why it ended, or is held up.
+        watched: It is being watched by this kernel.
+    """
+
+    name: str
+    title: str
+    state: str
+    counts: JobCounts
+    made: int = 0
+    handed: int = 0
+    replayed: int = 0
+    price_usd: float | None = None
+    cost_usd: float | None = None
+    free: bool = False
+    seconds: float = 0.0
+    created: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    expires: datetime | None = None
+    cause: str | None = None
+    watched: bool = False
+
+    def facts(self) -> Iterator[str]:
+        """Yield what there is to say, most important first."""
+        counts = self.counts
+        if self.state == "new" and self.handed:
+            yield f"{self.handed:,} of {counts.total:,} handed over"
+        elif self.state != "new":
+            yield f"{counts.succeeded:,} of {counts.total:,} in the library"
+        if self.made > counts.succeeded + counts.failed:
+            yield f"{self.made:,} made"
+        if counts.failed:
+            yield f"{counts.failed:,} failed"
+        if counts.cancelled:
+            yield f"{counts.cancelled:,} not made"
+        if self.replayed:
+            yield f"{self.replayed:,} were there before"
+        yield self.money
+        yield duration(self.seconds)
+
+    @property
+    def money(self) -> str:
+        """What it costs, or will at list price."""
+        if self.free:
+            return "free"
+        if self.cost_usd is not None:
+            return usd(self.cost_usd)
+        if self.price_usd is None:
+            return "price unknown"
+        return f"{usd(self.price_usd)} at list price"
+
+
+def usd(amount: float) -> str:
+    """Return an amount in US dollars."""
+    amount = round(amount, 6)
+    return f"${amount:,.2f}" if round(amount, 2) == amount else f"${amount:,.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the two units that matter."""
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:02.0f} s"
+    if seconds < _DAY:
+        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:02.0f} min"
+    return f"{seconds // _DAY:.0f} d {seconds % _DAY // _HOUR:.0f} h"
+
+
+def job_sentence(card: JobCard) -> str:
+    """Return a job in a line, which is the same for every run that came as far."""
+    counts = card.counts
+    images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
+    parts = [f"{card.title}: {images}"]
+    if card.state not in {"new", "done"} or counts.failed:
+        parts.append(f"{counts.succeeded:,} in the library")
+    if counts.failed:
+        parts.append(f"{counts.failed:,} failed")
+    parts.append(card.money)
+    line = f"Job {', '.join(parts)}."
+    return clean(bounded(f"{line} {card.cause}" if card.cause else line))
+
+
+def job_bundle(card: JobCard) -> dict[str, Any]:
+    """Return text/html and text/plain for a job that has no pictures to show yet."""
+    return {"text/html": job_html(card), "text/plain": job_sentence(card)}
+
+
+def job_html(card: JobCard) -> str:
+    """Return the card of a job. It must make sense where styles are stripped, too."""
+    counts = card.counts
+    images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
+    head = f"<strong>{text(card.title)}</strong> · {images}"
+    lines = [
+        f'<div style="{_LINE}">{head}</div>',
+        _bar(card),
+        f'<div style="{_LINE}">{" · ".join(map(text, card.facts()))}</div>',
+    ]
+    if card.cause:
+        lines.append(f'<div style="{_LINE};margin-top:4px">{text(card.cause)}</div>')
+    about = [f"<code>{text(card.name, NAME)}</code>"] if card.name else []
+    about.append(f"{card.created.astimezone():%Y-%m-%d %H:%M}")
+    if card.expires and card.counts.pending:
+        about.append(f"results can be read until {card.expires.astimezone():%Y-%m-%d %H:%M}")
+    lines.append(f'<div style="{_FAINT};margin-top:4px">{" · ".join(about)}</div>')
+    return f'<div style="{_BOX}">{"".join(lines)}</div>'
+
+
+def _bar(card: JobCard) -> str:
+    counts = card.counts
+    settled = counts.succeeded + counts.failed
+    share = (card.handed if card.state == "new" else settled) / max(counts.total, 1)
+    colour = _COLOURS.get(card.state, "var(--jp-brand-color1,#2a9d8f)")
+    label = html.escape(f"{settled:,} of {counts.total:,} images", quote=True)
+    return (
+        f'<div role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{share * 100:.0f}" style="{_TRACK}">'
+        f'<div style="height:6px;width:{share:.1%};background:{colour}"></div></div>'
+    )
+
+
+_COLUMNS: Final = ("created", "job", "state", "images", "cost")
+
+
+def rows(cards: Sequence[JobCard]) -> list[tuple[str, ...]]:
+    """Return the cells of the table, a row for each job."""
+    return [
+        (
+            f"{card.created.astimezone():%Y-%m-%d %H:%M}",
+            card.name,
+            card.title + (f": {card.cause}" if card.cause else ""),
+            f"{card.counts.succeeded:,} of {card.counts.total:,}",
+            card.money,
+        )
+        for card in cards
+    ]
+
+
+def table_text(cards: Sequence[JobCard]) -> str:
+    """Return the jobs as a table of plain text."""
+    lines = [_COLUMNS, *rows(cards)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(
+            clean(bounded(cell, NAME)).ljust(width)
+            for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def table_html(cards: Sequence[JobCard]) -> str:
+    """Return the jobs as a table."""
+    head = "".join(f'<th style="text-align:left">{name}</th>' for name in _COLUMNS)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td style="text-align:left">{text(cell, NAME)}</td>' for cell in line)
+        + "</tr>"
+        for line in rows(cards)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
