@@ -70,6 +70,7 @@ def test_public_names_are_pinned() -> None:
         "generate",
         "history",
         "jobs",
+        "library",
         "load_ipython_extension",
         "panel",
         "read_metadata",
@@ -147,7 +148,29 @@ def test_a_lazy_face_and_its_types_name_the_same(face: ModuleType) -> None:
     lines = [line for line in typed.body if isinstance(line, ast.ImportFrom)]
     names = {str(name.asname) for line in lines for name in line.names}
     assert set(face.__all__) == names
-    assert all(getattr(face, name).__name__ == name for name in names)
+    assert all(getattr(face, name).__name__.rpartition(".")[2] == name for name in names)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import xai_notebook.library as module\nimport xai_notebook as xai",
+        "import xai_notebook as xai\nxai.library\nimport xai_notebook.library as module",
+        "import xai_notebook as xai\nxai.library\nfrom xai_notebook import library as module",
+        (
+            "import xai_notebook as xai\nfrom xai_notebook.library.store import Library\n"
+            "import xai_notebook.library as module"
+        ),
+    ],
+)
+def test_the_library_is_a_package_and_a_function(imports: str) -> None:
+    """One object in whatever order they are asked for: `import` and the call both work."""
+    code = (
+        f"{imports}\nfrom xai_notebook.library import Library\n"
+        "assert module is xai.library and module.Library is Library\n"
+        "print(xai.library('fox'))"
+    )
+    assert run(code).splitlines()[-1] == "None"
 
 
 def test_the_server_loads_nothing_of_the_client_but_the_wire() -> None:

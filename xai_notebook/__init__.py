@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.jobs import BatchJob as BatchJob
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
     from xai_notebook.notebook.extension import unload_ipython_extension as unload_ipython_extension
+    from xai_notebook.notebook.library_view import library as library
     from xai_notebook.notebook.panel import panel as panel
     from xai_notebook.pictures.provenance import read_metadata as read_metadata
     from xai_notebook.pictures.results import GeneratedImage as GeneratedImage
@@ -44,6 +45,7 @@ _HOMES = {
     "generate": "generation.api",
     "history": "generation.api",
     "jobs": "generation.api",
+    "library": "notebook.library_view",
     "load_ipython_extension": "notebook.extension",
     "panel": "notebook.panel",
     "read_metadata": "pictures.provenance",
@@ -58,9 +60,15 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.settings").package_version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    value = public(name)
+    # A package of that name may have come with it, which can be called as well: one object, in
+    # whatever order the two are asked for.
+    return globals().setdefault(name, value)
+
+
+def public(name: str) -> Any:
+    """Return what a public name stands for, from its home."""
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,28 @@
-"""The library: every image ever received, for replay, history and the cost ledger."""
+"""The library: every image ever received, for replay, history and the cost ledger.
+
+`xai_notebook.library(…)` shows it in a notebook: this package has the name of that function, so it
+can be called, and does what the function does. Imports of it and from it stay what they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 from xai_notebook.library.records import Reply, Wanted
 from xai_notebook.library.store import Library
 
 __all__ = ["Library", "Reply", "Wanted"]
+
+
+class _Callable(ModuleType):
+    """A package that is a public function, too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        root = import_module(__name__.rpartition(".")[0])
+        return root.public("library")(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

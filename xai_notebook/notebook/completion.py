@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "unregister"]
 
-_MAGIC: Final = re.compile(r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|panel)\b")
+_MAGIC: Final = re.compile(
+    r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|library|panel)\b"
+)
 _MOST_FILES: Final = 50
 
 
@@ -91,6 +93,8 @@ def complete(
     token = "" if head[-1].isspace() else words.pop()
     if magic["kind"] == "history":  # words to look for and a number
         return token, [flag for flag in ("-n",) if not words and flag.startswith(token)]
+    if magic["kind"] == "library":
+        rows = tuple(row for row in rows if row.name == "model")
     if magic["kind"] == "panel":
         rows = tuple(row for row in rows if row.in_panel)
     return token, _candidates(words, token, namespace, flags_of(rows))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
-MAGICS: Final = ("xai_image", "xai_history", "xai_jobs", "xai_panel")
+MAGICS: Final = ("xai_image", "xai_history", "xai_jobs", "xai_library", "xai_panel")
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -185,6 +185,18 @@ class XaiImage(Magics):
             return
         show_panel(parsed.prompt, **parsed.given)
 
+    @no_var_expand
+    @line_magic
+    def xai_library(self, line: str) -> None:
+        """Show every picture, to search and tidy: %xai_library [--model=NAME] [WORDS]."""
+        from xai_notebook.notebook.library_view import library  # noqa: PLC0415  # the extension is light
+
+        parsed = parse(line)
+        unknown = set(parsed.given) - {"model"}
+        if unknown:
+            raise OptionError("%xai_library takes only --model=NAME and words to look for.")
+        library(parsed.prompt, **parsed.given)
+
 
 def _session() -> Session:
     """Return the kernel's session. Loading the extension does not load what makes images."""

@@ -6,15 +6,17 @@ only place where traits are set: the kernel stays free, and a picture never race
 
     browser -> kernel   hello, form, generate, cancel, dismiss, models, upload, edit, save,
                         pictures, original
-    kernel -> browser   ready, picture, original, input
+    kernel -> browser   ready, picture, original, input, take
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anywidget
 from traitlets import Bool, Dict, List, Unicode
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel"]
 
+TAKEN: Final = "a picture from the library"
 _STATIC: Final = Path(__file__).parent / "static"
 _SCRIPTS: Final = ("elements.js", "store.js", "form.js", "gallery.js", "dialogs.js", "panel.js")
 """One module for the browser, in parts; a part uses what stands in those before it."""
@@ -55,7 +58,13 @@ def _read(*names: str) -> str:
 
 
 class Panel(anywidget.AnyWidget):
-    """A form, its queue and its gallery. Made by `show_panel`."""
+    """A form, its queue and its gallery. Made by `show_panel`.
+
+    Attributes:
+        seen: The one that a browser has shown last.
+    """
+
+    seen: ClassVar[weakref.ref[Panel] | None] = None
 
     _esm = _read(*_SCRIPTS)
     _css = _read("panel.css")
@@ -139,6 +148,12 @@ class Panel(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/plain": "xAI image panel"}, metadata
 
+    def take(self, image: GeneratedImage) -> None:
+        """Make an image of the library the one to edit, from any thread."""
+        key = f"taken{next(self._numbers)}"
+        self._sources[key] = replace(inputs.from_image(image, TAKEN), data=image.data)
+        self.send({"kind": "take", "id": key, "name": TAKEN})
+
     # From the browser
 
     def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
@@ -160,6 +175,7 @@ class Panel(anywidget.AnyWidget):
             self.trouble = explain(error)
 
     async def _on_hello(self, _: Mapping[str, Any]) -> None:
+        Panel.seen = weakref.ref(self)
         self.send({"kind": "ready"})
 
     async def _on_models(self, _: Mapping[str, Any]) -> None:
@@ -196,7 +212,8 @@ class Panel(anywidget.AnyWidget):
     async def _on_edit(self, content: Mapping[str, Any]) -> None:
         """Make a card's image one to edit, under the name of the card."""
         key = str(content["id"])
-        self._sources[key] = inputs.from_image(self._images[key], str(content["name"]))
+        if key in self._images:
+            self._sources[key] = inputs.from_image(self._images[key], str(content["name"]))
         self._write_cell()
 
     async def _on_pictures(self, content: Mapping[str, Any]) -> None:

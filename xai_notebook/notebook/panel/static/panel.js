@@ -249,6 +249,8 @@ class View {
     for (const kind of ["picture", "input"]) store.addEventListener(kind, pictured);
     store.addEventListener("ready", ready);
     store.addEventListener("gone", gone);
+    const take = (event) => this.form.editCard({ id: event.detail }, "a picture from the library");
+    store.addEventListener("take", take);
     model.on("comm_live_update", parted);
     for (const [, show] of follow.slice(0, -1)) show();
     store.need(this.form.values.inputs.map((input) => input.id));
@@ -258,6 +260,7 @@ class View {
       for (const kind of ["picture", "input"]) store.removeEventListener(kind, pictured);
       store.removeEventListener("ready", ready);
       store.removeEventListener("gone", gone);
+      store.removeEventListener("take", take);
       model.off("comm_live_update", parted);
       clearTimeout(this.silence);
       clearTimeout(this.timer);

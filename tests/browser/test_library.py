@@ -1,0 +1,205 @@
+"""The library as a place, in JupyterLab: found, chosen, marked and tidied by keyboard."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+import many_pictures
+from harness import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+COUNT = 2000
+NOTEBOOK = "%load_ext xai_notebook\nimport xai_notebook as xai\nplace = xai.library()"
+LOADED = "image => image.complete && image.naturalWidth > 0"
+THEME = "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
+
+
+@pytest.fixture(scope="module")
+def shown(lab: Any, page: Page) -> Page:
+    """A page with a notebook that shows a library of 2,000 pictures."""
+    many_pictures.fill(lab.home, COUNT)
+    lab.add("place.ipynb", NOTEBOOK)
+    lab.open(page, "place.ipynb")
+    assert lab.run_all(page)
+    page.locator(".xai-tile img:visible").first.wait_for()
+    return page
+
+
+@pytest.fixture
+def errors(shown: Page) -> Any:
+    """Errors of the page while a test ran; there must be none."""
+    found: list[str] = []
+    shown.on("pageerror", lambda error: found.append(str(error)))
+    yield found
+    assert found == []
+
+
+def ask(page: Page, code: str) -> str:
+    """Run code in the notebook's kernel and return what it prints."""
+    script = """async code => {
+        const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+        const future = kernel.requestExecute({code, store_history: false});
+        let said = "";
+        future.onIOPub = ({content}) => (said += content.text ?? content.evalue ?? "");
+        await future.done;
+        return said;
+    }"""
+    return str(page.evaluate(script, code)).strip()
+
+
+def search(page: Page, words: str, count: str) -> None:
+    page.get_by_label("Search", exact=True).fill(words)
+    page.locator(".xai-library .xai-chip").filter(has_text=re.compile(f"^{count} ")).wait_for()
+
+
+def test_only_what_is_seen_is_in_the_page(shown: Page, errors: Any) -> None:
+    """From end to end; what is there has its picture."""
+    shelf = shown.get_by_role("listbox", name="Pictures")
+    assert shown.locator(".xai-library .xai-chip").inner_text().startswith("2,000 pictures, ")
+    assert shown.locator(".xai-tile").count() < 80
+    shelf.evaluate("shelf => (shelf.scrollTop = shelf.scrollHeight)")
+    last = shown.get_by_role("option", name=re.compile("in study1;")).first
+    last.wait_for()
+    image = last.locator("img")
+    until(lambda: image.evaluate(LOADED))
+    assert last.get_attribute("aria-posinset") == last.get_attribute("aria-setsize") == "2000"
+    assert shown.locator(".xai-tile").count() < 80
+
+
+def test_search_as_you_type(shown: Page, errors: Any) -> None:
+    """The last word may be cut short; nothing found is a sentence."""
+    search(shown, "study199", "11")
+    assert shown.locator(".xai-tile").count() == 11
+    search(shown, "nothing like it", "0")
+    shown.get_by_text("No picture fits. Take words or filters away.").wait_for()
+    search(shown, "", "2,000")
+
+
+def test_by_keyboard_alone(shown: Page, errors: Any, lab: Any) -> None:
+    """Two chosen, starred, tagged, compared, exported; one deleted and brought back."""
+    search(shown, "study195", "11")
+    keys = shown.keyboard
+    shown.get_by_role("listbox", name="Pictures").focus()
+    keys.press("Home")
+    keys.press("Space")
+    keys.press("Shift+ArrowRight")
+    shown.get_by_text("2 chosen").wait_for()
+    keys.press("s")
+    shown.get_by_text("2 pictures starred.").wait_for()
+    shown.get_by_role("textbox", name="Tag", exact=True).focus()
+    keys.type("noir")
+    keys.press("Enter")
+    shown.get_by_text("2 pictures tagged noir.").wait_for()
+    assert ask(shown, "print([(i.starred, i.tags) for i in place.selected])") == (
+        "[(True, ('noir',)), (True, ('noir',))]"
+    )
+    shown.get_by_role("button", name="Compare").press("Enter")
+    dialog = shown.get_by_role("dialog", name="Before and after")
+    dialog.get_by_role("slider").press("ArrowRight")
+    assert "51%" in str(dialog.locator(".xai-upper").get_attribute("style"))
+    keys.press("Escape")
+    shown.get_by_role("button", name="Export").press("Enter")
+    shown.get_by_text("Saved 2 pictures in").wait_for()
+    assert len(list(lab.folder.glob("*.jpg"))) == 2
+    shown.get_by_role("listbox", name="Pictures").focus()
+    keys.press("Home")
+    keys.press("Escape")
+    keys.press("Space")
+    shown.get_by_text("1 chosen").wait_for()
+    keys.press("Delete")
+    shown.get_by_text("1 picture in the trash, for 30 days.").wait_for()
+    shown.locator(".xai-library .xai-chip").filter(has_text="10 pictures").wait_for()
+    shown.get_by_role("button", name="Undo").press("Enter")
+    shown.locator(".xai-library .xai-chip").filter(has_text="11 pictures").wait_for()
+    search(shown, "", "2,000")
+
+
+def test_a_star_of_a_cell_is_seen(shown: Page, errors: Any) -> None:
+    """What another part of the kernel says of a picture shows at once."""
+    search(shown, "study1777", "1")
+    tile = shown.locator(".xai-tile")
+    assert tile.locator(".xai-star").is_hidden()
+    ask(shown, "xai.history('study1777').star()")
+    tile.locator(".xai-star").wait_for()
+    search(shown, "", "2,000")
+
+
+def test_a_variable_is_never_overwritten(shown: Page, errors: Any) -> None:
+    """A free name becomes an ImageBatch."""
+    search(shown, "study1666", "1")
+    shown.locator(".xai-tile").click()
+    name = shown.get_by_role("textbox", name="Name of the variable")
+    name.fill("place")
+    name.press("Enter")
+    shown.get_by_text("place is taken: it would be overwritten. Choose another name.").wait_for()
+    name.fill("harbour")
+    name.press("Enter")
+    shown.get_by_text("harbour is now an ImageBatch of 1 picture.").wait_for()
+    assert "study1666" in ask(shown, "print(harbour[0].prompt)")
+    search(shown, "", "2,000")
+
+
+def test_the_viewer_walks(shown: Page, errors: Any) -> None:
+    """Enter opens, arrows go on, Escape gives the focus back."""
+    search(shown, "study188", "11")
+    shown.get_by_role("listbox", name="Pictures").focus()
+    shown.keyboard.press("Home")
+    shown.keyboard.press("Enter")
+    dialog = shown.get_by_role("dialog", name="Picture")
+    dialog.locator(".xai-prompt").filter(has_text="in study1889").wait_for()
+    until(lambda: dialog.locator(".xai-stage img").evaluate(LOADED))
+    shown.keyboard.press("ArrowRight")
+    dialog.locator(".xai-prompt").filter(has_text="in study1888").wait_for()
+    assert "%%xai_image" in dialog.locator("pre").inner_text()
+    shown.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    search(shown, "", "2,000")
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_no_accessibility_findings(shown: Page, errors: Any, theme: str, tmp_path: Path) -> None:
+    """axe-core finds none at level AA, wide and narrow, nor in the viewer."""
+    shown.evaluate(THEME, theme)
+    shown.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+    if shown.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
+        shown.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    for width in (1600, 1280, 360):
+        shown.set_viewport_size({"width": width, "height": 1000})
+        assert findings(shown, ".xai-library") == {}
+        shown.screenshot(path=str(tmp_path / f"{width}.png"))
+    shown.set_viewport_size({"width": 1280, "height": 1000})
+    shown.locator(".xai-tile").first.dblclick()
+    shown.get_by_role("dialog").locator(".xai-stage img").wait_for()
+    assert findings(shown, ".xai-viewer") == {}
+    shown.screenshot(path=str(tmp_path / "viewer.png"))
+    shown.keyboard.press("Escape")
+
+
+def findings(page: Page, part: str) -> dict[str, Any]:
+    """Return what axe-core finds in a part of the page."""
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    found = Axe().run(page, context=part, options=options).response["violations"]
+    return {one["id"]: [node["html"] for node in one["nodes"]] for one in found}
+
+
+def test_edit_in_a_panel(shown: Page, errors: Any) -> None:
+    """A new one below; the next picture goes into the one that is open."""
+    search(shown, "study1555", "1")
+    shown.locator(".xai-tile").click()
+    edit = shown.locator(".xai-library").get_by_role("button", name="Edit in a panel").first
+    edit.click()
+    shown.get_by_text("A panel below this library has it.").wait_for()
+    panel = shown.get_by_role("region", name="xAI image panel")
+    panel.locator(".xai-inputs li").wait_for()
+    edit.click()
+    shown.get_by_text("The panel of this notebook has it.").wait_for()
+    panel.locator(".xai-inputs li").filter(has_text="a picture from the library").wait_for()
+    assert shown.get_by_role("region", name="xAI image panel").count() == 1
