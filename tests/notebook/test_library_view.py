@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def place(keyed: Served, shell: InteractiveShell) -> Place:
     """A place of this process, with no browser, that tells what it sends; three pictures."""
     shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()  # a notebook, not a terminal
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a notebook
     xai_notebook.generate("a fox", n=2)
     xai_notebook.generate("an owl")
     place = Place(query_of("", {}), shell)
