@@ -137,7 +137,7 @@ def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Se
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
     assert batch.summary == (
-        "5 of 10 prompts, 5 not sent: --max-cost $0.10 allows no more. "
+        "5 of 10 prompts, $0.10 spent, 5 not sent: --max-cost $0.10 allows no more. "
         "Raise the limit and run the cell again to make the rest."
     )
     html = batch._repr_mimebundle_()["text/html"]

@@ -77,9 +77,10 @@ def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
 def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
     """Done, total, seconds, time left, cost, retries; saved is a summary that is always equal."""
     quick.faults.delay = 0.4
-    quick.faults.cost_ticks = 2 * 10**8
+    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
     quick.faults.failures = [grpc.StatusCode.UNAVAILABLE]
     outputs, shown = run("%%xai_image --each\n" + "\n".join(f"fox {i}" for i in range(20)))
+    assert "To make: 20, <span>$</span>0.40; from your library: 0." in shown[0]
     bars = [html for html in shown if 'role="progressbar"' in html]
     assert len(bars) >= 2
     assert any(
@@ -90,8 +91,9 @@ def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
     values = [int(re.findall(r'aria-valuenow="(\d+)"', html)[0]) for html in bars]
     assert values == sorted(values)
     final = saved(outputs)
-    assert final.count("20 of 20 prompts.") == 2  # in the HTML and in the text
-    assert not re.search(r"progressbar|left|tried again|Making", final)
+    told = final.replace("<span>$</span>", "$")
+    assert told.count("20 of 20 prompts, $0.40 spent.") == 2  # in the HTML and in the text
+    assert not re.search(r"progressbar|left|tried again|Making|To make", final)
 
 
 @pytest.mark.parametrize("shape", ["1:1", "16:9", "9:16", "19.5:9", "1:2"])

@@ -397,6 +397,38 @@ def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
     assert server.calls == []
 
 
+def test_a_plan_tells_new_from_stored(session: Session, server: Served) -> None:
+    """It looks where the call would: each place counts once, and looking takes none."""
+    server.faults.image_price = 2
+    session.generate(each=["a", "b"])
+    for _ in range(2):
+        plan = session.generate(each=["a", "b", "b", "c"], n=2, dry_run=True)
+        assert plan.stored == [0, 0, 0, 0]  # each was asked for at a place of its own
+    again = Session()
+    plan = again.generate(each=["a", "b", "b", "c"], n=2, dry_run=True)
+    assert plan.stored == [1, 1, 0, 0]
+    assert plan.sentence == "To make: 6, $0.12; from your library: 2."
+    assert dict(plan.rows()) | {"images": "8 (4 × 2)", "from your library": "2"} == dict(
+        plan.rows()
+    )
+    assert "price:             $0.02 an image\n" in repr(plan)
+    assert again.generate(each=["a", "b"]).images[0].replayed
+    again.close()
+    assert len(server.calls) == 2
+
+
+def test_a_plan_knows_prompts_that_were_rewritten(session: Session, server: Served) -> None:
+    """A prompt rewritten before is looked up under its rewrite; a new one is to be made."""
+    session.generate(each=["a"], rewrite=True)
+    chats = len(server.calls)
+    again = Session()
+    plan = again.generate(each=["a", "b"], rewrite=True, dry_run=True)
+    again.close()
+    assert plan.stored == [1, 0]
+    assert "rewritten by:" in repr(plan)
+    assert len(server.calls) == chats
+
+
 class Endless:
     """Prompts without end or length, that can be read again and again."""
 
@@ -418,9 +450,11 @@ def test_a_dry_run_of_prompts_without_end_ends(
     call = session.prepare(None, {"each": each, "n": 2, "dry_run": True})
     plan = session.plan(call)
     assert len(plan.requests) == least
-    assert re.search(rf"images: +at least {least * 2:,}\n", repr(plan))
+    assert re.search(rf"images: +at least {least * 2:,} \({least:,} × 2\)\n", repr(plan))
     assert re.search(rf"cost: +at least \${least * 0.14:,.2f}(\n|$)", repr(plan))
-    assert plan.sentence.startswith(f"at least {least * 2:,} images from at least {least:,} requ")
+    assert plan.sentence.startswith(
+        f"To make: at least {least * 2:,}, at least ${least * 0.14:,.2f}"
+    )
     assert ("make it again before a run" in repr(plan)) == (least == 100)
     assert next(call.requests) == plan.requests[0]
     assert server.calls == []

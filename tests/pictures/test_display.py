@@ -159,7 +159,7 @@ def test_the_facts_are_those_the_server_said() -> None:
     """Model, size, cost, badge, file; what is unknown is not mentioned."""
     image = picture(cost_usd=0.07, replayed=True, exported=Path("pictures/fox.jpg").absolute())
     text = "".join(read(to_html(ImageBatch([image]))).text)
-    assert "local-preview · 96 × 64 · $0.07 · replayed · saved as " in text
+    assert "local-preview · 96 × 64 · replayed (made for $0.07) · saved as " in text
     assert str(Path("pictures/fox.jpg")) in text
     assert "$" not in "".join(read(to_html(ImageBatch([picture()]))).text)
 

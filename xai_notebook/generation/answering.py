@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from xai_notebook.frontend import notebook_name
@@ -9,14 +10,18 @@ from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.many import generate_each
+from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
 
-__all__ = ["answer", "generator_of"]
+__all__ = ["answer", "count_stored", "generator_of"]
 
 
 async def answer(
@@ -51,6 +56,29 @@ async def answer(
         placed = await generator.place(next(call.requests))
         call.progress.answered(0, await generator.answer(placed))
     asking.complete = call.progress.complete
+
+
+async def count_stored(generator: Generator, requests: Sequence[ImageRequest]) -> list[int]:
+    """Return how many images of each request the library would answer. Nothing is sent.
+
+    Args:
+        generator: Of the call; its claims are for looking only, and have to be withdrawn.
+        requests: As the user wrote them.
+    """
+    library, rewriter = generator.keeper.library, generator.rewriter
+    if library is None:
+        return [0] * len(requests)
+    if generator.only_stored:  # or it fails, before anything is sent
+        return [request.n for request in requests]
+    wanted = {}
+    for number, request in enumerate(requests):
+        known = request if rewriter is None else await rewriter.recall(request)
+        if known is not None and not (placed := generator.claim(known)).claim.anew:
+            claim = placed.claim
+            wanted[number] = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
+    found = await asyncio.to_thread(library.find_each, list(wanted.values()))
+    counts = dict(zip(wanted, map(len, found), strict=True))
+    return [counts.get(number, 0) for number in range(len(requests))]
 
 
 def generator_of(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import BudgetError
+from xai_notebook.pictures.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -90,10 +91,10 @@ class Budget:
             return True
         if self.spent + ticks > to_ticks(self.limit):
             raise BudgetError(
-                f"This would cost ${ticks / _TICKS:.2f} at list price, and "
-                f"${self.spent_usd:.2f} of {self.name} ${self.limit:.2f} is spent. "
+                f"This would cost {dollars(ticks / _TICKS)} at list price, and "
+                f"{dollars(self.spent_usd)} of {self.name} {dollars(self.limit)} is spent. "
                 "It was not sent; raise the limit.",
-                reason=f"{self.name} ${self.limit:.2f} allows no more",
+                reason=f"{self.name} {dollars(self.limit)} allows no more",
             )
         return self.spent + self.reserved + ticks <= to_ticks(self.limit)
 

@@ -15,6 +15,7 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.routing import choose_route
+from xai_notebook.pictures.text import dollars
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
@@ -196,6 +197,10 @@ def summarize(call: Call) -> str:
     progress = call.progress
     what = "requests" if call.labels else "prompts"
     parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
+    if progress.replayed:
+        parts.append(f"{progress.replayed} from your library")
+    if progress.cost_usd:
+        parts.append(f"{dollars(progress.cost_usd)} spent")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.unsent:

@@ -96,13 +96,13 @@ class Generator:
         """Return a request at its place. Equal requests get theirs in the order of the calls."""
         self.asking.leave_turn()  # nothing is awaited before this one's place is sure
         if self.rewriter is None:
-            return self._claim(request, 0.0)
+            return self.claim(request, 0.0)
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         async with self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()):
             request, extra = await self.rewriter.rewrite(request)
             if extra != 0:
                 self._charge(extra)
-            return self._claim(request, extra)
+            return self.claim(request, extra)
 
     async def answer(self, placed: Placed) -> list[Picture]:
         """Return the images of a request, or cards that say why one is not there.
@@ -124,7 +124,13 @@ class Generator:
         made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
-    def _claim(self, request: ImageRequest, extra: float | None) -> Placed:
+    def claim(self, request: ImageRequest, extra: float | None = 0.0) -> Placed:
+        """Return a request at its place, as it will be sent.
+
+        Args:
+            request: Rewritten, if that was asked for.
+            extra: What that cost, in US dollars; None: not reported.
+        """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         fresh = self.fresh and not self.only_stored
         claim = self.asking.claim(fingerprint, request.n, fresh=fresh)

@@ -71,7 +71,7 @@ class Rewriter:
 
         A failure leaves the prompt as written and a note for the user: a rewrite is a nicety.
         """
-        instruction = EDIT_INSTRUCTION if request.inputs else INSTRUCTION
+        instruction = _instruction(request)
         key = self._key(instruction, request.prompt)
         text, cost = await self._recall(key), _NOTHING
         if text is None:
@@ -84,6 +84,11 @@ class Rewriter:
             self.progress.note(f"Not rewritten, sent as written: {self.model} answered nothing.")
             return request, cost
         return with_prompt(request, text, self.model), cost
+
+    async def recall(self, request: ImageRequest) -> ImageRequest | None:
+        """Return the request as it was rewritten before, or None when it never was."""
+        text = await self._recall(self._key(_instruction(request), request.prompt))
+        return with_prompt(request, text, self.model) if text else None
 
     def _key(self, instruction: str, prompt: str) -> str:
         parts = [self.backend, self.host, self.model, instruction, prompt]
@@ -128,6 +133,10 @@ class Rewriter:
             except LibraryError as error:
                 self.progress.note(f"Rewrites are not kept: {error}")
         return text, answer.cost_usd
+
+
+def _instruction(request: ImageRequest) -> str:
+    return EDIT_INSTRUCTION if request.inputs else INSTRUCTION
 
 
 def _tidied(text: str) -> str:

@@ -26,8 +26,9 @@ from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.handing import Desk
@@ -270,7 +271,24 @@ class Session(LookBack):
 
     def plan(self, call: Call) -> Plan:
         """Return what a call would send and cost; see `plan`."""
-        return plan(call, lambda model: self.loop.run(self._price(call, model)))
+        asking = self.ask()  # here, where the cell is known
+        try:
+            return plan(
+                call,
+                lambda model: self.loop.run(self._price(call, model)),
+                lambda requests: self.loop.run(self._count_stored(call, requests, asking)),
+            )
+        finally:
+            asking.close(succeeded=False)
+
+    async def _count_stored(
+        self, call: Call, requests: Sequence[ImageRequest], asking: Asking
+    ) -> list[int]:
+        from xai_notebook.generation.answering import count_stored, generator_of  # noqa: PLC0415  # grpc
+
+        peer = await self.connections.peer(call.route)
+        library = await asyncio.to_thread(self._library_or_none, call)
+        return await count_stored(generator_of(call, asking, peer, library, self._budget), requests)
 
     async def _price(self, call: Call, model: str) -> float | None:
         return await (await self.connections.peer(call.route)).price(model)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.frontend import in_kernel
 from xai_notebook.pictures.display import grid_columns
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.pictures.text import clean, text
+from xai_notebook.pictures.text import clean, dollars, text
 
 if TYPE_CHECKING:
     from xai_notebook.generation.progress import Progress
+    from xai_notebook.pictures.tables import Plan
 
 __all__ = ["Live", "describe"]
 
@@ -63,6 +64,18 @@ class Live:
         self._handle: Any = None
         self._shown_at = 0.0
         self._line = 0
+        self._plan = ""
+
+    def announce(self, plan: Plan) -> None:
+        """Say at once what will be made and what it will cost, if it costs anything."""
+        if plan.cost_usd == 0:
+            return
+        self._plan = plan.sentence
+        if not self._notebook:
+            sys.stdout.write(f"{plan.sentence}\n")  # a terminal keeps its lines
+            return
+        with suppress(Exception):
+            self._show({"text/html": _line(self._plan), "text/plain": self._plan})
 
     def tick(self) -> None:
         """Show what has changed. A frontend that fails must not cost the images."""
@@ -80,12 +93,13 @@ class Live:
                 self._line = len(line)
 
     def _show_html(self) -> None:
+        plan = _line(self._plan) if self._plan else ""
+        html, line = _html(self._progress, self._shape), describe(self._progress)
+        self._show({"text/html": plan + html, "text/plain": f"{self._plan}\n{line}".strip()})
+
+    def _show(self, bundle: dict[str, str]) -> None:
         from IPython.display import display  # noqa: PLC0415
 
-        bundle = {
-            "text/html": _html(self._progress, self._shape),
-            "text/plain": describe(self._progress),
-        }
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
@@ -144,7 +158,7 @@ def describe(progress: Progress) -> str:
     if progress.expected != 1 and progress.eta is not None:
         parts.append(f"about {_duration(progress.eta)} left")
     if progress.cost_usd:
-        parts.append(f"${progress.cost_usd:.2f}")
+        parts.append(dollars(progress.cost_usd))
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.replayed:
@@ -171,10 +185,14 @@ def _duration(seconds: float) -> str:
 
 def _html(progress: Progress, shape: str) -> str:
     """Return the progress as HTML. It is never saved, so that it may move."""
-    line = f'<div style="margin:4px 0 8px">{text(describe(progress))}</div>'
+    line = _line(describe(progress))
     if progress.expected != 1:
         return line + _bar(progress)
     return _STYLE + line + _boxes(progress, shape)
+
+
+def _line(told: str) -> str:
+    return f'<div style="margin:4px 0 8px">{text(told)}</div>'
 
 
 def _bar(progress: Progress) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.magic import (
@@ -16,7 +17,7 @@ from IPython.core.magic import (
 
 from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import help_text
-from xai_notebook.errors import ExportError, OptionError
+from xai_notebook.errors import ApiError, ExportError, OptionError
 from xai_notebook.frontend import in_kernel
 from xai_notebook.notebook import configuration
 
@@ -82,11 +83,12 @@ class XaiImage(Magics):
         patience = call.configuration.patience
         if patience is None:
             patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
-        if call.labels:
-            print(session.plan(call).sentence)  # noqa: T201  # before anything is sent
         shape = call.options.shape
         live = Live(self.shell, call.progress, patience=patience, shape=shape)
         try:
+            if call.many and not call.lazy:
+                with suppress(ApiError):  # a server may have no list of prices
+                    live.announce(session.plan(call))
             with session.ask() as asking:
                 session.loop.run(session.run(call, asking), tick=live.tick)
                 batch = session.finish(call)

@@ -9,6 +9,7 @@ nothing depends on it. Colours are inherited, so light and dark themes both fit.
 from __future__ import annotations
 
 import html
+import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,7 +18,16 @@ import pybase64
 from xai_notebook.client.workers import Workers
 from xai_notebook.errors import ReplyError
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, folded, short_path, text
+from xai_notebook.pictures.text import (
+    LONGEST,
+    NAME,
+    bounded,
+    clean,
+    dollars,
+    folded,
+    short_path,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,8 +98,21 @@ def mimebundle(batch: Grid) -> dict[str, Any]:
     stand in it only in a plain terminal, where it is all there is to see.
     """
     if in_terminal():
-        return {"text/plain": plain_text(batch, paths=True)}
+        return {"text/plain": _wrapped(plain_text(batch, paths=True))}
     return {"text/html": to_html(batch), "text/plain": plain_text(batch)}
+
+
+def _wrapped(told: str) -> str:
+    """Return text whose lines end between words where the terminal ends; paths stay whole."""
+    width = max(shutil.get_terminal_size().columns - 1, 40)
+    lines = []
+    for line in told.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line.strip(), width, initial_indent=indent, subsequent_indent=indent,
+            break_long_words=False, break_on_hyphens=False, replace_whitespace=False,
+        ) or [""]  # fmt: skip
+    return "\n".join(lines)
 
 
 def plain_text(batch: Grid, *, paths: bool = False) -> str:
@@ -106,6 +129,8 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
         head = f"Image {number} of {total}. " if total > 1 else ""
         head += f"{bounded(image.label, NAME)}. " if image.label else ""
         lines.append(head + _sentence(image))
+        if paths and (told := _plain_facts(image)):
+            lines.append(f"  {told}")
         where = image.exported or (image.file if paths else None)
         if where is not None:
             lines.append(f"  {'saved as ' if image.exported else ''}{short_path(where)}")
@@ -123,6 +148,17 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
 def _sent(batch: Grid) -> Sequence[Card]:
     """Return the images with a card of their own; the summary counts what was never asked for."""
     return [image for image in batch.images if image.status != "unsent"]
+
+
+def _plain_facts(image: Card) -> str:
+    """Return what a terminal tells beside the caption: size, cost, whether it is stored."""
+    items = [f"{image.size[0]} × {image.size[1]}"] if image.size else []
+    cost = dollars(image.cost_usd) if image.cost_usd else ""
+    if image.replayed:
+        items.append(f"replayed (made for {cost})" if cost else "replayed")
+    elif cost:
+        items.append(cost)
+    return " · ".join(items)
 
 
 def _sentence(image: Card) -> str:
@@ -171,7 +207,7 @@ def _heading(label: str, batch: Grid) -> str:
     """Return the line above a row of a comparison: what it is, and what it cost."""
     costs = [image.cost_usd for image in batch.images if image.label == label]
     known = [cost for cost in costs if cost]
-    cost = f" · ${sum(known):.3g}" if known and len(known) == len(costs) else ""
+    cost = f" · {dollars(sum(known))}" if known and len(known) == len(costs) else ""
     return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
 
 
@@ -317,12 +353,14 @@ def facts(image: Card, *, dated: bool = False) -> str:
         items.append(f"rewritten by {text(image.rewritten_by, NAME)}")
     if image.size:
         items.append(f"{image.size[0]} × {image.size[1]}")
-    if image.cost_usd:
-        items.append(f"${image.cost_usd:.3g}")
+    cost = dollars(image.cost_usd) if image.cost_usd else None
+    if cost and (dated or not image.replayed):
+        items.append(cost)
     if dated:
         items.append(f"{image.created.astimezone():%Y-%m-%d %H:%M}")
     elif image.replayed:
-        items.append(f'<span style="{_BADGE}">replayed</span>')
+        made = f" (made for {cost})" if cost else ""
+        items.append(f'<span style="{_BADGE}">replayed</span>{made}')
     if image.public_url is not None:
         items.append(_link(image))
     if image.exported is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.text import NAME, bounded, clean, text
+from xai_notebook.pictures.text import NAME, bounded, clean, dollars, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,16 +114,10 @@ class JobCard:
         if self.free:
             return "free"
         if self.cost_usd is not None:
-            return usd(self.cost_usd)
+            return dollars(self.cost_usd)
         if self.price_usd is None:
             return "price unknown"
-        return f"{usd(self.price_usd)} at list price"
-
-
-def usd(amount: float) -> str:
-    """Return an amount in US dollars."""
-    amount = round(amount, 6)
-    return f"${amount:,.2f}" if round(amount, 2) == amount else f"${amount:,.4f}"
+        return f"{dollars(self.price_usd)} at list price"
 
 
 def duration(seconds: float) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.text import clean, text
+from xai_notebook.pictures.text import clean, dollars, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import date
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["CostRow", "CostTable", "Plan", "estimate"]
+__all__ = ["CostRow", "CostTable", "Plan"]
 
 _LISTED: Final = 10
 
@@ -27,8 +28,9 @@ class Plan:
         requests: What would be asked, one per prompt.
         backend: `"xai"` or `"local"`.
         host: The API host.
-        cost_usd: Estimate for all of it in US dollars, at list price; stored images may make it
-            less. None: the server names no price.
+        prices: List price of an image in US dollars, by model; None: the server names none.
+        stored: How many images of each request the library has; None: that was not looked up.
+        rewriter: The model that would rewrite the prompts first.
         notes: What the user should know.
         more: There are more requests than these: a source of prompts is not read without end.
     """
@@ -36,9 +38,36 @@ class Plan:
     requests: tuple[ImageRequest, ...]
     backend: str
     host: str
-    cost_usd: float | None
+    prices: Mapping[str, float | None]
+    stored: Sequence[int] | None = None
+    rewriter: str | None = None
     notes: tuple[str, ...] = ()
     more: bool = False
+
+    @property
+    def images(self) -> int:
+        """How many images were asked for."""
+        return sum(request.n for request in self.requests)
+
+    @property
+    def new(self) -> int:
+        """How many of them would be made."""
+        return self.images - sum(self.stored or ())
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What making them costs at list price, in US dollars; None: a price is unknown.
+
+        A rewrite of a prompt has no list price: it comes on top.
+        """
+        total = 0.0
+        for request, stored in zip(self.requests, self.stored or repeat(0)):  # noqa: B905  # endless
+            if request.n > stored:
+                price = self.prices[request.model]
+                if price is None:
+                    return None
+                total += price * (request.n - stored)
+        return total
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the table: what, and its value."""
@@ -50,11 +79,16 @@ class Plan:
         rows += [("prompt", prompt) for prompt in prompts[:_LISTED]]
         if (more := len(prompts) - _LISTED) > 0:
             rows.append(("", f"… and {self._at_least}{more:,} more prompts"))
+        if self.rewriter:
+            rows.append(("rewritten by", self.rewriter))
         rows.append(("images", self._images))
+        if self.stored is not None:
+            rows.append(("from your library", f"{self.images - self.new:,}"))
         for name in ("aspect_ratio", "resolution", "quality", "user"):
             if value := getattr(first, name):
                 rows.append((name.replace("_", " "), value))
         rows += [("input image", image.label) for image in first.inputs]
+        rows += [("price", price) for price in self._prices()]
         rows.append(("estimated cost", self._cost))
         return rows + [("note", note) for note in self.notes]
 
@@ -64,39 +98,42 @@ class Plan:
 
     @property
     def _images(self) -> str:
-        return f"{self._at_least}{sum(request.n for request in self.requests):,}"
+        """Requests × images, where they differ."""
+        requests, images = f"{len(self.requests):,}", f"{self.images:,}"
+        each = {request.n for request in self.requests}
+        if requests == "1" or each == {1}:
+            return self._at_least + images
+        times = f"{requests} × {each.pop()}" if len(each) == 1 else f"{requests} requests"
+        return f"{self._at_least}{images} ({times})"
+
+    def _prices(self) -> Iterator[str]:
+        for model, price in self.prices.items():
+            if price is not None:
+                of_model = f" of {model}" if len(self.prices) > 1 else ""
+                yield f"{dollars(price)} an image{of_model}"
 
     @property
     def _cost(self) -> str:
-        return _usd(None) if self.cost_usd is None else self._at_least + _usd(self.cost_usd)
+        return dollars(None) if self.cost_usd is None else self._at_least + dollars(self.cost_usd)
 
     @property
     def sentence(self) -> str:
-        """What would be made and what it would cost, in a line."""
-        requests = f"{self._at_least}{len(self.requests):,}"
-        return f"{self._images} images from {requests} requests, {self._cost}."
+        """What would be made, what it would cost and what is there, in a line."""
+        cost = "price unknown" if self.cost_usd is None else self._cost
+        free = self.new and not any(price != 0 for price in self.prices.values())
+        made = f"To make: {self._at_least}{self.new:,}, {'at no cost' if free else cost}"
+        if self.stored is None:
+            return f"{made}; less what your library has."
+        return f"{made}; from your library: {self.images - self.new:,}."
 
     def __repr__(self) -> str:
-        lines = [f"{clean(name) + ':':<16}{clean(value)}" for name, value in self.rows()]
+        rows = self.rows()
+        width = max(len(name) for name, _ in rows) + 2
+        lines = [f"{clean(name) + ':':<{width}}{clean(value)}" for name, value in rows]
         return "\n".join(["Dry run, nothing was sent.", *lines])
 
     def _repr_html_(self) -> str:
         return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
-
-
-def estimate(requests: Iterable[ImageRequest], prices: Mapping[str, float | None]) -> float | None:
-    """Return what requests cost at list price, in US dollars; None: a model's price is unknown.
-
-    Args:
-        requests: What would be asked.
-        prices: US dollars an image, by model.
-    """
-    total = 0.0
-    for request in requests:
-        if (price := prices[request.model]) is None:
-            return None
-        total += price * request.n
-    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +228,5 @@ def _table(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
     return f"<table>{thead}<tbody>{body}</tbody></table>"
 
 
-def _usd(amount: float | None) -> str:
-    if amount is None:
-        return "unknown"
-    amount = round(amount, 6)  # sums of cents are not exact
-    return f"${amount:,.2f}" if round(amount, 2) == amount else f"${amount:,.4f}"
-
-
 def _with_unknown(amount: float, unknown: int) -> str:
-    return _usd(amount) + (f" + {unknown} unknown" if unknown else "")
+    return dollars(amount) + (f" + {unknown} unknown" if unknown else "")

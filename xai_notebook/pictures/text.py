@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LONGEST", "NAME", "bounded", "clean", "folded", "short_path", "text"]
+__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "folded", "short_path", "text"]
 
 LONGEST: Final = 8_000
 """Characters of one text in a card; what says more says so, and has the rest in Python."""
@@ -38,6 +38,15 @@ def folded(prompt: str, *, narrow: bool = False) -> str:
         f"{text(head)}<details><summary>{what} {len(prompt):,} characters</summary>"
         f"{text(prompt)}</details>"
     )
+
+
+def dollars(amount: float | None) -> str:
+    """Return US dollars as they stand everywhere: cents, and what is less only below a dollar."""
+    if amount is None:
+        return "unknown"
+    if amount >= 1 or abs(amount - round(amount, 2)) < 1e-6:  # noqa: PLR2004  # sums are not exact
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}".rstrip("0")
 
 
 def bounded(value: str, limit: int = LONGEST) -> str:

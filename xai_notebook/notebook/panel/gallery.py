@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.frontend import notebook_folder
 from xai_notebook.pictures.cell import escape
 from xai_notebook.pictures.display import TITLES, alt_text
-from xai_notebook.pictures.text import bounded, clean
+from xai_notebook.pictures.text import bounded, clean, dollars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def details_of(image: GeneratedImage) -> list[str]:
     if image.size:
         items.append(f"{image.size[0]} × {image.size[1]}")
     if image.cost_usd:
-        items.append(f"${image.cost_usd:.3g}")
+        items.append(dollars(image.cost_usd))
     if image.request.inputs:
         count = len(image.request.inputs)
         items.append("an edit" if count == 1 else f"an edit of {count} images")

@@ -36,7 +36,7 @@ from xai_notebook.notebook.panel.form import (
 from xai_notebook.notebook.panel.jobs import Job, Queue, explain
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.pictures.text import clean
+from xai_notebook.pictures.text import clean, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -362,7 +362,7 @@ class Panel(anywidget.AnyWidget):
     def _count_cost(self, call: Call) -> None:
         self._cost += call.progress.cost_usd
         self._unpriced += call.progress.unpriced
-        parts = [f"${self._cost:.2f} so far"] if self._cost else []
+        parts = [f"{dollars(self._cost)} so far"] if self._cost else []
         if self._unpriced and not self.local:
             parts.append(f"{self._unpriced:.0f} without a reported cost")
         self.spent = ", ".join(parts)

@@ -7,8 +7,9 @@ const described = (choice) => {
   const lies = width > height ? "landscape" : width < height ? "portrait" : "square";
   return `${choice} ${lies}`;
 };
+/** As the kernel writes it: cents, and what is less only below a dollar. */
 const dollars = (price) =>
-  `$${price < 0.1 ? price.toFixed(3).replace(/0$/, "") : price.toFixed(2)}`;
+  `$${price >= 1 || Math.abs(price - price.toFixed(2)) < 1e-6 ? price.toFixed(2) : price.toFixed(4).replace(/0+$/, "")}`;
 const priceOf = (model) =>
   model.price == null ? "" : model.price === 0 ? "free" : `${dollars(model.price)} an image`;
 
