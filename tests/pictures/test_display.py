@@ -232,6 +232,20 @@ def test_columns_are_what_was_asked_for() -> None:
     assert "width:50%" in to_html(ImageBatch(images))
 
 
+def test_a_terminal_says_what_a_card_says(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Size, cost, whether it is stored; lines end between words, and a path is never broken."""
+    monkeypatch.setenv("COLUMNS", "50")
+    words = "a red fox in fresh snow under a very wide and quiet winter sky"
+    new = picture(prompt=words, cost_usd=1.88, file=Path("/a/" + "long-name" * 9 + ".png"))
+    old = picture(cost_usd=0.005, replayed=True)
+    told = ImageBatch([new, old])._repr_mimebundle_()["text/plain"]
+    assert "96 × 64 · $1.88\n" in told
+    assert "96 × 64 · replayed (made for $0.005)" in told
+    assert all(len(line) < 50 for line in told.split("\n") if "long-name" not in line)
+    assert set(words.split()) <= set(told.split())
+    assert "long-name" * 9 + ".png" in told
+
+
 def test_a_terminal_gets_text_and_paths(shell: Any, tmp_path: Path) -> None:
     """Plain `ipython` shows captions and where the files are."""
     batch = ImageBatch([picture(file=tmp_path / "x.jpg")])
