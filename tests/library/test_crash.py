@@ -344,7 +344,8 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
         for table in ("uploads", "job_requests", "jobs"):
             connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE requests DROP COLUMN share")
+        for column in ("share", "redo"):
+            connection.execute(f"ALTER TABLE requests DROP COLUMN {column}")
         connection.execute("DROP TABLE tags")
         for old in ("images_in_trash", "images_unmeasured", "images_on_shelf"):
             connection.execute(f"DROP INDEX {old}")

@@ -171,6 +171,9 @@ class Options:
         (settings.DEFAULT_CHAT_MODEL,), bare="", begins="grok", label="Rewrite the prompt first"))
     fresh: bool = field(default=False, metadata=_switch(
         "", "make new images even when the library has some", configurable=False))
+    redo: tuple[int, ...] = field(default=(), metadata=row(
+        "", "make only these images of the cell anew: 3 is foxes[3]", convert.indices, "N[,N…]",
+        repeatable=True, configurable=False, in_panel=False))
     replay: bool = field(default=False, metadata=_switch(
         "", "answer from the library only", configurable=False))
     max_cost: float | None = field(default=None, metadata=row(
@@ -269,6 +272,7 @@ class Keywords(TypedDict, total=False):
     each: Any
     rewrite: str | bool | None
     fresh: bool | None
+    redo: int | str | Sequence[int] | None
     replay: bool | None
     max_cost: float | None
     timeout: float | None
@@ -345,6 +349,9 @@ def resolve(
     options = kind(**checked)
     if options.fresh and options.replay:
         raise OptionError("--fresh and --replay contradict each other. Give one of them.")
+    for name in ("fresh", "replay", "batch"):
+        if options.redo and getattr(options, name):
+            raise OptionError(f"--redo and --{name} contradict each other. Give one of them.")
     return options
 
 

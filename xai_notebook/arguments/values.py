@@ -30,6 +30,7 @@ __all__ = [
     "folder",
     "identifier",
     "images",
+    "indices",
     "is_batch",
     "is_list",
     "is_picture",
@@ -157,6 +158,19 @@ def models(value: Any) -> tuple[str, ...]:
     if not names:
         raise ValueError("it is empty")
     return tuple(dict.fromkeys(nonempty(name) for name in names))
+
+
+def indices(value: Any) -> tuple[int, ...]:
+    """Return numbers of images, each once: one, several, or text with commas between."""
+    if isinstance(value, (list, tuple, set, range)):
+        numbers = [one for given in value for one in indices(given)]
+    else:
+        each: list[Any] = value.split(",") if isinstance(value, str) else [value]
+        number = WholeNumber(0, 99_999, "(an image, as in foxes[0])")
+        numbers = [number(one) for one in each]
+    if not numbers:
+        raise ValueError("it is empty")
+    return tuple(dict.fromkeys(numbers))
 
 
 def images(value: Any) -> tuple[Any, ...]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import Budget
+from xai_notebook.generation.call import check_redo
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.many import generate_each
+from xai_notebook.generation.redoing import redo as make_anew
 from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
@@ -55,15 +57,38 @@ async def answer(
     else:
         placed = await generator.place(next(call.requests))
         call.progress.answered(0, await generator.answer(placed))
+    if call.options.redo:
+        await _redo(call, generator)
     asking.complete = call.progress.complete
 
 
-async def count_stored(generator: Generator, requests: Sequence[ImageRequest]) -> list[int]:
+async def _redo(call: Call, generator: Generator) -> None:
+    """Make single images of an answered call anew."""
+    results = call.progress.results
+    where = [(number, at) for number in sorted(results) for at in range(len(results[number]))]
+    check_redo(call.options.redo, len(where))
+    chosen = {}
+    for index in call.options.redo:
+        number, at = where[index]
+        if results[number][at].replayed:  # what has just been made is new
+            chosen[index] = results[number][at]
+    for index, picture in (await make_anew(chosen, generator)).items():
+        number, at = where[index]
+        if not picture.replayed and all(each.replayed for each in results[number]):
+            call.progress.replayed -= 1
+        results[number] = [*results[number][:at], picture, *results[number][at + 1 :]]
+    call.progress.changed()
+
+
+async def count_stored(
+    generator: Generator, requests: Sequence[ImageRequest], *, redo: Sequence[int] = ()
+) -> list[int]:
     """Return how many images of each request the library would answer. Nothing is sent.
 
     Args:
         generator: Of the call; its claims are for looking only, and have to be withdrawn.
         requests: As the user wrote them.
+        redo: Images of them all that are to be made anew.
     """
     library, rewriter = generator.keeper.library, generator.rewriter
     if library is None:
@@ -78,7 +103,11 @@ async def count_stored(generator: Generator, requests: Sequence[ImageRequest]) -
             wanted[number] = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
     found = await asyncio.to_thread(library.find_each, list(wanted.values()))
     counts = dict(zip(wanted, map(len, found), strict=True))
-    return [counts.get(number, 0) for number in range(len(requests))]
+    stored = [counts.get(number, 0) for number in range(len(requests))]
+    width = requests[0].n if requests else 1
+    for number in (index // width for index in redo):
+        stored[number] -= 1 if stored[number] else 0
+    return stored
 
 
 def generator_of(
@@ -92,7 +121,8 @@ def generator_of(
         asking,
         budgets=(Budget(limit=options.max_cost, name="--max-cost"), budget),
         progress=progress,
-        fresh=options.fresh or not call.configuration.replay,
+        fresh=(options.fresh or not call.configuration.replay) and not options.redo,
+        keep=bool(options.redo),
         only_stored=options.replay,
         timeout=options.timeout,
         rewriter=peer.rewriter(options, library, progress),

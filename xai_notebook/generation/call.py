@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -19,17 +19,18 @@ from xai_notebook.pictures.text import dollars
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xai_notebook.arguments.inputs import Inputs
     from xai_notebook.arguments.options import Options
     from xai_notebook.generation.routing import Route
+    from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.results import ImageBatch
 
     _Make = Callable[..., "Call"]
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["Call", "prepare_call", "summarize"]
+__all__ = ["Call", "check_redo", "prepare_again", "prepare_call", "summarize"]
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
@@ -109,7 +110,49 @@ def prepare_call(
         call = _prepare_one(make, fill(text, namespace) if typed else text, options, inputs)
     for note in inputs.notes:
         call.progress.note(note)
+    if call.progress.expected is not None:
+        check_redo(options.redo, call.progress.images)
     return call
+
+
+def prepare_again(
+    images: Sequence[Picture],
+    defaults: Mapping[str, Any],
+    *,
+    local: bool,
+    settings: Configuration | None = None,
+) -> Call:
+    """Return the call that makes images anew, each as it was asked for.
+
+    Args:
+        images: Which.
+        defaults: What `%config XaiImage` says.
+        local: The embedded server made them.
+        settings: Default: what the environment says now.
+
+    Raises:
+        ConfigurationError: A variable or a configured value means nothing, or a key is missing.
+    """
+    options = replace(arguments.resolve({}, defaults), rewrite=None)  # its prompt is as it was sent
+    configuration = Configuration.read(settings, defaults)
+    route = choose_route(configuration, local=local)
+    return Call(options, configuration, route, iter(()), Progress(images=len(images)))
+
+
+def check_redo(indices: Sequence[int], total: int) -> None:
+    """Check that there are the images that are to be made anew.
+
+    Args:
+        indices: In the batch, from 0.
+        total: Images of the batch.
+
+    Raises:
+        OptionError: There is no such image.
+    """
+    for index in indices:
+        if not 0 <= index < total:
+            there = f"0 to {total - 1}" if total > 1 else "only 0"
+            raise OptionError(f"--redo: there is no image {index}; there is {there}.")
 
 
 def _checked(prompt: object, options: Options) -> str:

@@ -71,6 +71,7 @@ class Claim:
         anew: New images are wanted: what is stored there so far is not to answer.
         after: Only images with a larger `id` in the library answer.
         before: Who had the place.
+        keep: What is stored answers now, and the next time.
     """
 
     slot: _Slot
@@ -79,6 +80,7 @@ class Claim:
     anew: bool
     after: int
     before: Run | None
+    keep: bool = False
 
     @property
     def place(self) -> int:
@@ -99,7 +101,9 @@ class Ledger:
         self._after: dict[_Slot, int] = {}
         self._owed: set[_Slot] = set()
 
-    def claim(self, run: Run, fingerprint: str, n: int, *, fresh: bool) -> Claim:
+    def claim(
+        self, run: Run, fingerprint: str, n: int, *, fresh: bool, keep: bool = False
+    ) -> Claim:
         """Return the place of a run's next request: one of its cell's own, or the first free.
 
         Args:
@@ -107,6 +111,7 @@ class Ledger:
             fingerprint: Of the request.
             n: Images wanted.
             fresh: New images are wanted in any case.
+            keep: What is stored is wanted, also where it has been seen.
         """
         key = bytes.fromhex(fingerprint)[:16]
         with self._lock:
@@ -124,8 +129,8 @@ class Ledger:
             spare.discard(place)
             seen = self._seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
-            anew = (fresh or again) and slot not in self._owed
-            return Claim(slot, number, n, anew, self._after.get(slot, 0), before)
+            anew = (fresh or again) and slot not in self._owed and not keep
+            return Claim(slot, number, n, anew, self._after.get(slot, 0), before, keep)
 
     def begin(self, claim: Claim, newest: int) -> None:
         """Let only images that are stored from now on answer at a place.
@@ -183,7 +188,10 @@ class Ledger:
 
     def _see(self, run: Run, claim: Claim) -> None:
         """Note that a cell has shown all images of a claim: the next time it wants others."""
-        self._owed.discard(claim.slot)
+        if claim.keep:
+            self._owed.add(claim.slot)
+        else:
+            self._owed.discard(claim.slot)
         if run.cell is None:
             return
         of_cell = self._seen.setdefault(run.cell, {})
@@ -244,9 +252,9 @@ class Asking:
         if self._turn is not None:
             self._turn.leave()
 
-    def claim(self, fingerprint: str, n: int, *, fresh: bool) -> Claim:
+    def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
         """Return the place of the call's next request; see `Ledger.claim`."""
-        claim = self._ledger.claim(self.run, fingerprint, n, fresh=fresh)
+        claim = self._ledger.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
         self.claims.append(claim)
         return claim
 

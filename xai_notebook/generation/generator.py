@@ -74,6 +74,7 @@ class Generator:
         slots: Limits how many requests are under way at the server at once.
         before_send: Awaited before each request that the library cannot answer.
         on_attempt: Hears of failed attempts that are made again, after `progress`.
+        keep: What is stored answers, also where the cell has shown it: single ones are made anew.
         uploads: What the library knows of input images at the server: they are sent once, and named
             from then on. None: each request carries its own.
     """
@@ -90,6 +91,7 @@ class Generator:
     slots: asyncio.Semaphore | None = None
     before_send: Callable[[], Awaitable[None]] | None = None
     on_attempt: Callable[[Attempt], None] | None = None
+    keep: bool = False
     uploads: Uploads | None = None
 
     async def place(self, request: ImageRequest) -> Placed:
@@ -133,7 +135,7 @@ class Generator:
         """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         fresh = self.fresh and not self.only_stored
-        claim = self.asking.claim(fingerprint, request.n, fresh=fresh)
+        claim = self.asking.claim(fingerprint, request.n, fresh=fresh, keep=self.keep)
         return Placed(request, fingerprint, claim, extra)
 
     def _charge(self, cost_usd: float | None) -> None:
@@ -170,15 +172,24 @@ class Generator:
             "--replay. Leave it out to have the rest made."
         )
 
-    async def _ask(self, placed: Placed, missing: Sequence[int]) -> list[Picture]:
+    async def make_anew(self, placed: Placed, positions: Sequence[int]) -> list[Picture]:
+        """Return new images in place of stored ones, in the order of their positions."""
+        made = await self._ask(placed, positions, redo=True)
+        return sorted(made, key=lambda picture: picture.position)[: len(positions)]
+
+    async def _ask(
+        self, placed: Placed, missing: Sequence[int], *, redo: bool = False
+    ) -> list[Picture]:
         """Have the images made that are not stored, and keep them.
 
         Args:
             placed: The request.
             missing: Their positions.
+            redo: They are stored, and others are wanted.
         """
         request, count = placed.request, len(missing)
-        arrival = self.keeper.expect(request, missing, placed.fingerprint, placed.claim.place)
+        place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
+        arrival = self.keeper.expect(request, missing, place)
         price = None
         if any(budget.limit is not None for budget in self.budgets):
             price = await self.peer.price(request.model)

@@ -9,7 +9,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import DownloadError, LibraryError, ReplyError
 from xai_notebook.generation.arrival import Arrival
@@ -18,7 +18,7 @@ from xai_notebook.generation.replies import absent, look_at, reply_of
 from xai_notebook.generation.sharing import share_late
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
@@ -98,22 +98,20 @@ class Keeper:
         return [*await asyncio.gather(*(share_late(one, days, files, library) for one in stored))]
 
     def expect(
-        self, request: ImageRequest, missing: Sequence[int], fingerprint: str, place: int
+        self, request: ImageRequest, missing: Sequence[int], place: Mapping[str, Any]
     ) -> Arrival:
         """Return what writes the reply to a request down as it comes.
 
         Args:
             request: As it will be sent.
             missing: The indices of its images.
-            fingerprint: Of the request.
-            place: Of the request.
+            place: The fields of `Reply` that say where it belongs.
         """
         answer = {
-            "fingerprint": fingerprint,
             "backend": self.peer.backend,
             "host": self.peer.host,
             "notebook": self.notebook,
-            "place": place,
+            **place,
         }
         return Arrival(self.library, request, missing, answer, self._sync)
 

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from xai_notebook import frontend
 from xai_notebook.errors import LibraryError
 from xai_notebook.generation.budget import Budget
-from xai_notebook.generation.call import Call, prepare_call, summarize
+from xai_notebook.generation.call import (
+    Call,
+    check_redo,
+    prepare_again,
+    prepare_call,
+    summarize,
+)
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.lookback import LookBack
@@ -31,11 +37,13 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
+    from xai_notebook.generation.generator import Generator
     from xai_notebook.generation.handing import Desk
     from xai_notebook.generation.joblist import JobList
     from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
+    from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.tables import Plan
 
 __all__ = ["Call", "Session", "current_session"]
@@ -269,6 +277,31 @@ class Session(LookBack):
         call.export(batch)
         return batch
 
+    def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
+        """Return a batch with some of its images made anew; see `ImageBatch.redo`."""
+        check_redo(indices, len(batch))
+        chosen = {index: batch[index] for index in indices}
+        slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
+        local = any(slot is not None and slot.backend == "local" for slot in slots)
+        call = prepare_again(batch.images, self.configured(), local=local, settings=self._given)
+        with self.ask() as asking:
+            made = self.loop.run(self._redo(call, asking, chosen))
+        return batch.shown(
+            GeneratedImage.of(made[index], index=index, label=image.label, maker=self)
+            if index in made
+            else image
+            for index, image in enumerate(batch)
+        )
+
+    async def _redo(
+        self, call: Call, asking: Asking, chosen: Mapping[int, GeneratedImage]
+    ) -> dict[int, Picture]:
+        from xai_notebook.generation.redoing import redo  # noqa: PLC0415  # grpc
+
+        made = await redo(chosen, await self._generator(call, asking))
+        asking.complete = True
+        return made
+
     def plan(self, call: Call) -> Plan:
         """Return what a call would send and cost; see `plan`."""
         asking = self.ask()  # here, where the cell is known
@@ -284,11 +317,18 @@ class Session(LookBack):
     async def _count_stored(
         self, call: Call, requests: Sequence[ImageRequest], asking: Asking
     ) -> list[int]:
-        from xai_notebook.generation.answering import count_stored, generator_of  # noqa: PLC0415  # grpc
+        from xai_notebook.generation.answering import count_stored  # noqa: PLC0415  # grpc
 
+        generator = await self._generator(call, asking)
+        return await count_stored(generator, requests, redo=call.options.redo)
+
+    async def _generator(self, call: Call, asking: Asking) -> Generator:
+        from xai_notebook.generation.answering import generator_of  # noqa: PLC0415  # grpc
+
+        self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
-        return await count_stored(generator_of(call, asking, peer, library, self._budget), requests)
+        return generator_of(call, asking, peer, library, self._budget)
 
     async def _price(self, call: Call, model: str) -> float | None:
         return await (await self.connections.peer(call.route)).price(model)

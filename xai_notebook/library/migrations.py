@@ -158,5 +158,9 @@ _JOBS: Final = (
     "CREATE INDEX job_requests_by_key ON job_requests (key)",
 )
 
-MIGRATIONS: Final = (_REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS)
+_REDO: Final = ("ALTER TABLE requests ADD COLUMN redo INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: Final = (
+    _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO,
+)  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

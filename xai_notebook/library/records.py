@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_type_hints
 
 from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reply",
+    "Slot",
     "Wanted",
     "insert",
     "link_values",
@@ -63,6 +64,7 @@ class Reply:
         place: How many equal requests came before it in a pass through its notebook.
         spooled: The reply as it came, on disk.
         item: Row of the request of a job that it answers, and answers only once.
+        redo: Its pictures take the place of others, one by one.
     """
 
     request: ImageRequest
@@ -77,6 +79,7 @@ class Reply:
     place: int = 0
     spooled: Spooled | None = None
     item: int | None = None
+    redo: bool = False
 
     def pairs(self) -> list[tuple[bytes | str | None, Status]]:
         """Return each payload with the status of its image."""
@@ -101,6 +104,24 @@ class Wanted:
     place: int | None = 0
     count: int | None = None
     after: int = 0
+
+
+class Slot(NamedTuple):
+    """Where an image belongs: what was asked of whom, the k-th time, and which of its images.
+
+    Attributes:
+        fingerprint: As in `Reply`.
+        place: As in `Reply`.
+        position: Among the images of the request.
+        host: The API host.
+        backend: `"xai"` or `"local"`.
+    """
+
+    fingerprint: str
+    place: int
+    position: int
+    host: str
+    backend: str
 
 
 def storable(value: str | None) -> str | None:
@@ -145,6 +166,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "start": min((picture.position for picture in reply.pictures), default=0),
         "created": time.time() if reply.spooled is None else reply.spooled.received,
         "place": reply.place,
+        "redo": reply.redo,
     }
     return storable_row(row)
 

@@ -17,6 +17,7 @@ from xai_notebook.library.marks import KEPT_IN_TRASH, Marks
 from xai_notebook.library.originals import Originals
 from xai_notebook.library.records import (
     Reply,
+    Slot,
     Wanted,
     insert,
     link_values,
@@ -295,6 +296,21 @@ class Library:
         with self._database.reading() as connection:
             (found,) = _row(connection, "SELECT max(id) FROM images")
         return found or 0
+
+    def slot_of(self, image_id: int) -> Slot | None:
+        """Return where an image belongs, or None when there is no such row."""
+        query = """SELECT fingerprint, place, position, host, backend
+            FROM images JOIN requests ON requests.id = request_id WHERE images.id = ?"""
+        with self._database.reading() as connection:
+            row = connection.execute(query, (image_id,)).fetchone()
+        return None if row is None else Slot(*row)
+
+    def redone(self, slot: Slot) -> list[int]:
+        """Return the `id` of each image that took the place of another there, oldest first."""
+        query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
+            WHERE fingerprint = ? AND place = ? AND position = ? AND redo ORDER BY images.id"""
+        with self._database.reading() as connection:
+            return [i for (i,) in connection.execute(query, slot[:3])]
 
     def url_of(self, image: Picture) -> str | None:
         """Return where a pending image can be fetched, or None when it is not pending."""

@@ -39,6 +39,10 @@ class Maker(Protocol):
         """Return the images that one was made from."""
         ...
 
+    def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
+        """Return a batch with some of its images made anew."""
+        ...
+
     def mark(self, images: Sequence[GeneratedImage], **marks: Any) -> None:
         """Give images stars and tags, or put them into the trash."""
         ...
@@ -270,6 +274,25 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
 
     def _marked(self) -> Sequence[GeneratedImage]:
         return self.images
+
+    def redo(self, *indices: int) -> ImageBatch:
+        """Return the batch with some of its images made anew; the others are left as they are.
+
+        What is new takes the place of the former image, so that the cell that made it shows it
+        from then on; the former one stays in the library. In another kernel, the same call has
+        what was made anew before, at no cost.
+
+        Args:
+            *indices: Which, as in `batch[3]`.
+
+        Raises:
+            OptionError: There is no such image, or it cannot be asked for again.
+            XaiError: As `xai_notebook.generate`.
+        """
+        if not indices:
+            return self
+        from_start = [index + len(self) if index < 0 else index for index in indices]
+        return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # of this module
 
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
         """Return the images for which `keep` is true, as a batch."""

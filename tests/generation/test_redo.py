@@ -1,0 +1,167 @@
+"""One picture of a cell made anew: in its place, once, and the others left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+import xai_notebook as xai
+from xai_notebook.errors import OptionError, XaiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness import Served
+    from press import Notebook, Press
+
+EACH = 'shown += (pages := xai.generate(each=["a", "b", "b", "c"], n=2{}))'
+REDO = "shown += (pages := pages.redo(3, 6))"
+
+
+def changed(before: list[str], after: list[str]) -> list[int]:
+    """Return which digests are not what they were."""
+    return [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+
+
+def test_the_option_makes_only_those_of_the_cell(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """Again with each run of the cell; a restart is free; without the option nothing is new."""
+    made = notebook(EACH.format(""))
+    first = made.run()
+    made.cells[0] = EACH.format(", redo='3,6'")
+    second = made.run()
+    assert changed(first, second) == [3, 6]
+    assert orders.orders == [2, 2, 2, 2, 1, 1]
+    third = made.run()
+    assert changed(second, third) == [3, 6]
+    assert len(orders.orders) == 8
+    for _ in range(3):
+        assert made.rerun() == third
+    made.cells[0] = EACH.format("")
+    assert made.run() == third
+    assert made.rerun() == third
+    assert len(orders.orders) == 8
+    fourth = made.run()  # and then a cell run again is what it always is
+    assert changed(third, fourth) == list(range(8))
+    assert made.errors == [None]
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
+def test_the_method_makes_only_those_of_the_batch(
+    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
+) -> None:
+    """The batch that comes back has them in their places; so has the cell, from then on."""
+    made = notebook(EACH.format(""), "shown += pages.redo(3, -2)", ids=ids)
+    both = made.run()
+    first, second = both[:8], both[8:]
+    assert changed(first, second) == [3, 6]
+    assert orders.orders == [2, 2, 2, 2, 1, 1]
+    for _ in range(3):
+        assert made.rerun() == second + second
+    assert len(orders.orders) == 6
+    assert made.errors == [None, None]
+
+
+def test_two_of_one_request_are_one_request(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """And each finds its place."""
+    made = notebook(EACH.format(""), "shown += pages.redo(1, 0)")
+    both = made.run()
+    assert changed(both[:8], both[8:]) == [0, 1]
+    assert orders.orders[4:] == [2]
+
+
+def test_the_same_one_twice_in_a_pass_is_made_twice(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """A loop over it, say; a restart shows the last of them and costs nothing."""
+    made = notebook(
+        "pages = xai.generate('a fox')", "for _ in range(2): shown += (pages := pages.redo(0))"
+    )
+    first, second = made.run()
+    assert first != second
+    assert made.rerun() == [second, second]
+    assert orders.orders == [1, 1, 1]
+
+
+def test_what_was_made_and_not_shown_answers(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """An error further down in the cell does not cost the picture again."""
+    made = notebook("pages = xai.generate('a fox')", "shown += pages.redo(0)\nif broken: 1 / 0")
+    made.shell.user_ns["broken"] = False
+    made.run()
+    made.shell.user_ns["broken"] = True
+    made.run(1)
+    made.shell.user_ns["broken"] = False
+    made.run(1)
+    assert orders.orders == [1, 1, 1]
+    made.run(1)
+    assert orders.orders == [1, 1, 1, 1]
+
+
+def test_a_request_that_fails_leaves_the_picture(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """The cell shows what it showed before, and the next try makes it."""
+    made = notebook("pages = xai.generate('a fox')\nshown += pages", "shown += pages.redo(0)")
+    (before,) = made.run(0)
+    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    made.run(1)
+    assert isinstance(made.errors[0], XaiError)
+    made.restart()
+    assert made.run(0) == [before]
+    assert made.run(1) != [before]
+    assert orders.orders == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ({"redo": 8}, "no image 8; there is 0 to 7"),
+        ({"redo": "x"}, "not a whole number"),
+        ({"redo": [1], "fresh": True}, "--redo and --fresh contradict"),
+        ({"redo": [1], "replay": True}, "--redo and --replay contradict"),
+        ({"redo": [1], "batch": True}, "--redo and --batch contradict"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+    orders: Press, given: dict[str, object], cure: str
+) -> None:
+    """The message names the images that there are."""
+    with pytest.raises(OptionError, match=cure):
+        xai.generate(each=["a", "b", "c", "d"], n=2, **given)  # type: ignore[call-overload]
+    assert orders.orders == []
+
+
+def test_what_is_not_there_cannot_be_made_anew(orders: Press) -> None:
+    """No such image; and one that never came, which its cell makes."""
+    orders.short = 1
+    pages = xai.generate("a fox", n=2)
+    with pytest.raises(OptionError, match=r"no image 2; there is 0 to 1"):
+        pages.redo(2)
+    with pytest.raises(OptionError, match="Run its cell again"):
+        pages.redo(1)
+    assert orders.orders == [2]
+
+
+def test_a_plan_counts_what_will_be_made_anew(
+    notebook: Callable[..., Notebook], quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stored ones less those; and the last line says what came of it."""
+    monkeypatch.setenv("XAI_API_HOST", quick.address)
+    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
+    made = notebook("batch = xai.generate(each=['a', 'b'], n=2)")
+    made.run()
+    made.cells[0] = "plan = xai.generate(each=['a', 'b'], n=2, redo=[1, 2], dry_run=True)"
+    made.run()
+    assert made.shell.user_ns["plan"].sentence == "To make: 2, $0.04; from your library: 2."
+    made.cells[0] = "batch = xai.generate(each=['a', 'b'], n=2, redo=[1])"
+    made.run()
+    batch = made.shell.user_ns["batch"]
+    assert batch.summary == "2 of 2 prompts, 1 from your library, $0.02 spent."
+    assert [image.replayed for image in batch] == [True, False, True, True]
