@@ -258,6 +258,17 @@ def test_generations_queue_up(panel: Driver) -> None:
     assert len(panel.served.calls) == before + 2
 
 
+def test_a_job_is_handed_over(panel: Driver) -> None:
+    """Its card stands under the panel's cell, and becomes the grid when the job is done."""
+    panel.field("Prompt").fill("a heron, handed over")
+    panel.field("Images").fill("3")
+    panel.button("Hand over as a job").click()
+    output = panel.page.locator(".jp-OutputArea-output").filter(has_text="a heron, handed over")
+    output.locator("figure").nth(2).wait_for(timeout=30_000)
+    until(panel.button("Generate").is_enabled)
+    assert not panel.root.locator(".xai-alert").is_visible()
+
+
 def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None:
     """The next request carries the picture, and what comes of it knows its parent."""
     panel.make("a plain teapot")

@@ -31,15 +31,15 @@ class JobDisplay:
     runs by then.
     """
 
-    def __init__(self, shell: Any, job: BatchJob) -> None:
+    def __init__(self, publisher: Publisher, job: BatchJob) -> None:
         """Show the job as it is.
 
         Args:
-            shell: The running IPython, in a kernel.
+            publisher: Of the cell under which it is shown.
             job: What to show.
         """
         self._job = job
-        self._publisher = Publisher(shell)
+        self._publisher = publisher
         self._id = uuid4().hex
         self._lock = threading.Lock()
         self._drawing = False
@@ -47,6 +47,11 @@ class JobDisplay:
         for follower in job.followers:
             follower.listeners.append(self.update)
         self._publisher.publish(job.bundle(), display_id=self._id)
+
+    @classmethod
+    def here(cls, shell: Any, job: BatchJob) -> JobDisplay:
+        """Show a job under the running cell of an IPython that is in a kernel."""
+        return cls(Publisher(shell), job)
 
     def update(self) -> None:
         """Show what has changed, some time soon."""

@@ -128,7 +128,7 @@ class XaiImage(Magics):
         if any(shown is job for shown in self._showing):
             self._showing = []  # it stands under the cell since before it was handed over
         else:
-            JobDisplay(self.shell, job)
+            JobDisplay.here(self.shell, job)
         return True
 
     def follow_job(self, job: BatchJob) -> Waiting:

@@ -4,8 +4,8 @@ Shared traits hold text alone, and little of it: widget state may be saved in th
 Pictures travel as messages. Everything the browser says is handed to the background loop, the
 only place where traits are set: the kernel stays free, and a picture never races with a click.
 
-    browser -> kernel   hello, form, generate, cancel, dismiss, models, upload, edit, save,
-                        pictures, original
+    browser -> kernel   hello, form, generate, hand_over, cancel, dismiss, models, upload, edit,
+                        save, pictures, original
     kernel -> browser   ready, picture, original, input, take
 """
 
@@ -15,17 +15,15 @@ import asyncio
 import weakref
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-
-import anywidget
-from traitlets import Bool, Dict, List, Unicode
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.errors import InputImageError, OptionError, XaiError
 from xai_notebook.frontend import notebook_folder
 from xai_notebook.generation.session import current_session
+from xai_notebook.notebook.jobs import JobDisplay
 from xai_notebook.notebook.panel import gallery, inputs
+from xai_notebook.notebook.panel.face import Face
 from xai_notebook.notebook.panel.form import (
     Form,
     choices,
@@ -41,6 +39,7 @@ from xai_notebook.pictures.text import clean, dollars
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from concurrent.futures import Future
+    from pathlib import Path
 
     from xai_notebook.generation.session import Call
     from xai_notebook.pictures.results import GeneratedImage
@@ -48,16 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Panel"]
 
 TAKEN: Final = "a picture from the library"
-_STATIC: Final = Path(__file__).parent / "static"
-_SCRIPTS: Final = ("elements.js", "store.js", "form.js", "gallery.js", "dialogs.js", "panel.js")
-"""One module for the browser, in parts; a part uses what stands in those before it."""
 
 
-def _read(*names: str) -> str:
-    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
-
-
-class Panel(anywidget.AnyWidget):
+class Panel(Face):
     """A form, its queue and its gallery. Made by `show_panel`.
 
     Attributes:
@@ -65,25 +57,6 @@ class Panel(anywidget.AnyWidget):
     """
 
     seen: ClassVar[weakref.ref[Panel] | None] = None
-
-    _esm = _read(*_SCRIPTS)
-    _css = _read("panel.css")
-
-    form = Dict(help="Values of the fields; the browser's word counts.").tag(sync=True)
-    choices = Dict(help="What the fields offer.").tag(sync=True)
-    models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
-    asking = Bool(default_value=True, help="The server is asked for its models.").tag(sync=True)
-    models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
-    place = Unicode(help="Where requests go, in words.").tag(sync=True)
-    jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
-    cards: List[dict[str, Any]] = List(help="What has come, oldest first.").tag(sync=True)
-    cell = Unicode(help="The equivalent cell.").tag(sync=True)
-    cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
-    spent = Unicode(help="Cost so far, in words.").tag(sync=True)
-    saved = Unicode(help="What the last save of everything did.").tag(sync=True)
-    trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)
-    said = Dict(help="What a screen reader should say now.").tag(sync=True)
-    local = Bool(help="Requests go to the embedded server.").tag(sync=True)
 
     def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
         """Fill the fields.
@@ -272,8 +245,26 @@ class Panel(anywidget.AnyWidget):
             )
         )
 
-    def _prepare(self, values: Mapping[str, Any]) -> Call:
+    async def _on_hand_over(self, content: Mapping[str, Any]) -> None:
+        """Check the form, and hand it over as a job, whose card stands under the panel's cell."""
+        self.form = dict(content["form"])
+        self.trouble = ""
+        self._write_cell()
+        call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
+        session = current_session()
+        with session.ask(apart=self._queue) as asking:
+            job = await session.prepare_job(call, asking)
+            JobDisplay(self._publisher, job)
+            await job.hand_over()
+            await asyncio.to_thread(job.concluded)
+        self._say(f"Handed over as {job.name}. It goes on without this kernel: see %xai_jobs.")
+
+    def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
         """Return the call that the fields stand for, in a worker thread.
+
+        Args:
+            values: Of the fields.
+            **more: Options that have no field.
 
         Raises:
             OptionError: Something is wrong; the message names it.
@@ -284,7 +275,8 @@ class Panel(anywidget.AnyWidget):
                 f"{values.get('model')} takes no input images. Remove them, or choose another "
                 "model."
             )
-        given = self._form.given(values) | {"image": [source.value for source in sources]}
+        images = {"image": [source.value for source in sources]}
+        given = self._form.given(values) | images | more
         prompt = str(values.get("prompt") or "")
         call = current_session().prepare(prompt, given, self._namespace, typed=True)
         return inputs.named(call, [source.label for source in sources])

@@ -37,9 +37,11 @@ class View {
       h("h2", { class: "xai-title" }, "xAI images"), this.place);
     this.button = h("button", { type: "button", class: "xai-button xai-primary", onclick: () => this.generate() },
       "Generate");
+    this.handOver = h("button", { type: "button", class: "xai-button", onclick: () => this.generate("hand_over"),
+      title: "The images are made by a job of the server's, which goes on without this kernel." }, "Hand over as a job");
     this.estimate = h("span", { class: "xai-quiet" });
     this.spent = h("span", { class: "xai-quiet xai-end" });
-    this.bar = h("div", { class: "xai-row xai-bar" }, this.button, this.estimate, this.spent);
+    this.bar = h("div", { class: "xai-row xai-bar" }, this.button, this.handOver, this.estimate, this.spent);
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
     this.jobs = h("ul", { class: "xai-jobs", role: "list", "aria-label": "Generations", hidden: true });
     this.status = h("div", { class: "xai-unseen", role: "status" });
@@ -86,7 +88,8 @@ class View {
     this.showEstimate();
   }
 
-  generate() {
+  /** kind: "generate", or "hand_over" for a job. */
+  generate(kind = "generate") {
     if (this.button.disabled) return;
     if (!this.form.values.prompt.trim()) {
       this.complain("There is no prompt. Write what the image should show.");
@@ -95,8 +98,8 @@ class View {
     }
     clearTimeout(this.timer);
     this.complain("");
-    this.button.disabled = true;
-    this.store.send({ kind: "generate", form: this.form.values });
+    this.button.disabled = this.handOver.disabled = true;
+    this.store.send({ kind, form: this.form.values });
     this.waiting = setTimeout(() => {
       this.announce("The kernel has not answered yet. It may be busy.", true);
     }, PATIENCE);
@@ -106,7 +109,7 @@ class View {
   answered() {
     clearTimeout(this.waiting);
     this.estimateNote = "";
-    this.button.disabled = false;
+    this.button.disabled = this.handOver.disabled = false;
     this.showEstimate();
   }
 
@@ -231,7 +234,7 @@ class View {
       ["place", () => this.showPlace()],
       ["spent", () => this.showPlace()],
       ["trouble", () => (this.answered(), this.complain(model.get("trouble")))],
-      ["said", () => this.announce(model.get("said").text)],
+      ["said", () => (this.answered(), this.announce(model.get("said").text))],
     ];
     for (const [name, listener] of follow) model.on(`change:${name}`, listener);
     const pictured = () => (this.form.showInputs(), this.showGallery());

@@ -1,0 +1,42 @@
+"""What kernel and browser both know of a panel: its code, its style and its synced state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import anywidget
+from traitlets import Bool, Dict, List, Unicode
+
+__all__ = ["Face"]
+
+_STATIC: Final = Path(__file__).parent / "static"
+_SCRIPTS: Final = ("elements.js", "store.js", "form.js", "gallery.js", "dialogs.js", "panel.js")
+"""One module for the browser, in parts; a part uses what stands in those before it."""
+
+
+def _read(*names: str) -> str:
+    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
+
+
+class Face(anywidget.AnyWidget):
+    """A panel without its work. All of its state is set on the background loop."""
+
+    _esm = _read(*_SCRIPTS)
+    _css = _read("panel.css")
+
+    form = Dict(help="Values of the fields; the browser's word counts.").tag(sync=True)
+    choices = Dict(help="What the fields offer.").tag(sync=True)
+    models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
+    asking = Bool(default_value=True, help="The server is asked for its models.").tag(sync=True)
+    models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
+    place = Unicode(help="Where requests go, in words.").tag(sync=True)
+    jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
+    cards: List[dict[str, Any]] = List(help="What has come, oldest first.").tag(sync=True)
+    cell = Unicode(help="The equivalent cell.").tag(sync=True)
+    cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
+    spent = Unicode(help="Cost so far, in words.").tag(sync=True)
+    saved = Unicode(help="What the last save of everything did.").tag(sync=True)
+    trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)
+    said = Dict(help="What a screen reader should say now.").tag(sync=True)
+    local = Bool(help="Requests go to the embedded server.").tag(sync=True)
