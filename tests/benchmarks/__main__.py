@@ -22,6 +22,7 @@ os.environ.pop("XAI_API_KEY", None)  # nothing here may reach a server that cost
 
 import calls
 import durable
+import jobs
 import kernels
 import pictures
 import plot
@@ -49,6 +50,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "library": shelf.library,
     "growth": calls.growth,
     "thousands": prompts.thousands,
+    "jobs": jobs.jobs,
     "variety": calls.variety,
 }
 

@@ -1,0 +1,275 @@
+"""A job of 10,000 prompts with one input image, from the call to the last picture in the library.
+
+    python tests/benchmarks/jobs.py [--prompts 10000] [--delay 0.05] [--size 2000]
+
+The server is a process of its own, takes 50 ms for each call and sends prepared bytes. The same
+calls over bare gRPC, which keep nothing, say what this machine allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from bench import Plan, Row
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+__all__ = ["jobs"]
+
+_PAGE = 10
+_INPUT = 2_000_000
+"""Bytes of the input image, about."""
+
+
+async def serve(delay: float, size: int) -> None:
+    """Take batches and answer every request of theirs with a JPEG of about `size` bytes."""
+    import grpc
+    import pybase64
+    from PIL import Image
+
+    from xai_notebook.client import wire
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
+    start = buffer.getvalue()[:-2] + bytes(max(size - len(buffer.getvalue()) - 18, 0))
+    batches: dict[str, wire.Batch] = {}
+    ids: dict[str, list[str]] = {}
+    numbers = count()
+
+    def result(key: str) -> wire.BatchResult:
+        data = start + f"{next(numbers):016}".encode() + b"\xff\xd9"  # each is another one
+        image = {"base64": pybase64.b64encode(data).decode(), "respect_moderation": True}
+        reply = wire.ImageResponse(images=[image], model="prepared")
+        reply.usage.cost_in_usd_ticks = 0
+        found = wire.BatchResult(batch_request_id=key)
+        found.response.image_response.CopyFrom(reply)
+        return found
+
+    def create(body: bytes) -> Any:
+        made = wire.Batch(
+            batch_id=f"batch_{len(batches)}", name=wire.CreateBatchRequest.FromString(body).name
+        )
+        made.expire_time.FromSeconds(int(time.time()) + 86_400)
+        ids[made.batch_id], batches[made.batch_id] = [], made
+        return made
+
+    def add(body: bytes) -> Any:
+        asked = wire.AddBatchRequestsRequest.FromString(body)
+        ids[asked.batch_id] += [one.batch_request_id for one in asked.batch_requests]
+        return b""
+
+    def get(body: bytes) -> Any:
+        found = batches[wire.GetBatchRequest.FromString(body).batch_id]
+        found.state.num_requests = found.state.num_success = len(ids[found.batch_id])
+        return found
+
+    def results(body: bytes) -> Any:
+        asked = wire.ListBatchResultsRequest.FromString(body)
+        begin = int(asked.pagination_token or 0)
+        end = min(begin + asked.limit, len(ids[asked.batch_id]))
+        page = wire.ListBatchResultsResponse(
+            results=[result(key) for key in ids[asked.batch_id][begin:end]]
+        )
+        if end < len(ids[asked.batch_id]):
+            page.pagination_token = str(end)
+        return page
+
+    def nothing(_: bytes) -> bytes:
+        return b""
+
+    async def upload(pieces: AsyncIterator[bytes], _: Any) -> bytes:
+        taken = sum([len(piece) async for piece in pieces])
+        print(f"uploaded {taken}", file=sys.stderr, flush=True)
+        await asyncio.sleep(delay)
+        return wire.File(id="file_1", filename="input.png", size=taken).SerializeToString()
+
+    def handler(answer: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(body: bytes, _: Any) -> bytes:
+            await asyncio.sleep(delay)
+            reply = answer(body)
+            return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    methods: dict[str, dict[str, Any]] = {"xai_api.BatchMgmt": {}, "xai_api.Files": {}}
+    answers = {
+        wire.CREATE_BATCH: create, wire.ADD_BATCH_REQUESTS: add, wire.GET_BATCH: get,
+        wire.LIST_BATCH_RESULTS: results, wire.LIST_BATCHES: nothing,
+        wire.LIST_BATCH_REQUEST_METADATA: nothing,
+    }  # fmt: skip
+    for method, answer in answers.items():
+        service, name = method.strip("/").split("/")
+        methods[service][name] = handler(answer)
+    methods["xai_api.Files"]["UploadFile"] = grpc.stream_unary_rpc_method_handler(upload)
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(name, of) for name, of in methods.items())
+    )
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await server.wait_for_termination()
+
+
+@contextlib.contextmanager
+def started(delay: float, size: int, log: Path) -> Iterator[str]:
+    """Run the server as a process, which logs uploads, and give its address."""
+    command = [sys.executable, __file__, "--serve", f"--delay={delay}", f"--size={size}"]
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            assert process.stdout
+            yield f"localhost:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+async def bare(address: str, prompts: int, image: bytes) -> float:
+    """Return the seconds of the same calls over bare gRPC, keeping nothing."""
+    import grpc
+
+    from xai_notebook.client import wire
+
+    options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+
+        async def call(method: str, message: Any, kind: Any) -> Any:
+            return kind.FromString(await channel.unary_unary(method)(message.SerializeToString()))
+
+        begun = time.perf_counter()
+        await channel.stream_unary(wire.UPLOAD_FILE)(
+            iter([image[at : at + 1_000_000] for at in range(0, len(image), 1_000_000)])
+        )
+        batch = await call(wire.CREATE_BATCH, wire.CreateBatchRequest(name="bare"), wire.Batch)
+        for at in range(0, prompts, 1000):
+            adding = wire.AddBatchRequestsRequest(batch_id=batch.batch_id)
+            for number in range(at, min(at + 1000, prompts)):
+                request = adding.batch_requests.add(batch_request_id=f"{number:064}")
+                request.image_request.prompt = f"a fox in field {number}"
+            await channel.unary_unary(wire.ADD_BATCH_REQUESTS)(adding.SerializeToString())
+        await call(wire.GET_BATCH, wire.GetBatchRequest(batch_id=batch.batch_id), wire.Batch)
+        token = ""
+        while True:
+            asked = wire.ListBatchResultsRequest(
+                batch_id=batch.batch_id, limit=_PAGE, pagination_token=token
+            )
+            page = await call(wire.LIST_BATCH_RESULTS, asked, wire.ListBatchResultsResponse)
+            if not (token := page.pagination_token):
+                return time.perf_counter() - begun
+
+
+def resident() -> int:
+    """Return the bytes of memory this process holds, on Linux."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(address: str, home: Path, prompts: int, image: bytes) -> Mapping[str, float]:
+    """Hand a job over and collect it; return its seconds and how memory grew meanwhile."""
+    from xai_notebook.generation.session import Session
+    from xai_notebook.settings import Configuration
+
+    session = Session(replace(Configuration.from_environment(), api_host=address, home=home))
+    each = [f"a fox in field {number}" for number in range(prompts)]
+    begun = time.perf_counter()
+    job = session.generate(each=each, image=[image], batch=True)
+    handed = time.perf_counter() - begun
+    marks = [resident()]
+    (follower,) = job.followers
+    follower.listeners.append(lambda: marks.append(resident()))
+    while not job.done:
+        session.loop.run(asyncio.sleep(0.05))
+    seconds = time.perf_counter() - begun
+    counts = job.counts
+    assert counts.succeeded == prompts, counts
+    session.close()
+    return {"seconds": seconds, "handed": handed, "growth": max(marks) - marks[0]}
+
+
+def noise(size: int) -> bytes:
+    """Return a picture of about so many bytes."""
+    from PIL import Image
+
+    side = int((size / 3) ** 0.5)
+    buffer = io.BytesIO()
+    pixels = random.Random(1).randbytes(3 * side * side)
+    Image.frombytes("RGB", (side, side), pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _run(prompts: int) -> dict[str, float]:
+    command = [sys.executable, __file__, f"--prompts={prompts}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def jobs(plan: Plan) -> list[Row]:
+    """A job of 10,000 prompts with one input image of 2 MB."""
+    from bench import Row, absolute
+
+    prompts = plan.size(10_000)
+    found = [_run(prompts) for _ in range(plan.at_most(1 if plan.quick else 3))]
+    work = f"a job of {prompts:,} prompts with one input image"
+    rate = Row(
+        work=work,
+        ours=statistics.median(prompts / one["seconds"] for one in found),
+        unit="/s",
+        rival="bare grpc.aio, which keeps nothing",
+        theirs=statistics.median(prompts / one["bare"] for one in found),
+        score=statistics.median(one["bare"] / one["seconds"] for one in found),
+        bar=0.9,
+        at_least=True,
+        rounds=len(found),
+    )
+    grown = [one["growth"] for one in found]
+    uploads = [one["uploads"] for one in found]
+    return [
+        rate,
+        absolute(f"{work}: memory while it comes", grown, "bytes", bar=64 * 2**20),
+        absolute(f"{work}: uploads of the image", uploads, "", bar=1),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=10_000)
+    parser.add_argument("--delay", type=float, default=0.05)
+    parser.add_argument("--size", type=int, default=2000)
+    parser.add_argument("--serve", action="store_true")
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.delay, options.size))
+        return
+    image = noise(_INPUT)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with started(options.delay, options.size, log) as address:
+            found = measure(address, Path(folder) / "home", options.prompts, image)
+            uploads = log.read_text(encoding="utf-8").count("uploaded")
+            raw = asyncio.run(bare(address, options.prompts, image))
+    ratio = raw / found["seconds"]
+    print(json.dumps({**found, "bare": raw, "uploads": uploads, "to bare": ratio}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
