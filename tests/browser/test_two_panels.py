@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
 
 from harness import until
@@ -32,8 +34,8 @@ def panels(lab: Any, browser: Any) -> Any:
     page.close()
 
 
-def test_two_panels_and_a_restart(panels: Page, tmp_path: Any) -> None:
-    """Labels belong to their own panel; after a restart both say so, and pictures can be seen."""
+def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None:
+    """Labels belong to their own panel; after a restart both say so, and Run All has it all."""
     errors: list[str] = []
     panels.on("pageerror", lambda error: errors.append(str(error)))
     ids = panels.evaluate(IDS)
@@ -63,4 +65,18 @@ def test_two_panels_and_a_restart(panels: Page, tmp_path: Any) -> None:
     dialog.get_by_role("button", name="Close").click()
     first.locator(".xai-primary").click()
     assert first.get_by_role("alert").filter(has_text=gone).is_visible()
+
+    # What it says to do works: the pictures are here again, and in the saved notebook.
+    lab.wait_for_kernel(panels)
+    assert lab.run_all(panels)
+    picture.wait_for()
+    until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
+    assert first.locator(".xai-card").count() == 2
+    assert panels.locator(".xai-panel").nth(1).locator(".xai-card").count() == 0
+    panels.screenshot(path=str(tmp_path / "again.png"))
+    saved = lab.save(panels, "two.ipynb")
+    assert nbformat.writes(saved).count("<img ") == 2
+    with sqlite3.connect(lab.home / "library.sqlite3") as library:
+        (paid,) = library.execute("SELECT count(*) FROM requests").fetchone()
+    assert paid == 1
     assert errors == []

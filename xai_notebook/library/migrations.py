@@ -160,7 +160,26 @@ _JOBS: Final = (
 
 _REDO: Final = ("ALTER TABLE requests ADD COLUMN redo INTEGER NOT NULL DEFAULT 0",)
 
+_PANELS: Final = (
+    """CREATE TABLE panels (
+        id INTEGER PRIMARY KEY,
+        folder TEXT NOT NULL,       -- of the notebook
+        cell TEXT NOT NULL,         -- its id, or the digest of its code
+        number INTEGER NOT NULL,    -- panels that the cell showed before this one
+        notebook TEXT NOT NULL,     -- as in requests; '': unknown
+        state TEXT NOT NULL,        -- JSON: what its form was
+        changed REAL NOT NULL,
+        UNIQUE (folder, cell, number, notebook)
+    )""",
+    """CREATE TABLE panel_images (
+        panel_id INTEGER NOT NULL REFERENCES panels (id),
+        batch INTEGER NOT NULL,     -- what was made together, in order
+        image_id INTEGER NOT NULL REFERENCES images (id),
+        PRIMARY KEY (panel_id, batch, image_id)
+    ) WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final = (
-    _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO,
+    _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -15,6 +15,7 @@ from xai_notebook.library.jobs import Jobs
 from xai_notebook.library.ledger import costs
 from xai_notebook.library.marks import KEPT_IN_TRASH, Marks
 from xai_notebook.library.originals import Originals
+from xai_notebook.library.panels import Panels
 from xai_notebook.library.records import (
     Reply,
     Slot,
@@ -62,6 +63,7 @@ class Library:
         jobs: What was handed over to a service, and what has come of it.
         overdue: Some of them belong to nobody who is putting them in now.
         uploads: Input images at servers' file stores.
+        panels: The form and the pictures of each panel.
         marks: Stars, tags and the trash.
         shelf: All pictures as a list.
 
@@ -79,6 +81,7 @@ class Library:
         self.marks = Marks(self._database, self._originals)
         self.shelf = Shelf(self._database, self._originals)
         self.jobs = Jobs(self._database, self._originals)
+        self.panels = Panels(self._database)
         self.overdue = False
 
     @classmethod

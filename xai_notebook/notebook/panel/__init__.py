@@ -6,6 +6,7 @@ A request made in it is the magic's request: same session, same option table, sa
     inputs.py    uploaded pictures, and earlier results to edit
     jobs.py      generations, one after the other
     gallery.py   what a card shows; previews, originals, files
+    memory.py    what the panel was when its cell ran last
     outputs.py   results as real outputs under the panel's cell
     widget.py    the widget: what it shares with the browser, and what it does when told
     static/      what runs in the browser, no build step

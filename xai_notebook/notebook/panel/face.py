@@ -1,12 +1,19 @@
-"""What kernel and browser both know of a panel: its code, its style and its synced state."""
+"""What kernel and browser both know of a panel: code, style, synced state, and who answers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anywidget
-from traitlets import Bool, Dict, List, Unicode
+from traitlets import Bool, Dict, Int, List, Unicode
+
+from xai_notebook.generation.session import current_session
+from xai_notebook.notebook.panel.jobs import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from concurrent.futures import Future
 
 __all__ = ["Face"]
 
@@ -20,7 +27,10 @@ def _read(*names: str) -> str:
 
 
 class Face(anywidget.AnyWidget):
-    """A panel without its work. All of its state is set on the background loop."""
+    """A panel without its work. All of its state is set on the background loop.
+
+    A message of some `kind` is answered by the method `_on_<kind>`.
+    """
 
     _esm = _read(*_SCRIPTS)
     _css = _read("panel.css")
@@ -35,8 +45,29 @@ class Face(anywidget.AnyWidget):
     cards: List[dict[str, Any]] = List(help="What has come, oldest first.").tag(sync=True)
     cell = Unicode(help="The equivalent cell.").tag(sync=True)
     cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
+    earlier = Int(help="Older pictures, which are not shown.").tag(sync=True)
     spent = Unicode(help="Cost so far, in words.").tag(sync=True)
     saved = Unicode(help="What the last save of everything did.").tag(sync=True)
     trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)
     said = Dict(help="What a screen reader should say now.").tag(sync=True)
     local = Bool(help="Requests go to the embedded server.").tag(sync=True)
+
+    # From the browser
+
+    def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
+        """Take a message: on the kernel's thread, so hand it over at once."""
+        self._submit(self._answer(content, [bytes(buffer) for buffer in buffers or ()]))
+
+    @staticmethod
+    def _submit(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        return current_session().loop.submit(coroutine)
+
+    async def _answer(self, content: Any, buffers: list[bytes]) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        handler = getattr(self, f"_on_{kind}", None)
+        if handler is None:
+            return
+        try:
+            await handler(content, *buffers)
+        except Exception as error:  # noqa: BLE001  # nowhere else would anybody see it
+            self.trouble = explain(error)

@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from xai_notebook.errors import XaiError
 from xai_notebook.frontend import notebook_folder
 from xai_notebook.pictures.cell import escape
 from xai_notebook.pictures.display import TITLES, alt_text
 from xai_notebook.pictures.text import bounded, clean, dollars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from xai_notebook.pictures.results import GeneratedImage
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
-__all__ = ["describe_card", "folder_of", "name_of", "preview_of"]
+__all__ = ["Album", "describe_card", "preview_of"]
+
+
+class Saved(NamedTuple):
+    """What became of files to write.
+
+    Attributes:
+        changes: Of cards, by their keys.
+        note: What stands beside the button that saves everything.
+        said: For screen readers.
+    """
+
+    changes: dict[str, dict[str, str]]
+    note: str
+    said: str
+
 
 _SIDE: Final = 768
 _LIMIT: Final = 110_000
+
+
+class Album:
+    """What a panel has to show, by the keys of its cards, oldest first."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self.images: dict[str, GeneratedImage] = {}
+        self._groups = count(1)
+
+    def add(self, batch: ImageBatch) -> list[dict[str, Any]]:
+        """Take images that were made together, and return their cards."""
+        group, cards = next(self._groups), []
+        for number, image in enumerate(batch, 1):
+            key = f"image{len(self.images) + 1}"
+            self.images[key] = image
+            cards.append(
+                describe_card(image, key=key, group=group, number=number, total=len(batch))
+            )
+        return cards
+
+    def save(self, keys: Sequence[str], *, metadata: bool) -> Saved:
+        """Write images into the notebook's folder; what cannot be written says why."""
+        paths, changes = [], {}
+        for key in keys:
+            try:
+                path = self.images[key].export(metadata=metadata)
+            except XaiError as error:
+                changes[key] = {"trouble": clean(str(error))}
+            else:
+                paths.append(path)
+                changes[key] = {"trouble": "", "saved": name_of(path)}
+        note = f"{len(paths)} saved in {folder_of(paths)}" if paths and len(keys) > 1 else ""
+        where = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
+        said = f"Saved {where} in {notebook_folder()}." if paths else "Nothing was saved."
+        return Saved(changes, note, said)
 
 
 def describe_card(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.arguments.inputs import load_inputs, load_upload
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.generation.session import current_session
 from xai_notebook.pictures.files import write_atomically
 from xai_notebook.pictures.results import GeneratedImage
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_INPUT_IMAGES, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from xai_notebook.generation.session import Call
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Source",
     "Uploads",
+    "again",
     "forget_unused",
     "from_given",
     "from_image",
     "from_upload",
     "named",
+    "upload_folder",
 ]
 
 _MAX_PARTS: Final = 128
@@ -148,6 +151,14 @@ def from_upload(name: str, data: bytes, folder: Path | None) -> Source:
     return Source(data, label, name, data, note)
 
 
+def upload_folder() -> Path | None:
+    """Return where uploaded pictures are kept: beside the library's; None: there is none."""
+    try:
+        return current_session().library().home / "inputs"
+    except XaiError:
+        return None
+
+
 def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
     """Make room for the last of `sources`, if the bytes that they hold are too many.
 
@@ -206,6 +217,23 @@ def from_given(images: Sequence[Any], namespace: Any) -> list[Source]:
             source = value if whole or isinstance(value, str) else image.url
             sources.append(Source(source, image.label, name, _preview_bytes(value, image.url)))
     return sources
+
+
+def again(labels: Iterable[str], namespace: Any) -> tuple[list[Source], str]:
+    """Return the pictures that a form named when its panel ran last.
+
+    Returns:
+        Those that are still there, and a sentence about those that are not; empty: there are none.
+    """
+    sources, gone = [], []
+    for label in labels:
+        try:
+            sources += from_given([label], namespace)
+        except XaiError:
+            gone.append(label)
+    if not gone:
+        return sources, ""
+    return sources, f"Not here any more, and no longer an input: {', '.join(gone)}."
 
 
 def _preview_bytes(value: Any, url: str) -> bytes:

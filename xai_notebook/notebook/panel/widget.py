@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.errors import InputImageError, OptionError, XaiError
-from xai_notebook.frontend import notebook_folder
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.jobs import JobDisplay
 from xai_notebook.notebook.panel import gallery, inputs
@@ -32,14 +32,13 @@ from xai_notebook.notebook.panel.form import (
     takes_images,
 )
 from xai_notebook.notebook.panel.jobs import Job, Queue, explain
+from xai_notebook.notebook.panel.memory import Memory
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean, dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-    from concurrent.futures import Future
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from xai_notebook.generation.session import Call
     from xai_notebook.pictures.results import GeneratedImage
@@ -76,37 +75,55 @@ class Panel(Face):
         self._namespace: Mapping[str, Any] = shell.user_ns
         self._sources: dict[str, inputs.Source] = {}
         self._uploads = inputs.Uploads()
-        self._images: dict[str, GeneratedImage] = {}
-        self._replayable: set[str] = set()
+        self._album = gallery.Album()
         self._numbers = count(1)
         self._cost = self._unpriced = 0.0
         self._queue = Queue(self._show_jobs, self._say, self._take)
         self._publisher = Publisher(shell)
         self._shell = shell
         self._shown_at: int | None = None
-        for source in inputs.from_given(images, self._namespace):
-            key = f"given{next(self._numbers)}"
-            self._sources[key] = source
-            values["inputs"].append({"id": key, "name": source.name})
+        lost = self._recall(values, inputs.from_given(images, self._namespace))
         super().__init__(
             form=values,
             choices=choices(configured),
             models=known_models(values["model"]),
+            cards=[card for batch in self._memory.batches for card in self._album.add(batch)],
+            trouble=lost,
+            earlier=self._memory.left_out,
         )
         self._write_cell()
         self.on_msg(self._receive)
+
+    def _recall(self, values: dict[str, Any], sources: list[inputs.Source]) -> str:
+        """Change first values to what they were when the cell ran last, if it asks for the same.
+
+        Returns:
+            What is not there any more, in a sentence; empty: nothing is missing.
+        """
+        asked, lost = values | {"inputs": [source.label for source in sources]}, ""
+        self._memory = Memory(current_session(), self._shell, asked)
+        self._keeping = asyncio.Lock()
+        if form := self._memory.form:
+            values |= {name: form[name] for name in values.keys() & form}
+            sources, lost = inputs.again(form.get("inputs", ()), self._namespace)
+        values["inputs"] = [self._put("given", source) for source in sources]
+        return lost
 
     # What users hold
 
     @property
     def images(self) -> ImageBatch:
-        """What the panel has made so far, oldest first."""
-        return ImageBatch(self._images.values())
+        """What the panel has made, also when its cell ran before, oldest first."""
+        return ImageBatch(self._album.images.values())
 
     def show(self) -> None:
-        """Display the panel under the running cell, and ask for the models."""
+        """Display the panel under the running cell with what it made before; ask for the models."""
         self._publisher.publish(*self._repr_mimebundle_())
         self._publisher.publish(note_bundle())
+        for batch in self._memory.batches:
+            self._publisher.publish_batch(batch)
+        for job in self._memory.handed_over():
+            JobDisplay(self._publisher, job)
         self._shown_at = self._shell.execution_count
         self._submit(self._ask_models())
 
@@ -123,29 +140,16 @@ class Panel(Face):
 
     def take(self, image: GeneratedImage) -> None:
         """Make an image of the library the one to edit, from any thread."""
-        key = f"taken{next(self._numbers)}"
-        self._sources[key] = replace(inputs.from_image(image, TAKEN), data=image.data)
-        self.send({"kind": "take", "id": key, "name": TAKEN})
+        source = replace(inputs.from_image(image, TAKEN), data=image.data)
+        self.send({"kind": "take", **self._put("taken", source)})
+
+    def _put(self, stem: str, source: inputs.Source) -> dict[str, str]:
+        """Keep a picture to edit; return how the form names it."""
+        key = f"{stem}{next(self._numbers)}"
+        self._sources[key] = source
+        return {"id": key, "name": source.name}
 
     # From the browser
-
-    def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
-        """Take a message: on the kernel's thread, so hand it over at once."""
-        self._submit(self._answer(content, [bytes(buffer) for buffer in buffers or ()]))
-
-    @staticmethod
-    def _submit(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
-        return current_session().loop.submit(coroutine)
-
-    async def _answer(self, content: Any, buffers: list[bytes]) -> None:
-        kind = content.get("kind") if isinstance(content, dict) else None
-        handler = getattr(self, f"_on_{kind}", None)
-        if handler is None:
-            return
-        try:
-            await handler(content, *buffers)
-        except Exception as error:  # noqa: BLE001  # nowhere else would anybody see it
-            self.trouble = explain(error)
 
     async def _on_hello(self, _: Mapping[str, Any]) -> None:
         Panel.seen = weakref.ref(self)
@@ -163,6 +167,7 @@ class Panel(Face):
     async def _on_form(self, content: Mapping[str, Any]) -> None:
         self.form = dict(content["form"])
         self._write_cell()
+        await self._remember()
 
     async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
         key, name = str(content["id"]), str(content["name"])
@@ -171,7 +176,7 @@ class Panel(Face):
             data = self._uploads.add(key, part, int(content["parts"]))
             if data is None:
                 return
-            folder = await asyncio.to_thread(_upload_folder)
+            folder = await asyncio.to_thread(inputs.upload_folder)
             source = await asyncio.to_thread(inputs.from_upload, name, data, folder)
             self._sources[key] = source
             used = {str(item["id"]) for item in self.form.get("inputs", ())}
@@ -185,8 +190,8 @@ class Panel(Face):
     async def _on_edit(self, content: Mapping[str, Any]) -> None:
         """Make a card's image one to edit, under the name of the card."""
         key = str(content["id"])
-        if key in self._images:
-            self._sources[key] = inputs.from_image(self._images[key], str(content["name"]))
+        if key in self._album.images:
+            self._sources[key] = inputs.from_image(self._album.images[key], str(content["name"]))
         self._write_cell()
 
     async def _on_pictures(self, content: Mapping[str, Any]) -> None:
@@ -195,7 +200,7 @@ class Panel(Face):
 
     async def _on_original(self, content: Mapping[str, Any]) -> None:
         key = str(content["id"])
-        image = self._images[key]
+        image = self._album.images[key]
         reply = {"kind": "original", "id": key, "type": image.media_type, "error": ""}
         try:
             data = await asyncio.to_thread(lambda: image.data)
@@ -208,20 +213,10 @@ class Panel(Face):
         """Write images into the notebook's folder."""
         metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
         keys = [str(key) for key in content["ids"]]
-        paths, self.saved = [], ""
-        for key in keys:
-            change = {"trouble": ""}
-            try:
-                path = await asyncio.to_thread(self._images[key].export, metadata=metadata)
-                paths.append(path)
-                change["saved"] = gallery.name_of(path)
-            except XaiError as error:
-                change["trouble"] = explain(error)
-            self.cards = [card | change if card["id"] == key else card for card in self.cards]
-        if paths and len(keys) > 1:
-            self.saved = f"{len(paths)} saved in {gallery.folder_of(paths)}"
-        where = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
-        self._say(f"Saved {where} in {notebook_folder()}." if paths else "Nothing was saved.")
+        done = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
+        self.cards = [card | done.changes.get(card["id"], {}) for card in self.cards]
+        self.saved = done.note
+        self._say(done.said)
 
     async def _on_generate(self, content: Mapping[str, Any]) -> None:
         """Check the form, and put a generation into the queue."""
@@ -255,6 +250,8 @@ class Panel(Face):
         with session.ask(apart=self._queue) as asking:
             job = await session.prepare_job(call, asking)
             JobDisplay(self._publisher, job)
+            self._memory.jobs.append(job.name)
+            await self._remember()
             await job.hand_over()
             await asyncio.to_thread(job.concluded)
         self._say(f"Handed over as {job.name}. It goes on without this kernel: see %xai_jobs.")
@@ -322,24 +319,27 @@ class Panel(Face):
         batch = job.batch
         if batch is None:
             return
-        group, fresh = next(self._numbers), []
-        for number, image in enumerate(batch, 1):
-            key = f"image{next(self._numbers)}"
-            self._images[key] = image
-            fresh.append(
-                gallery.describe_card(image, key=key, group=group, number=number, total=len(batch))
-            )
-            await self._send_picture(key)
+        fresh = self._album.add(batch)
+        if all(image.status in {"ok", "moderated"} for image in batch):
+            self._memory.done.append(job.cell)
+        await self._remember(batch.images)
+        for card in fresh:
+            await self._send_picture(card["id"])
         self.cards, self.saved = [*self.cards, *fresh], ""
         self._count_cost(job.call)
-        if all(image.status in {"ok", "moderated"} for image in batch):
-            self._replayable.add(job.cell)
         self._write_cell()
         await asyncio.to_thread(self._publisher.publish_batch, batch)
 
+    async def _remember(self, images: Sequence[GeneratedImage] = ()) -> None:
+        """Have the library know what the panel is now, for the next run of its cell."""
+        async with self._keeping:
+            self._memory.form = {**self.form, "inputs": self._labels()}
+            write = self._memory.keep if not images else partial(self._memory.add, images)
+            await asyncio.to_thread(write)
+
     async def _send_picture(self, key: str) -> None:
         """Send a preview; a card without one shows its words."""
-        image, source = self._images.get(key), self._sources.get(key)
+        image, source = self._album.images.get(key), self._sources.get(key)
         try:
             if image is not None and image.status == "ok":
                 data = await asyncio.to_thread(lambda: gallery.preview_of(image.data))
@@ -363,7 +363,7 @@ class Panel(Face):
         """Keep the equivalent cell current."""
         try:
             plain = self._plain_cell()
-            done = plain in self._replayable
+            done = plain in self._memory.done
             self.cell = self._cell(replay=True) if done else plain
             self.cell_note = "Shows the same pictures again, at no cost." if done else ""
         except XaiError as error:
@@ -373,16 +373,11 @@ class Panel(Face):
         return self._cell(replay=False)
 
     def _cell(self, *, replay: bool) -> str:
-        labels = [
+        return self._form.cell(self.form, self._labels(), replay=replay)
+
+    def _labels(self) -> list[str]:
+        """Return how a cell names the pictures to edit."""
+        return [
             source.label if (source := self._sources.get(str(item["id"]))) else str(item["name"])
             for item in self.form.get("inputs", ())
         ]
-        return self._form.cell(self.form, labels, replay=replay)
-
-
-def _upload_folder() -> Path | None:
-    """Return where uploaded pictures are kept: beside the library's; None: there is none."""
-    try:
-        return current_session().library().home / "inputs"
-    except XaiError:
-        return None

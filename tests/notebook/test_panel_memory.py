@@ -1,0 +1,162 @@
+"""A panel in the next run of its cell: its pictures are there, its form is, and nothing is paid."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+
+from harness import Kernel, without_xai
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOAD = """
+%load_ext xai_notebook
+import time
+import xai_notebook as xai
+def ask(panel, **values):
+    made = len(panel.images)
+    panel._receive(None, {"kind": "generate", "form": {**panel.form, **values}}, [])
+    while len(panel.images) < made + int(panel.form["n"]) or panel.jobs:
+        assert not panel.trouble and not [j for j in panel.jobs if j["state"] == "failed"]
+        time.sleep(0.02)
+"""
+PANEL = "panel = xai.panel('a barn')"
+ABOVE = "1 + 1"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of the notebooks; their library stands beside it."""
+    made = tmp_path / "notebooks"
+    made.mkdir()
+    return made
+
+
+class Opened(Kernel):
+    """A kernel of a notebook in JupyterLab, which names both."""
+
+    def __init__(self, folder: Path, name: str = "story.ipynb") -> None:
+        """Start it, and load the extension."""
+        super().__init__(folder, JPY_SESSION_NAME=str(folder / name), XAI_NOTEBOOK_BACKEND="local")
+        self.ask(LOAD, "load")
+
+    def ask(self, code: str, cell: str) -> Any:
+        """Run a cell, which must succeed, and return what it showed."""
+        outcome = self.collect(self.start(code, cell))
+        assert outcome.error is None, outcome.error
+        return outcome
+
+
+@pytest.fixture
+def made(folder: Path) -> Path:
+    """A notebook whose panel has made two pictures and then one."""
+    kernel = Opened(folder)
+    try:
+        kernel.ask(PANEL, "aa")
+        kernel.ask("ask(panel, n=2); ask(panel, n=1, prompt='a {{ 1 + 1 }} mill')", "bb")
+        kernel.ask("import xai_notebook; xai_notebook.history()", "cc")
+    finally:
+        kernel.stop()
+    return folder
+
+
+def pictures(outcome: Any) -> list[int]:
+    """Return how many pictures stand in each output of a cell that has some."""
+    found = [output["data"].get("text/html", "").count("<img ") for output in outcome.outputs]
+    return [number for number in found if number]
+
+
+def paid(folder: Path) -> int:
+    """Return how many requests were answered by a server."""
+    with sqlite3.connect(folder.parent / f"{folder.name}-home" / "library.sqlite3") as library:
+        (count,) = library.execute("SELECT count(*) FROM requests").fetchone()
+    return int(count)
+
+
+def test_the_cell_shows_its_pictures_again(made: Path) -> None:
+    """After a restart: all of them, the last form with its template, and nothing is made."""
+    before = paid(made)
+    kernel = Opened(made)
+    try:
+        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
+        told = kernel.ask(
+            "print(panel.form['prompt'], panel.form['n'], len(panel.cards), len(panel.images), "
+            "'--replay' in panel.cell, panel.spent)",
+            "cc",
+        )
+        assert told.stdout == "a {{ 1 + 1 }} mill 1 3 3 True \n"
+        # Running the cell once more in the same kernel is the same.
+        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
+        kernel.ask("panel.images[0].delete()", "dd")
+        assert pictures(kernel.ask(PANEL, "aa")) == [1, 1]
+        # Another cell has nothing of it, nor has the second panel of this one.
+        assert pictures(kernel.ask(PANEL, "ee")) == []
+        assert pictures(kernel.ask(f"{PANEL}\nxai.panel('a second one')", "aa")) == [1, 1]
+    finally:
+        kernel.stop()
+    assert paid(made) == before
+
+
+def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
+    """What the cell asks for now counts; its pictures are still its own, renamed or not."""
+    kernel = Opened(made, "renamed.ipynb")
+    try:
+        assert pictures(kernel.ask("panel = xai.panel('a horse', n=4)", "aa")) == [2, 1]
+        assert kernel.ask("print(panel.form['prompt'], panel.form['n'])", "cc").stdout == (
+            "a horse 4\n"
+        )
+        kernel.ask("ask(panel, n=1)", "cc")
+        assert pictures(kernel.ask("panel = xai.panel('a horse', n=4)", "aa")) == [2, 1, 1]
+    finally:
+        kernel.stop()
+    kernel = Opened(made)  # the one it was copied from goes its own way
+    try:
+        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
+    finally:
+        kernel.stop()
+
+
+@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
+def test_tools_that_name_no_cell_find_the_notebook(made: Path, tool: str) -> None:
+    """Executed by a machine, the notebook keeps its pictures, and another one gets none of them."""
+    before = paid(made)
+
+    def notebook(name: str, above: str) -> None:
+        cells = [
+            nbformat.v4.new_code_cell(LOAD, id="load"),
+            nbformat.v4.new_code_cell(above, id="above"),
+            nbformat.v4.new_code_cell(PANEL, id="aa"),
+        ]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        written = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        nbformat.write(written, made / name)
+
+    notebook("story.ipynb", ABOVE)
+    notebook("stranger.ipynb", "2 + 2")
+    for name, expected in (("story", 3), ("stranger", 0)):
+        command = {
+            "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done"],
+            "papermill": ["papermill", "--no-progress-bar"],
+        }[tool]
+        files = [f"{name}.ipynb"] + (["done.ipynb"] if tool == "papermill" else [])
+        run = subprocess.run(
+            [sys.executable, "-m", *command, *files],
+            env=without_xai(os.environ) | {
+                "XAI_NOTEBOOK_BACKEND": "local",
+                "XAI_NOTEBOOK_HOME": str(made.parent / f"{made.name}-home"),
+                "IPYTHONDIR": str(made.parent / "ipython"),
+            },
+            cwd=made, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        done = nbformat.read(made / "done.ipynb", as_version=4)
+        html = "".join(o.data.get("text/html", "") for o in done.cells[-1].outputs)
+        assert html.count("<img ") == expected
+    assert paid(made) == before

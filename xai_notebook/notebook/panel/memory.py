@@ -1,0 +1,183 @@
+"""What a panel was when its cell ran last: the library keeps its form and its pictures.
+
+A widget dies with its kernel, and running a cell clears its outputs. So the cell that shows a panel
+shows what this panel has made before, and Run All leaves a notebook with all of its pictures.
+
+A cell is known by its id. nbclient and papermill say neither the id nor the notebook: then the
+notebook is looked for among those of the folder that had panels, by the code that has run so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from xai_notebook.errors import LibraryError, XaiError
+from xai_notebook.frontend import cell_identity, notebook_folder, notebook_name
+from xai_notebook.library.panels import PanelPlace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.session import Session
+    from xai_notebook.library import Library
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+
+__all__ = ["Memory"]
+
+MOST: Final = 200
+"""Pictures that are shown again, the newest: each takes time and room in the notebook."""
+_NAMES: Final = 50
+"""Cells and jobs that are remembered, the last."""
+_LOOKED_AT: Final = 500
+"""Jobs of the library among which these are looked for, the newest."""
+_LARGEST_NOTEBOOK: Final = 64 << 20
+"""Bytes of a notebook that is looked into."""
+_SHOWN: Final[WeakKeyDictionary[Any, tuple[int, int]]] = WeakKeyDictionary()
+"""Which run of a cell showed a panel last, and how many before that one, by the shell."""
+
+
+class Memory:
+    """Of one panel, in the library of its session. Where nothing can be kept, nothing is.
+
+    Attributes:
+        form: The last one, if the panel is asked for as it was then; empty: begin anew.
+        done: The cells whose pictures the library has.
+        jobs: Names of what was handed over.
+        batches: What was made before, oldest first.
+        left_out: How many older pictures there are.
+    """
+
+    def __init__(self, session: Session, shell: Any, asked: Mapping[str, Any]) -> None:
+        """Look back.
+
+        Args:
+            session: Whose library it is.
+            shell: The running IPython, in the cell of the panel.
+            asked: The first values of the form, if it is the first time.
+        """
+        self.form: dict[str, Any] = {}
+        self.done: list[str] = []
+        self.jobs: list[str] = []
+        self.batches: list[ImageBatch] = []
+        self.left_out = 0
+        self._asked = json.loads(json.dumps(asked, default=str))
+        self._session = session
+        self._place: PanelPlace | None = None
+        with suppress(LibraryError):
+            library = session.library()
+            self._place = _place_of(shell, library)
+            self._recall(library)
+
+    def _recall(self, library: Library) -> None:
+        kept = library.panels.find(self._place) if self._place else None
+        if kept is None:
+            return
+        # What others typed is no template here: a library that can only be read may be theirs.
+        if kept.state.get("asked") == self._asked and not library.read_only:
+            self.form = dict(kept.state.get("form") or {})
+        self.done = list(map(str, kept.state.get("done") or ()))
+        self.jobs = list(map(str, kept.state.get("jobs") or ()))
+        room = MOST
+        for ids in reversed(kept.batches):
+            batch = self._pictures(library, ids)
+            if batch and room > 0:
+                self.batches.insert(0, batch)
+            else:
+                self.left_out += len(batch)
+            room -= len(batch)
+
+    def _pictures(self, library: Library, ids: Sequence[int]) -> ImageBatch:
+        """Return pictures by their rows, without those that the user has deleted."""
+        rows = [row.picture for row in library.shelf.rows(ids) if not row.mark.deleted]
+        return self._session.as_batch(rows)
+
+    def handed_over(self) -> list[BatchJob]:
+        """Return the jobs that were handed over, the oldest first, as far as they are now."""
+        if not self.jobs:
+            return []
+        with suppress(XaiError):
+            known = self._session.jobs(_LOOKED_AT)
+            return [job for job in reversed(known) if job.name in self.jobs]
+        return []
+
+    def keep(self) -> None:
+        """Write down what the form is now; blocks for milliseconds."""
+        with suppress(LibraryError):
+            if self._place is not None:
+                self._session.library().panels.keep(self._place, self._state())
+
+    def add(self, images: Sequence[GeneratedImage]) -> None:
+        """Write down what has been made, and the form; blocks for milliseconds."""
+        with suppress(LibraryError):
+            if self._place is not None:
+                ids = [image.id for image in images if image.id is not None]
+                self._session.library().panels.add(self._place, self._state(), ids)
+
+    def _state(self) -> dict[str, Any]:
+        done, jobs = self.done[-_NAMES:], self.jobs[-_NAMES:]
+        return {"asked": self._asked, "form": self.form, "done": done, "jobs": jobs}
+
+
+def _place_of(shell: Any, library: Library) -> PanelPlace | None:
+    """Return where the panel of the running cell stands; None: nobody can tell."""
+    if not hasattr(shell, "get_parent"):
+        return None
+    code = str((shell.get_parent().get("content") or {}).get("code") or "")
+    digest = hashlib.sha256(code.strip().encode("utf-8", "replace")).hexdigest()
+    folder, notebook = str(notebook_folder()), notebook_name()
+    identity = cell_identity(shell, object())
+    number = _count(shell)
+    if identity is not None or notebook is not None:
+        return PanelPlace(folder, str(identity or digest), number, notebook or "")
+    wanted = code.strip(), digest, number
+    ran = {source.strip() for source in shell.history_manager.input_hist_raw}
+    found = list(_candidates(library, folder, wanted, ran))
+    most = max((above for above, _ in found), default=0)
+    best = [place for above, place in found if above == most]
+    # Two notebooks may begin the same; a copy has the same cell, and the one used last counts.
+    return best[0] if len({place.cell for place in best}) == 1 else None
+
+
+def _count(shell: Any) -> int:
+    """Return how many panels this run of a cell has shown before."""
+    run, number = _SHOWN.get(shell, (None, 0))
+    number = number + 1 if run == shell.execution_count else 0
+    _SHOWN[shell] = shell.execution_count, number
+    return number
+
+
+def _candidates(
+    library: Library, folder: str, wanted: tuple[str, str, int], ran: set[str]
+) -> Iterator[tuple[int, PanelPlace]]:
+    """Yield places of such a cell, in notebooks all of whose code above it has run.
+
+    Each with the number of the cells above it.
+    """
+    code, digest, number = wanted
+    for place in library.panels.in_folder(folder):
+        if place.number != number:
+            continue
+        cells = _code_cells(Path(folder, place.notebook))
+        for position, (identity, source) in enumerate(cells):
+            same = source == code and place.cell in {identity, digest}
+            if same and ran.issuperset(above for _, above in cells[:position]):
+                yield position, place
+                break
+
+
+def _code_cells(file: Path) -> list[tuple[str, str]]:
+    """Return id and code of a notebook's cells; nothing of what is none."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        if file.stat().st_size > _LARGEST_NOTEBOOK:
+            return []
+        cells = json.loads(file.read_bytes())["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        found = [(str(cell.get("id")), "".join(cell["source"]).strip()) for cell in code]
+        return [(identity, source) for identity, source in found if source]
+    return []
