@@ -26,7 +26,7 @@ from xai_notebook.errors import ExportError, ModeratedError, OptionError
 from xai_notebook.frontend import remember_folder
 from xai_notebook.library import Library, Reply
 from xai_notebook.pictures import export
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,6 +153,21 @@ def test_replayed_image_is_the_same_file(tmp_path: Path) -> None:
     library.close()
     assert export_image(again, tmp_path / "out") == export_image(fox, tmp_path / "out")
     assert len(names(tmp_path / "out")) == 1
+
+
+def test_a_name_of_ones_own(tmp_path: Path) -> None:
+    """The ending is that of the bytes; the same image is the same file, others are counted on."""
+    fox, owl = image(), image("an owl", encode("red", "PNG"))
+    assert fox.export("covers/cover.jpg") == tmp_path / "work" / "covers" / "cover.jpg"
+    assert fox.export(tmp_path / "work" / "covers" / "cover.jpeg").name == "cover.jpg"
+    assert owl.export("cover.jpg") == tmp_path / "work" / "cover.png"
+    several = ImageBatch([fox, image("a hare", encode("blue"))])
+    for _ in range(2):
+        assert [path.name for path in several.export("pages.JPG")] == ["pages.jpg", "pages-2.jpg"]
+    (tmp_path / "work" / "a.jpg").mkdir()
+    assert fox.export("a.jpg").parent == tmp_path / "work" / "a.jpg"  # a folder, whatever its name
+    with pytest.raises(ExportError, match="outside the notebook's folder"):
+        fox.export("../cover.jpg")
 
 
 def test_another_file_of_that_name_stays(tmp_path: Path) -> None:

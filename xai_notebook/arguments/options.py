@@ -144,7 +144,7 @@ class Options:
         "", "bind the result to this variable", convert.identifier, "NAME",
         configurable=False, in_panel=False, variables=convert.is_batch))
     export: str | None = field(default=None, metadata=row(
-        "-e", "also write files: into the notebook's folder, or a FOLDER inside it",
+        "-e", "also write files: into the notebook's folder, a FOLDER inside it, or as NAME.jpg",
         convert.folder, "FOLDER", bare="", label="Save every image as a file",
         suffixes=frozenset()))
     metadata: bool = field(default=True, metadata=_switch(

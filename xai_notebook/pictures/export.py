@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook.client.media import EXTENSIONS, media_type
@@ -19,7 +20,6 @@ from xai_notebook.pictures.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from xai_notebook.pictures.picture import Card
 
@@ -35,6 +35,7 @@ _MAX_SLUG: Final = 60
 _MAX_SLUG_BYTES: Final = 120
 """In UTF-8: with date, digest and extension well below the 255 that file systems take."""
 _MAX_COPIES: Final = 1000
+_ENDINGS: Final = frozenset({*EXTENSIONS.values(), ".jpeg"})
 _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Marks that choose how the character before is drawn, such as an emoji in colour."""
 
@@ -62,6 +63,8 @@ def export_image(
     Args:
         image: One with a picture.
         folder: Created where needed. Default: the notebook's folder; see `frontend.resolve_folder`.
+            With the ending of a picture, such as `cover.jpg`, it is the name of the file instead;
+            the ending becomes that of what the server sent.
         metadata: Add what made the image as XMP. False: exactly the bytes the server sent. A file
             with Content Credentials is written as it came in any case, and a note says so.
 
@@ -70,7 +73,9 @@ def export_image(
         ReplyError: The image has no picture.
     """
     data, notes = image.data, image.notes
-    name = _name(image, data)
+    extension = EXTENSIONS.get(media_type(data) or "", ".bin")
+    folder, stem = _chosen(folder)
+    name = (stem or _stem(image, data)) + extension
     if metadata:
         from xai_notebook.pictures.provenance import embed  # noqa: PLC0415  # an XML parser, only here
 
@@ -94,7 +99,15 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
         raise ExportError(_explain(error, target)) from error
 
 
-def _name(image: Card, data: bytes) -> str:
+def _chosen(folder: str | Path | None) -> tuple[str | Path | None, str]:
+    """Return the folder, and the name of the file without its ending if one was given."""
+    path = Path(folder or "")
+    if path.suffix.lower() not in _ENDINGS or resolve_folder(folder).is_dir():
+        return folder, ""
+    return path.parent, path.stem
+
+
+def _stem(image: Card, data: bytes) -> str:
     """Return a name that sorts by day, reads like the prompt and is safe on every system.
 
     Windows reserves names such as `CON`; the date in front keeps clear of them.
@@ -103,8 +116,7 @@ def _name(image: Card, data: bytes) -> str:
 
     day = image.created.astimezone().strftime("%Y-%m-%d")
     digest = (image.sha256 or sha256(data).hexdigest())[:8]
-    extension = EXTENSIONS.get(media_type(data) or "", ".bin")
-    return "-".join(part for part in (day, _slug(image.prompt), digest) if part) + extension
+    return "-".join(part for part in (day, _slug(image.prompt), digest) if part)
 
 
 def _slug(prompt: str) -> str:
