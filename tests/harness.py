@@ -174,15 +174,16 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
 
-    def start(self, code: str, cell: str | None = None) -> str:
+    def start(self, code: str, cell: str | None = None, *, console: bool = False) -> str:
         """Run a cell and return its message's id at once.
 
         Args:
             code: What it holds.
             cell: Its id, which JupyterLab and VS Code send, and other frontends do not.
+            console: Somebody sits there, as at `jupyter console`.
         """
         if cell is None:
-            return str(self.client.execute(code, store_history=True))
+            return str(self.client.execute(code, store_history=True, allow_stdin=console))
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
         session = self.client.session
         message = session.msg("execute_request", content, metadata={"cellId": cell})

@@ -16,10 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import nbformat
 import pytest
+from nbconvert import LatexExporter
 from PIL import Image
 
 from harness import without_xai
@@ -94,6 +95,12 @@ def shown(notebook: Any) -> str:
     """Return everything a notebook shows as HTML."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
+
+
+class Cells(NamedTuple):
+    """Some cells of a notebook."""
+
+    cells: list[Any]
 
 
 def figures(page: str) -> list[Figure]:
@@ -233,6 +240,17 @@ def test_a_notebook_becomes_a_page(name: str, runs: dict[str, Future[Run]]) -> N
     assert captions == [figure.caption.replace(REPLAYED, "") for figure in expected]
     assert [figure.alternative for figure in found] == [figure.alternative for figure in expected]
     assert all(figure.source.startswith("data:image/") for figure in found)
+
+
+def test_pictures_reach_paper() -> None:
+    """`nbconvert --to latex`, and so PDF, sets a picture for each output that shows some."""
+    notebook = saved("02_options_and_captions.ipynb")
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"]  # no pandoc
+    body, resources = LatexExporter().from_notebook_node(notebook)
+    drawn = [name for name in resources["outputs"] if name.endswith(".jpg")]
+    showing = [cell for cell in notebook.cells if figures(shown(Cells([cell])))]
+    assert len(drawn) == len(showing) > 3
+    assert all(name in body for name in drawn)
 
 
 def test_a_chain_is_replayed_by_a_new_kernel(runs: dict[str, Future[Run]]) -> None:

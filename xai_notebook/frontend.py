@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
 __all__ = [
+    "can_update",
     "cell_identity",
     "configured",
     "follow",
@@ -92,6 +93,22 @@ def cell_identity(shell: Any, info: Any) -> Hashable:
     if cell is None and hasattr(shell, "get_parent"):  # IPython before 8.3
         cell = (shell.get_parent().get("metadata") or {}).get("cellId")
     return cell
+
+
+def can_update(shell: Any) -> bool:
+    """Tell whether what a cell shows can be replaced later.
+
+    A console of a kernel, such as `jupyter console`, ignores replacements. It is known by what it
+    sends: it can be asked for input, as those who run notebooks unattended cannot, and names no
+    cell, as those who show notebooks do.
+    """
+    if not in_kernel(shell):
+        return False
+    if not hasattr(shell, "get_parent"):
+        return True
+    request = shell.get_parent()
+    names_cell = "cellId" in (request.get("metadata") or {})
+    return names_cell or not (request.get("content") or {}).get("allow_stdin")
 
 
 def notebook_name() -> str | None:

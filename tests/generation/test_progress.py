@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from harness import start_kernel
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.live import _html
 
@@ -50,10 +51,23 @@ def run(quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+def test_a_console_gets_lines_and_the_result(quick: Served, tmp_path: Path) -> None:
+    """`jupyter console` ignores what replaces an output: a slow call's result is a new one."""
+    quick.faults.delay = 1.2
+    with start_kernel(tmp_path / "console", XAI_API_HOST=quick.address) as kernel:
+        kernel.run("%load_ext xai_notebook")
+        done = kernel.collect(kernel.start("%xai_image a red fox", console=True))
+    (output,) = done.outputs
+    assert output["kind"] == "execute_result"
+    assert "a red fox" in output["data"]["text/plain"].lower()
+    assert "Making an image: 1 s" in done.stderr
+    assert done.stderr.rpartition("\r")[2] == ""  # and the line is gone
+
+
 def saved(outputs: Any) -> str:
     """Return the only output of a cell as it is in the file."""
     (output,) = outputs
-    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert set(output["data"]) == {"text/html", "text/plain", "image/jpeg"}
     return output["data"]["text/html"] + output["data"]["text/plain"]
 
 

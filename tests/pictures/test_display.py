@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
@@ -210,7 +211,7 @@ def test_previews_are_small_and_full_is_the_original() -> None:
     buffer = io.BytesIO()
     noise.save(buffer, "JPEG", quality=90)
     images = [picture(cached=buffer.getvalue(), size=(2048, 2048), index=i) for i in range(4)]
-    assert len(to_html(ImageBatch(images))) < 400_000
+    assert sum(map(len, mimebundle(ImageBatch(images)).values())) < 400_000
     full = to_html(ImageBatch(images[:1], full=True))
     assert len(full) > len(buffer.getvalue())
     assert 'width="2048"' in full
@@ -244,6 +245,16 @@ def test_a_terminal_says_what_a_card_says(shell: Any, monkeypatch: pytest.Monkey
     assert all(len(line) < 50 for line in told.split("\n") if "long-name" not in line)
     assert set(words.split()) <= set(told.split())
     assert "long-name" * 9 + ".png" in told
+
+
+def test_paper_gets_a_small_sheet() -> None:
+    """LaTeX takes no HTML: one JPEG of all pictures that there are."""
+    shown = [picture(index=index) for index in range(4)]
+    bundle = mimebundle(ImageBatch([*shown, picture(status="missing", error="Gone.")]))
+    sheet = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
+    assert sheet.format == "JPEG"
+    assert sheet.width > 300
+    assert "image/jpeg" not in mimebundle(ImageBatch([picture(status="missing", error="Gone.")]))
 
 
 def test_a_terminal_gets_text_and_paths(shell: Any, tmp_path: Path) -> None:

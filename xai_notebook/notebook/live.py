@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.frontend import in_kernel
+from xai_notebook.frontend import can_update, in_kernel
 from xai_notebook.pictures.display import grid_columns
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean, dollars, text
@@ -60,7 +60,8 @@ class Live:
         self._progress = progress
         self._patience = patience
         self._shape = shape or "1:1"
-        self._notebook = in_kernel(shell)
+        self._notebook = can_update(shell)
+        self._console = not self._notebook and (in_kernel(shell) or sys.stderr.isatty())
         self._handle: Any = None
         self._shown_at = 0.0
         self._line = 0
@@ -86,7 +87,7 @@ class Live:
         with suppress(Exception):
             if self._notebook:
                 self._show_html()
-            elif sys.stderr.isatty():
+            elif self._console:
                 line = describe(self._progress)
                 sys.stderr.write("\r" + line.ljust(self._line))
                 sys.stderr.flush()

@@ -11,13 +11,12 @@ from __future__ import annotations
 import html
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
-from xai_notebook.client.workers import Workers
-from xai_notebook.errors import ReplyError
 from xai_notebook.frontend import in_terminal
+from xai_notebook.pictures.previews import LIMITS, SIDES, SMALL_SIDE, Source, make_previews
 from xai_notebook.pictures.text import (
     LONGEST,
     NAME,
@@ -37,11 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["grid_columns", "mimebundle", "plain_text", "to_html"]
 
 _ALT: Final = 240
-_SIDES: Final = {1: 1024, 2: 768, 3: 640}
-_SMALL_SIDE: Final = 512
-_LIMITS: Final = ((1, 180_000), (4, 66_000), (12, 45_000))
-_SMALL_LIMIT: Final = 30_000
-
 _TALLEST: Final = 640
 """Pixels: a picture and the first line of its caption fit on a laptop's screen."""
 _NARROWEST: Final = 194
@@ -77,29 +71,19 @@ _DAMAGED: Final = (
 )
 
 
-class _Source(NamedTuple):
-    """A picture as a card shows it.
-
-    Attributes:
-        uri: A data URI.
-        size: The width and height it asks for.
-        whole: Every pixel could be decoded.
-    """
-
-    uri: str
-    size: tuple[int, int]
-    whole: bool
-
-
 def mimebundle(batch: Grid) -> dict[str, Any]:
-    """Return text/html and text/plain for a batch.
+    """Return text/html and text/plain for a batch, and image/jpeg of what is shown.
 
     The text is the same on every run, so that notebooks can be compared; paths of the library
     stand in it only in a plain terminal, where it is all there is to see.
     """
     if in_terminal():
         return {"text/plain": _wrapped(plain_text(batch, paths=True))}
-    return {"text/html": to_html(batch), "text/plain": plain_text(batch)}
+    pictures = _pictures(batch)
+    bundle = {"text/html": to_html(batch, pictures), "text/plain": plain_text(batch)}
+    if sheet := _sheet(batch, pictures):
+        bundle["image/jpeg"] = sheet  # for paper: LaTeX and PDF take no HTML
+    return bundle
 
 
 def _wrapped(told: str) -> str:
@@ -168,14 +152,43 @@ def _sentence(image: Card) -> str:
     return f"No picture: {bounded(image.error or '')} {caption}"
 
 
-def to_html(batch: Grid) -> str:
-    """Return the captioned grid of a batch."""
+def _columns(batch: Grid, count: int) -> int:
+    columns = batch.columns or (2 if batch.compare else grid_columns(count))
+    return min(columns, 2) if batch.compare else columns
+
+
+def _pictures(batch: Grid) -> list[Source | str | None]:
+    shown = _sent(batch)[: batch.limit]
+    return make_previews(shown, _columns(batch, len(shown)), full=batch.full)
+
+
+def _sheet(batch: Grid, pictures: Sequence[Source | str | None]) -> str:
+    """Return what is shown as one small JPEG, in base64; empty: there is no picture."""
+    from xai_notebook.pictures.sheet import small_sheet  # noqa: PLC0415  # PIL
+
+    shown = _sent(batch)[: batch.limit]
+    there = [
+        (image, pybase64.b64decode(source.uri.partition(",")[2]))
+        for image, source in zip(shown, pictures, strict=True)
+        if isinstance(source, Source) and source.whole
+    ]
+    if not there:
+        return ""
+    drawn = small_sheet(there, columns=_columns(batch, len(shown)))
+    return pybase64.b64encode_as_string(drawn)
+
+
+def to_html(batch: Grid, pictures: Sequence[Source | str | None] | None = None) -> str:
+    """Return the captioned grid of a batch.
+
+    Args:
+        batch: What to show.
+        pictures: Its previews, if they have been made.
+    """
     sent = _sent(batch)
     shown = sent[: batch.limit]
-    columns = batch.columns or grid_columns(len(shown))
-    if batch.compare:
-        columns = min(batch.columns or 2, 2)
-    pictures = _sources(shown, columns, full=batch.full)
+    columns = _columns(batch, len(shown))
+    pictures = _pictures(batch) if pictures is None else pictures
     cards = []
     # One picture each: the label stands in its figure, and the figures side by side.
     single = len({image.label for image in shown}) == len(shown) and not batch.compare
@@ -219,7 +232,7 @@ def _before(image: Card, columns: int) -> str:
         from xai_notebook.pictures.pixels import preview  # noqa: PLC0415  # PIL
 
         data = pybase64.b64decode(uri.partition(",")[2])
-        small, size, _ = preview(data, side=_SIDES.get(columns, _SMALL_SIDE), limit=_LIMITS[1][1])
+        small, size, _ = preview(data, side=SIDES.get(columns, SMALL_SIDE), limit=LIMITS[1][1])
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
         picture = (
             f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:NAME]))}" '
@@ -227,7 +240,7 @@ def _before(image: Card, columns: int) -> str:
         )
     else:
         picture = f'<div style="{_CARD}">{text(source.label, NAME)}</div>'
-    style = _FIGURE.format(width=100 // columns, pixels=_SIDES.get(columns, _SMALL_SIDE) + _GAP)
+    style = _FIGURE.format(width=100 // columns, pixels=SIDES.get(columns, SMALL_SIDE) + _GAP)
     caption = f"<strong>Before:</strong> {text(source.label, NAME)}"
     return (
         f'<figure style="{style}">{picture}'
@@ -240,51 +253,16 @@ def grid_columns(count: int) -> int:
     return count if count <= 2 else 2 if count == 4 else 3 if count <= 6 else 4  # noqa: PLR2004
 
 
-def _sources(images: Sequence[Card], columns: int, *, full: bool) -> list[_Source | str | None]:
-    """Return what each card shows: a picture, a message, or nothing.
-
-    Previews are made side by side: Pillow frees the lock while it decodes and scales.
-    """
-    side = _SIDES.get(columns, _SMALL_SIDE)
-    limit = next((bytes_ for count, bytes_ in _LIMITS if len(images) <= count), _SMALL_LIMIT)
-
-    def source(image: Card) -> _Source | str | None:
-        if image.status != "ok":
-            return None
-        try:
-            return _embed(image, side, limit, full=full)
-        except ReplyError as error:
-            return str(error)
-
-    if len(images) < 2:  # noqa: PLR2004
-        return [source(image) for image in images]
-    with Workers(max_workers=4) as pool:
-        return list(pool.map(source, images))
-
-
-def _embed(image: Card, side: int, limit: int, *, full: bool) -> _Source:
-    from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
-
-    data = image.data
-    if full:
-        kind, size = inspect(data)
-        whole = is_whole(data)
-    else:
-        data, size, whole = preview(data, side=side, limit=limit)
-        kind = "image/jpeg"
-    return _Source(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)
-
-
 def _figure(
     image: Card,
-    source: _Source | str | None,
+    source: Source | str | None,
     place: tuple[int, int],
     *,
     columns: int,
     heading: str = "",
     cells: bool = False,
 ) -> str:
-    width, height = source.size if isinstance(source, _Source) else (_SMALL_SIDE, _SMALL_SIDE)
+    width, height = source.size if isinstance(source, Source) else (SMALL_SIDE, SMALL_SIDE)
     pixels = max(min(width, _TALLEST * width // height), _NARROWEST)
     style = _FIGURE.format(width=100 // columns, pixels=pixels + _GAP)
     return (
@@ -305,11 +283,11 @@ def _cell(image: Card) -> str:
 
 def _picture(
     image: Card,
-    source: _Source | str | None,
+    source: Source | str | None,
     number: int,
     total: int,
 ) -> str:
-    if isinstance(source, _Source):
+    if isinstance(source, Source):
         width, height = source.size
         alt = alt_text(image, number, total) if source.whole else f"Damaged. {_DAMAGED}"
         return (

@@ -15,15 +15,19 @@ from xai_notebook.pictures.pixels import flatten, load_image
 from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from xai_notebook.pictures.picture import Card, Grid
 
-__all__ = ["draw_sheet", "export_sheet"]
+__all__ = ["draw_sheet", "export_sheet", "small_sheet"]
 
 _CELL: Final = 640
 """Side of a picture in pixels, before the bound on the sheet makes it smaller."""
 _SMALLEST: Final = 48
+_SMALL: Final = 640
+"""Width in pixels of a sheet that stands beside the HTML of an output."""
+_SMALL_BYTES: Final = 35_000
 _GAP: Final = 0.05
 _TEXT: Final = 0.16
 """Height of a label, as a share of the cell."""
@@ -47,10 +51,33 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
     if not images:
         raise MissingImageError("There is no picture for a contact sheet.")
     columns = columns or math.ceil(math.sqrt(len(images)))
+    return _draw([(image, image.data) for image in images], columns, _CELL, max_pixels)
+
+
+def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int) -> bytes:
+    """Return a JPEG of at most 40 kB or so that shows a grid on paper, where no HTML can be.
+
+    Args:
+        images: Whole pictures, each with bytes to draw: a preview will do.
+        columns: Width of the grid.
+    """
+    columns = min(columns, len(images))
+    sheet = _draw(images, columns, _SMALL // columns, max_pixels=_SMALL**2)
+    for quality, smaller in ((60, 1), (35, 1), (35, 2)):
+        buffer = io.BytesIO()
+        sheet.reduce(smaller).save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= _SMALL_BYTES:
+            break
+    return buffer.getvalue()
+
+
+def _draw(
+    images: Sequence[tuple[Card, bytes]], columns: int, largest: int, max_pixels: int
+) -> Image.Image:
     rows = math.ceil(len(images) / columns)
     step_x, step_y = 1 + _GAP, 1 + _GAP + _TEXT
     area = (columns * step_x + _GAP) * (rows * step_y + _GAP)
-    cell = max(_SMALLEST, min(_CELL, int(math.sqrt(max_pixels / area))))
+    cell = max(_SMALLEST, min(largest, int(math.sqrt(max_pixels / area))))
     gap = int(cell * _GAP)
     size = (
         int(columns * cell * step_x) + gap,
@@ -59,11 +86,11 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=max(8, cell // 26))
-    for number, image in enumerate(images):
+    for number, (image, data) in enumerate(images):
         left = gap + int(number % columns * cell * step_x)
         top = gap + int(number // columns * cell * step_y)
         try:
-            picture = _shrunk(image, cell)
+            picture = _shrunk(data, cell)
         except ReplyError as error:
             raise ReplyError(f"Picture {number + 1} of the contact sheet: {error}") from error
         sheet.paste(picture, (left + (cell - picture.width) // 2, top + cell - picture.height))
@@ -84,9 +111,9 @@ def export_sheet(batch: Grid, folder: str | Path | None, *, max_pixels: int) -> 
     return export_bytes(buffer.getvalue(), "contact-sheet.jpg", folder)
 
 
-def _shrunk(image: Card, side: int) -> Image.Image:
-    picture = flatten(ImageOps.exif_transpose(load_image(image.data, side=side)))
-    picture.thumbnail((side, side))
+def _shrunk(data: bytes, side: int) -> Image.Image:
+    picture = flatten(ImageOps.exif_transpose(load_image(data, side=side)))
+    picture.thumbnail((side, side), reducing_gap=2.0)
     return picture
 
 
