@@ -34,8 +34,8 @@ NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jup
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 40
 MOST_LONG_FUNCTIONS = 3
-MOST_LATE_IMPORTS = 32
-MOST_ENTRIES = 12
+MOST_LATE_IMPORTS = 34
+MOST_ENTRIES = 13
 
 
 class Import(NamedTuple):
@@ -113,7 +113,9 @@ def where(name: str, one: Import) -> str:
 
 def test_every_module_is_in_a_room() -> None:
     """Nothing lies about at the root."""
-    assert {room(name) for name in NAMES} - {PACKAGE} <= {name for rooms in ORDER for name in rooms}
+    assert {room(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
+        name for rooms in ORDER for name in rooms
+    }
 
 
 def test_the_root_is_small() -> None:
@@ -224,7 +226,7 @@ def test_functions_are_short() -> None:
 
 def test_nobody_prints_or_patches() -> None:
     """Output goes through displays and errors; only programs and `--help` print."""
-    printing = {"server.__main__", "notebook.magics"}
+    printing = {"__main__", "server.__main__", "notebook.magics"}
     for name, path in NAMES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         prints = any(

@@ -72,9 +72,11 @@ def test_public_names_are_pinned() -> None:
         "jobs",
         "library",
         "load_ipython_extension",
+        "pack",
         "panel",
         "read_metadata",
         "unload_ipython_extension",
+        "unpack",
     ]
     assert xai_notebook.__all__ == sorted(xai_notebook.__all__)
     assert dir(xai_notebook) == xai_notebook.__all__

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from xai_notebook.generation.api import generate as generate
     from xai_notebook.generation.api import history as history
     from xai_notebook.generation.api import jobs as jobs
+    from xai_notebook.generation.api import pack as pack
+    from xai_notebook.generation.api import unpack as unpack
     from xai_notebook.generation.jobs import BatchJob as BatchJob
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
     from xai_notebook.notebook.extension import unload_ipython_extension as unload_ipython_extension
@@ -47,9 +49,11 @@ _HOMES = {
     "jobs": "generation.api",
     "library": "notebook.library_view",
     "load_ipython_extension": "notebook.extension",
+    "pack": "generation.api",
     "panel": "notebook.panel",
     "read_metadata": "pictures.provenance",
     "unload_ipython_extension": "notebook.extension",
+    "unpack": "generation.api",
 }
 """Where each public name is; the lines above say the same to type checkers."""
 __all__ = list(_HOMES)

@@ -22,6 +22,7 @@ __all__ = [
     "follow",
     "in_kernel",
     "in_terminal",
+    "notebook_file",
     "notebook_folder",
     "notebook_name",
     "remember_folder",
@@ -114,6 +115,13 @@ def can_update(shell: Any) -> bool:
 def notebook_name() -> str | None:
     """Return the notebook as Jupyter names it, which may be a path; None: it does not."""
     return os.getenv("JPY_SESSION_NAME", "").strip() or None
+
+
+def notebook_file() -> Path | None:
+    """Return the notebook's file, whose folder may not be known; None: nobody names it."""
+    in_code = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
+    name = in_code if isinstance(in_code, str) and in_code else notebook_name()
+    return Path(name) if name and name.endswith(".ipynb") else None
 
 
 def remember_folder(folder: Path | None) -> None:

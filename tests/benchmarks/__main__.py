@@ -48,6 +48,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "memory": calls.memory,
     "durable": durable.durable,
     "library": shelf.library,
+    "bundle": shelf.bundle,
     "growth": calls.growth,
     "thousands": prompts.thousands,
     "jobs": jobs.jobs,

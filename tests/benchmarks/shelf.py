@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import stub
-from bench import Row, absolute, compare, point
+from bench import Row, absolute, compare, point, versus
+from xai_notebook.generation.session import Session
+from xai_notebook.settings import DEFAULT_MODEL, Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from xai_notebook.library.records import Reply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["at_size", "library", "opened"]
+__all__ = ["at_size", "bundle", "library", "opened"]
 
 _BAR = 0.020
 """Seconds."""
@@ -28,6 +32,8 @@ _FILES = 500
 """Originals on disk; rows share them, so that filling the library takes seconds."""
 _CHUNK = 2000
 """Replies saved in one transaction."""
+_NOBODY = "localhost:1"
+"""A host that nobody answers at, nor needs to."""
 _DRAWN = ("insert of 300 kB", "replay look-up", "search, common words")
 _WORDS = (
     *("red", "amber", "teal", "violet", "fox", "owl"),
@@ -130,3 +136,48 @@ def library(plan: Plan) -> list[Row]:
         absolute(f"{work}: open", [opening]),
         *rows,
     ]
+
+
+def bundle(plan: Plan) -> list[Row]:
+    """Run a notebook of 1,000 pictures that a bundle answers, beside one that the library does."""
+    count = plan.size(1000)
+    prompts = [_request(number)[0] for number in range(count)]
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)  # the notebook is here
+        folder = Path(name)
+        with opened(folder / "home") as shelf:
+            ids = set()
+            for number, prompt in enumerate(prompts):
+                (picture,) = shelf.add(_asked(prompt, stub.picture(number, size=300_000)))
+                ids.add(picture.id or 0)
+            shelf.packer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
+        (folder / "story.xai").rename(folder / "away")
+
+        def run(home: str) -> None:
+            session = Session(
+                replace(Configuration.from_environment(), api_host=_NOBODY, home=folder / home)
+            )
+            made = session.generate(each=prompts, replay=True)
+            assert len(made.ok) == count
+            session.close()
+
+        def from_library() -> None:
+            run("home")
+
+        def from_bundle() -> None:
+            (folder / "away").rename(folder / "story.xai")
+            run("empty")
+            (folder / "story.xai").rename(folder / "away")
+
+        ours, theirs = compare(plan.at_most(5), from_bundle, from_library)
+    work = f"replay of {count:,} pictures of 300 kB from a bundle"
+    return [versus(work, "from the library", ours, theirs, bar=2.0)]
+
+
+def _asked(prompt: str, data: bytes) -> Reply:
+    """Return a reply as a session at `_NOBODY` would look for it."""
+    reply = _reply(0, data)
+    request = replace(reply.request, prompt=prompt, model=DEFAULT_MODEL)
+    images = [replace(picture, request=request) for picture in reply.pictures]
+    fingerprint = request.fingerprint("xai", _NOBODY)
+    return replace(reply, request=request, pictures=images, fingerprint=fingerprint, host=_NOBODY)

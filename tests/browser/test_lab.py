@@ -298,6 +298,30 @@ def test_a_cell_run_again_is_what_the_next_run_all_shows(lab: Any, page: Page) -
         assert len(orders.orders) == 8
 
 
+def test_a_bundle_shows_the_same_to_a_colleague(lab: Any, page: Page, tmp_path: Path) -> None:
+    """In another home, without a key and with the server gone: the same pictures."""
+    show = "print(*(image.sha256 for image in foxes))"
+    asks = "%%xai_image -n 2 --as foxes\na red fox in fresh snow"
+    with press() as orders:
+        mine = CONNECT.format(address=orders.host, key=KEY)
+        lab.add("tale.ipynb", mine, asks, show, "%xai_pack")
+        lab.open(page, "tale.ipynb")
+        assert lab.run_all(page)
+        until((lab.folder / "tale.xai").exists)
+        first = lab.save(page, "tale.ipynb").cells[2].outputs[0].text
+        assert orders.orders == [2]
+    home = f"%env XAI_NOTEBOOK_HOME={tmp_path / 'another'}\n%load_ext xai_notebook"
+    lab.add("colleague.ipynb", home, asks, show)
+    lab.open(page, "colleague.ipynb")
+    assert lab.run_all(page)
+    output = cell_output(page, 1)
+    output.locator("figure img").nth(1).wait_for(timeout=30_000)
+    assert "from tale.xai" in output.inner_text()
+    assert "grok-test" in output.inner_text()
+    assert lab.save(page, "colleague.ipynb").cells[2].outputs[0].text == first
+    (lab.folder / "tale.xai").unlink()
+
+
 def test_tab_offers_only_our_options(lab: Any, page: Page, shots: Path) -> None:
     """The completer lists the options that begin so, and completing gives a good line."""
     name = lab.add("tab.ipynb", "%load_ext xai_notebook", "").name

@@ -94,6 +94,12 @@ class ImageRequest:
     rewrite_model: str | None = None
     share: float | None = None
 
+    @property
+    def question(self) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+        """What is asked for, whoever asks whom: words and options, digests of the inputs."""
+        what = (self.prompt, self.model, self.aspect_ratio, self.resolution, self.quality)
+        return what, tuple(image.sha256 for image in self.inputs)
+
     def fingerprint(self, backend: str, host: str) -> str:
         """Return what makes two requests the same, as a hex digest.
 
@@ -107,10 +113,8 @@ class ImageRequest:
         """
         from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension need not pay
 
-        parts = [
-            backend, host, self.prompt, self.model, self.aspect_ratio, self.resolution,
-            self.quality, self.user, [image.sha256 for image in self.inputs],
-        ]  # fmt: skip
+        what, inputs = self.question
+        parts = [backend, host, *what, self.user, inputs]
         return sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 

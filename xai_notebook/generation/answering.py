@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xai_notebook.client.request import ImageRequest
+    from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.peer import Peer
@@ -26,22 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["answer", "count_stored", "generator_of"]
 
 
-async def answer(
-    call: Call, asking: Asking, *, peer: Peer, library: Library | None, budget: Budget
-) -> None:
+async def answer(call: Call, generator: Generator) -> None:
     """Answer the requests of a call, from the library or the server. `call.progress` has it all.
 
     Args:
         call: What to answer.
-        asking: Its places.
-        peer: The server of its route.
-        library: Where everything is kept; None: it could not be opened.
-        budget: The kernel's.
+        generator: Of the call; see `generator_of`.
 
     Raises:
         XaiError: A request failed; of many, what no other could escape.
     """
-    generator = generator_of(call, asking, peer, library, budget)
+    asking = generator.asking
     await asking.wait_turn()
     if call.many:
         asking.leave_turn()  # reading its requests can take long, and runs the user's code
@@ -102,7 +98,13 @@ async def count_stored(
             claim = placed.claim
             wanted[number] = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
     found = await asyncio.to_thread(library.find_each, list(wanted.values()))
-    counts = dict(zip(wanted, map(len, found), strict=True))
+    counts = {}
+    for (number, one), pictures in zip(wanted.items(), found, strict=True):
+        if generator.beside is not None:
+            pictures = await generator.beside.fill(  # noqa: PLW2901
+                pictures, requests[number], one.place, generator.progress
+            )
+        counts[number] = len(pictures)
     stored = [counts.get(number, 0) for number in range(len(requests))]
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
@@ -111,9 +113,23 @@ async def count_stored(
 
 
 def generator_of(
-    call: Call, asking: Asking, peer: Peer, library: Library | None, budget: Budget
+    call: Call,
+    asking: Asking,
+    peer: Peer,
+    library: Library | None,
+    budget: Budget,
+    beside: Beside,
 ) -> Generator:
-    """Return what answers the requests of a call; see `answer`."""
+    """Return what answers the requests of a call.
+
+    Args:
+        call: What to answer.
+        asking: Its places.
+        peer: The server of its route.
+        library: Where everything is kept; None: it could not be opened.
+        budget: The kernel's.
+        beside: The bundles beside the notebook, which answer after the library.
+    """
     options, progress = call.options, call.progress
     return Generator(
         peer,
@@ -125,6 +141,7 @@ def generator_of(
         keep=bool(options.redo),
         only_stored=options.replay,
         timeout=options.timeout,
-        rewriter=peer.rewriter(options, library, progress),
+        rewriter=peer.rewriter(options, library, progress, beside),
         uploads=library.uploads if call.many and library is not None else None,
+        beside=beside,
     )

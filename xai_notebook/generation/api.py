@@ -8,6 +8,8 @@ from xai_notebook.arguments.options import signature
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Unpack
 
     from xai_notebook.arguments.options import Keywords
@@ -16,7 +18,16 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.pictures.tables import CostTable, Plan
 
-__all__ = ["agenerate", "costs", "empty_trash", "generate", "history", "jobs"]
+__all__ = [
+    "agenerate",
+    "costs",
+    "empty_trash",
+    "generate",
+    "history",
+    "jobs",
+    "pack",
+    "unpack",
+]
 
 
 @overload
@@ -162,3 +173,43 @@ def jobs(n: int = 24) -> JobList:
         LibraryError: The library cannot be opened.
     """
     return current_session().jobs(n)
+
+
+def pack(path: str | Path | None = None) -> Path:
+    """Write the pictures that this notebook made into one file, to travel with it.
+
+    In the notebook's folder the file answers like the library, after it and read-only, whichever
+    server is asked and without a key: a colleague or a CI job that runs the notebook sees the same
+    pictures and captions, with `--replay` exactly those. It holds the originals, the prompts and
+    options, models, costs and dates; no input image that was not made here, no user id, no path.
+
+    Packing again brings the file up to date: what it holds already stays in it. Delete it first to
+    start anew. The same pictures make the same file.
+
+    Args:
+        path: Ends in `.xai`; default: beside the notebook, under its name.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        OptionError: Nobody knows the notebook's name, or the path's ending is another one.
+        LibraryError: There is nothing to pack; the file of that name is no bundle.
+        ExportError: The file cannot be written.
+    """
+    return current_session().pack(path)
+
+
+def unpack(path: str | Path) -> ImageBatch:
+    """Take the pictures of a bundle into the library, and return those that are new there.
+
+    What the library has stays as it is and answers as before. The costs of others are on the
+    captions, and not in `costs`.
+
+    Args:
+        path: Of a file that `pack` has written.
+
+    Raises:
+        LibraryError: The file is damaged or no bundle; the library cannot be written to.
+    """
+    return current_session().unpack(path)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
+    from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.claims import Asking, Claim
     from xai_notebook.generation.keeping import Keeper
     from xai_notebook.generation.peer import Peer
@@ -77,6 +78,7 @@ class Generator:
         keep: What is stored answers, also where the cell has shown it: single ones are made anew.
         uploads: What the library knows of input images at the server: they are sent once, and named
             from then on. None: each request carries its own.
+        beside: The bundles in the notebook's folder, which answer after the library.
     """
 
     peer: Peer
@@ -93,6 +95,7 @@ class Generator:
     on_attempt: Callable[[Attempt], None] | None = None
     keep: bool = False
     uploads: Uploads | None = None
+    beside: Beside | None = None
 
     async def place(self, request: ImageRequest) -> Placed:
         """Return a request at its place. Equal requests get theirs in the order of the calls."""
@@ -157,20 +160,32 @@ class Generator:
             self.asking.begin(claim, await self.keeper.newest())
             return []
         wanted = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
-        return await self.keeper.find(wanted, request)
+        found = await self.keeper.find(wanted, request)
+        # Once new images are wanted, what was packed before they were is not.
+        return found if claim.after else await self._fill(found, placed, claim.place)
+
+    async def _fill(self, found: list[Picture], placed: Placed, place: int | None) -> list[Picture]:
+        """Return what the library has, and bundles beside the notebook where it has nothing."""
+        if self.beside is None:
+            return found
+        return await self.beside.fill(found, placed.request, place, self.progress)
 
     async def _only_stored(self, placed: Placed) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
         request = placed.request
         for place in (placed.claim.place, None):
             wanted = Wanted(placed.fingerprint, place, request.n)
-            found = await self.keeper.find(wanted, request)
+            found = await self._fill(await self.keeper.find(wanted, request), placed, place)
             if len(found) == request.n:
                 return found
         raise LibraryError(
             f"The library holds {len(found)} of the {request.n} images asked for with "
-            "--replay. Leave it out to have the rest made."
+            "--replay. Leave it out to have the rest made." + "".join(self._refused())
         )
+
+    def _refused(self) -> list[str]:
+        """Return why bundles did not answer."""
+        return [f" {sentence}" for sentence in self.beside.refusals()] if self.beside else []
 
     async def make_anew(self, placed: Placed, positions: Sequence[int]) -> list[Picture]:
         """Return new images in place of stored ones, in the order of their positions."""

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.answering import generator_of
-from xai_notebook.generation.budget import Budget, reserve
+from xai_notebook.generation.budget import reserve
 from xai_notebook.generation.following import Follower
 from xai_notebook.generation.joblist import JobList
 from xai_notebook.generation.jobs import BatchJob, Slot, View, check_known
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from xai_notebook.generation.call import Call
-    from xai_notebook.generation.claims import Asking, Claim
+    from xai_notebook.generation.claims import Claim
     from xai_notebook.generation.generator import Generator, Placed
     from xai_notebook.generation.loop import BackgroundLoop
     from xai_notebook.generation.peer import Peer
@@ -79,29 +78,24 @@ class Desk:
         """Follow no job any longer; what goes on at the service is found again."""
         await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
 
-    async def prepare(
-        self, call: Call, asking: Asking, *, peer: Peer, library: Library | None, budget: Budget
-    ) -> BatchJob:
+    async def prepare(self, call: Call, generator: Generator) -> BatchJob:
         """Return the job of a call. What has to be handed over is recorded, and nothing is sent.
 
         Args:
             call: Whose requests they are.
-            asking: Its places.
-            peer: The server of its route.
-            library: Where everything is kept; None: it could not be opened.
-            budget: The kernel's.
+            generator: Of the call.
 
         Raises:
             BudgetError: It would cost more than a limit allows.
             LibraryError: There is no library, or it cannot be written to.
             OptionError: There are more requests than a job can have.
         """
+        library = generator.keeper.library
         if library is None or library.read_only:
             raise LibraryError(
                 "A job needs a library that it can be written down in: set XAI_NOTEBOOK_HOME to a "
                 "folder you can write to, or leave --batch out."
             )
-        generator = generator_of(call, asking, peer, library, budget)
         placed = await _place(call, generator)
         stored = await _stored(placed, generator)
         slots, missing = _slots(call, placed, stored)
@@ -228,7 +222,12 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
         if claim.anew and generator.fresh:
             return
         wanted = Wanted(one.fingerprint, claim.place, one.request.n, claim.after)
-        for picture in await generator.keeper.find(wanted, one.request):
+        pictures = await generator.keeper.find(wanted, one.request)
+        if generator.beside is not None:
+            pictures = await generator.beside.fill(
+                pictures, one.request, claim.place, generator.progress
+            )
+        for picture in pictures:
             found[key_of(one.fingerprint, claim.place, picture.position)] = picture
 
     for start in range(0, len(placed), _AT_ONCE):

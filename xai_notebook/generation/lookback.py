@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.marks import Mark
@@ -10,16 +10,13 @@ from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["LookBack"]
-
-_ID_LENGTHS: Final = (8, 12, 16, 32)
-"""Digits of a digest that are tried as an id."""
 
 
 class LookBack:
@@ -31,6 +28,10 @@ class LookBack:
         Raises:
             LibraryError: It cannot be opened.
         """
+        raise NotImplementedError
+
+    def shown_of(self, library: Library) -> Collection[int]:
+        """Return the `id` of each image of a library that this kernel has shown."""
         raise NotImplementedError
 
     def history(self, words: str = "", n: int = 24) -> ImageBatch:
@@ -62,34 +63,6 @@ class LookBack:
         if image.sha256 is None:
             return ImageBatch([image])
         return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
-
-    def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
-        """Return what the library has under ids that begin so, by their digests.
-
-        Those are pictures that were made, and files that panels were given.
-
-        Args:
-            digits: Hexadecimal, in lower case; a few of many are enough.
-
-        Raises:
-            LibraryError: The library cannot be opened.
-        """
-        library = self.library()
-        found: dict[str, GeneratedImage | Path] = dict(library.given.find(digits))
-        made = library.shelf.with_digest(digits)
-        return found | {image.sha256 or "": image for image in self.as_batch(made)}
-
-    def id_of(self, sha256: str) -> str:
-        """Return how `--image` names a picture of the library: as short as it is exact.
-
-        Args:
-            sha256: Of its original bytes.
-
-        Raises:
-            LibraryError: The library cannot be opened.
-        """
-        lengths = (n for n in _ID_LENGTHS if len(self.named(sha256[:n])) <= 1)
-        return f"@{sha256[: next(lengths, len(sha256))]}"
 
     def mark(
         self,
@@ -138,6 +111,21 @@ class LookBack:
             GeneratedImage.of(picture, index=picture.position, replayed=True, maker=self)
             for picture in pictures
         )
+
+    def pack(self, path: str | Path | None = None) -> Path:
+        """Write the pictures of this notebook into a bundle; see `xai_notebook.pack`."""
+        from xai_notebook.generation.bundling import pack  # noqa: PLC0415  # grpc
+
+        library = self.library()
+        return pack(library, path, self.shown_of(library))
+
+    def unpack(self, path: str | Path) -> ImageBatch:
+        """Take a bundle into the library; see `xai_notebook.unpack`."""
+        from xai_notebook.generation.bundling import unpack  # noqa: PLC0415  # grpc
+
+        taken, problems = unpack(self.library(), path)
+        summary = None if taken else "The library has all of this bundle's pictures."
+        return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)
 
     def costs(self) -> CostTable:
         """Return what the library knows was spent, by day and model.

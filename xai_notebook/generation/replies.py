@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client.status import one_line
 from xai_notebook.errors import ReplyError
 from xai_notebook.library import Reply
-from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.picture import WITHHELD, Picture
 from xai_notebook.settings import LOCAL_MODEL, LOCAL_REWRITER, MAX_IMAGE_PIXELS, MAX_IMAGES
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _picture(
         rewritten_prompt=rewritten or None,
         rewritten_by=by,
         cost_usd=share(response.cost_usd, images),
-        error="The image was withheld by moderation. Change the prompt." if moderated else None,
+        error=WITHHELD if moderated else None,
         **({} if request.share is None or moderated else linked(response)),
     )
 

@@ -19,6 +19,7 @@ from xai_notebook.errors import LibraryError, XaiError
 if TYPE_CHECKING:
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest
+    from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
 
@@ -53,6 +54,7 @@ class Rewriter:
         host: Tells its rewrites from those of other hosts.
         remembered: Rewrites of this kernel, for when there is no library.
         library: Keeps rewrites for later kernels.
+        beside: Bundles that know what was made of a prompt before.
         progress: Takes notes.
         timeout: Seconds for a rewrite.
     """
@@ -65,6 +67,7 @@ class Rewriter:
     library: Library | None
     progress: Progress
     timeout: float
+    beside: Beside | None = None
 
     async def rewrite(self, request: ImageRequest) -> tuple[ImageRequest, float | None]:
         """Return the request with its prompt rewritten, and what that cost now in US dollars.
@@ -74,6 +77,8 @@ class Rewriter:
         instruction = _instruction(request)
         key = self._key(instruction, request.prompt)
         text, cost = await self._recall(key), _NOTHING
+        if text is None and self.beside is not None:
+            text = await asyncio.to_thread(self.beside.rewrite_of, request, self.model)
         if text is None:
             try:
                 text, cost = await self._ask(key, instruction, request)

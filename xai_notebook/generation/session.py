@@ -28,11 +28,13 @@ from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
 from xai_notebook.generation.routing import choose_route
+from xai_notebook.library.bundles import Bundles
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+    from pathlib import Path
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
@@ -72,6 +74,8 @@ class Session(LookBack):
         self._noticed: set[str] = set()
         self._cells = Cells()
         self._desk: Desk | None = None
+        self._bundles = Bundles()
+        self._shown: dict[Path, set[int]] = {}
 
     # What users call
 
@@ -181,9 +185,8 @@ class Session(LookBack):
             ConfigurationError: A variable or a configured value means nothing, or a key is missing.
         """
         return prepare_call(
-            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given,
-            named=self.named,
-        )  # fmt: skip
+            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given
+        )
 
     def ask(self, *, apart: Hashable = None) -> Asking:
         """Return the places of a call, which counts when this context ends well.
@@ -204,11 +207,12 @@ class Session(LookBack):
         from xai_notebook.generation.answering import answer  # noqa: PLC0415  # grpc
 
         call.spoil = asking.spoil
-        self._budget.limit = call.configuration.budget_usd
-        peer = await self.connections.peer(call.route)
-        await self._announce_source(call)
-        library = await asyncio.to_thread(self._library_or_none, call)
-        await answer(call, asking, peer=peer, library=library, budget=self._budget)
+        generator = await self._generator(call, asking)
+        try:
+            await answer(call, generator)
+        finally:
+            if any(picture.bundle is None for picture in call.progress.collected()):
+                await self._announce_source(call)
 
     async def _announce_source(self, call: Call) -> None:
         """Say where pictures come from when there is no key."""
@@ -226,18 +230,8 @@ class Session(LookBack):
             BudgetError: It would cost more than a limit allows.
             LibraryError: It cannot be written down.
         """
-        self._budget.limit = call.configuration.budget_usd
-        peer = await self.connections.peer(call.route)
         await self._announce_source(call)
-        library = await asyncio.to_thread(self._library_or_none, call)
-        return await self._jobs().prepare(
-            call, asking, peer=peer, library=library, budget=self._budget
-        )
-
-    @property
-    def spending(self) -> tuple[float, float | None]:
-        """What this kernel has spent, and what it may spend, in US dollars; None: no limit."""
-        return self._budget.spent_usd, self._configuration().budget_usd
+        return await self._jobs().prepare(call, await self._generator(call, asking))
 
     def _jobs(self) -> Desk:
         """Return what follows the kernel's jobs."""
@@ -252,10 +246,16 @@ class Session(LookBack):
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.connections.peer(route)
 
+    def shown_of(self, library: Library) -> Collection[int]:
+        """Return the `id` of each image of a library that this kernel has shown."""
+        return self._shown.get(library.home, set())
+
     def collect(self, call: Call) -> ImageBatch:
         """Return what arrived so far as a batch. Nothing can go wrong here."""
         progress = call.progress
         labels = call.labels
+        shown = self._shown.setdefault(call.configuration.home, set())
+        shown.update(picture.id for picture in progress.collected() if picture.id is not None)
         images = [
             GeneratedImage.of(
                 picture, index=index, label=labels[number] if labels else None, maker=self
@@ -330,11 +330,13 @@ class Session(LookBack):
 
     async def _generator(self, call: Call, asking: Asking) -> Generator:
         from xai_notebook.generation.answering import generator_of  # noqa: PLC0415  # grpc
+        from xai_notebook.generation.bundling import Beside  # noqa: PLC0415  # grpc
 
         self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
-        return generator_of(call, asking, peer, library, self._budget)
+        beside = Beside.here(self._bundles)
+        return generator_of(call, asking, peer, library, self._budget, beside)
 
     async def _price(self, call: Call, model: str) -> float | None:
         return await (await self.connections.peer(call.route)).price(model)

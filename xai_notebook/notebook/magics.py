@@ -23,6 +23,7 @@ from xai_notebook.notebook import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -174,6 +175,12 @@ class XaiImage(Magics):
         if words:
             raise OptionError("%xai_jobs takes only -n N.")
         return _session().jobs(count)
+
+    @no_var_expand
+    @line_magic
+    def xai_pack(self, line: str) -> Path:
+        """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
+        return _session().pack(line.strip().strip("\"'") or None)
 
     @no_var_expand
     @line_magic

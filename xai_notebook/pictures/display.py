@@ -336,6 +336,9 @@ def facts(image: Card, *, dated: bool = False) -> str:
         items.append(cost)
     if dated:
         items.append(f"{image.created.astimezone():%Y-%m-%d %H:%M}")
+    elif image.bundle is not None:
+        items.append(f"{image.created.astimezone():%Y-%m-%d}")
+        items.append(f'<span style="{_BADGE}">from {text(image.bundle, NAME)}</span>')
     elif image.replayed:
         made = f" (made for {cost})" if cost else ""
         items.append(f'<span style="{_BADGE}">replayed</span>{made}')

@@ -13,12 +13,12 @@ from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
 from xai_notebook.pictures.cell import magic_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["SHOWN", "Card", "Grid", "Picture", "Status"]
+__all__ = ["SHOWN", "WITHHELD", "Card", "Grid", "Picture", "Status"]
 
 Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
 """What became of an image: `pending` is known to the library, but not downloaded yet; `unsent` was
@@ -26,6 +26,7 @@ never asked for, because a budget did not allow it; the library's row of a `dama
 
 SHOWN: Final = 24
 """Cards of a grid, unless more are asked for."""
+WITHHELD: Final = "The image was withheld by moderation. Change the prompt."
 
 
 def _now() -> datetime:
@@ -54,8 +55,10 @@ class Picture:
         id: The row in the library.
         notes: What the user should know about it.
         cached: The original bytes, where no library has them.
+        held: Reads the original where it is part of another file, such as a bundle.
         public_url: Where everybody who has the link may see it.
         public_url_expires: When that ends, in UTC; None: with the file at the server.
+        bundle: Name of the bundle that it comes from.
     """
 
     request: ImageRequest
@@ -75,8 +78,10 @@ class Picture:
     id: int | None = None
     notes: tuple[str, ...] = ()
     cached: bytes | None = None
+    held: Callable[[], bytes] | None = None
     public_url: str | None = None
     public_url_expires: datetime | None = None
+    bundle: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -117,6 +122,8 @@ class Picture:
         """
         if self.cached is not None:
             return self.cached
+        if self.held is not None:
+            return self.held()
         if self.file is not None:
             try:
                 return self.file.read_bytes()

@@ -1,0 +1,310 @@
+"""Bundles: a notebook that travels shows the same pictures, without a key, library or network."""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import xai_notebook as xai
+from harness import without_xai
+from xai_notebook import __main__ as program
+from xai_notebook.errors import LibraryError, OptionError
+from xai_notebook.generation.session import close_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness import Served
+    from press import Press
+
+SECRET = "user-of-a-colleague"
+
+
+@pytest.fixture(autouse=True)
+def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Be in the notebook `story.ipynb`, in a folder of its own."""
+    folder = tmp_path / "course"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(folder / "story.ipynb"))
+    return folder
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
+    """Restart in another home, without a key and without a server to ask."""
+    close_session()
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / name))
+    monkeypatch.delenv("XAI_API_KEY")
+    monkeypatch.delenv("XAI_API_HOST")
+
+
+def pictures() -> list[Any]:
+    """Make what the notebook's cells make."""
+    made = [*xai.generate("a fox", n=2), *xai.generate("a fox"), *xai.generate("an owl")]
+    return [*made, *made[0].edit("a hat")]
+
+
+def test_a_colleague_sees_the_same(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """Digests, captions, models, costs and dates, equal requests in order; nothing is made."""
+    made = pictures()
+    assert xai.pack() == story / "story.xai"
+    paid = len(orders.orders)
+    elsewhere(monkeypatch, tmp_path)
+    seen = pictures()
+    told = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in made]
+    assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in seen] == told
+    assert {p.bundle for p in seen} == {"story.xai"}
+    assert all(p.replayed and p.id is None for p in seen)
+    assert [p.created.date() for p in seen] == [p.created.date() for p in made]
+    assert len(orders.orders) == paid
+    assert xai.history().images == () or not len(xai.history())
+
+
+def test_the_card_says_where_it_comes_from(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The badge names the bundle, and nobody speaks of local previews."""
+    (made,) = xai.generate("a fox")
+    xai.pack()
+    elsewhere(monkeypatch, tmp_path)
+    batch = xai.generate("a fox")
+    shown = batch._repr_mimebundle_()["text/html"]
+    assert "from <bdi" in shown
+    assert "story.xai" in shown
+    assert made.model in shown
+    assert f"{made.created.astimezone():%Y-%m-%d}" in shown
+    assert "XAI_API_KEY" not in shown
+    assert "XAI_API_KEY" in xai.generate("a new thought")._repr_mimebundle_()["text/html"]
+
+
+def test_the_library_answers_first(orders: Press, story: Path) -> None:
+    """A bundle fills up what the library does not have."""
+    (first,) = xai.generate("a fox")
+    xai.pack("old.xai")
+    close_session()
+    (again,) = xai.generate("a fox")
+    assert (again.sha256, again.bundle) == (first.sha256, None)
+
+
+def test_a_cell_run_again_makes_new_pictures(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a bundle has answers the first time; fresh pictures are fresh."""
+    (first,) = xai.generate("a fox")
+    xai.pack()
+    close_session()
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "other"))
+    (same,) = xai.generate("a fox")
+    (fresh,) = xai.generate("a fox", fresh=True)
+    assert same.sha256 == first.sha256 != fresh.sha256
+    assert fresh.bundle is None
+
+
+def test_replay_is_exact(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """With `replay` a picture comes from the bundle or the call fails; why, is said."""
+    (made,) = xai.generate("a fox")
+    file = xai.pack()
+    elsewhere(monkeypatch, tmp_path)
+    assert xai.generate("a fox", replay=True)[0].sha256 == made.sha256
+    with pytest.raises(LibraryError, match="0 of the 1"):
+        xai.generate("an owl", replay=True)
+    file.write_bytes(b"PK" + bytes(100))
+    with pytest.raises(LibraryError, match=r"story\.xai is damaged"):
+        xai.generate("a fox", replay=True)
+
+
+def test_a_rewritten_prompt_comes_with_its_pictures(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No chat model is asked for a rewrite that a bundle knows."""
+    (made,) = xai.generate("a fox", rewrite="grok-4")
+    assert made.rewritten_prompt
+    xai.pack()
+    elsewhere(monkeypatch, tmp_path)
+    before = len(keyed.server.requests)
+    (seen,) = xai.generate("a fox", rewrite="grok-4", replay=True)
+    assert (seen.sha256, seen.caption) == (made.sha256, made.caption)
+    assert (seen.prompt, seen.rewritten_by) == ("a fox", made.rewritten_by)
+    assert len(keyed.server.requests) == before
+
+
+def test_a_bundle_holds_what_was_made_and_nothing_else(
+    orders: Press, story: Path, tmp_path: Path
+) -> None:
+    """No user, no path, no input that was not made here, nothing from other notebooks."""
+    source = story / "private photo.png"
+    made = xai.generate("a fox", user=SECRET)[0]
+    made.pil.resize((9, 9)).save(source)
+    xai.generate("a hat", image=str(source))
+    file = xai.pack()
+    content = file.read_bytes()
+    for secret in (SECRET, "private photo", str(tmp_path), story.name, "127.0.0.1"):
+        assert secret.encode() not in content
+        assert json.dumps(secret)[1:-1].encode() not in content
+    assert source.read_bytes() not in content
+    with zipfile.ZipFile(file) as archive:
+        assert len(archive.namelist()) == 3
+
+
+def test_a_user_of_another_name_is_answered(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who asked is in no bundle, and makes no difference to one."""
+    (made,) = xai.generate("a fox", user=SECRET)
+    xai.pack()
+    elsewhere(monkeypatch, tmp_path)
+    assert xai.generate("a fox", user="me", replay=True)[0].sha256 == made.sha256
+
+
+def test_packing_again_keeps_and_adds(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Equal pictures make an equal file; a colleague's pictures are added to those of a bundle."""
+    (fox,) = xai.generate("a fox")
+    file = xai.pack()
+    content = file.read_bytes()
+    assert xai.pack().read_bytes() == content
+    close_session()
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "other"))
+    xai.generate("a fox")
+    (owl,) = xai.generate("an owl")
+    xai.pack()
+    elsewhere(monkeypatch, tmp_path, "third")
+    found = [xai.generate(prompt, replay=True)[0].sha256 for prompt in ("a fox", "an owl")]
+    assert found == [fox.sha256, owl.sha256]
+
+
+def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what this notebook made, or shows in this kernel; what is in the trash is not."""
+    xai.generate("a fox")
+    (gone,) = xai.generate("an owl")
+    xai.generate(["x"][0])
+    close_session()
+    monkeypatch.setenv("JPY_SESSION_NAME", "tale.ipynb")
+    with pytest.raises(LibraryError, match="no picture of this notebook"):
+        xai.pack()
+    xai.generate("a fox")
+    file = xai.pack()
+    assert file.name == "tale.xai"
+    with zipfile.ZipFile(file) as archive:
+        assert len(archive.namelist()) == 2
+    assert str(gone.sha256) not in str(file.read_bytes())
+
+
+def test_a_name_is_needed_and_another_file_is_left_alone(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, story: Path
+) -> None:
+    """Nothing but a bundle is ever overwritten."""
+    xai.generate("a fox")
+    (story / "story.xai").write_text("my notes")
+    with pytest.raises(LibraryError, match=r"story\.xai is damaged or is no bundle"):
+        xai.pack()
+    assert (story / "story.xai").read_text() == "my notes"
+    with pytest.raises(OptionError, match=r"ends in \.xai"):
+        xai.pack("story.zip")
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    with pytest.raises(OptionError, match="Name the file"):
+        xai.pack()
+
+
+def test_unpacked_pictures_are_in_the_library(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """Once, with their dates and at no cost; what the library has stays as it is."""
+    made = pictures()
+    file = xai.pack().rename(tmp_path / "gift.xai")
+    elsewhere(monkeypatch, tmp_path)
+    taken = xai.unpack(file)
+    assert {p.sha256 for p in taken} == {p.sha256 for p in made}
+    assert len(xai.unpack(file)) == 0
+    assert {p.sha256 for p in xai.history()} == {p.sha256 for p in made}
+    assert sum(row.cost_usd for row in xai.costs()) == 0
+    edited = next(p for p in taken if p.request.inputs)
+    assert "--image=" in edited.cell
+    assert "choose:image 1" in edited.cell
+    with pytest.raises(OptionError, match="choose"):
+        xai.generate("a hat", image=edited.request.inputs[0].label)
+
+
+def test_the_program_packs(
+    orders: Press,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    story: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`python -m xai_notebook pack` knows a notebook by its path, whole or below a root."""
+    (made,) = xai.generate("a fox")
+    close_session()
+    monkeypatch.setenv("JPY_SESSION_NAME", "course/story.ipynb")
+    xai.generate("an owl")
+    close_session()
+    assert program.main(["pack", str(story / "story.ipynb")]) == 0
+    assert "story.xai: 2 pictures" in capsys.readouterr().out
+    elsewhere(monkeypatch, tmp_path)
+    assert xai.generate("a fox", replay=True)[0].sha256 == made.sha256
+    assert program.main(["pack", "unknown.ipynb"]) == 1
+    assert "no picture of this notebook" in capsys.readouterr().err
+
+
+def test_the_bundle_of_the_notebook_answers_first(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """Then the others by name; a bundle that goes away answers no more."""
+    (ours,) = xai.generate("a fox")
+    xai.pack()
+    (theirs,) = xai.generate("a fox", fresh=True)
+    (story / "story.xai").rename(story / "keep")
+    xai.pack("another.xai")
+    (story / "keep").rename(story / "story.xai")
+    elsewhere(monkeypatch, tmp_path)
+    assert xai.generate("a fox", replay=True)[0].sha256 == ours.sha256
+    (story / "story.xai").unlink()
+    assert xai.generate("a fox", replay=True)[0].bundle == "another.xai"
+    assert theirs.sha256 != ours.sha256
+
+
+def test_machines_show_the_same(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """nbclient, whose notebooks have no name: packed in the last cell, run in another home."""
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    head = "%load_ext xai_notebook\nimport xai_notebook as xai"
+    cells = [head, "%%xai_image -n 2 --as one\na fox", "two = xai.generate('a fox')\ntwo"]
+    tail = "print([(i.sha256, i.caption, i.model) for i in [*one, *two]])"
+
+    def run(last: str, **environment: str) -> Any:
+        code = [nbformat.v4.new_code_cell(cell) for cell in [*cells, tail, last]]
+        made = nbformat.v4.new_notebook(cells=code)
+        client = NotebookClient(
+            made, kernel_name="python3", resources={"metadata": {"path": str(story)}}
+        )
+        client.execute(env=without_xai() | environment)
+        return made
+
+    first = run(
+        "%xai_pack story.xai",
+        XAI_NOTEBOOK_HOME=str(tmp_path / "home"),
+        XAI_API_KEY="xai-key-of-a-test",
+        XAI_API_HOST=orders.host,
+    )
+    paid = len(orders.orders)
+    second = run("0", XAI_NOTEBOOK_HOME=str(tmp_path / "other"))
+    shown = [ast.literal_eval(made.cells[-2].outputs[0].text) for made in (first, second)]
+    assert shown[0] == shown[1]
+    assert len(shown[0]) == 3
+    assert len(orders.orders) == paid
+    page = html.unescape(str(second.cells[1].outputs))
+    assert "story.xai" in page
+    assert "XAI_API_KEY" not in page

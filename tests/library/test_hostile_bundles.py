@@ -1,0 +1,293 @@
+"""Bundles of others: each is shown as it is or refused in one sentence, and none does anything."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import re
+import sqlite3
+import struct
+import tracemalloc
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.library.bundle import HEADER, REQUESTS
+from xai_notebook.library.bundles import Bundles, answers
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HTML = "<script>hacked()</script><img src=x onerror=hacked()> $x$ \u202e'\"--image=/etc/passwd"
+LINE = HTML.replace("\u202e", "")
+ASKED = ImageRequest(prompt="a fox", model="grok-imagine-image")
+_MIB = 1 << 20
+
+
+def jpeg(number: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (number, 90, 30)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+GOOD = jpeg()
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a PNG that says it has so many pixels."""
+    head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def record(data: bytes = GOOD, image: Any = None, **changes: Any) -> dict[str, Any]:
+    """Return what a bundle says of a request with one picture."""
+    picture = {
+        "position": 0, "model": "grok", "rewritten_prompt": None, "rewritten_by": None,
+        "cost_usd": 0.02, "sha256": digest(data), **(image or {}),
+    }  # fmt: skip
+    return {
+        "prompt": "a fox", "original_prompt": None, "model": "grok-imagine-image", "n": 1,
+        "aspect_ratio": None, "resolution": None, "quality": None, "rewrite_model": None,
+        "inputs": [], "backend": "xai", "answered_by": "grok", "place": 0,
+        "created": 1_700_000_000.0, "images": [picture], **changes,
+    }  # fmt: skip
+
+
+def bundle(
+    *records: Any,
+    header: Any = HEADER,
+    data: bytes = GOOD,
+    members: Any = None,
+    text: bytes | None = None,
+    **options: Any,
+) -> bytes:
+    """Return a bundle with these requests, or with any other content."""
+    lines = [json.dumps(header), *map(json.dumps, records or [record(data)])]
+    listed = "\n".join(lines).encode() if text is None else text
+    if members is None:
+        members = [(REQUESTS, listed), (f"images/{digest(data)}.jpg", data)]
+    buffer = io.BytesIO()
+    with pytest.warns() if options.pop("warns", False) else contextlib.nullcontext():  # noqa: SIM117
+        with zipfile.ZipFile(buffer, "w", options.pop("method", zipfile.ZIP_STORED)) as archive:
+            for name, content in members:
+                archive.writestr(zipfile.ZipInfo(name) if not options else name, content, **options)
+            archive.comment = b""
+    return buffer.getvalue()
+
+
+def truncated() -> dict[str, bytes]:
+    whole = bundle()
+    return {f"cut {at}": whole[: len(whole) * at // 40] for at in range(40)}
+
+
+def flipped() -> dict[str, bytes]:
+    """Return bundles of which one byte is another one."""
+    whole, dice = bundle(), random.Random(7)
+    found = {}
+    for number in range(70):
+        at = dice.randrange(len(whole))
+        found[f"flip {number} at {at}"] = (
+            whole[:at] + bytes([whole[at] ^ dice.randrange(1, 256)]) + whole[at + 1 :]
+        )
+    return found
+
+
+ODD: tuple[Any, ...] = (None, -1, 1.5, 10**17, True, [], {}, HTML, "", "../../x", "\ud800")
+
+
+def valued() -> dict[str, bytes]:
+    """Return bundles with an odd value in each field."""
+    found = {}
+    for name in record():
+        for value in ODD:
+            found[f"{name}={value!r}"] = bundle(record(**{name: value}))
+    for name in record()["images"][0]:
+        for value in ODD:
+            found[f"image {name}={value!r}"] = bundle(record(image={name: value}))
+    return found
+
+
+def shaped() -> dict[str, bytes]:
+    """Return files of another shape than ours."""
+    listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
+    original = (f"images/{digest(GOOD)}.jpg", GOOD)
+    whole = bundle()
+    big = b"[" * 900_000
+    names = (
+        "../evil.py", "/etc/evil", "images/../../evil", "C:\\evil", "images/x.jpg", "a\0b",
+        f"images/{digest(GOOD)}.jpg/../../evil", f"IMAGES/{digest(GOOD)}.jpg",
+    )  # fmt: skip
+    found = {
+        f"named {name!r}": bundle(members=[(REQUESTS, listed), original, (name, b"x")])
+        for name in names
+    }
+    found |= {
+        "empty": b"",
+        "zeros": bytes(4096),
+        "newer": bundle(header=HEADER | {"version": 2}),
+        "older": bundle(header=HEADER | {"version": 0}),
+        "another format": bundle(header={"format": "zip", "version": 1}),
+        "header is a list": bundle(header=[1]),
+        "twice the list": bundle(members=[(REQUESTS, listed)] * 2, warns=True),
+        "twice the picture": bundle(members=[(REQUESTS, listed), original, original], warns=True),
+        "no list": bundle(members=[original]),
+        "no picture": bundle(members=[(REQUESTS, listed)]),
+        "compressed": bundle(method=zipfile.ZIP_DEFLATED, compress_type=zipfile.ZIP_DEFLATED),
+        "zip bomb": bundle(
+            members=[(REQUESTS, bytes(100 * _MIB))],
+            method=zipfile.ZIP_DEFLATED,
+            compress_type=zipfile.ZIP_DEFLATED,
+        ),
+        "wrong digest": bundle(members=[(REQUESTS, listed), (original[0], jpeg(9))]),
+        "another's digest": bundle(record(image={"sha256": "0" * 64})),
+        "deep": bundle(text=json.dumps(HEADER).encode() + b"\n" + big),
+        "huge row": bundle(record(prompt="x" * 3 * _MIB)),
+        "huge number": bundle(text=json.dumps(HEADER).encode() + b"\n" + b"9" * 1_000_000),
+        "not a number": bundle(record(created=float("nan"))),
+        "for ever": bundle(record(created=float("inf"))),
+        "far future": bundle(record(created=1e300)),
+        "many rows": bundle(text=json.dumps(HEADER).encode() + b"\n{}" * 30_000),
+        "no JSON": bundle(text=b"\xff\xfe\0"),
+        "no object": bundle(text=json.dumps(HEADER).encode() + b'\n"x"'),
+        "prefixed": b"#!/bin/sh\nrm -rf ~\n" + whole,
+        "many images": bundle(record(images=record()["images"] * 500)),
+        "many members": whole[:-22]
+        + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, 9, 9, 0),
+        "large directory": whole[:-22]
+        + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 3, 3, 1 << 30, 0, 0),
+        "64 bits": whole[:-22] + b"PK\6\7" + bytes(16) + whole[-22:],
+        "a database": database(),
+        "texts": bundle(
+            record(
+                answered_by=LINE,
+                image={"model": LINE, "rewritten_prompt": HTML, "rewritten_by": LINE},
+            )
+        ),
+        "withheld": bundle(record(image={"sha256": None})),
+    }
+    for name, data in {
+        "a page": b"<html><script>hacked()</script>",
+        "a drawing": b"<svg xmlns='http://www.w3.org/2000/svg' onload='hacked()'/>",
+        "a program": b"\x7fELF" + bytes(400),
+        "image bomb": png(60_000, 60_000),
+        "half an image": GOOD[:300],
+        "no bytes": b"",
+    }.items():
+        found[name] = bundle(record(data), data=data)
+    return found
+
+
+def database() -> bytes:
+    """Return a database whose views and triggers would run."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE real (x)")
+        connection.execute("CREATE VIEW requests AS SELECT load_extension('evil') FROM real")
+        connection.execute(
+            "CREATE TRIGGER t INSTEAD OF INSERT ON requests BEGIN DELETE FROM real; END"
+        )
+        if not hasattr(connection, "serialize"):  # of Python 3.11
+            return b"SQLite format 3\0" + bytes(8000)
+        return bytes(connection.serialize())
+
+
+FAMILIES = (truncated, flipped, valued, shaped)
+
+
+@pytest.mark.parametrize("make", FAMILIES)
+def test_hostile_bundles(make: Callable[[], dict[str, bytes]], tmp_path: Path) -> None:
+    """Each is shown rightly or refused in one sentence; nothing runs, nothing is written."""
+    folder = tmp_path / "course"
+    folder.mkdir()
+    file, found = folder / "story.xai", make()
+    outcomes = dict.fromkeys(("shown", "refused", "silent"), 0)
+    for name, content in found.items():
+        file.write_bytes(content)
+        outcome = look(folder, name)
+        outcomes[outcome] += 1
+        assert [*tmp_path.rglob("*")] == [folder, file], name
+        assert file.read_bytes() == content, name
+    assert sum(outcomes.values()) == len(found)
+    assert outcomes["refused"] >= len(found) // 3
+
+
+def look(folder: Path, name: str) -> str:
+    """Ask a folder's bundles for the fox, and check what comes."""
+    bundles = Bundles()
+    read, sentences = bundles.of(folder, "story")
+    pictures, problems = answers(read, ASKED, None, {*range(200)})
+    for sentence in (*sentences, *problems):
+        assert re.fullmatch(r"[^\n<>]{20,200}", sentence), (name, sentence)
+    for picture in pictures:
+        assert picture.request is ASKED, name
+        if picture.status == "ok":
+            assert digest(picture.data) == picture.sha256, name
+        shown = ImageBatch([GeneratedImage.of(picture)])._repr_mimebundle_()["text/html"]
+        assert not re.search(r"<(script|img src=x|svg|html)", shown), name
+        assert "\u202e" not in picture.model, name
+    return "shown" if pictures else "refused" if sentences or problems else "silent"
+
+
+def test_a_good_one_is_shown(tmp_path: Path) -> None:
+    """The generator of hostile ones makes good ones, too; texts of others are literal."""
+    (tmp_path / "story.xai").write_bytes(bundle())
+    assert look(tmp_path, "good") == "shown"
+    (tmp_path / "story.xai").write_bytes(shaped()["texts"])
+    assert look(tmp_path, "texts") == "shown"
+    assert sum(len(make()) for make in FAMILIES) >= 200
+
+
+def test_what_is_read_is_bounded(tmp_path: Path) -> None:
+    """A bomb, a huge row, many rows and a deep list take a few times their bytes at most."""
+    kinds = shaped()
+    for name in ("zip bomb", "huge row", "many rows", "deep", "huge number"):
+        (tmp_path / "story.xai").write_bytes(kinds[name])
+        tracemalloc.start()
+        try:
+            look(tmp_path, name)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 40 * _MIB, name
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    """A pipe would keep its reader waiting for ever; folders and dead links are nothing."""
+    os.mkfifo(tmp_path / "a.xai")
+    (tmp_path / "b.xai").mkdir()
+    (tmp_path / "c.xai").symlink_to("nowhere")
+    (tmp_path / "d.xai").write_bytes(bundle())
+    assert look(tmp_path, "odd files") == "shown"
+
+
+def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
+    """Neither the folder nor the file is read again for each call."""
+    file = tmp_path / "story.xai"
+    file.write_bytes(bundle())
+    bundles = Bundles()
+    (first,), _ = bundles.of(tmp_path, "story")
+    (second,), _ = bundles.of(tmp_path, "story")
+    assert first is second
+    file.write_bytes(bundle(record(place=3)))
+    os.utime(file, ns=(1, 1))
+    (third,), _ = bundles.of(tmp_path, "story")
+    assert third.entries[0].place == 3

@@ -1,0 +1,52 @@
+"""Bundles from the command line: `python -m xai_notebook pack story.ipynb`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from xai_notebook.errors import XaiError
+from xai_notebook.library import Library
+from xai_notebook.library.bundles import SUFFIX
+from xai_notebook.settings import Configuration
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do as the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m xai_notebook")
+    commands = parser.add_subparsers(dest="command", required=True)
+    pack = commands.add_parser(
+        "pack", help="write the pictures that a notebook made into a bundle beside it"
+    )
+    pack.add_argument("notebook", type=Path, metavar="story.ipynb")
+    pack.add_argument("-o", "--output", type=Path, metavar="story.xai")
+    options = parser.parse_args(arguments)
+    file = options.output or options.notebook.with_suffix(SUFFIX)
+    try:
+        count = _pack(options.notebook, file)
+    except XaiError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # a program
+        return 1
+    print(f"{file}: {count} picture{'' if count == 1 else 's'}")  # noqa: T201  # a program
+    return 0
+
+
+def _pack(notebook: Path, file: Path) -> int:
+    """Write a bundle of a notebook that some kernel has run; return how many pictures it holds."""
+    path = notebook.resolve()
+
+    def is_notebook(name: str) -> bool:
+        """Tell whether Jupyter's name of a notebook, maybe below its root, is this one's."""
+        parts = Path(name).parts
+        return bool(parts) and path.parts[-len(parts) :] == parts
+
+    library = Library.open(Configuration.from_environment().home)
+    try:
+        return library.packer.pack(file, is_notebook=is_notebook)
+    finally:
+        library.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Bundles in the way of a prompt: they answer after the library, and go into it when told to."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook import frontend
+from xai_notebook.errors import ExportError, LibraryError, OptionError
+from xai_notebook.generation.replies import look_at
+from xai_notebook.generation.routing import LOCAL_HOST
+from xai_notebook.library import Reply
+from xai_notebook.library.bundle import Bundle
+from xai_notebook.library.bundles import SUFFIX, Bundles, answers, picture_of
+from xai_notebook.library.spool import Spooled
+from xai_notebook.settings import DEFAULT_API_HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from xai_notebook.client.request import ImageRequest
+    from xai_notebook.generation.progress import Progress
+    from xai_notebook.library import Library
+    from xai_notebook.library.bundle import Entry
+    from xai_notebook.pictures.picture import Picture
+
+__all__ = ["Beside", "pack", "unpack"]
+
+_AT_ONCE: Final = 16
+"""Requests whose pictures are in memory while a bundle is unpacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The bundles beside a notebook, as they answer its calls.
+
+    Attributes:
+        bundles: What has been read of them.
+        folder: The notebook's.
+        stem: Its name, where known: the bundle named like it answers first.
+    """
+
+    bundles: Bundles
+    folder: Path
+    stem: str | None
+
+    @classmethod
+    def here(cls, bundles: Bundles) -> Beside:
+        """Return those beside the notebook that runs."""
+        file = frontend.notebook_file()
+        try:
+            folder = frontend.notebook_folder()
+        except OSError:  # the working directory is gone
+            folder = Path("/nowhere")
+        return cls(bundles, folder, None if file is None else file.stem)
+
+    async def fill(
+        self, found: list[Picture], request: ImageRequest, place: int | None, progress: Progress
+    ) -> list[Picture]:
+        """Return the pictures of a request, those that are missing taken from bundles.
+
+        Args:
+            found: What the library has.
+            request: What is asked for.
+            place: Of the request; None: wherever there is something.
+            progress: Takes notes of bundles and pictures that were refused.
+        """
+        missing = {*range(request.n)} - {picture.position for picture in found}
+        if not missing:
+            return found
+        taken = await asyncio.to_thread(self._take, request, place, missing, progress)
+        seen = [picture for picture in await look_at(taken) if picture.status != "failed"]
+        if len(seen) < len(taken):
+            progress.note("A picture of a bundle cannot be read, and was not used.")
+        return sorted([*found, *seen], key=lambda picture: picture.position)
+
+    def _take(
+        self, request: ImageRequest, place: int | None, missing: set[int], progress: Progress
+    ) -> list[Picture]:
+        bundles, refusals = self.bundles.of(self.folder, self.stem)
+        pictures, problems = answers(bundles, request, place, missing)
+        for sentence in (*refusals, *problems):
+            progress.note(sentence)
+        return pictures
+
+    def refusals(self) -> list[str]:
+        """Return why bundles do not answer, a sentence each."""
+        return self.bundles.of(self.folder, self.stem)[1]
+
+    def rewrite_of(self, request: ImageRequest, model: str) -> str | None:
+        """Return what a chat model made of a prompt when a bundle was packed, or None."""
+        bundles, _ = self.bundles.of(self.folder, self.stem)
+        return next(
+            (text for one in bundles if (text := one.rewrite_of(request.prompt, model))), None
+        )
+
+
+def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Path:
+    """Write a bundle of the notebook that runs; see `xai_notebook.pack`.
+
+    Args:
+        library: Where the pictures are.
+        path: As given; None: beside the notebook, under its name.
+        ids: Images that it has shown.
+    """
+    notebook = frontend.notebook_name()
+    if path is None:
+        file = frontend.notebook_file()
+        if file is None:
+            raise OptionError(
+                'Nobody says what this notebook is called. Name the file: xai.pack("story.xai")'
+            )
+        target = frontend.notebook_folder() / f"{file.stem}{SUFFIX}"
+    else:
+        target = frontend.notebook_folder() / Path(path).expanduser()
+    if target.suffix != SUFFIX:
+        raise OptionError(f"A bundle's name ends in {SUFFIX}, for it to be found: {target.name}")
+    if not target.parent.is_dir():
+        raise ExportError(f"There is no folder for {target.name}. Create it first.")
+    library.packer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
+    return target
+
+
+def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]]:
+    """Take the pictures of a bundle into the library; see `xai_notebook.unpack`.
+
+    Returns:
+        What is new in the library, and why pictures were refused, a sentence each.
+    """
+    bundle = Bundle(frontend.notebook_folder() / Path(path).expanduser())
+    taken: list[Picture] = []
+    problems: list[str] = []
+    for start in range(0, len(bundle.entries), _AT_ONCE):
+        replies = []
+        for entry in bundle.entries[start : start + _AT_ONCE]:
+            reply = _reply(library, bundle, entry, problems)
+            if reply is not None:
+                replies.append(reply)
+        for saved in library.add_replies(replies) if replies else ():
+            if isinstance(saved, LibraryError):
+                raise saved
+            taken += saved
+    return taken, list(dict.fromkeys(problems))
+
+
+def _reply(library: Library, bundle: Bundle, entry: Entry, problems: list[str]) -> Reply | None:
+    """Return what is new of a request, as the library takes it."""
+    host = DEFAULT_API_HOST if entry.backend == "xai" else LOCAL_HOST
+    fingerprint = entry.request.fingerprint(entry.backend, host)
+    there = {picture.position for picture in library.find(fingerprint, place=entry.place)}
+    pictures: list[Picture] = []
+    payloads: Sequence[bytes | None]
+    for image in entry.images:
+        if image.position not in there:
+            try:
+                pictures.append(picture_of(bundle, entry, image, entry.request))
+            except LibraryError as error:
+                problems.append(str(error))
+    if not pictures:
+        return None
+    payloads = [picture.held() if picture.held else None for picture in pictures]
+    return Reply(
+        entry.request,
+        pictures,
+        payloads,
+        fingerprint=fingerprint,
+        backend=entry.backend,
+        host=host,
+        notebook=None,
+        cost_usd=0.0,  # whoever made them has paid
+        model=entry.answered_by,
+        place=entry.place,
+        spooled=Spooled(None, entry.created.timestamp()),
+    )

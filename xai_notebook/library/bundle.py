@@ -1,0 +1,385 @@
+"""A bundle: pictures of a notebook and what was asked for, in one file, read as foreign data.
+
+The file is a zip whose members are stored and not compressed: `requests.jsonl`, and each original
+under its digest. Not a database: SQLite runs what a file says, in views, triggers and schemas, and
+its parser is C. Here nothing can be run; and since what is stored is as large in the file as in
+memory, nothing can grow. Any tool can still open it.
+
+Nothing in the file is trusted. Its directory is refused before it is read unless it is small, a
+member unless its name is a digest's, a line unless each value is of its kind. No name in it becomes
+a path, and no original is handed out unless it has the digest it is stored under. What was an input
+image is known by its digest alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import struct
+import zipfile
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.client.media import EXTENSIONS
+from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.errors import LibraryError
+from xai_notebook.pictures.cell import CHOOSE
+from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_IMAGES, MAX_INPUT_IMAGES, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import BinaryIO
+
+__all__ = [
+    "HEADER",
+    "MAX_BUNDLE_BYTES",
+    "MAX_LINE_BYTES",
+    "MAX_LIST_BYTES",
+    "MAX_PICTURES",
+    "REQUESTS",
+    "Bundle",
+    "Entry",
+    "Shown",
+    "line_of",
+    "member_of",
+]
+
+REQUESTS: Final = "requests.jsonl"
+VERSION: Final = 1
+HEADER: Final = {"format": "xai-notebook bundle", "version": VERSION}
+"""The first line of `REQUESTS`; each line after it is a request."""
+MAX_PICTURES: Final = 20_000
+MAX_BUNDLE_BYTES: Final = 4096 * MIB - 1
+"""What a zip can hold without extensions, which are refused."""
+MAX_LIST_BYTES: Final = 64 * MIB
+MAX_LINE_BYTES: Final = MIB
+_MAX_DIRECTORY_BYTES: Final = 8 * MIB
+_END: Final = struct.Struct("<4s4H2LH")
+_LOCATOR_BYTES: Final = 20
+_LOCAL: Final = struct.Struct("<4s22x2H")
+_ORIGINAL: Final = re.compile(r"images/([0-9a-f]{64})\.[a-z]{3,4}")
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+_MAX_NAME: Final = 500
+_MAX_PLACE: Final = 1_000_000
+_MAX_DIGITS: Final = 18
+_MAX_POSITION: Final = 100
+_OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
+_HOSTILE: Final = (
+    ArithmeticError, LookupError, RecursionError, TypeError, ValueError, NotImplementedError,
+    struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading something that is no bundle can raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of a bundle, or that it was withheld.
+
+    Attributes:
+        position: Among the images of its request.
+        model: As the server named it.
+        rewritten_prompt: As in `Picture`, like the next two.
+        rewritten_by: The chat model.
+        cost_usd: In US dollars; None: not reported.
+        sha256: Of the original; None: it was withheld by moderation.
+    """
+
+    position: int
+    model: str
+    rewritten_prompt: str | None
+    rewritten_by: str | None
+    cost_usd: float | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request of a bundle and its pictures.
+
+    Attributes:
+        request: Without a user; its inputs have a digest and no name.
+        backend: `"xai"` or `"local"`.
+        answered_by: The model as the server named it.
+        place: How many equal requests came before it in a pass through its notebook.
+        created: When the reply came, in UTC.
+        images: By their positions.
+    """
+
+    request: ImageRequest
+    backend: str
+    answered_by: str
+    place: int
+    created: datetime
+    images: tuple[Shown, ...]
+
+
+def member_of(sha256: str, media_type: str | None) -> str:
+    """Return the name of an original in a bundle."""
+    return f"images/{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
+
+
+class Bundle:
+    """An open bundle: its requests in memory, its originals where they are.
+
+    The file is not kept open, so that it can be replaced at any time.
+
+    Attributes:
+        file: Where it is.
+        entries: Its requests, in the order of the file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Read the requests of a bundle.
+
+        Raises:
+            LibraryError: It is damaged, not a bundle, or a newer version's.
+        """
+        self.file = file
+        try:
+            with file.open("rb") as stream:
+                _check_directory(stream)
+                self._members = _members(stream)
+                lines = _read(stream, self._list).splitlines()
+            self.entries = _entries(lines)
+        except OSError as error:
+            raise LibraryError(f"{file.name} cannot be read: {error.strerror or error}.") from error
+        except _HOSTILE as error:
+            raise LibraryError(
+                f"{file.name} is damaged or is no bundle, and was not used. Have it made anew with"
+                " xai.pack()."
+            ) from error
+        self._by_question: dict[Any, list[Entry]] = {}
+        self._rewrites: dict[tuple[str, str | None], str] = {}
+        for entry in self.entries:
+            self._by_question.setdefault(entry.request.question, []).append(entry)
+            if entry.request.original_prompt is not None:
+                key = (entry.request.original_prompt, entry.request.rewrite_model)
+                self._rewrites.setdefault(key, entry.request.prompt)
+
+    @property
+    def _list(self) -> tuple[int, int]:
+        where, size = self._members[REQUESTS]
+        if size > MAX_LIST_BYTES:
+            raise ValueError(size)
+        return where, size
+
+    def find(self, request: ImageRequest, place: int | None) -> list[tuple[Entry, Shown]]:
+        """Return the pictures that answer a request, the first of each position.
+
+        Args:
+            request: What is asked for.
+            place: Of the request; None: wherever there are some.
+        """
+        found: dict[int, tuple[Entry, Shown]] = {}
+        for entry in self._by_question.get(request.question, ()):
+            if place is None or entry.place == place:
+                for image in entry.images:
+                    found.setdefault(image.position, (entry, image))
+        return [found[position] for position in sorted(found)]
+
+    def rewrite_of(self, prompt: str, model: str | None) -> str | None:
+        """Return what a chat model made of a prompt here, or None."""
+        return self._rewrites.get((prompt, model))
+
+    def read(self, sha256: str) -> bytes:
+        """Return an original, its digest checked.
+
+        Raises:
+            LibraryError: It is damaged or not there.
+        """
+        try:
+            with self.file.open("rb") as stream:
+                data = _read(stream, self._members[sha256])
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise ValueError(sha256)
+        except (OSError, *_HOSTILE) as error:
+            raise LibraryError(
+                f"A picture in {self.file.name} is damaged, and was not used."
+            ) from error
+        return data
+
+
+def _check_directory(stream: BinaryIO) -> None:
+    """Raise unless a zip's directory is where it has to be and small: it is read as a whole."""
+    size = stream.seek(0, 2)
+    if not _END.size + _LOCATOR_BYTES < size <= MAX_BUNDLE_BYTES:
+        raise ValueError(size)
+    stream.seek(size - _END.size - _LOCATOR_BYTES)
+    tail = stream.read(_END.size + _LOCATOR_BYTES)
+    end = _END.unpack(tail[_LOCATOR_BYTES:])
+    if end[0] != b"PK\5\6" or end[5] > _MAX_DIRECTORY_BYTES or end[4] > MAX_PICTURES + 1 or end[7]:
+        raise ValueError(end)
+    if tail.startswith(b"PK\6\7"):  # another directory, larger than it says here
+        raise ValueError(tail)
+
+
+def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
+    """Return where the header of each member is, and its size: originals by their digests."""
+    found: dict[str, tuple[int, int]] = {}
+    with zipfile.ZipFile(stream) as archive:
+        for member in archive.infolist():
+            match = _ORIGINAL.fullmatch(member.filename)
+            name = match[1] if match else member.filename
+            plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+            if not plain or name in found or (match is None and name != REQUESTS):
+                raise ValueError(member.filename)
+            found[name] = (member.header_offset, member.file_size)
+    return found
+
+
+def _read(stream: BinaryIO, member: tuple[int, int]) -> bytes:
+    """Return the bytes of a member, which are stored as they are."""
+    where, size = member
+    if size > max(MAX_DOWNLOAD_BYTES, MAX_LIST_BYTES):
+        raise ValueError(size)
+    stream.seek(where)
+    magic, name, extra = _LOCAL.unpack(stream.read(_LOCAL.size))
+    if magic != b"PK\3\4":
+        raise ValueError(magic)
+    stream.seek(name + extra, 1)
+    data = stream.read(size)
+    if len(data) != size:
+        raise ValueError(size)
+    return data
+
+
+def line_of(entry: Entry) -> str:
+    """Return a request as a line of `REQUESTS`: all that a bundle says of it."""
+    request = entry.request
+    values = {
+        "prompt": request.prompt,
+        "original_prompt": request.original_prompt,
+        "model": request.model,
+        "n": request.n,
+        **{name: getattr(request, name) for name in _OPTIONS},
+        "inputs": [{"sha256": one.sha256, "parent": one.parent} for one in request.inputs],
+        "backend": entry.backend,
+        "answered_by": entry.answered_by,
+        "place": entry.place,
+        "created": entry.created.timestamp(),
+        "images": [{name: getattr(i, name) for name in Shown.__slots__} for i in entry.images],
+    }
+    return json.dumps(values)
+
+
+def _entries(lines: list[bytes]) -> tuple[Entry, ...]:
+    if not lines or len(lines) > MAX_PICTURES + 1:
+        raise ValueError(len(lines))
+    head = _object(lines[0])
+    if head.get("format") != HEADER["format"]:
+        raise ValueError(head)
+    if _whole(head["version"], 1, _MAX_PLACE) > VERSION:
+        raise LibraryError(
+            "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
+        )
+    return tuple(_entry(_object(line)) for line in lines[1:])
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(len(line))
+    found = json.loads(line, parse_int=_int)
+    if not isinstance(found, dict):
+        raise TypeError(found)
+    return found
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:  # long ones take quadratic time
+        raise ValueError(len(digits))
+    return int(digits)
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    """Return a request from untrusted JSON; anything of the wrong kind raises."""
+    inputs = values["inputs"]
+    images = tuple(_shown(image) for image in _list_of(values["images"], _MAX_POSITION))
+    if values["backend"] not in {"xai", "local"}:
+        raise ValueError(values["backend"])
+    request = ImageRequest(
+        prompt=_prompt(values["prompt"]),
+        original_prompt=_optional(values["original_prompt"], _prompt),
+        model=_name(values["model"]),
+        n=_whole(values["n"], 1, MAX_IMAGES),
+        inputs=tuple(
+            _input(number, one) for number, one in enumerate(_list_of(inputs, MAX_INPUT_IMAGES), 1)
+        ),
+        **{name: _optional(values[name], _name) for name in _OPTIONS},
+    )
+    created = datetime.fromtimestamp(_real(values["created"]), timezone.utc)
+    place = _whole(values["place"], 0, _MAX_PLACE)
+    answered_by = _name(values["answered_by"], empty=True)
+    return Entry(request, values["backend"], answered_by, place, created, images)
+
+
+def _shown(values: Mapping[str, Any]) -> Shown:
+    return Shown(
+        position=_whole(values["position"], 0, _MAX_POSITION),
+        model=_name(values["model"], empty=True),
+        rewritten_prompt=_optional(values["rewritten_prompt"], _text),
+        rewritten_by=_optional(values["rewritten_by"], _name),
+        cost_usd=_optional(values["cost_usd"], _real),
+        sha256=_optional(values["sha256"], _digest),
+    )
+
+
+def _input(number: int, values: Mapping[str, Any]) -> InputImage:
+    # Named so that a cell made of it asks for a choice, and opens nothing here.
+    label = f"{CHOOSE}image {number}"
+    parent = _optional(values["parent"], _digest)
+    return InputImage(url="", sha256=_digest(values["sha256"]), label=label, parent=parent)
+
+
+def _optional(value: Any, read: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def _list_of(value: object, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise TypeError(value)
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    value.encode()  # half a character cannot be stored or shown
+    return value
+
+
+def _prompt(value: object) -> str:
+    """Return a prompt as requests have it: there is something, and no white space around it."""
+    text = _text(value)
+    if not text or text != text.strip():
+        raise ValueError(text)
+    return text
+
+
+def _name(value: object, *, empty: bool = False) -> str:
+    """Return a text of one line that can be an option's value."""
+    text = _text(value)
+    if not text.isprintable() or len(text) > _MAX_NAME or not (text.strip() or empty):
+        raise ValueError(text)
+    return text
+
+
+def _digest(value: object) -> str:
+    if not _DIGEST.fullmatch(_text(value)):
+        raise ValueError(value)
+    return str(value)
+
+
+def _whole(value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(value)
+    return value
+
+
+def _real(value: object) -> float:
+    if type(value) not in {int, float} or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
+        raise ValueError(value)
+    return float(value)  # type: ignore[arg-type]

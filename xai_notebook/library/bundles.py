@@ -1,0 +1,161 @@
+"""The bundles of a folder: which there are, and what they answer."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.client.media import dimensions, media_type
+from xai_notebook.errors import LibraryError, MissingImageError
+from xai_notebook.library.bundle import Bundle, Entry, Shown
+from xai_notebook.pictures.picture import WITHHELD, Picture
+from xai_notebook.settings import MAX_IMAGE_PIXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from xai_notebook.client.request import ImageRequest
+
+__all__ = ["SUFFIX", "Bundles", "answers", "picture_of"]
+
+SUFFIX: Final = ".xai"
+_MOST: Final = 32
+"""Bundles of a folder that are read; a folder full of them is no notebook's."""
+
+_Stamp = tuple[int, int, int, int]
+
+
+class Bundles:
+    """The bundles beside a notebook. Safe to use from any thread.
+
+    The one that is named like the notebook answers first, then the others by their names. A bundle
+    is read when it is first needed and when it has changed; it is never written to.
+    """
+
+    def __init__(self) -> None:
+        """Look into no folder yet."""
+        self._lock = threading.Lock()
+        self._listed: tuple[Path, str | None, int] | None = None
+        self._files: list[Path] = []
+        self._read: dict[Path, tuple[_Stamp, Bundle | LibraryError]] = {}
+
+    def of(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
+        """Return the bundles that answer in a folder, and why others do not, a sentence each.
+
+        Args:
+            folder: The notebook's.
+            stem: The notebook's name without its ending, where known.
+        """
+        found = self._all(folder, stem)
+        return (
+            [one for one in found if isinstance(one, Bundle)],
+            [str(one) for one in found if isinstance(one, LibraryError)],
+        )
+
+    def _all(self, folder: Path, stem: str | None) -> list[Bundle | LibraryError]:
+        with self._lock, suppress(OSError):
+            self._list(folder, stem)
+            return list(self._opened())
+        return []
+
+    def _list(self, folder: Path, stem: str | None) -> None:
+        """Look for bundles, if the folder has changed."""
+        state = (folder, stem, folder.stat().st_mtime_ns)
+        if state == self._listed:
+            return
+        files = [file for file in folder.iterdir() if file.suffix == SUFFIX]
+        files.sort(key=lambda file: (file.stem != stem, file.name))
+        self._files = files[:_MOST]
+        self._read = {file: read for file, read in self._read.items() if file in self._files}
+        self._listed = state
+
+    def _opened(self) -> Iterator[Bundle | LibraryError]:
+        for file in self._files:
+            try:
+                found = file.stat()
+            except OSError:
+                continue
+            if not stat.S_ISREG(found.st_mode):  # a pipe would keep its reader waiting
+                continue
+            stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._read.get(file, (None,))[0] != stamp:
+                try:
+                    read: Bundle | LibraryError = Bundle(file)
+                except LibraryError as error:
+                    read = error
+                self._read[file] = (stamp, read)
+            yield self._read[file][1]
+
+
+def answers(
+    bundles: list[Bundle], request: ImageRequest, place: int | None, missing: set[int]
+) -> tuple[list[Picture], list[str]]:
+    """Return what bundles have of a request, and what was wrong with the rest, a sentence each.
+
+    Args:
+        bundles: In the order in which they answer.
+        request: What is asked for, whatever server is asked.
+        place: Of the request; None: wherever there is something.
+        missing: The positions that are wanted.
+    """
+    found: dict[int, Picture] = {}
+    problems: list[str] = []
+    for bundle in bundles:
+        for entry, image in bundle.find(request, place):
+            if image.position in missing and image.position not in found:
+                try:
+                    found[image.position] = picture_of(bundle, entry, image, request)
+                except LibraryError as error:
+                    problems.append(str(error))
+    return [found[position] for position in sorted(found)], problems
+
+
+def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest) -> Picture:
+    """Return a picture of a bundle.
+
+    Args:
+        bundle: Which has it.
+        entry: The request it was made for.
+        image: What the bundle says of it.
+        request: The request it answers: none of the bundle's words are in it.
+
+    Raises:
+        LibraryError: Its original is damaged, or has more pixels than a picture may have.
+    """
+    told = Picture(
+        request=request,
+        position=image.position,
+        model=image.model,
+        rewritten_prompt=image.rewritten_prompt,
+        rewritten_by=image.rewritten_by,
+        cost_usd=image.cost_usd,
+        created=entry.created,
+        replayed=True,
+        bundle=bundle.file.name,
+    )
+    if image.sha256 is None:
+        return replace(told, status="moderated", error=WITHHELD)
+    held = partial(_read_again, bundle, image.sha256)
+    data = bundle.read(image.sha256)
+    size = dimensions(data)
+    if media_type(data) is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
+        raise LibraryError(f"A picture in {bundle.file.name} is no image, and was not used.")
+    return replace(told, sha256=image.sha256, media_type=media_type(data), size=size, held=held)
+
+
+def _read_again(bundle: Bundle, sha256: str) -> bytes:
+    """Return an original that was there and whole; a thousand of them need not be in memory.
+
+    Raises:
+        MissingImageError: It is not there any more.
+    """
+    try:
+        return bundle.read(sha256)
+    except LibraryError as error:
+        raise MissingImageError(str(error)) from error
