@@ -245,16 +245,18 @@ def test_the_kernel_stays_free(panel: Driver) -> None:
     panel.expect("a slow 5 snail")
 
 
-def test_generations_queue_up(panel: Driver) -> None:
-    """A second one waits for the first, and can be cancelled before it begins."""
+def test_generations_run_side_by_side_and_queue_up(panel: Driver) -> None:
+    """Another one begins at once; an equal one waits for its turn, and can be cancelled before."""
     before = len(panel.served.calls)
-    panel.generate("first, slow 2")
+    panel.generate("first, slow 3")
     panel.served.wait_for_call(before + 1)
-    panel.generate("second in line")
-    panel.generate("third, not wanted")
-    panel.button("Cancel: third, not wanted").click()
+    panel.generate("first, slow 3")
+    panel.root.locator(".xai-job").get_by_text("Waiting for its turn").wait_for()
+    panel.generate("second beside it")
+    panel.served.wait_for_call(before + 2)
+    panel.button("Cancel: first, slow 3").last.click()
     panel.root.locator(".xai-job").get_by_text("Cancelled before it began.").wait_for()
-    panel.expect("second in line")
+    panel.expect("first, slow 3")
     assert len(panel.served.calls) == before + 2
 
 

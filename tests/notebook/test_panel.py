@@ -27,6 +27,7 @@ from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
 from xai_notebook.notebook.panel import NO_FRONTEND, inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
+from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.notebook.panel.widget import Panel
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def test_an_export_that_fails_costs_no_picture(shown: Panel, tmp_path: Path) -> 
 
 
 def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_path: Path) -> None:
-    """A file sent in pieces becomes an input image whose path the cell names."""
+    """A file sent in pieces becomes an input image whose id the cell names."""
     from PIL import Image
 
     Image.effect_noise((300, 200), 60).save(tmp_path / "noise.png")
@@ -218,9 +219,10 @@ def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_pat
     for part in (data[:half], data[half:]):
         tell(shown, "upload", part, id="u1", name="noise.png", parts=2)
     tell(shown, "form", form={**shown.form, "inputs": [{"id": "u1", "name": "noise.png"}]})
-    until(lambda: "inputs" in shown.cell)
-    path = shown.cell.split("--image=")[1].splitlines()[0].strip("\"'")
-    assert Path(path).read_bytes() == data
+    until(lambda: "--image=@" in shown.cell)
+    (file,) = (tmp_path / "home" / "inputs").iterdir()
+    assert file.read_bytes() == data
+    assert f"--image=@{file.name[:8]}\n" in shown.cell
 
 
 def test_what_could_not_be_exported_is_not_ordered_again(
@@ -274,7 +276,7 @@ def test_what_is_wrong_with_an_upload_names_its_file(data: bytes) -> None:
 
 def test_bytes_on_their_way_are_bounded() -> None:
     """Several large files at once are refused, and taken when the others have come or gone."""
-    uploads = inputs.Uploads()
+    uploads = Uploads()
     part = bytes(32 << 20)
     for key in ("a", "b"):
         assert uploads.add(key, part, 3) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["Inputs", "load_inputs", "load_upload"]
+__all__ = ["Inputs", "Named", "load_inputs", "load_upload"]
 
 _ACCEPTED: Final = ("image/png", "image/jpeg", "image/webp")
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
@@ -41,9 +42,13 @@ _SIDES: Final = (4096, 3072, 2048, 1536, 1024)
 _DEEPEST: Final = 8
 """Lists in lists that are looked into."""
 _FORMS: Final = (
-    "a path, an https URL, a data URI, or a variable holding a PIL image, bytes, "
-    "a path or an earlier result"
+    "a path, an https URL, a data URI, the id of a picture of your library such as @37ab22b5, "
+    "or a variable holding a PIL image, bytes, a path or an earlier result"
 )
+_ID: Final = re.compile("@([0-9a-fA-F]{4,64})")
+
+Named = Callable[[str], "Mapping[str, GeneratedImage | Path]"]
+"""Finds pictures of the library: gives those whose digests begin with some hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +64,25 @@ class Inputs:
     notes: tuple[str, ...] = ()
 
 
-def load_inputs(values: Iterable[Any], namespace: Mapping[str, Any]) -> Inputs:
+def load_inputs(
+    values: Iterable[Any], namespace: Mapping[str, Any], named: Named | None = None
+) -> Inputs:
     """Turn what the user named into images ready to send.
 
     Args:
-        values: Paths, URLs, data URIs, names of variables, or the objects themselves.
+        values: Paths, URLs, data URIs, ids, names of variables, or the objects themselves.
         namespace: Where variables are looked up.
+        named: Where ids are looked up; None: there is no library.
 
     Raises:
         InputImageError: One of them is no image the API takes; the message names it.
     """
-    named = [pair for value in values for pair in _resolve(value, namespace)]
-    if len(named) > MAX_INPUT_IMAGES:
+    found = [pair for value in values for pair in _resolve(value, namespace, named)]
+    if len(found) > MAX_INPUT_IMAGES:
         raise InputImageError(
-            f"{len(named)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
+            f"{len(found)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
         )
-    loaded = [_load(value, label) for value, label in named]
+    loaded = [_load(value, label) for value, label in found]
     return Inputs(
         tuple(image for image, _ in loaded), tuple(note for _, note in loaded if note is not None)
     )
@@ -90,13 +98,17 @@ def load_upload(data: bytes, name: str) -> Inputs:
     return Inputs((image,), () if note is None else (note,))
 
 
-def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
+def _resolve(
+    value: Any, namespace: Mapping[str, Any], named: Named | None
+) -> list[tuple[Any, str]]:
     """Return the objects that `value` stands for, each with a label for messages."""
     if isinstance(value, str) and value.startswith(CHOOSE):
         raise InputImageError(
             f"--image {value} stands for an image that a picture's metadata names. Put your own "
             "path, URL or variable there."
         )
+    if isinstance(value, str) and (match := _ID.fullmatch(value)):
+        return [(_by_id(match[1].lower(), named), value)]
     if isinstance(value, str) and (match := _VARIABLE.fullmatch(value)):
         name, index = match["name"], match["index"]
         if name in namespace:
@@ -109,6 +121,28 @@ def _resolve(value: Any, namespace: Mapping[str, Any]) -> list[tuple[Any, str]]:
             return _flatten(found, value)
     label = value if isinstance(value, str) else type(value).__name__
     return _flatten(value, label if len(label) <= 80 else label[:77] + "…")  # noqa: PLR2004
+
+
+def _by_id(digits: str, named: Named | None) -> GeneratedImage | Path:
+    """Return the picture of the library with an id.
+
+    Raises:
+        InputImageError: There is none, or more than one.
+    """
+    found = named(digits) if named is not None else {}
+    if not found:
+        raise InputImageError(
+            f"--image @{digits}: no picture of your library has this id. It may have been made "
+            "elsewhere, or be deleted. Give its file instead."
+        )
+    if len(found) > 1:
+        first, second = sorted(found)[:2]
+        same = next(n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
+        raise InputImageError(
+            f"--image @{digits}: several pictures of your library begin so. Write more digits: "
+            f"@{first[: same + 1]} or @{second[: same + 1]}."
+        )
+    return next(iter(found.values()))
 
 
 def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:

@@ -131,7 +131,7 @@ class Options:
         "-q", "for models that offer it",
         Choice(settings.QUALITIES), "low|medium", label="Quality"))
     image: tuple[Any, ...] = field(default=(), metadata=row(
-        "-i", "edit this image: a path, URL, data URI or variable; repeatable",
+        "-i", "edit this image: a path, URL, data URI, variable or id (@37ab22b5); repeatable",
         convert.images, "IMAGE", repeatable=True, configurable=False, label="Images to edit",
         variables=convert.is_picture, suffixes=convert.PICTURES))
     user: str | None = field(default=None, metadata=row(

@@ -21,7 +21,7 @@ from xai_notebook.settings import Configuration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from xai_notebook.arguments.inputs import Inputs
+    from xai_notebook.arguments.inputs import Inputs, Named
     from xai_notebook.arguments.options import Options
     from xai_notebook.generation.routing import Route
     from xai_notebook.pictures.picture import Picture
@@ -83,6 +83,7 @@ def prepare_call(
     *,
     typed: bool = False,
     settings: Configuration | None = None,
+    named: Named | None = None,
 ) -> Call:
     """Check options, prompt and input images.
 
@@ -93,6 +94,7 @@ def prepare_call(
         namespace: Variables, for `{{ … }}`, `--image` and `--each`.
         typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
         settings: Default: what the environment says now.
+        named: Finds pictures of the library by their ids.
 
     Raises:
         OptionError: Something is wrong; the message names it.
@@ -102,7 +104,7 @@ def prepare_call(
     configuration = Configuration.read(settings, defaults)
     route = choose_route(configuration, local=options.local)  # a missing key is found now
     make = partial(Call, options, configuration, route)
-    inputs = load_inputs(options.image, namespace)
+    inputs = load_inputs(options.image, namespace, named)
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
     else:

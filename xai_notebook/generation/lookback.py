@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.marks import Mark
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["LookBack"]
+
+_ID_LENGTHS: Final = (8, 12, 16, 32)
+"""Digits of a digest that are tried as an id."""
 
 
 class LookBack:
@@ -63,6 +66,34 @@ class LookBack:
         if image.sha256 is None:
             return ImageBatch([image])
         return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
+
+    def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
+        """Return what the library has under ids that begin so, by their digests.
+
+        Those are pictures that were made, and files that panels were given.
+
+        Args:
+            digits: Hexadecimal, in lower case; a few of many are enough.
+
+        Raises:
+            LibraryError: The library cannot be opened.
+        """
+        library = self.library()
+        found: dict[str, GeneratedImage | Path] = dict(library.given.find(digits))
+        made = library.shelf.with_digest(digits)
+        return found | {image.sha256 or "": image for image in self.as_batch(made)}
+
+    def id_of(self, sha256: str) -> str:
+        """Return how `--image` names a picture of the library: as short as it is exact.
+
+        Args:
+            sha256: Of its original bytes.
+
+        Raises:
+            LibraryError: The library cannot be opened.
+        """
+        lengths = (n for n in _ID_LENGTHS if len(self.named(sha256[:n])) <= 1)
+        return f"@{sha256[: next(lengths, len(sha256))]}"
 
     def mark(
         self,

@@ -185,8 +185,9 @@ class Session(LookBack):
             ConfigurationError: A variable or a configured value means nothing, or a key is missing.
         """
         return prepare_call(
-            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given
-        )
+            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given,
+            named=self.named,
+        )  # fmt: skip
 
     def ask(self, *, apart: Hashable = None) -> Asking:
         """Return the places of a call, which counts when this context ends well.
@@ -232,6 +233,11 @@ class Session(LookBack):
         """
         await self._announce_source(call)
         return await self._jobs().prepare(call, await self._generator(call, asking))
+
+    @property
+    def spending(self) -> tuple[float, float | None]:
+        """What this kernel has spent, and what it may spend, in US dollars; None: no limit."""
+        return self._budget.spent_usd, self._configuration().budget_usd
 
     def _jobs(self) -> Desk:
         """Return what follows the kernel's jobs."""

@@ -272,6 +272,22 @@ class Shelf:
                     wanted += [source.parent for source in image.request.inputs if source.parent]
         return found[::-1]
 
+    def with_digest(self, digits: str, limit: int = 2) -> list[Picture]:
+        """Return pictures whose originals' digests begin so, each digest once.
+
+        Args:
+            digits: Hexadecimal, in lower case.
+            limit: At most so many.
+        """
+        query = (
+            "SELECT DISTINCT sha256 FROM images WHERE sha256 >= ? AND sha256 < ? "
+            "AND deleted IS NULL LIMIT ?"
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query, (digits, f"{digits}g", limit)).fetchall()
+            found = [self._newest(connection, str(digest)) for (digest,) in rows]
+        return [picture for picture in found if picture is not None]
+
     def _newest(self, connection: sqlite3.Connection, sha256: str) -> Picture | None:
         query = "SELECT * FROM images WHERE sha256 = ? AND deleted IS NULL ORDER BY id DESC"
         row = connection.execute(query, (sha256,)).fetchone()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
+from xai_notebook.library.given import Given
 from xai_notebook.library.jobs import Jobs
 from xai_notebook.library.ledger import costs
 from xai_notebook.library.marks import KEPT_IN_TRASH, Marks
@@ -65,6 +66,7 @@ class Library:
         overdue: Some of them belong to nobody who is putting them in now.
         uploads: Input images at servers' file stores.
         panels: The form and the pictures of each panel.
+        given: Pictures of the user's own, to edit.
         marks: Stars, tags and the trash.
         shelf: All pictures as a list.
         packer: Writes bundles.
@@ -84,6 +86,7 @@ class Library:
         self.shelf = Shelf(self._database, self._originals)
         self.jobs = Jobs(self._database, self._originals)
         self.panels = Panels(self._database)
+        self.given = Given(home / "inputs")
         self.packer = Packer(self._database, self._originals)
         self.overdue = False
 

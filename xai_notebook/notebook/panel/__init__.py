@@ -3,8 +3,10 @@
 A request made in it is the magic's request: same session, same option table, same library.
 
     form.py      values of the form <-> options; the equivalent cell
-    inputs.py    uploaded pictures, and earlier results to edit
-    jobs.py      generations, one after the other
+    uploads.py   files on their way from the browser
+    inputs.py    pictures to edit
+    pictures.py  what is said and asked of pictures
+    jobs.py      generations, as many at once as are configured
     gallery.py   what a card shows; previews, originals, files
     memory.py    what the panel was when its cell ran last
     outputs.py   results as real outputs under the panel's cell

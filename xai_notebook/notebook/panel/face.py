@@ -43,6 +43,7 @@ class Face(anywidget.AnyWidget):
     place = Unicode(help="Where requests go, in words.").tag(sync=True)
     jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
     cards: List[dict[str, Any]] = List(help="What has come, oldest first.").tag(sync=True)
+    prompts: List[str] = List(help="Prompts as they were typed, oldest first.").tag(sync=True)
     cell = Unicode(help="The equivalent cell.").tag(sync=True)
     cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
     earlier = Int(help="Older pictures, which are not shown.").tag(sync=True)

@@ -9,14 +9,15 @@ from xai_notebook import settings
 from xai_notebook.arguments.options import OPTIONS, Option, resolve
 from xai_notebook.arguments.values import Choice
 from xai_notebook.errors import OptionError
-from xai_notebook.pictures.cell import cell_body
+from xai_notebook.pictures.cell import cell_body, escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
 
-__all__ = ["Form", "choices", "describe_models", "known_models", "takes_images"]
+__all__ = ["Form", "choices", "describe_models", "known_models", "like", "takes_images"]
 
 _OF_ANOTHER_KIND: Final = frozenset({"image", "export", "rewrite"})
 """What the form asks in its own way: cards, and switches."""
@@ -103,6 +104,23 @@ class Form:
             given |= {"fresh": None, "replay": True}
         line = resolve(given, self.configured).to_line(resolve({}, self.configured))
         return f"{line}\n{cell_body(str(values.get('prompt') or '').strip())}"
+
+
+def like(request: ImageRequest, words: str | None = None) -> dict[str, Any]:
+    """Return the fields that ask for a request again, but for its input images.
+
+    Args:
+        request: Its prompt is text: what looks like a template in it stays as it is.
+        words: The prompt is this instead, and is not rewritten.
+    """
+    rows = {row.name: row for row in OPTIONS}
+    values: dict[str, Any] = {"model": request.model, "n": request.n}
+    for name in ("aspect_ratio", "resolution", "quality"):
+        value, kind = getattr(request, name), rows[name].convert
+        values[name] = value if isinstance(kind, Choice) and value in kind.values else ""
+    values["prompt"] = escape(words or request.original_prompt or request.prompt)
+    values["rewrite"] = words is None and request.rewrite_model is not None
+    return values
 
 
 def choices(configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS) -> dict[str, Any]:

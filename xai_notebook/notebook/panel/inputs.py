@@ -1,48 +1,30 @@
-"""Pictures to edit: uploaded in parts, or earlier results of the panel."""
+"""Pictures to edit: uploaded, earlier results of the panel, or what a request was made from."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments.inputs import load_inputs, load_upload
-from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import InputImageError, XaiError
 from xai_notebook.generation.session import current_session
-from xai_notebook.pictures.files import write_atomically
+from xai_notebook.notebook.panel.uploads import MAX_HELD
 from xai_notebook.pictures.results import GeneratedImage
-from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_INPUT_IMAGES, MIB
+from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from xai_notebook.client.request import InputImage
     from xai_notebook.generation.session import Call
+    from xai_notebook.library.given import Given
 
-__all__ = [
-    "Source",
-    "Uploads",
-    "again",
-    "forget_unused",
-    "from_given",
-    "from_image",
-    "from_upload",
-    "named",
-    "upload_folder",
-]
+__all__ = ["Source", "Tray", "forget_unused", "from_given", "from_image", "from_upload", "named"]
 
-_MAX_PARTS: Final = 128
-_MAX_UNDER_WAY: Final = 2 * MAX_INPUT_IMAGES
-"""Files on their way at the same time."""
-MAX_HELD: Final = 2 * MAX_DOWNLOAD_BYTES
-"""Bytes on their way, and bytes of files that cannot be kept on disk."""
-_STALE: Final = 60.0
-"""Seconds without a part: the page was closed, and the rest will not come."""
 _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
 
 
@@ -73,90 +55,131 @@ class Source:
         return b""
 
 
-@dataclass(slots=True)
-class _Upload:
-    total: int
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-    heard: float = field(default_factory=time.monotonic)
+class Tray:
+    """What the form can name as a picture to edit, by the keys under which it does."""
 
-    def add(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-        self.heard = time.monotonic()
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        """Hold nothing yet.
 
+        Args:
+            namespace: The user's variables.
+        """
+        self.sources: dict[str, Source] = {}
+        self._namespace = namespace
+        self._numbers = count(1)
 
-@dataclass(slots=True)
-class Uploads:
-    """Files on their way: a message through a Jupyter server may have 10 MB at most.
+    def put(self, source: Source) -> dict[str, str]:
+        """Keep a picture; return how the form names it."""
+        key = f"given{next(self._numbers)}"
+        self.sources[key] = source
+        return {"id": key, "name": source.name}
 
-    A browser may say anything, so their number and size are bounded.
-    """
-
-    _under_way: dict[str, _Upload] = field(default_factory=dict)
-    _refused: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
-
-    def add(self, key: str, part: bytes, total: int) -> bytes | None:
-        """Add a part; return the file once it is whole.
+    def upload(self, key: str, name: str, data: bytes, used: Collection[str]) -> str:
+        """Keep an uploaded file; return what will be changed before it is sent, in a line.
 
         Raises:
-            InputImageError: It is too large, or too much is on its way; further parts of this file
-                are ignored.
+            InputImageError: It is no picture the API takes, or there is no room for it.
         """
-        if key in self._refused:
-            return None
-        upload = self._under_way.get(key) or _Upload(total)
-        if reason := self._too_much(key, upload, len(part)):
-            self._under_way.pop(key, None)
-            self._refused.append(key)
-            raise InputImageError(reason)
-        self._under_way[key] = upload
-        upload.add(part)
-        if len(upload.parts) < upload.total:
-            return None
-        return b"".join(self._under_way.pop(key).parts)
+        try:
+            given: Given | None = current_session().library().given
+        except XaiError:
+            given = None
+        self.sources[key] = source = from_upload(name, data, given)
+        forget_unused(self.sources, used)
+        return source.note
 
-    def _too_much(self, key: str, upload: _Upload, more: int) -> str:
-        """Return why a part cannot be taken; empty: it can."""
-        if upload.total > _MAX_PARTS or upload.size + more > MAX_DOWNLOAD_BYTES:
-            return f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
-        limit = time.monotonic() - _STALE
-        others = {name: one for name, one in self._under_way.items() if name != key}
-        for name in [name for name, one in others.items() if one.heard < limit]:
-            del self._under_way[name], others[name]
-        if len(others) >= _MAX_UNDER_WAY:
-            return f"More than {_MAX_UNDER_WAY} files are on their way. Add fewer at a time."
-        if sum(one.size for one in others.values()) + upload.size + more > MAX_HELD:
-            return f"More than {MAX_HELD // MIB} MiB are on their way. Add fewer at a time."
-        return ""
+    def labels(self, items: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return how a cell names what the form names, but for what is no picture (yet)."""
+        keys = [str(item["id"]) for item in items]
+        return [self.sources[key].label for key in keys if key in self.sources]
+
+    def chosen(self, items: Iterable[Mapping[str, Any]]) -> list[Source]:
+        """Return what the form names.
+
+        Raises:
+            InputImageError: Something of it is not here.
+        """
+        sources = []
+        for item in items:
+            source = self.sources.get(str(item["id"]))
+            if source is None:
+                raise InputImageError(
+                    f"{item.get('name') or 'An input image'} is not here. Remove it, or choose it "
+                    "again."
+                )
+            sources.append(source)
+        return sources
+
+    def again(self, labels: Iterable[str]) -> tuple[list[dict[str, str]], str]:
+        """Return what a form named when its panel ran last, and a sentence about what is gone."""
+        items, gone = [], []
+        for label in labels:
+            try:
+                items += [self.put(one) for one in from_given([label], self._namespace)]
+            except XaiError:
+                gone.append(label)
+        return items, _lost(gone)
+
+    def like(
+        self, images: Sequence[InputImage], *, trusted: bool
+    ) -> tuple[list[dict[str, str]], str]:
+        """Return the pictures that a request was made from, and a sentence about what is gone.
+
+        Only exactly these: what the library has under their digests, or what the request names,
+        if it still is the same.
+
+        Args:
+            images: Of the request.
+            trusted: The request is the user's own. A file may be anybody's: nothing that it names
+                is opened.
+        """
+        items, gone = [], []
+        for image in images:
+            source = self._same(image, trusted=trusted)
+            if source is None:
+                gone.append(image.label or "an image")
+            else:
+                items.append(self.put(source))
+        return items, _lost(gone)
+
+    def _same(self, image: InputImage, *, trusted: bool) -> Source | None:
+        session = current_session()
+        with suppress(XaiError):
+            if image.sha256 and session.named(image.sha256):
+                (source,) = from_given([session.id_of(image.sha256)], self._namespace)
+                return replace(source, name=image.label or source.name)
+        if trusted:
+            with suppress(XaiError):
+                (found,) = load_inputs([image.label], self._namespace, session.named).images
+                if found.sha256 == image.sha256:
+                    (source,) = from_given([image.label], self._namespace)
+                    return source
+        return None
 
 
-def from_upload(name: str, data: bytes, folder: Path | None) -> Source:
+def _lost(labels: Sequence[str]) -> str:
+    return f"Not here any more, and no input: {', '.join(labels)}." if labels else ""
+
+
+def from_upload(name: str, data: bytes, given: Given | None) -> Source:
     """Return an uploaded file as a picture to edit.
 
     Args:
         name: As the browser gives it.
         data: Its bytes.
-        folder: Where it is kept, so that a cell can name it; None: nowhere.
+        given: Where it is kept, so that a cell can name it; None: nowhere.
 
     Raises:
         InputImageError: It is no picture the API takes.
     """
     name = _UNSAFE.sub("_", name)[-80:] or "picture"
-    note = "".join(load_upload(data, name).notes)
-    path = _keep(data, folder)
-    label = name if path is None else str(path)
-    if path is not None:
-        return Source(label, label, name, note=note, file=path)
-    return Source(data, label, name, data, note)
-
-
-def upload_folder() -> Path | None:
-    """Return where uploaded pictures are kept: beside the library's; None: there is none."""
-    try:
-        return current_session().library().home / "inputs"
-    except XaiError:
-        return None
+    loaded = load_upload(data, name)
+    note = "".join(loaded.notes)
+    path = None if given is None else given.keep(data)
+    if path is None:
+        return Source(data, name, name, data, note)
+    label = current_session().id_of(loaded.images[0].sha256)
+    return Source(str(path), label, name, note=note, file=path)
 
 
 def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
@@ -182,25 +205,13 @@ def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
         )
 
 
-def _keep(data: bytes, folder: Path | None) -> Path | None:
-    """Write a file under the digest of its bytes, so that the cell works after a restart."""
-    if folder is None:
-        return None
-    extension = EXTENSIONS.get(media_type(data) or "", ".bin")
-    path = folder / (hashlib.sha256(data).hexdigest() + extension)
-    if path.exists():
-        return path
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, data)  # a name that is taken has the same content
-    except OSError:
-        return None
-    return path
-
-
 def from_image(image: GeneratedImage, name: str) -> Source:
     """Return a generated image as a picture to edit; it becomes the parent of what comes."""
-    return Source(image, str(image.path or name), name)
+    label = name
+    with suppress(XaiError):
+        if image.id is not None and image.sha256:
+            label = current_session().id_of(image.sha256)
+    return Source(image, label, name)
 
 
 def from_given(images: Sequence[Any], namespace: Any) -> list[Source]:
@@ -211,29 +222,12 @@ def from_given(images: Sequence[Any], namespace: Any) -> list[Source]:
     """
     sources = []
     for position, value in enumerate(images, 1):
-        for image in load_inputs([value], namespace).images:
+        for image in load_inputs([value], namespace, current_session().named).images:
             name = image.label if isinstance(value, str) else f"image {position}"
             whole = isinstance(value, GeneratedImage)
             source = value if whole or isinstance(value, str) else image.url
             sources.append(Source(source, image.label, name, _preview_bytes(value, image.url)))
     return sources
-
-
-def again(labels: Iterable[str], namespace: Any) -> tuple[list[Source], str]:
-    """Return the pictures that a form named when its panel ran last.
-
-    Returns:
-        Those that are still there, and a sentence about those that are not; empty: there are none.
-    """
-    sources, gone = [], []
-    for label in labels:
-        try:
-            sources += from_given([label], namespace)
-        except XaiError:
-            gone.append(label)
-    if not gone:
-        return sources, ""
-    return sources, f"Not here any more, and no longer an input: {', '.join(gone)}."
 
 
 def _preview_bytes(value: Any, url: str) -> bytes:

@@ -1,21 +1,20 @@
-"""Generations, one after the other; everything here runs on the background loop."""
+"""Generations, as many at once as are configured; all of it runs on the background loop."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from xai_notebook.errors import ExportError, XaiError
+from xai_notebook.errors import XaiError
 from xai_notebook.notebook.live import describe
 from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.session import Call, Session
     from xai_notebook.pictures.results import ImageBatch
 
@@ -34,6 +33,7 @@ class Job:
     Attributes:
         key: Names it in the browser.
         prompt: As typed.
+        values: Of the form.
         call: Checked and ready.
         session: Which runs it.
         cell: The equivalent cell.
@@ -46,6 +46,7 @@ class Job:
 
     key: str
     prompt: str
+    values: Mapping[str, Any]
     call: Call
     session: Session
     cell: str = ""
@@ -74,7 +75,7 @@ class Job:
 
 
 class Queue:
-    """Runs jobs in the order they came, and keeps those that wait, run or failed."""
+    """Starts jobs in the order they came, and keeps those that wait, run or failed."""
 
     def __init__(
         self,
@@ -90,8 +91,7 @@ class Queue:
             finished: Awaited with each job whose images are there.
         """
         self.jobs: list[Job] = []
-        self._waiting: deque[Job] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._changed = changed
         self._said = said
         self._finished = finished
@@ -100,21 +100,29 @@ class Queue:
         """Put a job at the end, and clear away what failed before it."""
         self.jobs = [other for other in self.jobs if not other.ended]
         self.jobs.append(job)
-        self._waiting.append(job)
-        if len(self._waiting) > 1 or self._running():
-            job.line = "Waiting for the one before"
+        self._start()
+        if job.state == "queued":
+            job.line = "Waiting for its turn"
             self._said("Added to the queue.")
         self._changed()
-        if not self._running():
-            self._worker = asyncio.get_running_loop().create_task(self._work())
 
-    def _running(self) -> bool:
-        worker = self._worker
-        return (
-            worker is not None
-            and not worker.done()
-            and worker.get_loop() is asyncio.get_running_loop()
-        )
+    def _start(self) -> None:
+        """Run what may run now: as many at once as are configured, those of one prompt in turn.
+
+        What an equal request brings must not be taken for a job's own.
+        """
+        running = [job for job in self.jobs if job.state == "running"]
+        for job in self.jobs:
+            free = len(running) < job.call.configuration.concurrency
+            equal = any(job.prompt == other.prompt for other in running)
+            if job.state == "queued" and free and not equal:
+                running.append(job)
+                loop, job.state = asyncio.get_running_loop(), "running"
+                asking = job.session.ask(apart=self)
+                job.task = loop.create_task(job.session.run(job.call, asking))
+                task = loop.create_task(self._follow(job, job.task, asking))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     def cancel(self, key: str) -> None:
         """Cancel a job: at the server when it runs, without a word to it when it waits."""
@@ -122,51 +130,49 @@ class Queue:
             if job.key != key:
                 continue
             if job.state == "queued":
-                with suppress(ValueError):
-                    self._waiting.remove(job)
                 self._end(job, "cancelled", "Cancelled before it began.")
             elif job.task is not None:
                 job.task.cancel()
 
-    def dismiss(self, key: str) -> None:
-        """Forget a job that has ended."""
-        self.jobs = [job for job in self.jobs if not (job.key == key and job.ended)]
+    def dismiss(self, key: str) -> Job | None:
+        """Forget a job that has ended, and return it; None: there is none."""
+        ended = next((job for job in self.jobs if job.key == key and job.ended), None)
+        self.jobs = [job for job in self.jobs if job is not ended]
         self._changed()
+        return ended
 
-    async def _work(self) -> None:
-        while self._waiting:
-            await self._run(self._waiting.popleft())
-
-    async def _run(self, job: Job) -> None:
+    async def _follow(self, job: Job, task: asyncio.Task[None], asking: Asking) -> None:
+        """Say how a job goes on until it has ended."""
         progress = job.call.progress
         progress.started = time.monotonic()
-        job.state = "running"
         self._said(f"Making {_images(job.n)}.")
-        asking = job.session.ask(apart=self)
-        running = job.session.run(job.call, asking)
-        job.task = asyncio.get_running_loop().create_task(running)
         retries = 0
         try:
-            while not job.task.done():
+            while not task.done():
                 job.line = describe(progress)
                 if progress.retries > retries and progress.attempt is not None:
                     retries = progress.retries
                     self._said(job.line)
                 self._changed()
-                await asyncio.wait({job.task}, timeout=_TICK)
+                await asyncio.wait({task}, timeout=_TICK)
         except asyncio.CancelledError:  # the loop stops
-            job.task.cancel()
+            task.cancel()
             asking.close(succeeded=False)
             self._end(job, "cancelled", "Stopped with its session.")
             raise
-        asking.close(succeeded=await self._settle(job, job.task))
+        await self._settle(job, task, asking)
+        self._start()
 
-    async def _settle(self, job: Job, task: asyncio.Task[None]) -> bool:
-        """Tell what became of a job, whatever became of it, and return whether it is done."""
+    async def _settle(self, job: Job, task: asyncio.Task[None], asking: Asking) -> None:
+        """Tell what became of a job, whatever became of it."""
         failure = None if task.cancelled() else task.exception()
+        if job.call.progress.results:
+            failure = await self._collect(job) or failure
+        # Before anything is shown: whoever sees the pictures and asks again is to get others.
+        asking.close(succeeded=failure is None and not task.cancelled())
         try:
-            if job.call.progress.results:
-                failure = await self._collect(job) or failure
+            if job.batch is not None:
+                await self._finished(job)
         except Exception as error:  # noqa: BLE001  # the panel is where it is shown
             failure = failure or error
         if failure is not None:
@@ -175,18 +181,16 @@ class Queue:
             self._end(job, "cancelled", "Cancelled.")
         else:
             self._end(job, "done", _outcome(job.batch))
-        return job.state == "done"
 
-    async def _collect(self, job: Job) -> Exception | None:
+    @staticmethod
+    async def _collect(job: Job) -> Exception | None:
         """Take the images of a job; return why they could not be exported as well."""
-        failure = None
         job.batch = job.session.collect(job.call)
         try:
             await asyncio.to_thread(job.call.export, job.batch)
-        except ExportError as error:
-            failure = error
-        await self._finished(job)
-        return failure
+        except Exception as error:  # noqa: BLE001  # the panel is where it is shown
+            return error
+        return None
 
     def _end(self, job: Job, state: State, line: str) -> None:
         job.state, job.line, job.task = state, line, None

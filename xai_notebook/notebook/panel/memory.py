@@ -49,6 +49,7 @@ class Memory:
         form: The last one, if the panel is asked for as it was then; empty: begin anew.
         done: The cells whose pictures the library has.
         jobs: Names of what was handed over.
+        prompts: As they were typed, the last one at the end.
         batches: What was made before, oldest first.
         left_out: How many older pictures there are.
     """
@@ -64,6 +65,7 @@ class Memory:
         self.form: dict[str, Any] = {}
         self.done: list[str] = []
         self.jobs: list[str] = []
+        self.prompts: list[str] = []
         self.batches: list[ImageBatch] = []
         self.left_out = 0
         self._asked = json.loads(json.dumps(asked, default=str))
@@ -79,8 +81,10 @@ class Memory:
         if kept is None:
             return
         # What others typed is no template here: a library that can only be read may be theirs.
-        if kept.state.get("asked") == self._asked and not library.read_only:
-            self.form = dict(kept.state.get("form") or {})
+        if not library.read_only:
+            self.prompts = list(map(str, kept.state.get("prompts") or ()))
+            if kept.state.get("asked") == self._asked:
+                self.form = dict(kept.state.get("form") or {})
         self.done = list(map(str, kept.state.get("done") or ()))
         self.jobs = list(map(str, kept.state.get("jobs") or ()))
         room = MOST
@@ -121,7 +125,8 @@ class Memory:
 
     def _state(self) -> dict[str, Any]:
         done, jobs = self.done[-_NAMES:], self.jobs[-_NAMES:]
-        return {"asked": self._asked, "form": self.form, "done": done, "jobs": jobs}
+        known = {"done": done, "jobs": jobs, "prompts": self.prompts}
+        return {"asked": self._asked, "form": self.form, **known}
 
 
 def _place_of(shell: Any, library: Library) -> PanelPlace | None:

@@ -4,9 +4,9 @@ Shared traits hold text alone, and little of it: widget state may be saved in th
 Pictures travel as messages. Everything the browser says is handed to the background loop, the
 only place where traits are set: the kernel stays free, and a picture never races with a click.
 
-    browser -> kernel   hello, form, generate, hand_over, cancel, dismiss, models, upload, edit,
-                        save, pictures, original
-    kernel -> browser   ready, picture, original, input, take
+    browser -> kernel   hello, form, generate, hand_over, more, again, cancel, dismiss, models,
+                        upload, edit, use, save, pictures, original
+    kernel -> browser   ready, picture, original, input, take, fill
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from xai_notebook.errors import InputImageError, OptionError, XaiError
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.jobs import JobDisplay
 from xai_notebook.notebook.panel import gallery, inputs
-from xai_notebook.notebook.panel.face import Face
 from xai_notebook.notebook.panel.form import (
     Form,
     choices,
@@ -34,6 +33,8 @@ from xai_notebook.notebook.panel.form import (
 from xai_notebook.notebook.panel.jobs import Job, Queue, explain
 from xai_notebook.notebook.panel.memory import Memory
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
+from xai_notebook.notebook.panel.pictures import Pictures
+from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean, dollars
 
@@ -45,10 +46,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel"]
 
+MOST_PROMPTS: Final = 50
+"""Prompts that the field can bring back, the last."""
 TAKEN: Final = "a picture from the library"
 
 
-class Panel(Face):
+class Panel(Pictures):
     """A form, its queue and its gallery. Made by `show_panel`.
 
     Attributes:
@@ -73,8 +76,8 @@ class Panel(Face):
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         self._form, values, images = Form.from_options(prompt, given, configured)
         self._namespace: Mapping[str, Any] = shell.user_ns
-        self._sources: dict[str, inputs.Source] = {}
-        self._uploads = inputs.Uploads()
+        self._tray = inputs.Tray(shell.user_ns)
+        self._uploads = Uploads()
         self._album = gallery.Album()
         self._numbers = count(1)
         self._cost = self._unpriced = 0.0
@@ -90,6 +93,7 @@ class Panel(Face):
             cards=[card for batch in self._memory.batches for card in self._album.add(batch)],
             trouble=lost,
             earlier=self._memory.left_out,
+            prompts=self._memory.prompts,
         )
         self._write_cell()
         self.on_msg(self._receive)
@@ -105,8 +109,9 @@ class Panel(Face):
         self._keeping = asyncio.Lock()
         if form := self._memory.form:
             values |= {name: form[name] for name in values.keys() & form}
-            sources, lost = inputs.again(form.get("inputs", ()), self._namespace)
-        values["inputs"] = [self._put("given", source) for source in sources]
+            values["inputs"], lost = self._tray.again(form.get("inputs", ()))
+        else:
+            values["inputs"] = [self._tray.put(source) for source in sources]
         return lost
 
     # What users hold
@@ -141,13 +146,7 @@ class Panel(Face):
     def take(self, image: GeneratedImage) -> None:
         """Make an image of the library the one to edit, from any thread."""
         source = replace(inputs.from_image(image, TAKEN), data=image.data)
-        self.send({"kind": "take", **self._put("taken", source)})
-
-    def _put(self, stem: str, source: inputs.Source) -> dict[str, str]:
-        """Keep a picture to edit; return how the form names it."""
-        key = f"{stem}{next(self._numbers)}"
-        self._sources[key] = source
-        return {"id": key, "name": source.name}
+        self.send({"kind": "take", **self._tray.put(source)})
 
     # From the browser
 
@@ -169,72 +168,42 @@ class Panel(Face):
         self._write_cell()
         await self._remember()
 
-    async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
-        key, name = str(content["id"]), str(content["name"])
-        reply = {"kind": "input", "id": key, "error": "", "note": ""}
-        try:
-            data = self._uploads.add(key, part, int(content["parts"]))
-            if data is None:
-                return
-            folder = await asyncio.to_thread(inputs.upload_folder)
-            source = await asyncio.to_thread(inputs.from_upload, name, data, folder)
-            self._sources[key] = source
-            used = {str(item["id"]) for item in self.form.get("inputs", ())}
-            inputs.forget_unused(self._sources, used)
-            reply["note"] = source.note
-        except XaiError as error:
-            reply["error"] = explain(error)
-        self.send(reply)
-        self._write_cell()
-
-    async def _on_edit(self, content: Mapping[str, Any]) -> None:
-        """Make a card's image one to edit, under the name of the card."""
-        key = str(content["id"])
-        if key in self._album.images:
-            self._sources[key] = inputs.from_image(self._album.images[key], str(content["name"]))
-        self._write_cell()
-
-    async def _on_pictures(self, content: Mapping[str, Any]) -> None:
-        for key in content["ids"]:
-            await self._send_picture(str(key))
-
-    async def _on_original(self, content: Mapping[str, Any]) -> None:
-        key = str(content["id"])
-        image = self._album.images[key]
-        reply = {"kind": "original", "id": key, "type": image.media_type, "error": ""}
-        try:
-            data = await asyncio.to_thread(lambda: image.data)
-        except XaiError as error:
-            self.send(reply | {"error": explain(error)})
-            return
-        self.send(reply, [data])
-
-    async def _on_save(self, content: Mapping[str, Any]) -> None:
-        """Write images into the notebook's folder."""
-        metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
-        keys = [str(key) for key in content["ids"]]
-        done = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
-        self.cards = [card | done.changes.get(card["id"], {}) for card in self.cards]
-        self.saved = done.note
-        self._say(done.said)
-
     async def _on_generate(self, content: Mapping[str, Any]) -> None:
-        """Check the form, and put a generation into the queue."""
+        self._take_form(content)
+        await self._generate(self.form)
+
+    async def _on_more(self, content: Mapping[str, Any]) -> None:
+        """Ask once more for what made a picture; the form stays as it is."""
+        values, lost = await self._like(self._album.images[str(content["id"])].request)
+        if lost:
+            raise InputImageError(lost)
+        await self._generate({**self.form, **values})
+
+    async def _on_again(self, content: Mapping[str, Any]) -> None:
+        """Try a generation again that has failed."""
+        job = self._queue.dismiss(str(content["id"]))
+        if job is not None:
+            await self._generate(job.values)
+
+    def _take_form(self, content: Mapping[str, Any]) -> None:
+        """Note what the form is, and that its prompt was used as it was typed."""
         self.form = dict(content["form"])
         self.trouble = ""
+        prompt = str(self.form["prompt"])
+        self.prompts = [*(one for one in self.prompts if one != prompt), prompt][-MOST_PROMPTS:]
         self._write_cell()
-        try:
-            call = await asyncio.to_thread(self._prepare, dict(self.form))
-        except Exception as error:  # noqa: BLE001  # what the user's own objects raise, too
-            self.trouble = explain(error)
-            return
+
+    async def _generate(self, values: Mapping[str, Any]) -> None:
+        """Check values of the form, and put a generation into the queue."""
+        call = await asyncio.to_thread(self._prepare, values)
         self._queue.add(
             Job(
                 key=f"job{next(self._numbers)}",
-                prompt=str(self.form["prompt"]),
+                prompt=str(values["prompt"]),
+                values=dict(values),
                 call=call,
                 session=current_session(),
-                cell=self._plain_cell(),
+                cell=self._cell(values),
                 n=call.options.n,
                 shape=call.options.shape,
             )
@@ -242,9 +211,7 @@ class Panel(Face):
 
     async def _on_hand_over(self, content: Mapping[str, Any]) -> None:
         """Check the form, and hand it over as a job, whose card stands under the panel's cell."""
-        self.form = dict(content["form"])
-        self.trouble = ""
-        self._write_cell()
+        self._take_form(content)
         call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
         session = current_session()
         with session.ask(apart=self._queue) as asking:
@@ -266,7 +233,7 @@ class Panel(Face):
         Raises:
             OptionError: Something is wrong; the message names it.
         """
-        sources = self._chosen(values)
+        sources = self._tray.chosen(values.get("inputs", ()))
         if sources and not takes_images(self.models, values.get("model")):
             raise OptionError(
                 f"{values.get('model')} takes no input images. Remove them, or choose another "
@@ -277,18 +244,6 @@ class Panel(Face):
         prompt = str(values.get("prompt") or "")
         call = current_session().prepare(prompt, given, self._namespace, typed=True)
         return inputs.named(call, [source.label for source in sources])
-
-    def _chosen(self, values: Mapping[str, Any]) -> list[inputs.Source]:
-        sources = []
-        for item in values.get("inputs", ()):
-            source = self._sources.get(str(item["id"]))
-            if source is None:
-                raise InputImageError(
-                    f"{item.get('name') or 'An input image'} is not here. Remove it, or choose it "
-                    "again."
-                )
-            sources.append(source)
-        return sources
 
     # To the browser
 
@@ -325,36 +280,28 @@ class Panel(Face):
         await self._remember(batch.images)
         for card in fresh:
             await self._send_picture(card["id"])
-        self.cards, self.saved = [*self.cards, *fresh], ""
         self._count_cost(job.call)
         self._write_cell()
+        self.cards, self.saved = [*self.cards, *fresh], ""
         await asyncio.to_thread(self._publisher.publish_batch, batch)
 
     async def _remember(self, images: Sequence[GeneratedImage] = ()) -> None:
         """Have the library know what the panel is now, for the next run of its cell."""
         async with self._keeping:
-            self._memory.form = {**self.form, "inputs": self._labels()}
+            self._memory.prompts = self.prompts
+            self._memory.form = {
+                **self.form, "inputs": self._tray.labels(self.form.get("inputs", ()))
+            }  # fmt: skip
             write = self._memory.keep if not images else partial(self._memory.add, images)
             await asyncio.to_thread(write)
-
-    async def _send_picture(self, key: str) -> None:
-        """Send a preview; a card without one shows its words."""
-        image, source = self._album.images.get(key), self._sources.get(key)
-        try:
-            if image is not None and image.status == "ok":
-                data = await asyncio.to_thread(lambda: gallery.preview_of(image.data))
-            elif source is not None and (whole := await asyncio.to_thread(source.preview)):
-                data = await asyncio.to_thread(gallery.preview_of, whole)
-            else:
-                return
-        except XaiError:
-            return
-        self.send({"kind": "picture", "id": key}, [data])
 
     def _count_cost(self, call: Call) -> None:
         self._cost += call.progress.cost_usd
         self._unpriced += call.progress.unpriced
+        spent, limit = current_session().spending
         parts = [f"{dollars(self._cost)} so far"] if self._cost else []
+        if limit is not None:  # it is the kernel's, so all that the kernel has spent counts
+            parts = [f"{dollars(spent)} of {dollars(limit)}"]
         if self._unpriced and not self.local:
             parts.append(f"{self._unpriced:.0f} without a reported cost")
         self.spent = ", ".join(parts)
@@ -362,22 +309,13 @@ class Panel(Face):
     def _write_cell(self) -> None:
         """Keep the equivalent cell current."""
         try:
-            plain = self._plain_cell()
+            plain = self._cell(self.form)
             done = plain in self._memory.done
-            self.cell = self._cell(replay=True) if done else plain
+            self.cell = self._cell(self.form, replay=True) if done else plain
             self.cell_note = "Shows the same pictures again, at no cost." if done else ""
         except XaiError as error:
             self.cell, self.cell_note = "", clean(str(error))
 
-    def _plain_cell(self) -> str:
-        return self._cell(replay=False)
-
-    def _cell(self, *, replay: bool) -> str:
-        return self._form.cell(self.form, self._labels(), replay=replay)
-
-    def _labels(self) -> list[str]:
-        """Return how a cell names the pictures to edit."""
-        return [
-            source.label if (source := self._sources.get(str(item["id"]))) else str(item["name"])
-            for item in self.form.get("inputs", ())
-        ]
+    def _cell(self, values: Mapping[str, Any], *, replay: bool = False) -> str:
+        labels = self._tray.labels(values.get("inputs", ()))
+        return self._form.cell(values, labels, replay=replay)

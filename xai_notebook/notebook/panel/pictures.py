@@ -1,0 +1,146 @@
+"""The pictures of a panel, as the browser asks for them: those to edit, and those it has made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from xai_notebook.errors import MetadataError, XaiError
+from xai_notebook.notebook.panel import gallery, inputs
+from xai_notebook.notebook.panel.face import Face
+from xai_notebook.notebook.panel.form import like
+from xai_notebook.notebook.panel.jobs import explain
+from xai_notebook.pictures.provenance import read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xai_notebook.client.request import ImageRequest
+    from xai_notebook.notebook.panel.form import Form
+    from xai_notebook.notebook.panel.uploads import Uploads
+
+__all__ = ["Pictures"]
+
+
+class Pictures(Face):
+    """A panel without its generations."""
+
+    _form: Form
+    _album: gallery.Album
+    _tray: inputs.Tray
+    _uploads: Uploads
+
+    def _write_cell(self) -> None:
+        """Keep the equivalent cell current."""
+        raise NotImplementedError
+
+    def _say(self, text: str) -> None:
+        """Have a screen reader say something."""
+        raise NotImplementedError
+
+    async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
+        """Take a part of a file; what was dropped beside the inputs may bring its request."""
+        key, name = str(content["id"]), str(content["name"])
+        reply = {"kind": "input", "id": key, "error": "", "note": ""}
+        try:
+            data = self._uploads.add(key, part, int(content["parts"]))
+            if data is None:
+                return
+            used = {str(item["id"]) for item in self.form.get("inputs", ())}
+            reply["note"] = await asyncio.to_thread(self._tray.upload, key, name, data, used)
+        except XaiError as error:
+            reply["error"] = explain(error)
+        self.send(reply)
+        if content.get("restore") and not reply["error"]:
+            await self._restore(key, name)
+        self._write_cell()
+
+    async def _restore(self, key: str, name: str) -> None:
+        """Fill the form with the request that an exported file tells of, if it does."""
+        file = self._tray.sources[key].file
+        try:
+            found = None if file is None else await asyncio.to_thread(read_metadata, file)
+        except MetadataError:
+            return
+        if found is not None:
+            note = f"The form asks for {name} again."
+            await self._fill(found.request, note, trusted=False, upload=key)
+
+    async def _on_use(self, content: Mapping[str, Any]) -> None:
+        """Fill the form with what made a picture; `words`: with its rewritten prompt, as text."""
+        image = self._album.images[str(content["id"])]
+        words = image.rewritten_prompt if content.get("words") else None
+        note = "The form has the rewritten words." if words else "The form asks for it again."
+        await self._fill(image.request, note, words=words)
+
+    async def _fill(
+        self,
+        request: ImageRequest,
+        note: str,
+        *,
+        words: str | None = None,
+        trusted: bool = True,
+        **more: Any,
+    ) -> None:
+        """Send the form what asks for a request again, and a sentence about it."""
+        values, lost = await self._like(request, words, trusted=trusted)
+        self.send({"kind": "fill", "form": values, "note": f"{note} {lost}".strip(), **more})
+
+    async def _like(
+        self, request: ImageRequest, words: str | None = None, *, trusted: bool = True
+    ) -> tuple[dict[str, Any], str]:
+        """Return the fields that ask for a request again, and a sentence about what is lost."""
+        values = like(request, words)
+        values["inputs"], lost = await asyncio.to_thread(
+            self._tray.like, request.inputs, trusted=trusted
+        )
+        if not any(model["name"] == request.model for model in self.models):
+            model = {"name": request.model, "price": None, "edits": True, "quality": True}
+            self.models = [*self.models, model | {"unknown": True}]
+        return values, lost
+
+    async def _on_edit(self, content: Mapping[str, Any]) -> None:
+        """Make a card's image one to edit, under the name of the card."""
+        key = str(content["id"])
+        if (image := self._album.images.get(key)) is not None:
+            name = str(content["name"])
+            self._tray.sources[key] = await asyncio.to_thread(inputs.from_image, image, name)
+        self._write_cell()
+
+    async def _on_pictures(self, content: Mapping[str, Any]) -> None:
+        for key in content["ids"]:
+            await self._send_picture(str(key))
+
+    async def _send_picture(self, key: str) -> None:
+        """Send a preview; a card without one shows its words."""
+        image, source = self._album.images.get(key), self._tray.sources.get(key)
+        try:
+            if image is not None and image.status == "ok":
+                data = await asyncio.to_thread(lambda: gallery.preview_of(image.data))
+            elif source is not None and (whole := await asyncio.to_thread(source.preview)):
+                data = await asyncio.to_thread(gallery.preview_of, whole)
+            else:
+                return
+        except XaiError:
+            return
+        self.send({"kind": "picture", "id": key}, [data])
+
+    async def _on_original(self, content: Mapping[str, Any]) -> None:
+        key = str(content["id"])
+        image = self._album.images[key]
+        reply = {"kind": "original", "id": key, "type": image.media_type, "error": ""}
+        try:
+            data = await asyncio.to_thread(lambda: image.data)
+        except XaiError as error:
+            self.send(reply | {"error": explain(error)})
+            return
+        self.send(reply, [data])
+
+    async def _on_save(self, content: Mapping[str, Any]) -> None:
+        """Write images into the notebook's folder."""
+        metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
+        keys = [str(key) for key in content["ids"]]
+        done = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
+        self.cards = [card | done.changes.get(card["id"], {}) for card in self.cards]
+        self.saved = done.note
+        self._say(done.said)
