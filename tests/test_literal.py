@@ -124,7 +124,7 @@ def test_the_cell_of_a_strangers_picture_opens_nothing(
 
 @pytest.mark.parametrize("text", EVIL)
 def test_a_rewritten_prompt_is_used_literally(
-    shell: InteractiveShell, keyed: Served, text: str
+    shell: InteractiveShell, keyed: Served, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a chat model wrote is sent, used in the field, sent again, and in a cell: one text."""
     shell.display_pub = CapturingDisplayPublisher()
@@ -139,7 +139,11 @@ def test_a_rewritten_prompt_is_used_literally(
         assert not panel.trouble
 
     generate(prompt="a fox", rewrite=True)
-    generate(prompt=panel.cards[0]["used"] or panel.cards[0]["prompt"], rewrite=False)
+    sent: list[Any] = []
+    monkeypatch.setattr(panel, "send", lambda content, _=(): sent.append(content))
+    panel._receive(None, {"kind": "use", "id": panel.cards[0]["id"], "words": True}, [])
+    until(lambda: [one for one in sent if one["kind"] == "fill"])
+    generate(**next(one["form"] for one in sent if one["kind"] == "fill"))
     shell.run_cell(panel.cell.replace("--replay", "--fresh")).raise_error()
     assert prompts(keyed) == [text] * 3
 

@@ -5,6 +5,7 @@ Most tests share one open notebook, as a user would who goes on working in it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import re
@@ -22,6 +23,7 @@ from harness import KEY, serve, until
 from xai_notebook import read_metadata
 from xai_notebook.library import Library
 from xai_notebook.notebook.panel.outputs import NOTE
+from xai_notebook.pictures.provenance import embed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,14 +81,15 @@ class Driver:
         self.field("Images").fill(str(count))
         self.root.locator(".xai-primary").click()
 
-    def cards(self) -> Locator:
-        """The cards of the newest generation."""
-        return self.root.locator("ul.xai-cards").first.locator("> li")
+    def more(self, item: str, card: str = "image") -> None:
+        """Choose from the menu of the first card of that name."""
+        self.button(f"More: {card}").first.click()
+        self.root.get_by_role("menuitem", name=item, exact=True).click()
 
     def expect(self, prompt: str, count: int = 1) -> Locator:
-        """Wait for the cards that `prompt` made, pictures drawn."""
+        """Wait for the cards that `prompt` made, which are the newest, pictures drawn."""
         words = re.compile(re.escape(prompt), re.IGNORECASE)
-        cards = self.root.locator("ul.xai-cards").first.locator("> li").filter(has_text=words)
+        cards = self.root.locator(".xai-group:first-child").filter(has_text=words).locator("li")
         cards.nth(count - 1).wait_for()
         drawn = "image => image.complete && image.naturalWidth > 0"
         for picture in cards.locator("img").all():
@@ -291,7 +294,8 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
     assert not panel.served.last.images
     with contextlib.closing(Library.open(panel.lab.home)) as library:
         assert library.history("add a lid", 1)[0].request.inputs[0].parent == glazed.sha256
-    panel.button("Add as reference: image").last.click()
+    panel.root.locator(".xai-group").nth(2).get_by_role("button", name="More: image").click()
+    panel.root.get_by_role("menuitem", name="Add as reference").click()
     until(lambda: item.count() == 2)
     for _ in range(2):
         panel.button("Remove image").first.click()
@@ -299,21 +303,95 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
 
 
 def test_uploads_are_edited_and_can_be_removed(panel: Driver, tmp_path: Path) -> None:
-    """Several files become input images, with thumbnails; what is none says so."""
+    """Several files become input images, with thumbnails; what is no picture is no input."""
     Image.new("RGB", (700, 500), "teal").save(tmp_path / "sea <b>.png")
     Image.new("RGB", (300, 300), "tan").save(tmp_path / "sand.png")
     (tmp_path / "notes.png").write_text("no image at all")
     files = panel.root.locator("input[type=file]")
     files.set_input_files([tmp_path / "sea <b>.png", tmp_path / "sand.png", tmp_path / "notes.png"])
     items = panel.root.locator(".xai-inputs li")
-    items.nth(2).get_by_text("the API takes PNG, JPEG and WebP").wait_for()
-    panel.button("Remove notes.png").click()
-    until(lambda: items.locator("img").count() == 2)
+    panel.root.get_by_role("alert").filter(
+        has_text="notes.png is no image that is known"
+    ).wait_for()
+    until(lambda: items.locator("img:visible").count() == 2)
+    assert items.count() == 2
+    assert "notes" not in (panel.root.locator(".xai-cell").text_content() or "")
     panel.make("a beach of both")
     assert [len(panel.served.last.images), panel.served.last.prompt] == [2, "a beach of both"]
     panel.button("Remove sea <b>.png").click()
     panel.button("Remove sand.png").click()
     assert not panel.root.locator("b").count()
+
+
+DROP = """([selector, name, type, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type }));
+  const target = document.querySelector(selector);
+  const options = { dataTransfer: data, bubbles: true, cancelable: true };
+  for (const kind of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
+    """A dropped file is an input, an exported one brings its request; cards can be dragged."""
+    panel.field("Aspect ratio").select_option("3:2")
+    panel.make("a windmill to export")
+    with contextlib.closing(Library.open(panel.lab.home)) as library:
+        made = library.history("windmill", 1)[0]
+    exported = base64.b64encode(embed(made, made.data)).decode()
+    plain = base64.b64encode(made.data).decode()
+    panel.field("Aspect ratio").select_option("")
+    panel.field("Prompt").fill("what stood here")
+    items = panel.root.locator(".xai-inputs li")
+
+    panel.page.evaluate(DROP, [".xai-panel header", "plain.jpg", "image/jpeg", plain])
+    items.get_by_text("plain.jpg").wait_for()
+    panel.page.evaluate(DROP, [".xai-panel header", "export.jpg", "image/jpeg", exported])
+    panel.root.get_by_text("The form asks for export.jpg again.").wait_for()
+    assert panel.field("Prompt").input_value() == "a windmill to export"
+    assert panel.field("Aspect ratio").input_value() == "3:2"
+    assert items.count() == 0
+    panel.button("Edit the picture instead").click()
+    assert panel.field("Prompt").input_value() == "what stood here"
+    until(lambda: items.count() == 2)
+    panel.button("Remove plain.jpg").click()
+    panel.button("Remove export.jpg").click()
+    panel.root.locator(".xai-card").first.drag_to(panel.root.locator(".xai-drop"))
+    items.get_by_text("image, made here").wait_for()
+    panel.button("Remove image, made here").click()
+    assert panel.console == []
+
+
+def test_the_cell_is_inserted_and_folded(panel: Driver) -> None:
+    """Below the panel's cell; folded, it stays so for the next panel."""
+    cells = """() => jupyterapp.shell.currentWidget.content.widgets.map(
+      ({ model }) => model.sharedModel.source)"""
+    before = panel.page.evaluate(cells)
+    panel.field("Prompt").fill("a cell of its own")
+    panel.root.get_by_text("a cell of its own").wait_for()
+    panel.button("Insert as cell").click()
+    assert panel.page.evaluate(cells) == [before[0], "%%xai_image\na cell of its own", *before[1:]]
+    panel.page.evaluate(
+        "() => jupyterapp.shell.currentWidget.content.model.sharedModel.deleteCell(1)"
+    )
+    panel.root.get_by_text("The same as a cell").click()
+    assert not panel.root.locator(".xai-cell").is_visible()
+    assert panel.page.evaluate("localStorage.getItem('xai-panel-cell')") == "folded"
+    panel.root.get_by_text("The same as a cell").click()
+
+
+def test_a_failed_generation_can_be_tried_again(panel: Driver) -> None:
+    """Its line has the button, and the picture comes."""
+    panel.served.faults.fail_when = lambda request, _: (
+        grpc.StatusCode.INVALID_ARGUMENT if "stubborn" in request.prompt else None
+    )
+    panel.generate("a stubborn mule")
+    panel.button("Dismiss: a stubborn mule").wait_for()
+    panel.served.faults.fail_when = None
+    panel.button("Try again: a stubborn mule").click()
+    panel.expect("a stubborn mule")
+    assert not panel.root.locator(".xai-job").filter(has_text="stubborn").count()
 
 
 def test_errors_say_cause_and_cure_in_the_panel(panel: Driver) -> None:
@@ -337,7 +415,7 @@ def test_errors_say_cause_and_cure_in_the_panel(panel: Driver) -> None:
 def test_moderated_images_say_so(panel: Driver) -> None:
     """A picture that was withheld is a card with the reason, beside the one that came."""
     panel.generate("two clowns [moderated:2]", 2)
-    cards = panel.root.locator("ul.xai-cards").first.locator("> li")
+    cards = panel.root.locator(".xai-group").filter(has_text="two clowns").locator("li")
     cards.filter(has_text="Moderated. The image was withheld").wait_for()
     assert cards.locator("img").count() == 1
     assert not panel.button("Save: image 2 of 2").count()
@@ -381,8 +459,8 @@ def test_a_rewritten_prompt_is_text_and_runs_nothing(panel: Driver) -> None:
     panel.make("a harmless word")
     assert panel.served.last.prompt == evil
     panel.root.get_by_label("Rewrite the prompt first").uncheck()
-    panel.button("Use prompt: image").first.click()
-    assert panel.field("Prompt").input_value().startswith("{{ '{{' }} get_ipython()")
+    panel.more("Use the rewritten words")
+    until(lambda: panel.field("Prompt").input_value().startswith("{{ '{{' }} get_ipython()"))
     before = len(panel.served.calls)
     panel.root.locator(".xai-primary").click()
     panel.served.wait_for_call(before + 1)
@@ -432,9 +510,20 @@ def test_the_keyboard_is_enough(panel: Driver) -> None:
     prompt.focus()
     page.keyboard.press("Control+Enter")
     panel.expect("a key on a table")
-    panel.button("Use prompt: image").first.focus()
+    prompt.fill("something else")
+    panel.button("More: image").first.focus()
     page.keyboard.press("Space")
-    assert prompt.input_value().startswith("A key on a table")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    until(lambda: prompt.input_value() == "a key on a table")
+    panel.button("Undo").click()
+    assert prompt.input_value() == "something else"
+    prompt.focus()
+    page.keyboard.press("ArrowUp")
+    assert prompt.input_value() == "a key on a table"
+    page.keyboard.press("ArrowDown")
+    assert prompt.input_value() == "something else"
     page.keyboard.press("Control+s")
     dirty = "() => jupyterapp.shell.currentWidget.context.model.dirty"
     until(lambda: not page.evaluate(dirty))
@@ -443,21 +532,39 @@ def test_the_keyboard_is_enough(panel: Driver) -> None:
 def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     """A dialog shows originals, Escape closes it, and the focus is where it was."""
     panel.make("twin peaks", 2)
-    opener = panel.button("Full size: image 1 of 2").first
+    opener = panel.root.locator(".xai-picture").first
+    keyboard = panel.page.keyboard
     opener.focus()
-    panel.page.keyboard.press("Enter")
+    keyboard.press("Enter")
     dialog = panel.page.get_by_role("dialog", name="Full size")
     full = dialog.locator("img")
     until(lambda: full.evaluate("image => image.naturalWidth") == 1024)
-    panel.page.keyboard.press("Escape")
+    middle = "box => (box = box.getBoundingClientRect()).left + box.right - innerWidth"
+    assert abs(dialog.evaluate(middle)) <= 2
+    fitting = full.bounding_box()
+    keyboard.press("1")
+    assert (full.bounding_box() or {})["width"] == pytest.approx(1024, abs=1)
+    keyboard.press("0")
+    assert full.bounding_box() == fitting
+    first = full.get_attribute("alt")
+    keyboard.press("ArrowRight")
+    until(lambda: full.get_attribute("alt") != first)
+    assert not violations(panel.page, ".xai-dialog")
+    keyboard.press("s")
+    panel.root.locator(".xai-card").nth(1).get_by_text("Saved as").wait_for(state="attached")
+    keyboard.press("Escape")
     assert not dialog.is_visible()
     assert opener.evaluate("button => button === document.activeElement")
-    panel.button("Compare: image 1 of 2").first.click()
+    panel.more("Compare", "image 1 of 2")
+    assert panel.root.locator(".xai-comparing").is_visible()
     panel.button("Compare: image 2 of 2").first.click()
     dialog = panel.page.get_by_role("dialog", name="Compare")
     assert dialog.locator("img").count() == 2
+    dialog.get_by_role("slider").fill("80")
+    assert "80%" in (dialog.locator("img").last.get_attribute("style") or "")
     assert not violations(panel.page, ".xai-dialog")
     dialog.get_by_role("button", name="Close").click()
+    assert not panel.root.locator(".xai-comparing").is_visible()
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])

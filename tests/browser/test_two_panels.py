@@ -57,7 +57,7 @@ def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None
     gone = re.compile("has restarted or is gone. Run this cell again")
     for panel in (first, second):
         panel.get_by_role("alert").filter(has_text=gone).wait_for()
-    first.get_by_role("button", name=re.compile("^Full size: image 1")).click()
+    first.locator(".xai-picture").first.click()
     dialog = panels.get_by_role("dialog", name="Full size")
     dialog.get_by_text("This is a preview").wait_for()
     assert dialog.locator("img").evaluate("image => image.naturalWidth") > 0

@@ -159,7 +159,7 @@ def test_a_generation_becomes_cards_outputs_and_costs(shown: Panel, keyed: Serve
     keyed.faults.cost_ticks = 200_000_000
     make(shown, "a fox & <b>friends</b>", n=2, aspect_ratio="16:9")
     assert [card["name"] for card in shown.cards] == ["image 1 of 2", "image 2 of 2"]
-    assert shown.cards[0]["written"] == "a fox & <b>friends</b>"
+    assert shown.cards[0]["asked"] == "a fox & <b>friends</b>"
     assert shown.cards[0]["facts"][1] == "1360 × 768"
     assert shown.spent == "$0.04 so far"
     (output,) = shown._shell.display_pub.outputs

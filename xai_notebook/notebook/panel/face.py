@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Face"]
 
 _STATIC: Final = Path(__file__).parent / "static"
-_SCRIPTS: Final = ("elements.js", "store.js", "form.js", "gallery.js", "dialogs.js", "panel.js")
+_SCRIPTS: Final = (
+    "elements.js", "store.js", "form.js", "menu.js", "gallery.js", "stage.js", "dialogs.js",
+    "panel.js",
+)  # fmt: skip
 """One module for the browser, in parts; a part uses what stands in those before it."""
 
 
@@ -46,6 +49,7 @@ class Face(anywidget.AnyWidget):
     prompts: List[str] = List(help="Prompts as they were typed, oldest first.").tag(sync=True)
     cell = Unicode(help="The equivalent cell.").tag(sync=True)
     cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
+    cell_id = Unicode(help="Of the notebook's cell that shows it, where known.").tag(sync=True)
     earlier = Int(help="Older pictures, which are not shown.").tag(sync=True)
     spent = Unicode(help="Cost so far, in words.").tag(sync=True)
     saved = Unicode(help="What the last save of everything did.").tag(sync=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.errors import XaiError
 from xai_notebook.frontend import notebook_folder
-from xai_notebook.pictures.cell import escape
 from xai_notebook.pictures.display import TITLES, alt_text
 from xai_notebook.pictures.text import bounded, clean, dollars
 
@@ -87,7 +86,6 @@ def describe_card(
         total: How many these are.
     """
     rewritten = image.rewritten_prompt
-    shown, used = clean(rewritten or image.prompt), escape(rewritten or image.prompt)
     ok = image.status == "ok"
     return {
         "id": key,
@@ -98,9 +96,9 @@ def describe_card(
         "error": "" if ok else clean(bounded(image.error or "")),
         "alt": alt_text(image, number, total),
         "label": "Rewritten prompt" if rewritten else "Prompt",
-        "prompt": shown,
-        "used": "" if used == shown else used,  # what says exactly that in the prompt's field
-        "written": clean(image.prompt) if rewritten else "",
+        "asked": clean(image.prompt),  # what the pictures of a group have in common
+        "prompt": clean(rewritten or image.prompt),
+        "written": bool(rewritten),
         "facts": details_of(image),
         "replayed": image.replayed,
         "size": list(image.size or ()),

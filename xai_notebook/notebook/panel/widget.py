@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.errors import InputImageError, OptionError, XaiError
+from xai_notebook.frontend import cell_identity
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.jobs import JobDisplay
 from xai_notebook.notebook.panel import gallery, inputs
@@ -94,6 +95,7 @@ class Panel(Pictures):
             trouble=lost,
             earlier=self._memory.left_out,
             prompts=self._memory.prompts,
+            cell_id=str(cell_identity(shell, object()) or ""),
         )
         self._write_cell()
         self.on_msg(self._receive)

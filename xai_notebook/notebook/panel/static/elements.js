@@ -71,6 +71,23 @@ function keepList(list, items, { key, make, update, empty }) {
   list.hidden = items.length === 0;
 }
 
+/** What this browser remembers of how a user likes it; undefined: nothing, or it may not. */
+function remembered(name) {
+  try {
+    return localStorage.getItem(`xai-panel-${name}`) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function remember(name, value) {
+  try {
+    localStorage.setItem(`xai-panel-${name}`, value);
+  } catch {
+    // A page may be without storage.
+  }
+}
+
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -13,6 +13,8 @@ const dollars = (price) =>
 const priceOf = (model) =>
   model.price == null ? "" : model.price === 0 ? "free" : `${dollars(model.price)} an image`;
 
+const HINT = "Ctrl+Enter generates. {{ name }} takes a variable. ↑ brings back what was asked before.";
+
 class Form {
   constructor(model, store, { onchange, generate }) {
     this.model = model;
@@ -43,7 +45,8 @@ class Form {
   makeFields(changed) {
     const on = { oninput: changed };
     const area = h("textarea", { rows: 5, placeholder: "What should the image show?", ...on });
-    this.prompt = field("Prompt", area, { hint: "Ctrl+Enter generates. {{ name }} takes a variable." });
+    this.prompt = field("Prompt", area, { hint: HINT });
+    area.addEventListener("keydown", (event) => this.recall(event));
     this.modelField = field("Model", h("select", on));
     this.again = h("button", {
       type: "button", class: "xai-link", onclick: () => this.store.send({ kind: "models" }),
@@ -103,32 +106,57 @@ class Form {
     this.inputList = h("ul", { class: "xai-inputs", role: "list", "aria-label": "Images to edit" });
     this.inputs = h("div", { class: "xai-drop", role: "group", "aria-label": "Images to edit" },
       this.inputList, h("div", { class: "xai-row" }, this.add, this.inputsHint), this.file);
-    for (const kind of ["dragenter", "dragover"])
-      this.inputs.addEventListener(kind, (event) => {
-        event.preventDefault();
-        this.inputs.classList.add("xai-over");
-      });
-    for (const kind of ["dragleave", "drop"])
-      this.inputs.addEventListener(kind, () => this.inputs.classList.remove("xai-over"));
-    this.inputs.addEventListener("drop", (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-      this.addFiles(event.dataTransfer.files);
-    });
-    this.prompt.control.addEventListener("paste", (event) => {
-      if (event.clipboardData.files.length === 0) return;
-      event.preventDefault();
-      this.addFiles(event.clipboardData.files);
-    });
+    this.refused = h("p", { class: "xai-hint xai-bad", role: "alert", hidden: true });
+    this.inputs.append(this.refused);
   }
 
-  addFiles(files) {
+  /** `restore`: a file that tells how it was made is no picture to edit, but the form's content. */
+  addFiles(files, restore = false) {
+    setText(this.refused, "");
     for (const file of files) {
       const id = unique(`upload-${Date.now().toString(36)}`);
       this.values.inputs.push({ id, name: file.name });
-      this.store.upload(id, file);
+      this.store.upload(id, file, restore);
     }
     this.changed();
+  }
+
+  /** The kernel has looked at a file: what is no picture is no input. */
+  answered({ id, error }) {
+    if (!error) return this.showInputs();
+    setText(this.refused, [this.refused.textContent, error].filter(Boolean).join(" "));
+    this.removeInput(id);
+  }
+
+  /** Take other values, all or some. */
+  fill(values) {
+    this.values = { ...this.values, ...values };
+    this.write();
+    this.store.need(this.values.inputs.map((input) => input.id));
+    this.changed();
+  }
+
+  /** Up and down at the ends of the field bring back the prompts that were used. */
+  recall(event) {
+    const { control } = this.prompt;
+    const prompts = this.model.get("prompts");
+    const up = event.key === "ArrowUp";
+    if ((!up && event.key !== "ArrowDown") || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { value, selectionStart, selectionEnd } = control;
+    const beside = up ? value.slice(0, selectionStart) : value.slice(selectionEnd);
+    if (beside.includes("\n") || (up && selectionEnd !== selectionStart)) return;
+    if (this.recalled === undefined || prompts[this.recalled] !== value) {
+      this.recalled = prompts.length;
+      this.draft = value;
+    }
+    let at = this.recalled + (up ? -1 : 1);
+    if (up && prompts[at] === value) at -= 1;
+    if (at < 0 || at > prompts.length || this.recalled === at) return;
+    event.preventDefault();
+    this.recalled = at;
+    control.value = at === prompts.length ? this.draft : prompts[at];
+    control.setSelectionRange(up ? 0 : control.value.length, up ? 0 : control.value.length);
+    this.read();
   }
 
   /** Make a card's image the only one to edit, and ask what to change. */
@@ -153,13 +181,6 @@ class Form {
     this.values.inputs = this.values.inputs.filter((input) => input.id !== id);
     if (this.values.inputs.length === 0) this.prompt.control.placeholder = "What should the image show?";
     this.changed();
-  }
-
-  /** `text` comes escaped: what a server wrote is no template, and stays none when it is edited. */
-  usePrompt(text) {
-    this.prompt.control.value = text;
-    this.read();
-    this.focusPrompt();
   }
 
   focusPrompt() {
@@ -228,7 +249,7 @@ class Form {
     this.add.disabled = !edits || full;
     setText(this.inputsHint, !edits ? "This model does not take images."
       : full ? `${this.choices.max_inputs} is all one request takes.`
-      : "or drop or paste them here");
+      : "or drop or paste them");
     this.folder.element.hidden = !this.values.export;
     this.showInputs();
   }
@@ -250,8 +271,7 @@ class Form {
         image.hidden = !url;
         const state = this.store.uploads.get(id) ?? {};
         const note = item.querySelector(".xai-hint");
-        setText(note, state.sending ? "Sending …" : state.error || state.note || "");
-        item.classList.toggle("xai-bad", Boolean(state.error));
+        setText(note, state.sending ? "Sending …" : state.note || "");
       },
       empty: () => this.add.focus(),
     });

@@ -14,21 +14,64 @@ class View {
       onchange: () => this.formChanged(),
       generate: () => this.generate(),
     });
-    this.viewer = new Viewer(store);
+    const save = (card) => this.store.send({ kind: "save", ids: [card.id] });
+    const edit = (card) => this.form.editCard(card, `${card.name}, made here`);
+    this.viewer = new Viewer(store, { save, edit, next: (card, by) => this.neighbour(card, by) });
     this.viewer.element.addEventListener("close", () => this.choose([]));
     this.gallery = new Gallery(store, {
-      save: (card) => this.store.send({ kind: "save", ids: [card.id] }),
-      edit: (card) => this.form.editCard(card, `${card.name}, made here`),
+      save,
+      edit,
       reference: (card) => this.form.addCard(card, `${card.name}, made here`),
-      use: (card) => this.form.usePrompt(card.used || card.prompt),
-      full: (card) => this.viewer.open("Full size", [card]),
+      use: (card) => this.store.send({ kind: "use", id: card.id }),
+      words: (card) => this.store.send({ kind: "use", id: card.id, words: true }),
+      more: (card) => this.store.send({ kind: "more", id: card.id }),
+      full: (card) => this.viewer.open(card),
       compare: (card) => this.compare(card),
     });
     this.makeRows();
     this.element = h("section", { class: "xai-panel", "aria-label": "xAI image panel" },
-      this.header, this.form.element, this.bar, this.alert, this.jobs, this.cellBox,
+      this.header, this.form.element, this.filled, this.bar, this.alert, this.jobs, this.cellBox,
       this.galleryHead, this.gallery.element, this.kept, this.status, this.viewer.element);
     this.element.addEventListener("keydown", (event) => this.passSave(event));
+    this.takeFiles();
+  }
+
+  /** Files and cards can be dropped everywhere, and files pasted. */
+  takeFiles() {
+    const over = (on) => this.form.inputs.classList.toggle("xai-over", on);
+    for (const kind of ["dragenter", "dragover"])
+      this.element.addEventListener(kind, (event) => {
+        const { types } = event.dataTransfer;
+        if (!types.includes(CARD) && !types.includes("Files")) return;
+        event.preventDefault();
+        event.stopPropagation();
+        over(true);
+      });
+    this.element.addEventListener("dragleave", (event) => {
+      if (!this.element.contains(event.relatedTarget)) over(false);
+    });
+    this.element.addEventListener("dragend", () => over(false));
+    this.element.addEventListener("drop", (event) => {
+      over(false);
+      const card = this.gallery.cards.get(event.dataTransfer.getData(CARD));
+      if (!card && event.dataTransfer.files.length === 0) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (card) this.form.addCard(card, `${card.name}, made here`);
+      else this.form.addFiles(event.dataTransfer.files, !this.form.inputs.contains(event.target));
+    });
+    this.element.addEventListener("paste", (event) => {
+      if (event.clipboardData.files.length === 0) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.form.addFiles(event.clipboardData.files);
+    });
+  }
+
+  /** The card so many pictures on, as they stand on the page. */
+  neighbour(card, by) {
+    const shown = [...this.gallery.element.querySelectorAll(".xai-card:has(img)")].map((item) => item.dataset.key);
+    return this.gallery.cards.get(shown[shown.indexOf(card.id) + by]);
   }
 
   makeRows() {
@@ -42,14 +85,19 @@ class View {
     this.estimate = h("span", { class: "xai-quiet" });
     this.spent = h("span", { class: "xai-quiet xai-end" });
     this.bar = h("div", { class: "xai-row xai-bar" }, this.button, this.handOver, this.estimate, this.spent);
+    this.filled = h("div", { class: "xai-row xai-filled", hidden: true });
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
     this.jobs = h("ul", { class: "xai-jobs", role: "list", "aria-label": "Generations", hidden: true });
     this.status = h("div", { class: "xai-unseen", role: "status" });
     this.saveAll = h("button", { type: "button", class: "xai-button xai-small", onclick: () => this.saveEverything() },
       "Save all");
     this.savedNote = h("span", { class: "xai-quiet" });
+    this.compareHint = h("p", { class: "xai-comparing" }, "Choose the picture to compare with. ",
+      h("button", { type: "button", class: "xai-link", onclick: () => this.choose([]) }, "Stop comparing"));
     this.galleryHead = h("div", { class: "xai-row xai-galleryhead" },
-      h("h3", { class: "xai-title" }, "Pictures"), this.saveAll, this.savedNote);
+      h("h3", { class: "xai-title" }, "Pictures"), this.saveAll, this.savedNote,
+      h("span", { class: "xai-row xai-end" },
+        h("label", { class: "xai-quiet", for: this.gallery.size.id }, "Size"), this.gallery.size));
     this.makeCell();
     this.makeKept();
   }
@@ -64,10 +112,25 @@ class View {
       setTimeout(() => (this.copy.textContent = "Copy"), 2000);
     } }, "Copy");
     this.copy.setAttribute("aria-label", "Copy the cell");
-    this.cellBox = h("div", { class: "xai-cellbox" },
-      h("div", { class: "xai-row" }, h("h3", { class: "xai-title" }, "The same as a cell"), this.cellNote,
-        h("span", { class: "xai-end" }, this.copy)),
+    this.insert = h("button", { type: "button", class: "xai-button xai-small", onclick: () => this.insertCell() }, "Insert as cell");
+    this.cellBox = h("details", { class: "xai-cellbox", open: remembered("cell") !== "folded",
+      ontoggle: () => remember("cell", this.cellBox.open ? "shown" : "folded") },
+      h("summary", { class: "xai-title" }, "The same as a cell"),
+      h("div", { class: "xai-row" }, this.cellNote, h("span", { class: "xai-row xai-end" }, this.copy, this.insert)),
       this.cell);
+  }
+
+  /** The cells of the notebook, where the page lets us see them: JupyterLab and Notebook 7 do. */
+  get notebook() {
+    return this.model.widget_manager?.context?.model?.sharedModel;
+  }
+
+  /** Put the equivalent cell below the one that shows the panel. */
+  insertCell() {
+    const { notebook } = this;
+    const at = notebook.cells.findIndex((cell) => cell.id === this.model.get("cell_id"));
+    notebook.insertCell(at < 0 ? notebook.cells.length : at + 1, { cell_type: "code", source: this.model.get("cell") });
+    this.announce("The cell stands below this one.", true);
   }
 
   makeKept() {
@@ -76,8 +139,9 @@ class View {
       this.showKept.setAttribute("aria-pressed", String(shown));
       this.showKept.textContent = shown ? "Hide them" : "Show them";
     } }, "Show them");
+    this.older = h("span");
     this.kept = h("p", { class: "xai-quiet xai-kept" },
-      "The pictures are outputs of this cell, too: they stay when the notebook is saved. ", this.showKept);
+      "The pictures are outputs of this cell, too: they stay when the notebook is saved. ", this.showKept, this.older);
   }
 
   // From the user
@@ -123,15 +187,33 @@ class View {
     if (others.length === this.compared.length) others.push(card.id);
     this.choose(others);
     if (others.length < 2) {
-      this.announce(others.length ? "Choose another image to compare with." : "Not compared.");
+      this.announce(others.length ? "Choose the picture to compare with." : "Not compared.");
       return;
     }
-    this.viewer.open("Compare", others.map((id) => this.gallery.cards.get(id)));
+    this.viewer.open(...others.map((id) => this.gallery.cards.get(id)));
   }
 
   choose(ids) {
     this.compared = ids;
-    this.gallery.mark(ids);
+    this.gallery.mark(ids, this.compareHint);
+  }
+
+  /** What made a picture, or what a file tells of, comes into the form: and what was there, again. */
+  fill({ form, note, upload }) {
+    const before = structuredClone(this.form.values);
+    before.inputs = before.inputs.filter(({ id }) => id !== upload);
+    const back = (inputs) => {
+      this.form.fill({ ...before, inputs });
+      this.filled.hidden = true;
+      this.form.focusPrompt();
+    };
+    const link = (text, onclick) => h("button", { type: "button", class: "xai-link", onclick }, text);
+    const file = upload && this.form.values.inputs.find(({ id }) => id === upload);
+    this.filled.replaceChildren(h("span", { role: "status" }, note), link("Undo", () => back(before.inputs)),
+      ...(file ? [link("Edit the picture instead", () => back([...before.inputs, file]))] : []));
+    this.filled.hidden = false;
+    this.form.fill(form);
+    this.form.focusPrompt();
   }
 
   /** Shortcuts of the notebook are off in controls of the panel; saving is not. */
@@ -179,6 +261,8 @@ class View {
     return h("li", { class: "xai-job" },
       h("span", { class: "xai-spinner", "aria-hidden": "true" }),
       h("div", { class: "xai-jobtext" }, h("span", { class: "xai-jobprompt", dir: "auto" }, prompt), h("span", { class: "xai-jobline" })),
+      h("button", { type: "button", class: "xai-button xai-small", "aria-label": `Try again: ${prompt.slice(0, 60)}`,
+        onclick: () => this.store.send({ kind: "again", id }) }, "Try again"),
       h("button", { type: "button", class: "xai-button xai-small", onclick: (event) => {
         const { state } = event.currentTarget.closest("li").dataset;
         this.store.send({ kind: UNDER_WAY.has(state) ? "cancel" : "dismiss", id });
@@ -190,7 +274,8 @@ class View {
     const text = element.querySelector(".xai-jobline");
     if (state === "failed" && text.getAttribute("role") !== "alert") text.setAttribute("role", "alert");
     setText(text, line);
-    const button = element.querySelector("button");
+    const [again, button] = element.querySelectorAll("button");
+    again.hidden = UNDER_WAY.has(state);
     const label = UNDER_WAY.has(state) ? "Cancel" : "Dismiss";
     setText(button, label);
     button.setAttribute("aria-label", `${label}: ${prompt.slice(0, 60)}`);
@@ -199,9 +284,11 @@ class View {
   showGallery() {
     const cards = this.model.get("cards");
     this.gallery.show(cards, this.model.get("jobs"));
-    this.gallery.mark(this.compared);
+    this.gallery.mark(this.compared, this.compareHint);
     const pictures = cards.filter((card) => card.ok).length;
     this.galleryHead.hidden = cards.length === 0;
+    const earlier = this.model.get("earlier");
+    setText(this.older, earlier ? ` ${earlier} older ones are in the library: %xai_library shows them.` : "");
     this.saveAll.hidden = pictures < 2;
     this.kept.hidden = cards.length === 0;
     setText(this.savedNote, this.model.get("saved"));
@@ -211,6 +298,7 @@ class View {
     const text = this.model.get("cell");
     this.cell.firstChild.textContent = text;
     this.cell.hidden = this.copy.hidden = text === "";
+    this.insert.hidden = text === "" || !this.notebook?.insertCell;
     setText(this.cellNote, this.model.get("cell_note"));
   }
 
@@ -249,7 +337,11 @@ class View {
     };
     // After a restart the page still shows the panel, but it is nobody's: say so before a click.
     const parted = () => this.knock();
-    for (const kind of ["picture", "input"]) store.addEventListener(kind, pictured);
+    const input = (event) => this.form.answered(event.detail);
+    const fill = (event) => this.fill(event.detail);
+    store.addEventListener("picture", pictured);
+    store.addEventListener("input", input);
+    store.addEventListener("fill", fill);
     store.addEventListener("ready", ready);
     store.addEventListener("gone", gone);
     const take = (event) => this.form.editCard({ id: event.detail }, "a picture from the library");
@@ -260,7 +352,9 @@ class View {
     this.knock();
     return () => {
       for (const [name, listener] of follow) model.off(`change:${name}`, listener);
-      for (const kind of ["picture", "input"]) store.removeEventListener(kind, pictured);
+      store.removeEventListener("picture", pictured);
+      store.removeEventListener("input", input);
+      store.removeEventListener("fill", fill);
       store.removeEventListener("ready", ready);
       store.removeEventListener("gone", gone);
       store.removeEventListener("take", take);

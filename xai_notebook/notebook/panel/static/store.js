@@ -1,5 +1,6 @@
 // What one panel knows in this browser, whatever the number of its views: pictures and replies.
 
+const CARD = "application/x-xai-card"; // what is dragged: the id of a card
 const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
 
 class Store extends EventTarget {
@@ -9,7 +10,7 @@ class Store extends EventTarget {
     this.pictures = new Map(); // id -> URL of a preview
     this.originals = new Map(); // id -> promise of a URL
     this.waiting = new Map(); // id -> resolvers of an original
-    this.uploads = new Map(); // id -> { sending, error, note }
+    this.uploads = new Map(); // id -> { sending, file, note }
     this.alive = false;
     model.on("msg:custom", (content, buffers) => this.receive(content, buffers));
   }
@@ -30,14 +31,19 @@ class Store extends EventTarget {
     const { kind, id } = content;
     if (kind === "ready") this.alive = true;
     if (kind === "picture") this.keep(id, new Blob([buffers[0]], { type: "image/jpeg" }));
-    if (kind === "input") this.uploads.set(id, { error: content.error, note: content.note });
+    if (kind === "input") {
+      const { file } = this.uploads.get(id) ?? {};
+      if (content.error) this.uploads.delete(id);
+      else this.uploads.set(id, { note: content.note });
+      if (file && !content.error) this.keep(id, file);
+    }
     if (kind === "original") {
       const [resolve, reject] = this.waiting.get(id) ?? [];
       this.waiting.delete(id);
       if (content.error) reject?.(new Error(content.error));
       else resolve?.(URL.createObjectURL(new Blob([buffers[0]], { type: content.type })));
     }
-    this.dispatchEvent(new CustomEvent(kind, { detail: id }));
+    this.dispatchEvent(new CustomEvent(kind, { detail: kind === "fill" || kind === "input" ? content : id }));
   }
 
   keep(id, blob) {
@@ -47,7 +53,7 @@ class Store extends EventTarget {
 
   /** Ask for previews that did not come by themselves, as after a reload of the page. */
   need(ids) {
-    const missing = ids.filter((id) => !this.pictures.has(id) && !this.uploads.has(id));
+    const missing = ids.filter((id) => !this.pictures.has(id) && !this.uploads.get(id)?.sending);
     if (missing.length) this.send({ kind: "pictures", ids: missing });
   }
 
@@ -64,13 +70,13 @@ class Store extends EventTarget {
     return this.originals.get(id);
   }
 
-  async upload(id, file) {
-    this.uploads.set(id, { sending: true });
-    this.keep(id, file);
+  /** `restore`: if the file tells how it was made, the form is to ask for that. */
+  async upload(id, file, restore = false) {
+    this.uploads.set(id, { sending: true, file });
     const parts = Math.max(1, Math.ceil(file.size / PART));
     for (let part = 0; part < parts; part += 1) {
       const bytes = await file.slice(part * PART, (part + 1) * PART).arrayBuffer();
-      this.send({ kind: "upload", id, name: file.name, parts }, [bytes]);
+      this.send({ kind: "upload", id, name: file.name, parts, restore }, [bytes]);
     }
   }
 }
