@@ -144,7 +144,7 @@ class ImageResponse:
 
     @property
     def base64(self) -> str:
-        """The image in base64, as it came: with a `data:` prefix or without.
+        """The image in base64, as it came, with the prefix of a data URI or without.
 
         Raises:
             ModeratedError: The image was withheld.

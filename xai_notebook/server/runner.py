@@ -138,7 +138,7 @@ class EmbeddedServer:
 
     @property
     def address(self) -> str:
-        """Where clients find the server: `localhost:PORT`."""
+        """Where clients find the server, as `localhost` and its port."""
         return f"localhost:{self.port}"
 
     @property

@@ -1,0 +1,47 @@
+"""The page of options and settings, from the tables that the magic itself is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xai_notebook.arguments.options import OPTIONS, SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(path: Path) -> None:
+    """Write the page."""
+    lines = [
+        "# Options",
+        "",
+        "`%xai_image [OPTIONS] PROMPT` on a line, or `%%xai_image [OPTIONS]` with the prompt as",
+        "the cell's body. In Python, `xai.generate()` takes the same by names of the last column.",
+        "Options stand before the prompt or after it; Tab completes them, their values, models and",
+        "variables.",
+        "",
+        "| option | value | meaning | in Python |",
+        "|---|---|---|---|",
+    ]
+    for option in OPTIONS:
+        flags = ", ".join(f"`{flag}`" for flag in option.flags)
+        value = option.metavar or ""
+        if value and option.bare is not None:
+            value = f"[{value}]"
+        cells = (flags, f"`{value}`" if value else "", option.help, f"`{option.name}`")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += [
+        "",
+        "## Settings",
+        "",
+        "`%config XaiImage.NAME = VALUE` sets a default for the kernel, `c.XaiImage.NAME = VALUE`",
+        "in `ipython_config.py` for good. Every option above that can have a default is a setting;",
+        "beside them there are:",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    for setting in SETTINGS:
+        default = "" if setting.default is None else f"`{setting.default}`"
+        lines.append(f"| `{setting.setting or setting.name}` | {default} | {setting.help} |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

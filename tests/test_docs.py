@@ -1,0 +1,96 @@
+"""The documentation says what the code does: its cells run, and it leaves out nothing public."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import xai_notebook
+import xai_notebook.client
+import xai_notebook.errors
+from harness import without_xai
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted([DOCS / "index.md", *(DOCS / "howto").glob("*.md")])
+CELL = re.compile(r"^```ipython3\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+RUN = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for page, cells in json.load(sys.stdin):
+    shell.reset(new_session=False)
+    shell.run_cell("%reload_ext xai_notebook\\n%config XaiImage.budget_usd = None")
+    for cell in cells:
+        result = shell.run_cell(cell)
+        if not result.success:
+            sys.exit(f"{page}: {cell}\\n{result.error_before_exec or result.error_in_exec!r}")
+"""
+"""Pages are run one after the other in one process, each with a namespace of its own."""
+
+
+@pytest.fixture(scope="module")
+def errors() -> ModuleType:
+    """What writes the page of error messages."""
+    spec = importlib.util.spec_from_file_location("error_page", DOCS / "_ext" / "error_page.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["error_page"] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.timeout(300)
+def test_every_cell_of_the_documentation_runs(tmp_path: Path) -> None:
+    """Copied as they stand, from top to bottom of a page, without a key or a network."""
+    import json
+
+    pages = [[page.name, CELL.findall(page.read_text(encoding="utf-8"))] for page in PAGES]
+    assert sum(len(cells) for _, cells in pages) > 40
+    done = subprocess.run(
+        [sys.executable, "-c", RUN], input=json.dumps(pages), cwd=tmp_path, timeout=280,
+        env=without_xai() | {"XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
+                             "IPYTHONDIR": str(tmp_path / "ipython")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+
+
+def test_every_message_is_on_the_page(errors: Any, tmp_path: Path) -> None:
+    """Wherever an error is made, its sentence can be read from the code, and is an anchor."""
+    found = errors.collect()
+    assert found.unresolved == []
+    errors.write(tmp_path / "messages.md")
+    page = (tmp_path / "messages.md").read_text(encoding="utf-8")
+    messages = [message for told in found.messages.values() for message in told]
+    assert len(messages) > 200
+    assert all(f"`{message}`" in page for message in messages)
+    anchors = re.findall(r"^\((error-[^)]+)\)=$", page, re.MULTILINE)
+    assert len(anchors) == len(set(anchors)) == len(messages)
+
+
+def test_every_public_name_has_a_page() -> None:
+    """Of the package, its client and its errors."""
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*"))
+    named = set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)$", pages, re.MULTILINE))
+    public = {
+        *xai_notebook.__all__, *xai_notebook.client.__all__, *xai_notebook.errors.__all__
+    }  # fmt: skip
+    assert {name for name in public - named if not name.startswith("_")} == set()
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    """A page that nobody finds is none."""
+    contents = (DOCS / "index.md").read_text(encoding="utf-8")
+    pages = [page.relative_to(DOCS).with_suffix("") for page in DOCS.rglob("*/*.md")]
+    pages = [page for page in pages if not page.parts[0].startswith("_")]
+    assert [str(page) for page in pages if f"\n{page.as_posix()}\n" not in contents] == []
