@@ -580,7 +580,10 @@ def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
     panel.button("Dismiss: refused").wait_for()
     panel.generate("a slow 30 ship")
     panel.button("Cancel: a slow 30 ship").wait_for()
+    panel.button("More: image").first.click()
+    panel.root.get_by_role("menu").wait_for()
     assert not violations(panel.page, ".xai-panel")
+    panel.page.keyboard.press("Escape")
     panel.button("Cancel: a slow 30 ship").click()
     panel.root.get_by_text("More", exact=True).click()
     panel.theme("JupyterLab Light")
@@ -640,6 +643,9 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> Non
     picture.wait_for()
     until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
     assert root.get_by_text("Local preview").is_visible()
+    # Voila has no cells to put one below.
+    insert = root.get_by_role("button", name="Insert as cell")
+    assert insert.is_visible() == address.startswith("notebooks")
     assert page.locator(".xai-panel").count() == 1
     page.close()
 

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 import xai_notebook as xai
 from harness import without_xai
 from xai_notebook import __main__ as program
-from xai_notebook.errors import LibraryError, OptionError
+from xai_notebook.errors import InputImageError, LibraryError, OptionError
 from xai_notebook.generation.session import close_session
 
 if TYPE_CHECKING:
@@ -67,6 +67,22 @@ def test_a_colleague_sees_the_same(
     assert [p.created.date() for p in seen] == [p.created.date() for p in made]
     assert len(orders.orders) == paid
     assert xai.history().images == () or not len(xai.history())
+
+
+def test_ids_of_pictures_travel(
+    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A cell that edits a picture of another cell by its id finds it in the bundle."""
+    (made,) = xai.generate("a fox")
+    name = f"@{(made.sha256 or '')[:8]}"
+    (edited,) = xai.generate("a hat", image=name)
+    xai.pack()
+    paid = len(orders.orders)
+    elsewhere(monkeypatch, tmp_path)
+    (seen,) = xai.generate("a hat", image=name)
+    assert (seen.sha256, seen.bundle, len(orders.orders)) == (edited.sha256, "story.xai", paid)
+    with pytest.raises(InputImageError, match="no picture of your library has this id"):
+        xai.generate("a hat", image="@00000000")
 
 
 def test_the_card_says_where_it_comes_from(

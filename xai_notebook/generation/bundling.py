@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -88,6 +89,24 @@ class Beside:
     def refusals(self) -> list[str]:
         """Return why bundles do not answer, a sentence each."""
         return self.bundles.of(self.folder, self.stem)[1]
+
+    def named(self, digits: str, limit: int = 2) -> dict[str, Picture]:
+        """Return pictures whose originals' digests begin so, by their digests.
+
+        Args:
+            digits: Hexadecimal, in lower case.
+            limit: At most so many.
+        """
+        bundles, _ = self.bundles.of(self.folder, self.stem)
+        found: dict[str, Picture] = {}
+        for bundle in bundles:
+            for entry in bundle.entries:
+                for image in entry.images:
+                    digest = image.sha256 or ""
+                    if digest.startswith(digits) and digest not in found and len(found) < limit:
+                        with suppress(LibraryError):  # damaged: it names nothing
+                            found[digest] = picture_of(bundle, entry, image, entry.request)
+        return found
 
     def rewrite_of(self, request: ImageRequest, model: str) -> str | None:
         """Return what a chat model made of a prompt when a bundle was packed, or None."""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from xai_notebook.generation.bundling import Beside
     from xai_notebook.library import Library
+    from xai_notebook.library.bundles import Bundles
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["LookBack"]
@@ -24,6 +26,8 @@ _ID_LENGTHS: Final = (8, 12, 16, 32)
 
 class LookBack:
     """What can be asked of a library, and marked in it."""
+
+    _bundles: Bundles
 
     def library(self) -> Library:
         """Return the open library.
@@ -36,6 +40,13 @@ class LookBack:
     def shown_of(self, library: Library) -> Collection[int]:
         """Return the `id` of each image of a library that this kernel has shown."""
         raise NotImplementedError
+
+    @property
+    def beside(self) -> Beside:
+        """The bundles beside the notebook that runs."""
+        from xai_notebook.generation.bundling import Beside  # noqa: PLC0415  # grpc
+
+        return Beside.here(self._bundles)
 
     def history(self, words: str = "", n: int = 24) -> ImageBatch:
         """Return past images, newest first.
@@ -70,7 +81,8 @@ class LookBack:
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
         """Return what the library has under ids that begin so, by their digests.
 
-        Those are pictures that were made, and files that panels were given.
+        Those are pictures that were made, and files that panels were given; where there are none,
+        pictures of the bundles beside the notebook.
 
         Args:
             digits: Hexadecimal, in lower case; a few of many are enough.
@@ -81,6 +93,8 @@ class LookBack:
         library = self.library()
         found: dict[str, GeneratedImage | Path] = dict(library.given.find(digits))
         made = library.shelf.with_digest(digits)
+        if not (found or made):
+            made = list(self.beside.named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:

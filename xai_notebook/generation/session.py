@@ -336,13 +336,11 @@ class Session(LookBack):
 
     async def _generator(self, call: Call, asking: Asking) -> Generator:
         from xai_notebook.generation.answering import generator_of  # noqa: PLC0415  # grpc
-        from xai_notebook.generation.bundling import Beside  # noqa: PLC0415  # grpc
 
         self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
-        beside = Beside.here(self._bundles)
-        return generator_of(call, asking, peer, library, self._budget, beside)
+        return generator_of(call, asking, peer, library, self._budget, self.beside)
 
     async def _price(self, call: Call, model: str) -> float | None:
         return await (await self.connections.peer(call.route)).price(model)
