@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
     from harness import Served
 
@@ -95,13 +95,48 @@ def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path
     assert 0 < early < 100
     more = f'node => Number(node.getAttribute("aria-valuenow")) > {early}'
     page.wait_for_function(f"() => [...document.querySelectorAll({SELECTOR!r})].every({more})")
-    page.get_by_text("30 of 30 prompts.").wait_for(timeout=60_000)
+    page.get_by_text("30 of 30 prompts").wait_for(timeout=60_000)
     assert bar.count() == 0
     assert page.locator(f"{OUTPUT} figure img").count() == 24
     assert "and 6 more" in (page.locator(OUTPUT).last.text_content() or "")
     page.screenshot(path=tmp_path / "grid.png")
     notebook = lab.save(page, "many.ipynb")
     assert "progressbar" not in saved(notebook)
+
+
+@pytest.mark.parametrize("address", ["lab/tree/coming.ipynb?reset", "notebooks/coming.ipynb"])
+def test_pictures_come_while_the_rest_is_made(
+    slow: Served, lab: Any, browser: Browser, tmp_path: Path, address: str
+) -> None:
+    """The third is seen before the tenth is asked for; who stops then keeps them, in one grid."""
+    slow.reset()
+    # At most five are answered and four are under way: however late the page is, no tenth is sent.
+    slow.faults.delay = lambda request: 0.2 if int(request.prompt.split()[-1]) < 5 else 600
+    cell = "%%xai_image --each --as many\n" + "\n".join(f"a fox at dawn {i}" for i in range(20))
+    lab.add("coming.ipynb", load(slow.address).replace("rate = 0", "rate = 2"), cell)
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(lab.url(address))
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    lab.wait_for_kernel(page)
+    sent = len(slow.calls)
+    page.evaluate(RUN)
+    pictures = page.locator(f"{OUTPUT} figure img")
+    pictures.nth(2).wait_for()
+    assert len(slow.calls) - sent < 10
+    assert pictures.count() + page.locator(f"{OUTPUT} figure .xai-waiting").count() == 20
+    pictures.nth(4).wait_for()
+    page.screenshot(path=tmp_path / "coming.png")
+    page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    page.get_by_text("interrupted: run the cell again").wait_for()
+    assert pictures.count() == 5
+    page.screenshot(path=tmp_path / "stopped.png")
+    grid, error = lab.save(page, "coming.ipynb").cells[1].outputs
+    assert error["output_type"] == "error"
+    html = "".join(grid["data"]["text/html"])
+    assert html.count("<img") == 5
+    assert not re.search("xai-waiting|progressbar|Making", html)
+    page.close()
 
 
 def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, tmp_path: Path) -> None:

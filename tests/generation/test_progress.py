@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,9 +11,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from harness import start_kernel
+from harness import start_kernel, tiny
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.live import _html
+from xai_notebook.notebook.live import Live
+from xai_notebook.pictures.picture import Card
+from xai_notebook.pictures.previews import Awaited, Previews, Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +76,7 @@ def saved(outputs: Any) -> str:
 
 
 def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
-    """As many as images asked for, in their shape, with seconds and attempts; none is saved."""
+    """As many as images asked for, in their shape; above, seconds and attempts; none is saved."""
     busy = (grpc.StatusCode.UNAVAILABLE, "busy", [("retry-after", "1.6")])
     quick.faults.failures = [busy]
     quick.faults.delay = 1.2
@@ -80,9 +84,9 @@ def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
     waiting = [html for html in shown if "xai-waiting" in html]
     assert len(waiting) >= 3
     assert all(html.count('<div class="xai-waiting"') == 3 for html in waiting)
-    assert all("aspect-ratio:16.0/9.0" in html for html in waiting)
+    assert all(html.count("aspect-ratio:640/360") == 3 for html in waiting)
     assert any(re.search(r"attempt 2 of 5 in \d\.\d s", html) for html in waiting)
-    assert any(re.search(r">\d s<", html) for html in waiting)
+    assert all(len(re.findall(r"Making images: \d s", html)) == 1 for html in waiting)
     final = saved(outputs)
     assert final.count("<img") == 3
     assert not re.search(r"xai-waiting|attempt|Making|<style", final)
@@ -110,19 +114,51 @@ def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
     assert not re.search(r"progressbar|left|tried again|Making|To make", final)
 
 
-@pytest.mark.parametrize("shape", ["1:1", "16:9", "9:16", "19.5:9", "1:2"])
-def test_a_placeholder_has_the_shape_asked_for(shape: str) -> None:
-    """Wide ones are as wide, high ones as high as a thumbnail."""
-    html = _html(Progress(), shape)
-    width, height = (float(side) for side in shape.split(":"))
-    (pixels,) = re.findall(r'style="width:(\d+)px', html)
-    assert int(pixels) <= 240
-    assert int(pixels) * height / width <= 181
-    assert f"aspect-ratio:{width}/{height}" in html
+def test_pictures_appear_while_the_rest_is_made(quick: Served, run: Any) -> None:
+    """Each in its place, the others awaited under their prompts; saved is the final grid alone."""
+    quick.faults.delay = 0.5
+    outputs, shown = run(
+        "%%xai_image --each --as many\n" + "\n".join(f"fox {i}" for i in range(30))
+    )
+    partly = [html for html in shown if "<img" in html and "xai-waiting" in html]
+    assert len(partly) >= 2
+    for html in partly:
+        assert html.count("<img") + html.count('<div class="xai-waiting"') == 24
+        assert [int(number) for number in re.findall(r">fox (\d+)<", html)] == list(range(24))
+    grown = [html.count("<img") for html in partly]
+    assert grown == sorted(grown)
+    final = saved(outputs)
+    assert final.count("<img") == 24
+    assert final.count("… and 6 more: many[24:] shows them.") == 2
+    assert "xai-waiting" not in final
 
 
-def test_a_bar_without_a_total_claims_none() -> None:
+def test_no_preview_is_made_twice(tmp_path: Path) -> None:
+    """What stood there while the rest was made is what is saved."""
+    request = ImageRequest("a fox", "m")
+    files = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for number, file in enumerate(files):
+        file.write_bytes(tiny(number))
+    pending = Card(request=request, status="pending")
+    cards = [Card(request=request, file=file) for file in files]
+    previews = Previews()
+    some = previews.make([*cards[:2], pending], 3, most=1)
+    assert [type(shown) for shown in some] == [Source, Awaited, Awaited]
+    for file in files[:1]:
+        file.unlink()  # it cannot be read again
+    final = previews.make(cards, 3)
+    assert [type(shown) for shown in final] == [Source] * 3
+    assert final[0] is some[0]
+
+
+def test_a_bar_without_a_total_claims_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a generator still yields, the bar is empty and the total a question mark."""
-    html = _html(Progress(expected=None, done=3), "1:1")
+    shown: list[str] = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda bundle, **_: shown.append(bundle["text/html"])
+    )
+    progress = Progress(expected=None, done=3)
+    Live(SimpleNamespace(kernel=object()), progress, patience=0).tick()
+    (html,) = shown
     assert "3 of ? prompts" in html
     assert 'aria-valuenow="0"' in html

@@ -57,11 +57,11 @@ def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) 
     state = SimpleNamespace(fail=None)
     real = results.mimebundle  # type: ignore[attr-defined]
 
-    def mimebundle(batch: Any) -> Any:
+    def mimebundle(batch: Any, previews: Any = None) -> Any:
         failure, state.fail = state.fail, None
         if failure is not None:
             raise failure
-        return real(batch)
+        return real(batch, previews)
 
     monkeypatch.setattr(results, "mimebundle", mimebundle)
     notebook().shell.user_ns["drawing"] = state

@@ -100,6 +100,11 @@ class ImageRequest:
         what = (self.prompt, self.model, self.aspect_ratio, self.resolution, self.quality)
         return what, tuple(image.sha256 for image in self.inputs)
 
+    @property
+    def shape(self) -> str:
+        """What the pictures will look like, as `"width:height"`; a square unless told."""
+        return self.aspect_ratio or "1:1"
+
     def fingerprint(self, backend: str, host: str) -> str:
         """Return what makes two requests the same, as a hex digest.
 

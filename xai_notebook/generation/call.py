@@ -65,6 +65,16 @@ class Call:
     announced: list[str] = field(default_factory=list)
     spoil: Callable[[], None] | None = None
 
+    def peek(self, most: int) -> tuple[ImageRequest, ...]:
+        """Return the first requests, which are still to be made.
+
+        Raises:
+            OptionError: One of them cannot be.
+        """
+        first = tuple(islice(self.requests, most))
+        self.requests = chain(first, self.requests)
+        return first
+
     def export(self, batch: ImageBatch) -> None:
         """Export the images of the call, if that was asked for.
 

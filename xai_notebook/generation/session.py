@@ -20,9 +20,9 @@ from xai_notebook.generation.call import (
     check_redo,
     prepare_again,
     prepare_call,
-    summarize,
 )
 from xai_notebook.generation.cells import Cells
+from xai_notebook.generation.collecting import collect, so_far
 from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
@@ -258,26 +258,15 @@ class Session(LookBack):
 
     def collect(self, call: Call) -> ImageBatch:
         """Return what arrived so far as a batch. Nothing can go wrong here."""
-        progress = call.progress
-        labels = call.labels
-        shown = self._shown.setdefault(call.configuration.home, set())
-        shown.update(picture.id for picture in progress.collected() if picture.id is not None)
-        images = [
-            GeneratedImage.of(
-                picture, index=index, label=labels[number] if labels else None, maker=self
-            )
-            for number, pictures in sorted(progress.results.items())
-            for index, picture in enumerate(pictures)
-        ]
-        return ImageBatch(
-            images,
-            compare=call.options.compare,
-            columns=call.options.columns,
-            full=call.options.full,
-            notes=[*call.announced, *progress.notes],
-            summary=summarize(call) if call.many else None,
-            undrawn=call.spoil,
-        )
+        return collect(call, self)
+
+    def so_far(self, call: Call) -> Callable[[], ImageBatch]:
+        """Return what gives the first cards of a call under way, what is awaited in its place.
+
+        Raises:
+            OptionError: A request cannot be made.
+        """
+        return so_far(call)
 
     def finish(self, call: Call) -> ImageBatch:
         """Return what arrived as a batch, exported if that was asked for.

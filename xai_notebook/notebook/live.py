@@ -8,12 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.frontend import can_update, in_kernel
-from xai_notebook.pictures.display import grid_columns
+from xai_notebook.pictures.display import preview, to_html
+from xai_notebook.pictures.previews import Previews
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean, dollars, text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xai_notebook.generation.progress import Progress
+    from xai_notebook.pictures.picture import Grid
     from xai_notebook.pictures.tables import Plan
 
 __all__ = ["Live", "describe"]
@@ -23,19 +27,22 @@ PATIENCE: Final = 0.6
 LOCAL_PATIENCE: Final = 4.0
 """The same for the embedded server, which is quick: compared notebooks stay equal."""
 _INTERVAL: Final = 0.4
-_BOXES: Final = 10
-_WIDTH: Final = 240
-_HEIGHT: Final = 180
-_GAP: Final = 13
+"""Seconds between two updates, at least."""
+_PER_SECOND: Final = 300_000
+"""Characters of updates in a second: a page far away has other things to load."""
+_UNCHANGED: Final = 3
+"""How much longer an update waits that only tells the time."""
+_AT_ONCE: Final = 4
+"""Previews made in one update, while the cell can be interrupted, but does nothing else."""
 _STYLE: Final = """<style>
-.xai-waiting { display: inline-flex; align-items: center; justify-content: center;
-  box-sizing: border-box; max-width: 100%; margin: 0 12px 12px 0; border-radius: 6px;
-  font-size: 0.92em; font-variant-numeric: tabular-nums;
-  background: linear-gradient(100deg, rgba(128,128,128,0.13) 35%, rgba(128,128,128,0.28) 50%,
-    rgba(128,128,128,0.13) 65%) 0 0 / 300% 100%; animation: xai-waiting 2s linear infinite; }
-@keyframes xai-waiting { from { background-position: 100% 0; } to { background-position: 0 0; } }
+.xai-waiting {
+  background: linear-gradient(100deg, rgba(128,128,128,0.13) 35%%, rgba(128,128,128,0.28) 50%%,
+    rgba(128,128,128,0.13) 65%%) 0 0 / 300%% 100%%; animation: xai-waiting 2s linear infinite;
+  animation-delay: -%.1fs; }
+@keyframes xai-waiting { from { background-position: 100%% 0; } to { background-position: 0 0; } }
 @media (prefers-reduced-motion: reduce) { .xai-waiting { animation: none; } }
 </style>"""
+"""Each update is new elements: a negative delay takes the movement up where it was."""
 _NOTHING: Final = {"text/plain": ""}
 
 
@@ -46,7 +53,12 @@ class Live:
     """
 
     def __init__(
-        self, shell: Any, progress: Progress, *, patience: float, shape: str | None = None
+        self,
+        shell: Any,
+        progress: Progress,
+        *,
+        patience: float,
+        so_far: Callable[[], Grid] = ImageBatch,
     ) -> None:
         """Show nothing yet.
 
@@ -54,16 +66,18 @@ class Live:
             shell: The running IPython.
             progress: What to show.
             patience: Seconds before anything is shown.
-            shape: Aspect ratio of the placeholders, such as `"16:9"`.
+            so_far: Returns the cards to show, those that are awaited in their places.
         """
         self._shell = shell
         self._progress = progress
         self._patience = patience
-        self._shape = shape or "1:1"
+        self._so_far = so_far
+        self._previews = Previews()
         self._notebook = can_update(shell)
         self._console = not self._notebook and (in_kernel(shell) or sys.stderr.isatty())
         self._handle: Any = None
-        self._shown_at = 0.0
+        self._due = 0.0
+        self._body = ""
         self._line = 0
         self._plan = ""
 
@@ -81,9 +95,9 @@ class Live:
     def tick(self) -> None:
         """Show what has changed. A frontend that fails must not cost the images."""
         now = time.monotonic()
-        if self._progress.elapsed < self._patience or now - self._shown_at < _INTERVAL:
+        if self._progress.elapsed < self._patience or now < self._due:
             return
-        self._shown_at = now
+        self._due = now + _INTERVAL
         with suppress(Exception):
             if self._notebook:
                 self._show_html()
@@ -94,9 +108,28 @@ class Live:
                 self._line = len(line)
 
     def _show_html(self) -> None:
+        body, line = self._cards(), describe(self._progress)
         plan = _line(self._plan) if self._plan else ""
-        html, line = _html(self._progress, self._shape), describe(self._progress)
-        self._show({"text/html": plan + html, "text/plain": f"{self._plan}\n{line}".strip()})
+        bar = _bar(self._progress) if self._progress.expected != 1 else ""
+        style = _STYLE % self._progress.elapsed if body else ""
+        self._show(
+            {
+                "text/html": f"{style}{plan}{_line(line)}{bar}{body}",
+                "text/plain": f"{self._plan}\n{line}".strip(),
+            }
+        )
+        pause = len(body) / _PER_SECOND * (_UNCHANGED if body == self._body else 1)
+        self._body = body
+        self._due = time.monotonic() + max(pause, _INTERVAL)
+
+    def _cards(self) -> str:
+        """Return the grid as far as it has come. It is never saved, so that it may move."""
+        batch = self._so_far()
+        if not batch.images:
+            return ""
+        pictures = preview(batch, self._previews, most=_AT_ONCE)
+        # Drawn at once, or every update would flicker.
+        return to_html(batch, pictures).replace("<img ", '<img decoding="sync" ')
 
     def _show(self, bundle: dict[str, str]) -> None:
         from IPython.display import display  # noqa: PLC0415
@@ -131,22 +164,24 @@ class Live:
             if not _TURNING and formatter.type_printers.get(ImageBatch) is _turn:
                 formatter.pop(ImageBatch)
 
-        _TURNING[id(batch)] = batch, handle
+        _TURNING[id(batch)] = batch, handle, self._previews
         if ImageBatch not in formatter.type_printers:  # what the user has put there comes first
             formatter.for_type(ImageBatch, _turn)
         events.register("post_run_cell", leave)
 
 
-_TURNING: Final[dict[int, tuple[ImageBatch, Any]]] = {}
-"""Batches that take the place of their progress when they are shown, by identity; its handle."""
+_TURNING: Final[dict[int, tuple[ImageBatch, Any, Previews]]] = {}
+"""Batches that take the place of their progress when they are shown, by identity; its handle
+and the previews that have been made."""
 
 
 def _turn(batch: ImageBatch) -> None:
     """Show a batch in the place of its progress; called by IPython for every batch."""
-    _, handle = _TURNING.pop(id(batch), (batch, None))
-    if handle is None:
+    turning = _TURNING.pop(id(batch), None)
+    if turning is None:
         raise NotImplementedError  # IPython goes on to _repr_mimebundle_
-    handle.update(batch._repr_mimebundle_(), raw=True)  # IPython's protocol
+    _, handle, previews = turning
+    handle.update(batch.bundle(previews), raw=True)
 
 
 def describe(progress: Progress) -> str:
@@ -184,16 +219,8 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _html(progress: Progress, shape: str) -> str:
-    """Return the progress as HTML. It is never saved, so that it may move."""
-    line = _line(describe(progress))
-    if progress.expected != 1:
-        return line + _bar(progress)
-    return _STYLE + line + _boxes(progress, shape)
-
-
 def _line(told: str) -> str:
-    return f'<div style="margin:4px 0 8px">{text(told)}</div>'
+    return f'<div style="margin:4px 0 8px;font-variant-numeric:tabular-nums">{text(told)}</div>'
 
 
 def _bar(progress: Progress) -> str:
@@ -202,21 +229,7 @@ def _bar(progress: Progress) -> str:
     return (
         '<div role="progressbar" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{done:.0%}" '.replace("%", "")
-        + 'style="height:6px;max-width:640px;border-radius:3px;overflow:hidden;'
+        + 'style="height:6px;max-width:640px;border-radius:3px;overflow:hidden;margin-bottom:12px;'
         f'background:rgba(128,128,128,0.25)"><div style="height:6px;width:{done:.1%};'
         'background:var(--jp-brand-color1,#2a9d8f)"></div></div>'
     )
-
-
-def _boxes(progress: Progress, shape: str) -> str:
-    """Return placeholders in the shape that was asked for, side by side like the pictures."""
-    width, height = (float(side) for side in shape.split(":"))
-    pixels = min(_WIDTH, _HEIGHT * width / height)
-    # Each update is a new element: a negative delay takes the movement up where it was.
-    box = (
-        f'<div class="xai-waiting" style="width:{pixels:.0f}px;aspect-ratio:{width}/{height};'
-        f'animation-delay:-{progress.elapsed:.1f}s">{_duration(progress.elapsed)}</div>'
-    )
-    count = min(progress.images, _BOXES)
-    row = grid_columns(count) * (pixels + _GAP)
-    return f'<div style="max-width:{row:.0f}px">{box * count}</div>'

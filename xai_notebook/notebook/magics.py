@@ -84,8 +84,8 @@ class XaiImage(Magics):
         patience = call.configuration.patience
         if patience is None:
             patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
-        shape = call.options.shape
-        live = Live(self.shell, call.progress, patience=patience, shape=shape)
+        so_far = session.so_far(call)
+        live = Live(self.shell, call.progress, patience=patience, so_far=so_far)
         try:
             if call.many and not call.lazy:
                 with suppress(ApiError):  # a server may have no list of prices

@@ -166,6 +166,7 @@ class Grid:
 
     Attributes:
         images: In the order of their requests and indices.
+        name: Of the variable that holds them, if that is known.
         columns: Width of the grid; None: by count.
         full: Show originals instead of previews.
         compare: Show each edit beside the image it was made from.
@@ -176,6 +177,7 @@ class Grid:
     """
 
     images: Sequence[Card] = ()
+    name: str | None = None
     columns: int | None = None
     full: bool = False
     compare: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import pybase64
 
@@ -10,11 +12,11 @@ from xai_notebook.client.workers import Workers
 from xai_notebook.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from xai_notebook.pictures.picture import Card
 
-__all__ = ["LIMITS", "SIDES", "SMALL_SIDE", "Source", "make_previews"]
+__all__ = ["LIMITS", "SIDES", "SMALL_SIDE", "Awaited", "Previews", "Shown", "Source"]
 
 SIDES: Final = {1: 1024, 2: 768, 3: 640}
 """Longest side in pixels, by the columns of the grid."""
@@ -40,26 +42,83 @@ class Source(NamedTuple):
     whole: bool
 
 
-def make_previews(images: Sequence[Card], columns: int, *, full: bool) -> list[Source | str | None]:
-    """Return what each card shows: a picture, a message, or nothing.
+class Awaited(NamedTuple):
+    """A picture that is still to come, or to be scaled, as its card shows it.
 
-    Previews are made side by side: Pillow frees the lock while it decodes and scales.
+    Attributes:
+        size: The width and height it will ask for.
     """
-    side = SIDES.get(columns, SMALL_SIDE)
-    limit = next((bytes_ for count, bytes_ in LIMITS if len(images) <= count), _SMALL_LIMIT)
 
-    def source(image: Card) -> Source | str | None:
-        if image.status != "ok":
-            return None
-        try:
-            return _embed(image, side, limit, full=full)
-        except ReplyError as error:
-            return str(error)
+    size: tuple[int, int]
 
-    if len(images) < 2:  # noqa: PLR2004
-        return [source(image) for image in images]
-    with Workers(max_workers=4) as pool:
-        return list(pool.map(source, images))
+
+Shown: TypeAlias = "Source | Awaited | str | None"
+"""What a card shows: a picture, the place of one, a message, or nothing."""
+
+
+_Key: TypeAlias = "tuple[object, ...]"
+
+
+class Previews:
+    """The previews of a grid, none of which is made twice."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._made: dict[_Key, Source | str] = {}
+
+    def make(
+        self, images: Sequence[Card], columns: int, *, full: bool = False, most: int | None = None
+    ) -> list[Shown]:
+        """Return what each card shows.
+
+        Previews are made side by side: Pillow frees the lock while it decodes and scales.
+
+        Args:
+            images: The cards.
+            columns: Of their grid.
+            full: Show originals.
+            most: Previews to make now, of a grid that is still growing: in place of the others, and
+                of what is pending, their places are kept. None: all, and nothing is awaited.
+        """
+        side = SIDES.get(columns, SMALL_SIDE)
+        limit = next((bytes_ for count, bytes_ in LIMITS if len(images) <= count), _SMALL_LIMIT)
+        keys = [
+            (image.sha256, image.file, id(image.cached), side, limit, full)
+            if image.status == "ok"
+            else None
+            for image in images
+        ]
+        missing = {
+            key: image
+            for key, image in zip(keys, images, strict=True)
+            if key is not None and key not in self._made
+        }
+        self._add(
+            dict(islice(missing.items(), most)), lambda image: _embed(image, side, limit, full=full)
+        )
+        return [
+            _awaited(image, side)
+            if most is not None and (image.status == "pending" or (key and key not in self._made))
+            else key and self._made[key]
+            for key, image in zip(keys, images, strict=True)
+        ]
+
+    def _add(self, images: Mapping[_Key, Card], embed: Callable[[Card], Source]) -> None:
+        def source(image: Card) -> Source | str:
+            try:
+                return embed(image)
+            except ReplyError as error:
+                return str(error)
+
+        with Workers(max_workers=4) if len(images) > 1 else nullcontext() as pool:
+            made = (pool.map if pool else map)(source, images.values())
+            self._made.update(zip(images, made, strict=True))
+
+
+def _awaited(image: Card, side: int) -> Awaited:
+    width, height = image.size or map(float, image.request.shape.split(":"))
+    scale = side / max(width, height)
+    return Awaited((round(width * scale), round(height * scale)))
 
 
 def _embed(image: Card, side: int, limit: int, *, full: bool) -> Source:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+    from xai_notebook.pictures.previews import Previews
+
 __all__ = ["GeneratedImage", "ImageBatch"]
 
 _TOLD: Final = tuple(field.name for field in fields(Picture))
@@ -373,7 +375,7 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
         """
         settings = {field.name: getattr(self, field.name) for field in fields(Grid)}
         if images is not None:
-            settings |= {"images": images, "notes": (), "summary": None}
+            settings |= {"images": images, "name": None, "notes": (), "summary": None}
         return ImageBatch(**settings | changes)
 
     def __repr__(self) -> str:
@@ -381,8 +383,16 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
+        return self.bundle()
+
+    def bundle(self, previews: Previews | None = None) -> dict[str, Any]:
+        """Return what a notebook shows, by MIME type.
+
+        Args:
+            previews: Those that have been made.
+        """
         try:
-            return mimebundle(self)
+            return mimebundle(self, previews)
         except BaseException:
             if self.undrawn is not None:  # IPython shows a traceback, and the cell still succeeds
                 self.undrawn()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.errors import XaiError
 from xai_notebook.frontend import notebook_folder
-from xai_notebook.pictures.display import TITLES, alt_text
+from xai_notebook.pictures.cards import TITLES, alt_text
 from xai_notebook.pictures.text import bounded, clean, dollars
 
 if TYPE_CHECKING:

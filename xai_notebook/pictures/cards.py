@@ -1,0 +1,225 @@
+"""One card of a grid in HTML: a picture or what stands in its place, and its caption."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+import pybase64
+
+from xai_notebook.pictures.previews import LIMITS, SIDES, SMALL_SIDE, Awaited, Shown, Source
+from xai_notebook.pictures.text import LONGEST, NAME, clean, dollars, folded, short_path, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xai_notebook.pictures.picture import Card, Grid
+
+__all__ = ["TITLES", "alt_text", "before", "facts", "figure", "heading_of", "notes_of", "until"]
+
+_ALT: Final = 240
+_TALLEST: Final = 640
+"""Pixels: a picture and the first line of its caption fit on a laptop's screen."""
+_NARROWEST: Final = 194
+"""Pixels of a card: where that many do not fit side by side, fewer stand in a row."""
+_GAP: Final = 14
+_FIGURE: Final = (
+    "display:inline-block;vertical-align:top;box-sizing:border-box;"
+    f"width:{{width}}%;min-width:{_NARROWEST}px;max-width:{{pixels}}px;"
+    f"margin:0;padding:0 {_GAP}px 18px 0"
+)
+_IMG: Final = (
+    "display:block;max-width:100%;max-height:70vh;width:auto;height:auto;border-radius:6px"
+)
+_PLACE: Final = (
+    "width:min(100%,70vh*{width}/{height},{width}px);aspect-ratio:{width}/{height};"
+    "border-radius:6px;background-color:rgba(128,128,128,0.13)"
+)
+"""Where a picture will be: as large as `_IMG` will make it."""
+_CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:anywhere"
+_CARD: Final = (
+    "padding:18px 16px;border:1px dashed rgba(128,128,128,0.7);border-radius:6px;"
+    "line-height:1.45;overflow-wrap:anywhere"
+)
+_FACTS: Final = "font-size:0.9em;opacity:0.85"
+TITLES: Final = {
+    "moderated": "Moderated",
+    "missing": "Missing",
+    "damaged": "Damaged",
+    "pending": "Waiting",
+}
+"""What stands over a card without a picture; otherwise it failed."""
+_BADGE: Final = (
+    "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
+)
+_DAMAGED: Final = (
+    "Not all of this picture can be decoded; what can be is shown. Ask again with --fresh for "
+    "another one."
+)
+
+
+def notes_of(lines: Iterable[str]) -> str:
+    """Return lines for the user, small."""
+    return "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
+
+
+def heading_of(label: str, batch: Grid) -> str:
+    """Return the line above a row of a comparison: what it is, and what it cost."""
+    costs = [image.cost_usd for image in batch.images if image.label == label]
+    known = [cost for cost in costs if cost]
+    cost = f" · {dollars(sum(known))}" if known and len(known) == len(costs) else ""
+    return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
+
+
+def before(image: Card, columns: int) -> str:
+    """Return the card of the image that `image` was made from."""
+    source = image.request.inputs[0]
+    uri = source.url
+    if uri.startswith("data:"):
+        from xai_notebook.pictures.pixels import preview as scaled  # noqa: PLC0415  # PIL
+
+        data = pybase64.b64decode(uri.partition(",")[2])
+        small, size, _ = scaled(data, side=SIDES.get(columns, SMALL_SIDE), limit=LIMITS[1][1])
+        uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
+        picture = (
+            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:NAME]))}" '
+            f'width="{size[0]}" height="{size[1]}" style="{_IMG}">'
+        )
+    else:
+        picture = f'<div style="{_CARD}">{text(source.label, NAME)}</div>'
+    style = _FIGURE.format(width=100 // columns, pixels=SIDES.get(columns, SMALL_SIDE) + _GAP)
+    caption = f"<strong>Before:</strong> {text(source.label, NAME)}"
+    return (
+        f'<figure style="{style}">{picture}'
+        f'<figcaption style="{_CAPTION}">{caption}</figcaption></figure>'
+    )
+
+
+def figure(
+    image: Card,
+    source: Shown,
+    place: tuple[int, int],
+    *,
+    columns: int,
+    heading: str = "",
+    cells: bool = False,
+) -> str:
+    """Return the card of an image.
+
+    Args:
+        image: What it is about.
+        source: What it shows.
+        place: Its number and how many there are.
+        columns: Of the grid.
+        heading: HTML above the picture.
+        cells: It is a look back: say when, and the magic that asks for it again.
+    """
+    drawn = source if isinstance(source, (Source, Awaited)) else Awaited((SMALL_SIDE, SMALL_SIDE))
+    width, height = drawn.size
+    pixels = max(min(width, _TALLEST * width // height), _NARROWEST)
+    style = _FIGURE.format(width=100 // columns, pixels=pixels + _GAP)
+    return (
+        f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
+        f'<figcaption style="{_CAPTION}">{_caption(image, columns)}'
+        f"{facts(image, dated=cells)}{notes_of(image.notes)}"
+        f"{_cell(image) if cells else ''}</figcaption></figure>"
+    )
+
+
+def _cell(image: Card) -> str:
+    """Return the magic that asks for an image again, folded away."""
+    return (
+        "<details><summary>Magic that made it</summary>"
+        f'<pre style="white-space:pre-wrap"><code>{text(image.cell)}</code></pre></details>'
+    )
+
+
+def _picture(
+    image: Card,
+    source: Shown,
+    number: int,
+    total: int,
+) -> str:
+    if isinstance(source, Source):
+        width, height = source.size
+        alt = alt_text(image, number, total) if source.whole else f"Damaged. {_DAMAGED}"
+        return (
+            f'<img src="{source.uri}" alt="{html.escape(alt)}" '
+            f'width="{width}" height="{height}" style="{_IMG}">'
+        ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
+    if isinstance(source, Awaited):
+        width, height = source.size
+        return (
+            f'<div class="xai-waiting" style="{_PLACE.format(width=width, height=height)}"></div>'
+        )
+    title = TITLES.get(image.status, "Failed")
+    reason = source or image.error or ""
+    return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
+
+
+def alt_text(image: Card, number: int = 1, total: int = 1) -> str:
+    """Return what a reader hears in place of the picture."""
+    prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
+    prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
+    place = f"Image {number} of {total}" if total > 1 else "Image"
+    return f"{place}, generated from the prompt: {prompt}"
+
+
+def _caption(image: Card, columns: int) -> str:
+    """Return the prompt that made the image, under the label it deserves."""
+    narrow = columns > 2  # noqa: PLR2004  # cards of a third of the page
+    if not image.rewritten_prompt:
+        return f"<div><strong>Prompt:</strong> {folded(image.prompt, narrow=narrow)}</div>"
+    rewritten = folded(image.rewritten_prompt, narrow=narrow)
+    return (
+        f"<div><strong>Rewritten prompt:</strong> {rewritten}</div>"
+        f"<details><summary>Prompt as written</summary>{text(image.prompt)}</details>"
+    )
+
+
+def facts(image: Card, *, dated: bool = False) -> str:
+    """Return the small line under a caption: model, size, cost, badges, file.
+
+    Args:
+        image: What it is about.
+        dated: It is a look back: say when, and not that it is stored.
+    """
+    items = [text(image.model, NAME)] if image.model else []
+    if image.rewritten_by and image.rewritten_prompt:
+        items.append(f"rewritten by {text(image.rewritten_by, NAME)}")
+    if image.size:
+        items.append(f"{image.size[0]} × {image.size[1]}")
+    cost = dollars(image.cost_usd) if image.cost_usd else None
+    if cost and (dated or not image.replayed):
+        items.append(cost)
+    if dated:
+        items.append(f"{image.created.astimezone():%Y-%m-%d %H:%M}")
+    elif image.bundle is not None:
+        items.append(f"{image.created.astimezone():%Y-%m-%d}")
+        items.append(f'<span style="{_BADGE}">from {text(image.bundle, NAME)}</span>')
+    elif image.replayed:
+        made = f" (made for {cost})" if cost else ""
+        items.append(f'<span style="{_BADGE}">replayed</span>{made}')
+    if image.public_url is not None:
+        items.append(_link(image))
+    if image.exported is not None:
+        items.append(f"saved as <code>{text(short_path(image.exported))}</code>")
+    return f'<div style="{_FACTS}">{" · ".join(items)}</div>' if items else ""
+
+
+def _link(image: Card) -> str:
+    """Return the public link of an image, and until when it is one."""
+    when = until(image)
+    if not image.is_public:
+        return f"public link expired{when}"
+    url = html.escape(image.public_url or "")
+    return f'<a href="{url}" target="_blank" rel="noopener noreferrer">public link</a>{when}'
+
+
+def until(image: Card) -> str:
+    """Return until when a public link is one, or when it ended; nothing where that is not said."""
+    expires = image.public_url_expires
+    if expires is None:
+        return ""
+    return f" {'until' if image.is_public else 'on'} {expires.astimezone():%Y-%m-%d}"
