@@ -132,7 +132,7 @@ def test_a_long_prompt_is_folded() -> None:
 @pytest.mark.parametrize("character", ["x", "$", "<", "\n", "word "])
 def test_megabytes_of_text_stay_out_of_the_page(character: str) -> None:
     """Whatever a server says of its pictures, the page stays small, and says what is missing."""
-    long = (character * 5_000_000)[:5_000_000]
+    long = (character * 1_000_000)[:1_000_000]
     images = [
         picture(long, rewritten_prompt=long, rewritten_by=long, model=long, label=f"{number}{long}")
         for number in range(3)
@@ -141,8 +141,8 @@ def test_megabytes_of_text_stay_out_of_the_page(character: str) -> None:
     batch = ImageBatch([*images, failed], notes=[long], summary=long, cells=True)
     page = to_html(batch)
     assert len(page) < 2_000_000
-    assert "The first 8,000 of 5,000,000 characters" in page
-    assert "5,000,000 characters in all" in page
+    assert "The first 8,000 of 1,000,000 characters" in page
+    assert "1,000,000 characters in all" in page
     assert len(plain_text(batch)) < 100_000
 
 
