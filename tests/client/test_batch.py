@@ -229,7 +229,7 @@ def test_a_late_add_says_where_to_look(call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         await asyncio.sleep(60)
 
-    error, _ = call(answer, lambda client: client.batch.add("b", [prepare()], timeout=0.2))
+    error, _ = call(answer, lambda client: client.batch.add("b", [prepare()], timeout=1))
     assert isinstance(error, errors.DeadlineExceededError)
     assert "the requests may have been added" in str(error)
     assert "list_batch_requests()" in str(error)

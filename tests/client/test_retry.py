@@ -156,11 +156,11 @@ def test_a_slow_server_meets_the_deadline(call: Any) -> None:
         await asyncio.sleep(30)
 
     begin = time.monotonic()
-    error, peer = call(answer, lambda client: sample(client, timeout=0.3))
-    assert 0.25 < time.monotonic() - begin < 15
+    error, peer = call(answer, lambda client: sample(client, timeout=1.5))
+    assert 1 < time.monotonic() - begin < 15
     assert isinstance(error, errors.DeadlineExceededError)
     assert isinstance(error, TimeoutError)
-    assert "0.3 s" in str(error)
+    assert "1.5 s" in str(error)
     assert len(peer.requests) == 1
 
 

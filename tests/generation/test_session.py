@@ -6,7 +6,6 @@ import asyncio
 import io
 import re
 import threading
-import time
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -585,35 +584,31 @@ def test_agenerate_gives_the_same(session: Session) -> None:
 
 def test_agenerate_does_not_block_the_loop(session: Session, server: Served) -> None:
     """Other tasks run while the server works."""
-    server.faults.delay = 0.5
+    server.faults.delay = 30
 
-    async def main() -> int:
+    async def main() -> None:
         task = asyncio.create_task(session.agenerate("a fox"))
-        turns = 0
-        while not task.done():
-            await asyncio.sleep(0.01)
-            turns += 1
-        await task
-        return turns
+        await asyncio.to_thread(server.wait_for_call, 1)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
 
-    assert asyncio.run(main()) > 20
+    asyncio.run(main())
 
 
 def test_cancelling_agenerate_cancels_the_call(session: Session, server: Served) -> None:
-    """The server sees it within half a second; the next call works."""
+    """The server sees it long before it would have answered; the next call works."""
     server.faults.delay = 30
 
-    async def main() -> float:
+    async def main() -> None:
         task = asyncio.create_task(session.agenerate("a fox"))
         call = await asyncio.to_thread(server.wait_for_call, 1)
-        cancelled = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.to_thread(until, lambda: call.cancelled)
-        return time.monotonic() - cancelled
 
-    assert asyncio.run(main()) < 0.5
+    asyncio.run(main())
     server.faults.delay = 0
     assert batch(session.generate("a fox"))[0].status == "ok"
 
