@@ -333,6 +333,13 @@ DROP = """([selector, name, type, base64]) => {
 }"""
 
 
+PASTE = (
+    DROP.replace("DragEvent(kind, options)", "ClipboardEvent(kind, options)")
+    .replace("""["dragover", "drop"]""", """["paste"]""")
+    .replace("dataTransfer: data", "clipboardData: data")
+)
+
+
 def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
     """A dropped file is an input, an exported one brings its request; cards can be dragged."""
     panel.field("Aspect ratio").select_option("3:2")
@@ -357,6 +364,9 @@ def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
     until(lambda: items.count() == 2)
     panel.button("Remove plain.jpg").click()
     panel.button("Remove export.jpg").click()
+    panel.page.evaluate(PASTE, [".xai-panel select", "pasted.jpg", "image/jpeg", plain])
+    items.get_by_text("pasted.jpg").wait_for()
+    panel.button("Remove pasted.jpg").click()
     panel.root.locator(".xai-card").first.drag_to(panel.root.locator(".xai-drop"))
     items.get_by_text("image, made here").wait_for()
     panel.button("Remove image, made here").click()

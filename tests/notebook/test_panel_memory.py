@@ -104,6 +104,38 @@ def test_the_cell_shows_its_pictures_again(made: Path) -> None:
     assert paid(made) == before
 
 
+def test_what_was_handed_over_stands_there_again(folder: Path) -> None:
+    """With its pictures, which came meanwhile; so do input images that the form named."""
+    kernel = Opened(folder)
+    try:
+        kernel.ask(PANEL, "aa")
+        kernel.ask(
+            "ask(panel); first = panel.cards[0]['id']\n"
+            "panel._receive(None, {'kind': 'edit', 'id': first, 'name': 'it'}, [])\n"
+            "while first not in panel._tray.sources: time.sleep(0.02)\n"
+            "form = {**panel.form, 'n': 2, 'inputs': [{'id': first, 'name': 'it'}]}\n"
+            "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
+            "while not panel.said['text'].startswith('Handed over'): time.sleep(0.02)\n"
+            "xai.jobs()[0].wait()",
+            "bb",
+        )
+    finally:
+        kernel.stop()
+    kernel = Opened(folder)
+    try:
+        assert pictures(kernel.ask(PANEL, "aa")) == [1, 2]
+        told = kernel.ask("print(panel.cell, panel.trouble)", "cc").stdout
+        assert "-n 2 --image=@" in told
+        assert "Not here" not in told
+        kernel.ask("panel.images[0].delete()", "dd")
+        kernel.ask(PANEL, "aa")
+        told = kernel.ask("print(panel.cell, panel.trouble)", "cc").stdout
+        assert "--image" not in told
+        assert "Not here any more, and no input: @" in told
+    finally:
+        kernel.stop()
+
+
 def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
     """What the cell asks for now counts; its pictures are still its own, renamed or not."""
     kernel = Opened(made, "renamed.ipynb")
