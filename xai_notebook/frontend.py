@@ -22,6 +22,7 @@ __all__ = [
     "follow",
     "in_kernel",
     "in_terminal",
+    "is_for_visitors",
     "notebook_file",
     "notebook_folder",
     "notebook_name",
@@ -48,6 +49,11 @@ def in_terminal() -> bool:
     """Tell whether the only front end is plain `ipython`."""
     shell = running_shell()
     return shell is not None and not in_kernel(shell)
+
+
+def is_for_visitors() -> bool:
+    """Tell whether the kernel is that of a page of Voilà, which anybody may have opened."""
+    return "VOILA_PREHEAT" in os.environ  # "True" or "False": in either case
 
 
 def configured() -> Mapping[str, Any]:

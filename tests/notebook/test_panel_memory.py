@@ -155,6 +155,28 @@ def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
         kernel.stop()
 
 
+def test_visitors_of_a_page_see_nothing_of_others(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Voilà gives each a kernel of their own: pictures, prompts and form are not handed on."""
+    monkeypatch.setenv("VOILA_PREHEAT", "False")
+    kernel = Opened(made)
+    try:
+        assert pictures(kernel.ask(PANEL, "aa")) == []
+        told = kernel.ask("print(panel.form['prompt'], panel.prompts, panel.cards)", "bb")
+        assert told.stdout == "a barn [] []\n"
+        kernel.ask("ask(panel, prompt='a secret of a visitor')", "bb")
+    finally:
+        kernel.stop()
+    monkeypatch.delenv("VOILA_PREHEAT")
+    kernel = Opened(made)
+    try:
+        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
+        assert "secret" not in kernel.ask("print(panel.prompts)", "bb").stdout
+    finally:
+        kernel.stop()
+
+
 @pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
 def test_tools_that_name_no_cell_find_the_notebook(made: Path, tool: str) -> None:
     """Executed by a machine, the notebook keeps its pictures, and another one gets none of them."""

@@ -5,6 +5,7 @@ shows what this panel has made before, and Run All leaves a notebook with all of
 
 A cell is known by its id. nbclient and papermill say neither the id nor the notebook: then the
 notebook is looked for among those of the folder that had panels, by the code that has run so far.
+Nothing is written down then; and for visitors of a page, nothing is looked for, either.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.frontend import cell_identity, notebook_folder, notebook_name
+from xai_notebook.frontend import (
+    cell_identity,
+    is_for_visitors,
+    notebook_folder,
+    notebook_name,
+)
 from xai_notebook.library.panels import PanelPlace
 
 if TYPE_CHECKING:
@@ -70,14 +76,14 @@ class Memory:
         self.left_out = 0
         self._asked = json.loads(json.dumps(asked, default=str))
         self._session = session
-        self._place: PanelPlace | None = None
-        with suppress(LibraryError):
-            library = session.library()
-            self._place = _place_of(shell, library)
-            self._recall(library)
+        self._place = None if is_for_visitors() else _place_of(shell)
+        if not is_for_visitors():
+            with suppress(LibraryError):
+                self._recall(session.library(), shell)
 
-    def _recall(self, library: Library) -> None:
-        kept = library.panels.find(self._place) if self._place else None
+    def _recall(self, library: Library, shell: Any) -> None:
+        place = self._place or _by_its_code(shell, library)
+        kept = None if place is None else library.panels.find(place)
         if kept is None:
             return
         # What others typed is no template here: a library that can only be read may be theirs.
@@ -129,24 +135,33 @@ class Memory:
         return {"asked": self._asked, "form": self.form, **known}
 
 
-def _place_of(shell: Any, library: Library) -> PanelPlace | None:
-    """Return where the panel of the running cell stands; None: nobody can tell."""
+def _place_of(shell: Any) -> PanelPlace | None:
+    """Return where the panel of the running cell stands; None: nobody says."""
+    identity, notebook = cell_identity(shell, object()), notebook_name()
+    if (identity is None and notebook is None) or not hasattr(shell, "get_parent"):
+        return None
+    cell = str(identity or _digest(_code_of(shell)))
+    return PanelPlace(str(notebook_folder()), cell, _count(shell), notebook or "")
+
+
+def _by_its_code(shell: Any, library: Library) -> PanelPlace | None:
+    """Return the place of a panel in a notebook that nobody names; None: it cannot be told."""
     if not hasattr(shell, "get_parent"):
         return None
-    code = str((shell.get_parent().get("content") or {}).get("code") or "")
-    digest = hashlib.sha256(code.strip().encode("utf-8", "replace")).hexdigest()
-    folder, notebook = str(notebook_folder()), notebook_name()
-    identity = cell_identity(shell, object())
-    number = _count(shell)
-    if identity is not None or notebook is not None:
-        return PanelPlace(folder, str(identity or digest), number, notebook or "")
-    wanted = code.strip(), digest, number
     ran = {source.strip() for source in shell.history_manager.input_hist_raw}
-    found = list(_candidates(library, folder, wanted, ran))
+    found = list(_candidates(library, _code_of(shell), _count(shell), ran))
     most = max((above for above, _ in found), default=0)
     best = [place for above, place in found if above == most]
     # Two notebooks may begin the same; a copy has the same cell, and the one used last counts.
     return best[0] if len({place.cell for place in best}) == 1 else None
+
+
+def _code_of(shell: Any) -> str:
+    return str((shell.get_parent().get("content") or {}).get("code") or "").strip()
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()
 
 
 def _count(shell: Any) -> int:
@@ -158,19 +173,19 @@ def _count(shell: Any) -> int:
 
 
 def _candidates(
-    library: Library, folder: str, wanted: tuple[str, str, int], ran: set[str]
+    library: Library, code: str, number: int, ran: set[str]
 ) -> Iterator[tuple[int, PanelPlace]]:
     """Yield places of such a cell, in notebooks all of whose code above it has run.
 
     Each with the number of the cells above it.
     """
-    code, digest, number = wanted
+    folder = str(notebook_folder())
     for place in library.panels.in_folder(folder):
         if place.number != number:
             continue
         cells = _code_cells(Path(folder, place.notebook))
         for position, (identity, source) in enumerate(cells):
-            same = source == code and place.cell in {identity, digest}
+            same = source == code and place.cell in {identity, _digest(code)}
             if same and ran.issuperset(above for _, above in cells[:position]):
                 yield position, place
                 break
