@@ -258,6 +258,8 @@ class Session(LookBack):
 
     def collect(self, call: Call) -> ImageBatch:
         """Return what arrived so far as a batch. Nothing can go wrong here."""
+        shown = self._shown.setdefault(call.configuration.home, set())
+        shown.update(image.id for image in call.progress.collected() if image.id is not None)
         return collect(call, self)
 
     def so_far(self, call: Call) -> Callable[[], ImageBatch]:
