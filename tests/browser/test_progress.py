@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import nbformat
 import pytest
 
 from harness import serve, until
@@ -154,3 +155,46 @@ def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, tmp_path: P
     assert code.inner_text().startswith("%%xai_image -n 2\na hare at dusk")
     code.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "history.png")
+
+
+def test_a_matrix_outlives_the_sanitizer(
+    slow: Served, lab: Any, page: Page, tmp_path: Path
+) -> None:
+    """Five rows and three columns with their names: here, and in a notebook that is not trusted."""
+    slow.reset()
+    lab.add(
+        "matrix.ipynb",
+        load(slow.address),
+        "%%xai_image --matrix aspect_ratio=1:1,16:9,9:16\na {fox|hare|lighthouse|boat|mill}",
+    )
+    lab.open(page, "matrix.ipynb")
+    assert lab.run_all(page)
+    see_matrix(page)
+    page.screenshot(path=tmp_path / "matrix.png")
+    notebook = lab.save(page, "matrix.ipynb")
+    foreign = lab.folder / "foreign.ipynb"  # nobody has signed it
+    html = "".join(notebook.cells[1].outputs[0]["data"]["text/html"]).replace("lighthouse", "tower")
+    notebook.cells[1].outputs[0]["data"]["text/html"] = html
+    nbformat.write(notebook, foreign)
+    lab.show(page, foreign.name)
+    page.get_by_role("rowheader", name="tower").wait_for()
+    trusted = "[...jupyterapp.shell.currentWidget.content.model.cells].map(cell => cell.trusted)"
+    assert page.evaluate(trusted) == [False, False]
+    see_matrix(page)
+    page.screenshot(path=tmp_path / "untrusted.png")
+
+
+def see_matrix(page: Page) -> None:
+    """Check that a table scrolls inside the page, with names for its rows and columns."""
+    table = page.locator(f"{OUTPUT} table")
+    table.wait_for()
+    assert table.get_by_role("columnheader").all_text_contents() == [
+        "aspect ratio 1:1", "aspect ratio 16:9", "aspect ratio 9:16",
+    ]  # fmt: skip
+    assert table.get_by_role("rowheader").count() == 5
+    pictures = table.locator("img")
+    assert pictures.count() == 15
+    lefts = {round(picture.bounding_box()["x"]) for picture in pictures.all()}  # type: ignore[index]
+    assert len(lefts) == 3
+    style = "node => getComputedStyle(node).overflowX"
+    assert page.locator(f"{OUTPUT} div:has(> table)").evaluate(style) == "auto"

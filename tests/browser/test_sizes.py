@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,28 @@ def test_pictures_fit_every_width(blank: Page, count: int, shape: str) -> None:
         assert seen["overflow"] <= 0
         assert len(seen["pictures"]) == count
         assert min(picture["width"] for picture in seen["pictures"]) >= 150
+
+
+def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
+    """Its columns stay columns in a narrow page, whose own width does not grow."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (640, 640), "teal").save(buffer, "JPEG")
+    batch = ImageBatch(
+        GeneratedImage.of(
+            Picture(request=ImageRequest(PROMPT, "m"), size=(640, 640), cached=buffer.getvalue()),
+            chosen=chosen,
+        )
+        for chosen in product(("lighthouse", "b", "c", "d", "e"), ("dawn", "noon", "night"))
+    )
+    for width in (420, 700, 1600):
+        seen = measure(blank, to_html(batch), width, 900)
+        assert seen["overflow"] <= 0
+        assert min(picture["width"] for picture in seen["pictures"]) >= 150
+        assert len({picture["x"] for picture in seen["pictures"]}) == 3
+        assert len({picture["y"] for picture in seen["pictures"]}) == 5
+    scroll = "node => node.scrollWidth > node.clientWidth"
+    measure(blank, to_html(batch), 420, 900)
+    assert blank.locator("div:has(> table)").evaluate(scroll)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -134,7 +134,9 @@ def test_megabytes_of_text_stay_out_of_the_page(character: str) -> None:
     """Whatever a server says of its pictures, the page stays small, and says what is missing."""
     long = (character * 1_000_000)[:1_000_000]
     images = [
-        picture(long, rewritten_prompt=long, rewritten_by=long, model=long, label=f"{number}{long}")
+        picture(
+            long, rewritten_prompt=long, rewritten_by=long, model=long, chosen=(f"{number}{long}",)
+        )
         for number in range(3)
     ]
     failed = picture(long, status="failed", error=long, cached=None)

@@ -14,7 +14,7 @@ from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 REQUEST = ImageRequest("a red fox", "grok-imagine-image")
 
 
-@pytest.mark.parametrize("name", ["status", "cost_usd", "index", "label", "maker", "exported"])
+@pytest.mark.parametrize("name", ["status", "cost_usd", "index", "chosen", "maker", "exported"])
 def test_an_image_cannot_be_changed(name: str) -> None:
     """Neither what a reply said of it, nor its place in the batch."""
     batch = ImageBatch([GeneratedImage(request=REQUEST)])
@@ -37,7 +37,7 @@ def test_an_image_says_all_that_its_picture_says() -> None:
     picture = Picture(
         request=REQUEST, position=3, model="grok", size=(4, 3), file=Path("a.png"), notes=("x",)
     )
-    image = GeneratedImage.of(picture, index=1, label="low")
+    image = GeneratedImage.of(picture, index=1, chosen=("low",))
     for name in Picture.__slots__:
         assert getattr(image, name) == getattr(picture, name)
     assert (image.index, image.position, image.label) == (1, 3, "low")

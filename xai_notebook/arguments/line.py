@@ -127,7 +127,7 @@ def _is_value(option: Option, word: str | None) -> bool:
     """Tell whether the word behind an option is its value."""
     if word is None or _LIKE_AN_OPTION.match(word):
         return False
-    return word.startswith(option.begins)
+    return re.match(option.begins, word) is not None
 
 
 def _unknown(word: str, flags: Mapping[str, Option]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypedDict
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
+from xai_notebook.arguments.axes import axes, check_axes
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures import cell
@@ -57,7 +58,8 @@ class Option(NamedTuple):
         variables: Which variables of the user's Tab offers.
         suffixes: Which files Tab offers beside folders; None: neither.
         bare: The value of the option without one; None: a value is required.
-        begins: With what a word must begin to be its value, and not the prompt.
+        begins: A pattern that a word must begin with to be its value, and not the prompt.
+        axis: `--matrix` can compare its values.
         repeatable: May be given several times.
         configurable: Has a default in `%config XaiImage`.
         setting: What `%config XaiImage` calls it, when that is not `name`.
@@ -76,6 +78,7 @@ class Option(NamedTuple):
     suffixes: frozenset[str] | None = None
     bare: Any = None
     begins: str = ""
+    axis: bool = False
     repeatable: bool = False
     configurable: bool = True
     setting: str = ""
@@ -120,16 +123,16 @@ class Options:
         WholeNumber(1, settings.MAX_IMAGES, "images"), "N", setting="count", label="Images"))
     model: tuple[str, ...] = field(default=(settings.DEFAULT_MODEL,), metadata=row(
         "-m", f"model (default {settings.DEFAULT_MODEL}); repeatable, to compare",
-        convert.models, "NAME", settings.KNOWN_MODELS, repeatable=True, label="Model"))
+        convert.models, "NAME", settings.KNOWN_MODELS, repeatable=True, label="Model", axis=True))
     aspect_ratio: str | None = field(default=None, metadata=row(
         "-a", "width:height", Choice(settings.ASPECT_RATIOS, ratios=True), "W:H",
-        label="Aspect ratio"))
+        label="Aspect ratio", axis=True))
     resolution: str | None = field(default=None, metadata=row(
         "-r", "1k is about one megapixel, 2k about four",
-        Choice(settings.RESOLUTIONS), "1k|2k", label="Resolution"))
+        Choice(settings.RESOLUTIONS), "1k|2k", label="Resolution", axis=True))
     quality: str | None = field(default=None, metadata=row(
         "-q", "for models that offer it",
-        Choice(settings.QUALITIES), "low|medium", label="Quality"))
+        Choice(settings.QUALITIES), "low|medium", label="Quality", axis=True))
     image: tuple[Any, ...] = field(default=(), metadata=row(
         "-i", "edit this image: a path, URL, data URI, variable or id (@37ab22b5); repeatable",
         convert.images, "IMAGE", repeatable=True, configurable=False, label="Images to edit",
@@ -157,11 +160,12 @@ class Options:
     full: bool = field(default=False, metadata=_switch(
         "", "embed originals in the notebook instead of previews"))
     compare: bool = field(default=False, metadata=_switch(
-        "", "show each edit beside the image it was made from",
+        "", "show the images that edits were made from before them",
         configurable=False, in_panel=False))
-    matrix: bool = field(default=False, metadata=_switch(
-        "", "{a|b} in the prompt stands for one prompt with a, one with b",
-        configurable=False, in_panel=False))
+    matrix: tuple[str, ...] | None = field(default=None, metadata=row(
+        "", "every combination: {a|b} in the prompt stands for a and for b, quality=low,medium "
+        "for an option's values; repeatable", axes, "NAME=A,B", bare=True, begins=r"[\w-]+=",
+        repeatable=True, configurable=False, in_panel=False))
     each: Any = field(default=None, metadata=row(
         "", "one request per prompt: lines of the body, or of the variable or file NAME",
         lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
@@ -268,7 +272,7 @@ class Keywords(TypedDict, total=False):
     columns: int | None
     full: bool | None
     compare: bool | None
-    matrix: bool | None
+    matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
     each: Any
     rewrite: str | bool | None
     fresh: bool | None
@@ -346,13 +350,21 @@ def resolve(
             checked[name] = option.convert(value)
         except ValueError as error:
             raise OptionError(f"{'/'.join(option.flags)}: {error}") from None
+    if checked.get("matrix"):
+        converters = {name: option.convert for name, option in known.items() if option.axis}
+        checked["matrix"] = check_axes(checked["matrix"], converters)
     options = kind(**checked)
+    _check_together(options)
+    return options
+
+
+def _check_together(options: Options) -> None:
+    """Refuse options that contradict each other."""
     if options.fresh and options.replay:
         raise OptionError("--fresh and --replay contradict each other. Give one of them.")
     for name in ("fresh", "replay", "batch"):
         if options.redo and getattr(options, name):
             raise OptionError(f"--redo and --{name} contradict each other. Give one of them.")
-    return options
 
 
 def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import chain, count, product
 from math import prod
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 from xai_notebook.errors import OptionError
 
-__all__ = ["Prompts", "expand", "read_prompts"]
+__all__ = ["Prompts", "Variant", "expand", "read_prompts"]
 
 MAX_VARIANTS: Final = 500
 """Prompts that one `--matrix` may stand for: more is rarely meant, and always costs."""
@@ -29,16 +29,30 @@ _SOURCES: Final = (
 )
 
 
-def expand(prompt: str) -> list[tuple[str, str]]:
-    """Return every prompt that `{a|b}` stands for, each with the alternatives it took.
+class Variant(NamedTuple):
+    """One of the prompts that `{a|b}` stands for, and the alternatives it took."""
+
+    prompt: str
+    chosen: tuple[str, ...]
+
+
+def expand(prompt: str, *, needed: bool = True) -> list[Variant]:
+    """Return every prompt that `{a|b}` stands for.
+
+    Args:
+        prompt: As written.
+        needed: There must be alternatives.
 
     Raises:
         OptionError: There are no alternatives, or more than `MAX_VARIANTS` combinations.
     """
     parts = _ALTERNATIVES.split(prompt)
     choices = [[option.strip() for option in part.split("|")] for part in parts[1::2]]
-    if not choices:
-        raise OptionError("--matrix found no {a|b} in the prompt. Write alternatives like that.")
+    if needed and not choices:
+        raise OptionError(
+            "--matrix found no {a|b} in the prompt. Write alternatives like that, or options: "
+            "--matrix quality=low,medium"
+        )
     if (count := prod(map(len, choices))) > MAX_VARIANTS:
         raise OptionError(f"--matrix: {count:,} combinations are more than {MAX_VARIANTS}.")
     variants = []
@@ -46,7 +60,7 @@ def expand(prompt: str) -> list[tuple[str, str]]:
         words = [parts[0]]
         for word, text in zip(chosen, parts[2::2], strict=True):
             words += [word, text]
-        variants.append(("".join(words).strip(), ", ".join(word or "(none)" for word in chosen)))
+        variants.append(Variant("".join(words).strip(), tuple(word or "(none)" for word in chosen)))
     return variants
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, product
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments import prompts
+from xai_notebook.arguments.axes import axes_of
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.arguments.templates import fill
 from xai_notebook.client.request import ImageRequest
@@ -48,7 +50,7 @@ class Call:
         lazy: `requests` runs code of the user's, such as a generator: it may never end.
         many: It came from `--each`: failures are cards, not errors.
         progress: What has happened so far.
-        labels: What tells the requests of a comparison apart, one each.
+        chosen: What tells the requests of a comparison apart, one each: its value on every axis.
         interrupted: The user stopped it; what had arrived is kept.
         spoil: To call when its images cannot be shown.
     """
@@ -61,7 +63,7 @@ class Call:
     lazy: bool = False
     many: bool = False
     interrupted: bool = False
-    labels: tuple[str, ...] = ()
+    chosen: tuple[tuple[str, ...], ...] = ()
     announced: list[str] = field(default_factory=list)
     spoil: Callable[[], None] | None = None
 
@@ -189,18 +191,25 @@ def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> Image
 
 def _prepare_one(make: _Make, prompt: str, options: Options, inputs: Inputs) -> Call:
     """Return the call for one prompt: several requests when models or wordings are compared."""
-    variants = prompts.expand(prompt) if options.matrix else [(prompt, "")]
-    requests = []
-    labels = []
-    for model in options.model:
-        for text, chosen in variants:
-            requests.append(_request(text, model, options, inputs))
-            named = [model] if len(options.model) > 1 else []
-            labels.append(" · ".join([*named, chosen] if chosen else named))
+    axes = axes_of(options.matrix or ())
+    variants = [prompts.Variant(prompt, ())]
+    if options.matrix is not None:
+        variants = prompts.expand(prompt, needed=not axes)
+    models = axes.pop("model", options.model)
+    most = len(variants) * prod(map(len, axes.values())) * len(models)
+    if most > prompts.MAX_VARIANTS:
+        raise OptionError(f"--matrix: {most:,} combinations are more than {prompts.MAX_VARIANTS}.")
+    requests, chosen = [], []
+    for variant, values, model in product(variants, product(*axes.values()), models):
+        given: dict[str, Any] = dict(zip(axes, values, strict=True))
+        asked = replace(options, **given)
+        requests.append(_request(variant.prompt, model, asked, inputs))
+        told = [f"{name.replace('_', ' ')} {value}" for name, value in given.items()]
+        chosen.append((*variant.chosen, *told, *([model] if len(models) > 1 else [])))
     if len(requests) == 1:
         return make(iter(requests), Progress(images=options.n))
     progress = Progress(expected=len(requests), images=options.n * len(requests))
-    return make(iter(requests), progress, many=True, labels=tuple(labels))
+    return make(iter(requests), progress, many=True, chosen=tuple(chosen))
 
 
 def _prepare_each(
@@ -224,7 +233,7 @@ def _prepare_each(
         source = prompt.splitlines()
     elif prompt is not None and prompt.strip():
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
-    if len(options.model) > 1 or options.matrix:
+    if len(options.model) > 1 or options.matrix is not None:
         raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
     found = prompts.read_prompts(source, namespace)
     texts: Iterator[str] = found
@@ -250,7 +259,7 @@ def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
 def summarize(call: Call) -> str:
     """Return the line that ends the grid of many prompts."""
     progress = call.progress
-    what = "requests" if call.labels else "prompts"
+    what = "requests" if call.chosen else "prompts"
     parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
     if progress.replayed:
         parts.append(f"{progress.replayed} from your library")

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.generation.call import summarize
+from xai_notebook.pictures.matrix import first_cards
 from xai_notebook.pictures.picture import SHOWN, Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -43,27 +44,27 @@ def so_far(call: Call) -> Callable[[], ImageBatch]:
     Raises:
         OptionError: A request cannot be made.
     """
-    return partial(_first_cards, call, () if call.lazy else call.peek(SHOWN))
+    return partial(_first_cards, call, () if call.lazy else call.peek(SHOWN + 1))
 
 
 def _first_cards(call: Call, first: Sequence[ImageRequest]) -> ImageBatch:
     results = call.progress.results
     there = []
-    for number in range(len(first) or SHOWN):
+    for number in range(len(first) or SHOWN + 1):
         pictures = results.get(number)
         if pictures is None and first:
             pictures = [Picture(request=first[number], status="pending")] * first[number].n
         there.append((number, pictures or []))
-    return ImageBatch(_images(call, there)[:SHOWN], **_shown(call))
+    return ImageBatch(first_cards(_images(call, there), SHOWN), **_shown(call))
 
 
 def _images(
     call: Call, results: Iterable[tuple[int, list[Picture]]], maker: object = None
 ) -> list[GeneratedImage]:
-    labels = call.labels
+    chosen = call.chosen
     return [
         GeneratedImage.of(
-            picture, index=index, label=labels[number] if labels else None, maker=maker
+            picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
         )
         for number, pictures in results
         for index, picture in enumerate(pictures)

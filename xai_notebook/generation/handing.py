@@ -242,10 +242,10 @@ def _slots(
     slots: list[Slot] = []
     missing: list[_Missing] = []
     for number, one in enumerate(placed):
-        label = call.labels[number] if call.labels else None
+        chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
             key = key_of(one.fingerprint, one.claim.place, position)
-            slots.append(Slot(key, one.request, position, label))
+            slots.append(Slot(key, one.request, position, chosen))
             if key not in stored:
                 asked = JobRequest(
                     key=key,

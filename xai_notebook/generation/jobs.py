@@ -49,13 +49,13 @@ class Slot(NamedTuple):
         key: Of its request in a job.
         request: What is asked.
         position: Of the image among those of its request.
-        label: What tells it from the others of a comparison.
+        chosen: What tells it from the others of a comparison: its value on each axis.
     """
 
     key: str
     request: ImageRequest
     position: int
-    label: str | None = None
+    chosen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class BatchJob:
                 of_job = jobs.requests(follower.job.id)
                 lost |= {one.key: one.error for one in of_job if one.error is not None}
         cards = []
-        for key, request, position, label in slots:
+        for key, request, position, chosen in slots:
             picture = found.get(key)
             if picture is None and key in lost:
                 picture = Picture(
@@ -204,7 +204,7 @@ class BatchJob:
                 )
             if picture is not None:
                 cards.append(
-                    GeneratedImage.of(picture, index=position, label=label, maker=self._maker)
+                    GeneratedImage.of(picture, index=position, chosen=chosen, maker=self._maker)
                 )
         return ImageBatch(cards, summary=self._summary(), **self._view.settings)
 

@@ -290,7 +290,7 @@ class Session(LookBack):
         with self.ask() as asking:
             made = self.loop.run(self._redo(call, asking, chosen))
         return batch.shown(
-            GeneratedImage.of(made[index], index=index, label=image.label, maker=self)
+            GeneratedImage.of(made[index], index=index, chosen=image.chosen, maker=self)
             if index in made
             else image
             for index, image in enumerate(batch)

@@ -14,9 +14,10 @@ from xai_notebook.pictures.text import LONGEST, NAME, clean, dollars, folded, sh
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from xai_notebook.client.request import InputImage
     from xai_notebook.pictures.picture import Card, Grid
 
-__all__ = ["TITLES", "alt_text", "before", "facts", "figure", "heading_of", "notes_of", "until"]
+__all__ = ["TITLES", "alt_text", "facts", "figure", "heading_of", "inputs_of", "notes_of", "until"]
 
 _ALT: Final = 240
 _TALLEST: Final = 640
@@ -72,24 +73,38 @@ def heading_of(label: str, batch: Grid) -> str:
     return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
 
 
-def before(image: Card, columns: int) -> str:
-    """Return the card of the image that `image` was made from."""
-    source = image.request.inputs[0]
+def _style(size: tuple[int, int], columns: int) -> str:
+    """Return the style of a card: no wider than its picture may be."""
+    width, height = size
+    pixels = max(min(width, _TALLEST * width // height), _NARROWEST)
+    return _FIGURE.format(width=100 // columns, pixels=pixels + _GAP)
+
+
+def inputs_of(image: Card, columns: int) -> str:
+    """Return a card for each image that `image` was made from."""
+    inputs = image.request.inputs
+    names = ["Before"] if len(inputs) == 1 else [f"Input {n}" for n, _ in enumerate(inputs, 1)]
+    return "".join(
+        _input(source, name, columns) for source, name in zip(inputs, names, strict=True)
+    )
+
+
+def _input(source: InputImage, name: str, columns: int) -> str:
     uri = source.url
     if uri.startswith("data:"):
-        from xai_notebook.pictures.pixels import preview as scaled  # noqa: PLC0415  # PIL
+        from xai_notebook.pictures.pixels import preview  # noqa: PLC0415  # PIL
 
         data = pybase64.b64decode(uri.partition(",")[2])
-        small, size, _ = scaled(data, side=SIDES.get(columns, SMALL_SIDE), limit=LIMITS[1][1])
+        small, size, _ = preview(data, side=SIDES.get(columns, SMALL_SIDE), limit=LIMITS[1][1])
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
         picture = (
-            f'<img src="{uri}" alt="Before: {html.escape(clean(source.label[:NAME]))}" '
+            f'<img src="{uri}" alt="{name}: {html.escape(clean(source.label[:NAME]))}" '
             f'width="{size[0]}" height="{size[1]}" style="{_IMG}">'
         )
     else:
-        picture = f'<div style="{_CARD}">{text(source.label, NAME)}</div>'
-    style = _FIGURE.format(width=100 // columns, pixels=SIDES.get(columns, SMALL_SIDE) + _GAP)
-    caption = f"<strong>Before:</strong> {text(source.label, NAME)}"
+        picture, size = f'<div style="{_CARD}">{text(source.label, NAME)}</div>', (SMALL_SIDE,) * 2
+    style = _style(size, columns)
+    caption = f"<strong>{name}:</strong> {text(source.label, NAME)}"
     return (
         f'<figure style="{style}">{picture}'
         f'<figcaption style="{_CAPTION}">{caption}</figcaption></figure>'
@@ -116,9 +131,7 @@ def figure(
         cells: It is a look back: say when, and the magic that asks for it again.
     """
     drawn = source if isinstance(source, (Source, Awaited)) else Awaited((SMALL_SIDE, SMALL_SIDE))
-    width, height = drawn.size
-    pixels = max(min(width, _TALLEST * width // height), _NARROWEST)
-    style = _FIGURE.format(width=100 // columns, pixels=pixels + _GAP)
+    style = _style(drawn.size, columns)
     return (
         f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
         f'<figcaption style="{_CAPTION}">{_caption(image, columns)}'

@@ -10,21 +10,28 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.cards import before, figure, heading_of, notes_of, until
+from xai_notebook.pictures.cards import figure, heading_of, inputs_of, notes_of, until
+from xai_notebook.pictures.matrix import Matrix, first_cards, matrix_of
 from xai_notebook.pictures.previews import Previews, Shown, Source
-from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, dollars, short_path
+from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, dollars, short_path, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xai_notebook.pictures.picture import Card, Grid
 
 __all__ = ["grid_columns", "mimebundle", "plain_text", "preview", "to_html"]
+
+_TABLE: Final = "border-collapse:collapse;table-layout:auto;margin:0 0 12px;font-size:inherit"
+_HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 14px 8px 0"
+_NAME: Final = "min-width:56px;max-width:150px;overflow-wrap:break-word"
+_CELL: Final = "text-align:left;vertical-align:top;padding:8px 0 0"
+_SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 
 def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
@@ -66,10 +73,10 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
         batch: What to tell about.
         paths: Name the library's file where an image was not exported.
     """
-    sent = _sent(batch)
-    total = len(sent)
+    shown = _shown(batch)
+    total = sum(image.status != "unsent" for image in batch.images)
     lines = [] if total else ["No images."]
-    for number, image in enumerate(sent[: batch.limit], 1):
+    for number, image in enumerate(shown, 1):
         head = f"Image {number} of {total}. " if total > 1 else ""
         head += f"{bounded(image.label, NAME)}. " if image.label else ""
         lines.append(head + _sentence(image))
@@ -83,15 +90,16 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
         lines += [f"  {note}" for note in image.notes]
         if batch.cells:
             lines.append(textwrap.indent(bounded(image.cell), "  "))
-    if total > batch.limit:
-        lines.append(_more(batch, sent))
+    if total > len(shown):
+        lines.append(_more(batch, shown))
     lines += [line for line in (batch.summary, *batch.notes) if line]
     return "\n".join(clean(bounded(line)) for line in lines)
 
 
-def _sent(batch: Grid) -> Sequence[Card]:
-    """Return the images with a card of their own; the summary counts what was never asked for."""
-    return [image for image in batch.images if image.status != "unsent"]
+def _shown(batch: Grid) -> Sequence[Card]:
+    """Return the images with a card; the summary counts those that were never asked for."""
+    sent = [image for image in batch.images if image.status != "unsent"]
+    return sent[: batch.limit] if batch.columns else first_cards(sent, batch.limit)
 
 
 def _plain_facts(image: Card) -> str:
@@ -112,9 +120,19 @@ def _sentence(image: Card) -> str:
     return f"No picture: {bounded(image.error or '')} {caption}"
 
 
-def _columns(batch: Grid, count: int) -> int:
-    columns = batch.columns or (2 if batch.compare else grid_columns(count))
-    return min(columns, 2) if batch.compare else columns
+def _columns(batch: Grid, shown: Sequence[Card]) -> int:
+    """Return how many cards stand side by side."""
+    if batch.columns:
+        return batch.columns
+    if matrix := _matrix(batch, shown):
+        return len(matrix.columns)
+    before = len(shown[0].request.inputs) if batch.compare and shown else 0
+    return grid_columns(before + len(shown))
+
+
+def _matrix(batch: Grid, shown: Sequence[Card]) -> Matrix | None:
+    """Return where the cards of a comparison stand, unless the user wants so many in a row."""
+    return None if batch.columns else matrix_of(shown)
 
 
 def preview(
@@ -127,9 +145,9 @@ def preview(
         previews: Those that have been made, to which what is made now is added.
         most: Previews to make now, of a batch that is still growing; None: all.
     """
-    shown = _sent(batch)[: batch.limit]
+    shown = _shown(batch)
     full = batch.full and most is None
-    columns = _columns(batch, len(shown))
+    columns = _columns(batch, shown)
     return (previews or Previews()).make(shown, columns, full=full, most=most)
 
 
@@ -137,7 +155,7 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     """Return what is shown as one small JPEG, in base64; empty: there is no picture."""
     from xai_notebook.pictures.sheet import small_sheet  # noqa: PLC0415  # PIL
 
-    shown = _sent(batch)[: batch.limit]
+    shown = _shown(batch)
     there = [
         (image, pybase64.b64decode(source.uri.partition(",")[2]))
         for image, source in zip(shown, pictures, strict=True)
@@ -145,7 +163,8 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     ]
     if not there:
         return ""
-    drawn = small_sheet(there, columns=_columns(batch, len(shown)))
+    matrix = _matrix(batch, shown) is not None
+    drawn = small_sheet(there, columns=None if matrix else _columns(batch, shown))
     return pybase64.b64encode_as_string(drawn)
 
 
@@ -156,37 +175,85 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
         batch: What to show.
         pictures: Its previews, if they have been made.
     """
-    sent = _sent(batch)
-    shown = sent[: batch.limit]
-    columns = _columns(batch, len(shown))
+    shown = _shown(batch)
+    columns = _columns(batch, shown)
     pictures = preview(batch) if pictures is None else pictures
-    cards = []
-    # One picture each: the label stands in its figure, and the figures side by side.
-    single = len({image.label for image in shown}) == len(shown) and not batch.compare
-    for number, (image, source) in enumerate(zip(shown, pictures, strict=True), 1):
-        previous = shown[number - 2].label if number > 1 else None
-        if image.label and image.label != previous and not single:
-            cards.append(heading_of(image.label, batch))
-        if batch.compare and image.request.inputs:
-            cards.append(before(image, columns))
-        heading = heading_of(image.label, batch) if single and image.label else ""
-        place = (number, len(sent))
-        cards.append(
-            figure(image, source, place, columns=columns, heading=heading, cells=batch.cells)
-        )
+    total = sum(image.status != "unsent" for image in batch.images)
+    pairs = list(zip(shown, pictures, strict=True))
+    matrix = _matrix(batch, shown)
+
+    def card(number: int, columns: int, heading: str = "") -> str:
+        place = (number + 1, total)
+        return figure(*pairs[number], place, columns=columns, heading=heading, cells=batch.cells)
+
     lines = [batch.summary] if batch.summary else []
-    if len(sent) > batch.limit:
-        lines.insert(0, _more(batch, sent))
+    if total > len(shown):
+        lines.insert(0, _more(batch, shown))
     lines += batch.notes
-    if not cards:
+    if not shown:
         lines.insert(0, "No images.")
-    return f"<div>{''.join(cards)}{notes_of(lines)}</div>"
+    if matrix is not None:
+        top = inputs_of(shown[0], columns) if batch.compare else ""
+        body = top + _tables(matrix, lambda number: card(number, 1))
+    else:
+        body = _in_rows(batch, shown, columns, card)
+    return f"<div>{body}{notes_of(lines)}</div>"
 
 
-def _more(batch: Grid, sent: Sequence[Card]) -> str:
+def _in_rows(
+    batch: Grid, shown: Sequence[Card], columns: int, card: Callable[[int, int, str], str]
+) -> str:
+    """Return cards side by side, under their labels and behind the images they were made from."""
+    # One picture each: the label stands in its figure, and the figures side by side.
+    single = len({image.label for image in shown}) == len(shown)
+    parts = []
+    previous = None
+    for number, image in enumerate(shown):
+        inputs = image.request.inputs
+        if batch.compare and inputs and (previous is None or inputs != previous.request.inputs):
+            parts.append(inputs_of(image, columns))
+        heading = heading_of(image.label, batch) if image.label else ""
+        if heading and not single and (previous is None or image.label != previous.label):
+            parts.append(heading)
+        parts.append(card(number, columns, heading if single else ""))
+        previous = image
+    return "".join(parts)
+
+
+def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
+    """Return a table for each section of a matrix, which scrolls sideways where it is narrow."""
+    head = "".join(_header("col", name) for name in matrix.columns)
+    parts = []
+    for section in matrix.sections:
+        if section.name:
+            parts.append(
+                f'<div style="{_SECTION}"><strong>{text(section.name, NAME)}</strong></div>'
+            )
+        rows = []
+        for name, cells in section.rows:
+            pictures = (
+                f'<td style="{_CELL}">{"".join(map(card, places))}</td>' for places in cells
+            )
+            rows.append(
+                f'<tr style="background:none">{_header("row", name)}{"".join(pictures)}</tr>'
+            )
+        parts.append(
+            f'<div style="overflow-x:auto"><table style="{_TABLE}"><thead><tr><td></td>{head}</tr>'
+            f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        )
+    return "".join(parts)
+
+
+def _header(scope: str, name: str) -> str:
+    """Return the cell that names a row or a column."""
+    inside = f'<div style="{_NAME}">{text(name, NAME)}</div>'
+    return f'<th scope="{scope}" style="{_HEAD}">{inside}</th>'
+
+
+def _more(batch: Grid, shown: Sequence[Card]) -> str:
     """Return how many cards are not shown, and what shows them."""
-    first = next(i for i, image in enumerate(batch.images) if image is sent[batch.limit])
-    left = len(sent) - batch.limit
+    first = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
+    left = sum(image.status != "unsent" for image in batch.images[first:])
     return f"… and {left:,} more: {batch.name or '_'}[{first}:] shows them."
 
 

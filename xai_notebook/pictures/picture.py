@@ -146,13 +146,18 @@ class Card(Picture):
 
     Attributes:
         index: Place in the batch: among the images of its request, from 0.
-        label: What tells it from the others of a comparison: the model, the alternatives.
+        chosen: What tells it from the others of a comparison: its value on each axis.
         exported: The file written by the last export.
     """
 
     index: int = 0
-    label: str | None = None
+    chosen: tuple[str, ...] = ()
     exported: Path | None = None
+
+    @property
+    def label(self) -> str | None:
+        """What tells it from the others of a comparison, in a line."""
+        return " · ".join(self.chosen) or None
 
     @property
     def path(self) -> Path | None:
@@ -169,7 +174,7 @@ class Grid:
         name: Of the variable that holds them, if that is known.
         columns: Width of the grid; None: by count.
         full: Show originals instead of previews.
-        compare: Show each edit beside the image it was made from.
+        compare: Show the images that edits were made from before them.
         cells: Show with each image when it was made and the magic that asks for it again.
         limit: Cards of the grid; the rest is counted.
         notes: What the user should know, a line each.

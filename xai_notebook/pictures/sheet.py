@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from xai_notebook.errors import MissingImageError, ReplyError
 from xai_notebook.pictures.export import export_bytes
+from xai_notebook.pictures.matrix import Matrix, matrix_of
 from xai_notebook.pictures.pixels import flatten, load_image
 from xai_notebook.pictures.text import clean
 
@@ -31,6 +32,11 @@ _SMALL_BYTES: Final = 35_000
 _GAP: Final = 0.05
 _TEXT: Final = 0.16
 """Height of a label, as a share of the cell."""
+_STEP: Final = (1 + _GAP, 1 + _GAP + _TEXT)
+"""From one picture to the next, across and down."""
+_NAMES: Final = 0.5
+"""Width of the names of a matrix's rows, as a share of the cell; a line of names has `_LINE`."""
+_LINE: Final = 0.13
 _PAPER: Final = "#fbfaf7"
 _INK: Final = "#23262b"
 
@@ -40,7 +46,7 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
 
     Args:
         batch: Cards without a picture are left out.
-        columns: Width of the grid; None: about square.
+        columns: Width of the grid; None: a comparison is a matrix, others are about square.
         max_pixels: Bound on width × height of the sheet.
 
     Raises:
@@ -50,19 +56,19 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
         raise MissingImageError("There is no picture for a contact sheet.")
-    columns = columns or math.ceil(math.sqrt(len(images)))
     return _draw([(image, image.data) for image in images], columns, _CELL, max_pixels)
 
 
-def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int) -> bytes:
+def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
     """Return a JPEG of at most 40 kB or so that shows a grid on paper, where no HTML can be.
 
     Args:
         images: Whole pictures, each with bytes to draw: a preview will do.
-        columns: Width of the grid.
+        columns: Width of the grid; None: it is a matrix.
     """
-    columns = min(columns, len(images))
-    sheet = _draw(images, columns, _SMALL // columns, max_pixels=_SMALL**2)
+    columns = columns and min(columns, len(images))
+    largest = _SMALL // (columns or 3)
+    sheet = _draw(images, columns, largest, max_pixels=_SMALL**2)
     for quality, smaller in ((60, 1), (35, 1), (35, 2)):
         buffer = io.BytesIO()
         sheet.reduce(smaller).save(buffer, "JPEG", quality=quality)
@@ -71,30 +77,81 @@ def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(
-    images: Sequence[tuple[Card, bytes]], columns: int, largest: int, max_pixels: int
-) -> Image.Image:
-    rows = math.ceil(len(images) / columns)
-    step_x, step_y = 1 + _GAP, 1 + _GAP + _TEXT
-    area = (columns * step_x + _GAP) * (rows * step_y + _GAP)
-    cell = max(_SMALLEST, min(largest, int(math.sqrt(max_pixels / area))))
-    gap = int(cell * _GAP)
-    size = (
-        int(columns * cell * step_x) + gap,
-        int(rows * cell * step_y) + gap,
+class _Layout(NamedTuple):
+    """Where things stand on a sheet, in sides of a picture.
+
+    Attributes:
+        size: Width and height.
+        pictures: The left top corner of each.
+        names: What stands where: the names of sections, columns and rows.
+    """
+
+    size: tuple[float, float]
+    pictures: list[tuple[float, float]]
+    names: list[tuple[float, float, str]]
+
+
+def _in_rows(count: int, columns: int) -> _Layout:
+    """Return pictures side by side, so many in a row."""
+    places = [
+        (_GAP + number % columns * _STEP[0], _GAP + number // columns * _STEP[1])
+        for number in range(count)
+    ]
+    return _Layout(
+        (columns * _STEP[0] + _GAP, math.ceil(count / columns) * _STEP[1] + _GAP), places, []
     )
-    sheet = Image.new("RGB", size, _PAPER)
+
+
+def _as_matrix(matrix: Matrix, count: int) -> _Layout:
+    """Return pictures under the names of their columns and behind those of their rows."""
+    places = [(0.0, 0.0)] * count
+    names: list[tuple[float, float, str]] = []
+    lefts = [_GAP + _NAMES + column * _STEP[0] for column in range(len(matrix.columns))]
+    top = _GAP
+    for section in matrix.sections:
+        if section.name:
+            names.append((_GAP, top, section.name))
+            top += _LINE
+        names += [(left, top, name) for left, name in zip(lefts, matrix.columns, strict=True)]
+        top += _LINE
+        for name, cells in section.rows:
+            names.append((_GAP, top, name))
+            for left, numbers in zip(lefts, cells, strict=True):
+                for below, number in enumerate(numbers):
+                    places[number] = (left, top + below * _STEP[1])
+            top += max(map(len, cells)) * _STEP[1]
+    return _Layout((lefts[-1] + _STEP[0], top + _GAP), places, names)
+
+
+def _draw(
+    images: Sequence[tuple[Card, bytes]], columns: int | None, largest: int, max_pixels: int
+) -> Image.Image:
+    """Return a sheet: a matrix, or else so many pictures in a row."""
+    matrix = None if columns else matrix_of([image for image, _ in images])
+    if matrix is not None:
+        layout = _as_matrix(matrix, len(images))
+    else:
+        layout = _in_rows(len(images), columns or math.ceil(math.sqrt(len(images))))
+    width, height = layout.size
+    cell = max(_SMALLEST, min(largest, int(math.sqrt(max_pixels / (width * height)))))
+    sheet = Image.new("RGB", (int(cell * width), int(cell * height)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=max(8, cell // 26))
-    for number, (image, data) in enumerate(images):
-        left = gap + int(number % columns * cell * step_x)
-        top = gap + int(number // columns * cell * step_y)
+    large = ImageFont.load_default(size=max(9, cell // 20))
+    for left, top, name in layout.names:
+        draw.multiline_text((cell * left, cell * top), _latin(name, 18), _INK, large, spacing=2)
+    for number, ((image, data), (x, y)) in enumerate(zip(images, layout.pictures, strict=True), 1):
+        left, top = int(cell * x), int(cell * y)
         try:
             picture = _shrunk(data, cell)
         except ReplyError as error:
-            raise ReplyError(f"Picture {number + 1} of the contact sheet: {error}") from error
-        sheet.paste(picture, (left + (cell - picture.width) // 2, top + cell - picture.height))
-        draw.multiline_text((left, top + cell + gap // 3), _label(image), _INK, font, spacing=2)
+            raise ReplyError(f"Picture {number} of the contact sheet: {error}") from error
+        # In a matrix, a row is read along its upper edge; else pictures stand on their labels.
+        above = 0 if matrix else cell - picture.height
+        sheet.paste(picture, (left + (cell - picture.width) // 2, top + above))
+        told = (not matrix and image.label) or image.rewritten_prompt or image.prompt
+        place = (left, top + cell + int(cell * _GAP / 3))
+        draw.multiline_text(place, _latin(told, 46), _INK, font, spacing=2)
     return sheet
 
 
@@ -117,8 +174,7 @@ def _shrunk(data: bytes, side: int) -> Image.Image:
     return picture
 
 
-def _label(image: Card) -> str:
+def _latin(told: str, width: int) -> str:
     """Return two lines of Latin text: Pillow's own font has no other letters."""
-    label = clean(image.label or image.rewritten_prompt or image.prompt).replace("\n", " ")
-    label = label.encode("latin-1", "replace").decode("latin-1")
-    return "\n".join(textwrap.wrap(label, 46, max_lines=2, placeholder=" ..."))
+    told = clean(told).replace("\n", " ").encode("latin-1", "replace").decode("latin-1")
+    return "\n".join(textwrap.wrap(told, width, max_lines=2, placeholder=" ..."))

@@ -85,8 +85,9 @@ class Plan:
         if self.stored is not None:
             rows.append(("from your library", f"{self.images - self.new:,}"))
         for name in ("aspect_ratio", "resolution", "quality", "user"):
-            if value := getattr(first, name):
-                rows.append((name.replace("_", " "), value))
+            values = dict.fromkeys(getattr(request, name) for request in self.requests)
+            if told := ", ".join(value for value in values if value):
+                rows.append((name.replace("_", " "), told))
         rows += [("input image", image.label) for image in first.inputs]
         rows += [("price", price) for price in self._prices()]
         rows.append(("estimated cost", self._cost))

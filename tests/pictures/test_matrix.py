@@ -1,0 +1,131 @@
+"""A comparison as a matrix: in the cell, and on the sheet."""
+
+from __future__ import annotations
+
+import io
+import re
+from itertools import product
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.pictures.display import mimebundle, plain_text, to_html
+from xai_notebook.pictures.matrix import matrix_of
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+
+ROWS = ("fox", "hare", "owl", "boat", "mill")
+COLUMNS = ("dawn", "noon", "night")
+
+
+def picture(*chosen: str, colour: tuple[int, int, int] = (0, 90, 90), **more: Any) -> Any:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    request = ImageRequest(" ".join(chosen), "m")
+    given = {"cached": buffer.getvalue(), "size": (64, 64), "model": "m", **more}
+    return GeneratedImage(request=request, chosen=chosen, **given)
+
+
+def comparison(*axes: tuple[str, ...]) -> ImageBatch:
+    return ImageBatch(picture(*chosen) for chosen in product(*axes))
+
+
+def table(html: str) -> list[list[str]]:
+    """Return the rows of the only table: its headers, and the prompts in its cells."""
+    (body,) = re.findall(r"<table.*?</table>", html)
+    rows = []
+    for row in re.findall(r"<tr.*?</tr>", body):
+        cells = re.findall(r"<t[hd].*?</t[hd]>", row)
+        rows.append([re.sub("<.*?>", "", cell).removeprefix("Prompt:").strip() for cell in cells])
+    return rows
+
+
+def test_five_rows_and_three_columns_with_their_names() -> None:
+    """The last axis gives the columns, the one before the rows."""
+    head, *rows = table(to_html(comparison(ROWS, COLUMNS)))
+    assert head == ["", *COLUMNS]
+    assert [row[0] for row in rows] == list(ROWS)
+    for name, *cells in rows:
+        assert [cell.removesuffix("m · 64 × 64").strip() for cell in cells] == [
+            f"{name} {column}" for column in COLUMNS
+        ]
+
+
+def test_further_axes_are_sections() -> None:
+    """A table each, under its name."""
+    html = to_html(comparison(("ink", "oil"), ROWS[:2], COLUMNS))
+    assert html.count("<table") == 2
+    assert html.index("ink") < html.index("<table") < html.index("oil") < html.rindex("<table")
+
+
+@pytest.mark.parametrize("axes", [(), (COLUMNS,), (("fox",), COLUMNS), (ROWS, ("dawn",))])
+def test_a_single_row_is_a_grid(axes: tuple[tuple[str, ...], ...]) -> None:
+    """Pictures under their labels wrap as ever."""
+    assert "<table" not in to_html(comparison(*axes))
+
+
+def test_a_chosen_width_is_kept() -> None:
+    """Who asks for two columns gets two."""
+    assert "<table" not in to_html(comparison(ROWS, COLUMNS).shown(columns=2))
+
+
+def test_what_has_not_come_leaves_its_place_empty() -> None:
+    """The others stay where they belong."""
+    batch = comparison(ROWS[:2], COLUMNS)
+    some = batch.shown(images=[*batch[:4], batch[5]])
+    _, first, second = table(to_html(some))
+    assert "" not in first
+    assert [bool(cell) for cell in second[1:]] == [True, False, True]
+
+
+def test_only_whole_rows_are_shown() -> None:
+    """Seven rows of three and a half of the eighth: the rest is named."""
+    batch = comparison(tuple(f"row {i}" for i in range(9)), COLUMNS).shown(limit=23)
+    rows = table(to_html(batch))
+    assert len(rows) == 1 + 7
+    assert "… and 6 more: _[21:] shows them." in to_html(batch)
+    assert "… and 6 more: _[21:] shows them." in plain_text(batch)
+
+
+def test_names_are_shown_literally() -> None:
+    """They are part of a prompt, which may say anything."""
+    html = to_html(comparison(("<script>", "b"), ("<img src=x>", "$d$")))
+    assert "<script>" not in html
+    assert "<img src=x" not in html
+
+
+def test_the_sheet_is_the_same_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 rows and 3 columns under their names, large and as what stands beside the HTML."""
+    written: dict[str, tuple[int, int]] = {}
+    draw = ImageDraw.ImageDraw.multiline_text
+
+    def note(self: Any, place: Any, text: str, *more: Any, **given: Any) -> None:
+        written.setdefault(text, place)
+        draw(self, place, text, *more, **given)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", note)
+    pairs = list(product(ROWS, COLUMNS))
+    colours = [(10 * number, 200 - 10 * number, 60) for number in range(len(pairs))]
+    batch = ImageBatch(
+        picture(*chosen, colour=colour) for chosen, colour in zip(pairs, colours, strict=True)
+    )
+    sheet = batch.contact_sheet(max_pixels=600_000)
+    pixels = sheet.load()
+    assert pixels is not None
+    for chosen, colour in zip(pairs, colours, strict=True):
+        row, column = written[chosen[0]], written[chosen[1]]
+        assert row[0] < column[0]
+        assert column[1] < row[1]
+        x, y = int(column[0]) + 70, int(row[1]) + 10  # small pictures stand in the middle
+        assert pixels[x, y] == pytest.approx(colour, abs=3)
+    written.clear()
+    assert mimebundle(batch)["image/jpeg"]
+    assert {*ROWS, *COLUMNS} <= written.keys()
+
+
+def test_a_matrix_is_read_from_the_choices_alone() -> None:
+    """Also of slices and of what was made anew."""
+    batch = comparison(ROWS, COLUMNS)
+    assert matrix_of(batch[3:9]) is not None
+    assert matrix_of(batch[3:6]) is None
