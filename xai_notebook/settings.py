@@ -65,6 +65,7 @@ MIN_SHARE_DAYS: Final = 1 / 24
 MAX_SHARE_DAYS: Final = 30.0
 """Days for which the server keeps what is shared."""
 QUALITIES: Final = ("low", "medium")
+CAPTIONS: Final = ("full", "short", "none")
 FORMATS: Final = ("base64", "url")
 BACKENDS: Final = ("auto", "xai", "local")
 

@@ -157,15 +157,18 @@ class Options:
         convert.days, "DAYS", bare=""))
     columns: int | None = field(default=None, metadata=row(
         "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
+    captions: str | None = field(default=None, metadata=row(
+        "", "prompts under pictures: all, three lines, or nothing; unset: long ones are folded",
+        Choice(settings.CAPTIONS), "full|short|none"))
     full: bool = field(default=False, metadata=_switch(
         "", "embed originals in the notebook instead of previews"))
     compare: bool = field(default=False, metadata=_switch(
         "", "show the images that edits were made from before them",
         configurable=False, in_panel=False))
     matrix: tuple[str, ...] | None = field(default=None, metadata=row(
-        "", "every combination: {a|b} in the prompt stands for a and for b, quality=low,medium "
-        "for an option's values; repeatable", axes, "NAME=A,B", bare=True, begins=r"[\w-]+=",
-        repeatable=True, configurable=False, in_panel=False))
+        "", "{a|b} in the prompt stands for a and for b; quality=low,medium compares an option",
+        axes, "NAME=A,B", bare=True, begins=r"[\w-]+=", repeatable=True, configurable=False,
+        in_panel=False))
     each: Any = field(default=None, metadata=row(
         "", "one request per prompt: lines of the body, or of the variable or file NAME",
         lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
@@ -270,6 +273,7 @@ class Keywords(TypedDict, total=False):
     metadata: bool | None
     share: float | bool | None
     columns: int | None
+    captions: str | None
     full: bool | None
     compare: bool | None
     matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
@@ -360,11 +364,9 @@ def resolve(
 
 def _check_together(options: Options) -> None:
     """Refuse options that contradict each other."""
-    if options.fresh and options.replay:
-        raise OptionError("--fresh and --replay contradict each other. Give one of them.")
-    for name in ("fresh", "replay", "batch"):
-        if options.redo and getattr(options, name):
-            raise OptionError(f"--redo and --{name} contradict each other. Give one of them.")
+    for one, other in (("fresh", "replay"), *(("redo", x) for x in ("fresh", "replay", "batch"))):
+        if getattr(options, one) and getattr(options, other):
+            raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
 
 
 def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:

@@ -75,6 +75,6 @@ def _shown(call: Call) -> dict[str, Any]:
     """Return how the batch of a call is shown."""
     options = call.options
     return {
-        "name": options.as_, "columns": options.columns,
+        "name": options.as_, "columns": options.columns, "captions": options.captions,
         "full": options.full, "compare": options.compare,
     }  # fmt: skip

@@ -184,7 +184,9 @@ class Desk:
 
 def _settings(call: Call) -> dict[str, Any]:
     """Return how the images of a call are shown."""
-    settings = {name: getattr(call.options, name) for name in ("columns", "full", "compare")}
+    settings = {
+        name: getattr(call.options, name) for name in ("columns", "captions", "full", "compare")
+    }
     return settings | {"notes": (*call.announced, *call.progress.notes)}
 
 

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import html
 import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pybase64
 
 from xai_notebook.pictures.previews import LIMITS, SIDES, SMALL_SIDE, Awaited, Shown, Source
-from xai_notebook.pictures.text import LONGEST, NAME, clean, dollars, folded, short_path, text
+from xai_notebook.pictures.text import LONGEST, NAME, clean, dollars, short_path, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xai_notebook.client.request import InputImage
+    from xai_notebook.pictures.captions import Captions
     from xai_notebook.pictures.picture import Card, Grid
 
-__all__ = ["TITLES", "alt_text", "facts", "figure", "heading_of", "inputs_of", "notes_of", "until"]
+__all__ = [
+    "TITLES",
+    "Place",
+    "alt_text",
+    "facts",
+    "figure",
+    "heading_of",
+    "inputs_of",
+    "notes_of",
+    "until",
+]
 
 _ALT: Final = 240
 _TALLEST: Final = 640
@@ -58,6 +69,27 @@ _DAMAGED: Final = (
     "Not all of this picture can be decoded; what can be is shown. Ask again with --fresh for "
     "another one."
 )
+
+
+class Place(NamedTuple):
+    """Where an image is in its batch.
+
+    Attributes:
+        number: As in `batch[number]`.
+        total: Images of the batch.
+        alike: How many its card stands for, from this one on.
+    """
+
+    number: int
+    total: int
+    alike: int = 1
+
+    @property
+    def told(self) -> str:
+        """As users write it."""
+        return (
+            f"[{self.number}]" if self.alike == 1 else f"[{self.number}:{self.number + self.alike}]"
+        )
 
 
 def notes_of(lines: Iterable[str]) -> str:
@@ -114,7 +146,8 @@ def _input(source: InputImage, name: str, columns: int) -> str:
 def figure(
     image: Card,
     source: Shown,
-    place: tuple[int, int],
+    place: Place,
+    captions: Captions,
     *,
     columns: int,
     heading: str = "",
@@ -125,19 +158,19 @@ def figure(
     Args:
         image: What it is about.
         source: What it shows.
-        place: Its number and how many there are.
+        place: Where it is among the others.
+        captions: Of the grid.
         columns: Of the grid.
         heading: HTML above the picture.
         cells: It is a look back: say when, and the magic that asks for it again.
     """
     drawn = source if isinstance(source, (Source, Awaited)) else Awaited((SMALL_SIDE, SMALL_SIDE))
     style = _style(drawn.size, columns)
-    return (
-        f'<figure style="{style}">{heading}{_picture(image, source, *place)}'
-        f'<figcaption style="{_CAPTION}">{_caption(image, columns)}'
-        f"{facts(image, dated=cells)}{notes_of(image.notes)}"
-        f"{_cell(image) if cells else ''}</figcaption></figure>"
-    )
+    told = captions.under(image) + facts(image, place, dated=cells) if captions.wanted else ""
+    told += notes_of(image.notes) + (_cell(image) if cells else "")
+    caption = f'<figcaption style="{_CAPTION}">{told}</figcaption>' if told else ""
+    picture = _picture(image, source, place)
+    return f'<figure style="{style}">{heading}{picture}{caption}</figure>'
 
 
 def _cell(image: Card) -> str:
@@ -148,15 +181,14 @@ def _cell(image: Card) -> str:
     )
 
 
-def _picture(
-    image: Card,
-    source: Shown,
-    number: int,
-    total: int,
-) -> str:
+def _picture(image: Card, source: Shown, place: Place) -> str:
     if isinstance(source, Source):
         width, height = source.size
-        alt = alt_text(image, number, total) if source.whole else f"Damaged. {_DAMAGED}"
+        alt = (
+            alt_text(image, place.number + 1, place.total)
+            if source.whole
+            else f"Damaged. {_DAMAGED}"
+        )
         return (
             f'<img src="{source.uri}" alt="{html.escape(alt)}" '
             f'width="{width}" height="{height}" style="{_IMG}">'
@@ -168,6 +200,8 @@ def _picture(
         )
     title = TITLES.get(image.status, "Failed")
     reason = source or image.error or ""
+    if place.alike > 1:
+        reason = reason.replace("The image was", f"{place.alike} pictures were")
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 
 
@@ -179,26 +213,16 @@ def alt_text(image: Card, number: int = 1, total: int = 1) -> str:
     return f"{place}, generated from the prompt: {prompt}"
 
 
-def _caption(image: Card, columns: int) -> str:
-    """Return the prompt that made the image, under the label it deserves."""
-    narrow = columns > 2  # noqa: PLR2004  # cards of a third of the page
-    if not image.rewritten_prompt:
-        return f"<div><strong>Prompt:</strong> {folded(image.prompt, narrow=narrow)}</div>"
-    rewritten = folded(image.rewritten_prompt, narrow=narrow)
-    return (
-        f"<div><strong>Rewritten prompt:</strong> {rewritten}</div>"
-        f"<details><summary>Prompt as written</summary>{text(image.prompt)}</details>"
-    )
-
-
-def facts(image: Card, *, dated: bool = False) -> str:
-    """Return the small line under a caption: model, size, cost, badges, file.
+def facts(image: Card, place: Place, *, dated: bool = False) -> str:
+    """Return the small line under a caption: index, model, size, cost, badges, file.
 
     Args:
         image: What it is about.
+        place: Where it is among the others.
         dated: It is a look back: say when, and not that it is stored.
     """
-    items = [text(image.model, NAME)] if image.model else []
+    items = [place.told] if place.total > 1 else []
+    items += [text(image.model, NAME)] if image.model else []
     if image.rewritten_by and image.rewritten_prompt:
         items.append(f"rewritten by {text(image.rewritten_by, NAME)}")
     if image.size:

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.cards import figure, heading_of, inputs_of, notes_of, until
+from xai_notebook.pictures.captions import Captions
+from xai_notebook.pictures.cards import Place, figure, heading_of, inputs_of, notes_of, until
 from xai_notebook.pictures.matrix import Matrix, first_cards, matrix_of
 from xai_notebook.pictures.previews import Previews, Shown, Source
 from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, dollars, short_path, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from xai_notebook.pictures.picture import Card, Grid
 
@@ -181,10 +183,14 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
     total = sum(image.status != "unsent" for image in batch.images)
     pairs = list(zip(shown, pictures, strict=True))
     matrix = _matrix(batch, shown)
+    captions = Captions(shown, columns, style=batch.captions, share=not batch.cells)
+    indices = {id(image): index for index, image in enumerate(batch.images)}
 
-    def card(number: int, columns: int, heading: str = "") -> str:
-        place = (number + 1, total)
-        return figure(*pairs[number], place, columns=columns, heading=heading, cells=batch.cells)
+    def card(number: int, columns: int, heading: str = "", alike: int = 1) -> str:
+        place = Place(indices[id(shown[number])], len(batch.images), alike)
+        return figure(
+            *pairs[number], place, captions, columns=columns, heading=heading, cells=batch.cells
+        )
 
     lines = [batch.summary] if batch.summary else []
     if total > len(shown):
@@ -197,27 +203,43 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
         body = top + _tables(matrix, lambda number: card(number, 1))
     else:
         body = _in_rows(batch, shown, columns, card)
-    return f"<div>{body}{notes_of(lines)}</div>"
+    return f"<div>{captions.above}{body}{notes_of(lines)}</div>"
 
 
 def _in_rows(
-    batch: Grid, shown: Sequence[Card], columns: int, card: Callable[[int, int, str], str]
+    batch: Grid, shown: Sequence[Card], columns: int, card: Callable[[int, int, str, int], str]
 ) -> str:
     """Return cards side by side, under their labels and behind the images they were made from."""
     # One picture each: the label stands in its figure, and the figures side by side.
     single = len({image.label for image in shown}) == len(shown)
     parts = []
     previous = None
-    for number, image in enumerate(shown):
+    for number, alike in _cards(shown):
+        image = shown[number]
         inputs = image.request.inputs
         if batch.compare and inputs and (previous is None or inputs != previous.request.inputs):
             parts.append(inputs_of(image, columns))
         heading = heading_of(image.label, batch) if image.label else ""
         if heading and not single and (previous is None or image.label != previous.label):
             parts.append(heading)
-        parts.append(card(number, columns, heading if single else ""))
+        parts.append(card(number, columns, heading if single else "", alike))
         previous = image
     return "".join(parts)
+
+
+def _cards(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
+    """Yield what has a card: the number of its first image, and how many it stands for.
+
+    One is enough for pictures that were withheld one after the other for the same reason.
+    """
+
+    def withheld(number: int) -> object:
+        image = shown[number]
+        return (image.prompt, image.label, image.error) if image.status == "moderated" else number
+
+    for _, numbers in groupby(range(len(shown)), withheld):
+        first, *others = numbers
+        yield first, 1 + len(others)
 
 
 def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:

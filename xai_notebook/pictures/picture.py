@@ -173,6 +173,7 @@ class Grid:
         images: In the order of their requests and indices.
         name: Of the variable that holds them, if that is known.
         columns: Width of the grid; None: by count.
+        captions: `"full"`, `"short"` or `"none"`; None: what is long is folded.
         full: Show originals instead of previews.
         compare: Show the images that edits were made from before them.
         cells: Show with each image when it was made and the magic that asks for it again.
@@ -184,6 +185,7 @@ class Grid:
     images: Sequence[Card] = ()
     name: str | None = None
     columns: int | None = None
+    captions: str | None = None
     full: bool = False
     compare: bool = False
     cells: bool = False

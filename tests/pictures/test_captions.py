@@ -1,0 +1,100 @@
+"""Captions: what stands under pictures, once above them, and how much of it."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.pictures.display import to_html
+from xai_notebook.pictures.picture import WITHHELD
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+
+LONG = "a lighthouse in a storm " * 30
+
+
+def picture(prompt: str = "a fox", **values: Any) -> GeneratedImage:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(buffer, "JPEG")
+    given = {"cached": buffer.getvalue(), "size": (64, 64), "model": "m", **values}
+    return GeneratedImage(request=ImageRequest(prompt, "m"), **given)
+
+
+def withheld(prompt: str = "a fox") -> GeneratedImage:
+    return picture(prompt, status="moderated", error=WITHHELD, cached=None, size=None)
+
+
+def told(html: str) -> str:
+    return re.sub("<.*?>", " ", html)
+
+
+def test_what_all_share_stands_once_above() -> None:
+    """Under the pictures is only what differs."""
+    html = to_html(ImageBatch(picture() for _ in range(3)))
+    assert told(html).count("a fox") == 1
+    assert html.index("a fox</bdi>") < html.index("<figure")
+
+
+def test_a_shared_prompt_with_several_rewrites() -> None:
+    """What was written stands above, what was made of it under each picture."""
+    html = to_html(ImageBatch(picture(rewritten_prompt=f"A fox, {n}.") for n in "xyz"))
+    above, *cards = html.split("<figure ")
+    assert "Prompt: a fox" in " ".join(told(above).split())
+    for card, name in zip(cards, "xyz", strict=True):
+        assert f"A fox, {name}." in told(card)
+        assert "Prompt as written" not in card
+
+
+def test_different_prompts_stay_under_their_pictures() -> None:
+    """And so does the prompt of a single one."""
+    for batch in (ImageBatch([picture("a fox"), picture("an owl")]), ImageBatch([picture()])):
+        assert to_html(batch).startswith("<div><figure")
+
+
+def test_each_says_how_python_calls_it() -> None:
+    """As in `foxes[2]`, also where something was not sent; one alone needs no number."""
+    batch = ImageBatch([picture("a"), picture("b", status="unsent"), picture("c")])
+    assert re.findall(r"\[\d+\]", told(to_html(batch))) == ["[0]", "[2]"]
+    assert "[0]" not in to_html(ImageBatch([picture()]))
+
+
+def test_equal_withheld_pictures_are_one_card() -> None:
+    """How many, why, and which."""
+    html = to_html(ImageBatch([picture(), withheld(), withheld(), withheld()]))
+    assert html.count("<figure ") == 2
+    assert "3 pictures were withheld by moderation. Change the prompt." in told(html)
+    assert "[1:4]" in html
+    apart = to_html(ImageBatch([withheld("a"), withheld("b")]))
+    assert apart.count("The image was withheld") == 2
+
+
+@pytest.mark.parametrize("rewritten", [None, LONG])
+def test_all_of_it(rewritten: str | None) -> None:
+    """Nothing is folded but the prompt as written."""
+    html = to_html(ImageBatch([picture(LONG, rewritten_prompt=rewritten)]).shown(captions="full"))
+    assert "characters" not in html
+    assert LONG in html
+
+
+def test_three_lines_of_it() -> None:
+    """The rest is folded; what surely fits is not."""
+    html = to_html(ImageBatch([picture(LONG)]).shown(captions="short"))
+    assert "All 720 characters" in html
+    assert "max-height:4.35em" in html
+    assert "<details" not in to_html(ImageBatch([picture("short")]).shown(captions="short"))
+
+
+def test_none_of_it() -> None:
+    """Pictures alone, with their alternative texts; what went wrong is said all the same."""
+    html = to_html(
+        ImageBatch([picture("x", notes=("Mind this.",)), withheld()]).shown(captions="none")
+    )
+    assert html.count("<figcaption") == 1
+    assert "Mind this." in html
+    assert "withheld" in html
+    assert "Prompt:" not in html
+    assert "generated from the prompt: x" in html
