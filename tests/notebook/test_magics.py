@@ -12,7 +12,7 @@ import pytest
 from xai_notebook import errors
 from xai_notebook.arguments.options import OPTIONS, help_text
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.extension import MAGICS, load_ipython_extension
+from xai_notebook.notebook.extension import load_ipython_extension
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def test_unloading_leaves_nothing(run: Run, shell: InteractiveShell) -> None:
     assert current_session().connections.peers
     shell.extension_manager.unload_extension("xai_notebook")
     for table in shell.magics_manager.magics.values():
-        assert not set(MAGICS) & set(table)
+        assert not [name for name in table if name.startswith("xai")]
     assert _configurables(shell) == []
     assert _matchers(shell) == []
     names = [thread.name for thread in threading.enumerate()]

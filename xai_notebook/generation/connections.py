@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from xai_notebook import client, server
 from xai_notebook.errors import XaiError
+from xai_notebook.generation.arrival import recover
+from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
 from xai_notebook.settings import engine_key
 
 if TYPE_CHECKING:
     from xai_notebook.generation.loop import BackgroundLoop
-    from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.routing import Route
     from xai_notebook.server import EmbeddedServer
     from xai_notebook.settings import Configuration
@@ -52,8 +53,6 @@ class Connections:
             return self.peers[route]
 
     async def _open(self, route: Route) -> Peer:
-        from xai_notebook.generation.peer import Peer  # noqa: PLC0415  # protobuf
-
         if route.backend != "local":
             opened = client.AsyncClient(route.key or "", api_host=route.host)
             return Peer(opened, route.backend, route.host)
@@ -91,8 +90,6 @@ class Connections:
                 atexit.register(self._library.close)  # Python 3.13 warns of open databases
             library = self._library
         if library.overdue:
-            from xai_notebook.generation.arrival import recover  # noqa: PLC0415  # grpc
-
             with suppress(XaiError):  # what waits, waits on: this call needs it not
                 self._loop.run(recover(library, configuration.api_key))
         return library

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
+from xai_notebook.generation.bundling import Beside, pack, unpack
 from xai_notebook.library.marks import Mark
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from xai_notebook.generation.bundling import Beside
     from xai_notebook.library import Library
     from xai_notebook.library.bundles import Bundles
     from xai_notebook.pictures.picture import Picture
@@ -44,8 +44,6 @@ class LookBack:
     @property
     def beside(self) -> Beside:
         """The bundles beside the notebook that runs."""
-        from xai_notebook.generation.bundling import Beside  # noqa: PLC0415  # grpc
-
         return Beside.here(self._bundles)
 
     def history(self, words: str = "", n: int = 24) -> ImageBatch:
@@ -159,15 +157,11 @@ class LookBack:
 
     def pack(self, path: str | Path | None = None) -> Path:
         """Write the pictures of this notebook into a bundle; see `xai_notebook.pack`."""
-        from xai_notebook.generation.bundling import pack  # noqa: PLC0415  # grpc
-
         library = self.library()
         return pack(library, path, self.shown_of(library))
 
     def unpack(self, path: str | Path) -> ImageBatch:
         """Take a bundle into the library; see `xai_notebook.unpack`."""
-        from xai_notebook.generation.bundling import unpack  # noqa: PLC0415  # grpc
-
         taken, problems = unpack(self.library(), path)
         summary = None if taken else "The library has all of this bundle's pictures."
         return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
 from xai_notebook.errors import LibraryError
+from xai_notebook.generation.answering import answer, count_stored, generator_of
 from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import (
     Call,
@@ -24,9 +25,11 @@ from xai_notebook.generation.call import (
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.collecting import collect, so_far
 from xai_notebook.generation.connections import Connections
+from xai_notebook.generation.handing import Desk
 from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
+from xai_notebook.generation.redoing import redo
 from xai_notebook.generation.routing import choose_route
 from xai_notebook.library.bundles import Bundles
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.generator import Generator
-    from xai_notebook.generation.handing import Desk
     from xai_notebook.generation.joblist import JobList
     from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.generation.peer import Peer
@@ -205,8 +207,6 @@ class Session(LookBack):
             await self._answer(call, asked)
 
     async def _answer(self, call: Call, asking: Asking) -> None:
-        from xai_notebook.generation.answering import answer  # noqa: PLC0415  # grpc
-
         call.spoil = asking.spoil
         generator = await self._generator(call, asking)
         try:
@@ -241,8 +241,6 @@ class Session(LookBack):
 
     def _jobs(self) -> Desk:
         """Return what follows the kernel's jobs."""
-        from xai_notebook.generation.handing import Desk  # noqa: PLC0415  # grpc
-
         if self._desk is None:
             self._desk = Desk(self.loop, self._connect, self)
         return self._desk
@@ -299,8 +297,6 @@ class Session(LookBack):
     async def _redo(
         self, call: Call, asking: Asking, chosen: Mapping[int, GeneratedImage]
     ) -> dict[int, Picture]:
-        from xai_notebook.generation.redoing import redo  # noqa: PLC0415  # grpc
-
         made = await redo(chosen, await self._generator(call, asking))
         asking.complete = True
         return made
@@ -320,14 +316,10 @@ class Session(LookBack):
     async def _count_stored(
         self, call: Call, requests: Sequence[ImageRequest], asking: Asking
     ) -> list[int]:
-        from xai_notebook.generation.answering import count_stored  # noqa: PLC0415  # grpc
-
         generator = await self._generator(call, asking)
         return await count_stored(generator, requests, redo=call.options.redo)
 
     async def _generator(self, call: Call, asking: Asking) -> Generator:
-        from xai_notebook.generation.answering import generator_of  # noqa: PLC0415  # grpc
-
         self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)

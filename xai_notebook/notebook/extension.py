@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from xai_notebook.frontend import remember_folder
 from xai_notebook.notebook import completion
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
-
-MAGICS: Final = ("xai_image", "xai_history", "xai_jobs", "xai_library", "xai_panel")
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -35,8 +33,8 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
 def _remove(shell: InteractiveShell) -> None:
     """Remove what an earlier load left: IPython keeps a Magics object for ever by itself."""
-    for table in shell.magics_manager.magics.values():
-        for name in MAGICS:
+    for kind, table in shell.magics_manager.magics.items():
+        for name in XaiImage.magics[kind]:
             table.pop(name, None)
     shell.magics_manager.registry.pop(XaiImage.__name__, None)
     # By name: after a reload the class is another one.

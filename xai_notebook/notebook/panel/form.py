@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook import settings
 from xai_notebook.arguments.options import OPTIONS, Option, resolve
 from xai_notebook.arguments.values import Choice
+from xai_notebook.client.models import image_price_usd
+from xai_notebook.client.wire import Modality
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.cell import cell_body, escape
 
@@ -163,9 +165,6 @@ def describe_models(
         selected: A name or an alias.
         local: They are the embedded server's: free.
     """
-    from xai_notebook.client.models import image_price_usd  # noqa: PLC0415  # grpc
-    from xai_notebook.client.wire import Modality  # noqa: PLC0415  # grpc
-
     found = []
     for model in models:
         # A server that says nothing about inputs is believed to take images.

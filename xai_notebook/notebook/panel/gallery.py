@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.errors import XaiError
 from xai_notebook.frontend import notebook_folder
 from xai_notebook.pictures.cards import TITLES, alt_text
+from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.text import bounded, clean, dollars
 
 if TYPE_CHECKING:
@@ -128,8 +129,6 @@ def preview_of(data: bytes) -> bytes:
     Raises:
         ReplyError: The bytes are no image.
     """
-    from xai_notebook.pictures.pixels import preview  # noqa: PLC0415  # PIL
-
     return preview(data, side=_SIDE, limit=_LIMIT).data
 
 
