@@ -2,7 +2,7 @@
 
 Usage: python .ci/contents.py WHEEL SDIST
 
-What a build adds to the wheel (bundles, an extension of JupyterLab) is let in by `BUILT`.
+What a build adds to the wheel is let in by `BUILT`; what it leaves out is `SOURCES`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
-BUILT = ("xai_notebook/*/static/*", "*.data/data/share/jupyter/*", "*.data/data/etc/jupyter/*")
+BUILT = ("*.data/data/share/jupyter/*", "*.data/data/etc/jupyter/*")
 """What a wheel may hold though git does not track it."""
+SOURCES = "xai_notebook/notebook/browser/"
+"""What an sdist holds, and a wheel as bundles."""
 NEEDED = (
     "xai_notebook/py.typed",
     "xai_notebook/client/messages/*.binpb",
@@ -40,7 +42,7 @@ def wheel_faults(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as wheel:
         sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
     names = {name for name in sizes if ".dist-info/" not in name}
-    ours = tracked("xai_notebook")
+    ours = {name for name in tracked("xai_notebook") if not name.startswith(SOURCES)}
     faults = [f"{name} is missing" for name in ours - names]
     faults += [
         f"{name} does not belong here"

@@ -4,9 +4,9 @@
     answers.py   pictures as the browser is told of them
     actions.py   what is done with chosen pictures
     widget.py    the widget: what the browser asks, what it is told
-    static/      what runs in the browser, no build step; it uses the panel's elements.js
 
-Only what is seen is in the page: rows and thumbnails travel as messages, by position.
+What runs in the browser is built from `notebook/browser`. Only what is seen is in the page: rows
+and thumbnails travel as messages, by position.
 """
 
 from __future__ import annotations

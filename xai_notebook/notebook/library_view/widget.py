@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Place"]
 
-_STATIC: Final = Path(__file__).parent / "static"
-_OF_PANEL: Final = Path(__file__).parent.parent / "panel" / "static"
+_STATIC: Final = Path(__file__).parent.parent / "static"
 _MOST_ROWS: Final = 400
 """Rows, or thumbnails, of one request."""
 _MOST_CHOSEN: Final = 10_000
@@ -52,17 +51,8 @@ _MAKERS: Final = 2
 class Place(anywidget.AnyWidget):
     """Every picture of the library, in a grid. Made by `xai_notebook.library()`."""
 
-    _esm = "\n".join(
-        file.read_text(encoding="utf-8")
-        for file in (
-            _OF_PANEL / "elements.js",
-            *(_STATIC / name for name in ("store.js", "grid.js", "viewer.js", "library.js")),
-        )
-    )
-    _css = "\n".join(
-        file.read_text(encoding="utf-8")
-        for file in (_OF_PANEL / "panel.css", _STATIC / "library.css")
-    )
+    _esm = (_STATIC / "library.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "library.css").read_text(encoding="utf-8")
 
     words = Unicode(help="What stands in the search field at first.").tag(sync=True)
     order = Unicode(help="The order at first.").tag(sync=True)

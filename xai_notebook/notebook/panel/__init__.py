@@ -11,10 +11,9 @@ A request made in it is the magic's request: same session, same option table, sa
     memory.py    what the panel was when its cell ran last
     outputs.py   results as real outputs under the panel's cell
     widget.py    the widget: what it shares with the browser, and what it does when told
-    static/      what runs in the browser, no build step
 
 The front end is an anywidget: keys, accessible names, live regions, dropped files and the
-clipboard need a few hundred lines of JavaScript, which plain ipywidgets cannot ship.
+clipboard need JavaScript, which plain ipywidgets cannot ship. It is built from `notebook/browser`.
 """
 
 from __future__ import annotations

@@ -17,16 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Face"]
 
-_STATIC: Final = Path(__file__).parent / "static"
-_SCRIPTS: Final = (
-    "elements.js", "store.js", "form.js", "menu.js", "gallery.js", "stage.js", "dialogs.js",
-    "panel.js",
-)  # fmt: skip
-"""One module for the browser, in parts; a part uses what stands in those before it."""
-
-
-def _read(*names: str) -> str:
-    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
+_STATIC: Final = Path(__file__).parent.parent / "static"
 
 
 class Face(anywidget.AnyWidget):
@@ -35,8 +26,8 @@ class Face(anywidget.AnyWidget):
     A message of some `kind` is answered by the method `_on_<kind>`.
     """
 
-    _esm = _read(*_SCRIPTS)
-    _css = _read("panel.css")
+    _esm = (_STATIC / "panel.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
 
     form = Dict(help="Values of the fields; the browser's word counts.").tag(sync=True)
     choices = Dict(help="What the fields offer.").tag(sync=True)

@@ -1,31 +1,70 @@
+// @ts-nocheck
 // One picture in full, and two on top of each other: a modal dialog keeps the focus and gives it back.
+
+import { copyText, h, setText, unique } from "../shared/elements.js";
 
 const MOST_ZOOM = 8;
 
-class LibraryViewer {
+export class LibraryViewer {
   constructor(store, { step, act }) {
     this.store = store;
     this.step = step;
     this.urls = [];
     this.title = h("h2", { class: "xai-title", id: unique("title") }, "Picture");
-    this.stage = h("div", { class: "xai-stage", tabindex: 0, role: "group", "aria-label": "Picture: + and - zoom, arrows move",
-      "data-lm-suppress-shortcuts": "true", onwheel: (event) => this.wheel(event),
-      ondblclick: () => this.zoomTo(this.zoom > 1 ? 1 : 2), onpointerdown: (event) => this.grab(event) });
+    this.stage = h("div", {
+      class: "xai-stage",
+      tabindex: 0,
+      role: "group",
+      "aria-label": "Picture: + and - zoom, arrows move",
+      "data-lm-suppress-shortcuts": "true",
+      onwheel: (event) => this.wheel(event),
+      ondblclick: () => this.zoomTo(this.zoom > 1 ? 1 : 2),
+      onpointerdown: (event) => this.grab(event),
+    });
     this.facts = h("div", { class: "xai-about" });
     this.note = h("p", { class: "xai-hint", role: "status" });
     const button = (label, onclick, name = label) =>
-      h("button", { type: "button", class: "xai-button xai-small", "aria-label": name, onclick }, label);
+      h(
+        "button",
+        { type: "button", class: "xai-button xai-small", "aria-label": name, onclick },
+        label,
+      );
     this.close = button("Close", () => this.element.close());
-    this.steps = [button("←", () => this.step(-1), "Newer picture"), button("→", () => this.step(1), "Older picture")];
-    this.zooms = [button("−", () => this.zoomTo(this.zoom / 1.5), "Smaller"), button("Fit", () => this.zoomTo(1)),
-      button("+", () => this.zoomTo(this.zoom * 1.5), "Larger")];
+    this.steps = [
+      button("←", () => this.step(-1), "Newer picture"),
+      button("→", () => this.step(1), "Older picture"),
+    ];
+    this.zooms = [
+      button("−", () => this.zoomTo(this.zoom / 1.5), "Smaller"),
+      button("Fit", () => this.zoomTo(1)),
+      button("+", () => this.zoomTo(this.zoom * 1.5), "Larger"),
+    ];
     this.star = button("Star", () => act("star", [this.shown.id], { value: !this.shown.starred }));
     this.edit = button("Edit in a panel", () => act("edit", [this.shown.id]));
-    this.element = h("dialog", { class: "xai-dialog xai-viewer", "aria-labelledby": this.title.id,
-      onkeydown: (event) => this.key(event) },
-      h("div", { class: "xai-row xai-between" }, this.title,
-        h("div", { class: "xai-row" }, ...this.steps, ...this.zooms, this.star, this.edit, this.close)),
-      this.note, h("div", { class: "xai-sheets" }, this.stage, this.facts));
+    this.element = h(
+      "dialog",
+      {
+        class: "xai-dialog xai-viewer",
+        "aria-labelledby": this.title.id,
+        onkeydown: (event) => this.key(event),
+      },
+      h(
+        "div",
+        { class: "xai-row xai-between" },
+        this.title,
+        h(
+          "div",
+          { class: "xai-row" },
+          ...this.steps,
+          ...this.zooms,
+          this.star,
+          this.edit,
+          this.close,
+        ),
+      ),
+      this.note,
+      h("div", { class: "xai-sheets" }, this.stage, this.facts),
+    );
     this.element.addEventListener("close", () => this.clear());
   }
 
@@ -70,14 +109,17 @@ class LibraryViewer {
     this.urls = [picture.url];
     this.shown = picture;
     this.title.textContent = "Picture";
-    this.stage.replaceChildren(h("img", { alt: picture.prompt, src: picture.url, draggable: "false" }));
+    this.stage.replaceChildren(
+      h("img", { alt: picture.prompt, src: picture.url, draggable: "false" }),
+    );
     this.controls(true);
     this.about(picture);
     setText(this.note, picture.error ?? "");
   }
 
   controls(single) {
-    for (const button of [...this.steps, ...this.zooms, this.star, this.edit]) button.hidden = !single;
+    for (const button of [...this.steps, ...this.zooms, this.star, this.edit])
+      button.hidden = !single;
     if (single) this.starred();
   }
 
@@ -93,20 +135,45 @@ class LibraryViewer {
   }
 
   about(picture) {
-    const facts = [picture.model, picture.size.join(" × "),
-      picture.cost_usd ? `$${picture.cost_usd.toPrecision(2)}` : "", new Date(picture.created * 1000).toLocaleString(),
-      picture.notebook, picture.tags.length ? `tags: ${picture.tags.join(", ")}` : ""];
-    const copy = h("button", { type: "button", class: "xai-button xai-small", onclick: async () => {
-      copy.textContent = (await copyText(picture.cell)) ? "Copied" : "Not copied";
-      setTimeout(() => (copy.textContent = "Copy the cell"), 2000);
-    } }, "Copy the cell");
+    const facts = [
+      picture.model,
+      picture.size.join(" × "),
+      picture.cost_usd ? `$${picture.cost_usd.toPrecision(2)}` : "",
+      new Date(picture.created * 1000).toLocaleString(),
+      picture.notebook,
+      picture.tags.length ? `tags: ${picture.tags.join(", ")}` : "",
+    ];
+    const copy = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-button xai-small",
+        onclick: async () => {
+          copy.textContent = (await copyText(picture.cell)) ? "Copied" : "Not copied";
+          setTimeout(() => (copy.textContent = "Copy the cell"), 2000);
+        },
+      },
+      "Copy the cell",
+    );
     const rewritten = picture.rewritten
-      ? [h("h3", { class: "xai-title" }, "Rewritten prompt"), h("p", { class: "xai-prompt", dir: "auto" }, picture.rewritten)] : [];
+      ? [
+          h("h3", { class: "xai-title" }, "Rewritten prompt"),
+          h("p", { class: "xai-prompt", dir: "auto" }, picture.rewritten),
+        ]
+      : [];
     this.facts.replaceChildren(
-      h("h3", { class: "xai-title" }, "Prompt"), h("p", { class: "xai-prompt", dir: "auto" }, picture.prompt), ...rewritten,
+      h("h3", { class: "xai-title" }, "Prompt"),
+      h("p", { class: "xai-prompt", dir: "auto" }, picture.prompt),
+      ...rewritten,
       h("p", { class: "xai-facts" }, facts.filter(Boolean).join(" · ")),
-      h("pre", { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "The cell that made it" }, h("code", {}, picture.cell)),
-      h("div", { class: "xai-row" }, copy), ...this.lineage(picture));
+      h(
+        "pre",
+        { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "The cell that made it" },
+        h("code", {}, picture.cell),
+      ),
+      h("div", { class: "xai-row" }, copy),
+      ...this.lineage(picture),
+    );
   }
 
   /** What it was made from, itself, and what was made from it: a strip to walk along. */
@@ -115,17 +182,47 @@ class LibraryViewer {
     if (ids.length === 1) return [];
     const links = ids.map((each, place) => {
       const image = h("img", { alt: "" });
-      const words = each === id ? "This picture" : place < lineage.ancestors.length ? "Made from this" : "An edit of it";
+      const words =
+        each === id
+          ? "This picture"
+          : place < lineage.ancestors.length
+            ? "Made from this"
+            : "An edit of it";
       const fill = () => (image.src = this.store.thumbnails.get(each) || "");
       if (this.store.thumbnails.get(each)) fill();
       else this.store.need([each]).then(fill);
-      return h("button", { type: "button", class: "xai-link xai-kin", "aria-label": `${words}, ${place + 1} of ${ids.length}`,
-        "aria-current": each === id ? "true" : null, onclick: () => this.show(each) }, image);
+      return h(
+        "button",
+        {
+          type: "button",
+          class: "xai-link xai-kin",
+          "aria-label": `${words}, ${place + 1} of ${ids.length}`,
+          "aria-current": each === id ? "true" : null,
+          onclick: () => this.show(each),
+        },
+        image,
+      );
     });
     const parent = lineage.ancestors.at(-1);
-    const compare = parent === undefined ? []
-      : [h("button", { type: "button", class: "xai-button xai-small", onclick: () => this.compare(parent, id) }, "Before and after")];
-    return [h("h3", { class: "xai-title" }, "Where it comes from"), h("div", { class: "xai-row xai-strip" }, ...links), ...compare];
+    const compare =
+      parent === undefined
+        ? []
+        : [
+            h(
+              "button",
+              {
+                type: "button",
+                class: "xai-button xai-small",
+                onclick: () => this.compare(parent, id),
+              },
+              "Before and after",
+            ),
+          ];
+    return [
+      h("h3", { class: "xai-title" }, "Where it comes from"),
+      h("div", { class: "xai-row xai-strip" }, ...links),
+      ...compare,
+    ];
   }
 
   /** Two pictures on top of each other, and a slider between them. */
@@ -142,16 +239,34 @@ class LibraryViewer {
     }
     this.clear();
     this.urls = pair.map(({ url }) => url);
-    const [lower, upper] = pair.map(({ prompt, url }) => h("img", { alt: prompt, src: url, draggable: "false" }));
+    const [lower, upper] = pair.map(({ prompt, url }) =>
+      h("img", { alt: prompt, src: url, draggable: "false" }),
+    );
     upper.className = "xai-upper";
-    const slider = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "How much of the first picture is seen",
-      oninput: () => (upper.style.clipPath = `inset(0 0 0 ${slider.value}%)`) });
+    const slider = h("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      value: 50,
+      "aria-label": "How much of the first picture is seen",
+      oninput: () => (upper.style.clipPath = `inset(0 0 0 ${slider.value}%)`),
+    });
     upper.style.clipPath = "inset(0 0 0 50%)";
     this.title.textContent = "Before and after";
     this.stage.replaceChildren(lower, upper);
     this.controls(false);
-    this.facts.replaceChildren(slider, ...pair.map(({ prompt }, place) =>
-      h("p", { class: "xai-prompt", dir: "auto" }, h("span", { class: "xai-tag" }, place ? "Right" : "Left"), " ", prompt)));
+    this.facts.replaceChildren(
+      slider,
+      ...pair.map(({ prompt }, place) =>
+        h(
+          "p",
+          { class: "xai-prompt", dir: "auto" },
+          h("span", { class: "xai-tag" }, place ? "Right" : "Left"),
+          " ",
+          prompt,
+        ),
+      ),
+    );
     setText(this.note, "");
     slider.focus();
   }
@@ -182,13 +297,22 @@ class LibraryViewer {
     this.stage.setPointerCapture(event.pointerId);
     const move = ({ movementX, movementY }) => this.pan(movementX, movementY);
     this.stage.addEventListener("pointermove", move);
-    this.stage.addEventListener("pointerup", () => this.stage.removeEventListener("pointermove", move), { once: true });
+    this.stage.addEventListener(
+      "pointerup",
+      () => this.stage.removeEventListener("pointermove", move),
+      { once: true },
+    );
   }
 
   key(event) {
     if (!this.shown || event.target.closest("input, pre")) return;
     const zoomed = this.zoom > 1;
-    const moves = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
+    const moves = {
+      ArrowLeft: [40, 0],
+      ArrowRight: [-40, 0],
+      ArrowUp: [0, 40],
+      ArrowDown: [0, -40],
+    };
     if (event.key === "+" || event.key === "=") this.zoomTo(this.zoom * 1.5);
     else if (event.key === "-") this.zoomTo(this.zoom / 1.5);
     else if (zoomed && event.key in moves) this.pan(...moves[event.key]);

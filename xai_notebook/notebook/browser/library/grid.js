@@ -1,10 +1,13 @@
+// @ts-nocheck
 // A grid of which only what is seen is in the page. One stop for Tab; arrows move inside.
+
+import { h, unique } from "../shared/elements.js";
 
 const TILE = 168; // pixels a side, at least
 const GAP = 8;
 const OVER = 2; // rows above and below that are there before they are seen
 
-class Grid {
+export class Grid {
   constructor(store, { open, chosen, act }) {
     this.store = store;
     this.handlers = { open, chosen, act };
@@ -13,11 +16,24 @@ class Grid {
     this.current = 0; // position of the keyboard
     this.anchor = 0; // where Shift begins
     this.columns = 1;
+    this.prefix = unique("tile");
     this.space = h("div", { class: "xai-space", role: "presentation" });
-    this.element = h("div", { class: "xai-shelf", role: "listbox", tabindex: 0, "aria-label": "Pictures",
-      "aria-multiselectable": "true", "data-lm-suppress-shortcuts": "true",
-      onscroll: () => this.later(), onkeydown: (event) => this.key(event),
-      onfocus: () => this.mark(), onblur: () => this.mark() }, this.space);
+    this.element = h(
+      "div",
+      {
+        class: "xai-shelf",
+        role: "listbox",
+        tabindex: 0,
+        "aria-label": "Pictures",
+        "aria-multiselectable": "true",
+        "data-lm-suppress-shortcuts": "true",
+        onscroll: () => this.later(),
+        onkeydown: (event) => this.key(event),
+        onfocus: () => this.mark(),
+        onblur: () => this.mark(),
+      },
+      this.space,
+    );
     this.watch = new ResizeObserver(() => this.later());
     store.addEventListener("rows", () => this.later());
     store.addEventListener("thumbnails", ({ detail }) => this.pictured(new Set(detail)));
@@ -59,7 +75,8 @@ class Grid {
     if (!this.element.clientWidth) return;
     this.measure();
     const top = Math.floor(this.element.scrollTop / this.step) - OVER;
-    const bottom = Math.ceil((this.element.scrollTop + this.element.clientHeight) / this.step) + OVER;
+    const bottom =
+      Math.ceil((this.element.scrollTop + this.element.clientHeight) / this.step) + OVER;
     const first = Math.max(0, top * this.columns);
     const last = Math.min(this.store.count, bottom * this.columns);
     for (const [position, tile] of this.tiles) {
@@ -76,21 +93,33 @@ class Grid {
     this.mark();
     // While somebody scrolls fast, what flies by needs no picture.
     clearTimeout(this.resting);
-    this.resting = setTimeout(() => {
-      this.store.need(ids);
-      this.store.trim(new Set(ids));
-    }, this.tiles.size && this.drawnAt === first ? 0 : 60);
+    this.resting = setTimeout(
+      () => {
+        this.store.need(ids);
+        this.store.trim(new Set(ids));
+      },
+      this.tiles.size && this.drawnAt === first ? 0 : 60,
+    );
     this.drawnAt = first;
   }
 
   place(position, row) {
     let tile = this.tiles.get(position);
     if (!tile) {
-      tile = h("div", { class: "xai-tile", role: "option", id: `${this.prefix ??= unique("tile")}-${position}`,
-        "aria-selected": "false",
-        onclick: (event) => this.click(event, position), ondblclick: () => this.handlers.open(position) },
-        h("img", { alt: "", hidden: true, draggable: "false" }), h("span", { class: "xai-star", hidden: true }, "★"),
-        h("span", { class: "xai-tilename", dir: "auto" }));
+      tile = h(
+        "div",
+        {
+          class: "xai-tile",
+          role: "option",
+          id: `${this.prefix}-${position}`,
+          "aria-selected": "false",
+          onclick: (event) => this.click(event, position),
+          ondblclick: () => this.handlers.open(position),
+        },
+        h("img", { alt: "", hidden: true, draggable: "false" }),
+        h("span", { class: "xai-star", hidden: true }, "★"),
+        h("span", { class: "xai-tilename", dir: "auto" }),
+      );
       this.tiles.set(position, tile);
       this.space.append(tile);
     }
@@ -111,7 +140,12 @@ class Grid {
     star.hidden = !row.starred;
     const words = row.prompt || (row.status === "gone" ? "This picture is gone." : "No prompt");
     if (name.textContent !== words) name.textContent = words;
-    const facts = [words, row.model, row.starred ? "starred" : "", row.tags.length ? `tags: ${row.tags.join(", ")}` : ""];
+    const facts = [
+      words,
+      row.model,
+      row.starred ? "starred" : "",
+      row.tags.length ? `tags: ${row.tags.join(", ")}` : "",
+    ];
     tile.setAttribute("aria-label", facts.filter(Boolean).join("; "));
     tile.title = facts.filter(Boolean).join("\n");
     tile.setAttribute("aria-selected", String(this.selected.has(row.id)));
@@ -157,7 +191,10 @@ class Grid {
 
   async extend(position) {
     this.current = position;
-    const ids = await this.store.range(Math.min(this.anchor, position), Math.max(this.anchor, position));
+    const ids = await this.store.range(
+      Math.min(this.anchor, position),
+      Math.max(this.anchor, position),
+    );
     this.select(ids);
   }
 
@@ -171,14 +208,23 @@ class Grid {
     const top = Math.floor(position / this.columns) * this.step;
     const height = this.element.clientHeight;
     if (top < this.element.scrollTop) this.element.scrollTop = top;
-    else if (top + this.step + GAP > this.element.scrollTop + height) this.element.scrollTop = top + this.step + GAP - height;
+    else if (top + this.step + GAP > this.element.scrollTop + height)
+      this.element.scrollTop = top + this.step + GAP - height;
   }
 
   async key(event) {
     const last = this.store.count - 1;
     const screen = Math.max(1, Math.floor(this.element.clientHeight / this.step)) * this.columns;
-    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns,
-      PageUp: -screen, PageDown: screen, Home: -Infinity, End: Infinity };
+    const moves = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -this.columns,
+      ArrowDown: this.columns,
+      PageUp: -screen,
+      PageDown: screen,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (last < 0) return;
     if (event.key in moves) {
       event.preventDefault();
@@ -196,6 +242,7 @@ class Grid {
       this.handlers.open(this.current);
     } else if (event.key === "Escape") this.select([]);
     else if (event.key === "Delete") this.handlers.act("delete");
-    else if (event.key === "s" && !event.ctrlKey && !event.metaKey && !event.altKey) this.handlers.act("star");
+    else if (event.key === "s" && !event.ctrlKey && !event.metaKey && !event.altKey)
+      this.handlers.act("star");
   }
 }

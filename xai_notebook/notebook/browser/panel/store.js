@@ -1,9 +1,10 @@
+// @ts-nocheck
 // What one panel knows in this browser, whatever the number of its views: pictures and replies.
 
-const CARD = "application/x-xai-card"; // what is dragged: the id of a card
+export const CARD = "application/x-xai-card"; // what is dragged: the id of a card
 const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
 
-class Store extends EventTarget {
+export class Store extends EventTarget {
   constructor(model) {
     super();
     this.model = model;
@@ -43,7 +44,9 @@ class Store extends EventTarget {
       if (content.error) reject?.(new Error(content.error));
       else resolve?.(URL.createObjectURL(new Blob([buffers[0]], { type: content.type })));
     }
-    this.dispatchEvent(new CustomEvent(kind, { detail: kind === "fill" || kind === "input" ? content : id }));
+    this.dispatchEvent(
+      new CustomEvent(kind, { detail: kind === "fill" || kind === "input" ? content : id }),
+    );
   }
 
   keep(id, blob) {
@@ -63,7 +66,9 @@ class Store extends EventTarget {
       promise.catch(() => this.originals.delete(id));
       this.originals.set(id, promise);
       if (!this.send({ kind: "original", id })) {
-        this.waiting.get(id)[1](new Error("This is a preview: the kernel, which has the original, is gone."));
+        this.waiting.get(id)[1](
+          new Error("This is a preview: the kernel, which has the original, is gone."),
+        );
         this.waiting.delete(id);
       }
     }

@@ -1,4 +1,9 @@
+// @ts-nocheck
 // The library: search, filters, what is chosen and what is done with it.
+
+import { field, h, setText, unique } from "../shared/elements.js";
+import { Grid } from "./grid.js";
+import { LibraryViewer } from "./viewer.js";
 
 const TYPING = 120; // milliseconds after a keystroke before the kernel is asked
 
@@ -15,7 +20,7 @@ function sizeOf(bytes) {
   return `${bytes >= 10 || place === 0 ? Math.round(bytes) : bytes.toFixed(1)} ${units[place]}`;
 }
 
-class LibraryView {
+export class LibraryView {
   constructor(model, store) {
     this.model = model;
     this.store = store;
@@ -25,20 +30,42 @@ class LibraryView {
       chosen: (ids) => this.choose(ids),
       act: (name) => this.act(name),
     });
-    this.viewer = new LibraryViewer(store, { step: (by) => this.walk(by), act: (...what) => this.act(...what) });
+    this.viewer = new LibraryViewer(store, {
+      step: (by) => this.walk(by),
+      act: (...what) => this.act(...what),
+    });
     this.makeSearch();
     this.makeActions();
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
     this.empty = h("p", { class: "xai-quiet xai-nothing", hidden: true });
-    this.element = h("section", { class: "xai-panel xai-library", "aria-label": "xAI image library" },
-      h("header", { class: "xai-row xai-between" }, h("h2", { class: "xai-title" }, "Your pictures"), this.total),
-      this.search, this.alert, this.grid.element, this.empty, this.actions, this.said, this.viewer.element);
+    this.element = h(
+      "section",
+      { class: "xai-panel xai-library", "aria-label": "xAI image library" },
+      h(
+        "header",
+        { class: "xai-row xai-between" },
+        h("h2", { class: "xai-title" }, "Your pictures"),
+        this.total,
+      ),
+      this.search,
+      this.alert,
+      this.grid.element,
+      this.empty,
+      this.actions,
+      this.said,
+      this.viewer.element,
+    );
   }
 
   makeSearch() {
     const filters = this.model.get("filters");
     this.total = h("span", { class: "xai-chip", role: "status" });
-    this.words = h("input", { type: "search", placeholder: "Words of a prompt", value: this.model.get("words"), oninput: () => this.type() });
+    this.words = h("input", {
+      type: "search",
+      placeholder: "Words of a prompt",
+      value: this.model.get("words"),
+      oninput: () => this.type(),
+    });
     this.selects = {};
     const select = (name, label, options, value) => {
       const control = h("select", { onchange: () => this.query() });
@@ -47,30 +74,83 @@ class LibraryView {
       return field(label, control).element;
     };
     const check = (name, label, value) => {
-      const control = h("input", { type: "checkbox", id: unique("switch"), onchange: () => this.query() });
+      const control = h("input", {
+        type: "checkbox",
+        id: unique("switch"),
+        onchange: () => this.query(),
+      });
       control.checked = Boolean(value);
       this[name] = control;
       return h("div", { class: "xai-check" }, control, h("label", { for: control.id }, label));
     };
-    const times = [["", "Any time"], ["1", "Last day"], ["7", "Last week"], ["31", "Last month"], ["366", "Last year"]];
-    this.search = h("div", { class: "xai-search" },
+    const times = [
+      ["", "Any time"],
+      ["1", "Last day"],
+      ["7", "Last week"],
+      ["31", "Last month"],
+      ["366", "Last year"],
+    ];
+    this.search = h(
+      "div",
+      { class: "xai-search" },
       field("Search", this.words, { className: "xai-words" }).element,
-      select("order", "Order", [["newest", "Newest first"], ["cost", "Dearest first"], ["model", "By model"]], this.model.get("order")),
+      select(
+        "order",
+        "Order",
+        [
+          ["newest", "Newest first"],
+          ["cost", "Dearest first"],
+          ["model", "By model"],
+        ],
+        this.model.get("order"),
+      ),
       select("model", "Model", [["", "Every model"]], filters.model),
       select("time", "Made", times, ""),
       select("tag", "Tag", [["", "Any"]], filters.tag),
       select("status", "Show", [["ok", "Pictures"]], filters.status),
-      select("backend", "Made by", [["", "Everyone"], ["xai", "xAI"], ["local", "Local preview"]], filters.backend),
-      h("div", { class: "xai-checks" }, check("starred", "Starred", filters.starred), check("notebook", "This notebook", filters.notebook)));
+      select(
+        "backend",
+        "Made by",
+        [
+          ["", "Everyone"],
+          ["xai", "xAI"],
+          ["local", "Local preview"],
+        ],
+        filters.backend,
+      ),
+      h(
+        "div",
+        { class: "xai-checks" },
+        check("starred", "Starred", filters.starred),
+        check("notebook", "This notebook", filters.notebook),
+      ),
+    );
   }
 
   makeActions() {
-    const button = (label, onclick) => h("button", { type: "button", class: "xai-button xai-small", onclick, disabled: true }, label);
+    const button = (label, onclick) =>
+      h(
+        "button",
+        { type: "button", class: "xai-button xai-small", onclick, disabled: true },
+        label,
+      );
     this.count = h("span", { class: "xai-quiet", role: "status" }, "Nothing is chosen");
-    this.tagField = h("input", { type: "text", "aria-label": "Tag", placeholder: "tag", maxlength: 60, size: 9,
-      onkeydown: (event) => event.key === "Enter" && this.tag(true) });
-    this.nameField = h("input", { type: "text", "aria-label": "Name of the variable", placeholder: "name", size: 9, spellcheck: "false",
-      onkeydown: (event) => event.key === "Enter" && this.use() });
+    this.tagField = h("input", {
+      type: "text",
+      "aria-label": "Tag",
+      placeholder: "tag",
+      maxlength: 60,
+      size: 9,
+      onkeydown: (event) => event.key === "Enter" && this.tag(true),
+    });
+    this.nameField = h("input", {
+      type: "text",
+      "aria-label": "Name of the variable",
+      placeholder: "name",
+      size: 9,
+      spellcheck: "false",
+      onkeydown: (event) => event.key === "Enter" && this.use(),
+    });
     const groups = {
       view: button("Open", () => this.viewer.show(this.chosen[0])),
       star: button("Star", () => this.act("star")),
@@ -86,11 +166,41 @@ class LibraryView {
       restore: button("Bring back", () => this.act("restore")),
     };
     this.buttons = groups;
-    this.undo = h("button", { type: "button", class: "xai-button xai-small", hidden: true, onclick: () => this.bringBack() }, "Undo");
+    this.undo = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-button xai-small",
+        hidden: true,
+        onclick: () => this.bringBack(),
+      },
+      "Undo",
+    );
     this.message = h("span", { class: "xai-quiet", role: "status" });
     const { view, star, unstar, tag, untag, compare, edit, sheet, use, restore } = groups;
-    this.actions = h("div", { class: "xai-row xai-actions", role: "group", "aria-label": "What to do with the chosen pictures" },
-      this.count, view, compare, star, unstar, this.tagField, tag, untag, edit, groups.export, sheet, this.nameField, use, groups.delete, restore);
+    this.actions = h(
+      "div",
+      {
+        class: "xai-row xai-actions",
+        role: "group",
+        "aria-label": "What to do with the chosen pictures",
+      },
+      this.count,
+      view,
+      compare,
+      star,
+      unstar,
+      this.tagField,
+      tag,
+      untag,
+      edit,
+      groups.export,
+      sheet,
+      this.nameField,
+      use,
+      groups.delete,
+      restore,
+    );
     this.said = h("div", { class: "xai-row xai-said" }, this.message, this.undo);
   }
 
@@ -127,9 +237,19 @@ class LibraryView {
   async query({ keep = false } = {}) {
     clearTimeout(this.timer);
     const { order, model, time, tag, status, backend } = this.selects;
-    const since = time.value ? Date.now() / 1000 - Number(time.value) * 86400 : this.model.get("filters").since;
-    const filters = { model: model.value, tag: tag.value, status: status.value, backend: backend.value,
-      starred: this.starred.checked, notebook: this.notebook.checked, since, until: this.model.get("filters").until };
+    const since = time.value
+      ? Date.now() / 1000 - Number(time.value) * 86400
+      : this.model.get("filters").since;
+    const filters = {
+      model: model.value,
+      tag: tag.value,
+      status: status.value,
+      backend: backend.value,
+      starred: this.starred.checked,
+      notebook: this.notebook.checked,
+      since,
+      until: this.model.get("filters").until,
+    };
     try {
       const result = await this.store.query(this.words.value, order.value, filters);
       if (result) this.show(result, keep);
@@ -142,16 +262,38 @@ class LibraryView {
     setText(this.alert, "");
     const noun = result.count === 1 ? "picture" : "pictures";
     this.total.textContent = `${NUMBER.format(result.count)} ${noun}, ${sizeOf(result.bytes)}`;
-    const counted = (list) => list.map(({ name, count }) => [name, `${name} (${NUMBER.format(count)})`]);
+    const counted = (list) =>
+      list.map(({ name, count }) => [name, `${name} (${NUMBER.format(count)})`]);
     this.offer("model", [["", "Every model"], ...counted(result.models)]);
     this.offer("tag", [["", "Any"], ...counted(result.tags)]);
-    const names = { ok: "Pictures", moderated: "Withheld", pending: "On their way", failed: "Failed", trash: "Trash", all: "Everything" };
+    const names = {
+      ok: "Pictures",
+      moderated: "Withheld",
+      pending: "On their way",
+      failed: "Failed",
+      trash: "Trash",
+      all: "Everything",
+    };
     const found = new Map(result.statuses.map(({ name, count }) => [name, count]));
-    this.offer("status", Object.entries(names).filter(([name]) => name === "ok" || found.has(name))
-      .map(([name, text]) => [name, `${text} (${NUMBER.format(found.get(name) ?? 0)})`]));
-    const searched = this.words.value.trim() || this.selects.model.value || this.selects.tag.value || this.starred.checked;
-    setText(this.empty, result.count ? "" : searched ? "No picture fits. Take words or filters away."
-      : "There is nothing here yet. What you make with %xai_image will appear here.");
+    this.offer(
+      "status",
+      Object.entries(names)
+        .filter(([name]) => name === "ok" || found.has(name))
+        .map(([name, text]) => [name, `${text} (${NUMBER.format(found.get(name) ?? 0)})`]),
+    );
+    const searched =
+      this.words.value.trim() ||
+      this.selects.model.value ||
+      this.selects.tag.value ||
+      this.starred.checked;
+    setText(
+      this.empty,
+      result.count
+        ? ""
+        : searched
+          ? "No picture fits. Take words or filters away."
+          : "There is nothing here yet. What you make with %xai_image will appear here.",
+    );
     this.grid.element.hidden = result.count === 0;
     this.grid.reset({ keep });
     this.enable();
@@ -159,8 +301,7 @@ class LibraryView {
 
   /** Something was said of pictures, here or elsewhere. */
   follow() {
-    for (const rows of this.store.pages.values())
-      for (const row of rows) this.viewer.changed(row);
+    for (const rows of this.store.pages.values()) for (const row of rows) this.viewer.changed(row);
     this.grid.later();
     clearTimeout(this.behind);
     this.behind = setTimeout(() => this.query({ keep: true }), TYPING);
@@ -237,17 +378,3 @@ class LibraryView {
     this.viewer.show(id);
   }
 }
-
-export default () => {
-  let store;
-  return {
-    initialize({ model }) {
-      store = new LibraryStore(model);
-    },
-    render({ model, el }) {
-      const view = new LibraryView(model, store);
-      el.append(view.element);
-      return view.start();
-    },
-  };
-};

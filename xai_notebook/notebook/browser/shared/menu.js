@@ -1,21 +1,45 @@
+// @ts-nocheck
 // A menu that a button opens, over everything else, also over what scrolls.
 
-class Menu {
+import { h } from "./elements.js";
+
+export class Menu {
   constructor() {
-    this.element = h("div", { class: "xai-menu", role: "menu", popover: "auto", hidden: true,
-      onkeydown: (event) => this.key(event) });
-    this.element.addEventListener("toggle", ({ newState }) => newState === "closed" && this.closed());
+    this.element = h("div", {
+      class: "xai-menu",
+      role: "menu",
+      popover: "auto",
+      hidden: true,
+      onkeydown: (event) => this.key(event),
+    });
+    this.element.addEventListener(
+      "toggle",
+      ({ newState }) => newState === "closed" && this.closed(),
+    );
   }
 
   /** `items` are pairs of words and what they do. */
   open(opener, label, items) {
     this.opener = opener;
     this.element.setAttribute("aria-label", label);
-    this.element.replaceChildren(...items.map(([text, act]) =>
-      h("button", { type: "button", role: "menuitem", tabindex: "-1", class: "xai-menuitem", onclick: () => {
-        this.close();
-        act();
-      } }, text)));
+    this.element.replaceChildren(
+      ...items.map(([text, act]) =>
+        h(
+          "button",
+          {
+            type: "button",
+            role: "menuitem",
+            tabindex: "-1",
+            class: "xai-menuitem",
+            onclick: () => {
+              this.close();
+              act();
+            },
+          },
+          text,
+        ),
+      ),
+    );
     this.element.hidden = false;
     this.element.showPopover?.();
     opener.setAttribute("aria-expanded", "true");
@@ -47,7 +71,12 @@ class Menu {
   key(event) {
     const items = [...this.element.children];
     const at = items.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1 + items.length, Home: 0, End: items.length - 1 }[event.key];
+    const to = {
+      ArrowDown: at + 1,
+      ArrowUp: at - 1 + items.length,
+      Home: 0,
+      End: items.length - 1,
+    }[event.key];
     if (to !== undefined) items[to % items.length].focus();
     else if (event.key === "Escape" || event.key === "Tab") this.close();
     else return;

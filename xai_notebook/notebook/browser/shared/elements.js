@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Elements made from plain text: nothing the user, the server or a model wrote is ever HTML.
 
 const CONTROLS = new Set(["button", "input", "pre", "select", "summary", "textarea"]);
@@ -6,7 +7,7 @@ const CONTROLS = new Set(["button", "input", "pre", "select", "summary", "textar
  * Make an element.
  * `on…` properties are listeners; `class`, `for`, `aria-…`, `role` and the like are attributes.
  */
-function h(tag, properties = {}, ...children) {
+export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -20,7 +21,7 @@ function h(tag, properties = {}, ...children) {
 }
 
 /** Change a text only when it differs: screen readers and selections notice. */
-function setText(element, text) {
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
   element.hidden = text === "";
 }
@@ -28,10 +29,13 @@ function setText(element, text) {
 // Every panel of a page has a module of its own, and a label finds the first id that fits.
 const PANEL = Math.random().toString(36).slice(2, 8);
 let identifiers = 0;
-const unique = (stem) => `xai-${PANEL}-${stem}-${(identifiers += 1)}`;
+export function unique(stem) {
+  identifiers += 1;
+  return `xai-${PANEL}-${stem}-${identifiers}`;
+}
 
 /** A labelled field: the label above, a hint below that assistive technology reads with it. */
-function field(text, control, { className = "", hint = "" } = {}) {
+export function field(text, control, { className = "", hint = "" } = {}) {
   control.id ||= unique("field");
   const note = h("span", { class: "xai-hint", id: unique("hint") });
   setText(note, hint);
@@ -42,7 +46,7 @@ function field(text, control, { className = "", hint = "" } = {}) {
 }
 
 /** A switch with its label beside it. */
-function checkbox(text, hint, onchange) {
+export function checkbox(text, hint, onchange) {
   const control = h("input", { type: "checkbox", id: unique("switch"), onchange });
   const note = h("span", { class: "xai-hint", id: unique("hint") }, hint);
   control.setAttribute("aria-describedby", note.id);
@@ -51,7 +55,7 @@ function checkbox(text, hint, onchange) {
 }
 
 /** Keep a list's children in step with `items`: known keys stay, so focus and pictures stay. */
-function keepList(list, items, { key, make, update, empty }) {
+export function keepList(list, items, { key, make, update, empty }) {
   const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
   const wanted = items.map((item) => {
     const child = known.get(item[key]) ?? make(item);
@@ -72,7 +76,7 @@ function keepList(list, items, { key, make, update, empty }) {
 }
 
 /** What this browser remembers of how a user likes it; undefined: nothing, or it may not. */
-function remembered(name) {
+export function remembered(name) {
   try {
     return localStorage.getItem(`xai-panel-${name}`) ?? undefined;
   } catch {
@@ -80,7 +84,7 @@ function remembered(name) {
   }
 }
 
-function remember(name, value) {
+export function remember(name, value) {
   try {
     localStorage.setItem(`xai-panel-${name}`, value);
   } catch {
@@ -88,7 +92,7 @@ function remember(name, value) {
   }
 }
 
-async function copyText(text) {
+export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // What one library view knows in this browser: rows by position, thumbnails by picture.
 // Both are bounded: 100,000 pictures take no more memory than a few screens.
 
@@ -5,7 +6,7 @@ const PAGE = 100; // rows of one request
 const MOST_PAGES = 30;
 const MOST_THUMBNAILS = 600;
 
-class LibraryStore extends EventTarget {
+export class LibraryStore extends EventTarget {
   constructor(model) {
     super();
     this.model = model;
@@ -106,8 +107,10 @@ class LibraryStore extends EventTarget {
     for (const id of missing) this.wanted.add(id);
     try {
       const reply = await this.ask({ type: "thumbnails", ids: missing });
-      reply.ids.forEach((id, place) =>
-        this.thumbnails.set(id, URL.createObjectURL(new Blob([reply.buffers[place]], { type: "image/jpeg" }))));
+      for (const [place, id] of reply.ids.entries()) {
+        const small = new Blob([reply.buffers[place]], { type: "image/jpeg" });
+        this.thumbnails.set(id, URL.createObjectURL(small));
+      }
       for (const id of reply.missing) this.thumbnails.set(id, "");
       this.dispatchEvent(new CustomEvent("thumbnails", { detail: reply.ids }));
     } catch {

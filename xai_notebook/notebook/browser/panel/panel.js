@@ -1,11 +1,19 @@
+// @ts-nocheck
 // The panel: puts the parts together and keeps them in step with the kernel.
+
+import { copyText, h, keepList, remember, remembered, setText } from "../shared/elements.js";
+import { Form } from "./form.js";
+import { Gallery } from "./gallery.js";
+import { CARD } from "./store.js";
+import { Viewer } from "./viewer.js";
 
 const DEBOUNCE = 150; // milliseconds between a keystroke and the cell that follows it
 const UNDER_WAY = new Set(["queued", "running"]); // states of a generation that has not ended
-const GONE = "The kernel that this panel belongs to has restarted or is gone. Run this cell again to go on: what was made is in the library.";
+const GONE =
+  "The kernel that this panel belongs to has restarted or is gone. Run this cell again to go on: what was made is in the library.";
 const PATIENCE = 2000; // milliseconds before the kernel's silence is worth a line
 
-class View {
+export class View {
   constructor(model, store) {
     this.model = model;
     this.store = store;
@@ -29,9 +37,22 @@ class View {
       compare: (card) => this.compare(card),
     });
     this.makeRows();
-    this.element = h("section", { class: "xai-panel", "aria-label": "xAI image panel" },
-      this.header, this.form.element, this.filled, this.bar, this.alert, this.jobs, this.cellBox,
-      this.galleryHead, this.gallery.element, this.kept, this.status, this.viewer.element);
+    this.element = h(
+      "section",
+      { class: "xai-panel", "aria-label": "xAI image panel" },
+      this.header,
+      this.form.element,
+      this.filled,
+      this.bar,
+      this.alert,
+      this.jobs,
+      this.cellBox,
+      this.galleryHead,
+      this.gallery.element,
+      this.kept,
+      this.status,
+      this.viewer.element,
+    );
     this.element.addEventListener("keydown", (event) => this.passSave(event));
     this.takeFiles();
   }
@@ -70,54 +91,130 @@ class View {
 
   /** The card so many pictures on, as they stand on the page. */
   neighbour(card, by) {
-    const shown = [...this.gallery.element.querySelectorAll(".xai-card:has(img)")].map((item) => item.dataset.key);
+    const shown = [...this.gallery.element.querySelectorAll(".xai-card:has(img)")].map(
+      (item) => item.dataset.key,
+    );
     return this.gallery.cards.get(shown[shown.indexOf(card.id) + by]);
   }
 
   makeRows() {
     this.place = h("span", { class: "xai-chip" });
-    this.header = h("header", { class: "xai-row xai-between" },
-      h("h2", { class: "xai-title" }, "xAI images"), this.place);
-    this.button = h("button", { type: "button", class: "xai-button xai-primary", onclick: () => this.generate() },
-      "Generate");
-    this.handOver = h("button", { type: "button", class: "xai-button", onclick: () => this.generate("hand_over"),
-      title: "The images are made by a job of the server's, which goes on without this kernel." }, "Hand over as a job");
+    this.header = h(
+      "header",
+      { class: "xai-row xai-between" },
+      h("h2", { class: "xai-title" }, "xAI images"),
+      this.place,
+    );
+    this.button = h(
+      "button",
+      { type: "button", class: "xai-button xai-primary", onclick: () => this.generate() },
+      "Generate",
+    );
+    this.handOver = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-button",
+        onclick: () => this.generate("hand_over"),
+        title: "The images are made by a job of the server's, which goes on without this kernel.",
+      },
+      "Hand over as a job",
+    );
     this.estimate = h("span", { class: "xai-quiet" });
     this.spent = h("span", { class: "xai-quiet xai-end" });
-    this.bar = h("div", { class: "xai-row xai-bar" }, this.button, this.handOver, this.estimate, this.spent);
+    this.bar = h(
+      "div",
+      { class: "xai-row xai-bar" },
+      this.button,
+      this.handOver,
+      this.estimate,
+      this.spent,
+    );
     this.filled = h("div", { class: "xai-row xai-filled", hidden: true });
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
-    this.jobs = h("ul", { class: "xai-jobs", role: "list", "aria-label": "Generations", hidden: true });
+    this.jobs = h("ul", {
+      class: "xai-jobs",
+      role: "list",
+      "aria-label": "Generations",
+      hidden: true,
+    });
     this.status = h("div", { class: "xai-unseen", role: "status" });
-    this.saveAll = h("button", { type: "button", class: "xai-button xai-small", onclick: () => this.saveEverything() },
-      "Save all");
+    this.saveAll = h(
+      "button",
+      { type: "button", class: "xai-button xai-small", onclick: () => this.saveEverything() },
+      "Save all",
+    );
     this.savedNote = h("span", { class: "xai-quiet" });
-    this.compareHint = h("p", { class: "xai-comparing" }, "Choose the picture to compare with. ",
-      h("button", { type: "button", class: "xai-link", onclick: () => this.choose([]) }, "Stop comparing"));
-    this.galleryHead = h("div", { class: "xai-row xai-galleryhead" },
-      h("h3", { class: "xai-title" }, "Pictures"), this.saveAll, this.savedNote,
-      h("span", { class: "xai-row xai-end" },
-        h("label", { class: "xai-quiet", for: this.gallery.size.id }, "Size"), this.gallery.size));
+    this.compareHint = h(
+      "p",
+      { class: "xai-comparing" },
+      "Choose the picture to compare with. ",
+      h(
+        "button",
+        { type: "button", class: "xai-link", onclick: () => this.choose([]) },
+        "Stop comparing",
+      ),
+    );
+    this.galleryHead = h(
+      "div",
+      { class: "xai-row xai-galleryhead" },
+      h("h3", { class: "xai-title" }, "Pictures"),
+      this.saveAll,
+      this.savedNote,
+      h(
+        "span",
+        { class: "xai-row xai-end" },
+        h("label", { class: "xai-quiet", for: this.gallery.size.id }, "Size"),
+        this.gallery.size,
+      ),
+    );
     this.makeCell();
     this.makeKept();
   }
 
   makeCell() {
-    this.cell = h("pre", { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "Equivalent cell" }, h("code"));
+    this.cell = h(
+      "pre",
+      { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "Equivalent cell" },
+      h("code"),
+    );
     this.cellNote = h("span", { class: "xai-quiet" });
-    this.copy = h("button", { type: "button", class: "xai-button xai-small", onclick: async () => {
-      const copied = await copyText(this.model.get("cell"));
-      this.copy.textContent = copied ? "Copied" : "Not copied";
-      this.announce(copied ? "The cell is in the clipboard." : "Select the cell and copy it.");
-      setTimeout(() => (this.copy.textContent = "Copy"), 2000);
-    } }, "Copy");
+    this.copy = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-button xai-small",
+        onclick: async () => {
+          const copied = await copyText(this.model.get("cell"));
+          this.copy.textContent = copied ? "Copied" : "Not copied";
+          this.announce(copied ? "The cell is in the clipboard." : "Select the cell and copy it.");
+          setTimeout(() => (this.copy.textContent = "Copy"), 2000);
+        },
+      },
+      "Copy",
+    );
     this.copy.setAttribute("aria-label", "Copy the cell");
-    this.insert = h("button", { type: "button", class: "xai-button xai-small", onclick: () => this.insertCell() }, "Insert as cell");
-    this.cellBox = h("details", { class: "xai-cellbox", open: remembered("cell") !== "folded",
-      ontoggle: () => remember("cell", this.cellBox.open ? "shown" : "folded") },
+    this.insert = h(
+      "button",
+      { type: "button", class: "xai-button xai-small", onclick: () => this.insertCell() },
+      "Insert as cell",
+    );
+    this.cellBox = h(
+      "details",
+      {
+        class: "xai-cellbox",
+        open: remembered("cell") !== "folded",
+        ontoggle: () => remember("cell", this.cellBox.open ? "shown" : "folded"),
+      },
       h("summary", { class: "xai-title" }, "The same as a cell"),
-      h("div", { class: "xai-row" }, this.cellNote, h("span", { class: "xai-row xai-end" }, this.copy, this.insert)),
-      this.cell);
+      h(
+        "div",
+        { class: "xai-row" },
+        this.cellNote,
+        h("span", { class: "xai-row xai-end" }, this.copy, this.insert),
+      ),
+      this.cell,
+    );
   }
 
   /** The cells of the notebook, where the page lets us see them: JupyterLab and Notebook 7 do. */
@@ -129,26 +226,46 @@ class View {
   insertCell() {
     const { notebook } = this;
     const at = notebook.cells.findIndex((cell) => cell.id === this.model.get("cell_id"));
-    notebook.insertCell(at < 0 ? notebook.cells.length : at + 1, { cell_type: "code", source: this.model.get("cell") });
+    notebook.insertCell(at < 0 ? notebook.cells.length : at + 1, {
+      cell_type: "code",
+      source: this.model.get("cell"),
+    });
     this.announce("The cell stands below this one.", true);
   }
 
   makeKept() {
-    this.showKept = h("button", { type: "button", class: "xai-link", "aria-pressed": "false", onclick: () => {
-      const shown = this.element.classList.toggle("xai-show-outputs");
-      this.showKept.setAttribute("aria-pressed", String(shown));
-      this.showKept.textContent = shown ? "Hide them" : "Show them";
-    } }, "Show them");
+    this.showKept = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-link",
+        "aria-pressed": "false",
+        onclick: () => {
+          const shown = this.element.classList.toggle("xai-show-outputs");
+          this.showKept.setAttribute("aria-pressed", String(shown));
+          this.showKept.textContent = shown ? "Hide them" : "Show them";
+        },
+      },
+      "Show them",
+    );
     this.older = h("span");
-    this.kept = h("p", { class: "xai-quiet xai-kept" },
-      "The pictures are outputs of this cell, too: they stay when the notebook is saved. ", this.showKept, this.older);
+    this.kept = h(
+      "p",
+      { class: "xai-quiet xai-kept" },
+      "The pictures are outputs of this cell, too: they stay when the notebook is saved. ",
+      this.showKept,
+      this.older,
+    );
   }
 
   // From the user
 
   formChanged() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.store.send({ kind: "form", form: this.form.values }), DEBOUNCE);
+    this.timer = setTimeout(
+      () => this.store.send({ kind: "form", form: this.form.values }),
+      DEBOUNCE,
+    );
     this.showEstimate();
   }
 
@@ -178,7 +295,10 @@ class View {
   }
 
   saveEverything() {
-    const ids = this.model.get("cards").filter((card) => card.ok).map((card) => card.id);
+    const ids = this.model
+      .get("cards")
+      .filter((card) => card.ok)
+      .map((card) => card.id);
     this.store.send({ kind: "save", ids });
   }
 
@@ -207,10 +327,14 @@ class View {
       this.filled.hidden = true;
       this.form.focusPrompt();
     };
-    const link = (text, onclick) => h("button", { type: "button", class: "xai-link", onclick }, text);
+    const link = (text, onclick) =>
+      h("button", { type: "button", class: "xai-link", onclick }, text);
     const file = upload && this.form.values.inputs.find(({ id }) => id === upload);
-    this.filled.replaceChildren(h("span", { role: "status" }, note), link("Undo", () => back(before.inputs)),
-      ...(file ? [link("Edit the picture instead", () => back([...before.inputs, file]))] : []));
+    this.filled.replaceChildren(
+      h("span", { role: "status" }, note),
+      link("Undo", () => back(before.inputs)),
+      ...(file ? [link("Edit the picture instead", () => back([...before.inputs, file]))] : []),
+    );
     this.filled.hidden = false;
     this.form.fill(form);
     this.form.focusPrompt();
@@ -221,9 +345,18 @@ class View {
     if (event.key.toLowerCase() !== "s" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     const { key, code, keyCode, ctrlKey, metaKey, shiftKey } = event;
-    this.element.parentElement?.dispatchEvent(new KeyboardEvent("keydown", {
-      key, code, keyCode, ctrlKey, metaKey, shiftKey, bubbles: true, cancelable: true,
-    }));
+    this.element.parentElement?.dispatchEvent(
+      new KeyboardEvent("keydown", {
+        key,
+        code,
+        keyCode,
+        ctrlKey,
+        metaKey,
+        shiftKey,
+        bubbles: true,
+        cancelable: true,
+      }),
+    );
   }
 
   // To the user
@@ -253,26 +386,48 @@ class View {
       empty: () => this.button.focus(),
     });
     this.button.textContent = jobs.some((job) => UNDER_WAY.has(job.state))
-      ? "Add to the queue" : "Generate";
+      ? "Add to the queue"
+      : "Generate";
     this.showGallery();
   }
 
   job({ id, prompt }) {
-    return h("li", { class: "xai-job" },
+    return h(
+      "li",
+      { class: "xai-job" },
       h("span", { class: "xai-spinner", "aria-hidden": "true" }),
-      h("div", { class: "xai-jobtext" }, h("span", { class: "xai-jobprompt", dir: "auto" }, prompt), h("span", { class: "xai-jobline" })),
-      h("button", { type: "button", class: "xai-button xai-small", "aria-label": `Try again: ${prompt.slice(0, 60)}`,
-        onclick: () => this.store.send({ kind: "again", id }) }, "Try again"),
-      h("button", { type: "button", class: "xai-button xai-small", onclick: (event) => {
-        const { state } = event.currentTarget.closest("li").dataset;
-        this.store.send({ kind: UNDER_WAY.has(state) ? "cancel" : "dismiss", id });
-      } }));
+      h(
+        "div",
+        { class: "xai-jobtext" },
+        h("span", { class: "xai-jobprompt", dir: "auto" }, prompt),
+        h("span", { class: "xai-jobline" }),
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "xai-button xai-small",
+          "aria-label": `Try again: ${prompt.slice(0, 60)}`,
+          onclick: () => this.store.send({ kind: "again", id }),
+        },
+        "Try again",
+      ),
+      h("button", {
+        type: "button",
+        class: "xai-button xai-small",
+        onclick: (event) => {
+          const { state } = event.currentTarget.closest("li").dataset;
+          this.store.send({ kind: UNDER_WAY.has(state) ? "cancel" : "dismiss", id });
+        },
+      }),
+    );
   }
 
   refreshJob(element, { prompt, state, line }) {
     element.dataset.state = state;
     const text = element.querySelector(".xai-jobline");
-    if (state === "failed" && text.getAttribute("role") !== "alert") text.setAttribute("role", "alert");
+    if (state === "failed" && text.getAttribute("role") !== "alert")
+      text.setAttribute("role", "alert");
     setText(text, line);
     const [again, button] = element.querySelectorAll("button");
     again.hidden = UNDER_WAY.has(state);
@@ -288,7 +443,10 @@ class View {
     const pictures = cards.filter((card) => card.ok).length;
     this.galleryHead.hidden = cards.length === 0;
     const earlier = this.model.get("earlier");
-    setText(this.older, earlier ? ` ${earlier} older ones are in the library: %xai_library shows them.` : "");
+    setText(
+      this.older,
+      earlier ? ` ${earlier} older ones are in the library: %xai_library shows them.` : "",
+    );
     this.saveAll.hidden = pictures < 2;
     this.kept.hidden = cards.length === 0;
     setText(this.savedNote, this.model.get("saved"));
@@ -310,22 +468,30 @@ class View {
   /** Everything at once, and what follows each change. Returns what undoes it. */
   start() {
     const { model, store } = this;
+    const answered = (show) => () => {
+      this.answered();
+      show();
+    };
     const follow = [
-      ["jobs", () => (this.answered(), this.showJobs())],
+      ["jobs", answered(() => this.showJobs())],
       ["cards", () => this.showGallery()],
       ["saved", () => this.showGallery()],
-      ["models", () => (this.form.showModels(), this.showEstimate())],
+      ["models", () => this.form.showModels()],
+      ["models", () => this.showEstimate()],
       ["models_note", () => this.form.showModels()],
       ["asking", () => this.form.showModels()],
       ["cell", () => this.showCell()],
       ["cell_note", () => this.showCell()],
       ["place", () => this.showPlace()],
       ["spent", () => this.showPlace()],
-      ["trouble", () => (this.answered(), this.complain(model.get("trouble")))],
-      ["said", () => (this.answered(), this.announce(model.get("said").text))],
+      ["trouble", answered(() => this.complain(model.get("trouble")))],
+      ["said", answered(() => this.announce(model.get("said").text))],
     ];
     for (const [name, listener] of follow) model.on(`change:${name}`, listener);
-    const pictured = () => (this.form.showInputs(), this.showGallery());
+    const pictured = () => {
+      this.form.showInputs();
+      this.showGallery();
+    };
     const ready = () => {
       clearTimeout(this.silence);
       this.element.classList.add("xai-alive"); // so the outputs below need not be seen
@@ -375,17 +541,3 @@ class View {
     }, 2 * PATIENCE);
   }
 }
-
-export default () => {
-  let store;
-  return {
-    initialize({ model }) {
-      store = new Store(model);
-    },
-    render({ model, el }) {
-      const view = new View(model, store);
-      el.append(view.element);
-      return view.start();
-    },
-  };
-};

@@ -1,4 +1,9 @@
+// @ts-nocheck
 // The gallery: one dense grid, in groups by prompt; a card for each picture, or for why there is none.
+
+import { h, keepList, remember, remembered, setText, unique } from "../shared/elements.js";
+import { Menu } from "../shared/menu.js";
+import { CARD } from "./store.js";
 
 const TILE = { least: 110, most: 480, usual: 200 }; // pixels of a card's width
 /** What else can be done with a card: its name, its words, and of which cards. */
@@ -11,7 +16,7 @@ const MORE = [
   ["full", "Full size", (card) => card.ok],
 ];
 
-class Gallery {
+export class Gallery {
   /** `actions` are called with a card: save, edit, and those of `MORE`. */
   constructor(store, actions) {
     this.store = store;
@@ -20,8 +25,15 @@ class Gallery {
     this.menu = new Menu();
     this.list = h("div", { class: "xai-groups" });
     this.element = h("div", { class: "xai-gallery" }, this.list, this.menu.element);
-    this.size = h("input", { type: "range", id: unique("size"), min: TILE.least, max: TILE.most, step: 10,
-      value: remembered("tile") ?? TILE.usual, oninput: () => this.resize() });
+    this.size = h("input", {
+      type: "range",
+      id: unique("size"),
+      min: TILE.least,
+      max: TILE.most,
+      step: 10,
+      value: remembered("tile") ?? TILE.usual,
+      oninput: () => this.resize(),
+    });
     this.resize();
     this.resized = new ResizeObserver(() => this.fold());
     this.resized.observe(this.element);
@@ -47,8 +59,12 @@ class Gallery {
       groups.delete(card.asked); // so that it comes last
       groups.set(card.asked, [...group, card]);
     }
-    const running = jobs.filter((job) => job.state === "running").map((job) => ({ id: job.id, job }));
-    const shown = [...groups.values()].reverse().map((group) => ({ id: `group ${group[0].id}`, cards: newestFirst(group) }));
+    const running = jobs
+      .filter((job) => job.state === "running")
+      .map((job) => ({ id: job.id, job }));
+    const shown = [...groups.values()]
+      .reverse()
+      .map((group) => ({ id: `group ${group[0].id}`, cards: newestFirst(group) }));
     keepList(this.list, [...running, ...shown], {
       key: "id",
       make: (item) => (item.job ? this.placeholders(item.job) : this.group(item.cards[0])),
@@ -61,15 +77,19 @@ class Gallery {
   placeholders({ n, shape }) {
     const [width, height] = shape.split(":");
     const boxes = Array.from({ length: n }, () =>
-      h("div", { class: "xai-box", style: `aspect-ratio: ${width} / ${height}` }));
+      h("div", { class: "xai-box", style: `aspect-ratio: ${width} / ${height}` }),
+    );
     return h("div", { class: "xai-cards", "aria-hidden": "true" }, boxes);
   }
 
   group({ asked }) {
     const title = h("h4", { class: "xai-prompt xai-long", dir: "auto" }, asked);
-    return h("section", { class: "xai-group", "aria-label": `Pictures of: ${asked.slice(0, 80)}` },
+    return h(
+      "section",
+      { class: "xai-group", "aria-label": `Pictures of: ${asked.slice(0, 80)}` },
       h("div", { class: "xai-grouphead" }, title, this.unfold(title, "the prompt")),
-      h("ul", { class: "xai-cards", role: "list" }));
+      h("ul", { class: "xai-cards", role: "list" }),
+    );
   }
 
   update(section, cards) {
@@ -83,11 +103,30 @@ class Gallery {
   }
 
   card(card) {
-    const figure = h("figure", {},
+    const figure = h(
+      "figure",
+      {},
       card.ok ? this.picture(card) : this.failure(card),
-      h("figcaption", {}, this.caption(card), h("p", { class: "xai-facts" }), h("p", { class: "xai-file" })));
-    const more = h("button", { type: "button", class: "xai-button xai-small xai-dots", "aria-haspopup": "menu",
-      "aria-expanded": "false", "aria-label": `More: ${card.name}`, onclick: () => this.choose(more, card.id) }, "⋯");
+      h(
+        "figcaption",
+        {},
+        this.caption(card),
+        h("p", { class: "xai-facts" }),
+        h("p", { class: "xai-file" }),
+      ),
+    );
+    const more = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-button xai-small xai-dots",
+        "aria-haspopup": "menu",
+        "aria-expanded": "false",
+        "aria-label": `More: ${card.name}`,
+        onclick: () => this.choose(more, card.id),
+      },
+      "⋯",
+    );
     const buttons = card.ok
       ? [
           this.button(card, "Save", "save"),
@@ -95,63 +134,103 @@ class Gallery {
           this.button(card, "Compare", "compare", { hidden: true }),
         ]
       : [];
-    return h("li", {
-      class: "xai-card", draggable: card.ok ? "true" : null,
-      ondragstart: (event) => {
-        event.dataTransfer.clearData(); // or the picture comes as a file, too
-        event.dataTransfer.setData(CARD, card.id);
-        event.dataTransfer.effectAllowed = "copy";
+    return h(
+      "li",
+      {
+        class: "xai-card",
+        draggable: card.ok ? "true" : null,
+        ondragstart: (event) => {
+          event.dataTransfer.clearData(); // or the picture comes as a file, too
+          event.dataTransfer.setData(CARD, card.id);
+          event.dataTransfer.effectAllowed = "copy";
+        },
       },
-    }, figure, h("div", { class: "xai-actions" }, buttons, more));
+      figure,
+      h("div", { class: "xai-actions" }, buttons, more),
+    );
   }
 
   choose(opener, id) {
     const card = this.cards.get(id);
-    const items = MORE.filter(([, , fits]) => fits(card))
-      .map(([action, text]) => [text, () => this.actions[action](this.cards.get(id))]);
+    const items = MORE.filter(([, , fits]) => fits(card)).map(([action, text]) => [
+      text,
+      () => this.actions[action](this.cards.get(id)),
+    ]);
     this.menu.open(opener, `More: ${card.name}`, items);
   }
 
   picture(card) {
     const [width, height] = card.size.length ? card.size : [1, 1];
     const image = h("img", { alt: card.alt, width, height, draggable: "false" });
-    return h("button", {
-      type: "button", class: "xai-picture", style: `aspect-ratio: ${width} / ${height}`,
-      "aria-label": `Show full size: ${card.alt}`, onclick: () => this.actions.full(this.cards.get(card.id)),
-    }, image);
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "xai-picture",
+        style: `aspect-ratio: ${width} / ${height}`,
+        "aria-label": `Show full size: ${card.alt}`,
+        onclick: () => this.actions.full(this.cards.get(card.id)),
+      },
+      image,
+    );
   }
 
   failure(card) {
-    return h("div", { class: "xai-nopicture" }, h("strong", {}, `${card.title}.`), ` ${card.error}`);
+    return h(
+      "div",
+      { class: "xai-nopicture" },
+      h("strong", {}, `${card.title}.`),
+      ` ${card.error}`,
+    );
   }
 
   /** The prompt stands over the group: here, what was made of it. */
   caption(card) {
     if (!card.written) return [];
-    const text = h("p", { class: "xai-prompt xai-long", dir: "auto" },
-      h("span", { class: "xai-tag" }, card.label), " ", card.prompt);
+    const text = h(
+      "p",
+      { class: "xai-prompt xai-long", dir: "auto" },
+      h("span", { class: "xai-tag" }, card.label),
+      " ",
+      card.prompt,
+    );
     return [text, this.unfold(text, `the prompt: ${card.name}`)];
   }
 
   unfold(text, what) {
     const label = (word) => `Show ${word} of ${what}`;
-    return h("button", {
-      type: "button", class: "xai-link", "aria-expanded": "false", hidden: true, "aria-label": label("all"),
-      onclick: ({ currentTarget }) => {
-        const open = !text.classList.toggle("xai-long");
-        currentTarget.textContent = open ? "Show less" : "Show all";
-        currentTarget.setAttribute("aria-expanded", String(open));
-        currentTarget.setAttribute("aria-label", label(open ? "less" : "all"));
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "xai-link",
+        "aria-expanded": "false",
+        hidden: true,
+        "aria-label": label("all"),
+        onclick: ({ currentTarget }) => {
+          const open = !text.classList.toggle("xai-long");
+          currentTarget.textContent = open ? "Show less" : "Show all";
+          currentTarget.setAttribute("aria-expanded", String(open));
+          currentTarget.setAttribute("aria-label", label(open ? "less" : "all"));
+        },
       },
-    }, "Show all");
+      "Show all",
+    );
   }
 
   button(card, text, action, attributes = {}) {
-    return h("button", {
-      type: "button", class: "xai-button xai-small", "data-action": action,
-      "aria-label": `${text}: ${card.name}`, ...attributes,
-      onclick: () => this.actions[action](this.cards.get(card.id)),
-    }, text);
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "xai-button xai-small",
+        "data-action": action,
+        "aria-label": `${text}: ${card.name}`,
+        ...attributes,
+        onclick: () => this.actions[action](this.cards.get(card.id)),
+      },
+      text,
+    );
   }
 
   refresh(element, card) {

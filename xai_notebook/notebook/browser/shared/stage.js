@@ -1,12 +1,18 @@
+// @ts-nocheck
 // A picture, or two on top of each other, that can be enlarged and moved.
+
+import { h } from "./elements.js";
 
 const MOST_ZOOM = 16;
 const STEP = 60; // pixels that an arrow key moves an enlarged picture
 
-class Stage {
+export class Stage {
   constructor() {
     this.element = h("div", {
-      class: "xai-view", tabindex: 0, role: "group", "data-lm-suppress-shortcuts": "true",
+      class: "xai-view",
+      tabindex: 0,
+      role: "group",
+      "data-lm-suppress-shortcuts": "true",
       "aria-label": "Picture. Plus and minus zoom, 1 is full size, 0 fits, arrows move it.",
       onwheel: (event) => this.wheel(event),
       ondblclick: () => (this.zoom > 1 ? this.fit() : this.whole()),
@@ -64,12 +70,18 @@ class Stage {
     const move = ({ movementX, movementY }) => this.pan(movementX, movementY);
     const stop = () => this.element.removeEventListener("pointermove", move);
     this.element.addEventListener("pointermove", move);
-    for (const kind of ["pointerup", "pointercancel"]) this.element.addEventListener(kind, stop, { once: true });
+    for (const kind of ["pointerup", "pointercancel"])
+      this.element.addEventListener(kind, stop, { once: true });
   }
 
   /** Tell whether a key was for the stage. */
   key(key) {
-    const moves = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
+    const moves = {
+      ArrowLeft: [STEP, 0],
+      ArrowRight: [-STEP, 0],
+      ArrowUp: [0, STEP],
+      ArrowDown: [0, -STEP],
+    };
     if (key === "+" || key === "=") this.zoomTo(this.zoom * 1.5);
     else if (key === "-") this.zoomTo(this.zoom / 1.5);
     else if (key === "0") this.fit();

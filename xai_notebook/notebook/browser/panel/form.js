@@ -1,4 +1,7 @@
+// @ts-nocheck
 // The form: fields, pictures to edit, and the values they stand for.
+
+import { checkbox, field, h, keepList, setText, unique } from "../shared/elements.js";
 
 /** A choice in words: of two sides, how they lie. */
 const described = (choice) => {
@@ -13,9 +16,10 @@ const dollars = (price) =>
 const priceOf = (model) =>
   model.price == null ? "" : model.price === 0 ? "free" : `${dollars(model.price)} an image`;
 
-const HINT = "Ctrl+Enter generates. {{ name }} takes a variable. ↑ brings back what was asked before.";
+const HINT =
+  "Ctrl+Enter generates. {{ name }} takes a variable. ↑ brings back what was asked before.";
 
-class Form {
+export class Form {
   constructor(model, store, { onchange, generate }) {
     this.model = model;
     this.store = store;
@@ -25,9 +29,13 @@ class Form {
     const changed = () => this.read();
     this.makeFields(changed);
     this.makeInputs();
+    const submit = (event) => {
+      event.preventDefault();
+      generate();
+    };
     this.element = h(
       "form",
-      { class: "xai-form", onsubmit: (event) => (event.preventDefault(), generate()) },
+      { class: "xai-form", onsubmit: submit },
       h("div", { class: "xai-main" }, this.prompt.element, this.inputs, this.rewrite.element),
       h("div", { class: "xai-options" }, this.optionsGrid()),
     );
@@ -48,14 +56,24 @@ class Form {
     this.prompt = field("Prompt", area, { hint: HINT });
     area.addEventListener("keydown", (event) => this.recall(event));
     this.modelField = field("Model", h("select", on));
-    this.again = h("button", {
-      type: "button", class: "xai-link", onclick: () => this.store.send({ kind: "models" }),
-    }, "Ask again");
+    this.again = h(
+      "button",
+      {
+        type: "button",
+        class: "xai-link",
+        onclick: () => this.store.send({ kind: "models" }),
+      },
+      "Ask again",
+    );
     this.modelField.element.append(this.again);
     const attributes = {
       n: { type: "number", min: 1, max: this.choices.max_images, step: 1, inputmode: "numeric" },
       timeout: {
-        type: "number", min: 1, step: "any", inputmode: "decimal", placeholder: this.choices.timeout,
+        type: "number",
+        min: 1,
+        step: "any",
+        inputmode: "decimal",
+        placeholder: this.choices.timeout,
       },
     };
     const hints = { user: "For abuse monitoring." };
@@ -63,14 +81,25 @@ class Form {
     this.fields = new Map();
     for (const option of this.choices.fields) {
       const { name, label, values } = option;
-      const control = values ? this.select(option, on)
+      const control = values
+        ? this.select(option, on)
         : h("input", { type: "text", autocomplete: "off", ...attributes[name], ...on });
       this.fields.set(name, field(label, control, { hint: hints[name] }));
     }
-    this.folder = field("Folder", h("input", {
-      type: "text", placeholder: "the notebook’s folder", autocomplete: "off", ...on,
-    }));
-    this.rewrite = checkbox("Rewrite the prompt first", "By a chat model; captions show the rewrite.", changed);
+    this.folder = field(
+      "Folder",
+      h("input", {
+        type: "text",
+        placeholder: "the notebook’s folder",
+        autocomplete: "off",
+        ...on,
+      }),
+    );
+    this.rewrite = checkbox(
+      "Rewrite the prompt first",
+      "By a chat model; captions show the rewrite.",
+      changed,
+    );
     this.export = checkbox("Save every image as a file", "", changed);
   }
 
@@ -84,28 +113,44 @@ class Form {
     const fields = { main: [], more: [] };
     for (const { name, values } of this.choices.fields)
       fields[values || name === "n" ? "main" : "more"].push(this.fields.get(name).element);
-    const extra = h("div", { class: "xai-grid" },
-      fields.more, this.export.element, this.folder.element);
+    const extra = h(
+      "div",
+      { class: "xai-grid" },
+      fields.more,
+      this.export.element,
+      this.folder.element,
+    );
     for (const part of [this.export, this.folder]) part.element.classList.add("xai-wide");
     this.more = h("details", { class: "xai-more" }, h("summary", {}, "More"), extra);
     this.modelField.element.classList.add("xai-wide");
-    return [
-      h("div", { class: "xai-grid" }, this.modelField.element, fields.main),
-      this.more,
-    ];
+    return [h("div", { class: "xai-grid" }, this.modelField.element, fields.main), this.more];
   }
 
   makeInputs() {
     this.file = h("input", {
-      type: "file", multiple: true, hidden: true, accept: "image/png,image/jpeg,image/webp",
-      onchange: () => (this.addFiles(this.file.files), (this.file.value = "")),
+      type: "file",
+      multiple: true,
+      hidden: true,
+      accept: "image/png,image/jpeg,image/webp",
+      onchange: () => {
+        this.addFiles(this.file.files);
+        this.file.value = "";
+      },
     });
-    this.add = h("button", { type: "button", class: "xai-button", onclick: () => this.file.click() },
-      "Add images to edit");
+    this.add = h(
+      "button",
+      { type: "button", class: "xai-button", onclick: () => this.file.click() },
+      "Add images to edit",
+    );
     this.inputsHint = h("span", { class: "xai-hint" });
     this.inputList = h("ul", { class: "xai-inputs", role: "list", "aria-label": "Images to edit" });
-    this.inputs = h("div", { class: "xai-drop", role: "group", "aria-label": "Images to edit" },
-      this.inputList, h("div", { class: "xai-row" }, this.add, this.inputsHint), this.file);
+    this.inputs = h(
+      "div",
+      { class: "xai-drop", role: "group", "aria-label": "Images to edit" },
+      this.inputList,
+      h("div", { class: "xai-row" }, this.add, this.inputsHint),
+      this.file,
+    );
     this.refused = h("p", { class: "xai-hint xai-bad", role: "alert", hidden: true });
     this.inputs.append(this.refused);
   }
@@ -141,7 +186,14 @@ class Form {
     const { control } = this.prompt;
     const prompts = this.model.get("prompts");
     const up = event.key === "ArrowUp";
-    if ((!up && event.key !== "ArrowDown") || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (
+      (!up && event.key !== "ArrowDown") ||
+      event.shiftKey ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey
+    )
+      return;
     const { value, selectionStart, selectionEnd } = control;
     const beside = up ? value.slice(0, selectionStart) : value.slice(selectionEnd);
     if (beside.includes("\n") || (up && selectionEnd !== selectionStart)) return;
@@ -179,7 +231,8 @@ class Form {
 
   removeInput(id) {
     this.values.inputs = this.values.inputs.filter((input) => input.id !== id);
-    if (this.values.inputs.length === 0) this.prompt.control.placeholder = "What should the image show?";
+    if (this.values.inputs.length === 0)
+      this.prompt.control.placeholder = "What should the image show?";
     this.changed();
   }
 
@@ -247,9 +300,14 @@ class Form {
     const edits = model?.edits ?? true;
     const full = this.values.inputs.length >= this.choices.max_inputs;
     this.add.disabled = !edits || full;
-    setText(this.inputsHint, !edits ? "This model does not take images."
-      : full ? `${this.choices.max_inputs} is all one request takes.`
-      : "or drop or paste them");
+    setText(
+      this.inputsHint,
+      !edits
+        ? "This model does not take images."
+        : full
+          ? `${this.choices.max_inputs} is all one request takes.`
+          : "or drop or paste them",
+    );
     this.folder.element.hidden = !this.values.export;
     this.showInputs();
   }
@@ -257,13 +315,28 @@ class Form {
   showInputs() {
     keepList(this.inputList, this.values.inputs, {
       key: "id",
-      make: ({ id, name }) => h("li", {},
-        h("div", { class: "xai-thumb" }, h("img", { alt: "", hidden: true })),
-        h("div", { class: "xai-inputname" }, h("span", {}, name), h("span", { class: "xai-hint" })),
-        h("button", {
-          type: "button", class: "xai-button xai-small", "aria-label": `Remove ${name}`,
-          onclick: () => this.removeInput(id),
-        }, "Remove")),
+      make: ({ id, name }) =>
+        h(
+          "li",
+          {},
+          h("div", { class: "xai-thumb" }, h("img", { alt: "", hidden: true })),
+          h(
+            "div",
+            { class: "xai-inputname" },
+            h("span", {}, name),
+            h("span", { class: "xai-hint" }),
+          ),
+          h(
+            "button",
+            {
+              type: "button",
+              class: "xai-button xai-small",
+              "aria-label": `Remove ${name}`,
+              onclick: () => this.removeInput(id),
+            },
+            "Remove",
+          ),
+        ),
       update: (item, { id }) => {
         const image = item.querySelector("img");
         const url = this.store.pictures.get(id);
@@ -283,6 +356,8 @@ class Form {
     const count = Number(this.values.n) || 0;
     const images = count === 1 ? "1 image" : `${count} images`;
     if (model?.price == null) return images;
-    return model.price === 0 ? `${images}, free` : `${images}, about ${dollars(model.price * count)}`;
+    return model.price === 0
+      ? `${images}, free`
+      : `${images}, about ${dollars(model.price * count)}`;
   }
 }

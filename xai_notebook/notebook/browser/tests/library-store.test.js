@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { LibraryStore } from "../library/store.js";
+
+/** A kernel that has so many rows, and says what it was asked. */
+function kernel(count = 1000) {
+  /** @type {any[]} */
+  const asked = [];
+  /** @type {(content: any, buffers?: any[]) => void} */
+  let tell = () => {};
+  const model = {
+    on: (/** @type {string} */ _, /** @type {typeof tell} */ listener) => {
+      tell = listener;
+    },
+    send: (/** @type {any} */ content) => asked.push(content),
+  };
+  const store = new LibraryStore(model);
+  /** Answer what was asked last. */
+  const answer = async (content = {}, buffers = /** @type {any[]} */ ([])) => {
+    const { request, type, start, stop } = asked.at(-1);
+    const ids = Array.from({ length: stop - start }, (_, place) => ({ id: start + place }));
+    const replies = { query: { count }, rows: { rows: ids } };
+    tell({ request, type, ...replies[/** @type {"query"} */ (type)], ...content }, buffers);
+    await new Promise(setImmediate);
+  };
+  return { store, asked, answer, tell: (/** @type {any} */ content) => tell(content) };
+}
+
+test("only the last query counts", async () => {
+  const { store, answer, asked } = kernel();
+  const first = store.query("a", "newest", {});
+  const second = store.query("ab", "newest", {});
+  await answer();
+  assert.equal((await second).count, 1000);
+  asked.pop();
+  await answer({ count: 5 });
+  assert.equal(await first, null);
+  assert.equal(store.count, 1000);
+});
+
+test("rows come by the page, each page asked for once", async () => {
+  const { store, answer, asked } = kernel();
+  const found = store.query("", "newest", {});
+  await answer();
+  await found;
+  assert.equal(store.row(250), undefined);
+  assert.equal(store.row(251), undefined);
+  assert.deepEqual(
+    asked.slice(1).map(({ start, stop }) => [start, stop]),
+    [[200, 300]],
+  );
+  await answer();
+  assert.equal(store.row(251).id, 251);
+});
+
+test("pages are bounded", async () => {
+  const { store, answer } = kernel(100_000);
+  const found = store.query("", "newest", {});
+  await answer();
+  await found;
+  for (let position = 0; position < 100_000; position += 100) {
+    store.row(position);
+    await answer();
+  }
+  assert.equal(store.pages.size, 30);
+});
+
+test("a row that changes elsewhere changes here", async () => {
+  const { store, answer, tell } = kernel();
+  const found = store.query("", "newest", {});
+  await answer();
+  await found;
+  store.row(7);
+  await answer();
+  tell({ type: "changed", ids: [7], rows: [{ id: 7, starred: true }] });
+  assert.equal(store.row(7).starred, true);
+});
+
+test("an error is a sentence", async () => {
+  const { store, answer } = kernel();
+  const found = store.query("", "newest", {});
+  const refused = assert.rejects(found, /The library is locked/);
+  await answer({ type: "error", said: "The library is locked." });
+  await refused;
+});
