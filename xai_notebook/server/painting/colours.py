@@ -6,7 +6,7 @@ import colorsys
 import re
 from typing import Final
 
-__all__ = ["WHITE", "Colour", "mix", "parse_colour", "scale", "shift"]
+__all__ = ["WHITE", "Colour", "mix", "parse_colour", "parse_colours", "scale", "shift"]
 
 Colour = tuple[int, int, int]
 """Red, green, blue, each 0 to 255."""
@@ -26,6 +26,11 @@ def parse_colour(text: str) -> Colour:
         raise ValueError(f"{text!r} is no colour: write it as #rrggbb.")
     red, green, blue = (int(channel, 16) for channel in match.groups())
     return red, green, blue
+
+
+def parse_colours(text: str) -> tuple[Colour, ...]:
+    """Return the colours written with spaces between them; see `parse_colour`."""
+    return tuple(parse_colour(word) for word in text.split())
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:

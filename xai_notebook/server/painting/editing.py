@@ -8,8 +8,9 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from xai_notebook.server.painting import sky
 from xai_notebook.server.painting.canvas import Canvas, gradient
-from xai_notebook.server.painting.colours import mix
+from xai_notebook.server.painting.colours import mix, parse_colours
 from xai_notebook.server.painting.layers import levels, saturation, toned, veil
+from xai_notebook.server.painting.records import choices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,19 +23,7 @@ __all__ = ["set_inputs"]
 
 _SEAM: Final = 0.06
 """Width of the soft seam between two inputs, as a fraction of the picture's width."""
-
-_TIMES: Final[dict[str, tuple[Colour, Colour, float]]] = {
-    # tint above, tint below, saturation
-    "dawn": ((236, 214, 236), (255, 226, 204), 0.95),
-    "day": ((255, 255, 255), (255, 252, 240), 1.15),
-    "golden": ((255, 226, 186), (255, 204, 140), 1.1),
-    "dusk": ((190, 130, 190), (255, 168, 120), 1.1),
-    "night": ((52, 66, 128), (84, 98, 150), 0.7),
-}
-_SEASONS: Final[dict[str, Colour]] = {
-    "spring": (236, 255, 226), "summer": (255, 248, 214), "autumn": (255, 206, 146),
-    "winter": (224, 236, 255),
-}  # fmt: skip
+_LIGHT: Final = "light.ini"
 
 
 def set_inputs(
@@ -55,7 +44,7 @@ def set_inputs(
     elif scene.style == "neon":  # lamps are seen in the dark
         base, changed = _tinted(base, (112, 84, 196), (140, 104, 196)), True
     if "season" in scene.said:
-        base, changed = _tinted(base, _SEASONS[scene.season]), True
+        base, changed = _tinted(base, *_tint("tint of a season", scene.season)), True
     if scene.weather in {"snow", "fog", "rain", "storm"} and "weather" in scene.said:
         base, changed = _weathered(base, scene), True
     for colour in (scene.colours[0] if scene.colours else None, scene.backdrop, scene.sky):
@@ -102,13 +91,18 @@ def _tinted(image: Image.Image, above: Colour, below: Colour | None = None) -> I
     return ImageChops.multiply(image, gradient(image.size, (above, below or above)))
 
 
+def _tint(section: str, name: str) -> tuple[Colour, ...]:
+    """Return the colours of a glass: one, or one above and one below."""
+    return parse_colours(*choices(_LIGHT)[section][name])
+
+
 def _relight(image: Image.Image, scene: Scene) -> Image.Image:
-    above, below, strength = _TIMES[scene.time]
+    (strength,) = choices(_LIGHT)["saturation of a time"][scene.time]
     # Take away the light of an earlier edit, or a chain of them ends in the dark.
     image = ImageOps.autocontrast(image, cutoff=(0.5, 1.5))
     if scene.time != "night":
         image = image.point(levels(lambda v: v * 1.08) * 3)
-    return _tinted(saturation(image, strength), above, below)
+    return _tinted(saturation(image, float(strength)), *_tint("tint of a time", scene.time))
 
 
 def _weathered(image: Image.Image, scene: Scene) -> Image.Image:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.server.painting.colours import parse_colour
-from xai_notebook.server.painting.records import RecordError, read_records
+from xai_notebook.server.painting.records import DATA, RecordError, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
 
     from xai_notebook.server.painting.colours import Colour
 
 __all__ = ["FOLDER", "PLACES", "Figure", "known_figures"]
 
-FOLDER: Final = Path(__file__).parent / "data" / "figures"
+FOLDER: Final = DATA / "figures"
 PLACES: Final = (
     "city", "desert", "forest", "lake", "meadow", "moonscape", "mountains", "room", "sea", "space",
     "street", "underwater",

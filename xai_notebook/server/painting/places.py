@@ -201,8 +201,7 @@ def _wall(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> Non
     dice = scene.dice("wall")
     floor = canvas.height * max(0.66, min(0.82, scene.shot.horizon + 0.14))
     tone = mix(colour, palette.lit(colour), 0.5)  # a colour that was named stays that colour
-    canvas.fill([rectangle(-2, -2, canvas.width + 2, floor)], mix(tone, WHITE, 0.14), tone,
-                scale(tone, 0.86))  # fmt: skip
+    _band(canvas, -2, floor, mix(tone, WHITE, 0.14), tone, scale(tone, 0.86))
     bricks: list[Shape] = []
     for _ in range(26):
         x, y = dice.random() * canvas.width, dice.random() * floor * 0.95
@@ -214,10 +213,13 @@ def _wall(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> Non
             (slant - canvas.width * 0.24, floor)]  # fmt: skip
     canvas.fill([beam], mix(tone, palette.sun, 0.6), opacity=0.3, blur=canvas.unit * 0.02)
     stone = palette.lit((168, 158, 156))
-    canvas.fill([rectangle(-2, floor, canvas.width + 2, canvas.height + 2)], stone,
-                scale(stone, 0.78))  # fmt: skip
-    canvas.fill([rectangle(-2, floor, canvas.width + 2, floor + canvas.unit * 0.012)],
-                scale(stone, 0.72))  # fmt: skip
+    _band(canvas, floor, canvas.height + 2, stone, scale(stone, 0.78))
+    _band(canvas, floor, floor + canvas.unit * 0.012, scale(stone, 0.72))
+
+
+def _band(canvas: Canvas, top: float, bottom: float, *tones: Colour) -> None:
+    """Fill the whole width from `top` down to `bottom`."""
+    canvas.fill([rectangle(-2, top, canvas.width + 2, bottom)], *tones)
 
 
 def _room(canvas: Canvas, scene: Scene, palette: Palette) -> None:
@@ -229,8 +231,7 @@ def _room(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         _wall(canvas, scene, palette, wall)
         return
     tone = palette.lit(wall)
-    canvas.fill([rectangle(-2, -2, canvas.width + 2, canvas.height + 2)], scale(tone, 0.94), tone,
-                scale(tone, 0.84))  # fmt: skip
+    _band(canvas, -2, canvas.height + 2, scale(tone, 0.94), tone, scale(tone, 0.84))
     left = canvas.width * (0.1 if scene.shot.sun_x < 0.5 else 0.58)  # noqa: PLR2004
     box = (left, canvas.height * 0.1, left + canvas.width * 0.32, canvas.height * 0.5)
     _window(canvas, scene, palette, box)
@@ -239,10 +240,8 @@ def _room(canvas: Canvas, scene: Scene, palette: Palette) -> None:
             (box[2] + canvas.width * 0.24, canvas.height), (box[0] + canvas.width * 0.1,
                                                             canvas.height)]  # fmt: skip
     wood = palette.lit(dice.choice(((166, 110, 72), (140, 96, 74), (186, 138, 96))))
-    canvas.fill([rectangle(-2, table, canvas.width + 2, canvas.height + 2)], wood,
-                scale(wood, 0.74))  # fmt: skip
-    canvas.fill([rectangle(-2, table, canvas.width + 2, table + canvas.unit * 0.012)],
-                mix(wood, WHITE, 0.25))  # fmt: skip
+    _band(canvas, table, canvas.height + 2, wood, scale(wood, 0.74))
+    _band(canvas, table, table + canvas.unit * 0.012, mix(wood, WHITE, 0.25))
     canvas.fill([beam], palette.sun, opacity=0.2, blur=canvas.unit * 0.02)
 
 
@@ -282,12 +281,9 @@ def _space(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     if any(subject.name == "earth" for subject in scene.subjects):
         return
     earth = scene.place == "moonscape"
-    tone = (
-        (70, 136, 206) if earth else dice.choice(((226, 160, 110), (120, 170, 190), palette.accent))
-    )
-    _planet(
-        canvas, (x, y, radius), tone, ringed=not earth, dice_land=dice.random if earth else None
-    )
+    planets = ((226, 160, 110), (120, 170, 190), palette.accent)
+    tone = (70, 136, 206) if earth else dice.choice(planets)
+    _planet(canvas, (x, y, radius), tone, dice_land=dice.random if earth else None)
     if earth:
         _moon_ground(canvas, scene)
 
@@ -297,9 +293,9 @@ def _planet(
     place: tuple[float, float, float],
     tone: Colour,
     *,
-    ringed: bool,
     dice_land: Callable[[], float] | None,
 ) -> None:
+    """Paint a planet: one with land of its own, or one with a ring."""
     x, y, radius = place
     canvas.glow(x, y, radius * 2, mix(tone, WHITE, 0.4), 0.6)
     canvas.fill([ellipse(x, y, radius, radius)], mix(tone, WHITE, 0.3), tone, scale(tone, 0.6))
@@ -309,16 +305,14 @@ def _planet(
             size = radius * (0.14 + 0.18 * dice_land())
             canvas.fill([ellipse(x + away_x, y + away_y, size * 1.4, size, 0.5)], (110, 180, 120),
                         opacity=0.85)  # fmt: skip
-    shade = ellipse(x, y, radius, radius)
-    dark = [point for point in shade if (point[0] - x) * 0.8 + (point[1] - y) * 0.6 > 0]
+    dark = [p for p in ellipse(x, y, radius, radius) if (p[0] - x) * 0.8 + (p[1] - y) * 0.6 > 0]
     dark.sort(key=lambda point: (point[1] - y) * 0.8 - (point[0] - x) * 0.6)
     bow = [((p[0] * 0.35 + (x + radius * 0.1) * 0.65), (p[1] * 0.35 + y * 0.65)) for p in dark]
     canvas.fill([dark + bow[::-1]], (10, 12, 40), opacity=0.45, blur=radius * 0.06)
-    if ringed:
+    if dice_land is None:
         outer = ellipse(x, y, radius * 1.9, radius * 0.45, -0.35)
         hole = ellipse(x, y, radius * 1.45, radius * 0.3, -0.35)
-        front = [[*outer[:21], *hole[:21][::-1]]]
-        canvas.fill(front, mix(tone, WHITE, 0.55), opacity=0.85)
+        canvas.fill([[*outer[:21], *hole[20::-1]]], mix(tone, WHITE, 0.55), opacity=0.85)
 
 
 def _moon_ground(canvas: Canvas, scene: Scene) -> None:
@@ -327,9 +321,8 @@ def _moon_ground(canvas: Canvas, scene: Scene) -> None:
     deep = canvas.height - top
     for number in range(3):
         tone = mix((150, 152, 170), (224, 222, 220), number / 2)
-        line = terrain.ridge(
-            dice, canvas.width, top + deep * (0.0, 0.22, 0.55)[number], deep * 0.07
-        )
+        base = top + deep * (0.0, 0.22, 0.55)[number]
+        line = terrain.ridge(dice, canvas.width, base, deep * 0.07)
         canvas.ground(line, tone, scale(tone, 0.72))
         for _ in range(5):
             x = dice.random() * canvas.width

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import configparser
-from typing import TYPE_CHECKING
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-__all__ = ["RecordError", "read_records"]
+__all__ = ["DATA", "RecordError", "choices", "read_records"]
+
+DATA: Final = Path(__file__).parent / "data"
 
 
 class RecordError(ValueError):
@@ -31,3 +34,12 @@ def read_records(path: Path) -> dict[str, Mapping[str, str]]:
     except configparser.Error as error:
         raise RecordError(str(error)) from error
     return {name: parser[name] for name in parser.sections()}
+
+
+@functools.cache
+def choices(name: str) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """Return the sections of a file in `DATA`, each value as what stands between its bars."""
+    return {
+        section: {key: tuple(" ".join(text.split()).split(" | ")) for key, text in record.items()}
+        for section, record in read_records(DATA / name).items()
+    }

@@ -26,6 +26,7 @@ _NUMBER_REACH: Final = 3
 """Words from a number to what it counts: "three small red apples"."""
 _WORD: Final = re.compile(r"[^\W\d_]+|\b[23]\b")
 _PLACES: Final = ("mountains", "lake", "sea", "meadow", "forest", "desert")
+_FAIR: Final = ("clear", "clear", "clear", "cloudy", "cloudy")
 _TIMES: Final = ("dawn", "day", "golden", "dusk")
 _MARK: Final = re.compile(r"\[moderated[^\]]*\]", re.IGNORECASE)
 
@@ -154,9 +155,7 @@ def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
     dice = random.Random(f"{root}|{index}")  # noqa: S311
     place = _place(reading, random.Random(root))  # noqa: S311  # the same place in every picture
     time = _time(reading, place, dice, index)
-    weather = reading.first("weather") or (
-        dice.choice(("clear", "clear", "clear", "cloudy", "cloudy"))
-    )
+    weather = reading.first("weather") or dice.choice(_FAIR)
     if "storm" in reading.found["weather"]:
         weather = "storm"
     season = reading.first("season") or ("winter" if weather == "snow" else "summer")

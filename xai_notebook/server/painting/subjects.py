@@ -143,8 +143,7 @@ def _paint(
     canvas: Canvas, parts: list[Part], palette: Palette, where: tuple[float, float, float, float]
 ) -> None:
     x, base, across, up = where
-    light = (0.55 + 0.45 * palette.light[0], 0.55 + 0.45 * palette.light[1],
-             0.55 + 0.45 * palette.light[2])  # fmt: skip
+    light = [0.55 + 0.45 * factor for factor in palette.light]
     for tone, shapes in parts:
         lit = mix(scale(tone, *light), palette.haze, 0.05)
         moved = [[(x + px * across, base - py * up) for px, py in shape] for shape in shapes]

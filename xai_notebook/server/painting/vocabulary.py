@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.server.painting import figures
 from xai_notebook.server.painting.colours import parse_colour
-from xai_notebook.server.painting.records import read_records
+from xai_notebook.server.painting.records import DATA, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from xai_notebook.server.painting.colours import Colour
 
@@ -20,7 +20,6 @@ __all__ = ["KINDS", "Meaning", "Vocabulary", "vocabulary"]
 
 KINDS: Final = ("time", "weather", "season", "place", "style", "sky", "subject")
 """What a word may speak of; a subject is a figure."""
-_WORDS: Final = Path(__file__).parent / "data" / "words.ini"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def vocabulary() -> Vocabulary:
 @functools.cache
 def _learn(_folder: Path) -> Vocabulary:
     """Read the words; the folder is that of the figures."""
-    lists = {kind: _by_word(values) for kind, values in read_records(_WORDS).items()}
+    lists = {kind: _by_word(values) for kind, values in read_records(DATA / "words.ini").items()}
     meanings: dict[str, tuple[Meaning, ...]] = {}
     for kind in KINDS[:-1]:
         for word, value in lists[kind].items():

@@ -46,9 +46,8 @@ def lightning(canvas: Canvas, scene: Scene) -> None:
         x += canvas.unit * dice.uniform(-0.05, 0.05)
         y += canvas.unit * dice.uniform(0.03, 0.07)
         path.append((x, min(y, bottom)))
-    canvas.glow(
-        x, canvas.height * scene.shot.horizon * 0.5, canvas.unit * 0.55, (190, 200, 255), 0.7
-    )
+    halfway = canvas.height * scene.shot.horizon * 0.5
+    canvas.glow(x, halfway, canvas.unit * 0.55, (190, 200, 255), 0.7)
     thick = canvas.unit * 0.004
     bolt = [(px - thick, py) for px, py in path] + [(px + thick, py) for px, py in path[::-1]]
     canvas.fill([bolt], (214, 220, 255), opacity=0.7, blur=canvas.unit * 0.006)
@@ -104,8 +103,6 @@ def _leaves(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         leaves = []
         for _ in range(12):
             size = canvas.unit * dice.uniform(0.004, 0.01)
-            leaves.append(
-                ellipse(dice.random() * canvas.width, dice.random() * canvas.height, size * 1.5,
-                        size * 0.7, dice.uniform(0, 3))
-            )  # fmt: skip
+            x, y = dice.random() * canvas.width, dice.random() * canvas.height
+            leaves.append(ellipse(x, y, size * 1.5, size * 0.7, dice.uniform(0, 3)))
         canvas.fill(leaves, palette.lit(tone), opacity=0.9)
