@@ -218,7 +218,7 @@ def test_cancelling_a_wait_cancels_the_coroutine(loop: BackgroundLoop) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(sleeper.cancelled.wait, 0.5)
+        assert await asyncio.to_thread(sleeper.cancelled.wait, 10)
 
     asyncio.run(cell())
 
