@@ -101,6 +101,7 @@ NAMES: dict[str, Any] = {
     "get_ipython": lambda: os,
     "cls": Scene,
     "huge": Decimal("1e999999999"),
+    "large": Decimal("1e999998"),
 }
 
 
@@ -257,6 +258,8 @@ def test_a_template_calls_nothing(expression: str, message: str) -> None:
         "many | sum(start=[])",
         "huge",
         "huge | int",
+        "large | int",
+        "day.strftime(format='%1000000000d')",
         "9" * 9000,
     ],
 )

@@ -24,6 +24,7 @@ __all__ = ["Allowance", "MissingError", "NotPlainError", "field", "item", "plain
 _MAX_SIZE: Final = 1_000_000
 _MAX_DEPTH: Final = 30
 _MAX_BITS: Final = 10_000
+_TOO_LARGE: Final = "a number is too large"
 _DATES: Final = (date, datetime, time, timedelta)
 _OTHERS: Final = (float, complex, bool, type(None), timezone, UUID)
 _ZONES: Final = ("datetime", "zoneinfo", "pytz", "dateutil", "pandas")
@@ -98,7 +99,8 @@ def _scalar(value: Any, allowance: Allowance) -> Any:
     elif issubclass(kind, float):
         found = float.__float__(value)
     elif kind is Decimal:
-        allowance.spend(value.adjusted())  # digits it has when written out
+        if value.adjusted() > _MAX_BITS // 3:  # digits that `int` would write out
+            raise NotPlainError(_TOO_LARGE)
         found = value
     elif kind is Fraction:
         found = Fraction(*(_bounded(part, allowance) for part in value.as_integer_ratio()))
@@ -107,7 +109,7 @@ def _scalar(value: Any, allowance: Allowance) -> Any:
 
 def _bounded(number: int, allowance: Allowance) -> int:
     if number.bit_length() > _MAX_BITS:
-        raise NotPlainError("a number is too large")
+        raise NotPlainError(_TOO_LARGE)
     allowance.spend(number.bit_length() // 3)
     return number
 

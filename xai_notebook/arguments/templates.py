@@ -253,7 +253,7 @@ class _Evaluator:
             self._foresee(name, value, args, kwargs)
         elif isinstance(value, (date, time)):
             allowed = name in _DATE_METHODS
-            if allowed and any(_WIDE.search(str(each)) for each in args):
+            if allowed and any(_WIDE.search(str(each)) for each in (*args, *kwargs.values())):
                 raise NotPlainError(f"{name} takes letters only, such as %B")
         else:
             allowed = isinstance(value, float) and name == "is_integer"
