@@ -34,6 +34,7 @@ LARGE = image_pb2.ImageResponse(
     images=[image_pb2.GeneratedImage(base64="QUJD" * (17 << 18), respect_moderation=True)]
 ).SerializeToString()
 LONG = ("x-long", "a" * 20_000)
+UNREACHED = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
 BEGUN = 0.2
 """Seconds after which headers that came alone are known to be those of a reply."""
 
@@ -208,7 +209,7 @@ def test_a_call_that_has_ended_holds_nothing() -> None:
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
             for _ in range(200):  # the last may not have heard of its end yet
-                if not any(isinstance(one, grpc.aio.UnaryStreamCall) for one in gc.get_objects()):
+                if not any(isinstance(one, grpc.aio.StreamStreamCall) for one in gc.get_objects()):
                     return
                 await asyncio.sleep(0.01)
             pytest.fail("a call is still there")
@@ -272,6 +273,26 @@ async def metadata_then_exhausted(call: Call) -> None:
     with call.one_packet():
         await call.headers(("date", "today"))
         await call.trailers(EXHAUSTED, "busy")
+
+
+async def begun_but_unreachable(call: Call) -> None:
+    """Begin a reply, and say of a server behind what gRPC says of one it never reached."""
+    await call.headers(("date", "today"))
+    await call.trailers(UNAVAILABLE, UNREACHED)
+
+
+async def part_then_unreachable(call: Call) -> None:
+    """The same in the middle of the message."""
+    await call.headers()
+    await call.data(frame(REPLY)[:50])
+    await asyncio.sleep(BEGUN)
+    await call.trailers(UNAVAILABLE, "DNS resolution failed for backend:443")
+
+
+async def begun_but_too_large(call: Call) -> None:
+    """Begin a reply, and say what gRPC says of a request that was never sent."""
+    await call.headers(("date", "today"))
+    await call.trailers(EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)")
 
 
 async def part_then_unavailable(call: Call) -> None:
@@ -349,6 +370,16 @@ async def envoy_lost_it(call: Call) -> None:
     await call.only_trailers(UNAVAILABLE, f"{said}connection termination")
 
 
+async def cloudflare_lost_it(call: Call) -> None:
+    """Answer as Cloudflare does whose server was too slow."""
+    await call.http(524, b"<html>")
+
+
+async def no_http2(call: Call) -> None:
+    """Answer with bytes that mean nothing, and that gRPC calls too large a frame."""
+    await call.raw(b"\xff" * 100)
+
+
 async def shut_down(call: Call) -> None:
     """Answer as gRPC's own server when it is stopped."""
     await call.only_trailers(UNAVAILABLE, "Cancelling all calls")
@@ -358,8 +389,10 @@ BROKEN = [
     cut_after_3_of_17_mib, cut_after_headers, sixty_percent, headers_then_unavailable,
     headers_then_exhausted, metadata_then_unavailable, metadata_then_exhausted,
     part_then_unavailable, reset_in_the_middle, refused_in_the_middle, goaway_in_the_middle,
+    begun_but_unreachable, part_then_unreachable, begun_but_too_large,
     then_cut, then_closed, reset_by_error, calm_down, goaway_with_ours, bad_gateway,
-    unavailable_page, unavailable_in_one_frame, gateway_timeout, envoy_lost_it, shut_down,
+    unavailable_page, unavailable_in_one_frame, gateway_timeout, envoy_lost_it, cloudflare_lost_it,
+    no_http2, shut_down,
 ]  # fmt: skip
 
 
@@ -471,6 +504,11 @@ async def too_many_in_http(call: Call) -> None:
     await call.http(429)
 
 
+async def backend_reached_nobody(call: Call) -> None:
+    """Refuse as a server whose own call found nobody, and which hands on what gRPC said of it."""
+    await call.only_trailers(UNAVAILABLE, UNREACHED)
+
+
 async def envoy_reached_nobody(call: Call) -> None:
     """Refuse as a proxy whose server is down."""
     said = "upstream connect error or disconnect/reset before headers. reset reason: "
@@ -480,7 +518,7 @@ async def envoy_reached_nobody(call: Call) -> None:
 @pytest.mark.parametrize(
     "refuse",
     [unavailable, exhausted, refused_stream, goaway_without_ours, too_many_in_http,
-     envoy_reached_nobody],
+     envoy_reached_nobody, backend_reached_nobody],
     ids=lambda refuse: refuse.__name__,
 )  # fmt: skip
 def test_what_was_refused_is_ordered_again(refuse: Callable[[Call], Awaitable[None]]) -> None:
@@ -497,9 +535,10 @@ def test_what_was_refused_is_ordered_again(refuse: Callable[[Call], Awaitable[No
     assert len(server.orders) == 3
 
 
-def test_refusals_to_the_end_were_not_billed() -> None:
+@pytest.mark.parametrize("refuse", [unavailable, backend_reached_nobody])
+def test_refusals_to_the_end_were_not_billed(refuse: Callable[[Call], Awaitable[None]]) -> None:
     """After five of them the server is called unavailable, not unreachable."""
-    error, server = order(unavailable)
+    error, server = order(refuse)
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
     assert not error.maybe_billed

@@ -85,11 +85,11 @@ class TooLongError(Exception):
 # that happens to a stream reads "Stream removed (…)"; before, it is named as it is, and what the
 # debug string says of a peer is no help: "received from peer" stands everywhere. A server of
 # gRPC's own that drops a connection first ends its calls with a status.
-_UNSENT = re.compile(
+_UNCONNECTED = re.compile(
     r"failed to connect to all addresses|errors resolving |DNS resolution failed"
     r"|empty address list|connections to all backends failing|Getting metadata from plugin failed"
-    r"|CLIENT: Sent message larger than max"
 )
+_TOO_LARGE = re.compile(r"CLIENT: Sent message larger than max")
 _UNPROCESSED = re.compile(  # REFUSED_STREAM, and a GOAWAY whose last stream is an earlier one
     r"(?:Stream removed \()?(?:(?:RST_STREAM \()?Received RST_STREAM with error code 7\b"
     r"|GOAWAY received; )"
@@ -106,22 +106,27 @@ _PROXY = re.compile(
 )
 _PROXY_UNSENT = re.compile(r"reset reason: (?:\w+ )?(?:connection failure|overflow)")
 _HTTP = re.compile(r"(?:Stream removed \()?Received http2 header with status: (\d{3})")
-_GATEWAY = frozenset({502, 503, 504})
-_LARGER = re.compile(r"larger than max|metadata size exceeds", re.IGNORECASE)
+_GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
+"""The last five are Cloudflare's."""
+_LARGER = re.compile(r"message larger than max|metadata size exceeds", re.IGNORECASE)
 
 
-def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False) -> Fate:
+def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool = False) -> Fate:
     """Return what is known about an attempt.
 
     Args:
         error: What it ended with.
         begun: Whether a reply had.
+        connected: Whether there was a connection: a server that says that there was none speaks
+            of one behind it.
     """
     details = error.details() or ""
-    if _UNSENT.match(details):
+    if _UNCONNECTED.match(details) and not connected:
         return Fate.UNSENT
     if begun:
         return Fate.BEGUN
+    if _TOO_LARGE.match(details):
+        return Fate.UNSENT
     if _UNPROCESSED.match(details) or _PROXY_UNSENT.search(details):
         return Fate.REFUSED
     if status := http_status(error):
@@ -140,11 +145,15 @@ def is_size_limit(error: grpc.aio.AioRpcError) -> bool:
     return _LARGER.search(error.details() or "") is not None
 
 
-async def _receive(call: StreamStreamCall) -> bytes:
+async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
     """Return the first message of a call that was just begun.
 
     It is returned the moment it is whole, whatever becomes of the call after that: it has been
     paid for.
+
+    Args:
+        call: The call.
+        connected: Set once it has a connection.
 
     Raises:
         Failure: There is none.
@@ -166,7 +175,7 @@ async def _receive(call: StreamStreamCall) -> bytes:
         raise
     except grpc.aio.AioRpcError as error:
         # Without its traceback: the frames in it would hold the call and its connection.
-        fate = fate_of(error, begun=headers.begun)
+        fate = fate_of(error, begun=headers.begun, connected=connected.is_set())
         raise Failure(error.with_traceback(None), fate) from None
     finally:
         headers.stop()
@@ -181,8 +190,9 @@ async def exchange(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> byt
         NoMessageError: The server said OK and sent none.
         Exception: What `pieces` raises; the call is cancelled then.
     """
-    writing = asyncio.ensure_future(_write(call, pieces))
-    receiving = asyncio.ensure_future(_receive(call))
+    connected = asyncio.Event()
+    writing = asyncio.ensure_future(_write(call, pieces, connected))
+    receiving = asyncio.ensure_future(_receive(call, connected))
     try:
         done, _ = await asyncio.wait({writing, receiving}, return_when=asyncio.FIRST_COMPLETED)
         if writing in done:
@@ -194,7 +204,9 @@ async def exchange(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> byt
         await asyncio.gather(writing, receiving, return_exceptions=True)
 
 
-async def _write(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> None:
+async def _write(
+    call: StreamStreamCall, pieces: AsyncGenerator[bytes], connected: asyncio.Event
+) -> None:
     # `call.write()` of a call that has just been refused puts an error of its own in place of the
     # refusal, which is still on its way.
     inner = getattr(call, "_cython_call", None)
@@ -203,6 +215,7 @@ async def _write(call: StreamStreamCall, pieces: AsyncGenerator[bytes]) -> None:
     # What writing raises says only that it is over: who receives hears why.
     with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
         await call.wait_for_connection()
+        connected.set()
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 await write(piece)
@@ -225,7 +238,7 @@ async def receive_all(call: UnaryStreamCall, max_bytes: int) -> list[bytes]:
             if left < 0:
                 raise TooLongError
     except grpc.aio.AioRpcError as error:
-        fate = fate_of(error, begun=bool(messages))
+        fate = fate_of(error, begun=bool(messages), connected=bool(messages))
         raise Failure(error.with_traceback(None), fate) from None
     finally:
         call.cancel()  # nothing, where it has ended

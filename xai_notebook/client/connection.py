@@ -263,9 +263,10 @@ class Connection:
         try:
             return await receiving
         except Failure as failure:
-            error, fate = failure.error, failure.fate
+            # Its frames hold the task that it is the result of: itself, and the call.
+            error, fate = failure.with_traceback(None).error, failure.fate
         except NoMessageError as none:
-            raise ReplyError(self._broken("ended early")) from none
+            raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
         # Outside of the handler: an echoed key would stay as its context.
         raise Failure(scrubbed(error, self._key), fate)
 

@@ -116,7 +116,7 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
     elif kind is errors.UnavailableError:
         message = _unavailable(error, call, fate)
     else:
-        message = _cause_and_cure(kind, error, call)
+        message = _cause_and_cure(kind, error, call, fate)
     said = one_line(details, call.key)
     if said and said.upper().replace(" ", "_") != code.name:
         message = f"{message}\nDetails: {said}"
@@ -151,11 +151,15 @@ def _kind(error: grpc.aio.AioRpcError) -> type[ApiError]:
 
 
 def _maybe_billed(kind: type[ApiError], error: grpc.aio.AioRpcError, fate: Fate) -> bool:
-    if fate is Fate.UNSENT or _REQUEST_TOO_LARGE.match(error.details() or ""):
+    if fate is Fate.UNSENT or _is_request_too_large(error, fate):
         return False
     if fate in _UNKNOWN or _MODERATED.search(error.details() or ""):
         return True  # an image that moderation withholds is billed like any other
     return issubclass(kind, _AFTER_WORK) and error.code() is not grpc.StatusCode.UNIMPLEMENTED
+
+
+def _is_request_too_large(error: grpc.aio.AioRpcError, fate: Fate) -> bool:
+    return fate not in _UNKNOWN and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
 
 
 def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
@@ -217,11 +221,13 @@ def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str
     )
 
 
-def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo) -> str:
+def _cause_and_cure(
+    kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate
+) -> str:
     host, model = call.host, one_line(call.model)
     if kind is errors.AuthenticationError and call.key is None:
         return f"{call.subject} asks for an API key. Set XAI_API_KEY; console.x.ai makes one."
-    if kind is errors.ReplyTooLargeError and _REQUEST_TOO_LARGE.match(error.details() or ""):
+    if kind is errors.ReplyTooLargeError and _is_request_too_large(error, fate):
         return "The request is too large to be sent. Use fewer or smaller input images."
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"{call.subject} does not offer this. Check XAI_API_HOST, or update xai-notebook."
@@ -249,7 +255,9 @@ def _cause_and_cure(kind: type[ApiError], error: grpc.aio.AioRpcError, call: Cal
         errors.DeadlineExceededError: _late(call),
         errors.CallCancelledError: f"{call.subject} cancelled the call. Try again.",
     }
-    return texts.get(kind, f"{call.subject} failed with {error.code().name}. Try again later.")
+    doubt = _DOUBTS.get(call.method, _DOUBT)[0]
+    failed = f"{call.subject} failed with {error.code().name}"
+    return texts.get(kind, f"{failed}. {doubt}. Try again later.")
 
 
 def _late(call: CallInfo) -> str:
@@ -268,9 +276,13 @@ _CLOCKS = 0.1
 """Seconds by which gRPC's clock and ours may differ."""
 
 
+_DAY = 86_400.0
+"""Seconds. A server that wants a longer pause does not mean it."""
+
+
 def _when(error: grpc.aio.AioRpcError) -> str:
     pause = server_hint(error)
-    return f" in {pause:.0f} s" if pause >= 1 else " later"
+    return f" in {pause:.0f} s" if 1 <= pause <= _DAY else " later"
 
 
 def _times(attempts: int) -> str:
