@@ -60,7 +60,7 @@ ASPECT_RATIOS: Final = (
     "9:19.5", "19.5:9", "9:20", "20:9", "1:2", "2:1",
 )  # fmt: skip
 RESOLUTIONS: Final = ("1k", "2k")
-DEFAULT_SHARE_DAYS: Final = 7.0
+DEFAULT_SHARE_DAYS: Final = 30.0
 MIN_SHARE_DAYS: Final = 1 / 24
 MAX_SHARE_DAYS: Final = 30.0
 """Days for which the server keeps what is shared."""

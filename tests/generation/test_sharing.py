@@ -79,6 +79,23 @@ def test_what_is_stored_is_shared_without_being_made_again(session: Session, qui
     assert len(orders(quick)) == 1
 
 
+def test_the_usual_time_is_the_longest(session: Session, quick: Served) -> None:
+    """Of a picture made now, and of one that was stored before: its link ends with its file."""
+    (made,) = session.generate("a fox", share=True)
+    session.generate("a wolf")
+    other = Session()
+    try:
+        (stored,) = other.generate("a wolf", share=True)
+    finally:
+        other.close()
+    for image in (made, stored):
+        assert image.public_url_expires is not None
+        left = image.public_url_expires - datetime.now(timezone.utc)
+        assert timedelta(days=29, hours=23) < left <= timedelta(days=30)
+    (link,) = [c.message for c in quick.server.requests if c.method == wire.CREATE_PUBLIC_URL]
+    assert not link.HasField("expires_after")  # the store would refuse a link longer than the file
+
+
 @pytest.mark.parametrize("stored", [True, False])
 @pytest.mark.parametrize("fault", ["storage_error", "public_url_error"])
 def test_a_failure_is_a_note(session: Session, quick: Served, fault: str, *, stored: bool) -> None:

@@ -153,7 +153,7 @@ class Options:
     metadata: bool = field(default=True, metadata=_switch(
         "", "write exported files exactly as the server sent them", bare=False))
     share: float | None = field(default=None, metadata=row(
-        "", f"also make a public link, for {settings.DEFAULT_SHARE_DAYS:.0f} days or so many",
+        "", f"also make a public link, for {settings.DEFAULT_SHARE_DAYS:.0f} days or fewer",
         convert.days, "DAYS", bare=""))
     columns: int | None = field(default=None, metadata=row(
         "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))

@@ -38,14 +38,13 @@ async def share_late(
         data = await asyncio.to_thread(lambda: picture.data)
         name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
         stored = await files.upload(data, filename=name, expires_after=lifetime)
-        made = await files.create_public_url(stored.id, expires_after=lifetime)
+        made = await files.create_public_url(stored.id)  # which ends with the file
     except XaiError as error:
         return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
     if not is_link(made.public_url):
         return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
-    shared = replace(
-        picture, public_url=made.public_url, public_url_expires=moment(made, "expires_at")
-    )
+    expires = moment(made, "expires_at") or moment(stored, "expires_at")
+    shared = replace(picture, public_url=made.public_url, public_url_expires=expires)
     if library is not None and picture.id is not None:
         try:
             await asyncio.to_thread(library.share, shared)
