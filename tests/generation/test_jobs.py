@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -308,6 +309,67 @@ def test_an_interrupted_submission_goes_on(
     assert len(job.wait().ok) == 12
     assert held(server) == Counter(PROMPTS)
     assert len(sent(server, "CreateBatch")) == 1
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold the first kernel that adds requests until a second one wants to; return its event."""
+    adding, second = threading.Event(), threading.Event()
+    run, add = submitting.Submission.run, submitting.Submission._add
+
+    async def want(self: Any) -> Any:
+        if adding.is_set():
+            second.set()
+        return await run(self)
+
+    async def hold(self: Any, chunk: Any) -> None:
+        adding.set()
+        assert await asyncio.to_thread(second.wait, 30)
+        await add(self, chunk)
+
+    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
+    monkeypatch.setattr(submitting.Submission, "run", want)
+    monkeypatch.setattr(submitting.Submission, "_add", hold)
+    return adding
+
+
+def test_two_kernels_at_once_hand_over_once(
+    kernels: Any, server: Served, together: threading.Event
+) -> None:
+    """One waits while the other hands the job over, and sends nothing of its own.
+
+    That the service knows an id already is not relied on: it need not refuse it.
+    """
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(hand, kernels(), each=PROMPTS)
+        assert together.wait(30)
+        second = pool.submit(hand, kernels(), each=PROMPTS)
+        jobs = [first.result(30), second.result(30)]
+    assert jobs[0].id == jobs[1].id
+    assert [len(job.wait().ok) for job in jobs] == [12, 12]
+    assert len(sent(server, "CreateBatch")) == 1
+    assert len(sent(server, "AddBatchRequests")) == 3
+    assert held(server) == Counter(PROMPTS)
+
+
+def test_cancelling_waits_for_the_kernel_that_hands_over(
+    kernels: Any, server: Served, together: threading.Event
+) -> None:
+    """Then it cancels all of it: nothing is handed over after that."""
+    stop(server)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(hand, kernels(), each=PROMPTS)
+        assert together.wait(30)
+        (job,) = kernels().jobs()
+        cancelled = pool.submit(job.cancel)
+        second = pool.submit(hand, kernels(), each=PROMPTS)  # lets the first go on
+        first.result(30)
+        second.result(30)
+        cancelled.result(30)
+    assert job.state == "cancelled"
+    assert held(server) == Counter(PROMPTS)
+    (batch,) = server.server._service._batches._batches.values()
+    assert batch.cancelled is not None
 
 
 def test_two_kernels_collect_each_image_once(kernels: Any, server: Served) -> None:

@@ -144,18 +144,14 @@ class Follower:
         async with self._lock:
             if not self.job.open:
                 return
-            if self.job.batch_id is None and not self.resumed:
-                await self._close("cancelled", "It was cancelled before it was handed over.")
-            else:
-                peer = await self.connect(self.job)
-                if self.job.batch_id is None:  # the service may have it all the same
-                    self.job = await self._submission(peer).locate()
-                if self.job.batch_id is None:
-                    await self._close("cancelled", "It was cancelled before it was handed over.")
-                else:
-                    await peer.client.batch.cancel(self.job.batch_id)
-                    await self._change(state="running")
-                    await self._look(peer)
+            peer = await self.connect(self.job)
+            submission = self._submission(peer)
+            try:
+                await submission.cancel()
+            finally:
+                await self._submitted(submission)
+            if self.job.open:
+                await self._look(peer)
         self.changed()
 
     async def give_up(self) -> None:
@@ -206,11 +202,15 @@ class Follower:
         try:
             await submission.run()
         finally:
-            self.job, self.resumed = submission.job, True
-            await self._count()
-            if not self.job.open:
-                self._settle([None] * self.tally.total, lost=True)
-            self.changed()
+            await self._submitted(submission)
+
+    async def _submitted(self, submission: Submission) -> None:
+        """Know how far it came."""
+        self.job, self.resumed = submission.job, True
+        await self._count()
+        if not self.job.open:
+            self._settle([None] * self.tally.failed, lost=True)
+        self.changed()
 
     def _submission(self, peer: Peer) -> Submission:
         def note(handed: int) -> None:

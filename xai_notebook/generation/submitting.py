@@ -2,13 +2,15 @@
 
 No call that adds something has a key that would make it safe to repeat. So when a reply is lost, or
 says that nothing was done, the service is asked what it has before anything is sent again: a batch
-by its name, which no other has, and requests by their ids, which follow from what is asked.
+by its name, which no other has, and requests by their ids, which follow from what is asked. And of
+the kernels that want to hand the same job over at the same moment, one does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
-    from xai_notebook.library.jobs import Job, JobRequest
+    from xai_notebook.library.jobs import Job, JobRequest, JobState
 
 __all__ = ["Submission", "unknown"]
 
@@ -51,6 +53,8 @@ _CALLS: Final = (900, 30.0)
 _ROUNDS: Final = 6
 """How often a call is made whose reply was lost, if what it was for is not there."""
 _FIRST_PAUSE: Final = 0.5
+_TURN: Final = 0.1
+"""Seconds between two looks at whether another kernel has handed the job over."""
 _PAGE: Final = 100
 _NEEDED: Final = 48 * 3600.0
 """Seconds for which input images must stay stored: a job may take a day, or somewhat longer."""
@@ -82,34 +86,66 @@ class Submission:
     resumed: bool = True
 
     async def run(self) -> Job:
-        """Hand the job over and return it, running.
+        """Hand the job over, unless another kernel does, and return it, running.
 
         Raises:
             JobError: It needs input images that only the cell has.
             XaiError: The service does not take it, or cannot be asked.
         """
-        try:
-            await self._store_inputs()
-            await self._check_there()
-            if self.job.batch_id is None:
-                self.job = await self._bind(await self._find_or_create())
-            await self._add_missing(await self._present())
-            return await self._change(state="running", inputs={})
-        except (InvalidRequestError, NotFoundError) as error:
-            raise await self._refused(error) from error
+        async with self._alone():
+            if self.job.state != "new":
+                return self.job
+            try:
+                await self._store_inputs()
+                await self._check_there()
+                if self.job.batch_id is None:
+                    self.job = await self._bind(await self._find_or_create())
+                await self._add_missing(await self._present())
+                return await self._change(state="running", inputs={})
+            except (InvalidRequestError, NotFoundError) as error:
+                raise await self._refused(error) from error
 
-    async def locate(self) -> Job:
-        """Return the job with the service's name for it, if the service has it."""
-        if self.job.batch_id is None and (batch := await self._find()) is not None:
-            self.job = await self._bind(batch)
-        return self.job
+    async def cancel(self) -> Job:
+        """Have the service drop what it has of the job, and return it: running, if it has some.
+
+        Raises:
+            XaiError: The service cannot be asked.
+        """
+        async with self._alone():
+            if not self.job.open:
+                return self.job
+            if self.job.batch_id is None and self.resumed and (batch := await self._find()):
+                self.job = await self._bind(batch)
+            if self.job.batch_id is not None:
+                await self.peer.client.batch.cancel(self.job.batch_id)
+                return await self._change(state="running")
+            return await self._end("cancelled", "It was cancelled before it was handed over.")
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Keep other kernels from the job, and know what they did before."""
+        turn = self.library.jobs.turn(self.job.id)
+        try:
+            # On the loop, not in a thread: when this is cancelled, nobody would leave what it took.
+            while not turn.take():  # noqa: ASYNC110  # other processes set no event
+                await asyncio.sleep(_TURN)
+            self.resumed |= turn.begun
+            self.job = await asyncio.to_thread(self.library.jobs.get, self.job.id)
+            yield
+        finally:
+            turn.leave(over=self.job.state != "new")
 
     async def _change(self, **values: Any) -> Job:
         self.job = await asyncio.to_thread(self.library.jobs.change, self.job.id, **values)
         return self.job
 
+    async def _end(self, state: JobState, cause: str) -> Job:
+        """Note that nothing will come of what has no answer."""
+        await asyncio.to_thread(self.library.jobs.fail, self.job.id, cause)
+        return await self._change(state=state, cause=cause, ended=time.time())
+
     async def _bind(self, batch: wire.Batch) -> Job:
-        """Keep what the service calls the job; the first of two kernels decides."""
+        """Keep what the service calls the job."""
         job = await asyncio.to_thread(self.library.jobs.bind, self.job.id, batch.batch_id)
         if job.batch_id == batch.batch_id and batch.HasField("expire_time"):
             self.job = job
@@ -232,10 +268,9 @@ class Submission:
 
     async def _refused(self, error: ApiError) -> XaiError:
         """Tidy up after a refusal, and return it with what to do."""
-        job, jobs = self.job, self.library.jobs
         there = 0
-        if job.batch_id:
-            batch = await self.peer.client.batch.cancel(job.batch_id)
+        if self.job.batch_id:
+            batch = await self.peer.client.batch.cancel(self.job.batch_id)
             there = len(await self._present())
             if batch.cancel_by_xai_message:
                 return await self._cancelled(batch.cancel_by_xai_message)
@@ -245,8 +280,7 @@ class Submission:
             await self._change(state="running")
         else:
             left = "Nothing was made."
-            await asyncio.to_thread(jobs.fail, job.id, said)
-            await self._change(state="refused", cause=said, ended=time.time())
+            await self._end("refused", said)
         return type(error)(
             f"The service does not take these requests as a job: {one_line(said)}\n"
             f"Leave --batch out to have them made one by one, or change them. {left}",
@@ -258,8 +292,7 @@ class Submission:
     async def _cancelled(self, reason: str) -> JobError:
         """Note that the service ended the batch before it had all requests."""
         cause = f"xAI cancelled the job: {one_line(reason)}"
-        await asyncio.to_thread(self.library.jobs.fail, self.job.id, cause)
-        await self._change(state="cancelled", cause=cause, ended=time.time())
+        await self._end("cancelled", cause)
         return JobError(f"{cause} Run the cell again to hand over what is missing.")
 
 

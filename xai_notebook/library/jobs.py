@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.library.exclusive import Exclusive
 from xai_notebook.library.records import insert, pictures_from_rows, storable_row
 
 if TYPE_CHECKING:
@@ -231,6 +232,10 @@ class Jobs:
         with self._database.writing() as connection:
             connection.execute(statement, (batch_id, job_id))
         return self.get(job_id)
+
+    def turn(self, job_id: int) -> Exclusive:
+        """Return the right to hand a job over, which one kernel at a time has."""
+        return Exclusive(self._database.home / "jobs" / f"{job_id}.turn")
 
     # Its requests
 

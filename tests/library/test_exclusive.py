@@ -1,0 +1,68 @@
+"""What one process at a time has, and no dead one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import unprivileged
+from xai_notebook.errors import LibraryError
+from xai_notebook.library.exclusive import Exclusive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLDER = """
+import sys
+from pathlib import Path
+from xai_notebook.library.exclusive import Exclusive
+held = Exclusive(Path(sys.argv[1]))
+print(held.take(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_killed_process_has_it_no_more(tmp_path: Path) -> None:
+    """While it lives nobody else gets it; then somebody does, and knows that it was begun."""
+    file = tmp_path / "jobs" / "1.turn"
+    turn = Exclusive(file)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "True\n"
+        assert not turn.take()
+        process.kill()
+        process.wait()
+    assert turn.take()
+    assert turn.begun
+
+
+def test_it_is_handed_on(tmp_path: Path) -> None:
+    """Within a process, too; the file is gone when it is over, whoever still waits for it."""
+    file = tmp_path / "1.turn"
+    first, second = Exclusive(file), Exclusive(file)
+    assert first.take()
+    assert not first.begun
+    assert not second.take()
+    first.leave(over=True)
+    assert second.take()
+    assert second.begun
+    second.leave(over=True)
+    assert not file.exists()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """It is an error that says what to do: without the right nothing is begun."""
+    tmp_path.chmod(0o555)
+    try:
+        with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
+            Exclusive(tmp_path / "jobs" / "1.turn").take()
+    finally:
+        tmp_path.chmod(0o755)
