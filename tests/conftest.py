@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 import xai_notebook as xai
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from harness import Kernel, Served
     from openai_stub import Stub
     from press import Press
+
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

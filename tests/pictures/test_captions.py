@@ -19,13 +19,14 @@ LONG = "a lighthouse in a storm " * 30
 
 def picture(prompt: str = "a fox", **values: Any) -> GeneratedImage:
     buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(buffer, "JPEG")
-    given = {"cached": buffer.getvalue(), "size": (64, 64), "model": "m", **values}
+    size = values.get("size") or (64, 64)
+    Image.new("RGB", size, "teal").save(buffer, "JPEG")
+    given = {"cached": buffer.getvalue(), "size": size, "model": "m", **values}
     return GeneratedImage(request=ImageRequest(prompt, "m"), **given)
 
 
-def withheld(prompt: str = "a fox") -> GeneratedImage:
-    return picture(prompt, status="moderated", error=WITHHELD, cached=None, size=None)
+def withheld(prompt: str = "a fox", **values: Any) -> GeneratedImage:
+    return picture(prompt, status="moderated", error=WITHHELD, cached=None, size=None, **values)
 
 
 def told(html: str) -> str:
@@ -63,11 +64,12 @@ def test_each_says_how_python_calls_it() -> None:
 
 
 def test_equal_withheld_pictures_are_one_card() -> None:
-    """How many, why, and which."""
-    html = to_html(ImageBatch([picture(), withheld(), withheld(), withheld()]))
+    """How many, why, which, and what all of them cost."""
+    html = to_html(ImageBatch([picture(), *[withheld(cost_usd=0.02) for _ in range(3)]]))
     assert html.count("<figure ") == 2
     assert "3 pictures were withheld by moderation. Change the prompt." in told(html)
     assert "[1:4]" in html
+    assert "$0.06" in html
     apart = to_html(ImageBatch([withheld("a"), withheld("b")]))
     assert apart.count("The image was withheld") == 2
 
@@ -76,16 +78,32 @@ def test_equal_withheld_pictures_are_one_card() -> None:
 def test_all_of_it(rewritten: str | None) -> None:
     """Nothing is folded but the prompt as written."""
     html = to_html(ImageBatch([picture(LONG, rewritten_prompt=rewritten)]).shown(captions="full"))
-    assert "characters" not in html
-    assert LONG in html
+    assert html.count("<details") == (rewritten is not None)
+    assert LONG in html.partition("<details")[0]
 
 
-def test_three_lines_of_it() -> None:
-    """The rest is folded; what surely fits is not."""
-    html = to_html(ImageBatch([picture(LONG)]).shown(captions="short"))
-    assert "All 720 characters" in html
-    assert "max-height:4.35em" in html
-    assert "<details" not in to_html(ImageBatch([picture("short")]).shown(captions="short"))
+@pytest.mark.parametrize("captions", ["short", None])
+def test_three_lines_of_it(captions: str | None) -> None:
+    """The rest is folded, and so is what was written; what surely fits is not."""
+    html = to_html(ImageBatch([picture("x", rewritten_prompt=LONG)]).shown(captions=captions))
+    assert html.count("<details") == 1
+    head, rest = html.split("</summary>")
+    assert "max-height:4.35em" in head
+    assert len(told(head)) < 300
+    assert LONG in rest
+    assert "Prompt as written: x" in " ".join(told(rest).split())
+    short = to_html(ImageBatch([picture("short")]).shown(captions=captions))
+    assert "<details" not in short
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(640, 640), (640, 288), (288, 640)])
+def test_as_much_as_fits_in_three_lines(columns: int, size: tuple[int, int]) -> None:
+    """Of a narrow card less is shown at once."""
+    html = to_html(ImageBatch([picture(LONG, size=size)], columns=columns))
+    (head,) = re.findall("<summary.*?</bdi></summary>", html)
+    pixels = min(900 / columns, 640, 640 * size[0] / size[1])
+    assert len(told(head)) < 3 * pixels / 6
 
 
 def test_none_of_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pybase64
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Card, Grid
 
 __all__ = [
+    "NARROWEST",
     "TITLES",
     "Place",
     "alt_text",
@@ -33,26 +35,27 @@ __all__ = [
 _ALT: Final = 240
 _TALLEST: Final = 640
 """Pixels: a picture and the first line of its caption fit on a laptop's screen."""
-_NARROWEST: Final = 194
-"""Pixels of a card: where that many do not fit side by side, fewer stand in a row."""
 _GAP: Final = 14
+NARROWEST: Final = 168 + _GAP
+"""Pixels of a card: where that many do not fit side by side, fewer stand in a row."""
 _FIGURE: Final = (
     "display:inline-block;vertical-align:top;box-sizing:border-box;"
-    f"width:{{width}}%;min-width:{_NARROWEST}px;max-width:{{pixels}}px;"
-    f"margin:0;padding:0 {_GAP}px 18px 0"
+    f"width:{{width}};max-width:{{pixels}}px;margin:0;padding:0 {_GAP}px 18px 0"
 )
 _IMG: Final = (
-    "display:block;max-width:100%;max-height:70vh;width:auto;height:auto;border-radius:6px"
+    "display:block;width:auto;height:auto;max-width:min(100%,66vh*{width}/{height});"
+    "border-radius:6px"
 )
+"""Two thirds of the window's height: JupyterLab takes no `vh` for a height itself."""
 _PLACE: Final = (
-    "width:min(100%,70vh*{width}/{height},{width}px);aspect-ratio:{width}/{height};"
+    "width:min(100%,66vh*{width}/{height},{width}px);aspect-ratio:{width}/{height};"
     "border-radius:6px;background-color:rgba(128,128,128,0.13)"
 )
 """Where a picture will be: as large as `_IMG` will make it."""
-_CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:anywhere"
+_CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:break-word"
 _CARD: Final = (
     "padding:18px 16px;border:1px dashed rgba(128,128,128,0.7);border-radius:6px;"
-    "line-height:1.45;overflow-wrap:anywhere"
+    "line-height:1.45;overflow-wrap:break-word"
 )
 _FACTS: Final = "font-size:0.9em;opacity:0.85"
 TITLES: Final = {
@@ -108,8 +111,20 @@ def heading_of(label: str, batch: Grid) -> str:
 def _style(size: tuple[int, int], columns: int) -> str:
     """Return the style of a card: no wider than its picture may be."""
     width, height = size
-    pixels = max(min(width, _TALLEST * width // height), _NARROWEST)
-    return _FIGURE.format(width=100 // columns, pixels=pixels + _GAP)
+    pixels = max(min(width, _TALLEST * width // height) + _GAP, NARROWEST)
+    return _FIGURE.format(width=_share(columns), pixels=pixels)
+
+
+@cache
+def _share(columns: int) -> str:
+    """Return the width of so many cards side by side: of fewer, where they would be too narrow.
+
+    It is an expression of the width that there is: sanitizers leave no rules for several widths.
+    """
+    if columns == 1:
+        return "100%"
+    fewer = _share(columns - 1)
+    return f"clamp({10_000 // columns / 100:g}%,({columns * NARROWEST}px - 100%)*999,{fewer})"
 
 
 def inputs_of(image: Card, columns: int) -> str:
@@ -131,7 +146,8 @@ def _input(source: InputImage, name: str, columns: int) -> str:
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
         picture = (
             f'<img src="{uri}" alt="{name}: {html.escape(clean(source.label[:NAME]))}" '
-            f'width="{size[0]}" height="{size[1]}" style="{_IMG}">'
+            f'width="{size[0]}" height="{size[1]}" '
+            f'style="{_IMG.format(width=size[0], height=size[1])}">'
         )
     else:
         picture, size = f'<div style="{_CARD}">{text(source.label, NAME)}</div>', (SMALL_SIDE,) * 2
@@ -166,7 +182,11 @@ def figure(
     """
     drawn = source if isinstance(source, (Source, Awaited)) else Awaited((SMALL_SIDE, SMALL_SIDE))
     style = _style(drawn.size, columns)
-    told = captions.under(image) + facts(image, place, dated=cells) if captions.wanted else ""
+    told = (
+        captions.under(image, drawn.size) + facts(image, place, dated=cells)
+        if captions.wanted
+        else ""
+    )
     told += notes_of(image.notes) + (_cell(image) if cells else "")
     caption = f'<figcaption style="{_CAPTION}">{told}</figcaption>' if told else ""
     picture = _picture(image, source, place)
@@ -191,7 +211,8 @@ def _picture(image: Card, source: Shown, place: Place) -> str:
         )
         return (
             f'<img src="{source.uri}" alt="{html.escape(alt)}" '
-            f'width="{width}" height="{height}" style="{_IMG}">'
+            f'width="{width}" height="{height}" '
+            f'style="{_IMG.format(width=width, height=height)}">'
         ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
     if isinstance(source, Awaited):
         width, height = source.size
@@ -226,8 +247,8 @@ def facts(image: Card, place: Place, *, dated: bool = False) -> str:
     if image.rewritten_by and image.rewritten_prompt:
         items.append(f"rewritten by {text(image.rewritten_by, NAME)}")
     if image.size:
-        items.append(f"{image.size[0]} × {image.size[1]}")
-    cost = dollars(image.cost_usd) if image.cost_usd else None
+        items.append(f'<span style="white-space:nowrap">{image.size[0]} × {image.size[1]}</span>')
+    cost = dollars(image.cost_usd * place.alike) if image.cost_usd else None
     if cost and (dated or not image.replayed):
         items.append(cost)
     if dated:

@@ -17,7 +17,15 @@ import pybase64
 
 from xai_notebook.frontend import in_terminal
 from xai_notebook.pictures.captions import Captions
-from xai_notebook.pictures.cards import Place, figure, heading_of, inputs_of, notes_of, until
+from xai_notebook.pictures.cards import (
+    NARROWEST,
+    Place,
+    figure,
+    heading_of,
+    inputs_of,
+    notes_of,
+    until,
+)
 from xai_notebook.pictures.matrix import Matrix, first_cards, matrix_of
 from xai_notebook.pictures.previews import Previews, Shown, Source
 from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, dollars, short_path, text
@@ -254,7 +262,9 @@ def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
         rows = []
         for name, cells in section.rows:
             pictures = (
-                f'<td style="{_CELL}">{"".join(map(card, places))}</td>' for places in cells
+                f'<td style="{_CELL}"><div style="min-width:{NARROWEST}px">'
+                f"{''.join(map(card, places))}</div></td>"
+                for places in cells
             )
             rows.append(
                 f'<tr style="background:none">{_header("row", name)}{"".join(pictures)}</tr>'

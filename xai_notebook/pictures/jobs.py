@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["JobCard", "JobCounts", "job_bundle", "job_sentence", "table_html"]
 
-_LINE: Final = "font-size:0.92em;line-height:1.5;overflow-wrap:anywhere"
-_FAINT: Final = "font-size:0.86em;opacity:0.85;overflow-wrap:anywhere"
+_LINE: Final = "font-size:0.92em;line-height:1.5;overflow-wrap:break-word"
+_FAINT: Final = "font-size:0.86em;opacity:0.85;overflow-wrap:break-word"
 _BOX: Final = (
     "max-width:640px;box-sizing:border-box;margin:2px 0 8px;padding:12px 14px;"
     "border:1px solid rgba(128,128,128,0.45);border-radius:6px"

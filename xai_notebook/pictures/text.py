@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import html
 import re
-import textwrap
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "folded", "short_path", "text"]
+__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text"]
 
 LONGEST: Final = 8_000
 """Characters of one text in a card; what says more says so, and has the rest in Python."""
 NAME: Final = 200
 """Characters of a name: a model's, a file's, a row's."""
-_FOLDED: Final = 280
-"""Characters of a prompt before the rest is folded away."""
-_FOLDED_NARROW: Final = 110
-"""The same in a narrow card: three lines or four."""
-_WORTH_FOLDING: Final = 1.5
-"""How much longer a prompt must be: one that is only a little longer is shown whole."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPESET: Final = re.compile(r"[$\\]")
-
-
-def folded(prompt: str, *, narrow: bool = False) -> str:
-    """Return a prompt as HTML, its tail in a `<details>` when it is long for its card."""
-    limit = _FOLDED_NARROW if narrow else _FOLDED
-    if len(prompt) <= limit * _WORTH_FOLDING:
-        return text(prompt)
-    start = clean(prompt[:LONGEST])
-    head = textwrap.shorten(start, limit, placeholder=" …")
-    if len(head) < limit // 2:  # no white space to break at
-        head = start[:limit] + " …"
-    what = "All" if len(prompt) <= LONGEST else f"The first {LONGEST:,} of"
-    return (
-        f"{text(head)}<details><summary>{what} {len(prompt):,} characters</summary>"
-        f"{text(prompt)}</details>"
-    )
 
 
 def dollars(amount: float | None) -> str:
