@@ -74,8 +74,18 @@ def test_every_piece_of_twelve_is_found(before: str, after: str, cut: tuple[int,
 @given(st.text(st.characters(), max_size=300))
 def test_other_texts_stay_letter_by_letter(text: str) -> None:
     """Nothing else is changed, lone surrogates and pieces of eleven included."""
-    for said in (text, f"{text}\n{KEY[: PIECE - 1]}\n{text}"):
+    for said in (text, f"{text}«{KEY[: PIECE - 1]}»{text}"):
         assert scrub(said, ApiKey(KEY)) == said
+
+
+@pytest.mark.parametrize("gap", [" ", "\n", "\t ", "\x00", "\u200b", "\xad", "\u202e", "\r\n"])
+@pytest.mark.parametrize("step", [1, 5, 11])
+@pytest.mark.parametrize("form", ["plain", "reversed", "hex", "base64 std 0="])
+def test_a_key_that_is_spelt_out_is_found(gap: str, step: int, form: str) -> None:
+    """Its characters with gaps between them, which a reader or a cell would close again."""
+    text = FORMS[form]
+    spelt = gap.join(text[at : at + step] for at in range(0, len(text), step))
+    assert scrub(f"the key {spelt} is wrong", ApiKey(KEY)) == "***"
 
 
 def test_a_short_key_is_found_whole() -> None:

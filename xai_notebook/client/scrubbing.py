@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_from_bytes
 
@@ -33,6 +34,10 @@ __all__ = ["scrub", "scrub_message"]
 PIECE: Final = 12
 """Bytes in a row of a key, or of its encoded forms, that are too many to be shown."""
 HIDDEN: Final = b"***"
+_GAPS: Final = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
+)
+"""What can stand between the characters of a key without hiding it from a reader."""
 IMAGE_FIELD: Final = "base64"
 """Holds the bytes of an image, which only a decoder reads; in a small message, perhaps a text."""
 SMALL: Final = 10_000
@@ -40,12 +45,17 @@ SMALL: Final = 10_000
 
 
 def scrub(text: str, key: ApiKey | None) -> str:
-    """Return `text` with `***` in place of the key and its pieces, encoded ones too."""
+    """Return `text` with `***` in place of the key and its pieces, encoded ones too.
+
+    A text that spells it with gaps is `***` as a whole.
+    """
     if key is None or not text:
         return text
     said = text.encode("utf-8", "surrogatepass")
-    kept = _traces(key).hide(said)
-    return text if kept is said else kept.decode("utf-8", "surrogatepass")
+    traces = _traces(key)
+    kept = traces.hide(said)
+    shown = text if kept is said else kept.decode("utf-8", "surrogatepass")
+    return HIDDEN.decode() if traces.spelt(_GAPS.sub("", shown)) else shown
 
 
 def scrub_message(message: Message, key: ApiKey | None) -> None:
@@ -112,6 +122,12 @@ class _Traces:
             kept += [said[end:first], HIDDEN]
             end = behind
         return b"".join([*kept, said[end:]]) if kept else said
+
+    def spelt(self, joined: str) -> bool:
+        """Tell whether a text without its gaps holds a piece of the key."""
+        said = joined.encode("utf-8", "surrogatepass")
+        # A key so short that it is looked for whole may be in any words that are put together.
+        return self._piece == PIECE and self.hide(said) is not said
 
     def _runs(self, lower: bytes) -> Iterator[tuple[int, int]]:
         """Yield where pieces begin and end, those that overlap or touch as one."""
