@@ -23,6 +23,11 @@ _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 """All that has been given out of IPv6; the rest is local, mapped or reserved."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """Where networks without IPv4 find the IPv4 internet; the last 32 bits are the address there."""
+_RESERVED: Final = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16", "3fff::/20"))
+)
+"""What some versions of Python call global: protocol assignments, retired relays, the address at
+which Azure tells a machine its secrets, and documentation."""
 
 
 class RefusedError(ValueError):
@@ -94,6 +99,8 @@ def _is_public(address: str) -> bool:
         ValueError: It is no address.
     """
     found = ipaddress.ip_address(address)
+    if any(found in network for network in _RESERVED):
+        return False
     if isinstance(found, ipaddress.IPv4Address):
         return found.is_global and not found.is_multicast
     if found in _NAT64:
