@@ -274,6 +274,25 @@ def test_more_prompts_are_a_second_job(kernels: Any, server: Served) -> None:
     assert held(server) == Counter(PROMPTS)
 
 
+def test_only_what_is_stored_is_no_job(kernels: Any, server: Served) -> None:
+    """`replay` hands nothing over: all is there, or it is an error."""
+    kernels().generate(each=PROMPTS)
+    job = hand(kernels(), each=PROMPTS, replay=True)
+    assert len(job.wait().ok) == 12
+    with pytest.raises(errors.LibraryError, match="Leave it out"):
+        hand(kernels(), "a wolf", replay=True)
+    assert not sent(server, "CreateBatch")
+    assert not kernels().jobs()
+
+
+def test_what_is_stored_is_shared_with_the_rest(kernels: Any, server: Served) -> None:
+    """All pictures of a job have a link that asks for one; none is made again."""
+    kernels().generate("fox 0")
+    images = hand(kernels(), each=PROMPTS[:2], share=1).wait()
+    assert [image.is_public for image in images] == [True, True]
+    assert held(server) == Counter(PROMPTS[1:2])
+
+
 def test_fresh_makes_others_but_never_twice_at_once(kernels: Any, server: Served) -> None:
     """While a job of the same cell runs, it is the one; when it is done, another is made."""
     hand(kernels(), each=PROMPTS).wait()
@@ -399,6 +418,14 @@ def test_a_model_that_cannot_be_batched_is_one_clear_error(
     assert len(session.generate(each=PROMPTS)) == 12
 
 
+def test_a_model_that_is_none_is_one_clear_error(session: Session, server: Served) -> None:
+    """It names those that exist; nothing is handed over."""
+    with pytest.raises(errors.NotFoundError, match="Those that do: grok-imagine-image"):
+        hand(session, each=PROMPTS, model="grok-nothing")
+    assert not held(server)
+    assert session.jobs()[0].state == "refused"
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_job_that_xai_cancels_ends_with_the_reason(
     session: Session, server: Served, when: str
@@ -418,7 +445,7 @@ def test_a_job_that_xai_cancels_ends_with_the_reason(
     assert session.jobs()[0].state == "cancelled"
     server.faults.batches.cancelled = ""
     server.faults.batches.pace = 10_000
-    assert len(hand(session, each=PROMPTS, fresh=True).wait(60).ok) == 12
+    assert len(hand(session, each=PROMPTS).wait(60).ok) == 12
 
 
 def test_an_expired_job_ends_with_the_reason(session: Session, server: Served) -> None:
@@ -506,6 +533,21 @@ def test_an_unreachable_service_is_asked_again(session: Session, server: Served)
     server.faults.batches.failure = None
     assert len(job.wait().ok) == 12
     assert job.cause is None
+
+
+def test_what_nobody_foresaw_is_raised(
+    session: Session, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that cannot be followed is not one that has ended."""
+    stop(server)
+    job = hand(session, each=PROMPTS)
+
+    async def fail(_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(following.Follower, "look", fail)
+    with pytest.raises(ZeroDivisionError):
+        job.wait(30)
 
 
 # Looking back

@@ -361,8 +361,31 @@ def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
     assert not batch.HasField("cost_breakdown")
 
 
-def test_an_engine_says_which_requests_can_only_fail() -> None:
-    """A model it has not is that request's failure; when it cannot be asked, nothing is added."""
+def test_equal_requests_are_other_takes() -> None:
+    """As with the real service: who asks for a prompt four times gets four pictures."""
+
+    async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
+        batch = await client.batch.create("foxes")
+        requests = [
+            client.image.prepare(
+                "a fox", MODEL, batch_request_id=f"r{number}", image_format="base64"
+            )
+            for number in range(4)
+        ]
+        for each in (requests[:2], requests[2:]):
+            await client.batch.add(batch.batch_id, each)
+        clock.now += 60
+        results = await client.batch.list_batch_results(batch.batch_id)
+        takes = await client.image.sample_batch("a fox", MODEL, 4, image_format="base64")
+        return [one.image_response.base64 for one in results.results], [t.base64 for t in takes]
+
+    made, takes = run(script, Faults())
+    assert made == takes
+    assert len(set(made)) == 4
+
+
+def test_an_engine_without_the_model_takes_nothing() -> None:
+    """All of a call is refused, and the models that exist are named; so when it cannot be asked."""
 
     async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
         batch = await client.batch.create("foxes")
@@ -370,14 +393,15 @@ def test_an_engine_says_which_requests_can_only_fail() -> None:
             client.image.prepare("fox", model, batch_request_id=model)
             for model in ("mine-1", "mine-2")
         ]
-        await client.batch.add(batch.batch_id, requests)
+        with pytest.raises(grpc.aio.AioRpcError, match="Those that do: mine-1") as unknown:
+            await client.batch.add(batch.batch_id, requests)
         engine.down = True
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.batch.add(batch.batch_id, requests)
-        clock.now += 60
-        return await client.batch.get(batch.batch_id), caught
+        return await client.batch.get(batch.batch_id), unknown, caught
 
     engine = Mine()
-    batch, caught = run(script, Faults(), engine=engine)
-    assert numbers(batch) == (0, 1, 1, 0)
+    batch, unknown, caught = run(script, Faults(), engine=engine)
+    assert numbers(batch) == (0, 0, 0, 0)
+    assert code(unknown) is grpc.StatusCode.NOT_FOUND
     assert code(caught) is grpc.StatusCode.UNAVAILABLE

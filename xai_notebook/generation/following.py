@@ -27,7 +27,7 @@ from xai_notebook.generation.budget import Budget, to_ticks
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.replies import reply_of
-from xai_notebook.generation.submitting import Submission, unknown
+from xai_notebook.generation.submitting import ANSWER_SECONDS, Submission, unknown
 from xai_notebook.library import Wanted
 from xai_notebook.library.jobs import Tally
 from xai_notebook.settings import DEFAULT_TIMEOUT
@@ -49,7 +49,7 @@ _PAGE: Final = 10
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 20.0
 _PATIENCE: Final = 600.0
-"""Seconds for which a service that cannot be asked is asked again."""
+"""Seconds for which a service that cannot be asked is asked again, or a page may take."""
 _LOOKS: Final = 4
 """How often results are looked for that are done and not in the list."""
 _HOPELESS: Final = (
@@ -160,8 +160,8 @@ class Follower:
 
     @property
     def handing(self) -> bool:
-        """Whether it is being handed over at this moment."""
-        return self._lock.locked()
+        """Whether it is being handed over, or is about to be."""
+        return self.under_way or self._lock.locked() or not self.resumed
 
     def changed(self) -> None:
         """Tell whoever listens."""
@@ -261,7 +261,7 @@ class Follower:
     async def _get(self, peer: Peer) -> wire.Batch | None:
         """Return the batch as it stands; None: the service no longer knows it, and it is over."""
         try:
-            return await peer.client.batch.get(self.job.batch_id or "")
+            return await peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
         except NotFoundError as error:
             if self.job.expires is not None and self.job.expires <= time.time():
                 await self._close("expired", "It has expired: its results cannot be read any more.")
@@ -302,7 +302,7 @@ class Follower:
         try:
             while True:
                 page = await peer.client.batch.list_batch_results(
-                    self.job.batch_id or "", _PAGE, self._token
+                    self.job.batch_id or "", _PAGE, self._token, timeout=_PATIENCE
                 )
                 if saving is not None:
                     await saving

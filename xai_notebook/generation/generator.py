@@ -148,7 +148,14 @@ class Generator:
             budget.spent += to_ticks(cost_usd or 0.0)
 
     async def _stored(self, placed: Placed) -> list[Picture]:
-        """Return what the library has of a request.
+        """Return what the library has of a request that its cell has not shown yet."""
+        if placed.claim.anew and not self.only_stored:
+            self.asking.begin(placed.claim, await self.keeper.newest())
+            return []
+        return await self.recall(placed)
+
+    async def recall(self, placed: Placed) -> list[Picture]:
+        """Return what the library has of a request, shown or not.
 
         Raises:
             LibraryError: It does not have all, and nothing else may answer.
@@ -156,9 +163,6 @@ class Generator:
         request, claim = placed.request, placed.claim
         if self.only_stored:
             return await self._only_stored(placed)
-        if claim.anew:
-            self.asking.begin(claim, await self.keeper.newest())
-            return []
         wanted = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
         found = await self.keeper.find(wanted, request)
         # Once new images are wanted, what was packed before they were is not.

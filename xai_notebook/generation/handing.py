@@ -13,7 +13,6 @@ from xai_notebook.generation.budget import reserve
 from xai_notebook.generation.following import Follower
 from xai_notebook.generation.joblist import JobList
 from xai_notebook.generation.jobs import BatchJob, Slot, View, check_known
-from xai_notebook.library import Wanted
 from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
 
 if TYPE_CHECKING:
@@ -216,24 +215,24 @@ async def _place(call: Call, generator: Generator) -> list[Placed]:
 
 
 async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, Picture]:
-    """Return what the library has of requests, by key."""
+    """Return what the library has of requests, by key.
+
+    Raises:
+        LibraryError: It does not have all, and nothing else may answer.
+    """
     found: dict[str, Picture] = {}
 
     async def look(one: Placed) -> None:
-        claim = one.claim
-        if claim.anew and generator.fresh:
+        if one.claim.anew and generator.fresh and not generator.only_stored:
             return
-        wanted = Wanted(one.fingerprint, claim.place, one.request.n, claim.after)
-        pictures = await generator.keeper.find(wanted, one.request)
-        if generator.beside is not None:
-            pictures = await generator.beside.fill(
-                pictures, one.request, claim.place, generator.progress
-            )
-        for picture in pictures:
-            found[key_of(one.fingerprint, claim.place, picture.position)] = picture
+        for picture in await generator.recall(one):
+            found[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
 
     for start in range(0, len(placed), _AT_ONCE):
         await asyncio.gather(*map(look, placed[start : start + _AT_ONCE]))
+    share = placed[0].request.share if placed and not generator.only_stored else None
+    for key, picture in found.items() if share else ():
+        (found[key],) = await generator.keeper.share([picture], share or 0.0)
     return found
 
 

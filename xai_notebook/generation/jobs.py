@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import frontend
 from xai_notebook.errors import JobError, JobTimeoutError, XaiError
-from xai_notebook.pictures.jobs import (
-    JobCard,
-    JobCounts,
-    job_bundle,
-    job_sentence,
-)
+from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, job_sentence
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -285,7 +280,10 @@ class BatchJob:
         tasks = [follower.start() for follower in self.followers if follower.job.open]
         if not tasks:
             return
-        _, pending = await asyncio.wait(tasks, timeout=timeout)
+        ended, pending = await asyncio.wait(tasks, timeout=timeout)
+        for task in ended:
+            if not task.cancelled():  # by the end of the session
+                task.result()
         if pending:
             counts = self.counts
             raise JobTimeoutError(
@@ -337,7 +335,7 @@ class BatchJob:
     def card(self) -> JobCard:
         """What is told about it."""
         job, counts, state = self._job, self.counts, self.state
-        stopped = state == "new" and not any(one.under_way or one.handing for one in self.followers)
+        stopped = state == "new" and not any(one.handing for one in self.followers)
         prices = [_price(follower) for follower in self.followers]
         return JobCard(
             name=self.name,

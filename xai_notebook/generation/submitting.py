@@ -12,6 +12,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import Job, JobRequest, JobState
 
-__all__ = ["Submission", "unknown"]
+__all__ = ["ANSWER_SECONDS", "Submission", "unknown"]
 
 _Page = TypeVar("_Page", wire.ListBatchesResponse, wire.ListBatchRequestMetadataResponse)
 
@@ -53,6 +54,8 @@ _CALLS: Final = (900, 30.0)
 _ROUNDS: Final = 6
 """How often a call is made whose reply was lost, if what it was for is not there."""
 _FIRST_PAUSE: Final = 0.5
+ANSWER_SECONDS: Final = 120.0
+"""Of a call: a service that has not answered by then is looked at, or asked again."""
 _TURN: Final = 0.1
 """Seconds between two looks at whether another kernel has handed the job over."""
 _PAGE: Final = 100
@@ -117,7 +120,7 @@ class Submission:
             if self.job.batch_id is None and self.resumed and (batch := await self._find()):
                 self.job = await self._bind(batch)
             if self.job.batch_id is not None:
-                await self.peer.client.batch.cancel(self.job.batch_id)
+                await self.peer.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
                 return await self._change(state="running")
             return await self._end("cancelled", "It was cancelled before it was handed over.")
 
@@ -179,7 +182,7 @@ class Submission:
         if self.job.batch_id is None:
             return
         try:
-            await self.peer.client.batch.get(self.job.batch_id)
+            await self.peer.client.batch.get(self.job.batch_id, timeout=ANSWER_SECONDS)
         except NotFoundError as error:
             if self.job.backend != "local":
                 raise unknown(self.job) from error
@@ -190,7 +193,7 @@ class Submission:
             return found
         for pause in _pauses():
             try:
-                return await self.peer.client.batch.create(self.job.name)
+                return await self.peer.client.batch.create(self.job.name, timeout=ANSWER_SECONDS)
             except _LOST as error:
                 await asyncio.sleep(pause)
                 if (found := await self._find()) is not None:
@@ -200,7 +203,8 @@ class Submission:
 
     async def _find(self) -> wire.Batch | None:
         """Return the batch of the job's name, if the service has one."""
-        async for page in _pages(lambda token: self.peer.client.batch.list(_PAGE, token)):
+        ask = partial(self.peer.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
+        async for page in _pages(ask):
             for batch in page.batches:
                 if batch.name == self.job.name and not batch.HasField("cancel_time"):
                     return batch  # of two, both are empty: what is added knows its id
@@ -210,11 +214,17 @@ class Submission:
 
     async def _present(self) -> set[str]:
         """Return the ids of the requests that the service has."""
-        batch = self.job.batch_id or ""
-        found = _pages(
-            lambda token: self.peer.client.batch.list_batch_requests(batch, _PAGE, token)
+        ask = partial(
+            self.peer.client.batch.list_batch_requests,
+            self.job.batch_id or "",
+            _PAGE,
+            timeout=ANSWER_SECONDS,
         )
-        return {one.batch_request_id async for page in found for one in page.batch_request_metadata}
+        return {
+            one.batch_request_id
+            async for page in _pages(ask)
+            for one in page.batch_request_metadata
+        }
 
     async def _add_missing(self, present: set[str]) -> None:
         """Add the requests that the service has not."""
@@ -252,7 +262,9 @@ class Submission:
         """Add requests, of which none is in the batch yet."""
         for pause in _pauses():
             try:
-                return await self.peer.client.batch.add(self.job.batch_id or "", chunk)
+                return await self.peer.client.batch.add(
+                    self.job.batch_id or "", chunk, timeout=ANSWER_SECONDS
+                )
             except (*_LOST, InvalidRequestError) as error:
                 # Also where it says that nothing was done: a proxy may not know.
                 if isinstance(error, _LOST):
@@ -270,7 +282,7 @@ class Submission:
         """Tidy up after a refusal, and return it with what to do."""
         there = 0
         if self.job.batch_id:
-            batch = await self.peer.client.batch.cancel(self.job.batch_id)
+            batch = await self.peer.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
             there = len(await self._present())
             if batch.cancel_by_xai_message:
                 return await self._cancelled(batch.cancel_by_xai_message)
@@ -330,12 +342,16 @@ def _chunks(messages: Iterable[wire.BatchRequest]) -> Iterator[list[wire.BatchRe
         yield chunk
 
 
-async def _pages(ask: Callable[[str | None], Awaitable[_Page]]) -> AsyncIterator[_Page]:
-    """Yield pages up to the last one, or to one that names a page that was here before."""
+async def _pages(ask: Callable[..., Awaitable[_Page]]) -> AsyncIterator[_Page]:
+    """Yield pages up to the last one, or to one that names a page that was here before.
+
+    Args:
+        ask: Returns the page of a `pagination_token`.
+    """
     seen: set[str | None] = {None, ""}
     token: str | None = None
     while True:
-        page = await ask(token)
+        page = await ask(pagination_token=token)
         yield page
         token = page.pagination_token
         if token in seen:

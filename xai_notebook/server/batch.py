@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,7 @@ class Batch:
         keys: Their ids.
         due: When each of them is done.
         places: Where in the order each of them is.
+        takes: How many equal ones came before each: equal requests are other takes.
         refused: Why some of them can only fail, by their places.
         outputs: What a picture was stored as that may have to be painted again.
         cancelled: When it was cancelled.
@@ -45,10 +47,12 @@ class Batch:
     keys: list[str] = field(default_factory=list)
     due: list[float] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
+    takes: list[int] = field(default_factory=list)
     refused: dict[int, Refusal] = field(default_factory=dict)
     outputs: dict[int, wire.GeneratedImage] = field(default_factory=dict)
     cancelled: float | None = None
     reason: str | None = None
+    _equal: Counter[int] = field(default_factory=Counter)
 
     def end(self, now: float) -> float | None:
         """Return when it ended before its work was done; None: it did not."""
@@ -69,6 +73,9 @@ class Batch:
         self.requests.append(request)
         self.keys.append(key)
         self.due.append(due)
+        asked = hash(request.image_request.SerializeToString(deterministic=True))
+        self.takes.append(self._equal[asked])
+        self._equal[asked] += 1
         if refusal is not None:
             self.refused[place] = refusal
 

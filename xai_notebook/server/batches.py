@@ -33,7 +33,6 @@ _PAINTED: Final = 32
 """Results kept for a page that is asked for again."""
 _AT_ONCE: Final = 4
 """Requests that an engine other than the painter has at the same time."""
-_FOR_GOOD: Final = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
 
 _T = TypeVar("_T")
 
@@ -43,7 +42,7 @@ class Batches:
 
     def __init__(
         self,
-        answer: Callable[[wire.GenerateImageRequest], Awaitable[wire.ImageResponse]],
+        answer: Callable[[wire.GenerateImageRequest, int], Awaitable[wire.ImageResponse]],
         check: Callable[[wire.GenerateImageRequest], Awaitable[object]],
         faults: Faults,
         *,
@@ -54,7 +53,7 @@ class Batches:
         """Start without any.
 
         Args:
-            answer: Makes the pictures of a request that was checked.
+            answer: Makes the pictures of a request that was checked, a take of it.
             check: Raises a `Refusal` of what can only fail.
             faults: What goes wrong on purpose.
             repeatable: A picture made again is the same one: not all are kept.
@@ -107,7 +106,7 @@ class Batches:
 
         Raises:
             Refusal: The batch is unknown or has ended, the call is too large, an id stands twice,
-                or a model cannot be batched.
+                or a model cannot be batched, or is none.
         """
         faults = self._faults.batches
         refusals = [await self._refusal(each.image_request) for each in request.batch_requests]
@@ -236,12 +235,12 @@ class Batches:
         """Return why a request can only fail.
 
         Raises:
-            Refusal: It cannot be told now.
+            Refusal: There is no such model, or it cannot be told now.
         """
         try:
             await self._check(request)
         except Refusal as refusal:
-            if refusal.code not in _FOR_GOOD:
+            if refusal.code is not grpc.StatusCode.INVALID_ARGUMENT:
                 raise
             return refusal
         return None
@@ -321,9 +320,9 @@ class Batches:
 
     async def _reply(self, batch: Batch, place: int) -> wire.ImageResponse:
         """Paint the pictures of a request, and store them only once."""
-        request = batch.requests[place].image_request
+        request, take = batch.requests[place].image_request, batch.takes[place]
         if place not in batch.outputs:
-            reply = await self._answer(request)
+            reply = await self._answer(request, take)
             if request.HasField("storage_options") and reply.images:
                 kept = wire.GeneratedImage(storage_error=reply.images[0].storage_error or None)
                 if reply.images[0].HasField("file_output"):
@@ -333,7 +332,7 @@ class Batches:
         again = wire.GenerateImageRequest()
         again.CopyFrom(request)
         again.ClearField("storage_options")
-        reply = await self._answer(again)
+        reply = await self._answer(again, take)
         reply.images[0].MergeFrom(batch.outputs[place])
         return reply
 

@@ -136,9 +136,9 @@ class Service:
             self._faults.strike(failure)
         return reply
 
-    async def _answer(self, request: wire.GenerateImageRequest) -> wire.ImageResponse:
+    async def _answer(self, request: wire.GenerateImageRequest, take: int) -> wire.ImageResponse:
         """Have the pictures of a request made that came in a batch."""
-        return await self._fulfil(await self._order(request))
+        return await self._fulfil(replace(await self._order(request), first=take))
 
     async def _order(self, request: wire.GenerateImageRequest) -> validation.ImageOrder:
         """Return a request as an order for the engine.
@@ -242,7 +242,8 @@ class Service:
         if self._faults.garbage is not None:
             made = [Made(self._faults.garbage) for _ in wanted]
         elif wanted:
-            made = await self._engine.make_each(order, wanted, references)
+            takes = [order.first + index for index in wanted]
+            made = await self._engine.make_each(order, takes, references)
         outcomes: dict[int, Made | None] = {i: Made(None) for i in order.withheld if i in indices}
         # An engine may have made fewer than asked for, or more.
         outcomes.update(zip(chain(wanted, count(order.count)), made, strict=False))
@@ -257,7 +258,8 @@ class Service:
         if not self._engine.previews:
             image.up_sampled_prompt = made.rewritten if made else ""
         elif self._rewrites and self._faults.up_sampled:
-            image.up_sampled_prompt = painting.rewrite(order.prompt, index, order.model, edit=edit)
+            take = order.first + index
+            image.up_sampled_prompt = painting.rewrite(order.prompt, take, order.model, edit=edit)
         if made is None or made.data is None:
             return image
         data = made.data

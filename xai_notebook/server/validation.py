@@ -43,6 +43,7 @@ class ImageOrder:
         inputs: Input images, unread: data URIs, URLs, or ids in the file store.
         storage: How to keep a copy in the file store, if that is asked for.
         withheld: Indices of the images that moderation withholds (from 0).
+        first: Which take of the request the first image is.
     """
 
     prompt: str
@@ -55,6 +56,7 @@ class ImageOrder:
     inputs: tuple[wire.ImageUrlContent, ...]
     storage: wire.StorageOptions | None
     withheld: frozenset[int]
+    first: int = 0
 
 
 def invalid(details: str) -> Refusal:
