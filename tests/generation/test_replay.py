@@ -179,6 +179,24 @@ def test_a_download_that_a_kill_cut_short_is_made_up_for(sessions: Any, quick: S
     assert len(quick.calls) == 1
 
 
+def test_a_download_that_another_kernel_ends_meanwhile(
+    sessions: Any, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits at a URL when it is looked for, and no more a moment later, is not made again."""
+    quick.faults.download_status = 503
+    sessions().generate("a fox", format="url")
+    url_of = Library.url_of
+
+    def late(self: Library, image: Any) -> str | None:
+        self.complete(image, tiny())
+        return url_of(self, image)
+
+    monkeypatch.setattr(Library, "url_of", late)
+    (image,) = sessions().generate("a fox", format="url")
+    assert (image.data, image.replayed) == (tiny(), True)
+    assert len(quick.calls) == 1
+
+
 def _fingerprint(server: Served) -> str:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.settings import DEFAULT_MODEL

@@ -78,8 +78,9 @@ class Keeper:
         """
         if self.library is None:
             return []
-        found = await self._find(wanted)
-        fetched = await asyncio.gather(*map(self._fetch_late, found))
+        fetched = await self._fetched(wanted)
+        if None in fetched:
+            fetched = await self._fetched(wanted)
         return await look_at(
             [
                 replace(
@@ -88,9 +89,12 @@ class Keeper:
                     replayed=True,
                 )
                 for picture in fetched
-                if picture.status != "failed"  # what is gone has to be made again
+                if picture is not None and picture.status != "failed"  # it has to be made again
             ]
         )
+
+    async def _fetched(self, wanted: Wanted) -> list[Picture | None]:
+        return await asyncio.gather(*map(self._fetch_late, await self._find(wanted)))
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
         """Return stored pictures with a public link each, which costs no image anew."""
@@ -157,13 +161,17 @@ class Keeper:
             return picture
         return await self._fetch(picture, response.image)
 
-    async def _fetch_late(self, picture: Picture) -> Picture:
-        """Download a stored image that could not be fetched when its reply came."""
+    async def _fetch_late(self, picture: Picture) -> Picture | None:
+        """Download a stored image that could not be fetched when its reply came.
+
+        Returns:
+            None if it waits no more: another kernel has fetched it by now, or given it up.
+        """
         if picture.status != "pending" or self.library is None:
             return picture
         url = await asyncio.to_thread(self.library.url_of, picture)
         if url is None:
-            return replace(picture, status="failed")
+            return None
         download = self.peer.client.download(url, timeout=self.timeout)
         return await self._fetch(picture, download)
 
