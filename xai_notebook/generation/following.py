@@ -271,15 +271,10 @@ class Follower:
                 raise unknown(self.job) from error
             return None
 
-    async def _change(self, **values: object) -> None:
-        self.job = await asyncio.to_thread(self.library.jobs.change, self.job.id, **values)
-
     async def _close(self, state: JobState, cause: str | None = None) -> None:
         """Note the end of the job, and of its requests without an answer."""
-        if cause is not None:
-            await asyncio.to_thread(self.library.jobs.fail, self.job.id, cause)
         self._settle([None] * self.tally.left, lost=True)
-        await self._change(state=state, cause=cause, ended=time.time())
+        self.job = await asyncio.to_thread(self.library.jobs.close, self.job.id, state, cause)
         await self._count()
 
     async def _count(self) -> None:

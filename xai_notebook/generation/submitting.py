@@ -9,7 +9,6 @@ the kernels that want to hand the same job over at the same moment, one does.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -144,8 +143,8 @@ class Submission:
 
     async def _end(self, state: JobState, cause: str) -> Job:
         """Note that nothing will come of what has no answer."""
-        await asyncio.to_thread(self.library.jobs.fail, self.job.id, cause)
-        return await self._change(state=state, cause=cause, ended=time.time())
+        self.job = await asyncio.to_thread(self.library.jobs.close, self.job.id, state, cause)
+        return self.job
 
     async def _bind(self, batch: wire.Batch) -> Job:
         """Keep what the service calls the job."""

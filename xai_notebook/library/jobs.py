@@ -226,6 +226,23 @@ class Jobs:
             connection.execute(statement, storable_row(values) | {"job_id": job_id})
         return self.get(job_id)
 
+    def close(self, job_id: int, state: JobState, cause: str | None = None) -> Job:
+        """Note how a job ended and return it. What another kernel noted before stays.
+
+        Args:
+            job_id: Of the job.
+            state: The end.
+            cause: Why nothing will come of requests without an answer; None: all have one.
+        """
+        statement = """UPDATE jobs SET state = ?, cause = ?, ended = ?
+            WHERE id = ? AND state IN ('new', 'running')"""
+        with self._database.writing() as connection:
+            row = storable_row({"state": state, "cause": cause, "ended": time.time()})
+            ended = connection.execute(statement, (*row.values(), job_id)).rowcount
+            if ended and cause is not None:
+                self._fail(connection, job_id, cause)
+        return self.get(job_id)
+
     def bind(self, job_id: int, batch_id: str) -> Job:
         """Keep what the service calls a job, unless another kernel was faster; return the job."""
         statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
@@ -266,14 +283,20 @@ class Jobs:
             error: Why, in a line.
             keys: Which; None: all that are not settled.
         """
+        with self._database.writing() as connection:
+            self._fail(connection, job_id, error, keys)
+
+    @staticmethod
+    def _fail(
+        connection: sqlite3.Connection, job_id: int, error: str, keys: Iterable[str] | None = None
+    ) -> None:
         statement = """UPDATE job_requests SET error = ?
             WHERE job_id = ? AND answer IS NULL AND error IS NULL"""
-        with self._database.writing() as connection:
-            if keys is None:
-                connection.execute(statement, (error, job_id))
-            else:
-                rows = ((error, job_id, key) for key in keys)
-                connection.executemany(f"{statement} AND key = ?", rows)
+        if keys is None:
+            connection.execute(statement, (error, job_id))
+        else:
+            rows = ((error, job_id, key) for key in keys)
+            connection.executemany(f"{statement} AND key = ?", rows)
 
     def tally(self, job_id: int) -> Tally:
         """Return what has become of a job's requests."""
