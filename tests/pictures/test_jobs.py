@@ -56,8 +56,8 @@ def test_the_table_says_which_is_which() -> None:
     """By the first prompt of each; a cause stands there only where a job has one."""
     listed = [card(), card(prompt="a whale " * 40)]
     lines = table_text(listed).splitlines()
-    assert lines[0].split() == ["created", "job", "state", "images", "cost", "prompt"]
-    assert lines[1].endswith("a red fox")
+    assert lines[0].split() == ["created", "state", "images", "cost", "prompt", "job"]
+    assert "  a red fox " in lines[1]
     assert len(lines[2]) < 160
     ended = card(title="Refused", state="refused", cause="No such model.")
     assert table_text([*listed, ended]).splitlines()[3].endswith("No such model.")

@@ -18,7 +18,7 @@ __all__ = ["JobCard", "JobCounts", "job_bundle", "job_sentence", "table_html"]
 _LINE: Final = "font-size:0.92em;line-height:1.5;overflow-wrap:break-word"
 _FAINT: Final = "font-size:0.86em;opacity:0.85;overflow-wrap:break-word"
 _BOX: Final = (
-    "max-width:640px;box-sizing:border-box;margin:2px 0 8px;padding:12px 14px;"
+    "max-width:700px;box-sizing:border-box;margin:2px 0 8px;padding:12px 14px;"
     "border:1px solid rgba(128,128,128,0.45);border-radius:6px"
 )
 _TRACK: Final = (
@@ -174,7 +174,7 @@ def job_html(card: JobCard) -> str:
         lines.append(f'<div style="{_LINE};margin-top:4px">{text(card.cause)}</div>')
     times = [f"{card.created.astimezone():%Y-%m-%d %H:%M}"]
     if card.expires and card.counts.pending:
-        times.append(f"results can be read until {card.expires.astimezone():%Y-%m-%d %H:%M}")
+        times.append(f"results kept until {card.expires.astimezone():%Y-%m-%d %H:%M}")
     about = [f"<code>{text(card.name, NAME)}</code>"] if card.name else []
     about += [f'<span style="white-space:nowrap">{time}</span>' for time in times]
     lines.append(f'<div style="{_FAINT};margin-top:4px">{" · ".join(about)}</div>')
@@ -198,7 +198,7 @@ def _bar(card: JobCard) -> str:
     )
 
 
-_COLUMNS: Final = ("created", "job", "state", "images", "cost", "prompt", "cause")
+_COLUMNS: Final = ("created", "state", "images", "cost", "prompt", "job", "cause")
 _NARROW: Final = {"created", "job", "images", "cost"}
 _PROMPT: Final = 60
 """Characters of a prompt in the table."""
@@ -245,5 +245,5 @@ def _cell(name: str, line: dict[str, str]) -> str:
     shown = text(line[name], NAME)
     if name == "state" and line["cause"]:
         shown += f'<div style="{_FAINT}">{text(line["cause"])}</div>'
-    style = "white-space:nowrap" if name in _NARROW else "min-width:7em"
+    style = "white-space:nowrap" if name in _NARROW else "min-width:9em"
     return f'<td style="text-align:left;vertical-align:top;{style}">{shown}</td>'
