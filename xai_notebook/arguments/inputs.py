@@ -121,9 +121,16 @@ def _resolve(
                 except Exception as error:  # whatever the user's own objects raise
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(found, value)
-    # Whole, however long: the cell of the picture names it again.
-    named_itself = isinstance(value, (str, Path))
-    return _flatten(value, str(value) if named_itself else type(value).__name__)
+    return _flatten(value, _name_of(value))
+
+
+def _name_of(value: Any) -> str:
+    """Return what the cell of a picture made from a value calls it: whole, however long."""
+    if isinstance(value, (str, Path)):
+        return str(value)
+    if isinstance(value, GeneratedImage) and value.sha256 is not None:
+        return f"@{value.sha256[:8]}"
+    return type(value).__name__
 
 
 def _by_id(digits: str, named: Named | None) -> GeneratedImage | Path:

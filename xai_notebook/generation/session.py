@@ -231,9 +231,8 @@ class Session(LookBack):
             BudgetError: It would cost more than a limit allows.
             LibraryError: It cannot be written down.
         """
-        generator = await self._generator(call, asking)  # its server is asked for its name
         await self._announce_source(call)
-        return await self._jobs().prepare(call, generator)
+        return await self._jobs().prepare(call, await self._generator(call, asking))
 
     @property
     def spending(self) -> tuple[float, float | None]:
