@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -22,7 +23,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -37,6 +37,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+LABEXTENSION = Path(__file__).parents[2] / "xai_notebook" / "notebook" / "static" / "lab"
 STARTED = re.compile(r"http://127\.0\.0\.1:(\d+)/")
 # An "idle" indicator comes too early: commands given then silently do nothing.
 READY = """async () => {
@@ -180,6 +181,9 @@ def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
     news = settings / "lab" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+    # What this tree holds of the extension, whatever was installed when.
+    (settings / "data" / "labextensions").mkdir(parents=True)
+    (settings / "data" / "labextensions" / "xai-notebook").symlink_to(LABEXTENSION)
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:

@@ -1,15 +1,73 @@
-// Bundles what the kernel gives to the browser: one module and one style sheet a widget.
+// Bundles what runs in the browser: one module and one style sheet a widget, and JupyterLab's extension.
 
+import { readFile, writeFile } from "node:fs/promises";
 import { build } from "esbuild";
+import { NAMES } from "./lab/shared.js";
 
-await build({
-  entryPoints: { panel: "panel/index.js", library: "library/index.js" },
-  outdir: "../static",
+const LAB = "../static/lab";
+
+/** @type {import("esbuild").BuildOptions} */
+const common = {
   bundle: true,
-  format: "esm",
   target: "es2022",
   charset: "utf8",
   minify: true,
   legalComments: "none",
   logLevel: "warning",
+};
+
+/** @type {import("esbuild").Plugin} */
+const shared = {
+  name: "shared",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^@(codemirror|jupyterlab|lezer|lumino)\// }, ({ path }) =>
+      NAMES.includes(path)
+        ? { path, namespace: "shared" }
+        : { errors: [{ text: `${path} is JupyterLab's: name it in lab/shared.js` }] },
+    );
+    onLoad({ filter: /./, namespace: "shared" }, ({ path }) => ({
+      contents: `module.exports = require("./lab/shared.js").taken[${JSON.stringify(path)}];`,
+      resolveDir: import.meta.dirname,
+    }));
+  },
+};
+
+/** Write what JupyterLab wants to know of an extension. */
+async function describe() {
+  const project = await readFile("../../../pyproject.toml", "utf8");
+  const field = (/** @type {string} */ name) =>
+    new RegExp(`^${name} = "(.*)"$`, "m").exec(project)?.[1];
+  const { devDependencies } = JSON.parse(await readFile("package.json", "utf8"));
+  const minor = (/** @type {string} */ name) => /^\d+\.\d+/.exec(devDependencies[name]);
+  const needed = NAMES.filter((name) => name.startsWith("@jupyterlab/"));
+  await write("package.json", {
+    name: "xai-notebook",
+    version: field("version"),
+    description: field("description"),
+    license: field("license"),
+    dependencies: Object.fromEntries(needed.map((name) => [name, `^${minor(name)}.0`])),
+    jupyterlab: {
+      extension: true,
+      _build: { load: "static/remoteEntry.js", extension: "./extension" },
+    },
+  });
+  await write("install.json", { packageManager: "python", packageName: "xai-notebook" });
+}
+
+/** @type {(name: string, value: object) => Promise<void>} */
+const write = (name, value) => writeFile(`${LAB}/${name}`, `${JSON.stringify(value, null, 2)}\n`);
+
+await build({
+  ...common,
+  entryPoints: { panel: "panel/index.js", library: "library/index.js" },
+  outdir: "../static",
+  format: "esm",
 });
+await build({
+  ...common,
+  entryPoints: ["lab/remote.js"],
+  outfile: `${LAB}/static/remoteEntry.js`,
+  format: "iife",
+  plugins: [shared],
+});
+await describe();

@@ -1,0 +1,289 @@
+"""What the extension of JupyterLab and Notebook 7 adds: cells that are text, and two commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+PROMPT = """\
+%%xai_image -n 4 --as foxes --frsh
+a cat's dream in "blue", for {{ light }} (and None :) class
+"""
+CODE = """\
+for x in range(3):
+    y = f"in {x}"  # it's
+"""
+LINES = """\
+z = [1, "two"]
+%xai_image -n 2 --full a cat's dream in "blue" for {{ light }} --as z
+foxes = %xai_image a dog's None
+"""
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+SPANS = """content => [...content.querySelectorAll("span")]
+  .filter(span => !span.querySelector("span"))
+  .map(span => [span.textContent, span.className, getComputedStyle(span).color])"""
+CONTRAST = """node => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const seen = (...colors) => {  // each painted over those before it
+    for (const color of colors) { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  };
+  const grounds = [];
+  for (let n = node; n; n = n.parentElement) grounds.unshift(getComputedStyle(n).backgroundColor);
+  const back = seen("white", ...grounds), front = seen(getComputedStyle(node).color);
+  const [a, b] = [front, back].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
+SOURCES = """() => [...jupyterapp.shell.currentWidget.content.widgets]
+  .map(({ model }) => model.sharedModel.getSource())"""
+SET_SECOND = """text => jupyterapp.shell.currentWidget.content.widgets[1]
+  .model.sharedModel.setSource(text)"""
+EXECUTE = "command => { jupyterapp.commands.execute(command); }"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def editor(page: Page, number: int) -> Locator:
+    """Return the editor of a code cell."""
+    return page.locator(".jp-CodeCell").nth(number).locator(".cm-content")
+
+
+def source(page: Page, number: int) -> str:
+    """Return what a cell holds."""
+    return str(page.evaluate(SOURCES)[number])
+
+
+def language(page: Page, number: int) -> str | None:
+    """Return the language that an editor reads its cell in."""
+    return editor(page, number).get_attribute("data-language")
+
+
+def wait_for_language(page: Page, number: int, name: str) -> None:
+    """Wait until an editor has loaded its language."""
+    until(lambda: language(page, number) == name, 30)
+
+
+def set_theme(page: Page, theme: str) -> None:
+    """Change JupyterLab's theme and wait until it is there."""
+    page.evaluate(
+        "async theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+    )
+    page.wait_for_function(
+        "theme => document.body.dataset.jpThemeName === theme && "
+        "getComputedStyle(document.body).getPropertyValue('--jp-layout-color0') !== ''",
+        arg=theme,
+    )
+
+
+def set_closing(page: Page, *, wanted: bool) -> None:
+    """Have the editors close brackets and quotes, or not, and wait until they do."""
+    command = "notebook:toggle-autoclosing-brackets"
+    page.evaluate(EXECUTE, command)
+    page.wait_for_function(
+        "([command, wanted]) => jupyterapp.commands.isToggled(command) === wanted",
+        arg=[command, wanted],
+    )
+
+
+def test_a_prompt_cell_is_text(lab: Any, page: Page, shots: Path) -> None:
+    """No colours of Python in its body; options and templates are marked, in light and dark."""
+    name = lab.add("text.ipynb", PROMPT, CODE, LINES).name
+    lab.open(page, name)
+    wait_for_language(page, 0, "xai-prompt")
+    wait_for_language(page, 1, "python")
+    for theme in THEMES:
+        set_theme(page, theme)
+        page.screenshot(path=shots / f"text-{theme[11:].lower()}.png")
+        spans = editor(page, 0).evaluate(SPANS)
+        assert [(text, classes) for text, classes, _ in spans] == [
+            ("%%xai_image", "xai-magic"),
+            ("-n", "xai-option"),
+            ("4", "xai-value"),
+            ("--as", "xai-option"),
+            ("foxes", "xai-value"),
+            ("{{ light }}", "xai-template"),
+        ]
+        assert len({color for _, _, color in spans}) == 4
+        for span in page.locator(".cm-content [class^=xai-]").all():
+            assert span.evaluate(CONTRAST) >= 4.5, (theme, span.text_content())
+    set_theme(page, THEMES[0])
+
+
+def test_lines_that_are_prompts_are_text(lab: Any, page: Page) -> None:
+    """Among code, and in the colour of text, whatever Python sees in them."""
+    name = lab.add("lines.ipynb", LINES, "x").name
+    lab.open(page, name)
+    wait_for_language(page, 0, "python")
+    lines = editor(page, 0).locator(".cm-line")
+    second = lines.nth(1).evaluate(SPANS)
+    assert {classes.split()[-1] for _, classes, _ in second} == {
+        *("xai-magic", "xai-option", "xai-value", "xai-text", "xai-template")
+    }
+    plain = editor(page, 1).evaluate("node => getComputedStyle(node).color")
+    for text, classes, color in second + lines.nth(2).evaluate(SPANS):
+        if classes == "xai-text":
+            assert color == plain, text
+    assert "".join(text for text, classes, _ in second if classes == "xai-text").split() == [
+        *("a", "cat's", "dream", "in", '"blue"', "for")
+    ]
+    first = lines.nth(0).evaluate(SPANS)
+    assert len({color for _, _, color in first} - {plain}) >= 2
+    assert not any("xai" in classes for _, classes, _ in first)
+
+
+def test_quotes_and_brackets_are_typed_once(lab: Any, page: Page) -> None:
+    """In prompts; in code the editor closes them, if the user wants that."""
+    name = lab.add("quotes.ipynb", "%%xai_image", "%%time", "x = 1").name
+    lab.open(page, name)
+    wait_for_language(page, 0, "xai-prompt")
+    set_closing(page, wanted=True)
+    try:
+        for number, typed, got in (
+            (2, "\ny = ('", "x = 1\ny = ('')"),
+            (0, "\n  a cat's \"(dream", "%%xai_image\n  a cat's \"(dream"),
+            (1, "\n%xai_image a cat's (dream", "%%time\n%xai_image a cat's (dream"),
+        ):
+            editor(page, number).click()
+            page.keyboard.press("Control+End")
+            page.keyboard.type(typed)
+            assert source(page, number) == got
+        editor(page, 0).click()
+        page.keyboard.press("Control+End")
+        page.keyboard.press("Backspace")
+        page.keyboard.press("Enter")  # as far in as the line before, like text
+        page.keyboard.type("second")
+        assert source(page, 0) == "%%xai_image\n  a cat's \"(drea\n  second"
+    finally:
+        set_closing(page, wanted=False)
+
+
+def test_a_cell_is_text_as_soon_as_it_has_the_magic(lab: Any, page: Page) -> None:
+    """And code as soon as it has none; undo takes back what was typed, and that alone."""
+    name = lab.add("switch.ipynb", "a = 1", "b = 2").name
+    lab.open(page, name)
+    wait_for_language(page, 0, "python")
+    content = editor(page, 0)
+    content.click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("%%xai_imag")
+    assert language(page, 0) == "python"
+    page.keyboard.type("e")
+    assert language(page, 0) == "python"  # %%xai_imagea
+    page.keyboard.press("Enter")
+    assert language(page, 0) == "xai-prompt"
+    assert content.evaluate("node => node.classList.contains('cm-lineWrapping')")
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("\n\n")  # IPython takes blank lines before a magic
+    assert language(page, 0) == "xai-prompt"
+    page.keyboard.type("# ")
+    assert language(page, 0) == "python"
+    assert not content.evaluate("node => node.classList.contains('cm-lineWrapping')")
+    while source(page, 0) != "a = 1":
+        before = source(page, 0)
+        page.keyboard.press("Control+z")
+        assert source(page, 0) != before
+    assert language(page, 0) == "python"
+    page.keyboard.press("Control+Shift+z")
+    assert source(page, 0) != "a = 1"
+    assert language(page, 1) == "python"
+    # What others of a shared notebook type, or a program, comes the same way.
+    page.evaluate(SET_SECOND, "%%xai_image\na fox")
+    assert language(page, 1) == "xai-prompt"
+    page.evaluate(SET_SECOND, "b = 2")
+    assert language(page, 1) == "python"
+
+
+def test_long_prompts_stay_quick_to_edit(lab: Any, page: Page) -> None:
+    """Ten thousand lines: the last one is marked like the first, and is typed in."""
+    lines = [f"a cat's dream number {number} in {{{{ light }}}}" for number in range(10_000)]
+    name = lab.add("long.ipynb", "\n".join(["%%xai_image --each", *lines])).name
+    lab.open(page, name)
+    wait_for_language(page, 0, "xai-prompt")
+    editor(page, 0).click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type(" it's")
+    assert source(page, 0).endswith("9999 in {{ light }} it's")
+    last = editor(page, 0).locator(".cm-line").last
+    until(lambda: last.locator(".xai-template").count() == 1, 30)
+    assert last.locator("span").count() == 1
+
+
+def test_what_is_found_can_be_read(lab: Any, page: Page) -> None:
+    """The search marks words of prompts as it does others."""
+    name = lab.add("search.ipynb", LINES).name
+    lab.open(page, name)
+    wait_for_language(page, 0, "python")
+    editor(page, 0).click()
+    page.keyboard.press("Control+f")
+    page.locator(".jp-DocumentSearch-input").first.fill("dream")
+    match = editor(page, 0).locator(".cm-searching")
+    match.first.wait_for(timeout=30_000)
+    inside = match.first.locator("span").first
+    assert inside.evaluate(CONTRAST) >= 4.5
+    page.keyboard.press("Escape")
+
+
+def test_launcher_and_palette_open_the_places(lab: Any, page: Page, shots: Path) -> None:
+    """A new notebook from the launcher; a cell below the active one from the palette."""
+    lab.show(page, lab.add("places.ipynb", "x = 1").name)
+    page.evaluate(EXECUTE, "launcher:create")
+    cards = page.locator(".jp-LauncherCard")
+    cards.filter(has_text="xAI image library").last.wait_for()
+    page.screenshot(path=shots / "launcher.png")
+    cards.filter(has_text="xAI image panel").last.click()
+    page.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
+    assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel"]
+
+    page.keyboard.press("Control+Shift+c")
+    page.locator(".lm-CommandPalette-input").fill("xAI image library")
+    page.locator(".lm-CommandPalette-item").first.wait_for()
+    page.screenshot(path=shots / "palette.png")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Your pictures").wait_for(timeout=60_000)
+    assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel", "%xai_library"]
+
+
+def test_an_empty_cell_takes_the_place(lab: Any, page: Page) -> None:
+    """No second one is made below it."""
+    lab.open(page, lab.add("empty.ipynb", "").name)
+    page.evaluate(EXECUTE, "xai-notebook:panel")
+    page.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
+    assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel"]
+
+
+def test_notebook_7_has_all_of_it(lab: Any, page: Page, shots: Path) -> None:
+    """From the list of files a new tab opens, with the place in it."""
+    lab.add("seven.ipynb", PROMPT)
+    tree = page.context.new_page()
+    tree.goto(lab.url("tree"))
+    tree.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:library')")
+    with tree.expect_popup() as popup:
+        tree.evaluate(EXECUTE, "xai-notebook:library")
+    tab = popup.value
+    tab.get_by_role("heading", name="Your pictures").wait_for(timeout=60_000)
+    assert tab.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_library"]
+    tab.screenshot(path=shots / "notebook7-library.png")
+    tab.goto(lab.url("notebooks/seven.ipynb"))
+    tab.wait_for_selector(".cm-content[data-language=xai-prompt]", timeout=60_000)
+    assert [classes for _, classes, _ in editor(tab, 0).evaluate(SPANS)][-1] == "xai-template"
+    tab.screenshot(path=shots / "notebook7-text.png")
+    tab.close()
+    tree.close()

@@ -1,0 +1,133 @@
+// The panel and the library, in launcher and command palette.
+
+import { NotebookActions } from "@jupyterlab/notebook";
+import { libraryIcon, panelIcon } from "./icons.js";
+
+/**
+ * @typedef {import("@jupyterlab/application").JupyterFrontEnd} App
+ * @typedef {import("@jupyterlab/notebook").NotebookPanel} NotebookPanel
+ * @typedef {import("@jupyterlab/notebook").INotebookTracker} Notebooks
+ * @typedef {import("@jupyterlab/services").Kernel.IKernelConnection} Kernel
+ */
+
+export const PLACES = [
+  {
+    command: "xai-notebook:panel",
+    magic: "xai_panel",
+    label: "xAI image panel",
+    caption: "Make images with a form, in this notebook or in a new one",
+    icon: panelIcon,
+  },
+  {
+    command: "xai-notebook:library",
+    magic: "xai_library",
+    label: "xAI image library",
+    caption: "Search and tidy all your images, in this notebook or in a new one",
+    icon: libraryIcon,
+  },
+];
+
+const LOAD = "%load_ext xai_notebook";
+const TO_RUN = "xai-notebook:run"; // the notebook that runs its cell once it is open, maybe in another tab
+
+/**
+ * Tell whether a kernel has the magic. A busy one cannot say; then the notebook's cells do.
+ * @param {NotebookPanel} panel
+ * @param {Kernel} kernel
+ * @param {string} magic
+ */
+async function isLoaded({ content }, kernel, magic) {
+  if (kernel.status !== "idle")
+    return content.widgets.some(({ model }) => model.sharedModel.getSource().includes(LOAD));
+  const there = `'${magic}' in get_ipython().magics_manager.magics['line']`;
+  const asked = { code: "", silent: true, store_history: false, user_expressions: { there } };
+  const { content: reply } = await kernel.requestExecute(asked).done;
+  const told = reply.status === "ok" ? JSON.stringify(reply.user_expressions) : "";
+  return told.includes('"text/plain":"True"');
+}
+
+/**
+ * Put the magic into a cell of its own below the active one, or into that when it is empty, and run it.
+ * @param {App} app
+ * @param {NotebookPanel} panel
+ * @param {string} magic
+ */
+async function runBelow({ commands }, panel, magic) {
+  const { content, sessionContext } = panel;
+  const kernel = sessionContext.session?.kernel;
+  const load = kernel && (await isLoaded(panel, kernel, magic)) ? "" : `${LOAD}\n`;
+  const active = content.activeCell?.model;
+  if (active?.type !== "code" || active.sharedModel.getSource().trim())
+    NotebookActions.insertBelow(content);
+  content.activeCell?.model.sharedModel.setSource(`${load}%${magic}`);
+  await commands.execute("notebook:run-cell");
+}
+
+/**
+ * Run the only cell of a notebook, if it has been made for that.
+ * @param {NotebookPanel} panel
+ */
+async function runIfNew(panel) {
+  const { content, context, sessionContext } = panel;
+  const isNew = () => localStorage.getItem(TO_RUN) === context.path;
+  if (!isNew()) return;
+  await context.ready;
+  await sessionContext.ready;
+  await sessionContext.session?.kernel?.info; // or what is sent may be lost
+  if (!panel.isAttached || !isNew()) return; // it is open in another tab
+  localStorage.removeItem(TO_RUN);
+  await NotebookActions.run(content, sessionContext);
+}
+
+/**
+ * Make a notebook that shows the place, and open it.
+ * @param {App} app
+ * @param {string} magic
+ * @param {string} folder
+ */
+async function runInNew(app, magic, folder) {
+  const { contents, kernelspecs } = app.serviceManager;
+  await kernelspecs.ready;
+  const specs = Object.values(kernelspecs.specs?.kernelspecs ?? {});
+  const usual = kernelspecs.specs?.default;
+  const pythons = specs.filter((spec) => spec?.language === "python");
+  const spec = pythons.find((python) => python?.name === usual) ?? pythons[0];
+  const { path } = await contents.newUntitled({ path: folder, type: "notebook" });
+  const cell = { cell_type: "code", execution_count: null, metadata: {}, outputs: [] };
+  const metadata = spec
+    ? { kernelspec: { name: spec.name, display_name: spec.display_name, language: "python" } }
+    : {};
+  await contents.save(path, {
+    type: "notebook",
+    format: "json",
+    content: {
+      cells: [{ ...cell, source: `${LOAD}\n%${magic}` }],
+      metadata,
+      nbformat: 4,
+      nbformat_minor: 4,
+    },
+  });
+  localStorage.setItem(TO_RUN, path);
+  await app.commands.execute("docmanager:open", { path, factory: "Notebook" });
+}
+
+/**
+ * Add a command for each place.
+ * @param {App} app
+ * @param {Notebooks} notebooks
+ * @param {() => string | undefined} folder Where notebooks are made, when nobody says.
+ */
+export function addCommands(app, notebooks, folder) {
+  for (const { command, magic, ...shown } of PLACES) {
+    app.commands.addCommand(command, {
+      ...shown,
+      execute: async ({ cwd }) => {
+        const panel = notebooks.currentWidget;
+        if (panel && panel === app.shell.currentWidget) await runBelow(app, panel, magic);
+        else await runInNew(app, magic, String(cwd ?? folder() ?? ""));
+      },
+    });
+  }
+  notebooks.forEach(runIfNew); // a page of Notebook 7 may be quicker than its extensions
+  notebooks.widgetAdded.connect((_, panel) => void runIfNew(panel));
+}

@@ -1,0 +1,117 @@
+// The language of a prompt: text in which only options and `{{ … }}` mean something.
+
+import { HighlightStyle, StreamLanguage } from "@codemirror/language";
+import { Tag } from "@lezer/highlight";
+import flags from "./flags.json" with { type: "json" };
+
+/** @type {Record<string, string | null>} */
+const FLAGS = flags; // what a value has to begin with; null: a switch, which takes none
+const CELL = /^\s*%%xai_image(?!\S)/;
+const MAGIC = /^%%?xai_\w+(?!\S)/;
+// Words and quotations as `arguments/line.py` reads them, templates as `pictures/cell.py` does.
+const QUOTED = String.raw`\$'(?:\\.|[^'\\])*'|"[^"]*"|'[^']*'`;
+const WORD = new RegExp(String.raw`^(?:${QUOTED}|(?!\{\{)\S)+`);
+const FLAG = /^(?:--[A-Za-z][\w-]*(?==|\s|$)|-[A-Za-z](?!-))/;
+const LIKE_AN_OPTION = /^--?[A-Za-z]/;
+const STRING = /^(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")/;
+
+/**
+ * Where the reader is.
+ * @typedef {object} State
+ * @property {"start" | "line" | "text"} place Before the magic; behind it on its line; in the prompt.
+ * @property {string | null} value What the value of the option before begins with.
+ * @property {number | null} depth Brackets open in an expression; null: it is not in one.
+ */
+
+/** @typedef {import("@codemirror/language").StringStream} Stream */
+
+/**
+ * Tell whether a cell's first line that is not blank makes it a prompt.
+ * @param {Iterable<string>} lines
+ */
+export function isPrompt(lines) {
+  for (const line of lines) if (line.trim()) return CELL.test(line);
+  return false;
+}
+
+/**
+ * Read to the end of an expression or of the line; a brace in a string or of a dict is no end.
+ * @param {Stream} stream
+ * @param {State} state
+ */
+function expression(stream, state) {
+  while (!stream.eol()) {
+    if (!state.depth && stream.match("}}")) {
+      state.depth = null;
+      break;
+    }
+    if (stream.match(STRING)) continue;
+    const read = stream.next() ?? "";
+    if ("([{".includes(read)) state.depth = (state.depth ?? 0) + 1;
+    else if (")]}".includes(read)) state.depth = Math.max((state.depth ?? 0) - 1, 0);
+  }
+  return "template";
+}
+
+/**
+ * Read a word behind the magic: an option, its value, or some of a prompt.
+ * @param {Stream} stream
+ * @param {State} state
+ */
+function word(stream, state) {
+  const begins = state.value;
+  state.value = null;
+  if (stream.match(/^--(?!\S)/)) {
+    state.place = "text"; // until the line's end, and behind it as well
+    return "option";
+  }
+  const [flag] = /** @type {RegExpMatchArray | null} */ (stream.match(FLAG, false)) ?? [];
+  if (flag !== undefined && flag in FLAGS) {
+    stream.match(flag);
+    // Behind `--flag=` and `-n` stands the value; else it may be the next word.
+    const joined = !stream.eol() && !/\s/.test(stream.peek() ?? "");
+    state.value = joined ? "" : FLAGS[flag];
+    return "option";
+  }
+  stream.match(WORD) || stream.next();
+  const read = stream.current();
+  if (begins !== null && !LIKE_AN_OPTION.test(read) && read.search(begins) === 0) return "value";
+  const opening = read.indexOf("{{");
+  if (opening > 0) stream.backUp(read.length - opening);
+  return null;
+}
+
+/** @type {import("@codemirror/language").StreamParser<State>} */
+export const reader = {
+  name: "xai-prompt",
+  startState: () => ({ place: "start", value: null, depth: null }),
+  token(stream, state) {
+    if (state.place === "line" && stream.sol()) state.place = "text";
+    if (state.depth !== null) return expression(stream, state);
+    if (state.place !== "text" && stream.eatSpace()) return null;
+    if (state.place === "start") {
+      state.place = "line";
+      if (stream.match(MAGIC)) return "magic";
+    }
+    if (stream.match("{{")) {
+      state.depth = 0;
+      return expression(stream, state);
+    }
+    if (state.place === "line") return word(stream, state);
+    if (!stream.skipTo("{{")) stream.skipToEnd();
+    return null;
+  },
+};
+
+const TAGS = {
+  magic: Tag.define(),
+  option: Tag.define(),
+  value: Tag.define(),
+  template: Tag.define(),
+};
+
+export const prompt = StreamLanguage.define({ ...reader, tokenTable: TAGS });
+
+export const style = HighlightStyle.define(
+  Object.entries(TAGS).map(([name, tag]) => ({ tag, class: `xai-${name}` })),
+);

@@ -1,0 +1,34 @@
+// JupyterLab's own modules, which stand in place of copies: tokens and editors have to be the same.
+
+/** What `build.js` leaves out of the bundle. */
+export const NAMES = [
+  "@codemirror/language",
+  "@codemirror/state",
+  "@codemirror/view",
+  "@jupyterlab/apputils",
+  "@jupyterlab/codemirror",
+  "@jupyterlab/filebrowser",
+  "@jupyterlab/launcher",
+  "@jupyterlab/notebook",
+  "@jupyterlab/ui-components",
+  "@lezer/highlight",
+];
+
+/**
+ * What JupyterLab offers: modules by name and version, as webpack shares them.
+ * @typedef {Record<string, Record<string, { get(): Promise<() => unknown>, loaded?: unknown }>>} Offered
+ */
+
+/** @type {Record<string, unknown>} */
+export const taken = {};
+
+/** @param {Offered} offered */
+export async function take(offered) {
+  for (const name of NAMES) {
+    const versions = Object.values(offered[name] ?? {});
+    const one = versions.find(({ loaded }) => loaded) ?? versions[0];
+    if (one === undefined) throw new Error(`xai-notebook: this JupyterLab has no ${name}`);
+    const module = await one.get();
+    taken[name] = module();
+  }
+}
