@@ -85,6 +85,18 @@ def test_a_url_is_left_to_the_server() -> None:
     assert image.url == "https://example.org/a%20cat.png?x=1"
 
 
+def test_a_long_name_is_kept(tmp_path: Path) -> None:
+    """The cell of a picture names its input again, whole; a message about it is short."""
+    url = "https://example.org/" + "a" * 300 + ".png?signature=1"
+    assert load(url).label == url
+    path = tmp_path / ("b" * 200 + ".png")
+    path.write_bytes(PNG)
+    assert load(str(path)).label == load(path).label == str(path)
+    with pytest.raises(InputImageError) as caught:
+        load_inputs([str(path) + "c"], {})
+    assert len(str(caught.value)) < 500
+
+
 def test_pil_images_and_arrays_become_png() -> None:
     """Objects are encoded without loss."""
     pixels = np.zeros((6, 8, 3), np.uint8)

@@ -546,8 +546,8 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     keyboard = panel.page.keyboard
     opener.focus()
     keyboard.press("Enter")
-    dialog = panel.page.get_by_role("dialog", name="Full size")
-    full = dialog.locator("img")
+    dialog = panel.page.get_by_role("dialog", name=re.compile("Picture 1 of"))
+    full = dialog.locator(".xai-plane img")
     until(lambda: full.evaluate("image => image.naturalWidth") == 1024)
     middle = "box => (box = box.getBoundingClientRect()).left + box.right - innerWidth"
     assert abs(dialog.evaluate(middle)) <= 2
@@ -559,8 +559,10 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     assert full.bounding_box() == fitting
     first = full.get_attribute("alt")
     keyboard.press("ArrowRight")
+    dialog = panel.page.get_by_role("dialog", name=re.compile("Picture 2 of"))
+    full = dialog.locator(".xai-plane img")
     until(lambda: full.get_attribute("alt") != first)
-    assert not violations(panel.page, ".xai-dialog")
+    assert not violations(panel.page, ".xai-viewer")
     keyboard.press("s")
     panel.root.locator(".xai-card").nth(1).get_by_text("Saved as").wait_for(state="attached")
     keyboard.press("Escape")
@@ -570,10 +572,10 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     assert panel.root.locator(".xai-comparing").is_visible()
     panel.button("Compare: image 2 of 2").first.click()
     dialog = panel.page.get_by_role("dialog", name="Compare")
-    assert dialog.locator("img").count() == 2
+    assert dialog.locator(".xai-plane img").count() == 2
     dialog.get_by_role("slider").fill("80")
-    assert "80%" in (dialog.locator("img").last.get_attribute("style") or "")
-    assert not violations(panel.page, ".xai-dialog")
+    assert "80%" in (dialog.locator(".xai-plane img").last.get_attribute("style") or "")
+    assert not violations(panel.page, ".xai-viewer")
     dialog.get_by_role("button", name="Close").click()
     assert not panel.root.locator(".xai-comparing").is_visible()
 

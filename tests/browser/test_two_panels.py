@@ -60,9 +60,9 @@ def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None
     for panel in (first, second):
         panel.get_by_role("alert").filter(has_text=gone).wait_for()
     first.locator(".xai-picture").first.click()
-    dialog = panels.get_by_role("dialog", name="Full size")
+    dialog = panels.get_by_role("dialog", name="Picture 1 of 2")
     dialog.get_by_text("This is a preview").wait_for()
-    assert dialog.locator("img").evaluate("image => image.naturalWidth") > 0
+    assert dialog.locator(".xai-plane img").evaluate("image => image.naturalWidth") > 0
     panels.screenshot(path=str(tmp_path / "restarted.png"))
     dialog.get_by_role("button", name="Close").click()
     first.locator(".xai-primary").click()

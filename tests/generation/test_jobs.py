@@ -562,7 +562,7 @@ def test_jobs_lists_those_of_every_kernel(kernels: Any, server: Served) -> None:
     running, done = other.jobs()
     assert (running.state, running.counts.pending) == ("running", 12)
     assert (done.state, done.images[0].prompt) == ("done", "a fox")
-    assert [line.split()[3] for line in repr(other.jobs()).splitlines()[1:]] == ["Running", "Done"]
+    assert [line.split()[2] for line in repr(other.jobs()).splitlines()[1:]] == ["Running", "Done"]
     running.cancel()
     assert other.jobs()[0].state == "cancelled"
 

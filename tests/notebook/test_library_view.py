@@ -15,9 +15,9 @@ from harness import until
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.library_view import NO_FRONTEND
-from xai_notebook.notebook.library_view.actions import check_name
 from xai_notebook.notebook.library_view.queries import query_of
 from xai_notebook.notebook.library_view.widget import Place
+from xai_notebook.notebook.viewing.actions import check_name
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -52,15 +52,15 @@ def ask(place: Place, number: int = 1, **content: Any) -> tuple[dict[str, Any], 
 def query(place: Place, number: int = 1, **filters: Any) -> list[int]:
     """Search; return the ids of the rows."""
     words, order = filters.pop("words", ""), filters.pop("order", "newest")
-    ask(place, number, type="query", words=words, order=order, filters=filters)
-    content, _ = ask(place, number + 1000, type="rows", start=0, stop=100)
+    ask(place, number, kind="query", words=words, order=order, filters=filters)
+    content, _ = ask(place, number + 1000, kind="rows", start=0, stop=100)
     return [row["id"] for row in content["rows"]]
 
 
 def test_a_query_is_answered_with_counts(place: Place) -> None:
     """And with what there is to choose from."""
-    content, _ = ask(place, type="query", words="a fox", order="newest", filters={})
-    assert (content["type"], content["count"]) == ("result", 2)
+    content, _ = ask(place, kind="query", words="a fox", order="newest", filters={})
+    assert (content["kind"], content["count"]) == ("query", 2)
     assert content["bytes"] > 0
     assert content["models"][0]["count"] == 3
     assert content["statuses"] == [{"name": "ok", "count": 3}, {"name": "all", "count": 3}]
@@ -71,7 +71,7 @@ def test_only_the_last_query_counts(place: Place) -> None:
     loop = current_session().loop
     held = loop.submit(_hold())
     for number in (1, 2, 3):
-        content = {"type": "query", "request": number, "words": "owl", "order": "newest"}
+        content = {"kind": "query", "request": number, "words": "owl", "order": "newest"}
         place._receive(None, content, [])
     held.result(30)
     until(lambda: place.sent)
@@ -87,7 +87,7 @@ def test_rows_and_thumbnails(place: Place) -> None:
     from xai_notebook.pictures.pixels import inspect
 
     ids = query(place, words="fox")
-    content, buffers = ask(place, 2, type="thumbnails", ids=[*ids, 999])
+    content, buffers = ask(place, 2, kind="thumbnails", ids=[*ids, 999])
     assert (content["ids"], content["missing"]) == (ids, [999])
     assert {max(inspect(buffer)[1]) for buffer in buffers} <= set(range(257))
     home = current_session().library().home
@@ -98,7 +98,7 @@ def test_a_picture_tells_all(place: Place) -> None:
     """The original's own bytes, the cell that made it, and its relatives."""
     (fox, _) = xai_notebook.history("fox")
     fox.edit("in snow")
-    content, (data,) = ask(place, 2, type="picture", id=fox.id)
+    content, (data,) = ask(place, 2, kind="picture", id=fox.id)
     assert data == fox.data
     assert content["cell"] == fox.cell
     (edit,) = xai_notebook.history("snow")
@@ -108,7 +108,7 @@ def test_a_picture_tells_all(place: Place) -> None:
 def test_what_is_chosen_is_a_batch(place: Place) -> None:
     """In the order of the choice."""
     ids = query(place)
-    place._receive(None, {"type": "select", "ids": ids[::-1]}, [])
+    place._receive(None, {"kind": "select", "ids": ids[::-1]}, [])
     until(lambda: len(place.selected) == 3)
     assert [image.id for image in place.selected] == ids[::-1]
     place.selected.tag("noir")
@@ -128,24 +128,24 @@ def test_what_is_chosen_is_a_batch(place: Place) -> None:
 )
 def test_what_was_done_is_said(place: Place, kind: str, more: dict[str, Any], said: str) -> None:
     """In a sentence."""
-    content, _ = ask(place, 7, type=kind, ids=query(place, words="fox"), **more)
-    assert (content["type"], content["said"]) == ("done", said)
+    content, _ = ask(place, 7, kind=kind, ids=query(place, words="fox"), **more)
+    assert (content["kind"], content["said"]) == ("done", said)
 
 
 def test_what_cannot_be_done_is_said(place: Place) -> None:
     """An empty tag, a picture that is gone, a filter that is none: no traceback anywhere."""
-    assert "A tag is a word" in ask(place, 2, type="tag", ids=[1], tag="")[0]["said"]
-    assert "is gone" in ask(place, 3, type="picture", id=999)[0]["said"]
-    content, _ = ask(place, 4, type="query", words="", order="newest", filters={"size": 3})
-    assert (content["type"], content["said"][:33]) == ("error", "size: there is no such filter. Th")
+    assert "A tag is a word" in ask(place, 2, kind="tag", ids=[1], tag="")[0]["said"]
+    assert "is gone" in ask(place, 3, kind="picture", id=999)[0]["said"]
+    content, _ = ask(place, 4, kind="query", words="", order="newest", filters={"size": 3})
+    assert (content["kind"], content["said"][:33]) == ("error", "size: there is no such filter. Th")
 
 
 def test_changes_from_elsewhere_are_told(place: Place) -> None:
     """A star set in a cell, or in a panel, shows."""
     (owl,) = xai_notebook.history("owl")
     owl.star()
-    until(lambda: [c for c, _ in place.sent if c["type"] == "changed"])
-    (changed,) = [c for c, _ in place.sent if c["type"] == "changed"]
+    until(lambda: [c for c, _ in place.sent if c["kind"] == "changed"])
+    (changed, *_) = [c for c, _ in place.sent if c["kind"] == "changed"]
     assert changed["ids"] == [owl.id]
     assert changed["rows"][0]["starred"] is True
 
@@ -195,3 +195,19 @@ def test_the_magic_refuses_what_it_has_no_use_for(shell: InteractiveShell) -> No
     """Its options are those that fit."""
     result = shell.run_cell("%xai_library -n 4 fox")
     assert isinstance(result.error_in_exec, OptionError)
+
+
+def test_many_are_named_by_their_positions(place: Place) -> None:
+    """In one reply, however many there are between."""
+    ids = query(place)
+    content, _ = ask(place, 2, kind="ids", start=1, stop=99)
+    assert content["ids"] == ids[1:]
+
+
+def test_a_nameless_input_has_its_id_in_the_cell(place: Place) -> None:
+    """So that the cell, copied, finds the picture again."""
+    (fox, _) = xai_notebook.history("fox")
+    (edit,) = fox.edit("in snow")
+    content, _ = ask(place, 2, kind="picture", id=edit.id)
+    assert f"--image=@{str(fox.sha256)[:8]}" in content["cell"]
+    assert xai_notebook.generate("in fog", image=[content["inputs"][0]])

@@ -197,3 +197,37 @@ def test_as_many_run_at_once_as_are_configured(opened: Open, keyed: Served) -> N
         opened.tell("cancel", id=job["id"])
     until(lambda: {job["state"] for job in panel.jobs} == {"cancelled"})
     assert sorted(call.message.prompt for call in keyed.calls) == ["slow one", "slow two"]
+
+
+def test_a_star_of_the_library_shows_in_the_panel(opened: Open) -> None:
+    """And one given in the panel is the library's; the viewer is told, too."""
+    card = opened.make(prompt="a fox")
+    (image,) = opened.panel.images
+    opened.tell("star", ids=[image.id], value=True)
+    until(lambda: opened.panel.cards[0]["starred"])
+    assert image.starred
+    (told,) = [said for said in opened.sent if said["kind"] == "changed"]
+    assert [(row["id"], row["starred"]) for row in told["rows"]] == [(image.id, True)]
+    image.tag("noir")
+    image.star(value=False)
+    until(lambda: opened.panel.cards[0]["tags"] == ["noir"])
+    until(lambda: not opened.panel.cards[0]["starred"])
+    again = opened.make(prompt="a fox", n=1)
+    assert (card, again) == ("image1", "image2")
+
+
+def test_a_card_is_shown_in_full(opened: Open) -> None:
+    """By the library's facts; what was edited from it is among its relatives."""
+    card = opened.make(prompt="a fox")
+    opened.tell("edit", id=card, name="it")
+    until(lambda: card in opened.panel._tray.sources)
+    opened.make(prompt="in snow", inputs=[{"id": card, "name": "it"}])
+    (fox, edit) = opened.panel.images
+    opened.tell("picture", card=card, request=7)
+    until(lambda: opened.sent[-1].get("request") == 7)
+    shown = opened.sent[-1]
+    assert (shown["id"], shown["cell"]) == (fox.id, fox.cell)
+    assert shown["lineage"] == {"ancestors": [], "descendants": [edit.id]}
+    opened.tell("picture", id=10**6, request=8)
+    until(lambda: opened.sent[-1].get("request") == 8)
+    assert (opened.sent[-1]["kind"], opened.panel.trouble) == ("error", "")

@@ -40,6 +40,14 @@ def test_what_all_share_stands_once_above() -> None:
     assert html.index("a fox</bdi>") < html.index("<figure")
 
 
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1)])
+def test_a_line_of_pixels_is_shown(size: tuple[int, int]) -> None:
+    """Whatever shape a server sends, its card has a caption."""
+    html = to_html(ImageBatch([picture(size=size, rewritten_prompt=LONG)]))
+    assert "a lighthouse" in told(html)
+    assert "<img " in html
+
+
 def test_a_shared_prompt_with_several_rewrites() -> None:
     """What was written stands above, what was made of it under each picture."""
     html = to_html(ImageBatch(picture(rewritten_prompt=f"A fox, {n}.") for n in "xyz"))

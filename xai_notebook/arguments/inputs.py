@@ -39,6 +39,8 @@ _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = 1
 _SIDES: Final = (4096, 3072, 2048, 1536, 1024)
+_LONGEST: Final = 200
+"""Characters of a name in a message."""
 _DEEPEST: Final = 8
 """Lists in lists that are looked into."""
 _FORMS: Final = (
@@ -119,8 +121,16 @@ def _resolve(
                 except Exception as error:  # whatever the user's own objects raise
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(found, value)
-    label = value if isinstance(value, str) else type(value).__name__
-    return _flatten(value, label if len(label) <= 80 else label[:77] + "…")  # noqa: PLR2004
+    return _flatten(value, _name_of(value))
+
+
+def _name_of(value: Any) -> str:
+    """Return what the cell of a picture made from a value calls it: whole, however long."""
+    if isinstance(value, (str, Path)):
+        return str(value)
+    if isinstance(value, GeneratedImage) and value.sha256 is not None:
+        return f"@{value.sha256[:8]}"
+    return type(value).__name__
 
 
 def _by_id(digits: str, named: Named | None) -> GeneratedImage | Path:
@@ -187,12 +197,19 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
     )
 
 
+def _short(name: str) -> str:
+    """Return a name as a message has it."""
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+
+
 def _read(value: str | Path) -> bytes:
     try:
         return read_bounded(Path(value).expanduser(), MAX_INPUT_FILE_BYTES)
     except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-        raise InputImageError(f"--image {value}: {reason or error}. It takes {_FORMS}.") from error
+        raise InputImageError(
+            f"--image {_short(str(value))}: {reason or error}. It takes {_FORMS}."
+        ) from error
 
 
 def _data_uri(value: str) -> bytes:
@@ -239,7 +256,7 @@ def _pack(
     data: bytes, label: str, *, called: str = "", parent: str | None = None
 ) -> tuple[InputImage, str | None]:
     """Return `data` as an input image, scaled or turned if it must be, with a note if it was."""
-    called = called or f"--image {label}"
+    called = called or f"--image {_short(label)}"
     kind = media_type(data)
     if kind not in _ACCEPTED:
         found = kind or "no image that is known"

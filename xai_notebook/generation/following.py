@@ -159,6 +159,11 @@ class Follower:
         await self._close("gone", "The service did not know it any more.")
 
     @property
+    def first(self) -> JobRequest | None:
+        """Its first request."""
+        return self.library.jobs.first(self.job.id)
+
+    @property
     def handing(self) -> bool:
         """Whether it is being handed over, or is about to be."""
         return self.under_way or self._lock.locked() or not self.resumed

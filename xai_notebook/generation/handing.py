@@ -12,7 +12,7 @@ from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import reserve
 from xai_notebook.generation.following import Follower
 from xai_notebook.generation.joblist import JobList
-from xai_notebook.generation.jobs import BatchJob, Slot, View, check_known
+from xai_notebook.generation.jobs import BatchJob, Slot, View
 from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
 
 if TYPE_CHECKING:
@@ -177,7 +177,11 @@ class Desk:
             XaiError: Calls go to another one now.
         """
         peer = await self._connect(job.backend)
-        check_known(job, peer.backend, peer.host)
+        if (job.backend, job.host) != (peer.backend, peer.host):
+            raise XaiError(
+                f"The job {job.name} is at {job.host}. Set XAI_API_HOST, or XAI_NOTEBOOK_BACKEND, "
+                "to what they were when it was handed over."
+            )
         return peer
 
 

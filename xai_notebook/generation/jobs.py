@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import frontend
-from xai_notebook.errors import JobError, JobTimeoutError, XaiError
+from xai_notebook.errors import JobError, JobTimeoutError
 from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, job_sentence
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.loop import BackgroundLoop
     from xai_notebook.library.jobs import Job
 
-__all__ = ["BatchJob", "Slot", "View", "check_known"]
+__all__ = ["BatchJob", "Slot", "View"]
 
 _TITLES: Final = {
     "new": "Handing over",
@@ -114,6 +114,14 @@ class BatchJob:
     def name(self) -> str:
         """What it is called at the service, by us; no other job is."""
         return self._job.name if self._job else ""
+
+    @property
+    def prompt(self) -> str:
+        """Its first prompt, as it was handed over."""
+        if self._slots:
+            return self._slots[0].request.prompt
+        first = next((follower.first for follower in self.followers), None)
+        return first.request.prompt if first else ""
 
     @property
     def state(self) -> str:
@@ -339,6 +347,7 @@ class BatchJob:
         prices = [_price(follower) for follower in self.followers]
         return JobCard(
             name=self.name,
+            prompt=self.prompt,
             title=_HALF if stopped else _TITLES[state],
             state=state,
             counts=counts,
@@ -381,16 +390,3 @@ def _when(seconds: float) -> datetime:
 def _price(follower: Follower) -> float | None:
     price = follower.job.price_usd
     return None if price is None else price * follower.tally.total
-
-
-def check_known(job: Job, backend: str, host: str) -> None:
-    """Raise unless a job is at this server.
-
-    Raises:
-        XaiError: It is at another one; the message names it.
-    """
-    if (job.backend, job.host) != (backend, host):
-        raise XaiError(
-            f"The job {job.name} is at {job.host}. Set XAI_API_HOST, or XAI_NOTEBOOK_BACKEND, to "
-            "what they were when it was handed over."
-        )

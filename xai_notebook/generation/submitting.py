@@ -12,7 +12,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from xai_notebook.client import wire
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
-    from xai_notebook.library.jobs import Job, JobRequest, JobState
+    from xai_notebook.library.jobs import Job, JobState
 
 __all__ = ["ANSWER_SECONDS", "Submission", "unknown"]
 
@@ -156,7 +155,7 @@ class Submission:
 
     async def _store_inputs(self) -> None:
         """Have every input image in the service's store, each once."""
-        asked = next(iter(await asyncio.to_thread(self._first)), None)
+        asked = await asyncio.to_thread(self.library.jobs.first, self.job.id)
         wanted = {image.sha256 for image in (asked.request.inputs if asked else ())}
         if not asked or not wanted - self.job.inputs.keys():
             return
@@ -170,9 +169,6 @@ class Submission:
         )
         places = {image.sha256: image.file_id or image.url for image in request.inputs}
         await self._change(inputs=places)
-
-    def _first(self) -> list[JobRequest]:
-        return list(islice(self.library.jobs.requests(self.job.id), 1))
 
     # The batch
 

@@ -256,6 +256,13 @@ class Jobs:
 
     # Its requests
 
+    def first(self, job_id: int) -> JobRequest | None:
+        """Return the first request of a job."""
+        query = "SELECT * FROM job_requests WHERE job_id = ? ORDER BY id LIMIT 1"
+        with self._database.reading() as connection:
+            row = connection.execute(query, (job_id,)).fetchone()
+        return _request(row) if row else None
+
     def requests(self, job_id: int) -> Iterator[JobRequest]:
         """Yield the requests of a job in their order, a few hundred at a time."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"

@@ -19,6 +19,8 @@ _FIT: Final = {1: 270, 2: 180, 3: 110}
 """Characters that three lines of a card hold, by the columns of its grid."""
 _FIT_NARROW: Final = 80
 """The same for more columns."""
+_LEAST: Final = 20
+"""The same for any card: a server may send a picture one pixel wide."""
 _WORTH_FOLDING: Final = 1.3
 """How much longer a prompt must be: one that is only a little longer is shown whole."""
 _SURELY_FITS: Final = 60
@@ -70,7 +72,7 @@ class Captions:
         """
         if self._style == "none" or self._all_alike:
             return ""
-        fit = min(self._fit, _FIT[1] * size[0] // size[1])
+        fit = max(_LEAST, min(self._fit, _FIT[1] * size[0] // max(size[1], 1)))
         if not self._one_prompt:
             return self._both(image, fit)
         rewritten = image.rewritten_prompt

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import InputImage
     from xai_notebook.pictures.captions import Captions
-    from xai_notebook.pictures.picture import Card, Grid
+    from xai_notebook.pictures.picture import Card, Grid, Picture
 
 __all__ = [
     "NARROWEST",
@@ -226,7 +226,7 @@ def _picture(image: Card, source: Shown, place: Place) -> str:
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 
 
-def alt_text(image: Card, number: int = 1, total: int = 1) -> str:
+def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
     """Return what a reader hears in place of the picture."""
     prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
     prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.pictures.text import NAME, bounded, clean, dollars, text
@@ -17,7 +18,7 @@ __all__ = ["JobCard", "JobCounts", "job_bundle", "job_sentence", "table_html"]
 _LINE: Final = "font-size:0.92em;line-height:1.5;overflow-wrap:break-word"
 _FAINT: Final = "font-size:0.86em;opacity:0.85;overflow-wrap:break-word"
 _BOX: Final = (
-    "max-width:640px;box-sizing:border-box;margin:2px 0 8px;padding:12px 14px;"
+    "max-width:700px;box-sizing:border-box;margin:2px 0 8px;padding:12px 14px;"
     "border:1px solid rgba(128,128,128,0.45);border-radius:6px"
 )
 _TRACK: Final = (
@@ -58,6 +59,7 @@ class JobCard:
 
     Attributes:
         name: Of the job.
+        prompt: The first one.
         title: Its state, in a word or two.
         state: Its state.
         counts: Of its images.
@@ -71,10 +73,10 @@ class JobCard:
         created: When it was recorded.
         expires: When its results can no longer be read.
         cause: Why it ended, or is held up.
-        watched: It is being watched by this kernel.
     """
 
     name: str
+    prompt: str = ""
     title: str
     state: str
     counts: JobCounts
@@ -88,7 +90,6 @@ class JobCard:
     created: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     expires: datetime | None = None
     cause: str | None = None
-    watched: bool = False
 
     def facts(self) -> Iterator[str]:
         """Yield what there is to say, most important first."""
@@ -105,19 +106,27 @@ class JobCard:
             yield f"{counts.cancelled:,} not made"
         if self.replayed:
             yield f"{self.replayed:,} were there before"
-        yield self.money
+        if self.money:
+            yield self.money
         yield duration(self.seconds)
 
     @property
     def money(self) -> str:
-        """What it costs, or will at list price."""
+        """What it costs so far, and will at list price; `""`: nothing was made of it."""
         if self.free:
             return "free"
+        price = None if self.price_usd is None else dollars(self.price_usd)
         if self.cost_usd is not None:
-            return dollars(self.cost_usd)
-        if self.price_usd is None:
-            return "price unknown"
-        return f"{dollars(self.price_usd)} at list price"
+            cost = dollars(self.cost_usd)
+            return f"{cost} of {price}" if price and self.state == "running" else cost
+        if self.ended_early and not self.counts.succeeded:
+            return ""
+        return f"{price} at list price" if price else "price unknown"
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it ended before all of it was made."""
+        return self.state not in {"new", "running", "done"}
 
 
 def duration(seconds: float) -> str:
@@ -140,7 +149,8 @@ def job_sentence(card: JobCard) -> str:
         parts.append(f"{counts.succeeded:,} in the library")
     if counts.failed:
         parts.append(f"{counts.failed:,} failed")
-    parts.append(card.money)
+    if card.money:
+        parts.append(card.money)
     line = f"Job {', '.join(parts)}."
     return clean(bounded(f"{line} {card.cause}" if card.cause else line))
 
@@ -162,17 +172,22 @@ def job_html(card: JobCard) -> str:
     ]
     if card.cause:
         lines.append(f'<div style="{_LINE};margin-top:4px">{text(card.cause)}</div>')
-    about = [f"<code>{text(card.name, NAME)}</code>"] if card.name else []
-    about.append(f"{card.created.astimezone():%Y-%m-%d %H:%M}")
+    times = [f"{card.created.astimezone():%Y-%m-%d %H:%M}"]
     if card.expires and card.counts.pending:
-        about.append(f"results can be read until {card.expires.astimezone():%Y-%m-%d %H:%M}")
+        times.append(f"results kept until {card.expires.astimezone():%Y-%m-%d %H:%M}")
+    about = [f"<code>{text(card.name, NAME)}</code>"] if card.name else []
+    about += [f'<span style="white-space:nowrap">{time}</span>' for time in times]
     lines.append(f'<div style="{_FAINT};margin-top:4px">{" · ".join(about)}</div>')
-    return f'<div style="{_BOX}">{"".join(lines)}</div>'
+    edge = f";border-left:4px solid {_COLOURS[card.state]}" if card.ended_early else ""
+    return f'<div style="{_BOX}{edge}">{"".join(lines)}</div>'
 
 
 def _bar(card: JobCard) -> str:
+    """Return how far it is; nothing for what will not get any further and never did."""
     counts = card.counts
     settled = counts.succeeded + counts.failed
+    if card.ended_early and not settled:
+        return ""
     share = (card.handed if card.state == "new" else settled) / max(counts.total, 1)
     colour = _COLOURS.get(card.state, "var(--jp-brand-color1,#2a9d8f)")
     label = html.escape(f"{settled:,} of {counts.total:,} images", quote=True)
@@ -183,43 +198,52 @@ def _bar(card: JobCard) -> str:
     )
 
 
-_COLUMNS: Final = ("created", "job", "state", "images", "cost")
+_COLUMNS: Final = ("created", "state", "images", "cost", "prompt", "job", "cause")
+_NARROW: Final = {"created", "job", "images", "cost"}
+_PROMPT: Final = 60
+"""Characters of a prompt in the table."""
 
 
-def rows(cards: Sequence[JobCard]) -> list[tuple[str, ...]]:
-    """Return the cells of the table, a row for each job."""
+def rows(cards: Sequence[JobCard]) -> list[dict[str, str]]:
+    """Return the cells of the table by their columns, a row for each job."""
     return [
-        (
-            f"{card.created.astimezone():%Y-%m-%d %H:%M}",
-            card.name,
-            card.title + (f": {card.cause}" if card.cause else ""),
-            f"{card.counts.succeeded:,} of {card.counts.total:,}",
-            card.money,
-        )
+        {
+            "created": f"{card.created.astimezone():%Y-%m-%d %H:%M}",
+            "job": card.name,
+            "state": card.title,
+            "images": f"{card.counts.succeeded:,} of {card.counts.total:,}",
+            "cost": card.money or "-",
+            "prompt": shorten(card.prompt, _PROMPT, placeholder=" …"),
+            "cause": bounded(card.cause or "", NAME),
+        }
         for card in cards
     ]
 
 
 def table_text(cards: Sequence[JobCard]) -> str:
     """Return the jobs as a table of plain text."""
-    lines = [_COLUMNS, *rows(cards)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+    lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows(cards)]
+    shown = [name for name in _COLUMNS if any(line[name] for line in lines[1:])]
+    widths = {name: max(len(clean(line[name])) for line in lines) for name in shown}
     return "\n".join(
-        "  ".join(
-            clean(bounded(cell, NAME)).ljust(width)
-            for cell, width in zip(line, widths, strict=True)
-        ).rstrip()
+        "  ".join(clean(line[name]).ljust(widths[name]) for name in shown).rstrip()
         for line in lines
     )
 
 
 def table_html(cards: Sequence[JobCard]) -> str:
-    """Return the jobs as a table."""
-    head = "".join(f'<th style="text-align:left">{name}</th>' for name in _COLUMNS)
+    """Return the jobs as a table; why one ended stands under its state."""
+    names = _COLUMNS[:-1]
+    head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
     body = "".join(
-        "<tr>"
-        + "".join(f'<td style="text-align:left">{text(cell, NAME)}</td>' for cell in line)
-        + "</tr>"
-        for line in rows(cards)
+        f"<tr>{''.join(_cell(name, line) for name in names)}</tr>" for line in rows(cards)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(name: str, line: dict[str, str]) -> str:
+    shown = text(line[name], NAME)
+    if name == "state" and line["cause"]:
+        shown += f'<div style="{_FAINT}">{text(line["cause"])}</div>'
+    style = "white-space:nowrap" if name in _NARROW else "min-width:9em"
+    return f'<td style="text-align:left;vertical-align:top;{style}">{shown}</td>'

@@ -1,8 +1,6 @@
 """The library as a place: `%xai_library` and `xai_notebook.library()`.
 
     queries.py   filters as users and the browser give them -> the shelf's query
-    answers.py   pictures as the browser is told of them
-    actions.py   what is done with chosen pictures
     widget.py    the widget: what the browser asks, what it is told
 
 What runs in the browser is built from `notebook/browser`. Only what is seen is in the page: rows

@@ -5,26 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import anywidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
-from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.panel.jobs import explain
+from xai_notebook.notebook.viewing.widget import Viewing
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Mapping
 
 __all__ = ["Face"]
 
 _STATIC: Final = Path(__file__).parent.parent / "static"
 
 
-class Face(anywidget.AnyWidget):
-    """A panel without its work. All of its state is set on the background loop.
-
-    A message of some `kind` is answered by the method `_on_<kind>`.
-    """
+class Face(Viewing):
+    """A panel without its work. All of its state is set on the background loop."""
 
     _esm = (_STATIC / "panel.js").read_text(encoding="utf-8")
     _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
@@ -48,22 +42,20 @@ class Face(anywidget.AnyWidget):
     said = Dict(help="What a screen reader should say now.").tag(sync=True)
     local = Bool(help="Requests go to the embedded server.").tag(sync=True)
 
-    # From the browser
+    # What becomes of a message that is no question: see `trouble` and `said`
 
-    def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
-        """Take a message: on the kernel's thread, so hand it over at once."""
-        self._submit(self._answer(content, [bytes(buffer) for buffer in buffers or ()]))
+    def _say(self, text: str) -> None:
+        """Have a screen reader say something."""
+        raise NotImplementedError
 
-    @staticmethod
-    def _submit(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
-        return current_session().loop.submit(coroutine)
+    def _told(self, content: Mapping[str, Any], said: str) -> None:
+        if content.get("request") is None:
+            self._say(said)
+        else:
+            super()._told(content, said)
 
-    async def _answer(self, content: Any, buffers: list[bytes]) -> None:
-        kind = content.get("kind") if isinstance(content, dict) else None
-        handler = getattr(self, f"_on_{kind}", None)
-        if handler is None:
-            return
-        try:
-            await handler(content, *buffers)
-        except Exception as error:  # noqa: BLE001  # nowhere else would anybody see it
-            self.trouble = explain(error)
+    def _failed(self, content: Mapping[str, Any], said: str) -> None:
+        if content.get("request") is None:
+            self.trouble = said
+        else:
+            super()._failed(content, said)

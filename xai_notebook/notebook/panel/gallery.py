@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from xai_notebook.errors import XaiError
+from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.frontend import notebook_folder
+from xai_notebook.generation.session import current_session
+from xai_notebook.library.marks import Mark
+from xai_notebook.notebook.viewing.answers import details_of
 from xai_notebook.pictures.cards import TITLES, alt_text
 from xai_notebook.pictures.pixels import preview
-from xai_notebook.pictures.text import bounded, clean, dollars
+from xai_notebook.pictures.text import bounded, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -47,15 +51,30 @@ class Album:
         self._groups = count(1)
 
     def add(self, batch: ImageBatch) -> list[dict[str, Any]]:
-        """Take images that were made together, and return their cards."""
+        """Take images that were made together, and return their cards; blocks for milliseconds."""
         group, cards = next(self._groups), []
+        marks = self._marks(batch)
         for number, image in enumerate(batch, 1):
             key = f"image{len(self.images) + 1}"
             self.images[key] = image
-            cards.append(
-                describe_card(image, key=key, group=group, number=number, total=len(batch))
-            )
+            card = describe_card(image, key=key, group=group, number=number, total=len(batch))
+            cards.append(card | marks[number - 1])
         return cards
+
+    def marked(self, cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return cards with what is said of their images now; blocks for milliseconds."""
+        marks = self._marks([self.images[card["id"]] for card in cards])
+        return [card | mark for card, mark in zip(cards, marks, strict=True)]
+
+    @staticmethod
+    def _marks(images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
+        """Return star and tags of images; none where no library has them."""
+        ids = [image.id for image in images]
+        found: dict[int, Mark] = {}
+        with suppress(LibraryError):
+            found = current_session().library().marks.of(i for i in ids if i is not None)
+        marks = [found.get(i or 0, Mark()) for i in ids]
+        return [{"starred": mark.starred, "tags": list(mark.tags)} for mark in marks]
 
     def save(self, keys: Sequence[str], *, metadata: bool) -> Saved:
         """Write images into the notebook's folder; what cannot be written says why."""
@@ -90,6 +109,7 @@ def describe_card(
     ok = image.status == "ok"
     return {
         "id": key,
+        "picture": image.id,
         "group": group,
         "name": f"image {number} of {total}" if total > 1 else "image",
         "ok": ok,
@@ -106,21 +126,6 @@ def describe_card(
         "saved": "" if image.exported is None else name_of(image.exported),
         "trouble": "",
     }
-
-
-def details_of(image: GeneratedImage) -> list[str]:
-    """Return model, who rewrote the prompt, size and cost, where known."""
-    items = [clean(bounded(image.model))] if image.model else []
-    if image.rewritten_by and image.rewritten_prompt:
-        items.append(f"rewritten by {clean(bounded(image.rewritten_by))}")
-    if image.size:
-        items.append(f"{image.size[0]} × {image.size[1]}")
-    if image.cost_usd:
-        items.append(dollars(image.cost_usd))
-    if image.request.inputs:
-        count = len(image.request.inputs)
-        items.append("an edit" if count == 1 else f"an edit of {count} images")
-    return items
 
 
 def preview_of(data: bytes) -> bytes:

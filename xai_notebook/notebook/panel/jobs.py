@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from xai_notebook.errors import XaiError
 from xai_notebook.notebook.live import describe
+from xai_notebook.notebook.viewing.answers import explain
 from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
@@ -199,13 +199,6 @@ class Queue:
         if state != "failed":  # a failure is an alert: it speaks for itself
             self._said(line)
         self._changed()
-
-
-def explain(error: BaseException) -> str:
-    """Return an error as a line or two: cause and cure."""
-    if isinstance(error, XaiError):
-        return clean(str(error))
-    return clean(f"{type(error).__name__}: {error}. This is a bug of the panel; please report it.")
 
 
 def _outcome(batch: ImageBatch | None) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import MetadataError, XaiError
+from xai_notebook.library.marks import Mark
+from xai_notebook.library.shelf import Shelved
 from xai_notebook.notebook.panel import gallery, inputs
 from xai_notebook.notebook.panel.face import Face
 from xai_notebook.notebook.panel.form import like
-from xai_notebook.notebook.panel.jobs import explain
+from xai_notebook.notebook.viewing.actions import batch_of
+from xai_notebook.notebook.viewing.answers import explain
 from xai_notebook.pictures.provenance import read_metadata
 
 if TYPE_CHECKING:
@@ -18,8 +23,11 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.notebook.panel.form import Form
     from xai_notebook.notebook.panel.uploads import Uploads
+    from xai_notebook.pictures.results import GeneratedImage
 
 __all__ = ["Pictures"]
+
+TAKEN: Final = "a picture from the library"
 
 
 class Pictures(Face):
@@ -32,10 +40,6 @@ class Pictures(Face):
 
     def _write_cell(self) -> None:
         """Keep the equivalent cell current."""
-        raise NotImplementedError
-
-    def _say(self, text: str) -> None:
-        """Have a screen reader say something."""
         raise NotImplementedError
 
     async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
@@ -107,11 +111,21 @@ class Pictures(Face):
             self._tray.sources[key] = await asyncio.to_thread(inputs.from_image, image, name)
         self._write_cell()
 
-    async def _on_pictures(self, content: Mapping[str, Any]) -> None:
-        for key in content["ids"]:
-            await self._send_picture(str(key))
+    async def _on_take(self, content: Mapping[str, Any]) -> None:
+        """Make a picture of the library the one to edit."""
+        (image,) = await asyncio.to_thread(batch_of, [int(content["id"])])
+        await asyncio.to_thread(self.take, image)
 
-    async def _send_picture(self, key: str) -> None:
+    def take(self, image: GeneratedImage) -> None:
+        """Make an image of the library the one to edit, from any thread."""
+        source = replace(inputs.from_image(image, TAKEN), data=image.data)
+        self.send({"kind": "take", **self._tray.put(source)})
+
+    async def _on_previews(self, content: Mapping[str, Any]) -> None:
+        for key in content["ids"]:
+            await self._send_preview(str(key))
+
+    async def _send_preview(self, key: str) -> None:
         """Send a preview; a card without one shows its words."""
         image, source = self._album.images.get(key), self._tray.sources.get(key)
         try:
@@ -123,18 +137,22 @@ class Pictures(Face):
                 return
         except XaiError:
             return
-        self.send({"kind": "picture", "id": key}, [data])
+        self.send({"kind": "preview", "id": key}, [data])
 
-    async def _on_original(self, content: Mapping[str, Any]) -> None:
-        key = str(content["id"])
-        image = self._album.images[key]
-        reply = {"kind": "original", "id": key, "type": image.media_type, "error": ""}
-        try:
-            data = await asyncio.to_thread(lambda: image.data)
-        except XaiError as error:
-            self.send(reply | {"error": explain(error)})
-            return
-        self.send(reply, [data])
+    def _shelved(self, content: Mapping[str, Any]) -> Shelved:
+        """Return a picture of the library, or that of a card, which may be in none."""
+        if "card" not in content:
+            return super()._shelved(content)
+        image = self._album.images[str(content["card"])]
+        if image.id is not None:
+            with suppress(XaiError):
+                return super()._shelved({"id": image.id})
+        return Shelved(image, Mark(), "", None)
+
+    async def _tell(self, ids: list[int]) -> None:
+        """Pass on what was said of pictures; cards show it, too."""
+        await super()._tell(ids)
+        self.cards = await asyncio.to_thread(self._album.marked, self.cards)
 
     async def _on_save(self, content: Mapping[str, Any]) -> None:
         """Write images into the notebook's folder."""

@@ -4,16 +4,15 @@ Shared traits hold text alone, and little of it: widget state may be saved in th
 Pictures travel as messages. Everything the browser says is handed to the background loop, the
 only place where traits are set: the kernel stays free, and a picture never races with a click.
 
-    browser -> kernel   hello, form, generate, hand_over, more, again, cancel, dismiss, models,
-                        upload, edit, use, save, pictures, original
-    kernel -> browser   ready, picture, original, input, take, fill
+    browser -> kernel   form, generate, hand_over, more, again, cancel, dismiss, models,
+                        upload, edit, take, use, save, previews; and what every viewer asks
+    kernel -> browser   preview, input, take, fill; and what every viewer is told
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -31,11 +30,12 @@ from xai_notebook.notebook.panel.form import (
     known_models,
     takes_images,
 )
-from xai_notebook.notebook.panel.jobs import Job, Queue, explain
+from xai_notebook.notebook.panel.jobs import Job, Queue
 from xai_notebook.notebook.panel.memory import Memory
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
 from xai_notebook.notebook.panel.pictures import Pictures
 from xai_notebook.notebook.panel.uploads import Uploads
+from xai_notebook.notebook.viewing.answers import explain
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import clean, dollars
 
@@ -49,7 +49,6 @@ __all__ = ["Panel"]
 
 MOST_PROMPTS: Final = 50
 """Prompts that the field can bring back, the last."""
-TAKEN: Final = "a picture from the library"
 
 
 class Panel(Pictures):
@@ -76,7 +75,7 @@ class Panel(Pictures):
         configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         self._form, values, images = Form.from_options(prompt, given, configured)
-        self._namespace: Mapping[str, Any] = shell.user_ns
+        self._namespace = shell.user_ns
         self._tray = inputs.Tray(shell.user_ns)
         self._uploads = Uploads()
         self._album = gallery.Album()
@@ -98,7 +97,7 @@ class Panel(Pictures):
             cell_id=str(cell_identity(shell, object()) or ""),
         )
         self._write_cell()
-        self.on_msg(self._receive)
+        self._attend()
 
     def _recall(self, values: dict[str, Any], sources: list[inputs.Source]) -> str:
         """Change first values to what they were when the cell ran last, if it asks for the same.
@@ -145,16 +144,11 @@ class Panel(Pictures):
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/plain": "xAI image panel"}, metadata
 
-    def take(self, image: GeneratedImage) -> None:
-        """Make an image of the library the one to edit, from any thread."""
-        source = replace(inputs.from_image(image, TAKEN), data=image.data)
-        self.send({"kind": "take", **self._tray.put(source)})
-
     # From the browser
 
-    async def _on_hello(self, _: Mapping[str, Any]) -> None:
+    async def _on_hello(self, content: Mapping[str, Any]) -> None:
         Panel.seen = weakref.ref(self)
-        self.send({"kind": "ready"})
+        await super()._on_hello(content)
 
     async def _on_models(self, _: Mapping[str, Any]) -> None:
         await self._ask_models()
@@ -276,12 +270,12 @@ class Panel(Pictures):
         batch = job.batch
         if batch is None:
             return
-        fresh = self._album.add(batch)
+        fresh = await asyncio.to_thread(self._album.add, batch)
         if all(image.status in {"ok", "moderated"} for image in batch):
             self._memory.done.append(job.cell)
         await self._remember(batch.images)
         for card in fresh:
-            await self._send_picture(card["id"])
+            await self._send_preview(card["id"])
         self._count_cost(job.call)
         self._write_cell()
         self.cards, self.saved = [*self.cards, *fresh], ""

@@ -1,22 +1,39 @@
-// @ts-nocheck
 // A grid of which only what is seen is in the page. One stop for Tab; arrows move inside.
 
-import { h, unique } from "../shared/elements.js";
+import { makeFace, showFace } from "../shared/card.js";
+import { h, part, unique } from "../shared/elements.js";
+import { follow } from "../shared/kernel.js";
+import { layOut, placeOf, scrollTo, seen } from "./layout.js";
+import { extended, led, nothing, toggled } from "./selection.js";
 
-const TILE = 168; // pixels a side, at least
-const GAP = 8;
-const OVER = 2; // rows above and below that are there before they are seen
+/**
+ * @typedef {import("../messages.js").Row} Row
+ * @typedef {{ open: (position: number) => void, chosen: (ids: number[]) => void,
+ *   act: (name: string) => void }} Handlers
+ */
+
+/** Keys that do something with what is chosen. @type {Record<string, string>} */
+const ACTS = { Delete: "delete", "*": "star", s: "export" };
 
 export class Grid {
-  constructor(store, { open, chosen, act }) {
+  choice = nothing();
+  layout = layOut(0, 0);
+  /** By position. @type {Map<number, HTMLElement>} */
+  #tiles = new Map();
+  #prefix = unique("tile");
+  /** @type {number | undefined} */
+  #frame;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #resting;
+  #drawnAt = -1;
+
+  /**
+   * @param {import("./store.js").LibraryStore} store
+   * @param {Handlers} handlers
+   */
+  constructor(store, handlers) {
     this.store = store;
-    this.handlers = { open, chosen, act };
-    this.tiles = new Map(); // position -> element
-    this.selected = new Set(); // ids
-    this.current = 0; // position of the keyboard
-    this.anchor = 0; // where Shift begins
-    this.columns = 1;
-    this.prefix = unique("tile");
+    this.handlers = handlers;
     this.space = h("div", { class: "xai-space", role: "presentation" });
     this.element = h(
       "div",
@@ -28,221 +45,244 @@ export class Grid {
         "aria-multiselectable": "true",
         "data-lm-suppress-shortcuts": "true",
         onscroll: () => this.later(),
-        onkeydown: (event) => this.key(event),
-        onfocus: () => this.mark(),
-        onblur: () => this.mark(),
+        onkeydown: (event) => this.#key(event),
+        onfocus: () => this.#mark(),
+        onblur: () => this.#mark(),
+        onclick: (event) => this.#click(event),
+        ondblclick: (event) => {
+          const position = this.#positionOf(event);
+          if (position !== undefined) this.handlers.open(position);
+        },
       },
       this.space,
     );
-    this.watch = new ResizeObserver(() => this.later());
-    store.addEventListener("rows", () => this.later());
-    store.addEventListener("thumbnails", ({ detail }) => this.pictured(new Set(detail)));
   }
 
   start() {
-    this.watch.observe(this.element);
-    return () => this.watch.disconnect();
+    const watch = new ResizeObserver(() => this.later());
+    watch.observe(this.element);
+    const stop = follow(this.store, {
+      rows: () => this.later(),
+      thumbnails: ({ detail }) => this.#pictured(new Set(detail)),
+    });
+    return () => {
+      stop();
+      watch.disconnect();
+      clearTimeout(this.#resting);
+    };
   }
 
   later() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = undefined;
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = undefined;
       this.draw();
     });
   }
 
   /** Begin anew: another query has another list. */
   reset({ keep = false } = {}) {
-    for (const tile of this.tiles.values()) tile.remove();
-    this.tiles.clear();
+    for (const tile of this.#tiles.values()) tile.remove();
+    this.#tiles.clear();
     if (!keep) {
-      this.current = this.anchor = 0;
+      this.choice = { ...this.choice, current: 0, anchor: 0 };
       this.element.scrollTop = 0;
     }
-    this.current = Math.max(0, Math.min(this.current, this.store.count - 1));
+    const last = Math.max(0, this.store.count - 1);
+    const { current, anchor } = this.choice;
+    this.choice = {
+      ...this.choice,
+      current: Math.min(current, last),
+      anchor: Math.min(anchor, last),
+    };
     this.draw();
   }
 
-  measure() {
-    const width = this.element.clientWidth - GAP;
-    this.columns = Math.max(1, Math.floor(width / (TILE + GAP)));
-    this.side = Math.floor(width / this.columns) - GAP;
-    this.step = this.side + GAP;
-    this.space.style.height = `${Math.ceil(this.store.count / this.columns) * this.step + GAP}px`;
-  }
-
   draw() {
-    if (!this.element.clientWidth) return;
-    this.measure();
-    const top = Math.floor(this.element.scrollTop / this.step) - OVER;
-    const bottom =
-      Math.ceil((this.element.scrollTop + this.element.clientHeight) / this.step) + OVER;
-    const first = Math.max(0, top * this.columns);
-    const last = Math.min(this.store.count, bottom * this.columns);
-    for (const [position, tile] of this.tiles) {
+    const { clientWidth, clientHeight, scrollTop } = this.element;
+    if (!clientWidth) return;
+    this.layout = layOut(clientWidth, this.store.count);
+    this.space.style.height = `${this.layout.height}px`;
+    this.element.style.height = `${this.layout.height + 2}px`; // and no higher than its style says
+    const { first, last } = seen(this.layout, scrollTop, clientHeight, this.store.count);
+    for (const [position, tile] of this.#tiles) {
       if (position >= first && position < last) continue;
       tile.remove();
-      this.tiles.delete(position);
+      this.#tiles.delete(position);
     }
+    /** @type {number[]} */
     const ids = [];
     for (let position = first; position < last; position += 1) {
       const row = this.store.row(position);
-      this.place(position, row);
+      this.#place(position, row);
       if (row) ids.push(row.id);
     }
-    this.mark();
+    this.#mark();
     // While somebody scrolls fast, what flies by needs no picture.
-    clearTimeout(this.resting);
-    this.resting = setTimeout(
+    clearTimeout(this.#resting);
+    this.#resting = setTimeout(
       () => {
         this.store.need(ids);
         this.store.trim(new Set(ids));
       },
-      this.tiles.size && this.drawnAt === first ? 0 : 60,
+      this.#drawnAt === first ? 0 : 60,
     );
-    this.drawnAt = first;
+    this.#drawnAt = first;
   }
 
-  place(position, row) {
-    let tile = this.tiles.get(position);
+  /**
+   * @param {number} position
+   * @param {Row | undefined} row
+   */
+  #place(position, row) {
+    let tile = this.#tiles.get(position);
     if (!tile) {
       tile = h(
         "div",
         {
           class: "xai-tile",
           role: "option",
-          id: `${this.prefix}-${position}`,
+          id: `${this.#prefix}-${position}`,
           "aria-selected": "false",
-          onclick: (event) => this.click(event, position),
-          ondblclick: () => this.handlers.open(position),
         },
-        h("img", { alt: "", hidden: true, draggable: "false" }),
-        h("span", { class: "xai-star", hidden: true }, "★"),
+        makeFace({ alt: "", size: [], starred: false }),
         h("span", { class: "xai-tilename", dir: "auto" }),
       );
-      this.tiles.set(position, tile);
+      tile.dataset.position = String(position);
+      this.#tiles.set(position, tile);
       this.space.append(tile);
     }
-    const left = GAP + (position % this.columns) * this.step;
-    const top = GAP + Math.floor(position / this.columns) * this.step;
-    tile.style.cssText = `transform: translate(${left}px, ${top}px); width: ${this.side}px; height: ${this.side}px`;
-    tile.setAttribute("aria-setsize", this.store.count);
-    tile.setAttribute("aria-posinset", position + 1);
-    if (row) this.fill(tile, row);
+    const { left, top } = placeOf(this.layout, position);
+    const { side } = this.layout;
+    tile.style.cssText = `transform: translate(${left}px, ${top}px); width: ${side}px; height: ${side}px`;
+    tile.setAttribute("aria-setsize", String(this.store.count));
+    tile.setAttribute("aria-posinset", String(position + 1));
+    if (row) this.#fill(tile, row);
   }
 
-  fill(tile, row) {
-    const [image, star, name] = tile.children;
-    tile.dataset.id = row.id;
-    const url = this.store.thumbnails.get(row.id);
-    if (url && image.getAttribute("src") !== url) image.src = url;
-    image.hidden = !url;
-    star.hidden = !row.starred;
+  /**
+   * @param {HTMLElement} tile
+   * @param {Row} row
+   */
+  #fill(tile, row) {
+    tile.dataset.id = String(row.id);
+    showFace(part(tile, ".xai-face"), row, this.store.thumbnails.get(row.id));
     const words = row.prompt || (row.status === "gone" ? "This picture is gone." : "No prompt");
+    const name = part(tile, ".xai-tilename");
     if (name.textContent !== words) name.textContent = words;
-    const facts = [
-      words,
-      row.model,
-      row.starred ? "starred" : "",
-      row.tags.length ? `tags: ${row.tags.join(", ")}` : "",
-    ];
-    tile.setAttribute("aria-label", facts.filter(Boolean).join("; "));
-    tile.title = facts.filter(Boolean).join("\n");
-    tile.setAttribute("aria-selected", String(this.selected.has(row.id)));
+    const tags = row.tags.length ? `tags: ${row.tags.join(", ")}` : "";
+    const facts = [words, ...row.facts, row.starred ? "starred" : "", tags].filter(Boolean);
+    tile.setAttribute("aria-label", facts.join("; "));
+    tile.title = facts.join("\n");
   }
 
-  pictured(ids) {
-    for (const [position, tile] of this.tiles)
-      if (ids.has(Number(tile.dataset.id))) this.fill(tile, this.store.row(position));
+  /** @param {Set<number>} ids */
+  #pictured(ids) {
+    for (const [position, tile] of this.#tiles) {
+      const row = ids.has(Number(tile.dataset.id)) && this.store.row(position);
+      if (row) this.#fill(tile, row);
+    }
   }
 
   /** Show where the keyboard is, and what is chosen. */
-  mark() {
+  #mark() {
     const focused = document.activeElement === this.element;
-    for (const [position, tile] of this.tiles) {
-      tile.classList.toggle("xai-current", focused && position === this.current);
-      tile.setAttribute("aria-selected", String(this.selected.has(Number(tile.dataset.id))));
+    const { current, ids } = this.choice;
+    for (const [position, tile] of this.#tiles) {
+      tile.classList.toggle("xai-current", focused && position === current);
+      tile.setAttribute("aria-selected", String(ids.has(Number(tile.dataset.id))));
     }
-    const tile = this.tiles.get(this.current);
+    const tile = this.#tiles.get(current);
     if (tile) this.element.setAttribute("aria-activedescendant", tile.id);
     else this.element.removeAttribute("aria-activedescendant");
   }
 
-  async click(event, position) {
+  /** @param {MouseEvent} event */
+  #positionOf({ target }) {
+    const tile = /** @type {HTMLElement} */ (target).closest(".xai-tile");
+    return tile instanceof HTMLElement ? Number(tile.dataset.position) : undefined;
+  }
+
+  /** @param {MouseEvent} event */
+  async #click(event) {
+    const position = this.#positionOf(event);
+    if (position === undefined) return;
     this.element.focus({ preventScroll: true });
-    if (event.shiftKey) await this.extend(position);
-    else if (event.ctrlKey || event.metaKey) await this.toggle(position);
-    else await this.choose(position);
+    const add = event.ctrlKey || event.metaKey;
+    if (event.shiftKey) await this.#extend(position, add);
+    else if (add) await this.#toggle(position);
+    else await this.#choose(position);
   }
 
-  async choose(position) {
-    this.current = this.anchor = position;
-    this.select(await this.store.range(position, position));
+  /** @param {number} position */
+  async #choose(position) {
+    const ids = await this.store.range(position, position);
+    this.#take({ ids: new Set(ids), current: position, anchor: position });
   }
 
-  async toggle(position) {
-    this.current = this.anchor = position;
-    const [id] = await this.store.range(position, position);
-    if (id === undefined) return;
-    const ids = new Set(this.selected);
-    if (!ids.delete(id)) ids.add(id);
-    this.select(ids);
+  /** @param {number} position */
+  async #toggle(position) {
+    this.#take(toggled(this.choice, position, await this.store.range(position, position)));
   }
 
-  async extend(position) {
-    this.current = position;
-    const ids = await this.store.range(
-      Math.min(this.anchor, position),
-      Math.max(this.anchor, position),
-    );
-    this.select(ids);
+  /**
+   * @param {number} position
+   * @param {boolean} [add]
+   */
+  async #extend(position, add) {
+    const { anchor } = this.choice;
+    this.go(position, anchor);
+    const ids = await this.store.range(Math.min(anchor, position), Math.max(anchor, position));
+    this.#take(extended(this.choice, position, ids, add));
   }
 
+  /** @param {import("./selection.js").Choice} choice */
+  #take(choice) {
+    this.choice = choice;
+    this.#mark();
+    this.handlers.chosen([...choice.ids]);
+  }
+
+  /** @param {number[]} ids */
   select(ids) {
-    this.selected = new Set(ids);
-    this.mark();
-    this.handlers.chosen([...this.selected]);
+    this.#take({ ...this.choice, ids: new Set(ids) });
   }
 
-  show(position) {
-    const top = Math.floor(position / this.columns) * this.step;
-    const height = this.element.clientHeight;
-    if (top < this.element.scrollTop) this.element.scrollTop = top;
-    else if (top + this.step + GAP > this.element.scrollTop + height)
-      this.element.scrollTop = top + this.step + GAP - height;
+  /** The keyboard goes to a position, which is seen then. @param {number} position */
+  go(position, anchor = position) {
+    const { clientHeight, scrollTop } = this.element;
+    const to = scrollTo(this.layout, position, scrollTop, clientHeight);
+    if (to !== scrollTop) this.element.scrollTop = to;
+    this.choice = { ...this.choice, current: position, anchor };
   }
 
-  async key(event) {
-    const last = this.store.count - 1;
-    const screen = Math.max(1, Math.floor(this.element.clientHeight / this.step)) * this.columns;
-    const moves = {
-      ArrowLeft: -1,
-      ArrowRight: 1,
-      ArrowUp: -this.columns,
-      ArrowDown: this.columns,
-      PageUp: -screen,
-      PageDown: screen,
-      Home: -Infinity,
-      End: Infinity,
-    };
-    if (last < 0) return;
-    if (event.key in moves) {
+  /** @param {KeyboardEvent} event */
+  async #key(event) {
+    const { count } = this.store;
+    if (!count) return;
+    const { columns, step } = this.layout;
+    const rows = Math.max(1, Math.floor(this.element.clientHeight / step));
+    const { current } = this.choice;
+    const position = led(event.key, current, { count, columns, rows });
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    const act = plain && ACTS[event.key];
+    if (position !== undefined) {
       event.preventDefault();
-      const position = Math.max(0, Math.min(last, this.current + moves[event.key]));
-      this.show(position);
-      if (event.shiftKey) await this.extend(position);
-      else this.current = this.anchor = position;
+      if (event.shiftKey) await this.#extend(position);
+      else this.go(position);
       this.draw();
+    } else if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      this.#take(extended(this.choice, current, await this.store.range(0, count - 1)));
     } else if (event.key === " ") {
       event.preventDefault();
-      await this.toggle(this.current);
-    } else if (event.key === "Enter") {
+      await this.#toggle(current);
+    } else if (event.key === "Enter" && plain && !event.shiftKey) {
       event.preventDefault();
       event.stopPropagation();
-      this.handlers.open(this.current);
-    } else if (event.key === "Escape") this.select([]);
-    else if (event.key === "Delete") this.handlers.act("delete");
-    else if (event.key === "s" && !event.ctrlKey && !event.metaKey && !event.altKey)
-      this.handlers.act("star");
+      this.handlers.open(current);
+    } else if (event.key === "Escape") {
+      event.stopPropagation(); // or the cell takes the focus away
+      this.select([]);
+    } else if (act) this.handlers.act(act);
   }
 }

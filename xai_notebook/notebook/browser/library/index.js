@@ -1,19 +1,24 @@
-// @ts-nocheck
 // The library as an anywidget.
 
-import "../panel/panel.css";
+import "../shared/shared.css";
+import "../shared/viewer.css";
 import "./library.css";
 import { LibraryView } from "./library.js";
 import { LibraryStore } from "./store.js";
 
+/** @type {() => import("@anywidget/types").AnyWidget} */
 export default () => {
+  /** @type {LibraryStore} */
   let store;
   return {
     initialize({ model }) {
       store = new LibraryStore(model);
     },
     render({ model, el }) {
-      const view = new LibraryView(model, store);
+      const view = new LibraryView(
+        /** @type {import("../messages.js").LibraryModel} */ (model),
+        store,
+      );
       el.append(view.element);
       return view.start();
     },

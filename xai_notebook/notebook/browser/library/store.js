@@ -1,66 +1,53 @@
-// @ts-nocheck
 // What one library view knows in this browser: rows by position, thumbnails by picture.
 // Both are bounded: 100,000 pictures take no more memory than a few screens.
 
+import { Kernel } from "../shared/kernel.js";
+
+/** @typedef {import("../messages.js").Row} Row */
+
 const PAGE = 100; // rows of one request
 const MOST_PAGES = 30;
-const MOST_THUMBNAILS = 600;
 
-export class LibraryStore extends EventTarget {
+export class LibraryStore extends Kernel {
+  count = 0;
+  #generation = 0; // of queries: what was asked for before is of no use
+  /** The page used last at the end. @type {Map<number, Row[]>} */
+  pages = new Map();
+  /** @type {Map<number, Promise<Row[]>>} */
+  #asked = new Map();
+
+  /** @param {import("../shared/kernel.js").Messages} model */
   constructor(model) {
-    super();
-    this.model = model;
-    this.number = 0;
-    this.waiting = new Map(); // request -> [resolve, reject]
-    this.pages = new Map(); // page -> rows, the one used last at the end
-    this.asked = new Map(); // page -> promise of its rows
-    this.thumbnails = new Map(); // id -> URL, or "" where there is none
-    this.wanted = new Set(); // ids under way
-    this.count = 0;
-    this.generation = 0; // of queries: what was asked for before is of no use
-    model.on("msg:custom", (content, buffers) => this.receive(content, buffers));
+    super(model);
+    this.addEventListener("changed", (event) => this.#change(/** @type {CustomEvent} */ (event)));
   }
 
-  /** Ask the kernel; the promise fails with a sentence. */
-  ask(content) {
-    this.number += 1;
-    const request = this.number;
-    return new Promise((...handlers) => {
-      this.waiting.set(request, handlers);
-      try {
-        this.model.send({ ...content, request });
-      } catch {
-        this.waiting.delete(request);
-        handlers[1](new Error("The kernel of this library is gone. Run this cell again."));
-      }
-    });
-  }
-
-  receive(content, buffers) {
-    if (content.type === "changed") this.change(content);
-    const [resolve, reject] = this.waiting.get(content.request) ?? [];
-    this.waiting.delete(content.request);
-    if (content.type === "error") reject?.(new Error(content.said));
-    else resolve?.({ ...content, buffers });
-  }
-
+  /**
+   * @param {string} words
+   * @param {string} order
+   * @param {Record<string, unknown>} filters
+   * @returns {Promise<import("../messages.js").Result | null>} null: another one has been asked
+   */
   async query(words, order, filters) {
-    this.generation += 1;
-    const generation = this.generation;
-    const result = await this.ask({ type: "query", words, order, filters });
-    if (generation !== this.generation) return null;
+    this.#generation += 1;
+    const generation = this.#generation;
+    const result = await this.ask({ kind: "query", words, order, filters });
+    if (generation !== this.#generation) return null;
     this.pages.clear();
-    this.asked.clear();
+    this.#asked.clear();
     this.count = result.count;
     return result;
   }
 
-  /** The row at a position, if it is here; else it comes, and "rows" tells of it. */
+  /**
+   * The row at a position, if it is here; else it comes, and "rows" tells of it.
+   * @param {number} position
+   */
   row(position) {
     const page = Math.floor(position / PAGE);
     const rows = this.pages.get(page);
     if (rows === undefined) {
-      this.fetchPage(page).catch(() => {});
+      this.#fetchPage(page).catch(() => {});
       return undefined;
     }
     this.pages.delete(page);
@@ -68,74 +55,66 @@ export class LibraryStore extends EventTarget {
     return rows[position % PAGE];
   }
 
-  /** The rows of a page; asked for once, however many wait for them. */
-  fetchPage(page) {
-    if (!this.asked.has(page)) {
-      const coming = this.readPage(page);
-      this.asked.set(page, coming);
-      const done = () => this.asked.get(page) === coming && this.asked.delete(page);
-      coming.then(done, done);
+  /**
+   * A row that is here, by its id.
+   * @param {number} id
+   */
+  known(id) {
+    for (const rows of this.pages.values()) {
+      const found = rows.find((row) => row.id === id);
+      if (found) return found;
     }
-    return this.asked.get(page);
+    return undefined;
   }
 
-  async readPage(page) {
-    const generation = this.generation;
-    const { rows } = await this.ask({ type: "rows", start: page * PAGE, stop: (page + 1) * PAGE });
-    if (generation !== this.generation) return [];
+  /**
+   * The rows of a page; asked for once, however many wait for them.
+   * @param {number} page
+   */
+  #fetchPage(page) {
+    const asked = this.#asked.get(page);
+    if (asked) return asked;
+    const coming = this.#readPage(page);
+    this.#asked.set(page, coming);
+    const done = () => this.#asked.get(page) === coming && this.#asked.delete(page);
+    coming.then(done, done);
+    return coming;
+  }
+
+  /**
+   * @param {number} page
+   * @returns {Promise<Row[]>}
+   */
+  async #readPage(page) {
+    const generation = this.#generation;
+    const { rows } = await this.ask({ kind: "rows", start: page * PAGE, stop: (page + 1) * PAGE });
+    if (generation !== this.#generation) return [];
     this.pages.set(page, rows);
-    while (this.pages.size > MOST_PAGES) this.pages.delete(this.pages.keys().next().value);
+    for (const oldest of this.pages.keys()) {
+      if (this.pages.size <= MOST_PAGES) break;
+      this.pages.delete(oldest);
+    }
     this.dispatchEvent(new CustomEvent("rows"));
     return rows;
   }
 
-  /** The ids from one position to another, both among them. */
+  /**
+   * The ids from one position to another, both among them; of very many, the first.
+   * @param {number} first
+   * @param {number} last
+   * @returns {Promise<number[]>}
+   */
   async range(first, last) {
-    const ids = [];
-    for (let position = first; position <= last; position += 1) {
-      const page = Math.floor(position / PAGE);
-      const rows = this.pages.get(page) ?? (await this.fetchPage(page));
-      if (rows[position % PAGE]) ids.push(rows[position % PAGE].id);
-    }
+    const row = this.pages.get(Math.floor(first / PAGE))?.[first % PAGE];
+    if (first === last && row) return [row.id];
+    const { ids } = await this.ask({ kind: "ids", start: first, stop: last + 1 });
     return ids;
   }
 
-  /** Ask for the thumbnails that are not here. */
-  async need(ids) {
-    const missing = ids.filter((id) => !this.thumbnails.has(id) && !this.wanted.has(id));
-    if (missing.length === 0) return;
-    for (const id of missing) this.wanted.add(id);
-    try {
-      const reply = await this.ask({ type: "thumbnails", ids: missing });
-      for (const [place, id] of reply.ids.entries()) {
-        const small = new Blob([reply.buffers[place]], { type: "image/jpeg" });
-        this.thumbnails.set(id, URL.createObjectURL(small));
-      }
-      for (const id of reply.missing) this.thumbnails.set(id, "");
-      this.dispatchEvent(new CustomEvent("thumbnails", { detail: reply.ids }));
-    } catch {
-      // The search says what is wrong; a thumbnail is asked for again when it is seen again.
-    } finally {
-      for (const id of missing) this.wanted.delete(id);
-    }
-  }
-
-  /** Forget thumbnails that are not seen now. */
-  trim(seen) {
-    for (const [id, url] of this.thumbnails) {
-      if (this.thumbnails.size <= MOST_THUMBNAILS) return;
-      if (seen.has(id)) continue;
-      if (url) URL.revokeObjectURL(url);
-      this.thumbnails.delete(id);
-    }
-  }
-
-  change({ ids, rows }) {
+  /** @param {CustomEvent<{ rows: Row[] }>} event */
+  #change({ detail: { rows } }) {
     const changed = new Map(rows.map((row) => [row.id, row]));
     for (const page of this.pages.values())
-      page.forEach((row, place) => {
-        if (changed.has(row.id)) page[place] = changed.get(row.id);
-      });
-    this.dispatchEvent(new CustomEvent("changed", { detail: ids }));
+      for (const [place, row] of page.entries()) page[place] = changed.get(row.id) ?? row;
   }
 }

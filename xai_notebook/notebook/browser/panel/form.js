@@ -1,25 +1,58 @@
-// @ts-nocheck
 // The form: fields, pictures to edit, and the values they stand for.
 
-import { checkbox, field, h, keepList, setText, unique } from "../shared/elements.js";
+import {
+  button,
+  checkbox,
+  field,
+  h,
+  keepList,
+  link,
+  part,
+  setText,
+  unique,
+} from "../shared/elements.js";
+import { dollars } from "../shared/words.js";
+import { recall } from "./recall.js";
 
-/** A choice in words: of two sides, how they lie. */
-const described = (choice) => {
-  const [width, height] = choice.split(":").map(Number);
-  if (height === undefined) return choice;
-  const lies = width > height ? "landscape" : width < height ? "portrait" : "square";
-  return `${choice} ${lies}`;
-};
-/** As the kernel writes it: cents, and what is less only below a dollar. */
-const dollars = (price) =>
-  `$${price >= 1 || Math.abs(price - price.toFixed(2)) < 1e-6 ? price.toFixed(2) : price.toFixed(4).replace(/0+$/, "")}`;
-const priceOf = (model) =>
-  model.price == null ? "" : model.price === 0 ? "free" : `${dollars(model.price)} an image`;
+/**
+ * @typedef {import("../messages.js").PanelModel} PanelModel
+ * @typedef {import("../messages.js").Option} Option
+ * @typedef {import("../messages.js").FormValues} FormValues
+ * @typedef {{ id: string, note: string, error: string }} Answer
+ */
 
 const HINT =
   "Ctrl+Enter generates. {{ name }} takes a variable. ↑ brings back what was asked before.";
+const ASK = "What should the image show?";
+const CHANGE = "What should change?";
+
+/**
+ * A choice in words: of two sides, how they lie.
+ * @param {string} choice
+ */
+function described(choice) {
+  const [width = 0, height] = choice.split(":").map(Number);
+  if (height === undefined) return choice;
+  const lies = width > height ? "landscape" : width < height ? "portrait" : "square";
+  return `${choice} ${lies}`;
+}
+
+/** @param {import("../messages.js").Model} model */
+function priceOf({ price }) {
+  if (price == null) return "";
+  return price === 0 ? "free" : `${dollars(price)} an image`;
+}
 
 export class Form {
+  /** Fields of one value by the names of their options, in the order of the table.
+   * @type {Map<string, { element: HTMLElement, control: HTMLInputElement | HTMLSelectElement, note: HTMLElement }>} */
+  fields = new Map();
+
+  /**
+   * @param {PanelModel} model
+   * @param {import("./store.js").Store} store
+   * @param {{ onchange: () => void, generate: () => void }} handlers
+   */
   constructor(model, store, { onchange, generate }) {
     this.model = model;
     this.store = store;
@@ -27,135 +60,121 @@ export class Form {
     this.values = structuredClone(model.get("form"));
     this.choices = model.get("choices");
     const changed = () => this.read();
-    this.makeFields(changed);
-    this.makeInputs();
-    const submit = (event) => {
-      event.preventDefault();
-      generate();
-    };
-    this.element = h(
-      "form",
-      { class: "xai-form", onsubmit: submit },
-      h("div", { class: "xai-main" }, this.prompt.element, this.inputs, this.rewrite.element),
-      h("div", { class: "xai-options" }, this.optionsGrid()),
-    );
-    this.element.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-        event.preventDefault();
-        generate();
-      } else if (event.key === "Enter" && event.target.matches("input:not([type=checkbox])")) {
-        event.preventDefault(); // one line is no reason to spend money
-      }
-    });
-    this.write();
-  }
-
-  makeFields(changed) {
     const on = { oninput: changed };
-    const area = h("textarea", { rows: 5, placeholder: "What should the image show?", ...on });
+    const area = h("textarea", { rows: 5, placeholder: ASK, ...on });
     this.prompt = field("Prompt", area, { hint: HINT });
-    area.addEventListener("keydown", (event) => this.recall(event));
+    recall(area, () => model.get("prompts"), changed);
     this.modelField = field("Model", h("select", on));
-    this.again = h(
-      "button",
-      {
-        type: "button",
-        class: "xai-link",
-        onclick: () => this.store.send({ kind: "models" }),
-      },
-      "Ask again",
-    );
+    this.again = link("Ask again", () => store.send({ kind: "models" }));
     this.modelField.element.append(this.again);
-    const attributes = {
-      n: { type: "number", min: 1, max: this.choices.max_images, step: 1, inputmode: "numeric" },
-      timeout: {
-        type: "number",
-        min: 1,
-        step: "any",
-        inputmode: "decimal",
-        placeholder: this.choices.timeout,
-      },
+    this.#makeFields(on);
+    const where = {
+      type: "text",
+      placeholder: "the notebook’s folder",
+      autocomplete: "off",
+      ...on,
     };
-    const hints = { user: "For abuse monitoring." };
-    /** Fields of one value by the names of their options, in the order of the table. */
-    this.fields = new Map();
-    for (const option of this.choices.fields) {
-      const { name, label, values } = option;
-      const control = values
-        ? this.select(option, on)
-        : h("input", { type: "text", autocomplete: "off", ...attributes[name], ...on });
-      this.fields.set(name, field(label, control, { hint: hints[name] }));
-    }
-    this.folder = field(
-      "Folder",
-      h("input", {
-        type: "text",
-        placeholder: "the notebook’s folder",
-        autocomplete: "off",
-        ...on,
-      }),
-    );
+    this.folder = field("Folder", h("input", where));
     this.rewrite = checkbox(
       "Rewrite the prompt first",
       "By a chat model; captions show the rewrite.",
       changed,
     );
     this.export = checkbox("Save every image as a file", "", changed);
-  }
-
-  select({ values, open }, listeners) {
-    const automatic = open ? [h("option", { value: "" }, "Automatic")] : [];
-    const options = values.map((value) => h("option", { value }, described(value)));
-    return h("select", listeners, automatic, options);
-  }
-
-  optionsGrid() {
-    const fields = { main: [], more: [] };
-    for (const { name, values } of this.choices.fields)
-      fields[values || name === "n" ? "main" : "more"].push(this.fields.get(name).element);
-    const extra = h(
-      "div",
-      { class: "xai-grid" },
-      fields.more,
-      this.export.element,
-      this.folder.element,
-    );
-    for (const part of [this.export, this.folder]) part.element.classList.add("xai-wide");
-    this.more = h("details", { class: "xai-more" }, h("summary", {}, "More"), extra);
-    this.modelField.element.classList.add("xai-wide");
-    return [h("div", { class: "xai-grid" }, this.modelField.element, fields.main), this.more];
-  }
-
-  makeInputs() {
+    this.more = h("details", { class: "xai-more" }, h("summary", {}, "More"));
     this.file = h("input", {
       type: "file",
       multiple: true,
       hidden: true,
       accept: "image/png,image/jpeg,image/webp",
       onchange: () => {
-        this.addFiles(this.file.files);
+        this.addFiles(this.file.files ?? []);
         this.file.value = "";
       },
     });
-    this.add = h(
-      "button",
-      { type: "button", class: "xai-button", onclick: () => this.file.click() },
-      "Add images to edit",
-    );
+    this.add = button("Add images to edit", () => this.file.click(), { class: "" });
     this.inputsHint = h("span", { class: "xai-hint" });
-    this.inputList = h("ul", { class: "xai-inputs", role: "list", "aria-label": "Images to edit" });
+    const inputs = { "aria-label": "Images to edit" };
+    this.inputList = h("ul", { class: "xai-inputs", role: "list", ...inputs });
+    this.refused = h("p", { class: "xai-hint xai-bad", role: "alert", hidden: true });
     this.inputs = h(
       "div",
-      { class: "xai-drop", role: "group", "aria-label": "Images to edit" },
+      { class: "xai-drop", role: "group", ...inputs },
       this.inputList,
       h("div", { class: "xai-row" }, this.add, this.inputsHint),
       this.file,
+      this.refused,
     );
-    this.refused = h("p", { class: "xai-hint xai-bad", role: "alert", hidden: true });
-    this.inputs.append(this.refused);
+    this.element = h(
+      "form",
+      {
+        class: "xai-form",
+        onsubmit: (event) => {
+          event.preventDefault();
+          generate();
+        },
+      },
+      h("div", { class: "xai-main" }, this.prompt.element, this.inputs, this.rewrite.element),
+      h("div", { class: "xai-options" }, this.#layOut()),
+    );
+    this.element.addEventListener("keydown", (event) => {
+      const { target } = event;
+      if (event.key !== "Enter") return;
+      const sends = event.ctrlKey || event.metaKey;
+      const line = target instanceof HTMLInputElement && target.type !== "checkbox";
+      if (sends || line) event.preventDefault(); // one line is no reason to spend money
+      if (sends) generate();
+    });
+    this.write();
   }
 
-  /** `restore`: a file that tells how it was made is no picture to edit, but the form's content. */
+  /** @param {import("../shared/elements.js").Listeners} on */
+  #makeFields(on) {
+    const { max_images: max, timeout: placeholder, fields } = this.choices;
+    /** @type {Record<string, import("../shared/elements.js").Properties>} */
+    const attributes = {
+      n: { type: "number", min: 1, max, step: 1, inputmode: "numeric" },
+      timeout: { type: "number", min: 1, step: "any", inputmode: "decimal", placeholder },
+    };
+    for (const option of fields) {
+      const { name, label, values } = option;
+      const plain = { type: "text", autocomplete: "off", ...attributes[name], ...on };
+      const control = values ? this.#select(values, option.open, on) : h("input", plain);
+      const hint = name === "user" ? "For abuse monitoring." : "";
+      this.fields.set(name, field(label, control, { hint }));
+    }
+  }
+
+  /**
+   * @param {string[]} values
+   * @param {boolean} open
+   * @param {import("../shared/elements.js").Listeners} on
+   */
+  #select(values, open, on) {
+    const automatic = open ? [h("option", { value: "" }, "Automatic")] : [];
+    const options = values.map((value) => h("option", { value }, described(value)));
+    return h("select", on, automatic, options);
+  }
+
+  #layOut() {
+    /** @type {{ main: HTMLElement[], more: HTMLElement[] }} */
+    const fields = { main: [], more: [] };
+    for (const { name, values } of this.choices.fields) {
+      const element = this.fields.get(name)?.element;
+      if (element) fields[values || name === "n" ? "main" : "more"].push(element);
+    }
+    const wide = [this.export.element, this.folder.element];
+    for (const element of [this.modelField.element, ...wide]) element.classList.add("xai-wide");
+    this.more.append(h("div", { class: "xai-grid" }, fields.more, wide));
+    return [h("div", { class: "xai-grid" }, this.modelField.element, fields.main), this.more];
+  }
+
+  // Pictures to edit
+
+  /**
+   * `restore`: a file that tells how it was made is no picture to edit, but the form's content.
+   * @param {Iterable<File>} files
+   */
   addFiles(files, restore = false) {
     setText(this.refused, "");
     for (const file of files) {
@@ -166,73 +185,46 @@ export class Form {
     this.changed();
   }
 
-  /** The kernel has looked at a file: what is no picture is no input. */
+  /**
+   * The kernel has looked at a file: what is no picture is no input.
+   * @param {Answer} answer
+   */
   answered({ id, error }) {
     if (!error) return this.showInputs();
     setText(this.refused, [this.refused.textContent, error].filter(Boolean).join(" "));
-    this.removeInput(id);
+    return this.removeInput(id);
   }
 
-  /** Take other values, all or some. */
-  fill(values) {
-    this.values = { ...this.values, ...values };
-    this.write();
-    this.store.need(this.values.inputs.map((input) => input.id));
-    this.changed();
-  }
-
-  /** Up and down at the ends of the field bring back the prompts that were used. */
-  recall(event) {
-    const { control } = this.prompt;
-    const prompts = this.model.get("prompts");
-    const up = event.key === "ArrowUp";
-    if (
-      (!up && event.key !== "ArrowDown") ||
-      event.shiftKey ||
-      event.ctrlKey ||
-      event.metaKey ||
-      event.altKey
-    )
-      return;
-    const { value, selectionStart, selectionEnd } = control;
-    const beside = up ? value.slice(0, selectionStart) : value.slice(selectionEnd);
-    if (beside.includes("\n") || (up && selectionEnd !== selectionStart)) return;
-    if (this.recalled === undefined || prompts[this.recalled] !== value) {
-      this.recalled = prompts.length;
-      this.draft = value;
-    }
-    let at = this.recalled + (up ? -1 : 1);
-    if (up && prompts[at] === value) at -= 1;
-    if (at < 0 || at > prompts.length || this.recalled === at) return;
-    event.preventDefault();
-    this.recalled = at;
-    control.value = at === prompts.length ? this.draft : prompts[at];
-    control.setSelectionRange(up ? 0 : control.value.length, up ? 0 : control.value.length);
-    this.read();
-  }
-
-  /** Make a card's image the only one to edit, and ask what to change. */
-  editCard(card, name) {
-    this.values.inputs = this.values.inputs.filter((input) => input.id === card.id);
-    this.prompt.control.placeholder = "What should change?";
-    this.addCard(card, name);
+  /**
+   * Make a card's image the only one to edit, and ask what to change.
+   * @param {string} id
+   * @param {string} name
+   */
+  editCard(id, name) {
+    this.values.inputs = this.values.inputs.filter((input) => input.id === id);
+    this.prompt.control.placeholder = CHANGE;
+    this.addCard(id, name);
     this.prompt.control.select();
   }
 
-  /** Add a card's image to those that are edited or referred to. */
-  addCard(card, name) {
-    if (!this.values.inputs.some((input) => input.id === card.id)) {
-      this.values.inputs.push({ id: card.id, name });
-      this.store.send({ kind: "edit", id: card.id, name });
+  /**
+   * Add a card's image to those that are edited or referred to.
+   * @param {string} id
+   * @param {string} name
+   */
+  addCard(id, name) {
+    if (!this.values.inputs.some((input) => input.id === id)) {
+      this.values.inputs.push({ id, name });
+      this.store.send({ kind: "edit", id, name });
     }
     this.changed();
     this.focusPrompt();
   }
 
+  /** @param {string} id */
   removeInput(id) {
     this.values.inputs = this.values.inputs.filter((input) => input.id !== id);
-    if (this.values.inputs.length === 0)
-      this.prompt.control.placeholder = "What should the image show?";
+    if (this.values.inputs.length === 0) this.prompt.control.placeholder = ASK;
     this.changed();
   }
 
@@ -241,14 +233,26 @@ export class Form {
     this.prompt.control.focus();
   }
 
-  current() {
-    const models = this.model.get("models");
-    return models.find((model) => model.name === this.values.model);
+  // Values
+
+  /**
+   * Take other values, all or some.
+   * @param {Partial<FormValues>} values
+   */
+  fill(values) {
+    this.values = { ...this.values, ...values };
+    this.write();
+    this.store.previews(this.values.inputs.map((input) => input.id));
+    this.changed();
+  }
+
+  get offered() {
+    return this.model.get("models").find(({ name }) => name === this.values.model);
   }
 
   /** Fields to values. */
   read() {
-    const values = this.values;
+    const { values } = this;
     values.prompt = this.prompt.control.value;
     values.model = this.modelField.control.value || values.model;
     for (const [name, { control }] of this.fields) values[name] = control.value;
@@ -260,7 +264,7 @@ export class Form {
 
   /** Values to fields. */
   write() {
-    const values = this.values;
+    const { values } = this;
     this.prompt.control.value = values.prompt;
     for (const [name, { control }] of this.fields) control.value = values[name];
     this.folder.control.value = values.folder;
@@ -292,29 +296,24 @@ export class Form {
 
   /** What depends on other fields: abilities of the model, pictures to edit. */
   show() {
-    const model = this.current();
-    const offered = model?.quality ?? true;
+    const { offered } = this;
     const quality = this.fields.get("quality");
-    quality.control.disabled = !offered;
-    setText(quality.note, offered ? "" : "Not with this model");
-    const edits = model?.edits ?? true;
-    const full = this.values.inputs.length >= this.choices.max_inputs;
+    if (quality) {
+      quality.control.disabled = offered?.quality === false;
+      setText(quality.note, quality.control.disabled ? "Not with this model" : "");
+    }
+    const edits = offered?.edits ?? true;
+    const most = this.choices.max_inputs;
+    const full = this.values.inputs.length >= most;
     this.add.disabled = !edits || full;
-    setText(
-      this.inputsHint,
-      !edits
-        ? "This model does not take images."
-        : full
-          ? `${this.choices.max_inputs} is all one request takes.`
-          : "or drop or paste them",
-    );
+    const hint = full ? `${most} is all one request takes.` : "or drop or paste them";
+    setText(this.inputsHint, edits ? hint : "This model does not take images.");
     this.folder.element.hidden = !this.values.export;
     this.showInputs();
   }
 
   showInputs() {
     keepList(this.inputList, this.values.inputs, {
-      key: "id",
       make: ({ id, name }) =>
         h(
           "li",
@@ -326,25 +325,15 @@ export class Form {
             h("span", {}, name),
             h("span", { class: "xai-hint" }),
           ),
-          h(
-            "button",
-            {
-              type: "button",
-              class: "xai-button xai-small",
-              "aria-label": `Remove ${name}`,
-              onclick: () => this.removeInput(id),
-            },
-            "Remove",
-          ),
+          button("Remove", () => this.removeInput(id), { "aria-label": `Remove ${name}` }),
         ),
       update: (item, { id }) => {
-        const image = item.querySelector("img");
+        const image = /** @type {HTMLImageElement} */ (part(item, "img"));
         const url = this.store.pictures.get(id);
         if (url && image.src !== url) image.src = url;
         image.hidden = !url;
-        const state = this.store.uploads.get(id) ?? {};
-        const note = item.querySelector(".xai-hint");
-        setText(note, state.sending ? "Sending …" : state.note || "");
+        const { sending, note = "" } = this.store.uploads.get(id) ?? {};
+        setText(part(item, ".xai-hint"), sending ? "Sending …" : note);
       },
       empty: () => this.add.focus(),
     });
@@ -352,12 +341,10 @@ export class Form {
 
   /** What the images would cost by the list price, in words. */
   estimate() {
-    const model = this.current();
+    const price = this.offered?.price;
     const count = Number(this.values.n) || 0;
     const images = count === 1 ? "1 image" : `${count} images`;
-    if (model?.price == null) return images;
-    return model.price === 0
-      ? `${images}, free`
-      : `${images}, about ${dollars(model.price * count)}`;
+    if (price == null) return images;
+    return price === 0 ? `${images}, free` : `${images}, about ${dollars(price * count)}`;
   }
 }

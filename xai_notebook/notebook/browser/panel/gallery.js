@@ -1,27 +1,55 @@
-// @ts-nocheck
 // The gallery: one dense grid, in groups by prompt; a card for each picture, or for why there is none.
 
-import { h, keepList, remember, remembered, setText, unique } from "../shared/elements.js";
+import { makeFace, showFace } from "../shared/card.js";
+import {
+  button,
+  h,
+  keepList,
+  link,
+  part,
+  remember,
+  remembered,
+  setText,
+  unique,
+} from "../shared/elements.js";
 import { Menu } from "../shared/menu.js";
+import { grouped } from "./groups.js";
 import { CARD } from "./store.js";
 
+/**
+ * @typedef {import("../messages.js").Card} Card
+ * @typedef {import("../messages.js").Job} Job
+ * @typedef {"save" | "edit" | "use" | "words" | "more" | "reference" | "compare" | "star" | "full"} Action
+ */
+
 const TILE = { least: 110, most: 480, usual: 200 }; // pixels of a card's width
-/** What else can be done with a card: its name, its words, and of which cards. */
+/** What else can be done with a card, and of which cards.
+ * @type {[Action, (card: Card) => string, (card: Card) => boolean][]} */
 const MORE = [
-  ["use", "Use all", () => true],
-  ["words", "Use the rewritten words", (card) => Boolean(card.written)],
-  ["more", "More like this", () => true],
-  ["reference", "Add as reference", (card) => card.ok],
-  ["compare", "Compare", (card) => card.ok],
-  ["full", "Full size", (card) => card.ok],
+  ["use", () => "Use all", () => true],
+  ["words", () => "Use the rewritten words", (card) => card.written],
+  ["more", () => "More like this", () => true],
+  ["reference", () => "Add as reference", (card) => card.ok],
+  [
+    "star",
+    (card) => (card.starred ? "Take the star away" : "Star"),
+    (card) => card.picture !== null,
+  ],
+  ["compare", () => "Compare", (card) => card.ok],
+  ["full", () => "Full size", (card) => card.ok],
 ];
 
 export class Gallery {
-  /** `actions` are called with a card: save, edit, and those of `MORE`. */
+  /** @type {Map<string, Card>} */
+  cards = new Map();
+
+  /**
+   * @param {import("./store.js").Store} store
+   * @param {Record<Action, (card: Card) => unknown>} actions
+   */
   constructor(store, actions) {
     this.store = store;
     this.actions = actions;
-    this.cards = new Map();
     this.menu = new Menu();
     this.list = h("div", { class: "xai-groups" });
     this.element = h("div", { class: "xai-gallery" }, this.list, this.menu.element);
@@ -32,235 +60,227 @@ export class Gallery {
       max: TILE.most,
       step: 10,
       value: remembered("tile") ?? TILE.usual,
-      oninput: () => this.resize(),
+      oninput: () => this.#resize(),
     });
-    this.resize();
-    this.resized = new ResizeObserver(() => this.fold());
+    this.#resize();
+    this.resized = new ResizeObserver(() => this.#fold());
     this.resized.observe(this.element);
   }
 
-  resize() {
+  #resize() {
     remember("tile", this.size.value);
     this.element.style.setProperty("--xai-tile", `${this.size.value}px`);
   }
 
   /** Offer to show all of a text where not all of it is shown. */
-  fold() {
+  #fold() {
     for (const text of this.element.querySelectorAll(".xai-long"))
-      text.nextSibling.hidden = text.scrollHeight <= text.clientHeight + 1;
+      if (text.nextSibling instanceof HTMLElement)
+        text.nextSibling.hidden = text.scrollHeight <= text.clientHeight + 1;
   }
 
-  /** The prompt used last first, of each the newest pictures first; what is being made stands on top. */
+  /**
+   * Do something with a card as it is now.
+   * @param {Action} action
+   * @param {string} id
+   */
+  #act(action, id) {
+    const card = this.cards.get(id);
+    if (card) this.actions[action](card);
+  }
+
+  /** The pictures as they stand on the page. */
+  get shown() {
+    const items = /** @type {NodeListOf<HTMLElement>} */ (
+      this.element.querySelectorAll(".xai-card:has(.xai-picture)")
+    );
+    return [...items].map((item) => item.dataset.key ?? "");
+  }
+
+  /**
+   * The prompt used last first, of each the newest pictures first; what is being made stands on top.
+   * @param {Card[]} cards
+   * @param {Job[]} jobs
+   */
   show(cards, jobs) {
     this.cards = new Map(cards.map((card) => [card.id, card]));
-    const groups = new Map();
-    for (const card of cards) {
-      const group = groups.get(card.asked) ?? [];
-      groups.delete(card.asked); // so that it comes last
-      groups.set(card.asked, [...group, card]);
-    }
-    const running = jobs
-      .filter((job) => job.state === "running")
-      .map((job) => ({ id: job.id, job }));
-    const shown = [...groups.values()]
-      .reverse()
-      .map((group) => ({ id: `group ${group[0].id}`, cards: newestFirst(group) }));
-    keepList(this.list, [...running, ...shown], {
-      key: "id",
-      make: (item) => (item.job ? this.placeholders(item.job) : this.group(item.cards[0])),
-      update: (element, item) => item.job || this.update(element, item.cards),
+    /** @type {{ id: string, job?: Job, cards?: Card[] }[]} */
+    const items = [
+      ...jobs.filter(({ state }) => state === "running").map((job) => ({ id: job.id, job })),
+      ...grouped(cards),
+    ];
+    keepList(this.list, items, {
+      make: ({ job, cards: group }) =>
+        job ? placeholders(job) : this.#group(group?.[0]?.asked ?? ""),
+      update: (element, { cards: group }) => group && this.#update(element, group),
     });
-    this.fold();
-    this.store.need(cards.filter((card) => card.ok).map((card) => card.id));
+    this.#fold();
+    this.store.previews(cards.filter((card) => card.ok).map((card) => card.id));
   }
 
-  placeholders({ n, shape }) {
-    const [width, height] = shape.split(":");
-    const boxes = Array.from({ length: n }, () =>
-      h("div", { class: "xai-box", style: `aspect-ratio: ${width} / ${height}` }),
-    );
-    return h("div", { class: "xai-cards", "aria-hidden": "true" }, boxes);
-  }
-
-  group({ asked }) {
+  /** @param {string} asked */
+  #group(asked) {
     const title = h("h4", { class: "xai-prompt xai-long", dir: "auto" }, asked);
     return h(
       "section",
       { class: "xai-group", "aria-label": `Pictures of: ${asked.slice(0, 80)}` },
-      h("div", { class: "xai-grouphead" }, title, this.unfold(title, "the prompt")),
+      h("div", { class: "xai-grouphead" }, title, unfold(title, "the prompt")),
       h("ul", { class: "xai-cards", role: "list" }),
     );
   }
 
-  update(section, cards) {
-    const list = section.querySelector("ul");
+  /**
+   * @param {HTMLElement} section
+   * @param {Card[]} cards
+   */
+  #update(section, cards) {
+    const list = part(section, "ul");
     list.setAttribute("aria-label", cards.length === 1 ? "One image" : `${cards.length} images`);
     keepList(list, cards, {
-      key: "id",
-      make: (card) => this.card(card),
-      update: (element, card) => this.refresh(element, card),
+      make: (card) => this.#card(card),
+      update: (element, card) => this.#refresh(element, card),
     });
   }
 
-  card(card) {
-    const figure = h(
-      "figure",
+  /** @param {Card} card */
+  #card(card) {
+    const { id, ok, name } = card;
+    const caption = h(
+      "figcaption",
       {},
-      card.ok ? this.picture(card) : this.failure(card),
-      h(
-        "figcaption",
-        {},
-        this.caption(card),
-        h("p", { class: "xai-facts" }),
-        h("p", { class: "xai-file" }),
-      ),
+      rewritten(card),
+      h("p", { class: "xai-facts" }),
+      h("p", { class: "xai-file" }),
     );
-    const more = h(
-      "button",
-      {
-        type: "button",
-        class: "xai-button xai-small xai-dots",
-        "aria-haspopup": "menu",
-        "aria-expanded": "false",
-        "aria-label": `More: ${card.name}`,
-        onclick: () => this.choose(more, card.id),
-      },
-      "⋯",
-    );
-    const buttons = card.ok
-      ? [
-          this.button(card, "Save", "save"),
-          this.button(card, "Edit this", "edit"),
-          this.button(card, "Compare", "compare", { hidden: true }),
-        ]
+    const more = button("⋯", () => this.#choose(more, id), {
+      class: "xai-small xai-dots",
+      "aria-haspopup": "menu",
+      "aria-expanded": "false",
+      "aria-label": `More: ${name}`,
+    });
+    /** @param {string} text @param {Action} action @param {boolean} [hidden] */
+    const act = (text, action, hidden = false) =>
+      button(text, () => this.#act(action, id), {
+        "data-action": action,
+        "aria-label": `${text}: ${name}`,
+        hidden,
+      });
+    const buttons = ok
+      ? [act("Save", "save"), act("Edit this", "edit"), act("Compare", "compare", true)]
       : [];
     return h(
       "li",
       {
         class: "xai-card",
-        draggable: card.ok ? "true" : null,
-        ondragstart: (event) => {
-          event.dataTransfer.clearData(); // or the picture comes as a file, too
-          event.dataTransfer.setData(CARD, card.id);
-          event.dataTransfer.effectAllowed = "copy";
+        draggable: ok ? "true" : null,
+        ondragstart: ({ dataTransfer }) => {
+          if (!dataTransfer) return;
+          dataTransfer.clearData(); // or the picture comes as a file, too
+          dataTransfer.setData(CARD, id);
+          dataTransfer.effectAllowed = "copy";
         },
       },
-      figure,
+      h("figure", {}, ok ? this.#picture(card) : failure(card), caption),
       h("div", { class: "xai-actions" }, buttons, more),
     );
   }
 
-  choose(opener, id) {
+  /**
+   * @param {HTMLElement} opener
+   * @param {string} id
+   */
+  #choose(opener, id) {
     const card = this.cards.get(id);
-    const items = MORE.filter(([, , fits]) => fits(card)).map(([action, text]) => [
-      text,
-      () => this.actions[action](this.cards.get(id)),
-    ]);
+    if (!card) return;
+    const fitting = MORE.filter(([, , fits]) => fits(card));
+    /** @type {[string, () => void][]} */
+    const items = fitting.map(([action, words]) => [words(card), () => this.#act(action, id)]);
     this.menu.open(opener, `More: ${card.name}`, items);
   }
 
-  picture(card) {
-    const [width, height] = card.size.length ? card.size : [1, 1];
-    const image = h("img", { alt: card.alt, width, height, draggable: "false" });
-    return h(
-      "button",
-      {
-        type: "button",
-        class: "xai-picture",
-        style: `aspect-ratio: ${width} / ${height}`,
-        "aria-label": `Show full size: ${card.alt}`,
-        onclick: () => this.actions.full(this.cards.get(card.id)),
-      },
-      image,
-    );
+  /** @param {Card} card */
+  #picture(card) {
+    const [width = 1, height = 1] = card.size;
+    const properties = {
+      type: "button",
+      class: "xai-picture",
+      style: `aspect-ratio: ${width} / ${height}`,
+      "aria-label": `Show full size: ${card.alt}`,
+      onclick: () => this.#act("full", card.id),
+    };
+    return h("button", properties, makeFace(card));
   }
 
-  failure(card) {
-    return h(
-      "div",
-      { class: "xai-nopicture" },
-      h("strong", {}, `${card.title}.`),
-      ` ${card.error}`,
-    );
-  }
-
-  /** The prompt stands over the group: here, what was made of it. */
-  caption(card) {
-    if (!card.written) return [];
-    const text = h(
-      "p",
-      { class: "xai-prompt xai-long", dir: "auto" },
-      h("span", { class: "xai-tag" }, card.label),
-      " ",
-      card.prompt,
-    );
-    return [text, this.unfold(text, `the prompt: ${card.name}`)];
-  }
-
-  unfold(text, what) {
-    const label = (word) => `Show ${word} of ${what}`;
-    return h(
-      "button",
-      {
-        type: "button",
-        class: "xai-link",
-        "aria-expanded": "false",
-        hidden: true,
-        "aria-label": label("all"),
-        onclick: ({ currentTarget }) => {
-          const open = !text.classList.toggle("xai-long");
-          currentTarget.textContent = open ? "Show less" : "Show all";
-          currentTarget.setAttribute("aria-expanded", String(open));
-          currentTarget.setAttribute("aria-label", label(open ? "less" : "all"));
-        },
-      },
-      "Show all",
-    );
-  }
-
-  button(card, text, action, attributes = {}) {
-    return h(
-      "button",
-      {
-        type: "button",
-        class: "xai-button xai-small",
-        "data-action": action,
-        "aria-label": `${text}: ${card.name}`,
-        ...attributes,
-        onclick: () => this.actions[action](this.cards.get(card.id)),
-      },
-      text,
-    );
-  }
-
-  refresh(element, card) {
-    const image = element.querySelector(".xai-picture img");
-    const url = this.store.pictures.get(card.id);
-    if (image && url && image.src !== url) image.src = url;
+  /**
+   * @param {HTMLElement} element
+   * @param {Card} card
+   */
+  #refresh(element, card) {
+    if (card.ok) showFace(part(element, ".xai-face"), card, this.store.pictures.get(card.id));
     const badge = card.replayed ? [h("span", { class: "xai-badge" }, "replayed"), " "] : [];
-    element.querySelector(".xai-facts").replaceChildren(...badge, card.facts.join(" · "));
-    const file = element.querySelector(".xai-file");
+    part(element, ".xai-facts").replaceChildren(...badge, card.facts.join(" · "));
+    const file = part(element, ".xai-file");
     setText(file, card.trouble || (card.saved && `Saved as ${card.saved}`));
     file.classList.toggle("xai-bad", Boolean(card.trouble));
   }
 
-  /** Mark the card chosen for a comparison, with a hint on it: every other one can be the second. */
+  /**
+   * Mark the card chosen for a comparison, with a hint on it: every other one can be the second.
+   * @param {string[]} chosen
+   * @param {HTMLElement} hint
+   */
   mark(chosen, hint) {
     const choosing = chosen.length === 1;
     this.list.classList.toggle("xai-choosing", choosing);
     if (!choosing) hint.remove();
-    for (const button of this.element.querySelectorAll("[data-action=compare]")) {
-      const card = button.closest("li");
-      const first = choosing && chosen[0] === card.dataset.key;
-      button.hidden = !choosing || first;
-      card.classList.toggle("xai-chosen", first);
-      if (first && hint.parentElement !== card) card.append(hint);
+    const items = /** @type {NodeListOf<HTMLElement>} */ (this.list.querySelectorAll(".xai-card"));
+    for (const item of items) {
+      const first = choosing && chosen[0] === item.dataset.key;
+      item.classList.toggle("xai-chosen", first);
+      if (first && hint.parentElement !== item) item.append(hint);
+      const compare = item.querySelector("[data-action=compare]");
+      if (compare instanceof HTMLElement) compare.hidden = !choosing || first;
     }
   }
 }
 
-/** Of what was made together, in order; what was made later stands before it. */
-function newestFirst(cards) {
-  const groups = [...new Set(cards.map((card) => card.group))].reverse();
-  return groups.flatMap((group) => cards.filter((card) => card.group === group));
+/** @param {Job} job */
+function placeholders({ n, shape }) {
+  const style = `aspect-ratio: ${shape.replace(":", " / ")}`;
+  const boxes = Array.from({ length: n }, () => h("div", { class: "xai-box", style }));
+  return h("div", { class: "xai-cards", "aria-hidden": "true" }, boxes);
+}
+
+/** @param {Card} card */
+const failure = ({ title, error }) =>
+  h("div", { class: "xai-nopicture" }, h("strong", {}, `${title}.`), ` ${error}`);
+
+/**
+ * The prompt stands over the group: here, what was made of it.
+ * @param {Card} card
+ */
+function rewritten({ written, label, prompt, name }) {
+  if (!written) return [];
+  const tag = h("span", { class: "xai-tag" }, label);
+  const text = h("p", { class: "xai-prompt xai-long", dir: "auto" }, tag, " ", prompt);
+  return [text, unfold(text, `the prompt: ${name}`)];
+}
+
+/**
+ * @param {HTMLElement} text
+ * @param {string} what
+ */
+function unfold(text, what) {
+  const label = (/** @type {string} */ word) => `Show ${word} of ${what}`;
+  const turn = link(
+    "Show all",
+    () => {
+      const open = !text.classList.toggle("xai-long");
+      turn.textContent = open ? "Show less" : "Show all";
+      turn.setAttribute("aria-expanded", String(open));
+      turn.setAttribute("aria-label", label(open ? "less" : "all"));
+    },
+    { "aria-expanded": "false", hidden: true, "aria-label": label("all") },
+  );
+  return turn;
 }

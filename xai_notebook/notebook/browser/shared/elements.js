@@ -1,40 +1,91 @@
-// @ts-nocheck
 // Elements made from plain text: nothing the user, the server or a model wrote is ever HTML.
+
+/**
+ * `on…` properties are listeners; `class`, `for`, `aria-…`, `role` and the like are attributes.
+ * @typedef {{ [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => unknown }} Listeners
+ * @typedef {Listeners & { [attribute: string]: unknown }} Properties
+ * @typedef {Node | string | null | undefined | (Node | string)[]} Child
+ */
 
 const CONTROLS = new Set(["button", "input", "pre", "select", "summary", "textarea"]);
 
 /**
  * Make an element.
- * `on…` properties are listeners; `class`, `for`, `aria-…`, `role` and the like are attributes.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Properties} [properties]
+ * @param {Child[]} children
+ * @returns {HTMLElementTagNameMap[K]}
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    if (name.startsWith("on"))
+      element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, String(value));
   }
   // Or "d d" on a button deletes its cell. Lumino looks at the focused element before its parents.
   if (CONTROLS.has(tag)) element.setAttribute("data-lm-suppress-shortcuts", "true");
-  element.append(...children.flat().filter((child) => child != null && child !== ""));
+  for (const child of children.flat()) if (child != null && child !== "") element.append(child);
   return element;
 }
 
-/** Change a text only when it differs: screen readers and selections notice. */
+/**
+ * @param {string} text
+ * @param {(event: MouseEvent) => unknown} onclick
+ * @param {Properties} [properties]
+ */
+export function button(text, onclick, properties = {}) {
+  const { class: classes = "xai-small", ...others } = properties;
+  return h("button", { type: "button", class: `xai-button ${classes}`, onclick, ...others }, text);
+}
+
+/**
+ * @param {string} text
+ * @param {(event: MouseEvent) => unknown} onclick
+ * @param {Properties} [properties]
+ */
+export function link(text, onclick, properties = {}) {
+  return h("button", { type: "button", class: "xai-link", onclick, ...properties }, text);
+}
+
+/**
+ * The part of an element that is there because we made it so.
+ * @param {ParentNode} element
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+export function part(element, selector) {
+  return /** @type {HTMLElement} */ (element.querySelector(selector));
+}
+
+/**
+ * Change a text only when it differs: screen readers and selections notice.
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
   element.hidden = text === "";
 }
 
-// Every panel of a page has a module of its own, and a label finds the first id that fits.
-const PANEL = Math.random().toString(36).slice(2, 8);
+// Every widget of a page has a module of its own, and a label finds the first id that fits.
+const WIDGET = Math.random().toString(36).slice(2, 8);
 let identifiers = 0;
+
+/** @param {string} stem */
 export function unique(stem) {
   identifiers += 1;
-  return `xai-${PANEL}-${stem}-${identifiers}`;
+  return `xai-${WIDGET}-${stem}-${identifiers}`;
 }
 
-/** A labelled field: the label above, a hint below that assistive technology reads with it. */
+/**
+ * A labelled field: the label above, a hint below that assistive technology reads with it.
+ * @template {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} C
+ * @param {string} text
+ * @param {C} control
+ */
 export function field(text, control, { className = "", hint = "" } = {}) {
   control.id ||= unique("field");
   const note = h("span", { class: "xai-hint", id: unique("hint") });
@@ -45,37 +96,56 @@ export function field(text, control, { className = "", hint = "" } = {}) {
   return { element, control, note };
 }
 
-/** A switch with its label beside it. */
+/**
+ * A switch with its label beside it.
+ * @param {string} text
+ * @param {string} hint
+ * @param {() => unknown} onchange
+ */
 export function checkbox(text, hint, onchange) {
   const control = h("input", { type: "checkbox", id: unique("switch"), onchange });
-  const note = h("span", { class: "xai-hint", id: unique("hint") }, hint);
-  control.setAttribute("aria-describedby", note.id);
   const label = h("label", { for: control.id }, text);
-  return { control, element: h("div", { class: "xai-check" }, control, h("div", {}, label, note)) };
+  const words = h("div", {}, label);
+  if (hint) {
+    const note = h("span", { class: "xai-hint", id: unique("hint") }, hint);
+    control.setAttribute("aria-describedby", note.id);
+    words.append(note);
+  }
+  return { control, element: h("div", { class: "xai-check" }, control, words) };
 }
 
-/** Keep a list's children in step with `items`: known keys stay, so focus and pictures stay. */
-export function keepList(list, items, { key, make, update, empty }) {
-  const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
+/**
+ * Keep a list's children in step with `items`: known keys stay, so focus and pictures stay.
+ * @template {{ id: string }} T
+ * @param {HTMLElement} list
+ * @param {T[]} items
+ * @param {{ make: (item: T) => HTMLElement, update?: (child: HTMLElement, item: T) => unknown,
+ *   empty?: () => unknown }} how  `empty`: the child that had the focus is gone
+ */
+export function keepList(list, items, { make, update, empty }) {
+  const children = /** @type {HTMLElement[]} */ ([...list.children]);
+  const known = new Map(children.map((child) => [child.dataset.key, child]));
   const wanted = items.map((item) => {
-    const child = known.get(item[key]) ?? make(item);
-    child.dataset.key = item[key];
-    known.delete(item[key]);
+    const child = known.get(item.id) ?? make(item);
+    child.dataset.key = item.id;
+    known.delete(item.id);
     update?.(child, item);
     return child;
   });
   for (const child of known.values()) {
     const focused = child.contains(document.activeElement);
     child.remove();
-    if (focused) empty?.(wanted);
+    if (focused) empty?.();
   }
-  wanted.forEach((child, place) => {
+  for (const [place, child] of wanted.entries())
     if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
-  });
   list.hidden = items.length === 0;
 }
 
-/** What this browser remembers of how a user likes it; undefined: nothing, or it may not. */
+/**
+ * What this browser remembers of how a user likes it; undefined: nothing, or it may not.
+ * @param {string} name
+ */
 export function remembered(name) {
   try {
     return localStorage.getItem(`xai-panel-${name}`) ?? undefined;
@@ -84,6 +154,10 @@ export function remembered(name) {
   }
 }
 
+/**
+ * @param {string} name
+ * @param {string} value
+ */
 export function remember(name, value) {
   try {
     localStorage.setItem(`xai-panel-${name}`, value);
@@ -92,7 +166,31 @@ export function remember(name, value) {
   }
 }
 
-export async function copyText(text) {
+/**
+ * A button that copies a cell, and says whether it could.
+ * @param {string} label
+ * @param {() => string} cell
+ * @param {(said: string) => unknown} say
+ * @param {Properties} [properties]
+ */
+export function copyButton(label, cell, say, properties = {}) {
+  const copy = button(
+    label,
+    async () => {
+      const copied = await copyText(cell());
+      copy.textContent = copied ? "Copied" : "Not copied";
+      say(copied ? "The cell is in the clipboard." : "Select the cell and copy it.");
+      setTimeout(() => {
+        copy.textContent = label;
+      }, 2000);
+    },
+    properties,
+  );
+  return copy;
+}
+
+/** @param {string} text */
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -100,7 +198,8 @@ export async function copyText(text) {
     // Pages without TLS, such as a lab server in a local network, have no clipboard.
     const area = h("textarea", { class: "xai-unseen", "aria-hidden": "true" });
     area.value = text;
-    document.body.append(area);
+    // A modal dialog lets nothing outside it be selected.
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const copied = document.execCommand("copy");
     area.remove();

@@ -1,9 +1,11 @@
-// @ts-nocheck
 // A menu that a button opens, over everything else, also over what scrolls.
 
 import { h } from "./elements.js";
 
 export class Menu {
+  /** @type {HTMLElement | undefined} */
+  #opener;
+
   constructor() {
     this.element = h("div", {
       class: "xai-menu",
@@ -12,44 +14,41 @@ export class Menu {
       hidden: true,
       onkeydown: (event) => this.key(event),
     });
-    this.element.addEventListener(
-      "toggle",
-      ({ newState }) => newState === "closed" && this.closed(),
-    );
+    this.element.addEventListener("toggle", (event) => {
+      if (/** @type {ToggleEvent} */ (event).newState === "closed") this.closed();
+    });
   }
 
-  /** `items` are pairs of words and what they do. */
+  /**
+   * @param {HTMLElement} opener
+   * @param {string} label
+   * @param {[words: string, act: () => unknown][]} items
+   */
   open(opener, label, items) {
-    this.opener = opener;
+    this.#opener = opener;
     this.element.setAttribute("aria-label", label);
-    this.element.replaceChildren(
-      ...items.map(([text, act]) =>
-        h(
-          "button",
-          {
-            type: "button",
-            role: "menuitem",
-            tabindex: "-1",
-            class: "xai-menuitem",
-            onclick: () => {
-              this.close();
-              act();
-            },
-          },
-          text,
-        ),
-      ),
-    );
+    const buttons = items.map(([text, act]) => {
+      const onclick = () => {
+        this.close();
+        act();
+      };
+      const properties = { type: "button", role: "menuitem", tabindex: "-1", onclick };
+      return h("button", { class: "xai-menuitem", ...properties }, text);
+    });
+    this.element.replaceChildren(...buttons);
     this.element.hidden = false;
     this.element.showPopover?.();
     opener.setAttribute("aria-expanded", "true");
-    this.place();
-    this.element.firstChild.focus();
+    this.place(opener);
+    buttons[0]?.focus();
   }
 
-  /** Below its button, or above where there is more room. */
-  place() {
-    const { left, top, bottom } = this.opener.getBoundingClientRect();
+  /**
+   * Below its button, or above where there is more room.
+   * @param {HTMLElement} opener
+   */
+  place(opener) {
+    const { left, top, bottom } = opener.getBoundingClientRect();
     const { offsetWidth, offsetHeight } = this.element;
     const above = bottom + offsetHeight > innerHeight && top > offsetHeight;
     this.element.style.top = `${above ? top - offsetHeight - 4 : bottom + 4}px`;
@@ -60,24 +59,27 @@ export class Menu {
     const inside = this.element.contains(document.activeElement);
     if (this.element.matches(":popover-open")) this.element.hidePopover();
     this.closed();
-    if (inside) this.opener.focus();
+    if (inside) this.#opener?.focus();
   }
 
   closed() {
     this.element.hidden = true;
-    this.opener?.setAttribute("aria-expanded", "false");
+    this.#opener?.setAttribute("aria-expanded", "false");
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
-    const items = [...this.element.children];
-    const at = items.indexOf(document.activeElement);
-    const to = {
+    const items = /** @type {HTMLElement[]} */ ([...this.element.children]);
+    const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    /** @type {Record<string, number>} */
+    const moves = {
       ArrowDown: at + 1,
       ArrowUp: at - 1 + items.length,
       Home: 0,
       End: items.length - 1,
-    }[event.key];
-    if (to !== undefined) items[to % items.length].focus();
+    };
+    const to = moves[event.key];
+    if (to !== undefined) items[to % items.length]?.focus();
     else if (event.key === "Escape" || event.key === "Tab") this.close();
     else return;
     event.preventDefault();

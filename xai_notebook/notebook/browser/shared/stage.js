@@ -1,92 +1,224 @@
-// @ts-nocheck
 // A picture, or two on top of each other, that can be enlarged and moved.
 
+import { clamp, FITTED, fit, held, zoomTo } from "./arithmetic.js";
 import { h } from "./elements.js";
 
-const MOST_ZOOM = 16;
 const STEP = 60; // pixels that an arrow key moves an enlarged picture
+/** @type {Record<string, [number, number]>} */
+const MOVES = {
+  ArrowLeft: [STEP, 0],
+  ArrowRight: [-STEP, 0],
+  ArrowUp: [0, STEP],
+  ArrowDown: [0, -STEP],
+};
 
 export class Stage {
-  constructor() {
-    this.element = h("div", {
-      class: "xai-view",
-      tabindex: 0,
-      role: "group",
-      "data-lm-suppress-shortcuts": "true",
-      "aria-label": "Picture. Plus and minus zoom, 1 is full size, 0 fits, arrows move it.",
-      onwheel: (event) => this.wheel(event),
-      ondblclick: () => (this.zoom > 1 ? this.fit() : this.whole()),
-      onpointerdown: (event) => this.grab(event),
+  look = FITTED;
+  /** @type {HTMLImageElement[]} */
+  images = [];
+  picture = { width: 1, height: 1 };
+  /** Pointers that are down, and where. @type {Map<number, { x: number, y: number }>} */
+  #pointers = new Map();
+
+  /** @param {(percent: number) => void} changed  pixels of the screen that one of the picture takes */
+  constructor(changed) {
+    this.changed = changed;
+    this.handle = h("span", { class: "xai-handle", hidden: true, "aria-hidden": "true" });
+    this.plane = h("div", { class: "xai-plane" }, this.handle);
+    this.slider = h("input", {
+      type: "range",
+      class: "xai-slider",
+      min: 0,
+      max: 100,
+      step: "any",
+      value: 50,
+      "aria-label": "How much of the first picture is seen",
+      oninput: () => this.#cut(),
+      onkeydown: (event) => this.#slide(event),
     });
+    /** @type {HTMLDivElement} */
+    this.element = h(
+      "div",
+      {
+        class: "xai-view",
+        tabindex: 0,
+        role: "group",
+        "data-lm-suppress-shortcuts": "true",
+        "aria-label": "Picture. Plus and minus zoom, 1 is full size, 0 fits, arrows move it.",
+        ondblclick: (event) => this.#magnify(event),
+        onpointerdown: (event) => this.#grab(event),
+        onpointermove: (event) => this.#move(event),
+        onpointerup: (event) => this.#pointers.delete(event.pointerId),
+        onpointercancel: (event) => this.#pointers.delete(event.pointerId),
+      },
+      this.plane,
+    );
+    // A wheel turns the page unless its listener is known to stop that.
+    this.element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    this.watch = new ResizeObserver(() => this.draw());
+    this.watch.observe(this.element);
+  }
+
+  /**
+   * Show one picture, or two on top of each other with a slider between them.
+   * @param {HTMLImageElement[]} images
+   * @param {number[]} size  of the first, in pixels; empty: as it turns out
+   */
+  show(images, size = []) {
+    this.images = images;
+    const [first, second] = images;
+    const [width = 0, height = 0] = size;
+    this.picture = { width: width || 1, height: height || 1 };
+    const measure = () => {
+      if (this.images[0] !== first || width || !first?.naturalWidth) return;
+      this.picture = { width: first.naturalWidth, height: first.naturalHeight };
+      this.draw();
+    };
+    first?.addEventListener("load", measure);
+    this.plane.replaceChildren(...images, this.handle);
+    this.handle.hidden = this.slider.hidden = !second;
+    this.slider.value = "50";
+    if (second) this.#cut();
+    measure();
     this.fit();
   }
 
-  /** `images` stand on top of each other. */
-  show(...images) {
-    this.element.replaceChildren(...images);
-    this.fit();
+  get frame() {
+    return { width: this.element.clientWidth, height: this.element.clientHeight };
+  }
+
+  get drawn() {
+    return fit(this.picture, this.frame);
   }
 
   fit() {
-    this.zoom = 1;
-    this.left = this.top = 0;
+    this.look = FITTED;
     this.draw();
   }
 
   /** One pixel of the picture on one of the screen. */
-  whole() {
-    const [image] = this.element.children;
-    if (image?.naturalWidth) this.zoomTo(image.naturalWidth / devicePixelRatio / image.offsetWidth);
+  whole(point = { x: 0, y: 0 }) {
+    const zoom = this.picture.width / devicePixelRatio / this.drawn.width;
+    this.zoom(zoom / this.look.zoom, point);
   }
 
-  zoomTo(zoom) {
-    this.zoom = Math.max(0.2, Math.min(MOST_ZOOM, zoom));
+  /** @param {number} times */
+  zoom(times, point = { x: 0, y: 0 }) {
+    this.look = zoomTo(this.look, this.look.zoom * times, this.drawn, this.frame, point);
     this.draw();
   }
 
+  /**
+   * @param {number} x
+   * @param {number} y
+   */
   pan(x, y) {
-    this.left += x;
-    this.top += y;
+    const moved = { ...this.look, x: this.look.x + x, y: this.look.y + y };
+    this.look = held(moved, this.drawn, this.frame);
     this.draw();
   }
 
   draw() {
-    const plain = this.zoom === 1 && !this.left && !this.top;
-    const moved = plain ? "" : `translate(${this.left}px, ${this.top}px) scale(${this.zoom})`;
-    for (const image of this.element.children) image.style.transform = moved;
-    this.element.classList.toggle("xai-zoomed", this.zoom > 1);
+    const { width, height } = this.drawn;
+    const { zoom, x, y } = this.look;
+    this.plane.style.cssText =
+      `width: ${width}px; height: ${height}px; ` +
+      `transform: translate(${x}px, ${y}px) scale(${zoom}); --xai-zoom: ${zoom}`;
+    this.element.classList.toggle("xai-zoomed", zoom > 1);
+    const pixels = this.drawn.width * zoom * devicePixelRatio;
+    this.changed(Math.round((pixels / this.picture.width) * 100));
   }
 
-  wheel(event) {
-    event.preventDefault();
-    this.zoomTo(this.zoom * (event.deltaY < 0 ? 1.15 : 1 / 1.15));
+  /** @param {MouseEvent} event */
+  #magnify(event) {
+    if (this.look.zoom > 1) this.fit();
+    else this.whole(this.#at(event));
   }
 
-  grab(event) {
-    if (this.zoom === 1 || event.button !== 0) return;
-    event.preventDefault();
-    this.element.focus();
-    this.element.setPointerCapture(event.pointerId);
-    const move = ({ movementX, movementY }) => this.pan(movementX, movementY);
-    const stop = () => this.element.removeEventListener("pointermove", move);
-    this.element.addEventListener("pointermove", move);
-    for (const kind of ["pointerup", "pointercancel"])
-      this.element.addEventListener(kind, stop, { once: true });
+  /** The second picture lies on the first, and is seen right of the handle. */
+  #cut() {
+    const [, upper] = this.images;
+    if (upper) upper.style.clipPath = `inset(0 0 0 ${this.slider.value}%)`;
+    this.handle.style.left = `${this.slider.value}%`;
   }
 
-  /** Tell whether a key was for the stage. */
-  key(key) {
+  /** Steps of one in a hundred, which a slider without steps does not make. @param {KeyboardEvent} event */
+  #slide(event) {
+    /** @type {Record<string, number>} */
     const moves = {
-      ArrowLeft: [STEP, 0],
-      ArrowRight: [-STEP, 0],
-      ArrowUp: [0, STEP],
-      ArrowDown: [0, -STEP],
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      ArrowRight: 1,
+      ArrowUp: 1,
+      PageDown: -10,
+      PageUp: 10,
     };
-    if (key === "+" || key === "=") this.zoomTo(this.zoom * 1.5);
-    else if (key === "-") this.zoomTo(this.zoom / 1.5);
+    const by = moves[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.slider.value = String(clamp(Number(this.slider.value) + by, 0, 100));
+    this.#cut();
+  }
+
+  /** @param {MouseEvent} event @returns from the middle */
+  #at({ clientX, clientY }) {
+    const { left, top, width, height } = this.element.getBoundingClientRect();
+    return { x: clientX - left - width / 2, y: clientY - top - height / 2 };
+  }
+
+  /** @param {WheelEvent} event */
+  #wheel(event) {
+    event.preventDefault();
+    this.zoom(
+      1.0015 ** -clamp(event.deltaY * (event.deltaMode ? 30 : 1), -240, 240),
+      this.#at(event),
+    );
+  }
+
+  /** @param {PointerEvent} event */
+  #grab(event) {
+    if (event.button !== 0) return;
+    this.#pointers.set(event.pointerId, this.#at(event));
+    this.element.setPointerCapture(event.pointerId);
+    this.sliding = event.target === this.handle || (this.images.length > 1 && this.look.zoom === 1);
+    if (this.sliding) this.#slideTo(event);
+  }
+
+  /** @param {PointerEvent} event */
+  #move(event) {
+    const before = this.#pointers.get(event.pointerId);
+    if (!before) return;
+    const [other] = [...this.#pointers]
+      .filter(([id]) => id !== event.pointerId)
+      .map(([, at]) => at);
+    const now = this.#at(event);
+    this.#pointers.set(event.pointerId, now);
+    if (other) {
+      const far = (/** @type {typeof now} */ { x, y }) => Math.hypot(x - other.x, y - other.y);
+      this.zoom(far(now) / (far(before) || 1), other);
+    } else if (this.sliding) this.#slideTo(event);
+    else this.pan(now.x - before.x, now.y - before.y);
+  }
+
+  /** @param {PointerEvent} event */
+  #slideTo({ clientX }) {
+    const { left, width } = this.plane.getBoundingClientRect();
+    this.slider.value = String(clamp(((clientX - left) / width) * 100, 0, 100));
+    this.#cut();
+  }
+
+  /**
+   * Tell whether a key was for the stage.
+   * @param {string} key
+   */
+  key(key) {
+    const move = MOVES[key];
+    if (key === "+" || key === "=") this.zoom(1.5);
+    else if (key === "-") this.zoom(1 / 1.5);
     else if (key === "0") this.fit();
     else if (key === "1") this.whole();
-    else if (key in moves && this.zoom > 1) this.pan(...moves[key]);
+    else if (move && this.look.zoom > 1) this.pan(...move);
     else return false;
     return true;
   }

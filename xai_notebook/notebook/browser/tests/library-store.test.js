@@ -10,18 +10,18 @@ function kernel(count = 1000) {
   /** @type {(content: any, buffers?: any[]) => void} */
   let tell = () => {};
   const model = {
-    on: (/** @type {string} */ _, /** @type {typeof tell} */ listener) => {
-      tell = listener;
+    on: (/** @type {string} */ event, /** @type {typeof tell} */ listener) => {
+      if (event === "msg:custom") tell = listener;
     },
     send: (/** @type {any} */ content) => asked.push(content),
   };
   const store = new LibraryStore(model);
   /** Answer what was asked last. */
   const answer = async (content = {}, buffers = /** @type {any[]} */ ([])) => {
-    const { request, type, start, stop } = asked.at(-1);
+    const { request, kind, start, stop } = asked.at(-1);
     const ids = Array.from({ length: stop - start }, (_, place) => ({ id: start + place }));
     const replies = { query: { count }, rows: { rows: ids } };
-    tell({ request, type, ...replies[/** @type {"query"} */ (type)], ...content }, buffers);
+    tell({ request, kind, ...replies[/** @type {"query"} */ (kind)], ...content }, buffers);
     await new Promise(setImmediate);
   };
   return { store, asked, answer, tell: (/** @type {any} */ content) => tell(content) };
@@ -32,7 +32,7 @@ test("only the last query counts", async () => {
   const first = store.query("a", "newest", {});
   const second = store.query("ab", "newest", {});
   await answer();
-  assert.equal((await second).count, 1000);
+  assert.equal((await second)?.count, 1000);
   asked.pop();
   await answer({ count: 5 });
   assert.equal(await first, null);
@@ -51,7 +51,7 @@ test("rows come by the page, each page asked for once", async () => {
     [[200, 300]],
   );
   await answer();
-  assert.equal(store.row(251).id, 251);
+  assert.equal(store.row(251)?.id, 251);
 });
 
 test("pages are bounded", async () => {
@@ -73,14 +73,14 @@ test("a row that changes elsewhere changes here", async () => {
   await found;
   store.row(7);
   await answer();
-  tell({ type: "changed", ids: [7], rows: [{ id: 7, starred: true }] });
-  assert.equal(store.row(7).starred, true);
+  tell({ kind: "changed", ids: [7], rows: [{ id: 7, starred: true }] });
+  assert.equal(store.row(7)?.starred, true);
 });
 
 test("an error is a sentence", async () => {
   const { store, answer } = kernel();
   const found = store.query("", "newest", {});
   const refused = assert.rejects(found, /The library is locked/);
-  await answer({ type: "error", said: "The library is locked." });
+  await answer({ kind: "error", said: "The library is locked." });
   await refused;
 });

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.errors import XaiError
+from xai_notebook.pictures.cards import alt_text
 from xai_notebook.pictures.cell import magic_cell
 from xai_notebook.pictures.pixels import preview
-from xai_notebook.pictures.text import bounded, clean
+from xai_notebook.pictures.text import bounded, clean, dollars
 
 if TYPE_CHECKING:
     from xai_notebook.library.shelf import Facets, Shelved
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["choices_of", "describe", "facts_of", "shown_bytes", "thumbnail"]
+__all__ = [
+    "choices_of",
+    "describe",
+    "details_of",
+    "explain",
+    "facts_of",
+    "shown_bytes",
+    "thumbnail",
+]
 
 SIDE: Final = 256
 """Pixels of a thumbnail's longer side."""
@@ -24,6 +35,17 @@ _SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"}
 """What every browser shows."""
 _MOST: Final = 16 * 1024 * 1024
 """Bytes of an original that are sent whole; of a larger one, a large preview is."""
+GONE: Final = {
+    "alt": "",
+    "prompt": "",
+    "size": [],
+    "status": "gone",
+    "starred": False,
+    "tags": [],
+    "deleted": True,
+    "facts": [],
+}
+"""A picture of a grid that is not there any more."""
 
 
 def thumbnail(data: bytes) -> bytes:
@@ -48,37 +70,56 @@ def shown_bytes(picture: Picture) -> tuple[bytes, str]:
 
 
 def describe(shelved: Shelved) -> dict[str, Any]:
-    """Return a card of the grid."""
+    """Return a picture of a grid."""
     picture, mark = shelved.picture, shelved.mark
     prompt = clean(picture.prompt)
-    width, height = picture.size or (1, 1)
     return {
         "id": picture.id,
+        "alt": alt_text(picture),
         "prompt": prompt if len(prompt) <= _PROMPT else prompt[: _PROMPT - 1] + "…",
-        "width": width,
-        "height": height,
+        "size": list(picture.size or ()),
         "status": picture.status,
         "starred": mark.starred,
         "tags": list(mark.tags),
         "deleted": mark.deleted,
-        "cost_usd": picture.cost_usd,
-        "model": clean(bounded(picture.model)),
-        "created": picture.created.timestamp(),
+        "facts": details_of(picture),
     }
 
 
+def details_of(picture: Picture) -> list[str]:
+    """Return model, who rewrote the prompt, size and cost, where known."""
+    items = [clean(bounded(picture.model))] if picture.model else []
+    if picture.rewritten_by and picture.rewritten_prompt:
+        items.append(f"rewritten by {clean(bounded(picture.rewritten_by))}")
+    if picture.size:
+        items.append(f"{picture.size[0]} × {picture.size[1]}")
+    if picture.cost_usd:
+        items.append(dollars(picture.cost_usd))
+    if picture.request.inputs:
+        count = len(picture.request.inputs)
+        items.append("an edit" if count == 1 else f"an edit of {count} images")
+    return items
+
+
 def facts_of(shelved: Shelved, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
-    """Return all that the viewer says of a picture."""
+    """Return all that the viewer says of a picture.
+
+    Args:
+        shelved: The picture.
+        ancestors: Rows of what it was made from, the oldest first.
+        descendants: Rows of what was made from it.
+    """
     picture = shelved.picture
     rewritten = picture.rewritten_prompt
+    details = details_of(picture)
+    if shelved.notebook:
+        details.append(clean(bounded(Path(shelved.notebook).name)))
     return {
         **describe(shelved),
         "prompt": clean(picture.prompt),
         "rewritten": clean(rewritten) if rewritten else "",
-        "rewritten_by": clean(bounded(picture.rewritten_by or "")),
-        "backend": shelved.backend,
-        "notebook": clean(shelved.notebook or ""),
-        "size": list(picture.size or ()),
+        "facts": details,
+        "created": picture.created.timestamp(),
         "inputs": [clean(image.label) for image in picture.request.inputs],
         "cell": magic_cell(picture.request),
         "error": clean(bounded(picture.error or "")),
@@ -92,3 +133,12 @@ def choices_of(facets: Facets) -> dict[str, Any]:
         name: [{"name": clean(key), "count": count} for key, count in found.items()]
         for name, found in facets._asdict().items()
     }
+
+
+def explain(error: BaseException) -> str:
+    """Return an error as a line or two: cause and cure."""
+    if isinstance(error, XaiError):
+        return clean(str(error))
+    return clean(
+        f"{type(error).__name__}: {error}. This is a bug of xai-notebook; please report it."
+    )

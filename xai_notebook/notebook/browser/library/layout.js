@@ -1,0 +1,61 @@
+// A grid of squares of which only some are seen, as numbers: no element is looked at here.
+
+export const GAP = 8;
+const TILE = 168; // pixels a side, at least
+const NARROW = 84; // and where less than three of these fit
+const OVER = 2; // rows above and below that are there before they are seen
+
+/**
+ * @typedef {{ columns: number, side: number, step: number, height: number }} Layout
+ */
+
+/**
+ * @param {number} width  of the frame
+ * @param {number} count
+ * @returns {Layout}
+ */
+export function layOut(width, count) {
+  const room = width - GAP;
+  const least = room < 3 * (TILE + GAP) ? NARROW : TILE;
+  const columns = Math.max(1, Math.floor(room / (least + GAP)));
+  const side = Math.floor(room / columns) - GAP;
+  const step = side + GAP;
+  return { columns, side, step, height: Math.ceil(count / columns) * step + GAP };
+}
+
+/**
+ * @param {Layout} layout
+ * @param {number} position
+ */
+export function placeOf({ columns, step }, position) {
+  return {
+    left: GAP + (position % columns) * step,
+    top: GAP + Math.floor(position / columns) * step,
+  };
+}
+
+/**
+ * The positions to have in the page, from the first to before the last.
+ * @param {Layout} layout
+ * @param {number} top  how far it is scrolled
+ * @param {number} height  of the frame
+ * @param {number} count
+ */
+export function seen({ columns, step }, top, height, count) {
+  const first = Math.max(0, Math.floor(top / step) - OVER) * columns;
+  const last = Math.min(count, (Math.ceil((top + height) / step) + OVER) * columns);
+  return { first, last };
+}
+
+/**
+ * How far to scroll so that a position is seen.
+ * @param {Layout} layout
+ * @param {number} position
+ * @param {number} scrolled
+ * @param {number} height  of the frame
+ */
+export function scrollTo({ columns, step }, position, scrolled, height) {
+  const top = Math.floor(position / columns) * step;
+  if (top < scrolled) return top;
+  return Math.max(scrolled, top + step + GAP - height);
+}

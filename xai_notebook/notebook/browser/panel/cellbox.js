@@ -1,0 +1,64 @@
+// The equivalent cell: to read, to copy, to put into the notebook.
+
+import { button, copyButton, h, remember, remembered, setText } from "../shared/elements.js";
+
+export class CellBox {
+  /**
+   * @param {import("../messages.js").PanelModel} model
+   * @param {(text: string, visibly?: boolean) => void} announce
+   */
+  constructor(model, announce) {
+    this.model = model;
+    this.announce = announce;
+    this.code = h("code");
+    const label = { role: "group", "aria-label": "Equivalent cell" };
+    this.cell = h("pre", { class: "xai-cell", tabindex: 0, ...label }, this.code);
+    this.note = h("span", { class: "xai-quiet" });
+    this.copy = copyButton(
+      "Copy",
+      () => model.get("cell"),
+      (said) => announce(said),
+      { "aria-label": "Copy the cell" },
+    );
+    this.insert = button("Insert as cell", () => this.#insert());
+    this.element = h(
+      "details",
+      { class: "xai-cellbox", open: remembered("cell") !== "folded" },
+      h("summary", { class: "xai-title" }, "The same as a cell"),
+      h(
+        "div",
+        { class: "xai-row" },
+        this.note,
+        h("span", { class: "xai-row xai-end" }, this.copy, this.insert),
+      ),
+      this.cell,
+    );
+    this.element.addEventListener("toggle", () =>
+      remember("cell", this.element.open ? "shown" : "folded"),
+    );
+  }
+
+  /** The cells of the notebook, where the page lets us see them: JupyterLab and Notebook 7 do. */
+  get notebook() {
+    const manager = /** @type {any} */ (this.model.widget_manager);
+    return manager?.context?.model?.sharedModel;
+  }
+
+  /** Put the cell below the one that shows the panel. */
+  #insert() {
+    const { cells } = this.notebook;
+    const id = this.model.get("cell_id");
+    const at = cells.findIndex((/** @type {{ id: string }} */ cell) => cell.id === id);
+    const source = this.model.get("cell");
+    this.notebook.insertCell(at < 0 ? cells.length : at + 1, { cell_type: "code", source });
+    this.announce("The cell stands below this one.", true);
+  }
+
+  show() {
+    const text = this.model.get("cell");
+    this.code.textContent = text;
+    this.cell.hidden = this.copy.hidden = text === "";
+    this.insert.hidden = text === "" || !this.notebook?.insertCell;
+    setText(this.note, this.model.get("cell_note"));
+  }
+}

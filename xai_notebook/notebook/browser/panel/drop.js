@@ -1,0 +1,45 @@
+// Files and cards can be dropped everywhere on the panel, and files pasted.
+
+import { CARD } from "./store.js";
+
+/**
+ * @param {HTMLElement} element
+ * @param {object} handlers
+ * @param {(on: boolean) => void} handlers.over  something that fits is held over the panel
+ * @param {(id: string) => boolean} handlers.card  returns whether it is one of the panel's
+ * @param {(files: FileList, target?: Node) => void} handlers.files  with where they were dropped
+ */
+export function takeDrops(element, { over, card, files }) {
+  const taken = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const held = (/** @type {DragEvent} */ event) => {
+    const types = event.dataTransfer?.types ?? [];
+    if (!types.includes(CARD) && !types.includes("Files")) return;
+    taken(event);
+    over(true);
+  };
+  element.addEventListener("dragenter", held);
+  element.addEventListener("dragover", held);
+  element.addEventListener("dragleave", ({ relatedTarget }) => {
+    if (!element.contains(/** @type {Node | null} */ (relatedTarget))) over(false);
+  });
+  element.addEventListener("dragend", () => over(false));
+  element.addEventListener("drop", (event) => {
+    over(false);
+    const { dataTransfer, target } = event;
+    if (!dataTransfer) return;
+    if (card(dataTransfer.getData(CARD))) taken(event);
+    else if (dataTransfer.files.length) {
+      taken(event);
+      files(dataTransfer.files, /** @type {Node} */ (target));
+    }
+  });
+  element.addEventListener("paste", (event) => {
+    const { clipboardData } = event;
+    if (!clipboardData?.files.length) return;
+    taken(event);
+    files(clipboardData.files);
+  });
+}

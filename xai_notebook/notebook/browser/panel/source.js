@@ -1,0 +1,56 @@
+// The panel's pictures for the viewer: cards by their ids, relatives by theirs in the library.
+
+/**
+ * @param {import("./store.js").Store} store
+ * @param {import("./gallery.js").Gallery} gallery
+ * @param {{ save: (card: import("../messages.js").Card) => void, edit: (id: string, name: string) => void,
+ *   closed: () => void }} acts
+ * @returns {import("../shared/viewer.js").Source}
+ */
+export function sourceOf(store, gallery, { save, edit, closed }) {
+  const tell = (/** @type {string} */ kind, /** @type {number} */ id, more = {}) =>
+    store.send({ kind, ids: [id], ...more });
+  return {
+    glance: (key) => {
+      const card = gallery.cards.get(key);
+      if (!card) return undefined;
+      const { facts, alt, size, asked, prompt, written } = card;
+      return {
+        facts,
+        alt,
+        size,
+        prompt: asked,
+        rewritten: written ? prompt : "",
+        url: store.pictures.get(key),
+      };
+    },
+    load: (key) => store.picture(typeof key === "number" ? { id: key } : { card: key }),
+    next: (key, by) => {
+      const { shown } = gallery;
+      const at = shown.indexOf(key);
+      return at < 0 ? undefined : shown[at + by];
+    },
+    place: (key) => {
+      const { shown } = gallery;
+      const at = shown.indexOf(key);
+      return at < 0 ? "" : `${at + 1} of ${shown.length}`;
+    },
+    thumbnail: async (id) => {
+      await store.need([id]);
+      return store.thumbnails.get(id) ?? "";
+    },
+    save: (key) => {
+      const card = gallery.cards.get(key);
+      if (card) save(card);
+      else tell("export", key);
+    },
+    edit: (key) => {
+      const card = gallery.cards.get(key);
+      if (card) edit(card.id, card.name);
+      else store.send({ kind: "take", id: key });
+    },
+    star: (id, value) => tell("star", id, { value }),
+    tag: (id, tag, value) => tell("tag", id, { tag, value }),
+    closed,
+  };
+}

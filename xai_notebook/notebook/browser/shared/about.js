@@ -1,0 +1,123 @@
+// What is said beside a picture: prompt, facts, tags, the cell that made it, and its relatives.
+
+import { button, copyButton, h, link, unique } from "./elements.js";
+
+/** @typedef {import("../messages.js").Picture} Picture */
+
+/**
+ * @param {Partial<Picture> & { prompt: string }} picture
+ * @param {object} how
+ * @param {(said: string) => unknown} how.say
+ * @param {string} [how.side]  of two
+ * @param {(tag: string, value: boolean) => unknown} [how.tag]
+ */
+export function about(picture, { say, side, tag }) {
+  const { prompt, rewritten, facts = [], created, inputs = [], tags = [], cell, lineage } = picture;
+  const made = created ? [new Date(created * 1000).toLocaleString(undefined, WHEN)] : [];
+  const said = rewritten
+    ? [titled("Rewritten prompt", words(rewritten)), titled("Prompt as asked", words(prompt))]
+    : [titled("Prompt", words(prompt))];
+  const list = { class: "xai-factlist", role: "list", "aria-label": "Facts" };
+  said.push(
+    h(
+      "ul",
+      list,
+      [...facts, ...made].map((fact) => h("li", {}, fact)),
+    ),
+  );
+  if (side) return [h("h3", { class: "xai-side" }, side), ...said];
+  if (inputs.length && !lineage?.ancestors.length)
+    said.push(titled("Made from", h("p", {}, inputs.join(", "))));
+  if (tag) said.push(tagged(tags, tag));
+  if (cell)
+    said.push(
+      titled(
+        MADE_BY,
+        code(cell),
+        copyButton("Copy the cell", () => cell, say),
+      ),
+    );
+  return said;
+}
+
+const MADE_BY = "The cell that made it";
+/** @type {Intl.DateTimeFormatOptions} */
+const WHEN = { dateStyle: "medium", timeStyle: "short" };
+
+/**
+ * @param {string} title
+ * @param {Node[]} content
+ * @returns {HTMLElement}
+ */
+const titled = (title, ...content) =>
+  h("section", {}, h("h3", { class: "xai-title xai-quiet" }, title), content);
+
+/** @param {string} text */
+const words = (text) => h("p", { class: "xai-prompt", dir: "auto" }, text || "No prompt");
+
+/** @param {string} cell */
+const code = (cell) =>
+  h(
+    "pre",
+    { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "The cell that made it" },
+    h("code", {}, cell),
+  );
+
+/**
+ * @param {string[]} tags
+ * @param {(tag: string, value: boolean) => unknown} change
+ */
+function tagged(tags, change) {
+  const add = () => {
+    const word = field.value.trim();
+    if (word) change(word, true);
+    field.value = "";
+  };
+  const field = h("input", {
+    type: "text",
+    id: unique("tag"),
+    "aria-label": "Add a tag",
+    placeholder: "Add a tag",
+    maxlength: 60,
+    size: 10,
+    onkeydown: (event) => event.key === "Enter" && add(),
+  });
+  const chips = tags.map((word) =>
+    h(
+      "span",
+      { class: "xai-chip" },
+      word,
+      " ",
+      link("×", () => change(word, false), { "aria-label": `Take the tag ${word} away` }),
+    ),
+  );
+  return titled("Tags", h("div", { class: "xai-row xai-tags" }, chips, field, button("Add", add)));
+}
+
+/**
+ * What a picture was made from, itself, and what was made from it: a strip to walk along.
+ * @param {Picture} picture
+ * @param {{ show: (id: number) => void, thumbnail: (id: number) => Promise<string> }} way
+ */
+export function kinOf({ id, lineage: { ancestors, descendants } }, { show, thumbnail }) {
+  const kin = [...ancestors, ...(id === null ? [] : [id]), ...descendants];
+  if (kin.length < 2) return [];
+  return kin.map((each, place) => {
+    const role =
+      each === id ? "This picture" : place < ancestors.length ? "Made from this" : "An edit of it";
+    const image = h("img", { alt: "", hidden: true });
+    thumbnail(each).then((url) => {
+      image.src = url;
+      image.hidden = !url;
+    });
+    const properties = {
+      class: "xai-link xai-kin",
+      "aria-label": `${role}, ${place + 1} of ${kin.length}`,
+      "aria-current": each === id ? "true" : null,
+    };
+    const words = h("span", { class: "xai-quiet" }, each === id ? "This picture" : role);
+    const kid = link("", () => show(each), properties);
+    kid.append(image, words);
+    return h("li", {}, kid);
+  });
+}

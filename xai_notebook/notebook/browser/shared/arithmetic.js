@@ -1,0 +1,61 @@
+// Where a picture lies in its frame, as numbers: no element is looked at here.
+
+/**
+ * @typedef {{ x: number, y: number }} Point  in pixels, from the middle of the frame
+ * @typedef {{ zoom: number, x: number, y: number }} Look  how much larger than fitted; where its middle is
+ * @typedef {{ width: number, height: number }} Size
+ */
+
+export const MOST_ZOOM = 16;
+
+/** @type {Look} */
+export const FITTED = { zoom: 1, x: 0, y: 0 };
+
+/**
+ * How large a picture is drawn: whole, and no larger than it is.
+ * @param {Size} picture
+ * @param {Size} frame
+ * @returns {Size}
+ */
+export function fit({ width, height }, frame) {
+  const scale = Math.min(1, frame.width / width, frame.height / height);
+  return { width: width * scale, height: height * scale };
+}
+
+/**
+ * Enlarge; what is at `point` stays there.
+ * @param {Look} look
+ * @param {number} zoom
+ * @param {Size} drawn  as fitted
+ * @param {Size} frame
+ * @param {Point} [point]
+ */
+export function zoomTo(look, zoom, drawn, frame, point = { x: 0, y: 0 }) {
+  const wanted = Math.max(1, Math.min(MOST_ZOOM, zoom));
+  const times = wanted / look.zoom;
+  const x = point.x - (point.x - look.x) * times;
+  const y = point.y - (point.y - look.y) * times;
+  return held({ zoom: wanted, x, y }, drawn, frame);
+}
+
+/**
+ * No edge of an enlarged picture comes inside the frame, and a smaller one stays in the middle.
+ * @param {Look} look
+ * @param {Size} drawn
+ * @param {Size} frame
+ * @returns {Look}
+ */
+export function held({ zoom, x, y }, drawn, frame) {
+  const across = Math.max(0, (drawn.width * zoom - frame.width) / 2);
+  const down = Math.max(0, (drawn.height * zoom - frame.height) / 2);
+  return { zoom, x: clamp(x, -across, across), y: clamp(y, -down, down) };
+}
+
+/**
+ * @param {number} value
+ * @param {number} least
+ * @param {number} most
+ */
+export function clamp(value, least, most) {
+  return Math.max(least, Math.min(most, value)) + 0; // + 0: never -0
+}

@@ -1,0 +1,166 @@
+// The kernel behind a widget, whatever the number of its views: questions, news, and pictures.
+
+/**
+ * @typedef {{ on(event: string, listener: (...args: any[]) => void): void,
+ *   send(content: any, callbacks?: any, buffers?: any[]): void }} Messages
+ * @typedef {{ detail: any }} News  what the kernel says by itself, as an event of its `kind`
+ */
+
+const MOST_THUMBNAILS = 600;
+const PATIENCE = 4000; // milliseconds before the kernel's silence is worth a line
+
+export const GONE =
+  "The kernel that this belongs to has restarted or is gone. Run this cell again to go on: what was made is in the library.";
+
+export const SILENT = "No answer from the kernel. It is busy, or gone: then run this cell again.";
+
+export class Kernel extends EventTarget {
+  alive = false;
+  #number = 0;
+  /** @type {Map<number, [(reply: any) => void, (error: Error) => void]>} */
+  #waiting = new Map();
+  /** URLs of thumbnails by the ids of pictures in the library, or "" where there is none; the one
+   * that came last at the end.
+   * @type {Map<number, string>} */
+  thumbnails = new Map();
+  /** @type {Map<number, Promise<void>>} */
+  #coming = new Map();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #silence;
+
+  /** @param {Messages} model */
+  constructor(model) {
+    super();
+    this.model = model;
+    model.on("msg:custom", (content, buffers) => this.receive(content, buffers ?? []));
+    // After a restart the page still shows the widget, but it is nobody's: say so before a click.
+    model.on("comm_live_update", () => this.knock());
+  }
+
+  /**
+   * Tell the kernel; returns whether there is one to be told.
+   * @param {Record<string, unknown>} content
+   * @param {(ArrayBuffer | ArrayBufferView)[]} [buffers]
+   */
+  send(content, buffers = []) {
+    try {
+      this.model.send(content, undefined, buffers);
+      return true;
+    } catch {
+      this.#lose();
+      return false;
+    }
+  }
+
+  /**
+   * Ask the kernel; the promise fails with a sentence.
+   * @param {Record<string, unknown>} content
+   * @returns {Promise<any>} the reply with its `buffers`
+   */
+  ask(content) {
+    this.#number += 1;
+    const request = this.#number;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(request, [resolve, reject]);
+      this.send({ ...content, request });
+    });
+  }
+
+  #lose() {
+    this.alive = false;
+    for (const [, reject] of this.#waiting.values()) reject(new Error(GONE));
+    this.#waiting.clear();
+    this.dispatchEvent(new CustomEvent("gone"));
+  }
+
+  /**
+   * @param {any} content
+   * @param {DataView[]} buffers
+   */
+  receive(content, buffers) {
+    const reply = { ...content, buffers };
+    if (content.kind === "ready") {
+      this.alive = true;
+      clearTimeout(this.#silence);
+    }
+    const [resolve, reject] = this.#waiting.get(content.request) ?? [];
+    this.#waiting.delete(content.request);
+    if (content.kind === "error") reject?.(new Error(content.said));
+    else if (resolve) resolve(reply);
+    else this.dispatchEvent(new CustomEvent(content.kind, { detail: reply }));
+  }
+
+  /** Ask whether the kernel is there: a saved page keeps its widgets, but nobody listens. */
+  knock() {
+    clearTimeout(this.#silence);
+    this.alive = false;
+    if (!this.send({ kind: "hello" })) return;
+    this.#silence = setTimeout(() => this.dispatchEvent(new CustomEvent("silent")), PATIENCE);
+  }
+
+  /**
+   * Have thumbnails come that are not here; "thumbnails" tells of them.
+   * @param {number[]} ids
+   */
+  async need(ids) {
+    const missing = ids.filter((id) => !this.thumbnails.has(id) && !this.#coming.has(id));
+    if (missing.length) {
+      const coming = this.#fetch(missing);
+      for (const id of missing) this.#coming.set(id, coming);
+    }
+    await Promise.all(ids.map((id) => this.#coming.get(id)));
+  }
+
+  /** @param {number[]} ids */
+  async #fetch(ids) {
+    try {
+      const reply = await this.ask({ kind: "thumbnails", ids });
+      for (const id of reply.missing) this.thumbnails.set(id, "");
+      for (const [place, id] of reply.ids.entries()) {
+        const small = new Blob([reply.buffers[place]], { type: "image/jpeg" });
+        this.thumbnails.set(id, URL.createObjectURL(small));
+      }
+      this.dispatchEvent(new CustomEvent("thumbnails", { detail: reply.ids }));
+    } catch {
+      // Who needs it says what is wrong; it is asked for again when it is seen again.
+    } finally {
+      for (const id of ids) this.#coming.delete(id);
+    }
+  }
+
+  /**
+   * Forget thumbnails that are not seen now.
+   * @param {Set<number>} seen
+   */
+  trim(seen) {
+    for (const [id, url] of this.thumbnails) {
+      if (this.thumbnails.size <= MOST_THUMBNAILS) return;
+      if (seen.has(id)) continue;
+      if (url) URL.revokeObjectURL(url);
+      this.thumbnails.delete(id);
+    }
+  }
+
+  /**
+   * All that the library says of a picture, and its original under a URL that the caller revokes.
+   * @param {Record<string, unknown>} which
+   * @returns {Promise<import("../messages.js").Picture & { url: string }>}
+   */
+  async picture(which) {
+    const { buffers, ...told } = await this.ask({ kind: "picture", ...which });
+    return { ...told, url: URL.createObjectURL(new Blob([buffers[0]], { type: told.media_type })) };
+  }
+}
+
+/**
+ * Listen to several events; returns what ends it.
+ * @param {EventTarget} target
+ * @param {Record<string, (event: any) => void>} listeners
+ */
+export function follow(target, listeners) {
+  for (const [name, listener] of Object.entries(listeners)) target.addEventListener(name, listener);
+  return () => {
+    for (const [name, listener] of Object.entries(listeners))
+      target.removeEventListener(name, listener);
+  };
+}

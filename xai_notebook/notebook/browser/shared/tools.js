@@ -1,0 +1,65 @@
+// The viewer's buttons: walk, zoom, and what can be done with the picture.
+
+import { button, h } from "./elements.js";
+
+/**
+ * @typedef {object} Doer
+ * @property {(by: number) => unknown} step
+ * @property {(key: string) => unknown} press  as if that key was pressed
+ * @property {() => unknown} turn  from one picture to before and after, and back
+ * @property {() => unknown} close
+ */
+
+export class Tools {
+  /**
+   * @param {Doer} doer
+   * @param {{ save?: unknown, edit?: unknown, star?: unknown }} offered
+   */
+  constructor({ step, press, turn, close }, offered) {
+    /** @param {string} label @param {string} key @param {string} name */
+    const tool = (label, key, name) => button(label, () => press(key), { "aria-label": name });
+    this.before = button("←", () => step(-1), { "aria-label": "Picture before (←)" });
+    this.after = button("→", () => step(1), { "aria-label": "Picture after (→)" });
+    this.percent = h("span", { class: "xai-quiet xai-percent" });
+    this.star = tool("☆ Star", "*", "Star (*)");
+    this.turn = button("Before and after", turn, { hidden: true });
+    /** Those for a single picture. */
+    this.single = [
+      this.before,
+      this.after,
+      ...(offered.star ? [this.star] : []),
+      ...(offered.save ? [tool("Save", "s", "Save (S)")] : []),
+      ...(offered.edit ? [tool("Edit this", "e", "Edit this (E)")] : []),
+    ];
+    this.zooms = h(
+      "div",
+      { class: "xai-row xai-tools" },
+      tool("−", "-", "Smaller (−)"),
+      this.percent,
+      tool("+", "+", "Larger (+)"),
+      tool("Fit", "0", "Fit (0)"),
+      tool("1:1", "1", "1:1, a pixel on one of the screen (1)"),
+    );
+    this.acts = h("div", { class: "xai-row xai-tools" }, this.turn, this.single.slice(2));
+    this.close = button("✕", close, { class: "xai-small xai-close", "aria-label": "Close" });
+  }
+
+  /**
+   * @param {boolean} two
+   * @param {boolean} turned  two, and one of them was there before
+   */
+  show(two, turned) {
+    for (const one of this.single) one.hidden = two;
+    this.turn.hidden = !turned;
+    this.turn.textContent = "Back to the picture";
+  }
+
+  /** @param {import("../messages.js").Picture} picture */
+  know({ id, starred, lineage }) {
+    this.turn.hidden = lineage.ancestors.length === 0;
+    this.turn.textContent = "Before and after";
+    this.star.disabled = id === null;
+    this.star.textContent = starred ? "★ Starred" : "☆ Star";
+    this.star.setAttribute("aria-label", `${starred ? "Take the star away" : "Star"} (*)`);
+  }
+}

@@ -1,0 +1,258 @@
+// One picture in full, or two under a slider: a modal dialog keeps the focus and gives it back.
+
+import { about, kinOf } from "./about.js";
+import { h, setText, unique } from "./elements.js";
+import { Stage } from "./stage.js";
+import { Tools } from "./tools.js";
+
+/**
+ * @typedef {import("../messages.js").Picture} Picture
+ * @typedef {Partial<Picture> & { prompt: string, url?: string }} Glance  what is known at once
+ *
+ * Where pictures come from, by whatever names them there, and what can be done with one. What is
+ * left out cannot be done. Relatives are named by their ids in the library.
+ * @typedef {object} Source
+ * @property {(key: any) => Glance | undefined} glance
+ * @property {(key: any) => Promise<Picture & { url: string }>} load  the URL is the viewer's
+ * @property {(key: any, by: number) => unknown} next  so many pictures on, or a promise; undefined: none
+ * @property {(key: any) => string} [place]  such as "3 of 24"
+ * @property {(id: number) => Promise<string>} [thumbnail]  its URL
+ * @property {(key: any) => unknown} [save]
+ * @property {(key: any) => unknown} [edit]
+ * @property {(id: number, value: boolean) => unknown} [star]
+ * @property {(id: number, tag: string, value: boolean) => unknown} [tag]
+ * @property {() => unknown} [closed]
+ */
+
+/** @type {Record<string, number>} */
+const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -1, PageDown: 1 };
+
+export class Viewer {
+  /** What is shown, one or two. @type {any[]} */
+  keys = [];
+  /** The one picture that is shown, as soon as all is known. @type {Picture | undefined} */
+  shown;
+  /** What was shown before it was compared with what it was made from. @type {any} */
+  #back;
+  /** What the stage shows. @type {any[]} */
+  #staged = [];
+  /** @type {string[]} */
+  #urls = [];
+
+  /** @param {Source} source */
+  constructor(source) {
+    this.source = source;
+    const doer = {
+      step: (/** @type {number} */ by) => this.step(by),
+      press: (/** @type {string} */ key) => this.press(key),
+      turn: () => this.turn(),
+      close: () => this.element.close(),
+    };
+    this.tools = new Tools(doer, source);
+    this.stage = new Stage((percent) => setText(this.tools.percent, `${percent} %`));
+    this.title = h("h2", { class: "xai-title", id: unique("title") });
+    this.note = h("p", { class: "xai-hint", role: "status", hidden: true });
+    this.about = h("div", { class: "xai-about" });
+    const kin = {
+      class: "xai-strip",
+      role: "list",
+      "aria-label": "Where it comes from",
+      hidden: true,
+    };
+    this.strip = h("ul", kin);
+    const { before, after, zooms, acts, close } = this.tools;
+    const steps = h("div", { class: "xai-row xai-steps" }, before, this.title, after);
+    const { element, slider } = this.stage;
+    const look = h("div", { class: "xai-look" }, element, slider, this.note, this.strip);
+    /** @type {HTMLDialogElement} */
+    this.element = h(
+      "dialog",
+      { class: "xai-widget xai-viewer", "aria-labelledby": this.title.id },
+      h("div", { class: "xai-viewerhead" }, steps, zooms, acts, close),
+      h("div", { class: "xai-sheets" }, look, this.about),
+    );
+    this.element.addEventListener("keydown", (event) => this.#key(event));
+    this.element.addEventListener("close", () => this.#clear());
+    this.element.addEventListener("click", ({ target }) => {
+      if (target === this.element) this.element.close();
+    });
+  }
+
+  // What is shown
+
+  /**
+   * Show a picture; with a second one, both, and a slider between them.
+   * @param {any[]} keys
+   */
+  async open(...keys) {
+    this.keys = keys;
+    this.shown = undefined;
+    this.#back = undefined;
+    await this.#show(keys);
+  }
+
+  /** From a picture to it and what it was made from, and back. */
+  async turn() {
+    if (this.#back !== undefined) return this.open(this.#back);
+    const parent = this.shown?.lineage.ancestors.at(-1);
+    if (parent === undefined) return undefined;
+    [this.#back] = this.keys;
+    this.keys = [parent, this.#back];
+    this.shown = undefined;
+    return this.#show(this.keys);
+  }
+
+  /** @param {any[]} keys */
+  async #show(keys) {
+    const two = keys.length > 1;
+    const { stage, source } = this;
+    const place = two ? "" : (source.place?.(keys[0]) ?? "");
+    this.title.textContent = two ? "Compare" : `Picture ${place}`.trim();
+    this.tools.show(two, this.#back !== undefined);
+    this.element.classList.toggle("xai-two", two);
+    this.#draw(keys.map((key) => source.glance(key)));
+    const opened = this.element.open;
+    if (!opened) this.element.showModal();
+    if (two) stage.slider.focus();
+    else if (!opened || !this.element.contains(document.activeElement)) stage.element.focus();
+    setText(this.note, "Loading the original …");
+    try {
+      const pictures = await Promise.all(keys.map((key) => source.load(key)));
+      if (this.keys === keys) this.#take(pictures);
+      else for (const { url } of pictures) URL.revokeObjectURL(url);
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      const seen = this.stage.images.some((image) => image.src);
+      if (this.keys === keys) setText(this.note, seen ? `This is a preview. ${message}` : message);
+    }
+  }
+
+  /** @param {(Picture & { url: string })[]} pictures */
+  #take(pictures) {
+    const old = this.#urls;
+    this.#urls = pictures.map(({ url }) => url);
+    const errors = pictures.map(({ error }) => error).filter(Boolean);
+    setText(this.note, errors.join(" "));
+    this.shown = pictures.length === 1 ? pictures[0] : undefined;
+    this.#draw(pictures);
+    for (const url of old) URL.revokeObjectURL(url);
+  }
+
+  /**
+   * Pictures keep their elements, and the look at them, when more of them has come.
+   * @param {(Glance | undefined)[]} pictures
+   */
+  #draw(pictures) {
+    const staged = this.#staged === this.keys;
+    this.#staged = this.keys;
+    const fresh = () => pictures.map(() => h("img", { alt: "", draggable: "false" }));
+    const images = staged ? this.stage.images : fresh();
+    for (const [place, picture] of pictures.entries()) {
+      const image = images[place];
+      if (!image || !picture) continue;
+      image.alt = picture.alt ?? "";
+      if (picture.url) image.src = picture.url;
+    }
+    const size = pictures[0]?.size;
+    if (!staged || (size?.length && size[0] !== this.stage.picture.width))
+      this.stage.show(images, size);
+    this.#tell(pictures);
+  }
+
+  /** @param {(Glance | undefined)[]} pictures */
+  #tell(pictures) {
+    const { tag, thumbnail } = this.source;
+    const { shown } = this;
+    const id = shown?.id ?? null;
+    const change = tag && id !== null ? tag.bind(null, id) : undefined;
+    const say = (/** @type {string} */ text) => this.say(text);
+    const sides = pictures.length > 1 ? ["Left", "Right"] : [];
+    const told = pictures.map((picture, place) => {
+      const side = sides[place];
+      return picture ? about(picture, { say, side, tag: change }) : [];
+    });
+    this.about.replaceChildren(...told.flat());
+    const show = (/** @type {number} */ kin) => this.open(kin);
+    const kin = shown && thumbnail ? kinOf(shown, { show, thumbnail }) : [];
+    this.strip.replaceChildren(...kin);
+    this.strip.hidden = kin.length === 0;
+    if (shown) this.tools.know(shown);
+  }
+
+  /**
+   * Something was said of pictures, here or elsewhere.
+   * @param {{ id: number, starred: boolean, tags: string[] }[]} rows
+   */
+  changed(rows) {
+    const row = this.shown && rows.find(({ id }) => id === this.shown?.id);
+    if (!row || !this.shown) return;
+    const tagging = this.about.contains(document.activeElement);
+    this.shown = { ...this.shown, starred: row.starred, tags: row.tags };
+    this.#tell([this.shown]);
+    if (tagging) this.about.querySelector("input")?.focus();
+  }
+
+  /** @param {string} text */
+  say(text) {
+    if (this.element.open) setText(this.note, text);
+  }
+
+  #clear() {
+    this.keys = [];
+    this.shown = this.#back = undefined;
+    this.stage.show([]);
+    this.about.replaceChildren();
+    this.strip.replaceChildren();
+    for (const url of this.#urls) URL.revokeObjectURL(url);
+    this.#urls = [];
+    this.source.closed?.();
+  }
+
+  // From the user
+
+  /** @param {number} by */
+  async step(by) {
+    if (this.keys.length !== 1) return;
+    const key = await this.source.next(this.keys[0], by);
+    if (key !== undefined) await this.open(key);
+  }
+
+  /**
+   * Tell whether a key means something here, and do it.
+   * @param {string} key
+   */
+  press(key) {
+    const by = STEPS[key];
+    if (this.stage.key(key)) return true;
+    if (by !== undefined) this.step(by);
+    else if (key === "b") this.turn();
+    else return this.#act(key);
+    return true;
+  }
+
+  /** @param {string} key */
+  #act(key) {
+    const { shown, source } = this;
+    const [name] = this.keys;
+    if (this.keys.length !== 1) return false;
+    if (key === "*" && source.star && shown && shown.id !== null)
+      source.star(shown.id, !shown.starred);
+    else if (key === "s" && source.save) source.save(name);
+    else if (key === "e" && source.edit) {
+      this.element.close();
+      source.edit(name);
+    } else return false;
+    return true;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.key === "Escape") event.stopPropagation(); // or the cell takes the focus away
+    const { target, key } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (/** @type {HTMLElement} */ (target).closest("input, pre")) return;
+    if (!this.press(key.length === 1 ? key.toLowerCase() : key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

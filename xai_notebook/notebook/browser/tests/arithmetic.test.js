@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { FITTED, fit, held, MOST_ZOOM, zoomTo } from "../shared/arithmetic.js";
+
+const FRAME = { width: 800, height: 600 };
+
+test("a picture is drawn whole, and no larger than it is", () => {
+  assert.deepEqual(fit({ width: 1600, height: 600 }, FRAME), { width: 800, height: 300 });
+  assert.deepEqual(fit({ width: 600, height: 1200 }, FRAME), { width: 300, height: 600 });
+  assert.deepEqual(fit({ width: 96, height: 96 }, FRAME), { width: 96, height: 96 });
+});
+
+test("what is under the pointer stays there", () => {
+  const drawn = { width: 800, height: 600 };
+  const point = { x: 200, y: -100 };
+  const look = zoomTo(FITTED, 2, drawn, FRAME, point);
+  // The pixel of the picture at a point: (point - middle) / zoom.
+  assert.equal((point.x - look.x) / look.zoom, 200);
+  assert.equal((point.y - look.y) / look.zoom, -100);
+  assert.deepEqual(zoomTo(look, 1, drawn, FRAME, point), FITTED);
+});
+
+test("zooming has ends", () => {
+  const drawn = { width: 800, height: 600 };
+  assert.equal(zoomTo(FITTED, 100, drawn, FRAME).zoom, MOST_ZOOM);
+  assert.equal(zoomTo(FITTED, 0.1, drawn, FRAME).zoom, 1);
+});
+
+test("no edge comes inside the frame", () => {
+  const drawn = { width: 800, height: 300 };
+  const far = held({ zoom: 2, x: 5000, y: -5000 }, drawn, FRAME);
+  assert.deepEqual(far, { zoom: 2, x: 400, y: 0 });
+  assert.deepEqual(held({ zoom: 4, x: -5000, y: 5000 }, drawn, FRAME), {
+    zoom: 4,
+    x: -1200,
+    y: 300,
+  });
+});

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { GONE, Kernel } from "../shared/kernel.js";
+
+/** A kernel of which a test has both ends. */
+function pair() {
+  /** @type {Map<string, (...args: any[]) => void>} */
+  const listeners = new Map();
+  const sent = /** @type {any[]} */ ([]);
+  let gone = false;
+  const kernel = new Kernel({
+    on: (event, listener) => listeners.set(event, listener),
+    send: (content) => {
+      if (gone) throw new Error("Cannot send");
+      sent.push(content);
+    },
+  });
+  const tell = (/** @type {any} */ content, /** @type {any[]} */ buffers = []) =>
+    listeners.get("msg:custom")?.(content, buffers);
+  return { kernel, sent, tell, end: () => (gone = true), listeners };
+}
+
+test("a reply reaches who asked, news everybody", async () => {
+  const { kernel, sent, tell } = pair();
+  const news = /** @type {any[]} */ ([]);
+  kernel.addEventListener("changed", (event) =>
+    news.push(/** @type {CustomEvent} */ (event).detail),
+  );
+  const [first, second] = [
+    kernel.ask({ kind: "picture", id: 1 }),
+    kernel.ask({ kind: "picture", id: 2 }),
+  ];
+  tell({ kind: "picture", request: sent[1].request, prompt: "an owl" });
+  tell({ kind: "changed", ids: [1] });
+  tell({ kind: "picture", request: sent[0].request, prompt: "a fox" });
+  assert.equal((await first).prompt, "a fox");
+  assert.equal((await second).prompt, "an owl");
+  assert.deepEqual(news[0].ids, [1]);
+});
+
+test("when the kernel is gone, nobody waits for ever", async () => {
+  const { kernel, end } = pair();
+  let said = 0;
+  kernel.addEventListener("gone", () => {
+    said += 1;
+  });
+  const asked = assert.rejects(kernel.ask({ kind: "picture" }), { message: GONE });
+  end();
+  assert.equal(kernel.send({ kind: "hello" }), false);
+  await asked;
+  await assert.rejects(kernel.ask({ kind: "picture" }), { message: GONE });
+  assert.equal(said, 2);
+});
+
+test("a thumbnail is asked for once, and forgotten when others are seen", async () => {
+  const { kernel, sent, tell } = pair();
+  const both = [kernel.need([1, 2]), kernel.need([2, 3])];
+  assert.deepEqual(
+    sent.map(({ ids }) => ids),
+    [[1, 2], [3]],
+  );
+  for (const { ids, request } of [...sent]) {
+    const bytes = ids.map(() => new DataView(new ArrayBuffer(1)));
+    tell({ kind: "thumbnails", request, ids, missing: [] }, bytes);
+  }
+  await Promise.all(both);
+  await kernel.need([1, 2, 3]);
+  assert.equal(sent.length, 2);
+  const many = Array.from({ length: 700 }, (_, place) => place + 10);
+  for (const id of many) kernel.thumbnails.set(id, "");
+  kernel.trim(new Set([1]));
+  assert.equal(kernel.thumbnails.size, 600);
+  assert.ok(kernel.thumbnails.has(1) && !kernel.thumbnails.has(2));
+});

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { grouped } from "../panel/groups.js";
+import { turn } from "../panel/recall.js";
+
+/** @param {string} id @param {string} asked @param {number} group */
+const card = (id, asked, group) =>
+  /** @type {import("../messages.js").Card} */ ({ id, asked, group });
+
+test("the prompt used last stands first, and of each what was made last", () => {
+  const cards = [card("a1", "a", 1), card("a2", "a", 1), card("b1", "b", 2), card("a3", "a", 3)];
+  const shown = grouped(cards).map((group) => group.cards.map(({ id }) => id));
+  assert.deepEqual(shown, [["a3", "a1", "a2"], ["b1"]]);
+});
+
+test("a group keeps its name while it grows", () => {
+  const one = [card("a1", "a", 1)];
+  assert.equal(grouped([...one, card("a2", "a", 2)])[0]?.id, grouped(one)[0]?.id);
+});
+
+test("prompts come back one by one, and then what was being typed", () => {
+  const texts = ["first", "second"];
+  assert.equal(turn(texts, undefined, true, "draft"), 1);
+  assert.equal(turn(texts, 1, true, "second"), 0);
+  assert.equal(turn(texts, 0, true, "first"), undefined);
+  assert.equal(turn(texts, 0, false, "first"), 1);
+  assert.equal(turn(texts, 1, false, "second"), 2);
+  assert.equal(turn(texts, 2, false, "draft"), undefined);
+  // What is in the field already is passed over; what was changed is a draft.
+  assert.equal(turn(texts, undefined, true, "second"), 0);
+  assert.equal(turn(texts, 0, true, "first, changed"), 1);
+});
