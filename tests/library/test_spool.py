@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -115,6 +116,48 @@ def test_a_reply_of_another_shape_is_set_aside(session: Session, tmp_path: Path)
     spool.write({"request": {}}, b"\xff" * 20)
     assert list(session.history()) == []
     assert {file.suffix for file in waiting(session)} == {".unreadable"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("request", 3),
+        ("answer", "x"),
+        ("missing", None),
+        ("prompt", {"a": 1}),
+        ("prompt", None),
+        ("n", 10**30),
+        ("inputs", [3]),
+        ("host", ["x"]),
+        ("place", 1.5e300),
+        ("fingerprint", None),
+    ],
+)
+def test_what_nobody_of_ours_wrote_hinders_nothing(
+    session: Session,
+    quick: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    field: str,
+    value: object,
+) -> None:
+    """A reply that was tampered with keeps neither the library closed nor those behind it out."""
+    leave(session, monkeypatch, "an owl")
+    spool = Spool(tmp_path / "home" / "spool")
+    ((spooled, about, body),) = spool.waiting()
+    assert spooled.file
+    changed = json.loads(json.dumps(about))
+    for part in (changed, changed["request"], changed["answer"]):
+        if field in part:
+            part[field] = value
+            break
+    odd = spool.write(changed, body)
+    assert odd.file
+    odd.file.replace(odd.file.with_name("0.reply"))  # it is the first to be looked at
+    images = session.history()
+    assert "an owl" in [image.prompt for image in images]
+    assert images._repr_mimebundle_()
+    assert not list(spool.waiting())
 
 
 def test_it_holds_no_key_and_no_input(

@@ -6,17 +6,17 @@ What a killed kernel wrote down is put in by the next one.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
-
-from google.protobuf.message import DecodeError
 
 from xai_notebook.client import wire
 from xai_notebook.client.parsing import parse_reply
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse
 from xai_notebook.client.scrubbing import scrub_message
+from xai_notebook.errors import LibraryError
 from xai_notebook.generation.replies import kept, reply_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrival", "recover"]
 
+_UNSTORABLE: Final = (
+    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
+)  # fmt: skip
+"""What SQLite says of values, and not of itself or the disk."""
 _LARGE: Final = 1 << 20
 """Bytes whose parsing keeps the interpreter for so long that no other thread can begin."""
 _START: Final = 0.0002
@@ -94,14 +98,16 @@ async def recover(library: Library, key: ApiKey | None) -> None:
     for spooled, about, body in library.spool.waiting():
         try:
             reply = await _read(spooled, about, body, key)
-        except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError):
-            if spooled.file is not None:
-                library.spool.set_aside(spooled.file)
-            continue
-        if not reply.pictures:
-            library.spool.remove(spooled)
-            continue
-        await asyncio.to_thread(library.add, reply)
+            if reply.pictures:
+                await asyncio.to_thread(library.add, reply)
+            else:
+                library.spool.remove(spooled)
+        except LibraryError as error:
+            if not isinstance(error.__cause__, _UNSTORABLE):
+                raise
+            library.spool.set_aside(spooled)
+        except Exception:  # noqa: BLE001  # whatever it holds must not keep out those behind it
+            library.spool.set_aside(spooled)
 
 
 async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKey | None) -> Reply:

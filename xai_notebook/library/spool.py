@@ -126,14 +126,15 @@ class Spool:
             except ValueError:
                 with contextlib.suppress(OSError):
                     if file.stat().st_mtime < time.time() - _WRITTEN_IN:
-                        self.set_aside(file)
+                        self.set_aside(Spooled(file, 0.0))
             else:
                 yield Spooled(file, about["received"]), about, body
 
-    def set_aside(self, file: Path) -> None:
+    def set_aside(self, spooled: Spooled) -> None:
         """Keep a file that cannot be made sense of, and look at it no more."""
-        with contextlib.suppress(OSError):
-            file.replace(file.with_suffix(".unreadable"))
+        if spooled.file is not None:
+            with contextlib.suppress(OSError):
+                spooled.file.replace(spooled.file.with_suffix(".unreadable"))
 
     def _files(self) -> list[Path]:
         try:
