@@ -40,6 +40,10 @@ def test_all_ways_to_say_it(given: Any, expected: Any) -> None:
         ("--matrix=quality=low,medium --matrix a fox", ("quality=low,medium",), "a fox"),
         ("a fox --matrix quality=low,medium --matrix aspect-ratio=1:1,16:9",
          ("quality=low,medium", *RATIOS), "a fox"),
+        ("--matrix quality=low,medium aspect-ratio=1:1,16:9 a fox",
+         ("quality=low,medium", *RATIOS), "a fox"),
+        ("--matrix quality=low,medium -- x=1 is a formula", ("quality=low,medium",),
+         "x=1 is a formula"),
     ],
 )  # fmt: skip
 def test_on_the_line(line: str, matrix: tuple[str, ...], prompt: str) -> None:

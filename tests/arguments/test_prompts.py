@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.prompts import read_prompts
 from xai_notebook.errors import OptionError
 
@@ -31,10 +32,12 @@ def test_each_takes_lists_tuples_and_series() -> None:
 
 
 def test_each_takes_columns() -> None:
-    """`df.name` is that column; a whole frame is read by its column `prompt`."""
+    """`df.name` and `df["name"]` are that column; a whole frame is read by its column `prompt`."""
     frame = pd.DataFrame({"prompt": ["a", "b"], "text": ["c", "d"]})
     assert prompts("frame", frame=frame) == ["a", "b"]
     assert prompts("frame.text", frame=frame) == ["c", "d"]
+    for line in ("--each frame['text']", '--each frame["text"]', "--each=frame[text]"):
+        assert prompts(parse(line).given["each"], frame=frame) == ["c", "d"]
 
 
 def test_each_leaves_out_what_is_empty() -> None:

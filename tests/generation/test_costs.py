@@ -130,6 +130,24 @@ def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPat
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("reported", "told"),
+    [(2 * CENT, "$0.04 spent"), (None, "the cost of 2 unknown"), (0, "")],
+    ids=["reported", "unreported", "free"],
+)
+def test_the_last_line_says_what_was_spent(
+    session: Session, quick: Served, reported: int | None, told: str
+) -> None:
+    """What nobody reported is unknown; what was stored costs nothing."""
+    session.configured = lambda: FAST
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
+    made = [session.generate(each=["a", "b"], replay=again) for again in (None, True)]
+    assert [batch.summary for batch in made if isinstance(batch, ImageBatch)] == [
+        f"2 of 2 prompts{', ' * bool(told)}{told}.",
+        "2 of 2 prompts, 2 from your library, nothing spent.",
+    ]
+
+
 def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Served) -> None:
     """One line instead of a card for each; the table still has a row for each."""
     session.configured = lambda: FAST

@@ -101,17 +101,18 @@ def _parse_words(
         if option.metavar is None and value is not None:
             raise OptionError(f"{flag} is a switch: it takes no value.")
         position += 1
-        following = words[position] if position < len(words) else None
-        if option.metavar is not None and value is None and _is_value(option, following):
-            value = following
+        values = [] if value is None else [value]
+        while _takes(option, len(values), words[position : position + 1]):
+            values.append(words[position])
             position += 1
-        if option.metavar is None or (value is None and option.bare is not None):
-            found = option.bare
-        elif value is None:
-            raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
-        else:
-            found = _unquote(value)
-        given[option.name] = [*given.get(option.name, []), found] if option.repeatable else found
+        found: list[Any] = [_unquote(each) for each in values]
+        if not found:
+            if option.metavar is not None and option.bare is None:
+                raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
+            found = [option.bare]
+        given[option.name] = (
+            [*given.get(option.name, []), *found] if option.repeatable else found[0]
+        )
     return given, list(words[position:])
 
 
@@ -123,11 +124,13 @@ def _split_flag(word: str) -> tuple[str, str | None]:
     return word[:2], word[2:].removeprefix("=") or None
 
 
-def _is_value(option: Option, word: str | None) -> bool:
-    """Tell whether the word behind an option is its value."""
-    if word is None or _LIKE_AN_OPTION.match(word):
+def _takes(option: Option, count: int, following: Sequence[str]) -> bool:
+    """Tell whether the word behind an option is a value of it, beside so many others."""
+    if option.metavar is None or not following or _LIKE_AN_OPTION.match(following[0]):
         return False
-    return re.match(option.begins, word) is not None
+    if count and not (option.repeatable and option.begins):  # only a pattern tells it from a prompt
+        return False
+    return re.match(option.begins, following[0]) is not None
 
 
 def _unknown(word: str, flags: Mapping[str, Option]) -> str:

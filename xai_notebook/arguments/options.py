@@ -353,7 +353,8 @@ def resolve(
         try:
             checked[name] = option.convert(value)
         except ValueError as error:
-            raise OptionError(f"{'/'.join(option.flags)}: {error}") from None
+            message = f"{'/'.join(option.flags)}: {error}"
+            raise OptionError(message + "." * message[-1].isalnum()) from None
     if checked.get("matrix"):
         converters = {name: option.convert for name, option in known.items() if option.axis}
         checked["matrix"] = check_axes(checked["matrix"], converters)

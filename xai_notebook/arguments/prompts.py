@@ -86,8 +86,8 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
     """Return the prompts that `--each` names, as they stand there; only the first is read ahead.
 
     Args:
-        source: An iterable of prompts, or text: the name of a variable, `name.column`, a path, or
-            several lines, one prompt each.
+        source: An iterable of prompts, or text: the name of a variable, `name.column` or
+            `name[column]`, a path, or several lines, one prompt each.
         namespace: Where variables are looked up.
 
     Returns:
@@ -159,7 +159,7 @@ def _texts(items: Iterable[Any]) -> Iterator[str]:
 
 def _named(name: str, namespace: Mapping[str, Any]) -> Any:
     """Return what a single line names: a variable, a column of one, or a file."""
-    head, _, column = name.partition(".")
+    head, _, column = re.sub(r"\[(.+)\]$", r".\1", name).partition(".")  # as in df["prompt"]
     if name in namespace:
         found = namespace[name]
         return Path(found) if isinstance(found, str) and _is_file(found) else found

@@ -265,6 +265,10 @@ def summarize(call: Call) -> str:
         parts.append(f"{progress.replayed} from your library")
     if progress.cost_usd:
         parts.append(f"{dollars(progress.cost_usd)} spent")
+    elif progress.replayed and not progress.unpriced:
+        parts.append("nothing spent")
+    if progress.unpriced:
+        parts.append(f"the cost of {progress.unpriced} unknown")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.unsent:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["Captions"]
 
 _THREE_LINES: Final = "max-height:4.35em;line-height:1.45;overflow:hidden"
-_FIT: Final = {1: 270, 2: 180, 3: 110}
+_FIT: Final = {1: 260, 2: 165, 3: 100}
 """Characters that three lines of a card hold, by the columns of its grid."""
-_FIT_NARROW: Final = 80
+_FIT_NARROW: Final = 66
 """The same for more columns."""
 _LEAST: Final = 20
 """The same for any card: a server may send a picture one pixel wide."""

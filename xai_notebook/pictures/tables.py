@@ -220,10 +220,10 @@ _COLUMNS: Final = ("day", "model", "requests", "images", "cost")
 
 
 def _table(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{text(cell)}</th>" for cell in head or ())
-    lines = [
-        "".join(f'<td style="text-align:left">{text(cell)}</td>' for cell in row) for row in rows
-    ]
+    top, *lines = (
+        "".join(f'<{tag} style="text-align:left">{text(cell)}</{tag}>' for cell in row)
+        for tag, row in [("th", head or ()), *zip(repeat("td"), rows)]  # endless
+    )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     thead = f"<thead><tr>{top}</tr></thead>" if top else ""
     return f"<table>{thead}<tbody>{body}</tbody></table>"
