@@ -120,6 +120,13 @@ def test_local_needs_no_key_and_no_notice(session: Session, server: Served) -> N
     assert server.calls == []
 
 
+def test_local_previews_are_made_anew(session: Session) -> None:
+    """Asked again, they are others, as those of the real service are."""
+    made = [batch(session.generate("a red fox", local=True, fresh=True))[0] for _ in range(3)]
+    made += batch(session.generate("a red fox", n=2, local=True, fresh=True)).redo(1)
+    assert len({image.data for image in made}) == 5
+
+
 @pytest.mark.parametrize("host", ["", "api.x.ai", "example.org:1234"])
 def test_the_real_service_needs_a_key(host: str) -> None:
     """Asking for it without a key is an error that names both cures, before anything is sent."""

@@ -94,6 +94,26 @@ def test_rewritten_prompt_keeps_the_users_words(dial: Dial, image_request: MakeR
     assert len({image.base64 for image in reply.images}) == 2
 
 
+@pytest.mark.parametrize(("repeat", "different"), [(True, 2), (False, 4)])
+def test_equal_requests_can_be_other_takes(
+    dial: Dial, image_request: MakeRequest, *, repeat: bool, different: int
+) -> None:
+    """Asked again, a server repeats itself or goes on; another prompt is new in either case."""
+
+    async def main() -> list[Any]:
+        async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
+            return [
+                (await call(wire.GENERATE_IMAGE, image_request(**asked))).images
+                for asked in ({}, {"n": 2}, {"n": 1}, {"prompt": "an owl"})
+            ]
+
+    *alike, (other,) = asyncio.run(main())
+    pictures = [image.base64 for images in alike for image in images]
+    assert len(set(pictures)) == different
+    assert len({image.up_sampled_prompt for images in alike for image in images}) == different
+    assert other.base64 not in pictures
+
+
 @pytest.mark.parametrize("options", [{"rewrite": False}, {"faults": Faults(up_sampled=False)}])
 def test_rewriting_can_be_off(
     dial: Dial, image_request: MakeRequest, options: dict[str, Any]

@@ -64,7 +64,7 @@ class Connections:
         """Return the embedded server with that engine, started by its first use."""
         if engine not in self._servers:
             key = engine_key() if engine else None
-            started = server.EmbeddedServer(engine=server.choose_engine(engine, key))
+            started = server.EmbeddedServer(engine=server.choose_engine(engine, key), repeat=False)
             await started.start()
             self._servers[engine] = started
         return self._servers[engine]

@@ -58,6 +58,7 @@ class EmbeddedServer:
         faults: What goes wrong on purpose.
         engine: Makes the pictures; default: the painter.
         rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
+        repeat: Equal requests get equal pictures; False: other takes, as the real API makes them.
         keep_calls: How many calls `requests` remembers.
         keep_call_bytes: Bytes of messages `requests` remembers.
         keep_seconds: How long an image's URL is good.
@@ -88,6 +89,7 @@ class EmbeddedServer:
         faults: Faults | None = None,
         engine: Engine | None = None,
         rewrite: bool = True,
+        repeat: bool = True,
         keep_calls: int = 4096,
         keep_call_bytes: int = 64 * settings.MIB,
         keep_seconds: float = 3600.0,
@@ -106,7 +108,7 @@ class EmbeddedServer:
         self._host = _LOOPBACK[host]
         self._wanted_port = port
         self._port: int | None = None
-        self._rewrite = rewrite
+        self._rewrite, self._repeat = rewrite, repeat
         self._keep_bytes = keep_bytes
         self._clock = clock
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
@@ -179,6 +181,7 @@ class EmbeddedServer:
             engine=self.engine,
             api_key=self._api_key,
             rewrites=self._rewrite,
+            repeats=self._repeat,
             keep_bytes=self._keep_bytes,
             clock=self._clock,
         )

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import functools
 import hashlib
+from collections import Counter
 from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -38,7 +39,7 @@ _COMMENT_BYTES: Final = 65_533
 class Service:
     """The methods of the wire, on one event loop; an engine makes the pictures."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # independent options, keyword-only
         self,
         *,
         files: FileServer,
@@ -47,6 +48,7 @@ class Service:
         engine: Engine,
         api_key: ApiKey | None,
         rewrites: bool,
+        repeats: bool,
         keep_bytes: int,
         clock: Callable[[], float],
     ) -> None:
@@ -59,6 +61,7 @@ class Service:
             engine: Makes the pictures.
             api_key: The only key accepted; None accepts any, and none.
             rewrites: Fill `up_sampled_prompt`.
+            repeats: Equal requests get equal pictures.
             keep_bytes: Of stored files, and of the requests of batches.
             clock: Seconds since 1970.
         """
@@ -66,6 +69,7 @@ class Service:
         self._engine = engine
         self._api_key = api_key
         self._rewrites = rewrites
+        self._taken: Counter[int] | None = None if repeats else Counter()
         self._workers = Workers()
         self._decoding = asyncio.Lock()
         self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
@@ -131,7 +135,7 @@ class Service:
             self._faults.strike(failure)
         order = await self._order(request)
         await self._faults.wait(request)
-        reply = await self._fulfil(order)
+        reply = await self._fulfil(replace(order, first=self._first_take(request)))
         if self._faults.after_work:
             self._faults.strike(failure)
         return reply
@@ -139,6 +143,18 @@ class Service:
     async def _answer(self, request: wire.GenerateImageRequest, take: int) -> wire.ImageResponse:
         """Have the pictures of a request made that came in a batch."""
         return await self._fulfil(replace(await self._order(request), first=take))
+
+    def _first_take(self, request: wire.GenerateImageRequest) -> int:
+        """Return how many pictures equal requests have had, whatever their counts."""
+        if self._taken is None:
+            return 0
+        alike = wire.GenerateImageRequest()
+        alike.CopyFrom(request)
+        alike.ClearField("n")
+        key = hash(alike.SerializeToString(deterministic=True))
+        first = self._taken[key]
+        self._taken[key] += request.n or 1
+        return first
 
     async def _order(self, request: wire.GenerateImageRequest) -> validation.ImageOrder:
         """Return a request as an order for the engine.
