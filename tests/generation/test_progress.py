@@ -80,6 +80,7 @@ def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
     busy = (grpc.StatusCode.UNAVAILABLE, "busy", [("retry-after", "1.6")])
     quick.faults.failures = [busy]
     quick.faults.delay = 1.2
+    quick.faults.image_price, quick.faults.cost_ticks = 2 * 10**8, 2 * 10**8
     outputs, shown = run("%xai_image -n 3 --aspect-ratio 16:9 a red fox")
     waiting = [html for html in shown if "xai-waiting" in html]
     assert len(waiting) >= 3
@@ -87,9 +88,11 @@ def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
     assert all(html.count("aspect-ratio:640/360") == 3 for html in waiting)
     assert any(re.search(r"attempt 2 of 5 in \d\.\d s", html) for html in waiting)
     assert all(len(re.findall(r"Making images: \d s", html)) == 1 for html in waiting)
+    assert "To make: 3, <span>$</span>0.06; from your library: 0." in waiting[-1]
     final = saved(outputs)
+    assert final.replace("<span>$</span>", "$").count("$0.06 spent.") == 2
     assert final.count("<img") == 3
-    assert not re.search(r"xai-waiting|attempt|Making|<style", final)
+    assert not re.search(r"xai-waiting|attempt|Making|To make|<style", final)
 
 
 def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:

@@ -256,9 +256,12 @@ def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
     progress.expected = number
 
 
-def summarize(call: Call) -> str:
-    """Return the line that ends the grid of many prompts."""
+def summarize(call: Call) -> str | None:
+    """Return the line that ends a grid: of one prompt, what several images cost."""
     progress = call.progress
+    if not call.many:
+        paid = progress.cost_usd and progress.images > 1
+        return f"{dollars(progress.cost_usd)} spent." if paid else None
     what = "requests" if call.chosen else "prompts"
     parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
     if progress.replayed:

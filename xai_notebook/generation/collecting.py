@@ -30,7 +30,7 @@ def collect(call: Call, maker: object) -> ImageBatch:
     return ImageBatch(
         _images(call, sorted(progress.results.items()), maker),
         notes=[*call.announced, *progress.notes],
-        summary=summarize(call) if call.many else None,
+        summary=summarize(call),
         undrawn=call.spoil,
         **_shown(call),
     )

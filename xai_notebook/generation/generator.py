@@ -207,6 +207,7 @@ class Generator:
             redo: They are stored, and others are wanted.
         """
         request, count = placed.request, len(missing)
+        self.progress.to_make += count
         place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
         arrival = self.keeper.expect(request, missing, place)
         price = None

@@ -30,6 +30,8 @@ class Progress:
         retries: Attempts that failed and were made again.
         cost_usd: What the server reported so far.
         unpriced: Requests whose cost it did not report.
+        to_make: Images that the library does not have, as far as that is known.
+        price_usd: List price of one, once somebody has asked for it.
         attempt: The last attempt that failed, while its successor is awaited.
         attempted: When that was, on the monotonic clock.
         results: What has arrived, by the number of its request: kept if the call is interrupted.
@@ -47,6 +49,8 @@ class Progress:
     retries: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
+    to_make: int = 0
+    price_usd: float | None = None
     attempt: Attempt | None = None
     attempted: float = 0.0
     started: float = field(default_factory=time.monotonic)

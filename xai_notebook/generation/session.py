@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
-from xai_notebook.errors import LibraryError
+from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.answering import answer, count_stored, generator_of
 from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import (
@@ -324,6 +324,15 @@ class Session(LookBack):
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
         return generator_of(call, asking, peer, library, self._budget, self.beside)
+
+    def ask_price(self, call: Call) -> None:
+        """Find out in the background what an image of one request costs, for who waits for it."""
+
+        async def ask() -> None:
+            with suppress(XaiError):
+                call.progress.price_usd = await self._price(call, call.options.model[0])
+
+        self.loop.submit(ask())
 
     async def _price(self, call: Call, model: str) -> float | None:
         return await (await self.connections.peer(call.route)).price(model)

@@ -11,6 +11,7 @@ from xai_notebook.frontend import can_update, in_kernel
 from xai_notebook.pictures.display import preview, to_html
 from xai_notebook.pictures.previews import Previews
 from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.pictures.tables import to_make
 from xai_notebook.pictures.text import clean, dollars, text
 
 if TYPE_CHECKING:
@@ -109,13 +110,14 @@ class Live:
 
     def _show_html(self) -> None:
         body, line = self._cards(), describe(self._progress)
-        plan = _line(self._plan) if self._plan else ""
+        told = self._plan or _planned(self._progress)
+        plan = _line(told) if told else ""
         bar = _bar(self._progress) if self._progress.expected != 1 else ""
         style = _STYLE % self._progress.elapsed if body else ""
         self._show(
             {
                 "text/html": f"{style}{plan}{_line(line)}{bar}{body}",
-                "text/plain": f"{self._plan}\n{line}".strip(),
+                "text/plain": f"{told}\n{line}".strip(),
             }
         )
         pause = len(body) / _PER_SECOND * (_UNCHANGED if body == self._body else 1)
@@ -208,6 +210,14 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.retries} tried again")
     what = "Making images" if progress.images > 1 else "Making an image"
     return clean(f"{what}: {', '.join(parts)}")
+
+
+def _planned(progress: Progress) -> str:
+    """Return what one request will make and cost; nothing, while that is not known."""
+    images, price = progress.to_make, progress.price_usd
+    if not images or not price:
+        return ""
+    return to_make(f"{images:,}", dollars(images * price), progress.images - images)
 
 
 def _duration(seconds: float) -> str:

@@ -90,6 +90,8 @@ class XaiImage(Magics):
             if call.many and not call.lazy:
                 with suppress(ApiError):  # a server may have no list of prices
                     live.announce(session.plan(call))
+            elif not call.many and not call.route.painted:
+                session.ask_price(call)
             with session.ask() as asking:
                 session.loop.run(session.run(call, asking), tick=live.tick)
                 batch = session.finish(call)

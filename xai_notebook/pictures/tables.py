@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["CostRow", "CostTable", "Plan"]
+__all__ = ["CostRow", "CostTable", "Plan", "to_make"]
 
 _LISTED: Final = 10
 
@@ -122,10 +122,8 @@ class Plan:
         """What would be made, what it would cost and what is there, in a line."""
         cost = "price unknown" if self.cost_usd is None else self._cost
         free = self.new and not any(price != 0 for price in self.prices.values())
-        made = f"To make: {self._at_least}{self.new:,}, {'at no cost' if free else cost}"
-        if self.stored is None:
-            return f"{made}; less what your library has."
-        return f"{made}; from your library: {self.images - self.new:,}."
+        made = f"{self._at_least}{self.new:,}", "at no cost" if free else cost
+        return to_make(*made, None if self.stored is None else self.images - self.new)
 
     def __repr__(self) -> str:
         rows = self.rows()
@@ -135,6 +133,12 @@ class Plan:
 
     def _repr_html_(self) -> str:
         return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
+
+
+def to_make(images: str, cost: str, stored: int | None) -> str:
+    """Return what will be made and cost, and what the library has of it; None: nobody looked."""
+    there = "; less what your library has" if stored is None else f"; from your library: {stored:,}"
+    return f"To make: {images}, {cost}{there}."
 
 
 @dataclass(frozen=True, slots=True)
