@@ -78,7 +78,23 @@ def test_other_texts_stay_letter_by_letter(text: str) -> None:
         assert scrub(said, ApiKey(KEY)) == said
 
 
-@pytest.mark.parametrize("gap", [" ", "\n", "\t ", "\x00", "\u200b", "\xad", "\u202e", "\r\n"])
+@pytest.mark.parametrize(
+    "gap",
+    [
+        " ",
+        "\n",
+        "\t ",
+        "\x00",
+        "\u200b",
+        "\xad",
+        "\u202e",
+        "\r\n",
+        "\xa0",
+        "\u3000",
+        "\ufeff",
+        "\u2060",
+    ],
+)
 @pytest.mark.parametrize("step", [1, 5, 11])
 @pytest.mark.parametrize("form", ["plain", "reversed", "hex", "base64 std 0="])
 def test_a_key_that_is_spelt_out_is_found(gap: str, step: int, form: str) -> None:

@@ -34,8 +34,9 @@ __all__ = ["scrub", "scrub_message"]
 PIECE: Final = 12
 """Bytes in a row of a key, or of its encoded forms, that are too many to be shown."""
 HIDDEN: Final = b"***"
+_ASCII_GAPS: Final = bytes([*range(0x21), 0x7F])
 _GAPS: Final = re.compile(
-    r"[\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
+    rb"\xc2[\x80-\xa0\xad]|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]|\xe3\x80\x80|\xef\xbb\xbf"
 )
 """What can stand between the characters of a key without hiding it from a reader."""
 IMAGE_FIELD: Final = "base64"
@@ -54,8 +55,9 @@ def scrub(text: str, key: ApiKey | None) -> str:
     said = text.encode("utf-8", "surrogatepass")
     traces = _traces(key)
     kept = traces.hide(said)
-    shown = text if kept is said else kept.decode("utf-8", "surrogatepass")
-    return HIDDEN.decode() if traces.spelt(_GAPS.sub("", shown)) else shown
+    if traces.spelt(kept):
+        return HIDDEN.decode()
+    return text if kept is said else kept.decode("utf-8", "surrogatepass")
 
 
 def scrub_message(message: Message, key: ApiKey | None) -> None:
@@ -123,11 +125,13 @@ class _Traces:
             end = behind
         return b"".join([*kept, said[end:]]) if kept else said
 
-    def spelt(self, joined: str) -> bool:
-        """Tell whether a text without its gaps holds a piece of the key."""
-        said = joined.encode("utf-8", "surrogatepass")
+    def spelt(self, said: bytes) -> bool:
+        """Tell whether a text holds a piece of the key once its gaps are taken out."""
+        joined = said.translate(None, _ASCII_GAPS)
+        if not joined.isascii():
+            joined = _GAPS.sub(b"", joined)
         # A key so short that it is looked for whole may be in any words that are put together.
-        return self._piece == PIECE and self.hide(said) is not said
+        return self._piece == PIECE and joined != said and self.hide(joined) is not joined
 
     def _runs(self, lower: bytes) -> Iterator[tuple[int, int]]:
         """Yield where pieces begin and end, those that overlap or touch as one."""
