@@ -203,3 +203,31 @@ def test_edit_in_a_panel(shown: Page, errors: Any) -> None:
     shown.get_by_text("The panel of this notebook has it.").wait_for()
     panel.locator(".xai-inputs li").filter(has_text="a picture from the library").wait_for()
     assert shown.get_by_role("region", name="xAI image panel").count() == 1
+
+
+def test_panel_and_library_are_in_step(shown: Page, errors: Any) -> None:
+    """A star and a tag given in one show in the other; from an edit one walks to its parent."""
+    made = "[fox] = xai.generate('a fox'); [edit] = fox.edit('in snow')"
+    ask(shown, f"{made}; panel = xai.panel('an owl'); panel.take(edit)")
+    library = shown.locator(".xai-library")
+    search(shown, "in snow", "1")
+    library.locator(".xai-tile").dblclick()
+    viewer = library.get_by_role("dialog")
+    viewer.get_by_role("listitem").filter(has_text="Made from this").get_by_role("button").click()
+    viewer.locator(".xai-prompt").get_by_text("a fox", exact=True).wait_for()
+    viewer.get_by_role("button", name="An edit of it").click()
+    viewer.locator(".xai-prompt").get_by_text("in snow", exact=True).wait_for()
+    tag = viewer.get_by_role("textbox", name="Add a tag")
+    tag.fill("winter")
+    tag.press("Enter")
+    viewer.get_by_role("button", name="Take the tag winter away").wait_for()
+    viewer.get_by_role("button", name="Before and after").click()
+    viewer.get_by_role("button", name="Back to the picture").click()
+    shown.keyboard.press("*")
+    viewer.get_by_role("button", name="Take the star away").wait_for()
+    shown.keyboard.press("Escape")
+    assert ask(shown, "print(edit.starred, edit.tags)") == "True ('winter',)"
+    assert library.locator(".xai-tile .xai-star").is_visible()
+    ask(shown, "edit.star(value=False)")
+    library.locator(".xai-tile .xai-star").wait_for(state="hidden")
+    search(shown, "", "2,002")

@@ -38,6 +38,8 @@ export class Viewer {
   #staged = [];
   /** @type {string[]} */
   #urls = [];
+  /** What is known later: all that is said of what is shown. */
+  #coming = Promise.resolve();
 
   /** @param {Source} source */
   constructor(source) {
@@ -105,19 +107,35 @@ export class Viewer {
   /** @param {any[]} keys */
   async #show(keys) {
     const two = keys.length > 1;
-    const { stage, source } = this;
+    const { source } = this;
     const place = two ? "" : (source.place?.(keys[0]) ?? "");
     this.title.textContent = two ? "Compare" : `Picture ${place}`.trim();
     this.tools.show(two, this.#back !== undefined);
     this.element.classList.toggle("xai-two", two);
     this.#draw(keys.map((key) => source.glance(key)));
+    this.#focus(two);
+    setText(this.note, "Loading the original …");
+    this.#coming = this.#load(keys);
+    await this.#coming;
+  }
+
+  /**
+   * Where the keyboard is: it stays on a button that is still there.
+   * @param {boolean} two
+   */
+  #focus(two) {
     const opened = this.element.open;
     if (!opened) this.element.showModal();
-    if (two) stage.slider.focus();
-    else if (!opened || !this.element.contains(document.activeElement)) stage.element.focus();
-    setText(this.note, "Loading the original …");
+    const here = document.activeElement;
+    const stays = opened && this.element.contains(here) && here?.getClientRects().length;
+    if (two) this.stage.slider.focus();
+    else if (!stays) this.stage.element.focus();
+  }
+
+  /** @param {any[]} keys */
+  async #load(keys) {
     try {
-      const pictures = await Promise.all(keys.map((key) => source.load(key)));
+      const pictures = await Promise.all(keys.map((key) => this.source.load(key)));
       if (this.keys === keys) this.#take(pictures);
       else for (const { url } of pictures) URL.revokeObjectURL(url);
     } catch (error) {
@@ -232,17 +250,25 @@ export class Viewer {
 
   /** @param {string} key */
   #act(key) {
-    const { shown, source } = this;
+    const { source } = this;
     const [name] = this.keys;
     if (this.keys.length !== 1) return false;
-    if (key === "*" && source.star && shown && shown.id !== null)
-      source.star(shown.id, !shown.starred);
+    if (key === "*" && source.star) this.#star();
     else if (key === "s" && source.save) source.save(name);
     else if (key === "e" && source.edit) {
       this.element.close();
       source.edit(name);
     } else return false;
     return true;
+  }
+
+  /** Give the picture a star, or take it away; who is quick need not wait for the picture. */
+  async #star() {
+    const { keys } = this;
+    await this.#coming;
+    const { shown } = this;
+    if (this.keys === keys && shown && shown.id !== null)
+      this.source.star?.(shown.id, !shown.starred);
   }
 
   /** @param {KeyboardEvent} event */
