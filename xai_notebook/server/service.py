@@ -66,9 +66,7 @@ class Service:
             clock: Seconds since 1970.
         """
         self._files, self._log, self._faults = files, log, faults
-        self._engine = engine
-        self._api_key = api_key
-        self._rewrites = rewrites
+        self._engine, self._api_key, self._rewrites = engine, api_key, rewrites
         self._taken: Counter[int] | None = None if repeats else Counter()
         self._workers = Workers()
         self._decoding = asyncio.Lock()
