@@ -129,10 +129,43 @@ def test_an_input_image_is_stored_once(session: Session, server: Served) -> None
     photo = Image.effect_noise((200, 200), 90)
     batch = hand(session, each=PROMPTS, image=[photo]).wait()
     added = [one for call in sent(server, "AddBatchRequests") for one in call.batch_requests]
-    assert len(sent(server, "UploadFile")) <= 1
+    assert len(sent(server, "UploadFile")) == 1
     assert len({one.image_request.image.file_id for one in added}) == 1
     assert not any(one.image_request.image.image_url for one in added)
     assert len(batch.ok) == 12
+
+
+def test_an_input_image_that_is_gone_is_stored_again(session: Session, server: Served) -> None:
+    """Whoever deleted it: what failed without it is handed over with another one."""
+    photo = Image.effect_noise((200, 200), 90)
+    server.faults.batches.pace = 5
+    job = hand(session, each=PROMPTS[:2], image=[photo])
+    server.server._service._stored._files.clear()
+    assert {image.status for image in job.wait()} == {"failed"}
+    server.faults.batches.pace = 10_000
+    assert len(hand(session, each=PROMPTS[:2], image=[photo]).wait().ok) == 2
+    assert len(sent(server, "UploadFile")) == 2
+
+
+def test_an_interrupted_submission_looks_for_its_input_image(
+    kernels: Any, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be gone when the rest is handed over; the cell has it."""
+    photo = Image.effect_noise((200, 200), 90)
+    with monkeypatch.context() as patch:
+        broken = errors.LibraryError("as the test wants it")
+        patch.setattr(submitting.Submission, "_add_missing", _raising(broken))
+        with pytest.raises(errors.LibraryError):
+            hand(kernels(), each=PROMPTS, image=[photo])
+    server.server._service._stored._files.clear()
+    assert len(hand(kernels(), each=PROMPTS, image=[photo]).wait().ok) == 12
+
+
+def _raising(error: Exception) -> Any:
+    async def fail(*_: Any) -> None:
+        raise error
+
+    return fail
 
 
 def test_results_are_fetched_while_it_runs(session: Session, server: Served) -> None:

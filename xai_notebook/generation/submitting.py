@@ -157,13 +157,15 @@ class Submission:
         """Have every input image in the service's store, each once."""
         asked = await asyncio.to_thread(self.library.jobs.first, self.job.id)
         wanted = {image.sha256 for image in (asked.request.inputs if asked else ())}
-        if not asked or not wanted - self.job.inputs.keys():
-            return
         given = tuple(image for image in self.inputs if image.sha256 in wanted)
         if len({image.sha256 for image in given}) < len(wanted):
+            if wanted <= self.job.inputs.keys():
+                return
             raise JobError(
                 "The input images of this job were not stored yet. Run the cell that made it again."
             )
+        if not asked or not wanted:
+            return
         request = await self.peer.inputs.name(
             replace(asked.request, inputs=given), self.library.uploads, lasting=_NEEDED
         )

@@ -97,7 +97,9 @@ class InputStore:
         if not image.url.startswith("data:") or len(image.url) < _SHORT:
             return image
         async with self._busy.setdefault(image.sha256, asyncio.Lock()):
-            upload = self._seen.get(image.sha256) or await self._remembered(image, uploads)
+            # An answer would say at once that it is gone; a job says so when it is over.
+            upload = self._seen.get(image.sha256) if lasting <= _HOUR else None
+            upload = upload or await self._remembered(image, uploads)
             if upload is None or upload.expires < time.time() + lasting:
                 upload = await self._upload(image, uploads)
             self._seen[image.sha256] = upload
