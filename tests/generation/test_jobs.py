@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -14,11 +15,13 @@ import grpc
 import pytest
 from PIL import Image
 
-from harness import CENT, tiny, until
+from harness import CENT, serve, tiny, until
 from xai_notebook import errors
 from xai_notebook.generation import following, submitting
 from xai_notebook.generation.session import Session
-from xai_notebook.server import BatchFaults
+from xai_notebook.server import BatchFaults, Faults
+from xai_notebook.server.batches import Batches
+from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,6 +261,35 @@ def test_a_lost_reply_is_looked_for(
     assert len(batch.ok) == 12
     assert held(server) == Counter(PROMPTS)
     assert len(sent(server, "CreateBatch")) == 1
+
+
+@pytest.mark.parametrize("name", ["create", "add"])
+@pytest.mark.parametrize("work", ["before", "after"])
+def test_a_call_of_unknown_fate_is_looked_into(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, name: str, work: str
+) -> None:
+    """A reply begins and breaks off: of what was asked for all is there, or nothing."""
+    method, broken = getattr(Batches, name), [True] * 3
+
+    async def break_off(self: Any, request: Any, call: Any) -> Any:
+        if broken and work == "before":
+            broken.pop()
+            raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
+        reply = await method(self, request, call)
+        if broken:
+            broken.pop()
+            raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
+        return reply
+
+    monkeypatch.setattr(Batches, name, break_off)
+    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
+    faults = Faults(garbage=tiny(), batches=BatchFaults(pace=10_000))
+    with serve(faults=faults) as served:
+        monkeypatch.setenv("XAI_API_HOST", served.address)
+        with contextlib.closing(Session()) as session:
+            assert len(hand(session, each=PROMPTS).wait().ok) == 12
+        assert len(broken) < 3
+        assert held(served) == Counter(PROMPTS)
 
 
 def test_another_kernel_finds_the_running_job(kernels: Any, server: Served) -> None:
