@@ -23,7 +23,7 @@ NEEDED = (
     "xai_notebook/client/messages/*.binpb",
     "xai_notebook/*/static/*.js",
     "*.data/data/share/jupyter/labextensions/xai-notebook/package.json",
-    "*.data/data/share/jupyter/labextensions/xai-notebook/static/remoteEntry.js",
+    "*.data/data/share/jupyter/labextensions/xai-notebook/static/remoteEntry.*.js",
 )
 HEAVIEST_WHEEL = 1_500_000
 HEAVIEST_SDIST = 8_000_000

@@ -166,6 +166,7 @@ def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
         "XAI_NOTEBOOK_HOME": str(home),
         "JUPYTER_CONFIG_DIR": str(settings / "config"),
         "JUPYTER_DATA_DIR": str(settings / "data"),
+        "JUPYTER_PATH": str(settings / "tree"),
         "JUPYTER_RUNTIME_DIR": str(settings / "runtime"),
         "IPYTHONDIR": str(settings / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(settings / "lab"),
@@ -182,8 +183,9 @@ def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     # What this tree holds of the extension, whatever was installed when.
-    (settings / "data" / "labextensions").mkdir(parents=True)
-    (settings / "data" / "labextensions" / "xai-notebook").symlink_to(LABEXTENSION)
+    extensions = settings / "tree" / "labextensions"
+    extensions.mkdir(parents=True)
+    (extensions / "xai-notebook").symlink_to(LABEXTENSION)
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:

@@ -1,6 +1,7 @@
 // Bundles what runs in the browser: one module and one style sheet a widget, and JupyterLab's extension.
 
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { build } from "esbuild";
 import { NAMES } from "./lab/shared.js";
 
@@ -32,8 +33,11 @@ const shared = {
   },
 };
 
-/** Write what JupyterLab wants to know of an extension. */
-async function describe() {
+/**
+ * Write what JupyterLab wants to know of an extension.
+ * @param {string} load Its module; servers tell browsers to keep it for ever, so it is named by its content.
+ */
+async function describe(load) {
   const project = await readFile("../../../pyproject.toml", "utf8");
   const field = (/** @type {string} */ name) =>
     new RegExp(`^${name} = "(.*)"$`, "m").exec(project)?.[1];
@@ -46,10 +50,7 @@ async function describe() {
     description: field("description"),
     license: field("license"),
     dependencies: Object.fromEntries(needed.map((name) => [name, `^${minor(name)}.0`])),
-    jupyterlab: {
-      extension: true,
-      _build: { load: "static/remoteEntry.js", extension: "./extension" },
-    },
+    jupyterlab: { extension: true, _build: { load, extension: "./extension" } },
   });
   await write("install.json", { packageManager: "python", packageName: "xai-notebook" });
 }
@@ -63,11 +64,16 @@ await build({
   outdir: "../static",
   format: "esm",
 });
-await build({
+await rm(LAB, { recursive: true, force: true });
+const { metafile } = await build({
   ...common,
-  entryPoints: ["lab/remote.js"],
-  outfile: `${LAB}/static/remoteEntry.js`,
+  entryPoints: { remoteEntry: "lab/remote.js" },
+  entryNames: "[name].[hash]",
+  outdir: `${LAB}/static`,
   format: "iife",
+  loader: { ".css": "text" },
   plugins: [shared],
+  metafile: true,
 });
-await describe();
+const [built] = Object.keys(metafile.outputs);
+await describe(`static/${basename(built)}`);

@@ -7,6 +7,7 @@ import { ILauncher } from "@jupyterlab/launcher";
 import { INotebookTracker } from "@jupyterlab/notebook";
 import { factory } from "./cells.js";
 import { addCommands, PLACES } from "./commands.js";
+import { openPictures } from "./pictures.js";
 
 /** @typedef {import("@jupyterlab/application").JupyterFrontEndPlugin<void>} Plugin */
 
@@ -42,4 +43,12 @@ const places = {
   },
 };
 
-export default [cells, places];
+/** @type {Plugin} */
+const pictures = {
+  id: "xai-notebook:pictures",
+  description: "Opens the pictures of cells in a viewer.",
+  autoStart: true,
+  activate: openPictures,
+};
+
+export default [cells, places, pictures];

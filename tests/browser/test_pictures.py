@@ -1,0 +1,125 @@
+"""Pictures of cells open in the viewer, from what the page holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from harness import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+CELLS = (
+    "%load_ext xai_notebook",
+    "%%xai_image -n 3\na red fox in fresh snow",
+    "%xai_image -r 2k a lighthouse",
+    "from IPython.display import HTML\nHTML('<figure><img alt=other src=data:image/gif;base64,>')",
+)
+ACTIVE = "document.activeElement.alt"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def pictures(page: Page) -> Locator:
+    """Return the pictures of a page that open."""
+    return page.locator(".jp-OutputArea-output figure > img.xai-opens")
+
+
+def viewer(page: Page) -> Locator:
+    """Return the viewer, while it is open."""
+    return page.locator("dialog.xai-viewer[open]")
+
+
+def title(page: Page) -> str:
+    """Return which picture the viewer shows."""
+    return viewer(page).get_by_role("heading", level=2).inner_text()
+
+
+def wait_for_title(page: Page, expected: str) -> None:
+    """Wait until the viewer shows that picture."""
+    until(lambda: title(page) == expected, 30)
+
+
+def walk_by_keys(page: Page) -> None:
+    """Open the second of three pictures with Enter, walk to the ends, enlarge, and close."""
+    pictures(page).nth(1).focus()
+    page.keyboard.press("Enter")
+    wait_for_title(page, "Picture 2 of 3")
+    shown = viewer(page).locator(".xai-view img")
+    source = pictures(page).nth(1).get_attribute("src")
+    assert shown.get_attribute("src") == source
+    page.keyboard.press("ArrowRight")
+    wait_for_title(page, "Picture 3 of 3")
+    assert shown.get_attribute("src") != source
+    page.keyboard.press("ArrowRight")  # there is none
+    page.keyboard.press("ArrowLeft")
+    wait_for_title(page, "Picture 2 of 3")
+    percent = viewer(page).locator(".xai-percent")
+    fit = percent.inner_text()
+    page.keyboard.press("+")
+    until(lambda: percent.inner_text() != fit)
+    page.keyboard.press("Escape")
+    viewer(page).wait_for(state="detached")
+    assert page.evaluate(ACTIVE).startswith("Image 2 of 3, ")
+
+
+def test_pictures_open_in_the_viewer(lab: Any, page: Page, shots: Path) -> None:
+    """By click and by keyboard, with what the caption says; pictures of others do not."""
+    lab.open(page, lab.add("open.ipynb", *CELLS).name)
+    assert lab.run_all(page)
+    until(lambda: pictures(page).count() == 4, 60)
+    page.locator("img[alt=other]").wait_for(state="attached")
+    assert "xai-opens" not in (page.locator("img[alt=other]").get_attribute("class") or "")
+
+    walk_by_keys(page)
+    cells = page.evaluate("() => jupyterapp.shell.currentWidget.content.mode")
+    assert cells == "command"  # Enter was for the picture, not for the cell
+    pictures(page).nth(0).click()
+    wait_for_title(page, "Picture 1 of 3")
+    told = viewer(page).locator(".xai-about")
+    assert "a red fox in fresh snow" in told.inner_text()
+    assert "1024 × 1024" in told.get_by_role("list", name="Facts").inner_text()
+    assert viewer(page).get_by_text("This is the preview that the notebook holds.").is_visible()
+    options = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa"]}}
+    for part in ("dialog.xai-viewer", ".jp-OutputArea-output:has(figure)"):
+        found = Axe().run(page, context=part, options=options).response["violations"]
+        assert not found, found
+    page.screenshot(path=shots / "cell-viewer.png")
+    page.keyboard.press("Escape")
+    viewer(page).wait_for(state="detached")
+
+
+def test_pictures_open_without_a_kernel(lab: Any, page: Page) -> None:
+    """In a notebook of somebody else's, which is not trusted; and in Notebook 7."""
+    lab.open(page, lab.add("made.ipynb", *CELLS[:2]).name)
+    assert lab.run_all(page)
+    until(lambda: pictures(page).count() == 3, 60)
+    notebook = lab.save(page, "made.ipynb")
+    notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
+    notebook.metadata["language_info"] = {"name": "no-such-language"}
+    nbformat.write(notebook, lab.folder / "foreign.ipynb")
+    lab.show(page, "foreign.ipynb")
+    page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    until(lambda: pictures(page).count() == 3, 60)
+    walk_by_keys(page)
+    tab = page.context.new_page()
+    tab.goto(lab.url("notebooks/made.ipynb"))
+    tab.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    until(lambda: pictures(tab).count() == 3, 60)
+    walk_by_keys(tab)
+    tab.close()
