@@ -292,6 +292,33 @@ def test_a_call_of_unknown_fate_is_looked_into(
         assert held(served) == Counter(PROMPTS)
 
 
+@pytest.mark.parametrize("name", ["create", "add", "get", "list_results"])
+def test_a_call_without_an_answer_ends(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The service did the work and says nothing: it is looked at, and nothing is sent twice."""
+    method, hanging = getattr(Batches, name), [True]
+
+    async def hang(self: Any, request: Any, call: Any) -> Any:
+        reply = await method(self, request, call)
+        if hanging:
+            hanging.clear()
+            await asyncio.Event().wait()
+        return reply
+
+    monkeypatch.setattr(Batches, name, hang)
+    monkeypatch.setattr(submitting, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(following, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(following, "_PAGE_SECONDS", 1.0)
+    faults = Faults(garbage=tiny(), batches=BatchFaults(pace=10_000))
+    with serve(faults=faults) as served:
+        monkeypatch.setenv("XAI_API_HOST", served.address)
+        with contextlib.closing(Session()) as session:
+            assert len(hand(session, each=PROMPTS).wait().ok) == 12
+        assert not hanging
+        assert held(served) == Counter(PROMPTS)
+
+
 def test_another_kernel_finds_the_running_job(kernels: Any, server: Served) -> None:
     """The same call in a new kernel hands nothing over, and has all images in the end."""
     server.faults.batches.pace = 10

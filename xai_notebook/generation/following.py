@@ -49,7 +49,9 @@ _PAGE: Final = 10
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 20.0
 _PATIENCE: Final = 600.0
-"""Seconds for which a service that cannot be asked is asked again, or a page may take."""
+"""Seconds for which a service that cannot be asked is asked again."""
+_PAGE_SECONDS: Final = 600.0
+"""What a page of results may take."""
 _LOOKS: Final = 4
 """How often results are looked for that are done and not in the list."""
 _HOPELESS: Final = (
@@ -302,7 +304,7 @@ class Follower:
         try:
             while True:
                 page = await peer.client.batch.list_batch_results(
-                    self.job.batch_id or "", _PAGE, self._token, timeout=_PATIENCE
+                    self.job.batch_id or "", _PAGE, self._token, timeout=_PAGE_SECONDS
                 )
                 if saving is not None:
                     await saving
