@@ -163,7 +163,7 @@ class _Connection:
 
     def drop(self) -> None:
         sock: Any = self.writer.get_extra_info("socket")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # the last: TLS has closed it already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 

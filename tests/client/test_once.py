@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import pytest
+import trustme
 from xai_sdk.proto import image_pb2, models_pb2
 
 from raw_server import Call, frame, raw_server
@@ -21,6 +23,7 @@ from xai_notebook.client import AsyncClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from raw_server import RawServer
     from xai_notebook.client import ImageResponse
@@ -39,16 +42,44 @@ BEGUN = 0.2
 """Seconds after which headers that came alone are known to be those of a reply."""
 
 
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Return a certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture(params=[False, True], ids=["in clear", "over TLS"])
+def tls(
+    request: pytest.FixtureRequest,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> ssl.SSLContext | None:
+    """How the server is spoken to: over TLS gRPC has other words for some failures."""
+    if not request.param:
+        return None
+    authority.cert_pem.write_to_path(tmp_path / "roots.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 def order(
-    script: Callable[[Call], Awaitable[None]], **options: Any
+    script: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None = None, **options: Any
 ) -> tuple[ImageResponse | errors.XaiError, RawServer]:
     """Ask a server that does what `script` says for one image."""
 
     async def main() -> tuple[ImageResponse | errors.XaiError, RawServer]:
-        async with (
-            raw_server(script) as server,
-            AsyncClient(api_host=server.host, timeout=30, **options) as client,
-        ):
+        async with raw_server(script, tls=tls) as server:
+            host = f"https://{server.host}" if tls else server.host
+            return await ask(host, server)
+
+    async def ask(
+        host: str, server: RawServer
+    ) -> tuple[ImageResponse | errors.XaiError, RawServer]:
+        async with AsyncClient("a-key", api_host=host, timeout=30, **options) as client:
             try:
                 return await client.image.sample("p", "m", image_format="base64"), server
             except errors.XaiError as error:
@@ -115,7 +146,7 @@ AFTER = [
 
 @pytest.mark.parametrize("after", AFTER, ids=lambda after: after.__name__)
 def test_a_whole_message_is_kept_whatever_comes_after(
-    after: Callable[[Call], Awaitable[None]],
+    after: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None
 ) -> None:
     """The picture arrives and one order was sent, though its trailers never came."""
 
@@ -125,7 +156,7 @@ def test_a_whole_message_is_kept_whatever_comes_after(
         await asyncio.sleep(0.01)  # a TCP reset can overtake what it follows
         await after(call)
 
-    response, server = order(script)
+    response, server = order(script, tls)
     assert response.base64 == PICTURE
     assert len(server.orders) == 1
 
@@ -398,10 +429,10 @@ BROKEN = [
 
 @pytest.mark.parametrize("script", BROKEN, ids=lambda script: script.__name__)
 def test_what_may_have_been_made_is_not_ordered_again(
-    script: Callable[[Call], Awaitable[None]],
+    script: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None
 ) -> None:
     """One order, and an error that says it may have been billed."""
-    error, server = order(script)
+    error, server = order(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
     assert "may have been billed" in str(error)
@@ -521,7 +552,9 @@ async def envoy_reached_nobody(call: Call) -> None:
      envoy_reached_nobody, backend_reached_nobody],
     ids=lambda refuse: refuse.__name__,
 )  # fmt: skip
-def test_what_was_refused_is_ordered_again(refuse: Callable[[Call], Awaitable[None]]) -> None:
+def test_what_was_refused_is_ordered_again(
+    refuse: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None
+) -> None:
     """Refused twice before it began: three attempts, one picture."""
 
     async def script(call: Call) -> None:
@@ -530,7 +563,7 @@ def test_what_was_refused_is_ordered_again(refuse: Callable[[Call], Awaitable[No
         else:
             await call.answer(REPLY)
 
-    response, server = order(script)
+    response, server = order(script, tls)
     assert response.base64 == PICTURE
     assert len(server.orders) == 3
 
