@@ -29,6 +29,7 @@ from xai_notebook.notebook.panel import NO_FRONTEND, inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
 from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.notebook.panel.widget import Panel
+from xai_notebook.notebook.viewing.answers import explain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -305,7 +306,54 @@ def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -
     """A number out of range leaves no cell, but a reason."""
     tell(shown, "form", form={**shown.form, "n": "99"})
     until(lambda: not shown.cell)
-    assert "outside 1 to 10" in shown.cell_note
+    assert shown.cell_note == "Images: 99 is outside 1 to 10 images"
+    heard: list[str] = []
+    shown.observe(lambda change: heard.append(change["new"]), "trouble")
+    tell(shown, "more", id="no card")
+    until(lambda: len(heard) == 1)
+    tell(shown, "more", id="no card")
+    until(lambda: len(heard) == 3)  # gone, and there again: or the page would not hear of it
+    assert heard[0] == heard[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OptionError("-e/--export: ../x is outside"),
+            "Save every image as a file: ../x is outside",
+        ),
+        (OptionError("--image fox.gif is a GIF"), "Images to edit fox.gif is a GIF"),
+        (OptionError("run %%xai_image --image-like=x"), "run %%xai_image --image-like=x"),
+        (OptionError("set --timeout=5 or -n 2"), "set --timeout=5 or Images 2"),
+        (RuntimeError("cannot schedule new futures after interpreter shutdown"), "The kernel has"),
+        (ValueError("x"), "ValueError: x. This is a bug of xai-notebook; please report it."),
+    ],
+)
+def test_errors_name_fields_and_no_flags(error: Exception, said: str) -> None:
+    """A form has no flags; a kernel that stops is no bug."""
+    assert explain(error).startswith(said)
+
+
+def test_what_is_spent_stands_beside_the_budget(shown: Panel, keyed: Served) -> None:
+    """All that the kernel has spent, of what it may; beyond that nothing is sent."""
+    keyed.faults.cost_ticks = keyed.faults.image_price = 2 * CENT
+    shown._shell.run_line_magic("config", "XaiImage.budget_usd = 0.05")
+    make(shown, "a fox")
+    make(shown, "an owl")
+    assert shown.spent == "$0.04 of $0.05"
+    make(shown, "a bear")
+    (job,) = shown.jobs
+    assert job["line"].startswith("This would cost $0.02 at list price, and $0.04 of XaiImage.")
+    assert (len(keyed.calls), shown.spent) == (2, "$0.04 of $0.05")
+
+
+def test_what_is_saved_beside_the_notebook_names_no_path(shown: Panel) -> None:
+    """Of this machine."""
+    make(shown, "a fox", n=2)
+    tell(shown, "save", ids=[card["id"] for card in shown.cards])
+    until(lambda: shown.saved)
+    assert shown.saved == "2 saved in the notebook's folder"
 
 
 def test_the_state_holds_no_key_and_no_pictures(shown: Panel) -> None:

@@ -256,14 +256,12 @@ def _pack(
     data: bytes, label: str, *, called: str = "", parent: str | None = None
 ) -> tuple[InputImage, str | None]:
     """Return `data` as an input image, scaled or turned if it must be, with a note if it was."""
+    cure = "Choose another file." if called else "Open it with PIL and give that image instead."
     called = called or f"--image {_short(label)}"
     kind = media_type(data)
     if kind not in _ACCEPTED:
         found = kind or "no image that is known"
-        raise InputImageError(
-            f"{called} is {found}; the API takes PNG, JPEG and WebP. "
-            "Open it with PIL and give that image instead."
-        )
+        raise InputImageError(f"{called} is {found}; the API takes PNG, JPEG and WebP. {cure}")
     digest = _digest(data)
     data, kind, changes = _fit(data, kind, called)
     url = f"data:{kind};base64,{pybase64.b64encode_as_string(data)}"

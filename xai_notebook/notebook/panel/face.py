@@ -56,6 +56,7 @@ class Face(Viewing):
 
     def _failed(self, content: Mapping[str, Any], said: str) -> None:
         if content.get("request") is None:
+            self.trouble = ""  # the same trouble again is news
             self.trouble = said
         else:
             super()._failed(content, said)

@@ -148,4 +148,6 @@ def name_of(path: Path) -> str:
 def folder_of(paths: list[Path]) -> str:
     """Return where saved files are, in words."""
     folders = {path.parent for path in paths}
+    if folders == {notebook_folder()}:
+        return "the notebook's folder"
     return str(folders.pop()) if len(folders) == 1 else "several folders"

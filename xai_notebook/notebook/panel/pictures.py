@@ -67,14 +67,14 @@ class Pictures(Face):
         except MetadataError:
             return
         if found is not None:
-            note = f"The form asks for {name} again."
+            note = f"The form asks for what made {name}."
             await self._fill(found.request, note, trusted=False, upload=key)
 
     async def _on_use(self, content: Mapping[str, Any]) -> None:
         """Fill the form with what made a picture; `words`: with its rewritten prompt, as text."""
         image = self._album.images[str(content["id"])]
         words = image.rewritten_prompt if content.get("words") else None
-        note = "The form has the rewritten words." if words else "The form asks for it again."
+        note = f"The form asks for {'the rewritten words' if words else 'what made this picture'}."
         await self._fill(image.request, note, words=words)
 
     async def _fill(

@@ -37,7 +37,7 @@ from xai_notebook.notebook.panel.pictures import Pictures
 from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.notebook.viewing.answers import explain
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.pictures.text import clean, dollars
+from xai_notebook.pictures.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -310,7 +310,7 @@ class Panel(Pictures):
             self.cell = self._cell(self.form, replay=True) if done else plain
             self.cell_note = "Shows the same pictures again, at no cost." if done else ""
         except XaiError as error:
-            self.cell, self.cell_note = "", clean(str(error))
+            self.cell, self.cell_note = "", explain(error)
 
     def _cell(self, values: Mapping[str, Any], *, replay: bool = False) -> str:
         labels = self._tray.labels(values.get("inputs", ()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.errors import XaiError
 from xai_notebook.pictures.cards import alt_text
 from xai_notebook.pictures.cell import magic_cell
@@ -46,6 +48,12 @@ GONE: Final = {
     "facts": [],
 }
 """A picture of a grid that is not there any more."""
+_LABELS: Final = {
+    name: row.label for row in OPTIONS if row.label for name in ("/".join(row.flags), *row.flags)
+}
+_FLAG: Final = re.compile(
+    rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _LABELS), key=len, reverse=True))})(?![\w=-])"
+)
 
 
 def thumbnail(data: bytes) -> bytes:
@@ -136,9 +144,11 @@ def choices_of(facets: Facets) -> dict[str, Any]:
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as a line or two: cause and cure."""
+    """Return an error as a line or two: cause and cure, with fields by their names."""
     if isinstance(error, XaiError):
-        return clean(str(error))
+        return clean(_FLAG.sub(lambda found: _LABELS[found[0]], str(error)))
+    if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
+        return "The kernel has stopped. Run this cell again: what was made is in the library."
     return clean(
         f"{type(error).__name__}: {error}. This is a bug of xai-notebook; please report it."
     )
