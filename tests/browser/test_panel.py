@@ -224,6 +224,28 @@ def test_cancel_reaches_the_server(panel: Driver) -> None:
     assert panel.make("a train that arrives").count() == 1
 
 
+def test_what_is_made_has_its_place_on_top(panel: Driver) -> None:
+    """Boxes of its shape stand over the pictures under its prompt, until these come or it ends."""
+    panel.make("a loaf of bread")
+    panel.field("Aspect ratio").select_option("16:9")
+    panel.generate("a slow 30 cake", 3)
+    boxes = panel.root.locator(".xai-box")
+    boxes.nth(2).wait_for()
+    first = panel.root.locator(".xai-groups > :first-child")
+    assert first.inner_text() == "a slow 30 cake"
+    box, picture = (
+        boxes.first.bounding_box(),
+        panel.root.locator(".xai-picture").first.bounding_box(),
+    )
+    assert box
+    assert picture
+    assert box["width"] / box["height"] == pytest.approx(16 / 9, rel=0.01)
+    assert box["y"] < picture["y"]
+    panel.button("Cancel: a slow 30 cake").click()
+    boxes.first.wait_for(state="detached")
+    panel.field("Aspect ratio").select_option("")
+
+
 def test_the_kernel_stays_free(panel: Driver) -> None:
     """While a generation of 5 s runs, another cell answers within half a second.
 
@@ -297,9 +319,12 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
     panel.root.locator(".xai-group").nth(2).get_by_role("button", name="More: image").click()
     panel.root.get_by_role("menuitem", name="Add as reference").click()
     until(lambda: item.count() == 2)
+    assert item.all_inner_texts() == ["give it a blue glaze\nRemove", "a plain teapot\nRemove"]
+    assert panel.root.get_by_text("What should change?").is_visible()
     for _ in range(2):
-        panel.button("Remove image").first.click()
+        panel.button("Remove").first.click()
     assert item.count() == 0
+    assert not panel.root.get_by_text("What should change?").count()
 
 
 def test_uploads_are_edited_and_can_be_removed(panel: Driver, tmp_path: Path) -> None:
@@ -355,7 +380,7 @@ def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
     panel.page.evaluate(DROP, [".xai-panel header", "plain.jpg", "image/jpeg", plain])
     items.get_by_text("plain.jpg").wait_for()
     panel.page.evaluate(DROP, [".xai-panel header", "export.jpg", "image/jpeg", exported])
-    panel.root.get_by_text("The form asks for export.jpg again.").wait_for()
+    panel.root.get_by_text("The form asks for what made export.jpg.").wait_for()
     assert panel.field("Prompt").input_value() == "a windmill to export"
     assert panel.field("Aspect ratio").input_value() == "3:2"
     assert items.count() == 0
@@ -368,8 +393,8 @@ def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
     items.get_by_text("pasted.jpg").wait_for()
     panel.button("Remove pasted.jpg").click()
     panel.root.locator(".xai-card").first.drag_to(panel.root.locator(".xai-drop"))
-    items.get_by_text("image, made here").wait_for()
-    panel.button("Remove image, made here").click()
+    items.get_by_text("a windmill to export").wait_for()
+    panel.button("Remove a windmill to export").click()
     assert panel.console == []
 
 
@@ -415,8 +440,13 @@ def test_errors_say_cause_and_cure_in_the_panel(panel: Driver) -> None:
     alert.wait_for()
     panel.button("Dismiss: an unlucky number").click()
     panel.generate("eleven friends", 11)
-    panel.root.get_by_role("alert").filter(has_text="11 is outside 1 to 10 images").wait_for()
+    outside = panel.root.get_by_text("Images: 11 is outside 1 to 10 images")
+    outside.wait_for()
+    assert outside.count() == 1
+    assert outside.get_attribute("role") == "alert"
+    assert panel.root.locator(".xai-bar").get_by_text("about").count() == 0
     panel.field("Images").fill("1")
+    outside.wait_for(state="hidden")
     panel.generate("{{ nobody }}")
     panel.root.get_by_role("alert").filter(has_text="'nobody' is undefined").wait_for()
     assert panel.console == []
@@ -568,10 +598,20 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     keyboard.press("Escape")
     assert not dialog.is_visible()
     assert opener.evaluate("button => button === document.activeElement")
+    focused = "element => element === document.activeElement"
     panel.more("Compare", "image 1 of 2")
-    assert panel.root.locator(".xai-comparing").is_visible()
-    panel.button("Compare: image 2 of 2").first.click()
+    assert panel.button("Stop comparing").evaluate(focused)
+    keyboard.press("Escape")
+    assert not panel.root.locator(".xai-comparing").count()
+    assert panel.button("More: image 1 of 2").first.evaluate(focused)
+    panel.more("Compare", "image 1 of 2")
     dialog = panel.page.get_by_role("dialog", name="Compare")
+    panel.root.locator(".xai-picture").nth(1).click()
+    dialog.wait_for()
+    keyboard.press("Escape")
+    assert not panel.root.locator(".xai-comparing").count()
+    panel.more("Compare", "image 1 of 2")
+    panel.button("Compare: image 2 of 2").first.click()
     assert dialog.locator(".xai-plane img").count() == 2
     dialog.get_by_role("slider").fill("80")
     assert "80%" in (dialog.locator(".xai-plane img").last.get_attribute("style") or "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from harness import until
+from harness import KEY, serve, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -82,3 +82,34 @@ def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None
         (paid,) = library.execute("SELECT count(*) FROM requests").fetchone()
     assert paid == 1
     assert errors == []
+
+
+SLOW = """\
+import os
+os.environ |= {{"XAI_API_HOST": "{address}", "XAI_API_KEY": "{key}"}}
+%load_ext xai_notebook
+%xai_panel a train that is late"""
+
+
+def test_what_was_under_way_ends_with_the_kernel(lab: Any, browser: Any) -> None:
+    """Nothing seems to go on, and nothing offers a click that nobody would hear."""
+    page = browser.new_page(viewport={"width": 1366, "height": 900})
+    with serve() as served:
+        served.faults.delay = 60.0
+        lab.add("late.ipynb", SLOW.format(address=served.address, key=KEY))
+        lab.open(page, "late.ipynb")
+        assert lab.run_all(page)
+        panel = page.locator(".xai-panel")
+        job, boxes = panel.locator(".xai-job"), panel.locator(".xai-box")
+        panel.locator(".xai-primary").click()
+        job.get_by_role("button", name="Cancel").wait_for()
+        boxes.wait_for()
+        page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+        job.get_by_text("Ended with its kernel.").wait_for()
+    assert (job.get_by_role("button").count(), boxes.count()) == (0, 0)
+    generate = panel.get_by_role("button", name="Generate")
+    generate.click()
+    assert generate.is_enabled()
+    panel.get_by_label("Prompt", exact=True).fill("a train that never comes")
+    assert panel.get_by_role("alert").filter(has_text="Run this cell again").is_visible()
+    page.close()

@@ -306,7 +306,7 @@ def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -
     """A number out of range leaves no cell, but a reason."""
     tell(shown, "form", form={**shown.form, "n": "99"})
     until(lambda: not shown.cell)
-    assert shown.cell_note == "Images: 99 is outside 1 to 10 images"
+    assert shown.cell_note == "Images: 99 is outside 1 to 10 images."
     heard: list[str] = []
     shown.observe(lambda change: heard.append(change["new"]), "trouble")
     tell(shown, "more", id="no card")

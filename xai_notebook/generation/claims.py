@@ -3,7 +3,7 @@
 What decides is the *place*. Equal requests (one fingerprint) are told apart by how many of them
 came before: the k-th time that one pass through a notebook makes a request is its place k - 1, in
 the library as well. What was stored last for a place answers it. So Restart and Run All, which
-makes the same requests in the same order, shows the same pictures for nothing, also when a prompt
+makes the same requests in the same order, shows the same pictures at no cost, also when a prompt
 stands in two cells, in a loop or in a function. Places count requests and not images: `-n` grown
 from 2 to 4 completes its place, and no other one moves.
 

@@ -54,11 +54,13 @@ export class CellBox {
     this.announce("The cell stands below this one.", true);
   }
 
-  show() {
+  /** @param {string} said  what is told elsewhere: once is enough */
+  show(said = "") {
     const text = this.model.get("cell");
     this.code.textContent = text;
     this.cell.hidden = this.copy.hidden = text === "";
     this.insert.hidden = text === "" || !this.notebook?.insertCell;
-    setText(this.note, this.model.get("cell_note"));
+    const note = this.model.get("cell_note");
+    setText(this.note, note === said ? "" : note);
   }
 }

@@ -22,7 +22,7 @@ import { recall } from "./recall.js";
  */
 
 const HINT =
-  "Ctrl+Enter generates. {{ name }} takes a variable. ↑ brings back what was asked before.";
+  "Ctrl+Enter generates. {{\u00a0name\u00a0}} takes a variable. ↑ brings back earlier prompts.";
 const ASK = "What should the image show?";
 const CHANGE = "What should change?";
 
@@ -202,7 +202,6 @@ export class Form {
    */
   editCard(id, name) {
     this.values.inputs = this.values.inputs.filter((input) => input.id === id);
-    this.prompt.control.placeholder = CHANGE;
     this.addCard(id, name);
     this.prompt.control.select();
   }
@@ -224,7 +223,6 @@ export class Form {
   /** @param {string} id */
   removeInput(id) {
     this.values.inputs = this.values.inputs.filter((input) => input.id !== id);
-    if (this.values.inputs.length === 0) this.prompt.control.placeholder = ASK;
     this.changed();
   }
 
@@ -297,6 +295,9 @@ export class Form {
   /** What depends on other fields: abilities of the model, pictures to edit. */
   show() {
     const { offered } = this;
+    const changes = this.values.inputs.length > 0;
+    this.prompt.control.placeholder = changes ? CHANGE : ASK;
+    setText(this.prompt.note, changes ? `${CHANGE} ${HINT}` : HINT);
     const quality = this.fields.get("quality");
     if (quality) {
       quality.control.disabled = offered?.quality === false;
@@ -342,7 +343,8 @@ export class Form {
   /** What the images would cost by the list price, in words. */
   estimate() {
     const price = this.offered?.price;
-    const count = Number(this.values.n) || 0;
+    const count = Number(this.values.n);
+    if (!Number.isInteger(count) || count < 1 || count > this.choices.max_images) return "";
     const images = count === 1 ? "1 image" : `${count} images`;
     if (price == null) return images;
     return price === 0 ? `${images}, free` : `${images}, about ${dollars(price * count)}`;

@@ -22,7 +22,7 @@ import { CARD } from "./store.js";
  * @typedef {"save" | "edit" | "use" | "words" | "more" | "reference" | "compare" | "star" | "full"} Action
  */
 
-const TILE = { least: 110, most: 480, usual: 200 }; // pixels of a card's width
+const TILE = { least: 150, most: 480, usual: 200 }; // pixels of a card's width
 /** What else can be done with a card, and of which cards.
  * @type {[Action, (card: Card) => string, (card: Card) => boolean][]} */
 const MORE = [
@@ -145,13 +145,7 @@ export class Gallery {
   /** @param {Card} card */
   #card(card) {
     const { id, ok, name } = card;
-    const caption = h(
-      "figcaption",
-      {},
-      rewritten(card),
-      h("p", { class: "xai-facts" }),
-      h("p", { class: "xai-file" }),
-    );
+    const caption = h("figcaption", {}, rewritten(card), h("p", { class: "xai-facts" }));
     const more = button("⋯", () => this.#choose(more, id), {
       class: "xai-small xai-dots",
       "aria-haspopup": "menu",
@@ -182,6 +176,7 @@ export class Gallery {
       },
       h("figure", {}, ok ? this.#picture(card) : failure(card), caption),
       h("div", { class: "xai-actions" }, buttons, more),
+      h("p", { class: "xai-file" }),
     );
   }
 
@@ -218,9 +213,11 @@ export class Gallery {
   #refresh(element, card) {
     if (card.ok) showFace(part(element, ".xai-face"), card, this.store.pictures.get(card.id));
     const badge = card.replayed ? [h("span", { class: "xai-badge" }, "replayed"), " "] : [];
-    part(element, ".xai-facts").replaceChildren(...badge, card.facts.join(" · "));
+    const facts = card.facts.flatMap((fact) => [" · ", h("span", { class: "xai-fact" }, fact)]);
+    part(element, ".xai-facts").replaceChildren(...badge, ...facts.slice(1));
     const file = part(element, ".xai-file");
     setText(file, card.trouble || (card.saved && `Saved as ${card.saved}`));
+    file.title = card.saved;
     file.classList.toggle("xai-bad", Boolean(card.trouble));
   }
 
@@ -245,10 +242,16 @@ export class Gallery {
 }
 
 /** @param {Job} job */
-function placeholders({ n, shape }) {
+function placeholders({ n, shape, prompt }) {
   const style = `aspect-ratio: ${shape.replace(":", " / ")}`;
   const boxes = Array.from({ length: n }, () => h("div", { class: "xai-box", style }));
-  return h("div", { class: "xai-cards", "aria-hidden": "true" }, boxes);
+  const title = h("p", { class: "xai-prompt xai-long", dir: "auto" }, prompt);
+  return h(
+    "div",
+    { "aria-hidden": "true" },
+    h("div", { class: "xai-grouphead" }, title),
+    h("div", { class: "xai-cards" }, boxes),
+  );
 }
 
 /** @param {Card} card */

@@ -7,7 +7,7 @@ import { CellBox } from "./cellbox.js";
 import { takeDrops } from "./drop.js";
 import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
-import { Queue } from "./queue.js";
+import { ended, Queue } from "./queue.js";
 import { sourceOf } from "./source.js";
 
 /**
@@ -21,14 +21,24 @@ const PATIENCE = 2000; // milliseconds before the kernel's silence is worth a li
 const HANDED_OVER =
   "The images are made by a job of the server's, which goes on without this kernel.";
 
-/** @param {Card} card */
-const nameOf = (card) => `${card.name}, made here`;
+const MOST_WORDS = 60; // characters of a prompt in the name of an input
+
+/**
+ * A card as an input: what it shows, and which of those it is.
+ * @param {Card} card
+ */
+function nameOf({ asked, name }) {
+  const words = asked.length > MOST_WORDS ? `${asked.slice(0, MOST_WORDS - 1).trimEnd()}…` : asked;
+  return name === "image" ? words : `${words} (${name})`;
+}
 
 export class View {
   /** Cards chosen for a comparison. @type {string[]} */
   #compared = [];
   /** In place of the estimate. */
   #note = "";
+  /** The kernel has restarted, or is gone. */
+  #gone = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -49,7 +59,7 @@ export class View {
     this.viewer = new Viewer(
       sourceOf(store, this.gallery, {
         save: (card) => this.#save(card),
-        edit: (id, name) => this.form.editCard(id, `${name}, made here`),
+        edit: (card) => this.form.editCard(card.id, nameOf(card)),
         closed: () => this.#choose([]),
       }),
     );
@@ -82,6 +92,7 @@ export class View {
     this.status = h("div", { class: "xai-unseen", role: "status" });
     this.element = this.#layOut();
     this.element.addEventListener("keydown", (event) => this.#passSave(event));
+    this.element.addEventListener("keydown", (event) => this.#stopComparing(event));
     this.#takeDrops();
   }
 
@@ -115,7 +126,7 @@ export class View {
       words: ({ id }) => store.send({ kind: "use", id, words: true }),
       more: ({ id }) => store.send({ kind: "more", id }),
       star: ({ picture, starred }) => store.send({ kind: "star", ids: [picture], value: !starred }),
-      full: ({ id }) => this.viewer.open(id),
+      full: (card) => (this.#compared.length ? this.#compare(card) : this.viewer.open(card.id)),
       compare: (card) => this.#compare(card),
     });
   }
@@ -176,6 +187,7 @@ export class View {
     clearTimeout(this.#timer);
     const tell = () => this.store.send({ kind: "form", form: this.form.values });
     this.#timer = setTimeout(tell, DEBOUNCE);
+    if (!this.#gone) this.complain("");
     this.#showEstimate();
   }
 
@@ -190,7 +202,7 @@ export class View {
     clearTimeout(this.#timer);
     this.complain("");
     this.button.disabled = this.handOver.disabled = true;
-    this.store.send({ kind, form: this.form.values });
+    if (!this.store.send({ kind, form: this.form.values })) return;
     this.#waiting = setTimeout(() => {
       this.announce("The kernel has not answered yet. It may be busy.", true);
     }, PATIENCE);
@@ -223,10 +235,28 @@ export class View {
     else this.announce(others.length ? "Choose the picture to compare with." : "Not compared.");
   }
 
+  /**
+   * Escape leaves the choice of a second picture, not the cell.
+   * @param {KeyboardEvent} event
+   */
+  #stopComparing(event) {
+    if (event.key !== "Escape" || this.#compared.length !== 1) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.#choose([]);
+  }
+
   /** @param {string[]} ids */
   #choose(ids) {
+    const active = document.activeElement;
+    const card = active?.closest(".xai-card");
     this.#compared = ids;
     this.gallery.mark(ids, this.compareHint);
+    // A button that had the focus may have gone: what can be done now takes its place.
+    if (card && !active?.checkVisibility()) {
+      const next = card.querySelector(ids.length ? ".xai-comparing button" : ".xai-dots");
+      if (next instanceof HTMLElement) next.focus();
+    }
   }
 
   /**
@@ -286,27 +316,36 @@ export class View {
   /** @param {string} text */
   complain(text) {
     setText(this.alert, text);
+    this.cellBox.show(text);
   }
 
   #showEstimate() {
     this.estimate.textContent = this.#note || this.form.estimate();
   }
 
+  /** Generations; with their kernel, they have ended. */
+  get #jobs() {
+    const jobs = this.model.get("jobs");
+    return this.#gone ? jobs.map(ended) : jobs;
+  }
+
   #showJobs() {
-    const busy = this.queue.show(this.model.get("jobs"));
+    const busy = this.queue.show(this.#jobs);
     this.button.textContent = busy ? "Add to the queue" : "Generate";
     this.#showGallery();
   }
 
   #showGallery() {
     const cards = this.model.get("cards");
-    this.gallery.show(cards, this.model.get("jobs"));
+    const jobs = this.#jobs;
+    this.gallery.show(cards, jobs);
     this.gallery.mark(this.#compared, this.compareHint);
     const earlier = this.model.get("earlier");
     const older = `${earlier} older ones are in the library: %xai_library shows them.`;
     setText(this.older, earlier ? ` ${older}` : "");
     this.saveAll.hidden = cards.filter((card) => card.ok).length < 2;
-    this.galleryHead.hidden = this.kept.hidden = cards.length === 0;
+    this.kept.hidden = cards.length === 0;
+    this.galleryHead.hidden = this.kept.hidden && !jobs.some(({ state }) => state === "running");
     setText(this.savedNote, this.model.get("saved"));
   }
 
@@ -335,8 +374,8 @@ export class View {
       models: () => this.#showModels(),
       models_note: () => this.#showModels(),
       asking: () => this.#showModels(),
-      cell: () => this.cellBox.show(),
-      cell_note: () => this.cellBox.show(),
+      cell: () => this.cellBox.show(this.alert.textContent ?? ""),
+      cell_note: () => this.cellBox.show(this.alert.textContent ?? ""),
       place: () => this.#showPlace(),
       spent: () => this.#showPlace(),
       trouble: answered(() => this.complain(model.get("trouble"))),
@@ -370,11 +409,15 @@ export class View {
       changed: ({ detail }) => this.viewer.changed(detail.rows),
       ready: () => {
         this.element.classList.add("xai-alive"); // so the outputs below need not be seen
+        this.#gone = false;
         this.complain(this.model.get("trouble"));
+        this.#showJobs();
       },
       gone: () => {
+        this.#gone = true;
         this.#answered();
         this.complain(GONE);
+        this.#showJobs();
       },
       silent: () => this.complain(SILENT),
     });

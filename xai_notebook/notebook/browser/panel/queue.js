@@ -6,6 +6,14 @@ import { button, h, keepList, part, setText } from "../shared/elements.js";
 
 const UNDER_WAY = new Set(["queued", "running"]); // states of a generation that has not ended
 
+/**
+ * A generation when its kernel is gone.
+ * @param {Job} job
+ * @returns {Job}
+ */
+export const ended = (job) =>
+  UNDER_WAY.has(job.state) ? { ...job, state: "gone", line: "Ended with its kernel." } : job;
+
 export class Queue {
   /**
    * @param {(kind: string, id: string) => void} tell
@@ -68,10 +76,11 @@ export class Queue {
     if (state === "failed" && text.getAttribute("role") !== "alert")
       text.setAttribute("role", "alert");
     setText(text, line);
-    part(element, ".xai-again").hidden = UNDER_WAY.has(state);
+    part(element, ".xai-again").hidden = state === "gone" || UNDER_WAY.has(state);
     const label = UNDER_WAY.has(state) ? "Cancel" : "Dismiss";
     const end = part(element, ".xai-ending");
     setText(end, label);
+    end.hidden = state === "gone";
     end.setAttribute("aria-label", `${label}: ${prompt.slice(0, 60)}`);
   }
 }

@@ -3,7 +3,7 @@
 /**
  * @param {import("./store.js").Store} store
  * @param {import("./gallery.js").Gallery} gallery
- * @param {{ save: (card: import("../messages.js").Card) => void, edit: (id: string, name: string) => void,
+ * @param {{ save: (card: import("../messages.js").Card) => void, edit: (card: import("../messages.js").Card) => void,
  *   closed: () => void }} acts
  * @returns {import("../shared/viewer.js").Source}
  */
@@ -46,7 +46,7 @@ export function sourceOf(store, gallery, { save, edit, closed }) {
     },
     edit: (key) => {
       const card = gallery.cards.get(key);
-      if (card) edit(card.id, card.name);
+      if (card) edit(card);
       else store.send({ kind: "take", id: key });
     },
     star: (id, value) => tell("star", id, { value }),
