@@ -416,6 +416,17 @@ def test_the_cell_is_inserted_and_folded(panel: Driver) -> None:
     panel.root.get_by_text("The same as a cell").click()
 
 
+def test_the_size_of_the_pictures_is_chosen(panel: Driver) -> None:
+    """Cards are as wide as the slider says or a little wider, and stay so for the next panel."""
+    panel.make("a grain of sand")
+    card, slider = panel.root.locator(".xai-card").first, panel.field("Size")
+    for size in (160, 400):
+        slider.fill(str(size))
+        until(lambda size=size: size <= card.evaluate("card => card.offsetWidth") < 2 * size)  # type: ignore[misc]
+        assert panel.page.evaluate("localStorage.getItem('xai-panel-tile')") == str(size)
+    slider.fill("200")
+
+
 def test_a_failed_generation_can_be_tried_again(panel: Driver) -> None:
     """Its line has the button, and the picture comes."""
     panel.served.faults.fail_when = lambda request, _: (

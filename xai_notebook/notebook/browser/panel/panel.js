@@ -201,6 +201,7 @@ export class View {
     }
     clearTimeout(this.#timer);
     this.complain("");
+    this.filled.hidden = true;
     this.button.disabled = this.handOver.disabled = true;
     if (!this.store.send({ kind, form: this.form.values })) return;
     this.#waiting = setTimeout(() => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { grouped } from "../panel/groups.js";
+import { ended } from "../panel/queue.js";
 import { turn } from "../panel/recall.js";
 
 /** @param {string} id @param {string} asked @param {number} group */
@@ -30,4 +31,16 @@ test("prompts come back one by one, and then what was being typed", () => {
   // What is in the field already is passed over; what was changed is a draft.
   assert.equal(turn(texts, undefined, true, "second"), 0);
   assert.equal(turn(texts, 0, true, "first, changed"), 1);
+});
+
+test("with their kernel, generations that were under way have ended", () => {
+  const states = ["queued", "running", "failed", "cancelled"];
+  const left = states.map((state) =>
+    ended(/** @type {import("../messages.js").Job} */ ({ id: "1", prompt: "a", state, line: "" })),
+  );
+  assert.deepEqual(
+    left.map(({ state }) => state),
+    ["gone", "gone", "failed", "cancelled"],
+  );
+  assert.equal(left[0]?.line, "Ended with its kernel.");
 });

@@ -58,7 +58,7 @@ html[theme="dark"] .xai-widget {
 .xai-frame {
   container-type: inline-size;
   margin: 4px 0 12px;
-  padding: 18px 20px 20px;
+  padding: 18px clamp(12px, 2%, 20px) 20px;
   border: 1px solid var(--xai-line);
   border-radius: 12px;
   background: var(--xai-ground);
@@ -250,7 +250,7 @@ header > .xai-title {
   overflow-wrap: anywhere;
 }
 
-.xai-widget .xai-cellbox .xai-row {
+.xai-widget .xai-cellbox > .xai-row {
   margin-top: 6px;
 }
 
