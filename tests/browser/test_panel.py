@@ -633,7 +633,7 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
-    """axe-core finds none at level AA of WCAG 2.1: form, queue, an error, the gallery."""
+    """axe-core finds none at level AA of WCAG 2.1: form, queue, errors, inputs, menu, a choice."""
     panel.theme(theme)
     panel.root.get_by_text("More", exact=True).click()
     panel.served.faults.fail_when = lambda request, _: (
@@ -647,6 +647,18 @@ def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
     panel.root.get_by_role("menu").wait_for()
     assert not violations(panel.page, ".xai-panel")
     panel.page.keyboard.press("Escape")
+    panel.more("Use all")
+    panel.button("Undo").wait_for()
+    panel.button("Edit this: image").first.click()
+    panel.root.locator(".xai-inputs img:visible").wait_for()
+    panel.field("Images").fill("12")
+    panel.root.get_by_text("Images: 12 is outside").wait_for()
+    panel.more("Compare")
+    assert panel.button("Stop comparing").is_visible()
+    assert not violations(panel.page, ".xai-panel")
+    panel.page.keyboard.press("Escape")
+    panel.button("Undo").click()
+    panel.field("Images").fill("1")
     panel.button("Cancel: a slow 30 ship").click()
     panel.root.get_by_text("More", exact=True).click()
     panel.theme("JupyterLab Light")
