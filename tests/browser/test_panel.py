@@ -708,7 +708,7 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> Non
     panel.lab.add("elsewhere.ipynb", "import xai_notebook as xai\nxai.panel('a small boat')")
     page = panel.page.context.new_page()
     page.set_viewport_size({"width": 1100, "height": 900})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.goto(panel.lab.url(address))
     if address.startswith("notebooks"):
         run_first_cell(panel.lab, page)
