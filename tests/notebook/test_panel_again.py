@@ -14,7 +14,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from PIL import Image
 
 import xai_notebook as xai
-from harness import tiny, until
+from harness import CENT, tiny, until
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError
 from xai_notebook.notebook.panel.widget import Panel
@@ -231,3 +231,16 @@ def test_a_card_is_shown_in_full(opened: Open) -> None:
     opened.tell("picture", id=10**6, request=8)
     until(lambda: opened.sent[-1].get("request") == 8)
     assert (opened.sent[-1]["kind"], opened.panel.trouble) == ("error", "")
+
+
+def test_a_replayed_card_says_what_it_was_made_for(
+    opened: Open, keyed: Served, shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another panel is answered by the library: nobody has paid twice, and no card says so."""
+    keyed.faults.cost_ticks = 2 * CENT
+    opened.make(prompt="a fox")
+    again = Open(shell, monkeypatch)
+    again.make(prompt="a fox")
+    facts = [one.panel.cards[0]["facts"][-1] for one in (opened, again)]
+    assert facts == ["$0.02", "made for $0.02"]
+    assert (len(keyed.calls), again.panel.spent) == (1, "")

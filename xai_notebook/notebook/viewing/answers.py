@@ -102,7 +102,8 @@ def details_of(picture: Picture) -> list[str]:
     if picture.size:
         items.append(f"{picture.size[0]} × {picture.size[1]}")
     if picture.cost_usd:
-        items.append(dollars(picture.cost_usd))
+        cost = dollars(picture.cost_usd)
+        items.append(f"made for {cost}" if picture.replayed else cost)
     if picture.request.inputs:
         count = len(picture.request.inputs)
         items.append("an edit" if count == 1 else f"an edit of {count} images")
