@@ -10,7 +10,7 @@ const LAB = "../static/lab";
 /** @type {import("esbuild").BuildOptions} */
 const common = {
   bundle: true,
-  target: "es2022",
+  target: ["es2022", "chrome109", "firefox115", "safari16"],
   charset: "utf8",
   minify: true,
   legalComments: "none",

@@ -243,6 +243,7 @@ header > .xai-title {
 }
 
 .xai-widget .xai-alert {
+  color: var(--xai-bad);
   margin-top: 10px;
   padding: 9px 12px;
   border: 1px solid currentcolor;
@@ -347,332 +348,335 @@ header > .xai-title {
 }
 `});var Jt,Zt=x(()=>{Jt=`/* One picture in full, or two under a slider. */
 
+/* All of it stands below one class: another widget of the page may bring the shared styles again. */
 .xai-viewer {
-  position: fixed;
-  inset: 0;
-  display: flex;
-  flex-direction: column;
-  width: min(1720px, 96vw);
-  max-width: none;
-  height: 94vh;
-  max-height: none;
-  margin: auto;
-  padding: 0;
-  overflow: hidden;
-  border: 1px solid var(--xai-line);
-  border-radius: 12px;
-  background: var(--xai-ground);
-}
-
-.xai-viewer:not([open]) {
-  display: none;
-}
-
-.xai-viewer::backdrop {
-  background: rgb(0 0 0 / 65%);
-}
-
-.xai-viewerhead {
-  display: flex;
-  flex-wrap: wrap;
-  gap: 8px 20px;
-  align-items: center;
-  padding: 10px 14px;
-  border-bottom: 1px solid var(--xai-line);
-}
-
-.xai-viewerhead > :last-child {
-  order: 1;
-}
-
-.xai-steps {
-  margin-inline-end: auto;
-}
-
-.xai-steps .xai-title {
-  min-width: 9em;
-  font-variant-numeric: tabular-nums;
-  text-align: center;
-}
-
-.xai-two .xai-steps .xai-title {
-  min-width: 0;
-}
-
-.xai-tools {
-  gap: 6px;
-}
-
-.xai-percent {
-  min-width: 3.6em;
-  font-variant-numeric: tabular-nums;
-  text-align: end;
-}
-
-.xai-sheets {
-  display: grid;
-  flex: 1;
-  grid-template-rows: minmax(0, 1fr);
-  grid-template-columns: minmax(0, 1fr) minmax(240px, 340px);
-  min-height: 0;
-}
-
-.xai-look {
-  display: flex;
-  flex-direction: column;
-  min-width: 0;
-  min-height: 0;
-  background: var(--xai-stage);
-}
-
-.xai-view {
-  position: relative;
-  display: grid;
-  flex: 1;
-  min-height: 0;
-  margin: 14px;
-  overflow: hidden;
-  place-content: center;
-  touch-action: pan-y;
-}
-
-.xai-view:focus-visible {
-  outline: 2px solid var(--xai-focus);
-  outline-offset: 4px;
-}
-
-.xai-zoomed {
-  cursor: grab;
-  touch-action: none;
-}
-
-.xai-zoomed:active {
-  cursor: grabbing;
-}
-
-.xai-plane {
-  position: relative;
-  will-change: transform;
-}
-
-.xai-plane img {
-  position: absolute;
-  inset: 0;
-  display: block;
-  width: 100%;
-  max-width: none;
-  height: 100%;
-  object-fit: contain;
-}
-
-.xai-two .xai-view {
-  cursor: ew-resize;
-  touch-action: pan-y;
-}
-
-.xai-handle {
-  position: absolute;
-  top: 0;
-  bottom: 0;
-  width: calc(24px / var(--xai-zoom, 1));
-  cursor: ew-resize;
-  transform: translateX(-50%);
-  background: linear-gradient(#fff, #fff) center / calc(2px / var(--xai-zoom, 1)) 100% no-repeat;
-  filter: drop-shadow(0 0 calc(2px / var(--xai-zoom, 1)) rgb(0 0 0 / 80%));
-}
-
-.xai-handle::after {
-  position: absolute;
-  top: 50%;
-  left: 50%;
-  display: grid;
-  width: 34px;
-  height: 34px;
-  place-content: center;
-  border-radius: 50%;
-  background: #fff;
-  color: #17181c;
-  content: "◂ ▸";
-  font-size: 11px;
-  line-height: 1;
-  transform: translate(-50%, -50%) scale(calc(1 / var(--xai-zoom, 1)));
-}
-
-.xai-widget .xai-slider {
-  width: min(420px, 80%);
-  margin: 0 auto 14px;
-  accent-color: var(--xai-focus);
-}
-
-.xai-look > .xai-hint {
-  padding: 0 14px 10px;
-  text-align: center;
-}
-
-.xai-widget .xai-strip {
-  display: flex;
-  flex: none;
-  gap: 10px;
-  padding: 10px 14px;
-  overflow-x: auto;
-  border-top: 1px solid var(--xai-line);
-  background: var(--xai-ground);
-}
-
-.xai-strip li:not(:last-child)::after {
-  display: inline-block;
-  height: 64px;
-  padding-inline-start: 10px;
-  color: var(--xai-soft);
-  content: "→";
-  line-height: 64px;
-  vertical-align: top;
-}
-
-.xai-widget .xai-kin {
-  display: inline-flex;
-  flex-direction: column;
-  gap: 3px;
-  align-items: center;
-  min-width: 64px;
-  text-decoration: none;
-}
-
-.xai-kin img {
-  display: block;
-  width: 64px;
-  height: 64px;
-  border-radius: 6px;
-  background: var(--xai-hover);
-  object-fit: cover;
-}
-
-.xai-kin[aria-current] img {
-  outline: 3px solid var(--xai-focus);
-  outline-offset: -1px;
-}
-
-.xai-about {
-  display: flex;
-  flex-direction: column;
-  gap: 16px;
-  padding: 16px 18px 20px;
-  overflow: auto;
-  border-inline-start: 1px solid var(--xai-line);
-}
-
-.xai-about section {
-  display: flex;
-  flex-direction: column;
-  gap: 5px;
-  align-items: flex-start;
-}
-
-.xai-about .xai-prompt {
-  font-size: 14px;
-  line-height: 1.5;
-}
-
-.xai-about .xai-cell {
-  align-self: stretch;
-  max-height: 220px;
-  margin-top: 0;
-}
-
-.xai-side {
-  font-size: 14px;
-  font-weight: 600;
-}
-
-.xai-side:not(:first-child) {
-  padding-top: 14px;
-  border-top: 1px solid var(--xai-line);
-}
-
-.xai-factlist {
-  display: flex;
-  flex-wrap: wrap;
-  gap: 5px 6px;
-}
-
-.xai-factlist li {
-  padding: 1px 9px;
-  border-radius: 10px;
-  background: var(--xai-hover);
-  font-size: 12px;
-  overflow-wrap: anywhere;
-}
-
-.xai-tags {
-  gap: 6px;
-}
-
-.xai-widget .xai-tags input {
-  width: 10em;
-  min-height: 28px;
-  padding: 2px 8px;
-  border: 1px solid var(--xai-edge);
-  border-radius: 7px;
-  background: var(--xai-field);
-  color: inherit;
-  font-size: 12px;
-}
-
-.xai-tags .xai-link {
-  padding: 0 3px;
-  text-decoration: none;
-}
-
-@media (max-width: 760px) {
-  .xai-viewer {
-    width: 100vw;
-    height: 100dvh;
-    overflow: auto;
-    border: 0;
-    border-radius: 0;
-  }
-
-  .xai-viewerhead {
-    position: sticky;
-    z-index: 1;
-    top: 0;
-    gap: 8px;
-    padding: 8px 10px;
+  & {
+    position: fixed;
+    inset: 0;
+    display: flex;
+    flex-direction: column;
+    width: min(1720px, 96vw);
+    max-width: none;
+    height: 94vh;
+    max-height: none;
+    margin: auto;
+    padding: 0;
+    overflow: hidden;
+    border: 1px solid var(--xai-line);
+    border-radius: 12px;
     background: var(--xai-ground);
   }
 
-  .xai-viewerhead > * {
-    order: 1;
-  }
-
-  .xai-viewerhead > .xai-steps {
-    flex: 1;
-    flex-wrap: nowrap;
-    order: 0;
-    margin: 0;
-  }
-
-  .xai-viewerhead > .xai-close {
-    order: 0;
-  }
-
-  .xai-widget .xai-percent {
+  &:not([open]) {
     display: none;
   }
 
+  &::backdrop {
+    background: rgb(0 0 0 / 65%);
+  }
+
+  .xai-viewerhead {
+    display: flex;
+    flex-wrap: wrap;
+    gap: 8px 20px;
+    align-items: center;
+    padding: 10px 14px;
+    border-bottom: 1px solid var(--xai-line);
+  }
+
+  .xai-viewerhead > :last-child {
+    order: 1;
+  }
+
+  .xai-steps {
+    margin-inline-end: auto;
+  }
+
+  .xai-steps .xai-title {
+    min-width: 9em;
+    font-variant-numeric: tabular-nums;
+    text-align: center;
+  }
+
+  &.xai-two .xai-steps .xai-title {
+    min-width: 0;
+  }
+
+  .xai-tools {
+    gap: 6px;
+  }
+
+  .xai-percent {
+    min-width: 3.6em;
+    font-variant-numeric: tabular-nums;
+    text-align: end;
+  }
+
   .xai-sheets {
-    display: block;
-    flex: none;
+    display: grid;
+    flex: 1;
+    grid-template-rows: minmax(0, 1fr);
+    grid-template-columns: minmax(0, 1fr) minmax(240px, 340px);
+    min-height: 0;
+  }
+
+  .xai-look {
+    display: flex;
+    flex-direction: column;
+    min-width: 0;
+    min-height: 0;
+    background: var(--xai-stage);
   }
 
   .xai-view {
+    position: relative;
+    display: grid;
+    flex: 1;
+    min-height: 0;
+    margin: 14px;
+    overflow: hidden;
+    place-content: center;
+    touch-action: pan-y;
+  }
+
+  .xai-view:focus-visible {
+    outline: 2px solid var(--xai-focus);
+    outline-offset: 4px;
+  }
+
+  .xai-zoomed {
+    cursor: grab;
+    touch-action: none;
+  }
+
+  .xai-zoomed:active {
+    cursor: grabbing;
+  }
+
+  .xai-plane {
+    position: relative;
+    will-change: transform;
+  }
+
+  .xai-plane img {
+    position: absolute;
+    inset: 0;
+    display: block;
+    width: 100%;
+    max-width: none;
+    height: 100%;
+    object-fit: contain;
+  }
+
+  &.xai-two .xai-view {
+    cursor: ew-resize;
+    touch-action: pan-y;
+  }
+
+  .xai-handle {
+    position: absolute;
+    top: 0;
+    bottom: 0;
+    width: calc(24px / var(--xai-zoom, 1));
+    cursor: ew-resize;
+    transform: translateX(-50%);
+    background: linear-gradient(#fff, #fff) center / calc(2px / var(--xai-zoom, 1)) 100% no-repeat;
+    filter: drop-shadow(0 0 calc(2px / var(--xai-zoom, 1)) rgb(0 0 0 / 80%));
+  }
+
+  .xai-handle::after {
+    position: absolute;
+    top: 50%;
+    left: 50%;
+    display: grid;
+    width: 34px;
+    height: 34px;
+    place-content: center;
+    border-radius: 50%;
+    background: #fff;
+    color: #17181c;
+    content: "◂ ▸";
+    font-size: 11px;
+    line-height: 1;
+    transform: translate(-50%, -50%) scale(calc(1 / var(--xai-zoom, 1)));
+  }
+
+  &.xai-widget .xai-slider {
+    width: min(420px, 80%);
+    margin: 0 auto 14px;
+    accent-color: var(--xai-focus);
+  }
+
+  .xai-look > .xai-hint {
+    padding: 0 14px 10px;
+    text-align: center;
+  }
+
+  &.xai-widget .xai-strip {
+    display: flex;
     flex: none;
-    height: 52vh;
+    gap: 10px;
+    padding: 10px 14px;
+    overflow-x: auto;
+    border-top: 1px solid var(--xai-line);
+    background: var(--xai-ground);
+  }
+
+  .xai-strip li:not(:last-child)::after {
+    display: inline-block;
+    height: 64px;
+    padding-inline-start: 10px;
+    color: var(--xai-soft);
+    content: "→";
+    line-height: 64px;
+    vertical-align: top;
+  }
+
+  &.xai-widget .xai-kin {
+    display: inline-flex;
+    flex-direction: column;
+    gap: 3px;
+    align-items: center;
+    min-width: 64px;
+    text-decoration: none;
+  }
+
+  .xai-kin img {
+    display: block;
+    width: 64px;
+    height: 64px;
+    border-radius: 6px;
+    background: var(--xai-hover);
+    object-fit: cover;
+  }
+
+  .xai-kin[aria-current] img {
+    outline: 3px solid var(--xai-focus);
+    outline-offset: -1px;
   }
 
   .xai-about {
-    overflow: visible;
-    border: 0;
+    display: flex;
+    flex-direction: column;
+    gap: 16px;
+    padding: 16px 18px 20px;
+    overflow: auto;
+    border-inline-start: 1px solid var(--xai-line);
+  }
+
+  .xai-about section {
+    display: flex;
+    flex-direction: column;
+    gap: 5px;
+    align-items: flex-start;
+  }
+
+  .xai-about .xai-prompt {
+    font-size: 14px;
+    line-height: 1.5;
+  }
+
+  .xai-about .xai-cell {
+    align-self: stretch;
+    max-height: 220px;
+    margin-top: 0;
+  }
+
+  .xai-side {
+    font-size: 14px;
+    font-weight: 600;
+  }
+
+  .xai-side:not(:first-child) {
+    padding-top: 14px;
+    border-top: 1px solid var(--xai-line);
+  }
+
+  .xai-factlist {
+    display: flex;
+    flex-wrap: wrap;
+    gap: 5px 6px;
+  }
+
+  .xai-factlist li {
+    padding: 1px 9px;
+    border-radius: 10px;
+    background: var(--xai-hover);
+    font-size: 12px;
+    overflow-wrap: anywhere;
+  }
+
+  .xai-tags {
+    gap: 6px;
+  }
+
+  &.xai-widget .xai-tags input {
+    width: 10em;
+    min-height: 28px;
+    padding: 2px 8px;
+    border: 1px solid var(--xai-edge);
+    border-radius: 7px;
+    background: var(--xai-field);
+    color: inherit;
+    font-size: 12px;
+  }
+
+  .xai-tags .xai-link {
+    padding: 0 3px;
+    text-decoration: none;
+  }
+
+  @media (max-width: 760px) {
+    & {
+      width: 100vw;
+      height: 100dvh;
+      overflow: auto;
+      border: 0;
+      border-radius: 0;
+    }
+
+    .xai-viewerhead {
+      position: sticky;
+      z-index: 1;
+      top: 0;
+      gap: 8px;
+      padding: 8px 10px;
+      background: var(--xai-ground);
+    }
+
+    .xai-viewerhead > * {
+      order: 1;
+    }
+
+    .xai-viewerhead > .xai-steps {
+      flex: 1 1 calc(100% - 60px);
+      flex-wrap: nowrap;
+      order: 0;
+      margin: 0;
+    }
+
+    .xai-viewerhead > .xai-close {
+      order: 0;
+    }
+
+    &.xai-widget .xai-percent {
+      display: none;
+    }
+
+    .xai-sheets {
+      display: block;
+      flex: none;
+    }
+
+    .xai-view {
+      flex: none;
+      height: 52vh;
+    }
+
+    .xai-about {
+      overflow: visible;
+      border: 0;
+    }
   }
 }
 `});function l(i,t={},...e){let o=document.createElement(i);for(let[n,a]of Object.entries(t))n.startsWith("on")?o.addEventListener(n.slice(2),a):a===!0?o.setAttribute(n,""):a!==!1&&a!=null&&o.setAttribute(n,String(a));Ye.has(i)&&o.setAttribute("data-lm-suppress-shortcuts","true");for(let n of e.flat())n!=null&&n!==""&&o.append(n);return o}function k(i,t,e={}){let{class:o="xai-small",...n}=e;return l("button",{type:"button",class:`xai-button ${o}`,onclick:t,...n},i)}function Q(i,t,e={}){return l("button",{type:"button",class:"xai-link",onclick:t,...e},i)}function z(i,t){i.textContent!==t&&(i.textContent=t),i.hidden=t===""}function M(i){return Vt+=1,`xai-${Qe}-${i}-${Vt}`}function Yt(i,t,e,o={}){let n=k(i,async()=>{let a=await Xe(t());n.textContent=a?"Copied":"Not copied",e(a?"The cell is in the clipboard.":"Select the cell and copy it."),setTimeout(()=>{n.textContent=i},2e3)},o);return n}async function Xe(i){try{return await navigator.clipboard.writeText(i),!0}catch{let t=l("textarea",{class:"xai-unseen","aria-hidden":"true"});t.value=i,(document.querySelector("dialog[open]")??document.body).append(t),t.select();let e=document.execCommand("copy");return t.remove(),e}}var Ye,Qe,Vt,L=x(()=>{"use strict";Ye=new Set(["button","input","pre","select","summary","textarea"]);Qe=Math.random().toString(36).slice(2,8),Vt=0});function Qt(i,{say:t,side:e,tag:o}){let{prompt:n,rewritten:a,facts:r=[],created:s,inputs:c=[],tags:p=[],cell:h,lineage:m}=i,u=s?[new Date(s*1e3).toLocaleString(void 0,ei)]:[],d=a?[E("Rewritten prompt",X(a)),E("Prompt as asked",X(n))]:[E("Prompt",X(n))],_={class:"xai-factlist",role:"list","aria-label":"Facts"};return d.push(l("ul",_,[...r,...u].map(ze=>l("li",{},ze)))),e?[l("h3",{class:"xai-side"},e),...d]:(c.length&&!m?.ancestors.length&&d.push(E("Made from",l("p",{},c.join(", ")))),o&&d.push(oi(p,o)),h&&d.push(E(ti,ii(h),Yt("Copy the cell",()=>h,t))),d)}function oi(i,t){let e=()=>{let a=o.value.trim();a&&t(a,!0),o.value=""},o=l("input",{type:"text",id:M("tag"),"aria-label":"Add a tag",placeholder:"Add a tag",maxlength:60,size:10,onkeydown:a=>a.key==="Enter"&&e()}),n=i.map(a=>l("span",{class:"xai-chip"},a," ",Q("×",()=>t(a,!1),{"aria-label":`Take the tag ${a} away`})));return E("Tags",l("div",{class:"xai-row xai-tags"},n,o,k("Add",e)))}function Xt({id:i,lineage:{ancestors:t,descendants:e}},{show:o,thumbnail:n}){let a=[...t,...i===null?[]:[i],...e];return a.length<2?[]:a.map((r,s)=>{let c=r===i?"This picture":s<t.length?"Made from this":"An edit of it",p=l("img",{alt:"",hidden:!0});n(r).then(d=>{p.src=d,p.hidden=!d});let h={class:"xai-link xai-kin","aria-label":`${c}, ${s+1} of ${a.length}`,"aria-current":r===i?"true":null},m=l("span",{class:"xai-quiet"},r===i?"This picture":c),u=Q("",()=>o(r),h);return u.append(p,m),l("li",{},u)})}var ti,ei,E,X,ii,te=x(()=>{"use strict";L();ti="The cell that made it",ei={dateStyle:"medium",timeStyle:"short"},E=(i,...t)=>l("section",{},l("h3",{class:"xai-title xai-quiet"},i),t),X=i=>l("p",{class:"xai-prompt",dir:"auto"},i||"No prompt"),ii=i=>l("pre",{class:"xai-cell",tabindex:0,role:"group","aria-label":"The cell that made it"},l("code",{},i))});function ee({width:i,height:t},e){let o=Math.min(1,e.width/i,e.height/t);return{width:i*o,height:t*o}}function ie(i,t,e,o,n={x:0,y:0}){let a=Math.max(1,Math.min(16,t)),r=a/i.zoom,s=n.x-(n.x-i.x)*r,c=n.y-(n.y-i.y)*r;return et({zoom:a,x:s,y:c},e,o)}function et({zoom:i,x:t,y:e},o,n){let a=Math.max(0,(o.width*i-n.width)/2),r=Math.max(0,(o.height*i-n.height)/2);return{zoom:i,x:A(t,-a,a),y:A(e,-r,r)}}function A(i,t,e){return Math.max(t,Math.min(e,i))+0}var tt,oe=x(()=>{"use strict";tt={zoom:1,x:0,y:0}});var P,ni,O,ne=x(()=>{"use strict";oe();L();P=60,ni={ArrowLeft:[P,0],ArrowRight:[-P,0],ArrowUp:[0,P],ArrowDown:[0,-P]},O=class{look=tt;images=[];picture={width:1,height:1};#t=new Map;constructor(t){this.changed=t,this.handle=l("span",{class:"xai-handle",hidden:!0,"aria-hidden":"true"}),this.plane=l("div",{class:"xai-plane"},this.handle),this.slider=l("input",{type:"range",class:"xai-slider",min:0,max:100,step:"any",value:50,"aria-label":"How much of the first picture is seen",oninput:()=>this.#e(),onkeydown:e=>this.#o(e)}),this.element=l("div",{class:"xai-view",tabindex:0,role:"group","data-lm-suppress-shortcuts":"true","aria-label":"Picture. Plus and minus zoom, 1 is full size, 0 fits, arrows move it.",ondblclick:e=>this.#a(e),onpointerdown:e=>this.#s(e),onpointermove:e=>this.#l(e),onpointerup:e=>this.#t.delete(e.pointerId),onpointercancel:e=>this.#t.delete(e.pointerId)},this.plane),this.element.addEventListener("wheel",e=>this.#r(e),{passive:!1}),this.watch=new ResizeObserver(()=>this.draw()),this.watch.observe(this.element)}show(t,e=[]){this.images=t;let[o,n]=t,[a=0,r=0]=e;this.picture={width:a||1,height:r||1};let s=()=>{this.images[0]!==o||a||!o?.naturalWidth||(this.picture={width:o.naturalWidth,height:o.naturalHeight},this.draw())};o?.addEventListener("load",s),this.plane.replaceChildren(...t,this.handle),this.handle.hidden=this.slider.hidden=!n,this.slider.value="50",n&&this.#e(),s(),this.fit()}get frame(){return{width:this.element.clientWidth,height:this.element.clientHeight}}get drawn(){return ee(this.picture,this.frame)}fit(){this.look=tt,this.draw()}whole(t={x:0,y:0}){let e=this.picture.width/devicePixelRatio/this.drawn.width;this.zoom(e/this.look.zoom,t)}zoom(t,e={x:0,y:0}){this.look=ie(this.look,this.look.zoom*t,this.drawn,this.frame,e),this.draw()}pan(t,e){let o={...this.look,x:this.look.x+t,y:this.look.y+e};this.look=et(o,this.drawn,this.frame),this.draw()}draw(){let{width:t,height:e}=this.drawn,{zoom:o,x:n,y:a}=this.look;this.plane.style.cssText=`width: ${t}px; height: ${e}px; transform: translate(${n}px, ${a}px) scale(${o}); --xai-zoom: ${o}`,this.element.classList.toggle("xai-zoomed",o>1);let r=this.drawn.width*o*devicePixelRatio;this.changed(Math.round(r/this.picture.width*100))}#a(t){this.look.zoom>1?this.fit():this.whole(this.#i(t))}#e(){let[,t]=this.images;t&&(t.style.clipPath=`inset(0 0 0 ${this.slider.value}%)`),this.handle.style.left=`${this.slider.value}%`}#o(t){let o={ArrowLeft:-1,ArrowDown:-1,ArrowRight:1,ArrowUp:1,PageDown:-10,PageUp:10}[t.key];o!==void 0&&(t.preventDefault(),t.stopPropagation(),this.slider.value=String(A(Number(this.slider.value)+o,0,100)),this.#e())}#i({clientX:t,clientY:e}){let{left:o,top:n,width:a,height:r}=this.element.getBoundingClientRect();return{x:t-o-a/2,y:e-n-r/2}}#r(t){t.preventDefault(),this.zoom(1.0015**-A(t.deltaY*(t.deltaMode?30:1),-240,240),this.#i(t))}#s(t){t.button===0&&(this.#t.set(t.pointerId,this.#i(t)),this.element.setPointerCapture(t.pointerId),this.sliding=t.target===this.handle||this.images.length>1&&this.look.zoom===1,this.sliding&&this.#n(t))}#l(t){let e=this.#t.get(t.pointerId);if(!e)return;let[o]=[...this.#t].filter(([a])=>a!==t.pointerId).map(([,a])=>a),n=this.#i(t);if(this.#t.set(t.pointerId,n),o){let a=({x:r,y:s})=>Math.hypot(r-o.x,s-o.y);this.zoom(a(n)/(a(e)||1),o)}else this.sliding?this.#n(t):this.pan(n.x-e.x,n.y-e.y)}#n({clientX:t}){let{left:e,width:o}=this.plane.getBoundingClientRect();this.slider.value=String(A((t-e)/o*100,0,100)),this.#e()}key(t){let e=ni[t];if(t==="+"||t==="=")this.zoom(1.5);else if(t==="-")this.zoom(1/1.5);else if(t==="0")this.fit();else if(t==="1")this.whole();else if(e&&this.look.zoom>1)this.pan(...e);else return!1;return!0}}});var q,ae=x(()=>{"use strict";L();q=class{constructor({step:t,press:e,turn:o,close:n},a){let r=(s,c,p)=>k(s,()=>e(c),{"aria-label":p});this.before=k("←",()=>t(-1),{"aria-label":"Picture before (←)"}),this.after=k("→",()=>t(1),{"aria-label":"Picture after (→)"}),this.percent=l("span",{class:"xai-quiet xai-percent"}),this.star=r("☆ Star","*","Star (*)"),this.turn=k("Before and after",o,{hidden:!0}),this.single=[this.before,this.after,...a.star?[this.star]:[],...a.save?[r("Save","s","Save (S)")]:[],...a.edit?[r("Edit this","e","Edit this (E)")]:[]],this.zooms=l("div",{class:"xai-row xai-tools"},r("−","-","Smaller (−)"),this.percent,r("+","+","Larger (+)"),r("Fit","0","Fit (0)"),r("1:1","1","1:1, a pixel on one of the screen (1)")),this.acts=l("div",{class:"xai-row xai-tools"},this.turn,this.single.slice(2)),this.close=k("✕",n,{class:"xai-small xai-close","aria-label":"Close"})}show(t,e){for(let o of this.single)o.hidden=t;this.turn.hidden=!e,this.turn.textContent="Back to the picture"}know({id:t,starred:e,lineage:o}){this.turn.hidden=o.ancestors.length===0,this.turn.textContent="Before and after",this.star.disabled=t===null,this.star.textContent=e?"★ Starred":"☆ Star",this.star.setAttribute("aria-label",`${e?"Take the star away":"Star"} (*)`)}}});var ai,R,re=x(()=>{"use strict";te();L();ne();ae();ai={ArrowLeft:-1,ArrowRight:1,PageUp:-1,PageDown:1},R=class{keys=[];shown;#t;#a=[];#e=[];#o=Promise.resolve();constructor(t){this.source=t;let e={step:d=>this.step(d),press:d=>this.press(d),turn:()=>this.turn(),close:()=>this.element.close()};this.tools=new q(e,t),this.stage=new O(d=>z(this.tools.percent,`${d} %`)),this.title=l("h2",{class:"xai-title",id:M("title")}),this.note=l("p",{class:"xai-hint",role:"status",hidden:!0}),this.about=l("div",{class:"xai-about"});let o={class:"xai-strip",role:"list","aria-label":"Where it comes from",hidden:!0};this.strip=l("ul",o);let{before:n,after:a,zooms:r,acts:s,close:c}=this.tools,p=l("div",{class:"xai-row xai-steps"},n,this.title,a),{element:h,slider:m}=this.stage,u=l("div",{class:"xai-look"},h,m,this.note,this.strip);this.element=l("dialog",{class:"xai-widget xai-viewer","aria-labelledby":this.title.id},l("div",{class:"xai-viewerhead"},p,r,s,c),l("div",{class:"xai-sheets"},u,this.about)),this.element.addEventListener("keydown",d=>this.#u(d)),this.element.addEventListener("close",()=>this.#d()),this.element.addEventListener("click",({target:d})=>{d===this.element&&this.element.close()})}async open(...t){this.keys=t,this.shown=void 0,this.#t=void 0,await this.#i(t)}async turn(){if(this.#t!==void 0)return this.open(this.#t);let t=this.shown?.lineage.ancestors.at(-1);if(t!==void 0)return[this.#t]=this.keys,this.keys=[t,this.#t],this.shown=void 0,this.#i(this.keys)}async#i(t){let e=t.length>1,{source:o}=this,n=e?"":o.place?.(t[0])??"";this.title.textContent=e?"Compare":`Picture ${n}`.trim(),this.tools.show(e,this.#t!==void 0),this.element.classList.toggle("xai-two",e),this.#n(t.map(a=>o.glance(a))),this.#r(e),z(this.note,"Loading the original …"),this.#o=this.#s(t),await this.#o}#r(t){let e=this.element.open;e||this.element.showModal();let o=document.activeElement,n=e&&this.element.contains(o)&&o?.getClientRects().length;t?this.stage.slider.focus():n||this.stage.element.focus()}async#s(t){try{let e=await Promise.all(t.map(o=>this.source.load(o)));if(this.keys===t)this.#l(e);else for(let{url:o}of e)URL.revokeObjectURL(o)}catch(e){let{message:o}=e,n=this.stage.images.some(a=>a.src);this.keys===t&&z(this.note,n?`This is a preview. ${o}`:o)}}#l(t){let e=this.#e;this.#e=t.map(({url:n})=>n);let o=t.map(({error:n})=>n).filter(Boolean);z(this.note,o.join(" ")),this.shown=t.length===1?t[0]:void 0,this.#n(t);for(let n of e)URL.revokeObjectURL(n)}#n(t){let e=this.#a===this.keys;this.#a=this.keys;let n=e?this.stage.images:t.map(()=>l("img",{alt:"",draggable:"false"}));for(let[r,s]of t.entries()){let c=n[r];!c||!s||(c.alt=s.alt??"",s.url&&(c.src=s.url))}let a=t[0]?.size;(!e||a?.length&&a[0]!==this.stage.picture.width)&&this.stage.show(n,a),this.#c(t)}#c(t){let{tag:e,thumbnail:o}=this.source,{shown:n}=this,a=n?.id??null,r=e&&a!==null?e.bind(null,a):void 0,s=u=>this.say(u),c=t.length>1?["Left","Right"]:[],p=t.map((u,d)=>{let _=c[d];return u?Qt(u,{say:s,side:_,tag:r}):[]});this.about.replaceChildren(...p.flat());let m=n&&o?Xt(n,{show:u=>this.open(u),thumbnail:o}):[];this.strip.replaceChildren(...m),this.strip.hidden=m.length===0,n&&this.tools.know(n)}changed(t){let e=this.shown&&t.find(({id:n})=>n===this.shown?.id);if(!e||!this.shown)return;let o=this.about.contains(document.activeElement);this.shown={...this.shown,starred:e.starred,tags:e.tags},this.#c([this.shown]),o&&this.about.querySelector("input")?.focus()}say(t){this.element.open&&z(this.note,t)}#d(){this.keys=[],this.shown=this.#t=void 0,this.stage.show([]),this.about.replaceChildren(),this.strip.replaceChildren();for(let t of this.#e)URL.revokeObjectURL(t);this.#e=[],this.source.closed?.()}async step(t){if(this.keys.length!==1)return;let e=await this.source.next(this.keys[0],t);e!==void 0&&await this.open(e)}press(t){let e=ai[t];if(this.stage.key(t))return!0;if(e!==void 0)this.step(e);else if(t==="b")this.turn();else return this.#p(t);return!0}#p(t){let{source:e}=this,[o]=this.keys;if(this.keys.length!==1)return!1;if(t==="*"&&e.star)this.#h();else if(t==="s"&&e.save)e.save(o);else if(t==="e"&&e.edit)this.element.close(),e.edit(o);else return!1;return!0}async#h(){let{keys:t}=this;await this.#o;let{shown:e}=this;this.keys===t&&e&&e.id!==null&&this.source.star?.(e.id,!e.starred)}#u(t){t.key==="Escape"&&t.stopPropagation();let{target:e,key:o}=t;t.ctrlKey||t.metaKey||t.altKey||e.closest("input, pre")||this.press(o.length===1?o.toLowerCase():o)&&(t.preventDefault(),t.stopPropagation())}}});function le(i){let t=i.querySelectorAll(se);for(let e of t)!e.closest(".jp-OutputArea-output")?.querySelector(se+he)||e.closest(".xai-widget")||(e.classList.add(I),e.tabIndex=0,e.setAttribute("role","button"),e.setAttribute("aria-haspopup","dialog"))}function it(i,t){for(let e of i)for(let o of e.querySelectorAll("strong, summary")){if(o.textContent?.trim().replace(/:$/,"")!==t)continue;let n=o.closest("summary")?.parentElement??o.parentElement;return(n?.querySelector(":scope > div bdi")??n?.querySelector("bdi"))?.textContent??""}return""}function ce(i){let t=i.parentElement?.querySelector("figcaption"),o=i.closest(".jp-OutputArea-output")?.querySelector(":scope > div > div:first-child"),n=[t,o?.querySelector("img")?null:o].filter(h=>!!h),a=i.matches(he),r=[...t?.children??[]].find(h=>h.matches("div")&&!h.querySelector("strong")),s=(a?r:t)?.textContent??"",c=[i.naturalWidth,i.naturalHeight],[,p]=/(\d+) × \d+/.exec(s)??[];return{id:null,url:i.src,alt:i.alt,size:c,prompt:it(n,"Prompt")||it(n,"Prompt as written"),rewritten:it(n,"Rewritten prompt"),facts:s.split(" · ").filter(h=>h&&!/^\[[\d:]+\]$/.test(h)),error:Number(p)>c[0]?"This is the preview that the notebook holds.":"",created:0,starred:!1,tags:[],inputs:[],cell:"",lineage:{ancestors:[],descendants:[]},media_type:""}}function de(i){return[...(i.closest(".jp-OutputArea")??document).querySelectorAll(`.${I}`)]}function pe(i){let{target:t}=i;!(t instanceof HTMLImageElement)||!t.classList.contains(I)||(i.preventDefault(),i.stopPropagation(),ue.open(t))}function xe(){let i=document.createElement("style");i.textContent=Gt+Jt+ri,document.head.append(i),document.body.append(ue.element),le(document),new MutationObserver(e=>{for(let{addedNodes:o}of e)for(let n of o)n instanceof Element&&le(n)}).observe(document.body,{childList:!0,subtree:!0}),document.addEventListener("click",e=>{!e.ctrlKey&&!e.metaKey&&!e.shiftKey&&!e.altKey&&pe(e)});let t=new Set(["Enter"," "]);window.addEventListener("keydown",e=>t.has(e.key)&&pe(e),!0)}var I,se,he,ri,ue,fe=x(()=>{"use strict";Ft();Zt();re();I="xai-opens",se='figure > img[src^="data:image/"]',he='[alt*=", generated from the prompt: "]',ri=`.${I} { cursor: zoom-in; }
