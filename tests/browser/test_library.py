@@ -210,6 +210,7 @@ def test_panel_and_library_are_in_step(shown: Page, errors: Any) -> None:
     made = "[fox] = xai.generate('a fox'); [edit] = fox.edit('in snow')"
     ask(shown, f"{made}; panel = xai.panel('an owl'); panel.take(edit)")
     library = shown.locator(".xai-library")
+    search(shown, "", "2,002")
     search(shown, "in snow", "1")
     library.locator(".xai-tile").dblclick()
     viewer = library.get_by_role("dialog")
