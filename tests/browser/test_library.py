@@ -228,7 +228,7 @@ def test_panel_and_library_are_in_step(shown: Page, errors: Any) -> None:
     viewer.get_by_role("button", name="Take the star away").wait_for()
     shown.keyboard.press("Escape")
     assert ask(shown, "print(edit.starred, edit.tags)") == "True ('winter',)"
-    assert library.locator(".xai-tile .xai-star").is_visible()
+    library.locator(".xai-tile .xai-star").wait_for()
     ask(shown, "edit.star(value=False)")
     library.locator(".xai-tile .xai-star").wait_for(state="hidden")
     search(shown, "", "2,002")

@@ -79,11 +79,11 @@ export class Grid {
     });
   }
 
-  /** Begin anew: another query has another list. */
+  /** Begin anew: another query has another list; `keep`: it is asked again, and hardly another. */
   reset({ keep = false } = {}) {
-    for (const tile of this.#tiles.values()) tile.remove();
-    this.#tiles.clear();
     if (!keep) {
+      for (const tile of this.#tiles.values()) tile.remove();
+      this.#tiles.clear();
       this.choice = { ...this.choice, current: 0, anchor: 0 };
       this.element.scrollTop = 0;
     }
