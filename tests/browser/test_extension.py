@@ -211,6 +211,23 @@ def test_a_cell_is_text_as_soon_as_it_has_the_magic(lab: Any, page: Page) -> Non
     assert language(page, 1) == "python"
 
 
+def test_tab_completes_options_of_a_prompt_cell(lab: Any, page: Page) -> None:
+    """As in a line, whatever language the editor reads the cell in."""
+    lab.open(page, lab.add("tab.ipynb", "%load_ext xai_notebook", "").name)
+    assert lab.run_all(page)
+    editor(page, 1).click()
+    page.keyboard.type("%%xai_image --as")
+    assert language(page, 1) == "xai-prompt"
+    page.keyboard.press("Tab")
+    items = page.locator(".jp-Completer-item")
+    items.first.wait_for()
+    found = [item.get_attribute("data-value") or "" for item in items.all()]
+    assert [value.strip() for value in found] == ["--as", "--aspect-ratio"]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    until(lambda: source(page, 1) == "%%xai_image --aspect-ratio")
+
+
 def test_long_prompts_stay_quick_to_edit(lab: Any, page: Page) -> None:
     """Ten thousand lines: the last one is marked like the first, and is typed in."""
     lines = [f"a cat's dream number {number} in {{{{ light }}}}" for number in range(10_000)]
