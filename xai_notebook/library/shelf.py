@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import chain, compress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -177,7 +177,8 @@ class Shelf:
             if not query.words.strip():
                 return Found(base.ids, sum(base.sizes))
             statement, parameters = matching_requests(query.words, indexed=self._database.indexed)
-            matching = {row for (row,) in _tuples(connection).execute(statement, parameters)}
+            rows = _tuples(connection).execute(statement, parameters)
+            matching = set(chain.from_iterable(rows))
         kept = list(map(matching.__contains__, base.requests))
         return Found(array("q", compress(base.ids, kept)), sum(compress(base.sizes, kept)))
 

@@ -126,11 +126,15 @@ export interface Choice {
   count: number;
 }
 
-/** What a search has found, and what there is to choose from. */
+/** What a search has found. */
 export interface Result {
   count: number;
   bytes: number;
   read_only: boolean;
+}
+
+/** What there is to choose from, in the whole library; it follows a `Result`. */
+export interface Choices {
   models: Choice[];
   tags: Choice[];
   statuses: Choice[];

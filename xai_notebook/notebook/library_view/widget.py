@@ -110,9 +110,12 @@ class Place(Viewing):
         if request != self._asked:
             return
         self._query, self._found = query, found.ids
-        choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
         size, count = found.size, len(found.ids)
-        self._reply(content, count=count, bytes=size, read_only=library.read_only, **choices)
+        self._reply(content, count=count, bytes=size, read_only=library.read_only)
+        # After the pictures: of a large library, counting takes as long as finding.
+        choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
+        if request == self._asked:
+            self.send({"kind": "choices"} | choices)
 
     async def _on_rows(self, content: Mapping[str, Any]) -> None:
         ids = self._between(content, _MOST_ROWS)

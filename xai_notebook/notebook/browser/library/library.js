@@ -100,6 +100,7 @@ export class LibraryView {
       this.grid.start(),
       follow(store, {
         changed: ({ detail }) => this.#follow(detail.rows),
+        choices: ({ detail }) => this.search.offer(detail),
         gone: say(GONE),
         silent: say(SILENT),
         ready: say(""),
@@ -133,7 +134,6 @@ export class LibraryView {
     setText(this.alert, "");
     const noun = result.count === 1 ? "picture" : "pictures";
     this.total.textContent = `${counted(result.count)} ${noun}, ${sizeOf(result.bytes)}`;
-    this.search.offer(result);
     const none = this.search.narrowed
       ? "No picture fits. Take words or filters away."
       : "There is nothing here yet. What you make with %xai_image will appear here.";

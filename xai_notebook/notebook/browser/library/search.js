@@ -5,7 +5,7 @@ import { counted } from "../shared/words.js";
 
 /**
  * @typedef {[key: string, words: string]} Offer
- * @typedef {import("../messages.js").Result} Result
+ * @typedef {import("../messages.js").Choices} Choices
  */
 
 const TYPING = 120; // milliseconds after a keystroke before the kernel is asked
@@ -112,7 +112,7 @@ export class Search {
 
   /**
    * Offer what there is to choose from.
-   * @param {Result} result
+   * @param {Choices} choices
    */
   offer({ models, tags, statuses }) {
     /** @param {import("../messages.js").Choice[]} list @returns {Offer[]} */
