@@ -242,9 +242,12 @@ def test_a_stopped_loop_ends_its_thread_and_starts_again(loop: BackgroundLoop) -
     sleeper = Sleeper()
     loop.submit(sleeper.sleep())
     sleeper.started.wait(10)
+    thread = loop._thread
+    assert thread is not None
     loop.stop()
     assert sleeper.cancelled.is_set()
-    assert "xai-notebook" not in {thread.name for thread in threading.enumerate()}
+    thread.join(10)  # stopping waits for two seconds
+    assert not thread.is_alive()
     loop.stop()
     assert loop.run(thread_name()) == "xai-notebook"
 
