@@ -20,7 +20,6 @@ import pytest
 from harness import KEY, serve, tiny
 from xai_notebook.generation.session import Session
 from xai_notebook.server import BatchFaults, Faults
-from xai_notebook.server.batches import Batches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,20 +53,16 @@ for line in sys.stdin:
 """Forks before gRPC is used: a victim is there in milliseconds."""
 
 
-def _by_id(request: Any) -> dict[str, Any]:
-    return {each.batch_request_id: each for each in request.batch_requests}
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_a_job_survives_every_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two kernels run the same cell at once and are killed at random moments; then the next two.
 
-    Now and then a reply is lost as well. That the service refuses an id it has is not relied on.
+    Now and then a reply is lost as well. A kernel that is killed may leave a call on its way, to
+    arrive after the next one has looked: there the service has to refuse an id that it has.
     """
     chance = random.Random(1)
     faults = Faults(garbage=tiny(), batches=BatchFaults(pace=IMAGES / 3, lost_creates=1))
-    monkeypatch.setattr(Batches, "_checked", lambda _self, _batch, request: _by_id(request))
     with serve(faults=faults) as served:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", served.address)
