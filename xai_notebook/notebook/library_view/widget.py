@@ -76,6 +76,7 @@ class Place(Viewing):
 
     def show(self) -> None:
         """Display the place under the running cell."""
+        self._submit(self._look_ahead(self._query))  # while the browser draws
         self._publisher.publish(*self._repr_mimebundle_())
         self._shown_at = self._shell.execution_count
         self._submit(self._measure())
@@ -148,6 +149,11 @@ class Place(Viewing):
             self._publisher.publish(*panel._repr_mimebundle_())  # as IPython does
             said = "A panel below this library has it."
         self._told(content, said)
+
+    async def _look_ahead(self, query: Query) -> None:
+        """Have found already what the browser is going to ask for first."""
+        library = await asyncio.to_thread(_library)
+        await asyncio.to_thread(library.shelf.find, query)
 
     async def _measure(self) -> None:
         """Look up the sizes that an older version did not store."""
