@@ -217,3 +217,11 @@ def outputs(notebook: Any, mime: str) -> list[str]:
             if value is not None:
                 found.append(value if isinstance(value, str) else json.dumps(value))
     return found
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +9,8 @@ import pytest
 from harness import until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Locator, Page
 
 PROMPT = """\
@@ -51,14 +51,6 @@ SET_SECOND = """text => jupyterapp.shell.currentWidget.content.widgets[1]
 EXECUTE = "command => { jupyterapp.commands.execute(command); }"
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def editor(page: Page, number: int) -> Locator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,14 +49,6 @@ CONTRAST = """node => {
 }"""
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture

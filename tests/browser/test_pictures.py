@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -13,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from harness import until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Locator, Page
 
 CELLS = (
@@ -24,14 +24,6 @@ CELLS = (
 ACTIVE = "document.activeElement.alt"
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def pictures(page: Page) -> Locator:
