@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from harness import Kernel, Served
     from openai_stub import Stub
     from press import Press
+
+# Kernels and servers are started by the dozen: each would compile the whole package anew, and
+# build the grammar that `stand_ins` does without.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+paths = [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -157,6 +164,15 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         loaded = kernel.run("%load_ext xai_notebook\nimport xai_notebook as xai")
         assert loaded.error is None
         yield kernel
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of every collection of garbage what all test modules have imported.
+
+    IPython collects it whenever a shell ends, and so would look at 500,000 objects in each test.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

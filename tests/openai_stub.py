@@ -29,10 +29,17 @@ if TYPE_CHECKING:
     MakeRequest = Callable[..., wire.GenerateImageRequest]
 
 
-def png(colour: str = "teal", size: tuple[int, int] = (64, 48)) -> bytes:
+def png(colour: str = "teal") -> bytes:
     """Return a small picture."""
     stream = io.BytesIO()
-    Image.new("RGB", size, colour).save(stream, "PNG")
+    Image.new("RGB", (64, 48), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def enormous_png() -> bytes:
+    """Return a picture of more pixels than anybody wants, made without a quarter of a gigabyte."""
+    stream = io.BytesIO()
+    Image.new("1", (30000, 3000)).save(stream, "PNG")
     return stream.getvalue()
 
 

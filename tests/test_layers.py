@@ -56,6 +56,9 @@ class Import(NamedTuple):
     typed: bool
 
 
+Imports = dict[str, list[Import]]
+
+
 def modules() -> dict[str, Path]:
     """Return every module of the package by its name without the package's."""
     found = {}
@@ -95,7 +98,10 @@ def imports(path: Path) -> list[Import]:
     return list(dict.fromkeys(found))
 
 
-ALL = {name: imports(path) for name, path in NAMES.items()}
+@pytest.fixture(scope="module")
+def everything() -> Imports:
+    """What every module imports."""
+    return {name: imports(path) for name, path in NAMES.items()}
 
 
 def room(name: str) -> str:
@@ -124,11 +130,11 @@ def test_the_root_is_small() -> None:
     assert len(entries) <= MOST_ENTRIES, sorted(entries)
 
 
-def test_no_room_knows_one_above_or_beside_it() -> None:
+def test_no_room_knows_one_above_or_beside_it(everything: Imports) -> None:
     """Imports inside functions and for type checkers count like any other."""
     offenders = [
         where(name, one)
-        for name, found in ALL.items()
+        for name, found in everything.items()
         if name != PACKAGE
         for one in found
         if one.own
@@ -138,11 +144,11 @@ def test_no_room_knows_one_above_or_beside_it() -> None:
     assert offenders == []
 
 
-def test_the_server_knows_only_the_wire() -> None:
+def test_the_server_knows_only_the_wire(everything: Imports) -> None:
     """It stands beside the client, never on it."""
     offenders = [
         where(name, one)
-        for name, found in ALL.items()
+        for name, found in everything.items()
         if room(name) == "server"
         for one in found
         if one.own and room(one.name) == "client" and not one.name.startswith(OF_THE_SERVER)
@@ -150,11 +156,11 @@ def test_the_server_knows_only_the_wire() -> None:
     assert offenders == []
 
 
-def test_only_one_module_starts_the_server() -> None:
+def test_only_one_module_starts_the_server(everything: Imports) -> None:
     """What speaks to it goes through the wire."""
     users = {
         name
-        for name, found in ALL.items()
+        for name, found in everything.items()
         for one in found
         if one.own and room(one.name) == "server" and room(name) != "server"
     }
@@ -162,11 +168,13 @@ def test_only_one_module_starts_the_server() -> None:
 
 
 @pytest.mark.parametrize("rooms", [{"client", "server", "library"}])
-def test_what_works_in_any_program_knows_nothing_of_notebooks(rooms: set[str]) -> None:
+def test_what_works_in_any_program_knows_nothing_of_notebooks(
+    rooms: set[str], everything: Imports
+) -> None:
     """Client, server and library are of use to those who have never seen a kernel."""
     offenders = [
         where(name, one)
-        for name, found in ALL.items()
+        for name, found in everything.items()
         if room(name) in rooms
         for one in found
         if one.name.partition(".")[0] in NOTEBOOK
@@ -174,11 +182,11 @@ def test_what_works_in_any_program_knows_nothing_of_notebooks(rooms: set[str]) -
     assert offenders == []
 
 
-def test_there_is_no_circle() -> None:
+def test_there_is_no_circle(everything: Imports) -> None:
     """Not at import, not in functions, not among types."""
     graph = {
         name: {one.name for one in found if one.own and one.name != name}
-        for name, found in ALL.items()
+        for name, found in everything.items()
         if name != PACKAGE
     }
     try:
@@ -187,10 +195,10 @@ def test_there_is_no_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_late_imports_of_our_own_are_few_and_reasoned() -> None:
+def test_late_imports_of_our_own_are_few_and_reasoned(everything: Imports) -> None:
     """An import inside a function says why it cannot stand at the top."""
     late, silent = [], []
-    for name, found in ALL.items():
+    for name, found in everything.items():
         lines = NAMES[name].read_text(encoding="utf-8").splitlines()
         for one in found:
             if one.own and one.late and not one.typed:
@@ -224,7 +232,7 @@ def test_functions_are_short() -> None:
     assert len(long) <= MOST_LONG_FUNCTIONS, long
 
 
-def test_nobody_prints_or_patches() -> None:
+def test_nobody_prints_or_patches(everything: Imports) -> None:
     """Output goes through displays and errors; only programs and `--help` print."""
     printing = {"__main__", "server.__main__", "notebook.magics"}
     for name, path in NAMES.items():
@@ -236,4 +244,4 @@ def test_nobody_prints_or_patches() -> None:
             for node in ast.walk(tree)
         )
         assert not prints or name in printing, path
-        assert not {one.name for one in ALL[name]} & {"nest_asyncio", "uvloop"}, path
+        assert not {one.name for one in everything[name]} & {"nest_asyncio", "uvloop"}, path

@@ -16,15 +16,16 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import nbformat
 import pytest
+import requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -55,17 +56,55 @@ CLOSE = """async () => {
     widget.dispose();
   }
 }"""
+LEAVE = """async () => {
+  for (const name of Object.keys(localStorage))
+    if (name.startsWith("xai-")) localStorage.removeItem(name);
+  const theme = "JupyterLab Light";
+  await jupyterapp.commands.execute("apputils:change-theme", { theme });
+}"""
+SIZE: Final[ViewportSize] = {"width": 1280, "height": 1000}
 OPEN = "path => { jupyterapp.commands.execute('docmanager:open', {path}); }"
 
 
 @dataclass
 class Lab:
-    """A running Jupyter server and the folder it serves."""
+    """A running Jupyter server and the folder it serves.
+
+    Attributes:
+        folder: What it serves.
+        port: Where.
+        token: Who may.
+        kernelspec: The folder that says how its kernels are started.
+        home: Where their library is.
+    """
 
     folder: Path
     port: int
     token: str
-    home: Path
+    kernelspec: Path
+    home: Path = Path()
+
+    def use(self, home: Path) -> None:
+        """Let kernels have their library in `home` from now on."""
+        self.home = home
+        self.kernelspec.mkdir(parents=True, exist_ok=True)
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": "Python 3",
+            "language": "python",
+            "env": {"XAI_NOTEBOOK_HOME": str(home)},
+        }
+        (self.kernelspec / "kernel.json").write_text(json.dumps(spec))
+
+    def clear(self) -> None:
+        """Stop every kernel, and empty the folder."""
+        for kernel in requests.get(self.url("api/kernels"), timeout=60).json():
+            requests.delete(self.url(f"api/kernels/{kernel['id']}"), timeout=60)
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     def add(self, name: str, *cells: str) -> Path:
         """Write a notebook of code cells and return its path."""
@@ -92,7 +131,7 @@ class Lab:
         page.wait_for_function(READY, timeout=60_000)
 
     def show(self, page: Page, name: str) -> None:
-        """Show a notebook alone in JupyterLab, which is loaded only once: that takes seconds."""
+        """Show a notebook alone in JupyterLab, which is loaded if it is not."""
         if page.evaluate("() => Boolean(window.jupyterapp)"):
             page.evaluate(CLOSE)
             page.evaluate(OPEN, name)
@@ -122,12 +161,12 @@ def _chromium() -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium of this module.
+    """A headless Chromium of this package.
 
     Playwright keeps a loop running in the main thread, where no other test could use `asyncio.run`:
-    so it does not outlive the module.
+    so it does not outlive the package.
     """
     path = _chromium()
     from playwright.sync_api import sync_playwright
@@ -138,39 +177,53 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that this module shares, 1280 pixels wide."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+@pytest.fixture(scope="package")
+def window(browser: Browser) -> Iterator[Page]:
+    """A page in which JupyterLab is loaded only once: that takes seconds."""
+    context = browser.new_context()
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
-    """A Jupyter server without a key, its folder and library in a temporary place."""
-    folder = tmp_path_factory.mktemp("lab")
-    home = tmp_path_factory.mktemp("library")
-    with start_lab(folder, home) as started:
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
+    """A Jupyter server without a key, its folder in a temporary place."""
+    with start_lab(tmp_path_factory.mktemp("lab")) as started:
         yield started
 
 
+@pytest.fixture(scope="module")
+def lab(server: Lab, window: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The server, in its folder nothing, and a library of this module."""
+    server.use(tmp_path_factory.mktemp("library"))
+    yield server
+    if window.evaluate("() => Boolean(window.jupyterapp)"):
+        window.evaluate(CLOSE)
+        window.evaluate(LEAVE)
+    server.clear()
+
+
+@pytest.fixture(scope="module")
+def page(window: Page) -> Page:
+    """The page that all modules share, 1280 pixels wide."""
+    window.set_viewport_size(SIZE)
+    return window
+
+
 @contextlib.contextmanager
-def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
+def start_lab(folder: Path) -> Iterator[Lab]:
     """Start a Jupyter server on a port it chooses itself, and stop it with its kernels."""
     token = secrets.token_hex(16)
     settings = folder.parent / f"{folder.name}-jupyter"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("XAI_")},
-        "XAI_NOTEBOOK_HOME": str(home),
         "JUPYTER_CONFIG_DIR": str(settings / "config"),
         "JUPYTER_DATA_DIR": str(settings / "data"),
         "JUPYTER_PATH": str(settings / "tree"),
         "JUPYTER_RUNTIME_DIR": str(settings / "runtime"),
         "IPYTHONDIR": str(settings / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(settings / "lab"),
-        **variables,
     }
     command = [
         sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
@@ -189,7 +242,7 @@ def start_lab(folder: Path, home: Path, **variables: str) -> Iterator[Lab]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        yield Lab(folder, _port(server, log), token, home)
+        yield Lab(folder, _port(server, log), token, settings / "tree" / "kernels" / "python3")
     finally:
         server.terminate()
         try:

@@ -171,9 +171,11 @@ def test_the_saved_notebook_is_small_and_holds_no_key(panel: Driver) -> None:
 
 
 @pytest.fixture(scope="module")
-def second(panel: Driver) -> Page:
+def second(panel: Driver) -> Iterator[Page]:
     """A second page of JupyterLab."""
-    return panel.page.context.new_page()
+    page = panel.page.context.new_page()
+    yield page
+    page.close()
 
 
 @pytest.fixture

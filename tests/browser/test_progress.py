@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from harness import Served
 
@@ -105,9 +105,9 @@ def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path
     assert "progressbar" not in saved(notebook)
 
 
-@pytest.mark.parametrize("address", ["lab/tree/coming.ipynb?reset", "notebooks/coming.ipynb"])
+@pytest.mark.parametrize("interface", ["lab", "notebooks"])
 def test_pictures_come_while_the_rest_is_made(
-    slow: Served, lab: Any, browser: Browser, tmp_path: Path, address: str
+    slow: Served, lab: Any, page: Page, tmp_path: Path, interface: str
 ) -> None:
     """The third is seen before the tenth is asked for; who stops then keeps them, in one grid."""
     slow.reset()
@@ -115,11 +115,13 @@ def test_pictures_come_while_the_rest_is_made(
     slow.faults.delay = lambda request: 0.2 if int(request.prompt.split()[-1]) < 5 else 600
     cell = "%%xai_image --each --as many\n" + "\n".join(f"a fox at dawn {i}" for i in range(20))
     lab.add("coming.ipynb", load(slow.address).replace("rate = 0", "rate = 2"), cell)
-    page = browser.new_page(viewport={"width": 1000, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(lab.url(address))
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    lab.wait_for_kernel(page)
+    if interface == "lab":
+        lab.open(page, "coming.ipynb")
+    else:
+        page = page.context.new_page()
+        page.goto(lab.url("notebooks/coming.ipynb"))
+        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        lab.wait_for_kernel(page)
     sent = len(slow.calls)
     page.evaluate(RUN)
     pictures = page.locator(f"{OUTPUT} figure img")
@@ -137,7 +139,8 @@ def test_pictures_come_while_the_rest_is_made(
     html = "".join(grid["data"]["text/html"])
     assert html.count("<img") == 5
     assert not re.search("xai-waiting|progressbar|Making", html)
-    page.close()
+    if interface == "notebooks":
+        page.close()
 
 
 def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, tmp_path: Path) -> None:

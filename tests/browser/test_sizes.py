@@ -147,10 +147,10 @@ def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
     assert blank.locator("div:has(> table)").evaluate(scroll)
 
 
-def test_the_first_picture_is_in_sight_in_lab(browser: Browser, lab: Any) -> None:
+def test_the_first_picture_is_in_sight_in_lab(page: Page, lab: Any) -> None:
     """Below the two first cells there are: all of it, and how its caption begins."""
     lab.add("first.ipynb", "%load_ext xai_notebook", "%%xai_image\na red fox in fresh snow")
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.set_viewport_size({"width": 1366, "height": 768})
     lab.open(page, "first.ipynb")
     assert lab.run_all(page)
     page.locator("figure img").wait_for()
@@ -158,7 +158,6 @@ def test_the_first_picture_is_in_sight_in_lab(browser: Browser, lab: Any) -> Non
     bottoms = "nodes => nodes.map(node => node.getBoundingClientRect().bottom)"
     (panel,) = page.locator(".jp-WindowedPanel-outer").evaluate_all(bottoms)
     assert page.locator("figcaption strong").evaluate_all(bottoms)[0] <= panel
-    page.close()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

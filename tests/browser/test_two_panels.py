@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -23,15 +24,13 @@ BOXES = "boxes => boxes.map((box) => box.checked)"
 
 
 @pytest.fixture
-def panels(lab: Any, browser: Any) -> Any:
+def panels(lab: Any, page: Page) -> Page:
     """A page with a notebook whose two cells show a panel each."""
-    page = browser.new_page(viewport={"width": 1366, "height": 900})
     lab.add("two.ipynb", OPEN, "%xai_panel a grey owl")
     lab.open(page, "two.ipynb")
     assert lab.run_all(page)
     page.locator(".xai-panel .xai-primary").nth(1).wait_for()
-    yield page
-    page.close()
+    return page
 
 
 def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None:
@@ -78,7 +77,7 @@ def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None
     panels.screenshot(path=str(tmp_path / "again.png"))
     saved = lab.save(panels, "two.ipynb")
     assert nbformat.writes(saved).count("<img ") == 2
-    with sqlite3.connect(lab.home / "library.sqlite3") as library:
+    with contextlib.closing(sqlite3.connect(lab.home / "library.sqlite3")) as library:
         (paid,) = library.execute("SELECT count(*) FROM requests").fetchone()
     assert paid == 1
     assert errors == []
@@ -91,9 +90,8 @@ os.environ |= {{"XAI_API_HOST": "{address}", "XAI_API_KEY": "{key}"}}
 %xai_panel a train that is late"""
 
 
-def test_what_was_under_way_ends_with_the_kernel(lab: Any, browser: Any) -> None:
+def test_what_was_under_way_ends_with_the_kernel(lab: Any, page: Page) -> None:
     """Nothing seems to go on, and nothing offers a click that nobody would hear."""
-    page = browser.new_page(viewport={"width": 1366, "height": 900})
     with serve() as served:
         served.faults.delay = 60.0
         lab.add("late.ipynb", SLOW.format(address=served.address, key=KEY))
@@ -112,4 +110,3 @@ def test_what_was_under_way_ends_with_the_kernel(lab: Any, browser: Any) -> None
     assert generate.is_enabled()
     panel.get_by_label("Prompt", exact=True).fill("a train that never comes")
     assert panel.get_by_role("alert").filter(has_text="Run this cell again").is_visible()
-    page.close()

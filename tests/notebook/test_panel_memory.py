@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -75,7 +76,8 @@ def pictures(outcome: Any) -> list[int]:
 
 def paid(folder: Path) -> int:
     """Return how many requests were answered by a server."""
-    with sqlite3.connect(folder.parent / f"{folder.name}-home" / "library.sqlite3") as library:
+    file = folder.parent / f"{folder.name}-home" / "library.sqlite3"
+    with contextlib.closing(sqlite3.connect(file)) as library:
         (count,) = library.execute("SELECT count(*) FROM requests").fetchone()
     return int(count)
 

@@ -340,7 +340,7 @@ class Mine(Engine):
         """Return a picture after a while."""
         self.made += 1
         await asyncio.sleep(0)
-        return png(size=(16, 16 + self.made))
+        return png(f"rgb({self.made}, 0, 0)")  # another one each time
 
 
 def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:

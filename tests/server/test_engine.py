@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from openai_stub import EDIT, png
+from openai_stub import EDIT, enormous_png, png
 from xai_notebook.client import wire
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server import EmbeddedServer
@@ -153,7 +153,7 @@ def test_models_of_an_engine(dial: Dial) -> None:
     assert wire.Modality.IMAGE not in listed[1].input_modalities
 
 
-@pytest.mark.parametrize("made", [b"", b"<html>", png()[:60], png(size=(30000, 3000))])
+@pytest.mark.parametrize("made", [b"", b"<html>", png()[:60], enormous_png()])
 def test_no_picture(dial: Dial, image_request: MakeRequest, made: bytes) -> None:
     """What an engine hands over is looked at before it is passed on."""
     engine = Mine()

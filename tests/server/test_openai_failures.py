@@ -19,6 +19,7 @@ from openai_stub import (
     answers,
     ask,
     complaint,
+    enormous_png,
     png,
     refusal,
     reply_of,
@@ -65,7 +66,7 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
         Reply(
             body={
                 "data": [
-                    {"b64_json": base64.b64encode(png(size=(30000, 3000))).decode()}
+                    {"b64_json": base64.b64encode(enormous_png()).decode()}
                 ]
             }
         ),

@@ -1,0 +1,1 @@
+"""Tests in a browser: they share one, and one Jupyter server, as `conftest.py` says."""
