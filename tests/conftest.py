@@ -21,6 +21,7 @@ from harness import KEY, serve, start_kernel, tiny, without_xai
 from openai_stub import run_stub
 from press import Notebook, press
 from xai_notebook import frontend
+from xai_notebook.client import download, retry
 from xai_notebook.generation.session import Session, close_session
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Read once, when a session of pytest imports grpc: noise would fail the tests of noise.
     for name, value in (("GRPC_VERBOSITY", "ERROR"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
         monkeypatch.setenv(name, os.environ.get(name, value))
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Come back from refusals at once: how long clients wait is tested where it is the point."""
+    soon = {code: retry._Backoff(0.02, 0.1) for code in retry._BACKOFF}
+    monkeypatch.setattr(retry, "_BACKOFF", soon)
+    monkeypatch.setattr(download, "PAUSE", 0.02)
 
 
 @pytest.fixture

@@ -20,6 +20,11 @@ from xai_notebook.client.retry import server_hint
 CODE = grpc.StatusCode
 
 
+@pytest.fixture
+def hasty() -> None:
+    """Here clients come back as late as users' do."""
+
+
 def failing(times: int, code: Any, details: str = "busy", trailing: Any = ()) -> Any:
     """Return an answer that fails so many times and then succeeds."""
     count = 0

@@ -126,11 +126,14 @@ export interface Choice {
   count: number;
 }
 
-/** What a search has found. */
+/** What a search has found, with its first rows and thumbnails that are at hand. */
 export interface Result {
   count: number;
   bytes: number;
   read_only: boolean;
+  rows: Row[];
+  ids: number[];
+  buffers: DataView<ArrayBuffer>[];
 }
 
 /** What there is to choose from, in the whole library; it follows a `Result`. */

@@ -81,14 +81,14 @@ export class Grid {
 
   /** Begin anew: another query has another list; `keep`: it is asked again, and hardly another. */
   reset({ keep = false } = {}) {
-    if (!keep) {
-      for (const tile of this.#tiles.values()) tile.remove();
-      this.#tiles.clear();
-      this.choice = { ...this.choice, current: 0, anchor: 0 };
-      this.element.scrollTop = 0;
+    this.#drawnAt = -1;
+    for (const [position, tile] of this.#tiles) {
+      if (!keep) this.#blank(tile);
+      this.#place(tile, position); // among so many
     }
+    if (!keep) this.element.scrollTop = 0;
     const last = Math.max(0, this.store.count - 1);
-    const { current, anchor } = this.choice;
+    const { current, anchor } = keep ? this.choice : { current: 0, anchor: 0 };
     this.choice = {
       ...this.choice,
       current: Math.min(current, last),
@@ -100,28 +100,24 @@ export class Grid {
   draw() {
     const { clientWidth, clientHeight, scrollTop } = this.element;
     if (!clientWidth) return;
-    this.layout = layOut(clientWidth, this.store.count);
-    this.space.style.height = `${this.layout.height}px`;
-    this.element.style.height = `${this.layout.height + 2}px`; // and no higher than its style says
+    this.#measure(clientWidth);
     const { first, last } = seen(this.layout, scrollTop, clientHeight, this.store.count);
-    for (const [position, tile] of this.#tiles) {
-      if (position >= first && position < last) continue;
-      tile.remove();
-      this.#tiles.delete(position);
-    }
+    // What flies by is not asked for: nobody sees it, and the answers would come too late.
+    const flies = Math.abs(first - this.#drawnAt) >= last - first && this.#drawnAt >= 0;
+    this.#recycle(first, last);
     /** @type {number[]} */
     const ids = [];
-    for (let position = first; position < last; position += 1) {
-      const row = this.store.row(position);
-      this.#place(position, row);
+    for (const [position, tile] of this.#tiles) {
+      const row = flies ? this.store.here(position) : this.store.row(position);
+      if (row) this.#fill(tile, row);
       if (row) ids.push(row.id);
     }
     this.#mark();
-    // While somebody scrolls fast, what flies by needs no picture.
     clearTimeout(this.#resting);
     this.#resting = setTimeout(
       () => {
-        this.store.need(ids);
+        if (flies) this.draw();
+        else this.store.need(ids);
         this.store.trim(new Set(ids));
       },
       this.#drawnAt === first ? 0 : 60,
@@ -129,34 +125,72 @@ export class Grid {
     this.#drawnAt = first;
   }
 
+  /** Lay out for a frame so wide; what has not changed is not touched. @param {number} width */
+  #measure(width) {
+    const { count } = this.store;
+    const layout = layOut(width, count);
+    const { columns, side, height } = this.layout;
+    if (layout.columns === columns && layout.side === side && layout.height === height) return;
+    this.layout = layout;
+    this.space.style.height = `${layout.height}px`;
+    this.space.style.setProperty("--xai-side", `${layout.side}px`);
+    this.element.style.height = `${layout.height + 2}px`; // and no higher than its style says
+    for (const [position, tile] of this.#tiles) this.#place(tile, position);
+  }
+
   /**
-   * @param {number} position
-   * @param {Row | undefined} row
+   * Have tiles for these positions alone: those that are seen no more take the places of new ones.
+   * @param {number} first
+   * @param {number} last
    */
-  #place(position, row) {
-    let tile = this.#tiles.get(position);
-    if (!tile) {
-      tile = h(
-        "div",
-        {
-          class: "xai-tile",
-          role: "option",
-          id: `${this.#prefix}-${position}`,
-          "aria-selected": "false",
-        },
-        makeFace({ alt: "", size: [], starred: false }),
-        h("span", { class: "xai-tilename", dir: "auto" }),
-      );
-      tile.dataset.position = String(position);
-      this.#tiles.set(position, tile);
-      this.space.append(tile);
+  #recycle(first, last) {
+    const spare = [];
+    for (const [position, tile] of this.#tiles) {
+      if (position >= first && position < last) continue;
+      this.#tiles.delete(position);
+      spare.push(tile);
     }
+    for (let position = first; position < last; position += 1) {
+      if (this.#tiles.has(position)) continue;
+      const tile = spare.pop() ?? this.space.appendChild(this.#make());
+      this.#blank(tile);
+      this.#place(tile, position);
+      this.#tiles.set(position, tile);
+    }
+    for (const tile of spare) tile.remove();
+  }
+
+  #make() {
+    return h(
+      "div",
+      { class: "xai-tile", role: "option", "aria-selected": "false" },
+      makeFace({ alt: "", size: [], starred: false }),
+      h("span", { class: "xai-tilename", dir: "auto" }),
+    );
+  }
+
+  /**
+   * @param {HTMLElement} tile
+   * @param {number} position
+   */
+  #place(tile, position) {
     const { left, top } = placeOf(this.layout, position);
-    const { side } = this.layout;
-    tile.style.cssText = `transform: translate(${left}px, ${top}px); width: ${side}px; height: ${side}px`;
+    tile.id = `${this.#prefix}-${position}`;
+    tile.dataset.position = String(position);
+    tile.style.transform = `translate(${left}px, ${top}px)`;
     tile.setAttribute("aria-setsize", String(this.store.count));
     tile.setAttribute("aria-posinset", String(position + 1));
-    if (row) this.#fill(tile, row);
+  }
+
+  /** Show nothing yet. @param {HTMLElement} tile */
+  #blank(tile) {
+    if (tile.dataset.id === undefined) return;
+    delete tile.dataset.id;
+    tile.classList.remove("xai-pictured");
+    showFace(part(tile, ".xai-face"), {});
+    part(tile, ".xai-tilename").textContent = "";
+    tile.removeAttribute("aria-label");
+    tile.removeAttribute("title");
   }
 
   /**
@@ -164,14 +198,17 @@ export class Grid {
    * @param {Row} row
    */
   #fill(tile, row) {
-    tile.dataset.id = String(row.id);
-    showFace(part(tile, ".xai-face"), row, this.store.thumbnails.get(row.id));
+    const url = this.store.thumbnails.get(row.id);
     const words = row.prompt || (row.status === "gone" ? "This picture is gone." : "No prompt");
-    const name = part(tile, ".xai-tilename");
-    if (name.textContent !== words) name.textContent = words;
     const tags = row.tags.length ? `tags: ${row.tags.join(", ")}` : "";
     const facts = [words, ...row.facts, row.starred ? "starred" : "", tags].filter(Boolean);
-    tile.setAttribute("aria-label", facts.join("; "));
+    const said = facts.join("; ");
+    showFace(part(tile, ".xai-face"), row, url);
+    tile.classList.toggle("xai-pictured", Boolean(url));
+    if (tile.dataset.id === String(row.id) && tile.getAttribute("aria-label") === said) return;
+    tile.dataset.id = String(row.id);
+    part(tile, ".xai-tilename").textContent = words;
+    tile.setAttribute("aria-label", said);
     tile.title = facts.join("\n");
   }
 

@@ -6,6 +6,7 @@ import { Kernel } from "../shared/kernel.js";
 /** @typedef {import("../messages.js").Row} Row */
 
 const PAGE = 100; // rows of one request
+const SIGHT = 36; // thumbnails that the first result brings with it
 const MOST_PAGES = 30;
 
 export class LibraryStore extends Kernel {
@@ -31,12 +32,23 @@ export class LibraryStore extends Kernel {
   async query(words, order, filters) {
     this.#generation += 1;
     const generation = this.#generation;
-    const result = await this.ask({ kind: "query", words, order, filters });
+    const first = { rows: PAGE, thumbnails: generation === 1 ? SIGHT : 0 };
+    const result = await this.ask({ kind: "query", words, order, filters, ...first });
     if (generation !== this.#generation) return null;
     this.pages.clear();
     this.#asked.clear();
     this.count = result.count;
+    this.#take(0, result.rows);
+    this.keep(result);
     return result;
+  }
+
+  /**
+   * The row at a position, if it is here.
+   * @param {number} position
+   */
+  here(position) {
+    return this.pages.get(Math.floor(position / PAGE))?.[position % PAGE];
   }
 
   /**
@@ -89,13 +101,21 @@ export class LibraryStore extends Kernel {
     const generation = this.#generation;
     const { rows } = await this.ask({ kind: "rows", start: page * PAGE, stop: (page + 1) * PAGE });
     if (generation !== this.#generation) return [];
+    this.#take(page, rows);
+    this.dispatchEvent(new CustomEvent("rows"));
+    return rows;
+  }
+
+  /**
+   * @param {number} page
+   * @param {Row[]} rows
+   */
+  #take(page, rows) {
     this.pages.set(page, rows);
     for (const oldest of this.pages.keys()) {
       if (this.pages.size <= MOST_PAGES) break;
       this.pages.delete(oldest);
     }
-    this.dispatchEvent(new CustomEvent("rows"));
-    return rows;
   }
 
   /**

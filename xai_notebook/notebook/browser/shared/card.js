@@ -24,6 +24,7 @@ export function makeFace({ alt, size: [width = 1, height = 1] }) {
 export function showFace(face, { starred }, url) {
   const image = /** @type {HTMLImageElement} */ (part(face, "img"));
   if (url && image.getAttribute("src") !== url) image.src = url;
+  if (!url) image.removeAttribute("src"); // or it shows the last one's until it has the next
   image.hidden = !url;
   part(face, ".xai-star").hidden = !starred;
 }

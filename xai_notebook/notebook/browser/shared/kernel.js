@@ -116,15 +116,24 @@ export class Kernel extends EventTarget {
     try {
       const reply = await this.ask({ kind: "thumbnails", ids });
       for (const id of reply.missing) this.thumbnails.set(id, "");
-      for (const [place, id] of reply.ids.entries()) {
-        const small = new Blob([reply.buffers[place]], { type: "image/jpeg" });
-        this.thumbnails.set(id, URL.createObjectURL(small));
-      }
+      this.keep(reply);
       this.dispatchEvent(new CustomEvent("thumbnails", { detail: reply.ids }));
     } catch {
       // Who needs it says what is wrong; it is asked for again when it is seen again.
     } finally {
       for (const id of ids) this.#coming.delete(id);
+    }
+  }
+
+  /**
+   * Keep the thumbnails that a reply brings.
+   * @param {{ ids: number[], buffers: DataView<ArrayBuffer>[] }} reply
+   */
+  keep({ ids, buffers }) {
+    for (const [place, id] of ids.entries()) {
+      if (this.thumbnails.get(id)) continue; // or its URL would never be given back
+      const small = new Blob([buffers[place]], { type: "image/jpeg" });
+      this.thumbnails.set(id, URL.createObjectURL(small));
     }
   }
 

@@ -18,9 +18,9 @@ function kernel(count = 1000) {
   const store = new LibraryStore(model);
   /** Answer what was asked last. */
   const answer = async (content = {}, buffers = /** @type {any[]} */ ([])) => {
-    const { request, kind, start, stop } = asked.at(-1);
-    const ids = Array.from({ length: stop - start }, (_, place) => ({ id: start + place }));
-    const replies = { query: { count }, rows: { rows: ids } };
+    const { request, kind, start = 0, stop = 100 } = asked.at(-1);
+    const rows = Array.from({ length: stop - start }, (_, place) => ({ id: start + place }));
+    const replies = { query: { count, rows, ids: [] }, rows: { rows } };
     tell({ request, kind, ...replies[/** @type {"query"} */ (kind)], ...content }, buffers);
     await new Promise(setImmediate);
   };
@@ -52,6 +52,19 @@ test("rows come by the page, each page asked for once", async () => {
   );
   await answer();
   assert.equal(store.row(251)?.id, 251);
+});
+
+test("the first result brings what is seen first", async () => {
+  const { store, answer, asked } = kernel();
+  const found = store.query("", "newest", {});
+  assert.deepEqual([asked[0].rows, asked[0].thumbnails], [100, 36]);
+  await answer({ ids: [3] }, [new DataView(new ArrayBuffer(8))]);
+  await found;
+  assert.equal(store.row(99)?.id, 99);
+  assert.match(store.thumbnails.get(3) ?? "", /^blob:/);
+  assert.equal(asked.length, 1);
+  store.query("a", "newest", {});
+  assert.equal(asked[1].thumbnails, 0); // most of them are here
 });
 
 test("pages are bounded", async () => {
