@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 paths = [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_progress.py")
+"""Half of the work."""
 
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -175,15 +178,36 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         yield kernel
 
 
-def pytest_collection_finish() -> None:
-    """Leave out of every collection of garbage what all test modules have imported.
+@pytest.fixture(autouse=True, scope="module")
+def _spared() -> None:
+    """Leave what is there by now out of every collection of garbage.
 
-    IPython collects it whenever a shell ends, and so would look at 500,000 objects in each test.
+    IPython collects it whenever a shell ends: it would look at 500,000 objects in each test.
     """
     gc.collect()
     gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start what takes longest first: the processes of `-n 2` then end at the same time."""
-    items.sort(key=lambda item: not {"browser", "test_notebooks.py"}.intersection(item.path.parts))
+    """Start what takes longest first, and beside it what mostly waits."""
+    order = ("browser", "client", "generation", "test_notebooks.py")
+
+    def turn(item: pytest.Item) -> int:
+        return next((i for i, name in enumerate(order) if name in item.path.parts), len(order))
+
+    items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the browser's tests to two workers, file by file: each has one browser for all."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class TwoBrowsers(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = super()._split_scope(nodeid)
+            if "/browser/" not in scope:
+                return str(scope)
+            return f"browser {scope.endswith(SECOND_BROWSER)}"
+
+    return TwoBrowsers(config, log) if config.getoption("dist") == "loadfile" else None

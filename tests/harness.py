@@ -82,7 +82,7 @@ class Served:
             if option.init:
                 setattr(self.faults, option.name, getattr(Faults(), option.name))
 
-    def wait_for_call(self, count: int, seconds: float = 20.0) -> SeenCall:
+    def wait_for_call(self, count: int, seconds: float = 60.0) -> SeenCall:
         """Return image call number `count`, once it has arrived."""
         return until(lambda: self.calls[count - 1] if len(self.calls) >= count else None, seconds)
 
@@ -94,7 +94,7 @@ def tiny(number: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def until(look: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return what `look` returns as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

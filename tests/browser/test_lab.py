@@ -86,7 +86,7 @@ def see_pictures(output: Locator, count: int) -> None:
     output.locator("figure img").nth(count - 1).wait_for(timeout=30_000)
     images = output.locator("figure img")
     assert images.count() == output.locator("figcaption").count() == count
-    until(lambda: images.evaluate_all(SEEN), 10)
+    until(lambda: images.evaluate_all(SEEN))
     for image in images.all():
         assert "generated from the prompt: " in (image.get_attribute("alt") or "")
         assert image.is_visible()
@@ -334,4 +334,4 @@ def test_tab_offers_only_our_options(lab: Any, page: Page, shots: Path) -> None:
     line = page.locator(".jp-CodeCell").nth(1).locator(".cm-line").first
     items.first.wait_for(timeout=10_000)
     page.keyboard.press("Enter")
-    until(lambda: line.text_content() == "%xai_image --aspect-ratio 19.5:9", 10)
+    until(lambda: line.text_content() == "%xai_image --aspect-ratio 19.5:9")

@@ -492,8 +492,7 @@ def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
     panel.field("Images").fill("1")
     panel.field("Aspect ratio").select_option("3:2")
     expected = "%%xai_image --aspect-ratio=3:2\na kite;{{ '' }}"
-    panel.root.get_by_text("a kite;{{ '' }}").wait_for()
-    assert panel.root.locator(".xai-cell").text_content() == expected
+    until(lambda: panel.root.locator(".xai-cell").text_content() == expected)
     panel.button("Copy the cell").click()
     panel.root.get_by_role("status").get_by_text("The cell is in the clipboard.").wait_for(
         state="attached"
