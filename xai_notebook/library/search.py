@@ -144,7 +144,7 @@ def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
     if indexed and all(map(_has_token, parts)):
         phrases = ['"' + _spaced(part).replace('"', '""') + '"' for part in parts]
         query = " ".join(phrases) + " *"
-        return "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC", [query]
+        return "SELECT rowid AS id FROM search WHERE search MATCH ? ORDER BY rowid DESC", [query]
     return _containing(parts)
 
 

@@ -39,20 +39,22 @@ class Thumbnails:
         self._lock = threading.Lock()
         self._made = 0
 
-    def get(self, sha256: str, original: Path) -> bytes | None:
+    def get(self, sha256: str, original: Path | None = None) -> bytes | None:
         """Return the thumbnail of an original, from the cache or made now; None: it has vanished.
 
         Where the cache cannot be written to, it is made each time.
 
         Args:
             sha256: The digest of the original.
-            original: Its file.
+            original: Its file; None: what is not in the cache is not made.
         """
         file = self._folder / sha256[:2] / f"{sha256}.jpg"
         with contextlib.suppress(OSError):
             if found := file.read_bytes():
                 os.utime(file)  # the oldest go first
                 return found
+        if original is None:
+            return None
         try:
             data = original.read_bytes()
         except OSError:

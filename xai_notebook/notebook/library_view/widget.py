@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from traitlets import Dict, Unicode
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.library import Library
-    from xai_notebook.library.shelf import Query
+    from xai_notebook.library.shelf import Found, Query, Shelved
     from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["Place"]
@@ -33,6 +33,24 @@ __all__ = ["Place"]
 _STATIC: Final = Path(__file__).parent.parent / "static"
 _MOST_ROWS: Final = 400
 """Of one request."""
+_FIRST: Final = (100, 36)
+"""Rows and thumbnails that the browser asks for at first, or about so many."""
+
+
+class _Look(NamedTuple):
+    """What a query found, and what of it is seen first.
+
+    Attributes:
+        found: All of it.
+        rows: The first, as the browser is told of them.
+        thumbnails: JPEGs by the ids of their rows.
+        read_only: Whether the library cannot be written to.
+    """
+
+    found: Found
+    rows: list[dict[str, Any]]
+    thumbnails: dict[int, bytes]
+    read_only: bool
 
 
 class Place(Viewing):
@@ -106,26 +124,38 @@ class Place(Viewing):
             return  # the user has typed on
         filters = {**content.get("filters", {}), "order": content.get("order")}
         query = query_of(str(content.get("words", "")), filters)
-        library = await asyncio.to_thread(_library)
-        found = await asyncio.to_thread(library.shelf.find, query)
+        rows, seen = int(content.get("rows", 0)), int(content.get("thumbnails", 0))
+        look = await asyncio.to_thread(self._look, query, rows, seen)
         if request != self._asked:
             return
-        self._query, self._found = query, found.ids
-        size, count = found.size, len(found.ids)
-        self._reply(content, count=count, bytes=size, read_only=library.read_only)
+        self._query, self._found = query, look.found.ids
+        told = {"count": len(look.found.ids), "bytes": look.found.size, "rows": look.rows}
+        told |= {"ids": list(look.thumbnails), "read_only": look.read_only}
+        self._reply(content, list(look.thumbnails.values()), **told)
         # After the pictures: of a large library, counting takes as long as finding.
-        choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
+        choices = answers.choices_of(await asyncio.to_thread(_library().shelf.facets))
         if request == self._asked:
             self.send({"kind": "choices"} | choices)
 
+    def _look(self, query: Query, rows: int, seen: int) -> _Look:
+        """Return what a query finds and what of it is seen first, in a worker thread.
+
+        Args:
+            query: What to look for.
+            rows: How many of the first rows to describe.
+            seen: Of how many to send the thumbnail with them, if it has been made before.
+        """
+        library = _library()
+        found = library.shelf.find(query)
+        ids = found.ids[: min(rows, _MOST_ROWS)].tolist()
+        shelved = rows_of(ids)
+        small = {row.picture.id: self._thumbnail(row, make=False) for row in shelved[:seen]}
+        thumbnails = {key: data for key, data in small.items() if key is not None and data}
+        return _Look(found, _described(ids, shelved), thumbnails, library.read_only)
+
     async def _on_rows(self, content: Mapping[str, Any]) -> None:
         ids = self._between(content, _MOST_ROWS)
-        found = {row.picture.id: row for row in await asyncio.to_thread(rows_of, ids)}
-        rows = [
-            answers.describe(found[each]) if each in found else {**answers.GONE, "id": each}
-            for each in ids
-        ]
-        self._reply(content, rows=rows)
+        self._reply(content, rows=_described(ids, await asyncio.to_thread(rows_of, ids)))
 
     async def _on_ids(self, content: Mapping[str, Any]) -> None:
         self._reply(content, ids=self._between(content, MOST_CHOSEN))
@@ -151,15 +181,23 @@ class Place(Viewing):
         self._told(content, said)
 
     async def _look_ahead(self, query: Query) -> None:
-        """Have found already what the browser is going to ask for first."""
-        library = await asyncio.to_thread(_library)
-        await asyncio.to_thread(library.shelf.find, query)
+        """Have read already what the browser is going to ask for first."""
+        await asyncio.to_thread(self._look, query, *_FIRST)
 
     async def _measure(self) -> None:
         """Look up the sizes that an older version did not store."""
         library = await asyncio.to_thread(_library)
         while await asyncio.to_thread(library.shelf.measure):
             pass
+
+
+def _described(ids: Sequence[int], shelved: Sequence[Shelved]) -> list[dict[str, Any]]:
+    """Return a row of the grid for each of `ids`, whatever has become of its picture."""
+    found = {row.picture.id: row for row in shelved}
+    return [
+        answers.describe(found[each]) if each in found else {**answers.GONE, "id": each}
+        for each in ids
+    ]
 
 
 def _library() -> Library:

@@ -107,8 +107,13 @@ class Viewing(anywidget.AnyWidget):
         here, missing = [i for i in ids if i in small], [i for i in ids if i not in small]
         self._reply(content, [small[i] for i in here], ids=here, missing=missing)
 
-    def _thumbnail(self, row: Shelved) -> bytes | None:
-        """Return a thumbnail, in a worker thread; None: there is no picture."""
+    def _thumbnail(self, row: Shelved, *, make: bool = True) -> bytes | None:
+        """Return a thumbnail, in a worker thread; None: there is no picture.
+
+        Args:
+            row: The picture.
+            make: Make it if it has not been made before.
+        """
         picture = row.picture
         if picture.sha256 is None or picture.file is None:
             return None
@@ -116,7 +121,7 @@ class Viewing(anywidget.AnyWidget):
             folder = current_session().library().home / "cache" / "thumbnails"
             self._thumbnails = Thumbnails(folder, answers.thumbnail)
         try:
-            return self._thumbnails.get(picture.sha256, picture.file)
+            return self._thumbnails.get(picture.sha256, picture.file if make else None)
         except XaiError:
             return None
 
