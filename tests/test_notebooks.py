@@ -1,8 +1,8 @@
 """The notebooks run, show what was saved, become pages, and can be read without a kernel.
 
 Whole runs take their time, so two threads share the notebooks. Each first has nbval compare them,
-then converts them with the library that this filled: a second run makes no picture again. The
-one on jobs is converted as it was saved.
+then makes pages of them: some are executed once more with the library that this filled, and make no
+picture again; the others become pages as they were saved.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ TESTS = Path(__file__).resolve().parent
 FOLDER = TESTS.parent / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 MANY, CHAINS = "03_many_prompts.ipynb", "04_editing_chains.ipynb"
-JOBS = "08_jobs.ipynb"
-"""Its jobs end with their kernel's server: a second run makes two hundred pictures again."""
+TWICE = ("01_quickstart.ipynb", CHAINS)
+"""Run by nbconvert after nbval."""
 LARGEST = 1_000_000
 PROMPTS = ["a pear on a table", "a plum tree in spring"]
 PATHS = re.compile(r"/(?:home|root|tmp|Users|private|var|work)/\w|[A-Z]:\\\\")
@@ -166,11 +166,10 @@ def compare_and_convert(folder: Path, names: list[str]) -> Run:
         "-p", "no:cacheprovider", "-q", "-o", "addopts=", "-c", "/dev/null", "--rootdir", ".",
         *names,
     )  # fmt: skip
-    again = [name for name in names if name != JOBS]
-    for command in (["--execute", *again], [name for name in names if name == JOBS]):
-        if command:
-            converted = start(folder, "nbconvert", "--to", "html", *command)
-            assert converted.returncode == 0, converted.stdout[-3000:]
+    twice, once = ([n for n in names if (n in TWICE) is again] for again in (True, False))
+    for command in (["--execute", *twice], once):
+        converted = start(folder, "nbconvert", "--to", "html", *command)
+        assert converted.returncode == 0, converted.stdout[-3000:]
     return Run(folder, compared)
 
 

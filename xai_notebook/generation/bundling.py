@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook import frontend
 from xai_notebook.errors import ExportError, LibraryError, OptionError
+from xai_notebook.generation.batching import Batched
 from xai_notebook.generation.replies import look_at
 from xai_notebook.generation.routing import LOCAL_HOST
 from xai_notebook.library import Reply
@@ -33,6 +33,20 @@ _AT_ONCE: Final = 16
 """Requests whose pictures are in memory while a bundle is unpacked."""
 
 
+class _Asked(NamedTuple):
+    """What a request lacks.
+
+    Attributes:
+        request: What is asked for.
+        place: Of the request; None: wherever there is something.
+        missing: Positions.
+    """
+
+    request: ImageRequest
+    place: int | None
+    missing: set[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """The bundles beside a notebook, as they answer its calls.
@@ -46,6 +60,11 @@ class Beside:
     bundles: Bundles
     folder: Path
     stem: str | None
+    _take: Batched[_Asked, tuple[list[Picture], list[str]]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Let requests that come at the same time be looked for together."""
+        object.__setattr__(self, "_take", Batched(self._take_each))  # it is frozen
 
     @classmethod
     def here(cls, bundles: Bundles) -> Beside:
@@ -71,20 +90,18 @@ class Beside:
         missing = {*range(request.n)} - {picture.position for picture in found}
         if not missing:
             return found
-        taken = await asyncio.to_thread(self._take, request, place, missing, progress)
+        taken, problems = await self._take(_Asked(request, place, missing))
+        for sentence in problems:
+            progress.note(sentence)
         seen = [picture for picture in await look_at(taken) if picture.status != "failed"]
         if len(seen) < len(taken):
             progress.note("A picture of a bundle cannot be read, and was not used.")
         return sorted([*found, *seen], key=lambda picture: picture.position)
 
-    def _take(
-        self, request: ImageRequest, place: int | None, missing: set[int], progress: Progress
-    ) -> list[Picture]:
+    def _take_each(self, asked: Sequence[_Asked]) -> list[tuple[list[Picture], list[str]]]:
         bundles, refusals = self.bundles.of(self.folder, self.stem)
-        pictures, problems = answers(bundles, request, place, missing)
-        for sentence in (*refusals, *problems):
-            progress.note(sentence)
-        return pictures
+        taken = (answers(bundles, *one) for one in asked)
+        return [(pictures, [*refusals, *problems]) for pictures, problems in taken]
 
     def refusals(self) -> list[str]:
         """Return why bundles do not answer, a sentence each."""
