@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from xai_notebook.server import SeenCall
 
+    Shoot = Callable[[Any, str], None]
+    """Takes a screenshot of a page, of a name."""
+
 KEY = "xai-key-of-the-tests-7f3a9c"
 GENERATE = "/xai_api.Image/GenerateImage"
 CENT = 10**8

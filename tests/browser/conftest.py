@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page, ViewportSize
 
+    from harness import Shoot
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -273,8 +275,12 @@ def outputs(notebook: Any, mime: str) -> list[str]:
 
 
 @pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """Return the folder of the screenshots; the variable SCREENSHOTS names one that stays."""
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def shoot() -> Shoot:
+    """Take screenshots, for those who want to look: into the folder that SCREENSHOTS names."""
+    folder = os.environ.get("SCREENSHOTS")
+
+    def shoot(page: Page, name: str) -> None:
+        if folder:
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+    return shoot

@@ -9,9 +9,9 @@ import pytest
 from harness import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.sync_api import Locator, Page
+
+    from harness import Shoot
 
 PROMPT = """\
 %%xai_image -n 4 --as foxes --frsh
@@ -95,7 +95,7 @@ def set_closing(page: Page, *, wanted: bool) -> None:
     )
 
 
-def test_a_prompt_cell_is_text(lab: Any, page: Page, shots: Path) -> None:
+def test_a_prompt_cell_is_text(lab: Any, page: Page, shoot: Shoot) -> None:
     """No colours of Python in its body; options and templates are marked, in light and dark."""
     name = lab.add("text.ipynb", PROMPT, CODE, LINES).name
     lab.open(page, name)
@@ -103,7 +103,7 @@ def test_a_prompt_cell_is_text(lab: Any, page: Page, shots: Path) -> None:
     wait_for_language(page, 1, "python")
     for theme in THEMES:
         set_theme(page, theme)
-        page.screenshot(path=shots / f"text-{theme[11:].lower()}.png")
+        shoot(page, f"text-{theme[11:].lower()}")
         spans = editor(page, 0).evaluate(SPANS)
         assert [(text, classes) for text, classes, _ in spans] == [
             ("%%xai_image", "xai-magic"),
@@ -250,13 +250,13 @@ def test_what_is_found_can_be_read(lab: Any, page: Page) -> None:
     page.keyboard.press("Escape")
 
 
-def test_launcher_and_palette_open_the_places(lab: Any, page: Page, shots: Path) -> None:
+def test_launcher_and_palette_open_the_places(lab: Any, page: Page, shoot: Shoot) -> None:
     """A new notebook from the launcher; a cell below the active one from the palette."""
     lab.show(page, lab.add("places.ipynb", "x = 1").name)
     page.evaluate(EXECUTE, "launcher:create")
     cards = page.locator(".jp-LauncherCard")
     cards.filter(has_text="xAI image library").last.wait_for()
-    page.screenshot(path=shots / "launcher.png")
+    shoot(page, "launcher")
     cards.filter(has_text="xAI image panel").last.click()
     page.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
     assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel"]
@@ -264,7 +264,7 @@ def test_launcher_and_palette_open_the_places(lab: Any, page: Page, shots: Path)
     page.keyboard.press("Control+Shift+c")
     page.locator(".lm-CommandPalette-input").fill("xAI image library")
     page.locator(".lm-CommandPalette-item").first.wait_for()
-    page.screenshot(path=shots / "palette.png")
+    shoot(page, "palette")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Your pictures").wait_for(timeout=60_000)
     assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel", "%xai_library"]
@@ -278,7 +278,7 @@ def test_an_empty_cell_takes_the_place(lab: Any, page: Page) -> None:
     assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel"]
 
 
-def test_notebook_7_has_all_of_it(lab: Any, page: Page, shots: Path) -> None:
+def test_notebook_7_has_all_of_it(lab: Any, page: Page, shoot: Shoot) -> None:
     """From the list of files a new tab opens, with the place in it."""
     lab.add("seven.ipynb", PROMPT)
     tree = page.context.new_page()
@@ -289,10 +289,10 @@ def test_notebook_7_has_all_of_it(lab: Any, page: Page, shots: Path) -> None:
     tab = popup.value
     tab.get_by_role("heading", name="Your pictures").wait_for(timeout=60_000)
     assert tab.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_library"]
-    tab.screenshot(path=shots / "notebook7-library.png")
+    shoot(tab, "notebook7-library")
     tab.goto(lab.url("notebooks/seven.ipynb"))
     tab.wait_for_selector(".cm-content[data-language=xai-prompt]", timeout=60_000)
     assert [classes for _, classes, _ in editor(tab, 0).evaluate(SPANS)][-1] == "xai-template"
-    tab.screenshot(path=shots / "notebook7-text.png")
+    shoot(tab, "notebook7-text")
     tab.close()
     tree.close()

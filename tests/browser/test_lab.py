@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-    from harness import Served
+    from harness import Served, Shoot
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "notebooks" / "01_quickstart.ipynb"
 SEEN = "images => images.every(i => i.complete && i.naturalWidth > 100 && i.clientWidth > 100)"
@@ -92,7 +92,7 @@ def see_pictures(output: Locator, count: int) -> None:
         assert image.is_visible()
 
 
-def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shots: Path) -> None:
+def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shoot: Shoot) -> None:
     """Four captioned pictures: in JupyterLab, reopened untrusted with no kernel, and in HTML."""
     notebook = nbformat.read(QUICKSTART, as_version=4)
     for cell in notebook.cells:
@@ -103,14 +103,14 @@ def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shots
     lab.open(page, name)
     assert lab.run_all(page)
     see_pictures(cell_output(page, 2), 4)
-    page.screenshot(path=shots / "quickstart.png")
+    shoot(page, "quickstart")
     saved = lab.save(page, name)
     assert sum("<figure" in str(cell.get("outputs")) for cell in saved.cells) >= 3
 
     reopen(page, lab, name)
     see_pictures(cell_output(page, 2), 4)
     assert "Rewritten prompt:" in (page.locator("figcaption").first.text_content() or "")
-    page.screenshot(path=shots / "quickstart-untrusted.png")
+    shoot(page, "quickstart-untrusted")
 
     done = subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "html", str(lab.folder / name)],
@@ -120,7 +120,7 @@ def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shots
     html = page.context.new_page()
     html.goto((lab.folder / name).with_suffix(".html").as_uri())
     see_pictures(html.locator(".jp-OutputArea-output:has(figure)").first, 4)
-    html.screenshot(path=shots / "quickstart-html.png")
+    shoot(html, "quickstart-html")
     html.close()
 
 
@@ -144,7 +144,7 @@ def wait_for_typesetting(page: Page) -> None:
     cell_output(page, 3).locator("mjx-container").first.wait_for(state="attached", timeout=30_000)
 
 
-def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, shots: Path) -> None:
+def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, shoot: Shoot) -> None:
     """In prompt, rewritten prompt and model name; run here, and reopened untrusted."""
     peer.faults.up_sampled = False
     peer.faults.chat_text = HOSTILE
@@ -161,14 +161,14 @@ def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, sho
     cell_output(page, 2).locator("figure").wait_for(timeout=30_000)
     wait_for_typesetting(page)
     hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
-    page.screenshot(path=shots / "hostile.png")
+    shoot(page, "hostile")
     lab.save(page, name)
     reopen(page, lab, name)
     wait_for_typesetting(page)
     hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
 
 
-def test_the_dark_theme_is_readable(lab: Any, page: Page, shots: Path) -> None:
+def test_the_dark_theme_is_readable(lab: Any, page: Page, shoot: Shoot) -> None:
     """Captions, facts, cards and notices have a contrast of at least 4.5 in both themes."""
     name = lab.add(
         "dark.ipynb",
@@ -189,7 +189,7 @@ def test_the_dark_theme_is_readable(lab: Any, page: Page, shots: Path) -> None:
             "getComputedStyle(document.body).getPropertyValue('--jp-layout-color0') !== ''",
             arg=theme,
         )
-        page.screenshot(path=shots / f"{theme.replace(' ', '-').lower()}.png")
+        shoot(page, f"notebook-{theme[11:]}")
         for node in outputs.locator("figcaption div, figure > div, summary, bdi").all():
             if node.is_visible():
                 assert node.evaluate(CONTRAST) >= 4.5, (theme, node.text_content())
@@ -313,7 +313,7 @@ def test_a_bundle_shows_the_same_to_a_colleague(lab: Any, page: Page, tmp_path: 
     (lab.folder / "tale.xai").unlink()
 
 
-def test_tab_offers_only_our_options(lab: Any, page: Page, shots: Path) -> None:
+def test_tab_offers_only_our_options(lab: Any, page: Page, shoot: Shoot) -> None:
     """The completer lists the options that begin so, and completing gives a good line."""
     name = lab.add("tab.ipynb", "%load_ext xai_notebook", "").name
     lab.open(page, name)
@@ -323,7 +323,7 @@ def test_tab_offers_only_our_options(lab: Any, page: Page, shots: Path) -> None:
     page.keyboard.press("Tab")
     items = page.locator(".jp-Completer-item")
     items.first.wait_for(timeout=10_000)
-    page.screenshot(path=shots / "completer.png")
+    shoot(page, "completer")
     assert [(i.get_attribute("data-value") or "").strip() for i in items.all()] == [
         "--as", "--aspect-ratio",
     ]  # fmt: skip

@@ -12,9 +12,9 @@ import many_pictures
 from harness import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.sync_api import Page
+
+    from harness import Shoot
 
 COUNT = 2000
 NOTEBOOK = "%load_ext xai_notebook\nimport xai_notebook as xai\nplace = xai.library()"
@@ -165,7 +165,7 @@ def test_the_viewer_walks(shown: Page, errors: Any) -> None:
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-def test_no_accessibility_findings(shown: Page, errors: Any, theme: str, tmp_path: Path) -> None:
+def test_no_accessibility_findings(shown: Page, errors: Any, theme: str, shoot: Shoot) -> None:
     """axe-core finds none at level AA, wide and narrow, nor in the viewer."""
     shown.evaluate(THEME, theme)
     shown.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
@@ -174,12 +174,12 @@ def test_no_accessibility_findings(shown: Page, errors: Any, theme: str, tmp_pat
     for width in (1600, 1280, 360):
         shown.set_viewport_size({"width": width, "height": 1000})
         assert findings(shown, ".xai-library") == {}
-        shown.screenshot(path=str(tmp_path / f"{width}.png"))
+        shoot(shown, f"library-{theme[11:]}-{width}")
     shown.set_viewport_size({"width": 1280, "height": 1000})
     shown.locator(".xai-tile").first.dblclick()
     shown.get_by_role("dialog").locator(".xai-plane img").wait_for()
     assert findings(shown, ".xai-viewer") == {}
-    shown.screenshot(path=str(tmp_path / "viewer.png"))
+    shoot(shown, f"viewer-{theme[11:]}")
     shown.keyboard.press("Escape")
 
 

@@ -11,9 +11,9 @@ from axe_playwright_python.sync_playwright import Axe
 from harness import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.sync_api import Locator, Page
+
+    from harness import Shoot
 
 CELLS = (
     "%load_ext xai_notebook",
@@ -69,7 +69,7 @@ def walk_by_keys(page: Page) -> None:
     assert page.evaluate(ACTIVE).startswith("Image 2 of 3, ")
 
 
-def test_pictures_open_in_the_viewer(lab: Any, page: Page, shots: Path) -> None:
+def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None:
     """By click and by keyboard, with what the caption says; pictures of others do not."""
     lab.open(page, lab.add("open.ipynb", *CELLS).name)
     assert lab.run_all(page)
@@ -90,7 +90,7 @@ def test_pictures_open_in_the_viewer(lab: Any, page: Page, shots: Path) -> None:
     for part in ("dialog.xai-viewer", ".jp-OutputArea-output:has(figure)"):
         found = Axe().run(page, context=part, options=options).response["violations"]
         assert not found, found
-    page.screenshot(path=shots / "cell-viewer.png")
+    shoot(page, "cell-viewer")
     page.keyboard.press("Escape")
     viewer(page).wait_for(state="detached")
 

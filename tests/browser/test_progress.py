@@ -13,11 +13,10 @@ from harness import serve, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Page
 
-    from harness import Served
+    from harness import Served, Shoot
 
 RUN = "async () => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
 OUTPUT = ".jp-OutputArea-output"
@@ -50,7 +49,7 @@ def saved(notebook: Any) -> str:
 
 
 def test_placeholders_become_pictures_in_place(
-    slow: Served, lab: Any, page: Page, tmp_path: Path
+    slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     """Four boxes in the shape asked for, with seconds and attempts; then four pictures, alone."""
     slow.faults.failures = [grpc.StatusCode.UNAVAILABLE] * 3
@@ -67,15 +66,15 @@ def test_placeholders_become_pictures_in_place(
     # Each second brings new boxes, which for a moment have no shape.
     shapes = until(lambda: [shape for shape in boxes.evaluate_all(SHAPES) if shape])
     assert shapes == [pytest.approx(16 / 9, rel=0.02)] * 4
-    page.screenshot(path=tmp_path / "placeholders.png")
+    shoot(page, "placeholders")
     page.locator(f"{OUTPUT} figure img").nth(3).wait_for()
     assert boxes.count() == 0
-    page.screenshot(path=tmp_path / "pictures.png")
+    shoot(page, "pictures")
     notebook = lab.save(page, "one.ipynb")
     assert not re.search("xai-waiting|attempt|Making", saved(notebook))
 
 
-def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path) -> None:
+def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
     """It grows in place; in the end the grid has 24 cards and says how many more there are."""
     slow.reset()
     slow.faults.delay = 0.4
@@ -91,7 +90,7 @@ def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path
     bar.wait_for()
     grown = "node => Number(node.getAttribute('aria-valuenow')) > 0"
     page.wait_for_function(f"() => [...document.querySelectorAll({SELECTOR!r})].some({grown})")
-    page.screenshot(path=tmp_path / "bar.png")
+    shoot(page, "bar")
     early = float(bar.get_attribute("aria-valuenow") or 0)
     assert 0 < early < 100
     more = f'node => Number(node.getAttribute("aria-valuenow")) > {early}'
@@ -100,14 +99,14 @@ def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, tmp_path: Path
     assert bar.count() == 0
     assert page.locator(f"{OUTPUT} figure img").count() == 24
     assert "and 6 more" in (page.locator(OUTPUT).last.text_content() or "")
-    page.screenshot(path=tmp_path / "grid.png")
+    shoot(page, "grid")
     notebook = lab.save(page, "many.ipynb")
     assert "progressbar" not in saved(notebook)
 
 
 @pytest.mark.parametrize("interface", ["lab", "notebooks"])
 def test_pictures_come_while_the_rest_is_made(
-    slow: Served, lab: Any, page: Page, tmp_path: Path, interface: str
+    slow: Served, lab: Any, page: Page, shoot: Shoot, interface: str
 ) -> None:
     """The third is seen before the tenth is asked for; who stops then keeps them, in one grid."""
     slow.reset()
@@ -129,11 +128,11 @@ def test_pictures_come_while_the_rest_is_made(
     assert len(slow.calls) - sent < 10
     assert pictures.count() + page.locator(f"{OUTPUT} figure .xai-waiting").count() == 20
     pictures.nth(4).wait_for()
-    page.screenshot(path=tmp_path / "coming.png")
+    shoot(page, "coming")
     page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
     page.get_by_text("interrupted: run the cell again").wait_for()
     assert pictures.count() == 5
-    page.screenshot(path=tmp_path / "stopped.png")
+    shoot(page, "stopped")
     grid, error = lab.save(page, "coming.ipynb").cells[1].outputs
     assert error["output_type"] == "error"
     html = "".join(grid["data"]["text/html"])
@@ -143,7 +142,7 @@ def test_pictures_come_while_the_rest_is_made(
         page.close()
 
 
-def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, tmp_path: Path) -> None:
+def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
     """Each past image has the cell that made it, folded away under it."""
     slow.reset()
     lab.add(
@@ -157,12 +156,10 @@ def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, tmp_path: P
     code = page.locator(f"{OUTPUT} details[open] pre").first
     assert code.inner_text().startswith("%%xai_image -n 2\na hare at dusk")
     code.scroll_into_view_if_needed()
-    page.screenshot(path=tmp_path / "history.png")
+    shoot(page, "history")
 
 
-def test_a_matrix_outlives_the_sanitizer(
-    slow: Served, lab: Any, page: Page, tmp_path: Path
-) -> None:
+def test_a_matrix_outlives_the_sanitizer(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
     """Five rows and three columns with their names: here, and in a notebook that is not trusted."""
     slow.reset()
     lab.add(
@@ -173,7 +170,7 @@ def test_a_matrix_outlives_the_sanitizer(
     lab.open(page, "matrix.ipynb")
     assert lab.run_all(page)
     see_matrix(page)
-    page.screenshot(path=tmp_path / "matrix.png")
+    shoot(page, "matrix")
     notebook = lab.save(page, "matrix.ipynb")
     foreign = lab.folder / "foreign.ipynb"  # nobody has signed it
     html = "".join(notebook.cells[1].outputs[0]["data"]["text/html"]).replace("lighthouse", "tower")
@@ -184,7 +181,7 @@ def test_a_matrix_outlives_the_sanitizer(
     trusted = "[...jupyterapp.shell.currentWidget.content.model.cells].map(cell => cell.trusted)"
     assert page.evaluate(trusted) == [False, False]
     see_matrix(page)
-    page.screenshot(path=tmp_path / "untrusted.png")
+    shoot(page, "untrusted")
 
 
 def see_matrix(page: Page) -> None:

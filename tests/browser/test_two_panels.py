@@ -15,6 +15,8 @@ from harness import KEY, serve, until
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+    from harness import Shoot
+
 OPEN = "%load_ext xai_notebook\n%xai_panel -n 2 a red fox"
 IDS = "() => [...document.querySelectorAll('.xai-panel [id]')].map((element) => element.id)"
 LOST = """() => [...document.querySelectorAll('.xai-panel')].map((panel) =>
@@ -33,7 +35,7 @@ def panels(lab: Any, page: Page) -> Page:
     return page
 
 
-def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None:
+def test_two_panels_and_a_restart(panels: Page, lab: Any, shoot: Shoot) -> None:
     """Labels belong to their own panel; after a restart both say so, and Run All has it all."""
     errors: list[str] = []
     # JupyterLab may read half of a message of the kernel that it restarts, and says so.
@@ -62,7 +64,7 @@ def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None
     dialog = panels.get_by_role("dialog", name="Picture 1 of 2")
     dialog.get_by_text("This is a preview").wait_for()
     assert dialog.locator(".xai-plane img").evaluate("image => image.naturalWidth") > 0
-    panels.screenshot(path=str(tmp_path / "restarted.png"))
+    shoot(panels, "restarted")
     dialog.get_by_role("button", name="Close").click()
     first.locator(".xai-primary").click()
     assert first.get_by_role("alert").filter(has_text=gone).is_visible()
@@ -74,7 +76,7 @@ def test_two_panels_and_a_restart(panels: Page, lab: Any, tmp_path: Any) -> None
     until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
     assert first.locator(".xai-card").count() == 2
     assert panels.locator(".xai-panel").nth(1).locator(".xai-card").count() == 0
-    panels.screenshot(path=str(tmp_path / "again.png"))
+    shoot(panels, "again")
     saved = lab.save(panels, "two.ipynb")
     assert nbformat.writes(saved).count("<img ") == 2
     with contextlib.closing(sqlite3.connect(lab.home / "library.sqlite3")) as library:
