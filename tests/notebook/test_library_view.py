@@ -77,7 +77,7 @@ def test_only_the_last_query_counts(place: Place) -> None:
         place._receive(None, content, [])
     held.result(30)
     until(lambda: len(place.sent) == 2)
-    assert [content.get("request") for content, _ in place.sent] == [3, None]
+    assert [content.get("request") for content, _ in place.sent] == [3, None]  # the last: choices
 
 
 async def _hold() -> None:
@@ -94,6 +94,32 @@ def test_rows_and_thumbnails(place: Place) -> None:
     assert {max(inspect(buffer)[1]) for buffer in buffers} <= set(range(257))
     home = current_session().library().home
     assert len(list((home / "cache" / "thumbnails").glob("*/*.jpg"))) == 2
+
+
+def test_what_is_seen_first_comes_first(place: Place) -> None:
+    """A glance before all are counted, then the result; with thumbnails that were made before."""
+    first: dict[str, Any] = {
+        "kind": "query",
+        "words": "",
+        "order": "newest",
+        "filters": {},
+        "rows": 2,
+    }
+    content, _ = ask(place, **first, thumbnails=36)
+    glance, _ = place.sent[0]
+    assert glance["kind"] == "glance"
+    assert "request" not in glance
+    ids = [row["id"] for row in glance["rows"]]
+    assert len(ids) == 2
+    assert [row["id"] for row in content["rows"]] == ids
+    assert (content["count"], content["ids"]) == (3, [])  # no thumbnail has been made yet
+    ask(place, 2, kind="thumbnails", ids=ids[:1])
+    content, buffers = ask(place, 3, **first, thumbnails=36)
+    assert content["ids"] == ids[:1]
+    assert len(buffers) == 1
+    content, buffers = ask(place, 4, **first, thumbnails=0)
+    assert (content["ids"], buffers) == ([], [])
+    assert [told["kind"] for told, _ in place.sent].count("glance") == 1
 
 
 def test_a_picture_tells_all(place: Place) -> None:

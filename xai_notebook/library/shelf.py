@@ -165,6 +165,22 @@ class Shelf:
         self._base: _Base | None = None
         self._facets: tuple[object, Facets] | None = None
 
+    def first(self, query: Query, limit: int) -> list[int]:
+        """Return what comes first of what a query without words finds, without counting the rest.
+
+        Args:
+            query: Its words do not count.
+            limit: At most so many ids.
+
+        Raises:
+            OptionError: Its order or its status is none.
+        """
+        query.check()
+        statement, values = _selection(query)
+        with self._database.reading() as connection:
+            (ids,) = _columns(connection, f"{statement} LIMIT {limit:d}", values, "id")
+            return ids
+
     def find(self, query: Query) -> Found:
         """Return what a query finds now.
 
@@ -188,14 +204,7 @@ class Shelf:
         with self._lock:
             if self._base is not None and self._base.key == key:
                 return self._base
-        join = " JOIN requests ON requests.id = images.request_id"
-        needed = query.notebook is not None or query.backend is not None
-        statement = (
-            "SELECT images.id, request_id, coalesce(size, 0) AS bytes FROM images"  # noqa: S608
-            f"{join if needed else ''} WHERE {query.conditions()} ORDER BY {ORDERS[query.order]}"
-        )
-        values = {name: getattr(query, name) for name in _FILTERS}
-        columns = _columns(connection, statement, values, "id", "request_id", "bytes")
+        columns = _columns(connection, *_selection(query), "id", "request_id", "bytes")
         base = _Base(key, *(array("q", column) for column in columns))
         with self._lock:
             self._base = base
@@ -342,6 +351,17 @@ def _version(connection: sqlite3.Connection) -> object:
     """Return what changes whenever anybody has written to the library."""
     (others,) = connection.execute("PRAGMA data_version").fetchone()
     return id(connection), others, connection.total_changes
+
+
+def _selection(query: Query) -> tuple[str, dict[str, Any]]:
+    """Return the SQL for what the filters of a query leave, in order, and its parameters."""
+    join = " JOIN requests ON requests.id = images.request_id"
+    needed = query.notebook is not None or query.backend is not None
+    statement = (
+        "SELECT images.id, request_id, coalesce(size, 0) AS bytes FROM images"  # noqa: S608
+        f"{join if needed else ''} WHERE {query.conditions()} ORDER BY {ORDERS[query.order]}"
+    )
+    return statement, {name: getattr(query, name) for name in _FILTERS}
 
 
 def _columns(

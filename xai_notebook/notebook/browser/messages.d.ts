@@ -126,14 +126,18 @@ export interface Choice {
   count: number;
 }
 
-/** What a search has found, with its first rows and thumbnails that are at hand. */
-export interface Result {
-  count: number;
-  bytes: number;
-  read_only: boolean;
+/** The first rows, and thumbnails that are at hand. */
+export interface Sight {
   rows: Row[];
   ids: number[];
   buffers: DataView<ArrayBuffer>[];
+}
+
+/** What a search has found. */
+export interface Result extends Sight {
+  count: number;
+  bytes: number;
+  read_only: boolean;
 }
 
 /** What there is to choose from, in the whole library; it follows a `Result`. */

@@ -1,7 +1,7 @@
 """The widget: what the browser asks, and what it is told.
 
 browser -> kernel   query, rows, ids, select, edit; and what every viewer asks
-kernel -> browser   result, rows, ids; and what every viewer is told
+kernel -> browser   glance, query, rows, ids, choices; and what every viewer is told
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.library import Library
-    from xai_notebook.library.shelf import Found, Query, Shelved
+    from xai_notebook.library.shelf import Query, Shelved
     from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["Place"]
@@ -37,20 +37,16 @@ _FIRST: Final = (100, 36)
 """Rows and thumbnails that the browser asks for at first, or about so many."""
 
 
-class _Look(NamedTuple):
-    """What a query found, and what of it is seen first.
+class _Sight(NamedTuple):
+    """Some pictures of the grid.
 
     Attributes:
-        found: All of it.
-        rows: The first, as the browser is told of them.
-        thumbnails: JPEGs by the ids of their rows.
-        read_only: Whether the library cannot be written to.
+        told: Their `rows` as the browser is told of them, and the `ids` of the thumbnails.
+        thumbnails: JPEGs.
     """
 
-    found: Found
-    rows: list[dict[str, Any]]
-    thumbnails: dict[int, bytes]
-    read_only: bool
+    told: dict[str, Any]
+    thumbnails: list[bytes]
 
 
 class Place(Viewing):
@@ -75,7 +71,7 @@ class Place(Viewing):
         self._shell = shell
         self._publisher = Publisher(shell)
         self._asked = 0
-        self._found = array("q")
+        self._found: array[int] | None = None
         self._chosen: list[int] = []
         self._shown_at: int | None = None
         super().__init__(words=query.words, order=query.order, filters=filters_of(query))
@@ -124,34 +120,40 @@ class Place(Viewing):
             return  # the user has typed on
         filters = {**content.get("filters", {}), "order": content.get("order")}
         query = query_of(str(content.get("words", "")), filters)
-        rows, seen = int(content.get("rows", 0)), int(content.get("thumbnails", 0))
-        look = await asyncio.to_thread(self._look, query, rows, seen)
+        rows = min(int(content.get("rows", 0)), _MOST_ROWS)
+        seen = int(content.get("thumbnails", 0))
+        library = await asyncio.to_thread(_library)
+        if self._found is None and not query.words.strip():
+            sight = await asyncio.to_thread(self._glance, query, rows, seen)
+            self.send({"kind": "glance", **sight.told}, sight.thumbnails)
+        found = await asyncio.to_thread(library.shelf.find, query)
+        sight = await asyncio.to_thread(self._see, found.ids[:rows].tolist(), seen)
         if request != self._asked:
             return
-        self._query, self._found = query, look.found.ids
-        told = {"count": len(look.found.ids), "bytes": look.found.size, "rows": look.rows}
-        told |= {"ids": list(look.thumbnails), "read_only": look.read_only}
-        self._reply(content, list(look.thumbnails.values()), **told)
+        self._query, self._found = query, found.ids
+        told = {"count": len(found.ids), "bytes": found.size, "read_only": library.read_only}
+        self._reply(content, sight.thumbnails, **told, **sight.told)
         # After the pictures: of a large library, counting takes as long as finding.
-        choices = answers.choices_of(await asyncio.to_thread(_library().shelf.facets))
+        choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
         if request == self._asked:
             self.send({"kind": "choices"} | choices)
 
-    def _look(self, query: Query, rows: int, seen: int) -> _Look:
-        """Return what a query finds and what of it is seen first, in a worker thread.
+    def _glance(self, query: Query, rows: int, seen: int) -> _Sight:
+        """Return what is seen first, in a worker thread, before all are counted."""
+        return self._see(_library().shelf.first(query, rows), seen)
+
+    def _see(self, ids: Sequence[int], seen: int) -> _Sight:
+        """Return rows, in a worker thread, and the thumbnails that have been made before.
 
         Args:
-            query: What to look for.
-            rows: How many of the first rows to describe.
-            seen: Of how many to send the thumbnail with them, if it has been made before.
+            ids: Of the rows.
+            seen: Of how many of them the thumbnail is wanted.
         """
-        library = _library()
-        found = library.shelf.find(query)
-        ids = found.ids[: min(rows, _MOST_ROWS)].tolist()
         shelved = rows_of(ids)
         small = {row.picture.id: self._thumbnail(row, make=False) for row in shelved[:seen]}
-        thumbnails = {key: data for key, data in small.items() if key is not None and data}
-        return _Look(found, _described(ids, shelved), thumbnails, library.read_only)
+        at_hand = {key: data for key, data in small.items() if data}
+        rows = _described(ids, shelved)
+        return _Sight({"rows": rows, "ids": list(at_hand)}, list(at_hand.values()))
 
     async def _on_rows(self, content: Mapping[str, Any]) -> None:
         ids = self._between(content, _MOST_ROWS)
@@ -163,7 +165,8 @@ class Place(Viewing):
     def _between(self, content: Mapping[str, Any], most: int) -> list[int]:
         """Return what was found from one position to before another."""
         start = max(int(content["start"]), 0)
-        return self._found[start : min(int(content["stop"]), start + most)].tolist()
+        found = self._found or array("q")
+        return found[start : min(int(content["stop"]), start + most)].tolist()
 
     async def _on_select(self, content: Mapping[str, Any]) -> None:
         self._chosen = ids_of(content, MOST_CHOSEN)
@@ -182,7 +185,7 @@ class Place(Viewing):
 
     async def _look_ahead(self, query: Query) -> None:
         """Have read already what the browser is going to ask for first."""
-        await asyncio.to_thread(self._look, query, *_FIRST)
+        await asyncio.to_thread(self._glance, query, *_FIRST)
 
     async def _measure(self) -> None:
         """Look up the sizes that an older version did not store."""

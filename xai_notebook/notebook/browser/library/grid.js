@@ -83,7 +83,7 @@ export class Grid {
   reset({ keep = false } = {}) {
     this.#drawnAt = -1;
     for (const [position, tile] of this.#tiles) {
-      if (!keep) this.#blank(tile);
+      if (!keep && tile.dataset.id !== String(this.store.here(position)?.id)) this.#blank(tile);
       this.#place(tile, position); // among so many
     }
     if (!keep) this.element.scrollTop = 0;

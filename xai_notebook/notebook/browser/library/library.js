@@ -99,6 +99,7 @@ export class LibraryView {
     const stops = [
       this.grid.start(),
       follow(store, {
+        glance: () => this.#glance(),
         changed: ({ detail }) => this.#follow(detail.rows),
         choices: ({ detail }) => this.search.offer(detail),
         gone: say(GONE),
@@ -124,6 +125,12 @@ export class LibraryView {
     } catch (error) {
       setText(this.alert, /** @type {Error} */ (error).message);
     }
+  }
+
+  /** The first pictures are here, before anybody knows how many there are. */
+  #glance() {
+    this.grid.element.hidden = this.store.count === 0;
+    this.grid.reset();
   }
 
   /**

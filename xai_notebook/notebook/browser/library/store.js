@@ -21,6 +21,7 @@ export class LibraryStore extends Kernel {
   constructor(model) {
     super(model);
     this.addEventListener("changed", (event) => this.#change(/** @type {CustomEvent} */ (event)));
+    this.addEventListener("glance", (event) => this.#glance(/** @type {CustomEvent} */ (event)));
   }
 
   /**
@@ -129,6 +130,17 @@ export class LibraryStore extends Kernel {
     if (first === last && row) return [row.id];
     const { ids } = await this.ask({ kind: "ids", start: first, stop: last + 1 });
     return ids;
+  }
+
+  /**
+   * What is seen first comes before all are counted.
+   * @param {CustomEvent<import("../messages.js").Sight>} event
+   */
+  #glance({ detail }) {
+    if (this.count || this.#generation > 1) return;
+    this.count = detail.rows.length;
+    this.#take(0, detail.rows);
+    this.keep(detail);
   }
 
   /** @param {CustomEvent<{ rows: Row[] }>} event */

@@ -67,6 +67,18 @@ test("the first result brings what is seen first", async () => {
   assert.equal(asked[1].thumbnails, 0); // most of them are here
 });
 
+test("what is seen first may come before the result", async () => {
+  const { store, answer, tell } = kernel();
+  const found = store.query("", "newest", {});
+  tell({ kind: "glance", rows: [{ id: 7 }, { id: 6 }], ids: [] });
+  assert.deepEqual([store.count, store.row(1)?.id], [2, 6]);
+  await answer();
+  await found;
+  assert.equal(store.count, 1000);
+  tell({ kind: "glance", rows: [], ids: [] }); // of another view of the same widget
+  assert.equal(store.count, 1000);
+});
+
 test("pages are bounded", async () => {
   const { store, answer } = kernel(100_000);
   const found = store.query("", "newest", {});
