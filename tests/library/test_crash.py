@@ -187,8 +187,9 @@ def test_fork_waits_for_the_thread_inside(library: Library) -> None:
 
 
 LOCKED = """
-import threading, time
+import signal, threading, time
 from xai_notebook.library import schema
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 save(library, "before")
 library.close()
 connection = schema.connect(library.home / "library.sqlite3")
