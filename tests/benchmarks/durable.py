@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import shelf
@@ -36,7 +37,8 @@ class Shop:
 
         self.sync = library.spool.sync
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
-        peer = Peer(cast("Any", None), "xai", "api.x.ai")
+        client: Any = SimpleNamespace(files=None)  # nothing is asked of it
+        peer = Peer(client, "xai", "api.x.ai")
         self.keeper = Keeper(library, peer, Progress(), timeout=60)
         self.request = ImageRequest(prompt="a red fox", model="m", n=images)
         self.folder = folder
