@@ -117,11 +117,11 @@ class Run:
 
     Attributes:
         folder: Where the copies are.
-        compared: Whether nbval was content, and all it said.
+        compared: What nbval said of each.
     """
 
     folder: Path
-    compared: subprocess.CompletedProcess[str]
+    compared: dict[str, str]
 
     def page(self, name: str) -> str:
         """Return a notebook as it was converted after it was compared."""
@@ -152,6 +152,17 @@ def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def compare(folder: Path, names: list[str]) -> dict[str, str]:
+    """Return what nbval says of notebooks that it runs."""
+    said = start(
+        folder, "pytest", "--nbval", "--color=no", "--nbval-current-env",
+        f"--nbval-cell-timeout={PATIENCE}", "--nbval-sanitize-with", str(TESTS / "nbval.cfg"),
+        "-p", "no:cacheprovider", "-q", "-o", "addopts=", "-c", "/dev/null", "--rootdir", ".",
+        *names,
+    ).stdout  # fmt: skip
+    return dict.fromkeys(names, said)
+
+
 def compare_and_convert(folder: Path, names: list[str]) -> Run:
     """Run copies of notebooks twice: compared with what was saved, then made into pages."""
     profile = folder / "ipython" / "profile_default"
@@ -160,12 +171,10 @@ def compare_and_convert(folder: Path, names: list[str]) -> Run:
     (profile / "ipython_config.py").write_text(f"c.XaiImage.patience = {PATIENCE}")
     for name in names:
         shutil.copy(FOLDER / name, folder)
-    compared = start(
-        folder, "pytest", "--nbval", "--color=no", "--nbval-current-env",
-        f"--nbval-cell-timeout={PATIENCE}", "--nbval-sanitize-with", str(TESTS / "nbval.cfg"),
-        "-p", "no:cacheprovider", "-q", "-o", "addopts=", "-c", "/dev/null", "--rootdir", ".",
-        *names,
-    )  # fmt: skip
+    compared = compare(folder, names)
+    # Jupyter chooses a kernel's ports before it binds them: another process may be faster.
+    for name in [name for name in names if f"setup of {name}::" in compared[name]]:
+        compared |= compare(folder, [name])
     twice, once = ([n for n in names if (n in TWICE) is again] for again in (True, False))
     for command in (["--execute", *twice], once):
         converted = start(folder, "nbconvert", "--to", "html", *command)
@@ -232,9 +241,9 @@ def test_links_lead_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_gives_what_it_was_saved_with(name: str, runs: dict[str, Future[Run]]) -> None:
     """Every output of a fresh kernel is compared with the saved one; pixels and dates are not."""
-    compared = runs[name].result().compared
-    assert f"{name}::" not in compared.stdout
-    assert re.search(r"^\d+ passed", compared.stdout, re.MULTILINE), compared.stdout[-6000:]
+    said = runs[name].result().compared[name]
+    assert f"{name}::" not in said, said[-6000:]
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said[-6000:]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
