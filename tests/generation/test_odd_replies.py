@@ -188,7 +188,7 @@ def test_the_timeout_bounds_the_downloads(odd: Oddity, kernels: Any) -> None:
     session = kernels()
     begin = time.monotonic()
     batch = session.generate("a fox", n=3, format="url", timeout=1.5)
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 10
     assert [image.status for image in batch] == ["pending"] * 3
     assert all("longer than 1." in image.error for image in batch)
     again = session.generate("a fox", n=3, format="url", timeout=1.5)  # in the same kernel

@@ -79,13 +79,13 @@ def nasty(pick: Callable[[], str], maybe: Callable[[], bool]) -> ImageRequest:
 
 
 def test_a_cell_asks_for_exactly_its_request() -> None:
-    """Three thousand requests of the nastiest pieces come back from their cells, each time."""
+    """Ten thousand requests of the nastiest pieces come back from their cells, each time."""
     chance = random.Random(20261124)
 
     def pick() -> str:
         return "".join(chance.choices(PIECES, k=chance.randint(1, 7)))
 
-    for _ in range(3_000):
+    for _ in range(10_000):
         request = nasty(pick, lambda: chance.random() < 0.3)
         assert asked_by(magic_cell(request)) == request, repr(request)
 

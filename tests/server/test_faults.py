@@ -96,7 +96,7 @@ def test_cancelling_a_delay_is_recorded(dial: Dial, image_request: MakeRequest) 
     code, seen = asyncio.run(main())
     assert code is grpc.StatusCode.CANCELLED
     assert seen.cancelled
-    assert seen.ended - seen.started < 25  # of 30
+    assert seen.ended - seen.started < 5
 
 
 @pytest.mark.parametrize(("short", "left"), [(1, 1), (2, 0), (9, 0)])

@@ -20,7 +20,7 @@ Image.preinit()
 from xai_notebook.server.inputs import decode
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-images = [decode(data) for _ in range(3)]
+images = [decode(data) for _ in range(5)]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *images[0].size)
 """
 
@@ -32,8 +32,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB")
-def test_three_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
-    """64 megapixels with transparency are decoded once each: 256 MB, and what is kept of three."""
+def test_five_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
+    """64 megapixels with transparency are decoded once each: 256 MB, and what is kept of five."""
     file = tmp_path / "large.png"
     file.write_bytes(encoded(Image.new("RGBA", (8000, 8000), (9, 200, 30, 99)), compress_level=1))
     done = subprocess.run(
@@ -41,7 +41,7 @@ def test_three_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
     )
     grown, *size = map(int, done.stdout.split())
     assert size == [2896, 2896]
-    assert grown < 500 * 1024
+    assert grown < 600 * 1024
 
 
 @pytest.mark.parametrize(("kind", "size"), [("PNG", (8001, 8000)), ("WEBP", (6000, 6000))])
