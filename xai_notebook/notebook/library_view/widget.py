@@ -126,7 +126,10 @@ class Place(Viewing):
         if self._found is None and not query.words.strip():
             sight = await asyncio.to_thread(self._glance, query, rows, seen)
             self.send({"kind": "glance", **sight.told}, sight.thumbnails)
+            seen = 0  # they are there
         found = await asyncio.to_thread(library.shelf.find, query)
+        if request != self._asked:
+            return
         sight = await asyncio.to_thread(self._see, found.ids[:rows].tolist(), seen)
         if request != self._asked:
             return
