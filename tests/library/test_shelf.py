@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import many_pictures
 from xai_notebook.errors import OptionError
-from xai_notebook.library import Library
+from xai_notebook.library import Library, database
 from xai_notebook.library.shelf import Query
 
 if TYPE_CHECKING:
@@ -99,6 +100,19 @@ def test_bytes_are_those_of_the_originals(many: Library) -> None:
     found = many.shelf.find(Query(words="study1"))
     rows = many.shelf.rows(found.ids)
     assert found.size == sum(one.picture.file.stat().st_size for one in rows if one.picture.file)
+
+
+@pytest.mark.parametrize("damaged", ["abc", b"\0\xff", 1.5, float("inf"), None])
+def test_a_size_that_is_no_number_hides_nothing(tmp_path: Path, damaged: Any) -> None:
+    """What a stranger's program wrote costs the sum, and no picture."""
+    home = tmp_path / "home"
+    many_pictures.fill(home, 20)
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        connection.execute("UPDATE images SET size = ? WHERE id = 7", (damaged,))
+    with contextlib.closing(Library.open(home)) as library:
+        assert numbers(library) == list(range(20, 0, -1))
+        assert numbers(library, words="a") == list(range(20, 0, -1))
+        assert library.shelf.first(Query(), 3) == [20, 19, 18]
 
 
 def test_marks_change_what_is_found(library: Library, save: Save, picture: Make) -> None:

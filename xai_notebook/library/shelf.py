@@ -357,8 +357,10 @@ def _selection(query: Query) -> tuple[str, dict[str, Any]]:
     """Return the SQL for what the filters of a query leave, in order, and its parameters."""
     join = " JOIN requests ON requests.id = images.request_id"
     needed = query.notebook is not None or query.backend is not None
+    # A column holds whatever a stranger's program put there: one such row hides no other.
     statement = (
-        "SELECT images.id, request_id, coalesce(size, 0) AS bytes FROM images"  # noqa: S608
+        "SELECT images.id, CAST(request_id AS INTEGER) AS request_id, "  # noqa: S608
+        "coalesce(CAST(size AS INTEGER), 0) AS bytes FROM images"
         f"{join if needed else ''} WHERE {query.conditions()} ORDER BY {ORDERS[query.order]}"
     )
     return statement, {name: getattr(query, name) for name in _FILTERS}
