@@ -100,6 +100,7 @@ export class LibraryView {
       this.grid.start(),
       follow(store, {
         glance: () => this.#glance(),
+        result: ({ detail }) => this.#show(detail.result, detail.keep),
         changed: ({ detail }) => this.#follow(detail.rows),
         choices: ({ detail }) => this.search.offer(detail),
         gone: say(GONE),
@@ -120,8 +121,7 @@ export class LibraryView {
     this.search.stop();
     const { words, order, filters } = this.search;
     try {
-      const result = await this.store.query(words.value, order.value, filters);
-      if (result) this.#show(result, keep);
+      await this.store.query(words.value, order.value, filters, keep);
     } catch (error) {
       setText(this.alert, /** @type {Error} */ (error).message);
     }

@@ -28,9 +28,11 @@ export class LibraryStore extends Kernel {
    * @param {string} words
    * @param {string} order
    * @param {Record<string, unknown>} filters
+   * "result" tells every view of it: they share the list, whichever of them asked.
+   * @param {boolean} [keep]  passed on to them: it is hardly another list
    * @returns {Promise<import("../messages.js").Result | null>} null: another one has been asked
    */
-  async query(words, order, filters) {
+  async query(words, order, filters, keep = false) {
     this.#generation += 1;
     const generation = this.#generation;
     const first = { rows: PAGE, thumbnails: generation === 1 ? SIGHT : 0 };
@@ -41,6 +43,7 @@ export class LibraryStore extends Kernel {
     this.count = result.count;
     this.#take(0, result.rows);
     this.keep(result);
+    this.dispatchEvent(new CustomEvent("result", { detail: { result, keep } }));
     return result;
   }
 

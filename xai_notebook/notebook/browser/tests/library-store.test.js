@@ -67,6 +67,20 @@ test("the first result brings what is seen first", async () => {
   assert.equal(asked[1].thumbnails, 0); // most of them are here
 });
 
+test("every view hears of a result, whichever of them asked last", async () => {
+  const { store, answer } = kernel();
+  /** @type {boolean[]} */
+  const heard = [];
+  store.addEventListener("result", (event) => {
+    heard.push(/** @type {CustomEvent} */ (event).detail.keep);
+  });
+  store.query("", "newest", {});
+  const second = store.query("", "newest", {}, true);
+  await answer();
+  await second;
+  assert.deepEqual(heard, [true]);
+});
+
 test("what is seen first may come before the result", async () => {
   const { store, answer, tell } = kernel();
   const found = store.query("", "newest", {});
