@@ -31,9 +31,6 @@ OF_THE_SERVER = (
 keep an engine's addresses and its key safe."""
 NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jupyter_client"}
 """What only `frontend` and `notebook` may know of."""
-MOST_LINES = 400
-MOST_LINES_OF_A_FUNCTION = 40
-MOST_LONG_FUNCTIONS = 3
 MOST_LATE_IMPORTS = 25
 MOST_ENTRIES = 13
 
@@ -208,28 +205,6 @@ def test_late_imports_of_our_own_are_few_and_reasoned(everything: Imports) -> No
                     silent.append(where(name, one))
     assert silent == []
     assert len(late) <= MOST_LATE_IMPORTS, late
-
-
-def test_files_fit_on_a_screen_or_ten() -> None:
-    """Over 400 lines there are two rooms in one."""
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in NAMES.values()
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
-    }
-    assert long == {}
-
-
-def test_functions_are_short() -> None:
-    """Over 40 lines there are two steps in one."""
-    long = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
-        for path in NAMES.values()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
-    ]
-    assert len(long) <= MOST_LONG_FUNCTIONS, long
 
 
 def test_nobody_prints_or_patches(everything: Imports) -> None:
