@@ -28,7 +28,7 @@ from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 for page, cells in json.load(sys.stdin):
     shell.reset(new_session=False)
-    shell.run_cell("%reload_ext xai_notebook\\n%config XaiImage.budget_usd = None")
+    shell.run_cell("%reload_ext xai_notebook\\n%config XaiImage.budget = None")
     for cell in cells:
         result = shell.run_cell(cell)
         if not result.success:

@@ -65,6 +65,7 @@ def test_public_names_are_pinned() -> None:
         "ImageBatch",
         "XaiError",
         "agenerate",
+        "configure",
         "costs",
         "empty_trash",
         "generate",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xai_notebook.errors import XaiError as XaiError
     from xai_notebook.generation.api import agenerate as agenerate
+    from xai_notebook.generation.api import configure as configure
     from xai_notebook.generation.api import costs as costs
     from xai_notebook.generation.api import empty_trash as empty_trash
     from xai_notebook.generation.api import generate as generate
@@ -42,6 +43,7 @@ _HOMES = {
     "ImageBatch": "pictures.results",
     "XaiError": "errors",
     "agenerate": "generation.api",
+    "configure": "generation.api",
     "costs": "generation.api",
     "empty_trash": "generation.api",
     "generate": "generation.api",

@@ -4,7 +4,7 @@
     ├── OptionError            an option or argument is wrong; nothing was sent
     ├── ConfigurationError     the key, the host, the backend or the home folder is wrong
     ├── ForkedProcessError     gRPC cannot be used in a forked child process
-    ├── BudgetError            sending would go over --max-cost or XaiImage.budget_usd
+    ├── BudgetError            sending would go over --max-cost or XaiImage.budget
     ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed
     │   ├── InvalidRequestError    INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
     │   ├── AuthenticationError    UNAUTHENTICATED
@@ -110,7 +110,7 @@ class ForkedProcessError(XaiError, RuntimeError):
 
 
 class BudgetError(XaiError):
-    """Sending would cost more than `--max-cost` or `XaiImage.budget_usd` allow.
+    """Sending would cost more than `--max-cost` or `XaiImage.budget` allow.
 
     Attributes:
         reason: Why, in a few words that can stand inside a sentence.
@@ -194,7 +194,13 @@ class ServerError(ApiError):
 
 
 class ReplyError(XaiError):
-    """The server answered, but not with a usable image."""
+    """The server answered, but not with a usable image or text.
+
+    Attributes:
+        cost_usd: What the reply cost all the same, in US dollars; None: not known.
+    """
+
+    cost_usd: float | None = None
 
 
 class ModeratedError(ReplyError, ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ExportError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "can_update",
     "cell_identity",
+    "configure",
     "configured",
     "follow",
     "in_kernel",
@@ -30,9 +31,12 @@ __all__ = [
     "resolve_folder",
     "running_shell",
     "show",
+    "take_configured",
 ]
 
 _loaded_in: Path | None = None
+_configured: Final[dict[str, Any]] = {}
+"""Defaults of this process, as long as no extension holds them."""
 
 
 def running_shell() -> Any:
@@ -57,9 +61,31 @@ def is_for_visitors() -> bool:
 
 
 def configured() -> Mapping[str, Any]:
-    """Return what `%config XaiImage` says, if the extension is loaded here."""
+    """Return what `%config XaiImage` or `configure` says, by the names of the option table."""
     extension = _extension()
-    return {} if extension is None else cast("Mapping[str, Any]", extension.configuration())
+    return _configured if extension is None else extension.configuration()
+
+
+def configure(values: Mapping[str, Any]) -> None:
+    """Set defaults: those of `%config XaiImage` where the extension is loaded, now or later.
+
+    Args:
+        values: Checked, by the names of the option table; None: as if it was never set.
+    """
+    extension = _extension()
+    if extension is not None:
+        extension.configure(values)
+        return
+    _configured.update(values)
+    for name in [name for name, value in _configured.items() if value is None]:
+        del _configured[name]
+
+
+def take_configured() -> dict[str, Any]:
+    """Return the defaults that were set before the extension was loaded, and forget them here."""
+    values = dict(_configured)
+    _configured.clear()
+    return values
 
 
 def show(job: Any) -> bool:

@@ -7,7 +7,9 @@ call is made, so a variable set in an earlier cell counts.
 from __future__ import annotations
 
 import functools
+import math
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
@@ -17,9 +19,12 @@ from xai_notebook.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ApiKey", "Backend", "Configuration"]
+__all__ = ["ApiKey", "Backend", "BudgetLimit", "Configuration", "Period"]
 
 Backend = Literal["auto", "xai", "local"]
+Period = Literal["kernel", "day", "month", "total"]
+"""What a budget covers: this process, or all processes of a library since midnight, since the
+first of the month (both in local time), or ever."""
 
 DEFAULT_MODEL: Final = "grok-imagine-image"
 KNOWN_MODELS: Final = ("grok-imagine-image", "grok-imagine-image-2.0", "grok-imagine-image-quality")
@@ -29,6 +34,19 @@ LOCAL_MODEL: Final = "local-preview"
 """What the embedded server says made its pictures."""
 LOCAL_REWRITER: Final = "embedded server"
 """Who rewrote a prompt for an engine behind the embedded server: not the chat model asked for."""
+
+REWRITE_USD: Final = 0.001
+"""US dollars that a rewrite by a chat model is expected to cost, before one has been reported."""
+INPUT_USD: Final = {"grok-imagine-image": 0.002}
+"""What each input image adds to a request, in US dollars: the server's list does not tell it."""
+OTHER_INPUT_USD: Final = 0.01
+"""The same for models that are not named above."""
+RELATIVE_PRICES: Final = {
+    "grok-imagine-image-2.0": {
+        ("low", "1k"): 4 / 6, ("medium", "1k"): 1.0, ("low", "2k"): 1.0, ("medium", "2k"): 8 / 6,
+    },
+}  # fmt: skip
+"""What an image costs by quality and resolution, beside the list price of `medium` at `1k`."""
 
 DEFAULT_API_HOST: Final = "api.x.ai"
 DEFAULT_TIMEOUT: Final = 1620.0
@@ -68,6 +86,10 @@ QUALITIES: Final = ("low", "medium")
 CAPTIONS: Final = ("full", "short", "none")
 FORMATS: Final = ("base64", "url")
 BACKENDS: Final = ("auto", "xai", "local")
+
+PERIODS: Final = ("day", "month", "total")
+"""What a budget may name; without a name it covers the process."""
+_BUDGET: Final = re.compile(r"\$?\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*([a-z]+))?", re.IGNORECASE)
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -134,6 +156,55 @@ class ApiKey:
     def __reduce__(self) -> NoReturn:
         """As `__getstate__`: Python 3.10 does not ask that one for slots."""
         self.__getstate__()
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLimit:
+    """How much may be spent, and over which period.
+
+    Attributes:
+        usd: US dollars.
+        period: See `Period`.
+
+    Examples:
+        >>> BudgetLimit.parse("5/day")
+        BudgetLimit(usd=5.0, period='day')
+    """
+
+    usd: float
+    period: Period = "kernel"
+
+    @classmethod
+    def parse(cls, value: object) -> BudgetLimit:
+        """Return the limit that a number or a text such as `5`, `"$5"` or `"50/month"` means.
+
+        Raises:
+            ValueError: It is neither; the message is half a sentence.
+        """
+        if isinstance(value, cls):
+            return value
+        usd, period = value, "kernel"
+        if match := _BUDGET.fullmatch(str(value).strip()):
+            usd, period = match[1], (match[2] or period).lower()
+        try:
+            amount = math.nan if isinstance(usd, bool) else float(cast("float", usd))
+        except (TypeError, ValueError):
+            amount = math.nan
+        if not 0 <= amount < math.inf:
+            raise ValueError(f"{value!r} is not a budget. Give US dollars: 5, 5/day, 50/month")
+        if period not in ("kernel", *PERIODS):
+            raise ValueError(f"{value!r} names no period. Give one of: {', '.join(PERIODS)}")
+        return cls(amount, cast("Period", period))
+
+    @property
+    def shared(self) -> bool:
+        """Whether every process that uses the library counts against it."""
+        return self.period != "kernel"
+
+    def __str__(self) -> str:
+        """Return the limit as it can be given: `$5/day`."""
+        usd = f"{self.usd:,.2f}".removesuffix(".00") if self.usd >= 1 else f"{self.usd:g}"
+        return f"${usd}/{self.period}" if self.shared else f"${usd}"
 
 
 def take_key(given: list[Any]) -> ApiKey | None:
@@ -226,7 +297,7 @@ class Configuration:
         concurrency: Requests of one `--each` under way at the same time.
         rate: Requests of `--each` per second; 0: no limit.
         replay: Stored images answer what has not been seen in this kernel.
-        budget_usd: US dollars the kernel may spend; None: no limit.
+        budget: What may be spent, `XAI_NOTEBOOK_BUDGET`; None: no limit.
         patience: Seconds before progress is shown; None: as usual.
     """
 
@@ -238,7 +309,7 @@ class Configuration:
     concurrency: int = DEFAULT_CONCURRENCY
     rate: float = DEFAULT_RATE
     replay: bool = True
-    budget_usd: float | None = None
+    budget: BudgetLimit | None = None
     patience: float | None = None
 
     @classmethod
@@ -254,6 +325,7 @@ class Configuration:
             backend=_backend("XAI_NOTEBOOK_BACKEND", variable("XAI_NOTEBOOK_BACKEND").lower()),
             home=home_folder(variable("XAI_NOTEBOOK_HOME")),
             engine=variable("XAI_NOTEBOOK_ENGINE"),
+            budget=_budget("XAI_NOTEBOOK_BUDGET", variable("XAI_NOTEBOOK_BUDGET") or None),
         )
 
     @classmethod
@@ -274,6 +346,8 @@ class Configuration:
             said["backend"] = _backend("XaiImage.backend", said["backend"])
         if "home" in said:
             said["home"] = home_folder(str(said["home"]))
+        if "budget" in said:
+            said["budget"] = _budget("XaiImage.budget", said["budget"])
         return replace(cls.from_environment() if given is None else given, **said)
 
 
@@ -281,6 +355,15 @@ def _backend(name: str, value: str) -> Backend:
     if value and value not in BACKENDS:
         raise ConfigurationError(f"{name} is {value!r}. Set it to one of: {', '.join(BACKENDS)}.")
     return cast("Backend", value or "auto")
+
+
+def _budget(name: str, value: object) -> BudgetLimit | None:
+    if value is None:
+        return None
+    try:
+        return BudgetLimit.parse(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}.") from None
 
 
 def home_folder(value: str) -> Path:

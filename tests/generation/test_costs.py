@@ -44,8 +44,8 @@ def test_max_cost_counts_what_is_under_way(
 
 
 def test_the_kernels_budget_counts_what_is_under_way(session: Session, quick: Served) -> None:
-    """`XaiImage.budget_usd` holds over calls made at the same time."""
-    session.configured = lambda: {**FAST, "budget_usd": 0.10}
+    """`XaiImage.budget` holds over calls made at the same time."""
+    session.configured = lambda: {**FAST, "budget": 0.10}
     quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.1
     refused = []
 

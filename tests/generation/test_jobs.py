@@ -209,7 +209,7 @@ def test_a_result_with_nothing_in_it_has_failed(session: Session, server: Served
 
 def test_a_job_over_the_limit_is_not_handed_over(session: Session, server: Served) -> None:
     """All of it counts at list price before a single call."""
-    with pytest.raises(errors.BudgetError, match=r"\$0\.12 at list price"):
+    with pytest.raises(errors.BudgetError, match=r"expected to cost \$0\.12"):
         hand(session, each=PROMPTS, max_cost=0.11)
     assert not sent(server, "CreateBatch")
     assert not session.jobs()
@@ -217,10 +217,10 @@ def test_a_job_over_the_limit_is_not_handed_over(session: Session, server: Serve
 
 def test_results_count_in_place_of_the_list_price(session: Session, server: Served) -> None:
     """What is handed over is spent; what comes back dearer or cheaper corrects it."""
-    session.configured = lambda: {"budget_usd": 0.2}
+    session.configured = lambda: {"budget": 0.2}
     server.faults.cost_ticks = CENT // 2
     hand(session, each=PROMPTS).wait()
-    assert session._budget.spent_usd == pytest.approx(0.06)
+    assert session._kernel.spent_usd == pytest.approx(0.06)
     assert hand(session, each=[f"cat {number}" for number in range(14)]).wait()
     with pytest.raises(errors.BudgetError):
         hand(session, each=[f"dog {number}" for number in range(14)])
@@ -229,9 +229,9 @@ def test_results_count_in_place_of_the_list_price(session: Session, server: Serv
 def test_what_was_not_made_is_not_spent(session: Session, server: Served) -> None:
     """A cancelled job gives the rest of its price back."""
     stop(server)
-    session.configured = lambda: {"budget_usd": 0.2}
+    session.configured = lambda: {"budget": 0.2}
     hand(session, each=PROMPTS).cancel()
-    assert session._budget.spent_usd == pytest.approx(0)
+    assert session._kernel.spent_usd == pytest.approx(0)
 
 
 # Once

@@ -373,7 +373,7 @@ def test_history_shows_the_newest_first(session: Session) -> None:
 def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: Served) -> None:
     """The list price decides; the message says both amounts."""
     server.faults.image_price = 7 * CENT
-    with pytest.raises(errors.BudgetError, match=r"cost \$0.28 at list price.*--max-cost \$0.20"):
+    with pytest.raises(errors.BudgetError, match=r"cost \$0.28, and \$0.20 of --max-cost \$0.20"):
         session.generate("a red fox", n=4, max_cost=0.2)
     assert server.calls == []
     session.generate("a red fox", n=2, max_cost=0.2)
@@ -381,16 +381,16 @@ def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: S
 
 
 def test_the_kernels_budget_adds_up(session: Session, server: Served) -> None:
-    """What was reported counts against `XaiImage.budget_usd`; what failed surely costs nothing."""
+    """What was reported counts against `XaiImage.budget`; what failed surely costs nothing."""
     server.faults.image_price = 7 * CENT
     server.faults.cost_ticks = 700_000_000
-    session.configured = lambda: {"budget_usd": 0.15}
+    session.configured = lambda: {"budget": 0.15}
     server.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT]
     with pytest.raises(errors.InvalidRequestError):
         session.generate("a red fox")
     session.generate("a red fox")
     session.generate("a red fox")
-    with pytest.raises(errors.BudgetError, match=r"\$0.14 of XaiImage.budget_usd \$0.15 is spent"):
+    with pytest.raises(errors.BudgetError, match=r"\$0.01 of XaiImage.budget \$0.15 is left"):
         session.generate("a red fox")
 
 

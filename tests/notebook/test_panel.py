@@ -338,7 +338,7 @@ def test_errors_name_fields_and_no_flags(error: Exception, said: str) -> None:
 def test_what_is_spent_stands_beside_the_budget(shown: Panel, keyed: Served) -> None:
     """All that the kernel has spent, of what it may; beyond that nothing is sent."""
     keyed.faults.cost_ticks = keyed.faults.image_price = 2 * CENT
-    shown._shell.run_line_magic("config", "XaiImage.budget_usd = 0.05")
+    shown._shell.run_line_magic("config", "XaiImage.budget = 0.05")
     make(shown, "a fox")
     make(shown, "an owl")
     assert shown.spent == "$0.04 of $0.05"

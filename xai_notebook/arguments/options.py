@@ -22,7 +22,7 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
 
     from xai_notebook.client.request import ImageRequest, InputImage
@@ -35,11 +35,13 @@ __all__ = [
     "ALIASES",
     "OPTIONS",
     "SETTINGS",
+    "Defaults",
     "Keywords",
     "Option",
     "Options",
     "help_text",
     "resolve",
+    "resolve_defaults",
     "row",
     "signature",
     "table",
@@ -287,6 +289,36 @@ class Keywords(TypedDict, total=False):
     local: bool | None
 
 
+class Defaults(TypedDict, total=False):
+    """What `configure()` takes, for type checkers: every row that has a default. None: reset."""
+
+    backend: str | None
+    api_host: str | None
+    home: str | PathLike[str] | None
+    engine: str | None
+    concurrency: int | None
+    rate: float | None
+    replay: bool | None
+    budget: float | str | settings.BudgetLimit | None
+    patience: float | None
+    n: int | None
+    model: str | None
+    aspect_ratio: str | None
+    resolution: str | None
+    quality: str | None
+    user: str | None
+    format: str | None
+    export: str | PathLike[str] | bool | None
+    metadata: bool | None
+    share: float | bool | None
+    columns: int | None
+    captions: str | None
+    full: bool | None
+    rewrite: str | bool | None
+    max_cost: float | None
+    timeout: float | None
+
+
 OPTIONS: Final = table()
 SETTINGS: Final = (
     Option("", "where calls go: auto (xai with a key, else local), xai or local",
@@ -301,14 +333,43 @@ SETTINGS: Final = (
            name="rate", default=settings.DEFAULT_RATE),
     Option("", "stored images answer the first request of their kind", bool,
            name="replay", default=True),
-    Option("", "US dollars this kernel may spend", Amount("US dollars", zero=True),
-           name="budget_usd"),
+    Option("", "US dollars that may be spent: 5 by this kernel; 5/day, 50/month or 100/total by "
+           "all that use the library", convert.budget, name="budget"),
     Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
            Amount("seconds", zero=True), name="patience"),
 )  # fmt: skip
 """What only `%config XaiImage` can say."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
 """Other names of options in Python."""
+
+
+def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check defaults for all calls of a process.
+
+    Args:
+        given: Values by the names of the tables, as text or objects; None resets one.
+
+    Raises:
+        OptionError: A name does not exist or has no default, or a value is not possible.
+    """
+    rows = {row.name: row for row in (*OPTIONS, *SETTINGS) if row.configurable}
+    rows["replay"] = next(row for row in SETTINGS if row.name == "replay")
+    checked: dict[str, Any] = {}
+    for name, value in ((ALIASES.get(name, name), value) for name, value in given.items()):
+        if name not in rows:
+            hint = convert.did_you_mean(name, rows)
+            raise OptionError(f"There is no setting {name!r}.{hint or f' Give {_listed(rows)}.'}")
+        try:
+            checked[name] = None if value is None else rows[name].convert(value)
+        except ValueError as error:
+            message = f"{name}: {error}"
+            raise OptionError(message + "." * message[-1].isalnum()) from None
+    return checked
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = sorted(names)
+    return f"{', '.join(others)} or {last}"
 
 
 def signature() -> Signature:

@@ -24,6 +24,7 @@ __all__ = [
     "Amount",
     "Choice",
     "WholeNumber",
+    "budget",
     "chat_model",
     "days",
     "did_you_mean",
@@ -86,6 +87,11 @@ class Amount(NamedTuple):
         if not math.isfinite(number) or number < 0 or (number == 0 and not self.zero):
             raise ValueError(f"{value} is not a possible number of {self.unit}")
         return number
+
+
+def budget(value: Any) -> settings.BudgetLimit:
+    """Return how much may be spent, over which period; see `settings.BudgetLimit`."""
+    return settings.BudgetLimit.parse(value)
 
 
 class Choice(NamedTuple):

@@ -97,5 +97,7 @@ def _request(prompt: str, system: str | None, **options: Any) -> wire.GetComplet
 def _answer(reply: wire.GetChatCompletionResponse, model: str) -> ChatResponse:
     content = next((one.message.content for one in reply.outputs if one.message.content), "")
     if not content.strip():
-        raise ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
+        error = ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
+        error.cost_usd = cost_usd(reply.usage)
+        raise error
     return ChatResponse(content, reply.model, reply.usage, cost_usd(reply.usage))

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import check_redo
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.many import generate_each
 from xai_notebook.generation.redoing import redo as make_anew
 from xai_notebook.library import Wanted
+from xai_notebook.library.spending import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xai_notebook.client.request import ImageRequest
+    from xai_notebook.generation.budget import Limits
     from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
 
-__all__ = ["answer", "count_stored", "generator_of"]
+__all__ = ["Found", "answer", "expected_costs", "generator_of", "look_up_each"]
 
 
 async def answer(call: Call, generator: Generator) -> None:
@@ -76,10 +77,22 @@ async def _redo(call: Call, generator: Generator) -> None:
     call.progress.changed()
 
 
-async def count_stored(
+class Found(NamedTuple):
+    """What the library knows of a request.
+
+    Attributes:
+        stored: How many of its images answer it.
+        rewritten: Whether its prompt was rewritten before, or needs no rewriting.
+    """
+
+    stored: int
+    rewritten: bool
+
+
+async def look_up_each(
     generator: Generator, requests: Sequence[ImageRequest], *, redo: Sequence[int] = ()
-) -> list[int]:
-    """Return how many images of each request the library would answer. Nothing is sent.
+) -> list[Found]:
+    """Return what the library would answer. Nothing is sent.
 
     Args:
         generator: Of the call; its claims are for looking only, and have to be withdrawn.
@@ -87,29 +100,56 @@ async def count_stored(
         redo: Images of them all that are to be made anew.
     """
     library, rewriter = generator.keeper.library, generator.rewriter
-    if library is None:
-        return [0] * len(requests)
     if generator.only_stored:  # or it fails, before anything is sent
-        return [request.n for request in requests]
+        return [Found(request.n, rewritten=True) for request in requests]
+    known: list[ImageRequest | None] = [*requests]
+    if rewriter is not None:
+        known = [await rewriter.recall(request) for request in requests]
     wanted = {}
-    for number, request in enumerate(requests):
-        known = request if rewriter is None else await rewriter.recall(request)
-        if known is not None and not (placed := generator.claim(known)).claim.anew:
+    for number, request in enumerate(known if library is not None else ()):
+        if request is not None and not (placed := generator.claim(request)).claim.anew:
             claim = placed.claim
             wanted[number] = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
-    found = await asyncio.to_thread(library.find_each, list(wanted.values()))
-    counts = {}
-    for (number, one), pictures in zip(wanted.items(), found, strict=True):
-        if generator.beside is not None:
-            pictures = await generator.beside.fill(  # noqa: PLW2901
-                pictures, requests[number], one.place, generator.progress
-            )
-        counts[number] = len(pictures)
-    stored = [counts.get(number, 0) for number in range(len(requests))]
+    counts = dict.fromkeys(range(len(requests)), 0)
+    if library is not None:
+        found = await asyncio.to_thread(library.find_each, list(wanted.values()))
+        for (number, one), pictures in zip(wanted.items(), found, strict=True):
+            if generator.beside is not None:
+                pictures = await generator.beside.fill(  # noqa: PLW2901
+                    pictures, requests[number], one.place, generator.progress
+                )
+            counts[number] = len(pictures)
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
-        stored[number] -= 1 if stored[number] else 0
-    return stored
+        counts[number] -= 1 if counts[number] else 0
+    return [Found(counts[number], known[number] is not None) for number in range(len(requests))]
+
+
+async def expected_costs(
+    generator: Generator, requests: Sequence[ImageRequest], found: Sequence[Found] | None
+) -> list[float | None]:
+    """Return what each request is expected to cost in US dollars; None: there is no price.
+
+    Args:
+        generator: Of the call.
+        requests: As the user wrote them.
+        found: What the library has of them; None: that was not looked up.
+    """
+    prices, library, rewriter = generator.peer.prices, generator.keeper.library, generator.rewriter
+    rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
+    known: dict[tuple[object, ...], float | None] = {}
+    costs = []
+    for number, request in enumerate(requests):
+        stored, rewritten = Found(0, rewriter is None) if found is None else found[number]
+        count = request.n - stored
+        kind = (request.model, request.resolution, request.quality, len(request.inputs), count)
+        if kind not in known:
+            known[kind] = await prices.image_usd(request, count, library) if count else 0.0
+        cost = known[kind]
+        if cost is not None and count and rewrite is not None and not rewritten:
+            cost += rewrite.ticks / TICKS
+        costs.append(cost)
+    return costs
 
 
 def generator_of(
@@ -117,7 +157,7 @@ def generator_of(
     asking: Asking,
     peer: Peer,
     library: Library | None,
-    budget: Budget,
+    limits: Limits,
     beside: Beside,
 ) -> Generator:
     """Return what answers the requests of a call.
@@ -127,7 +167,7 @@ def generator_of(
         asking: Its places.
         peer: The server of its route.
         library: Where everything is kept; None: it could not be opened.
-        budget: The kernel's.
+        limits: What it may spend.
         beside: The bundles beside the notebook, which answer after the library.
     """
     options, progress = call.options, call.progress
@@ -135,7 +175,7 @@ def generator_of(
         peer,
         Keeper(library, peer, progress, options.timeout, notebook_name()),
         asking,
-        budgets=(Budget(limit=options.max_cost, name="--max-cost"), budget),
+        limits=limits,
         progress=progress,
         fresh=(options.fresh or not call.configuration.replay) and not options.redo,
         keep=bool(options.redo),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from xai_notebook.arguments.options import signature
+from xai_notebook import frontend
+from xai_notebook.arguments.options import resolve_defaults, signature
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from xai_notebook.arguments.options import Keywords
+    from xai_notebook.arguments.options import Defaults, Keywords
     from xai_notebook.generation.joblist import JobList
     from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.pictures.results import ImageBatch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "agenerate",
+    "configure",
     "costs",
     "empty_trash",
     "generate",
@@ -125,6 +127,22 @@ async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | B
 
 # Read by completion and help; type checkers read the overloads.
 generate.__signature__ = agenerate.__signature__ = signature()  # type: ignore[attr-defined]
+
+
+def configure(**defaults: Unpack[Defaults]) -> None:
+    """Set defaults for all calls of this process; in a notebook those of `%config XaiImage`.
+
+    Args:
+        **defaults: `budget` (US dollars: `5` for this process; `"5/day"`, `"50/month"` or
+            `"100/total"` for all that use the library), `rate` (requests of `each` per second; 0:
+            no limit), `concurrency` (requests of `each` at once), `home`, `backend`, `api_host`,
+            `engine`, `replay`, `patience`, and the options of `%%xai_image` that can have a
+            default, such as `model` and `max_cost`. None: back to the environment's, or ours.
+
+    Raises:
+        OptionError: A name does not exist, or a value is not possible. Nothing has changed.
+    """
+    frontend.configure(resolve_defaults(defaults))
 
 
 def history(words: str = "", n: int = 24) -> ImageBatch:

@@ -72,6 +72,11 @@ class Arrival:
             time.sleep(_START)
 
     @property
+    def reply_id(self) -> str | None:
+        """What tells the reply from every other; None: it is not written down."""
+        return None if self.spooled is None else self.spooled.id
+
+    @property
     def not_kept(self) -> str:
         """What to say when the library cannot take the reply."""
         if self.spooled is None or self.spooled.file is None:

@@ -1,150 +1,349 @@
-"""What requests may cost: list prices, limits, and money set aside before sending."""
+"""Limits on spending, and money set aside before anything is sent.
+
+A call is sent when it fits under every limit beside the calls under way. What those will really
+cost is not sure: a price may have risen. So each of them counts `MARGIN` times, and while one is
+under way whose price the server has never confirmed, no other begins. Near a limit calls go out
+one after the other, and a limit is passed at most by what one call cost more than expected.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.errors import BudgetError
+from xai_notebook.errors import BudgetError, LibraryError
+from xai_notebook.generation.batching import Batched
+from xai_notebook.library.spending import TICKS, Amount, Totals, period_start
 from xai_notebook.pictures.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from typing import TypeGuard
 
-__all__ = ["Budget", "Reservation", "reserve", "to_ticks"]
+    from xai_notebook.library.spending import Spending
+    from xai_notebook.settings import BudgetLimit
 
-_TICKS: Final = 10**10
-"""Ticks per US dollar, as on the wire: whole numbers add up exactly."""
+    Estimate = Callable[[], Awaitable[Sequence[Amount | None]]]
+
+__all__ = [
+    "FREE", "MARGIN", "Counter", "Limits", "Reservation", "SharedBudget", "is_amount", "to_ticks",
+]  # fmt: skip
+
+MARGIN: Final = 4
+"""How much higher than expected the cost of calls under way may turn out."""
+FREE: Final = Amount(0)
+_LOOK: Final = 0.25
+"""Seconds between two looks at what other processes have released."""
 
 
 def to_ticks(usd: float) -> int:
     """Return an amount in ticks of 1e-10 USD."""
-    return round(usd * _TICKS)
+    return round(usd * TICKS)
 
 
-def _is_amount(usd: float | None) -> TypeGuard[float]:
+def is_amount(usd: float | None) -> TypeGuard[float]:
     """Tell whether a server's amount can be counted: a negative one would add to a budget."""
     return usd is not None and 0 <= usd < math.inf
 
 
-@dataclass(slots=True)
+def fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
+    """Tell whether calls fit under a limit now, whatever the calls under way turn out to cost.
+
+    Args:
+        limit: In ticks.
+        totals: What counts against it.
+        amounts: What the calls are expected to cost.
+    """
+    wanted = sum(amount.ticks for amount in amounts)
+    if totals.unconfirmed and wanted:
+        return False
+    return totals.spent + MARGIN * totals.open + wanted <= limit
+
+
+def refusal(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> BudgetError | None:
+    """Return why calls are not sent; None: they fit as soon as the calls under way have ended.
+
+    Args:
+        name: Of the limit, with its amount.
+        limit: In ticks.
+        totals: What counts against it.
+        amounts: What the calls are expected to cost.
+    """
+    wanted = sum(amount.ticks for amount in amounts)
+    left = max(limit - totals.spent, 0)
+    if wanted <= left:
+        return None
+    return BudgetError(
+        f"This is expected to cost {dollars(wanted / TICKS)}, and {dollars(left / TICKS)} of {name}"
+        " is left. It was not sent. Ask for less, or raise the limit.",
+        reason=f"{name} allows no more",
+    )
+
+
 class Reservation:
-    """Money set aside for one request.
+    """Money set aside for one call, under every limit there is.
 
     Attributes:
-        ticks: What the list price says it will cost.
-        charged: What counts as spent in the end. The list price, until somebody knows better: a
-            request whose reply was lost may have been billed.
+        amount: What the call is expected to cost.
+        charged: What counts in the end, in ticks: the expected cost, until the server reports
+            another one, or it is sure that nothing was made. A lost reply may have been billed.
+        reply_id: The reply that reported the cost. Its row in the library counts, once it is there.
+        in_ledger: A row of the library counts already.
     """
 
-    ticks: int
-    charged: int = 0
+    def __init__(self, amount: Amount, limits: Limits) -> None:
+        """Expect the call to cost what is set aside."""
+        self.amount = amount
+        self.charged = amount.ticks
+        self.reply_id: str | None = None
+        self.in_ledger = False
+        self._limits = limits
+        self._closed = False
 
-    def __post_init__(self) -> None:
-        """Expect the list price."""
-        self.charged = self.ticks
-
-    def settle(self, cost_usd: float | None) -> None:
-        """Note what the server reported; what is no cost leaves the list price standing."""
-        if _is_amount(cost_usd):
+    def settle(self, cost_usd: float | None, reply_id: str | None = None) -> None:
+        """Note what the server reported; without a report the expected cost stands."""
+        if is_amount(cost_usd):
             self.charged = to_ticks(cost_usd)
+        self.reply_id = reply_id
 
     def waive(self) -> None:
         """Note that nothing was made, so nothing is billed."""
         self.charged = 0
 
+    async def close(self) -> None:
+        """Count what was charged in place of what was set aside; more than once does no harm."""
+        if not self._closed:
+            self._closed = True
+            await self._limits.settle(self)
 
-@dataclass(slots=True)
-class Budget:
-    """A limit and what has been spent under it.
 
-    All methods are called on the background loop: one thread, so that looking and setting aside
-    are one step even with many requests under way.
+class Counter:
+    """Counts what one process, or one call, spends; all methods run on the background loop.
 
     Attributes:
-        limit: US dollars; None is no limit.
-        name: What sets the limit, for the message.
+        limit_usd: US dollars; None: no limit.
+        name: What sets the limit.
+        spent: Ticks.
     """
 
-    limit: float | None
-    name: str
-    spent: int = 0
-    reserved: int = 0
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list, repr=False)
+    def __init__(self, limit_usd: float | None, name: str) -> None:
+        """Count from zero."""
+        self.limit_usd = limit_usd
+        self.name = name
+        self.spent = 0
+        self._open: set[Reservation] = set()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def spent_usd(self) -> float:
         """What has been spent, in US dollars."""
-        return self.spent / _TICKS
+        return self.spent / TICKS
 
-    def allows(self, ticks: int) -> bool:
-        """Tell whether a request fits beside those under way; False: only if they cost less.
+    @property
+    def totals(self) -> Totals:
+        """What counts against the limit."""
+        reserved = sum(one.amount.ticks for one in self._open)
+        return Totals(self.spent, reserved, not all(one.amount.confirmed for one in self._open))
+
+    def allows(self, amounts: Sequence[Amount]) -> bool:
+        """Tell whether calls fit now; False: only when some of the calls under way have ended.
 
         Raises:
-            BudgetError: It would cost more than is left, whatever becomes of the others.
+            BudgetError: They cost more than is left, whatever becomes of the calls under way.
         """
-        if self.limit is None:
+        if self.limit_usd is None:
             return True
-        if self.spent + ticks > to_ticks(self.limit):
-            raise BudgetError(
-                f"This would cost {dollars(ticks / _TICKS)} at list price, and "
-                f"{dollars(self.spent_usd)} of {self.name} {dollars(self.limit)} is spent. "
-                "It was not sent; raise the limit.",
-                reason=f"{self.name} {dollars(self.limit)} allows no more",
-            )
-        return self.spent + self.reserved + ticks <= to_ticks(self.limit)
+        limit, totals = to_ticks(self.limit_usd), self.totals
+        if refused := refusal(f"{self.name} {dollars(self.limit_usd)}", limit, totals, amounts):
+            raise refused
+        return fits(limit, totals, amounts)
 
-    async def settled(self) -> None:
-        """Wait until a request under way has its cost."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
+    def open(self, reservations: Sequence[Reservation]) -> None:
+        """Set money aside."""
+        self._open.update(reservations)
 
-    def release(self, reservation: Reservation) -> None:
-        """Count a request that has ended, and let those that wait for it look again."""
-        self.reserved -= reservation.ticks
+    def drop(self, reservations: Sequence[Reservation]) -> None:
+        """Free what was set aside for calls that were not sent."""
+        self._open.difference_update(reservations)
+        self._wake()
+
+    def settle(self, reservation: Reservation) -> None:
+        """Count a call that has ended."""
         self.spent += reservation.charged
+        self.drop([reservation])
+
+    def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
+    async def changed(self) -> None:
+        """Wait until something that was set aside has been settled."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
 
-@asynccontextmanager
-async def reserve(
-    budgets: Sequence[Budget], price_usd: float | None, images: int
-) -> AsyncIterator[Reservation]:
-    """Set money aside while a request is under way, under every limit there is.
 
-    A request that fits only if others under way turn out cheaper waits for them.
+class SharedBudget:
+    """A limit over all processes that use a library, such as `5/day`."""
 
-    Args:
-        budgets: Limits that all must hold.
-        price_usd: List price of an image in US dollars; None: unknown.
-        images: How many are asked for.
+    def __init__(self, limit: BudgetLimit, name: str, spending: Spending) -> None:
+        """Count in the library.
 
-    Raises:
-        BudgetError: A limit would be passed, or there is one and the price is unknown.
-    """
-    limited = [budget.name for budget in budgets if budget.limit is not None]
-    price_usd = price_usd if _is_amount(price_usd) else None
-    if price_usd is None and limited:
-        raise BudgetError(
-            f"The server names no price for this model, so {limited[0]} cannot be kept. "
-            "Choose another model or drop the limit. Nothing was sent.",
-            reason=f"{limited[0]} cannot be kept without a list price",
+        Args:
+            limit: With a period.
+            name: What sets the limit.
+            spending: Of the library.
+        """
+        self.name = f"{name} {limit}"
+        self._limit = limit
+        self._spending = spending
+        self._charges: dict[Reservation, int] = {}
+        self._reserve = Batched(self._reserve_each)
+        self._settle = Batched(spending.settle)
+        self._settled = asyncio.Event()
+
+    async def open(self, reservations: Sequence[Reservation]) -> bool:
+        """Set money aside; False: it fits only when some of the calls under way have ended.
+
+        Raises:
+            BudgetError: It costs more than is left, or the library cannot be used.
+        """
+        amounts = [one.amount for one in reservations]
+        reserving = self._reserve(amounts)
+        try:
+            found = await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            reserving.add_done_callback(self._give_back)
+            raise
+        except LibraryError as error:
+            raise BudgetError(
+                f"{self.name} is counted in the library. {error} Nothing was sent.",
+                reason=f"{self.name} cannot be counted without the library",
+            ) from error
+        if isinstance(found, Totals):
+            if refused := refusal(self.name, to_ticks(self._limit.usd), found, amounts):
+                raise refused
+            return False
+        self._charges.update(zip(reservations, found, strict=True))
+        return True
+
+    def _give_back(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
+        """Free what was set aside for calls that were cancelled meanwhile."""
+        found = None if reserving.cancelled() or reserving.exception() else reserving.result()
+        for charge in found if isinstance(found, list) else ():
+            self._settle((charge, 0, None))
+
+    def _reserve_each(self, wanted: Sequence[Sequence[Amount]]) -> list[list[int] | Totals]:
+        limit = to_ticks(self._limit.usd)
+        return self._spending.reserve(
+            wanted,
+            period_start(self._limit.period),
+            lambda totals, amounts: fits(limit, totals, amounts),
         )
-    reservation = Reservation(to_ticks((price_usd or 0.0) * images))
-    while full := [budget for budget in budgets if not budget.allows(reservation.ticks)]:
-        await full[0].settled()
-    for budget in budgets:
-        budget.reserved += reservation.ticks
-    try:
-        yield reservation
-    finally:
-        for budget in budgets:
-            budget.release(reservation)
+
+    async def settle(self, reservation: Reservation) -> None:
+        """Count a call that has ended; if that cannot be written, what was set aside counts."""
+        charge = self._charges.pop(reservation, None)
+        if charge is not None:
+            with suppress(LibraryError):
+                ticks = 0 if reservation.in_ledger else reservation.charged
+                await self._settle((charge, ticks, reservation.reply_id))
+        self._settled.set()
+        self._settled = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Wait for a call of this process, or for a moment in which another's may have ended."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), _LOOK)
+
+
+class Limits:
+    """The limits of one call, which must all hold."""
+
+    def __init__(self, counters: Sequence[Counter], shared: SharedBudget | None = None) -> None:
+        """Ask the counters first, then the library.
+
+        Args:
+            counters: In memory; also those without a limit, which only count.
+            shared: Over all processes.
+        """
+        self._counters = counters
+        self._shared = shared
+
+    @property
+    def kernel(self) -> Counter:
+        """What counts everything that this process spends."""
+        return self._counters[-1]
+
+    @property
+    def name(self) -> str | None:
+        """What sets a limit, one of several; None: nothing does."""
+        names = [each.name for each in self._counters if each.limit_usd is not None]
+        if self._shared is not None:
+            names.append(self._shared.name)
+        return names[0] if names else None
+
+    async def reserve(self, estimate: Estimate) -> list[Reservation]:
+        """Set money aside for calls, all of it or nothing; wait for money that may be freed.
+
+        Args:
+            estimate: Returns what each call is expected to cost; None: the server names no price.
+                It is asked again after each wait: prices may have changed.
+
+        Returns:
+            A reservation for each call, to be settled or waived, and closed in any case.
+
+        Raises:
+            BudgetError: A limit would be passed, or there is one and a price is unknown.
+        """
+        while True:
+            amounts = await estimate()
+            known = [amount or FREE for amount in amounts]
+            if self.name is not None and None in amounts:
+                raise BudgetError(
+                    f"The server names no price for this model, so {self.name} cannot be kept. "
+                    "Choose another model or drop the limit. Nothing was sent.",
+                    reason=f"{self.name} cannot be kept without a list price",
+                )
+            full = next((each for each in self._counters if not each.allows(known)), None)
+            if full is not None:
+                await full.changed()
+            elif (reservations := await self._take(known)) is not None:
+                return reservations
+            elif self._shared is not None:
+                await self._shared.changed()
+
+    async def _take(self, amounts: Sequence[Amount]) -> list[Reservation] | None:
+        """Set amounts aside that the counters allow; None: other processes have to end first."""
+        reservations = [Reservation(amount, self) for amount in amounts]
+        for counter in self._counters:
+            counter.open(reservations)
+        held = False
+        try:
+            held = self._shared is None or await self._shared.open(reservations)
+        finally:
+            if not held:
+                for counter in self._counters:
+                    counter.drop(reservations)
+        return reservations if held else None
+
+    @asynccontextmanager
+    async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:
+        """Set money aside while the block runs; see `reserve`."""
+        reservations = await self.reserve(estimate)
+        try:
+            yield reservations
+        finally:
+            for reservation in reservations:
+                await reservation.close()
+
+    async def settle(self, reservation: Reservation) -> None:
+        """Count a call that has ended, under every limit."""
+        for counter in self._counters:
+            counter.settle(reservation)
+        if self._shared is not None:
+            await asyncio.shield(self._shared.settle(reservation))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xai_notebook import client, server
-from xai_notebook.errors import XaiError
+from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.arrival import recover
 from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
@@ -93,6 +93,13 @@ class Connections:
             with suppress(XaiError):  # what waits, waits on: this call needs it not
                 self._loop.run(recover(library, configuration.api_key))
         return library
+
+    def library_or_none(self, configuration: Configuration) -> Library | None:
+        """Return the open library; None: it cannot be opened."""
+        try:
+            return self.library(configuration)
+        except LibraryError:
+            return None
 
     def close(self) -> None:
         """Close channels, stop the embedded servers, close the library."""

@@ -23,7 +23,7 @@ from xai_notebook.errors import (
     PermissionDeniedError,
     XaiError,
 )
-from xai_notebook.generation.budget import Budget, to_ticks
+from xai_notebook.generation.budget import Counter, to_ticks
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.replies import reply_of
@@ -90,7 +90,7 @@ class Follower:
     trouble: str | None = None
     failure: XaiError | None = None
     inputs: Sequence[InputImage] = ()
-    budget: Budget | None = None
+    budget: Counter | None = None
     resumed: bool = True
     listeners: list[Callable[[], None]] = field(default_factory=list)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -288,7 +288,7 @@ class Follower:
         self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job.id)
 
     def _settle(self, costs: Sequence[float | None], *, lost: bool = False) -> None:
-        """Count what requests cost in place of their list price, which was counted before."""
+        """Count what requests cost in place of what they were expected to cost."""
         if self.budget is None or self.job.price_usd is None:
             return
         for cost in costs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from xai_notebook.errors import (
     LibraryError,
     OptionError,
 )
-from xai_notebook.generation.budget import Budget, reserve, to_ticks
+from xai_notebook.generation.budget import FREE
 from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
+    from xai_notebook.generation.budget import Limits, Reservation
     from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.claims import Asking, Claim
     from xai_notebook.generation.keeping import Keeper
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
+    from xai_notebook.library.spending import Amount
     from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
 
@@ -45,12 +47,14 @@ class Placed:
         fingerprint: Of the request.
         claim: Its place.
         extra_usd: What rewriting its prompt cost now, in US dollars; None: not reported.
+        reserved: Money set aside for its images before its prompt was rewritten.
     """
 
     request: ImageRequest
     fingerprint: str
     claim: Claim
     extra_usd: float | None = 0.0
+    reserved: list[Reservation] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -66,7 +70,7 @@ class Generator:
         peer: Where to send what is missing.
         keeper: What is kept, and how.
         asking: The places of the call's requests.
-        budgets: Limits that all must hold.
+        limits: What may be spent.
         progress: Where what happens is counted.
         fresh: What is stored and has been seen never answers.
         only_stored: The server is never asked.
@@ -84,7 +88,7 @@ class Generator:
     peer: Peer
     keeper: Keeper
     asking: Asking
-    budgets: Sequence[Budget]
+    limits: Limits
     progress: Progress
     fresh: bool
     only_stored: bool
@@ -98,16 +102,50 @@ class Generator:
     beside: Beside | None = None
 
     async def place(self, request: ImageRequest) -> Placed:
-        """Return a request at its place. Equal requests get theirs in the order of the calls."""
+        """Return a request at its place. Equal requests get theirs in the order of the calls.
+
+        A prompt is rewritten first, if that was asked for; but only if its images are within every
+        limit as well, and only if the server may be asked at all.
+
+        Raises:
+            BudgetError: Rewriting the prompt and making its images would pass a limit.
+        """
         self.asking.leave_turn()  # nothing is awaited before this one's place is sure
         if self.rewriter is None:
-            return self.claim(request, 0.0)
+            return self.claim(request)
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         async with self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()):
-            request, extra = await self.rewriter.rewrite(request)
-            if extra != 0:
-                self._charge(extra)
-            return self.claim(request, extra)
+            known = await self.rewriter.recall(request)
+            if known is not None or self.only_stored:
+                return self.claim(known or request)
+            rewrite, images = await self.limits.reserve(partial(self._whole, request))
+            try:
+                rewritten, extra = await self.rewriter.rewrite(request, rewrite)
+                self.peer.prices.note_rewrite(self.rewriter.model, extra)
+                self.progress.charged(extra)
+            except BaseException:
+                images.waive()
+                await images.close()
+                raise
+            finally:
+                await rewrite.close()
+            return self.claim(rewritten, extra, [images])
+
+    async def _whole(self, request: ImageRequest) -> list[Amount | None]:
+        """Return what rewriting a prompt and making its images are expected to cost."""
+        if self.rewriter is None or self.limits.name is None:
+            return [FREE, FREE]
+        rewrite = await self.peer.prices.rewrite(self.rewriter.model, self.keeper.library)
+        return [rewrite, *await self._images(request, request.n)]
+
+    async def _images(self, request: ImageRequest, count: int) -> list[Amount | None]:
+        """Return what images of a request are expected to cost; None: no price is known.
+
+        Without a limit the server is not asked for prices.
+        """
+        if self.limits.name is None:
+            return [FREE]
+        return [await self.peer.prices.image(request, count, self.keeper.library)]
 
     async def answer(self, placed: Placed) -> list[Picture]:
         """Return the images of a request, or cards that say why one is not there.
@@ -115,6 +153,15 @@ class Generator:
         Raises:
             XaiError: The request failed as a whole. It can be made again.
         """
+        try:
+            return await self._answer(placed)
+        finally:
+            while placed.reserved:  # what is stored costs nothing
+                left = placed.reserved.pop()
+                left.waive()
+                await left.close()
+
+    async def _answer(self, placed: Placed) -> list[Picture]:
         if (task := self.peer.keeping.get(placed.key)) is not None:
             await asyncio.wait({task})
         stored = await self._stored(placed)
@@ -129,23 +176,23 @@ class Generator:
         made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
-    def claim(self, request: ImageRequest, extra: float | None = 0.0) -> Placed:
+    def claim(
+        self,
+        request: ImageRequest,
+        extra: float | None = 0.0,
+        reserved: Sequence[Reservation] = (),
+    ) -> Placed:
         """Return a request at its place, as it will be sent.
 
         Args:
             request: Rewritten, if that was asked for.
             extra: What that cost, in US dollars; None: not reported.
+            reserved: Money set aside for its images.
         """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         fresh = self.fresh and not self.only_stored
         claim = self.asking.claim(fingerprint, request.n, fresh=fresh, keep=self.keep)
-        return Placed(request, fingerprint, claim, extra)
-
-    def _charge(self, cost_usd: float | None) -> None:
-        """Count what a rewrite cost; no list price is known for it beforehand."""
-        self.progress.charged(cost_usd)
-        for budget in self.budgets:
-            budget.spent += to_ticks(cost_usd or 0.0)
+        return Placed(request, fingerprint, claim, extra, [*reserved])
 
     async def _stored(self, placed: Placed) -> list[Picture]:
         """Return what the library has of a request that its cell has not shown yet."""
@@ -210,18 +257,21 @@ class Generator:
         self.progress.to_make += count
         place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
         arrival = self.keeper.expect(request, missing, place)
-        price = None
-        if any(budget.limit is not None for budget in self.budgets):
-            price = await self.peer.price(request.model)
-        async with reserve(self.budgets, price, count) as reservation:
-            try:
-                sent = await self._send(request, count, arrival)
-            except (ApiError, OptionError) as error:
-                if not getattr(error, "maybe_billed", False):
-                    reservation.waive()
-                raise
+        if placed.reserved:
+            reservation = placed.reserved.pop()
+        else:
+            (reservation,) = await self.limits.reserve(partial(self._images, request, count))
+        try:
+            sent = await self._send(request, count, arrival)
             cost = sent[0].cost_usd if sent else None
-            reservation.settle(cost)
+            reservation.settle(cost, arrival.reply_id)
+        except (ApiError, OptionError) as error:
+            if not getattr(error, "maybe_billed", False):
+                reservation.waive()
+            raise
+        finally:
+            await reservation.close()
+        self.peer.prices.note_image(request, count, cost)
         self.progress.charged(cost)
         responses = kept(sent, count)
         if len(sent) > count:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.budget import reserve
+from xai_notebook.generation.budget import to_ticks
 from xai_notebook.generation.following import Follower
 from xai_notebook.generation.joblist import JobList
 from xai_notebook.generation.jobs import BatchJob, Slot, View
 from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
+from xai_notebook.library.spending import Amount
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -136,11 +137,7 @@ class Desk:
     ) -> Follower | None:
         """Write a job down and set its price aside; None: another kernel was faster."""
         peer = generator.peer
-        models = {one.asked.request.model for one in new}
-        known = {model: await _price(peer, model) for model in models}
-        price = None
-        if None not in known.values():
-            price = sum(known[one.asked.request.model] or 0.0 for one in new) / len(new)
+        price = await _price(generator, new)
         newest = await generator.keeper.newest()
         job = Job(
             name=new_name([one.asked.key for one in new]),
@@ -149,16 +146,22 @@ class Desk:
             notebook=notebook_name(),
             price_usd=price,
         )
-        async with reserve(generator.budgets, price, len(new)) as reservation:
+
+        async def estimate() -> list[Amount | None]:
+            price = await _price(generator, new)
+            return [None if price is None else Amount(to_ticks(price * len(new)))]
+
+        async with generator.limits.reserved(estimate) as (reservation,):
             recorded = await asyncio.to_thread(library.jobs.record, job, [one.asked for one in new])
             if recorded is None:
                 reservation.waive()
                 return None
+            reservation.in_ledger = True
         for one in new:
             if one.claim.anew and generator.fresh:
                 generator.asking.begin(one.claim, newest)
         follower = self._follow(library, recorded)
-        follower.resumed, follower.budget = False, generator.budgets[-1]
+        follower.resumed, follower.budget = False, generator.limits.kernel
         follower.tally = Tally(total=len(new))
         return follower
 
@@ -279,8 +282,17 @@ async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
     return follower.job.state == "gone"
 
 
-async def _price(peer: Peer, model: str) -> float | None:
-    try:
-        return await peer.price(model)
-    except XaiError:
-        return None
+async def _price(generator: Generator, new: Sequence[_Missing]) -> float | None:
+    """Return what a request of a job is expected to cost on average; None: no price is known."""
+    total = 0.0
+    for one in new:
+        try:
+            usd = await generator.peer.prices.image_usd(
+                one.asked.request, 1, generator.keeper.library
+            )
+        except XaiError:
+            return None
+        if usd is None:
+            return None
+        total += usd
+    return total / len(new)

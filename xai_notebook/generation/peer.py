@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.endpoint import Endpoint
-from xai_notebook.client.models import image_price_usd
+from xai_notebook.generation.prices import Prices
 from xai_notebook.generation.rewriting import Rewriter
 from xai_notebook.generation.uploads import InputStore
 
 if TYPE_CHECKING:
+    import asyncio
+
     from xai_notebook.arguments.options import Options
     from xai_notebook.client import AsyncClient
     from xai_notebook.generation.bundling import Beside
@@ -36,8 +37,7 @@ class Peer:
         rewriting: Held while a prompt is rewritten: equal ones are one question, in their order.
         keeping: Replies that are being stored, by fingerprint and place: a cell that was
             interrupted may be back before they are.
-        prices: List prices in US dollars per image by model name, once asked for.
-        asking: Held while prices are asked for: many requests at once ask one question.
+        prices: What its images and rewrites cost.
         inputs: Its file store, as far as input images are in it.
     """
 
@@ -48,27 +48,18 @@ class Peer:
     rewrites: dict[str, str] = field(default_factory=dict)
     rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
-    prices: dict[str, float] | None = None
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    prices: Prices = field(init=False)
     inputs: InputStore = field(init=False)
 
     def __post_init__(self) -> None:
-        """Look into the server's file store when that is first needed."""
+        """Ask for prices, and look into the server's file store, when that is first needed."""
+        free = self.free or (self.backend == "xai" and Endpoint.parse(self.host).loopback)
+        self.prices = Prices(self.client, self.backend, self.host, free=free)
         self.inputs = InputStore(self.client.files, self.backend, self.host)
 
     async def price(self, model: str) -> float | None:
         """Return the list price of an image in US dollars; None: the server names none."""
-        async with self.asking:
-            if self.prices is None:
-                prices: dict[str, float] = {}
-                free = self.free or (self.backend == "xai" and Endpoint.parse(self.host).loopback)
-                for known in await self.client.models.list_image_generation_models():
-                    usd = image_price_usd(known)
-                    # 0 is also what a server says that says nothing.
-                    if usd is not None and (usd or free):
-                        prices.update(dict.fromkeys((known.name, *known.aliases), usd))
-                self.prices = prices
-        return self.prices.get(model)
+        return await self.prices.list_usd(model)
 
     def rewriter(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from xai_notebook.pictures.tables import Plan
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.call import Call
+    from xai_notebook.pictures.tables import BudgetState
+
+    class Examine(Protocol):
+        """Returns how many images of each request are stored, and what the others will cost."""
+
+        def __call__(
+            self, requests: Sequence[ImageRequest], /, *, look_up: bool
+        ) -> tuple[list[int] | None, list[float | None]]:
+            """Look, and ask for prices; with `look_up` the library is asked."""
+
 
 __all__ = ["plan"]
 
@@ -25,27 +35,33 @@ _MOST_LOOKED_UP: Final = 2_000
 def plan(
     call: Call,
     price: Callable[[str], float | None],
-    stored: Callable[[Sequence[ImageRequest]], Sequence[int] | None],
+    examine: Examine,
+    budget: BudgetState | None,
 ) -> Plan:
     """Return the plan of a call, which can still be run. A source without an end is no trouble.
 
     Args:
         call: Of which requests are read, in the thread of the user's code.
         price: Returns the list price in US dollars of a model's image, or None.
-        stored: Returns how many images of each request the library has, or None.
+        examine: Given requests and whether to look for them in the library, returns how many
+            images of each it has, or None, and what making the others is expected to cost.
+        budget: The budget that holds; None: there is none.
 
     Raises:
         XaiError: The server cannot be asked for prices.
     """
     requests, more = _first_requests(call)
     models = dict.fromkeys(request.model for request in requests)
+    stored, expected = examine(requests, look_up=not more and len(requests) <= _MOST_LOOKED_UP)
     return Plan(
         requests=requests,
         backend=call.route.backend,
         host=call.route.host,
         prices={model: price(model) for model in models},
-        stored=None if more or len(requests) > _MOST_LOOKED_UP else stored(requests),
+        expected=expected,
+        stored=stored,
         rewriter=call.options.rewrite or None,
+        budget=budget,
         notes=tuple(call.progress.notes),
         more=more,
     )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.retry import Attempt
     from xai_notebook.pictures.picture import Picture
+    from xai_notebook.pictures.tables import BudgetState
 
 __all__ = ["Progress"]
 
@@ -31,7 +32,8 @@ class Progress:
         cost_usd: What the server reported so far.
         unpriced: Requests whose cost it did not report.
         to_make: Images that the library does not have, as far as that is known.
-        price_usd: List price of one, once somebody has asked for it.
+        expected_usd: What so many images are expected to cost, once that is known.
+        budget: The budget that holds, once that is known.
         attempt: The last attempt that failed, while its successor is awaited.
         attempted: When that was, on the monotonic clock.
         results: What has arrived, by the number of its request: kept if the call is interrupted.
@@ -50,7 +52,8 @@ class Progress:
     cost_usd: float = 0.0
     unpriced: int = 0
     to_make: int = 0
-    price_usd: float | None = None
+    expected_usd: dict[int, float] = field(default_factory=dict)
+    budget: BudgetState | None = None
     attempt: Attempt | None = None
     attempted: float = 0.0
     started: float = field(default_factory=time.monotonic)

@@ -11,14 +11,16 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.request import with_prompt
-from xai_notebook.errors import LibraryError, XaiError
+from xai_notebook.errors import LibraryError, ReplyError, XaiError
 
 if TYPE_CHECKING:
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest
+    from xai_notebook.generation.budget import Reservation
     from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
@@ -69,31 +71,58 @@ class Rewriter:
     timeout: float
     beside: Beside | None = None
 
-    async def rewrite(self, request: ImageRequest) -> tuple[ImageRequest, float | None]:
-        """Return the request with its prompt rewritten, and what that cost now in US dollars.
-
-        A failure leaves the prompt as written and a note for the user: a rewrite is a nicety.
-        """
-        instruction = _instruction(request)
-        key = self._key(instruction, request.prompt)
-        text, cost = await self._recall(key), _NOTHING
-        if text is None and self.beside is not None:
-            text = await asyncio.to_thread(self.beside.rewrite_of, request, self.model)
-        if text is None:
-            try:
-                text, cost = await self._ask(key, instruction, request)
-            except XaiError as error:
-                self.progress.note(f"Not rewritten, sent as written: {error}")
-                return request, _NOTHING
-        if not text:
-            self.progress.note(f"Not rewritten, sent as written: {self.model} answered nothing.")
-            return request, cost
-        return with_prompt(request, text, self.model), cost
-
     async def recall(self, request: ImageRequest) -> ImageRequest | None:
         """Return the request as it was rewritten before, or None when it never was."""
         text = await self._recall(self._key(_instruction(request), request.prompt))
+        if text is None and self.beside is not None:
+            text = await asyncio.to_thread(self.beside.rewrite_of, request, self.model)
         return with_prompt(request, text, self.model) if text else None
+
+    async def rewrite(
+        self, request: ImageRequest, reservation: Reservation
+    ) -> tuple[ImageRequest, float | None]:
+        """Ask the chat model, and return the request with its new prompt and what that cost.
+
+        A failure leaves the prompt as written and a note for the user: the image is made anyway.
+
+        Args:
+            request: As the user wrote it.
+            reservation: Money set aside for this; it is settled here.
+
+        Returns:
+            The request, and the cost in US dollars; None: not reported.
+        """
+        instruction = _instruction(request)
+        key = self._key(instruction, request.prompt)
+        text, model, cost = "", self.model, _NOTHING
+        try:
+            answer = await self.client.chat.complete(
+                request.prompt,
+                self.model,
+                system=instruction,
+                max_tokens=_MAX_TOKENS,
+                user=request.user,
+                timeout=self.timeout,
+                on_attempt=self.progress.on_attempt,
+            )
+            text, model, cost = _tidied(answer.content), answer.model, answer.cost_usd
+            if not text:
+                self.progress.note(
+                    f"Not rewritten, sent as written: {self.model} answered nothing."
+                )
+        except ReplyError as error:  # an answer without text has been paid for
+            cost = error.cost_usd
+            self.progress.note(f"Not rewritten, sent as written: {error}")
+        except XaiError as error:
+            self.progress.note(f"Not rewritten, sent as written: {error}")
+            if getattr(error, "maybe_billed", False):
+                return request, None
+            reservation.waive()
+            return request, _NOTHING
+        reservation.settle(cost)
+        kept = await self._keep(key, request.prompt, text, model, cost)
+        reservation.in_ledger = kept and cost is not None
+        return (with_prompt(request, text, self.model) if text else request), cost
 
     def _key(self, instruction: str, prompt: str) -> str:
         parts = [self.backend, self.host, self.model, instruction, prompt]
@@ -108,36 +137,27 @@ class Rewriter:
             self.progress.note(f"Rewrites are not looked up: {error}")
             return None
 
-    async def _ask(
-        self, key: str, instruction: str, request: ImageRequest
-    ) -> tuple[str, float | None]:
-        answer = await self.client.chat.complete(
-            request.prompt,
-            self.model,
-            system=instruction,
-            max_tokens=_MAX_TOKENS,
-            user=request.user,
-            timeout=self.timeout,
-            on_attempt=self.progress.on_attempt,
-        )
-        text = _tidied(answer.content)
-        if not text:
-            return "", answer.cost_usd
-        self.remembered[key] = text
-        if self.library is not None and not self.library.read_only:
-            try:
-                await asyncio.to_thread(
-                    self.library.remember_rewrite,
-                    key,
-                    request.prompt,
-                    text,
-                    answer.model,
-                    answer.cost_usd,
-                    backend=self.backend,
-                )
-            except LibraryError as error:
-                self.progress.note(f"Rewrites are not kept: {error}")
-        return text, answer.cost_usd
+    async def _keep(
+        self, key: str, original: str, text: str, model: str, cost_usd: float | None
+    ) -> bool:
+        """Remember a rewrite and what it cost, and tell whether the library does.
+
+        A rewrite without text is remembered for its cost alone.
+        """
+        if text:
+            self.remembered[key] = text
+        if self.library is None or self.library.read_only:
+            return False
+        keep = partial(
+            self.library.remember_rewrite,
+            key, original, text, model, cost_usd, backend=self.backend,
+        )  # fmt: skip
+        try:
+            await asyncio.to_thread(keep)
+        except LibraryError as error:
+            self.progress.note(f"Rewrites are not kept: {error}")
+            return False
+        return True
 
 
 def _instruction(request: ImageRequest) -> str:

@@ -13,9 +13,15 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
-from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.answering import answer, count_stored, generator_of
-from xai_notebook.generation.budget import Budget
+from xai_notebook.client.request import InputImage
+from xai_notebook.errors import BudgetError, LibraryError, XaiError
+from xai_notebook.generation.answering import (
+    answer,
+    expected_costs,
+    generator_of,
+    look_up_each,
+)
+from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.call import (
     Call,
     check_redo,
@@ -32,13 +38,16 @@ from xai_notebook.generation.plan import plan
 from xai_notebook.generation.redoing import redo
 from xai_notebook.generation.routing import choose_route
 from xai_notebook.library.bundles import Bundles
+from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.settings import Configuration
+from xai_notebook.pictures.tables import BudgetState
+from xai_notebook.settings import MAX_IMAGES, Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
     from pathlib import Path
 
+    from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.claims import Asking
@@ -49,6 +58,7 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.tables import Plan
+    from xai_notebook.settings import BudgetLimit
 
 __all__ = ["Call", "Session", "current_session"]
 
@@ -56,6 +66,7 @@ NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
     "embedded server."
 )
+_BUDGET: Final = "XaiImage.budget"
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 
 
@@ -72,7 +83,8 @@ class Session(LookBack):
         self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
         self.connections = Connections(self.loop)
         self._given = settings
-        self._budget = Budget(limit=None, name="XaiImage.budget_usd")
+        self._kernel = Counter(None, _BUDGET)
+        self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
         self._cells = Cells()
         self._desk: Desk | None = None
@@ -234,10 +246,24 @@ class Session(LookBack):
         await self._announce_source(call)
         return await self._jobs().prepare(call, await self._generator(call, asking))
 
-    @property
-    def spending(self) -> tuple[float, float | None]:
-        """What this kernel has spent, and what it may spend, in US dollars; None: no limit."""
-        return self._budget.spent_usd, self._configuration().budget_usd
+    def budget(self, configuration: Configuration | None = None) -> BudgetState | None:
+        """Return the budget and what is left of it; None: there is none, or it cannot be counted.
+
+        Args:
+            configuration: Of a call; default: what holds now.
+        """
+        configuration = configuration or self._configuration()
+        limit = configuration.budget
+        if limit is None:
+            return None
+        totals = self._kernel.totals
+        if limit.shared:
+            try:
+                spending = self.connections.library(configuration).spending
+                totals = spending.totals(period_start(limit.period))
+            except LibraryError:
+                return None
+        return BudgetState(str(limit), limit.usd, (totals.spent + totals.open) / TICKS)
 
     def _jobs(self) -> Desk:
         """Return what follows the kernel's jobs."""
@@ -304,35 +330,96 @@ class Session(LookBack):
     def plan(self, call: Call) -> Plan:
         """Return what a call would send and cost; see `plan`."""
         asking = self.ask()  # here, where the cell is known
+
+        def examine(
+            requests: Sequence[ImageRequest], *, look_up: bool
+        ) -> tuple[list[int] | None, list[float | None]]:
+            return self.loop.run(self._examine(call, requests, asking, look_up=look_up))
+
         try:
             return plan(
                 call,
                 lambda model: self.loop.run(self._price(call, model)),
-                lambda requests: self.loop.run(self._count_stored(call, requests, asking)),
+                examine,
+                None if call.route.painted else self.budget(call.configuration),
             )
         finally:
             asking.close(succeeded=False)
 
-    async def _count_stored(
-        self, call: Call, requests: Sequence[ImageRequest], asking: Asking
-    ) -> list[int]:
-        generator = await self._generator(call, asking)
-        return await count_stored(generator, requests, redo=call.options.redo)
+    async def _examine(
+        self, call: Call, requests: Sequence[ImageRequest], asking: Asking, *, look_up: bool
+    ) -> tuple[list[int] | None, list[float | None]]:
+        """Return how many images of each request are stored, and what the others will cost."""
+        generator = await self._generator(call, asking, spends=False)
+        found = await look_up_each(generator, requests, redo=call.options.redo) if look_up else None
+        expected = await expected_costs(generator, requests, found)
+        return None if found is None else [each.stored for each in found], expected
 
-    async def _generator(self, call: Call, asking: Asking) -> Generator:
-        self._budget.limit = call.configuration.budget_usd
+    async def _generator(self, call: Call, asking: Asking, *, spends: bool = True) -> Generator:
+        """Return what answers a call; one that `spends` nothing has no limits."""
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
-        return generator_of(call, asking, peer, library, self._budget, self.beside)
+        limits = self._limits(call, library) if spends else Limits(())
+        return generator_of(call, asking, peer, library, limits, self.beside)
+
+    def _limits(self, call: Call, library: Library | None) -> Limits:
+        """Return what a call may spend; the painter's previews are free."""
+        limit = call.configuration.budget
+        self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
+        counters = (Counter(call.options.max_cost, "--max-cost"), self._kernel)
+        if limit is None or not limit.shared or call.route.painted:
+            return Limits(counters)
+        if library is None:
+            raise BudgetError(
+                f"{_BUDGET} {limit} is counted in the library, which cannot be opened. "
+                "Nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
+                reason=f"{_BUDGET} {limit} cannot be counted without the library",
+            )
+        if self._shared is None or self._shared[:2] != (limit, library):
+            self._shared = limit, library, SharedBudget(limit, _BUDGET, library.spending)
+        return Limits(counters, self._shared[2])
 
     def ask_price(self, call: Call) -> None:
         """Find out in the background what an image of one request costs, for who waits for it."""
+        (request,) = call.peek(1)
 
         async def ask() -> None:
             with suppress(XaiError):
-                call.progress.price_usd = await self._price(call, call.options.model[0])
+                peer = await self.connections.peer(call.route)
+                library = await asyncio.to_thread(
+                    self.connections.library_or_none, call.configuration
+                )
+                for count in range(1, request.n + 1):
+                    usd = await peer.prices.image_usd(request, count, library)
+                    if usd is not None:
+                        call.progress.expected_usd[count] = usd
+                call.progress.budget = await asyncio.to_thread(self.budget, call.configuration)
 
         self.loop.submit(ask())
+
+    async def expected_usd(self, options: Options, inputs: int) -> list[float | None]:
+        """Return what 1, 2, … 10 new images are expected to cost in US dollars, on the loop.
+
+        Args:
+            options: Of a call with one prompt.
+            inputs: Number of images to edit.
+
+        Raises:
+            XaiError: The server cannot be asked for its prices.
+        """
+        configuration = self._configuration()
+        peer = await self.connections.peer(choose_route(configuration, local=options.local))
+        library = await asyncio.to_thread(self.connections.library_or_none, configuration)
+        images = (InputImage(url="", sha256="", label=""),) * inputs
+        request = options.request("?", options.model[0], images)
+        rewrite = 0.0
+        if options.rewrite is not None:
+            rewrite = (await peer.prices.rewrite(options.rewrite, library)).ticks / TICKS
+        costs = [
+            await peer.prices.image_usd(request, count, library)
+            for count in range(1, MAX_IMAGES + 1)
+        ]
+        return [None if usd is None else usd + rewrite for usd in costs]
 
     async def _price(self, call: Call, model: str) -> float | None:
         return await (await self.connections.peer(call.route)).price(model)

@@ -179,7 +179,28 @@ _PANELS: Final = (
     ) WITHOUT ROWID""",
 )
 
+_CHARGES: Final = (
+    "ALTER TABLE requests ADD COLUMN reply_id TEXT",
+    # What no row of requests or rewrites tells: calls under way, calls that may have been billed.
+    """CREATE TABLE charges (
+        id INTEGER PRIMARY KEY,
+        process TEXT NOT NULL,      -- which made the call
+        created REAL NOT NULL,      -- seconds since 1970, UTC
+        ticks INTEGER NOT NULL,     -- of 1e-10 USD
+        open INTEGER NOT NULL,      -- see library/spending.py
+        reply_id TEXT               -- the request with this id counts instead, once it has a cost
+    )""",
+    "CREATE INDEX charges_by_time ON charges (created)",
+    "CREATE INDEX charges_open ON charges (process) WHERE open > 0",
+    "CREATE INDEX requests_by_time ON requests (created, cost_usd)",
+    "CREATE INDEX rewrites_by_time ON rewrites (created, cost_usd)",
+    "CREATE INDEX job_requests_by_answer ON job_requests (answer) WHERE answer NOTNULL",
+    """CREATE INDEX job_requests_open ON job_requests (job_id)
+        WHERE answer IS NULL AND error IS NULL""",
+)
+
 MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
+    _CHARGES,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

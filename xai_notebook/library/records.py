@@ -167,6 +167,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "created": time.time() if reply.spooled is None else reply.spooled.received,
         "place": reply.place,
         "redo": reply.redo,
+        "reply_id": None if reply.spooled is None else reply.spooled.id,
     }
     return storable_row(row)
 

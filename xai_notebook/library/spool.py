@@ -49,6 +49,7 @@ class Spooled:
 
     file: Path | None
     received: float
+    id: str | None = None
 
 
 class Spool:
@@ -75,8 +76,8 @@ class Spool:
         except OSError:
             with contextlib.suppress(OSError):
                 file.unlink()
-            return Spooled(None, received)
-        return Spooled(file, received)
+            return Spooled(None, received, file.stem)
+        return Spooled(file, received, file.stem)
 
     def _write(self, file: str, *parts: bytes) -> None:
         try:
@@ -128,7 +129,7 @@ class Spool:
                     if file.stat().st_mtime < time.time() - _WRITTEN_IN:
                         self.set_aside(Spooled(file, 0.0))
             else:
-                yield Spooled(file, about["received"]), about, body
+                yield Spooled(file, about["received"], file.stem), about, body
 
     def set_aside(self, spooled: Spooled) -> None:
         """Keep a file that cannot be made sense of, and look at it no more."""

@@ -33,6 +33,7 @@ from xai_notebook.library.records import (
 )
 from xai_notebook.library.search import index_request, matching_requests
 from xai_notebook.library.shelf import Shelf
+from xai_notebook.library.spending import Spending
 from xai_notebook.library.spool import Spool
 from xai_notebook.library.uploads import Uploads
 
@@ -70,6 +71,7 @@ class Library:
         marks: Stars, tags and the trash.
         shelf: All pictures as a list.
         packer: Writes bundles.
+        spending: What all processes have spent and set aside.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
@@ -88,6 +90,7 @@ class Library:
         self.panels = Panels(self._database)
         self.given = Given(home / "inputs")
         self.packer = Packer(self._database, self._originals)
+        self.spending = Spending(self._database)
         self.overdue = False
 
     @classmethod
@@ -118,6 +121,7 @@ class Library:
 
     def close(self) -> None:
         """Close the file. Any later call raises `LibraryError`."""
+        self.spending.close()
         self._database.close()
 
     # Saving
@@ -365,7 +369,7 @@ class Library:
 
     def rewrite_for(self, key: str) -> str | None:
         """Return the rewritten prompt stored last under `key`, or None."""
-        query = "SELECT text FROM rewrites WHERE key = ? ORDER BY id DESC LIMIT 1"
+        query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self._database.reading() as connection:
             row = _row(connection, query, key)
         return None if row is None else row["text"]

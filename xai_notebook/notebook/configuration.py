@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode
+from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, TraitType, Unicode
 
 from xai_notebook.arguments.options import OPTIONS, SETTINGS
-from xai_notebook.arguments.values import Amount, Choice, WholeNumber
+from xai_notebook.arguments.values import Amount, Choice, WholeNumber, budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from traitlets import HasTraits, TraitType
+    from traitlets import HasTraits
 
     from xai_notebook.arguments.options import Option
+    from xai_notebook.settings import BudgetLimit
 
-__all__ = ["read", "traits"]
+__all__ = ["read", "traits", "write"]
 
 _ALL = (*OPTIONS, *SETTINGS)
 _LEAST = 0.001
@@ -33,12 +34,48 @@ def read(traits: HasTraits) -> Mapping[str, Any]:
     return {row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable}
 
 
+def write(traits: HasTraits, values: Mapping[str, Any]) -> None:
+    """Set traits to values by the names of the tables; None: to their defaults."""
+    for row in _ALL:
+        if row.configurable and row.name in values:
+            value = values[row.name]
+            if row.repeatable and isinstance(value, tuple):
+                value = value[0]
+            name = row.setting or row.name
+            trait = traits.traits()[name]
+            if value is None:
+                value = trait.default()
+            elif isinstance(trait, Unicode):
+                value = str(value)
+            setattr(traits, name, value)
+
+
+class Budget(TraitType[Any, Any]):
+    """A trait that takes `5`, `"5/day"` and the like, and holds a `BudgetLimit`."""
+
+    info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
+
+    def validate(self, obj: Any, value: Any) -> BudgetLimit:
+        """Return the limit that a value means."""
+        del obj
+        try:
+            return budget(value)
+        except ValueError as error:
+            raise TraitError(f"XaiImage.budget: {error}.") from None
+
+    def from_string(self, s: str) -> BudgetLimit | None:
+        """Return the limit that a command line or a configuration file means."""
+        return None if s == "None" else self.validate(None, s)
+
+
 def _trait(row: Option) -> TraitType[Any, Any]:
     default = row.default[0] if row.repeatable else row.default
     common = {"default_value": default, "allow_none": default is None, "help": row.help}
     found: TraitType[Any, Any]
     if isinstance(row.convert, Choice):
         found = CaselessStrEnum(row.convert.values, **common)
+    elif row.convert is budget:
+        found = Budget(**common)
     elif isinstance(row.convert, WholeNumber):
         found = Int(min=row.convert.low, max=row.convert.high, **common)
     elif isinstance(row.convert, Amount):

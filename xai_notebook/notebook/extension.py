@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xai_notebook.frontend import remember_folder
+from xai_notebook.frontend import remember_folder, take_configured
 from xai_notebook.notebook import completion
 from xai_notebook.notebook.magics import XaiImage
 
@@ -20,7 +20,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this."""
     _remove(shell)
     remember_folder(Path.cwd())
-    shell.register_magics(XaiImage(shell=shell))
+    magics = XaiImage(shell=shell)
+    magics.configure(take_configured())
+    shell.register_magics(magics)
     completion.register(shell)
 
 

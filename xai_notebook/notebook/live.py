@@ -214,10 +214,12 @@ def describe(progress: Progress) -> str:
 
 def _planned(progress: Progress) -> str:
     """Return what one request will make and cost; nothing, while that is not known."""
-    images, price = progress.to_make, progress.price_usd
-    if not images or not price:
+    images = progress.to_make
+    expected = progress.expected_usd.get(images)
+    if not images or not expected:
         return ""
-    return to_make(f"{images:,}", dollars(images * price), progress.images - images)
+    stored = progress.images - images
+    return to_make(f"{images:,}", dollars(expected), stored, progress.budget)
 
 
 def _duration(seconds: float) -> str:

@@ -56,6 +56,10 @@ class XaiImage(Magics):
         """Return the defaults by the names of the option table."""
         return configuration.read(self)
 
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Set defaults by the names of the option table; None: back to what they were at first."""
+        configuration.write(self, values)
+
     @no_var_expand
     @needs_local_scope
     @line_cell_magic

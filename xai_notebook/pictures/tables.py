@@ -21,6 +21,30 @@ _LISTED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A budget, and how far it is used up.
+
+    Attributes:
+        limit: As it was given, such as `"$5/day"`.
+        limit_usd: US dollars.
+        used_usd: What has been spent or set aside in its period, in US dollars.
+    """
+
+    limit: str
+    limit_usd: float
+    used_usd: float
+
+    @property
+    def left_usd(self) -> float:
+        """What is left, in US dollars."""
+        return max(self.limit_usd - self.used_usd, 0.0)
+
+    def __str__(self) -> str:
+        """Return what is left in words."""
+        return f"{dollars(self.left_usd)} of {self.limit} left"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a call would send, from `--dry-run`.
 
@@ -29,8 +53,11 @@ class Plan:
         backend: `"xai"` or `"local"`.
         host: The API host.
         prices: List price of an image in US dollars, by model; None: the server names none.
+        expected: What making the missing images of each request is expected to cost in US dollars,
+            input images and a rewrite included; None: a price is unknown.
         stored: How many images of each request the library has; None: that was not looked up.
         rewriter: The model that would rewrite the prompts first.
+        budget: The budget that holds; None: there is none.
         notes: What the user should know.
         more: There are more requests than these: a source of prompts is not read without end.
     """
@@ -39,8 +66,10 @@ class Plan:
     backend: str
     host: str
     prices: Mapping[str, float | None]
+    expected: Sequence[float | None]
     stored: Sequence[int] | None = None
     rewriter: str | None = None
+    budget: BudgetState | None = None
     notes: tuple[str, ...] = ()
     more: bool = False
 
@@ -56,18 +85,13 @@ class Plan:
 
     @property
     def cost_usd(self) -> float | None:
-        """What making them costs at list price, in US dollars; None: a price is unknown.
+        """What making them is expected to cost in US dollars; None: a price is unknown.
 
-        A rewrite of a prompt has no list price: it comes on top.
+        That is the list price, or what such requests cost last, whichever is more. Input images
+        and rewrites are included.
         """
-        total = 0.0
-        for request, stored in zip(self.requests, self.stored or repeat(0)):  # noqa: B905  # endless
-            if request.n > stored:
-                price = self.prices[request.model]
-                if price is None:
-                    return None
-                total += price * (request.n - stored)
-        return total
+        known = [usd for usd in self.expected if usd is not None]
+        return sum(known) if len(known) == len(self.expected) else None
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the table: what, and its value."""
@@ -90,7 +114,9 @@ class Plan:
                 rows.append((name.replace("_", " "), told))
         rows += [("input image", image.label) for image in first.inputs]
         rows += [("price", price) for price in self._prices()]
-        rows.append(("estimated cost", self._cost))
+        rows.append(("expected cost", self._cost))
+        if self.budget is not None:
+            rows.append(("budget", str(self.budget)))
         return rows + [("note", note) for note in self.notes]
 
     @property
@@ -121,9 +147,9 @@ class Plan:
     def sentence(self) -> str:
         """What would be made, what it would cost and what is there, in a line."""
         cost = "price unknown" if self.cost_usd is None else self._cost
-        free = self.new and not any(price != 0 for price in self.prices.values())
+        free = self.new and self.cost_usd == 0
         made = f"{self._at_least}{self.new:,}", "at no cost" if free else cost
-        return to_make(*made, None if self.stored is None else self.images - self.new)
+        return to_make(*made, None if self.stored is None else self.images - self.new, self.budget)
 
     def __repr__(self) -> str:
         rows = self.rows()
@@ -135,10 +161,18 @@ class Plan:
         return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
 
 
-def to_make(images: str, cost: str, stored: int | None) -> str:
-    """Return what will be made and cost, and what the library has of it; None: nobody looked."""
-    there = "; less what your library has" if stored is None else f"; from your library: {stored:,}"
-    return f"To make: {images}, {cost}{there}."
+def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
+    """Return what will be made and cost, in a sentence.
+
+    Args:
+        images: How many.
+        cost: In words.
+        stored: How many others the library has; None: that was not looked up.
+        budget: The budget that holds.
+    """
+    there = "less what your library has" if stored is None else f"from your library: {stored:,}"
+    left = f"; {budget}" if budget is not None else ""
+    return f"To make: {images}, {cost}; {there}{left}."
 
 
 @dataclass(frozen=True, slots=True)

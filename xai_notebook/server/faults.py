@@ -111,6 +111,8 @@ class Faults:
         up_sampled: False leaves `up_sampled_prompt` empty, as today's servers do.
         model_name: Reported as the model that answered, instead of `local-preview`.
         cost_ticks: Cost per image in ticks of 1e-10 USD; None: not reported at all.
+        input_ticks: What each input image adds to the cost of a request, in the same ticks.
+        chat_ticks: Cost of a chat call, in the same ticks; None: not reported at all.
         image_price: List price of every model, in ticks of 1e-10 USD per image.
         models_failure: Every call about models fails with this.
         chat_failure: Every chat call fails with this.
@@ -134,6 +136,8 @@ class Faults:
     up_sampled: bool = True
     model_name: str | None = None
     cost_ticks: int | None = 0
+    input_ticks: int = 0
+    chat_ticks: int | None = 0
     image_price: int = 0
     models_failure: Fault | None = None
     chat_failure: Fault | None = None

@@ -212,6 +212,9 @@ class Service:
         if answer is None:
             answer = painting.rewrite(prompt, edit="editing" in system.lower())
         usage = self._usage(prompt)
+        usage.ClearField("cost_in_usd_ticks")
+        if self._faults.chat_ticks is not None:
+            usage.cost_in_usd_ticks = self._faults.chat_ticks
         usage.completion_tokens = len(answer.split())
         usage.total_tokens += usage.completion_tokens
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
@@ -301,7 +304,8 @@ class Service:
         )
         if self._engine.previews:
             if self._faults.cost_ticks is not None:
-                usage.cost_in_usd_ticks = self._faults.cost_ticks * len(made)
+                cost = self._faults.cost_ticks * len(made) + self._faults.input_ticks * inputs
+                usage.cost_in_usd_ticks = cost
             return usage
         costs = [each.cost_ticks for each in made if each is not None]
         known = [cost for cost in costs if cost is not None]

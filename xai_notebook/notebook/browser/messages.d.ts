@@ -104,6 +104,7 @@ export type PanelModel = AnyModel<{
   cell_note: string;
   cell_id: string;
   earlier: number;
+  expected: (number | null)[];
   spent: string;
   saved: string;
   trouble: string;

@@ -36,6 +36,9 @@ class Face(Viewing):
     cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
     cell_id = Unicode(help="Of the notebook's cell that shows it, where known.").tag(sync=True)
     earlier = Int(help="Older pictures, which are not shown.").tag(sync=True)
+    expected: List[float | None] = List(
+        help="What 1, 2, … images as the form stands are expected to cost, in US dollars."
+    ).tag(sync=True)
     spent = Unicode(help="Cost so far, in words.").tag(sync=True)
     saved = Unicode(help="What the last save of everything did.").tag(sync=True)
     trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)

@@ -163,6 +163,7 @@ class Panel(Pictures):
         self.form = dict(content["form"])
         self._write_cell()
         await self._remember()
+        await self._estimate()
 
     async def _on_generate(self, content: Mapping[str, Any]) -> None:
         self._take_form(content)
@@ -256,8 +257,20 @@ class Panel(Pictures):
             self.models_note = f"These are the names known here. {explain(error)}"
         else:
             self.models = describe_models(listed, selected, local=self.local)
+            await self._estimate()
+            await self._count_cost()
         finally:
             self.asking = False
+
+    async def _estimate(self) -> None:
+        """Show what the form would cost as it stands; nothing, where that is not known."""
+        form = self.form
+        try:
+            options = arguments.resolve(self._form.given(form), self._form.configured)
+            inputs = len(form.get("inputs", ()))
+            self.expected = await current_session().expected_usd(options, inputs)
+        except XaiError:
+            self.expected = []
 
     def _show_jobs(self) -> None:
         self.jobs = [job.to_dict() for job in self._queue.jobs]
@@ -276,7 +289,8 @@ class Panel(Pictures):
         await self._remember(batch.images)
         for card in fresh:
             await self._send_preview(card["id"])
-        self._count_cost(job.call)
+        await self._count_cost(job.call)
+        await self._estimate()
         self._write_cell()
         self.cards, self.saved = [*self.cards, *fresh], ""
         await asyncio.to_thread(self._publisher.publish_batch, batch)
@@ -291,13 +305,15 @@ class Panel(Pictures):
             write = self._memory.keep if not images else partial(self._memory.add, images)
             await asyncio.to_thread(write)
 
-    def _count_cost(self, call: Call) -> None:
-        self._cost += call.progress.cost_usd
-        self._unpriced += call.progress.unpriced
-        spent, limit = current_session().spending
+    async def _count_cost(self, call: Call | None = None) -> None:
+        """Show what the panel has cost so far, or what is left of a budget."""
+        if call is not None:
+            self._cost += call.progress.cost_usd
+            self._unpriced += call.progress.unpriced
         parts = [f"{dollars(self._cost)} so far"] if self._cost else []
-        if limit is not None:  # it is the kernel's, so all that the kernel has spent counts
-            parts = [f"{dollars(spent)} of {dollars(limit)}"]
+        budget = None if self.local else await asyncio.to_thread(current_session().budget)
+        if budget is not None:  # everything counts that this kernel, or all of them, have spent
+            parts = [str(budget)]
         if self._unpriced and not self.local:
             parts.append(f"{self._unpriced:.0f} without a reported cost")
         self.spent = ", ".join(parts)

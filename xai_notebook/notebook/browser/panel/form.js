@@ -340,13 +340,16 @@ export class Form {
     });
   }
 
-  /** What the images would cost by the list price, in words. */
-  estimate() {
-    const price = this.offered?.price;
+  /**
+   * What the images are expected to cost, in words.
+   * @param {(number | null)[]} expected US dollars for 1, 2, … images, where known.
+   */
+  estimate(expected) {
     const count = Number(this.values.n);
     if (!Number.isInteger(count) || count < 1 || count > this.choices.max_images) return "";
     const images = count === 1 ? "1 image" : `${count} images`;
-    if (price == null) return images;
-    return price === 0 ? `${images}, free` : `${images}, about ${dollars(price * count)}`;
+    const usd = expected[count - 1];
+    if (usd == null) return images;
+    return usd === 0 ? `${images}, free` : `${images}, about ${dollars(usd)}`;
   }
 }

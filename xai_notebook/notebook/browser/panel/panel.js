@@ -321,7 +321,7 @@ export class View {
   }
 
   #showEstimate() {
-    this.estimate.textContent = this.#note || this.form.estimate();
+    this.estimate.textContent = this.#note || this.form.estimate(this.model.get("expected"));
   }
 
   /** Generations; with their kernel, they have ended. */
@@ -378,6 +378,7 @@ export class View {
       cell: () => this.cellBox.show(this.alert.textContent ?? ""),
       cell_note: () => this.cellBox.show(this.alert.textContent ?? ""),
       place: () => this.#showPlace(),
+      expected: () => this.#showEstimate(),
       spent: () => this.#showPlace(),
       trouble: answered(() => this.complain(model.get("trouble"))),
     };

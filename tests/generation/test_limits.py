@@ -1,0 +1,490 @@
+"""Limits on spending at real servers: rewrites, input images, rising prices, several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+import xai_notebook as xai
+from harness import CENT, KEY, tiny, until
+from xai_notebook import errors, frontend
+from xai_notebook.generation.session import Session
+from xai_notebook.library.database import FILE
+from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.settings import BudgetLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
+
+    Limited = Callable[[Session, float], dict[str, Any]]
+
+FAST = {"rate": 0, "concurrency": 32}
+CHAT = "/xai_api.Chat/GetCompletion"
+
+
+def configured(session: Session, **values: Any) -> None:
+    session.configured = lambda: {**FAST, **values}
+
+
+def left(session: Session) -> float:
+    """Return what is left of the budget, in US dollars."""
+    state = session.budget()
+    assert state is not None
+    return state.left_usd
+
+
+def chats(server: Served) -> int:
+    return server.server.counts[CHAT]
+
+
+def spent(server: Served) -> float:
+    """Return what the server has charged, in US dollars."""
+    faults = server.faults
+    images = sum(call.message.n * (faults.cost_ticks or 0) for call in server.calls)
+    inputs = sum(
+        len(call.message.images) or call.message.HasField("image") for call in server.calls
+    )
+    return (images + inputs * faults.input_ticks + chats(server) * (faults.chat_ticks or 0)) / 1e10
+
+
+@pytest.fixture
+def priced(quick: Served) -> Served:
+    """A server that lists two cents an image and charges them; a rewrite costs a tenth of one."""
+    quick.faults.image_price = quick.faults.cost_ticks = 2 * CENT
+    quick.faults.chat_ticks = CENT // 10
+    return quick
+
+
+def limit_of_a_call(session: Session, usd: float) -> dict[str, Any]:
+    configured(session)
+    return {"max_cost": usd}
+
+
+def limit_of_the_kernel(session: Session, usd: float) -> dict[str, Any]:
+    configured(session, budget=usd)
+    return {}
+
+
+def limit_of_the_day(session: Session, usd: float) -> dict[str, Any]:
+    configured(session, budget=f"{usd}/day")
+    return {}
+
+
+EVERY_LIMIT = pytest.mark.parametrize(
+    "limited",
+    [limit_of_a_call, limit_of_the_kernel, limit_of_the_day],
+    ids=["of a call", "of the kernel", "of the day"],
+)
+
+
+@EVERY_LIMIT
+@pytest.mark.parametrize("chat", [CENT // 10, 3 * CENT, None], ids=["cheap", "dear", "unreported"])
+def test_rewrites_are_within_the_limit(
+    session: Session, priced: Served, limited: Limited, chat: int | None
+) -> None:
+    """A rewrite and its image are one sum: neither is paid alone, and the limit holds."""
+    priced.faults.chat_ticks = chat
+    options = limited(session, 0.10)
+    batch: Any = session.generate(each=[f"p{i}" for i in range(40)], rewrite="chat", **options)
+    assert isinstance(batch, ImageBatch)
+    assert chats(priced) == len(priced.calls) == len(batch.ok)
+    assert spent(priced) <= 0.10 + max((chat or 0) / 1e10 - 0.001, 0) + 1e-9
+    assert len(batch.ok) == {CENT // 10: 4, 3 * CENT: 2, None: 4}[chat]
+
+
+@EVERY_LIMIT
+def test_a_rewrite_is_not_paid_for_an_image_that_would_be_refused(
+    session: Session, priced: Served, limited: Limited
+) -> None:
+    """The image alone fits, and both together do not."""
+    options = limited(session, 0.02)
+    with pytest.raises(errors.BudgetError):
+        session.generate("a fox", rewrite="chat", **options)
+    assert (chats(priced), priced.calls) == (0, [])
+
+
+def test_a_stored_picture_pays_no_rewrite(session: Session, priced: Served) -> None:
+    """`--replay` asks nobody, though the rewrite is not known any more."""
+    with pytest.raises(errors.LibraryError):
+        session.generate("a fox", rewrite="chat", replay=True)
+    assert (chats(priced), priced.calls) == (0, [])
+
+
+@pytest.mark.parametrize("text", ["", "A fox."])
+def test_a_rewrite_is_in_the_ledger_whatever_it_says(
+    session: Session, priced: Served, text: str
+) -> None:
+    """An answer without text was paid for as well, and is asked for again."""
+    priced.faults.chat_text = text
+    session.generate("a fox", rewrite="chat")
+    assert session.costs().total_usd == pytest.approx(spent(priced)) == pytest.approx(0.021)
+    session.close()
+    again = Session()
+    assert again.generate("a fox", rewrite="chat", dry_run=True).new == (0 if text else 1)
+    again.close()
+
+
+def pictures(tmp_path: Path, count: int) -> list[str]:
+    files = [tmp_path / f"{number}.jpg" for number in range(count)]
+    for number, file in enumerate(files):
+        file.write_bytes(tiny(number))
+    return [str(file) for file in files]
+
+
+@EVERY_LIMIT
+def test_input_images_are_within_the_limit(
+    session: Session, priced: Served, tmp_path: Path, limited: Limited
+) -> None:
+    """Five of them cost more than the image: a limit below that sends nothing."""
+    priced.faults.input_ticks = CENT
+    plan: Any = session.generate("a fox", image=pictures(tmp_path, 5), dry_run=True)
+    assert plan.cost_usd == pytest.approx(0.03)
+    options = limited(session, 0.02)
+    with pytest.raises(errors.BudgetError, match=r"expected to cost \$0.03"):
+        session.generate("a fox", image=pictures(tmp_path, 5), **options)
+    assert priced.calls == []
+
+
+def test_what_was_reported_last_is_expected_next(
+    session: Session, priced: Served, tmp_path: Path
+) -> None:
+    """In the plan as under a limit, in this process as in the next one."""
+    priced.faults.input_ticks = CENT
+    session.generate("a fox", image=pictures(tmp_path, 5))
+    for other in (session, Session()):
+        plan = other.generate("an owl", image=pictures(tmp_path, 5), dry_run=True)
+        assert plan.cost_usd == pytest.approx(0.07)
+        with pytest.raises(errors.BudgetError):
+            other.generate("an owl", image=pictures(tmp_path, 5), max_cost=0.06)
+    other.close()
+    assert len(priced.calls) == 1
+
+
+@EVERY_LIMIT
+def test_a_server_that_charges_four_times_its_list_price(
+    session: Session, priced: Served, limited: Limited
+) -> None:
+    """The limit is passed by one difference at most, with 32 requests at once."""
+    priced.faults.cost_ticks, priced.faults.delay = 8 * CENT, 0.02
+    options = limited(session, 1.00)
+    session.generate(each=[f"p{i}" for i in range(50)], **options)
+    assert 0.9 <= spent(priced) <= 1.00 + 0.06 + 1e-9
+    assert session.costs().total_usd == pytest.approx(spent(priced))
+
+
+@EVERY_LIMIT
+def test_prices_that_rise_on_the_way(session: Session, priced: Served, limited: Limited) -> None:
+    """Those under way when it happens count four times, so that the limit holds all the same."""
+
+    def rise(_: Any, number: int) -> None:
+        priced.faults.cost_ticks = 8 * CENT if number > 20 else 2 * CENT
+
+    priced.faults.fail_when, priced.faults.delay = rise, 0.02
+    options = limited(session, 1.00)
+    session.generate(each=[f"p{i}" for i in range(80)], **options)
+    charged = session.costs().total_usd
+    assert 0.9 <= charged <= 1.00 + 0.06 + 1e-9
+    assert priced.server.counts["/xai_api.Models/ListImageGenerationModels"] == 2
+
+
+def test_several_images_a_request(session: Session, priced: Served) -> None:
+    """What is left for fewer is not used for more."""
+    configured(session, budget="0.10/day")
+    batch = session.generate(each=["a", "b", "c"], n=2)
+    assert isinstance(batch, ImageBatch)
+    assert len(batch.ok) == 4
+    assert spent(priced) == pytest.approx(0.08)
+
+
+# Budgets of all processes
+
+
+def test_a_budget_holds_over_kernels(session: Session, priced: Served) -> None:
+    """What one has spent is not left for the next."""
+    configured(session, budget="0.10/day")
+    session.generate("a fox", n=3)
+    other = Session()
+    other.configured = session.configured
+    with pytest.raises(errors.BudgetError, match=r"\$0.04 of XaiImage.budget \$0.1/day is left"):
+        other.generate("an owl", n=3)
+    other.generate("an owl", n=2)
+    with pytest.raises(errors.BudgetError, match=r"\$0.00 of"):
+        session.generate("an elk")
+    other.close()
+    assert spent(priced) == pytest.approx(0.10)
+
+
+def moved(home: Path, seconds: float) -> None:
+    """Let everything in the library have been spent earlier."""
+    with contextlib.closing(sqlite3.connect(home / FILE)) as connection, connection:
+        for table in ("requests", "rewrites", "charges"):
+            connection.execute(f"UPDATE {table} SET created = created - ?", (seconds,))
+
+
+@pytest.mark.parametrize(
+    ("period", "back", "left"),
+    [
+        ("day", timedelta(days=1), True),
+        ("day", timedelta(0), False),
+        ("month", timedelta(days=32), True),
+        ("month", timedelta(0), False),
+        ("total", timedelta(days=4000), False),
+    ],
+)
+def test_a_period_begins_anew(
+    session: Session, priced: Served, *, period: str, back: timedelta, left: bool
+) -> None:
+    """At midnight, on the first of the month, or never."""
+    configured(session, budget=f"0.02/{period}")
+    session.generate("a fox")
+    home = session.library().home
+    moved(home, back.total_seconds())
+    with contextlib.nullcontext() if left else pytest.raises(errors.BudgetError):
+        session.generate("an owl")
+    assert len(priced.calls) == 1 + left
+
+
+def test_the_last_second_of_yesterday_is_yesterday(session: Session, priced: Served) -> None:
+    """Local midnight divides the days, whatever the time zone."""
+    configured(session, budget="0.02/day")
+    session.generate("a fox")
+    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    home = session.library().home
+    for at, refused in ((midnight.timestamp(), True), (midnight.timestamp() - 1, False)):
+        with contextlib.closing(sqlite3.connect(home / FILE)) as connection, connection:
+            connection.execute("UPDATE requests SET created = ?", (at,))
+        with pytest.raises(errors.BudgetError) if refused else contextlib.nullcontext():
+            session.generate("an owl")
+
+
+@pytest.mark.parametrize("reported", [2 * CENT, None], ids=["reported", "unreported"])
+def test_a_cost_counts_once(session: Session, priced: Served, reported: int | None) -> None:
+    """In the row of its request, or as a charge: never both, never neither."""
+    priced.faults.cost_ticks = reported
+    configured(session, budget="1/total")
+    session.generate(each=["a", "b", "c"])
+    state = session.budget()
+    assert state is not None
+    assert state.used_usd == pytest.approx(0.06)
+    assert str(state) == "$0.94 of $1/total left"
+
+
+def test_what_may_have_been_billed_counts(session: Session, priced: Served) -> None:
+    """A reply that was lost counts as expected; a refusal does not."""
+    configured(session, budget="1/total")
+    priced.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED]
+    for _ in range(2):
+        with pytest.raises(errors.ApiError):
+            session.generate("a fox")
+    state = session.budget()
+    assert state is not None
+    assert state.used_usd in (pytest.approx(0.02), 0.0)
+
+
+SPEND = """
+import sys
+import xai_notebook as xai
+xai.configure(budget="{budget}", rate=0, concurrency=8)
+try:
+    xai.generate(each=[f"{{sys.argv[1]}} {{i}}" for i in range(30)]{options})
+except xai.XaiError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def start(name: str, budget: str, options: str = "") -> subprocess.Popen[str]:
+    """Start a process that wants to spend 60 cents."""
+    script = SPEND.format(budget=budget, options=options)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cost", "options"), [(2, ""), (8, ""), (2, ', rewrite="chat"')], ids=["list", "4x", "rewrite"]
+)
+def test_four_processes_keep_one_budget(keyed: Served, cost: int, options: str) -> None:
+    """Together they spend no more than one may, and one difference at most above it."""
+    faults = keyed.faults
+    faults.garbage, faults.image_price, faults.cost_ticks = tiny(), 2 * CENT, cost * CENT
+    faults.chat_ticks, faults.delay = CENT // 10, 0.02
+    running = [start(name, "0.50/day", options) for name in "abcd"]
+    for process in running:
+        said, _ = process.communicate(timeout=120)
+        assert not said or said.startswith("BudgetError"), said
+    assert 0.38 <= spent(keyed) <= 0.50 + (cost - 2) / 100 + 1e-9
+
+
+def test_what_a_killed_process_had_set_aside_is_free_again(keyed: Served) -> None:
+    """It had everything set aside, and nothing came of it."""
+    faults = keyed.faults
+    faults.garbage, faults.image_price, faults.cost_ticks = tiny(), 2 * CENT, 2 * CENT
+    faults.delay = 60
+    process = start("a", "0.02/day")
+    keyed.wait_for_call(1)
+    session = Session()
+    configured(session, budget="0.02/day")
+    assert left(session) == 0
+    process.kill()
+    process.communicate()
+    faults.delay = 0.0
+    until(lambda: left(session))
+    session.generate("an owl")
+    session.close()
+
+
+def test_a_budget_of_all_needs_the_library(
+    keyed: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it nothing can be counted, so nothing is sent."""
+    keyed.faults.image_price = 2 * CENT
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "5/day")
+    session = Session()
+    with pytest.raises(errors.BudgetError, match="counted in the library"):
+        session.generate("a fox")
+    session.close()
+    assert keyed.calls == []
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_job_counts_until_its_results_are_there(
+    session: Session, priced: Served, *, cancelled: bool
+) -> None:
+    """What is handed over is not left for anybody; results count as they were reported."""
+    priced.faults.cost_ticks = CENT
+    priced.faults.batches.pace = 1000 if not cancelled else 0.001
+    configured(session, budget="0.20/day")
+    job = session.generate(each=[f"p{i}" for i in range(8)], batch=True)
+    if cancelled:
+        with pytest.raises(errors.BudgetError, match=r"\$0.04 of XaiImage.budget"):
+            session.generate(each=["a", "b", "c"], batch=True)
+        job.cancel()
+    else:
+        job.wait()
+    assert left(session) == pytest.approx(0.20 if cancelled else 0.12)
+
+
+# Where limits are set
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Plain Python, where nothing was configured; what a test configures is forgotten."""
+    monkeypatch.setattr(frontend, "running_shell", lambda: None)
+    yield
+    frontend.take_configured()
+
+
+@pytest.mark.usefixtures("plain")
+def test_scripts_configure(session: Session, priced: Served) -> None:
+    """As `%config XaiImage` does in a notebook; None takes it back."""
+    xai.configure(budget="0.04/day", rate=0, concurrency=2, model="grok-imagine-image-2.0")
+    batch = session.generate(each=["a", "b", "c"])
+    assert isinstance(batch, ImageBatch)
+    assert (len(batch.ok), priced.last.model) == (2, "grok-imagine-image-2.0")
+    xai.configure(budget=None, model=None)
+    session.generate("d")
+    assert priced.last.model == "grok-imagine-image"
+    assert session.budget() is None
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"budget": "5/week"}, "budget: '5/week' names no period"),
+        ({"budgt": 5}, "no setting 'budgt'. Did you mean budget?"),
+        ({"prompt": "x"}, "Give api_host, aspect_ratio"),
+        ({"rate": -1}, "rate: -1 is not a possible number of requests"),
+        ({"max_cost": "free"}, "max_cost: 'free' is not a number of US dollars"),
+        ({"n": 0}, "n: 0 is outside 1 to 10 images"),
+    ],
+)
+def test_a_wrong_setting_changes_nothing(given: dict[str, Any], said: str) -> None:
+    """The message names it."""
+    with pytest.raises(errors.OptionError) as caught:
+        xai.configure(concurrency=9, **given)
+    assert said in str(caught.value)
+    assert frontend.configured() == {}
+
+
+def test_settings_made_before_the_extension_hold_in_it(
+    shell: InteractiveShell, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And from then on `%config XaiImage` and `configure` are one."""
+    shell.extension_manager.unload_extension("xai_notebook")
+    xai.configure(budget="5/day", concurrency=7)
+    shell.extension_manager.load_extension("xai_notebook")
+    assert frontend.configured()["budget"] == BudgetLimit(5.0, "day")
+    xai.configure(budget=3, concurrency=None, share=3)
+    assert frontend.configured()["budget"] == BudgetLimit(3.0)
+    assert frontend.configured()["concurrency"] == 4
+    shell.run_cell("%config XaiImage.budget = '50/month'")
+    assert frontend.configured()["budget"] == BudgetLimit(50.0, "month")
+    shell.run_cell("%config XaiImage.budget = None")
+    assert frontend.configured()["budget"] is None
+    with caplog.at_level("ERROR"):
+        shell.run_cell("%config XaiImage.budget = 'x'")
+    assert "XaiImage.budget: 'x' is not a budget. Give US dollars: 5, 5/day" in caplog.text
+
+
+def test_the_environment_names_a_budget(
+    session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what cannot be one is an error that names the variable."""
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.02/day")
+    session.generate("a fox")
+    with pytest.raises(errors.BudgetError):
+        session.generate("an owl")
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "a lot")
+    with pytest.raises(errors.ConfigurationError, match="XAI_NOTEBOOK_BUDGET: 'a lot' is not"):
+        session.generate("an elk")
+    assert len(priced.calls) == 1
+
+
+def test_the_plan_says_what_is_left(session: Session, priced: Served) -> None:
+    """The same sum as the limit counts, with the rewrite, and what the budget leaves."""
+    configured(session, budget="5/day")
+    session.generate("a fox")
+    plan = session.generate("an owl", n=2, rewrite="chat", dry_run=True)
+    assert plan.cost_usd == pytest.approx(0.041)
+    assert plan.sentence == "To make: 2, $0.041; from your library: 0; $4.98 of $5/day left."
+    assert dict(plan.rows())["budget"] == "$4.98 of $5/day left"
+
+
+def test_prices_are_read_again_when_they_are_old(
+    session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ten minutes, in a kernel that lives for days."""
+    assert session.generate("a fox", dry_run=True).cost_usd == pytest.approx(0.02)
+    priced.faults.image_price = 5 * CENT
+    assert session.generate("a fox", dry_run=True).cost_usd == pytest.approx(0.02)
+    later = time.monotonic() + 601
+    monkeypatch.setattr("xai_notebook.generation.prices.time.monotonic", lambda: later)
+    assert session.generate("a fox", dry_run=True).cost_usd == pytest.approx(0.05)
+
+
+def test_a_key_in_an_error_of_the_budget(session: Session, priced: Served) -> None:
+    """No message of a limit holds the key."""
+    configured(session, budget="0/day")
+    with pytest.raises(errors.BudgetError) as caught:
+        session.generate("a fox")
+    assert KEY not in str(caught.value)

@@ -1,0 +1,249 @@
+"""What all processes that share a library have spent, and what they have set aside.
+
+Three tables tell what was spent: `requests` and `rewrites` hold what servers reported, `charges`
+what no row there tells: calls under way, calls whose reply was lost after it may have been billed,
+and replies whose cost was not reported. Jobs under way count at list price, as far as their results
+are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from xai_notebook.errors import LibraryError
+from xai_notebook.library.exclusive import Exclusive
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from xai_notebook.library.database import Database
+    from xai_notebook.settings import Period
+
+__all__ = ["Amount", "Spending", "Totals", "period_start"]
+
+TICKS: Final = 10**10
+"""Ticks per US dollar, as on the wire: whole numbers add up exactly."""
+_SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
+"""Values of `charges.open`: the call has ended; it is under way, at a price that the server has
+reported before; it is under way, and what it will cost is not sure."""
+_DAY: Final = 86400.0
+
+_SPENT: Final = """
+    SELECT (SELECT total(cost_usd) FROM requests WHERE created >= :since)
+        + (SELECT total(cost_usd) FROM rewrites WHERE created >= :since)"""
+_UNREPORTED: Final = """
+    SELECT total(price_usd) FROM requests JOIN job_requests ON answer = requests.id
+        JOIN jobs ON jobs.id = job_id
+        WHERE requests.cost_usd IS NULL AND requests.created >= :since"""
+_JOBS: Final = """
+    SELECT total(price_usd * (SELECT count(*) FROM job_requests
+        WHERE job_id = jobs.id AND answer IS NULL AND error IS NULL))
+    FROM jobs
+    WHERE state = 'running' OR (state = 'new' AND (batch_id NOTNULL OR created >= :yesterday))"""
+_CHARGED: Final = """
+    SELECT coalesce(sum(ticks), 0) FROM charges WHERE open = 0 AND created >= :since
+        AND NOT EXISTS (SELECT 1 FROM requests
+            WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""
+
+
+class Totals(NamedTuple):
+    """What counts against a budget, in ticks of 1e-10 USD.
+
+    Attributes:
+        spent: Reported or charged in the period, and what jobs under way will cost.
+        open: Set aside for calls under way.
+        unconfirmed: Whether it is not sure what one of those costs.
+    """
+
+    spent: int
+    open: int
+    unconfirmed: bool
+
+
+class Amount(NamedTuple):
+    """What a call under way is expected to cost.
+
+    Attributes:
+        ticks: In ticks of 1e-10 USD.
+        confirmed: Whether the server has reported such a price before.
+    """
+
+    ticks: int
+    confirmed: bool = True
+
+
+def period_start(period: Period) -> float:
+    """Return when the current period began, in seconds since 1970: in local time."""
+    if period not in ("day", "month"):
+        return 0.0
+    start = datetime.now().astimezone().replace(tzinfo=None, hour=0, minute=0, second=0)
+    start = start.replace(microsecond=0, day=1 if period == "month" else start.day)
+    return start.timestamp()
+
+
+class Spending:
+    """The ledger of all processes of a library. Any thread may call it.
+
+    Raises:
+        LibraryError: From every method: the library cannot be read or written.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Use the library's database; this opens nothing yet."""
+        self._database = database
+        self._process: tuple[int, str, Exclusive] | None = None
+
+    def totals(self, since: float) -> Totals:
+        """Return what was spent since a moment, and what is set aside now.
+
+        Args:
+            since: Seconds since 1970.
+        """
+        with self._database.reading() as connection:
+            return self._totals(connection, since)
+
+    def reserve(
+        self,
+        wanted: Sequence[Sequence[Amount]],
+        since: float,
+        allows: Callable[[Totals, Sequence[Amount]], bool],
+    ) -> list[list[int] | Totals]:
+        """Set amounts aside in one transaction, over all processes.
+
+        Args:
+            wanted: For each request, what its calls are expected to cost.
+            since: Of the period, in seconds since 1970.
+            allows: Tells whether a request fits.
+
+        Returns:
+            For each request the ids of its charges, one for each amount; or, where it does not
+            fit, what stood in its way.
+        """
+        found: list[list[int] | Totals] = []
+        with self._database.writing() as connection:
+            token = self._token()
+            self._forget_the_dead(connection)
+            totals = self._totals(connection, since)
+            for amounts in wanted:
+                if not allows(totals, amounts):
+                    found.append(totals)
+                    continue
+                found.append([_insert(connection, token, amount) for amount in amounts])
+                totals = Totals(
+                    totals.spent,
+                    totals.open + sum(amount.ticks for amount in amounts),
+                    totals.unconfirmed or not all(amount.confirmed for amount in amounts),
+                )
+        return found
+
+    def settle(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
+        """Note how calls ended.
+
+        Args:
+            ended: For each its charge, the ticks that count, and the id of its reply. Once the
+                reply is in the library with its cost, the row there counts instead.
+        """
+        with self._database.writing() as connection:
+            connection.executemany(
+                "UPDATE charges SET open = 0, ticks = ?, reply_id = ? WHERE id = ?",
+                [(ticks, reply_id, charge) for charge, ticks, reply_id in ended],
+            )
+            connection.executemany(
+                "DELETE FROM charges WHERE ticks = 0 AND open = 0 AND id = ?",
+                [(charge,) for charge, _, _ in ended],
+            )
+        return [None] * len(ended)
+
+    def close(self) -> None:
+        """Let other processes know that nothing of this one is under way any more."""
+        if self._process is not None and self._process[0] == os.getpid():
+            self._process[2].leave(over=True)
+        self._process = None
+
+    def _token(self) -> str:
+        """Return what tells this process from others; it holds a lock for as long as it lives."""
+        if self._process is None or self._process[0] != os.getpid():
+            token = os.urandom(8).hex()
+            lock = self._lock(token)
+            lock.take()
+            self._process = os.getpid(), token, lock
+        return self._process[1]
+
+    def _lock(self, token: str) -> Exclusive:
+        return Exclusive(self._database.home / "processes" / f"{token}.lock")
+
+    def _is_dead(self, token: str) -> bool:
+        """Tell whether the process of a token has ended: then its lock can be taken."""
+        if self._process is not None and token == self._process[1]:
+            return False
+        lock = self._lock(token)
+        try:
+            dead = lock.take()
+        except LibraryError:
+            return False
+        lock.leave(over=dead)
+        return dead
+
+    def _totals(self, connection: sqlite3.Connection, since: float) -> Totals:
+        times = {"since": since, "yesterday": time.time() - _DAY}
+        usd = 0.0
+        for query in (_SPENT, _UNREPORTED, _JOBS):
+            (found,) = connection.execute(query, times).fetchone()
+            usd += found
+        (charged,) = connection.execute(_CHARGED, times).fetchone()
+        query = "SELECT process, sum(ticks), max(open) FROM charges WHERE open > 0 GROUP BY process"
+        living = [row for row in connection.execute(query).fetchall() if not self._is_dead(row[0])]
+        return Totals(
+            spent=round(usd * TICKS) + charged,
+            open=sum(ticks for _, ticks, _ in living),
+            unconfirmed=any(state == _UNCONFIRMED for *_, state in living),
+        )
+
+    def _forget_the_dead(self, connection: sqlite3.Connection) -> None:
+        """Drop what processes had set aside that have died since."""
+        tokens = connection.execute("SELECT DISTINCT process FROM charges WHERE open > 0")
+        dead = [(token,) for (token,) in tokens.fetchall() if self._is_dead(token)]
+        connection.executemany("DELETE FROM charges WHERE open > 0 AND process = ?", dead)
+
+    def last_costs(self, host: str) -> list[tuple[tuple[Any, ...], float]]:
+        """Return what requests to a host cost last, in US dollars an image.
+
+        Returns:
+            Pairs of model, resolution, quality and number of input images, and the cost; of equal
+            ones the newest.
+        """
+        query = """SELECT model, resolution, quality, json_array_length(inputs),
+                cost_usd / (SELECT count(*) FROM images WHERE request_id = latest.id), max(id)
+            FROM (SELECT * FROM requests ORDER BY id DESC LIMIT ?) AS latest
+            WHERE host = ? AND cost_usd NOTNULL
+            GROUP BY model, resolution, quality, json_array_length(inputs)"""
+        with self._database.reading() as connection:
+            rows = connection.execute(query, (_LATEST, host)).fetchall()
+        return [(tuple(row)[:4], row[4]) for row in rows if row[4] is not None]
+
+    def last_rewrite(self, backend: str) -> float | None:
+        """Return what one of the newest rewrites cost at most in US dollars; None: not known.
+
+        Args:
+            backend: `"xai"` or `"local"`.
+        """
+        query = """SELECT max(cost_usd) FROM
+            (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)"""
+        with self._database.reading() as connection:
+            (found,) = connection.execute(query, (backend,)).fetchone()
+        return None if found is None else float(found)
+
+
+_LATEST: Final = 2_000
+"""Requests that are looked through for prices."""
+
+
+def _insert(connection: sqlite3.Connection, token: str, amount: Amount) -> int:
+    statement = "INSERT INTO charges (process, created, ticks, open) VALUES (?, ?, ?, ?)"
+    state = _CONFIRMED if amount.confirmed else _UNCONFIRMED
+    values = (token, time.time(), amount.ticks, state)
+    return int(connection.execute(statement, values).lastrowid or 0)
