@@ -336,16 +336,28 @@ def test_errors_name_fields_and_no_flags(error: Exception, said: str) -> None:
 
 
 def test_what_is_spent_stands_beside_the_budget(shown: Panel, keyed: Served) -> None:
-    """All that the kernel has spent, of what it may; beyond that nothing is sent."""
+    """What is left of what the kernel may spend; beyond that nothing is sent."""
     keyed.faults.cost_ticks = keyed.faults.image_price = 2 * CENT
     shown._shell.run_line_magic("config", "XaiImage.budget = 0.05")
     make(shown, "a fox")
     make(shown, "an owl")
-    assert shown.spent == "$0.04 of $0.05"
+    until(lambda: shown.spent == "$0.01 of $0.05 left")
     make(shown, "a bear")
     (job,) = shown.jobs
-    assert job["line"].startswith("This would cost $0.02 at list price, and $0.04 of XaiImage.")
-    assert (len(keyed.calls), shown.spent) == (2, "$0.04 of $0.05")
+    said = "This is expected to cost $0.02, and $0.01 of XaiImage.budget $0.05 is left."
+    assert job["line"].startswith(said)
+    assert (len(keyed.calls), shown.spent) == (2, "$0.01 of $0.05 left")
+
+
+def test_the_form_says_what_it_would_cost(shown: Panel, keyed: Served) -> None:
+    """The same sum as a dry run: with the rewrite, for each number of images."""
+    keyed.faults.cost_ticks = keyed.faults.image_price = 2 * CENT
+    tell(shown, "models")
+    until(lambda: shown.expected and shown.expected[0])
+    assert shown.expected[:2] == [pytest.approx(0.02), pytest.approx(0.04)]
+    tell(shown, "form", form={**shown.form, "rewrite": True})
+    until(lambda: shown.expected[0] != pytest.approx(0.02))
+    assert shown.expected[3] == pytest.approx(0.081)
 
 
 def test_what_is_saved_beside_the_notebook_names_no_path(shown: Panel) -> None:
