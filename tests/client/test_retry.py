@@ -33,7 +33,7 @@ def failing(times: int, code: Any, details: str = "busy", trailing: Any = ()) ->
         nonlocal count
         count += 1
         if count <= times:
-            await context.abort(code, details, trailing)
+            await context.abort(code, details, (*trailing, ("server", "a-proxy")))
         from xai_sdk.proto import image_pb2
 
         return image_pb2.ImageResponse(images=[image_pb2.GeneratedImage(base64="AAAA")])
