@@ -12,8 +12,8 @@ Which attempt may be made again
 A server refuses a call with one frame that ends the stream: "Trailers-Only". A reply that begins
 and breaks off has two, headers and trailers, perhaps with half a message between them. If the
 headers hold nothing but gRPC's own fields and all of it comes in one packet, grpc.aio (1.80 to
-1.85) shows both alike: the same empty metadata, status, details, debug string and order of events.
-So is a RST_STREAM with REFUSED_STREAM, before headers and after. The time that passed proves nothing
+1.85) shows both alike: the same empty metadata, status, details and order of events. So is a
+RST_STREAM with REFUSED_STREAM, before headers and after. The time that passed proves nothing
 either. So a call that costs money is made again only after one of these proofs:
 
 - No connection came about, or gRPC's own client refused to send the request.
