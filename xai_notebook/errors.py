@@ -129,8 +129,9 @@ class ApiError(XaiError):
         code: Name of the gRPC status, such as `"INVALID_ARGUMENT"`.
         details: What the server said, unchanged (untrusted text).
         attempts: How many times the call was sent.
-        maybe_billed: Whether the server may have done the work and counted it: a reply had begun,
-            or the connection broke before there was an answer. Never tried again by itself.
+        maybe_billed: Whether the server may have done the work and counted it: a reply had or may
+            have begun, or the connection broke before there was an answer. Never sent again by
+            itself.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 KEY = "xai-test-0123456789abcdef"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
+HEAD = ("server", "a-proxy")
 ENVIRONMENT = (
     "XAI_API_KEY",
     "XAI_API_HOST",
@@ -95,6 +96,8 @@ class Peer(
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
         self.remaining.append(context.time_remaining())
+        # As behind a proxy: in a refusal without headers it shows that no reply had begun.
+        context.set_trailing_metadata((HEAD,))
         return await self.answer(request, context)
 
     GenerateImage = _take

@@ -76,7 +76,9 @@ def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
 
     async def answer(request: Any, context: Any) -> Any:
         await context.abort(
-            grpc.StatusCode.UNAVAILABLE, "busy", (("grpc-retry-pushback-ms", "30000"),)
+            grpc.StatusCode.UNAVAILABLE,
+            "busy",
+            (("grpc-retry-pushback-ms", "30000"), ("server", "a-proxy")),
         )
 
     async def main() -> None:

@@ -36,6 +36,8 @@ REPLY = image_pb2.ImageResponse(
 LARGE = image_pb2.ImageResponse(
     images=[image_pb2.GeneratedImage(base64="QUJD" * (17 << 18), respect_moderation=True)]
 ).SerializeToString()
+HEAD = ("server", "envoy")
+"""What a proxy adds to the head of every response: it shows that a status is a refusal."""
 LONG = ("x-long", "a" * 20_000)
 UNREACHED = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
 BEGUN = 0.2
@@ -398,7 +400,29 @@ async def gateway_timeout(call: Call) -> None:
 async def envoy_lost_it(call: Call) -> None:
     """Answer in gRPC as a proxy whose server hung up."""
     said = "upstream connect error or disconnect/reset before headers. reset reason: "
-    await call.only_trailers(UNAVAILABLE, f"{said}connection termination")
+    await call.only_trailers(UNAVAILABLE, f"{said}connection termination", HEAD)
+
+
+async def refused_stream(call: Call) -> None:
+    """Refuse the stream. gRPC shows the same where a reply had begun."""
+    await call.reset(7)
+
+
+async def bare_unavailable(call: Call) -> None:
+    """Refuse with gRPC's own fields alone. gRPC shows the same where a reply had begun."""
+    await call.only_trailers(UNAVAILABLE, "busy")
+
+
+async def bare_exhausted(call: Call) -> None:
+    """The same, by rate, with a wish that proves nothing."""
+    await call.only_trailers(EXHAUSTED, "busy", ("grpc-retry-pushback-ms", "7"))
+
+
+async def metadata_in_trailers(call: Call) -> None:
+    """Begin a reply, and end it with metadata of the service itself."""
+    with call.one_packet():
+        await call.headers()
+        await call.trailers(UNAVAILABLE, "busy", ("x-request-id", "1"), ("retry-after", "1"))
 
 
 async def cloudflare_lost_it(call: Call) -> None:
@@ -423,7 +447,7 @@ BROKEN = [
     begun_but_unreachable, part_then_unreachable, begun_but_too_large,
     then_cut, then_closed, reset_by_error, calm_down, goaway_with_ours, bad_gateway,
     unavailable_page, unavailable_in_one_frame, gateway_timeout, envoy_lost_it, cloudflare_lost_it,
-    no_http2, shut_down,
+    no_http2, shut_down, refused_stream, bare_unavailable, bare_exhausted, metadata_in_trailers,
 ]  # fmt: skip
 
 
@@ -437,6 +461,62 @@ def test_what_may_have_been_made_is_not_ordered_again(
     assert error.maybe_billed
     assert "may have been billed" in str(error)
     assert len(str(error).splitlines()) <= 2
+    assert len(server.orders) == error.attempts == 1
+
+
+async def unavailable_at_last(call: Call) -> None:
+    """End a reply with UNAVAILABLE."""
+    await call.trailers(UNAVAILABLE, "busy")
+
+
+async def exhausted_at_last(call: Call) -> None:
+    """End a reply with RESOURCE_EXHAUSTED."""
+    await call.trailers(EXHAUSTED, "busy")
+
+
+async def refused_at_last(call: Call) -> None:
+    """End a reply with REFUSED_STREAM."""
+    await call.reset(7)
+
+
+async def reset_at_last(call: Call) -> None:
+    """End a reply with INTERNAL_ERROR."""
+    await call.reset(2)
+
+
+@pytest.mark.parametrize("gap", [None, 0, 0.001, 0.005, 0.02, 0.05], ids=lambda gap: f"gap {gap}")
+@pytest.mark.parametrize("sent", [0, 50], ids=["bare headers", "half a message"])
+@pytest.mark.parametrize(
+    "end",
+    [unavailable_at_last, exhausted_at_last, refused_at_last, reset_at_last],
+    ids=lambda end: end.__name__,
+)
+def test_a_reply_that_breaks_off_at_any_moment_is_not_ordered_again(
+    end: Callable[[Call], Awaitable[None]],
+    sent: int,
+    gap: float | None,
+    tls: ssl.SSLContext | None,
+) -> None:
+    """In one packet, where gRPC shows what it shows of a refusal, and in two some time apart."""
+
+    async def begin(call: Call) -> None:
+        await call.headers()
+        if sent:
+            await call.data(frame(REPLY)[:sent])
+
+    async def script(call: Call) -> None:
+        if gap is None:
+            with call.one_packet():
+                await begin(call)
+                await end(call)
+        else:
+            await begin(call)
+            await asyncio.sleep(gap)
+            await end(call)
+
+    error, server = order(script, tls)
+    assert isinstance(error, errors.ApiError)
+    assert error.maybe_billed
     assert len(server.orders) == error.attempts == 1
 
 
@@ -511,18 +591,13 @@ def test_metadata_over_a_limit_of_ours_is_no_rate_limit() -> None:
 
 
 async def unavailable(call: Call) -> None:
-    """Refuse."""
-    await call.only_trailers(UNAVAILABLE, "busy")
+    """Refuse, as a service behind a proxy does."""
+    await call.only_trailers(UNAVAILABLE, "busy", HEAD)
 
 
 async def exhausted(call: Call) -> None:
     """Refuse, by rate."""
-    await call.only_trailers(EXHAUSTED, "too many requests")
-
-
-async def refused_stream(call: Call) -> None:
-    """Refuse the stream."""
-    await call.reset(7)
+    await call.only_trailers(EXHAUSTED, "too many requests", HEAD)
 
 
 async def goaway_without_ours(call: Call) -> None:
@@ -537,18 +612,18 @@ async def too_many_in_http(call: Call) -> None:
 
 async def backend_reached_nobody(call: Call) -> None:
     """Refuse as a server whose own call found nobody, and which hands on what gRPC said of it."""
-    await call.only_trailers(UNAVAILABLE, UNREACHED)
+    await call.only_trailers(UNAVAILABLE, UNREACHED, HEAD)
 
 
 async def envoy_reached_nobody(call: Call) -> None:
     """Refuse as a proxy whose server is down."""
     said = "upstream connect error or disconnect/reset before headers. reset reason: "
-    await call.only_trailers(UNAVAILABLE, f"{said}remote connection failure")
+    await call.only_trailers(UNAVAILABLE, f"{said}remote connection failure", HEAD)
 
 
 @pytest.mark.parametrize(
     "refuse",
-    [unavailable, exhausted, refused_stream, goaway_without_ours, too_many_in_http,
+    [unavailable, exhausted, goaway_without_ours, too_many_in_http,
      envoy_reached_nobody, backend_reached_nobody],
     ids=lambda refuse: refuse.__name__,
 )  # fmt: skip
@@ -576,6 +651,37 @@ def test_refusals_to_the_end_were_not_billed(refuse: Callable[[Call], Awaitable[
     assert "is not available (5 attempts)" in str(error)
     assert not error.maybe_billed
     assert len(server.orders) == 5
+
+
+@pytest.mark.parametrize("refuse", [unavailable, exhausted])
+def test_a_proven_refusal_is_known_however_late_our_loop_is(
+    refuse: Callable[[Call], Awaitable[None]],
+) -> None:
+    """The proof is in the answer: a busy computer changes nothing."""
+
+    async def script(call: Call) -> None:
+        if call.number == 1:
+            await refuse(call)
+            time.sleep(0.1)  # noqa: ASYNC251  # server and client share the loop
+        else:
+            await call.answer(REPLY)
+
+    response, server = order(script)
+    assert response.base64 == PICTURE
+    assert len(server.orders) == 2
+
+
+def test_an_unproven_refusal_says_when_to_try_again() -> None:
+    """The error names the cause, what may have been billed, and the server's wish."""
+
+    async def script(call: Call) -> None:
+        await call.only_trailers(EXHAUSTED, "busy", ("retry-after", "7"))
+
+    error, _ = order(script)
+    assert isinstance(error, errors.RateLimitError)
+    assert "Too many requests" in str(error)
+    assert "may have been billed" in str(error)
+    assert "run it again in 7 s" in str(error)
 
 
 def test_too_many_requests_in_http_is_a_rate_limit() -> None:
@@ -619,7 +725,7 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
 
 
 def test_a_question_that_costs_nothing_is_asked_again() -> None:
-    """A list of models that was cut off is asked for once more."""
+    """A list of models that was cut off, or refused without a proof, is asked for once more."""
     models = models_pb2.ListImageGenerationModelsResponse(
         models=[models_pb2.ImageGenerationModel(name="one")]
     )
@@ -627,6 +733,8 @@ def test_a_question_that_costs_nothing_is_asked_again() -> None:
     async def script(call: Call) -> None:
         if call.number == 1:
             call.cut()
+        elif call.number == 2:
+            await call.only_trailers(UNAVAILABLE, "busy")
         else:
             await call.answer(models.SerializeToString())
 
@@ -634,7 +742,7 @@ def test_a_question_that_costs_nothing_is_asked_again() -> None:
         async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
             (model,) = await client.models.list_image_generation_models()
             assert model.name == "one"
-            assert len(server.orders) == 2
+            assert len(server.orders) == 3
 
     asyncio.run(main())
 

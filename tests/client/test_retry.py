@@ -33,7 +33,7 @@ def failing(times: int, code: Any, details: str = "busy", trailing: Any = ()) ->
         nonlocal count
         count += 1
         if count <= times:
-            await context.abort(code, details, trailing)
+            await context.abort(code, details, (*trailing, ("server", "a-proxy")))
         from xai_sdk.proto import image_pb2
 
         return image_pb2.ImageResponse(images=[image_pb2.GeneratedImage(base64="AAAA")])
@@ -71,6 +71,19 @@ def test_five_failures_are_an_error(call: Any) -> None:
     assert len(peer.requests) == error.attempts == 5
     assert peer.host in str(error)
     assert "5 attempts" in str(error)
+
+
+@pytest.mark.parametrize("code", [CODE.UNAVAILABLE, CODE.RESOURCE_EXHAUSTED])
+def test_a_refusal_that_nothing_proves_is_not_repeated(call: Any, code: Any) -> None:
+    """The error says that it may be billed: a reply that broke off looks the same."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        await context.abort(code, "busy", (("x-request-id", "1"),))
+
+    error, peer = call(answer, sample)
+    assert isinstance(error, errors.ApiError)
+    assert error.maybe_billed
+    assert len(peer.requests) == error.attempts == 1
 
 
 def test_a_call_has_a_listener_of_its_own(call: Any) -> None:

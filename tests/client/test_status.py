@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 
 from xai_notebook import errors
+from xai_notebook.client.attempt import Fate
 from xai_notebook.client.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
 from xai_notebook.settings import ApiKey
 
@@ -69,7 +70,7 @@ def test_every_status_is_mapped(code: Any) -> None:
 )
 def test_messages_name_the_cure(code: Any, words: list[str]) -> None:
     """A message says what to do."""
-    message = str(translate(failure(code), info()))
+    message = str(translate(failure(code), info(), Fate.REFUSED))
     for word in words:
         assert word in message
 
@@ -114,8 +115,8 @@ def test_what_a_server_does_not_have_is_not_asked_for_later(code: Any, details: 
     [
         (CODE.INVALID_ARGUMENT, "n", False),
         (CODE.INVALID_ARGUMENT, "Generated image rejected by content moderation.", True),
-        (CODE.UNAVAILABLE, "busy", False),
-        (CODE.RESOURCE_EXHAUSTED, "quota", False),
+        (CODE.UNAVAILABLE, "busy", True),
+        (CODE.RESOURCE_EXHAUSTED, "quota", True),
         (CODE.RESOURCE_EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 8)", False),
         (CODE.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 8)", False),
         (CODE.RESOURCE_EXHAUSTED, "SERVER: Sent message larger than max (9 vs. 8)", True),
@@ -134,6 +135,17 @@ def test_a_missing_key_is_not_called_wrong() -> None:
     """UNAUTHENTICATED without a key asks for one."""
     message = str(translate(failure(CODE.UNAUTHENTICATED), info(key=None)))
     assert "asks for an API key" in message
+
+
+@pytest.mark.parametrize("field", ["date", "server"])
+@pytest.mark.parametrize("code", [CODE.UNAVAILABLE, CODE.RESOURCE_EXHAUSTED])
+def test_a_field_of_a_response_head_proves_a_refusal(code: Any, field: str) -> None:
+    """It can only have come in the one frame that gRPC shows as trailers."""
+    head = grpc.aio.Metadata((field, "x"))
+    refused = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), head, "busy")
+    assert not translate(refused, info()).maybe_billed
+    begun = grpc.aio.AioRpcError(code, grpc.aio.Metadata(("x", "y")), head, "busy")
+    assert translate(begun, info()).maybe_billed
 
 
 def test_a_request_over_the_limit_is_told_from_a_reply() -> None:

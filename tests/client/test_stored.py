@@ -196,6 +196,19 @@ def test_an_upload_that_can_be_read_only_once_is_not_sent_again(call: Any) -> No
     assert len(peer.requests) == 1
 
 
+def test_an_upload_whose_refusal_nothing_proves_is_not_repeated(call: Any) -> None:
+    """The error says where to look."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone", (("x-request-id", "1"),))
+
+    error, peer = call(answer, lambda client: client.files.upload(io.BytesIO(DATA), filename="a"))
+    assert isinstance(error, errors.UnavailableError)
+    assert error.maybe_billed
+    assert "files.list()" in str(error)
+    assert len(peer.requests) == 1
+
+
 def test_an_upload_of_unknown_fate_is_not_repeated(call: Any) -> None:
     """The error says where to look."""
     error, peer = call(refusing(begun=True), lambda client: client.files.upload(DATA, filename="a"))

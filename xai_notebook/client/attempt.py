@@ -1,12 +1,32 @@
 """One attempt of a call: its message as soon as that is whole, or what became of the attempt.
 
 A call with one answer is sent as one whose answers are a stream. grpc.aio hands out the message of
-a unary call only together with an OK, so that a picture whose trailers were lost is lost with them;
-and it does not tell a server that refused from one whose reply broke off.
+a unary call only together with an OK, so that a picture whose trailers were lost is lost with them.
 
 Its request is a stream as well, of one message. Only then does grpc.aio wait for the headers before
 the message leaves; else a server that answers at once can be through before they are looked for,
-and of 2,000 replies that began and broke off on a busy computer, 106 to 144 looked like refusals.
+and of 2,000 replies that began and broke off on a busy computer, 106 to 144 lost their headers.
+
+Which attempt may be made again
+-------------------------------
+A server refuses a call with one frame that ends the stream: "Trailers-Only". A reply that begins
+and breaks off has two, headers and trailers, perhaps with half a message between them. If the
+headers hold nothing but gRPC's own fields and all of it comes in one packet, grpc.aio (1.80 to
+1.85) shows both alike: the same empty metadata, status, details and order of events. So is a
+RST_STREAM with REFUSED_STREAM, before headers and after. The time that passed proves nothing
+either. So a call that costs money is made again only after one of these proofs:
+
+- No connection came about, or gRPC's own client refused to send the request.
+- The status came with fields that only the head of a response has, such as `date` or `server`, and
+  no headers came before it. gRPC hands out what a Trailers-Only frame holds as trailing metadata,
+  and HTTP does not allow these fields in real trailers. Proxies such as Envoy and Cloudflare add
+  them to every response.
+- The connection ended with a GOAWAY that leaves out this stream. It is the peer's own record of
+  the streams that it looked at; unlike RST_STREAM no proxy hands it on from a server behind.
+- The answer was HTTP and no gRPC (a proxy's 429), and not of a gateway that lost its server.
+
+An UNAVAILABLE or RESOURCE_EXHAUSTED without a proof is an error that says that the call may have
+been billed. After any other status no call is sent again.
 """
 
 from __future__ import annotations
@@ -39,8 +59,8 @@ UnaryStreamCall: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 StreamStreamCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 PAUSE = 0.015
-"""Seconds, waited twice. Headers that are followed by nothing for so long have begun a reply. The
-status of a refusal follows within 0.2 ms, and within 10 ms where other processes take the time."""
+"""Seconds, waited twice. Headers that no status follows for so long have begun a reply. The status
+of a refusal follows within 0.2 ms, and within 10 ms where other processes take the time."""
 GRACE = 1.0
 """Seconds in which a server may still end a call whose message has come."""
 
@@ -52,6 +72,8 @@ class Fate(Enum):
     """No connection came about, or the request broke a limit of ours."""
     REFUSED = auto()
     """The server answered with a status instead of a reply, or said that it never looked."""
+    UNPROVEN = auto()
+    """A refusal, or a reply that broke off as soon as it had begun: gRPC shows both alike."""
     BEGUN = auto()
     """A reply had begun."""
     LOST = auto()
@@ -90,10 +112,8 @@ _UNCONNECTED = re.compile(
     r"|empty address list|connections to all backends failing|Getting metadata from plugin failed"
 )
 _TOO_LARGE = re.compile(r"CLIENT: Sent message larger than max")
-_UNPROCESSED = re.compile(  # REFUSED_STREAM, and a GOAWAY whose last stream is an earlier one
-    r"(?:Stream removed \()?(?:(?:RST_STREAM \()?Received RST_STREAM with error code 7\b"
-    r"|GOAWAY received; )"
-)
+# Said of the streams above the last one that a GOAWAY names.
+_UNPROCESSED = re.compile(r"(?:Stream removed \()?GOAWAY received; ")
 _CUT = re.compile(
     r"Stream removed|Socket closed|recvmsg:|sendmsg:|Received RST_STREAM|GOAWAY received"
     r"|ping timeout|keepalive|Failed parsing HTTP/2|Transport closed|Endpoint |Deadline Exceeded"
@@ -106,6 +126,11 @@ _PROXY = re.compile(
 )
 _PROXY_UNSENT = re.compile(r"reset reason: (?:\w+ )?(?:connection failure|overflow)")
 _HTTP = re.compile(r"(?:Stream removed \()?Received http2 header with status: (\d{3})")
+_HEAD_FIELDS = frozenset({"age", "alt-svc", "cf-ray", "date", "server", "vary", "via"})
+"""Fields of a response's head, written by servers and proxies; not allowed, or unknown, in trailers
+(RFC 9110, 6.5.1)."""
+_SENT_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+"""Statuses after which a call is made again, if it was refused."""
 _GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
 """The last five are Cloudflare's."""
 _LARGER = re.compile(r"message larger than max|metadata size exceeds", re.IGNORECASE)
@@ -116,22 +141,37 @@ def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool
 
     Args:
         error: What it ended with.
-        begun: Whether a reply had.
+        begun: Whether headers were seen before it.
         connected: Whether there was a connection: a server that says that there was none speaks
             of one behind it.
     """
     details = error.details() or ""
     if _UNCONNECTED.match(details) and not connected:
         return Fate.UNSENT
-    if begun:
+    proven = _is_trailers_only(error)
+    if begun and not proven:
         return Fate.BEGUN
     if _TOO_LARGE.match(details):
         return Fate.UNSENT
-    if _UNPROCESSED.match(details) or _PROXY_UNSENT.search(details):
+    return _fate_of_answer(error, details, proven=proven)
+
+
+def _fate_of_answer(error: grpc.aio.AioRpcError, details: str, *, proven: bool) -> Fate:
+    if _UNPROCESSED.match(details):
         return Fate.REFUSED
     if status := http_status(error):
         return Fate.LOST if status in _GATEWAY else Fate.REFUSED
-    return Fate.LOST if _CUT.match(details) or _PROXY.match(details) else Fate.REFUSED
+    if _CUT.match(details) or (_PROXY.match(details) and not _PROXY_UNSENT.search(details)):
+        return Fate.LOST
+    refused = proven or error.code() not in _SENT_AGAIN or is_size_limit(error)
+    return Fate.REFUSED if refused else Fate.UNPROVEN
+
+
+def _is_trailers_only(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether a status surely came in a frame of its own, with nothing before it."""
+    if error.initial_metadata():
+        return False
+    return any(name in _HEAD_FIELDS for name, _ in error.trailing_metadata() or ())
 
 
 def http_status(error: grpc.aio.AioRpcError) -> int | None:
@@ -257,12 +297,10 @@ def _reader(call: StreamStreamCall) -> Callable[[], Awaitable[Any]]:
 
 
 class _Headers:
-    """Whether a reply had begun.
+    """Whether a reply was seen to begin.
 
-    A refusal is one frame of trailers, and grpc.aio reports it as empty metadata followed by the
-    status; a reply that begins and fails looks the same. Metadata, which services behind a proxy
-    always send, tells them apart; without any, the time between the two does. So what fails in the
-    instant after bare headers is taken for the refusal that it nearly is.
+    Metadata shows it, and so does time: the status of a refusal follows at once. That none was seen
+    proves nothing: `fate_of` knows what does.
     """
 
     def __init__(self, call: StreamStreamCall) -> None:

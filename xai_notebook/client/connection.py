@@ -115,7 +115,7 @@ class Connection:
             model: What to call the model in an error.
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Hears of each failed attempt that is made again, after the client's own.
-            idempotent: Asking twice costs nothing: try again also when the connection broke.
+            idempotent: Asking twice costs nothing: try again also where no refusal is proven.
             on_reply: Given the bytes of the reply, before anything looks at them.
 
         Raises:
@@ -244,6 +244,8 @@ class Connection:
             return await retries.run(attempt)
         except Failure as failure:
             error, fate = failure.error, failure.fate
+            if idempotent and fate is Fate.UNPROVEN:
+                fate = Fate.REFUSED  # nothing is billed either way
         except grpc.aio.BaseError as raised:
             error, fate = raised, Fate.LOST
         except asyncio.CancelledError:

@@ -1,10 +1,11 @@
 """Which failure is tried again, when, and how often.
 
 Only two kinds of failure are: UNAVAILABLE, and RESOURCE_EXHAUSTED as a rate
-limit; and only where nothing came of the attempt: no connection, or a refusal.
-Never once a reply has begun, never where the connection broke after the
-request had gone out, never a deadline, and never "larger than max", which also
-arrives as RESOURCE_EXHAUSTED but after the work was done and billed.
+limit; and only where it is proven that nothing came of the attempt: no
+connection, or a refusal (see attempt.py for the proofs). Never once a reply has
+or may have begun, never where the connection broke after the request had gone
+out, never a deadline, and never "larger than max", which also arrives as
+RESOURCE_EXHAUSTED but after the work was done and billed.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: How often it is sent at most; 1: never again.
-        idempotent: Asking twice costs nothing: an attempt that was cut is made again too.
+        idempotent: Asking twice costs nothing: an attempt that was cut, or that nothing proves to
+            be refused, is made again too.
     """
 
     max_attempts: int = MAX_ATTEMPTS
@@ -113,7 +115,7 @@ class RetryPolicy:
         """Tell whether to try again after `failure`."""
         if not isinstance(failure, Failure) or failure.error.code() not in _BACKOFF:
             return False
-        if failure.fate in {Fate.BEGUN, Fate.LOST} and not self.idempotent:
+        if failure.fate not in {Fate.UNSENT, Fate.REFUSED} and not self.idempotent:
             return False
         return not is_size_limit(failure.error) and 0 <= server_hint(failure.error) <= MAX_HINT
 

@@ -129,7 +129,7 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
     )
 
 
-_UNKNOWN = frozenset({Fate.BEGUN, Fate.LOST})
+_UNKNOWN = frozenset({Fate.UNPROVEN, Fate.BEGUN, Fate.LOST})
 _AFTER_WORK = (
     errors.DeadlineExceededError,
     errors.ReplyTooLargeError,
@@ -167,11 +167,24 @@ def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
     status = http_status(error)
     if status is not None:
         cause = f"A proxy before {call.host} answered with HTTP {status}"
+    elif fate is Fate.UNPROVEN:
+        return _unproven(error, call)
     elif fate is Fate.BEGUN:
         cause = f"The reply of {call.host} had begun and broke off ({error.code().name})"
     else:
         cause = f"The connection to {call.host} broke before there was a reply"
     doubt, cure = _DOUBTS.get(call.method, _DOUBT)
+    return f"{cause}. {doubt}, so it was not sent again: {cure}."
+
+
+def _unproven(error: grpc.aio.AioRpcError, call: CallInfo) -> str:
+    """Return the message for a status that may have ended a reply."""
+    cause = (
+        f"Too many requests to {call.host}, or the quota is used up"
+        if _kind(error) is errors.RateLimitError
+        else f"{call.subject} is not available"
+    )
+    doubt, cure = _DOUBTS.get(call.method, (_DOUBT[0], f"run it again{_when(error)}"))
     return f"{cause}. {doubt}, so it was not sent again: {cure}."
 
 

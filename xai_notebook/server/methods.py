@@ -128,7 +128,9 @@ class Methods:
         if refusal is not None:
             if refusal.begun:
                 await context.send_initial_metadata((("x-local-reply", "begun"),))
-            await context.abort(refusal.code, refusal.details, refusal.trailing)
+                await context.abort(refusal.code, refusal.details, refusal.trailing)
+            # As proxies do: the field shows that no reply had begun, see client/attempt.py.
+            await context.abort(refusal.code, refusal.details, (*refusal.trailing, _HEAD))
 
     def _authenticate(self, header: str | bytes | None) -> None:
         if self._api_key is None:
@@ -138,6 +140,10 @@ class Methods:
         value = header if isinstance(header, bytes) else header.encode()
         if not hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode()):
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "The API key is wrong.")
+
+
+_HEAD = ("server", "xai-notebook")
+"""What the head of a refusal holds, and no trailers ever do."""
 
 
 def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Fault | None]:
