@@ -413,11 +413,6 @@ async def bare_unavailable(call: Call) -> None:
     await call.only_trailers(UNAVAILABLE, "busy")
 
 
-async def bare_exhausted(call: Call) -> None:
-    """The same, by rate, with a wish that proves nothing."""
-    await call.only_trailers(EXHAUSTED, "busy", ("grpc-retry-pushback-ms", "7"))
-
-
 async def metadata_in_trailers(call: Call) -> None:
     """Begin a reply, and end it with metadata of the service itself."""
     with call.one_packet():
@@ -447,7 +442,7 @@ BROKEN = [
     begun_but_unreachable, part_then_unreachable, begun_but_too_large,
     then_cut, then_closed, reset_by_error, calm_down, goaway_with_ours, bad_gateway,
     unavailable_page, unavailable_in_one_frame, gateway_timeout, envoy_lost_it, cloudflare_lost_it,
-    no_http2, shut_down, refused_stream, bare_unavailable, bare_exhausted, metadata_in_trailers,
+    no_http2, shut_down, refused_stream, bare_unavailable, metadata_in_trailers,
 ]  # fmt: skip
 
 
@@ -469,11 +464,6 @@ async def unavailable_at_last(call: Call) -> None:
     await call.trailers(UNAVAILABLE, "busy")
 
 
-async def exhausted_at_last(call: Call) -> None:
-    """End a reply with RESOURCE_EXHAUSTED."""
-    await call.trailers(EXHAUSTED, "busy")
-
-
 async def refused_at_last(call: Call) -> None:
     """End a reply with REFUSED_STREAM."""
     await call.reset(7)
@@ -488,7 +478,7 @@ async def reset_at_last(call: Call) -> None:
 @pytest.mark.parametrize("sent", [0, 50], ids=["bare headers", "half a message"])
 @pytest.mark.parametrize(
     "end",
-    [unavailable_at_last, exhausted_at_last, refused_at_last, reset_at_last],
+    [unavailable_at_last, refused_at_last, reset_at_last],
     ids=lambda end: end.__name__,
 )
 def test_a_reply_that_breaks_off_at_any_moment_is_not_ordered_again(
@@ -600,6 +590,11 @@ async def exhausted(call: Call) -> None:
     await call.only_trailers(EXHAUSTED, "too many requests", HEAD)
 
 
+async def bare_exhausted(call: Call) -> None:
+    """Refuse by rate, with gRPC's own fields alone."""
+    await call.only_trailers(EXHAUSTED, "too many requests")
+
+
 async def goaway_without_ours(call: Call) -> None:
     """End the connection, not having taken the request."""
     await call.goaway(0)
@@ -623,7 +618,7 @@ async def envoy_reached_nobody(call: Call) -> None:
 
 @pytest.mark.parametrize(
     "refuse",
-    [unavailable, exhausted, goaway_without_ours, too_many_in_http,
+    [unavailable, exhausted, bare_exhausted, goaway_without_ours, too_many_in_http,
      envoy_reached_nobody, backend_reached_nobody],
     ids=lambda refuse: refuse.__name__,
 )  # fmt: skip
@@ -675,11 +670,11 @@ def test_an_unproven_refusal_says_when_to_try_again() -> None:
     """The error names the cause, what may have been billed, and the server's wish."""
 
     async def script(call: Call) -> None:
-        await call.only_trailers(EXHAUSTED, "busy", ("retry-after", "7"))
+        await call.only_trailers(UNAVAILABLE, "busy", ("retry-after", "7"))
 
     error, _ = order(script)
-    assert isinstance(error, errors.RateLimitError)
-    assert "Too many requests" in str(error)
+    assert isinstance(error, errors.UnavailableError)
+    assert "is not available" in str(error)
     assert "may have been billed" in str(error)
     assert "run it again in 7 s" in str(error)
 

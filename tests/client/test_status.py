@@ -116,7 +116,7 @@ def test_what_a_server_does_not_have_is_not_asked_for_later(code: Any, details: 
         (CODE.INVALID_ARGUMENT, "n", False),
         (CODE.INVALID_ARGUMENT, "Generated image rejected by content moderation.", True),
         (CODE.UNAVAILABLE, "busy", True),
-        (CODE.RESOURCE_EXHAUSTED, "quota", True),
+        (CODE.RESOURCE_EXHAUSTED, "quota", False),
         (CODE.RESOURCE_EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 8)", False),
         (CODE.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 8)", False),
         (CODE.RESOURCE_EXHAUSTED, "SERVER: Sent message larger than max (9 vs. 8)", True),

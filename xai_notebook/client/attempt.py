@@ -25,8 +25,11 @@ either. So a call that costs money is made again only after one of these proofs:
   the streams that it looked at; unlike RST_STREAM no proxy hands it on from a server behind.
 - The answer was HTTP and no gRPC (a proxy's 429), and not of a gateway that lost its server.
 
-An UNAVAILABLE or RESOURCE_EXHAUSTED without a proof is an error that says that the call may have
-been billed. After any other status no call is sent again.
+- The status is RESOURCE_EXHAUSTED, and no headers were seen before it: a rate limit is applied to
+  a call before it is accepted, so no server ends half a reply with it.
+
+An UNAVAILABLE without a proof is an error that says that the call may have been billed. After any
+other status no call is sent again.
 """
 
 from __future__ import annotations
@@ -129,8 +132,6 @@ _HTTP = re.compile(r"(?:Stream removed \()?Received http2 header with status: (\
 _HEAD_FIELDS = frozenset({"age", "alt-svc", "cf-ray", "date", "server", "vary", "via"})
 """Fields of a response's head, written by servers and proxies; not allowed, or unknown, in trailers
 (RFC 9110, 6.5.1)."""
-_SENT_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
-"""Statuses after which a call is made again, if it was refused."""
 _GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
 """The last five are Cloudflare's."""
 _LARGER = re.compile(r"message larger than max|metadata size exceeds", re.IGNORECASE)
@@ -149,7 +150,7 @@ def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool
     if _UNCONNECTED.match(details) and not connected:
         return Fate.UNSENT
     proven = _is_trailers_only(error)
-    if begun and not proven:
+    if (begun or error.initial_metadata()) and not proven:
         return Fate.BEGUN
     if _TOO_LARGE.match(details):
         return Fate.UNSENT
@@ -163,7 +164,7 @@ def _fate_of_answer(error: grpc.aio.AioRpcError, details: str, *, proven: bool) 
         return Fate.LOST if status in _GATEWAY else Fate.REFUSED
     if _CUT.match(details) or (_PROXY.match(details) and not _PROXY_UNSENT.search(details)):
         return Fate.LOST
-    refused = proven or error.code() not in _SENT_AGAIN or is_size_limit(error)
+    refused = proven or error.code() is not grpc.StatusCode.UNAVAILABLE
     return Fate.REFUSED if refused else Fate.UNPROVEN
 
 

@@ -179,13 +179,8 @@ def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
 
 def _unproven(error: grpc.aio.AioRpcError, call: CallInfo) -> str:
     """Return the message for a status that may have ended a reply."""
-    cause = (
-        f"Too many requests to {call.host}, or the quota is used up"
-        if _kind(error) is errors.RateLimitError
-        else f"{call.subject} is not available"
-    )
     doubt, cure = _DOUBTS.get(call.method, (_DOUBT[0], f"run it again{_when(error)}"))
-    return f"{cause}. {doubt}, so it was not sent again: {cure}."
+    return f"{call.subject} is not available. {doubt}, so it was not sent again: {cure}."
 
 
 _DOUBT = ("What was asked for may have been billed", "run it again if you want to")

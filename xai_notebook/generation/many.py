@@ -185,6 +185,8 @@ async def _answer(
         except RateLimitError as error:
             failure = error
             pace.slow_down()
+            if error.maybe_billed:  # it is an error that says so, and never sent again
+                return [_card(request, failure)], True
         except _HOPELESS as error:
             pace.failure = error
             raise
