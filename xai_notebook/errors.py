@@ -131,6 +131,7 @@ class ApiError(XaiError):
         attempts: How many times the call was sent.
         maybe_billed: Whether the server may have done the work and counted it: a reply had begun,
             or the connection broke before there was an answer. Never tried again by itself.
+        unsent: Whether the request never left: no connection came about, or it was too large.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class ApiError(XaiError):
         details: str = "",
         attempts: int = 1,
         maybe_billed: bool = False,
+        unsent: bool = False,
     ) -> None:
         """Keep the status beside the message."""
         super().__init__(message)
@@ -148,6 +150,7 @@ class ApiError(XaiError):
         self.details = details
         self.attempts = attempts
         self.maybe_billed = maybe_billed
+        self.unsent = unsent
 
 
 class InvalidRequestError(ApiError):

@@ -22,8 +22,8 @@ def test_a_job_ends_once(library: Library) -> None:
     job = library.jobs.record(Job(name="foxes", backend="xai", host="api.x.ai"), asked)
     assert job is not None
     library.jobs.fail(job.id, "No.", ["one"])
-    ended = library.jobs.close(job.id, "cancelled", "It was cancelled.")
+    ended = library.jobs.close(job, "cancelled", "It was cancelled.")
     assert (ended.state, ended.open) == ("cancelled", False)
-    assert library.jobs.close(job.id, "done") == ended
+    assert library.jobs.close(job, "done") == ended
     errors = [request.error for request in library.jobs.requests(job.id)]
     assert errors == ["No.", "It was cancelled."]

@@ -84,7 +84,7 @@ class Library:
         self.uploads = Uploads(self._database)
         self.marks = Marks(self._database, self._originals)
         self.shelf = Shelf(self._database, self._originals)
-        self.jobs = Jobs(self._database, self._originals)
+        self.jobs = Jobs(self._database, self._originals, self.find_each)
         self.panels = Panels(self._database)
         self.given = Given(home / "inputs")
         self.packer = Packer(self._database, self._originals)
@@ -167,7 +167,7 @@ class Library:
         """Insert the rows of a reply and return its pictures."""
         row = request_values(reply)
         ids = saved_ids(connection, reply, row)
-        if not ids:
+        if ids is None:
             row_id = insert(connection, "requests", row)
             if self._database.indexed:
                 rewritten = (picture.rewritten_prompt for picture in reply.pictures)
@@ -177,8 +177,8 @@ class Library:
                 for picture, place in zip(reply.pictures, places, strict=True)
             ]
             if reply.item is not None:
-                statement = "UPDATE job_requests SET answer = ? WHERE id = ?"
-                connection.execute(statement, (row_id, reply.item))
+                statement = "UPDATE job_requests SET answer = ?, error = ? WHERE id = ?"
+                connection.execute(statement, (row_id, reply.error, reply.item))
         return [
             self._settled(replace(picture, id=image_id), place)
             for picture, place, image_id in zip(reply.pictures, places, ids, strict=True)
