@@ -123,10 +123,9 @@ class Rewriter:
         text = _tidied(answer.content)
         if not text:
             return "", answer.cost_usd
-        self.remembered[key] = text
         if self.library is not None and not self.library.read_only:
             try:
-                await asyncio.to_thread(
+                text = await asyncio.to_thread(
                     self.library.remember_rewrite,
                     key,
                     request.prompt,
@@ -137,6 +136,7 @@ class Rewriter:
                 )
             except LibraryError as error:
                 self.progress.note(f"Rewrites are not kept: {error}")
+        self.remembered[key] = text
         return text, answer.cost_usd
 
 

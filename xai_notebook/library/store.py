@@ -379,7 +379,7 @@ class Library:
         cost_usd: float | None,
         *,
         backend: str = "xai",
-    ) -> None:
+    ) -> str:
         """Store a chat model's rewrite of a prompt; its cost counts in `costs`.
 
         Args:
@@ -389,11 +389,17 @@ class Library:
             model: The chat model, as the server named it.
             cost_usd: In US dollars; None: not reported.
             backend: `"xai"` or `"local"`.
+
+        Returns:
+            The text to use: that of another kernel, if it asked at the same moment and was faster.
+            Else the two would order different pictures.
         """
-        values: dict[str, Any] = {"key": key, "original": original, "text": text, "model": model}
-        values |= {"backend": backend, "cost_usd": cost_usd, "created": time.time()}
         with self._database.writing() as connection:
-            insert(connection, "rewrites", storable_row(values))
+            text = self.rewrite_for(key) or text
+            values: dict[str, Any] = {"key": key, "original": original, "text": text}
+            values |= {"model": model, "backend": backend, "cost_usd": cost_usd}
+            insert(connection, "rewrites", storable_row(values | {"created": time.time()}))
+        return text
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:
