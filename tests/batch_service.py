@@ -230,9 +230,8 @@ class BatchService(
         return sum(added + number / self.rate <= now for added, number in times)
 
     def _message(self, batch: Batch) -> Any:
-        # A batch counts its results at once, and what it was given as late as it lists it.
         done = self._done(batch)
-        total = len(batch.requests) if self.counts else max(batch.shown, done)
+        total = len(batch.requests) if self.counts else batch.shown
         ended = batch.cancelled or self.expired
         return batch_pb2.Batch(
             batch_id=batch.id,
