@@ -82,8 +82,8 @@ class BatchService(
 
     Attributes:
         batches: By their ids.
-        creates: How the next calls that create a batch are answered.
-        adds: How the next calls that add requests are answered.
+        creates: How the next calls that create a batch fail; None: they do not.
+        adds: The same for calls that add requests.
         late: Looks at a batch that do not show what was added before them; as many looks at the
             list of batches do not show a new one.
         step: How many more requests each look shows after that; None: all.
@@ -100,8 +100,8 @@ class BatchService(
     def __init__(self) -> None:
         """Start with no batch."""
         self.batches: dict[str, Batch] = {}
-        self.creates: deque[Failure] = deque()
-        self.adds: deque[Failure] = deque()
+        self.creates: deque[Failure | None] = deque()
+        self.adds: deque[Failure | None] = deque()
         self.late = 0
         self.step: int | None = None
         self.counts = True

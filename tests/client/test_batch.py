@@ -167,9 +167,7 @@ def test_what_cannot_be_added_is_not_sent(call: Any, requests: list[Any], said: 
     assert not peer.requests
 
 
-def failing(
-    times: int, *, begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
-) -> Any:
+def failing(times: int, *, begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
     """Return an answer that fails so many times, after a reply had begun or before."""
     left = [times]
 

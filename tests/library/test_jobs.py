@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import Library, Reply
+from xai_notebook.library import Library, Reply, database, migrations, schema
 from xai_notebook.library.jobs import Job, JobRequest, Sent, key_of
 from xai_notebook.pictures.picture import Picture
 
@@ -143,7 +145,35 @@ def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> Non
         lambda: jobs.forget_batch(ours),
     ]
     for use in uses:
-        with pytest.raises(LibraryError, match=r"job ours:.*--fresh.*api\.x\.ai.*batch_1"):
+        with pytest.raises(LibraryError, match=r"job ours \(at api\.x\.ai: batch_1\).*--fresh"):
             use()
     (theirs,) = jobs.newest(9)
     assert (theirs.name, theirs.state, theirs.batch_id) == ("foxes", "new", None)
+
+
+def test_what_earlier_versions_submitted_is_in_doubt(home: Path) -> None:
+    """They did not record it: a job that was left half way may be at the service."""
+    home.mkdir()
+    earlier = migrations.MIGRATIONS.index(migrations._JOB_CALLS)
+    with closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        for step in migrations.MIGRATIONS[:earlier]:
+            for statement in step:
+                connection.execute(statement)
+        for row, state in enumerate(("new", "running"), 1):
+            connection.execute(
+                "INSERT INTO jobs (id, name, backend, host, state, inputs, created)"
+                " VALUES (?, ?, 'xai', 'h', ?, '{}', 0)",
+                (row, state, state),
+            )
+            connection.execute(
+                "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request)"
+                " VALUES (?, 'key', 'f', 0, 0, '{}')",
+                (row,),
+            )
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {earlier}")
+    with closing(Library.open(home)) as library:
+        running, new = library.jobs.newest(2)
+        assert (new.create_sent, running.create_sent) == (True, False)
+        assert library.jobs.marked(new) == {"key": Sent.UNKNOWN}
+        assert library.jobs.marked(running) == {}

@@ -94,7 +94,7 @@ class Connection:
         """Deadline in seconds of a call that names none."""
         return self._timeout
 
-    async def unary(  # one call has that many sides
+    async def unary(  # noqa: PLR0913  # one call has that many sides
         self,
         method: str,
         request: Message,

@@ -186,9 +186,7 @@ def _may_have_ordered(kind: type[ApiError], call: CallInfo, fate: Fate) -> bool:
     """Tell whether a batch call may have been served although the server refused it."""
     if fate is Fate.UNSENT or call.method not in _ORDERS:
         return False
-    return issubclass(
-        kind, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
-    )
+    return issubclass(kind, (errors.UnavailableError, errors.RateLimitError, errors.ServerError))
 
 
 _DOUBT = ("What was asked for may have been billed", "run it again if you want to")

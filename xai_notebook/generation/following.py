@@ -282,7 +282,7 @@ class Follower:
         try:
             batch = await peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
         except NotFoundError as error:
-            # A service that is asked with another key says the same, so that the clock has to agree.
+            # With another key a service says the same: the clock has to agree.
             if self._seems_expired:
                 await self._close("expired", _EXPIRED)
             elif self.job.backend == "local":
@@ -436,7 +436,7 @@ def _grown(tally: Tally, replies: Sequence[Reply], failed: int) -> Tally:
 
 
 def _end_of(batch: wire.Batch) -> tuple[JobState, str] | None:
-    """Return how the service says that a batch ended before its time, and why; None: it does not."""
+    """Return how the service ended a batch before its time, and why; None: it did not."""
     if batch.cancel_by_xai_message:
         return "cancelled", f"xAI cancelled it: {one_line(batch.cancel_by_xai_message)} {_AGAIN}"
     if batch.HasField("cancel_time"):

@@ -60,8 +60,8 @@ _CALLS: Final = (900, 30.0)
 _ATTEMPTS: Final = 5
 """How often a call is made at most that failed and turned out to have done nothing."""
 LOOK_PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
-"""Seconds between looks at what the service has, while a call may still be applied or its effect may
-not be listed yet: 23.5 s together."""
+"""Seconds between looks at what the service has, while a call may still be applied or may not be
+listed yet: 23.5 s together."""
 _LOCAL_LOOKS: Final = 2
 """How many of these pauses an embedded server gets: it is in this process and lists at once."""
 ANSWER_SECONDS: Final = 120.0
@@ -129,8 +129,10 @@ class Submission:
         async with self._alone():
             if not self.job.open:
                 return self.job
-            if self.job.batch_id is None and self.job.create_sent and (
-                batch := await self._look_for_batch()
+            if (
+                self.job.batch_id is None
+                and self.job.create_sent
+                and (batch := await self._look_for_batch())
             ):
                 self.job = await self._bind(batch)
             if self.job.batch_id is not None:

@@ -267,10 +267,10 @@ class Jobs:
         query = "SELECT * FROM jobs WHERE id = ? AND name = ?"
         row = connection.execute(query, (job.id, job.name)).fetchone()
         if row is None:
-            at_service = f" The service ({job.host}) has it as {job.batch_id}." if job.batch_id else ""
+            where = f" (at {job.host}: {job.batch_id})" if job.batch_id else ""
             raise LibraryError(
-                f"The library was deleted, renamed or replaced, and no longer has the job {job.name}:"
-                f" put it back, or run the cell with --fresh to order everything anew.{at_service}"
+                f"The library was deleted, renamed or replaced, and no longer has the job {job.name}"
+                f"{where}. Put it back, or run the cell with --fresh to order everything anew."
             )
         return _job(row)
 
@@ -460,8 +460,7 @@ def _by_id(connection: sqlite3.Connection, job_id: int) -> Job:
 def _job(row: sqlite3.Row) -> Job:
     values = {each.name: row[each.name] for each in fields(Job)}
     return Job(
-        **values
-        | {"inputs": json.loads(row["inputs"]), "create_sent": bool(row["create_sent"])}
+        **values | {"inputs": json.loads(row["inputs"]), "create_sent": bool(row["create_sent"])}
     )
 
 
