@@ -5,7 +5,7 @@
     ├── ConfigurationError     the key, the host, the backend or the home folder is wrong
     ├── ForkedProcessError     gRPC cannot be used in a forked child process
     ├── BudgetError            sending would go over --max-cost or XaiImage.budget_usd
-    ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed
+    ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed, .unsent
     │   ├── InvalidRequestError    INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
     │   ├── AuthenticationError    UNAUTHENTICATED
     │   ├── PermissionDeniedError  PERMISSION_DENIED

@@ -269,7 +269,7 @@ class Jobs:
         if row is None:
             where = f" (at {job.host}: {job.batch_id})" if job.batch_id else ""
             raise LibraryError(
-                f"The library was deleted, renamed or replaced, and no longer has the job {job.name}"
+                f"The library was deleted, renamed or replaced, and has lost the job {job.name}"
                 f"{where}. Put it back, or run the cell with --fresh to order everything anew."
             )
         return _job(row)
