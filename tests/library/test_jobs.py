@@ -45,7 +45,7 @@ def answer(
     library: Library, job: Job, *pictures: bytes, **values: Any
 ) -> list[list[Picture] | LibraryError]:
     """Save the result of the first request of a job."""
-    first = library.jobs.first(job.id)
+    first = library.jobs.first(job)
     assert first is not None
     images = [Picture(request=first.request, model="x") for _ in pictures]
     reply = Reply(
@@ -104,7 +104,7 @@ def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
     job = record(library, FOXES, asked())
     for _ in range(2):
         assert answer(library, job, error="No image.") == [[]]
-    tally = library.jobs.tally(job.id)
+    tally = library.jobs.tally(job)
     assert (tally.answered, tally.failed, tally.cost_usd, tally.unpriced) == (0, 1, 0.02, 0)
     (row,) = library.costs()
     assert (row.requests, row.images, row.cost_usd) == (1, 0, 0.02)
@@ -142,11 +142,13 @@ def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> Non
         lambda: jobs.bind(ours, "batch_2"),
         lambda: jobs.mark(ours, [asked().key], Sent.UNKNOWN),
         lambda: jobs.marked(ours),
+        lambda: jobs.tally(ours),
         lambda: jobs.forget_batch(ours),
     ]
     for use in uses:
         with pytest.raises(LibraryError, match=r"job ours \(at api\.x\.ai: batch_1\).*--fresh"):
             use()
+    assert jobs.first(ours) is None
     (theirs,) = jobs.newest(9)
     assert (theirs.name, theirs.state, theirs.batch_id) == ("foxes", "new", None)
 

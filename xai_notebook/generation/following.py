@@ -169,7 +169,7 @@ class Follower:
     @property
     def first(self) -> JobRequest | None:
         """Its first request."""
-        return self.library.jobs.first(self.job.id)
+        return self.library.jobs.first(self.job)
 
     @property
     def handing(self) -> bool:
@@ -303,7 +303,7 @@ class Follower:
         await self._count()
 
     async def _count(self) -> None:
-        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job.id)
+        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job)
 
     def _settle(self, costs: Sequence[float | None], *, lost: bool = False) -> None:
         """Count what requests cost in place of their list price, which was counted before."""

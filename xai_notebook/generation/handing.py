@@ -68,7 +68,7 @@ class Desk:
         for job in library.jobs.newest(n):
             follower = self._follow(library, job)
             if not follower.under_way:
-                follower.job, follower.tally = job, library.jobs.tally(job.id)
+                follower.job, follower.tally = job, library.jobs.tally(job)
             free = job.backend == "local" and not job.price_usd
             jobs.append(BatchJob([follower], None, self._loop, self._maker, View(free=free)))
         return JobList(jobs)
@@ -199,7 +199,7 @@ class Desk:
         """Return the one follower of a job."""
         follower = self._followers.get((library, job.name))
         if follower is None:
-            follower = Follower(library, job, self._peer, library.jobs.tally(job.id))
+            follower = Follower(library, job, self._peer, library.jobs.tally(job))
             self._followers[library, job.name] = follower
         return follower
 

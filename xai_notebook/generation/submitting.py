@@ -173,7 +173,7 @@ class Submission:
 
     async def _store_inputs(self) -> None:
         """Have every input image in the service's store, each once."""
-        asked = await asyncio.to_thread(self.library.jobs.first, self.job.id)
+        asked = await asyncio.to_thread(self.library.jobs.first, self.job)
         wanted = {image.sha256 for image in (asked.request.inputs if asked else ())}
         given = tuple(image for image in self.inputs if image.sha256 in wanted)
         if len({image.sha256 for image in given}) < len(wanted):
@@ -236,16 +236,19 @@ class Submission:
     async def _find(self) -> wire.Batch | None:
         """Return the batch of the job's name, if the service lists one.
 
-        Should there be two, every look returns the same one: the one with requests, or the older.
+        Should there be two, it is the one with requests, or the older. It is recorded before it
+        gets requests, and the other never gets any.
         """
         ask = partial(self.peer.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
-        found = [
-            batch
-            async for page in _pages(ask)
-            for batch in page.batches
-            if batch.name == self.job.name and not batch.HasField("cancel_time")
-        ]
-        return min(found, key=_precedence, default=None)
+        async for page in _pages(ask):
+            ours = [
+                batch
+                for batch in page.batches
+                if batch.name == self.job.name and not batch.HasField("cancel_time")
+            ]
+            if ours:
+                return min(ours, key=_precedence)
+        return None
 
     # Its requests
 

@@ -338,11 +338,12 @@ class Jobs:
 
     # Its requests
 
-    def first(self, job_id: int) -> JobRequest | None:
-        """Return the first request of a job."""
-        query = "SELECT * FROM job_requests WHERE job_id = ? ORDER BY id LIMIT 1"
+    def first(self, job: Job) -> JobRequest | None:
+        """Return the first request of a job; None: the library has lost it."""
+        query = """SELECT job_requests.* FROM job_requests JOIN jobs ON jobs.id = job_id
+            WHERE job_id = ? AND name = ? ORDER BY job_requests.id LIMIT 1"""
         with self._database.reading() as connection:
-            row = connection.execute(query, (job_id,)).fetchone()
+            row = connection.execute(query, (job.id, job.name)).fetchone()
         return _request(row) if row else None
 
     def requests(self, job_id: int) -> Iterator[JobRequest]:
@@ -401,14 +402,15 @@ class Jobs:
             rows = ((error, job_id, key) for key in keys)
             connection.executemany(f"{statement} AND key = ?", rows)
 
-    def tally(self, job_id: int) -> Tally:
+    def tally(self, job: Job) -> Tally:
         """Return what has become of a job's requests."""
         query = """SELECT count(*), count(CASE WHEN error IS NULL THEN answer END), count(error),
                 total(cost_usd),
                 count(CASE WHEN error IS NULL AND cost_usd IS NULL THEN answer END)
             FROM job_requests LEFT JOIN requests ON requests.id = answer WHERE job_id = ?"""
         with self._database.reading() as connection:
-            return Tally(*connection.execute(query, (job_id,)).fetchone())
+            self._get(connection, job)
+            return Tally(*connection.execute(query, (job.id,)).fetchone())
 
     def pictures(self, job_id: int, keys: Sequence[str] | None = None) -> dict[str, Picture]:
         """Return the images that have come of a job, by the keys of their requests.
