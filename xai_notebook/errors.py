@@ -5,7 +5,7 @@
     ├── ConfigurationError     the key, the host, the backend or the home folder is wrong
     ├── ForkedProcessError     gRPC cannot be used in a forked child process
     ├── BudgetError            sending would go over --max-cost or XaiImage.budget
-    ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed
+    ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed, .unsent
     │   ├── InvalidRequestError    INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
     │   ├── AuthenticationError    UNAUTHENTICATED
     │   ├── PermissionDeniedError  PERMISSION_DENIED
@@ -132,6 +132,7 @@ class ApiError(XaiError):
         maybe_billed: Whether the server may have done the work and counted it: a reply had or may
             have begun, or the connection broke before there was an answer. Never sent again by
             itself.
+        unsent: Whether the request never left: no connection came about, or it was too large.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class ApiError(XaiError):
         details: str = "",
         attempts: int = 1,
         maybe_billed: bool = False,
+        unsent: bool = False,
     ) -> None:
         """Keep the status beside the message."""
         super().__init__(message)
@@ -149,6 +151,7 @@ class ApiError(XaiError):
         self.details = details
         self.attempts = attempts
         self.maybe_billed = maybe_billed
+        self.unsent = unsent
 
 
 class InvalidRequestError(ApiError):

@@ -167,8 +167,8 @@ def test_what_cannot_be_added_is_not_sent(call: Any, requests: list[Any], said: 
     assert not peer.requests
 
 
-def failing(times: int, *, begun: bool) -> Any:
-    """Return an answer that fails with UNAVAILABLE so often, after a reply had begun or before."""
+def failing(times: int, *, begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
+    """Return an answer that fails so many times, after a reply had begun or before."""
     left = [times]
 
     async def answer(request: Any, context: Any) -> Any:
@@ -176,7 +176,7 @@ def failing(times: int, *, begun: bool) -> Any:
             left[0] -= 1
             if begun:
                 await context.send_initial_metadata((("x-request", "1"),))
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+            await context.abort(code, "gone")
         return await _scripted(request, context)
 
     return answer
@@ -208,11 +208,32 @@ def test_a_change_of_unknown_fate_is_not_repeated(call: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_that_was_refused_is_repeated(call: Any, name: str) -> None:
-    """Nothing came of it."""
-    reply, peer = call(failing(2, begun=False), CHANGES[name][0])
-    assert not isinstance(reply, Exception)
-    assert len(peer.requests) == 3
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"])
+def test_a_change_that_was_refused_is_not_repeated(call: Any, name: str, code: str) -> None:
+    """A service may do the work and refuse it: the error says where to look."""
+    use, look = CHANGES[name]
+    error, peer = call(failing(1, begun=False, code=grpc.StatusCode[code]), use)
+    assert isinstance(error, errors.ApiError)
+    assert (error.code, error.maybe_billed, error.unsent) == (code, True, False)
+    assert look in str(error)
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_that_never_left_is_repeated(name: str) -> None:
+    """Without a connection nothing can have come of it."""
+    attempts: list[Any] = []
+
+    async def main() -> None:
+        client = AsyncClient("xai-key", api_host="localhost:1", on_attempt=attempts.append)
+        async with client:
+            await CHANGES[name][0](client)
+
+    with pytest.raises(errors.UnavailableError) as caught:
+        asyncio.run(main())
+    assert caught.value.unsent
+    assert not caught.value.maybe_billed
+    assert caught.value.attempts == len(attempts) + 1 == 5
 
 
 @pytest.mark.parametrize("name", READS)

@@ -38,7 +38,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
     """Ask often, and have everything made at once."""
     monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
     monkeypatch.setattr(following, "_LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(submitting, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.01, 0.02, 0.04))
     server.faults.garbage = tiny()
     server.faults.batches.pace = 10_000
     server.faults.cost_ticks = server.faults.image_price = CENT

@@ -2,28 +2,180 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.library.jobs import Job, JobRequest
+from xai_notebook.errors import LibraryError
+from xai_notebook.library import Library, Reply, database, migrations, schema
+from xai_notebook.library.jobs import Job, JobRequest, Sent, key_of
+from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
-    from xai_notebook.library import Library
+    from collections.abc import Callable
+    from pathlib import Path
+
+FOXES, WOLVES = (Job(name=name, backend="xai", host="api.x.ai") for name in ("foxes", "wolves"))
+
+
+def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
+    """Return a request of a job."""
+    return JobRequest(
+        key=key_of(fingerprint, 0, 0),
+        fingerprint=fingerprint,
+        place=0,
+        position=0,
+        request=ImageRequest("a fox", "x"),
+        after=after,
+    )
+
+
+def record(library: Library, job: Job, *requests: JobRequest) -> Job:
+    """Record a job that nothing speaks against."""
+    recorded = library.jobs.record(job, requests)
+    assert recorded is not None
+    return recorded
+
+
+def answer(
+    library: Library, job: Job, *pictures: bytes, **values: Any
+) -> list[list[Picture] | LibraryError]:
+    """Save the result of the first request of a job."""
+    first = library.jobs.first(job)
+    assert first is not None
+    images = [Picture(request=first.request, model="x") for _ in pictures]
+    reply = Reply(
+        first.request, images, pictures, fingerprint=first.fingerprint, backend="xai",
+        host="api.x.ai", notebook=None, cost_usd=0.02, model="x", item=first.id, **values,
+    )  # fmt: skip
+    return library.add_replies([reply])
 
 
 def test_a_job_ends_once(library: Library) -> None:
     """Of two kernels that see an end, the first one notes it, whatever the other makes of that."""
-    asked = [
-        JobRequest(
-            key=key, fingerprint=key, place=0, position=0, request=ImageRequest("a fox", "x")
-        )
-        for key in ("one", "two")
-    ]
-    job = library.jobs.record(Job(name="foxes", backend="xai", host="api.x.ai"), asked)
-    assert job is not None
-    library.jobs.fail(job.id, "No.", ["one"])
-    ended = library.jobs.close(job.id, "cancelled", "It was cancelled.")
+    job = record(library, FOXES, asked("one"), asked("two"))
+    library.jobs.fail(job.id, "No.", [key_of("one", 0, 0)])
+    ended = library.jobs.close(job, "cancelled", "It was cancelled.")
     assert (ended.state, ended.open) == ("cancelled", False)
-    assert library.jobs.close(job.id, "done") == ended
-    errors = [request.error for request in library.jobs.requests(job.id)]
-    assert errors == ["No.", "It was cancelled."]
+    assert library.jobs.close(job, "done") == ended
+    found = [request.error for request in library.jobs.requests(job.id)]
+    assert found == ["No.", "It was cancelled."]
+
+
+def test_what_an_open_job_holds_is_not_recorded_again(library: Library) -> None:
+    """Unless it has failed there."""
+    job = record(library, FOXES, asked())
+    assert library.jobs.record(WOLVES, [asked()]) is None
+    library.jobs.fail(job.id, "No.")
+    assert record(library, WOLVES, asked())
+
+
+def test_what_was_answered_meanwhile_is_not_recorded(
+    library: Library, picture: Callable[[], bytes]
+) -> None:
+    """Neither while its job runs nor after that; unless only a newer image answers."""
+    job = record(library, FOXES, asked())
+    answer(library, job, picture())
+    assert library.jobs.open_with([asked()]) == {}
+    assert library.jobs.record(WOLVES, [asked(), asked("other")]) is None
+    library.jobs.close(job, "done")
+    assert library.jobs.record(WOLVES, [asked()]) is None
+    assert record(library, WOLVES, asked(after=library.newest()))
+
+
+def test_a_running_job_holds_what_it_answered_if_new_images_are_wanted(
+    library: Library, picture: Callable[[], bytes]
+) -> None:
+    """Once it has ended it does not."""
+    job = record(library, FOXES, asked(), asked("other"))
+    answer(library, job, picture())
+    assert library.jobs.open_with([asked(after=None)]) == {asked().key: job}
+    assert library.jobs.record(WOLVES, [asked(after=None)]) is None
+    library.jobs.close(job, "cancelled", "It was cancelled.")
+    assert record(library, WOLVES, asked(after=None))
+
+
+def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
+    """It counts once, whichever kernels save it, as failed; nothing else notices it."""
+    job = record(library, FOXES, asked())
+    for _ in range(2):
+        assert answer(library, job, error="No image.") == [[]]
+    tally = library.jobs.tally(job)
+    assert (tally.answered, tally.failed, tally.cost_usd, tally.unpriced) == (0, 1, 0.02, 0)
+    (row,) = library.costs()
+    assert (row.requests, row.images, row.cost_usd) == (1, 0, 0.02)
+    assert library.jobs.pictures(job.id) == {}
+    assert library.find("fox") == []
+    assert library.history("fox") == []
+    assert record(library, WOLVES, asked())
+
+
+def test_what_was_sent_is_remembered(library: Library, home: Path) -> None:
+    """By the next kernel, until the batch is gone."""
+    job = record(library, FOXES, asked("one"), asked("two"))
+    keys = [key_of(name, 0, 0) for name in ("one", "two")]
+    library.jobs.mark(job, keys, Sent.UNKNOWN)
+    library.jobs.mark(job, keys[:1], Sent.CONFIRMED)
+    library.jobs.change(job, create_sent=True)
+    other = Library.open(home)
+    try:
+        assert other.jobs.marked(job) == {keys[0]: Sent.CONFIRMED, keys[1]: Sent.UNKNOWN}
+        assert other.jobs.get(job).create_sent
+        assert not other.jobs.forget_batch(job).create_sent
+    finally:
+        other.close()
+    assert library.jobs.marked(job) == {}
+
+
+def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> None:
+    """It may have the same row in the library that stands in the place of ours."""
+    ours = replace(record(library, FOXES, asked()), name="ours", batch_id="batch_1")
+    jobs = library.jobs
+    uses: list[Callable[[], Any]] = [
+        lambda: jobs.get(ours),
+        lambda: jobs.change(ours, state="done"),
+        lambda: jobs.close(ours, "done"),
+        lambda: jobs.bind(ours, "batch_2"),
+        lambda: jobs.mark(ours, [asked().key], Sent.UNKNOWN),
+        lambda: jobs.marked(ours),
+        lambda: jobs.tally(ours),
+        lambda: jobs.forget_batch(ours),
+    ]
+    for use in uses:
+        with pytest.raises(LibraryError, match=r"job ours \(at api\.x\.ai: batch_1\).*--fresh"):
+            use()
+    assert jobs.first(ours) is None
+    (theirs,) = jobs.newest(9)
+    assert (theirs.name, theirs.state, theirs.batch_id) == ("foxes", "new", None)
+
+
+def test_what_earlier_versions_submitted_is_in_doubt(home: Path) -> None:
+    """They did not record it: a job that was left half way may be at the service."""
+    home.mkdir()
+    earlier = migrations.MIGRATIONS.index(migrations._JOB_CALLS)
+    with closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        for step in migrations.MIGRATIONS[:earlier]:
+            for statement in step:
+                connection.execute(statement)
+        for row, state in enumerate(("new", "running"), 1):
+            connection.execute(
+                "INSERT INTO jobs (id, name, backend, host, state, inputs, created)"
+                " VALUES (?, ?, 'xai', 'h', ?, '{}', 0)",
+                (row, state, state),
+            )
+            connection.execute(
+                "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request)"
+                " VALUES (?, 'key', 'f', 0, 0, '{}')",
+                (row,),
+            )
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {earlier}")
+    with closing(Library.open(home)) as library:
+        running, new = library.jobs.newest(2)
+        assert (new.create_sent, running.create_sent) == (True, False)
+        assert library.jobs.marked(new) == {"key": Sent.UNKNOWN}
+        assert library.jobs.marked(running) == {}

@@ -273,11 +273,14 @@ def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) 
 
 
 def test_rewrites_are_replayed(library: Library) -> None:
-    """The rewrite stored last under a key is the one that is found."""
+    """Of two kernels that asked at the same moment, the first one's text is used by both."""
     assert library.rewrite_for("key") is None
-    library.remember_rewrite("key", "fox", "a red fox", "grok-4", 0.001)
-    library.remember_rewrite("key", "fox", "a redder fox", "grok-4", 0.001)
-    assert library.rewrite_for("key") == "a redder fox"
+    stored = [
+        library.remember_rewrite("key", "fox", text, "grok-4", 0.001)
+        for text in ("a red fox", "a redder fox")
+    ]
+    assert stored == ["a red fox", "a red fox"]
+    assert library.rewrite_for("key") == "a red fox"
     assert library.rewrite_for("another") is None
 
 

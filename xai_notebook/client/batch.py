@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from xai_notebook.client import wire
 from xai_notebook.client.encoding import message
-from xai_notebook.client.response import ImageResponse
+from xai_notebook.client.response import ImageResponse, cost_usd
 from xai_notebook.errors import MissingImageError, OptionError
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ class BatchResult:
         if self.is_success:
             return None
         return self.proto.error.message or "The service gave neither an answer nor a reason."
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Price of the request in US dollars, with or without an image; None: not reported."""
+        return cost_usd(self.proto.response.image_response.usage)
+
+    @property
+    def model(self) -> str:
+        """The model that answered; `""`: the service did not say."""
+        return self.proto.response.image_response.model
 
     @property
     def image_response(self) -> ImageResponse:
@@ -126,7 +136,9 @@ class BatchClient:
     ) -> wire.Batch:
         """Begin a batch.
 
-        A call whose reply was lost is not sent again: look for the name with `list` first.
+        A call that failed is sent again only if no connection came about. After any other failure
+        the batch may have been made: look for its name with `list`, more than once, before you
+        call this again. A service may do the work and answer UNAVAILABLE.
 
         Args:
             batch_name: What it can be found by.
@@ -135,7 +147,9 @@ class BatchClient:
             timeout: See the class.
         """
         request = message(wire.CreateBatchRequest, name=batch_name, input_file_id=input_file_id)
-        return await self._connection.unary(wire.CREATE_BATCH, request, wire.Batch, timeout=timeout)
+        return await self._connection.unary(
+            wire.CREATE_BATCH, request, wire.Batch, timeout=timeout, only_unsent=True
+        )
 
     async def add(
         self,
@@ -146,7 +160,10 @@ class BatchClient:
     ) -> None:
         """Add requests to a batch, all of them or none, in one call.
 
-        A call whose reply was lost is not sent again: compare with `list_batch_requests` first.
+        A call that failed is sent again only if no connection came about. After any other failure
+        the requests may have been added: compare with `list_batch_requests`, more than once, before
+        you call this again. A service may do the work and answer UNAVAILABLE, and its list may show
+        the requests seconds later.
 
         Args:
             batch_id: Of the batch.
@@ -168,7 +185,9 @@ class BatchClient:
                 f" {MAX_ADD_BYTES:,}. Add fewer at a time, or upload input images and name them by"
                 " image_file_id."
             )
-        await self._connection.unary(wire.ADD_BATCH_REQUESTS, request, wire.Empty, timeout=timeout)
+        await self._connection.unary(
+            wire.ADD_BATCH_REQUESTS, request, wire.Empty, timeout=timeout, only_unsent=True
+        )
 
     async def get(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
         """Return a batch as it stands.

@@ -94,7 +94,7 @@ class Connection:
         """Deadline in seconds of a call that names none."""
         return self._timeout
 
-    async def unary(  # one call has that many sides
+    async def unary(  # noqa: PLR0913  # one call has that many sides
         self,
         method: str,
         request: Message,
@@ -104,6 +104,7 @@ class Connection:
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
         idempotent: bool = False,
+        only_unsent: bool = False,
         on_reply: OnReply | None = None,
     ) -> Reply:
         """Send `request`, return the reply.
@@ -116,6 +117,7 @@ class Connection:
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Hears of each failed attempt that is made again, after the client's own.
             idempotent: Asking twice costs nothing: try again also where no refusal is proven.
+            only_unsent: Arriving twice would order twice: try again only if it never left.
             on_reply: Given the bytes of the reply, before anything looks at them.
 
         Raises:
@@ -133,6 +135,7 @@ class Connection:
             timeout=timeout,
             on_attempt=on_attempt,
             idempotent=idempotent,
+            only_unsent=only_unsent,
         )
         if on_reply is not None:
             on_reply(data)
@@ -227,13 +230,16 @@ class Connection:
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
         idempotent: bool = False,
+        only_unsent: bool = False,
         max_attempts: int | None = None,
     ) -> _T:
         """Return what `begin` returns, called for each attempt with the options of a gRPC call."""
         error: Exception
         deadline = Deadline.after(self._timeout if timeout is None else timeout)
         callbacks = [one for one in (self._on_attempt, on_attempt) if one is not None]
-        policy = RetryPolicy(max_attempts or self._max_attempts, idempotent=idempotent)
+        policy = RetryPolicy(
+            max_attempts or self._max_attempts, idempotent=idempotent, only_unsent=only_unsent
+        )
         retries = Retries(method, deadline, policy, callbacks)
 
         async def attempt() -> _T:

@@ -5,7 +5,9 @@ limit; and only where it is proven that nothing came of the attempt: no
 connection, or a refusal (see attempt.py for the proofs). Never once a reply has
 or may have begun, never where the connection broke after the request had gone
 out, never a deadline, and never "larger than max", which also arrives as
-RESOURCE_EXHAUSTED but after the work was done and billed.
+RESOURCE_EXHAUSTED but after the work was done and billed. A call that must not
+arrive twice is only tried again when it never left: services were seen to do
+the work and refuse all the same.
 """
 
 from __future__ import annotations
@@ -95,10 +97,13 @@ class RetryPolicy:
         max_attempts: How often it is sent at most; 1: never again.
         idempotent: Asking twice costs nothing: an attempt that was cut, or that nothing proves to
             be refused, is made again too.
+        only_unsent: Arriving twice would order twice: an attempt is made again only if no
+            connection came about, so that the request never left.
     """
 
     max_attempts: int = MAX_ATTEMPTS
     idempotent: bool = False
+    only_unsent: bool = False
 
     def __post_init__(self) -> None:
         """Check the number.
@@ -114,6 +119,8 @@ class RetryPolicy:
     def allows(self, failure: BaseException | None) -> bool:
         """Tell whether to try again after `failure`."""
         if not isinstance(failure, Failure) or failure.error.code() not in _BACKOFF:
+            return False
+        if self.only_unsent and failure.fate is not Fate.UNSENT:
             return False
         if failure.fate not in {Fate.UNSENT, Fate.REFUSED} and not self.idempotent:
             return False

@@ -113,6 +113,8 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
     kind = _kind(error)
     if fate in _UNKNOWN and kind is not errors.DeadlineExceededError and not is_size_limit(error):
         message = _broken(error, call, fate)
+    elif _may_have_ordered(kind, call, fate):
+        message = _in_doubt(f"{call.subject} answered {code.name}", call)
     elif kind is errors.UnavailableError:
         message = _unavailable(error, call, fate)
     else:
@@ -125,7 +127,8 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
         code=code.name,
         details=scrub(details, call.key),
         attempts=call.attempts,
-        maybe_billed=_maybe_billed(kind, error, fate),
+        maybe_billed=_may_have_ordered(kind, call, fate) or _maybe_billed(kind, error, fate),
+        unsent=fate is Fate.UNSENT,
     )
 
 
@@ -173,6 +176,10 @@ def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
         cause = f"The reply of {call.host} had begun and broke off ({error.code().name})"
     else:
         cause = f"The connection to {call.host} broke before there was a reply"
+    return _in_doubt(cause, call)
+
+
+def _in_doubt(cause: str, call: CallInfo) -> str:
     doubt, cure = _DOUBTS.get(call.method, _DOUBT)
     return f"{cause}. {doubt}, so it was not sent again: {cure}."
 
@@ -181,6 +188,13 @@ def _unproven(error: grpc.aio.AioRpcError, call: CallInfo) -> str:
     """Return the message for a status that may have ended a reply."""
     doubt, cure = _DOUBTS.get(call.method, (_DOUBT[0], f"run it again{_when(error)}"))
     return f"{call.subject} is not available. {doubt}, so it was not sent again: {cure}."
+
+
+def _may_have_ordered(kind: type[ApiError], call: CallInfo, fate: Fate) -> bool:
+    """Tell whether a batch call may have been served although the server refused it."""
+    if fate is Fate.UNSENT or call.method not in _ORDERS:
+        return False
+    return issubclass(kind, (errors.UnavailableError, errors.RateLimitError, errors.ServerError))
 
 
 _DOUBT = ("What was asked for may have been billed", "run it again if you want to")
@@ -200,6 +214,8 @@ _DOUBTS = {
     wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
 }
 """What may have happened by a call of unknown fate, and what to do about it."""
+_ORDERS = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
+"""Services were seen to serve these and to answer UNAVAILABLE or RESOURCE_EXHAUSTED."""
 
 
 def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:

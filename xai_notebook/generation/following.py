@@ -1,8 +1,9 @@
-"""A job watched until it ends, its images kept as they come.
+"""Poll a job until the service says that it has ended, and keep its images as they come.
 
 Images are in the library before anything else happens to them; what is lost on the way there, by a
-kill or a full disk, is still at the service and comes the next time. However many look at the same
-job, in however many kernels, each image is kept once.
+kill or a full disk, is still at the service and comes the next time. However many kernels poll the
+same job, each image is kept once. The clock of this computer ends no job: it may be wrong, and what
+a job that ended too early still gets would be ordered again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.replies import reply_of
 from xai_notebook.generation.submitting import ANSWER_SECONDS, Submission, unknown
-from xai_notebook.library import Wanted
+from xai_notebook.library import Reply, Wanted
 from xai_notebook.library.jobs import Tally
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.batch import BatchResult, BatchResults
     from xai_notebook.client.request import InputImage
     from xai_notebook.generation.peer import Peer
-    from xai_notebook.library import Library, Reply
+    from xai_notebook.library import Library
     from xai_notebook.library.jobs import Job, JobRequest, JobState
 
 __all__ = ["Follower"]
@@ -60,6 +61,7 @@ _HOPELESS: Final = (
 )  # fmt: skip
 """What asking again will not change."""
 _AGAIN: Final = "Run the cell again to hand over what is missing."
+_EXPIRED: Final = f"It has expired: its results cannot be read any more. {_AGAIN}"
 
 
 @dataclass(eq=False)
@@ -73,11 +75,12 @@ class Follower:
         tally: What has come of its requests.
         finished: Requests that the service is done with, kept or not.
         handed: Requests that the service has, while it is being handed over.
-        trouble: Why the last look failed; it is tried again.
+        trouble: Why the last look failed, or what is waited for; it is tried again.
         failure: Why it is not looked at any more, though it has not ended.
         inputs: Input images of its requests, where its cell is at hand.
         budget: What its images count against, where this kernel handed it over.
-        resumed: Somebody may have begun to hand it over.
+        resumed: It was found in the library, and not recorded by this kernel a moment ago.
+        keys: Of its requests, as far as cells of this kernel asked for them.
         listeners: Called on the loop after each change.
     """
 
@@ -92,6 +95,7 @@ class Follower:
     inputs: Sequence[InputImage] = ()
     budget: Counter | None = None
     resumed: bool = True
+    keys: set[str] = field(default_factory=set)
     listeners: list[Callable[[], None]] = field(default_factory=list)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _task: asyncio.Task[None] | None = None
@@ -133,6 +137,7 @@ class Follower:
             XaiError: It cannot be asked, or the library cannot keep it.
         """
         async with self._lock:
+            await self._reload()
             if self.job.state == "running":
                 await self._look(await self.connect(self.job))
         self.changed()
@@ -144,6 +149,7 @@ class Follower:
             XaiError: It cannot be asked.
         """
         async with self._lock:
+            await self._reload()
             if not self.job.open:
                 return
             peer = await self.connect(self.job)
@@ -163,7 +169,7 @@ class Follower:
     @property
     def first(self) -> JobRequest | None:
         """Its first request."""
-        return self.library.jobs.first(self.job.id)
+        return self.library.jobs.first(self.job)
 
     @property
     def handing(self) -> bool:
@@ -200,8 +206,16 @@ class Follower:
             await asyncio.sleep(pause)
         self.changed()
 
+    async def _reload(self) -> None:
+        """Know what other kernels did.
+
+        Raises:
+            LibraryError: The library has lost the job.
+        """
+        self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
+
     async def _submit(self, peer: Peer) -> None:
-        self.job = await asyncio.to_thread(self.library.jobs.get, self.job.id)
+        await self._reload()
         await self._count()
         if self.job.state != "new":
             return
@@ -213,25 +227,18 @@ class Follower:
 
     async def _submitted(self, submission: Submission) -> None:
         """Know how far it came."""
-        self.job, self.resumed = submission.job, True
+        self.job, self.resumed, self.trouble = submission.job, True, None
         await self._count()
         if not self.job.open:
             self._settle([None] * self.tally.failed, lost=True)
         self.changed()
 
     def _submission(self, peer: Peer) -> Submission:
-        def note(handed: int) -> None:
-            self.handed = handed
+        def note(handed: int, waits_for: str | None) -> None:
+            self.handed, self.trouble = handed, waits_for
             self.changed()
 
-        return Submission(
-            self.library,
-            peer,
-            self.job,
-            self.inputs,
-            on_progress=note,
-            resumed=self.resumed,
-        )
+        return Submission(self.library, peer, self.job, self.inputs, on_progress=note)
 
     async def _look(self, peer: Peer) -> None:
         batch = await self._get(peer)
@@ -241,16 +248,16 @@ class Follower:
         done = state.num_success + state.num_error if batch.HasField("state") else 0
         self.finished = max(done, self.finished)
         end = _end_of(batch)
-        if end is not None and end[0] == "expired":
-            await self._close(*end)
-            return
         complete = batch.HasField("state") and not state.num_pending and state.num_requests > 0
         known = self.tally.answered + self.tally.failed
-        if not batch.HasField("state") or done > known or end is not None:
-            await self._collect(peer)
-        if self.tally.left and (end is not None or complete):
+        # Past its expiry by our clock, only the service can tell whether results can still be read.
+        if not batch.HasField("state") or done > known or end is not None or self._seems_expired:
+            await self._collect(peer, complete=complete or end is not None)
+        if self.job.open and self.tally.left and (end is not None or complete):
             self._token = None  # results may have come in any order: once more from the start
-            await self._collect(peer)
+            await self._collect(peer, complete=True)
+        if not self.job.open:
+            return
         unread = done - self.tally.answered - self.tally.failed
         if not self.tally.left:
             await self._close("done")
@@ -265,27 +272,38 @@ class Follower:
                     " nothing is handed over twice."
                 )
 
+    @property
+    def _seems_expired(self) -> bool:
+        """Whether results can no longer be read, if the clock of this computer is right."""
+        return self.job.expires is not None and self.job.expires <= time.time()
+
     async def _get(self, peer: Peer) -> wire.Batch | None:
         """Return the batch as it stands; None: the service no longer knows it, and it is over."""
         try:
-            return await peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
+            batch = await peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
         except NotFoundError as error:
-            if self.job.expires is not None and self.job.expires <= time.time():
-                await self._close("expired", "It has expired: its results cannot be read any more.")
+            # With another key a service says the same: the clock has to agree.
+            if self._seems_expired:
+                await self._close("expired", _EXPIRED)
             elif self.job.backend == "local":
                 await self._close("gone", "The embedded server that had it has been stopped.")
             else:
                 raise unknown(self.job) from error
             return None
+        expires = batch.expire_time.seconds
+        if expires and expires != self.job.expires:
+            jobs = self.library.jobs
+            self.job = await asyncio.to_thread(jobs.change, self.job, expires=expires)
+        return batch
 
     async def _close(self, state: JobState, cause: str | None = None) -> None:
         """Note the end of the job, and of its requests without an answer."""
         self._settle([None] * self.tally.left, lost=True)
-        self.job = await asyncio.to_thread(self.library.jobs.close, self.job.id, state, cause)
+        self.job = await asyncio.to_thread(self.library.jobs.close, self.job, state, cause)
         await self._count()
 
     async def _count(self) -> None:
-        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job.id)
+        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job)
 
     def _settle(self, costs: Sequence[float | None], *, lost: bool = False) -> None:
         """Count what requests cost in place of what they were expected to cost."""
@@ -297,8 +315,24 @@ class Follower:
 
     # Its images
 
-    async def _collect(self, peer: Peer) -> None:
-        """Keep all results there are from the page on that was not full the last time."""
+    async def _collect(self, peer: Peer, *, complete: bool) -> None:
+        """Keep all results there are, or note that they can no longer be read.
+
+        Args:
+            peer: The service.
+            complete: By its own word it makes no more of them.
+        """
+        try:
+            await self._keep_pages(peer)
+        except NotFoundError:
+            # It has just shown the batch, so that the key is the right one. Some services may say
+            # this of a batch without results as well.
+            if self.job.expires is None or not (complete or self._seems_expired):
+                raise
+            await self._close("expired", _EXPIRED)
+
+    async def _keep_pages(self, peer: Peer) -> None:
+        """Keep the results from the page on that was not full the last time."""
         seen = {self._token, None}
         saving: asyncio.Task[None] | None = None
         try:
@@ -334,13 +368,17 @@ class Follower:
             try:
                 replies.append(await self._reply(asked, results[key]))
             except MissingImageError:
-                why = results[key].error_message or "The answer holds no image."
-                lost.setdefault(one_line(why), []).append(key)
+                why = one_line(results[key].error_message or "The answer holds no image.")
+                if results[key].cost_usd is None:
+                    lost.setdefault(why, []).append(key)
+                else:
+                    replies.append(self._reply_without_image(asked, results[key], why))
         if replies:
             for saved in await asyncio.to_thread(self.library.add_replies, replies):
                 if isinstance(saved, LibraryError):
                     raise saved
-            await self._fetch([one for one in replies if one.pictures[0].status == "pending"], peer)
+            pending = (one for one in replies if any(p.status == "pending" for p in one.pictures))
+            await self._fetch([*pending], peer)
         for why, keys in lost.items():
             await asyncio.to_thread(jobs.fail, self.job.id, why, keys)
         self._settle([reply.cost_usd for reply in replies])
@@ -367,24 +405,42 @@ class Follower:
         )
         return replace(reply, item=asked.id)
 
+    def _reply_without_image(self, asked: JobRequest, result: BatchResult, why: str) -> Reply:
+        """Return a result that cost something and holds no image, for the ledger."""
+        return Reply(
+            asked.request,
+            [],
+            [],
+            fingerprint=asked.fingerprint,
+            backend=self.job.backend,
+            host=self.job.host,
+            notebook=self.job.notebook,
+            cost_usd=result.cost_usd,
+            model=result.model or asked.request.model,
+            place=asked.place,
+            item=asked.id,
+            error=why,
+        )
+
 
 def _grown(tally: Tally, replies: Sequence[Reply], failed: int) -> Tally:
     costs = [reply.cost_usd for reply in replies]
+    answered = sum(reply.error is None for reply in replies)
     return replace(
         tally,
-        answered=tally.answered + len(replies),
-        failed=tally.failed + failed,
+        answered=tally.answered + answered,
+        failed=tally.failed + failed + len(replies) - answered,
         cost_usd=tally.cost_usd + sum(cost for cost in costs if cost is not None),
         unpriced=tally.unpriced + costs.count(None),
     )
 
 
 def _end_of(batch: wire.Batch) -> tuple[JobState, str] | None:
-    """Return how a batch ended before its time, and why; None: it did not."""
-    if batch.HasField("expire_time") and batch.expire_time.seconds <= time.time():
-        return "expired", f"It has expired: its results cannot be read any more. {_AGAIN}"
+    """Return how the service ended a batch before its time, and why; None: it did not."""
     if batch.cancel_by_xai_message:
         return "cancelled", f"xAI cancelled it: {one_line(batch.cancel_by_xai_message)} {_AGAIN}"
     if batch.HasField("cancel_time"):
         return "cancelled", f"It was cancelled. {_AGAIN}"
+    if batch.state.num_cancelled and not batch.state.num_pending:
+        return "cancelled", f"The service dropped the rest of it. {_AGAIN}"
     return None

@@ -1,4 +1,4 @@
-"""A prepared call turned into a job: found again, or written down to be handed over."""
+"""Turn a prepared call into a job: the one that already has its requests, or a new one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
 from xai_notebook.library.spending import Amount
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Claim
@@ -40,7 +40,7 @@ _AT_ONCE: Final = 256
 
 
 class Desk:
-    """The jobs of one kernel: each is followed once, whoever holds it."""
+    """All batch jobs of this kernel; one follower per job."""
 
     def __init__(self, loop: BackgroundLoop, connect: Connect, maker: Any) -> None:
         """Follow nothing yet.
@@ -53,7 +53,7 @@ class Desk:
         self._loop = loop
         self._connect = connect
         self._maker = maker
-        self._followers: dict[tuple[Library, int], Follower] = {}
+        self._followers: dict[tuple[Library, str], Follower] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
         """Return the jobs that were recorded last, those that run as far as they are now."""
@@ -69,7 +69,7 @@ class Desk:
         for job in library.jobs.newest(n):
             follower = self._follow(library, job)
             if not follower.under_way:
-                follower.job, follower.tally = job, library.jobs.tally(job.id)
+                follower.job, follower.tally = job, library.jobs.tally(job)
             free = job.backend == "local" and not job.price_usd
             jobs.append(BatchJob([follower], None, self._loop, self._maker, View(free=free)))
         return JobList(jobs)
@@ -97,45 +97,78 @@ class Desk:
                 "folder you can write to, or leave --batch out."
             )
         placed = await _place(call, generator)
-        stored = await _stored(placed, generator)
-        slots, missing = _slots(call, placed, stored)
-        followers = await self._find_or_record(call, generator, library, missing)
+        slots, wanted = _slots(call, placed, generator)
         keys = [slot.key for slot in slots]
+        await self._check_followed(library, keys, fresh=call.options.fresh)
+        followers, stored = await self._find_or_record(call, generator, library, placed, wanted)
         for follower in followers:
             follower.inputs = placed[0].request.inputs
-            for key in await asyncio.to_thread(library.jobs.find, follower.job.id, keys):
+            of_job = await asyncio.to_thread(library.jobs.find, follower.job.id, keys)
+            follower.keys.update(of_job)
+            for key in of_job:
                 stored.pop(key, None)  # it is counted with its job
         past = None
-        if not followers and (latest := await asyncio.to_thread(library.jobs.latest_with, keys)):
-            past = library.jobs.get(latest)
+        if not followers:
+            past = await asyncio.to_thread(library.jobs.latest_with, keys)
         view = View(_settings(call), stored, generator.peer.free, past, call.export)
         generator.asking.complete = True
         return BatchJob(followers, slots, self._loop, self._maker, view)
 
+    async def _check_followed(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
+        """See that the library still has the open jobs of this kernel that hold some of these keys.
+
+        Args:
+            library: Where they were recorded.
+            keys: Of requests.
+            fresh: Forget a job that the library has lost, instead of raising.
+
+        Raises:
+            LibraryError: It has lost one: the same requests would be ordered a second time.
+        """
+        for (owner, name), follower in list(self._followers.items()):
+            if owner is not library or not follower.job.open or follower.keys.isdisjoint(keys):
+                continue
+            try:
+                await asyncio.to_thread(library.jobs.get, follower.job)
+            except LibraryError:
+                if not fresh:
+                    raise
+                await follower.stop()
+                del self._followers[owner, name]
+
     async def _find_or_record(
-        self, call: Call, generator: Generator, library: Library, missing: Sequence[_Missing]
-    ) -> list[Follower]:
-        """Return the jobs that hold what is missing, the last of which may be new."""
-        keys = [one.asked.key for one in missing]
+        self,
+        call: Call,
+        generator: Generator,
+        library: Library,
+        placed: Sequence[Placed],
+        wanted: Sequence[_Wanted],
+    ) -> tuple[list[Follower], dict[str, Picture]]:
+        """Return the jobs that hold what is not stored, the last of which may be new; and the rest.
+
+        Open jobs are read before stored images: a result that comes in between is found twice, and
+        never neither. `Jobs.record` looks at both once more.
+        """
+        requests = [] if generator.only_stored else [one.asked for one in wanted]
         while True:
-            found = await asyncio.to_thread(library.jobs.open_with, keys)
-            held = [
-                self._follow(library, library.jobs.get(job_id))
-                for job_id in sorted({*found.values()})
-            ]
+            found = await asyncio.to_thread(library.jobs.open_with, requests)
+            stored = await _stored(placed, generator)
+            missing = [one for one in wanted if one.asked.key not in stored]
+            jobs = {job.id: job for key, job in found.items() if key not in stored}
+            held = [self._follow(library, jobs[job_id]) for job_id in sorted(jobs)]
             gone = [one for one in held if await _is_gone(one, fresh=call.options.fresh)]
             if gone:  # what they held is to be handed over again
                 continue
             new = [one for one in missing if one.asked.key not in found]
             if not new:
-                return held
+                return held, stored
             if (follower := await self._record(generator, library, new)) is not None:
-                return [*held, follower]
+                return [*held, follower], stored
 
     async def _record(
-        self, generator: Generator, library: Library, new: Sequence[_Missing]
+        self, generator: Generator, library: Library, new: Sequence[_Wanted]
     ) -> Follower | None:
-        """Write a job down and set its price aside; None: another kernel was faster."""
+        """Record a job and reserve its price; None: look again, something has come meanwhile."""
         peer = generator.peer
         price = await _price(generator, new)
         newest = await generator.keeper.newest()
@@ -166,11 +199,11 @@ class Desk:
         return follower
 
     def _follow(self, library: Library, job: Job) -> Follower:
-        """Return what follows a job, the same for everybody."""
-        follower = self._followers.get((library, job.id))
+        """Return the one follower of a job."""
+        follower = self._followers.get((library, job.name))
         if follower is None:
-            follower = Follower(library, job, self._peer, library.jobs.tally(job.id))
-            self._followers[library, job.id] = follower
+            follower = Follower(library, job, self._peer, library.jobs.tally(job))
+            self._followers[library, job.name] = follower
         return follower
 
     async def _peer(self, job: Job) -> Peer:
@@ -196,8 +229,8 @@ def _settings(call: Call) -> dict[str, Any]:
     return settings | {"notes": (*call.announced, *call.progress.notes)}
 
 
-class _Missing(NamedTuple):
-    """An image that the library does not have.
+class _Wanted(NamedTuple):
+    """One image of a call.
 
     Attributes:
         asked: The request for it.
@@ -230,7 +263,7 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
     found: dict[str, Picture] = {}
 
     async def look(one: Placed) -> None:
-        if one.claim.anew and generator.fresh and not generator.only_stored:
+        if _wants_new(one, generator):
             return
         for picture in await generator.recall(one):
             found[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
@@ -244,28 +277,33 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
 
 
 def _slots(
-    call: Call, placed: Sequence[Placed], stored: Mapping[str, Picture]
-) -> tuple[list[Slot], list[_Missing]]:
-    """Return where each image of a call belongs, and the requests for those that are not stored."""
+    call: Call, placed: Sequence[Placed], generator: Generator
+) -> tuple[list[Slot], list[_Wanted]]:
+    """Return where each image of a call belongs, and the request for each."""
     slots: list[Slot] = []
-    missing: list[_Missing] = []
+    wanted: list[_Wanted] = []
     for number, one in enumerate(placed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
             key = key_of(one.fingerprint, one.claim.place, position)
             slots.append(Slot(key, one.request, position, chosen))
-            if key not in stored:
-                asked = JobRequest(
-                    key=key,
-                    fingerprint=one.fingerprint,
-                    place=one.claim.place,
-                    position=position,
-                    request=one.request,
-                )
-                missing.append(_Missing(asked, one.claim))
+            asked = JobRequest(
+                key=key,
+                fingerprint=one.fingerprint,
+                place=one.claim.place,
+                position=position,
+                request=one.request,
+                after=None if _wants_new(one, generator) else one.claim.after,
+            )
+            wanted.append(_Wanted(asked, one.claim))
     if not slots:
         raise OptionError("There is no prompt to hand over.")
-    return slots, missing
+    return slots, wanted
+
+
+def _wants_new(placed: Placed, generator: Generator) -> bool:
+    """Tell whether stored images do not answer a request."""
+    return placed.claim.anew and generator.fresh and not generator.only_stored
 
 
 async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
@@ -282,7 +320,7 @@ async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
     return follower.job.state == "gone"
 
 
-async def _price(generator: Generator, new: Sequence[_Missing]) -> float | None:
+async def _price(generator: Generator, new: Sequence[_Wanted]) -> float | None:
     """Return what a request of a job is expected to cost on average; None: no price is known."""
     total = 0.0
     for one in new:

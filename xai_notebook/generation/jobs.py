@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import frontend
-from xai_notebook.errors import JobError, JobTimeoutError
+from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
 from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, job_sentence
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -162,7 +162,7 @@ class BatchJob:
     def cost_usd(self) -> float | None:
         """What its results cost so far, as reported, in US dollars; None: nothing was reported."""
         tallies = [follower.tally for follower in self.followers]
-        if not any(tally.answered > tally.unpriced for tally in tallies):
+        if not any(tally.answered > tally.unpriced or tally.cost_usd for tally in tallies):
             return None
         return sum(tally.cost_usd for tally in tallies)
 
@@ -188,7 +188,13 @@ class BatchJob:
 
     @property
     def images(self) -> ImageBatch:
-        """The images there are, in their order, and cards for what has failed."""
+        """The images there are, in their order, and cards for what has failed.
+
+        Raises:
+            LibraryError: The library has lost the job.
+        """
+        for follower in self.followers:
+            follower.library.jobs.get(follower.job)
         slots = self._slots if self._slots is not None else list(self._recorded())
         found = dict(self._view.stored)
         lost: dict[str, str] = {}
@@ -357,7 +363,8 @@ class BatchJob:
             price_usd=None if None in prices else sum(price or 0.0 for price in prices),
             cost_usd=self.cost_usd,
             free=self._view.free or not self.followers,
-            seconds=(job.ended or time.time()) - job.created if job else 0.0,
+            # A clock that was set back must not show a negative time.
+            seconds=max((job.ended or time.time()) - job.created, 0.0) if job else 0.0,
             created=self.created or datetime.now(timezone.utc),
             expires=self.expires,
             cause=self.cause,
@@ -365,10 +372,15 @@ class BatchJob:
 
     def bundle(self) -> dict[str, Any]:
         """Return it as it is shown now: its card, or the grid when it has ended with images."""
+        card = self.card
         if self.done and self.counts.succeeded:
-            found: dict[str, Any] = self.images._repr_mimebundle_()  # IPython's protocol
-            return found
-        return job_bundle(self.card)
+            try:
+                found: dict[str, Any] = self.images._repr_mimebundle_()  # IPython's protocol
+            except LibraryError as error:
+                card = replace(card, cause=str(error))
+            else:
+                return found
+        return job_bundle(card)
 
     def __repr__(self) -> str:
         return job_sentence(self.card)

@@ -120,7 +120,7 @@ class Rewriter:
             reservation.waive()
             return request, _NOTHING
         reservation.settle(cost)
-        kept = await self._keep(key, request.prompt, text, model, cost)
+        text, kept = await self._keep(key, request.prompt, text, model, cost)
         reservation.in_ledger = kept and cost is not None
         return (with_prompt(request, text, self.model) if text else request), cost
 
@@ -139,25 +139,26 @@ class Rewriter:
 
     async def _keep(
         self, key: str, original: str, text: str, model: str, cost_usd: float | None
-    ) -> bool:
-        """Remember a rewrite and what it cost, and tell whether the library does.
+    ) -> tuple[str, bool]:
+        """Remember a rewrite and what it cost; one without text only for its cost.
 
-        A rewrite without text is remembered for its cost alone.
+        Returns:
+            The text that counts, which another kernel may have stored first; and whether the
+            library knows the cost.
         """
+        kept = False
+        if self.library is not None and not self.library.read_only:
+            keep = partial(
+                self.library.remember_rewrite,
+                key, original, text, model, cost_usd, backend=self.backend,
+            )  # fmt: skip
+            try:
+                text, kept = await asyncio.to_thread(keep), True
+            except LibraryError as error:
+                self.progress.note(f"Rewrites are not kept: {error}")
         if text:
             self.remembered[key] = text
-        if self.library is None or self.library.read_only:
-            return False
-        keep = partial(
-            self.library.remember_rewrite,
-            key, original, text, model, cost_usd, backend=self.backend,
-        )  # fmt: skip
-        try:
-            await asyncio.to_thread(keep)
-        except LibraryError as error:
-            self.progress.note(f"Rewrites are not kept: {error}")
-            return False
-        return True
+        return text, kept
 
 
 def _instruction(request: ImageRequest) -> str:

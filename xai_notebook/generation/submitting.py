@@ -1,16 +1,18 @@
-"""A recorded job into the service's hands, each of its requests once.
+"""Submit a recorded job to the service, each of its requests once.
 
-No call that adds something has a key that would make it safe to repeat. So when a reply is lost, or
-says that nothing was done, the service is asked what it has before anything is sent again: a batch
-by its name, which no other has, and requests by their ids, which follow from what is asked. And of
-the kernels that want to hand the same job over at the same moment, one does.
+`CreateBatch` and `AddBatchRequests` have no key that would make it safe to repeat them, and a
+service may do the work and answer UNAVAILABLE, answer nothing, or show what it did seconds later.
+So each of these calls is recorded in the library before it leaves. After one that failed, or whose
+kernel was killed, the service is asked what it has, several times with growing pauses, before
+anything is sent again: a batch is found by its name, which no other has, and requests by their
+keys. One kernel at a time does this, the others wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -19,27 +21,33 @@ from xai_notebook.client.encoding import encode
 from xai_notebook.client.status import one_line
 from xai_notebook.errors import (
     ApiError,
-    CallCancelledError,
-    DeadlineExceededError,
+    AuthenticationError,
     InvalidRequestError,
     JobError,
     NotFoundError,
-    RateLimitError,
+    PermissionDeniedError,
     ReplyError,
-    ServerError,
-    UnavailableError,
     XaiError,
 )
+from xai_notebook.library.jobs import Sent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
 
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import Job, JobState
 
-__all__ = ["ANSWER_SECONDS", "Submission", "unknown"]
+__all__ = ["ANSWER_SECONDS", "LOOK_PAUSES", "Submission", "unknown"]
 
 _Page = TypeVar("_Page", wire.ListBatchesResponse, wire.ListBatchRequestMetadataResponse)
 
@@ -49,45 +57,51 @@ _CALL_REQUESTS: Final = 1_000
 """Of one such call: what is handed over can be seen growing."""
 _CALLS: Final = (900, 30.0)
 """Such calls in so many seconds; the service takes a thousand."""
-_ROUNDS: Final = 6
-"""How often a call is made whose reply was lost, if what it was for is not there."""
-_FIRST_PAUSE: Final = 0.5
+_ATTEMPTS: Final = 5
+"""How often a call is made at most that failed and turned out to have done nothing."""
+LOOK_PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
+"""Seconds between looks at what the service has, while a call may still be applied or may not be
+listed yet: 23.5 s together."""
+_LOCAL_LOOKS: Final = 2
+"""How many of these pauses an embedded server gets: it is in this process and lists at once."""
 ANSWER_SECONDS: Final = 120.0
-"""Of a call: a service that has not answered by then is looked at, or asked again."""
+"""Deadline of a call to the service."""
 _TURN: Final = 0.1
 """Seconds between two looks at whether another kernel has handed the job over."""
 _PAGE: Final = 100
 _NEEDED: Final = 48 * 3600.0
 """Seconds for which input images must stay stored: a job may take a day, or somewhat longer."""
-_LOST: Final = (
-    UnavailableError, DeadlineExceededError, RateLimitError, ServerError, CallCancelledError,
-    ReplyError,
+_REFUSALS: Final = (
+    InvalidRequestError, NotFoundError, AuthenticationError, PermissionDeniedError,
 )  # fmt: skip
-"""After these, what has been done is to be seen; what has not can be asked for again."""
+"""A service that answers with these has changed nothing. All others leave it open."""
+_IN_DOUBT: Final = (
+    "The service did not confirm what it was sent last. It is asked what it has before anything is "
+    "sent again."
+)
 
 
 @dataclass(slots=True)
 class Submission:
-    """Hands a recorded job over, from wherever it was left.
+    """Submits a recorded job, from wherever an earlier submission stopped.
 
     Attributes:
-        library: Where it is recorded.
+        library: Where the job is recorded.
         peer: The service.
         job: As the library knows it.
         inputs: The input images of its requests, if they are at hand.
-        on_progress: Called with how many requests the service has.
-        resumed: Somebody may have begun to hand it over.
+        on_progress: Called with how many requests the service has, and with what is waited for.
     """
 
     library: Library
     peer: Peer
     job: Job
     inputs: Sequence[InputImage] = ()
-    on_progress: Callable[[int], None] = lambda _: None
-    resumed: bool = True
+    on_progress: Callable[[int, str | None], None] = lambda *_: None
+    _marked: dict[str, Sent] = field(default_factory=dict)
 
     async def run(self) -> Job:
-        """Hand the job over, unless another kernel does, and return it, running.
+        """Submit the job, unless another kernel did, and return it, running.
 
         Raises:
             JobError: It needs input images that only the cell has.
@@ -101,7 +115,7 @@ class Submission:
                 await self._check_there()
                 if self.job.batch_id is None:
                     self.job = await self._bind(await self._find_or_create())
-                await self._add_missing(await self._present())
+                await self._add_missing()
                 return await self._change(state="running", inputs={})
             except (InvalidRequestError, NotFoundError) as error:
                 raise await self._refused(error) from error
@@ -115,7 +129,11 @@ class Submission:
         async with self._alone():
             if not self.job.open:
                 return self.job
-            if self.job.batch_id is None and self.resumed and (batch := await self._find()):
+            if (
+                self.job.batch_id is None
+                and self.job.create_sent
+                and (batch := await self._look_for_batch())
+            ):
                 self.job = await self._bind(batch)
             if self.job.batch_id is not None:
                 await self.peer.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
@@ -124,30 +142,30 @@ class Submission:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """Keep other kernels from the job, and know what they did before."""
+        """Hold the lock of the job, and know what other kernels did before."""
         turn = self.library.jobs.turn(self.job.id)
         try:
             # On the loop, not in a thread: when this is cancelled, nobody would leave what it took.
             while not turn.take():  # noqa: ASYNC110  # other processes set no event
                 await asyncio.sleep(_TURN)
-            self.resumed |= turn.begun
-            self.job = await asyncio.to_thread(self.library.jobs.get, self.job.id)
+            self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
+            self._marked = await asyncio.to_thread(self.library.jobs.marked, self.job)
             yield
         finally:
             turn.leave(over=self.job.state != "new")
 
     async def _change(self, **values: Any) -> Job:
-        self.job = await asyncio.to_thread(self.library.jobs.change, self.job.id, **values)
+        self.job = await asyncio.to_thread(self.library.jobs.change, self.job, **values)
         return self.job
 
     async def _end(self, state: JobState, cause: str) -> Job:
         """Note that nothing will come of what has no answer."""
-        self.job = await asyncio.to_thread(self.library.jobs.close, self.job.id, state, cause)
+        self.job = await asyncio.to_thread(self.library.jobs.close, self.job, state, cause)
         return self.job
 
     async def _bind(self, batch: wire.Batch) -> Job:
         """Keep what the service calls the job."""
-        job = await asyncio.to_thread(self.library.jobs.bind, self.job.id, batch.batch_id)
+        job = await asyncio.to_thread(self.library.jobs.bind, self.job, batch.batch_id)
         if job.batch_id == batch.batch_id and batch.HasField("expire_time"):
             self.job = job
             return await self._change(expires=batch.expire_time.seconds)
@@ -155,7 +173,7 @@ class Submission:
 
     async def _store_inputs(self) -> None:
         """Have every input image in the service's store, each once."""
-        asked = await asyncio.to_thread(self.library.jobs.first, self.job.id)
+        asked = await asyncio.to_thread(self.library.jobs.first, self.job)
         wanted = {image.sha256 for image in (asked.request.inputs if asked else ())}
         given = tuple(image for image in self.inputs if image.sha256 in wanted)
         if len({image.sha256 for image in given}) < len(wanted):
@@ -175,7 +193,7 @@ class Submission:
     # The batch
 
     async def _check_there(self) -> None:
-        """Forget a batch that went with its embedded server, before it had all its requests."""
+        """Forget a batch that ended with its embedded server, before it had all its requests."""
         if self.job.batch_id is None:
             return
         try:
@@ -183,34 +201,59 @@ class Submission:
         except NotFoundError as error:
             if self.job.backend != "local":
                 raise unknown(self.job) from error
-            await self._change(batch_id=None)
+            self.job = await asyncio.to_thread(self.library.jobs.forget_batch, self.job)
+            self._marked = {}
 
     async def _find_or_create(self) -> wire.Batch:
-        if self.resumed and (found := await self._find()) is not None:
+        if self.job.create_sent and (found := await self._look_for_batch()) is not None:
             return found
-        for pause in _pauses():
+        for _ in range(_ATTEMPTS):
+            await self._change(create_sent=True)
             try:
                 return await self.peer.client.batch.create(self.job.name, timeout=ANSWER_SECONDS)
-            except _LOST as error:
-                await asyncio.sleep(pause)
-                if (found := await self._find()) is not None:
-                    return found
+            except XaiError as error:
+                if _changed_nothing(error):
+                    await self._change(create_sent=False)
+                    raise
                 failure = error
+            if (found := await self._look_for_batch()) is not None:
+                return found
         raise failure
 
+    async def _look_for_batch(self) -> wire.Batch | None:
+        """Return the batch of a create call that may still be applied, or listed late."""
+        self.on_progress(0, _IN_DOUBT)
+        for pause in (0.0, *self._pauses):
+            await asyncio.sleep(pause)
+            if (found := await self._find()) is not None:
+                return found
+        return None
+
+    @property
+    def _pauses(self) -> Sequence[float]:
+        return LOOK_PAUSES[:_LOCAL_LOOKS] if self.job.backend == "local" else LOOK_PAUSES
+
     async def _find(self) -> wire.Batch | None:
-        """Return the batch of the job's name, if the service has one."""
+        """Return the batch of the job's name, if the service lists one.
+
+        Should there be two, it is the one with requests, or the older. It is recorded before it
+        gets requests, and the other never gets any.
+        """
         ask = partial(self.peer.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
         async for page in _pages(ask):
-            for batch in page.batches:
-                if batch.name == self.job.name and not batch.HasField("cancel_time"):
-                    return batch  # of two, both are empty: what is added knows its id
+            ours = [
+                batch
+                for batch in page.batches
+                if batch.name == self.job.name and not batch.HasField("cancel_time")
+            ]
+            if ours:
+                return min(ours, key=_precedence)
         return None
 
     # Its requests
 
     async def _present(self) -> set[str]:
-        """Return the ids of the requests that the service has."""
+        """Return the keys of the requests that the service lists."""
         ask = partial(
             self.peer.client.batch.list_batch_requests,
             self.job.batch_id or "",
@@ -223,18 +266,75 @@ class Submission:
             for one in page.batch_request_metadata
         }
 
-    async def _add_missing(self, present: set[str]) -> None:
-        """Add the requests that the service has not."""
+    async def _count(self) -> int:
+        """Return how many requests the service counts; 0 if it does not say."""
+        batch = await self.peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
+        return batch.state.num_requests
+
+    async def _look_for(self, keys: Collection[str], pauses: Sequence[float]) -> set[str]:
+        """Return those of the requests that the service has, and mark them.
+
+        It returns when all are there, or after the last look. The looks begin again whenever more
+        has appeared: then the call is still being applied.
+
+        Args:
+            keys: Of requests that were sent and not confirmed.
+            pauses: Seconds between the looks.
+
+        Raises:
+            JobError: The service counts more requests than it lists: which ones it has is unknown.
+        """
+        most, left = 0, iter(pauses)
+        while True:
+            count, listed = await self._count(), await self._present()
+            if count >= len(self._marked) or listed.issuperset(keys):
+                found = set(keys)
+                break
+            if (known := max(count, len(listed))) > most:
+                most, left = known, iter(pauses)
+            self.on_progress(known, _IN_DOUBT)
+            if (pause := next(left, None)) is None:
+                if count > len(listed):
+                    raise JobError(
+                        f"The service counts {count:,} requests of the job {self.job.name} and "
+                        f"lists {len(listed):,}, so nothing more was added. Run the cell again "
+                        "later; nothing is ordered twice."
+                    )
+                found = listed.intersection(keys)
+                break
+            await asyncio.sleep(pause)
+        await self._mark(found, Sent.CONFIRMED)
+        return found
+
+    async def _mark(self, keys: Collection[str], sent: Sent) -> None:
+        """Record what is known of requests; only then the next call may leave."""
+        await asyncio.to_thread(self.library.jobs.mark, self.job, keys, sent)
+        if sent is Sent.NO:
+            for key in keys:
+                self._marked.pop(key, None)
+        else:
+            self._marked.update(dict.fromkeys(keys, sent))
+
+    def _unconfirmed(self) -> set[str]:
+        return {key for key, sent in self._marked.items() if sent is Sent.UNKNOWN}
+
+    async def _add_missing(self) -> None:
+        """Add the requests that the service does not have."""
         from aiolimiter import AsyncLimiter  # noqa: PLC0415  # only jobs are paced
 
+        if unconfirmed := self._unconfirmed():
+            await self._look_for(unconfirmed, self._pauses)
+        there = {key for key, sent in self._marked.items() if sent is Sent.CONFIRMED}
+        there |= await self._present()
         limiter = AsyncLimiter(*_CALLS)
-        there = len(present)
-        chunks = _chunks(self._messages(present))
+        number = len(there)
+        self.on_progress(number, None)
+        chunks = _chunks(self._messages(there))
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             async with limiter:
                 await self._add(chunk)
-            there += len(chunk)
-            self.on_progress(there)
+            number += len(chunk)
+            self.on_progress(number, None)
 
     def _messages(self, present: set[str]) -> Iterator[wire.BatchRequest]:
         """Yield what the service has not; one of each model first, all of which it may refuse."""
@@ -256,23 +356,34 @@ class Submission:
         return wire.BatchRequest(batch_request_id=key, image_request=encode(asked))
 
     async def _add(self, chunk: Sequence[wire.BatchRequest]) -> None:
-        """Add requests, of which none is in the batch yet."""
-        for pause in _pauses():
+        """Add requests that the service does not have, as far as can be known."""
+        requests = {one.batch_request_id: one for one in chunk}
+        # A call with some of them may have been applied without being listed.
+        doubtful = not self._unconfirmed().isdisjoint(requests)
+        for _ in range(_ATTEMPTS):
+            await self._mark(requests.keys(), Sent.UNKNOWN)
             try:
-                return await self.peer.client.batch.add(
-                    self.job.batch_id or "", chunk, timeout=ANSWER_SECONDS
+                await self.peer.client.batch.add(
+                    self.job.batch_id or "", requests.values(), timeout=ANSWER_SECONDS
                 )
-            except (*_LOST, InvalidRequestError) as error:
-                # Also where it says that nothing was done: a proxy may not know.
-                if isinstance(error, _LOST):
-                    await asyncio.sleep(pause)
-                present = await self._present()
-                missing = [one for one in chunk if one.batch_request_id not in present]
-                if not missing:
-                    return None
-                if isinstance(error, InvalidRequestError) and len(missing) == len(chunk):
-                    raise
-                chunk, failure = missing, error
+            except XaiError as error:
+                failure = error
+            else:
+                await self._mark(requests.keys(), Sent.CONFIRMED)
+                return
+            refused = _changed_nothing(failure)
+            doubtful |= not refused
+            found: set[str] = set()
+            if not refused or isinstance(failure, InvalidRequestError):
+                # Some services refuse a key that they have already.
+                found = await self._look_for(requests.keys(), self._pauses if doubtful else ())
+            requests = {key: one for key, one in requests.items() if key not in found}
+            if not requests:
+                return
+            if refused and not found:
+                if not doubtful:
+                    await self._mark(requests.keys(), Sent.NO)
+                raise failure
         raise failure
 
     async def _refused(self, error: ApiError) -> XaiError:
@@ -280,7 +391,8 @@ class Submission:
         there = 0
         if self.job.batch_id:
             batch = await self.peer.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
-            there = len(await self._present())
+            # What was sent and not refused may be there without being listed.
+            there = max(len(await self._present()), batch.state.num_requests, len(self._marked))
             if batch.cancel_by_xai_message:
                 return await self._cancelled(batch.cancel_by_xai_message)
         said = error.details or str(error)
@@ -320,8 +432,17 @@ def _placed(image: InputImage, place: str) -> InputImage:
     return replace(image, file_id=place)
 
 
-def _pauses() -> Iterator[float]:
-    return (_FIRST_PAUSE * 2**number for number in range(_ROUNDS))
+def _changed_nothing(error: XaiError) -> bool:
+    """Tell whether a call that failed has surely changed nothing at the service."""
+    if isinstance(error, ApiError):
+        return error.unsent or (isinstance(error, _REFUSALS) and not error.maybe_billed)
+    return not isinstance(error, ReplyError)
+
+
+def _precedence(batch: wire.Batch) -> tuple[bool, int, int, str]:
+    """Return what sorts batches of one name, the one to use first."""
+    created = batch.create_time
+    return not batch.state.num_requests, created.seconds, created.nanos, batch.batch_id
 
 
 def _chunks(messages: Iterable[wire.BatchRequest]) -> Iterator[list[wire.BatchRequest]]:

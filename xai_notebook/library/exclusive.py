@@ -1,11 +1,11 @@
-"""A file that one holder at a time has, of all processes; one that dies has it no more."""
+"""Cross-process file lock, released when its holder dies."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from xai_notebook.errors import LibraryError
 
@@ -19,51 +19,38 @@ else:
 
 __all__ = ["Exclusive"]
 
-_MARK: Final = b"+"
-
 
 class Exclusive:
-    """The right to do what no two may do at once: the system's lock on an open file.
-
-    Where a file system has no locks, everybody gets it.
-
-    Attributes:
-        begun: Somebody had it before.
-    """
+    """The system's lock on an open file. On a file system without locks it is always free."""
 
     def __init__(self, file: Path) -> None:
         """Use `file`, which need not exist yet."""
-        self.begun = False
         self._file = file
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Take it, and return whether it was free. This does not wait.
+        """Take the lock and return True, or return False if another holder has it.
 
         Raises:
-            LibraryError: The file cannot be made.
+            LibraryError: The file cannot be created.
         """
         try:
             if self._descriptor is None:
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_CREAT
                 self._descriptor = os.open(self._file, flags, 0o600)
-            if not _lock(self._descriptor):
-                return False
-            self.begun = os.fstat(self._descriptor).st_size > 0
-            os.write(self._descriptor, _MARK)
+            return _lock(self._descriptor)
         except OSError as error:
             raise LibraryError(
                 f"{self._file} cannot be written ({error.strerror}). Free some space, or set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to."
             ) from error
-        return True
 
     def leave(self, *, over: bool) -> None:
-        """Let others have it.
+        """Release the lock.
 
         Args:
-            over: What it is for has been done: nobody needs the file any more.
+            over: The work is done and the file is deleted. Whoever waits for it still gets it.
         """
         if self._descriptor is None:
             return
@@ -72,7 +59,7 @@ class Exclusive:
         os.close(self._descriptor)
         self._descriptor = None
         if over:
-            with suppress(OSError):  # somebody waits for it, and does the same
+            with suppress(OSError):  # another process that waited for the lock deletes it too
                 self._file.unlink(missing_ok=True)
 
 

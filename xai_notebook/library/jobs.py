@@ -1,7 +1,8 @@
 """`Jobs`: what was handed over to a service as one job, and what has come of it.
 
-A job and every request of it stand here before anything is sent: whatever happens then, the next
-kernel can find it again. A request is known by its key, which follows from what is asked and where.
+A job and all its requests are recorded here before anything is sent, and so is each call that
+creates the batch or adds requests to it, before it leaves. Whatever happens then, the next kernel
+knows what the service may have. A request has a key, which follows from what is asked and where.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
-from xai_notebook.library.records import insert, pictures_from_rows, storable_row
+from xai_notebook.library.records import Wanted, insert, pictures_from_rows, storable_row
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xai_notebook.library.database import Database
     from xai_notebook.library.originals import Originals
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Job", "JobRequest", "JobState", "Jobs", "Tally", "key_of", "new_name"]
+__all__ = ["Job", "JobRequest", "JobState", "Jobs", "Sent", "Tally", "key_of", "new_name"]
 
 JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", "gone"]
 """`new` is recorded and not, or not wholly, handed over; `refused` was not taken by the service;
@@ -33,6 +36,17 @@ JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", 
 OPEN: Final = ("new", "running")
 _SOME: Final = 500
 """Keys of one query: SQLite takes a thousand parameters at least."""
+
+
+class Sent(IntEnum):
+    """Whether the service has a request of a job."""
+
+    NO = 0
+    """No call with it has left."""
+    UNKNOWN = 1
+    """A call with it is under way, or failed, or its kernel was killed."""
+    CONFIRMED = 2
+    """The service said so, or lists it."""
 
 
 def key_of(fingerprint: str, place: int, position: int) -> str:
@@ -56,9 +70,11 @@ class JobRequest:
         place: How many equal requests came before it.
         position: Of the image among those of its request.
         request: What is asked; of its inputs only the digests are kept.
+        after: Only images of the library with a larger `id` answer it; None: none of them does, a
+            new one is wanted. Not stored.
         id: The row.
-        answer: The row of its answer in the library; None: there is none yet.
-        error: Why there will be none.
+        answer: The row of its answer in the library; None: it has not come.
+        error: Why it has no image. With an `answer` too, it was paid for all the same.
     """
 
     key: str
@@ -66,6 +82,7 @@ class JobRequest:
     place: int
     position: int
     request: ImageRequest
+    after: int | None = 0
     id: int = 0
     answer: int | None = None
     error: str | None = None
@@ -91,6 +108,8 @@ class Job:
         cause: Why it ended, when it did not end well.
         price_usd: List price of an image in US dollars; None: unknown.
         inputs: Where input images are, by their digests: ids of stored files, or URLs.
+        create_sent: A call that creates its batch has left; its outcome is known once there is a
+            `batch_id`.
         created: When it was recorded.
         expires: When its results can no longer be read.
         ended: When its end was seen.
@@ -106,6 +125,7 @@ class Job:
     cause: str | None = None
     price_usd: float | None = None
     inputs: dict[str, str] = field(default_factory=dict)
+    create_sent: bool = False
     created: float = field(default_factory=time.time)
     expires: float | None = None
     ended: float | None = None
@@ -122,10 +142,10 @@ class Tally:
 
     Attributes:
         total: All of them.
-        answered: With an answer in the library.
-        failed: Without, for good.
-        cost_usd: Of the answers, as reported, in US dollars.
-        unpriced: Answers whose cost was not reported.
+        answered: With an image in the library.
+        failed: Without one, for good.
+        cost_usd: Of all results, with or without an image, as reported, in US dollars.
+        unpriced: Answered ones whose cost was not reported.
     """
 
     total: int = 0
@@ -147,10 +167,16 @@ class Jobs:
         LibraryError: From every method: the library cannot be read or written.
     """
 
-    def __init__(self, database: Database, originals: Originals) -> None:
-        """Use the library's database and its files."""
+    def __init__(
+        self,
+        database: Database,
+        originals: Originals,
+        find_each: Callable[[Sequence[Wanted]], list[list[Picture]]],
+    ) -> None:
+        """Use the library's database, its files and its replay look-up."""
         self._database = database
         self._originals = originals
+        self._find_each = find_each
 
     def record(self, job: Job, requests: Sequence[JobRequest]) -> Job | None:
         """Write a job down with its requests, durably, and return it as it is now.
@@ -160,12 +186,11 @@ class Jobs:
             requests: Without ids.
 
         Returns:
-            None if one of the requests stands in a job by now that has not ended: another kernel
-            was faster. Nothing was written then.
+            None if one of the requests is by now in a job that has not ended, or has been answered
+            in the library: look again. Nothing was written then.
         """
-        keys = [request.key for request in requests]
         with self._database.writing() as connection:
-            if self._open_with(connection, keys):
+            if self._open_with(connection, requests) or self._any_stored(requests):
                 return None
             values = asdict(job) | {"inputs": json.dumps(job.inputs)}
             del values["id"]
@@ -180,29 +205,73 @@ class Jobs:
             )
         return replace(job, id=job_id)
 
-    def open_with(self, keys: Sequence[str]) -> dict[str, int]:
-        """Return the jobs that have not ended and hold some of these keys, by key."""
-        with self._database.reading() as connection:
-            return self._open_with(connection, keys)
+    def open_with(self, requests: Sequence[JobRequest]) -> dict[str, Job]:
+        """Return the jobs that have not ended and hold some of these requests, by key.
 
-    def _open_with(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, int]:
+        A request that has its answer is held by the library from then on, and no longer by the job;
+        but if new images are wanted, the running job is the one that makes them.
+        """
+        with self._database.reading() as connection:
+            found = self._open_with(connection, requests)
+            jobs = {job_id: _by_id(connection, job_id) for job_id in found.values()}
+            return {key: jobs[job_id] for key, job_id in found.items()}
+
+    def _open_with(
+        self, connection: sqlite3.Connection, requests: Sequence[JobRequest]
+    ) -> dict[str, int]:
         states = ", ".join(f"'{state}'" for state in OPEN)
         query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
-            WHERE state IN ({states}) AND answer IS NULL AND error IS NULL
-            AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
-        return dict(_each(connection, query, keys))
+            WHERE state IN ({states}) AND error IS NULL
+            AND (answer IS NULL OR {{answered}}) AND key IN ({{{{}}}}) GROUP BY key"""  # noqa: S608  # ours
+        found: dict[str, int] = {}
+        for fresh in (False, True):
+            keys = [one.key for one in requests if (one.after is None) is fresh]
+            found.update(_each(connection, query.format(answered=int(fresh)), keys))
+        return found
 
-    def latest_with(self, keys: Sequence[str]) -> int | None:
+    def _any_stored(self, requests: Sequence[JobRequest]) -> bool:
+        """Tell whether the library has an image that answers one of these requests."""
+        wanted = {
+            (one.fingerprint, one.place): Wanted(
+                one.fingerprint, one.place, one.request.n, one.after
+            )
+            for one in requests
+            if one.after is not None
+        }
+        keys = {one.key for one in requests}
+        return any(
+            key_of(*slot, picture.position) in keys
+            for slot, pictures in zip(wanted, self._find_each([*wanted.values()]), strict=True)
+            for picture in pictures
+        )
+
+    def latest_with(self, keys: Sequence[str]) -> Job | None:
         """Return the newest job with one of these keys, whatever became of it."""
         query = "SELECT max(job_id) FROM job_requests WHERE key IN ({})"
         with self._database.reading() as connection:
             found = [job_id for (job_id,) in _each(connection, query, keys) if job_id]
-        return max(found, default=None)
+            return _by_id(connection, max(found)) if found else None
 
-    def get(self, job_id: int) -> Job:
-        """Return a job."""
+    def get(self, job: Job) -> Job:
+        """Return a job as it is now.
+
+        Raises:
+            LibraryError: The library has lost it.
+        """
         with self._database.reading() as connection:
-            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return self._get(connection, job)
+
+    @staticmethod
+    def _get(connection: sqlite3.Connection, job: Job) -> Job:
+        # By its name as well: another library in the same place has other jobs of the same ids.
+        query = "SELECT * FROM jobs WHERE id = ? AND name = ?"
+        row = connection.execute(query, (job.id, job.name)).fetchone()
+        if row is None:
+            where = f" (at {job.host}: {job.batch_id})" if job.batch_id else ""
+            raise LibraryError(
+                f"The library was deleted, renamed or replaced, and has lost the job {job.name}"
+                f"{where}. Put it back, or run the cell with --fresh to order everything anew."
+            )
         return _job(row)
 
     def newest(self, limit: int) -> list[Job]:
@@ -211,11 +280,11 @@ class Jobs:
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(query, (limit,))]
 
-    def change(self, job_id: int, **values: Any) -> Job:
+    def change(self, job: Job, **values: Any) -> Job:
         """Change what is known of a job and return it.
 
         Args:
-            job_id: Of the job.
+            job: The job.
             **values: Fields of `Job`.
         """
         if "inputs" in values:
@@ -223,44 +292,58 @@ class Jobs:
         columns = ", ".join(f"{name} = :{name}" for name in values)
         statement = f"UPDATE jobs SET {columns} WHERE id = :job_id"  # noqa: S608  # names are ours
         with self._database.writing() as connection:
-            connection.execute(statement, storable_row(values) | {"job_id": job_id})
-        return self.get(job_id)
+            self._get(connection, job)
+            connection.execute(statement, storable_row(values) | {"job_id": job.id})
+            return self._get(connection, job)
 
-    def close(self, job_id: int, state: JobState, cause: str | None = None) -> Job:
+    def close(self, job: Job, state: JobState, cause: str | None = None) -> Job:
         """Note how a job ended and return it. What another kernel noted before stays.
 
         Args:
-            job_id: Of the job.
+            job: The job.
             state: The end.
             cause: Why nothing will come of requests without an answer; None: all have one.
         """
         statement = """UPDATE jobs SET state = ?, cause = ?, ended = ?
             WHERE id = ? AND state IN ('new', 'running')"""
         with self._database.writing() as connection:
+            self._get(connection, job)
             row = storable_row({"state": state, "cause": cause, "ended": time.time()})
-            ended = connection.execute(statement, (*row.values(), job_id)).rowcount
+            ended = connection.execute(statement, (*row.values(), job.id)).rowcount
             if ended and cause is not None:
-                self._fail(connection, job_id, cause)
-        return self.get(job_id)
+                self._fail(connection, job.id, cause)
+            return self._get(connection, job)
 
-    def bind(self, job_id: int, batch_id: str) -> Job:
+    def bind(self, job: Job, batch_id: str) -> Job:
         """Keep what the service calls a job, unless another kernel was faster; return the job."""
         statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
         with self._database.writing() as connection:
-            connection.execute(statement, (batch_id, job_id))
-        return self.get(job_id)
+            self._get(connection, job)
+            connection.execute(statement, (batch_id, job.id))
+            return self._get(connection, job)
+
+    def forget_batch(self, job: Job) -> Job:
+        """Note that the service has nothing of a job, and return it."""
+        with self._database.writing() as connection:
+            self._get(connection, job)
+            connection.execute(
+                "UPDATE jobs SET batch_id = NULL, create_sent = 0 WHERE id = ?", (job.id,)
+            )
+            connection.execute("UPDATE job_requests SET sent = 0 WHERE job_id = ?", (job.id,))
+            return self._get(connection, job)
 
     def turn(self, job_id: int) -> Exclusive:
-        """Return the right to hand a job over, which one kernel at a time has."""
+        """Return the lock that a kernel holds while it hands a job over."""
         return Exclusive(self._database.home / "jobs" / f"{job_id}.turn")
 
     # Its requests
 
-    def first(self, job_id: int) -> JobRequest | None:
-        """Return the first request of a job."""
-        query = "SELECT * FROM job_requests WHERE job_id = ? ORDER BY id LIMIT 1"
+    def first(self, job: Job) -> JobRequest | None:
+        """Return the first request of a job; None: the library has lost it."""
+        query = """SELECT job_requests.* FROM job_requests JOIN jobs ON jobs.id = job_id
+            WHERE job_id = ? AND name = ? ORDER BY job_requests.id LIMIT 1"""
         with self._database.reading() as connection:
-            row = connection.execute(query, (job_id,)).fetchone()
+            row = connection.execute(query, (job.id, job.name)).fetchone()
         return _request(row) if row else None
 
     def requests(self, job_id: int) -> Iterator[JobRequest]:
@@ -274,6 +357,20 @@ class Jobs:
             if len(rows) < _SOME:
                 return
             last = rows[-1]["id"]
+
+    def mark(self, job: Job, keys: Iterable[str], sent: Sent) -> None:
+        """Note, durably, what is known of requests that are sent to the service."""
+        statement = "UPDATE job_requests SET sent = ? WHERE job_id = ? AND key = ?"
+        with self._database.writing() as connection:
+            self._get(connection, job)
+            connection.executemany(statement, ((int(sent), job.id, key) for key in keys))
+
+    def marked(self, job: Job) -> dict[str, Sent]:
+        """Return what is known of the requests of a job that may be at the service, by key."""
+        query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
+        with self._database.reading() as connection:
+            self._get(connection, job)
+            return {key: Sent(sent) for key, sent in connection.execute(query, (job.id,))}
 
     def find(self, job_id: int, keys: Sequence[str]) -> dict[str, JobRequest]:
         """Return requests of a job by their keys; unknown ones are left out."""
@@ -305,13 +402,15 @@ class Jobs:
             rows = ((error, job_id, key) for key in keys)
             connection.executemany(f"{statement} AND key = ?", rows)
 
-    def tally(self, job_id: int) -> Tally:
+    def tally(self, job: Job) -> Tally:
         """Return what has become of a job's requests."""
-        query = """SELECT count(*), count(answer), count(error), coalesce(sum(cost_usd), 0.0),
-                count(answer) - count(cost_usd)
+        query = """SELECT count(*), count(CASE WHEN error IS NULL THEN answer END), count(error),
+                total(cost_usd),
+                count(CASE WHEN error IS NULL AND cost_usd IS NULL THEN answer END)
             FROM job_requests LEFT JOIN requests ON requests.id = answer WHERE job_id = ?"""
         with self._database.reading() as connection:
-            return Tally(*connection.execute(query, (job_id,)).fetchone())
+            self._get(connection, job)
+            return Tally(*connection.execute(query, (job.id,)).fetchone())
 
     def pictures(self, job_id: int, keys: Sequence[str] | None = None) -> dict[str, Picture]:
         """Return the images that have come of a job, by the keys of their requests.
@@ -356,9 +455,15 @@ def _each(
         yield from connection.execute(query.format(marks), (*before, *some))
 
 
+def _by_id(connection: sqlite3.Connection, job_id: int) -> Job:
+    return _job(connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone())
+
+
 def _job(row: sqlite3.Row) -> Job:
     values = {each.name: row[each.name] for each in fields(Job)}
-    return Job(**values | {"inputs": json.loads(row["inputs"])})
+    return Job(
+        **values | {"inputs": json.loads(row["inputs"]), "create_sent": bool(row["create_sent"])}
+    )
 
 
 def _dumped(one: JobRequest) -> str:

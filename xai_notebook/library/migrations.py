@@ -199,8 +199,19 @@ _CHARGES: Final = (
         WHERE answer IS NULL AND error IS NULL""",
 )
 
+_JOB_CALLS: Final = (
+    # Set before the call that creates the batch leaves; the batch may exist without a batch_id.
+    "ALTER TABLE jobs ADD COLUMN create_sent INTEGER NOT NULL DEFAULT 0",
+    # 0: no call with this request has left. 1: one has, and its outcome is unknown. 2: the service
+    # has the request.
+    "ALTER TABLE job_requests ADD COLUMN sent INTEGER NOT NULL DEFAULT 0",
+    # Earlier versions did not record what they sent.
+    "UPDATE jobs SET create_sent = 1 WHERE state = 'new'",
+    "UPDATE job_requests SET sent = 1 WHERE job_id IN (SELECT id FROM jobs WHERE state = 'new')",
+)
+
 MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
-    _CHARGES,
+    _CHARGES, _JOB_CALLS,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -64,6 +64,7 @@ class Reply:
         place: How many equal requests came before it in a pass through its notebook.
         spooled: The reply as it came, on disk.
         item: Row of the request of a job that it answers, and answers only once.
+        error: Why that request gets no image, though the reply has a cost. It has no pictures then.
         redo: Its pictures take the place of others, one by one.
     """
 
@@ -79,6 +80,7 @@ class Reply:
     place: int = 0
     spooled: Spooled | None = None
     item: int | None = None
+    error: str | None = None
     redo: bool = False
 
     def pairs(self) -> list[tuple[bytes | str | None, Status]]:
@@ -204,8 +206,10 @@ def link_values(picture: Picture) -> dict[str, Any]:
     }
 
 
-def saved_ids(connection: sqlite3.Connection, reply: Reply, row: dict[str, Any]) -> list[int]:
-    """Return the ids of the images of a reply that another kernel has put in meanwhile.
+def saved_ids(
+    connection: sqlite3.Connection, reply: Reply, row: dict[str, Any]
+) -> list[int] | None:
+    """Return the ids of the images of a reply that another kernel saved; None: it was not saved.
 
     Args:
         connection: With an open transaction.
@@ -213,14 +217,18 @@ def saved_ids(connection: sqlite3.Connection, reply: Reply, row: dict[str, Any])
         row: Its request's.
     """
     if reply.item is not None:
-        query = """SELECT images.id FROM job_requests JOIN images ON request_id = answer
-            WHERE job_requests.id = ? ORDER BY images.id"""
-        return [i for (i,) in connection.execute(query, (reply.item,))]
+        query = "SELECT answer FROM job_requests WHERE id = ?"
+        found = connection.execute(query, (reply.item,)).fetchone()
+        if found is None or found["answer"] is None:
+            return None
+        query = "SELECT id FROM images WHERE request_id = ? ORDER BY id"
+        return [i for (i,) in connection.execute(query, (found["answer"],))]
     if reply.spooled is None:
-        return []
+        return None
     query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
         WHERE fingerprint = ? AND requests.created = ? ORDER BY images.id"""
-    return [i for (i,) in connection.execute(query, (row["fingerprint"], row["created"]))]
+    created = (row["fingerprint"], row["created"])
+    return [i for (i,) in connection.execute(query, created)] or None
 
 
 def place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Library:
         self.uploads = Uploads(self._database)
         self.marks = Marks(self._database, self._originals)
         self.shelf = Shelf(self._database, self._originals)
-        self.jobs = Jobs(self._database, self._originals)
+        self.jobs = Jobs(self._database, self._originals, self.find_each)
         self.panels = Panels(self._database)
         self.given = Given(home / "inputs")
         self.packer = Packer(self._database, self._originals)
@@ -171,7 +171,7 @@ class Library:
         """Insert the rows of a reply and return its pictures."""
         row = request_values(reply)
         ids = saved_ids(connection, reply, row)
-        if not ids:
+        if ids is None:
             row_id = insert(connection, "requests", row)
             if self._database.indexed:
                 rewritten = (picture.rewritten_prompt for picture in reply.pictures)
@@ -181,8 +181,8 @@ class Library:
                 for picture, place in zip(reply.pictures, places, strict=True)
             ]
             if reply.item is not None:
-                statement = "UPDATE job_requests SET answer = ? WHERE id = ?"
-                connection.execute(statement, (row_id, reply.item))
+                statement = "UPDATE job_requests SET answer = ?, error = ? WHERE id = ?"
+                connection.execute(statement, (row_id, reply.error, reply.item))
         return [
             self._settled(replace(picture, id=image_id), place)
             for picture, place, image_id in zip(reply.pictures, places, ids, strict=True)
@@ -383,7 +383,7 @@ class Library:
         cost_usd: float | None,
         *,
         backend: str = "xai",
-    ) -> None:
+    ) -> str:
         """Store a chat model's rewrite of a prompt; its cost counts in `costs`.
 
         Args:
@@ -393,11 +393,17 @@ class Library:
             model: The chat model, as the server named it.
             cost_usd: In US dollars; None: not reported.
             backend: `"xai"` or `"local"`.
+
+        Returns:
+            The text to use: that of another kernel, if it asked at the same moment and was faster.
+            Else the two would order different pictures.
         """
-        values: dict[str, Any] = {"key": key, "original": original, "text": text, "model": model}
-        values |= {"backend": backend, "cost_usd": cost_usd, "created": time.time()}
         with self._database.writing() as connection:
-            insert(connection, "rewrites", storable_row(values))
+            text = self.rewrite_for(key) or text
+            values: dict[str, Any] = {"key": key, "original": original, "text": text}
+            values |= {"model": model, "backend": backend, "cost_usd": cost_usd}
+            insert(connection, "rewrites", storable_row(values | {"created": time.time()}))
+        return text
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:

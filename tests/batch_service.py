@@ -1,0 +1,296 @@
+"""A batch service made of xAI's own stubs: it does what it is asked, and answers as a test says.
+
+It accepts a request that it has already as one more, as nothing says that the real one does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.timestamp_pb2 import Timestamp
+from xai_sdk.proto import (
+    batch_pb2,
+    batch_pb2_grpc,
+    chat_pb2,
+    chat_pb2_grpc,
+    image_pb2,
+    models_pb2,
+    models_pb2_grpc,
+)
+
+from harness import CENT, tiny
+from xai_notebook.generation.loop import BackgroundLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DAY: Final = 24 * 3600
+PICTURE: Final = base64.b64encode(tiny()).decode()
+SILENCE: Final = "silence"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a call is answered that creates a batch or adds to one.
+
+    Attributes:
+        answer: Name of a gRPC status, or `SILENCE`: it is never answered.
+        served: It is served all the same.
+    """
+
+    answer: str
+    served: bool = True
+
+
+@dataclass
+class Batch:
+    """A batch at the service.
+
+    Attributes:
+        id: The service's name for it.
+        name: The client's.
+        requests: All that it was given, also twice.
+        added: When each was added, by a clock that only goes forward.
+        shown: How many of them its lists show.
+        hidden: How many looks will not show more.
+        cancelled: Whether it was.
+    """
+
+    id: str
+    name: str
+    requests: list[Any] = field(default_factory=list)
+    added: list[float] = field(default_factory=list)
+    shown: int = 0
+    hidden: int = 0
+    cancelled: bool = False
+
+
+class BatchService(
+    batch_pb2_grpc.BatchMgmtServicer, models_pb2_grpc.ModelsServicer, chat_pb2_grpc.ChatServicer
+):
+    """Batches, the models' prices, and a chat model that never says the same twice.
+
+    Attributes:
+        batches: By their ids.
+        creates: How the next calls that create a batch fail; None: they do not.
+        adds: The same for calls that add requests.
+        late: Looks at a batch that do not show what was added before them; as many looks at the
+            list of batches do not show a new one.
+        step: How many more requests each look shows after that; None: all.
+        counts: Whether `num_requests` says what there is; else it is what the list shows.
+        lists: Whether requests are listed.
+        rate: Results a second; None: all at once.
+        ready: Results there are of each batch; None: as `rate` says.
+        imageless: Prompts whose results cost something and hold no image.
+        expired: Results cannot be read any more.
+        forgotten: No batch is known any more.
+        arrived: Calls that have arrived, by method.
+    """
+
+    def __init__(self) -> None:
+        """Start with no batch."""
+        self.batches: dict[str, Batch] = {}
+        self.creates: deque[Failure | None] = deque()
+        self.adds: deque[Failure | None] = deque()
+        self.late = 0
+        self.step: int | None = None
+        self.counts = True
+        self.lists = True
+        self.rate: float | None = None
+        self.ready: int | None = None
+        self.imageless: frozenset[str] = frozenset()
+        self.expired = self.forgotten = False
+        self.arrived: Counter[str] = Counter()
+        self.loop = BackgroundLoop()
+        self.port = 0
+        self._unlisted: dict[str, int] = {}
+        self._words = itertools.count()
+
+    @property
+    def host(self) -> str:
+        """Where clients find it."""
+        return f"localhost:{self.port}"
+
+    @property
+    def ordered(self) -> Counter[str]:
+        """How often each prompt was ordered, over all batches."""
+        return Counter(self._prompts())
+
+    @property
+    def cost_usd(self) -> float:
+        """What all of it costs once it is done."""
+        return sum(self.ordered.values()) / 100
+
+    def _prompts(self) -> Iterator[str]:
+        for batch in self.batches.values():
+            yield from (one.image_request.prompt for one in batch.requests)
+
+    # What changes something
+
+    async def CreateBatch(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        self.arrived["create"] += 1
+        failure = self.creates.popleft() if self.creates else None
+        batch = Batch(f"batch_{len(self.batches)}", request.name)
+        if failure is None or failure.served:
+            self.batches[batch.id] = batch
+            self._unlisted[batch.id] = self.late
+        await _fail(failure, context)
+        return self._message(batch)
+
+    async def AddBatchRequests(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        self.arrived["add"] += 1
+        failure = self.adds.popleft() if self.adds else None
+        batch = await self._find(request.batch_id, context)
+        if failure is None or failure.served:
+            batch.requests += request.batch_requests
+            batch.added += [time.monotonic()] * len(request.batch_requests)
+            batch.hidden = self.late
+        await _fail(failure, context)
+        return Empty()
+
+    async def CancelBatch(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        batch = await self._find(request.batch_id, context)
+        batch.cancelled = True
+        return self._message(batch)
+
+    # What looks
+
+    async def GetBatch(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        return self._message(await self._find(request.batch_id, context))
+
+    async def ListBatches(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        self.arrived["list"] += 1
+        listed = [batch for batch in self.batches.values() if self._unlisted[batch.id] <= 0]
+        for name in self._unlisted:
+            self._unlisted[name] -= 1
+        page, token = _page(listed, request)
+        return batch_pb2.ListBatchesResponse(
+            batches=map(self._message, page), pagination_token=token
+        )
+
+    async def ListBatchRequestMetadata(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        batch = await self._find(request.batch_id, context)
+        if not request.pagination_token:
+            self.arrived["look"] += 1
+            if batch.hidden > 0:
+                batch.hidden -= 1
+            else:
+                shown = batch.shown + (self.step or len(batch.requests))
+                batch.shown = min(shown, len(batch.requests))
+        page, token = _page(batch.requests[: batch.shown] if self.lists else [], request)
+        listed = [{"batch_request_id": one.batch_request_id} for one in page]
+        return batch_pb2.ListBatchRequestMetadataResponse(
+            batch_request_metadata=listed, pagination_token=token
+        )
+
+    async def ListBatchResults(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        batch = await self._find(request.batch_id, context)
+        if self.expired:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "The batch has expired.")
+        page, token = _page(batch.requests[: self._done(batch)], request)
+        return batch_pb2.ListBatchResultsResponse(
+            results=map(self._result, page), pagination_token=token
+        )
+
+    # Prices, and a chat model
+
+    async def ListImageGenerationModels(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        models = [{"name": "grok-imagine-image", "image_price": CENT}]
+        return models_pb2.ListImageGenerationModelsResponse(models=models)
+
+    async def GetCompletion(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+        text = f"{request.messages[-1].content[0].text}, in words {next(self._words)}"
+        message = {"content": text, "role": "ROLE_ASSISTANT"}
+        return chat_pb2.GetChatCompletionResponse(model="chat", outputs=[{"message": message}])
+
+    # What is where
+
+    async def _find(self, batch_id: str, context: Any) -> Batch:
+        if self.forgotten or batch_id not in self.batches:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such batch.")
+        return self.batches[batch_id]
+
+    def _done(self, batch: Batch) -> int:
+        if self.ready is not None:
+            return min(self.ready, len(batch.requests))
+        if self.rate is None:
+            return len(batch.requests)
+        now = time.monotonic()
+        times = zip(batch.added, itertools.count(1), strict=False)
+        return sum(added + number / self.rate <= now for added, number in times)
+
+    def _message(self, batch: Batch) -> Any:
+        done = self._done(batch)
+        total = len(batch.requests) if self.counts else batch.shown
+        ended = batch.cancelled or self.expired
+        return batch_pb2.Batch(
+            batch_id=batch.id,
+            name=batch.name,
+            expire_time=Timestamp(seconds=int(REAL_TIME()) + DAY),
+            cancel_time=Timestamp(seconds=1) if batch.cancelled else None,
+            state={
+                "num_requests": total,
+                "num_pending": 0 if ended else len(batch.requests) - done,
+                "num_success": done,
+            },
+        )
+
+    def _result(self, one: Any) -> Any:
+        reply = image_pb2.ImageResponse(model="grok-imagine-image")
+        reply.usage.cost_in_usd_ticks = CENT
+        if one.image_request.prompt not in self.imageless:
+            reply.images.add(base64=PICTURE, respect_moderation=True)
+        return {"batch_request_id": one.batch_request_id, "response": {"image_response": reply}}
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = grpc.aio.server()
+        batch_pb2_grpc.add_BatchMgmtServicer_to_server(self, self._server)
+        models_pb2_grpc.add_ModelsServicer_to_server(self, self._server)
+        chat_pb2_grpc.add_ChatServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self.loop.run(self._server.stop(None))
+        self.loop.stop()
+
+
+REAL_TIME: Final = time.time
+"""What the service's clock says, whatever a test makes of ours."""
+
+
+async def _fail(failure: Failure | None, context: Any) -> None:
+    if failure is None:
+        return
+    if failure.answer == SILENCE:
+        await asyncio.Event().wait()
+    await context.abort(grpc.StatusCode[failure.answer], "as the test wants it")
+
+
+def _page(items: Sequence[Any], request: Any) -> tuple[Sequence[Any], str | None]:
+    start = int(request.pagination_token or 0)
+    end = start + (request.limit or 100)
+    return items[start:end], str(end) if end < len(items) else None
+
+
+@contextlib.contextmanager
+def batch_service() -> Iterator[BatchService]:
+    """Run a batch service until the block ends."""
+    service = BatchService()
+    service.loop.run(service.start())
+    try:
+        yield service
+    finally:
+        service.stop()

@@ -1,0 +1,466 @@
+"""Jobs are ordered once: whatever the service answers, whenever it lists what it has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+
+import xai_notebook as xai
+from batch_service import DAY, REAL_TIME, SILENCE, Batch, BatchService, Failure, batch_service
+from harness import KEY, until
+from xai_notebook import errors
+from xai_notebook.generation import following, submitting
+from xai_notebook.generation.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from xai_notebook.generation.jobs import BatchJob
+
+PROMPTS = [f"fox {number}" for number in range(12)]
+MANY = [f"fox {number}" for number in range(200)]
+KERNEL = """
+import sys
+from xai_notebook.generation import following, submitting
+from xai_notebook.generation.session import Session
+following._FIRST_PAUSE = 0.02
+submitting._CALL_REQUESTS = 4
+prompts = [f"fox {number}" for number in range(int(sys.argv[1]))]
+options = eval(sys.argv[2])
+session = Session()
+print("ready", flush=True)
+sys.stdin.readline()
+session.generate(each=prompts, batch=True, **options)
+"""
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
+    """Run a service that the environment names."""
+    monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(following, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.01, 0.01, 0.02, 0.04))
+    with batch_service() as served:
+        monkeypatch.setenv("XAI_API_KEY", KEY)
+        monkeypatch.setenv("XAI_API_HOST", served.host)
+        yield served
+
+
+@pytest.fixture
+def kernels(service: BatchService) -> Iterator[Callable[[], Session]]:
+    """Start kernels that share a library."""
+    made: list[Session] = []
+
+    def start() -> Session:
+        made.append(Session())
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def hand(session: Session, prompts: list[str] = PROMPTS, **options: Any) -> BatchJob:
+    """Run the cell."""
+    return session.generate(each=prompts, batch=True, **options)
+
+
+def check(session: Session, service: BatchService, times: int = 1) -> None:
+    """Run the cell to its end: each prompt was ordered so many times, and the ledger says so."""
+    assert len(hand(session).wait().ok) == 12
+    assert service.ordered == Counter(dict.fromkeys(PROMPTS, times))
+    assert spent(session) == pytest.approx(service.cost_usd)
+
+
+def spent(session: Session) -> float:
+    """Return what the ledger says."""
+    return sum(row.cost_usd for row in session.costs())
+
+
+# What the service answers
+
+
+@pytest.mark.parametrize("call", ["creates", "adds"])
+@pytest.mark.parametrize("answer", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", SILENCE])
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_call_that_was_served_is_not_repeated(
+    kernels: Any,
+    service: BatchService,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    answer: str,
+    times: int,
+) -> None:
+    """The service did the work, whatever it answered, as often as it is asked."""
+    monkeypatch.setattr(submitting, "ANSWER_SECONDS", 0.5)
+    getattr(service, call).extend([Failure(answer)] * times)
+    check(kernels(), service)
+    assert len(service.batches) == 1
+
+
+@pytest.mark.parametrize("call", ["creates", "adds"])
+def test_a_call_that_was_not_served_is_repeated(
+    kernels: Any, service: BatchService, call: str
+) -> None:
+    """After four failures that did nothing, the fifth call makes the job."""
+    getattr(service, call).extend([Failure("UNAVAILABLE", served=False)] * 4)
+    check(kernels(), service)
+    assert len(service.batches) == 1
+
+
+def test_a_batch_that_is_listed_late_is_found(kernels: Any, service: BatchService) -> None:
+    service.late = 3
+    service.creates.append(Failure("UNAVAILABLE"))
+    check(kernels(), service)
+    assert len(service.batches) == 1
+
+
+@pytest.mark.parametrize("step", [None, 2])
+def test_requests_that_are_listed_late_are_not_added_again(
+    kernels: Any, service: BatchService, step: int | None
+) -> None:
+    """Also when only a part of them shows at first: while more appears, nothing is added."""
+    service.counts, service.late, service.step = False, 3, step
+    service.adds.append(Failure("UNAVAILABLE"))
+    check(kernels(), service)
+    assert service.arrived["add"] == 1
+
+
+def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> None:
+    """A batch that counts all requests has them, whether or not it lists them."""
+    service.lists = False
+    service.adds.append(Failure("UNAVAILABLE"))
+    check(kernels(), service)
+    assert service.arrived["add"] == 1
+
+
+def test_a_count_that_the_list_does_not_explain_stops_the_job(
+    kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some requests are there and nothing says which: none is added until the list shows them."""
+    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
+    service.lists, service.ready = False, 0
+    service.adds.append(Failure("UNAVAILABLE"))
+    service.adds.append(Failure("UNAVAILABLE", served=False))
+    with pytest.raises(errors.JobError, match=r"counts 4 requests .* lists 0"):
+        hand(kernels())
+    assert service.arrived["add"] == 2
+    service.lists, service.ready = True, None
+    check(kernels(), service)
+
+
+def test_a_confirmed_request_is_not_added_again(
+    kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next kernel knows what the service confirmed to this one, though no list shows it yet."""
+    service.counts, service.late = False, 100
+    service.adds.extend([None, Failure("UNAUTHENTICATED", served=False)])
+    with monkeypatch.context() as patch:
+        patch.setattr(submitting, "_CALL_REQUESTS", 4)
+        with pytest.raises(errors.AuthenticationError):
+            hand(kernels())
+    assert sum(service.ordered.values()) == 4
+    check(kernels(), service)
+
+
+def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: BatchService) -> None:
+    """The one that has some, or the older."""
+    service.creates.append(Failure("UNAUTHENTICATED", served=False))
+    with pytest.raises(errors.AuthenticationError):
+        hand(kernels())
+    service.creates.append(Failure("UNAVAILABLE", served=False))
+    (job,) = kernels().jobs()
+    for name in ("one", "two"):
+        service.batches[name] = Batch(name, job.name)
+        service._unlisted[name] = 0
+    check(kernels(), service)
+    assert [len(batch.requests) for batch in service.batches.values()] == [12, 0]
+
+
+def test_an_interrupt_ends_the_looking(
+    kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the card says what is waited for."""
+    monkeypatch.setattr(submitting, "LOOK_PAUSES", (600.0,))
+    service.adds.append(Failure("UNAVAILABLE", served=False))
+    session = kernels()
+
+    def watch() -> tuple[str, str]:
+        until(lambda: service.arrived["look"] >= 2)
+        (job,) = session.jobs()
+        said = until(lambda: job.cause), job.card.title
+        os.kill(os.getpid(), signal.SIGINT)
+        return said
+
+    with ThreadPoolExecutor() as pool:
+        watching = pool.submit(watch)
+        with pytest.raises(KeyboardInterrupt):
+            hand(session)
+        cause, title = watching.result()
+    assert "asked what it has before anything is sent again" in cause
+    assert title == "Handing over"
+    (job,) = session.jobs()
+    assert job.cause is None
+    assert service.arrived["add"] == 1
+    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.01,))
+    check(kernels(), service)
+
+
+# Kills
+
+
+@pytest.mark.parametrize("call", ["creates", "adds"])
+def test_a_call_that_outlives_its_kernel_is_waited_for(
+    kernels: Any, service: BatchService, call: str
+) -> None:
+    """The kernel is killed while the service serves the call, and shows it three looks later."""
+    service.counts, service.late = False, 3
+    getattr(service, call).append(Failure(SILENCE))
+    with kernel() as process:
+        go(process)
+        until(lambda: service.arrived[call.removesuffix("s")])
+        process.kill()
+    check(kernels(), service)
+    assert len(service.batches) == 1
+
+
+def kernel(prompts: int = 12, **options: Any) -> subprocess.Popen[str]:
+    """Start a process that waits for `go` to run the cell."""
+    command = [sys.executable, "-c", KERNEL, str(prompts), repr(options)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    """Let a process run the cell."""
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+# The same cell again while its results come in
+
+
+def test_fresh_kernels_run_the_cell_again(kernels: Any, service: BatchService) -> None:
+    """Twelve times, with n = 2 and a prompt that stands twice."""
+    service.rate = 60
+    prompts = [*MANY[:99], MANY[0]]
+    for _ in range(12):
+        hand(kernels(), prompts, n=2)
+    last = kernels()
+    assert len(hand(last, prompts, n=2).wait().ok) == 200
+    assert sum(service.ordered.values()) == 200
+    assert spent(last) == pytest.approx(service.cost_usd)
+
+
+@pytest.fixture
+def cell(shell: InteractiveShell, service: BatchService) -> Callable[..., BatchJob]:
+    """Run the cell of one kernel; an error in it is raised."""
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # it is no terminal
+
+    def run(prompts: list[str], **options: Any) -> BatchJob:
+        shell.user_ns |= {"xai": xai, "prompts": prompts, "options": options}
+        source = "job = xai.generate(each=prompts, batch=True, **options)"
+        ran = shell.run_cell(source, store_history=True, cell_id="cell")
+        if ran.error_in_exec is not None:
+            raise ran.error_in_exec
+        job: BatchJob = shell.user_ns["job"]
+        return job
+
+    return run
+
+
+def test_one_kernel_runs_the_cell_again(cell: Any, service: BatchService) -> None:
+    service.rate = 60
+    for _ in range(12):
+        job = cell(MANY)
+    assert len(job.wait().ok) == 200
+    assert sum(service.ordered.values()) == 200
+
+
+def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchService) -> None:
+    """`fresh` makes others; while those come in, they are the ones it wants."""
+    hand(kernels()).wait()
+    service.ready = 0
+    hand(kernels(), fresh=True)
+    service.ready = 5
+    for _ in range(3):
+        job = hand(kernels(), fresh=True)
+        while job.counts.succeeded < 5:
+            job.refresh()
+    service.ready = None
+    assert len(job.wait().ok) == 12
+    assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
+
+
+def test_five_processes_run_the_cell_at_once(kernels: Any, service: BatchService) -> None:
+    """Also where a chat model says something else each time that it is asked."""
+    service.rate = 60
+    count, options = 40, {"rewrite": "chat", "n": 2}
+    with ThreadPoolExecutor() as pool:
+        processes = [*pool.map(lambda _: kernel(count, **options), range(5))]
+    for process in processes:
+        go(process)
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    last = kernels()
+    assert len(hand(last, MANY[:count], **options).wait().ok) == 2 * count
+    assert sum(service.ordered.values()) == 2 * count
+    assert spent(last) == pytest.approx(service.cost_usd)
+
+
+def test_nbclient_runs_the_notebook_again(
+    kernels: Any, service: BatchService, tmp_path: Path
+) -> None:
+    """Fresh kernels, two at a time, that share a home, while another one collects results."""
+    service.rate = 40
+    hand(kernels(), MANY)
+    cell = nbformat.v4.new_code_cell(
+        "import xai_notebook as xai\n"
+        "xai.generate(each=[f'fox {number}' for number in range(200)], batch=True)"
+    )
+    file = tmp_path / "foxes.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
+    command = [sys.executable, "-c", "from nbclient.cli import main; main()", str(file)]
+    runs = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    assert sum(service.ordered.values()) == 200
+    last = kernels()
+    assert len(hand(last, MANY).wait().ok) == 200
+    assert sum(service.ordered.values()) == 200
+
+
+# Clocks
+
+
+def test_a_clock_that_is_ahead_ends_no_job(
+    kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25 hours: results are read as long as the service gives them."""
+    service.rate = 20
+    job = hand(kernels())
+    monkeypatch.setattr(time, "time", lambda: REAL_TIME() + 25 * 3600)
+    assert len(job.wait().ok) == 12
+    check(kernels(), service)
+
+
+@pytest.mark.parametrize("ahead", [0, 2 * DAY])
+def test_a_job_whose_results_are_gone_has_expired(
+    kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """The service says so, whatever the clock says; then the rest may be ordered anew."""
+    service.ready = 0
+    job = hand(kernels())
+    monkeypatch.setattr(time, "time", lambda: REAL_TIME() + ahead)
+    service.expired = True
+    with pytest.raises(errors.JobError, match="expired"):
+        job.wait(30)
+    assert job.state == "expired"
+    service.expired, service.ready = False, None
+    assert len(hand(kernels()).wait().ok) == 12
+    assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
+
+
+def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchService) -> None:
+    """The service may be asked with another key: nothing is ordered again."""
+    job = hand(kernels())
+    service.forgotten = True
+    with pytest.raises(errors.JobError, match="does not know the job"):
+        job.wait(30)
+    service.forgotten = False
+    check(kernels(), service)
+
+
+# A library that disappears
+
+
+@pytest.mark.parametrize("how", ["delete", "rename", "replace"])
+def test_a_library_that_disappears_is_an_error(
+    kernels: Any, cell: Any, service: BatchService, tmp_path: Path, how: str
+) -> None:
+    """It names the batch; the cell orders nothing a second time, unless it is told to."""
+    home, aside = tmp_path / "home", tmp_path / "aside"
+    if how == "replace":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XAI_NOTEBOOK_HOME", str(aside))
+            hand(kernels(), ["a wolf"]).wait()
+    service.ready = 0
+    job = cell(PROMPTS)
+    (listed,) = xai.jobs()
+    if how == "replace":
+        home.rename(tmp_path / "old")
+        aside.rename(home)
+    elif how == "rename":
+        home.rename(aside)
+    else:
+        shutil.rmtree(home)
+    (batch_id,) = [batch.id for batch in service.batches.values() if len(batch.requests) == 12]
+    message = f"deleted, renamed or replaced.*{batch_id}.*--fresh"
+    uses: list[Callable[[], Any]] = [
+        job.wait, job.refresh, job.cancel, listed.refresh, listed.cancel, lambda: job.images,
+        lambda: cell(PROMPTS),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(errors.LibraryError, match=message):
+            use()
+    assert job._repr_mimebundle_()
+    assert "12 images" in repr(job)
+    assert {service.ordered[prompt] for prompt in PROMPTS} == {1}
+    service.ready = None
+    assert len(cell(PROMPTS, fresh=True).wait().ok) == 12
+    assert {service.ordered[prompt] for prompt in PROMPTS} == {2}
+
+
+def test_a_library_that_comes_back_has_its_job(
+    kernels: Any, service: BatchService, tmp_path: Path
+) -> None:
+    service.ready = 0
+    session = kernels()
+    job = hand(session)
+    (tmp_path / "home").rename(tmp_path / "aside")
+    with pytest.raises(errors.LibraryError):
+        job.wait(30)
+    shutil.rmtree(tmp_path / "home")
+    (tmp_path / "aside").rename(tmp_path / "home")
+    service.ready = None
+    assert len(job.wait(30).ok) == 12
+    check(kernels(), service)
+
+
+# Costs
+
+
+def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: BatchService) -> None:
+    """It was paid for, counts once though two kernels see it, and the next run orders it anew."""
+    service.imageless = frozenset(PROMPTS[:2])
+    jobs = [hand(kernels()) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        batches = [*pool.map(lambda job: job.wait(), jobs)]
+    session = kernels()
+    assert [len(batch.ok) for batch in batches] == [10, 10]
+    assert [image.status for image in batches[0][:3]] == ["failed", "failed", "ok"]
+    assert (jobs[0].counts.succeeded, jobs[0].counts.failed) == (10, 2)
+    assert jobs[0].cost_usd == pytest.approx(0.12)
+    assert spent(session) == pytest.approx(service.cost_usd) == pytest.approx(0.12)
+    assert len(session.history(n=100)) == 10
+    service.imageless = frozenset()
+    assert len(hand(session).wait().ok) == 12
+    assert service.ordered == Counter(PROMPTS) + Counter(PROMPTS[:2])
+    assert spent(session) == pytest.approx(0.14)
