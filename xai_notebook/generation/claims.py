@@ -14,7 +14,8 @@ without cells (a program) nothing is ever run again: all of it is one pass.
 
 A request counts as seen once its call had all it asked for and its run succeeded. Until then, what
 has arrived answers the next run: after an interrupt, a failed export, an error further down in the
-cell. A run that failed leaves its places as they were; an incomplete call is completed at its own.
+cell. A run that failed leaves its places as they were; an incomplete call is completed at its own:
+by the next run of its cell, and where cells have no ids, by the next equal call.
 """
 
 from __future__ import annotations
@@ -148,8 +149,10 @@ class Ledger:
         """Count what a run asked for as seen; or, when it failed, give its places back."""
         with self._lock:
             run.over = True
-            for asking in run.returned:
-                self._settle(asking, seen=succeeded and not asking.spoiled)
+            # The last first: of two calls that had the same place, the later one has it.
+            for asking in reversed(run.returned):
+                lasts = asking.complete or run.cell is not None
+                self._settle(asking, seen=succeeded and lasts and not asking.spoiled)
             run.returned.clear()
             run.spare.clear()
             if not succeeded or run.cell is None:
