@@ -39,6 +39,15 @@ async def answer(call: Call, generator: Generator) -> None:
     """
     asking = generator.asking
     await asking.wait_turn()
+    try:
+        await _answer(call, generator)
+    finally:
+        await generator.keeper.remember_shown()
+    asking.complete = call.progress.complete
+
+
+async def _answer(call: Call, generator: Generator) -> None:
+    asking = generator.asking
     if call.many:
         asking.leave_turn()  # reading its requests can take long, and runs the user's code
         configuration = call.configuration
@@ -55,7 +64,6 @@ async def answer(call: Call, generator: Generator) -> None:
         call.progress.answered(0, await generator.answer(placed))
     if call.options.redo:
         await _redo(call, generator)
-    asking.complete = call.progress.complete
 
 
 async def _redo(call: Call, generator: Generator) -> None:
@@ -96,7 +104,13 @@ async def count_stored(
         known = request if rewriter is None else await rewriter.recall(request)
         if known is not None and not (placed := generator.claim(known)).claim.anew:
             claim = placed.claim
-            wanted[number] = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
+            wanted[number] = Wanted(
+                placed.fingerprint,
+                claim.place,
+                request.n,
+                claim.after,
+                notebook=generator.keeper.notebook,
+            )
     found = await asyncio.to_thread(library.find_each, list(wanted.values()))
     counts = {}
     for (number, one), pictures in zip(wanted.items(), found, strict=True):

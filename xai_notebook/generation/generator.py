@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
+    from xai_notebook.library import Found
     from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
 
@@ -163,27 +164,51 @@ class Generator:
         request, claim = placed.request, placed.claim
         if self.only_stored:
             return await self._only_stored(placed)
-        wanted = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
+        wanted = self._wanted(placed, claim.place, claim.after)
         found = await self.keeper.find(wanted, request)
         # Once new images are wanted, what was packed before they were is not.
-        return found if claim.after else await self._fill(found, placed, claim.place)
+        pictures = found.pictures if claim.after else await self._fill(found, placed, claim.place)
+        await self._show(wanted, found, pictures)
+        return pictures
 
-    async def _fill(self, found: list[Picture], placed: Placed, place: int | None) -> list[Picture]:
-        """Return what the library has, and bundles beside the notebook where it has nothing."""
+    def _wanted(self, placed: Placed, place: int | None, after: int = 0) -> Wanted:
+        return Wanted(
+            placed.fingerprint, place, placed.request.n, after, notebook=self.keeper.notebook
+        )
+
+    async def _show(self, wanted: Wanted, found: Found, pictures: Sequence[Picture]) -> None:
+        """Note which of the pictures were made elsewhere: they answer here from now on."""
+        if found.elsewhere:
+            await self.keeper.showed(
+                wanted, (picture for picture in pictures if picture.id in found.elsewhere)
+            )
+
+    async def _fill(self, found: Found, placed: Placed, place: int | None) -> list[Picture]:
+        """Return what the library has, and bundles beside the notebook where it has nothing.
+
+        A bundle beside the notebook answers before what other notebooks have made.
+        """
         if self.beside is None:
-            return found
-        return await self.beside.fill(found, placed.request, place, self.progress)
+            return found.pictures
+        others = [picture for picture in found.pictures if picture.id in found.elsewhere]
+        own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
+        filled = await self.beside.fill(own, placed.request, place, self.progress)
+        there = {picture.position for picture in filled}
+        filled += [picture for picture in others if picture.position not in there]
+        return sorted(filled, key=lambda picture: picture.position)
 
     async def _only_stored(self, placed: Placed) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
         request = placed.request
         for place in (placed.claim.place, None):
-            wanted = Wanted(placed.fingerprint, place, request.n)
-            found = await self._fill(await self.keeper.find(wanted, request), placed, place)
-            if len(found) == request.n:
-                return found
+            wanted = self._wanted(placed, place)
+            found = await self.keeper.find(wanted, request)
+            pictures = await self._fill(found, placed, place)
+            if len(pictures) == request.n:
+                await self._show(wanted, found, pictures)
+                return pictures
         raise LibraryError(
-            f"The library holds {len(found)} of the {request.n} images asked for with "
+            f"The library holds {len(pictures)} of the {request.n} images asked for with "
             "--replay. Leave it out to have the rest made." + "".join(self._refused())
         )
 

@@ -234,6 +234,7 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
 
     for start in range(0, len(placed), _AT_ONCE):
         await asyncio.gather(*map(look, placed[start : start + _AT_ONCE]))
+    await generator.keeper.remember_shown()
     share = placed[0].request.share if placed and not generator.only_stored else None
     for key, picture in found.items() if share else ():
         (found[key],) = await generator.keeper.share([picture], share or 0.0)
