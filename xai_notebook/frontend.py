@@ -27,6 +27,7 @@ __all__ = [
     "notebook_folder",
     "notebook_name",
     "remember_folder",
+    "reruns_by_itself",
     "resolve_folder",
     "running_shell",
     "show",
@@ -54,6 +55,15 @@ def in_terminal() -> bool:
 def is_for_visitors() -> bool:
     """Tell whether the kernel is that of a page of Voilà, which anybody may have opened."""
     return "VOILA_PREHEAT" in os.environ  # "True" or "False": in either case
+
+
+def reruns_by_itself() -> bool:
+    """Tell whether code here is run again without being asked to: by Streamlit, by marimo."""
+    streamlit = sys.modules.get("streamlit.runtime")
+    if streamlit is not None and streamlit.exists():
+        return True
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())
 
 
 def configured() -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from xai_notebook.generation.redoing import redo as make_anew
 from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.bundling import Beside
@@ -99,14 +99,19 @@ async def count_stored(
         return [0] * len(requests)
     if generator.only_stored:  # or it fails, before anything is sent
         return [request.n for request in requests]
-    wanted = {}
+    wanted: dict[int, Wanted] = {}
+    made: dict[str, int] = {}
+    repeated: dict[int, int] = {}
     for number, request in enumerate(requests):
         known = request if rewriter is None else await rewriter.recall(request)
         if known is not None and not (placed := generator.claim(known)).claim.anew:
             claim = placed.claim
+            if generator.reuse:  # what an equal request before it has made is stored by then
+                repeated[number] = made.get(placed.fingerprint, 0)
+                made[placed.fingerprint] = max(repeated[number], request.n)
             wanted[number] = Wanted(
                 placed.fingerprint,
-                claim.place,
+                None if generator.reuse else claim.place,
                 request.n,
                 claim.after,
                 notebook=generator.keeper.notebook,
@@ -118,7 +123,7 @@ async def count_stored(
             pictures = await generator.beside.fill(  # noqa: PLW2901
                 pictures, requests[number], one.place, generator.progress
             )
-        counts[number] = len(pictures)
+        counts[number] = min(max(len(pictures), repeated.get(number, 0)), requests[number].n)
     stored = [counts.get(number, 0) for number in range(len(requests))]
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
@@ -133,6 +138,7 @@ def generator_of(
     library: Library | None,
     budget: Budget,
     beside: Beside,
+    recover: Callable[[], object],
 ) -> Generator:
     """Return what answers the requests of a call.
 
@@ -143,6 +149,7 @@ def generator_of(
         library: Where everything is kept; None: it could not be opened.
         budget: The kernel's.
         beside: The bundles beside the notebook, which answer after the library.
+        recover: Puts into the library what another process received before it died.
     """
     options, progress = call.options, call.progress
     return Generator(
@@ -158,4 +165,6 @@ def generator_of(
         rewriter=peer.rewriter(options, library, progress, beside),
         uploads=library.uploads if call.many and library is not None else None,
         beside=beside,
+        reuse=options.reuse,
+        recover=recover,
     )

@@ -14,22 +14,24 @@ from xai_notebook.errors import (
     OptionError,
 )
 from xai_notebook.generation.budget import Budget, reserve, to_ticks
+from xai_notebook.generation.claims import Claim
 from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
     from xai_notebook.generation.bundling import Beside
-    from xai_notebook.generation.claims import Asking, Claim
+    from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.keeping import Keeper
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
+    from xai_notebook.generation.singleflight import Flight
     from xai_notebook.library import Found
     from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
@@ -80,6 +82,9 @@ class Generator:
         uploads: What the library knows of input images at the server: they are sent once, and named
             from then on. None: each request carries its own.
         beside: The bundles in the notebook's folder, which answer after the library.
+        reuse: Any stored picture of a request answers; what is missing is made once, however many
+            equal requests there are at the same moment.
+        recover: Puts into the library what another process received before it died. It blocks.
     """
 
     peer: Peer
@@ -97,6 +102,8 @@ class Generator:
     keep: bool = False
     uploads: Uploads | None = None
     beside: Beside | None = None
+    reuse: bool = False
+    recover: Callable[[], object] | None = None
 
     async def place(self, request: ImageRequest) -> Placed:
         """Return a request at its place. Equal requests get theirs in the order of the calls."""
@@ -104,7 +111,10 @@ class Generator:
         if self.rewriter is None:
             return self.claim(request, 0.0)
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
-        async with self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()):
+        async with (
+            self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()),
+            self._rewriting_once(request, fingerprint),
+        ):
             request, extra = await self.rewriter.rewrite(request)
             if extra != 0:
                 self._charge(extra)
@@ -119,6 +129,16 @@ class Generator:
         if (task := self.peer.keeping.get(placed.key)) is not None:
             await asyncio.wait({task})
         stored = await self._stored(placed)
+        if self.reuse and len(stored) < placed.request.n:
+            async with self._once(placed.fingerprint) as flight:
+                stored = self._with_unkept(await self._stored(placed), flight, placed.request.n)
+                found = await self._complete(placed, stored)
+                flight.unkept += [one for one in found if one.id is None and one.settled]
+                return found
+        return await self._complete(placed, stored)
+
+    async def _complete(self, placed: Placed, stored: list[Picture]) -> list[Picture]:
+        """Return the images of a request, those made that are not stored."""
         there = {picture.position for picture in stored}
         missing = [index for index in range(placed.request.n) if index not in there]
         if placed.request.share and not self.only_stored:
@@ -138,6 +158,10 @@ class Generator:
             extra: What that cost, in US dollars; None: not reported.
         """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        if self.reuse:  # which time it is that the notebook asks does not matter
+            slot = (bytes.fromhex(fingerprint)[:16], 0)
+            anywhere = Claim(slot, 0, request.n, anew=False, after=0, before=None)
+            return Placed(request, fingerprint, anywhere, extra)
         fresh = self.fresh and not self.only_stored
         claim = self.asking.claim(fingerprint, request.n, fresh=fresh, keep=self.keep)
         return Placed(request, fingerprint, claim, extra)
@@ -164,6 +188,8 @@ class Generator:
         request, claim = placed.request, placed.claim
         if self.only_stored:
             return await self._only_stored(placed)
+        if self.reuse:
+            return await self._anywhere(placed)
         wanted = self._wanted(placed, claim.place, claim.after)
         found = await self.keeper.find(wanted, request)
         # Once new images are wanted, what was packed before they were is not.
@@ -197,6 +223,53 @@ class Generator:
         filled += [picture for picture in others if picture.position not in there]
         return sorted(filled, key=lambda picture: picture.position)
 
+    async def _anywhere(self, placed: Placed) -> list[Picture]:
+        """Return what is stored for a request, whichever notebook asked for it and wherever."""
+        try:
+            found = await self.keeper.find(self._wanted(placed, None), placed.request)
+        except LibraryError as error:
+            self.progress.note(f"Stored images are not looked up: {error}")
+            return []
+        return await self._fill(found, placed, None)
+
+    def _with_unkept(self, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
+        """Return what is stored, filled up with images that an equal request could not store."""
+        there = {picture.position for picture in stored}
+        missing = [position for position in range(n) if position not in there]
+        unkept = [
+            replace(picture, position=position, replayed=True)
+            for picture, position in zip(flight.unkept, missing, strict=False)
+        ]
+        if unkept:
+            self.progress.note(
+                "Not kept in the library: an equal request made these images at the same moment, "
+                "and could not store them."
+            )
+        return sorted([*stored, *unkept], key=lambda picture: picture.position)
+
+    @contextlib.asynccontextmanager
+    async def _once(self, key: str) -> AsyncIterator[Flight]:
+        """Wait until no equal request is being answered by this process or by one of the same home.
+
+        Args:
+            key: What makes requests equal.
+        """
+        library = self.keeper.library
+        shared = library is not None and not library.read_only
+        folder = library.home / "locks" if library is not None and shared else None
+        async with self.peer.flights.hold(key, folder) as flight:
+            if flight.inherited and self.recover is not None:
+                with contextlib.suppress(LibraryError):
+                    await asyncio.to_thread(self.recover)
+            yield flight
+
+    @contextlib.asynccontextmanager
+    async def _rewriting_once(self, request: ImageRequest, fingerprint: str) -> AsyncIterator[None]:
+        """With `reuse`, rewrite a prompt once in all processes that share a home."""
+        known = not self.reuse or self.rewriter is None or await self.rewriter.recall(request)
+        async with contextlib.nullcontext() if known else self._once(f"rewrite-{fingerprint}"):
+            yield
+
     async def _only_stored(self, placed: Placed) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
         request = placed.request
@@ -209,7 +282,8 @@ class Generator:
                 return pictures
         raise LibraryError(
             f"The library holds {len(pictures)} of the {request.n} images asked for with "
-            "--replay. Leave it out to have the rest made." + "".join(self._refused())
+            "--replay. Give --reuse instead, or leave it out, to have the rest made."
+            + "".join(self._refused())
         )
 
     def _refused(self) -> list[str]:

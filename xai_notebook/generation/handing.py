@@ -246,7 +246,7 @@ def _slots(
 ) -> tuple[list[Slot], list[_Missing]]:
     """Return where each image of a call belongs, and the requests for those that are not stored."""
     slots: list[Slot] = []
-    missing: list[_Missing] = []
+    missing: dict[str, _Missing] = {}  # under --reuse, equal requests have the same images
     for number, one in enumerate(placed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
@@ -260,10 +260,10 @@ def _slots(
                     position=position,
                     request=one.request,
                 )
-                missing.append(_Missing(asked, one.claim))
+                missing[key] = _Missing(asked, one.claim)
     if not slots:
         raise OptionError("There is no prompt to hand over.")
-    return slots, missing
+    return slots, [*missing.values()]
 
 
 async def _is_gone(follower: Follower, *, fresh: bool) -> bool:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.client.models import image_price_usd
 from xai_notebook.generation.rewriting import Rewriter
+from xai_notebook.generation.singleflight import SingleFlight
 from xai_notebook.generation.uploads import InputStore
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Peer:
         prices: List prices in US dollars per image by model name, once asked for.
         asking: Held while prices are asked for: many requests at once ask one question.
         inputs: Its file store, as far as input images are in it.
+        flights: Held while a picture to be reused is made: equal requests make it once.
     """
 
     client: AsyncClient
@@ -51,6 +53,7 @@ class Peer:
     prices: dict[str, float] | None = None
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     inputs: InputStore = field(init=False)
+    flights: SingleFlight = field(default_factory=SingleFlight)
 
     def __post_init__(self) -> None:
         """Look into the server's file store when that is first needed."""

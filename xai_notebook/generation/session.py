@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
@@ -323,7 +324,14 @@ class Session(LookBack):
         self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
-        return generator_of(call, asking, peer, library, self._budget, self.beside)
+        recover = partial(self._recover, library, call.configuration)
+        return generator_of(call, asking, peer, library, self._budget, self.beside, recover)
+
+    def _recover(self, library: Library | None, configuration: Configuration) -> None:
+        """Put into the library what another process received before it died."""
+        if library is not None:
+            library.overdue = True
+            self.connections.library(configuration)
 
     def ask_price(self, call: Call) -> None:
         """Find out in the background what an image of one request costs, for who waits for it."""

@@ -1,4 +1,4 @@
-"""A file that one holder at a time has, of all processes; one that dies has it no more."""
+"""Cross-process file lock, released when its holder dies."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ class Exclusive:
 
     Attributes:
         begun: Somebody had it before.
+        inherited: The last holder left the file behind: it died, or was not done.
     """
 
     def __init__(self, file: Path) -> None:
         """Use `file`, which need not exist yet."""
         self.begun = False
+        self.inherited = False
         self._file = file
         self._descriptor: int | None = None
 
@@ -44,36 +46,56 @@ class Exclusive:
             LibraryError: The file cannot be made.
         """
         try:
-            if self._descriptor is None:
-                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                flags = os.O_RDWR | os.O_CREAT
-                self._descriptor = os.open(self._file, flags, 0o600)
-            if not _lock(self._descriptor):
-                return False
-            self.begun = os.fstat(self._descriptor).st_size > 0
-            os.write(self._descriptor, _MARK)
+            while True:
+                if self._descriptor is None:
+                    self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    flags = os.O_RDWR | os.O_CREAT
+                    self._descriptor = os.open(self._file, flags, 0o600)
+                if not _lock(self._descriptor):
+                    return False
+                found = os.fstat(self._descriptor)
+                self.inherited = found.st_size > 0
+                self.begun |= self.inherited
+                if _is_at(self._file, found):
+                    os.write(self._descriptor, _MARK)
+                    return True
+                # The holder that we waited for has removed the file: others lock a new one.
+                os.close(self._descriptor)
+                self._descriptor = None
         except OSError as error:
             raise LibraryError(
                 f"{self._file} cannot be written ({error.strerror}). Free some space, or set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to."
             ) from error
-        return True
 
     def leave(self, *, over: bool) -> None:
         """Let others have it.
 
         Args:
-            over: What it is for has been done: nobody needs the file any more.
+            over: The file is not needed any more. Only its holder may say so.
         """
         if self._descriptor is None:
             return
+        if over:
+            self._remove()  # while it is locked: who takes a file that is gone sees that
         with suppress(OSError):  # children of a fork have the file open, too
             _unlock(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = None
-        if over:
-            with suppress(OSError):  # somebody waits for it, and does the same
-                self._file.unlink(missing_ok=True)
+        if over and sys.platform == "win32":
+            self._remove()  # there, an open file cannot be removed
+
+    def _remove(self) -> None:
+        with suppress(OSError):  # Windows: somebody waits for it, and does the same
+            self._file.unlink(missing_ok=True)
+
+
+def _is_at(file: Path, found: os.stat_result) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(file.stat(), found)
+    except FileNotFoundError:
+        return False
 
 
 if sys.platform == "win32":
