@@ -314,9 +314,12 @@ def test_a_job_takes_what_is_stored_and_follows_what_is_open(
         stored = sessions[0].generate("a fox")
         monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
         asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
+        keyed.faults.delay = 0.5
+        first = sessions[0].generate("an owl", batch=True)
         jobs = [session.generate(batch=True, **asks) for session in sessions]
         found = [[image.id for image in job.wait()] for job in jobs]
         assert found[0] == found[1]
+        assert [image.id for image in first.wait()] == found[0][1:2]
         assert found[0][0] == stored[0].id
         assert found[0][1] == found[0][2] != stored[0].id
         assert [image.id for image in sessions[0].generate(**asks)] == found[0]

@@ -2,7 +2,8 @@
 
 What decides is the *place*. Equal requests (one fingerprint) are told apart by how many of them
 came before: the k-th time that one pass through a notebook makes a request is its place k - 1, in
-the library as well. What was stored last for a place answers it. So Restart and Run All, which
+the library as well. What this notebook showed last at a place answers it; where it has shown
+nothing, what was stored there last by any notebook. So Restart and Run All, which
 makes the same requests in the same order, shows the same pictures at no cost, also when a prompt
 stands in two cells, in a loop or in a function. Places count requests and not images: `-n` grown
 from 2 to 4 completes its place, and no other one moves.
