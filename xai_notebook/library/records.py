@@ -288,15 +288,18 @@ def pictures_from_rows(
     with contextlib.suppress(*_DAMAGE):
         request = _request_from_row(request_row)
     for row in rows:
-        picture: Picture | None = Picture(
-            request=request or ImageRequest(prompt="", model=""),
-            status="damaged",
-            error=f"Row {row['id']} of the library is damaged. Its other images are not.",
-            id=row["id"],
-        )
-        if request is not None:
-            with contextlib.suppress(*_DAMAGE):
-                picture = _picture_from_row(row, request, originals)
+        picture: Picture | None
+        try:
+            if request is None:
+                raise LookupError
+            picture = _picture_from_row(row, request, originals)
+        except _DAMAGE:
+            picture = Picture(
+                request=request or ImageRequest(prompt="", model=""),
+                status="damaged",
+                error=f"Row {row['id']} of the library is damaged. Its other images are not.",
+                id=row["id"],
+            )
         if picture is not None:
             yield picture
 

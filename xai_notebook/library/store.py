@@ -41,7 +41,7 @@ from xai_notebook.library.uploads import Uploads
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.pictures.picture import Picture, Status
@@ -293,21 +293,29 @@ class Library:
         vanished is skipped, and comes back with the file.
         """
         with self._database.reading() as connection:
+            # Most notebooks have only shown what they made: then nothing is looked for in `shown`.
+            borrow = {
+                name
+                for name in {storable(each.notebook) for each in wanted} - {None}
+                if _row(connection, "SELECT 1 FROM shown WHERE notebook = ? LIMIT 1", name)
+            }
             return [
                 self._find_anywhere(connection, each)
                 if each.place is None
-                else self._find_at_place(connection, each)
+                else self._find_at_place(connection, each, borrow)
                 for each in wanted
             ]
 
-    def _find_at_place(self, connection: sqlite3.Connection, wanted: Wanted) -> Found:
+    def _find_at_place(
+        self, connection: sqlite3.Connection, wanted: Wanted, borrow: Collection[str | None]
+    ) -> Found:
         count = sys.maxsize if wanted.count is None else wanted.count
         notebook = storable(wanted.notebook)
         slot = {
             "fingerprint": wanted.fingerprint, "place": wanted.place, "notebook": notebook,
         }  # fmt: skip
         shown: dict[int, set[int]] = {}
-        if notebook is not None:
+        if notebook in borrow:
             for image_id, request_id in connection.execute(_SHOWN, slot):
                 shown.setdefault(request_id, set()).add(image_id)
         own: dict[int, Picture] = {}
