@@ -59,11 +59,9 @@ def is_for_visitors() -> bool:
 
 def reruns_by_itself() -> bool:
     """Tell whether code here is run again without being asked to: by Streamlit, by marimo."""
-    streamlit = sys.modules.get("streamlit.runtime")
-    if streamlit is not None and streamlit.exists():
-        return True
-    marimo = sys.modules.get("marimo")
-    return marimo is not None and bool(marimo.running_in_notebook())
+    asked = (("streamlit.runtime", "exists"), ("marimo", "running_in_notebook"))
+    tells = (getattr(sys.modules.get(module), name, None) for module, name in asked)
+    return any(tell() for tell in tells if tell is not None)
 
 
 def configured() -> Mapping[str, Any]:

@@ -165,6 +165,24 @@ def test_a_bundle_answers_before_other_notebooks(
     assert len(orders.orders) == 3
 
 
+@pytest.mark.parametrize("packs", ["this kernel", "a later one"])
+def test_a_bundle_holds_what_the_notebook_shows(
+    rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packs: str
+) -> None:
+    """Of another notebook's four only those that fill its own two up, and not the newer others."""
+    call = "shown += xai.generate('a fox', n={}{})"
+    rerun("a.ipynb", call.format(2, ""))
+    rerun("c.ipynb", call.format(4, ", fresh=True"))
+    four = rerun("a.ipynb", call.format(4, ""))
+    if packs == "a later one":
+        rerun("a.ipynb", "xai.pack()")
+    else:
+        current_session().pack(None)
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "another"))
+    assert rerun("a.ipynb", call.format(4, "")) == four
+    assert orders.orders == [2, 4]
+
+
 def test_a_library_opened_for_reading_answers_alike(
     rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, folder_of_nobody: Path
 ) -> None:
