@@ -101,7 +101,7 @@ def run(*command: str, folder: Path) -> str:
     """Run Python and return what it printed."""
     done = subprocess.run(
         [sys.executable, *command],
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -200,8 +200,8 @@ def maker(when: str) -> Iterator[Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize(("when", "paid"), [("asking", 2), ("arrived", 1)])
-def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str, paid: int) -> None:
+@pytest.mark.parametrize("when", ["asking", "arrived"])
+def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str) -> None:
     """Who waited makes it; and what had arrived by then is not ordered again."""
     current_session().library()  # what waits for a library is put in when one is opened
     orders.left = 1 if when == "arrived" else 0
@@ -217,7 +217,8 @@ def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str, paid: 
         process.wait()
         orders.left = None
         assert waits.result(60) is not None
-    assert len(orders.orders) + (when == "asking") == paid
+    # A server may go on with the request of a client that is gone.
+    assert len(orders.orders) <= (2 if when == "asking" else 1)
 
 
 def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
@@ -374,7 +375,7 @@ def test_the_default_can_be_configured(notebook: Callable[..., Notebook], orders
 
 def test_replay_names_what_makes_the_rest(orders: Press) -> None:
     """Both ways out stand in the message."""
-    with pytest.raises(LibraryError, match="Give --reuse instead, or leave it out, to have"):
+    with pytest.raises(LibraryError, match="Leave it out, or give --reuse instead, to have"):
         xai.generate("a fox", replay=True)
 
 

@@ -282,7 +282,7 @@ class Generator:
                 return pictures
         raise LibraryError(
             f"The library holds {len(pictures)} of the {request.n} images asked for with "
-            "--replay. Give --reuse instead, or leave it out, to have the rest made."
+            "--replay. Leave it out, or give --reuse instead, to have the rest made."
             + "".join(self._refused())
         )
 
