@@ -153,3 +153,10 @@ class Notebook:
         """Restart and run all."""
         self.restart()
         return self.run()
+
+
+def reuse(prompts: list[str]) -> list[str | None]:
+    """Ask for pictures as a worker of a pool does; return their digests."""
+    import xai_notebook as xai
+
+    return [xai.generate(prompt, reuse=True)[0].sha256 for prompt in prompts]

@@ -28,6 +28,7 @@ __all__ = [
     "notebook_folder",
     "notebook_name",
     "remember_folder",
+    "reruns_by_itself",
     "resolve_folder",
     "running_shell",
     "show",
@@ -58,6 +59,13 @@ def in_terminal() -> bool:
 def is_for_visitors() -> bool:
     """Tell whether the kernel is that of a page of Voilà, which anybody may have opened."""
     return "VOILA_PREHEAT" in os.environ  # "True" or "False": in either case
+
+
+def reruns_by_itself() -> bool:
+    """Tell whether code here is run again without being asked to: by Streamlit, by marimo."""
+    asked = (("streamlit.runtime", "exists"), ("marimo", "running_in_notebook"))
+    tells = (getattr(sys.modules.get(module), name, None) for module, name in asked)
+    return any(tell() for tell in tells if tell is not None)
 
 
 def configured() -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ from xai_notebook import settings
 from xai_notebook.arguments.line import Parsed, parse
 from xai_notebook.arguments.options import (
     OPTIONS,
+    SETTINGS,
+    Defaults,
     Keywords,
     Options,
     help_text,
@@ -279,3 +281,9 @@ def test_the_cell_of_an_edit_names_its_images() -> None:
     )
     cell = magic_cell(ImageRequest(prompt="a hat", model=settings.DEFAULT_MODEL, inputs=inputs))
     assert cell == '%%xai_image --image=cats[0] --image="my cat.png"\na hat'
+
+
+def test_configure_takes_every_row_that_has_a_default() -> None:
+    """Type checkers know the same names as `configure()` does."""
+    rows = {row.name for row in (*OPTIONS, *SETTINGS) if row.configurable}
+    assert set(Defaults.__annotations__) == rows | {"replay"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import threading
@@ -9,7 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from harness import KEY, until
 from xai_notebook import errors
@@ -143,11 +147,12 @@ def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_thirty_prompts_interrupted_until_they_are_complete(
-    notebook: Callable[..., Notebook], orders: Press
+    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
 ) -> None:
     """Each is answered and paid for once, however often the run is stopped."""
-    made = notebook("%xai_image --each prompts --as made")
+    made = notebook("%xai_image --each prompts --as made", ids=ids)
     made.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
     made.shell.run_line_magic("config", "XaiImage.rate = 0")
     library = current_session().library()
@@ -225,14 +230,99 @@ def test_only_what_is_missing_is_asked_for(
     assert orders.orders == [4, 2]
 
 
+EACH = "shown += (batch := xai.generate(each=[f'fox {i}' for i in range(20)]))"
+
+
+@pytest.mark.parametrize("where", ["cells with ids", "cells without ids", "a program"])
+def test_the_same_call_again_orders_only_what_is_missing(
+    notebook: Callable[..., Notebook],
+    kernels: Callable[[], Session],
+    orders: Press,
+    where: str,
+) -> None:
+    """17 of 20 came: the next run asks for three, and the run after that for twenty others."""
+    made = notebook(EACH, ids=where == "cells with ids")
+    made.shell.run_line_magic("config", "XaiImage.rate = 0")
+    session = kernels()
+
+    def ask() -> list[Any]:
+        if where == "a program":
+            session.configured = lambda: {"rate": 0}
+            batch: Any = session.generate(each=[f"fox {i}" for i in range(20)])
+            return [image.sha256 for image in batch]
+        shown = made.run()
+        assert made.errors == [None]
+        return shown
+
+    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
+    first = ask()
+    assert len(orders.orders) == 17
+    again = ask()
+    assert len(orders.orders) == 20
+    assert {*first} - {None} < {*again}
+    assert None not in again
+    others = ask()
+    assert len(orders.orders) == 40
+    assert not {*again} & {*others}
+    assert ask() != others
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
+def test_a_cell_that_asks_twice_for_what_is_incomplete(
+    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
+) -> None:
+    """What neither call brought wholly, the next equal cell completes, at the same place."""
+    made = notebook(
+        "xai.generate('a fox', n=4); orders.short = 2\nxai.generate('a fox', n=4)",
+        "shown += xai.generate('a fox', n=4)",
+        ids=ids,
+    )
+    made.shell.user_ns["orders"] = orders
+    orders.short = 3
+    made.run(0)
+    assert orders.orders == [4, 3]
+    orders.short = 0
+    if ids:
+        made.cells[0] = made.cells[1]
+    shown = made.run(0 if ids else 1)
+    assert orders.orders == [4, 3, 2]
+    assert len({*shown}) == 4
+
+
+def test_machines_complete_what_a_cell_before_could_not(orders: Press, tmp_path: Path) -> None:
+    """In nbclient and papermill cells have no ids; complete calls make pictures of their own."""
+    cells = [
+        "%load_ext xai_notebook\nimport xai_notebook as xai\n%config XaiImage.rate = 0",
+        *["print([i.sha256 for i in xai.generate(each=[f'fox {i}' for i in range(12)])])"] * 3,
+    ]
+
+    def run() -> list[list[Any]]:
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        folder = {"metadata": {"path": str(tmp_path)}}
+        NotebookClient(book, kernel_name="python3", resources=folder).execute()
+        return [ast.literal_eval(cell.outputs[0].text) for cell in book.cells[1:]]
+
+    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 5
+    first, second, third = run()
+    assert (first.count(None), second.count(None), third.count(None)) == (5, 0, 0)
+    assert {*first} - {None} < {*second}
+    assert not {*second} & {*third}
+    assert len(orders.orders) == 24
+    cells.pop()
+    assert run() == [second, third]
+    assert len(orders.orders) == 24
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_a_cell_that_asks_until_it_has_all(
-    notebook: Callable[..., Notebook], orders: Press
+    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
 ) -> None:
     """What the first answer lacked is completed at its place, in the same run and in no other."""
     made = notebook(
         "while True:\n    batch = xai.generate('a fox', n=4)\n    orders.short = 0\n"
         "    if len(batch.ok) == 4: break\nshown += batch",
         "shown += xai.generate('a fox', n=4)",
+        ids=ids,
     )
     made.shell.user_ns["orders"] = orders
     orders.short = 3

@@ -343,7 +343,7 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("DROP INDEX requests_by_place")
         connection.execute("ALTER TABLE requests DROP COLUMN place")
         connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
-        for table in ("uploads", "job_requests", "jobs", "panel_images", "panels"):
+        for table in ("shown", "uploads", "job_requests", "jobs", "panel_images", "panels"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("DROP TABLE charges")
         for old in ("requests_by_time", "rewrites_by_time"):

@@ -40,6 +40,7 @@ def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert turn.take()
+    assert turn.inherited
 
 
 def test_it_is_handed_on(tmp_path: Path) -> None:
@@ -52,6 +53,20 @@ def test_it_is_handed_on(tmp_path: Path) -> None:
     assert second.take()
     second.leave(over=True)
     assert not file.exists()
+
+
+def test_two_never_have_it(tmp_path: Path) -> None:
+    """Who waited for a file that is removed does not lock that one while others lock a new one."""
+    file = tmp_path / "1.turn"
+    first, second, third = (Exclusive(file) for _ in range(3))
+    assert first.take()
+    assert not second.take()
+    first.leave(over=True)
+    assert third.take()
+    assert not second.take()
+    third.leave(over=True)
+    assert second.take()
+    assert not second.inherited
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

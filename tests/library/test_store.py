@@ -141,13 +141,13 @@ def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Pi
 
 
 def test_anywhere(library: Library, save: Save, picture: Picture) -> None:
-    """Without a place, all of them answer, that which was stored last first."""
+    """Without a place, all of them answer: the newest place first, what was replaced last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
     assert digests(library.find(FOX, place=None)) == digests(second + first)
     assert digests(library.find(FOX, place=None, count=2)) == digests(second + first)[:2]
     again = save(payloads=[picture()])
-    expected = digests([*again, first[1], *second])
+    expected = digests([*again, first[1], *second, first[0]])
     assert digests(library.find(FOX, place=None)) == expected
 
 

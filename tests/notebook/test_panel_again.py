@@ -199,6 +199,16 @@ def test_as_many_run_at_once_as_are_configured(opened: Open, keyed: Served) -> N
     assert sorted(call.message.prompt for call in keyed.calls) == ["slow one", "slow two"]
 
 
+def test_generate_makes_another_picture_whatever_is_configured(
+    opened: Open, keyed: Served, shell: InteractiveShell
+) -> None:
+    """A default of reuse is for cells and programs."""
+    shell.run_line_magic("config", "XaiImage.reuse = True")
+    for _ in range(2):
+        opened.make(prompt="a fox")
+    assert len(keyed.calls) == 2
+
+
 def test_a_star_of_the_library_shows_in_the_panel(opened: Open) -> None:
     """And one given in the panel is the library's; the viewer is told, too."""
     card = opened.make(prompt="a fox")

@@ -185,6 +185,9 @@ class Options:
         repeatable=True, configurable=False, in_panel=False))
     replay: bool = field(default=False, metadata=_switch(
         "", "answer from the library only", configurable=False))
+    reuse: bool = field(default=False, metadata=_switch(
+        "", "a stored picture of this very request answers, whoever asked for it; else it is made",
+        in_panel=False))
     max_cost: float | None = field(default=None, metadata=row(
         "", "refuse before sending what would cost more, in US dollars",
         Amount("US dollars", zero=True), "USD"))
@@ -284,6 +287,7 @@ class Keywords(TypedDict, total=False):
     fresh: bool | None
     redo: int | str | Sequence[int] | None
     replay: bool | None
+    reuse: bool | None
     max_cost: float | None
     timeout: float | None
     local: bool | None
@@ -315,6 +319,7 @@ class Defaults(TypedDict, total=False):
     captions: str | None
     full: bool | None
     rewrite: str | bool | None
+    reuse: bool | None
     max_cost: float | None
     timeout: float | None
 
@@ -372,6 +377,10 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
+_AGAINST_REUSE: Final = ("fresh", "redo", "replay")
+"""Options that say otherwise where pictures come from."""
+
+
 def signature() -> Signature:
     """Return the signature of `generate()`, as completion and help show it."""
     return Signature(
@@ -405,7 +414,10 @@ def resolve(
         for name, value in (defaults or {}).items()
         if value is not None and name in known and known[name].configurable
     }
-    merged.update({ALIASES.get(k, k): v for k, v in given.items() if v is not None})
+    said = {ALIASES.get(k, k): v for k, v in given.items() if v is not None}
+    if any(said.get(name) for name in _AGAINST_REUSE):
+        merged.pop("reuse", None)  # a call may ask for something else than its defaults
+    merged.update(said)
     checked = {}
     for name, value in merged.items():
         option = known.get(name)
@@ -426,7 +438,9 @@ def resolve(
 
 def _check_together(options: Options) -> None:
     """Refuse options that contradict each other."""
-    for one, other in (("fresh", "replay"), *(("redo", x) for x in ("fresh", "replay", "batch"))):
+    pairs = [("fresh", "replay"), *(("redo", x) for x in ("fresh", "replay", "batch"))]
+    pairs += [("reuse", name) for name in _AGAINST_REUSE]
+    for one, other in pairs:
         if getattr(options, one) and getattr(options, other):
             raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
 

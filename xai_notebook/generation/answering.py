@@ -15,7 +15,7 @@ from xai_notebook.library import Wanted
 from xai_notebook.library.spending import TICKS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.budget import Limits
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
 
-__all__ = ["Found", "answer", "expected_costs", "generator_of", "look_up_each"]
+__all__ = ["Known", "answer", "expected_costs", "generator_of", "look_up_each"]
 
 
 async def answer(call: Call, generator: Generator) -> None:
@@ -40,6 +40,15 @@ async def answer(call: Call, generator: Generator) -> None:
     """
     asking = generator.asking
     await asking.wait_turn()
+    try:
+        await _answer(call, generator)
+    finally:
+        await generator.keeper.remember_shown()
+    asking.complete = call.progress.complete
+
+
+async def _answer(call: Call, generator: Generator) -> None:
+    asking = generator.asking
     if call.many:
         asking.leave_turn()  # reading its requests can take long, and runs the user's code
         configuration = call.configuration
@@ -56,7 +65,6 @@ async def answer(call: Call, generator: Generator) -> None:
         call.progress.answered(0, await generator.answer(placed))
     if call.options.redo:
         await _redo(call, generator)
-    asking.complete = call.progress.complete
 
 
 async def _redo(call: Call, generator: Generator) -> None:
@@ -77,7 +85,7 @@ async def _redo(call: Call, generator: Generator) -> None:
     call.progress.changed()
 
 
-class Found(NamedTuple):
+class Known(NamedTuple):
     """What the library knows of a request.
 
     Attributes:
@@ -91,7 +99,7 @@ class Found(NamedTuple):
 
 async def look_up_each(
     generator: Generator, requests: Sequence[ImageRequest], *, redo: Sequence[int] = ()
-) -> list[Found]:
+) -> list[Known]:
     """Return what the library would answer. Nothing is sent.
 
     Args:
@@ -101,15 +109,26 @@ async def look_up_each(
     """
     library, rewriter = generator.keeper.library, generator.rewriter
     if generator.only_stored:  # or it fails, before anything is sent
-        return [Found(request.n, rewritten=True) for request in requests]
+        return [Known(request.n, rewritten=True) for request in requests]
     known: list[ImageRequest | None] = [*requests]
     if rewriter is not None:
         known = [await rewriter.recall(request) for request in requests]
-    wanted = {}
-    for number, request in enumerate(known if library is not None else ()):
+    wanted: dict[int, Wanted] = {}
+    made: dict[str, int] = {}
+    repeated: dict[int, int] = {}
+    for number, request in enumerate(known):
         if request is not None and not (placed := generator.claim(request)).claim.anew:
             claim = placed.claim
-            wanted[number] = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
+            if generator.reuse:  # what an equal request before it has made is stored by then
+                repeated[number] = made.get(placed.fingerprint, 0)
+                made[placed.fingerprint] = max(repeated[number], request.n)
+            wanted[number] = Wanted(
+                placed.fingerprint,
+                None if generator.reuse else claim.place,
+                request.n,
+                claim.after,
+                notebook=generator.keeper.notebook,
+            )
     counts = dict.fromkeys(range(len(requests)), 0)
     if library is not None:
         found = await asyncio.to_thread(library.find_each, list(wanted.values()))
@@ -118,15 +137,15 @@ async def look_up_each(
                 pictures = await generator.beside.fill(  # noqa: PLW2901
                     pictures, requests[number], one.place, generator.progress
                 )
-            counts[number] = len(pictures)
+            counts[number] = min(max(len(pictures), repeated.get(number, 0)), requests[number].n)
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
         counts[number] -= 1 if counts[number] else 0
-    return [Found(counts[number], known[number] is not None) for number in range(len(requests))]
+    return [Known(counts[number], known[number] is not None) for number in range(len(requests))]
 
 
 async def expected_costs(
-    generator: Generator, requests: Sequence[ImageRequest], found: Sequence[Found] | None
+    generator: Generator, requests: Sequence[ImageRequest], found: Sequence[Known] | None
 ) -> list[float | None]:
     """Return what each request is expected to cost in US dollars; None: there is no price.
 
@@ -140,7 +159,7 @@ async def expected_costs(
     known: dict[tuple[object, ...], float | None] = {}
     costs = []
     for number, request in enumerate(requests):
-        stored, rewritten = Found(0, rewriter is None) if found is None else found[number]
+        stored, rewritten = Known(0, rewriter is None) if found is None else found[number]
         count = request.n - stored
         kind = (request.model, request.resolution, request.quality, len(request.inputs), count)
         if kind not in known:
@@ -159,6 +178,7 @@ def generator_of(
     library: Library | None,
     limits: Limits,
     beside: Beside,
+    recover: Callable[[], object],
 ) -> Generator:
     """Return what answers the requests of a call.
 
@@ -169,6 +189,7 @@ def generator_of(
         library: Where everything is kept; None: it could not be opened.
         limits: What it may spend.
         beside: The bundles beside the notebook, which answer after the library.
+        recover: Puts into the library what another process received before it died.
     """
     options, progress = call.options, call.progress
     return Generator(
@@ -184,4 +205,6 @@ def generator_of(
         rewriter=peer.rewriter(options, library, progress, beside),
         uploads=library.uploads if call.many and library is not None else None,
         beside=beside,
+        reuse=options.reuse,
+        recover=recover,
     )

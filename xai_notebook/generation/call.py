@@ -15,6 +15,7 @@ from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.arguments.templates import fill
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import OptionError
+from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.routing import choose_route
 from xai_notebook.pictures.text import dollars
@@ -112,6 +113,8 @@ def prepare_call(
         OptionError: Something is wrong; the message names it.
         ConfigurationError: A variable or a configured value means nothing, or a key is missing.
     """
+    if reruns_by_itself():
+        defaults = {"reuse": True, **defaults}
     options = arguments.resolve(given, defaults)
     configuration = Configuration.read(settings, defaults)
     route = choose_route(configuration, local=options.local)  # a missing key is found now
@@ -147,7 +150,8 @@ def prepare_again(
     Raises:
         ConfigurationError: A variable or a configured value means nothing, or a key is missing.
     """
-    options = replace(arguments.resolve({}, defaults), rewrite=None)  # its prompt is as it was sent
+    options = arguments.resolve({}, defaults)
+    options = replace(options, rewrite=None, reuse=False)  # its prompt is as it was sent
     configuration = Configuration.read(settings, defaults)
     route = choose_route(configuration, local=local)
     return Call(options, configuration, route, iter(()), Progress(images=len(images)))

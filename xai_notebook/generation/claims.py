@@ -2,7 +2,8 @@
 
 What decides is the *place*. Equal requests (one fingerprint) are told apart by how many of them
 came before: the k-th time that one pass through a notebook makes a request is its place k - 1, in
-the library as well. What was stored last for a place answers it. So Restart and Run All, which
+the library as well. What this notebook showed last at a place answers it; where it has shown
+nothing, what was stored there last by any notebook. So Restart and Run All, which
 makes the same requests in the same order, shows the same pictures at no cost, also when a prompt
 stands in two cells, in a loop or in a function. Places count requests and not images: `-n` grown
 from 2 to 4 completes its place, and no other one moves.
@@ -14,7 +15,8 @@ without cells (a program) nothing is ever run again: all of it is one pass.
 
 A request counts as seen once its call had all it asked for and its run succeeded. Until then, what
 has arrived answers the next run: after an interrupt, a failed export, an error further down in the
-cell. A run that failed leaves its places as they were; an incomplete call is completed at its own.
+cell. A run that failed leaves its places as they were; an incomplete call is completed at its own:
+by the next run of its cell, and where cells have no ids, by the next equal call.
 """
 
 from __future__ import annotations
@@ -148,8 +150,10 @@ class Ledger:
         """Count what a run asked for as seen; or, when it failed, give its places back."""
         with self._lock:
             run.over = True
-            for asking in run.returned:
-                self._settle(asking, seen=succeeded and not asking.spoiled)
+            # The last first: of two calls that had the same place, the later one has it.
+            for asking in reversed(run.returned):
+                lasts = asking.complete or run.cell is not None
+                self._settle(asking, seen=succeeded and lasts and not asking.spoiled)
             run.returned.clear()
             run.spare.clear()
             if not succeeded or run.cell is None:

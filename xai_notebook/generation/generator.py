@@ -14,11 +14,12 @@ from xai_notebook.errors import (
     OptionError,
 )
 from xai_notebook.generation.budget import FREE
+from xai_notebook.generation.claims import Claim
 from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from xai_notebook.generation.arrival import Arrival
     from xai_notebook.generation.budget import Limits, Reservation
     from xai_notebook.generation.bundling import Beside
-    from xai_notebook.generation.claims import Asking, Claim
+    from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.keeping import Keeper
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.rewriting import Rewriter
+    from xai_notebook.generation.singleflight import Flight
+    from xai_notebook.library import Found
     from xai_notebook.library.spending import Amount
     from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
@@ -83,6 +86,9 @@ class Generator:
         uploads: What the library knows of input images at the server: they are sent once, and named
             from then on. None: each request carries its own.
         beside: The bundles in the notebook's folder, which answer after the library.
+        reuse: Any stored picture of a request answers; what is missing is made once, however many
+            equal requests there are at the same moment.
+        recover: Puts into the library what another process received before it died. It blocks.
     """
 
     peer: Peer
@@ -100,6 +106,8 @@ class Generator:
     keep: bool = False
     uploads: Uploads | None = None
     beside: Beside | None = None
+    reuse: bool = False
+    recover: Callable[[], object] | None = None
 
     async def place(self, request: ImageRequest) -> Placed:
         """Return a request at its place. Equal requests get theirs in the order of the calls.
@@ -114,7 +122,10 @@ class Generator:
         if self.rewriter is None:
             return self.claim(request)
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
-        async with self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()):
+        async with (
+            self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()),
+            self._rewriting_once(request, fingerprint),
+        ):
             known = await self.rewriter.recall(request)
             if known is not None or self.only_stored:
                 return self.claim(known or request)
@@ -156,15 +167,31 @@ class Generator:
         try:
             return await self._answer(placed)
         finally:
-            while placed.reserved:  # what is stored costs nothing
-                left = placed.reserved.pop()
-                left.waive()
-                await left.close()
+            await self._free(placed)  # what is stored costs nothing
+
+    async def _free(self, placed: Placed) -> None:
+        """Free what was set aside for images that have not been sent."""
+        while placed.reserved:
+            left = placed.reserved.pop()
+            left.waive()
+            await left.close()
 
     async def _answer(self, placed: Placed) -> list[Picture]:
         if (task := self.peer.keeping.get(placed.key)) is not None:
             await asyncio.wait({task})
         stored = await self._stored(placed)
+        if self.reuse and len(stored) < placed.request.n:
+            # Whoever makes these images may wait for this very money.
+            await self._free(placed)
+            async with self._once(placed.fingerprint) as flight:
+                stored = self._with_unkept(await self._stored(placed), flight, placed.request.n)
+                found = await self._complete(placed, stored)
+                flight.unkept += [one for one in found if one.id is None and one.settled]
+                return found
+        return await self._complete(placed, stored)
+
+    async def _complete(self, placed: Placed, stored: list[Picture]) -> list[Picture]:
+        """Return the images of a request, those made that are not stored."""
         there = {picture.position for picture in stored}
         missing = [index for index in range(placed.request.n) if index not in there]
         if placed.request.share and not self.only_stored:
@@ -190,6 +217,10 @@ class Generator:
             reserved: Money set aside for its images.
         """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        if self.reuse:  # which time it is that the notebook asks does not matter
+            slot = (bytes.fromhex(fingerprint)[:16], 0)
+            anywhere = Claim(slot, 0, request.n, anew=False, after=0, before=None)
+            return Placed(request, fingerprint, anywhere, extra, [*reserved])
         fresh = self.fresh and not self.only_stored
         claim = self.asking.claim(fingerprint, request.n, fresh=fresh, keep=self.keep)
         return Placed(request, fingerprint, claim, extra, [*reserved])
@@ -210,28 +241,102 @@ class Generator:
         request, claim = placed.request, placed.claim
         if self.only_stored:
             return await self._only_stored(placed)
-        wanted = Wanted(placed.fingerprint, claim.place, request.n, claim.after)
+        if self.reuse:
+            return await self._anywhere(placed)
+        wanted = self._wanted(placed, claim.place, claim.after)
         found = await self.keeper.find(wanted, request)
         # Once new images are wanted, what was packed before they were is not.
-        return found if claim.after else await self._fill(found, placed, claim.place)
+        pictures = found.pictures if claim.after else await self._fill(found, placed, claim.place)
+        await self._show(wanted, found, pictures)
+        return pictures
 
-    async def _fill(self, found: list[Picture], placed: Placed, place: int | None) -> list[Picture]:
-        """Return what the library has, and bundles beside the notebook where it has nothing."""
+    def _wanted(self, placed: Placed, place: int | None, after: int = 0) -> Wanted:
+        return Wanted(
+            placed.fingerprint, place, placed.request.n, after, notebook=self.keeper.notebook
+        )
+
+    async def _show(self, wanted: Wanted, found: Found, pictures: Sequence[Picture]) -> None:
+        """Note which of the pictures were made elsewhere: they answer here from now on."""
+        if found.elsewhere:
+            await self.keeper.showed(
+                wanted, (picture for picture in pictures if picture.id in found.elsewhere)
+            )
+
+    async def _fill(self, found: Found, placed: Placed, place: int | None) -> list[Picture]:
+        """Return what the library has, and bundles beside the notebook where it has nothing.
+
+        A bundle beside the notebook answers before what other notebooks have made.
+        """
         if self.beside is None:
-            return found
-        return await self.beside.fill(found, placed.request, place, self.progress)
+            return found.pictures
+        others = [picture for picture in found.pictures if picture.id in found.elsewhere]
+        own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
+        filled = await self.beside.fill(own, placed.request, place, self.progress)
+        there = {picture.position for picture in filled}
+        filled += [picture for picture in others if picture.position not in there]
+        return sorted(filled, key=lambda picture: picture.position)
+
+    async def _anywhere(self, placed: Placed) -> list[Picture]:
+        """Return what is stored for a request, whichever notebook asked for it and wherever."""
+        try:
+            found = await self.keeper.find(self._wanted(placed, None), placed.request)
+        except LibraryError as error:
+            self.progress.note(f"Stored images are not looked up: {error}")
+            return []
+        return await self._fill(found, placed, None)
+
+    def _with_unkept(self, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
+        """Return what is stored, filled up with images that an equal request could not store."""
+        there = {picture.position for picture in stored}
+        missing = [position for position in range(n) if position not in there]
+        unkept = [
+            replace(picture, position=position, replayed=True)
+            for picture, position in zip(flight.unkept, missing, strict=False)
+        ]
+        if unkept:
+            self.progress.note(
+                "Not kept in the library: an equal request made these images at the same moment, "
+                "and could not store them."
+            )
+        return sorted([*stored, *unkept], key=lambda picture: picture.position)
+
+    @contextlib.asynccontextmanager
+    async def _once(self, key: str) -> AsyncIterator[Flight]:
+        """Wait until no equal request is being answered by this process or by one of the same home.
+
+        Args:
+            key: What makes requests equal.
+        """
+        library = self.keeper.library
+        shared = library is not None and not library.read_only
+        folder = library.home / "locks" if library is not None and shared else None
+        async with self.peer.flights.hold(key, folder) as flight:
+            if flight.inherited and self.recover is not None:
+                with contextlib.suppress(LibraryError):
+                    await asyncio.to_thread(self.recover)
+            yield flight
+
+    @contextlib.asynccontextmanager
+    async def _rewriting_once(self, request: ImageRequest, fingerprint: str) -> AsyncIterator[None]:
+        """With `reuse`, rewrite a prompt once in all processes that share a home."""
+        known = not self.reuse or self.rewriter is None or await self.rewriter.recall(request)
+        async with contextlib.nullcontext() if known else self._once(f"rewrite-{fingerprint}"):
+            yield
 
     async def _only_stored(self, placed: Placed) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
         request = placed.request
         for place in (placed.claim.place, None):
-            wanted = Wanted(placed.fingerprint, place, request.n)
-            found = await self._fill(await self.keeper.find(wanted, request), placed, place)
-            if len(found) == request.n:
-                return found
+            wanted = self._wanted(placed, place)
+            found = await self.keeper.find(wanted, request)
+            pictures = await self._fill(found, placed, place)
+            if len(pictures) == request.n:
+                await self._show(wanted, found, pictures)
+                return pictures
         raise LibraryError(
-            f"The library holds {len(found)} of the {request.n} images asked for with "
-            "--replay. Leave it out to have the rest made." + "".join(self._refused())
+            f"The library holds {len(pictures)} of the {request.n} images asked for with "
+            "--replay. Leave it out, or give --reuse instead, to have the rest made."
+            + "".join(self._refused())
         )
 
     def _refused(self) -> list[str]:

@@ -270,6 +270,7 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
 
     for start in range(0, len(placed), _AT_ONCE):
         await asyncio.gather(*map(look, placed[start : start + _AT_ONCE]))
+    await generator.keeper.remember_shown()
     share = placed[0].request.share if placed and not generator.only_stored else None
     for key, picture in found.items() if share else ():
         (found[key],) = await generator.keeper.share([picture], share or 0.0)
@@ -281,7 +282,7 @@ def _slots(
 ) -> tuple[list[Slot], list[_Wanted]]:
     """Return where each image of a call belongs, and the request for each."""
     slots: list[Slot] = []
-    wanted: list[_Wanted] = []
+    wanted: dict[str, _Wanted] = {}  # under --reuse, equal requests have the same images
     for number, one in enumerate(placed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
@@ -295,10 +296,10 @@ def _slots(
                 request=one.request,
                 after=None if _wants_new(one, generator) else one.claim.after,
             )
-            wanted.append(_Wanted(asked, one.claim))
+            wanted[key] = _Wanted(asked, one.claim)
     if not slots:
         raise OptionError("There is no prompt to hand over.")
-    return slots, wanted
+    return slots, [*wanted.values()]
 
 
 def _wants_new(placed: Placed, generator: Generator) -> bool:

@@ -16,9 +16,10 @@ from xai_notebook.generation.arrival import Arrival
 from xai_notebook.generation.batching import Batched
 from xai_notebook.generation.replies import absent, look_at, reply_of
 from xai_notebook.generation.sharing import share_late
+from xai_notebook.library import Found, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
@@ -32,6 +33,10 @@ __all__ = ["Keeper"]
 
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
+_SHOWN_AT_ONCE: Final = 1_000
+"""Pictures of one transaction that notes what a notebook shows."""
+_NOTING: Final = 1.0
+"""Seconds that a call waits for such a transaction, which a locked library can delay."""
 
 
 @dataclass(slots=True)
@@ -51,15 +56,16 @@ class Keeper:
     progress: Progress
     timeout: float
     notebook: str | None = None
-    _find: Batched[Wanted, list[Picture]] = field(init=False, repr=False)
+    _look_up: Batched[Wanted, Found] = field(init=False, repr=False)
     _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
     _sync: Batched[Spooled, None] | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
+    _shown: list[Shown] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Let what comes at the same time go to the library together."""
         if self.library is not None:
-            self._find = Batched(self.library.find_each)
+            self._look_up = Batched(self.library.look_up)
             self._save = Batched(self.library.add_replies)
             self._sync = Batched(self.library.spool.sync)
 
@@ -69,7 +75,7 @@ class Keeper:
             self._newest = await asyncio.to_thread(self.library.newest)
         return self._newest or 0
 
-    async def find(self, wanted: Wanted, request: ImageRequest) -> list[Picture]:
+    async def find(self, wanted: Wanted, request: ImageRequest) -> Found:
         """Return what the library has of a request; what waits at a URL is fetched first.
 
         Args:
@@ -77,11 +83,11 @@ class Keeper:
             request: The request that they answer.
         """
         if self.library is None:
-            return []
-        fetched = await self._fetched(wanted)
+            return Found([])
+        found, fetched = await self._fetched(wanted)
         if None in fetched:
-            fetched = await self._fetched(wanted)
-        return await look_at(
+            found, fetched = await self._fetched(wanted)
+        pictures = await look_at(
             [
                 replace(
                     picture,
@@ -92,9 +98,34 @@ class Keeper:
                 if picture is not None and picture.status != "failed"  # it has to be made again
             ]
         )
+        return found._replace(pictures=pictures)
 
-    async def _fetched(self, wanted: Wanted) -> list[Picture | None]:
-        return await asyncio.gather(*map(self._fetch_late, await self._find(wanted)))
+    async def _fetched(self, wanted: Wanted) -> tuple[Found, list[Picture | None]]:
+        found = await self._look_up(wanted)
+        return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
+
+    async def showed(self, wanted: Wanted, pictures: Iterable[Picture]) -> None:
+        """Note that the notebook shows pictures at a place that it has not made itself."""
+        if self.library is None or self.library.read_only:
+            return
+        if wanted.notebook is None or wanted.place is None:
+            return
+        slot = (wanted.notebook, wanted.fingerprint, wanted.place)
+        self._shown += [Shown(*slot, one.position, one.id) for one in pictures if one.id]
+        if len(self._shown) >= _SHOWN_AT_ONCE:
+            await self.remember_shown()
+
+    async def remember_shown(self) -> None:
+        """Store what `showed` has noted. A library that cannot take it now is no error."""
+        shown, self._shown = self._shown, []
+        if self.library is None or not shown:
+            return
+
+        async def remember(library: Library) -> None:
+            with suppress(LibraryError):
+                await asyncio.to_thread(library.remember_shown, shown)
+
+        await asyncio.wait({asyncio.ensure_future(remember(self.library))}, timeout=_NOTING)
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
         """Return stored pictures with a public link each, which costs no image anew."""

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.generation.prices import Prices
 from xai_notebook.generation.rewriting import Rewriter
+from xai_notebook.generation.singleflight import SingleFlight
 from xai_notebook.generation.uploads import InputStore
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Peer:
             interrupted may be back before they are.
         prices: What its images and rewrites cost.
         inputs: Its file store, as far as input images are in it.
+        flights: Held while a picture to be reused is made: equal requests make it once.
     """
 
     client: AsyncClient
@@ -50,6 +52,7 @@ class Peer:
     keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: Prices = field(init=False)
     inputs: InputStore = field(init=False)
+    flights: SingleFlight = field(default_factory=SingleFlight)
 
     def __post_init__(self) -> None:
         """Ask for prices, and look into the server's file store, when that is first needed."""

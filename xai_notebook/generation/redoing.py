@@ -59,7 +59,7 @@ async def redo(pictures: Mapping[int, Picture], generator: Generator) -> dict[in
     missing: dict[tuple[str, int], list[_Anew]] = {}
     done = {}
     for one in chosen:
-        if await _has_to_be_made(one.slot, generator, library):
+        if await _has_to_be_made(one, generator, library):
             missing.setdefault((one.slot.fingerprint, one.slot.place), []).append(one)
         else:
             done[one.number] = one.picture
@@ -99,14 +99,17 @@ def _find_slots(
     return found
 
 
-async def _has_to_be_made(slot: Slot, generator: Generator, library: Library) -> bool:
+async def _has_to_be_made(one: _Anew, generator: Generator, library: Library) -> bool:
     """Claim the right to have a picture made anew; False: it has been, in a pass before."""
+    slot = one.slot
     key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
     claim = generator.asking.claim(hashlib.sha256(key.encode()).hexdigest(), 1, fresh=False)
     if claim.anew:
         generator.asking.begin(claim, await asyncio.to_thread(library.newest))
         return True
-    before = await asyncio.to_thread(library.redone, slot)
+    before = await asyncio.to_thread(
+        library.redone, slot, notebook=generator.keeper.notebook, image_id=one.picture.id or 0
+    )
     return len(before) <= claim.place or before[-1] <= claim.after
 
 

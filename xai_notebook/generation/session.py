@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
@@ -360,7 +361,14 @@ class Session(LookBack):
         peer = await self.connections.peer(call.route)
         library = await asyncio.to_thread(self._library_or_none, call)
         limits = self._limits(call, library) if spends else Limits(())
-        return generator_of(call, asking, peer, library, limits, self.beside)
+        recover = partial(self._recover, library, call.configuration)
+        return generator_of(call, asking, peer, library, limits, self.beside, recover)
+
+    def _recover(self, library: Library | None, configuration: Configuration) -> None:
+        """Put into the library what another process received before it died."""
+        if library is not None:
+            library.overdue = True
+            self.connections.library(configuration)
 
     def _limits(self, call: Call, library: Library | None) -> Limits:
         """Return what a call may spend; the painter's previews are free."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
 
@@ -19,12 +19,19 @@ else:
 
 __all__ = ["Exclusive"]
 
+_MARK: Final = b"+"
+
 
 class Exclusive:
-    """The system's lock on an open file. On a file system without locks it is always free."""
+    """The system's lock on an open file. On a file system without locks it is always free.
+
+    Attributes:
+        inherited: The last holder left the file behind: it died, or was not done.
+    """
 
     def __init__(self, file: Path) -> None:
         """Use `file`, which need not exist yet."""
+        self.inherited = False
         self._file = file
         self._descriptor: int | None = None
 
@@ -35,11 +42,21 @@ class Exclusive:
             LibraryError: The file cannot be created.
         """
         try:
-            if self._descriptor is None:
-                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                flags = os.O_RDWR | os.O_CREAT
-                self._descriptor = os.open(self._file, flags, 0o600)
-            return _lock(self._descriptor)
+            while True:
+                if self._descriptor is None:
+                    self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    flags = os.O_RDWR | os.O_CREAT
+                    self._descriptor = os.open(self._file, flags, 0o600)
+                if not _lock(self._descriptor):
+                    return False
+                found = os.fstat(self._descriptor)
+                self.inherited = found.st_size > 0
+                if _is_at(self._file, found):
+                    os.write(self._descriptor, _MARK)
+                    return True
+                # The holder that we waited for has removed the file: others lock a new one.
+                os.close(self._descriptor)
+                self._descriptor = None
         except OSError as error:
             raise LibraryError(
                 f"{self._file} cannot be written ({error.strerror}). Free some space, or set "
@@ -50,17 +67,30 @@ class Exclusive:
         """Release the lock.
 
         Args:
-            over: The work is done and the file is deleted. Whoever waits for it still gets it.
+            over: The file is not needed any more. Only the holder may say so.
         """
         if self._descriptor is None:
             return
+        if over:
+            self._remove()  # while it is locked: who takes a file that is gone sees that
         with suppress(OSError):  # children of a fork have the file open, too
             _unlock(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = None
-        if over:
-            with suppress(OSError):  # another process that waited for the lock deletes it too
-                self._file.unlink(missing_ok=True)
+        if over and sys.platform == "win32":
+            self._remove()  # there, an open file cannot be removed
+
+    def _remove(self) -> None:
+        with suppress(OSError):  # Windows: somebody waits for it, and does the same
+            self._file.unlink(missing_ok=True)
+
+
+def _is_at(file: Path, found: os.stat_result) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(file.stat(), found)
+    except FileNotFoundError:
+        return False
 
 
 if sys.platform == "win32":

@@ -210,8 +210,19 @@ _JOB_CALLS: Final = (
     "UPDATE job_requests SET sent = 1 WHERE job_id IN (SELECT id FROM jobs WHERE state = 'new')",
 )
 
+_SHOWN: Final = (
+    """CREATE TABLE shown (           -- pictures that a notebook showed and did not make itself
+        notebook TEXT NOT NULL,     -- as in requests
+        fingerprint TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        image_id INTEGER NOT NULL REFERENCES images (id),
+        PRIMARY KEY (notebook, fingerprint, place, position)
+    ) WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
-    _CHARGES, _JOB_CALLS,
+    _CHARGES, _JOB_CALLS, _SHOWN,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

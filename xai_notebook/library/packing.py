@@ -91,8 +91,15 @@ class Packer:
         entries: _Entries = {}
         sources: _Sources = {}
         with self._database.reading() as connection:
-            for row in self._rows(connection, is_notebook, ids):
-                found = list(self._pictures(connection, row))
+            names = _names(connection, is_notebook)
+            ids = {*ids, *_shown(connection, names)}
+            for row in self._rows(connection, names, ids):
+                # Of a request that another notebook made, only what this one shows.
+                found = [
+                    picture
+                    for picture in self._pictures(connection, row)
+                    if row["notebook"] in names or picture.id in ids
+                ]
                 for picture in found:
                     if picture.sha256 is not None:
                         name = member_of(picture.sha256, picture.media_type)
@@ -104,7 +111,7 @@ class Packer:
     def _rows(
         self,
         connection: sqlite3.Connection,
-        is_notebook: Callable[[str], bool],
+        names: Collection[str],
         ids: Collection[int],
     ) -> list[sqlite3.Row]:
         """Return the rows of the requests, the newest of each server first, xAI's before others."""
@@ -112,9 +119,8 @@ class Packer:
         of_name = "SELECT * FROM requests WHERE notebook = ?"
         of_image = """SELECT requests.* FROM requests JOIN images ON request_id = requests.id
             WHERE images.id = ?"""
-        known = "SELECT DISTINCT notebook FROM requests WHERE notebook IS NOT NULL"
-        names = [name for (name,) in connection.execute(known).fetchall() if is_notebook(str(name))]
-        for query, values in ((of_name, names), (of_image, ids)):
+        queries: tuple[tuple[str, Collection[object]], ...] = ((of_name, names), (of_image, ids))
+        for query, values in queries:
             for value in values:
                 rows.update((row["id"], row) for row in connection.execute(query, (value,)))
         return sorted(
@@ -130,6 +136,19 @@ class Packer:
         ):
             if picture.status == "moderated" or (picture.status == "ok" and picture.sha256):
                 yield picture
+
+
+def _names(connection: sqlite3.Connection, is_notebook: Callable[[str], bool]) -> list[str]:
+    """Return what the library calls a notebook."""
+    known = """SELECT notebook FROM requests WHERE notebook IS NOT NULL
+        UNION SELECT notebook FROM shown"""
+    return [name for (name,) in connection.execute(known) if is_notebook(str(name))]
+
+
+def _shown(connection: sqlite3.Connection, names: Collection[str]) -> list[int]:
+    """Return the `id` of each picture that a notebook showed and did not make."""
+    query = "SELECT image_id FROM shown WHERE notebook = ?"
+    return [i for name in names for (i,) in connection.execute(query, (name,))]
 
 
 def _entry(row: sqlite3.Row, pictures: list[Picture]) -> Entry:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from xai_notebook.library.spool import Spooled
 
 __all__ = [
+    "Found",
     "Reply",
+    "Shown",
     "Slot",
     "Wanted",
     "insert",
@@ -99,13 +101,45 @@ class Wanted:
         fingerprint: `request.fingerprint(backend, host)`.
         place: As in `Reply`; None: wherever there is something, the newest first.
         count: How many images at most; None: all.
-        after: Only images with a larger `id`.
+        after: Only images with a larger `id`; with a place.
+        notebook: Which asks: what it showed last at the place answers first. None: unknown.
     """
 
     fingerprint: str
     place: int | None = 0
     count: int | None = None
     after: int = 0
+    notebook: str | None = None
+
+
+class Found(NamedTuple):
+    """The stored images of a request.
+
+    Attributes:
+        pictures: In the order of their positions.
+        elsewhere: The `id` of each that the notebook has neither made nor shown at this place.
+    """
+
+    pictures: list[Picture]
+    elsewhere: frozenset[int] = frozenset()
+
+
+class Shown(NamedTuple):
+    """A picture that a notebook showed at a place and did not make itself.
+
+    Attributes:
+        notebook: As in `Reply`.
+        fingerprint: As in `Reply`.
+        place: As in `Reply`.
+        position: Among the images of the request.
+        image_id: Of the picture.
+    """
+
+    notebook: str
+    fingerprint: str
+    place: int
+    position: int
+    image_id: int
 
 
 class Slot(NamedTuple):
@@ -117,6 +151,7 @@ class Slot(NamedTuple):
         position: Among the images of the request.
         host: The API host.
         backend: `"xai"` or `"local"`.
+        notebook: Which made the image; None: unknown.
     """
 
     fingerprint: str
@@ -124,6 +159,7 @@ class Slot(NamedTuple):
     position: int
     host: str
     backend: str
+    notebook: str | None = None
 
 
 def storable(value: str | None) -> str | None:
@@ -261,15 +297,18 @@ def pictures_from_rows(
     with contextlib.suppress(*_DAMAGE):
         request = _request_from_row(request_row)
     for row in rows:
-        picture: Picture | None = Picture(
-            request=request or ImageRequest(prompt="", model=""),
-            status="damaged",
-            error=f"Row {row['id']} of the library is damaged. Its other images are not.",
-            id=row["id"],
-        )
-        if request is not None:
-            with contextlib.suppress(*_DAMAGE):
-                picture = _picture_from_row(row, request, originals)
+        picture: Picture | None
+        try:
+            if request is None:
+                raise LookupError
+            picture = _picture_from_row(row, request, originals)
+        except _DAMAGE:
+            picture = Picture(
+                request=request or ImageRequest(prompt="", model=""),
+                status="damaged",
+                error=f"Row {row['id']} of the library is damaged. Its other images are not.",
+                id=row["id"],
+            )
         if picture is not None:
             yield picture
 

@@ -19,7 +19,9 @@ from xai_notebook.library.originals import Originals
 from xai_notebook.library.packing import Packer
 from xai_notebook.library.panels import Panels
 from xai_notebook.library.records import (
+    Found,
     Reply,
+    Shown,
     Slot,
     Wanted,
     insert,
@@ -29,6 +31,7 @@ from xai_notebook.library.records import (
     place_of,
     request_values,
     saved_ids,
+    storable,
     storable_row,
 )
 from xai_notebook.library.search import index_request, matching_requests
@@ -39,7 +42,7 @@ from xai_notebook.library.uploads import Uploads
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.pictures.picture import Picture, Status
@@ -51,6 +54,8 @@ _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
+_SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
+    WHERE shown.notebook = :notebook AND fingerprint = :fingerprint AND place = :place"""
 
 
 class Library:
@@ -267,42 +272,99 @@ class Library:
     # Replay
 
     def find(self, fingerprint: str, **wanted: Any) -> list[Picture]:
-        """Return the stored images of a request; see `Wanted` and `find_each`."""
+        """Return the stored images of a request; see `Wanted` and `look_up`."""
         (found,) = self.find_each([Wanted(fingerprint, **wanted)])
         return found
 
     def find_each(self, wanted: Sequence[Wanted]) -> list[list[Picture]]:
+        """Return the pictures of `look_up`."""
+        return [found.pictures for found in self.look_up(wanted)]
+
+    def look_up(self, wanted: Sequence[Wanted]) -> list[Found]:
         """Return for each request its stored images, in the order they answer it again.
 
-        For each index it is the image that was stored last at the place: a shorter answer leaves
-        the rest of a longer one before it, so that a request for more images is filled up with
-        what is there. An index that nothing was stored for is left out.
+        For each position it is the image that the notebook made or showed last at the place; where
+        it did neither, what was stored there last by any notebook. A shorter answer leaves the
+        rest of a longer one before it, so that a request for more images is filled up with what is
+        there. A position that nothing was stored for is left out.
+
+        Without a place, images of the newest place come first, images that others have replaced
+        come last, and `position` counts them. When they are fewer than wanted, the positions left
+        out are free at place 0: what is made for them replaces nothing.
 
         Pictures count, and so do moderated images (they were paid for) and pending ones (their
         URL is still to be fetched: `url_of`); missing and failed ones don't. A row whose file has
         vanished is skipped, and comes back with the file.
         """
         with self._database.reading() as connection:
-            return [self._find(connection, each) for each in wanted]
+            # Most notebooks have only shown what they made: then nothing is looked for in `shown`.
+            borrow = {
+                name
+                for name in {storable(each.notebook) for each in wanted} - {None}
+                if _row(connection, "SELECT 1 FROM shown WHERE notebook = ? LIMIT 1", name)
+            }
+            return [
+                self._find_anywhere(connection, each)
+                if each.place is None
+                else self._find_at_place(connection, each, borrow)
+                for each in wanted
+            ]
 
-    def _find(self, connection: sqlite3.Connection, wanted: Wanted) -> list[Picture]:
-        """Return the images of one request, those of the place stored at last first."""
-        found: dict[int, dict[int, Picture]] = {}
+    def _find_at_place(
+        self, connection: sqlite3.Connection, wanted: Wanted, borrow: Collection[str | None]
+    ) -> Found:
         count = sys.maxsize if wanted.count is None else wanted.count
-        query = _ANYWHERE if wanted.place is None else _AT_PLACE
-        parameters = {"fingerprint": wanted.fingerprint, "place": wanted.place}
-        for row in connection.execute(query, parameters):
-            at_place = found.setdefault(row["place"], {})
+        notebook = storable(wanted.notebook)
+        slot = {
+            "fingerprint": wanted.fingerprint, "place": wanted.place, "notebook": notebook,
+        }  # fmt: skip
+        shown: dict[int, set[int]] = {}
+        if notebook in borrow:
+            for image_id, request_id in connection.execute(_SHOWN, slot):
+                shown.setdefault(request_id, set()).add(image_id)
+        own: dict[int, Picture] = {}
+        others = own if notebook is None else {}
+        for row in connection.execute(_AT_PLACE, slot):
+            mine, ids = row["notebook"] == notebook, shown.get(row["id"], ())
+            if len(others) == count and not mine and not ids:
+                continue
             images = list(self._images_of(connection, row))
             if any((image.id or 0) <= wanted.after for image in images):
                 break  # the others are older still
             for image in images:
-                if image.status in _ANSWERS and (image.position < count or wanted.place is None):
-                    at_place.setdefault(image.position, image)
-            if wanted.place is not None and len(at_place) == count:
+                if image.status in _ANSWERS and image.position < count:
+                    (own if mine or image.id in ids else others).setdefault(image.position, image)
+            if len(own) == count:
                 break
-        images = [at_place[index] for at_place in found.values() for index in sorted(at_place)]
-        return images[:count]
+        found = others | own
+        return Found(
+            [found[position] for position in sorted(found)],
+            frozenset(others[position].id or 0 for position in others.keys() - own.keys()),
+        )
+
+    def _find_anywhere(self, connection: sqlite3.Connection, wanted: Wanted) -> Found:
+        places: dict[int, dict[int, Picture]] = {}
+        replaced: list[Picture] = []
+        needed = None if wanted.count is None else set(range(wanted.count))
+        for row in connection.execute(_ANYWHERE, {"fingerprint": wanted.fingerprint}):
+            for image in self._images_of(connection, row):
+                if image.status in _ANSWERS:
+                    at_place = places.setdefault(row["place"], {})
+                    if at_place.setdefault(image.position, image) is not image:
+                        replaced.append(image)
+            if needed is not None and needed <= next(iter(places.values()), {}).keys():
+                break  # the newest place has them all
+        images = [at_place[index] for at_place in places.values() for index in sorted(at_place)]
+        images += replaced
+        if needed is None:
+            return Found(images)
+        return Found(_arranged(images[: len(needed)], len(needed), places.get(0, {})))
+
+    def remember_shown(self, shown: Sequence[Shown]) -> None:
+        """Note which pictures notebooks have shown that others made: they answer again there."""
+        rows = [(storable(one.notebook), *one[1:]) for one in shown]
+        with self._database.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)", rows)
 
     def newest(self) -> int:
         """Return the `id` of the image stored last: every later one has a larger one."""
@@ -312,18 +374,29 @@ class Library:
 
     def slot_of(self, image_id: int) -> Slot | None:
         """Return where an image belongs, or None when there is no such row."""
-        query = """SELECT fingerprint, place, position, host, backend
+        query = """SELECT fingerprint, place, position, host, backend, notebook
             FROM images JOIN requests ON requests.id = request_id WHERE images.id = ?"""
         with self._database.reading() as connection:
             row = connection.execute(query, (image_id,)).fetchone()
         return None if row is None else Slot(*row)
 
-    def redone(self, slot: Slot) -> list[int]:
-        """Return the `id` of each image that took the place of another there, oldest first."""
+    def redone(self, slot: Slot, *, notebook: str | None, image_id: int) -> list[int]:
+        """Return the `id` of each image that took the place of another there, oldest first.
+
+        Args:
+            slot: Where.
+            notebook: Which asks; None: unknown, and those of all notebooks count. Otherwise those
+                count that it made, and if it shows another notebook's image, those up to that one.
+            image_id: Of the image that it shows there.
+        """
+        notebook = storable(notebook)
+        latest = 0 if slot.notebook == notebook else image_id
         query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
-            WHERE fingerprint = ? AND place = ? AND position = ? AND redo ORDER BY images.id"""
+            WHERE fingerprint = ? AND place = ? AND position = ? AND redo
+            AND (? IS NULL OR notebook = ? OR images.id <= ?) ORDER BY images.id"""
         with self._database.reading() as connection:
-            return [i for (i,) in connection.execute(query, slot[:3])]
+            rows = connection.execute(query, (*slot[:3], notebook, notebook, latest))
+            return [i for (i,) in rows]
 
     def url_of(self, image: Picture) -> str | None:
         """Return where a pending image can be fetched, or None when it is not pending."""
@@ -408,3 +481,22 @@ class Library:
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:
     return connection.execute(query, parameters).fetchone()
+
+
+def _arranged(images: Sequence[Picture], count: int, first: Mapping[int, Picture]) -> list[Picture]:
+    """Return images with positions among `count`; those left out are free at place 0.
+
+    Args:
+        images: In the order they answer.
+        count: How many are wanted, at least as many as there are.
+        first: What stands at place 0, by position.
+    """
+    free = [position for position in range(count) if position not in first]
+    left_out = {*free[: count - len(images)]}
+    kept = {at: image for at, image in first.items() if left_out and at < count}
+    rest = (image for image in images if not any(image is one for one in kept.values()))
+    return [
+        replace(kept.get(position) or next(rest), position=position)
+        for position in range(count)
+        if position not in left_out
+    ]

@@ -237,7 +237,8 @@ class Panel(Pictures):
                 "model."
             )
         images = {"image": [source.value for source in sources]}
-        given = self._form.given(values) | images | more
+        # Whatever is configured: who presses Generate again wants another picture.
+        given = self._form.given(values) | images | {"reuse": False} | more
         prompt = str(values.get("prompt") or "")
         call = current_session().prepare(prompt, given, self._namespace, typed=True)
         return inputs.named(call, [source.label for source in sources])

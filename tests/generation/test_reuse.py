@@ -1,0 +1,388 @@
+"""`--reuse`: any stored picture of a request answers it, and what is missing is made once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from multiprocessing import get_context
+from subprocess import PIPE, Popen
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+import xai_notebook as xai
+from harness import until
+from press import reuse
+from xai_notebook.arguments.options import resolve
+from xai_notebook.errors import LibraryError, OptionError
+from xai_notebook.generation.session import Session, close_session, current_session
+from xai_notebook.library import Library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from harness import Served
+    from press import Notebook, Press
+
+PROMPTS = ["a fox", "an owl", "a hare"]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """End the session of this process, which the tests use as programs do."""
+    yield
+    close_session()
+
+
+def digests(batch: Any) -> list[str | None]:
+    return [image.sha256 for image in batch]
+
+
+# Who made it, and where, does not matter
+
+
+def test_any_stored_picture_answers(
+    notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another notebook's, at another place; run again by hand, it is the same."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    made = notebook("xai.generate('a fox')", "shown += xai.generate('a fox')")
+    (second,) = made.run()
+    monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
+    other = notebook("shown += xai.generate('a fox', reuse=True)")
+    assert other.rerun() == other.run() == other.run() == [second]
+    magic = notebook("%xai_image --reuse --as fox a fox\nshown += fox")
+    assert magic.rerun() == magic.run() == [second]
+    assert magic.shell.user_ns["fox"][0].replayed
+    assert orders.orders == [1, 1]
+
+
+def test_it_takes_no_place_in_the_pass(notebook: Callable[..., Notebook], orders: Press) -> None:
+    """Cells around it show what they showed without it."""
+    ask = "shown += xai.generate('a fox'{})"
+    made = notebook(ask.format(""), ask.format(""))
+    first, second = made.run()
+    made.cells.insert(1, ask.format(", reuse=True"))
+    assert made.rerun() == [first, second, second]
+    assert orders.orders == [1, 1]
+
+
+def test_what_is_missing_is_made_and_displaces_nothing(
+    notebook: Callable[..., Notebook], orders: Press
+) -> None:
+    """Four of which two places hold one each: two are made, and the same four answer again."""
+    made = notebook(*["shown += xai.generate('a fox')"] * 2)
+    two = made.run()
+    four = notebook("shown += xai.generate('a fox', n=4, reuse=True)")
+    found = four.rerun()
+    assert {*two} < {*found}
+    assert len({*found}) == 4
+    assert four.run() == four.rerun() == found
+    assert made.rerun() == two
+    assert orders.orders == [1, 1, 2]
+
+
+def test_what_was_replaced_answers_too(notebook: Callable[..., Notebook], orders: Press) -> None:
+    """It is stored: nothing is made while there are enough."""
+    made = notebook("shown += xai.generate('a fox')")
+    first, second = made.run(), made.run()
+    assert digests(xai.generate("a fox", n=2, reuse=True)) == second + first
+    assert orders.orders == [1, 1]
+
+
+def test_what_is_in_the_trash_does_not_answer(orders: Press) -> None:
+    """It is made anew, once."""
+    first = xai.generate("a fox", reuse=True)
+    first.delete()
+    second, third = (xai.generate("a fox", reuse=True) for _ in range(2))
+    assert digests(first) != digests(second) == digests(third)
+    assert orders.orders == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"each": ["a fox", "an owl", "a fox", "a fox", "an owl"]},
+        {"prompt": "a {fox|owl|fox}", "matrix": True},
+        {"prompt": "a fox", "model": ["one", "two", "one"]},
+    ],
+    ids=["each", "matrix", "models"],
+)
+def test_equal_requests_of_one_call_are_made_once(orders: Press, options: dict[str, Any]) -> None:
+    """Each distinct one is ordered once, and they show the same picture, now and later."""
+    current_session().configured = lambda: {"rate": 0}
+    first = xai.generate(reuse=True, **options)
+    distinct = len({(image.prompt, image.request.model) for image in first})
+    assert distinct == len({*digests(first)}) == len(orders.orders)
+    assert digests(xai.generate(reuse=True, **options)) == digests(first)
+    assert len(orders.orders) == distinct
+
+
+def test_an_edit_is_made_once(orders: Press) -> None:
+    """With its input image."""
+    fox = xai.generate("a fox", reuse=True)[0]
+    hats = [fox.edit("a hat", reuse=True) for _ in range(3)]
+    assert len({*map(str, map(digests, hats))}) == 1
+    assert orders.orders == [1, 1]
+
+
+# At the same moment
+
+
+def wait_for(orders: Press, count: int) -> None:
+    """Let the server answer once so many calls wait; any more would have come by then."""
+    until(lambda: orders.waiting == count)
+    orders.left = None
+
+
+def test_threads_make_it_once(orders: Press) -> None:
+    """Eight of them ask for three pictures at the same moment."""
+    orders.left = 0
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(reuse, PROMPTS) for _ in range(8)]
+        until(lambda: orders.waiting == 1)
+        orders.left = None
+        assert len({tuple(one.result()) for one in found}) == 1
+    assert orders.orders == [1] * 3
+
+
+def test_tasks_make_it_once(orders: Press) -> None:
+    """Twenty of them, and those that waited count as replayed."""
+    orders.left = 0
+
+    async def ask() -> list[Any]:
+        found = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
+        await asyncio.to_thread(wait_for, orders, 1)
+        return list(await found)
+
+    found = asyncio.run(ask())
+    assert len({batch[0].sha256 for batch in found}) == 1
+    assert sum(batch[0].replayed for batch in found) == 19
+    assert orders.orders == [1]
+
+
+def test_processes_of_a_home_make_it_once(orders: Press, tmp_path: Path) -> None:
+    """Four that were spawned, as Dask and Ray do; they leave no lock behind."""
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(reuse, [PROMPTS, PROMPTS[::-1], PROMPTS, PROMPTS[::-1]]))
+    assert found[0] == found[1][::-1] == found[2] == found[3][::-1]
+    assert orders.orders == [1] * 3
+    assert [*(tmp_path / "home" / "locks").iterdir()] == []
+
+
+MAKER = """
+import sys, time
+import xai_notebook as xai
+from xai_notebook.library import Library
+if sys.argv[1] == "arrived":
+    def save(self, replies):
+        print("arrived", flush=True)
+        time.sleep(600)
+    Library.add_replies = save
+xai.generate("a fox", reuse=True)
+"""
+
+
+@contextlib.contextmanager
+def maker(when: str) -> Iterator[Popen[str]]:
+    """Run a process that asks for a fox."""
+    with Popen([sys.executable, "-c", MAKER, when], stdout=PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("when", ["asking", "arrived"])
+def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str) -> None:
+    """Who waited makes it; and what had arrived by then is not ordered again."""
+    current_session().library()  # what waits for a library is put in when one is opened
+    orders.left = 1 if when == "arrived" else 0
+    with maker(when) as process, ThreadPoolExecutor(1) as pool:
+        if when == "arrived":
+            assert process.stdout is not None
+            assert process.stdout.readline() == "arrived\n"
+        else:
+            until(lambda: orders.waiting == 1)
+        waits = pool.submit(reuse, ["a fox"])
+        assert wait([waits], 0.3).not_done
+        process.kill()
+        process.wait()
+        orders.left = None
+        assert waits.result(60) is not None
+    # A server may go on with the request of a client that is gone.
+    assert len(orders.orders) <= (2 if when == "asking" else 1)
+
+
+def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
+    """It hears of its error; the second makes the picture, the third has it."""
+    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+
+    async def ask() -> list[Any]:
+        calls = (xai.agenerate("a fox", reuse=True) for _ in range(3))
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    found = asyncio.run(ask())
+    assert sum(isinstance(one, Exception) for one in found) == 1
+    assert orders.orders == [1]
+
+
+def test_waiting_for_another_process_can_be_interrupted(orders: Press) -> None:
+    """The kernel is free at once, and the other process goes on."""
+    orders.left = 0
+    with maker("asking") as process:
+        until(lambda: orders.waiting == 1)
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            xai.generate("a fox", reuse=True)
+        assert orders.orders == []
+        orders.left = None
+        assert process.wait(60) == 0
+    assert xai.generate("a fox", reuse=True)[0].replayed
+    assert orders.orders == [1]
+
+
+def test_a_prompt_is_rewritten_once(keyed: Served) -> None:
+    """In tasks and in processes; and the picture of that rewrite is made once."""
+    ask = "import xai_notebook as xai; xai.generate('a fox', rewrite='chat', reuse=True)"
+    makers = [Popen([sys.executable, "-c", ask]) for _ in range(3)]
+
+    async def tasks() -> None:
+        calls = (xai.agenerate("a fox", rewrite="chat", reuse=True) for _ in range(4))
+        await asyncio.gather(*calls)
+
+    asyncio.run(tasks())
+    assert [maker.wait(60) for maker in makers] == [0] * 3
+    rewrites = [call for call in keyed.server.requests if "Chat" in call.method]
+    assert (len(rewrites), len(keyed.calls)) == (1, 1)
+
+
+# A library that cannot be had
+
+
+@pytest.mark.parametrize("trouble", ["a file for a home", "it cannot be read", "it is read-only"])
+def test_without_a_library_it_is_made_once_at_a_time(
+    orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """Whoever waits has the maker's picture, and is told that it is not kept."""
+    if trouble == "a file for a home":
+        (tmp_path / "home").write_text("I am a file")
+    else:
+        broken = LibraryError("The disk is gone. Bring it back.")
+
+        def fail(*_: Any) -> None:
+            raise broken
+
+        monkeypatch.setattr(Library, "add_replies", fail)
+        if trouble == "it cannot be read":
+            monkeypatch.setattr(Library, "look_up", fail)
+        else:
+            monkeypatch.setattr(Library, "read_only", True)
+    orders.left = 0
+
+    async def ask() -> list[Any]:
+        found = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
+        await asyncio.to_thread(wait_for, orders, 1)
+        return list(await found)
+
+    found = asyncio.run(ask())
+    assert len({batch[0].data for batch in found}) == 1
+    said = [" ".join(batch.notes) for batch in found]
+    assert sum("equal request" in line for line in said) == 4
+    assert sum("library" in line for line in said) == 5
+    assert orders.orders == [1]
+    xai.generate("a fox", reuse=True)
+    assert orders.orders == [1, 1]
+
+
+# Jobs and plans
+
+
+def test_a_job_takes_what_is_stored_and_follows_what_is_open(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each distinct request is handed over once, whichever notebook asks."""
+    sessions = [Session(), Session()]
+    try:
+        stored = sessions[0].generate("a fox")
+        monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
+        asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
+        keyed.faults.delay = 0.5
+        first = sessions[0].generate("an owl", batch=True)
+        jobs = [session.generate(batch=True, **asks) for session in sessions]
+        found = [[image.id for image in job.wait()] for job in jobs]
+        assert found[0] == found[1]
+        assert [image.id for image in first.wait()] == found[0][1:2]
+        assert found[0][0] == stored[0].id
+        assert found[0][1] == found[0][2] != stored[0].id
+        assert [image.id for image in sessions[0].generate(**asks)] == found[0]
+    finally:
+        for session in sessions:
+            session.close()
+    handed = [
+        request.batch_request_id
+        for call in keyed.server.requests
+        if call.method.endswith("AddBatchRequests")
+        for request in call.message.batch_requests
+    ]
+    assert len(handed) == 1
+
+
+def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
+    """What the first of them makes answers the others."""
+    xai.generate("a fox")
+    asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl", "a fox"], "n": 2, "reuse": True}
+    plan = xai.generate(dry_run=True, **asks)
+    assert plan.stored == [1, 0, 2, 2]
+    xai.generate(**asks)
+    assert sorted(call.message.n for call in keyed.calls) == [1, 1, 2]
+
+
+# What cannot be meant
+
+
+@pytest.mark.parametrize("other", [{"fresh": True}, {"replay": True}, {"redo": [0]}], ids=str)
+def test_contradictions_are_refused(orders: Press, other: dict[str, Any]) -> None:
+    """Unless reuse is only the default: then the call says what it wants."""
+    with pytest.raises(OptionError, match=f"--reuse and --{next(iter(other))} contradict"):
+        xai.generate("a fox", reuse=True, **other)
+    assert not resolve(other, {"reuse": True}).reuse
+    assert resolve({}, {"reuse": True}).reuse
+    assert orders.orders == []
+
+
+def test_the_default_can_be_configured(notebook: Callable[..., Notebook], orders: Press) -> None:
+    """`%config XaiImage.reuse = True` holds for the magic and `generate`."""
+    made = notebook(
+        "%config XaiImage.reuse = True\nshown += xai.generate('a fox')",
+        "%xai_image --as one a fox\nshown += one",
+        "shown += xai.generate('a fox', reuse=False)",
+    )
+    first, second, third = made.run()
+    assert first == second == third
+    assert made.run(2) != [third]
+    made.cells[2] = "shown += xai.generate('a fox', fresh=True)"
+    assert made.run(2) not in ([first], [third])
+
+
+def test_replay_names_what_makes_the_rest(orders: Press) -> None:
+    """Both ways out stand in the message."""
+    with pytest.raises(LibraryError, match="Leave it out, or give --reuse instead, to have"):
+        xai.generate("a fox", replay=True)
+
+
+def test_replay_of_more_than_a_place_holds_sends_nothing(orders: Press) -> None:
+    """Two places with a picture each are two pictures."""
+    session = current_session()
+    two = [session.generate("a fox") for _ in range(2)]
+    found = session.generate("a fox", n=2, replay=True)
+    assert {*digests(found)} == {*digests(two[0]), *digests(two[1])}
+    assert orders.orders == [1, 1]

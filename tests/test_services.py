@@ -1,0 +1,151 @@
+"""Code that is run again by itself, and services: each distinct request is ordered once.
+
+What is not installed is skipped: these frameworks are no requirement of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from press import Press
+
+STREAMLIT = """
+import json, threading
+from streamlit.testing.v1 import AppTest
+
+APP = '''
+import streamlit as st
+import xai_notebook as xai
+count = st.number_input("how many", 1, 4, 1)
+for prompt in ("a fox", "an owl"):
+    st.text(",".join(image.sha256 for image in xai.generate(prompt, n=int(count))))
+'''
+
+def visit():
+    page = AppTest.from_string(APP, default_timeout=60).run()
+    seen = [[text.value for text in page.text]]
+    seen.append([text.value for text in page.run().text])
+    page.number_input[0].set_value(2).run()
+    seen.append([text.value for text in page.text])
+    assert not page.exception, page.exception
+    found.append(seen)
+
+found = []
+visitors = [threading.Thread(target=visit) for _ in range(3)]
+for visitor in visitors: visitor.start()
+for visitor in visitors: visitor.join()
+print(json.dumps(found))
+"""
+FASTAPI = """
+import asyncio, json
+import httpx, fastapi
+import xai_notebook as xai
+
+app = fastapi.FastAPI()
+
+@app.get("/async")
+async def paint(prompt: str) -> list[str]:
+    return [image.sha256 for image in await xai.agenerate(prompt, reuse=True)]
+
+@app.get("/sync")
+def paint_in_thread(prompt: str) -> list[str]:
+    return [image.sha256 for image in xai.generate(prompt, reuse=True)]
+
+async def main():
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=60) as http:
+        asks = [(way, prompt) for way in ("async", "sync") for prompt in ("a fox", "an owl")] * 6
+        replies = await asyncio.gather(
+            *(http.get(f"/{way}", params={"prompt": prompt}) for way, prompt in asks)
+        )
+    print(json.dumps([[prompt, *reply.json()] for (_, prompt), reply in zip(asks, replies)]))
+
+asyncio.run(main())
+"""
+MARIMO = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    import xai_notebook as xai
+    return (xai,)
+
+@app.cell
+def _(xai):
+    fox = xai.generate("a fox"{})
+    print("seen", fox[0].sha256)
+    return (fox,)
+
+@app.cell
+def _(fox, xai):
+    owl = xai.generate("an owl"{}) if fox else None
+    print("seen", owl[0].sha256)
+    return
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+def run(*command: str, folder: Path) -> str:
+    """Run Python and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder, capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
+
+
+@needs("streamlit")
+def test_a_streamlit_app_that_reruns_at_every_click(orders: Press, tmp_path: Path) -> None:
+    """Three visitors, each of whom reruns it twice: nothing has to be said for that."""
+    visits = json.loads(run("-c", STREAMLIT, folder=tmp_path).splitlines()[-1])
+    assert len(visits) == 3
+    first, again, grown = visits[0]
+    assert first == again
+    assert [text.count(",") for text in grown] == [1, 1]
+    assert visits == [visits[0]] * 3
+    assert sorted(orders.orders) == [1] * 4
+
+
+@needs("fastapi")
+def test_a_service_that_is_asked_by_many(orders: Press, tmp_path: Path) -> None:
+    """24 requests at once, in tasks and in threads, for two pictures."""
+    pytest.importorskip("httpx")
+    replies = json.loads(run("-c", FASTAPI, folder=tmp_path))
+    assert len(replies) == 24
+    assert len({tuple(reply) for reply in replies}) == 2
+    assert orders.orders == [1, 1]
+
+
+@needs("marimo")
+def test_a_marimo_notebook(orders: Press, tmp_path: Path) -> None:
+    """In marimo nothing has to be said; as a script it asks for it."""
+    file = tmp_path / "app.py"
+    pages = []
+    for number in range(2):
+        file.write_text(MARIMO.format("", ""))
+        page = tmp_path / f"{number}.html"
+        run("-m", "marimo", "export", "html", str(file), "-o", str(page), folder=tmp_path)
+        pages.append(page.read_text())
+    assert orders.orders == [1, 1]
+    file.write_text(MARIMO.format(", reuse=True", ", reuse=True"))
+    seen = [line.split()[1] for line in run(str(file), folder=tmp_path).splitlines()]
+    assert len({*seen}) == 2
+    assert all(digest in page for digest in seen for page in pages)
+    assert orders.orders == [1, 1]
