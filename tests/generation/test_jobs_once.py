@@ -354,9 +354,12 @@ def test_a_clock_that_is_ahead_ends_no_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """25 hours: results are read as long as the service gives them."""
-    service.rate = 20
+    service.ready = 0
     job = hand(kernels())
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + 25 * 3600)
+    job.refresh()
+    assert job.state == "running"
+    service.ready = None
     assert len(job.wait().ok) == 12
     check(kernels(), service)
 
@@ -380,11 +383,12 @@ def test_a_job_whose_results_are_gone_has_expired(
 
 def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchService) -> None:
     """The service may be asked with another key: nothing is ordered again."""
+    service.ready = 0
     job = hand(kernels())
     service.forgotten = True
     with pytest.raises(errors.JobError, match="does not know the job"):
         job.wait(30)
-    service.forgotten = False
+    service.forgotten, service.ready = False, None
     check(kernels(), service)
 
 

@@ -382,6 +382,39 @@ def test_a_job_counts_until_its_results_are_there(
     assert left(session) == pytest.approx(0.20 if cancelled else 0.12)
 
 
+@EVERY_LIMIT
+def test_a_job_is_rewritten_only_if_all_of_it_fits(
+    session: Session, priced: Served, limited: Limited
+) -> None:
+    """Eight prompts cost 17 cents with their rewrites: below that none is rewritten."""
+    prompts = [f"p{i}" for i in range(8)]
+    options = limited(session, 0.165)
+    with pytest.raises(errors.BudgetError):
+        session.generate(each=prompts, rewrite="chat", batch=True, **options)
+    assert chats(priced) == 0
+    options = limited(session, 0.17)
+    job: Any = session.generate(each=prompts, rewrite="chat", batch=True, **options)
+    job.wait()
+    assert chats(priced) == 8
+    assert session.costs().total_usd == pytest.approx(8 * 0.021)
+    restarted = Session()
+    again: Any = restarted.generate(each=prompts, rewrite="chat", batch=True, max_cost=0.0)
+    assert (len(again.images), chats(priced)) == (8, 8)
+    restarted.close()
+
+
+@EVERY_LIMIT
+def test_rewrites_of_a_job_that_turn_out_dear(
+    session: Session, priced: Served, limited: Limited
+) -> None:
+    """After the first it is known that the rest does not fit, and no other is paid."""
+    priced.faults.chat_ticks = 3 * CENT
+    options = limited(session, 0.18)
+    with pytest.raises(errors.BudgetError):
+        session.generate(each=[f"p{i}" for i in range(8)], rewrite="chat", batch=True, **options)
+    assert chats(priced) == 1
+
+
 # Where limits are set
 
 

@@ -17,6 +17,7 @@ from xai_notebook.generation.budget import FREE
 from xai_notebook.generation.claims import Claim
 from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
+from xai_notebook.library.spending import Amount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
-    from xai_notebook.generation.budget import Limits, Reservation
+    from xai_notebook.generation.budget import Estimate, Limits, Reservation
     from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.keeping import Keeper
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from xai_notebook.generation.rewriting import Rewriter
     from xai_notebook.generation.singleflight import Flight
     from xai_notebook.library import Found
-    from xai_notebook.library.spending import Amount
     from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
 
@@ -109,11 +109,16 @@ class Generator:
     reuse: bool = False
     recover: Callable[[], object] | None = None
 
-    async def place(self, request: ImageRequest) -> Placed:
+    async def place(self, request: ImageRequest, rest: Estimate | None = None) -> Placed:
         """Return a request at its place. Equal requests get theirs in the order of the calls.
 
         A prompt is rewritten first, if that was asked for; but only if its images are within every
         limit as well, and only if the server may be asked at all.
+
+        Args:
+            request: As the user wrote it.
+            rest: Returns what everything but the rewrite is expected to cost, in one amount;
+                default: its images.
 
         Raises:
             BudgetError: Rewriting the prompt and making its images would pass a limit.
@@ -129,7 +134,8 @@ class Generator:
             known = await self.rewriter.recall(request)
             if known is not None or self.only_stored:
                 return self.claim(known or request)
-            rewrite, images = await self.limits.reserve(partial(self._whole, request))
+            whole = partial(self._whole, rest or partial(self._images, request, request.n))
+            rewrite, images = await self.limits.reserve(whole)
             try:
                 rewritten, extra = await self.rewriter.rewrite(request, rewrite)
                 self.peer.prices.note_rewrite(self.rewriter.model, extra)
@@ -142,12 +148,66 @@ class Generator:
                 await rewrite.close()
             return self.claim(rewritten, extra, [images])
 
-    async def _whole(self, request: ImageRequest) -> list[Amount | None]:
-        """Return what rewriting a prompt and making its images are expected to cost."""
-        if self.rewriter is None or self.limits.name is None:
+    async def place_all(self, requests: Sequence[ImageRequest]) -> list[Placed]:
+        """Return the requests of a job at their places.
+
+        Each prompt is rewritten only while all that is left of the job is within every limit: the
+        other rewrites, and every image that is not stored.
+
+        Raises:
+            BudgetError: The job would pass a limit. What was rewritten before is remembered.
+        """
+        if self.rewriter is None or self.only_stored:
+            return [await self.place(request) for request in requests]
+        self.asking.leave_turn()
+        placed: dict[int, Placed] = {}
+        to_make: list[tuple[ImageRequest, int]] = []
+        prompts: dict[str, int] = {}  # to be rewritten; equal ones are rewritten once
+        for number, request in enumerate(requests):
+            known = await self.rewriter.recall(request)
+            if known is None:
+                prompts.setdefault(request.prompt, number)
+                to_make.append((request, request.n))
+                continue
+            one = placed[number] = self.claim(known)
+            stored = [] if one.claim.anew and self.fresh else await self.recall(one)
+            to_make.append((known, request.n - len(stored)))
+
+        async def rest() -> list[Amount | None]:
+            rewrites = await self._rewrites(sum(first > number for first in prompts.values()))
+            return [_sum([rewrites, *await self._images_of_all(to_make)])]
+
+        for number, request in enumerate(requests):
+            if number not in placed:
+                placed[number] = await self.place(request, rest)
+                await self._free(placed[number])  # it is set aside again as part of the job
+        return [placed[number] for number in range(len(requests))]
+
+    async def _whole(self, rest: Estimate) -> list[Amount | None]:
+        """Return what rewriting a prompt and all that follows are expected to cost."""
+        if self.limits.name is None:
             return [FREE, FREE]
-        rewrite = await self.peer.prices.rewrite(self.rewriter.model, self.keeper.library)
-        return [rewrite, *await self._images(request, request.n)]
+        return [await self._rewrites(1), *await rest()]
+
+    async def _rewrites(self, count: int) -> Amount:
+        """Return what so many rewrites are expected to cost."""
+        model = self.rewriter.model if self.rewriter is not None else ""
+        ticks, confirmed = await self.peer.prices.rewrite(model, self.keeper.library)
+        return Amount(ticks * count, confirmed or not count)
+
+    async def _images_of_all(
+        self, to_make: Sequence[tuple[ImageRequest, int]]
+    ) -> list[Amount | None]:
+        """Return what images of many requests are expected to cost, an amount for each kind."""
+        kinds: dict[tuple[object, ...], tuple[ImageRequest, int]] = {}
+        for request, count in to_make:
+            kind = (request.model, request.resolution, request.quality, len(request.inputs))
+            kinds[kind] = request, count + (kinds[kind][1] if kind in kinds else 0)
+        found: list[Amount | None] = []
+        for request, count in kinds.values():
+            (one,) = await self._images(request, 1)
+            found.append(one and Amount(one.ticks * count, one.confirmed))
+        return found
 
     async def _images(self, request: ImageRequest, count: int) -> list[Amount | None]:
         """Return what images of a request are expected to cost; None: no price is known.
@@ -421,3 +481,12 @@ class Generator:
         self.progress.on_attempt(attempt)
         if self.on_attempt is not None:
             self.on_attempt(attempt)
+
+
+def _sum(amounts: Sequence[Amount | None]) -> Amount | None:
+    """Return amounts in one; None: one of them is not known."""
+    known = [amount for amount in amounts if amount is not None]
+    if len(known) < len(amounts):
+        return None
+    ticks = sum(amount.ticks for amount in known)
+    return Amount(ticks, all(amount.confirmed for amount in known))

@@ -251,7 +251,7 @@ async def _place(call: Call, generator: Generator) -> list[Placed]:
     requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MOST + 1)))
     if len(requests) > _MOST:
         raise OptionError(f"A job takes at most {_MOST:,} requests. Hand over fewer at a time.")
-    return [await generator.place(request) for request in requests]
+    return await generator.place_all(requests)
 
 
 async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, Picture]:
