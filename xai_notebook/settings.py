@@ -203,7 +203,8 @@ class BudgetLimit:
 
     def __str__(self) -> str:
         """Return the limit as it can be given: `$5/day`."""
-        usd = f"{self.usd:,.2f}".removesuffix(".00") if self.usd >= 1 else f"{self.usd:g}"
+        cents = self.usd >= 1 or abs(self.usd - round(self.usd, 2)) < 1e-9  # noqa: PLR2004
+        usd = f"{self.usd:,.2f}".removesuffix(".00") if cents else f"{self.usd:g}"
         return f"${usd}/{self.period}" if self.shared else f"${usd}"
 
 

@@ -256,7 +256,7 @@ def test_a_limit_is_passed_by_one_difference_at_most(
     ("given", "limit", "text"),
     [
         (5, BudgetLimit(5.0), "$5"),
-        ("$0.50", BudgetLimit(0.5), "$0.5"),
+        ("$0.50", BudgetLimit(0.5), "$0.50"),
         ("5/day", BudgetLimit(5.0, "day"), "$5/day"),
         (" 50 / Month ", BudgetLimit(50.0, "month"), "$50/month"),
         ("100/total", BudgetLimit(100.0, "total"), "$100/total"),

@@ -218,7 +218,7 @@ def test_a_budget_holds_over_kernels(session: Session, priced: Served) -> None:
     session.generate("a fox", n=3)
     other = Session()
     other.configured = session.configured
-    with pytest.raises(errors.BudgetError, match=r"\$0.04 of XaiImage.budget \$0.1/day is left"):
+    with pytest.raises(errors.BudgetError, match=r"\$0.04 of XaiImage.budget \$0.10/day is left"):
         other.generate("an owl", n=3)
     other.generate("an owl", n=2)
     with pytest.raises(errors.BudgetError, match=r"\$0.00 of"):
