@@ -345,7 +345,8 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         connection.execute("CREATE INDEX requests_by_fingerprint ON requests (fingerprint)")
         for table in ("uploads", "job_requests", "jobs", "panel_images", "panels"):
             connection.execute(f"DROP TABLE {table}")
-        for column in ("share", "redo"):
+        connection.execute("DROP INDEX requests_by_reply")
+        for column in ("share", "redo", "reply_id"):
             connection.execute(f"ALTER TABLE requests DROP COLUMN {column}")
         connection.execute("DROP TABLE tags")
         for old in ("images_in_trash", "images_unmeasured", "images_on_shelf"):

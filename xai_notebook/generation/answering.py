@@ -116,7 +116,7 @@ def generator_of(
     call: Call,
     asking: Asking,
     peer: Peer,
-    library: Library | None,
+    home: Library,
     budget: Budget,
     beside: Beside,
 ) -> Generator:
@@ -126,14 +126,15 @@ def generator_of(
         call: What to answer.
         asking: Its places.
         peer: The server of its route.
-        library: Where everything is kept; None: it could not be opened.
+        home: Where everything is kept, though its database may not be open.
         budget: The kernel's.
         beside: The bundles beside the notebook, which answer after the library.
     """
     options, progress = call.options, call.progress
+    library = home if home.failure is None else None
     return Generator(
         peer,
-        Keeper(library, peer, progress, options.timeout, notebook_name()),
+        Keeper(home, peer, progress, options.timeout, notebook_name()),
         asking,
         budgets=(Budget(limit=options.max_cost, name="--max-cost"), budget),
         progress=progress,

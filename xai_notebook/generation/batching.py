@@ -18,7 +18,7 @@ __all__ = ["Batched"]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-MAX_BATCH: Final = 32
+MAX_BATCH: Final = 64
 """Pieces of work in one go: more only wait longer together."""
 
 
@@ -49,6 +49,11 @@ class Batched(Generic[_T, _R]):
         if not self._busy:  # one batch at a time: two are smaller, and each has its price
             self._start()
         return future
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread has work."""
+        return self._busy
 
     def _start(self) -> None:
         """Give what waits to a thread."""

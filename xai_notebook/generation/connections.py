@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xai_notebook import client, server
-from xai_notebook.errors import XaiError
+from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.arrival import recover
 from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
@@ -84,12 +84,22 @@ class Connections:
         Raises:
             LibraryError: It cannot be opened.
         """
+        library = self.home(configuration)
+        if library.failure is not None:
+            raise library.failure
+        return library
+
+    def home(self, configuration: Configuration) -> Library:
+        """Return the library, as `library`; where its database cannot be opened, with `failure`."""
         with self._library_lock:
             if self._library is None or self._library.home != configuration.home:
-                self._library = Library.open(configuration.home)
+                self._library = Library(configuration.home)
                 atexit.register(self._library.close)  # Python 3.13 warns of open databases
             library = self._library
-        if library.overdue:
+            if library.failure is not None:
+                with suppress(LibraryError):
+                    library.connect()
+        if library.overdue and library.failure is None:
             with suppress(XaiError):  # what waits, waits on: this call needs it not
                 self._loop.run(recover(library, configuration.api_key))
         return library

@@ -207,9 +207,10 @@ class Generator:
             redo: They are stored, and others are wanted.
         """
         request, count = placed.request, len(missing)
-        self.progress.to_make += count
         place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
         arrival = self.keeper.expect(request, missing, place)
+        await self.keeper.check_room(arrival)
+        self.progress.to_make += count
         price = None
         if any(budget.limit is not None for budget in self.budgets):
             price = await self.peer.price(request.model)
@@ -220,7 +221,7 @@ class Generator:
                 if not getattr(error, "maybe_billed", False):
                     reservation.waive()
                 raise
-            cost = sent[0].cost_usd if sent else None
+            cost = sent[0].cost_usd if sent else arrival.cost_usd
             reservation.settle(cost)
         self.progress.charged(cost)
         responses = kept(sent, count)

@@ -322,8 +322,8 @@ class Session(LookBack):
     async def _generator(self, call: Call, asking: Asking) -> Generator:
         self._budget.limit = call.configuration.budget_usd
         peer = await self.connections.peer(call.route)
-        library = await asyncio.to_thread(self._library_or_none, call)
-        return generator_of(call, asking, peer, library, self._budget, self.beside)
+        home = await asyncio.to_thread(self._home, call)
+        return generator_of(call, asking, peer, home, self._budget, self.beside)
 
     def ask_price(self, call: Call) -> None:
         """Find out in the background what an image of one request costs, for who waits for it."""
@@ -348,15 +348,18 @@ class Session(LookBack):
     def _configuration(self) -> Configuration:
         return Configuration.read(self._given, self.configured())
 
-    def _library_or_none(self, call: Call) -> Library | None:
-        """Return the library, or None with one warning a kernel when it cannot be opened."""
-        try:
-            return self.connections.library(call.configuration)
-        except LibraryError as error:
-            if call.options.replay:
-                raise
-            self._announce(call, f"Images are not kept: {error}")
-            return None
+    def _home(self, call: Call) -> Library:
+        """Return the library, which keeps replies though its database cannot be opened.
+
+        Raises:
+            LibraryError: It cannot be opened, and nothing else may answer.
+        """
+        home = self.connections.home(call.configuration)
+        if home.failure is not None and call.options.replay:
+            raise home.failure
+        if home.notice is not None:
+            self._announce(call, home.notice)
+        return home
 
     def _announce(self, call: Call, line: str) -> None:
         """Put a line under the pictures of a call, once in a kernel's life."""

@@ -1,9 +1,15 @@
-"""A file that one holder at a time has, of all processes; one that dies has it no more."""
+"""Cross-process file locks, released when the holder dies.
+
+Where a file system has no locks, the library allows one process at a time (see `database`), and
+locks exclude the threads of that process from each other.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -17,18 +23,21 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Exclusive"]
+__all__ = ["Exclusive", "is_alive", "lock", "unlock"]
 
 _MARK: Final = b"+"
+_UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+"""What file systems answer that have no locks."""
+_HELD: Final[set[Path]] = set()
+"""Files that this process has taken."""
+_GUARD: Final = threading.Lock()
 
 
 class Exclusive:
-    """The right to do what no two may do at once: the system's lock on an open file.
-
-    Where a file system has no locks, everybody gets it.
+    """The system's lock on a file of its own: the right to do what no two may do at once.
 
     Attributes:
-        begun: Somebody had it before.
+        begun: Another holder had it before.
     """
 
     def __init__(self, file: Path) -> None:
@@ -36,6 +45,7 @@ class Exclusive:
         self.begun = False
         self._file = file
         self._descriptor: int | None = None
+        self._taken = False
 
     def take(self) -> bool:
         """Take it, and return whether it was free. This does not wait.
@@ -48,8 +58,11 @@ class Exclusive:
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_CREAT
                 self._descriptor = os.open(self._file, flags, 0o600)
-            if not _lock(self._descriptor):
-                return False
+            with _GUARD:
+                if self._file in _HELD or lock(self._descriptor) is False:
+                    return False
+                _HELD.add(self._file)
+                self._taken = True
             self.begun = os.fstat(self._descriptor).st_size > 0
             os.write(self._descriptor, _MARK)
         except OSError as error:
@@ -63,43 +76,78 @@ class Exclusive:
         """Let others have it.
 
         Args:
-            over: What it is for has been done: nobody needs the file any more.
+            over: What it is for has been done: the file is no longer needed.
         """
         if self._descriptor is None:
             return
-        with suppress(OSError):  # children of a fork have the file open, too
-            _unlock(self._descriptor)
+        unlock(self._descriptor)  # children of a fork have the file open, too
         os.close(self._descriptor)
         self._descriptor = None
+        if self._taken:
+            self._taken = False
+            _HELD.discard(self._file)
         if over:
-            with suppress(OSError):  # somebody waits for it, and does the same
+            with suppress(OSError):  # another process waits for it, and does the same
                 self._file.unlink(missing_ok=True)
 
 
-if sys.platform == "win32":
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine runs; True where that cannot be told."""
+    if sys.platform == "win32":  # signal 0 would end it; and Windows has locks everywhere
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
-    def _lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 0, os.SEEK_SET)
+
+if sys.platform == "win32":
+    _FAR: Final = 1 << 30
+    """A locked byte cannot be read, so it lies behind everything that is."""
+
+    def lock(descriptor: int) -> bool | None:
+        """Lock an open file without waiting; False: another process has it locked."""
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError:
             return False
+        except OSError:
+            return None
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
         return True
 
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    def unlock(descriptor: int) -> None:
+        """Unlock an open file."""
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        with suppress(OSError):
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
 
-    def _lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # no locks here
-            return True
-        return True
+    def lock(descriptor: int) -> bool | None:
+        """Lock an open file without waiting.
 
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        Returns:
+            False: another process has it locked. None: the file system has no locks.
+        """
+        for call in (fcntl.flock, fcntl.lockf):
+            try:
+                call(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    return False
+            else:
+                return True
+        return None
+
+    def unlock(descriptor: int) -> None:
+        """Unlock an open file."""
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
