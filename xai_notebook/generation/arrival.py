@@ -76,7 +76,6 @@ class Arrival:
             self.spooled = self.library.spool.write(self._about(), body)
             if self.spooled.kept:
                 self.sync(self.spooled)
-        self.release()
         if len(body) > _LARGE:
             time.sleep(_START)
         elif len(body) < _NO_IMAGE:

@@ -176,6 +176,14 @@ class Keeper:
             missing: The positions of the images that were asked for.
             arrival: Of the reply.
         """
+        try:
+            return await self._keep(responses, missing, arrival)
+        finally:
+            arrival.release()
+
+    async def _keep(
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: Arrival
+    ) -> list[Picture]:
         request = arrival.request
         reply = await reply_of(
             request, responses, missing, spooled=arrival.spooled, **arrival.answer
