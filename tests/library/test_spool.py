@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import KEY, tiny
+from harness import KEY, tiny, until
 from xai_notebook.library import Library, schema
 from xai_notebook.library.spool import LIMIT, Spool
 
@@ -281,6 +282,31 @@ def test_a_library_locked_for_long_has_it_in_the_end(
     other.close()
     assert [image.prompt for image in session.history()] == ["a fox", "before"]
     assert left(session) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Served) -> None:
+    """It does not wait for the lock, and what had arrived is put in later."""
+    session.generate("before")
+    library = session.library()
+    other = schema.connect(library.home / "library.sqlite3")
+    other.execute("BEGIN IMMEDIATE")
+
+    def interrupt() -> None:
+        until(lambda: library.spool.is_empty() is False)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        session.generate("a fox")
+    assert time.monotonic() - begun < schema.BUSY_TIMEOUT / 2
+    thread.join()
+    other.execute("ROLLBACK")
+    other.close()
+    until(lambda: len(session.history()) == 2)
+    assert [image.prompt for image in session.history()] == ["a fox", "before"]
 
 
 def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:

@@ -60,8 +60,13 @@ class Batched(Generic[_T, _R]):
         size = min(len(self._waiting), MAX_BATCH)
         batch = [self._waiting.popleft() for _ in range(size)]
         works = [work for work, _ in batch]
+        try:
+            done = asyncio.get_running_loop().run_in_executor(None, self._function, works)
+        except RuntimeError:  # the loop is being closed
+            for _, future in batch:
+                future.cancel()
+            return
         self._busy = True
-        done = asyncio.get_running_loop().run_in_executor(None, self._function, works)
         done.add_done_callback(lambda done: self._end([future for _, future in batch], done))
 
     def _end(

@@ -16,6 +16,7 @@ from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.arrival import recover
 from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
+from xai_notebook.library.database import interruptible
 from xai_notebook.settings import engine_key
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Connections:
 
     def home(self, configuration: Configuration) -> Library:
         """Return the library, as `library`; where its database cannot be opened, with `failure`."""
-        with self._library_lock:
+        with interruptible(), self._library_lock:
             if self._library is None or self._library.home != configuration.home:
                 self._library = Library(configuration.home)
                 atexit.register(self._library.close)  # Python 3.13 warns of open databases

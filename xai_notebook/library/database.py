@@ -16,7 +16,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import LibraryError
+from xai_notebook.errors import LibraryError, shorten
 from xai_notebook.library.exclusive import is_alive
 from xai_notebook.library.schema import (
     NoLocksError,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Database"]
+__all__ = ["Database", "interruptible"]
 
 FILE: Final = "library.sqlite3"
 OWNER: Final = "owner.json"
@@ -113,7 +113,7 @@ class Database:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self.translated():
+        with interruptible(), self._lock, self.translated():
             if self._closed:
                 raise LibraryError(f"The library in {self.home} has been closed.")
             if self._connection is not None and not self._is_in_place(self._connection):
@@ -205,6 +205,16 @@ class Database:
         if self._connection is not None:
             _INHERITED.append(self._connection)
             self._connection = None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let an interrupt be one line: IPython takes seconds to render where it came from."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        shorten(interrupt, "the library was being waited for; nothing in it is lost.")
+        raise
 
 
 class Owner:
