@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper"]
 
-_UNSETTLED: Final = 256
-"""Saved replies whose originals are made durable together at the latest."""
+_LINGER: Final = 0.01
+"""Seconds that many replies wait for each other on their way into the library."""
+_PAUSE: Final = 0.5
+"""Seconds after which the originals of saved replies are made durable."""
+_UNSETTLED: Final = 512
+"""Saved replies for which that is done before."""
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
 
@@ -59,16 +63,15 @@ class Keeper:
     _find: Batched[Wanted, list[Picture]] = field(init=False, repr=False)
     _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
     _sync: Batched[Spooled, None] = field(init=False, repr=False)
-    _settle: Batched[None, None] = field(init=False, repr=False)
+    _settling: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Let what comes at the same time go to the library together."""
-        self._find = Batched(self.home.find_each)
-        self._save = Batched(self.home.add_replies)
+        self._find = Batched(self.home.find_each, linger=_LINGER)
+        self._save = Batched(self.home.add_replies, linger=_LINGER)
         self._sync = Batched(self.home.spool.sync)
-        self._settle = Batched(self._settle_all)
 
     @property
     def library(self) -> Library | None:
@@ -136,7 +139,10 @@ class Keeper:
         )
 
     async def _fetched(self, wanted: Wanted) -> list[Picture | None]:
-        return await asyncio.gather(*map(self._fetch_late, await self._find(wanted)))
+        found = await self._find(wanted)
+        if all(picture.status != "pending" for picture in found):
+            return [*found]
+        return await asyncio.gather(*map(self._fetch_late, found))
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
         """Return stored pictures with a public link each, which costs no image anew."""
@@ -191,12 +197,14 @@ class Keeper:
         if not reply.pictures:
             reply = replace(reply, cost_usd=arrival.cost_usd, model=arrival.model)
         pictures = await self._store(reply, arrival)
-        arrived = await asyncio.gather(
-            *(
-                self._fetch_new(picture, response, arrival)
-                for picture, response in zip(pictures, responses, strict=True)
+        arrived: Sequence[Picture] = pictures
+        if any(picture.status == "pending" for picture in pictures):
+            arrived = await asyncio.gather(
+                *(
+                    self._fetch_new(picture, response, arrival)
+                    for picture, response in zip(pictures, responses, strict=True)
+                )
             )
-        )
         return await look_at([*arrived, *absent(request, responses, missing)])
 
     async def _store(self, reply: Reply, arrival: Arrival) -> list[Picture]:
@@ -213,8 +221,7 @@ class Keeper:
                 error = failure
             else:
                 if not isinstance(saved, LibraryError):
-                    if not self._save.busy or self.home.unsettled >= _UNSETTLED:
-                        self._settle(None)
+                    self._settle_soon()
                     return saved
                 error = saved
         if arrival.kept:
@@ -244,9 +251,20 @@ class Keeper:
                 reason="what came last could not be kept",
             )
 
-    def _settle_all(self, calls: Sequence[None]) -> list[None]:
-        self.home.settle()
-        return [None] * len(calls)
+    def _settle_soon(self) -> None:
+        """Have the spool forget what is saved, when nothing comes any more or there is much."""
+        loop = asyncio.get_running_loop()
+        if self._settling is not None:
+            if self.home.unsettled < _UNSETTLED and loop.time() < self._settling.when():
+                return
+            self._settling.cancel()
+        pause = 0.0 if self.home.unsettled >= _UNSETTLED else _PAUSE
+        self._settling = loop.call_later(pause, self._settle, loop)
+
+    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._settling = None
+        with suppress(RuntimeError):  # the loop is being closed, and the library does it then
+            loop.run_in_executor(None, self.home.settle)
 
     async def _fetch_new(
         self, picture: Picture, response: ImageResponse, arrival: Arrival
