@@ -219,6 +219,7 @@ def test_a_reply_with_a_cost_and_no_image(
     odd: Oddity,
     kernels: Callable[[], Session],
     monkeypatch: pytest.MonkeyPatch,
+    *,
     killed: bool,
 ) -> None:
     """It is in the ledger, answers nothing, and nothing stumbles over it."""

@@ -18,8 +18,6 @@ import pytest
 from harness import KEY, tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness import Served
 
 SHIM = r"""
@@ -118,6 +116,7 @@ class Disk:
         }  # fmt: skip
 
     def start(self, code: str, **changes: str) -> subprocess.Popen[str]:
+        """Start a process."""
         command = [sys.executable, "-W", "error::ResourceWarning", "-c", CODE + code]
         return subprocess.Popen(
             command,
@@ -145,15 +144,13 @@ session.close()
 
 
 @pytest.fixture(params=["NO_SHM", "NO_LOCKS"])
-def disk(
-    request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Served
-) -> Iterator[Disk]:
+def disk(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Served) -> Disk:
     """A disk without shared memory maps, and one without locks."""
     return Disk(tmp_path / "home", shim, quick, **{request.param: "1"})
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
-def test_everything_is_kept(disk: Disk, quick: Served, existing: bool) -> None:
+def test_everything_is_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
     """A new library and one that came from another disk: kept, found again, said at most once."""
     if existing:
         disk.run('told(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")

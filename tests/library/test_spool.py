@@ -328,7 +328,7 @@ def test_it_is_emptied(tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
     start = file.stat().st_size
     second = spool.write({}, bytes(LIMIT))
-    assert sorted(one.name for one in tmp_path.iterdir())[0] == file.name
+    assert min(one.name for one in tmp_path.iterdir()) == file.name
     spool.remove(first)
     assert not file.exists()
     third = spool.write({}, b"third")

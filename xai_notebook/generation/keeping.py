@@ -302,17 +302,17 @@ class Keeper:
             data = await download
         except ReplyError as error:
             return await self._wait(picture, error)
-        error = self.home.failure
-        if error is None and picture.id is not None:
+        cause = self.home.failure
+        if cause is None and picture.id is not None:
             try:
                 return await asyncio.to_thread(self.home.complete, picture, data)
             except LibraryError as failure:
-                error = failure
-        if error is not None:
+                cause = failure
+        if cause is not None:
             if arrival is not None and arrival.keep_fetched(picture.position, data):
-                self._note_unsaved(error)
+                self._note_unsaved(cause)
             else:
-                self._refuse(error)
+                self._refuse(cause)
         return replace(picture, status="ok", cached=data)
 
     async def _wait(self, picture: Picture, error: ReplyError) -> Picture:

@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
-from xai_notebook.errors import LibraryError, XaiError
+from xai_notebook.errors import XaiError
 from xai_notebook.generation.answering import answer, count_stored, generator_of
 from xai_notebook.generation.budget import Budget
 from xai_notebook.generation.call import (

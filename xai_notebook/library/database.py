@@ -234,7 +234,8 @@ class Owner:
         """
         if self._me is not None and self._me["pid"] == os.getpid() and self._read() == self._me:
             return
-        me = {"host": platform.node(), "pid": os.getpid(), "token": os.urandom(16).hex()}
+        token = os.urandom(16).hex()
+        me = {"host": platform.node(), "pid": os.getpid(), "token": token}
         while True:
             with contextlib.suppress(FileExistsError):
                 descriptor = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -243,7 +244,7 @@ class Owner:
                 finally:
                     os.close(descriptor)
                 self._me = me
-                _TOKENS.add(me["token"])
+                _TOKENS.add(token)
                 return
             if (owner := self._read()) is None:
                 continue
@@ -254,7 +255,7 @@ class Owner:
                     f"down; if it runs no more, delete {self._file}."
                 )
             # Two may find a dead owner at once: who moves a living one's file puts it back.
-            aside = self._file.with_name(f".{OWNER}-{me['token']}")
+            aside = self._file.with_name(f".{OWNER}-{token}")
             with contextlib.suppress(FileNotFoundError):
                 self._file.replace(aside)
                 if self._read(aside) == owner:

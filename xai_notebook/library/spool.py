@@ -30,7 +30,7 @@ from xai_notebook.library.exclusive import is_alive, lock, unlock
 from xai_notebook.library.originals import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Spool", "Spooled"]
@@ -187,6 +187,7 @@ class Spool:
         self._journal: Journal | None = None
         self._others: list[Journal] = []
         self._read: set[Path] = set()
+        self._held: list[Path] = []
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> Spooled:
@@ -267,8 +268,14 @@ class Spool:
         """Tell whether no reply waits that this process can put into the library."""
         self._adopt()
         with self._lock:
-            waits = any(journal.entries for journal in self._journals())
+            waits = any(journal.entries for journal in self.journals())
         return not waits and not self._old_files()
+
+    def has_heritage(self) -> bool:
+        """Tell whether a process has died whose journal was its own when this one looked."""
+        with self._lock:
+            self._take_over_each(self._held)
+            return any(journal.entries for journal in self._others)
 
     def waiting(self) -> Iterator[tuple[Spooled, dict[str, Any], bytes]]:
         """Yield replies with what was said about them, in the order they came.
@@ -278,7 +285,7 @@ class Spool:
         yield from self._waiting_files()
         self._adopt()
         with self._lock:
-            journals = sorted(self._journals(), key=lambda journal: journal.file.name)
+            journals = sorted(self.journals(), key=lambda journal: journal.file.name)
         for journal in journals:
             for reply_id in list(journal.entries):
                 try:
@@ -290,19 +297,20 @@ class Spool:
     def close(self) -> None:
         """Let other processes have the journals; what is still in them waits for the next one."""
         with self._lock:
-            for journal in self._journals():
+            for journal in self.journals():
                 journal.close(delete=not journal.entries and not journal.keep)
             self._journal, self._others = None, []
 
     def after_fork_in_child(self) -> None:
         """Leave the journals to the parent: a child begins its own."""
-        for journal in self._journals():
+        for journal in self.journals():
             with contextlib.suppress(OSError):  # the parent's lock stays: it has the file open
                 os.close(journal.descriptor)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._journal, self._others = None, []
 
-    def _journals(self) -> list[Journal]:
+    def journals(self) -> list[Journal]:
+        """Return the journals that this spool holds."""
         return [*self._others, *([] if self._journal is None else [self._journal])]
 
     def _current(self, size: int) -> Journal:
@@ -366,14 +374,21 @@ class Spool:
         except OSError:
             return
         with self._lock:
-            held = {journal.file for journal in self._journals()} | self._read
-            for file in files:
-                if file not in held and not _is_held_here(file, self):
-                    with contextlib.suppress(OSError):
-                        self._take_over(file)
+            self._take_over_each(files)
 
-    def _take_over(self, file: Path) -> None:
-        """Take a journal over, if its process is dead.
+    def _take_over_each(self, files: Iterable[Path]) -> None:
+        ours = {journal.file for journal in self.journals()} | self._read
+        held = []
+        for file in files:
+            if file in ours or _is_held_here(file, self):
+                continue
+            with contextlib.suppress(OSError):
+                if not self._take_over(file):
+                    held.append(file)
+        self._held = held
+
+    def _take_over(self, file: Path) -> bool:
+        """Take a journal over, if its process is dead; False: it lives.
 
         Raises:
             OSError: It cannot be read.
@@ -382,7 +397,7 @@ class Spool:
         taken = lock(descriptor)
         if taken is False or not file.exists():
             os.close(descriptor)
-            return
+            return False
         journal = Journal(file, descriptor)
         try:
             data = _read(descriptor, file, 0, os.fstat(descriptor).st_size)
@@ -393,7 +408,7 @@ class Spool:
                     self._read.add(file)
                 elif head.get("pid") != os.getpid() and is_alive(int(head.get("pid", 0) or 0)):
                     os.close(descriptor)
-                    return
+                    return False
             if not journal.keep:
                 for begin, part in damaged:
                     if part.strip(b"\0"):
@@ -405,6 +420,7 @@ class Spool:
         journal.size = journal.synced = len(data)
         self._others.append(journal)
         self._tidy(journal)
+        return True
 
     def _put_aside(self, name: str, data: bytes) -> None:
         descriptor = os.open(self.folder / f"{name}{_UNREADABLE}", os.O_CREAT | os.O_WRONLY, 0o600)
@@ -444,7 +460,7 @@ def _is_held_here(file: Path, spool: Spool) -> bool:
         journal.file == file
         for other in list(_SPOOLS)
         if other is not spool
-        for journal in other._journals()
+        for journal in other.journals()
     )
 
 
