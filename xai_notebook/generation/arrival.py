@@ -117,6 +117,12 @@ class Arrival:
             self.sync(spooled)
         return spooled.kept
 
+    def abandon(self) -> None:
+        """Leave a reply that is not looked at, as its call was interrupted, to the next call."""
+        if self.kept:
+            self.library.overdue = True
+        self.release()
+
     def release(self) -> None:
         """Give up the room that was reserved for the reply."""
         if self.reservation is not None:

@@ -221,6 +221,9 @@ class Generator:
                 if not getattr(error, "maybe_billed", False):
                     reservation.waive()
                 raise
+            except BaseException:
+                arrival.abandon()
+                raise
             cost = sent[0].cost_usd if sent else arrival.cost_usd
             reservation.settle(cost)
         self.progress.charged(cost)

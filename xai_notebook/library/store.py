@@ -265,6 +265,7 @@ class Library:
         )
         requests: list[dict[str, Any]] = []
         images: list[dict[str, Any]] = []
+        answers: list[tuple[int, int]] = []
         found: list[list[Picture] | LibraryError] = []
         for at, (reply, of_reply) in enumerate(zip(replies, places, strict=True)):
             if isinstance(of_reply, LibraryError):
@@ -280,8 +281,7 @@ class Library:
                     ids[picture.position] = image_id
                     images.append({"id": image_id, **picture_values(picture, request_id), **place})
                 if reply.item is not None:
-                    statement = "UPDATE job_requests SET answer = ? WHERE id = ?"
-                    connection.execute(statement, (request_id, reply.item))
+                    answers.append((request_id, reply.item))
             found.append(
                 [
                     self._settled(replace(picture, id=ids.get(picture.position)), place)
@@ -290,6 +290,7 @@ class Library:
             )
         insert_rows(connection, "requests", requests)
         insert_rows(connection, "images", images)
+        connection.executemany("UPDATE job_requests SET answer = ? WHERE id = ?", answers)
         if self._database.indexed:
             rewritten: dict[int, list[str | None]] = {row["id"]: [] for row in requests}
             for image in images:
