@@ -289,6 +289,7 @@ def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Serve
     """It does not wait for the lock, and what had arrived is put in later."""
     session.generate("before")
     library = session.library()
+    library.settle()
     other = schema.connect(library.home / "library.sqlite3")
     other.execute("BEGIN IMMEDIATE")
 

@@ -141,6 +141,7 @@ async def recover(library: Library, key: ApiKey | None) -> None:
         LibraryError: The library cannot be written to; the replies wait on.
     """
     library.overdue = False
+    await asyncio.to_thread(library.settle)
     for spooled, about, body in library.spool.waiting():
         try:
             if isinstance(fetched := about.get("fetched"), dict):
