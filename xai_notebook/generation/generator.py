@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xai_notebook.errors import (
     ApiError,
     LibraryError,
+    NotKeptError,
     OptionError,
 )
 from xai_notebook.generation.budget import Budget, reserve, to_ticks
@@ -217,7 +218,7 @@ class Generator:
         async with reserve(self.budgets, price, count) as reservation:
             try:
                 sent = await self._send(request, count, arrival)
-            except (ApiError, OptionError) as error:
+            except (ApiError, NotKeptError, OptionError) as error:
                 if not getattr(error, "maybe_billed", False):
                     reservation.waive()
                 raise

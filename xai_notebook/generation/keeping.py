@@ -36,6 +36,8 @@ _PAUSE: Final = 0.5
 """Seconds after which the originals of saved replies are made durable."""
 _UNSETTLED: Final = 512
 """Saved replies for which that is done before."""
+_MEMORY: Final = 64 << 20
+"""Bytes of images that are being saved, after which nothing is ordered until there are fewer."""
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
 
@@ -65,6 +67,8 @@ class Keeper:
     _sync: Batched[Spooled, None] = field(init=False, repr=False)
     _settling: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
+    _saving: set[asyncio.Future[Any]] = field(default_factory=set, init=False, repr=False)
+    _unsaved: int = field(default=0, init=False, repr=False)
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +90,8 @@ class Keeper:
         Raises:
             NotKeptError: There is too little, or the last reply of this call could not be kept.
         """
+        while self._unsaved > _MEMORY:  # the disk is slower than the server
+            await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
         if self.peer.free:
             return
         if self.refusal is not None:
@@ -216,7 +222,7 @@ class Keeper:
         error = self.home.failure
         if error is None:
             try:
-                saved = await self._save(reply)
+                saved = await self._save_one(reply)
             except LibraryError as failure:
                 error = failure
             else:
@@ -235,6 +241,17 @@ class Keeper:
             replace(picture, cached=payload if isinstance(payload, bytes) else None)
             for picture, payload in zip(reply.pictures, reply.payloads, strict=True)
         ]
+
+    async def _save_one(self, reply: Reply) -> list[Picture] | LibraryError:
+        size = sum(len(one) for one in reply.payloads if isinstance(one, bytes))
+        saving = self._save(reply)
+        self._unsaved += size
+        self._saving.add(saving)
+        try:
+            return await saving
+        finally:
+            self._unsaved -= size
+            self._saving.discard(saving)
 
     def _note_unsaved(self, error: LibraryError) -> None:
         self.progress.note(

@@ -33,6 +33,8 @@ __all__ = ["generate_each"]
 
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
+_WORKERS: Final = 4
+"""Prompts for each request under way: disks take longer than some servers."""
 _ROUNDS: Final = 8
 """How often a prompt comes back after the server said "too many requests"."""
 _HOPELESS: Final = (AuthenticationError, PermissionDeniedError)
@@ -140,13 +142,20 @@ async def generate_each(
     # A bucket of one: requests go out evenly, as the server counts them.
     pace = _Pace(AsyncLimiter(1, 1 / rate) if rate else None)
     slots = asyncio.Semaphore(concurrency)
-    generator = replace(generator, slots=slots, before_send=pace.wait, on_attempt=pace.on_attempt)
+    keeper = generator.keeper
+
+    async def before_send() -> None:
+        await pace.wait()
+        if keeper.refusal is not None:  # what came meanwhile could not be kept
+            raise keeper.refusal
+
+    generator = replace(generator, slots=slots, before_send=before_send, on_attempt=pace.on_attempt)
     source = _Source(enumerate(requests), lazy=lazy)
 
-    # Twice as many: while one's reply is being saved, another's request is under way.
+    # More than that: while one's reply is being saved, another's request is under way.
     workers = [
         asyncio.ensure_future(_work(generator, source, pace, progress))
-        for _ in range(2 * concurrency)
+        for _ in range(_WORKERS * concurrency)
     ]
     try:
         await asyncio.gather(*workers)

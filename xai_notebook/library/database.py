@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import LibraryError, shorten
 from xai_notebook.library.exclusive import is_alive
+from xai_notebook.library.originals import sync_file
 from xai_notebook.library.schema import (
     NoLocksError,
     connect,
     connect_to_read,
+    is_logged,
     snapshot,
     transaction,
 )
@@ -64,6 +66,7 @@ class Database:
         self.indexed = False
         self.read_only = False
         self.without_locks = False
+        self._logged = False
         self._owner = Owner(home / OWNER)
         self._file = home / FILE
         self._lock = threading.RLock()
@@ -88,16 +91,37 @@ class Database:
                 yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection inside a transaction: all of it is durable at the end, or nothing.
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Hold the connection inside a transaction: all of it is there at the end, or nothing.
+
+        Args:
+            durable: It outlives a power cut. Otherwise a kill, and `sync` is still to be called.
 
         Raises:
             LibraryError: As `reading`; the library is read-only.
         """
         with self._held() as connection:
             self.check_writable()
-            with transaction(connection):
-                yield connection
+            if durable or not self._logged or connection.in_transaction:
+                with transaction(connection):
+                    yield connection
+                return
+            connection.execute("PRAGMA synchronous = NORMAL")  # of a log: at checkpoints alone
+            try:
+                with transaction(connection):
+                    yield connection
+            finally:
+                connection.execute("PRAGMA synchronous = FULL")
+
+    def sync(self) -> None:
+        """Make durable what was written.
+
+        Raises:
+            OSError: The disk fails.
+        """
+        if self._logged:
+            with contextlib.suppress(FileNotFoundError):  # all is in the database, durably
+                sync_file(self._file.with_name(f"{FILE}-wal"))
 
     def check_writable(self) -> None:
         """Raise if the library is known to be read-only.
@@ -145,6 +169,7 @@ class Database:
             connection = connect(self._file, locks=False)
             self.without_locks = True
         try:
+            self._logged = is_logged(connection)
             self.indexed = prepare_index(connection)
         except BaseException:
             connection.close()

@@ -17,7 +17,7 @@ from xai_notebook.client.media import EXTENSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Originals", "sync_folder"]
+__all__ = ["Originals", "sync_file", "sync_folder"]
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
@@ -94,28 +94,30 @@ class Originals:
                     written[sha256] = error
             found.append(written[sha256])
         if durable:
-            failed = self.sync(
-                self.path(sha256, media_type)
-                for sha256, (_, media_type) in zip(found, contents, strict=True)
-                if isinstance(sha256, str)
-            )
-            if failed is not None:
-                return [failed if isinstance(one, str) else one for one in found]
+            try:
+                self.sync(
+                    self.path(sha256, media_type)
+                    for sha256, (_, media_type) in zip(found, contents, strict=True)
+                    if isinstance(sha256, str)
+                )
+            except OSError as error:
+                return [error if isinstance(one, str) else one for one in found]
         return found
 
-    def sync(self, paths: Iterable[Path]) -> OSError | None:
-        """Make originals that have been written durable; return why that failed, if it did."""
+    def sync(self, paths: Iterable[Path]) -> None:
+        """Make originals that have been written durable.
+
+        Raises:
+            OSError: The disk fails.
+        """
         paths = set(paths)
-        try:
-            if len(paths) < _MANY or not _sync_file_system(self.folder):
-                for path in paths:
-                    with contextlib.suppress(FileNotFoundError):  # it is in no row any more
-                        _sync_file(path)
-                for folder in {path.parent for path in paths}:
-                    sync_folder(folder)
-        except OSError as error:
-            return error
-        return None
+        if len(paths) >= _MANY and _sync_file_system(self.folder):
+            return
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # it is in no row any more
+                sync_file(path)
+        for folder in {path.parent for path in paths}:
+            sync_folder(folder)
 
     def _write(self, path: str, data: bytes) -> None:
         # Not by pathlib and buffers: each step lets go of the interpreter, and has to wait for it.
@@ -202,7 +204,7 @@ def _sync_file_system(folder: Path) -> bool:
     return True
 
 
-def _sync_file(file: Path) -> None:
+def sync_file(file: Path) -> None:
     """Make what has been written to `file` durable.
 
     Raises:

@@ -21,6 +21,7 @@ __all__ = [
     "NoLocksError",
     "connect",
     "connect_to_read",
+    "is_logged",
     "patiently",
     "snapshot",
     "transaction",
@@ -63,7 +64,7 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
     connection = _open_to_write(file, locks=locks)
     try:
         _recognise(connection, file)
-        if _journal_mode(connection) != "wal" and locks and _can_log(file.parent):
+        if not is_logged(connection) and locks and _can_log(file.parent):
             _set_journal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -114,9 +115,10 @@ def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
     return connection
 
 
-def _journal_mode(connection: sqlite3.Connection) -> str:
+def is_logged(connection: sqlite3.Connection) -> bool:
+    """Tell whether a database has a write-ahead log."""
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    return str(mode)
+    return str(mode) == "wal"
 
 
 def _can_log(folder: Path) -> bool:
@@ -128,7 +130,7 @@ def _can_log(folder: Path) -> bool:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("CREATE TABLE probe (id INTEGER)")
             connection.execute("SELECT count(*) FROM probe").fetchone()
-            return _journal_mode(connection) == "wal"
+            return is_logged(connection)
     except sqlite3.OperationalError:
         return False
     finally:

@@ -1,8 +1,8 @@
 """`Library`: every image ever received, for replay, history and the ledger.
 
 The way of a reply: it is appended to the spool's journal as it comes, which is made durable; its
-originals are written; its rows are inserted. It leaves the journal when the originals are durable,
-too: after a power cut before that, whoever opens the library next writes them anew.
+originals are written; its rows are inserted. It leaves the journal when originals and rows are
+durable, too: after a power cut before that, whoever opens the library next writes them anew.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Library:
             self.spool.sync(spooled)
             groups = [reply.pairs() for reply in replies]
             places = self._save(groups, durable=durable)
-            with self._database.writing() as connection:
+            with self._database.writing(durable=durable) as connection:
                 # Somebody may have emptied the trash of the same bytes since.
                 if self._has_changed(connection) and not all(map(self._originals.has, places)):
                     places = self._save(groups, durable=durable)
@@ -218,12 +218,16 @@ class Library:
         return saved
 
     def settle(self) -> None:
-        """Make the originals of saved replies durable, and forget these replies in the spool."""
+        """Make saved replies durable in the library, and forget them in the spool."""
         with self._settling:
             settled = self._unsettled.copy()
             paths = {path for _, some in settled.values() for path in some}
-            if paths and self._originals.sync(paths) is not None:
-                return  # the spool keeps them
+            if paths:
+                try:
+                    self._originals.sync(paths)
+                    self._database.sync()
+                except OSError:
+                    return  # the spool keeps them
             for reply_id in settled:
                 self._unsettled.pop(reply_id, None)
             self.spool.remove(*(spooled for spooled, _ in settled.values()))
