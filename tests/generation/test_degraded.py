@@ -128,7 +128,7 @@ def test_a_quota_that_no_look_at_the_disk_tells(
     with limited(900_000):
         batch: Any = session.generate(each=[f"p{i}" for i in range(9)], format=format_)
         assert [image.data for image in batch.ok] == [quick.faults.garbage] * len(batch.ok)
-        assert len(batch.ok) <= 2  # one is under way while the first is saved
+        assert len(batch.ok) <= 3  # others are under way while the first is saved
         assert len(quick.calls) == 1 + len(batch.ok)
         assert len(batch.notes) == 1
         assert "Not kept anywhere" in batch.notes[0]

@@ -33,8 +33,6 @@ __all__ = ["generate_each"]
 
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
-_WORKERS: Final = 4
-"""Prompts for each request under way: disks take longer than some servers."""
 _ROUNDS: Final = 8
 """How often a prompt comes back after the server said "too many requests"."""
 _HOPELESS: Final = (AuthenticationError, PermissionDeniedError)
@@ -152,10 +150,10 @@ async def generate_each(
     generator = replace(generator, slots=slots, before_send=before_send, on_attempt=pace.on_attempt)
     source = _Source(enumerate(requests), lazy=lazy)
 
-    # More than that: while one's reply is being saved, another's request is under way.
+    # Twice as many: while one's reply is being saved, another's request is under way.
     workers = [
         asyncio.ensure_future(_work(generator, source, pace, progress))
-        for _ in range(_WORKERS * concurrency)
+        for _ in range(2 * concurrency)
     ]
     try:
         await asyncio.gather(*workers)
