@@ -380,9 +380,10 @@ def fill(library: Library, count: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_only_the_user_can_read_it(home: Path, picture: Picture, save: Save) -> None:
+def test_only_the_user_can_read_it(tmp_path: Path, picture: Picture, save: Save) -> None:
     """In a folder that existed before, too."""
-    home.mkdir(mode=0o755)
+    home = tmp_path / "shared"
+    home.mkdir()
     home.chmod(0o755)
     library = Library.open(home)
     library.spool.write({}, b"a reply")
