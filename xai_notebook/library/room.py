@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ _FLOOR: Final = 1 << 20
 """Bytes that the database and its journals need."""
 _PLENTY: Final = 1 << 30
 """Bytes: with so much left, the disk is looked at only now and then."""
+_UNKNOWN: Final = 1 << 60
+"""Bytes, where the file system does not say how much is left."""
 _LOOK_EVERY: Final = 1.0
 """Seconds."""
 
@@ -82,7 +85,11 @@ class Room:
         now = time.monotonic()
         if self._free < _PLENTY + self.reserved or now - self._looked >= _LOOK_EVERY:
             folder = next((one for one in (self._home, *self._home.parents) if one.exists()), None)
-            self._free = shutil.disk_usage(folder or Path()).free
+            self._free = _UNKNOWN
+            with suppress(OSError):
+                usage = shutil.disk_usage(folder or Path())
+                if usage.total:  # some file systems do not say
+                    self._free = usage.free
             self._looked = now
         return self._free
 

@@ -7,6 +7,7 @@ durable, too: after a power cut before that, whoever opens the library next writ
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -107,6 +108,7 @@ class Library:
         self.overdue = False
         self._unsettled: dict[str, tuple[Spooled, list[Path]]] = {}
         self._settling = threading.Lock()
+        self._pid = os.getpid()
         self._version: tuple[int, int] | None = None
 
     @classmethod
@@ -193,6 +195,7 @@ class Library:
             For each reply its pictures as they are in the library now, with `id`, `sha256`, `file`,
             `media_type` and `size` and without their bytes; or why it could not be saved.
         """
+        self._begin_after_fork()
         spooled = [reply.spooled for reply in replies if reply.spooled is not None]
         durable = len(spooled) < len(replies) or not all(one.kept for one in spooled)
         try:
@@ -219,6 +222,7 @@ class Library:
 
     def settle(self) -> None:
         """Make saved replies durable in the library, and forget them in the spool."""
+        self._begin_after_fork()
         with self._settling:
             settled = self._unsettled.copy()
             paths = {path for _, some in settled.values() for path in some}
@@ -231,6 +235,12 @@ class Library:
             for reply_id in settled:
                 self._unsettled.pop(reply_id, None)
             self.spool.remove(*(spooled for spooled, _ in settled.values()))
+
+    def _begin_after_fork(self) -> None:
+        """Leave to the parent of a fork what it has saved."""
+        if self._pid != os.getpid():
+            self._pid, self._settling = os.getpid(), threading.Lock()
+            self._unsettled = {}
 
     @property
     def unsettled(self) -> int:
