@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.media import EXTENSIONS
+from xai_notebook.client.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,10 @@ __all__ = ["Originals", "sync_file", "sync_folder"]
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+_SHARE: Final = 8
+"""Files for which another thread waits for the disk."""
+_WRITERS: Final = 4
+"""Such threads at most."""
 _MANY: Final = 8
 """Files from which on the whole file system is made durable at once: each fsync waits for the disk,
 and for the interpreter, which is busy receiving."""
@@ -82,6 +87,28 @@ class Originals:
             For each content its digest, or why it could not be written: the disk is full, or the
             folder cannot be written to.
         """
+        shares = min(len(contents) // _SHARE + 1, _WRITERS)
+        if shares == 1:
+            found = self._write_share(contents)
+        else:
+            parts = [contents[start::shares] for start in range(shares)]
+            # Made here and not kept: threads do not survive a fork.
+            with Workers(shares, thread_name_prefix="xai-notebook-disk") as pool:
+                written = list(pool.map(self._write_share, parts))
+            found = [written[place % shares][place // shares] for place in range(len(contents))]
+        if durable:
+            try:
+                self.sync(
+                    self.path(sha256, media_type)
+                    for sha256, (_, media_type) in zip(found, contents, strict=True)
+                    if isinstance(sha256, str)
+                )
+            except OSError as error:
+                return [error if isinstance(one, str) else one for one in found]
+        return found
+
+    def _write_share(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
+        """Do as `write` does, in one thread."""
         written: dict[str, str | OSError] = {}
         found: list[str | OSError] = []
         for data, media_type in contents:
@@ -93,15 +120,6 @@ class Originals:
                 except OSError as error:
                     written[sha256] = error
             found.append(written[sha256])
-        if durable:
-            try:
-                self.sync(
-                    self.path(sha256, media_type)
-                    for sha256, (_, media_type) in zip(found, contents, strict=True)
-                    if isinstance(sha256, str)
-                )
-            except OSError as error:
-                return [error if isinstance(one, str) else one for one in found]
         return found
 
     def sync(self, paths: Iterable[Path]) -> None:
