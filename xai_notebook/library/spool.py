@@ -89,6 +89,7 @@ class Journal:
         size: Bytes that have been written whole.
         synced: Bytes known to be durable.
         entries: Where the replies are that the library does not have: first byte and length.
+        inherited: It is a dead process'.
         keep: It is another machine's: it is read and never changed.
         seen: When its name was last seen, on the monotonic clock.
     """
@@ -101,6 +102,7 @@ class Journal:
     synced: int = 0
     count: int = 0
     entries: dict[str, tuple[int, int]] = field(default_factory=dict)
+    inherited: bool = False
     keep: bool = False
     seen: float = field(default_factory=time.monotonic)
 
@@ -257,7 +259,7 @@ class Spool:
 
     def set_aside(self, spooled: Spooled) -> None:
         """Keep what cannot be made sense of in a file of its own, and look at it no more."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(KeyError, OSError):
             if spooled.file is not None:
                 spooled.file.replace(spooled.file.with_suffix(_UNREADABLE))
             elif spooled.journal is not None:
@@ -275,7 +277,7 @@ class Spool:
         """Tell whether a process has died whose journal was its own when this one looked."""
         with self._lock:
             self._take_over_each(self._held)
-            return any(journal.entries for journal in self._others)
+            return any(journal.inherited and journal.entries for journal in self._others)
 
     def waiting(self) -> Iterator[tuple[Spooled, dict[str, Any], bytes]]:
         """Yield replies with what was said about them, in the order they came.
@@ -290,7 +292,7 @@ class Spool:
             for reply_id in list(journal.entries):
                 try:
                     about, body = _parse(journal.read(reply_id))
-                except (KeyError, OSError):  # the library has it by now
+                except (KeyError, OSError, ValueError):  # the library has it by now
                     continue
                 yield Spooled(reply_id, about["received"], journal), about, body
 
@@ -398,7 +400,7 @@ class Spool:
         if taken is False or not file.exists():
             os.close(descriptor)
             return False
-        journal = Journal(file, descriptor)
+        journal = Journal(file, descriptor, inherited=True)
         try:
             data = _read(descriptor, file, 0, os.fstat(descriptor).st_size)
             head, found, damaged = _entries(data, file.stem)
