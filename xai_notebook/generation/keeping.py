@@ -227,7 +227,8 @@ class Keeper:
                 error = failure
             else:
                 if not isinstance(saved, LibraryError):
-                    self._settle_soon()
+                    if self.home.unsettled:
+                        self._settle_soon()
                     return saved
                 error = saved
         if arrival.kept:

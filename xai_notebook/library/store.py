@@ -58,6 +58,8 @@ __all__ = ["Library"]
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
+_FEW: Final = 4
+"""Replies that are settled at once: none of theirs is in the spool when their call ends."""
 _SOME: Final = 500
 """Parameters of one query."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
@@ -181,7 +183,6 @@ class Library:
         (saved,) = self.add_replies([reply])
         if isinstance(saved, LibraryError):
             raise saved
-        self.settle()
         return saved
 
     def add_replies(self, replies: Sequence[Reply]) -> list[list[Picture] | LibraryError]:
@@ -218,6 +219,8 @@ class Library:
             elif reply.spooled is not None:
                 paths = [] if durable else [one.file for one in found if one.file is not None]
                 self._unsettled[reply.spooled.id] = (reply.spooled, paths)
+        if len(replies) <= _FEW:  # of many, that would be a disk's wait for each
+            self.settle()
         return saved
 
     def settle(self) -> None:
