@@ -23,6 +23,7 @@ import pytest
 
 from harness import KEY, serve, tiny, until
 from xai_notebook.generation.session import Session
+from xai_notebook.library.exclusive import is_alive
 from xai_notebook.library.spool import Spool
 from xai_notebook.server import Faults
 
@@ -43,18 +44,20 @@ MODES = {
     "rewrite": "session.generate(each=prompts, rewrite='chat')",
 }
 VICTIMS = """
-import os, sys
+import os, signal, sys
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
 import xai_notebook.generation.many, xai_notebook.generation.generator
 import xai_notebook.arguments.options, xai_notebook.generation.rewriting
 from xai_notebook.generation.session import Session
 
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a victim that has ended leaves no zombie
 for line in sys.stdin:
     tag, home, code = line.rstrip().split("|")
     child = os.fork()
     if child:
         print(child, flush=True)
         continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ["XAI_NOTEBOOK_HOME"] = home
     session = Session()
     session.configured = lambda: {"rate": 0}
@@ -105,6 +108,7 @@ def kill(process: subprocess.Popen[str], served: Served, line: str, seconds: flo
     time.sleep(seconds)
     killed = time.monotonic()
     os.kill(child, signal.SIGKILL)
+    until(lambda: not is_alive(child))  # a write to the disk is finished first
     return killed
 
 

@@ -24,6 +24,7 @@
     │   └── JobTimeoutError        it is still running after the time given to wait for it
     ├── InputImageError        an image given with --image cannot be used
     ├── LibraryError           the library cannot be opened, read or written
+    │   └── NotKeptError           a reply could not be kept, so nothing was sent
     ├── ExportError            a file could not be written; the images are safe
     └── MetadataError          a file does not say how its image was made
 
@@ -55,6 +56,7 @@ __all__ = [
     "MissingImageError",
     "ModeratedError",
     "NotFoundError",
+    "NotKeptError",
     "OptionError",
     "PermissionDeniedError",
     "RateLimitError",
@@ -242,6 +244,22 @@ class InputImageError(OptionError):
 
 class LibraryError(XaiError):
     """The library cannot be opened, read or written."""
+
+
+class NotKeptError(LibraryError):
+    """A reply could not be kept, or the next one could not be. Nothing more was sent.
+
+    Attributes:
+        reason: Why, in a few words that can stand inside a sentence.
+        cure: What the user can do, likewise.
+    """
+
+    cure = "Make room for them"
+
+    def __init__(self, message: str, *, reason: str = "it could not be kept") -> None:
+        """Keep the reason beside the message."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class ExportError(XaiError, OSError):

@@ -1,103 +1,225 @@
-"""A library that cannot be had: one warning, usable images, and the session goes on."""
+"""A library that cannot be used: what arrives is kept for it, or not ordered, and it is said."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sqlite3
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import start_kernel, tiny, unprivileged
+from xai_notebook.errors import LibraryError, NotKeptError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from harness import Served
     from xai_notebook.generation.session import Session
 
 
-def test_without_a_home_everything_else_works(quick: Served, tmp_path: Path) -> None:
-    """A file where the folder should be: said once, and pictures are shown and exported."""
+def test_without_a_home_previews_still_work(tmp_path: Path) -> None:
+    """A file where the folder should be: each cell says so, and pictures are shown and exported."""
     home = tmp_path / "home-file"
     home.write_text("I am a file")
-    variables = {"XAI_API_HOST": quick.address, "XAI_NOTEBOOK_HOME": str(home)}
-    with start_kernel(tmp_path / "k", **variables) as kernel:
+    with start_kernel(tmp_path / "k", XAI_NOTEBOOK_HOME=str(home)) as kernel:
         kernel.run("%load_ext xai_notebook")
         first = kernel.run("%xai_image -n 2 --as foxes a red fox")
         second = kernel.run("%xai_image --export . --as hare a hare")
-        sizes = kernel.run("[len(i.data) for i in foxes] + [hare[0].pil.size, hare[0].path.suffix]")
+        sizes = kernel.run("[len(i.data) > 99 for i in foxes] + [hare[0].path.suffix]")
     assert (first.error, second.error, sizes.error) == (None, None, None)
-    assert first.html[0].count("Images are not kept") == 1
-    assert "XAI_NOTEBOOK_HOME" in first.html[0]
-    assert "Images are not kept" not in second.html[0]
+    for shown in (first, second):
+        assert shown.html[0].count("Not kept anywhere") == 1
+        assert "XAI_NOTEBOOK_HOME" in shown.html[0]
     assert first.html[0].count("<img") == 2
-    assert sizes.text == [str([len(tiny()), len(tiny()), (1, 1), ".jpg"])]
+    assert sizes.text == [str([True, True, ".jpg"])]
     assert (first.stderr, second.stderr) == ("", "")
     assert home.read_text() == "I am a file"
 
 
-def test_many_prompts_without_a_home(
+def test_without_a_home_nothing_is_ordered(
     session: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One warning for the whole run, every picture at hand."""
+    """What costs money and could not be kept is refused, of one prompt and of many."""
     home = tmp_path / "file"
     home.write_text("x")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-    session.configured = lambda: {"rate": 0}
-    batch: Any = session.generate(each=[f"p{i}" for i in range(20)])
-    assert [image.data for image in batch] == [tiny()] * 20
-    assert len(batch.notes) == 1
+    with pytest.raises(NotKeptError, match=r"XAI_NOTEBOOK_HOME.*Nothing was sent"):
+        session.generate("a fox")
+    with pytest.raises(NotKeptError, match="XAI_NOTEBOOK_HOME"):
+        session.generate(each=["a fox", "a hare"])
+    assert quick.calls == []
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of eight megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if (
+        sys.platform != "linux"
+        or subprocess.run(command, check=False, capture_output=True).returncode
+    ):
+        pytest.skip("mounting a small disk is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """Fill a disk but for so many bytes, and return the file that does."""
+    filler = disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+        while shutil.disk_usage(disk).free > left:
+            stream.write(bytes(4096))
+    return filler
 
 
 @pytest.mark.parametrize("format_", ["base64", "url"])
-def test_a_disk_that_fills_up(
-    session: Session,
-    quick: Served,
-    small_disk: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    format_: str,
+def test_a_full_disk(
+    session: Session, quick: Served, disk: Path, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
-    """What cannot be kept is shown all the same, with a warning; with room, keeping goes on."""
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(small_disk / "home"))
-    session.generate("first")
-    filler = small_disk / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
-        while True:
-            stream.write(b"0" * 512)
-    quick.faults.garbage = tiny(1) + bytes(9000)
-    batch: Any = session.generate("second", n=2, format=format_)
-    assert [image.data for image in batch.ok] == [tiny(1) + bytes(9000)] * 2
-    assert len(batch.notes) == 1
-    assert "full. Free some space" in batch.notes[0]
-    assert batch._repr_mimebundle_()["text/html"].count("<img") == 2
+    """What would not fit is not ordered, as many at once as there is room for; with room, it is."""
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(disk / "home"))
+    session.configured = lambda: {"rate": 0, "concurrency": 16}
+    session.generate("first", format=format_)
+    filler = fill(disk, 5 << 20)
+    quick.faults.garbage = tiny(1) + bytes(1_000_000)
+    with pytest.raises(NotKeptError, match=r"less than 6 MB left.*nothing was sent. Free some"):
+        session.generate("too much", n=2, format=format_, resolution="1k")
+    prompts = [f"p{i}" for i in range(16)]
+    batch: Any = session.generate(each=prompts, format=format_)
+    assert len(quick.calls) - 1 == len(batch.ok) > 0
+    assert {image.status for image in batch} == {"ok", "unsent"}
+    assert "Make room for them and run the cell again" in batch._repr_mimebundle_()["text/plain"]
+    assert kept(session) == 1 + len(batch.ok)
+    session.close()
+    again: Any = session.generate(each=[image.prompt for image in batch.ok], format=format_)
+    assert all(image.replayed for image in again)
+    with contextlib.suppress(NotKeptError):
+        session.generate(each=prompts, format=format_)
+    assert kept(session) == len(quick.calls)
     filler.unlink()
+    more: Any = session.generate(each=prompts, format=format_)
+    assert len(more.ok) > len(batch.ok)
+    assert kept(session) == len(quick.calls)
+
+
+def kept(session: Session) -> int:
+    """Return how many pictures are in the library or in the spool."""
+    session.close()
+    return len(session.history(n=100))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+@pytest.mark.parametrize("format_", ["base64", "url"])
+def test_a_quota_that_no_look_at_the_disk_tells(
+    session: Session, quick: Served, format_: str
+) -> None:
+    """The first picture that cannot be kept is the last that is ordered, in later calls too."""
+    session.configured = lambda: {"rate": 0, "concurrency": 1}
+    session.generate("first", format=format_)
+    quick.faults.garbage = tiny(1) + bytes(1_000_000)
+    with limited(900_000):
+        batch: Any = session.generate(each=[f"p{i}" for i in range(9)], format=format_)
+        assert [image.data for image in batch.ok] == [quick.faults.garbage] * len(batch.ok)
+        assert len(batch.ok) <= 3  # others are under way while the first is saved
+        assert len(quick.calls) == 1 + len(batch.ok)
+        assert len(batch.notes) == 1
+        assert "Not kept anywhere" in batch.notes[0]
+        assert "full. Free some space" in batch.notes[0]
+        assert batch._repr_mimebundle_()["text/html"].count("<img") == len(batch.ok)
+        for _ in range(2):
+            with pytest.raises(NotKeptError, match=r"full. Free some space.*Nothing was sent"):
+                session.generate("one more", format=format_)
+        assert len(quick.calls) == 1 + len(batch.ok)
     third: Any = session.generate("third")
     assert third.notes == ()
     assert {image.prompt for image in session.history()} >= {"first", "third"}
 
 
-def test_a_damaged_library_is_left_alone(session: Session, quick: Served) -> None:
-    """It is named with a cure, not a byte of it changes, and pictures are still made."""
-    file = session.library().home / "library.sqlite3"
-    session.close()
+@contextlib.contextmanager
+def limited(size: int) -> Iterator[None]:
+    """Let no file of this process become larger."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def damage(home: Path) -> bytes:
     content = b"not a database at all" * 100
-    file.write_bytes(content)
+    (home / "library.sqlite3").write_bytes(content)
     for name in ("-wal", "-shm"):
-        file.with_name(file.name + name).unlink(missing_ok=True)
-    batch: Any = session.generate("a fox")
-    assert batch[0].data == tiny()
-    assert len(batch.notes) == 1
-    assert "is damaged, and was left as it is" in batch.notes[0]
+        (home / f"library.sqlite3{name}").unlink(missing_ok=True)
+    return content
+
+
+def outdate(home: Path) -> bytes:
+    with contextlib.closing(sqlite3.connect(home / "library.sqlite3")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    return (home / "library.sqlite3").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (damage, "is damaged, and was left as it is"),
+        (outdate, "newer xai-notebook"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["base64", "url"])
+def test_a_library_that_cannot_be_opened(
+    session: Session,
+    quick: Served,
+    spoil: Callable[[Path], bytes],
+    cause: str,
+    format_: str,
+) -> None:
+    """It is left alone, each batch says so, and what is made goes into it when it can be opened."""
+    home = session.library().home
+    session.close()
+    file = home / "library.sqlite3"
+    good = file.read_bytes()
+    content = spoil(home)
+    for prompt in ("a fox", "a hare"):
+        batch: Any = session.generate(prompt, n=2, format=format_)
+        assert [image.data for image in batch] == [tiny()] * 2
+        assert len(batch.notes) == 1
+        assert cause in batch.notes[0]
+        assert "only in its spool" in batch.notes[0]
+    many: Any = session.generate(each=["p1", "p2", "p3"], format=format_)
+    assert (len(many.ok), len(many.notes)) == (3, 1)
+    with pytest.raises(LibraryError, match=cause):
+        session.generate("a fox", replay=True)
+    with pytest.raises(LibraryError, match=cause):
+        session.history()
     assert file.read_bytes() == content
+    session.close()
+    file.write_bytes(good)
+    calls = len(quick.calls)
+    known: Any = session.generate("a fox", n=2, format=format_)
+    assert [image.data for image in known] == [tiny()] * 2
+    assert known.notes == ()
+    assert len(quick.calls) == calls
+    assert len(session.history(n=100)) == 7
+    assert kept(session) == 7
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_library_of_others(
     session: Session, quick: Served, folder_of_nobody: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A course's folder answers without a call; what is new is shown, with one note."""
+    """A course's folder answers; what costs money is refused, and a preview says so."""
     home = folder_of_nobody / "course"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     session.generate("a fox", n=2)
@@ -106,11 +228,13 @@ def test_a_library_of_others(
     calls = len(quick.calls)
     with unprivileged():
         known: Any = session.generate("a fox", n=2)
-        new: Any = session.generate("a hare", format="url", rewrite="chat")
         assert [image.data for image in known] == [tiny()] * 2
-        assert (known.notes, len(quick.calls)) == ((), calls + 1)
-        assert [image.data for image in new] == [tiny()]
-        assert len(new.notes) == 1
-        assert "is read-only: it answers, and keeps nothing new" in new.notes[0]
+        assert (known.notes, len(quick.calls)) == ((), calls)
+        with pytest.raises(NotKeptError, match=r"read-only.*XAI_NOTEBOOK_HOME"):
+            session.generate("a hare")
+        assert len(quick.calls) == calls
+        free: Any = session.generate("a hare", local=True)
+        assert len(free.ok) == len(free.notes) == 1
+        assert "is read-only: it answers, and keeps nothing new" in free.notes[0]
         assert [image.prompt for image in session.history()] == ["a fox"] * 2
         session.close()

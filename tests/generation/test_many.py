@@ -244,7 +244,7 @@ def _multiply(connection: sqlite3.Connection, prompts: Sequence[str]) -> None:
         ("images", {"id", "request_id"}),
     ):
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-        kept = [name for name in columns if name not in changed]
+        kept = [name for name in columns if name not in {*changed, "reply_id"}]
         rows = (
             (number, ImageRequest(prompt, DEFAULT_MODEL).fingerprint("xai", host), prompt)
             if table == "requests"

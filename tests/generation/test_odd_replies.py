@@ -18,6 +18,8 @@ from harness import KEY, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.session import Session
+from xai_notebook.library import Library
+from xai_notebook.library.shelf import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,3 +212,41 @@ def test_what_is_gone_is_made_again(odd: Oddity, kernels: Any) -> None:
     odd.status = 404
     kernels().generate("a fox", format="url")
     assert odd.calls == 2
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["kept", "recovered"])
+def test_a_reply_with_a_cost_and_no_image(
+    odd: Oddity,
+    kernels: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    killed: bool,
+) -> None:
+    """It is in the ledger, answers nothing, and nothing stumbles over it."""
+    message = wire.ImageResponse(model="grok-test")
+    message.usage.cost_in_usd_ticks = 200_000_000
+    odd.answer = message.SerializeToString()
+    session = kernels()
+    with monkeypatch.context() as patched:
+        if killed:
+            patched.setattr(Library, "add_replies", lambda _, replies: [[] for _ in replies])
+            patched.setattr(Library, "settle", lambda _: None)
+        batch: Any = session.generate("a fox")
+        assert [image.status for image in batch] == ["missing"]
+        session.close()
+    session = kernels()
+    assert len(session.history()) == len(session.history("fox")) == 0
+    (row,) = session.costs()
+    assert (row.requests, row.images, row.cost_usd, row.model) == (1, 0, 0.02, "grok-test")
+    odd.reply({"base64": base64.b64encode(tiny()).decode()})
+    again: Any = session.generate("a fox")
+    assert (len(again.ok), odd.calls) == (1, 2)
+    assert [image.prompt for image in session.history("fox")] == ["a fox"]
+    (row,) = session.costs()
+    assert (row.requests, row.images, row.cost_usd) == (2, 1, 0.04)
+    shelf = session.library().shelf.find(Query())
+    assert len(shelf.ids) == 1
+    again.delete()
+    session.library().marks.empty_trash()
+    assert sum(row.cost_usd or 0 for row in session.costs()) == 0.04
+    session.close()

@@ -321,23 +321,6 @@ def test_another_option_is_another_request(
     assert len(server.calls) == 2
 
 
-def test_a_library_that_cannot_be_opened_costs_no_images(
-    keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The pictures come, with one warning a kernel."""
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "file" / "home"))
-    session = Session()
-    try:
-        first, second = batch(session.generate("a fox")), batch(session.generate("an owl"))
-    finally:
-        session.close()
-    assert first[0].pil.size == first[0].size
-    assert len(first.notes) == 1
-    assert first.notes[0].startswith("Images are not kept: ")
-    assert second.notes == ()
-
-
 def test_a_failed_export_loses_no_images(session: Session, tmp_path: Path) -> None:
     """A folder that cannot be written is one clear line; the images are in the library."""
     (tmp_path / "file").write_text("in the way")

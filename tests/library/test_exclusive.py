@@ -10,6 +10,7 @@ import pytest
 
 from harness import unprivileged
 from xai_notebook.errors import LibraryError
+from xai_notebook.library import exclusive
 from xai_notebook.library.exclusive import Exclusive
 
 if TYPE_CHECKING:
@@ -77,3 +78,16 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
             Exclusive(tmp_path / "jobs" / "1.turn").take()
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_without_locks_threads_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system has none, the one process that has the library has one holder."""
+    monkeypatch.setattr(exclusive, "lock", lambda _: None)
+    first, second = Exclusive(tmp_path / "1.turn"), Exclusive(tmp_path / "1.turn")
+    assert first.take()
+    assert not second.take()
+    first.leave(over=False)
+    assert second.take()
+    second.leave(over=True)

@@ -165,8 +165,8 @@ def test_the_same_bytes_are_written_again_after_emptying(
     library.marks.delete([image.id])
     write = type(library._originals).write
 
-    def write_then_lose(self: Any, contents: Any) -> Any:
-        written = write(self, contents)
+    def write_then_lose(self: Any, contents: Any, **options: Any) -> Any:
+        written = write(self, contents, **options)
         library.marks.empty_trash()
         return written
 

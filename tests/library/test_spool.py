@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import struct
+import subprocess
+import sys
 import threading
 import time
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import KEY, tiny
+from harness import KEY, tiny, until
 from xai_notebook.library import Library, schema
-from xai_notebook.library.spool import Spool
+from xai_notebook.library.spool import LIMIT, Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +40,11 @@ def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **opti
     return batch
 
 
-def waiting(session: Session) -> list[Path]:
-    return list((session.library().home / "spool").iterdir())
+def left(session: Session) -> list[Path]:
+    """Return what the spool's folder holds when no process uses it."""
+    home = session.library().home
+    session.close()
+    return list((home / "spool").iterdir())
 
 
 @pytest.mark.parametrize("format_", ["base64", "url"])
@@ -51,8 +61,8 @@ def test_what_was_left_is_put_in(
     assert len(quick.calls) == calls
     request = session.history()[0].request
     assert (request.aspect_ratio, request.resolution, request.n) == ("16:9", "2k", 3)
-    assert waiting(session) == []
     assert session.costs()[0].requests == 1
+    assert left(session) == []
 
 
 def test_history_has_it_as_well(
@@ -68,14 +78,77 @@ def test_it_is_put_in_once(
 ) -> None:
     """A kernel killed between the row and the removal leaves a reply that is there already."""
     leave(session, monkeypatch, "a fox", n=2)
-    spool = tmp_path / "home" / "spool"
-    (file,) = spool.iterdir()
+    (file,) = (tmp_path / "home" / "spool").iterdir()
     data = file.read_bytes()
     assert len(session.history()) == 2
     session.close()
     file.write_bytes(data)
     assert len(session.history()) == 2
-    assert waiting(session) == []
+    assert left(session) == []
+
+
+def test_files_of_earlier_versions(
+    session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file for each reply, which goes in once, also when an earlier version had put it in."""
+    leave(session, monkeypatch, "a fox", n=2)
+    spool = Spool(tmp_path / "home" / "spool")
+    ((spooled, about, body),) = spool.waiting()
+    spool.remove(spooled)
+    spool.close()
+    del about["id"]
+    text = json.dumps(about).encode()
+    head = struct.pack(
+        "<8sIQI", b"xaispl1\n", len(text), len(body), zlib.crc32(body, zlib.crc32(text))
+    )
+    file = spool.folder / "01795979724753127987-4711-3d4c5537.reply"
+    for _ in range(2):
+        file.write_bytes(head + text + body)
+        assert len(session.history()) == 2
+        assert left(session) == []
+    with session.library()._database.writing() as connection:
+        connection.execute("UPDATE requests SET reply_id = NULL")
+    session.close()
+    file.write_bytes(head + text + body)
+    assert len(session.history()) == 2
+
+
+@pytest.mark.parametrize("step", [0.0, 0.0156])
+def test_a_coarse_clock(
+    session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    """Equal prompts at the same moment are as many pictures, by whatever clock."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + (step and time.monotonic() // step * step))
+    counts = (1, 3, 2, 4, 1, 3, 2, 4)
+    start = threading.Barrier(len(counts))
+
+    def make(count: int) -> int:
+        start.wait(30)
+        return len(session.generate("a fox", n=count).ok)
+
+    with ThreadPoolExecutor(len(counts)) as pool:
+        assert list(pool.map(make, counts)) == [*counts]
+    assert len(session.history(n=100)) == sum(counts)
+    assert left(session) == []
+    assert len(session.history(n=100)) == sum(counts)
+
+
+def test_a_coarse_clock_after_a_kill(
+    session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is for what the next kernel puts in."""
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Library, "add_replies", lambda _, replies: [[*reply.pictures] for reply in replies]
+        )
+        patched.setattr(Library, "settle", lambda _: None)
+        for count in (1, 3, 2, 4):
+            session.generate("a fox", n=count, fresh=True)
+        session.close()
+    assert len(session.history(n=100)) == 10
+    assert left(session) == []
 
 
 def test_it_is_gone_once_the_library_has_it(session: Session, quick: Served) -> None:
@@ -83,29 +156,41 @@ def test_it_is_gone_once_the_library_has_it(session: Session, quick: Served) -> 
     session.generate(each=["a", "b", "c"])
     quick.faults.short = 1
     session.generate("nothing comes")
-    assert waiting(session) == []
+    assert left(session) == []
 
 
-def test_an_unfinished_file_is_set_aside(
+def test_a_torn_journal(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Half a file is not deleted, and not taken for a reply; nor is one with a wrong byte."""
-    leave(session, monkeypatch, "a fox")
-    (whole,) = (tmp_path / "home" / "spool").iterdir()
-    data = whole.read_bytes()
-    for name, content in {
-        "half": data[: len(data) // 2],
-        "wrong": data[:-9] + b"?" + data[-8:],
-        "empty": b"",
-    }.items():
-        file = whole.with_name(f"{name}.reply")
-        file.write_bytes(content)
-        os.utime(file, (time.time() - 3600,) * 2)
-    young = whole.with_name("young.reply")
-    young.write_bytes(data[:50])
+    """What is whole before and behind a damaged entry is put in; the rest is set aside."""
+    folder = tmp_path / "home" / "spool"
+    entries = []
+    for prompt in ("a fox", "a hare", "an owl"):
+        leave(session, monkeypatch, prompt)
+        (file,) = folder.iterdir()
+        _, head, entry = file.read_bytes().split(b"xaispl1\n")
+        entries.append(b"xaispl1\n" + entry)
+        file.unlink()
+    fox, hare, owl = entries
+    torn = hare[:-9] + b"?" + hare[-8:]
+    (folder / "1.journal").write_bytes(
+        b"xaispl1\n" + head + fox + torn + owl + hare[: len(hare) // 2]
+    )
+    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+    parts = [file.read_bytes() for file in left(session)]
+    assert sorted(parts) == sorted([torn, hare[: len(hare) // 2]])
+
+
+def test_an_unfinished_file_is_set_aside(session: Session, quick: Served, tmp_path: Path) -> None:
+    """So it was with a file for each reply, which may still be written by an earlier version."""
+    session.generate("a fox")
+    folder = tmp_path / "home" / "spool"
+    for name in ("half", "young"):
+        (folder / f"{name}.reply").write_bytes(b"xaispl1\n")
+    os.utime(folder / "half.reply", (time.time() - 3600,) * 2)
+    session.close()
     assert [image.prompt for image in session.history()] == ["a fox"]
-    names = {file.name for file in waiting(session)}
-    assert names == {"half.unreadable", "wrong.unreadable", "empty.unreadable", "young.reply"}
+    assert {file.name for file in left(session)} == {"half.unreadable", "young.reply"}
 
 
 def test_a_reply_of_another_shape_is_set_aside(session: Session, tmp_path: Path) -> None:
@@ -114,8 +199,9 @@ def test_a_reply_of_another_shape_is_set_aside(session: Session, tmp_path: Path)
     spool.write({"request": {"planet": "Mars"}, "missing": [0], "answer": {}}, b"")
     spool.write({}, b"")
     spool.write({"request": {}}, b"\xff" * 20)
+    spool.close()
     assert list(session.history()) == []
-    assert {file.suffix for file in waiting(session)} == {".unreadable"}
+    assert {file.suffix for file in left(session)} == {".unreadable"}
 
 
 @pytest.mark.parametrize(
@@ -144,19 +230,22 @@ def test_what_nobody_of_ours_wrote_hinders_nothing(
     """A reply that was tampered with keeps neither the library closed nor those behind it out."""
     leave(session, monkeypatch, "an owl")
     spool = Spool(tmp_path / "home" / "spool")
-    ((spooled, about, body),) = spool.waiting()
-    assert spooled.file
+    ((_, about, body),) = spool.waiting()
     changed = json.loads(json.dumps(about))
     for part in (changed, changed["request"], changed["answer"]):
         if field in part:
             part[field] = value
             break
-    odd = spool.write(changed, body)
-    assert odd.file
-    odd.file.replace(odd.file.with_name("0.reply"))  # it is the first to be looked at
+    other = Spool(tmp_path / "other")
+    assert other.write(changed, body).kept
+    spool.close()
+    other.close()
+    (file,) = other.folder.iterdir()
+    file.replace(spool.folder / "0.journal")  # it is the first to be looked at
     images = session.history()
     assert "an owl" in [image.prompt for image in images]
     assert images._repr_mimebundle_()
+    session.close()
     assert not list(spool.waiting())
 
 
@@ -192,14 +281,122 @@ def test_a_library_locked_for_long_has_it_in_the_end(
     other.execute("ROLLBACK")
     other.close()
     assert [image.prompt for image in session.history()] == ["a fox", "before"]
-    assert waiting(session) == []
+    assert left(session) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Served) -> None:
+    """It does not wait for the lock, and what had arrived is put in later."""
+    session.generate("before")
+    library = session.library()
+    library.settle()
+    other = schema.connect(library.home / "library.sqlite3")
+    other.execute("BEGIN IMMEDIATE")
+
+    def interrupt() -> None:
+        until(lambda: library.spool.is_empty() is False)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        session.generate("a fox")
+    assert time.monotonic() - begun < schema.BUSY_TIMEOUT / 2
+    thread.join()
+    other.execute("ROLLBACK")
+    other.close()
+    until(lambda: len(session.history()) == 2)
+    assert [image.prompt for image in session.history()] == ["a fox", "before"]
 
 
 def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
     """A reply that has no room is not written at all."""
     spool = Spool(small_disk / "spool")
-    assert spool.write({}, bytes(4 << 20)).file is None
-    assert list((small_disk / "spool").iterdir()) == []
+    assert spool.write({}, b"small").kept
+    (file,) = (small_disk / "spool").iterdir()
+    size = file.stat().st_size
+    assert not spool.write({}, bytes(4 << 20)).kept
+    assert file.stat().st_size == size
+    assert spool.write({}, b"small").kept
+    assert [body for _, _, body in spool.waiting()] == [b"small"] * 2
+
+
+def test_it_is_emptied(tmp_path: Path) -> None:
+    """A journal is emptied when all is in the library; a large one is followed by another."""
+    spool = Spool(tmp_path)
+    first = spool.write({}, b"first")
+    (file,) = tmp_path.iterdir()
+    start = file.stat().st_size
+    second = spool.write({}, bytes(LIMIT))
+    assert min(one.name for one in tmp_path.iterdir()) == file.name
+    spool.remove(first)
+    assert not file.exists()
+    third = spool.write({}, b"third")
+    assert [spooled for spooled, _, _ in spool.waiting()] == [second, third]
+    spool.sync([second, third])
+    spool.remove(second, third)
+    assert spool.is_empty()
+    assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 2 * start
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from xai_notebook.library.spool import LIMIT, Spool
+spool = Spool(Path(sys.argv[1]))
+print(spool.write({}, b"paid for").kept, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_journal_belongs_to_its_process(tmp_path: Path) -> None:
+    """Others leave it alone while that lives, and take it over when it is dead."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "True\n"
+        spool = Spool(tmp_path)
+        assert spool.is_empty()
+        assert list(spool.waiting()) == []
+        process.kill()
+        process.wait()
+    assert not spool.is_empty()
+    ((spooled, _, body),) = spool.waiting()
+    assert body == b"paid for"
+    spool.remove(spooled)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_child_has_a_journal_of_its_own(tmp_path: Path) -> None:
+    """It writes nothing into its parent's, and removes nothing from it."""
+    spool = Spool(tmp_path)
+    mine = spool.write({}, b"parent")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+    if child == 0:
+        spool.write({}, b"child")
+        spool.remove(mine)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sorted(body for _, _, body in spool.waiting()) == [b"child", b"parent"]
+
+
+def test_a_large_reply_is_written_by_threads_whole(tmp_path: Path) -> None:
+    """Threads that write at once do not write into each other's."""
+    spool = Spool(tmp_path)
+    bodies = [bytes([number]) * 100_000 for number in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda body: spool.write({}, body), bodies))
+    assert len({one.id for one in written}) == len(bodies)
+    spool.close()
+    assert sorted(body for _, _, body in Spool(tmp_path).waiting()) == bodies
 
 
 def test_no_new_threads(session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import Library, Reply
 from xai_notebook.library.records import insert
 from xai_notebook.library.search import index_request
+from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.pictures import picture as pictures
 from xai_notebook.pictures.tables import CostRow
 
@@ -378,3 +380,20 @@ def fill(library: Library, count: int) -> None:
             index_request(
                 connection, connection.execute(query, (image["request_id"],)).fetchone(), ()
             )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_only_the_user_can_read_it(tmp_path: Path, picture: Picture, save: Save) -> None:
+    """In a folder that existed before, too."""
+    home = tmp_path / "shared"
+    home.mkdir()
+    home.chmod(0o755)
+    library = Library.open(home)
+    library.spool.write({}, b"a reply")
+    (image,) = save("a fox", [picture()], to=library)
+    assert image.sha256
+    Thumbnails(home / "thumbnails", lambda data: data).get(image.sha256, image.file)
+    made = [one for one in home.rglob("*") if one != home]
+    assert {one.name for one in made} >= {"library.sqlite3", "library.sqlite3-wal", "thumbnails"}
+    assert [one for one in made if one.stat().st_mode & 0o77] == []
+    library.close()

@@ -175,7 +175,7 @@ def generator_of(
     call: Call,
     asking: Asking,
     peer: Peer,
-    library: Library | None,
+    home: Library,
     limits: Limits,
     beside: Beside,
     recover: Callable[[], object],
@@ -186,15 +186,16 @@ def generator_of(
         call: What to answer.
         asking: Its places.
         peer: The server of its route.
-        library: Where everything is kept; None: it could not be opened.
+        home: Where everything is kept, though its database may not be open.
         limits: What it may spend.
         beside: The bundles beside the notebook, which answer after the library.
         recover: Puts into the library what another process received before it died.
     """
     options, progress = call.options, call.progress
+    library = home if home.failure is None else None
     return Generator(
         peer,
-        Keeper(library, peer, progress, options.timeout, notebook_name()),
+        Keeper(home, peer, progress, options.timeout, notebook_name()),
         asking,
         limits=limits,
         progress=progress,

@@ -15,7 +15,6 @@ from xai_notebook.generation.routing import LOCAL_HOST
 from xai_notebook.library import Reply
 from xai_notebook.library.bundle import Bundle
 from xai_notebook.library.bundles import SUFFIX, Bundles, answers, picture_of
-from xai_notebook.library.spool import Spooled
 from xai_notebook.settings import DEFAULT_API_HOST
 
 if TYPE_CHECKING:
@@ -208,5 +207,5 @@ def _reply(library: Library, bundle: Bundle, entry: Entry, problems: list[str]) 
         cost_usd=0.0,  # whoever made them has paid
         model=entry.answered_by,
         place=entry.place,
-        spooled=Spooled(None, entry.created.timestamp()),
+        created=entry.created.timestamp(),
     )

@@ -280,7 +280,7 @@ def summarize(call: Call) -> str | None:
         parts.append(f"{progress.failed} failed")
     if progress.unsent:
         parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
-        parts[-1] += ". Raise the limit and run the cell again to make the rest"
+        parts[-1] += f". {progress.unsent_cure} and run the cell again to make the rest"
     elif call.interrupted:
         parts.append("interrupted: run the cell again to make what is missing")
     return ", ".join(parts) + "."

@@ -16,6 +16,7 @@ from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.arrival import recover
 from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
+from xai_notebook.library.database import interruptible
 from xai_notebook.settings import engine_key
 
 if TYPE_CHECKING:
@@ -84,12 +85,23 @@ class Connections:
         Raises:
             LibraryError: It cannot be opened.
         """
-        with self._library_lock:
+        library = self.home(configuration)
+        if library.failure is not None:
+            raise library.failure
+        return library
+
+    def home(self, configuration: Configuration) -> Library:
+        """Return the library, as `library`; where its database cannot be opened, with `failure`."""
+        with interruptible(), self._library_lock:
             if self._library is None or self._library.home != configuration.home:
-                self._library = Library.open(configuration.home)
+                self._library = Library(configuration.home)
                 atexit.register(self._library.close)  # Python 3.13 warns of open databases
             library = self._library
-        if library.overdue:
+            if library.failure is not None:
+                with suppress(LibraryError):
+                    library.connect()
+        overdue = library.overdue or library.spool.has_heritage()
+        if overdue and library.failure is None:
             with suppress(XaiError):  # what waits, waits on: this call needs it not
                 self._loop.run(recover(library, configuration.api_key))
         return library

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xai_notebook.errors import (
     ApiError,
     LibraryError,
+    NotKeptError,
     OptionError,
 )
 from xai_notebook.generation.budget import FREE
@@ -419,23 +420,15 @@ class Generator:
             redo: They are stored, and others are wanted.
         """
         request, count = placed.request, len(missing)
-        self.progress.to_make += count
         place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
         arrival = self.keeper.expect(request, missing, place)
-        if placed.reserved:
-            reservation = placed.reserved.pop()
-        else:
-            (reservation,) = await self.limits.reserve(partial(self._images, request, count))
+        await self.keeper.check_room(arrival)
+        self.progress.to_make += count
         try:
-            sent = await self._send(request, count, arrival)
-            cost = sent[0].cost_usd if sent else None
-            reservation.settle(cost, arrival.reply_id)
-        except (ApiError, OptionError) as error:
-            if not getattr(error, "maybe_billed", False):
-                reservation.waive()
+            sent, cost = await self._buy(placed, count, arrival)
+        except BaseException:
+            arrival.abandon()
             raise
-        finally:
-            await reservation.close()
         self.peer.prices.note_image(request, count, cost)
         self.progress.charged(cost)
         responses = kept(sent, count)
@@ -445,6 +438,27 @@ class Generator:
                 f" {len(responses)} are kept."
             )
         return await self._keep(placed.key, self.keeper.keep(responses, missing, arrival))
+
+    async def _buy(
+        self, placed: Placed, count: int, arrival: Arrival
+    ) -> tuple[Sequence[ImageResponse], float | None]:
+        """Send a request within the limits, and return its images and what they cost."""
+        request = placed.request
+        if placed.reserved:
+            reservation = placed.reserved.pop()
+        else:
+            (reservation,) = await self.limits.reserve(partial(self._images, request, count))
+        try:
+            sent = await self._send(request, count, arrival)
+            cost = sent[0].cost_usd if sent else arrival.cost_usd
+            reservation.settle(cost, arrival.reply_id)
+        except (ApiError, NotKeptError, OptionError) as error:
+            if not getattr(error, "maybe_billed", False):
+                reservation.waive()
+            raise
+        finally:
+            await reservation.close()
+        return sent, cost
 
     async def _keep(
         self, key: tuple[str, int], storing: Coroutine[Any, Any, list[Picture]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import DownloadError, LibraryError, ReplyError
+from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError
 from xai_notebook.generation.arrival import Arrival
 from xai_notebook.generation.batching import Batched
 from xai_notebook.generation.replies import absent, look_at, reply_of
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper"]
 
+_LINGER: Final = 0.01
+"""Seconds that many replies wait for each other on their way into the library."""
+_PAUSE: Final = 0.5
+"""Seconds after which the originals of saved replies are made durable."""
+_UNSETTLED: Final = 512
+"""Saved replies for which that is done before."""
+_MEMORY: Final = 64 << 20
+"""Bytes of images that are being saved, after which nothing is ordered until there are fewer."""
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
 _SHOWN_AT_ONCE: Final = 1_000
@@ -44,30 +52,73 @@ class Keeper:
     """Keeps the images of one call.
 
     Attributes:
-        library: Where everything is kept; None: it could not be opened.
+        home: Where everything is kept. Replies and originals are, though its database may not be
+            open: they go into it later.
         peer: Where the images come from.
         progress: Takes notes.
         timeout: Seconds for a download.
         notebook: The notebook the images are for.
+        refusal: Why nothing more is ordered: a reply could not be kept.
     """
 
-    library: Library | None
+    home: Library
     peer: Peer
     progress: Progress
     timeout: float
     notebook: str | None = None
+    refusal: NotKeptError | None = None
     _look_up: Batched[Wanted, Found] = field(init=False, repr=False)
     _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
-    _sync: Batched[Spooled, None] | None = field(default=None, init=False, repr=False)
+    _sync: Batched[Spooled, None] = field(init=False, repr=False)
+    _settling: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
     _shown: list[Shown] = field(default_factory=list, init=False, repr=False)
+    _saving: set[asyncio.Future[Any]] = field(default_factory=set, init=False, repr=False)
+    _unsaved: int = field(default=0, init=False, repr=False)
+    _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Let what comes at the same time go to the library together."""
-        if self.library is not None:
-            self._look_up = Batched(self.library.look_up)
-            self._save = Batched(self.library.add_replies)
-            self._sync = Batched(self.library.spool.sync)
+        self._look_up = Batched(self.home.look_up, linger=_LINGER)
+        self._save = Batched(self.home.add_replies, linger=_LINGER)
+        self._sync = Batched(self.home.spool.sync)
+
+    @property
+    def library(self) -> Library | None:
+        """The library; None: its database cannot be opened."""
+        return self.home if self.home.failure is None else None
+
+    async def check_room(self, arrival: Arrival) -> None:
+        """Reserve room on the disk for a reply.
+
+        What is free of charge is made all the same.
+
+        Raises:
+            NotKeptError: There is too little, or the last reply of this call could not be kept.
+        """
+        while self._unsaved > _MEMORY:  # the disk is slower than the server
+            await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
+        if self.peer.free:
+            return
+        if self.refusal is not None:
+            raise self.refusal
+        if self.home.read_only:
+            raise NotKeptError(
+                f"The library in {self.home.home} is read-only, so what is made could not be kept "
+                "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
+                reason="the library is read-only",
+            )
+        room, request = self.home.room, arrival.request
+        arrival.reservation = room.reserve(request.resolution, len(arrival.missing))
+        if not self._checked or self.home.spool.failed:
+            try:
+                await asyncio.to_thread(self.home.spool.check, arrival.reservation.size)
+            except OSError as error:
+                raise NotKeptError(
+                    f"{self.home.explain(error)} Nothing was sent.",
+                    reason="the library's folder cannot be written to",
+                ) from error
+            self._checked = True
 
     async def newest(self) -> int:
         """Return the `id` of the image that was stored last when the call first asked."""
@@ -102,6 +153,8 @@ class Keeper:
 
     async def _fetched(self, wanted: Wanted) -> tuple[Found, list[Picture | None]]:
         found = await self._look_up(wanted)
+        if all(picture.status != "pending" for picture in found.pictures):
+            return found, [*found.pictures]
         return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
 
     async def showed(self, wanted: Wanted, pictures: Iterable[Picture]) -> None:
@@ -148,7 +201,12 @@ class Keeper:
             "notebook": self.notebook,
             **place,
         }
-        return Arrival(self.library, request, missing, answer, self._sync)
+        return Arrival(self.home, request, missing, answer, self._begin_sync)
+
+    def _begin_sync(self, spooled: Spooled) -> None:
+        """Make a reply durable, unless the library does it in a moment."""
+        if not self._save.busy:
+            self._sync(spooled)
 
     async def keep(
         self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: Arrival
@@ -160,37 +218,109 @@ class Keeper:
             missing: The positions of the images that were asked for.
             arrival: Of the reply.
         """
+        try:
+            return await self._keep(responses, missing, arrival)
+        finally:
+            arrival.release()
+
+    async def _keep(
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: Arrival
+    ) -> list[Picture]:
         request = arrival.request
         reply = await reply_of(
             request, responses, missing, spooled=arrival.spooled, **arrival.answer
         )
+        if not reply.pictures:
+            reply = replace(reply, cost_usd=arrival.cost_usd, model=arrival.model)
         pictures = await self._store(reply, arrival)
-        arrived = await asyncio.gather(*map(self._fetch_new, pictures, responses))
+        arrived: Sequence[Picture] = pictures
+        if any(picture.status == "pending" for picture in pictures):
+            arrived = await asyncio.gather(
+                *(
+                    self._fetch_new(picture, response, arrival)
+                    for picture, response in zip(pictures, responses, strict=True)
+                )
+            )
         return await look_at([*arrived, *absent(request, responses, missing)])
 
     async def _store(self, reply: Reply, arrival: Arrival) -> list[Picture]:
-        """Return the pictures of a reply; where the library cannot take it, with their bytes."""
-        if not reply.pictures:
-            arrival.forget()
+        """Return the pictures of a reply; where the library cannot take it, as they are kept."""
+        if not reply.pictures and not reply.cost_usd:
+            if reply.spooled is not None:
+                self.home.spool.remove(reply.spooled)
             return []
-        if self.library is not None:
+        error = self.home.failure
+        if error is None:
             try:
-                saved = await self._save(reply)
-            except LibraryError as error:
-                saved = error
-            if not isinstance(saved, LibraryError):
-                return saved
-            self.progress.note(f"{arrival.not_kept}: {saved}")
+                saved = await self._save_one(reply)
+            except LibraryError as failure:
+                error = failure
+            else:
+                if not isinstance(saved, LibraryError):
+                    if self.home.unsettled:
+                        self._settle_soon()
+                    return saved
+                error = saved
+        if arrival.kept:
+            self.home.overdue = True
+            self._note_unsaved(error)
+            with suppress(LibraryError):  # they are in the spool, and made from it
+                return await asyncio.to_thread(self.home.keep_originals, reply)
+        else:
+            self._refuse(error)
         return [
             replace(picture, cached=payload if isinstance(payload, bytes) else None)
             for picture, payload in zip(reply.pictures, reply.payloads, strict=True)
         ]
 
-    async def _fetch_new(self, picture: Picture, response: ImageResponse) -> Picture:
+    async def _save_one(self, reply: Reply) -> list[Picture] | LibraryError:
+        size = sum(len(one) for one in reply.payloads if isinstance(one, bytes))
+        saving = self._save(reply)
+        self._unsaved += size
+        self._saving.add(saving)
+        try:
+            return await saving
+        finally:
+            self._unsaved -= size
+            self._saving.discard(saving)
+
+    def _note_unsaved(self, error: LibraryError) -> None:
+        self.progress.note(
+            f"Not in the library yet, only in its spool: {error} "
+            "They go into the library when it can be used again."
+        )
+
+    def _refuse(self, error: LibraryError) -> None:
+        """Say that something is kept nowhere, and order nothing more."""
+        self.progress.note(f"Not kept anywhere: {error} Until then, --export saves pictures.")
+        if not self.peer.free:
+            self.refusal = NotKeptError(
+                f"{error} What came last could not be kept, so nothing more was sent.",
+                reason="what came last could not be kept",
+            )
+
+    def _settle_soon(self) -> None:
+        """Have the spool forget what is saved, when nothing comes any more or there is much."""
+        loop = asyncio.get_running_loop()
+        if self._settling is not None:
+            if self.home.unsettled < _UNSETTLED and loop.time() < self._settling.when():
+                return
+            self._settling.cancel()
+        pause = 0.0 if self.home.unsettled >= _UNSETTLED else _PAUSE
+        self._settling = loop.call_later(pause, self._settle, loop)
+
+    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._settling = None
+        with suppress(RuntimeError):  # the loop is being closed, and the library does it then
+            loop.run_in_executor(None, self.home.settle)
+
+    async def _fetch_new(
+        self, picture: Picture, response: ImageResponse, arrival: Arrival
+    ) -> Picture:
         """Download an image whose reply has just come, if it came as a URL."""
         if picture.status != "pending":
             return picture
-        return await self._fetch(picture, response.image)
+        return await self._fetch(picture, response.image, arrival)
 
     async def _fetch_late(self, picture: Picture) -> Picture | None:
         """Download a stored image that could not be fetched when its reply came.
@@ -206,17 +336,31 @@ class Keeper:
         download = self.peer.client.download(url, timeout=self.timeout)
         return await self._fetch(picture, download)
 
-    async def _fetch(self, picture: Picture, download: Awaitable[bytes]) -> Picture:
-        """Return a pending picture with its bytes, or as it still waits, or as it has failed."""
+    async def _fetch(
+        self, picture: Picture, download: Awaitable[bytes], arrival: Arrival | None = None
+    ) -> Picture:
+        """Return a pending picture with its bytes, or as it still waits, or as it has failed.
+
+        Args:
+            picture: What waits.
+            download: Brings its bytes.
+            arrival: Of its reply, if that has just come.
+        """
         try:
             data = await download
         except ReplyError as error:
             return await self._wait(picture, error)
-        if self.library is not None and picture.id is not None:
+        cause = self.home.failure
+        if cause is None and picture.id is not None:
             try:
-                return await asyncio.to_thread(self.library.complete, picture, data)
-            except LibraryError as error:
-                self.progress.note(f"Not kept in the library: {error}")
+                return await asyncio.to_thread(self.home.complete, picture, data)
+            except LibraryError as failure:
+                cause = failure
+        if cause is not None:
+            if arrival is not None and arrival.keep_fetched(picture.position, data):
+                self._note_unsaved(cause)
+            else:
+                self._refuse(cause)
         return replace(picture, status="ok", cached=data)
 
     async def _wait(self, picture: Picture, error: ReplyError) -> Picture:

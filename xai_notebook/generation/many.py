@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from xai_notebook.errors import (
     AuthenticationError,
     BudgetError,
+    NotKeptError,
     OptionError,
     PermissionDeniedError,
     RateLimitError,
@@ -48,7 +49,7 @@ class _Pace:
         resume: When it ends, on the monotonic clock.
         answered: Requests that succeeded.
         failure: What no further request could escape.
-        refused: Why the first request that a budget refused was not sent.
+        refused: Why the first request was not sent that a budget or the disk refused.
     """
 
     limiter: AsyncLimiter | None
@@ -56,7 +57,7 @@ class _Pace:
     resume: float = 0.0
     answered: int = 0
     failure: XaiError | None = None
-    refused: BudgetError | None = None
+    refused: BudgetError | NotKeptError | None = None
 
     async def wait(self) -> None:
         if self.failure is not None:
@@ -139,7 +140,14 @@ async def generate_each(
     # A bucket of one: requests go out evenly, as the server counts them.
     pace = _Pace(AsyncLimiter(1, 1 / rate) if rate else None)
     slots = asyncio.Semaphore(concurrency)
-    generator = replace(generator, slots=slots, before_send=pace.wait, on_attempt=pace.on_attempt)
+    keeper = generator.keeper
+
+    async def before_send() -> None:
+        await pace.wait()
+        if keeper.refusal is not None:  # what came meanwhile could not be kept
+            raise keeper.refusal
+
+    generator = replace(generator, slots=slots, before_send=before_send, on_attempt=pace.on_attempt)
     source = _Source(enumerate(requests), lazy=lazy)
 
     # Twice as many: while one's reply is being saved, another's request is under way.
@@ -165,8 +173,10 @@ async def _work(generator: Generator, source: _Source, pace: _Pace, progress: Pr
         number, request = taken
         try:
             images, failed = await _answer(generator, request, pace)
-        except BudgetError as error:
+        except (BudgetError, NotKeptError) as error:
             pace.refused = pace.refused or error
+            if isinstance(error, NotKeptError):
+                progress.unsent_cure = error.cure
             progress.refused(number, [_card(request, error, "unsent")], error.reason)
         else:
             progress.answered(number, images, failed=failed)
@@ -190,7 +200,7 @@ async def _answer(
         except _HOPELESS as error:
             pace.failure = error
             raise
-        except BudgetError:
+        except (BudgetError, NotKeptError):
             raise
         except XaiError as error:
             failure = error

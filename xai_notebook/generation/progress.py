@@ -25,8 +25,9 @@ class Progress:
         images: Images asked for in all, for placeholders.
         done: Requests answered, from the server or the library.
         failed: Requests that ended in an error.
-        unsent: Requests that a budget refused.
+        unsent: Requests that a budget or the disk refused.
         unsent_because: Why, in a few words.
+        unsent_cure: What to do about it, likewise.
         replayed: Requests answered by the library alone.
         retries: Attempts that failed and were made again.
         cost_usd: What the server reported so far.
@@ -47,6 +48,7 @@ class Progress:
     failed: int = 0
     unsent: int = 0
     unsent_because: str = ""
+    unsent_cure: str = "Raise the limit"
     replayed: int = 0
     retries: int = 0
     cost_usd: float = 0.0

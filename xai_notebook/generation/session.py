@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from xai_notebook import frontend
 from xai_notebook.client.request import InputImage
-from xai_notebook.errors import BudgetError, LibraryError, XaiError
+from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.answering import (
     answer,
     expected_costs,
@@ -359,32 +359,25 @@ class Session(LookBack):
     async def _generator(self, call: Call, asking: Asking, *, spends: bool = True) -> Generator:
         """Return what answers a call; one that `spends` nothing has no limits."""
         peer = await self.connections.peer(call.route)
-        library = await asyncio.to_thread(self._library_or_none, call)
-        limits = self._limits(call, library) if spends else Limits(())
-        recover = partial(self._recover, library, call.configuration)
-        return generator_of(call, asking, peer, library, limits, self.beside, recover)
+        home = await asyncio.to_thread(self._home, call)
+        limits = self._limits(call, home) if spends else Limits(())
+        recover = partial(self._recover, home, call.configuration)
+        return generator_of(call, asking, peer, home, limits, self.beside, recover)
 
-    def _recover(self, library: Library | None, configuration: Configuration) -> None:
+    def _recover(self, home: Library, configuration: Configuration) -> None:
         """Put into the library what another process received before it died."""
-        if library is not None:
-            library.overdue = True
-            self.connections.library(configuration)
+        home.overdue = True
+        self.connections.home(configuration)
 
-    def _limits(self, call: Call, library: Library | None) -> Limits:
+    def _limits(self, call: Call, home: Library) -> Limits:
         """Return what a call may spend; the painter's previews are free."""
         limit = call.configuration.budget
         self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
         counters = (Counter(call.options.max_cost, "--max-cost"), self._kernel)
         if limit is None or not limit.shared or call.route.painted:
             return Limits(counters)
-        if library is None:
-            raise BudgetError(
-                f"{_BUDGET} {limit} is counted in the library, which cannot be opened. "
-                "Nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
-                reason=f"{_BUDGET} {limit} cannot be counted without the library",
-            )
-        if self._shared is None or self._shared[:2] != (limit, library):
-            self._shared = limit, library, SharedBudget(limit, _BUDGET, library.spending)
+        if self._shared is None or self._shared[:2] != (limit, home):
+            self._shared = limit, home, SharedBudget(limit, _BUDGET, home.spending)
         return Limits(counters, self._shared[2])
 
     def ask_price(self, call: Call) -> None:
@@ -443,15 +436,18 @@ class Session(LookBack):
     def _configuration(self) -> Configuration:
         return Configuration.read(self._given, self.configured())
 
-    def _library_or_none(self, call: Call) -> Library | None:
-        """Return the library, or None with one warning a kernel when it cannot be opened."""
-        try:
-            return self.connections.library(call.configuration)
-        except LibraryError as error:
-            if call.options.replay:
-                raise
-            self._announce(call, f"Images are not kept: {error}")
-            return None
+    def _home(self, call: Call) -> Library:
+        """Return the library, which keeps replies though its database cannot be opened.
+
+        Raises:
+            LibraryError: It cannot be opened, and nothing else may answer.
+        """
+        home = self.connections.home(call.configuration)
+        if home.failure is not None and call.options.replay:
+            raise home.failure
+        if home.notice is not None:
+            self._announce(call, home.notice)
+        return home
 
     def _announce(self, call: Call, line: str) -> None:
         """Put a line under the pictures of a call, once in a kernel's life."""

@@ -1,26 +1,47 @@
-"""The library's connection: one for all threads, one for each process, errors in our words."""
+"""The library's connection: one for all threads, one for each process, errors in our words.
+
+Where the file system has no locks, one process at a time has the library: a file names it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import platform
 import sqlite3
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import LibraryError
-from xai_notebook.library.schema import connect, connect_to_read, snapshot, transaction
+from xai_notebook.errors import LibraryError, shorten
+from xai_notebook.library.exclusive import is_alive
+from xai_notebook.library.originals import sync_file
+from xai_notebook.library.schema import (
+    NoLocksError,
+    connect,
+    connect_to_read,
+    is_logged,
+    snapshot,
+    transaction,
+)
 from xai_notebook.library.search import has_index, prepare_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Database"]
+__all__ = ["Database", "interruptible"]
 
 FILE: Final = "library.sqlite3"
+OWNER: Final = "owner.json"
+"""Names the process that has a library whose file system has no locks."""
+_WRITTEN_IN: Final = 60.0
+"""Seconds after which such a file is no longer being written."""
+_TOKENS: Final[set[str]] = set()
+"""Of the owners in this process."""
 _FORK_PATIENCE: Final = 1.0
 """Seconds that a fork waits for a thread that is using the library."""
 _OPEN: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
@@ -36,6 +57,7 @@ class Database:
     Attributes:
         indexed: Whether words are looked up in a full-text index; known once it was open.
         read_only: Whether the library could be opened for reading alone; known once it was open.
+        without_locks: Whether only one process may have it open; known once it was open.
     """
 
     def __init__(self, home: Path) -> None:
@@ -43,6 +65,9 @@ class Database:
         self.home = home
         self.indexed = False
         self.read_only = False
+        self.without_locks = False
+        self._logged = False
+        self._owner = Owner(home / OWNER)
         self._file = home / FILE
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -66,16 +91,37 @@ class Database:
                 yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection inside a transaction: all of it is durable at the end, or nothing.
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Hold the connection inside a transaction: all of it is there at the end, or nothing.
+
+        Args:
+            durable: It outlives a power cut. Otherwise a kill, and `sync` is still to be called.
 
         Raises:
             LibraryError: As `reading`; the library is read-only.
         """
         with self._held() as connection:
             self.check_writable()
-            with transaction(connection):
-                yield connection
+            if durable or not self._logged or connection.in_transaction:
+                with transaction(connection):
+                    yield connection
+                return
+            connection.execute("PRAGMA synchronous = NORMAL")  # of a log: at checkpoints alone
+            try:
+                with transaction(connection):
+                    yield connection
+            finally:
+                connection.execute("PRAGMA synchronous = FULL")
+
+    def sync(self) -> None:
+        """Make durable what was written.
+
+        Raises:
+            OSError: The disk fails.
+        """
+        if self._logged:
+            with contextlib.suppress(FileNotFoundError):  # all is in the database, durably
+                sync_file(self._file.with_name(f"{FILE}-wal"))
 
     def check_writable(self) -> None:
         """Raise if the library is known to be read-only.
@@ -91,7 +137,7 @@ class Database:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self.translated():
+        with interruptible(), self._lock, self.translated():
             if self._closed:
                 raise LibraryError(f"The library in {self.home} has been closed.")
             if self._connection is not None and not self._is_in_place(self._connection):
@@ -115,8 +161,15 @@ class Database:
             self.indexed = has_index(connection)
             return connection
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection = connect(self._file)
         try:
+            connection = connect(self._file)
+            self.without_locks = False
+        except NoLocksError:
+            self._owner.take()
+            connection = connect(self._file, locks=False)
+            self.without_locks = True
+        try:
+            self._logged = is_logged(connection)
             self.indexed = prepare_index(connection)
         except BaseException:
             connection.close()
@@ -144,6 +197,7 @@ class Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            self._owner.leave()
 
     def before_fork(self) -> None:
         """Wait for the thread that uses the connection, and close it: a child must inherit none.
@@ -176,6 +230,98 @@ class Database:
         if self._connection is not None:
             _INHERITED.append(self._connection)
             self._connection = None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let an interrupt be one line: IPython takes seconds to render where it came from."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        shorten(interrupt, "the library was being waited for; nothing in it is lost.")
+        raise
+
+
+class Owner:
+    """A file that says which process has the library, where the system has no locks to say so."""
+
+    def __init__(self, file: Path) -> None:
+        """Use `file`, which need not exist yet."""
+        self._file = file
+        self._me: Mapping[str, Any] | None = None
+
+    def take(self) -> None:
+        """Become the owner; one that is dead is followed.
+
+        Raises:
+            LibraryError: Another process is, which may be alive.
+            OSError: The file cannot be read or written.
+        """
+        if self._me is not None and self._me["pid"] == os.getpid() and self._read() == self._me:
+            return
+        token = os.urandom(16).hex()
+        me = {"host": platform.node(), "pid": os.getpid(), "token": token}
+        while True:
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                try:
+                    os.write(descriptor, json.dumps(me).encode())
+                finally:
+                    os.close(descriptor)
+                self._me = me
+                _TOKENS.add(token)
+                return
+            if (owner := self._read()) is None:
+                continue
+            if not _is_dead(owner) and not self._is_torn():
+                raise LibraryError(
+                    f"The file system of {self._file.parent} has no locks, and process "
+                    f"{owner.get('pid')} on {owner.get('host')} uses the library. Shut that kernel "
+                    f"down; if it runs no more, delete {self._file}."
+                )
+            # Two may find a dead owner at once: who moves a living one's file puts it back.
+            aside = self._file.with_name(f".{OWNER}-{token}")
+            with contextlib.suppress(FileNotFoundError):
+                self._file.replace(aside)
+                if self._read(aside) == owner:
+                    aside.unlink()
+                else:
+                    aside.replace(self._file)
+
+    def leave(self) -> None:
+        """Let the next process have the library."""
+        me, self._me = self._me, None
+        if me is not None:
+            _TOKENS.discard(me["token"])
+        if me is not None and me["pid"] == os.getpid() and self._read() == me:
+            with contextlib.suppress(OSError):
+                self._file.unlink()
+
+    def _is_torn(self) -> bool:
+        """Tell whether a process died while it wrote the file."""
+        try:
+            found = self._file.stat()
+        except OSError:
+            return False
+        return not found.st_size and found.st_mtime < time.time() - _WRITTEN_IN
+
+    def _read(self, file: Path | None = None) -> Mapping[str, Any] | None:
+        """Return who is the owner; None: the file is gone."""
+        try:
+            found = json.loads((file or self._file).read_bytes() or b"{}")
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            found = {}
+        return found if isinstance(found, dict) else {}
+
+
+def _is_dead(owner: Mapping[str, Any]) -> bool:
+    """Tell whether an owner is known not to run any more."""
+    pid = owner.get("pid")
+    if owner.get("host") != platform.node() or not isinstance(pid, int):
+        return False
+    return owner.get("token") not in _TOKENS if pid == os.getpid() else not is_alive(pid)
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

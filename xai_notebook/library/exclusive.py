@@ -1,9 +1,15 @@
-"""Cross-process file lock, released when its holder dies."""
+"""Cross-process file locks, released when the holder dies.
+
+Where a file system has no locks, the library allows one process at a time (see `database`), and
+locks exclude the threads of that process from each other.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -17,13 +23,18 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Exclusive"]
+__all__ = ["Exclusive", "is_alive", "lock", "unlock"]
 
 _MARK: Final = b"+"
+_UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+"""What file systems answer that have no locks."""
+_HELD: Final[set[Path]] = set()
+"""Files that this process has locked."""
+_GUARD: Final = threading.Lock()
 
 
 class Exclusive:
-    """The system's lock on an open file. On a file system without locks it is always free.
+    """The system's lock on a file of its own.
 
     Attributes:
         inherited: The last holder left the file behind: it died, or was not done.
@@ -34,6 +45,7 @@ class Exclusive:
         self.inherited = False
         self._file = file
         self._descriptor: int | None = None
+        self._taken = False
 
     def take(self) -> bool:
         """Take the lock and return True, or return False if another holder has it.
@@ -47,36 +59,43 @@ class Exclusive:
                     self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     flags = os.O_RDWR | os.O_CREAT
                     self._descriptor = os.open(self._file, flags, 0o600)
-                if not _lock(self._descriptor):
-                    return False
-                found = os.fstat(self._descriptor)
-                self.inherited = found.st_size > 0
-                if _is_at(self._file, found):
-                    os.write(self._descriptor, _MARK)
-                    return True
+                with _GUARD:
+                    if self._file in _HELD or lock(self._descriptor) is False:
+                        return False
+                    found = os.fstat(self._descriptor)
+                    if _is_at(self._file, found):
+                        _HELD.add(self._file)
+                        self._taken = True
+                        break
                 # The holder that we waited for has removed the file: others lock a new one.
                 os.close(self._descriptor)
                 self._descriptor = None
+            self.inherited = found.st_size > 0
+            os.write(self._descriptor, _MARK)
         except OSError as error:
             raise LibraryError(
                 f"{self._file} cannot be written ({error.strerror}). Free some space, or set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to."
             ) from error
+        return True
 
     def leave(self, *, over: bool) -> None:
         """Release the lock.
 
         Args:
-            over: The file is not needed any more. Only the holder may say so.
+            over: The file is not needed any more. Only its holder may say so.
         """
         if self._descriptor is None:
             return
+        over = over and self._taken
         if over:
             self._remove()  # while it is locked: who takes a file that is gone sees that
-        with suppress(OSError):  # children of a fork have the file open, too
-            _unlock(self._descriptor)
+        unlock(self._descriptor)  # children of a fork have the file open, too
         os.close(self._descriptor)
         self._descriptor = None
+        if self._taken:
+            self._taken = False
+            _HELD.discard(self._file)
         if over and sys.platform == "win32":
             self._remove()  # there, an open file cannot be removed
 
@@ -93,30 +112,63 @@ def _is_at(file: Path, found: os.stat_result) -> bool:
         return False
 
 
-if sys.platform == "win32":
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine runs; True where that cannot be told."""
+    if sys.platform == "win32":  # signal 0 would end it; and Windows has locks everywhere
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
-    def _lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 0, os.SEEK_SET)
+
+if sys.platform == "win32":
+    _FAR: Final = 1 << 30
+    """A locked byte cannot be read, so it lies behind everything that is."""
+
+    def lock(descriptor: int) -> bool | None:
+        """Lock an open file without waiting; False: another process has it locked."""
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError:
             return False
+        except OSError:
+            return None
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
         return True
 
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    def unlock(descriptor: int) -> None:
+        """Unlock an open file."""
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        with suppress(OSError):
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
 
-    def _lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # no locks here
-            return True
-        return True
+    def lock(descriptor: int) -> bool | None:
+        """Lock an open file without waiting.
 
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        Returns:
+            False: another process has it locked. None: the file system has no locks.
+        """
+        for call in (fcntl.flock, fcntl.lockf):
+            try:
+                call(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    return False
+            else:
+                return True
+        return None
+
+    def unlock(descriptor: int) -> None:
+        """Unlock an open file."""
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)

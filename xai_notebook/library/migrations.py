@@ -180,7 +180,6 @@ _PANELS: Final = (
 )
 
 _CHARGES: Final = (
-    "ALTER TABLE requests ADD COLUMN reply_id TEXT",
     # What no row of requests or rewrites tells: calls under way, calls that may have been billed.
     """CREATE TABLE charges (
         id INTEGER PRIMARY KEY,
@@ -221,8 +220,14 @@ _SHOWN: Final = (
     ) WITHOUT ROWID""",
 )
 
+_REPLIES: Final = (
+    # Random, the reply's own; NULL: it came before there were ids, by a job or from a bundle.
+    "ALTER TABLE requests ADD COLUMN reply_id TEXT",
+    "CREATE UNIQUE INDEX requests_by_reply ON requests (reply_id) WHERE reply_id IS NOT NULL",
+)
+
 MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
-    _CHARGES, _JOB_CALLS, _SHOWN,
+    _REPLIES, _CHARGES, _JOB_CALLS, _SHOWN,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
+import sys
 import time
-import uuid
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Originals", "sync_file", "sync_folder"]
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+_SHARE: Final = 8
+"""Files for which another thread waits for the disk."""
 _WRITERS: Final = 4
-"""Threads that wait for the disk side by side: it makes many files durable in the time of one."""
+"""Such threads at most."""
+_MANY: Final = 8
+"""Files from which on the whole file system is made durable at once: each fsync waits for the disk,
+and for the interpreter, which is busy receiving."""
 
 
 class Originals:
@@ -36,6 +43,8 @@ class Originals:
         """Use `folder`, which need not exist yet."""
         self.folder = folder
         self._temporary = folder / ".tmp"
+        self._numbers = itertools.count()
+        self._token = ""
 
     def prepare(self) -> None:
         """Create the folders and remove what killed kernels left behind.
@@ -43,7 +52,7 @@ class Originals:
         Raises:
             OSError: A folder cannot be created.
         """
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         oldest = time.time() - _STALE_AFTER
         for file in self._temporary.iterdir():
             with contextlib.suppress(OSError):  # another kernel may be cleaning up too
@@ -59,53 +68,84 @@ class Originals:
         return not isinstance(places, list) or all(
             self.path(place["sha256"], place["media_type"]).exists()
             for place in places
-            if "sha256" in place
+            if place.get("sha256")
         )
 
-    def write(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
-        """Make contents durable, each with its media type. The same content is written once.
+    def write(
+        self, contents: Sequence[tuple[bytes, str | None]], *, durable: bool = True
+    ) -> list[str | OSError]:
+        """Write contents, each with its media type. The same content is one file.
+
+        A file that is there already is written anew: after a power cut it may not be whole.
+
+        Args:
+            contents: What, and what it is.
+            durable: They outlive a power cut when this returns. Otherwise a kill, and `sync` is
+                still to be called.
 
         Returns:
             For each content its digest, or why it could not be written: the disk is full, or the
             folder cannot be written to.
         """
-        shares = [contents[start::_WRITERS] for start in range(min(_WRITERS, len(contents)))]
-        if len(shares) == 1:
-            return self._write_share(contents)
-        # Made here and not kept: threads do not survive a fork.
-        with Workers(len(shares), thread_name_prefix="xai-notebook-disk") as pool:
-            written = list(pool.map(self._write_share, shares))
-        return [written[place % _WRITERS][place // _WRITERS] for place in range(len(contents))]
-
-    def _write_share(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
-        """Do as `write` does, in one thread: first the files, then their folders' names."""
-        found: list[str | OSError] = []
-        folders = set()
-        for data, media_type in contents:
-            sha256 = hashlib.sha256(data).hexdigest()
-            path = self.path(sha256, media_type)
+        shares = min(len(contents) // _SHARE + 1, _WRITERS)
+        if shares == 1:
+            found = self._write_share(contents)
+        else:
+            parts = [contents[start::shares] for start in range(shares)]
+            # Made here and not kept: threads do not survive a fork.
+            with Workers(shares, thread_name_prefix="xai-notebook-disk") as pool:
+                written = list(pool.map(self._write_share, parts))
+            found = [written[place % shares][place // shares] for place in range(len(contents))]
+        if durable:
             try:
-                if not _has_size(path, len(data)):
-                    self._write(path, data)
+                self.sync(
+                    self.path(sha256, media_type)
+                    for sha256, (_, media_type) in zip(found, contents, strict=True)
+                    if isinstance(sha256, str)
+                )
             except OSError as error:
-                found.append(error)
-            else:
-                found.append(sha256)
-                folders.add(path.parent)
-        for folder in folders:
-            sync_folder(folder)
+                return [error if isinstance(one, str) else one for one in found]
         return found
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write_share(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
+        """Do as `write` does, in one thread."""
+        written: dict[str, str | OSError] = {}
+        found: list[str | OSError] = []
+        for data, media_type in contents:
+            sha256 = hashlib.sha256(data).hexdigest()
+            if sha256 not in written:
+                try:
+                    self._write(f"{self.path(sha256, media_type)}", data)
+                    written[sha256] = sha256
+                except OSError as error:
+                    written[sha256] = error
+            found.append(written[sha256])
+        return found
+
+    def sync(self, paths: Iterable[Path]) -> None:
+        """Make originals that have been written durable.
+
+        Raises:
+            OSError: The disk fails.
+        """
+        paths = set(paths)
+        if len(paths) >= _MANY and _sync_file_system(self.folder):
+            return
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # it is in no row any more
+                sync_file(path)
+        for folder in {path.parent for path in paths}:
+            sync_folder(folder)
+
+    def _write(self, path: str, data: bytes) -> None:
         # Not by pathlib and buffers: each step lets go of the interpreter, and has to wait for it.
-        temporary = f"{self._temporary}{os.sep}{os.getpid()}-{uuid.uuid4().hex}"
+        temporary = self._temporary_name()
         try:
             descriptor = self._create(temporary)
             try:
                 left = memoryview(data)
                 while left:
                     left = left[os.write(descriptor, left) :]
-                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             self._move(temporary, path)
@@ -116,28 +156,70 @@ class Originals:
             if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
                 raise
 
+    def _temporary_name(self) -> str:
+        """Return a name that no other process, and no other thread, uses."""
+        pid = f"{os.getpid()}-"
+        if not self._token.startswith(pid):  # the first, or the first after a fork
+            self._token = pid + os.urandom(8).hex()
+        return f"{self._temporary}{os.sep}{self._token}-{next(self._numbers)}"
+
     def _create(self, temporary: str) -> int:
         try:
-            return os.open(temporary, _CREATE, 0o666)
+            return os.open(temporary, _CREATE, 0o600)
         except FileNotFoundError:  # somebody deleted the library
-            self._temporary.mkdir(parents=True, exist_ok=True)
-            return os.open(temporary, _CREATE, 0o666)
+            self._make_folders()
+            return os.open(temporary, _CREATE, 0o600)
 
-    def _move(self, temporary: str, path: Path) -> None:
+    def _make_folders(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._temporary.mkdir(mode=0o700, exist_ok=True)
+
+    def _move(self, temporary: str, path: str) -> None:
         """Give a file its name, in a folder that may not be there yet."""
         try:
             os.replace(temporary, path)  # noqa: PTH105
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(self.folder)
             os.replace(temporary, path)  # noqa: PTH105
 
 
-def _has_size(path: Path, size: int) -> bool:
+def _has_size(path: str, size: int) -> bool:
     try:
-        return path.stat().st_size == size
+        return os.stat(path).st_size == size  # noqa: PTH116
     except OSError:
         return False
+
+
+@cache
+def _syncfs() -> Callable[[int], int] | None:
+    """Return Linux' call that makes one file system durable; None: there is none here."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes  # noqa: PLC0415  # only libraries with much to write need it
+
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):
+        return None
+    return lambda descriptor: ctypes.get_errno() if function(descriptor) else 0
+
+
+def _sync_file_system(folder: Path) -> bool:
+    """Make all files of a folder's file system durable; False: this cannot be done.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if (call := _syncfs()) is None:
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if number := call(descriptor):
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def sync_file(file: Path) -> None:

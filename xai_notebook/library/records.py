@@ -28,6 +28,7 @@ __all__ = [
     "Slot",
     "Wanted",
     "insert",
+    "insert_rows",
     "link_values",
     "picture_values",
     "pictures_from_rows",
@@ -39,6 +40,8 @@ __all__ = [
 
 _DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 """What reading a row that is not as we wrote it can raise."""
+_PARAMETERS: Final = 999
+"""That every SQLite takes in one statement."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _COLUMNS: Final = {
     name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
@@ -64,7 +67,8 @@ class Reply:
         cost_usd: Of the whole request, in US dollars; None: not reported.
         model: As the server named it.
         place: How many equal requests came before it in a pass through its notebook.
-        spooled: The reply as it came, on disk.
+        spooled: The reply as it came, on disk, with its random id.
+        created: When it was made, in seconds since 1970; None: when it came.
         item: Row of the request of a job that it answers, and answers only once.
         error: Why that request gets no image, though the reply has a cost. It has no pictures then.
         redo: Its pictures take the place of others, one by one.
@@ -81,6 +85,7 @@ class Reply:
     model: str
     place: int = 0
     spooled: Spooled | None = None
+    created: float | None = None
     item: int | None = None
     error: str | None = None
     redo: bool = False
@@ -180,6 +185,25 @@ def insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -
     return int(connection.execute(statement, values).lastrowid or 0)
 
 
+def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that have the same columns, many with one statement.
+
+    Every statement lets go of the interpreter and waits for it: one for each row costs more than
+    the rows themselves.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    one = f"({', '.join('?' * len(names))})"
+    most = _PARAMETERS // len(names)
+    for start in range(0, len(rows), most):
+        some = rows[start : start + most]
+        values = [row[name] for row in some for name in names]
+        marks = ", ".join([one] * len(some))
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {marks}"  # noqa: S608  # names are ours
+        connection.execute(statement, values)
+
+
 def request_values(reply: Reply) -> dict[str, Any]:
     """Return the row of a request. Input images are known by their digests alone."""
     request = reply.request
@@ -202,10 +226,10 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "notebook": reply.notebook,
         "cost_usd": reply.cost_usd,
         "start": min((picture.position for picture in reply.pictures), default=0),
-        "created": time.time() if reply.spooled is None else reply.spooled.received,
+        "created": _created(reply),
         "place": reply.place,
         "redo": reply.redo,
-        "reply_id": None if reply.spooled is None else reply.spooled.id,
+        "reply_id": reply.spooled and reply.spooled.id,
     }
     return storable_row(row)
 
@@ -228,6 +252,8 @@ def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
         "error": picture.error,
         "notes": json.dumps(picture.notes),
         "created": picture.created.timestamp(),
+        "url": None,
+        "size": None,
         **link_values(picture),
     }
     return storable_row(row)
@@ -242,29 +268,46 @@ def link_values(picture: Picture) -> dict[str, Any]:
     }
 
 
+def _created(reply: Reply) -> float:
+    if reply.created is not None:
+        return reply.created
+    return time.time() if reply.spooled is None else reply.spooled.received
+
+
 def saved_ids(
-    connection: sqlite3.Connection, reply: Reply, row: dict[str, Any]
-) -> list[int] | None:
-    """Return the ids of the images of a reply that another kernel saved; None: it was not saved.
+    connection: sqlite3.Connection, replies: Sequence[Reply]
+) -> dict[int, dict[int, int]]:
+    """Return the replies that are in the library by now, as another kernel may have put them in.
 
     Args:
         connection: With an open transaction.
-        reply: About to be put in.
-        row: Its request's.
+        replies: About to be put in.
+
+    Returns:
+        For each such reply, by its index: the ids of its images by their positions.
     """
-    if reply.item is not None:
-        query = "SELECT answer FROM job_requests WHERE id = ?"
-        found = connection.execute(query, (reply.item,)).fetchone()
-        if found is None or found["answer"] is None:
-            return None
-        query = "SELECT id FROM images WHERE request_id = ? ORDER BY id"
-        return [i for (i,) in connection.execute(query, (found["answer"],))]
-    if reply.spooled is None:
-        return None
-    query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
-        WHERE fingerprint = ? AND requests.created = ? ORDER BY images.id"""
-    created = (row["fingerprint"], row["created"])
-    return [i for (i,) in connection.execute(query, created)] or None
+    requests: dict[int, int] = {}
+    ids = {one.spooled.id: at for at, one in enumerate(replies) if one.spooled is not None}
+    for start in range(0, len(ids), _PARAMETERS):
+        some = list(ids)[start : start + _PARAMETERS]
+        marks = ", ".join("?" * len(some))
+        query = f"SELECT reply_id, id FROM requests WHERE reply_id IN ({marks})"  # noqa: S608  # marks
+        requests |= {ids[reply_id]: row_id for reply_id, row_id in connection.execute(query, some)}
+    for at, reply in enumerate(replies):
+        found = None
+        if reply.item is not None:
+            query = "SELECT answer FROM job_requests WHERE id = ? AND answer IS NOT NULL"
+            found = connection.execute(query, (reply.item,)).fetchone()
+        elif at not in requests and reply.spooled is not None and reply.spooled.file is not None:
+            # An earlier version's: it told replies by what was asked and when the answer came.
+            query = """SELECT id FROM requests
+                WHERE fingerprint = ? AND created = ? AND reply_id IS NULL"""
+            key = (reply.fingerprint, reply.spooled.received)
+            found = connection.execute(query, key).fetchone()
+        if found is not None:
+            requests[at] = found[0]
+    query = "SELECT position, id FROM images WHERE request_id = ? ORDER BY id DESC"
+    return {at: dict(connection.execute(query, (row,)).fetchall()) for at, row in requests.items()}
 
 
 def place_of(payload: bytes | str | None, status: Status, sha256: str | None) -> dict[str, Any]:
@@ -272,7 +315,7 @@ def place_of(payload: bytes | str | None, status: Status, sha256: str | None) ->
     if payload is None:
         return {"status": "missing" if status == "ok" else status}
     if isinstance(payload, str):
-        return {"url": payload, "status": "pending"}
+        return {"status": "pending", "url": payload}
     place: dict[str, Any] = {
         "sha256": sha256,
         "media_type": media_type(payload),

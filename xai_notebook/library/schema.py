@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
+    "NoLocksError",
     "connect",
     "connect_to_read",
+    "is_logged",
     "patiently",
     "snapshot",
     "transaction",
@@ -31,28 +35,37 @@ _STEP: Final = 0.1
 """Seconds of it that SQLite waits by itself: nothing can interrupt it while it does."""
 
 
+class NoLocksError(Exception):
+    """The file system has no locks: SQLite would wait for ever for one."""
+
+
 def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(
         file, timeout=_STEP, isolation_level=None, check_same_thread=False, uri=uri
     )
 
 
-def connect(file: Path) -> sqlite3.Connection:
+def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
     """Open the library's database; create or migrate its tables.
 
     Nothing is written before the file is known to be ours, or empty.
 
     Args:
         file: The database; its folder exists.
+        locks: The file system has locks. Where it has none, only one process may open it.
 
     Raises:
         LibraryError: The file belongs to another program, or to a newer version of this one.
+        NoLocksError: The file system has no locks.
         sqlite3.Error: The file is damaged, or cannot be read or written.
     """
-    connection = _open(file)
+    with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+    connection = _open_to_write(file, locks=locks)
     try:
         _recognise(connection, file)
-        _set_journal(connection)
+        if not is_logged(connection) and locks and _can_log(file.parent):
+            _set_journal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         if _number(connection, "user_version") < len(MIGRATIONS):
@@ -61,6 +74,91 @@ def connect(file: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return _prepared(connection)
+
+
+def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
+    """Open a database in the way that its file system allows.
+
+    Raises:
+        NoLocksError: The file system has no locks.
+        sqlite3.Error: The file is damaged, or cannot be read.
+    """
+    address = f"{file.absolute().as_uri()}?vfs=unix-none"
+    connection = _open(file) if locks else _open(address, uri=True)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        if "is locked" in str(error):
+            if locks and not _has_locks(file.parent):
+                connection.close()
+                raise NoLocksError from error
+            return connection  # by another kernel: who needs it waits
+        connection.close()
+        # A write-ahead log needs shared memory maps: `journal_mode = WAL` succeeds without, marks
+        # the file, and every later statement fails. With the file for itself SQLite needs no map.
+        connection = _open(file) if locks else _open(address, uri=True)
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            _recognise(connection, file)
+            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            connection.execute("PRAGMA locking_mode = NORMAL")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise error from None
+        except LibraryError:
+            connection.close()
+            raise
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_logged(connection: sqlite3.Connection) -> bool:
+    """Tell whether a database has a write-ahead log."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return str(mode) == "wal"
+
+
+def _can_log(folder: Path) -> bool:
+    """Tell whether a write-ahead log works in a folder, by making one."""
+    file = folder / f".probe-{os.urandom(8).hex()}.sqlite3"
+    try:
+        with contextlib.closing(_open(file)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute("CREATE TABLE probe (id INTEGER)")
+            connection.execute("SELECT count(*) FROM probe").fetchone()
+            return is_logged(connection)
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(OSError):
+                file.with_name(file.name + suffix).unlink()
+
+
+def _has_locks(folder: Path) -> bool:
+    """Tell whether files in a folder can be locked as SQLite locks them."""
+    if sys.platform == "win32":
+        return True
+    import fcntl  # noqa: PLC0415  # not on Windows
+
+    # Not on the database itself: closing it once more would give up SQLite's locks.
+    file = folder / f".probe-{os.urandom(8).hex()}"
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+        file.unlink()
+    return True
 
 
 def connect_to_read(file: Path) -> sqlite3.Connection:
@@ -75,8 +173,8 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
     try:
         _recognise(connection, file)
     except sqlite3.OperationalError:
-        # The write-ahead log needs a file beside the database, and nobody can make one. Then
-        # nobody can write either: SQLite may take the file as it is.
+        # The write-ahead log needs a file beside the database, which cannot be made. Then no
+        # process can write either: SQLite may take the file as it is.
         connection.close()
         connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
     try:
@@ -170,26 +268,21 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> None:
 
 
 def _set_journal(connection: sqlite3.Connection) -> None:
-    """Ask for a write-ahead log; where the file system cannot do it, keep SQLite's own journal.
+    """Switch to a write-ahead log.
 
-    The switch to WAL needs the file for itself for a moment and does not wait by itself, so two
+    The switch needs the file for itself for a moment and does not wait by itself, so two
     kernels that open a new library at once could disturb each other here.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT
-    while _is_locked_out(connection):
-        if time.monotonic() > deadline:
-            raise LibraryError("Another program keeps the library locked. Close it and try again.")
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "is locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
         time.sleep(0.02)
-
-
-def _is_locked_out(connection: sqlite3.Connection) -> bool:
-    """Try to switch to WAL; return whether another connection prevented it."""
-    try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    except sqlite3.OperationalError as error:
-        # "locking protocol", "disk I/O error": a file system without shared memory. DELETE works.
-        return "is locked" in str(error)
-    return False
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:

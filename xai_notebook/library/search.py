@@ -7,14 +7,16 @@ import sqlite3
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.library.records import insert_rows
 from xai_notebook.library.schema import patiently, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "has_index",
     "index_request",
+    "index_requests",
     "matching_requests",
     "prepare_index",
     "unindex_request",
@@ -99,6 +101,16 @@ def index_request(
         "VALUES (?, ?, ?, ?, ?, ?)",
         _entry(row, rewritten),
     )
+
+
+def index_requests(
+    connection: sqlite3.Connection,
+    requests: Sequence[tuple[Mapping[str, Any], Iterable[str | None]]],
+) -> None:
+    """Add requests to the index; each with what `index_request` takes."""
+    names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")
+    rows = [dict(zip(names, _entry(*one), strict=True)) for one in requests]
+    insert_rows(connection, "search", rows)
 
 
 def unindex_request(

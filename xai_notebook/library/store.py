@@ -1,8 +1,15 @@
-"""`Library`: every image ever received, for replay, history and the ledger."""
+"""`Library`: every image ever received, for replay, history and the ledger.
+
+The way of a reply: it is appended to the spool's journal as it comes, which is made durable; its
+originals are written; its rows are inserted. It leaves the journal when originals and rows are
+durable, too: after a power cut before that, whoever opens the library next writes them anew.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from dataclasses import replace
 from itertools import islice
@@ -25,6 +32,7 @@ from xai_notebook.library.records import (
     Slot,
     Wanted,
     insert,
+    insert_rows,
     link_values,
     picture_values,
     pictures_from_rows,
@@ -34,7 +42,8 @@ from xai_notebook.library.records import (
     storable,
     storable_row,
 )
-from xai_notebook.library.search import index_request, matching_requests
+from xai_notebook.library.room import Room
+from xai_notebook.library.search import index_requests, matching_requests
 from xai_notebook.library.shelf import Shelf
 from xai_notebook.library.spending import Spending
 from xai_notebook.library.spool import Spool
@@ -42,9 +51,10 @@ from xai_notebook.library.uploads import Uploads
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from xai_notebook.library.spool import Spooled
     from xai_notebook.pictures.picture import Picture, Status
     from xai_notebook.pictures.tables import CostRow
 
@@ -52,6 +62,10 @@ __all__ = ["Library"]
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
+_FEW: Final = 4
+"""Replies that are settled at once: none of theirs is in the spool when their call ends."""
+_SOME: Final = 500
+"""Parameters of one query."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
@@ -67,7 +81,10 @@ class Library:
 
     Attributes:
         home: Its folder.
-        spool: Replies on disk that are not in the library yet.
+        spool: Replies on disk that are not in the library yet. It and the originals are written
+            although the database cannot be used.
+        failure: Why the database could not be opened; its methods raise it again.
+        room: What the disk can take.
         jobs: What was handed over to a service, and what has come of it.
         overdue: Some of them belong to nobody who is putting them in now.
         uploads: Input images at servers' file stores.
@@ -96,7 +113,13 @@ class Library:
         self.given = Given(home / "inputs")
         self.packer = Packer(self._database, self._originals)
         self.spending = Spending(self._database)
+        self.room = Room(home)
+        self.failure: LibraryError | None = LibraryError(f"{home} has not been opened.")
         self.overdue = False
+        self._unsettled: dict[str, tuple[Spooled, list[Path]]] = {}
+        self._settling = threading.Lock()
+        self._pid = os.getpid()
+        self._version: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, home: Path) -> Library:
@@ -110,23 +133,56 @@ class Library:
                 another program's, or a newer version's.
         """
         library = cls(home)
-        with library._database.reading():
-            pass
-        if not library.read_only:
-            with library._database.translated():
-                library._originals.prepare()
-            library.overdue = not library.spool.is_empty()
-            library.marks.empty_trash(older_than=KEPT_IN_TRASH)
+        try:
+            library.connect()
+        except BaseException:
+            library.close()
+            raise
         return library
+
+    def connect(self) -> None:
+        """Open the database, and look for replies that are not in it.
+
+        Raises:
+            LibraryError: As `open`.
+        """
+        try:
+            with self._database.reading():
+                pass
+            if not self.read_only:
+                with self._database.translated():
+                    self._originals.prepare()
+                self.overdue = not self.spool.is_empty()
+                self.marks.empty_trash(older_than=KEPT_IN_TRASH)
+        except LibraryError as error:
+            self.failure = error
+            raise
+        self.failure = None
 
     @property
     def read_only(self) -> bool:
         """Whether it answers, but cannot keep anything."""
         return self._database.read_only
 
+    @property
+    def notice(self) -> str | None:
+        """What the user should know of the file system, in a sentence."""
+        if not self._database.without_locks:
+            return None
+        return (
+            "The file system of the library has no locks, so one kernel at a time can use it: "
+            "restart or shut down this one before another makes pictures."
+        )
+
+    def explain(self, error: OSError) -> LibraryError:
+        """Return what the file system raised in our words."""
+        return self._database.explain(error)
+
     def close(self) -> None:
         """Close the file. Any later call raises `LibraryError`."""
         self.spending.close()
+        self.settle()
+        self.spool.close()
         self._database.close()
 
     # Saving
@@ -141,25 +197,28 @@ class Library:
     def add_replies(self, replies: Sequence[Reply]) -> list[list[Picture] | LibraryError]:
         """Save replies in one transaction. When this returns, they outlive a kill and a power cut.
 
-        The files are durable before the rows that name them: there is never a row without its
-        file. Saving what has been saved, by whichever kernel, changes nothing.
+        There is never a row without its file: what is not in the spool is durable before its row
+        is inserted, and what is in it is written anew after a power cut. Saving what has been
+        saved, by whichever kernel, changes nothing.
 
         Returns:
             For each reply its pictures as they are in the library now, with `id`, `sha256`, `file`,
             `media_type` and `size` and without their bytes; or why it could not be saved.
         """
+        self._begin_after_fork()
+        spooled = [reply.spooled for reply in replies if reply.spooled is not None]
+        durable = len(spooled) < len(replies) or not all(one.kept for one in spooled)
         try:
-            places = self._save([reply.pairs() for reply in replies])
-            with self._database.writing() as connection:
+            self.spool.sync(spooled)
+            groups = [reply.pairs() for reply in replies]
+            places = self._save(groups, durable=durable)
+            with self._database.writing(durable=durable) as connection:
                 # Somebody may have emptied the trash of the same bytes since.
-                if not all(map(self._originals.has, places)):
-                    places = self._save([reply.pairs() for reply in replies])
-                saved = [
-                    place
-                    if isinstance(place, LibraryError)
-                    else self._insert(connection, reply, place)
-                    for reply, place in zip(replies, places, strict=True)
-                ]
+                if self._has_changed(connection) and not all(map(self._originals.has, places)):
+                    places = self._save(groups, durable=durable)
+                saved = self._insert(connection, replies, places)
+                version = _version(connection)
+            self._version = version
         except LibraryError:
             self.overdue = True
             raise
@@ -167,36 +226,113 @@ class Library:
             if isinstance(found, LibraryError):
                 self.overdue = True
             elif reply.spooled is not None:
-                self.spool.remove(reply.spooled)
+                paths = [] if durable else [one.file for one in found if one.file is not None]
+                self._unsettled[reply.spooled.id] = (reply.spooled, paths)
+        if len(replies) <= _FEW:  # of many, that would be a disk's wait for each
+            self.settle()
         return saved
 
-    def _insert(
-        self, connection: sqlite3.Connection, reply: Reply, places: list[dict[str, Any]]
-    ) -> list[Picture]:
-        """Insert the rows of a reply and return its pictures."""
-        row = request_values(reply)
-        ids = saved_ids(connection, reply, row)
-        if ids is None:
-            row_id = insert(connection, "requests", row)
-            if self._database.indexed:
-                rewritten = (picture.rewritten_prompt for picture in reply.pictures)
-                index_request(connection, {**row, "id": row_id}, rewritten)
-            ids = [
-                insert(connection, "images", {**picture_values(picture, row_id), **place})
-                for picture, place in zip(reply.pictures, places, strict=True)
-            ]
-            if reply.item is not None:
-                statement = "UPDATE job_requests SET answer = ?, error = ? WHERE id = ?"
-                connection.execute(statement, (row_id, reply.error, reply.item))
+    def settle(self) -> None:
+        """Make saved replies durable in the library, and forget them in the spool."""
+        self._begin_after_fork()
+        with self._settling:
+            settled = self._unsettled.copy()
+            paths = {path for _, some in settled.values() for path in some}
+            if paths:
+                try:
+                    self._originals.sync(paths)
+                    self._database.sync()
+                except OSError:
+                    return  # the spool keeps them
+            for reply_id in settled:
+                self._unsettled.pop(reply_id, None)
+            self.spool.remove(*(spooled for spooled, _ in settled.values()))
+
+    def _begin_after_fork(self) -> None:
+        """Leave to the parent of a fork what it has saved."""
+        if self._pid != os.getpid():
+            self._pid, self._settling = os.getpid(), threading.Lock()
+            self._unsettled = {}
+
+    @property
+    def unsettled(self) -> int:
+        """Saved replies that `settle` has to be called for."""
+        return len(self._unsettled)
+
+    def keep_originals(self, reply: Reply) -> list[Picture]:
+        """Write the originals of a reply that is in the spool, and that the database cannot take.
+
+        Raises:
+            LibraryError: They cannot be written.
+        """
+        (places,) = self._save([reply.pairs()], durable=False)
+        if isinstance(places, LibraryError):
+            raise places
         return [
-            self._settled(replace(picture, id=image_id), place)
-            for picture, place, image_id in zip(reply.pictures, places, ids, strict=True)
+            self._settled(picture, place)
+            for picture, place in zip(reply.pictures, places, strict=True)
         ]
 
+    def _has_changed(self, connection: sqlite3.Connection) -> bool:
+        """Tell whether anything was written since the last replies, by whomever."""
+        return self._version != _version(connection)
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        replies: Sequence[Reply],
+        places: Sequence[list[dict[str, Any]] | LibraryError],
+    ) -> list[list[Picture] | LibraryError]:
+        """Insert the rows of replies and return their pictures."""
+        known = saved_ids(connection, replies)
+        request_id, image_id = (
+            _row(connection, f"SELECT max(id) FROM {table}")[0] or 0  # noqa: S608  # ours
+            for table in ("requests", "images")
+        )
+        requests: list[dict[str, Any]] = []
+        images: list[dict[str, Any]] = []
+        answers: list[tuple[int, str | None, int]] = []
+        found: list[list[Picture] | LibraryError] = []
+        for at, (reply, of_reply) in enumerate(zip(replies, places, strict=True)):
+            if isinstance(of_reply, LibraryError):
+                found.append(of_reply)
+                continue
+            ids = known.get(at)
+            if ids is None:
+                ids = {}
+                request_id += 1
+                requests.append({"id": request_id, **request_values(reply)})
+                for picture, place in zip(reply.pictures, of_reply, strict=True):
+                    image_id += 1
+                    ids[picture.position] = image_id
+                    images.append({"id": image_id, **picture_values(picture, request_id), **place})
+                if reply.item is not None:
+                    answers.append((request_id, reply.error, reply.item))
+            found.append(
+                [
+                    self._settled(replace(picture, id=ids.get(picture.position)), place)
+                    for picture, place in zip(reply.pictures, of_reply, strict=True)
+                ]
+            )
+        insert_rows(connection, "requests", requests)
+        insert_rows(connection, "images", images)
+        connection.executemany(
+            "UPDATE job_requests SET answer = ?, error = ? WHERE id = ?", answers
+        )
+        if self._database.indexed:
+            rewritten: dict[int, list[str | None]] = {row["id"]: [] for row in requests}
+            for image in images:
+                rewritten[image["request_id"]].append(image["rewritten_prompt"])
+            index_requests(connection, [(row, rewritten[row["id"]]) for row in requests])
+        return found
+
     def _save(
-        self, groups: Sequence[Sequence[tuple[bytes | str | None, Status]]]
+        self,
+        groups: Sequence[Sequence[tuple[bytes | str | None, Status]]],
+        *,
+        durable: bool = True,
     ) -> list[list[dict[str, Any]] | LibraryError]:
-        """Make payloads durable; return, for each group, the columns that say what became of each.
+        """Write payloads; return, for each group, the columns that say what became of each.
 
         A group of which one cannot be saved is its error instead.
         """
@@ -207,7 +343,7 @@ class Library:
             for payload, _ in group
             if isinstance(payload, bytes)
         ]
-        written = iter(self._originals.write(contents) if contents else ())
+        written = iter(self._originals.write(contents, durable=durable) if contents else ())
         found: list[list[dict[str, Any]] | LibraryError] = []
         for group in groups:
             places = []
@@ -238,6 +374,9 @@ class Library:
 
     def complete(self, picture: Picture, data: bytes) -> Picture:
         """Save the bytes of a pending picture, as durably as `add` does, and return it."""
+        return self._settled(picture, self._complete(picture.id, data))
+
+    def _complete(self, image_id: int | None, data: bytes) -> dict[str, Any]:
         (found,) = self._save([[(data, "ok")]])
         if isinstance(found, LibraryError):
             raise found
@@ -245,8 +384,27 @@ class Library:
         columns = ", ".join(f"{name} = :{name}" for name in place)
         statement = f"UPDATE images SET {columns} WHERE id = :id"  # noqa: S608  # names are ours
         with self._database.writing() as connection:
-            connection.execute(statement, {**place, "id": picture.id})
-        return self._settled(picture, place)
+            connection.execute(statement, {**place, "id": image_id})
+        return place
+
+    def complete_spooled(self, reply_id: str, position: int, data: bytes) -> bool:
+        """Save the bytes of a pending picture that were fetched while the database was closed.
+
+        Args:
+            reply_id: Of the reply that told its URL.
+            position: Of the picture among the images of its request.
+            data: What was fetched.
+
+        Returns:
+            Whether there is such a picture.
+        """
+        query = """SELECT images.id, images.status FROM images
+            JOIN requests ON requests.id = request_id WHERE reply_id = ? AND position = ?"""
+        with self._database.reading() as connection:
+            row = _row(connection, query, reply_id, position)
+        if row is not None and row["status"] in {"pending", "failed"}:
+            self._complete(row["id"], data)
+        return row is not None
 
     def fail(self, picture: Picture, error: str) -> Picture:
         """Give a pending picture up, and return it: it no longer answers its request.
@@ -303,12 +461,21 @@ class Library:
                 for name in {storable(each.notebook) for each in wanted} - {None}
                 if _row(connection, "SELECT 1 FROM shown WHERE notebook = ? LIMIT 1", name)
             }
-            return [
-                self._find_anywhere(connection, each)
-                if each.place is None
-                else self._find_at_place(connection, each, borrow)
-                for each in wanted
-            ]
+            known = _known(connection, (each.fingerprint for each in wanted))
+            return [self._find(connection, each, borrow, known) for each in wanted]
+
+    def _find(
+        self,
+        connection: sqlite3.Connection,
+        wanted: Wanted,
+        borrow: Collection[str | None],
+        known: Collection[str],
+    ) -> Found:
+        if wanted.fingerprint not in known:
+            return Found([])
+        if wanted.place is None:
+            return self._find_anywhere(connection, wanted)
+        return self._find_at_place(connection, wanted, borrow)
 
     def _find_at_place(
         self, connection: sqlite3.Connection, wanted: Wanted, borrow: Collection[str | None]
@@ -477,6 +644,23 @@ class Library:
             values |= {"model": model, "backend": backend, "cost_usd": cost_usd}
             insert(connection, "rewrites", storable_row(values | {"created": time.time()}))
         return text
+
+
+def _known(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> set[str]:
+    """Return the fingerprints that the library has requests of."""
+    left, found = list(dict.fromkeys(fingerprints)), set()
+    while left:
+        some, left = left[:_SOME], left[_SOME:]
+        marks = ", ".join("?" * len(some))
+        query = f"SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({marks})"  # noqa: S608  # marks
+        found |= {one for (one,) in connection.execute(query, some)}
+    return found
+
+
+def _version(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return what changes when another connection has written, or this one."""
+    (others,) = connection.execute("PRAGMA data_version").fetchone()
+    return others, connection.total_changes
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:

@@ -65,9 +65,11 @@ class Thumbnails:
         return made
 
     def _keep(self, file: Path, data: bytes) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = file.with_name(f".{uuid.uuid4().hex}")
         try:
+            temporary.touch(mode=0o600)
             temporary.write_bytes(data)
             temporary.replace(file)
         finally:
