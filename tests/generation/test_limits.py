@@ -354,8 +354,8 @@ def test_a_budget_of_all_needs_the_library(
 ) -> None:
     """Without it nothing can be counted, so nothing is sent."""
     keyed.faults.image_price = 2 * CENT
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "file"))
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "5/day")
     session = Session()
     with pytest.raises(errors.BudgetError, match="counted in the library"):

@@ -23,6 +23,7 @@ from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import LibraryError, OptionError
 from xai_notebook.generation.session import Session, close_session, current_session
 from xai_notebook.library import Library
+from xai_notebook.library.database import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,13 +269,14 @@ def test_a_prompt_is_rewritten_once(keyed: Served) -> None:
 # A library that cannot be had
 
 
-@pytest.mark.parametrize("trouble", ["a file for a home", "it cannot be read", "it is read-only"])
+@pytest.mark.parametrize("trouble", ["it is damaged", "it cannot be read or written"])
 def test_without_a_library_it_is_made_once_at_a_time(
     orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """Whoever waits has the maker's picture, and is told that it is not kept."""
-    if trouble == "a file for a home":
-        (tmp_path / "home").write_text("I am a file")
+    if trouble == "it is damaged":
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / FILE).write_bytes(b"no database" * 1000)
     else:
         broken = LibraryError("The disk is gone. Bring it back.")
 
@@ -282,10 +284,7 @@ def test_without_a_library_it_is_made_once_at_a_time(
             raise broken
 
         monkeypatch.setattr(Library, "add_replies", fail)
-        if trouble == "it cannot be read":
-            monkeypatch.setattr(Library, "look_up", fail)
-        else:
-            monkeypatch.setattr(Library, "read_only", True)
+        monkeypatch.setattr(Library, "look_up", fail)
     orders.left = 0
 
     async def ask() -> list[Any]:
