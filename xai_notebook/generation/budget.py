@@ -161,13 +161,15 @@ class Counter:
         return fits(limit, totals, amounts)
 
     def open(self, reservations: Sequence[Reservation]) -> None:
-        """Set money aside."""
-        self._open.update(reservations)
+        """Set money aside; without a limit there is nothing to keep it for."""
+        if self.limit_usd is not None:
+            self._open.update(reservations)
 
     def drop(self, reservations: Sequence[Reservation]) -> None:
         """Free what was set aside for calls that were not sent."""
-        self._open.difference_update(reservations)
-        self._wake()
+        if self._open:
+            self._open.difference_update(reservations)
+            self._wake()
 
     def settle(self, reservation: Reservation) -> None:
         """Count a call that has ended."""

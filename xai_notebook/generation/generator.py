@@ -487,7 +487,7 @@ class Generator:
                 on_reply=arrival,
             )
             request = replace(request, n=n)
-            if self.uploads is None:
+            if self.uploads is None or not request.inputs:
                 return await send(request)
             return await self.peer.inputs.send(request, send, self.uploads)
 
