@@ -246,7 +246,7 @@ def play(
 def test_a_limit_is_passed_by_one_difference_at_most(
     requests: list[tuple[float, float]], concurrency: int
 ) -> None:
-    """However many calls are under way, and though each costs up to four times what is expected."""
+    """However many calls are under way, though each costs up to four times what is expected."""
     sent = [(expected, expected * factor) for expected, factor in requests]
     spent, difference = play(sent, concurrency, 1.0)
     assert spent <= 1.0 + difference + 1e-9

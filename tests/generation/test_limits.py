@@ -117,7 +117,7 @@ def test_a_rewrite_is_not_paid_for_an_image_that_would_be_refused(
 
 
 def test_a_stored_picture_pays_no_rewrite(session: Session, priced: Served) -> None:
-    """`--replay` asks nobody, though the rewrite is not known any more."""
+    """`--replay` sends nothing, though the rewrite is not known any more."""
     with pytest.raises(errors.LibraryError):
         session.generate("a fox", rewrite="chat", replay=True)
     assert (chats(priced), priced.calls) == (0, [])

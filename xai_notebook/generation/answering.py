@@ -147,7 +147,7 @@ async def look_up_each(
 async def expected_costs(
     generator: Generator, requests: Sequence[ImageRequest], found: Sequence[Known] | None
 ) -> list[float | None]:
-    """Return what each request is expected to cost in US dollars; None: there is no price.
+    """Return what each request is expected to cost in US dollars; None: the price is unknown.
 
     Args:
         generator: Of the call.

@@ -49,7 +49,7 @@ def is_amount(usd: float | None) -> TypeGuard[float]:
 
 
 def fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
-    """Tell whether calls fit under a limit now, whatever the calls under way turn out to cost.
+    """Tell whether calls fit under a limit now, although the calls under way may cost more.
 
     Args:
         limit: In ticks.
@@ -151,7 +151,7 @@ class Counter:
         """Tell whether calls fit now; False: only when some of the calls under way have ended.
 
         Raises:
-            BudgetError: They cost more than is left, whatever becomes of the calls under way.
+            BudgetError: They cost more than is left, even if the calls under way turn out free.
         """
         if self.limit_usd is None:
             return True

@@ -45,7 +45,7 @@ def plan(
         price: Returns the list price in US dollars of a model's image, or None.
         examine: Given requests and whether to look for them in the library, returns how many
             images of each it has, or None, and what making the others is expected to cost.
-        budget: The budget that holds; None: there is none.
+        budget: The budget that holds; None: no budget is set.
 
     Raises:
         XaiError: The server cannot be asked for prices.

@@ -110,7 +110,7 @@ class Prices:
     async def image(
         self, request: ImageRequest, count: int, library: Library | None = None
     ) -> Amount | None:
-        """Return what images of a request are expected to cost; None: there is no price.
+        """Return what images of a request are expected to cost; None: the price is unknown.
 
         Args:
             request: What is asked for.

@@ -248,10 +248,13 @@ class Session(LookBack):
         return await self._jobs().prepare(call, await self._generator(call, asking))
 
     def budget(self, configuration: Configuration | None = None) -> BudgetState | None:
-        """Return the budget and what is left of it; None: there is none, or it cannot be counted.
+        """Return the budget and what is left of it.
 
         Args:
             configuration: Of a call; default: what holds now.
+
+        Returns:
+            None: no budget is set, or the library that counts it cannot be used.
         """
         configuration = configuration or self._configuration()
         limit = configuration.budget

@@ -213,7 +213,7 @@ def _holds(path: str, data: bytes) -> bool:
 
 @cache
 def _syncfs() -> Callable[[int], int] | None:
-    """Return Linux' call that makes one file system durable; None: there is none here."""
+    """Return Linux' call that makes one file system durable; None: this system has no such call."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes  # noqa: PLC0415  # only libraries with much to write need it

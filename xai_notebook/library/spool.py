@@ -404,7 +404,7 @@ class Spool:
         try:
             data = _read(descriptor, file, 0, os.fstat(descriptor).st_size)
             head, found, damaged = _entries(data, file.stem)
-            if taken is None:  # without locks, who wrote it is known from its header alone
+            if taken is None:  # without locks, only its header names the writer
                 if head.get("host") != platform.node():
                     journal.keep = True
                     self._read.add(file)
@@ -500,7 +500,7 @@ def _read(descriptor: int, file: Path, begin: int, length: int) -> bytes:
 def _entries(
     data: bytes, name: str
 ) -> tuple[dict[str, Any], dict[str, tuple[int, int]], list[tuple[int, bytes]]]:
-    """Return the header of a journal, where its entries are, and what is none of them."""
+    """Return the header of a journal, where its entries are, and the parts that cannot be read."""
     head: dict[str, Any] = {}
     found: dict[str, tuple[int, int]] = {}
     damaged: list[tuple[int, bytes]] = []
@@ -518,7 +518,7 @@ def _entries(
         if place == 0 and "id" not in about:
             head = about
         else:
-            # Whatever it is, it is looked at: what makes no sense is set aside by who reads it.
+            # Unreadable parts are yielded too: the reader sets them aside.
             found[str(about.get("id") or f"{name}-{place}")] = (place, length)
         place += length
     return head, found, damaged

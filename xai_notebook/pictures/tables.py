@@ -57,7 +57,7 @@ class Plan:
             input images and a rewrite included; None: a price is unknown.
         stored: How many images of each request the library has; None: that was not looked up.
         rewriter: The model that would rewrite the prompts first.
-        budget: The budget that holds; None: there is none.
+        budget: The budget that holds; None: no budget is set.
         notes: What the user should know.
         more: There are more requests than these: a source of prompts is not read without end.
     """
