@@ -441,3 +441,17 @@ def test_home_with_odd_name(tmp_path: Path, save: Save, picture: Picture) -> Non
     (image,) = save("fox", [picture()], to=library)
     assert [found.file for found in library.history()] == [image.file]
     library.close()
+
+
+@pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])
+def test_a_spoilt_original_is_written_anew(library: Library, save: Save, left: bytes) -> None:
+    """A kill leaves a part of a file that no row names, and a power cut other bytes in it."""
+    data = b"\xff\xd8\xff" + bytes(range(256))
+    (picture,) = save("a fox", [data])
+    file = picture.file
+    assert file is not None
+    file.write_bytes(bytes(len(data)) if left == b"zero" else left)
+    (again,) = save("an owl", [data])
+    assert again.file == file
+    assert file.read_bytes() == data
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
