@@ -191,7 +191,9 @@ class BudgetLimit:
         except (TypeError, ValueError):
             amount = math.nan
         if not 0 <= amount < math.inf:
-            raise ValueError(f"{value!r} is not a budget. Give US dollars: 5, 5/day, 50/month")
+            raise ValueError(
+                f"{value!r} is not a budget. Give 5, '5/day', '50/month' or '100/total'"
+            )
         if period not in ("kernel", *PERIODS):
             raise ValueError(f"{value!r} names no period. Give one of: {', '.join(PERIODS)}")
         return cls(amount, cast("Period", period))

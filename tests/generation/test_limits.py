@@ -18,6 +18,8 @@ from harness import CENT, KEY, tiny, until
 from xai_notebook import errors, frontend
 from xai_notebook.generation.session import Session
 from xai_notebook.library.database import FILE
+from xai_notebook.library.jobs import Jobs
+from xai_notebook.library.spending import Spending
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.settings import BudgetLimit
 
@@ -415,6 +417,100 @@ def test_rewrites_of_a_job_that_turn_out_dear(
     assert chats(priced) == 1
 
 
+# What goes wrong in between
+
+
+def test_an_interrupted_call_counts_only_what_was_sent(session: Session, priced: Served) -> None:
+    """What still waits for its turn at the server has cost nothing."""
+    session.configured = lambda: {"rate": 0, "concurrency": 3, "budget": 5}
+    priced.faults.delay = lambda request: 60 if request.prompt != "a fox" else 0
+    session.generate("a fox")  # so that its price is known, and several go out at once
+    call = session.prepare(None, {"each": [f"p{i}" for i in range(20)]})
+    running = session.loop.submit(session.run(call))
+    priced.wait_for_call(4)
+    running.cancel()
+    until(lambda: not session._kernel.totals.open)
+    assert session._kernel.spent_usd == pytest.approx(4 * 0.02)
+
+
+def test_a_job_that_could_not_be_recorded_counts_for_nothing(
+    session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent."""
+    configured(session, budget="5/total")
+
+    def fail(*_: Any) -> None:
+        raise errors.LibraryError("The disk is gone.")
+
+    monkeypatch.setattr(Jobs, "record", fail)
+    with pytest.raises(errors.LibraryError):
+        session.generate(each=["a", "b"], batch=True)
+    assert left(session) == pytest.approx(5)
+    assert session._kernel.spent_usd == 0
+
+
+@EVERY_LIMIT
+def test_a_job_that_was_recorded_earlier_is_within_the_limit(
+    session: Session, priced: Served, limited: Limited
+) -> None:
+    """It was not handed over then; now it costs more than is left."""
+    configured(session)
+    priced.faults.batches.failure = grpc.StatusCode.UNAUTHENTICATED
+    prompts = [f"p{i}" for i in range(8)]
+    with pytest.raises(errors.AuthenticationError):
+        session.generate(each=prompts, batch=True)
+    priced.faults.batches.failure = None
+    again = Session()
+    options = limited(again, 0.10)
+    with pytest.raises(errors.BudgetError):
+        again.generate(each=prompts, batch=True, **options)
+    assert not priced.server.counts["/xai_api.BatchMgmt/AddBatchRequests"]
+    job: Any = again.generate(each=prompts, batch=True, **limited(again, 0.16))
+    assert len(job.wait()) == 8
+    again.close()
+
+
+def test_a_call_whose_end_could_not_be_written_blocks_no_other(
+    session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written with the next one."""
+    configured(session, budget="5/total")
+    settle, failed = Spending.settle, []
+
+    def fail_once(self: Spending, ended: Any) -> Any:
+        if ended and not failed:
+            failed.append(ended)
+            raise errors.LibraryError("Another program keeps the library locked.")
+        return settle(self, ended)
+
+    monkeypatch.setattr(Spending, "settle", fail_once)
+    session.generate("a fox")
+    session.generate("an owl")
+    assert failed
+    assert left(session) == pytest.approx(4.96)
+
+
+def test_pictures_of_others_tell_no_prices(session: Session, priced: Served) -> None:
+    """An unpacked picture cost its user nothing, and the next one costs what the list says."""
+    session.generate("a fox")
+    with session.library()._database.writing() as connection:
+        connection.execute("UPDATE requests SET cost_usd = 0.0")
+    session.close()
+    other = Session()
+    plan: Any = other.generate("an owl", dry_run=True)
+    assert plan.cost_usd == pytest.approx(0.02)
+    other.close()
+
+
+def test_a_charge_goes_when_its_reply_is_in_the_library(session: Session, priced: Served) -> None:
+    """Else each call of a long period would look through all of them."""
+    configured(session, budget="5/total")
+    session.generate(each=["a", "b", "c"])
+    with session.library()._database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM charges").fetchone()[0] == 0
+    assert left(session) == pytest.approx(4.94)
+
+
 # Where limits are set
 
 
@@ -476,7 +572,7 @@ def test_settings_made_before_the_extension_hold_in_it(
     assert frontend.configured()["budget"] is None
     with caplog.at_level("ERROR"):
         shell.run_cell("%config XaiImage.budget = 'x'")
-    assert "XaiImage.budget: 'x' is not a budget. Give US dollars: 5, 5/day" in caplog.text
+    assert "XaiImage.budget: 'x' is not a budget in US dollars. Give 5, '5/day'" in caplog.text
 
 
 def test_the_environment_names_a_budget(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,3 +93,28 @@ def test_without_locks_threads_exclude_each_other(
     first.leave(over=False)
     assert second.take()
     second.leave(over=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """The parent releases it, although the child lives on."""
+    file = tmp_path / "1.lock"
+    first = Exclusive(file)
+    assert first.take()
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)  # until the parent closes its end
+        os._exit(0)
+    os.close(reading)
+    os.close(first._descriptor or 0)  # as a kill does: nothing is unlocked
+    first._descriptor = None
+    exclusive._HELD.clear()
+    try:
+        assert Exclusive(file).take()
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)

@@ -415,3 +415,17 @@ def test_no_new_threads(session: Session, quick: Served, monkeypatch: pytest.Mon
     url: Any = session.generate(each=["a hare", "an owl"], format="url")
     assert [image.data for image in [*batch, *url]] == [tiny()] * 5
     assert (batch.notes, len(session.history())) == ((), 6)
+
+
+def test_the_journal_of_a_process_that_began_later_is_taken_over(tmp_path: Path) -> None:
+    """A kernel that lives on finds what a younger one received before it was killed."""
+    spool = Spool(tmp_path)
+    assert spool.is_empty()
+    script = (
+        "import os, sys; from pathlib import Path; from xai_notebook.library.spool import Spool; "
+        "Spool(Path(sys.argv[1])).write({'request': {}}, b'a reply'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert spool.has_heritage()
+    assert [body for _, _, body in spool.waiting()] == [b"a reply"]
+    spool.close()

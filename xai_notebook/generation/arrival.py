@@ -58,6 +58,7 @@ class Arrival:
         spooled: The reply on disk, once it came.
         cost_usd: What it cost, in US dollars, though it holds no image; None: not reported.
         model: As the server named it, likewise.
+        sent: The request has been sent, or is about to be.
     """
 
     library: Library
@@ -69,6 +70,7 @@ class Arrival:
     spooled: Spooled | None = None
     cost_usd: float | None = None
     model: str = ""
+    sent: bool = False
 
     def __call__(self, body: bytes) -> None:
         """Write the reply. When this returns, it outlives a kill; a power cut a moment later."""

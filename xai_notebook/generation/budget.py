@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,8 @@ __all__ = [
 MARGIN: Final = 4
 """How much higher than expected the cost of calls under way may turn out."""
 FREE: Final = Amount(0)
+_RETRY: Final = 2.0
+"""Seconds until the end of a call is written again that the library could not take."""
 _LOOK: Final = 0.25
 """Seconds between two looks at what other processes have released."""
 
@@ -204,9 +207,11 @@ class SharedBudget:
         self._limit = limit
         self._spending = spending
         self._charges: dict[Reservation, int] = {}
+        self._ended: dict[int, tuple[int, int, str | None]] = {}
         self._reserve = Batched(self._reserve_each)
-        self._settle = Batched(spending.settle)
+        self._settle = Batched(self._settle_each)
         self._settled = asyncio.Event()
+        self._writing = threading.Lock()
 
     async def open(self, reservations: Sequence[Reservation]) -> bool:
         """Set money aside; False: it fits only when some of the calls under way have ended.
@@ -233,6 +238,17 @@ class SharedBudget:
         self._charges.update(zip(reservations, found, strict=True))
         return True
 
+    async def allow_recorded(self, amount: Amount) -> None:
+        """See that a job fits which counts already.
+
+        Raises:
+            BudgetError: It does not.
+        """
+        totals = await asyncio.to_thread(self._spending.totals, period_start(self._limit.period))
+        others = totals._replace(spent=max(totals.spent - amount.ticks, 0))
+        if refused := refusal(self.name, to_ticks(self._limit.usd), others, [amount]):
+            raise refused
+
     def _give_back(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
         """Free what was set aside for calls that were cancelled meanwhile."""
         found = None if reserving.cancelled() or reserving.exception() else reserving.result()
@@ -241,6 +257,7 @@ class SharedBudget:
 
     def _reserve_each(self, wanted: Sequence[Sequence[Amount]]) -> list[list[int] | Totals]:
         limit = to_ticks(self._limit.usd)
+        self._settle_each(())  # what could not be written when its call ended
         return self._spending.reserve(
             wanted,
             period_start(self._limit.period),
@@ -248,14 +265,37 @@ class SharedBudget:
         )
 
     async def settle(self, reservation: Reservation) -> None:
-        """Count a call that has ended; if that cannot be written, what was set aside counts."""
+        """Count a call that has ended; if that cannot be written now, it is with the next call."""
         charge = self._charges.pop(reservation, None)
         if charge is not None:
-            with suppress(LibraryError):
-                ticks = 0 if reservation.in_ledger else reservation.charged
+            ticks = 0 if reservation.in_ledger else reservation.charged
+            try:
                 await self._settle((charge, ticks, reservation.reply_id))
+            except LibraryError:
+                self._settle_later()
         self._settled.set()
         self._settled = asyncio.Event()
+
+    def _settle_later(self) -> None:
+        """Try again in a while: other processes wait for this money."""
+        loop = asyncio.get_running_loop()
+
+        async def settle() -> None:
+            try:
+                await asyncio.to_thread(self._settle_each, ())
+            except LibraryError:
+                self._settle_later()
+
+        loop.call_later(_RETRY, lambda: loop.create_task(settle()))
+
+    def _settle_each(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
+        """Write how calls ended, with those before them that could not be written."""
+        with self._writing:
+            self._ended.update((one[0], one) for one in ended)
+            if self._ended:
+                self._spending.settle([*self._ended.values()])
+                self._ended.clear()
+        return [None] * len(ended)
 
     async def changed(self) -> None:
         """Wait for a call of this process, or for a moment in which another's may have ended."""
@@ -332,6 +372,24 @@ class Limits:
                 for counter in self._counters:
                     counter.drop(reservations)
         return reservations if held else None
+
+    async def allow_recorded(self, ticks: int) -> None:
+        """Count a job that the library has recorded, and that is about to be handed over.
+
+        Args:
+            ticks: What is left of it is expected to cost. A budget of all processes counts it
+                already.
+
+        Raises:
+            BudgetError: It would pass a limit.
+        """
+        amount = Amount(ticks)
+        for counter in self._counters:
+            counter.allows([amount])
+        if self._shared is not None:
+            await self._shared.allow_recorded(amount)
+        for counter in self._counters:
+            counter.spent += ticks
 
     @asynccontextmanager
     async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:

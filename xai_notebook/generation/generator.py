@@ -452,8 +452,9 @@ class Generator:
             sent = await self._send(request, count, arrival)
             cost = sent[0].cost_usd if sent else arrival.cost_usd
             reservation.settle(cost, arrival.reply_id)
-        except (ApiError, NotKeptError, OptionError) as error:
-            if not getattr(error, "maybe_billed", False):
+        except BaseException as error:
+            refused = isinstance(error, (ApiError, NotKeptError, OptionError))
+            if not arrival.sent or (refused and not getattr(error, "maybe_billed", False)):
                 reservation.waive()
             raise
         finally:
@@ -487,6 +488,7 @@ class Generator:
                 on_reply=arrival,
             )
             request = replace(request, n=n)
+            arrival.sent = True
             if self.uploads is None or not request.inputs:
                 return await send(request)
             return await self.peer.inputs.send(request, send, self.uploads)

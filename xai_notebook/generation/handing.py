@@ -159,11 +159,26 @@ class Desk:
             gone = [one for one in held if await _is_gone(one, fresh=call.options.fresh)]
             if gone:  # what they held is to be handed over again
                 continue
+            for one in held:
+                await self._allow(one, generator)
             new = [one for one in missing if one.asked.key not in found]
             if not new:
                 return held, stored
             if (follower := await self._record(generator, library, new)) is not None:
                 return [*held, follower], stored
+
+    async def _allow(self, follower: Follower, generator: Generator) -> None:
+        """See that a job that was recorded earlier, and not handed over, is within the limits.
+
+        Raises:
+            BudgetError: It would pass one; nothing of it is sent now.
+        """
+        job = follower.job
+        if job.state != "new" or follower.handing or follower.budget is not None:
+            return
+        left = to_ticks((job.price_usd or 0.0) * follower.tally.left)
+        await generator.limits.allow_recorded(left)
+        follower.budget = generator.limits.kernel
 
     async def _record(
         self, generator: Generator, library: Library, new: Sequence[_Wanted]
@@ -185,7 +200,12 @@ class Desk:
             return [None if price is None else Amount(to_ticks(price * len(new)))]
 
         async with generator.limits.reserved(estimate) as (reservation,):
-            recorded = await asyncio.to_thread(library.jobs.record, job, [one.asked for one in new])
+            try:
+                asked = [one.asked for one in new]
+                recorded = await asyncio.to_thread(library.jobs.record, job, asked)
+            except BaseException:  # nothing is sent here, and a job that was recorded counts itself
+                reservation.waive()
+                raise
             if recorded is None:
                 reservation.waive()
                 return None

@@ -39,6 +39,8 @@ _UNSETTLED: Final = 512
 """Saved replies for which that is done before."""
 _MEMORY: Final = 64 << 20
 """Bytes of images that are being saved, after which nothing is ordered until there are fewer."""
+_LOOK: Final = 0.05
+"""Seconds between two looks at the room that replies under way leave."""
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
 _SHOWN_AT_ONCE: Final = 1_000
@@ -109,7 +111,14 @@ class Keeper:
                 reason="the library is read-only",
             )
         room, request = self.home.room, arrival.request
-        arrival.reservation = room.reserve(request.resolution, len(arrival.missing))
+        while arrival.reservation is None:
+            under_way = room.reserved
+            try:
+                arrival.reservation = room.reserve(request.resolution, len(arrival.missing))
+            except NotKeptError:
+                if not under_way:
+                    raise
+                await asyncio.sleep(_LOOK)  # replies under way may need less than they could
         if not self._checked or self.home.spool.failed:
             try:
                 await asyncio.to_thread(self.home.spool.check, arrival.reservation.size)
@@ -119,6 +128,21 @@ class Keeper:
                     reason="the library's folder cannot be written to",
                 ) from error
             self._checked = True
+
+    def check_kept(self) -> None:
+        """See that what came last could be kept.
+
+        Raises:
+            NotKeptError: It could not.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+        if self.home.spool.failed and not self.home.read_only and not self.peer.free:
+            raise NotKeptError(
+                f"What came last could not be written to {self.home.home}, so nothing more was "
+                "sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on another disk.",
+                reason="what came last could not be written",
+            )
 
     async def newest(self) -> int:
         """Return the `id` of the image that was stored last when the call first asked."""

@@ -144,8 +144,7 @@ async def generate_each(
 
     async def before_send() -> None:
         await pace.wait()
-        if keeper.refusal is not None:  # what came meanwhile could not be kept
-            raise keeper.refusal
+        keeper.check_kept()
 
     generator = replace(generator, slots=slots, before_send=before_send, on_attempt=pace.on_attempt)
     source = _Source(enumerate(requests), lazy=lazy)

@@ -133,7 +133,8 @@ class Prices:
             usd = max(listed, reported * count)
         else:
             usd = listed * max(self._factors.get((kind.model, kind.inputs > 0), 1.0), 1.0)
-        return Amount(to_ticks(usd), reported is not None or kind in self._unreported)
+        ticks = to_ticks(usd)
+        return Amount(ticks, reported is not None or kind in self._unreported or not ticks)
 
     async def image_usd(
         self, request: ImageRequest, count: int, library: Library | None = None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Flight", "SingleFlight"]
 
+_MOST_UNKEPT: Final = 256
+"""Flights whose pictures are remembered because the library could not take them."""
 _LOOK: Final = 0.05
 """Seconds between two looks at a lock that another process holds."""
 
@@ -44,6 +46,7 @@ class SingleFlight:
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._flights: WeakValueDictionary[str, Flight] = WeakValueDictionary()
+        self._unkept: dict[str, Flight] = {}
 
     @asynccontextmanager
     async def hold(self, key: str, folder: Path | None) -> AsyncIterator[Flight]:
@@ -68,3 +71,7 @@ class SingleFlight:
             finally:
                 if lock is not None:
                     lock.leave(over=taken)
+                if flight.unkept:  # they answer in this process, until the library can
+                    self._unkept[key] = flight
+                    if len(self._unkept) > _MOST_UNKEPT:
+                        del self._unkept[next(iter(self._unkept))]

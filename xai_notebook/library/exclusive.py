@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,8 @@ _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSU
 """What file systems answer that have no locks."""
 _HELD: Final[set[Path]] = set()
 """Files that this process has locked."""
-_GUARD: Final = threading.Lock()
+_GUARD = threading.Lock()
+_ALL: Final[weakref.WeakSet[Exclusive]] = weakref.WeakSet()
 
 
 class Exclusive:
@@ -46,6 +48,7 @@ class Exclusive:
         self._file = file
         self._descriptor: int | None = None
         self._taken = False
+        _ALL.add(self)
 
     def take(self) -> bool:
         """Take the lock and return True, or return False if another holder has it.
@@ -99,9 +102,32 @@ class Exclusive:
         if over and sys.platform == "win32":
             self._remove()  # there, an open file cannot be removed
 
+    def forget(self) -> None:
+        """Close the file of a fork's parent, which keeps the lock."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._taken = None, False
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file that is locked still has its name: else others lock a new one."""
+        return self._descriptor is not None and _is_at(self._file, os.fstat(self._descriptor))
+
     def _remove(self) -> None:
         with suppress(OSError):  # Windows: somebody waits for it, and does the same
             self._file.unlink(missing_ok=True)
+
+
+def _after_fork_in_child() -> None:
+    """Leave the parent's locks to the parent: a copy of an open file would keep them."""
+    global _GUARD  # noqa: PLW0603  # another thread of the parent may have held it
+    _GUARD = threading.Lock()
+    _HELD.clear()
+    for each in list(_ALL):
+        each.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _is_at(file: Path, found: os.stat_result) -> bool:

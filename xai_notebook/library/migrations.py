@@ -190,6 +190,7 @@ _CHARGES: Final = (
         reply_id TEXT               -- the request with this id counts instead, once it has a cost
     )""",
     "CREATE INDEX charges_by_time ON charges (created)",
+    "CREATE INDEX charges_by_reply ON charges (reply_id) WHERE reply_id NOTNULL",
     "CREATE INDEX charges_open ON charges (process) WHERE open > 0",
     "CREATE INDEX requests_by_time ON requests (created, cost_usd)",
     "CREATE INDEX rewrites_by_time ON rewrites (created, cost_usd)",

@@ -30,7 +30,6 @@ TICKS: Final = 10**10
 _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
 """Values of `charges.open`: the call has ended; it is under way, at a price that the server has
 reported before; it is under way, and what it will cost is not sure."""
-_DAY: Final = 86400.0
 
 _SPENT: Final = """
     SELECT (SELECT total(cost_usd) FROM requests WHERE created >= :since)
@@ -43,7 +42,8 @@ _JOBS: Final = """
     SELECT total(price_usd * (SELECT count(*) FROM job_requests
         WHERE job_id = jobs.id AND answer IS NULL AND error IS NULL))
     FROM jobs
-    WHERE state = 'running' OR (state = 'new' AND (batch_id NOTNULL OR created >= :yesterday))"""
+    WHERE state = 'running' AND coalesce(expires, created + 172800) > :now
+        OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400)"""
 _CHARGED: Final = """
     SELECT coalesce(sum(ticks), 0) FROM charges WHERE open = 0 AND created >= :since
         AND NOT EXISTS (SELECT 1 FROM requests
@@ -148,9 +148,10 @@ class Spending:
                 reply is in the library with its cost, the row there counts instead.
         """
         with self._database.writing() as connection:
+            token = self._token()
             connection.executemany(
-                "UPDATE charges SET open = 0, ticks = ?, reply_id = ? WHERE id = ?",
-                [(ticks, reply_id, charge) for charge, ticks, reply_id in ended],
+                "UPDATE charges SET open = 0, ticks = ?, reply_id = ? WHERE id = ? AND process = ?",
+                [(ticks, reply_id, charge, token) for charge, ticks, reply_id in ended],
             )
             connection.executemany(
                 "DELETE FROM charges WHERE ticks = 0 AND open = 0 AND id = ?",
@@ -166,12 +167,13 @@ class Spending:
 
     def _token(self) -> str:
         """Return what tells this process from others; it holds a lock for as long as it lives."""
-        if self._process is None or self._process[0] != os.getpid():
+        known = self._process
+        if known is None or known[0] != os.getpid() or not known[2].is_in_place():
             token = os.urandom(8).hex()
             lock = self._lock(token)
             lock.take()
-            self._process = os.getpid(), token, lock
-        return self._process[1]
+            known = self._process = os.getpid(), token, lock
+        return known[1]
 
     def _lock(self, token: str) -> Exclusive:
         return Exclusive(self._database.home / "processes" / f"{token}.lock")
@@ -189,7 +191,7 @@ class Spending:
         return dead
 
     def _totals(self, connection: sqlite3.Connection, since: float) -> Totals:
-        times = {"since": since, "yesterday": time.time() - _DAY}
+        times = {"since": since, "now": time.time()}
         usd = 0.0
         for query in (_SPENT, _UNREPORTED, _JOBS):
             (found,) = connection.execute(query, times).fetchone()
@@ -219,7 +221,7 @@ class Spending:
         query = """SELECT model, resolution, quality, json_array_length(inputs),
                 cost_usd / (SELECT count(*) FROM images WHERE request_id = latest.id), max(id)
             FROM (SELECT * FROM requests ORDER BY id DESC LIMIT ?) AS latest
-            WHERE host = ? AND cost_usd NOTNULL
+            WHERE host = ? AND cost_usd > 0
             GROUP BY model, resolution, quality, json_array_length(inputs)"""
         with self._database.reading() as connection:
             rows = connection.execute(query, (_LATEST, host)).fetchall()

@@ -88,6 +88,7 @@ class Journal:
         start: Bytes of its header entry.
         size: Bytes that have been written whole.
         synced: Bytes known to be durable.
+        truncations: How often it was emptied: a sync that began before that says nothing after it.
         entries: Where the replies are that the library does not have: first byte and length.
         inherited: It is a dead process'.
         keep: It is another machine's: it is read and never changed.
@@ -101,6 +102,7 @@ class Journal:
     size: int = 0
     synced: int = 0
     count: int = 0
+    truncations: int = 0
     entries: dict[str, tuple[int, int]] = field(default_factory=dict)
     inherited: bool = False
     keep: bool = False
@@ -133,9 +135,10 @@ class Journal:
         Raises:
             OSError: The disk fails.
         """
-        size = self.size
+        size, truncations = self.size, self.truncations
         os.fsync(self.descriptor)
-        self.synced = max(self.synced, size)
+        if truncations == self.truncations:
+            self.synced = max(self.synced, size)
 
     def read(self, reply_id: str) -> bytes:
         """Return an entry.
@@ -151,6 +154,7 @@ class Journal:
         if self.size > self.start:
             with contextlib.suppress(OSError):  # then it is put in again, which changes nothing
                 os.ftruncate(self.descriptor, self.start)
+                self.truncations += 1
                 self.size = self.synced = self.start
 
     def close(self, *, delete: bool) -> None:
@@ -274,9 +278,9 @@ class Spool:
         return not waits and not self._old_files()
 
     def has_heritage(self) -> bool:
-        """Tell whether a process has died whose journal was its own when this one looked."""
+        """Tell whether a process has died and left replies in its journal."""
+        self._adopt()
         with self._lock:
-            self._take_over_each(self._held)
             return any(journal.inherited and journal.entries for journal in self._others)
 
     def waiting(self) -> Iterator[tuple[Spooled, dict[str, Any], bytes]]:

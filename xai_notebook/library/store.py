@@ -317,6 +317,10 @@ class Library:
         insert_rows(connection, "requests", requests)
         insert_rows(connection, "images", images)
         connection.executemany(
+            "DELETE FROM charges WHERE open = 0 AND reply_id = ?",
+            [(row["reply_id"],) for row in requests if row["reply_id"] and row["cost_usd"]],
+        )
+        connection.executemany(
             "UPDATE job_requests SET answer = ?, error = ? WHERE id = ?", answers
         )
         if self._database.indexed:
