@@ -572,7 +572,7 @@ def test_settings_made_before_the_extension_hold_in_it(
     assert frontend.configured()["budget"] is None
     with caplog.at_level("ERROR"):
         shell.run_cell("%config XaiImage.budget = 'x'")
-    assert "XaiImage.budget: 'x' is not a budget in US dollars. Give 5, '5/day'" in caplog.text
+    assert "XaiImage.budget: 'x' is not a budget. Give 5, '5/day'" in caplog.text
 
 
 def test_the_environment_names_a_budget(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import unprivileged
+from harness import unprivileged, until
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import exclusive
 from xai_notebook.library.exclusive import Exclusive
@@ -114,7 +114,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     first._descriptor = None
     exclusive._HELD.clear()
     try:
-        assert Exclusive(file).take()
+        until(lambda: Exclusive(file).take())  # the child has begun
     finally:
         os.close(writing)
         os.waitpid(child, 0)

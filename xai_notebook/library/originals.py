@@ -138,40 +138,22 @@ class Originals:
             sync_folder(folder)
 
     def _write(self, path: str, data: bytes) -> None:
-        """Write a file under its name: a row of the library will name it only when it is whole.
-
-        What a killed process left under this name is replaced, and so is what a power cut spoilt.
-        """
         # Not by pathlib and buffers: each step lets go of the interpreter, and has to wait for it.
-        try:
-            descriptor = os.open(path, _CREATE, 0o600)
-        except FileNotFoundError:
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_folder(self.folder)
-            return self._write(path, data)
-        except FileExistsError:
-            if not _holds(path, data):
-                self._replace(path, data)
-            return None
-        try:
-            _fill(descriptor, data)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108
-            raise
-        return None
-
-    def _replace(self, path: str, data: bytes) -> None:
-        """Write a file aside, and give it its name when it is whole."""
         temporary = self._temporary_name()
         try:
-            _fill(self._create(temporary), data)
-            os.replace(temporary, path)  # noqa: PTH105
+            descriptor = self._create(temporary)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            finally:
+                os.close(descriptor)
+            self._move(temporary, path)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             # Windows refuses to replace a file somebody reads: then the same content is there.
-            if not (isinstance(error, PermissionError) and _holds(path, data)):
+            if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
                 raise
 
     def _temporary_name(self) -> str:
@@ -192,21 +174,19 @@ class Originals:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._temporary.mkdir(mode=0o700, exist_ok=True)
 
+    def _move(self, temporary: str, path: str) -> None:
+        """Give a file its name, in a folder that may not be there yet."""
+        try:
+            os.replace(temporary, path)  # noqa: PTH105
+        except FileNotFoundError:
+            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(self.folder)
+            os.replace(temporary, path)  # noqa: PTH105
 
-def _fill(descriptor: int, data: bytes) -> None:
-    """Write data to a new file, and close it."""
+
+def _has_size(path: str, size: int) -> bool:
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-    finally:
-        os.close(descriptor)
-
-
-def _holds(path: str, data: bytes) -> bool:
-    """Tell whether a file holds exactly this."""
-    try:
-        return os.stat(path).st_size == len(data) and Path(path).read_bytes() == data  # noqa: PTH116
+        return os.stat(path).st_size == size  # noqa: PTH116
     except OSError:
         return False
 
