@@ -20,7 +20,7 @@ import xai_notebook as xai
 from harness import until
 from press import reuse
 from xai_notebook.arguments.options import resolve
-from xai_notebook.errors import LibraryError, OptionError
+from xai_notebook.errors import JobError, LibraryError, OptionError
 from xai_notebook.generation.session import Session, close_session, current_session
 from xai_notebook.library import Library
 from xai_notebook.library.database import FILE
@@ -333,6 +333,25 @@ def test_a_job_takes_what_is_stored_and_follows_what_is_open(
         for request in call.message.batch_requests
     ]
     assert len(handed) == 1
+
+
+def test_cancelling_leaves_the_job_of_others_alone(keyed: Served) -> None:
+    """A job that shares some pictures with another one cancels only what it ordered itself."""
+    keyed.faults.batches.pace = 0.001
+    session = Session()
+    try:
+        first: Any = session.generate(each=["a fox", "an owl"], batch=True)
+        second: Any = session.generate(each=["an owl", "an elk"], batch=True, reuse=True)
+        third: Any = session.generate(each=["an owl"], batch=True, reuse=True)
+        with pytest.raises(JobError, match="requests of another call"):
+            third.cancel()
+        second.cancel()
+        assert first.refresh().state == "running"
+        assert first.counts.pending == 2
+        first.cancel()
+        assert first.state == "cancelled"
+    finally:
+        session.close()
 
 
 def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:

@@ -261,14 +261,28 @@ class BatchJob:
         """Have the service drop what is pending, and return the job. What is done is kept.
 
         Raises:
+            JobError: All of it was ordered by another call, together with more.
             XaiError: The service cannot be asked.
         """
+        own = [follower for follower in self.followers if self._has_all_of(follower)]
+        if self.followers and not own:
+            raise JobError(
+                f"The job {self.name} holds requests of another call as well. Cancel it there, or "
+                "with xai.jobs()."
+            )
 
         async def cancel() -> None:
-            await asyncio.gather(*(follower.cancel() for follower in self.followers))
+            await asyncio.gather(*(follower.cancel() for follower in own))
 
         self._run(cancel())
         return self
+
+    def _has_all_of(self, follower: Follower) -> bool:
+        """Tell whether everything that was handed over together belongs to this call."""
+        if self._slots is None:
+            return True
+        keys = {slot.key for slot in self._slots}
+        return all(one.key in keys for one in follower.library.jobs.requests(follower.job.id))
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         return self._awaited().__await__()
