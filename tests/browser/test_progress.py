@@ -131,6 +131,7 @@ def test_pictures_come_while_the_rest_is_made(
     shoot(page, "coming")
     page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
     page.get_by_text("interrupted: run the cell again").wait_for()
+    page.get_by_text("KeyboardInterrupt").first.wait_for()  # it comes after the grid
     assert pictures.count() == 5
     shoot(page, "stopped")
     grid, error = lab.save(page, "coming.ipynb").cells[1].outputs
