@@ -199,6 +199,17 @@ def test_prices_that_rise_on_the_way(session: Session, priced: Served, limited: 
     session.generate(each=[f"p{i}" for i in range(80)], **options)
     charged = session.costs().total_usd
     assert 0.9 <= charged <= 1.00 + 0.06 + 1e-9
+
+
+@EVERY_LIMIT
+def test_prices_are_read_again_when_a_report_differs(
+    session: Session, priced: Served, limited: Limited
+) -> None:
+    """Once for each change, however many requests report it."""
+    options = limited(session, 1.00)
+    for cost in (2 * CENT, 8 * CENT, 8 * CENT, 8 * CENT):
+        priced.faults.cost_ticks = cost
+        session.generate("a fox", **options)
     assert priced.server.counts["/xai_api.Models/ListImageGenerationModels"] == 2
 
 

@@ -422,8 +422,6 @@ class Generator:
         request, count = placed.request, len(missing)
         place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
         arrival = self.keeper.expect(request, missing, place)
-        await self.keeper.check_room(arrival)
-        self.progress.to_make += count
         try:
             sent, cost = await self._buy(placed, count, arrival)
         except BaseException:
@@ -449,6 +447,9 @@ class Generator:
         else:
             (reservation,) = await self.limits.reserve(partial(self._images, request, count))
         try:
+            # Money first, then room: else two calls could each wait for what the other holds.
+            await self.keeper.check_room(arrival)
+            self.progress.to_make += count
             sent = await self._send(request, count, arrival)
             cost = sent[0].cost_usd if sent else arrival.cost_usd
             reservation.settle(cost, arrival.reply_id)
