@@ -262,7 +262,7 @@ class BatchJob:
 
         Raises:
             JobError: All of it was ordered by another call, together with more.
-            XaiError: The service cannot be asked.
+            XaiError: The service cannot be asked, or the library has lost the job.
         """
         own = [follower for follower in self.followers if self._has_all_of(follower)]
         if self.followers and not own:
@@ -282,7 +282,10 @@ class BatchJob:
         if self._slots is None:
             return True
         keys = {slot.key for slot in self._slots}
-        return all(one.key in keys for one in follower.library.jobs.requests(follower.job.id))
+        jobs = follower.library.jobs
+        # A library in another's place may have another job of this id.
+        job = jobs.get(follower.job)
+        return all(one.key in keys for one in jobs.requests(job.id))
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         return self._awaited().__await__()
