@@ -392,6 +392,20 @@ def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchSer
     check(kernels(), service)
 
 
+def test_a_dry_run_knows_what_a_running_job_holds(kernels: Any, service: BatchService) -> None:
+    """Running the cell again would order nothing, and a longer one only what is new."""
+    service.ready = 0
+    hand(kernels())
+    plan: Any = hand(kernels(), dry_run=True)
+    assert (plan.ordered, plan.new, plan.cost_usd) == (12, 0, 0)
+    assert "in a running job" in repr(plan)
+    longer: Any = hand(kernels(), [*PROMPTS, "an owl"], dry_run=True)
+    assert (longer.ordered, longer.new) == (12, 1)
+    fresh: Any = kernels().generate(each=PROMPTS, dry_run=True)
+    assert (fresh.ordered, fresh.new) == (0, 12)
+    assert sum(service.ordered.values()) == 12
+
+
 # A library that disappears
 
 

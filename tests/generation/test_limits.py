@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -628,3 +629,38 @@ def test_a_key_in_an_error_of_the_budget(session: Session, priced: Served) -> No
     with pytest.raises(errors.BudgetError) as caught:
         session.generate("a fox")
     assert KEY not in str(caught.value)
+
+
+# Closing, and what a dry run says
+
+
+def test_a_call_that_is_under_way_when_the_session_is_closed_counts(
+    session: Session, priced: Served
+) -> None:
+    """Its picture may be billed: the budget has it, and the caller is told."""
+    priced.faults.delay = 30.0
+    configured(session, budget="5/day")
+    with ThreadPoolExecutor() as pool:
+        calling = pool.submit(session.generate, "a fox")
+        until(lambda: priced.calls)
+        session.close()
+        with pytest.raises(errors.CallCancelledError, match="session was closed"):
+            calling.result(10)
+    other = Session()
+    configured(other, budget="5/day")
+    assert left(other) == pytest.approx(4.98)
+    other.close()
+
+
+@EVERY_LIMIT
+@pytest.mark.parametrize("each", [None, ["a fox", "an owl", "a wolf"]], ids=["one", "many"])
+def test_a_dry_run_says_that_a_limit_would_be_exceeded(
+    session: Session, priced: Served, limited: Limited, each: list[str] | None
+) -> None:
+    """By the sum that is expected, and what would happen."""
+    asks: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
+    assert "exceeds" not in repr(session.generate(**asks, dry_run=True, **limited(session, 0.07)))
+    told = repr(session.generate(**asks, n=3, dry_run=True, **limited(session, 0.05)))
+    assert "exceeds" in told
+    assert ("it would stop" if each else "nothing would be sent") in told
+    assert priced.calls == []

@@ -15,13 +15,14 @@ from xai_notebook.library import Wanted
 from xai_notebook.library.spending import TICKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.budget import Limits
     from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Asking
+    from xai_notebook.generation.generator import Placed
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
 
@@ -91,10 +92,14 @@ class Known(NamedTuple):
     Attributes:
         stored: How many of its images answer it.
         rewritten: Whether its prompt was rewritten before, or needs no rewriting.
+        placed: The request at its place; None: it has none before its prompt is rewritten.
+        ordered: How many of its other images are in a job that has not ended.
     """
 
     stored: int
     rewritten: bool
+    placed: Placed | None = None
+    ordered: int = 0
 
 
 async def look_up_each(
@@ -107,18 +112,21 @@ async def look_up_each(
         requests: As the user wrote them.
         redo: Images of them all that are to be made anew.
     """
-    library, rewriter = generator.keeper.library, generator.rewriter
+    rewriter = generator.rewriter
     if generator.only_stored:  # or it fails, before anything is sent
         return [Known(request.n, rewritten=True) for request in requests]
     known: list[ImageRequest | None] = [*requests]
+    all_placed: list[Placed | None] = [None] * len(requests)
     if rewriter is not None:
         known = [await rewriter.recall(request) for request in requests]
     wanted: dict[int, Wanted] = {}
     made: dict[str, int] = {}
     repeated: dict[int, int] = {}
     for number, request in enumerate(known):
-        if request is not None and not (placed := generator.claim(request)).claim.anew:
-            claim = placed.claim
+        if request is None:
+            continue
+        all_placed[number] = placed = generator.claim(request)
+        if not (claim := placed.claim).anew:
             if generator.reuse:  # what an equal request before it has made is stored by then
                 repeated[number] = made.get(placed.fingerprint, 0)
                 made[placed.fingerprint] = max(repeated[number], request.n)
@@ -130,18 +138,33 @@ async def look_up_each(
                 notebook=generator.keeper.notebook,
             )
     counts = dict.fromkeys(range(len(requests)), 0)
-    if library is not None:
-        found = await asyncio.to_thread(library.find_each, list(wanted.values()))
-        for (number, one), pictures in zip(wanted.items(), found, strict=True):
-            if generator.beside is not None:
-                pictures = await generator.beside.fill(  # noqa: PLW2901
-                    pictures, requests[number], one.place, generator.progress
-                )
-            counts[number] = min(max(len(pictures), repeated.get(number, 0)), requests[number].n)
+    for number, count in (await _count_stored(generator, requests, wanted)).items():
+        counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
         counts[number] -= 1 if counts[number] else 0
-    return [Known(counts[number], known[number] is not None) for number in range(len(requests))]
+    return [
+        Known(counts[number], known[number] is not None, all_placed[number])
+        for number in range(len(requests))
+    ]
+
+
+async def _count_stored(
+    generator: Generator, requests: Sequence[ImageRequest], wanted: Mapping[int, Wanted]
+) -> dict[int, int]:
+    """Return how many images the library and the bundles have of each request that is wanted."""
+    library = generator.keeper.library
+    counts: dict[int, int] = {}
+    if library is None:
+        return counts
+    found = await asyncio.to_thread(library.find_each, list(wanted.values()))
+    for (number, one), pictures in zip(wanted.items(), found, strict=True):
+        if generator.beside is not None:
+            pictures = await generator.beside.fill(  # noqa: PLW2901
+                pictures, requests[number], one.place, generator.progress
+            )
+        counts[number] = len(pictures)
+    return counts
 
 
 async def expected_costs(
@@ -159,13 +182,13 @@ async def expected_costs(
     known: dict[tuple[object, ...], float | None] = {}
     costs = []
     for number, request in enumerate(requests):
-        stored, rewritten = Known(0, rewriter is None) if found is None else found[number]
-        count = request.n - stored
+        have = Known(0, rewriter is None) if found is None else found[number]
+        count = request.n - have.stored - have.ordered
         kind = (request.model, request.resolution, request.quality, len(request.inputs), count)
         if kind not in known:
             known[kind] = await prices.image_usd(request, count, library) if count else 0.0
         cost = known[kind]
-        if cost is not None and count and rewrite is not None and not rewritten:
+        if cost is not None and count and rewrite is not None and not have.rewritten:
             cost += rewrite.ticks / TICKS
         costs.append(cost)
     return costs

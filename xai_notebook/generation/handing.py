@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Connect = Callable[[str], Awaitable[Peer]]
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "count_ordered"]
 
 _MOST: Final = 100_000
 """Requests of one job."""
@@ -306,20 +306,43 @@ def _slots(
     for number, one in enumerate(placed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
-            key = key_of(one.fingerprint, one.claim.place, position)
-            slots.append(Slot(key, one.request, position, chosen))
-            asked = JobRequest(
-                key=key,
-                fingerprint=one.fingerprint,
-                place=one.claim.place,
-                position=position,
-                request=one.request,
-                after=None if _wants_new(one, generator) else one.claim.after,
-            )
-            wanted[key] = _Wanted(asked, one.claim)
+            asked = _asked(one, generator, position)
+            slots.append(Slot(asked.key, one.request, position, chosen))
+            wanted[asked.key] = _Wanted(asked, one.claim)
     if not slots:
         raise OptionError("There is no prompt to hand over.")
     return slots, [*wanted.values()]
+
+
+def _asked(placed: Placed, generator: Generator, position: int) -> JobRequest:
+    """Return the job's request for one image of a request."""
+    return JobRequest(
+        key=key_of(placed.fingerprint, placed.claim.place, position),
+        fingerprint=placed.fingerprint,
+        place=placed.claim.place,
+        position=position,
+        request=placed.request,
+        after=None if _wants_new(placed, generator) else placed.claim.after,
+    )
+
+
+async def count_ordered(placed: Sequence[Placed | None], generator: Generator) -> list[int]:
+    """Return how many images of each request are in a job that has not ended.
+
+    Args:
+        placed: The requests at their places; None: one whose prompt has yet to be rewritten.
+        generator: Of the call.
+    """
+    library = generator.keeper.library
+    if library is None:
+        return [0] * len(placed)
+    asked = [
+        [_asked(one, generator, position) for position in range(one.request.n)] if one else []
+        for one in placed
+    ]
+    everything = list(chain.from_iterable(asked))
+    open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
+    return [sum(each.key in open_jobs for each in images) for images in asked]
 
 
 def _wants_new(placed: Placed, generator: Generator) -> bool:

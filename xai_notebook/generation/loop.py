@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from xai_notebook.client.workers import Workers
-from xai_notebook.errors import ForkedProcessError, XaiError, shorten
+from xai_notebook.errors import CallCancelledError, ForkedProcessError, XaiError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -32,6 +33,8 @@ _ASYNC_STEP: Final = 0.1
 """Seconds between wake-ups of a loop that waits for ours, so that it notices an interrupt."""
 _SETTLE: Final = 0.2
 """Seconds that a cancelled coroutine has for keeping what had arrived."""
+_CLOSE: Final = 5.0
+"""Seconds that all coroutines have when the session is closed."""
 
 
 class BackgroundLoop:
@@ -46,6 +49,7 @@ class BackgroundLoop:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def submit(self, coroutine: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
         """Start a coroutine and return its future.
@@ -58,7 +62,30 @@ class BackgroundLoop:
         except BaseException:
             coroutine.close()
             raise
-        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+        async def run() -> _T:
+            if (task := asyncio.current_task()) is not None:
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            return await coroutine
+
+        future = asyncio.run_coroutine_threadsafe(run(), loop)
+        future.add_done_callback(lambda _: _close_unstarted(coroutine))
+        return future
+
+    def cancel(self) -> None:
+        """Cancel everything that was submitted, and wait until it has ended, 5 seconds at most."""
+        if self._loop is None or self._pid != os.getpid():
+            return
+
+        async def cancel() -> None:
+            tasks = self._tasks - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_CLOSE)
+
+        self.run(cancel())
 
     def run(
         self,
@@ -96,7 +123,7 @@ class BackgroundLoop:
                     loop.call_soon_threadsafe(work.cancel)
                     work.finished.wait(_SETTLE)
                 raise
-        return future.result()
+        return _result(future)
 
     async def wait(
         self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = INTERRUPTED
@@ -116,7 +143,7 @@ class BackgroundLoop:
         finally:
             if not wrapped.done():
                 future.cancel()
-        return wrapped.result()
+        return _result(wrapped)
 
     def stop(self) -> None:
         """Cancel what still runs, end the thread. The next use starts a new loop."""
@@ -160,6 +187,23 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
+    """Return what a finished coroutine returned, or raise what it raised.
+
+    Raises:
+        CallCancelledError: It was cancelled, though nobody interrupted the one who waits for it.
+    """
+    if future.cancelled():
+        raise CallCancelledError("The session was closed while a call was under way.")
+    return future.result()
+
+
+def _close_unstarted(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine that was cancelled before its first step; Python warns of it otherwise."""
+    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        coroutine.close()
 
 
 class _Work(Generic[_T]):

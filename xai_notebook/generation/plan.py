@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from xai_notebook.pictures.tables import Plan
+from xai_notebook.pictures.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from xai_notebook.client.request import ImageRequest
+    from xai_notebook.generation.answering import Known
     from xai_notebook.generation.call import Call
     from xai_notebook.pictures.tables import BudgetState
 
     class Examine(Protocol):
-        """Returns how many images of each request are stored, and what the others will cost."""
+        """Returns what is there of each request, and what its other images will cost."""
 
         def __call__(
             self, requests: Sequence[ImageRequest], /, *, look_up: bool
-        ) -> tuple[list[int] | None, list[float | None]]:
+        ) -> tuple[list[Known] | None, list[float | None]]:
             """Look, and ask for prices; with `look_up` the library is asked."""
 
 
@@ -43,8 +46,8 @@ def plan(
     Args:
         call: Of which requests are read, in the thread of the user's code.
         price: Returns the list price in US dollars of a model's image, or None.
-        examine: Given requests and whether to look for them in the library, returns how many
-            images of each it has, or None, and what making the others is expected to cost.
+        examine: Given requests and whether to look for them in the library, returns what is there
+            of each, or None, and what making the other images is expected to cost.
         budget: The budget that holds; None: no budget is set.
 
     Raises:
@@ -52,19 +55,36 @@ def plan(
     """
     requests, more = _first_requests(call)
     models = dict.fromkeys(request.model for request in requests)
-    stored, expected = examine(requests, look_up=not more and len(requests) <= _MOST_LOOKED_UP)
-    return Plan(
+    found, expected = examine(requests, look_up=not more and len(requests) <= _MOST_LOOKED_UP)
+    plan = Plan(
         requests=requests,
         backend=call.route.backend,
         host=call.route.host,
         prices={model: price(model) for model in models},
         expected=expected,
-        stored=stored,
+        stored=None if found is None else [one.stored for one in found],
+        ordered=sum(one.ordered for one in found or ()),
         rewriter=call.options.rewrite or None,
         budget=budget,
         notes=tuple(call.progress.notes),
         more=more,
     )
+    return replace(plan, notes=(*plan.notes, *_exceeded(call, plan)))
+
+
+def _exceeded(call: Call, plan: Plan) -> Iterator[str]:
+    """Say which limits the call is expected to exceed, and what would happen then."""
+    cost = plan.cost_usd
+    if cost is None:
+        return
+    together = call.options.batch or len(plan.requests) == 1
+    outcome = "nothing would be sent" if together else "it would stop when the limit is reached"
+    limit = call.options.max_cost
+    if limit is not None and cost > limit:
+        yield f"The expected cost exceeds --max-cost {dollars(limit)}: {outcome}."
+    budget = plan.budget
+    if budget is not None and cost > budget.left_usd:
+        yield f"The expected cost exceeds the budget ({budget}): {outcome}."
 
 
 def _first_requests(call: Call) -> tuple[tuple[ImageRequest, ...], bool]:

@@ -32,7 +32,7 @@ from xai_notebook.generation.call import (
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.collecting import collect, so_far
 from xai_notebook.generation.connections import Connections
-from xai_notebook.generation.handing import Desk
+from xai_notebook.generation.handing import Desk, count_ordered
 from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
+    from xai_notebook.generation.answering import Known
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.generator import Generator
     from xai_notebook.generation.joblist import JobList
@@ -168,7 +169,8 @@ class Session(LookBack):
         return list(await peer.client.models.list_image_generation_models())
 
     def close(self) -> None:
-        """Close channels, stop the embedded server and the loop, close the library."""
+        """Cancel calls, keep what has arrived, then close the servers, the loop and the library."""
+        self.loop.cancel()
         self._cells.close()
         self._cells = Cells()
         desk, self._desk = self._desk, None
@@ -337,7 +339,7 @@ class Session(LookBack):
 
         def examine(
             requests: Sequence[ImageRequest], *, look_up: bool
-        ) -> tuple[list[int] | None, list[float | None]]:
+        ) -> tuple[list[Known] | None, list[float | None]]:
             return self.loop.run(self._examine(call, requests, asking, look_up=look_up))
 
         try:
@@ -352,12 +354,17 @@ class Session(LookBack):
 
     async def _examine(
         self, call: Call, requests: Sequence[ImageRequest], asking: Asking, *, look_up: bool
-    ) -> tuple[list[int] | None, list[float | None]]:
-        """Return how many images of each request are stored, and what the others will cost."""
+    ) -> tuple[list[Known] | None, list[float | None]]:
+        """Return what is there of each request, and what the other images will cost."""
         generator = await self._generator(call, asking, spends=False)
         found = await look_up_each(generator, requests, redo=call.options.redo) if look_up else None
-        expected = await expected_costs(generator, requests, found)
-        return None if found is None else [each.stored for each in found], expected
+        if found is not None and call.options.batch:
+            ordered = await count_ordered([one.placed for one in found], generator)
+            found = [
+                one._replace(ordered=min(count, request.n - one.stored))
+                for one, count, request in zip(found, ordered, requests, strict=True)
+            ]
+        return found, await expected_costs(generator, requests, found)
 
     async def _generator(self, call: Call, asking: Asking, *, spends: bool = True) -> Generator:
         """Return what answers a call; one that `spends` nothing has no limits."""

@@ -56,6 +56,7 @@ class Plan:
         expected: What making the missing images of each request is expected to cost in US dollars,
             input images and a rewrite included; None: a price is unknown.
         stored: How many images of each request the library has; None: that was not looked up.
+        ordered: How many images are in a job that has not ended, and are not ordered again.
         rewriter: The model that would rewrite the prompts first.
         budget: The budget that holds; None: no budget is set.
         notes: What the user should know.
@@ -68,6 +69,7 @@ class Plan:
     prices: Mapping[str, float | None]
     expected: Sequence[float | None]
     stored: Sequence[int] | None = None
+    ordered: int = 0
     rewriter: str | None = None
     budget: BudgetState | None = None
     notes: tuple[str, ...] = ()
@@ -81,7 +83,7 @@ class Plan:
     @property
     def new(self) -> int:
         """How many of them would be made."""
-        return self.images - sum(self.stored or ())
+        return self.images - sum(self.stored or ()) - self.ordered
 
     @property
     def cost_usd(self) -> float | None:
@@ -107,7 +109,9 @@ class Plan:
             rows.append(("rewritten by", self.rewriter))
         rows.append(("images", self._images))
         if self.stored is not None:
-            rows.append(("from your library", f"{self.images - self.new:,}"))
+            rows.append(("from your library", f"{sum(self.stored):,}"))
+        if self.ordered:
+            rows.append(("in a running job", f"{self.ordered:,}"))
         for name in ("aspect_ratio", "resolution", "quality", "user"):
             values = dict.fromkeys(getattr(request, name) for request in self.requests)
             if told := ", ".join(value for value in values if value):
@@ -149,7 +153,7 @@ class Plan:
         cost = "price unknown" if self.cost_usd is None else self._cost
         free = self.new and self.cost_usd == 0
         made = f"{self._at_least}{self.new:,}", "at no cost" if free else cost
-        return to_make(*made, None if self.stored is None else self.images - self.new, self.budget)
+        return to_make(*made, None if self.stored is None else sum(self.stored), self.budget)
 
     def __repr__(self) -> str:
         rows = self.rows()
