@@ -6,7 +6,6 @@ import atexit
 import gc
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ import hypothesis
 import pytest
 
 import xai_notebook as xai
-from harness import KEY, serve, start_kernel, tiny, without_xai
+from harness import KEY, serve, small_disk_at, start_kernel, tiny, without_xai
 from openai_stub import run_stub
 from press import Notebook, press
 from xai_notebook import frontend
@@ -95,11 +94,23 @@ def keyed(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
 
 
 @pytest.fixture
-def session(keyed: Served) -> Iterator[Session]:
+def new_session() -> Iterator[Callable[[], Session]]:
+    """Make sessions, each like a fresh kernel with the same library; all are closed at the end."""
+    made: list[Session] = []
+
+    def make() -> Session:
+        made.append(Session())
+        return made[-1]
+
+    yield make
+    for session in made:
+        session.close()
+
+
+@pytest.fixture
+def session(keyed: Served, new_session: Callable[[], Session]) -> Session:
     """A session that talks to `server` with a key."""
-    session = Session()
-    yield session
-    session.close()
+    return new_session()
 
 
 @pytest.fixture
@@ -147,16 +158,8 @@ def notebook(shell: InteractiveShell, orders: Press) -> Callable[..., Notebook]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if (
-        sys.platform != "linux"
-        or subprocess.run(command, check=False, capture_output=True).returncode
-    ):
-        pytest.skip("mounting a small disk is not permitted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk_at(tmp_path / "disk", "1m") as disk:
+        yield disk
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from xai_notebook.generation.session import NOTICE, Session
 from xai_notebook.pictures.provenance import TRAINED, read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -28,11 +28,9 @@ def engine(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 @pytest.fixture
-def local(engine: Stub) -> Iterator[Session]:
+def local(engine: Stub, new_session: Callable[[], Session]) -> Session:
     """A session without a key."""
-    session = Session()
-    yield session
-    session.close()
+    return new_session()
 
 
 def test_pictures_say_where_they_come_from(local: Session, engine: Stub) -> None:

@@ -7,12 +7,11 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import start_kernel, tiny, unprivileged
+from harness import small_disk_at, start_kernel, tiny, unprivileged
 from xai_notebook.errors import LibraryError, NotKeptError
 
 if TYPE_CHECKING:
@@ -59,16 +58,8 @@ def test_without_a_home_nothing_is_ordered(
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of eight megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if (
-        sys.platform != "linux"
-        or subprocess.run(command, check=False, capture_output=True).returncode
-    ):
-        pytest.skip("mounting a small disk is not permitted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk_at(tmp_path / "disk", "8m") as folder:
+        yield folder
 
 
 def fill(disk: Path, left: int) -> Path:

@@ -24,7 +24,6 @@ from xai_notebook.server.batches import Batches
 from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from harness import Served
@@ -45,17 +44,9 @@ def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
 
 
 @pytest.fixture
-def kernels(keyed: Served) -> Iterator[Any]:
+def kernels(keyed: Served, new_session: Any) -> Any:
     """Start kernels that share a library and a server."""
-    made: list[Session] = []
-
-    def start() -> Session:
-        made.append(Session())
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.close()
+    return new_session
 
 
 def hand(session: Session, prompt: str | None = None, **options: Any) -> BatchJob:

@@ -21,7 +21,6 @@ from batch_service import DAY, REAL_TIME, SILENCE, Batch, BatchService, Failure,
 from harness import KEY, until
 from xai_notebook import errors
 from xai_notebook.generation import following, submitting
-from xai_notebook.generation.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.session import Session
 
 PROMPTS = [f"fox {number}" for number in range(12)]
 MANY = [f"fox {number}" for number in range(200)]
@@ -61,17 +61,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
 
 
 @pytest.fixture
-def kernels(service: BatchService) -> Iterator[Callable[[], Session]]:
+def kernels(service: BatchService, new_session: Callable[[], Session]) -> Callable[[], Session]:
     """Start kernels that share a library."""
-    made: list[Session] = []
-
-    def start() -> Session:
-        made.append(Session())
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.close()
+    return new_session
 
 
 def hand(session: Session, prompts: list[str] = PROMPTS, **options: Any) -> BatchJob:

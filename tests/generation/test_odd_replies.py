@@ -17,12 +17,13 @@ import pytest
 from harness import KEY, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.loop import BackgroundLoop
-from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
 from xai_notebook.library.shelf import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from xai_notebook.generation.session import Session
 
 
 class Oddity:
@@ -103,19 +104,13 @@ def odd() -> Iterator[Oddity]:
 
 
 @pytest.fixture
-def kernels(odd: Oddity, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Session]]:
+def kernels(
+    odd: Oddity, monkeypatch: pytest.MonkeyPatch, new_session: Callable[[], Session]
+) -> Callable[[], Session]:
     """Make sessions that talk to it, each like a fresh kernel with the same library."""
     monkeypatch.setenv("XAI_API_KEY", KEY)
     monkeypatch.setenv("XAI_API_HOST", f"localhost:{odd.port}")
-    made: list[Session] = []
-
-    def make() -> Session:
-        made.append(Session())
-        return made[-1]
-
-    yield make
-    for session in made:
-        session.close()
+    return new_session
 
 
 def encoded(number: int = 0) -> str:

@@ -21,7 +21,7 @@ from xai_notebook.generation.session import NOTICE, Session, close_session
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from harness import Served
@@ -35,11 +35,9 @@ def batch(made: Any) -> ImageBatch:
 
 
 @pytest.fixture
-def another(keyed: Served) -> Iterator[Session]:
+def another(keyed: Served, new_session: Callable[[], Session]) -> Session:
     """A second kernel's session over the same library and server."""
-    session = Session()
-    yield session
-    session.close()
+    return new_session()
 
 
 # What is sent

@@ -22,24 +22,16 @@ from xai_notebook.library import Library, store
 from xai_notebook.pictures import results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from harness import Kernel
     from press import Notebook, Press
 
 
 @pytest.fixture
-def kernels(orders: Press) -> Iterator[Callable[[], Session]]:
+def kernels(orders: Press, new_session: Callable[[], Session]) -> Callable[[], Session]:
     """Make sessions, each like a fresh kernel without cells."""
-    made: list[Session] = []
-
-    def make() -> Session:
-        made.append(Session())
-        return made[-1]
-
-    yield make
-    for session in made:
-        session.close()
+    return new_session
 
 
 BREAK = {

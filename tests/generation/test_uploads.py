@@ -13,8 +13,6 @@ from xai_notebook.client import wire
 from xai_notebook.generation.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness import Served
     from press import Press
 
@@ -28,17 +26,9 @@ def photo() -> Image.Image:
 
 
 @pytest.fixture
-def sessions(keyed: Served) -> Iterator[Any]:
+def sessions(keyed: Served, new_session: Any) -> Any:
     """Make kernels that share a library and a server."""
-    made: list[Session] = []
-
-    def start() -> Session:
-        made.append(Session())
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.close()
+    return new_session
 
 
 def sent(server: Served, method: str = GENERATE) -> list[Any]:
