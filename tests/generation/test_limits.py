@@ -223,7 +223,7 @@ def test_several_images_a_request(session: Session, priced: Served) -> None:
     assert spent(priced) == pytest.approx(0.08)
 
 
-# Budgets of all processes
+# Budgets that processes share
 
 
 def test_a_budget_holds_over_kernels(session: Session, priced: Served) -> None:
@@ -632,6 +632,19 @@ def test_a_key_in_an_error_of_the_budget(session: Session, priced: Served) -> No
 
 
 # Closing, and what a dry run says
+
+
+def test_a_dry_run_of_a_job_expects_what_the_job_sets_aside(
+    session: Session, priced: Served, tmp_path: Path
+) -> None:
+    """Each image of a job is asked for on its own, and pays for the input images again."""
+    priced.faults.input_ticks = CENT // 10
+    priced.faults.batches.pace = 0.001
+    asks: dict[str, Any] = {"n": 3, "image": pictures(tmp_path, 2), "batch": True}
+    plan: Any = session.generate("a fox", dry_run=True, **asks)
+    configured(session, budget="5/day")
+    session.generate("a fox", **asks)
+    assert plan.cost_usd == pytest.approx(5 - left(session))
 
 
 def test_a_call_that_is_under_way_when_the_session_is_closed_counts(

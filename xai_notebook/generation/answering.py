@@ -10,6 +10,7 @@ from xai_notebook.generation.call import check_redo
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.many import generate_each
+from xai_notebook.generation.prices import Kind
 from xai_notebook.generation.redoing import redo as make_anew
 from xai_notebook.library import Wanted
 from xai_notebook.library.spending import TICKS
@@ -168,7 +169,11 @@ async def _count_stored(
 
 
 async def expected_costs(
-    generator: Generator, requests: Sequence[ImageRequest], found: Sequence[Known] | None
+    generator: Generator,
+    requests: Sequence[ImageRequest],
+    found: Sequence[Known] | None,
+    *,
+    one_by_one: bool,
 ) -> list[float | None]:
     """Return what each request is expected to cost in US dollars; None: the price is unknown.
 
@@ -176,20 +181,27 @@ async def expected_costs(
         generator: Of the call.
         requests: As the user wrote them.
         found: What the library has of them; None: that was not looked up.
+        one_by_one: Each image is asked for on its own, with all input images, as in a job.
     """
     prices, library, rewriter = generator.peer.prices, generator.keeper.library, generator.rewriter
     rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
-    known: dict[tuple[object, ...], float | None] = {}
-    costs = []
+    known: dict[tuple[Kind, int], float | None] = {}
+    costs: list[float | None] = []
     for number, request in enumerate(requests):
         have = Known(0, rewriter is None) if found is None else found[number]
         count = request.n - have.stored - have.ordered
-        kind = (request.model, request.resolution, request.quality, len(request.inputs), count)
+        if not count:
+            costs.append(0.0)
+            continue
+        together = 1 if one_by_one else count
+        kind = Kind.of(request), together
         if kind not in known:
-            known[kind] = await prices.image_usd(request, count, library) if count else 0.0
+            known[kind] = await prices.image_usd(request, together, library)
         cost = known[kind]
-        if cost is not None and count and rewrite is not None and not have.rewritten:
-            cost += rewrite.ticks / TICKS
+        if cost is not None:
+            cost *= count // together
+            if rewrite is not None and not have.rewritten:
+                cost += rewrite.ticks / TICKS
         costs.append(cost)
     return costs
 

@@ -16,6 +16,7 @@ from xai_notebook.errors import (
 )
 from xai_notebook.generation.budget import FREE
 from xai_notebook.generation.claims import Claim
+from xai_notebook.generation.prices import total
 from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
 from xai_notebook.library.spending import Amount
@@ -176,7 +177,7 @@ class Generator:
 
         async def rest() -> list[Amount | None]:
             rewrites = await self._rewrites(sum(first > number for first in prompts.values()))
-            return [_sum([rewrites, *await self._images_of_all(to_make)])]
+            return [total([rewrites, await self.peer.prices.images(to_make, self.keeper.library)])]
 
         for number, request in enumerate(requests):
             if number not in placed:
@@ -195,20 +196,6 @@ class Generator:
         model = self.rewriter.model if self.rewriter is not None else ""
         ticks, confirmed = await self.peer.prices.rewrite(model, self.keeper.library)
         return Amount(ticks * count, confirmed or not count)
-
-    async def _images_of_all(
-        self, to_make: Sequence[tuple[ImageRequest, int]]
-    ) -> list[Amount | None]:
-        """Return what images of many requests are expected to cost, an amount for each kind."""
-        kinds: dict[tuple[object, ...], tuple[ImageRequest, int]] = {}
-        for request, count in to_make:
-            kind = (request.model, request.resolution, request.quality, len(request.inputs))
-            kinds[kind] = request, count + (kinds[kind][1] if kind in kinds else 0)
-        found: list[Amount | None] = []
-        for request, count in kinds.values():
-            (one,) = await self._images(request, 1)
-            found.append(one and Amount(one.ticks * count, one.confirmed))
-        return found
 
     async def _images(self, request: ImageRequest, count: int) -> list[Amount | None]:
         """Return what images of a request are expected to cost; None: no price is known.
@@ -498,12 +485,3 @@ class Generator:
         self.progress.on_attempt(attempt)
         if self.on_attempt is not None:
             self.on_attempt(attempt)
-
-
-def _sum(amounts: Sequence[Amount | None]) -> Amount | None:
-    """Return amounts in one; None: one of them is not known."""
-    known = [amount for amount in amounts if amount is not None]
-    if len(known) < len(amounts):
-        return None
-    ticks = sum(amount.ticks for amount in known)
-    return Amount(ticks, all(amount.confirmed for amount in known))

@@ -14,7 +14,7 @@ from xai_notebook.generation.following import Follower
 from xai_notebook.generation.joblist import JobList
 from xai_notebook.generation.jobs import BatchJob, Slot, View
 from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
-from xai_notebook.library.spending import Amount
+from xai_notebook.library.spending import TICKS, Amount
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -103,7 +103,7 @@ class Desk:
         followers, stored = await self._find_or_record(call, generator, library, placed, wanted)
         for follower in followers:
             follower.inputs = placed[0].request.inputs
-            of_job = await asyncio.to_thread(library.jobs.find, follower.job.id, keys)
+            of_job = await asyncio.to_thread(library.jobs.find, follower.job, keys)
             follower.keys.update(of_job)
             for key in of_job:
                 stored.pop(key, None)  # it is counted with its job
@@ -366,15 +366,9 @@ async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
 
 async def _price(generator: Generator, new: Sequence[_Wanted]) -> float | None:
     """Return what a request of a job is expected to cost on average; None: no price is known."""
-    total = 0.0
-    for one in new:
-        try:
-            usd = await generator.peer.prices.image_usd(
-                one.asked.request, 1, generator.keeper.library
-            )
-        except XaiError:
-            return None
-        if usd is None:
-            return None
-        total += usd
-    return total / len(new)
+    prices, library = generator.peer.prices, generator.keeper.library
+    try:
+        together = await prices.images(((one.asked.request, 1) for one in new), library)
+    except XaiError:
+        return None
+    return None if together is None else together.ticks / TICKS / len(new)

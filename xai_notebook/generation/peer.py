@@ -60,10 +60,6 @@ class Peer:
         self.prices = Prices(self.client, self.backend, self.host, free=free)
         self.inputs = InputStore(self.client.files, self.backend, self.host)
 
-    async def price(self, model: str) -> float | None:
-        """Return the list price of an image in US dollars; None: the server names none."""
-        return await self.prices.list_usd(model)
-
     def rewriter(
         self,
         options: Options,

@@ -18,17 +18,19 @@ from xai_notebook.generation.budget import FREE, is_amount, to_ticks
 from xai_notebook.library.spending import TICKS, Amount
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.library import Library
 
-__all__ = ["Prices"]
+__all__ = ["Kind", "Prices", "total"]
 
 _OLD: Final = 600.0
 """Seconds after which the list is read again."""
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """Requests of one kind cost the same for each image.
 
     Attributes:
@@ -44,7 +46,8 @@ class _Kind(NamedTuple):
     inputs: int
 
     @classmethod
-    def of(cls, request: ImageRequest) -> _Kind:
+    def of(cls, request: ImageRequest) -> Kind:
+        """Return the kind of a request."""
         return cls(request.model, request.resolution, request.quality, len(request.inputs))
 
     def list_usd(self, price_usd: float, count: int) -> float:
@@ -77,9 +80,9 @@ class Prices:
         self._list: dict[str, float] | None = None
         self._read_at = 0.0
         self._lock = asyncio.Lock()
-        self._reported: dict[_Kind, float] = {}
+        self._reported: dict[Kind, float] = {}
         self._factors: dict[tuple[str, bool], float] = {}
-        self._unreported: set[_Kind] = set()
+        self._unreported: set[Kind] = set()
         self._rewrites: dict[str, float] = {}
         self._seeded = False
 
@@ -121,7 +124,7 @@ class Prices:
             XaiError: The server cannot be asked for its prices.
         """
         await self._look_up(library)
-        kind = _Kind.of(request)
+        kind = Kind.of(request)
         price = await self.list_usd(request.model)
         reported = self._reported.get(kind)
         if price is None and reported is None:
@@ -135,6 +138,31 @@ class Prices:
             usd = listed * max(self._factors.get((kind.model, kind.inputs > 0), 1.0), 1.0)
         ticks = to_ticks(usd)
         return Amount(ticks, reported is not None or kind in self._unreported or not ticks)
+
+    async def images(
+        self, wanted: Iterable[tuple[ImageRequest, int]], library: Library | None = None
+    ) -> Amount | None:
+        """Return what many images are expected to cost that are asked for one by one, as in a job.
+
+        Args:
+            wanted: Requests, each with the number of its images.
+            library: As in `image`.
+
+        Returns:
+            The sum; None: a price is unknown.
+
+        Raises:
+            XaiError: The server cannot be asked for its prices.
+        """
+        kinds: dict[Kind, tuple[ImageRequest, int]] = {}
+        for request, count in wanted:
+            kind = Kind.of(request)
+            kinds[kind] = request, count + (kinds[kind][1] if kind in kinds else 0)
+        amounts: list[Amount | None] = []
+        for request, count in kinds.values():
+            one = await self.image(request, 1, library)
+            amounts.append(one and Amount(one.ticks * count, one.confirmed))
+        return total(amounts)
 
     async def image_usd(
         self, request: ImageRequest, count: int, library: Library | None = None
@@ -169,7 +197,7 @@ class Prices:
             count: How many images of it.
             cost_usd: As reported; None: the server did not say.
         """
-        kind = _Kind.of(request)
+        kind = Kind.of(request)
         if not is_amount(cost_usd) or not count:
             self._unreported.add(kind)
             return
@@ -194,4 +222,13 @@ class Prices:
         with suppress(LibraryError):
             for kind, each in await asyncio.to_thread(library.spending.last_costs, self._host):
                 if is_amount(each):
-                    self._reported.setdefault(_Kind(*kind), each)
+                    self._reported.setdefault(Kind(*kind), each)
+
+
+def total(amounts: Sequence[Amount | None]) -> Amount | None:
+    """Return the sum of amounts; None: one of them is unknown."""
+    known = [amount for amount in amounts if amount is not None]
+    if len(known) < len(amounts):
+        return None
+    ticks = sum(amount.ticks for amount in known)
+    return Amount(ticks, all(amount.confirmed for amount in known))

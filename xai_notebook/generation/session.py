@@ -364,7 +364,9 @@ class Session(LookBack):
                 one._replace(ordered=min(count, request.n - one.stored))
                 for one, count, request in zip(found, ordered, requests, strict=True)
             ]
-        return found, await expected_costs(generator, requests, found)
+        return found, await expected_costs(
+            generator, requests, found, one_by_one=call.options.batch
+        )
 
     async def _generator(self, call: Call, asking: Asking, *, spends: bool = True) -> Generator:
         """Return what answers a call; one that `spends` nothing has no limits."""
@@ -433,7 +435,7 @@ class Session(LookBack):
         return [None if usd is None else usd + rewrite for usd in costs]
 
     async def _price(self, call: Call, model: str) -> float | None:
-        return await (await self.connections.peer(call.route)).price(model)
+        return await (await self.connections.peer(call.route)).prices.list_usd(model)
 
     def library(self) -> Library:
         """Return the open library.
