@@ -58,11 +58,11 @@ def answer(
 def test_a_job_ends_once(library: Library) -> None:
     """Of two kernels that see an end, the first one notes it, whatever the other makes of that."""
     job = record(library, FOXES, asked("one"), asked("two"))
-    library.jobs.fail(job.id, "No.", [key_of("one", 0, 0)])
+    library.jobs.fail(job, "No.", [key_of("one", 0, 0)])
     ended = library.jobs.close(job, "cancelled", "It was cancelled.")
     assert (ended.state, ended.open) == ("cancelled", False)
     assert library.jobs.close(job, "done") == ended
-    found = [request.error for request in library.jobs.requests(job.id)]
+    found = [request.error for request in library.jobs.requests(job)]
     assert found == ["No.", "It was cancelled."]
 
 
@@ -70,7 +70,7 @@ def test_what_an_open_job_holds_is_not_recorded_again(library: Library) -> None:
     """Unless it has failed there."""
     job = record(library, FOXES, asked())
     assert library.jobs.record(WOLVES, [asked()]) is None
-    library.jobs.fail(job.id, "No.")
+    library.jobs.fail(job, "No.")
     assert record(library, WOLVES, asked())
 
 
@@ -108,7 +108,7 @@ def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
     assert (tally.answered, tally.failed, tally.cost_usd, tally.unpriced) == (0, 1, 0.02, 0)
     (row,) = library.costs()
     assert (row.requests, row.images, row.cost_usd) == (1, 0, 0.02)
-    assert library.jobs.pictures(job.id) == {}
+    assert library.jobs.pictures(job) == {}
     assert library.find("fox") == []
     assert library.history("fox") == []
     assert record(library, WOLVES, asked())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.status import one_line
 from xai_notebook.errors import (
@@ -359,7 +359,7 @@ class Follower:
         """Put the results of a page into the library that are not there yet."""
         results = {result.batch_request_id: result for result in page.results}
         jobs = self.library.jobs
-        found = await asyncio.to_thread(jobs.find, self.job.id, list(results))
+        found = await asyncio.to_thread(jobs.find, self.job, list(results))
         replies: list[Reply] = []
         lost: dict[str, list[str]] = {}
         for key, asked in found.items():
@@ -380,7 +380,7 @@ class Follower:
             pending = (one for one in replies if any(p.status == "pending" for p in one.pictures))
             await self._fetch([*pending], peer)
         for why, keys in lost.items():
-            await asyncio.to_thread(jobs.fail, self.job.id, why, keys)
+            await asyncio.to_thread(jobs.fail, self.job, why, keys)
         self._settle([reply.cost_usd for reply in replies])
         self._settle([None] * sum(map(len, lost.values())), lost=True)
         self.tally = _grown(self.tally, replies, sum(map(len, lost.values())))
@@ -393,16 +393,8 @@ class Follower:
         await asyncio.gather(*(keeper.find(*each) for each in wanted))
 
     async def _reply(self, asked: JobRequest, result: BatchResult) -> Reply:
-        reply = await reply_of(
-            asked.request,
-            [result.image_response],
-            [asked.position],
-            fingerprint=asked.fingerprint,
-            backend=self.job.backend,
-            host=self.job.host,
-            notebook=self.job.notebook,
-            place=asked.place,
-        )
+        responses, positions = [result.image_response], [asked.position]
+        reply = await reply_of(asked.request, responses, positions, **self._answer(asked))
         return replace(reply, item=asked.id)
 
     def _reply_without_image(self, asked: JobRequest, result: BatchResult, why: str) -> Reply:
@@ -411,16 +403,22 @@ class Follower:
             asked.request,
             [],
             [],
-            fingerprint=asked.fingerprint,
-            backend=self.job.backend,
-            host=self.job.host,
-            notebook=self.job.notebook,
+            **self._answer(asked),
             cost_usd=result.cost_usd,
             model=result.model or asked.request.model,
-            place=asked.place,
             item=asked.id,
             error=why,
         )
+
+    def _answer(self, asked: JobRequest) -> dict[str, Any]:
+        """Return the fields of `Reply` that say where an answer belongs."""
+        return {
+            "fingerprint": asked.fingerprint,
+            "backend": self.job.backend,
+            "host": self.job.host,
+            "notebook": self.job.notebook,
+            "place": asked.place,
+        }
 
 
 def _grown(tally: Tally, replies: Sequence[Reply], failed: int) -> Tally:

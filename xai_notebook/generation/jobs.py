@@ -193,16 +193,14 @@ class BatchJob:
         Raises:
             LibraryError: The library has lost the job.
         """
-        for follower in self.followers:
-            follower.library.jobs.get(follower.job)
         slots = self._slots if self._slots is not None else list(self._recorded())
         found = dict(self._view.stored)
         lost: dict[str, str] = {}
         for follower in self.followers:
             jobs = follower.library.jobs
-            found |= jobs.pictures(follower.job.id)
+            found |= jobs.pictures(follower.job)
             if follower.tally.failed:
-                of_job = jobs.requests(follower.job.id)
+                of_job = jobs.requests(follower.job)
                 lost |= {one.key: one.error for one in of_job if one.error is not None}
         cards = []
         for key, request, position, chosen in slots:
@@ -282,10 +280,7 @@ class BatchJob:
         if self._slots is None:
             return True
         keys = {slot.key for slot in self._slots}
-        jobs = follower.library.jobs
-        # A library in another's place may have another job of this id.
-        job = jobs.get(follower.job)
-        return all(one.key in keys for one in jobs.requests(job.id))
+        return all(one.key in keys for one in follower.library.jobs.requests(follower.job))
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         return self._awaited().__await__()
@@ -345,7 +340,7 @@ class BatchJob:
 
     def _recorded(self) -> Iterable[Slot]:
         for follower in self.followers:
-            for one in follower.library.jobs.requests(follower.job.id):
+            for one in follower.library.jobs.requests(follower.job):
                 yield Slot(one.key, one.request, one.position)
 
     def _summary(self) -> str | None:

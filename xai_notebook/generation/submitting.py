@@ -339,12 +339,12 @@ class Submission:
     def _messages(self, present: set[str]) -> Iterator[wire.BatchRequest]:
         """Yield what the service has not; one of each model first, all of which it may refuse."""
         first: dict[str, str] = {}
-        for one in self.library.jobs.requests(self.job.id):
+        for one in self.library.jobs.requests(self.job):
             first.setdefault(one.request.model, one.key)
             if len(first) > _CALL_REQUESTS:
                 break
-        leading = self.library.jobs.find(self.job.id, list(first.values()))
-        for one in [*leading.values(), *self.library.jobs.requests(self.job.id)]:
+        leading = self.library.jobs.find(self.job, list(first.values()))
+        for one in [*leading.values(), *self.library.jobs.requests(self.job)]:
             if one.key not in present and not one.settled:
                 present.add(one.key)
                 yield self._message(one.key, one.request)

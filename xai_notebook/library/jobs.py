@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
-from xai_notebook.library.records import Wanted, insert, pictures_from_rows, storable_row
+from xai_notebook.library.records import (
+    Wanted,
+    insert,
+    pictures_from_rows,
+    rows_in,
+    storable_row,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -208,12 +214,12 @@ class Jobs:
     def open_with(self, requests: Sequence[JobRequest]) -> dict[str, Job]:
         """Return the jobs that have not ended and hold some of these requests, by key.
 
-        A request that has its answer is held by the library from then on, and no longer by the job;
-        but if new images are wanted, the running job is the one that makes them.
+        A job no longer holds a request that was answered, unless new images are wanted: then the
+        running job makes them.
         """
         with self._database.reading() as connection:
             found = self._open_with(connection, requests)
-            jobs = {job_id: _by_id(connection, job_id) for job_id in found.values()}
+            jobs = {job_id: _by_id(connection, job_id) for job_id in set(found.values())}
             return {key: jobs[job_id] for key, job_id in found.items()}
 
     def _open_with(
@@ -222,11 +228,11 @@ class Jobs:
         states = ", ".join(f"'{state}'" for state in OPEN)
         query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE state IN ({states}) AND error IS NULL
-            AND (answer IS NULL OR {{answered}}) AND key IN ({{{{}}}}) GROUP BY key"""  # noqa: S608  # ours
+            AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
         found: dict[str, int] = {}
         for fresh in (False, True):
             keys = [one.key for one in requests if (one.after is None) is fresh]
-            found.update(_each(connection, query.format(answered=int(fresh)), keys))
+            found.update(rows_in(connection, query, keys, fresh))
         return found
 
     def _any_stored(self, requests: Sequence[JobRequest]) -> bool:
@@ -249,7 +255,7 @@ class Jobs:
         """Return the newest job with one of these keys, whatever became of it."""
         query = "SELECT max(job_id) FROM job_requests WHERE key IN ({})"
         with self._database.reading() as connection:
-            found = [job_id for (job_id,) in _each(connection, query, keys) if job_id]
+            found = [job_id for (job_id,) in rows_in(connection, query, keys) if job_id]
             return _by_id(connection, max(found)) if found else None
 
     def get(self, job: Job) -> Job:
@@ -346,13 +352,14 @@ class Jobs:
             row = connection.execute(query, (job.id, job.name)).fetchone()
         return _request(row) if row else None
 
-    def requests(self, job_id: int) -> Iterator[JobRequest]:
+    def requests(self, job: Job) -> Iterator[JobRequest]:
         """Yield the requests of a job in their order, a few hundred at a time."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
         last = 0
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(query, (job_id, last, _SOME)).fetchall()
+                self._get(connection, job)
+                rows = connection.execute(query, (job.id, last, _SOME)).fetchall()
             yield from map(_request, rows)
             if len(rows) < _SOME:
                 return
@@ -372,23 +379,25 @@ class Jobs:
             self._get(connection, job)
             return {key: Sent(sent) for key, sent in connection.execute(query, (job.id,))}
 
-    def find(self, job_id: int, keys: Sequence[str]) -> dict[str, JobRequest]:
+    def find(self, job: Job, keys: Sequence[str]) -> dict[str, JobRequest]:
         """Return requests of a job by their keys; unknown ones are left out."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND key IN ({})"
         with self._database.reading() as connection:
-            rows = _each(connection, query, keys, job_id)
+            self._get(connection, job)
+            rows = rows_in(connection, query, keys, job.id)
             return {row["key"]: _request(row) for row in rows}
 
-    def fail(self, job_id: int, error: str, keys: Iterable[str] | None = None) -> None:
+    def fail(self, job: Job, error: str, keys: Iterable[str] | None = None) -> None:
         """Note why requests of a job will have no answer.
 
         Args:
-            job_id: Of the job.
+            job: The job.
             error: Why, in a line.
             keys: Which; None: all that are not settled.
         """
         with self._database.writing() as connection:
-            self._fail(connection, job_id, error, keys)
+            self._get(connection, job)
+            self._fail(connection, job.id, error, keys)
 
     @staticmethod
     def _fail(
@@ -412,22 +421,14 @@ class Jobs:
             self._get(connection, job)
             return Tally(*connection.execute(query, (job.id,)).fetchone())
 
-    def pictures(self, job_id: int, keys: Sequence[str] | None = None) -> dict[str, Picture]:
-        """Return the images that have come of a job, by the keys of their requests.
-
-        Args:
-            job_id: Of the job.
-            keys: Only these; None: all.
-        """
+    def pictures(self, job: Job) -> dict[str, Picture]:
+        """Return the images that have come of a job, by the keys of their requests."""
         query = """SELECT key, requests.* FROM job_requests JOIN requests ON requests.id = answer
             WHERE job_id = ?"""
         found: dict[str, Picture] = {}
         with self._database.reading() as connection:
-            if keys is None:
-                rows = connection.execute(query, (job_id,)).fetchall()
-            else:
-                rows = list(_each(connection, f"{query} AND key IN ({{}})", keys, job_id))
-            for row in rows:
+            self._get(connection, job)
+            for row in connection.execute(query, (job.id,)).fetchall():
                 images = connection.execute(
                     "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL LIMIT 1",
                     (row["id"],),
@@ -443,16 +444,6 @@ def new_name(keys: Sequence[str]) -> str:
 
     digest = sha256("\n".join(keys).encode()).hexdigest()
     return f"xai-notebook-{digest[:16]}-{os.urandom(4).hex()}"
-
-
-def _each(
-    connection: sqlite3.Connection, query: str, keys: Sequence[str], *before: object
-) -> Iterator[Any]:
-    """Yield the rows of a query with `IN ({})`, asked for some keys at a time."""
-    for start in range(0, len(keys), _SOME):
-        some = keys[start : start + _SOME]
-        marks = ", ".join("?" * len(some))
-        yield from connection.execute(query.format(marks), (*before, *some))
 
 
 def _by_id(connection: sqlite3.Connection, job_id: int) -> Job:

@@ -41,7 +41,9 @@ __all__ = [
 _DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 """What reading a row that is not as we wrote it can raise."""
 _PARAMETERS: Final = 999
-"""That every SQLite takes in one statement."""
+"""Parameters that every SQLite accepts in one statement."""
+_KEYS: Final = 500
+"""Keys of one query."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _COLUMNS: Final = {
     name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
@@ -204,6 +206,23 @@ def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[dict[
         connection.execute(statement, values)
 
 
+def rows_in(
+    connection: sqlite3.Connection, query: str, keys: Sequence[str], *before: object
+) -> Iterator[Any]:
+    """Yield the rows of a query with `IN ({})`, asked for some keys at a time.
+
+    Args:
+        connection: Inside a transaction.
+        query: With a place for the keys, which come last.
+        keys: What is looked for.
+        *before: Parameters that come before the keys.
+    """
+    for start in range(0, len(keys), _KEYS):
+        some = keys[start : start + _KEYS]
+        marks = ", ".join("?" * len(some))
+        yield from connection.execute(query.format(marks), (*before, *some))
+
+
 def request_values(reply: Reply) -> dict[str, Any]:
     """Return the row of a request. Input images are known by their digests alone."""
     request = reply.request
@@ -286,13 +305,11 @@ def saved_ids(
     Returns:
         For each such reply, by its index: the ids of its images by their positions.
     """
-    requests: dict[int, int] = {}
     ids = {one.spooled.id: at for at, one in enumerate(replies) if one.spooled is not None}
-    for start in range(0, len(ids), _PARAMETERS):
-        some = list(ids)[start : start + _PARAMETERS]
-        marks = ", ".join("?" * len(some))
-        query = f"SELECT reply_id, id FROM requests WHERE reply_id IN ({marks})"  # noqa: S608  # marks
-        requests |= {ids[reply_id]: row_id for reply_id, row_id in connection.execute(query, some)}
+    query = "SELECT reply_id, id FROM requests WHERE reply_id IN ({})"
+    requests: dict[int, int] = {
+        ids[reply_id]: row_id for reply_id, row_id in rows_in(connection, query, [*ids])
+    }
     for at, reply in enumerate(replies):
         found = None
         if reply.item is not None:

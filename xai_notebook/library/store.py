@@ -38,6 +38,7 @@ from xai_notebook.library.records import (
     pictures_from_rows,
     place_of,
     request_values,
+    rows_in,
     saved_ids,
     storable,
     storable_row,
@@ -63,9 +64,7 @@ __all__ = ["Library"]
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
 _FEW: Final = 4
-"""Replies that are settled at once: none of theirs is in the spool when their call ends."""
-_SOME: Final = 500
-"""Parameters of one query."""
+"""Up to so many replies are settled as soon as they are saved, so that none stays in the spool."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
@@ -81,12 +80,12 @@ class Library:
 
     Attributes:
         home: Its folder.
-        spool: Replies on disk that are not in the library yet. It and the originals are written
-            although the database cannot be used.
+        spool: Replies on disk that are not in the library yet. Replies and originals are written
+            even when the database cannot be used.
         failure: Why the database could not be opened; its methods raise it again.
         room: What the disk can take.
         jobs: What was handed over to a service, and what has come of it.
-        overdue: Some of them belong to nobody who is putting them in now.
+        overdue: The spool holds replies that no call is saving.
         uploads: Input images at servers' file stores.
         panels: The form and the pictures of each panel.
         given: Pictures of the user's own, to edit.
@@ -256,7 +255,7 @@ class Library:
 
     @property
     def unsettled(self) -> int:
-        """Saved replies that `settle` has to be called for."""
+        """Number of saved replies that still need `settle`."""
         return len(self._unsettled)
 
     def keep_originals(self, reply: Reply) -> list[Picture]:
@@ -652,13 +651,9 @@ class Library:
 
 def _known(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> set[str]:
     """Return the fingerprints that the library has requests of."""
-    left, found = list(dict.fromkeys(fingerprints)), set()
-    while left:
-        some, left = left[:_SOME], left[_SOME:]
-        marks = ", ".join("?" * len(some))
-        query = f"SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({marks})"  # noqa: S608  # marks
-        found |= {one for (one,) in connection.execute(query, some)}
-    return found
+    query = "SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({})"
+    keys = [*dict.fromkeys(fingerprints)]
+    return {fingerprint for (fingerprint,) in rows_in(connection, query, keys)}
 
 
 def _version(connection: sqlite3.Connection) -> tuple[int, int]:
