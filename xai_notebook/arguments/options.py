@@ -358,18 +358,31 @@ def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         OptionError: A name does not exist or has no default, or a value is not possible.
     """
     rows = {row.name: row for row in (*OPTIONS, *SETTINGS) if row.configurable}
-    rows["replay"] = next(row for row in SETTINGS if row.name == "replay")
     checked: dict[str, Any] = {}
     for name, value in ((ALIASES.get(name, name), value) for name, value in given.items()):
         if name not in rows:
             hint = convert.did_you_mean(name, rows)
             raise OptionError(f"There is no setting {name!r}.{hint or f' Give {_listed(rows)}.'}")
-        try:
-            checked[name] = None if value is None else rows[name].convert(value)
-        except ValueError as error:
-            message = f"{name}: {error}"
-            raise OptionError(message + "." * message[-1].isalnum()) from None
+        checked[name] = None if value is None else _converted(rows[name], name, value)
     return checked
+
+
+def _converted(option: Option, name: str, value: Any) -> Any:
+    """Return a value as its option takes it.
+
+    Args:
+        option: Of the table.
+        name: As the user knows it.
+        value: As given.
+
+    Raises:
+        OptionError: The value is not possible.
+    """
+    try:
+        return option.convert(value)
+    except ValueError as error:
+        message = f"{name}: {error}"
+        raise OptionError(message + "." * message[-1].isalnum()) from None
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -378,7 +391,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 _AGAINST_REUSE: Final = ("fresh", "redo", "replay")
-"""Options that say otherwise where pictures come from."""
+"""Options that contradict `reuse`."""
 
 
 def signature() -> Signature:
@@ -423,11 +436,7 @@ def resolve(
         option = known.get(name)
         if option is None:
             raise OptionError(f"There is no option {name!r}.{convert.did_you_mean(name, known)}")
-        try:
-            checked[name] = option.convert(value)
-        except ValueError as error:
-            message = f"{'/'.join(option.flags)}: {error}"
-            raise OptionError(message + "." * message[-1].isalnum()) from None
+        checked[name] = _converted(option, "/".join(option.flags), value)
     if checked.get("matrix"):
         converters = {name: option.convert for name, option in known.items() if option.axis}
         checked["matrix"] = check_axes(checked["matrix"], converters)

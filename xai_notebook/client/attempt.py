@@ -24,7 +24,6 @@ either. So a call that costs money is made again only after one of these proofs:
 - The connection ended with a GOAWAY that leaves out this stream. It is the peer's own record of
   the streams that it looked at; unlike RST_STREAM no proxy hands it on from a server behind.
 - The answer was HTTP and no gRPC (a proxy's 429), and not of a gateway that lost its server.
-
 - The status is RESOURCE_EXHAUSTED, and no headers were seen before it: a rate limit is applied to
   a call before it is accepted, so no server ends half a reply with it.
 

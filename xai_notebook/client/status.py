@@ -111,9 +111,10 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
     code, details = error.code(), error.details() or ""
     fate = fate or fate_of(error)
     kind = _kind(error)
+    ordered = _may_have_ordered(kind, call, fate)
     if fate in _UNKNOWN and kind is not errors.DeadlineExceededError and not is_size_limit(error):
         message = _broken(error, call, fate)
-    elif _may_have_ordered(kind, call, fate):
+    elif ordered:
         message = _in_doubt(f"{call.subject} answered {code.name}", call)
     elif kind is errors.UnavailableError:
         message = _unavailable(error, call, fate)
@@ -127,7 +128,7 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
         code=code.name,
         details=scrub(details, call.key),
         attempts=call.attempts,
-        maybe_billed=_may_have_ordered(kind, call, fate) or _maybe_billed(kind, error, fate),
+        maybe_billed=ordered or _maybe_billed(kind, error, fate),
         unsent=fate is Fate.UNSENT,
     )
 

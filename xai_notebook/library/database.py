@@ -41,7 +41,7 @@ OWNER: Final = "owner.json"
 _WRITTEN_IN: Final = 60.0
 """Seconds after which such a file is no longer being written."""
 _TOKENS: Final[set[str]] = set()
-"""Of the owners in this process."""
+"""Tokens of the owner files that this process wrote."""
 _FORK_PATIENCE: Final = 1.0
 """Seconds that a fork waits for a thread that is using the library."""
 _OPEN: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
@@ -95,23 +95,22 @@ class Database:
         """Hold the connection inside a transaction: all of it is there at the end, or nothing.
 
         Args:
-            durable: It outlives a power cut. Otherwise a kill, and `sync` is still to be called.
+            durable: Survive a power cut. If False, it survives only a kill until `sync` is called.
 
         Raises:
             LibraryError: As `reading`; the library is read-only.
         """
         with self._held() as connection:
             self.check_writable()
-            if durable or not self._logged or connection.in_transaction:
-                with transaction(connection):
-                    yield connection
-                return
-            connection.execute("PRAGMA synchronous = NORMAL")  # of a log: at checkpoints alone
+            relaxed = self._logged and not durable
+            if relaxed:  # with a write-ahead log, this syncs at checkpoints only
+                connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with transaction(connection):
                     yield connection
             finally:
-                connection.execute("PRAGMA synchronous = FULL")
+                if relaxed:
+                    connection.execute("PRAGMA synchronous = FULL")
 
     def sync(self) -> None:
         """Make durable what was written.
@@ -251,10 +250,10 @@ class Owner:
         self._me: Mapping[str, Any] | None = None
 
     def take(self) -> None:
-        """Become the owner; one that is dead is followed.
+        """Become the owner; replace a dead one.
 
         Raises:
-            LibraryError: Another process is, which may be alive.
+            LibraryError: Another process owns it, and may be alive.
             OSError: The file cannot be read or written.
         """
         if self._me is not None and self._me["pid"] == os.getpid() and self._read() == self._me:
@@ -277,9 +276,10 @@ class Owner:
                 raise LibraryError(
                     f"The file system of {self._file.parent} has no locks, and process "
                     f"{owner.get('pid')} on {owner.get('host')} uses the library. Shut that kernel "
-                    f"down; if it runs no more, delete {self._file}."
+                    f"down; if it is no longer running, delete {self._file}."
                 )
-            # Two may find a dead owner at once: who moves a living one's file puts it back.
+            # Two processes may find a dead owner at once: one that has moved the file of a living
+            # owner puts it back.
             aside = self._file.with_name(f".{OWNER}-{token}")
             with contextlib.suppress(FileNotFoundError):
                 self._file.replace(aside)

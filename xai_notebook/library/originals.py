@@ -24,12 +24,12 @@ _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _SHARE: Final = 8
-"""Files for which another thread waits for the disk."""
+"""Files per writer thread."""
 _WRITERS: Final = 4
-"""Such threads at most."""
+"""Writer threads at most."""
 _MANY: Final = 8
-"""Files from which on the whole file system is made durable at once: each fsync waits for the disk,
-and for the interpreter, which is busy receiving."""
+"""From this many files on, sync the whole file system once: each fsync waits for the disk, and for
+the interpreter, which is busy receiving."""
 
 
 class Originals:
@@ -44,7 +44,7 @@ class Originals:
         self.folder = folder
         self._temporary = folder / ".tmp"
         self._numbers = itertools.count()
-        self._token = ""
+        self._token = os.urandom(8).hex()
 
     def prepare(self) -> None:
         """Create the folders and remove what killed kernels left behind.
@@ -80,8 +80,8 @@ class Originals:
 
         Args:
             contents: What, and what it is.
-            durable: They outlive a power cut when this returns. Otherwise a kill, and `sync` is
-                still to be called.
+            durable: Survive a power cut when this returns. If False, they survive only a kill
+                until `sync` is called.
 
         Returns:
             For each content its digest, or why it could not be written: the disk is full, or the
@@ -158,10 +158,8 @@ class Originals:
 
     def _temporary_name(self) -> str:
         """Return a name that no other process, and no other thread, uses."""
-        pid = f"{os.getpid()}-"
-        if not self._token.startswith(pid):  # the first, or the first after a fork
-            self._token = pid + os.urandom(8).hex()
-        return f"{self._temporary}{os.sep}{self._token}-{next(self._numbers)}"
+        # The child of a fork has the same token, and another pid.
+        return f"{self._temporary}{os.sep}{os.getpid()}-{self._token}-{next(self._numbers)}"
 
     def _create(self, temporary: str) -> int:
         try:

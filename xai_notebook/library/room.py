@@ -15,7 +15,7 @@ __all__ = ["Reservation", "Room"]
 _SIZES: Final = {"2k": 8 << 20}
 """Bytes of a large PNG, by resolution."""
 _SIZE: Final = 1 << 20
-"""As much, of 1k and of what the server chooses."""
+"""The same for 1k, and where the server chooses."""
 _FLOOR: Final = 1 << 20
 """Bytes that the database and its journals need."""
 _PLENTY: Final = 1 << 30

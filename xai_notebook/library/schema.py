@@ -65,7 +65,8 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
     try:
         _recognise(connection, file)
         if not is_logged(connection) and locks and _can_log(file.parent):
-            _set_journal(connection)
+            # The switch needs the file for itself for a moment, and does not wait by itself.
+            patiently(connection, "PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         if _number(connection, "user_version") < len(MIGRATIONS):
@@ -92,7 +93,7 @@ def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
             if locks and not _has_locks(file.parent):
                 connection.close()
                 raise NoLocksError from error
-            return connection  # by another kernel: who needs it waits
+            return connection  # locked by another kernel; later statements wait
         connection.close()
         # A write-ahead log needs shared memory maps: `journal_mode = WAL` succeeds without, marks
         # the file, and every later statement fails. With the file for itself SQLite needs no map.
@@ -265,24 +266,6 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> None:
             f"The library {file} was made by a newer xai-notebook (version {version}, this one "
             f"reads {len(MIGRATIONS)}). Upgrade: pip install -U xai-notebook"
         )
-
-
-def _set_journal(connection: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log.
-
-    The switch needs the file for itself for a moment and does not wait by itself, so two
-    kernels that open a new library at once could disturb each other here.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if "is locked" not in str(error) or time.monotonic() > deadline:
-                raise
-        else:
-            return
-        time.sleep(0.02)
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:

@@ -96,16 +96,12 @@ def index_request(
         row: The request's row.
         rewritten: The rewritten prompts of its images.
     """
-    connection.execute(
-        "INSERT INTO search (rowid, prompt, original_prompt, rewritten, model, notebook) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        _entry(row, rewritten),
-    )
+    index_requests(connection, [(row, rewritten)])
 
 
 def index_requests(
     connection: sqlite3.Connection,
-    requests: Sequence[tuple[Mapping[str, Any], Iterable[str | None]]],
+    requests: Sequence[tuple[sqlite3.Row | Mapping[str, Any], Iterable[str | None]]],
 ) -> None:
     """Add requests to the index; each with what `index_request` takes."""
     names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")

@@ -18,7 +18,7 @@ from xai_notebook.library.exclusive import Exclusive
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from xai_notebook.library.database import Database
     from xai_notebook.settings import Period
@@ -95,7 +95,7 @@ class Spending:
     def __init__(self, database: Database) -> None:
         """Use the library's database; this opens nothing yet."""
         self._database = database
-        self._process: tuple[int, str, Exclusive] | None = None
+        self._process: tuple[str, Exclusive] | None = None
 
     def totals(self, since: float) -> Totals:
         """Return what was spent since a moment, and what is set aside now.
@@ -104,7 +104,7 @@ class Spending:
             since: Seconds since 1970.
         """
         with self._database.reading() as connection:
-            return self._totals(connection, since)
+            return self._totals(connection, since, self._dead(connection))
 
     def reserve(
         self,
@@ -126,8 +126,11 @@ class Spending:
         found: list[list[int] | Totals] = []
         with self._database.writing() as connection:
             token = self._token()
-            self._forget_the_dead(connection)
-            totals = self._totals(connection, since)
+            dead = self._dead(connection)
+            connection.executemany(
+                "DELETE FROM charges WHERE open > 0 AND process = ?", [(one,) for one in dead]
+            )
+            totals = self._totals(connection, since, dead)
             for amounts in wanted:
                 if not allows(totals, amounts):
                     found.append(totals)
@@ -161,26 +164,25 @@ class Spending:
 
     def close(self) -> None:
         """Let other processes know that nothing of this one is under way any more."""
-        if self._process is not None and self._process[0] == os.getpid():
-            self._process[2].leave(over=True)
+        if self._process is not None:
+            self._process[1].leave(over=True)  # nothing, in the child of a fork
         self._process = None
 
     def _token(self) -> str:
         """Return what tells this process from others; it holds a lock for as long as it lives."""
-        known = self._process
-        if known is None or known[0] != os.getpid() or not known[2].is_in_place():
+        if self._process is None or not self._process[1].is_in_place():
             token = os.urandom(8).hex()
             lock = self._lock(token)
             lock.take()
-            known = self._process = os.getpid(), token, lock
-        return known[1]
+            self._process = token, lock
+        return self._process[0]
 
     def _lock(self, token: str) -> Exclusive:
         return Exclusive(self._database.home / "processes" / f"{token}.lock")
 
     def _is_dead(self, token: str) -> bool:
         """Tell whether the process of a token has ended: then its lock can be taken."""
-        if self._process is not None and token == self._process[1]:
+        if self._process is not None and token == self._process[0]:
             return False
         lock = self._lock(token)
         try:
@@ -190,7 +192,14 @@ class Spending:
         lock.leave(over=dead)
         return dead
 
-    def _totals(self, connection: sqlite3.Connection, since: float) -> Totals:
+    def _dead(self, connection: sqlite3.Connection) -> set[str]:
+        """Return the tokens of processes that have ended before their calls."""
+        tokens = connection.execute("SELECT DISTINCT process FROM charges WHERE open > 0")
+        return {token for (token,) in tokens.fetchall() if self._is_dead(token)}
+
+    def _totals(
+        self, connection: sqlite3.Connection, since: float, dead: Collection[str]
+    ) -> Totals:
         times = {"since": since, "now": time.time()}
         usd = 0.0
         for query in (_SPENT, _UNREPORTED, _JOBS):
@@ -198,18 +207,12 @@ class Spending:
             usd += found
         (charged,) = connection.execute(_CHARGED, times).fetchone()
         query = "SELECT process, sum(ticks), max(open) FROM charges WHERE open > 0 GROUP BY process"
-        living = [row for row in connection.execute(query).fetchall() if not self._is_dead(row[0])]
+        living = [row for row in connection.execute(query).fetchall() if row[0] not in dead]
         return Totals(
             spent=round(usd * TICKS) + charged,
             open=sum(ticks for _, ticks, _ in living),
             unconfirmed=any(state == _UNCONFIRMED for *_, state in living),
         )
-
-    def _forget_the_dead(self, connection: sqlite3.Connection) -> None:
-        """Drop what processes had set aside that have died since."""
-        tokens = connection.execute("SELECT DISTINCT process FROM charges WHERE open > 0")
-        dead = [(token,) for (token,) in tokens.fetchall() if self._is_dead(token)]
-        connection.executemany("DELETE FROM charges WHERE open > 0 AND process = ?", dead)
 
     def last_costs(self, host: str) -> list[tuple[tuple[Any, ...], float]]:
         """Return what requests to a host cost last, in US dollars an image.

@@ -30,7 +30,7 @@ from xai_notebook.library.exclusive import is_alive, lock, unlock
 from xai_notebook.library.originals import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Spool", "Spooled"]
@@ -90,8 +90,9 @@ class Journal:
         synced: Bytes known to be durable.
         truncations: How often it was emptied: a sync that began before that says nothing after it.
         entries: Where the replies are that the library does not have: first byte and length.
-        inherited: It is a dead process'.
+        inherited: Taken over from a dead process.
         keep: It is another machine's: it is read and never changed.
+        count: Replies written so far.
         seen: When its name was last seen, on the monotonic clock.
     """
 
@@ -193,7 +194,6 @@ class Spool:
         self._journal: Journal | None = None
         self._others: list[Journal] = []
         self._read: set[Path] = set()
-        self._held: list[Path] = []
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> Spooled:
@@ -380,21 +380,14 @@ class Spool:
         except OSError:
             return
         with self._lock:
-            self._take_over_each(files)
+            ours = {journal.file for journal in self.journals()} | self._read
+            for file in files:
+                if file not in ours and not _is_held_here(file, self):
+                    with contextlib.suppress(OSError):
+                        self._take_over(file)
 
-    def _take_over_each(self, files: Iterable[Path]) -> None:
-        ours = {journal.file for journal in self.journals()} | self._read
-        held = []
-        for file in files:
-            if file in ours or _is_held_here(file, self):
-                continue
-            with contextlib.suppress(OSError):
-                if not self._take_over(file):
-                    held.append(file)
-        self._held = held
-
-    def _take_over(self, file: Path) -> bool:
-        """Take a journal over, if its process is dead; False: it lives.
+    def _take_over(self, file: Path) -> None:
+        """Take a journal over, if its process is dead.
 
         Raises:
             OSError: It cannot be read.
@@ -403,7 +396,7 @@ class Spool:
         taken = lock(descriptor)
         if taken is False or not file.exists():
             os.close(descriptor)
-            return False
+            return
         journal = Journal(file, descriptor, inherited=True)
         try:
             data = _read(descriptor, file, 0, os.fstat(descriptor).st_size)
@@ -414,7 +407,7 @@ class Spool:
                     self._read.add(file)
                 elif head.get("pid") != os.getpid() and is_alive(int(head.get("pid", 0) or 0)):
                     os.close(descriptor)
-                    return False
+                    return
             if not journal.keep:
                 for begin, part in damaged:
                     if part.strip(b"\0"):
@@ -426,7 +419,6 @@ class Spool:
         journal.size = journal.synced = len(data)
         self._others.append(journal)
         self._tidy(journal)
-        return True
 
     def _put_aside(self, name: str, data: bytes) -> None:
         descriptor = os.open(self.folder / f"{name}{_UNREADABLE}", os.O_CREAT | os.O_WRONLY, 0o600)
