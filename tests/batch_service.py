@@ -1,6 +1,6 @@
 """A batch service made of xAI's own stubs: it does what it is asked, and answers as a test says.
 
-It accepts a request that it has already as one more, as nothing says that the real one does not.
+A request sent twice counts twice: nothing says that the real service drops the second.
 """
 
 from __future__ import annotations
@@ -169,7 +169,6 @@ class BatchService(
         return self._message(await self._find(request.batch_id, context))
 
     async def ListBatches(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
-        self.arrived["list"] += 1
         listed = [batch for batch in self.batches.values() if self._unlisted[batch.id] <= 0]
         for name in self._unlisted:
             self._unlisted[name] -= 1
@@ -217,7 +216,7 @@ class BatchService(
 
     async def _find(self, batch_id: str, context: Any) -> Batch:
         if self.forgotten or batch_id not in self.batches:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such batch.")
+            await context.abort(grpc.StatusCode.NOT_FOUND, "The batch is unknown.")
         return self.batches[batch_id]
 
     def _done(self, batch: Batch) -> int:
@@ -262,7 +261,7 @@ class BatchService(
         await self._server.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.loop.run(self._server.stop(None))
         self.loop.stop()
 

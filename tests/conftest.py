@@ -149,7 +149,7 @@ def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
 @pytest.fixture
 def notebook(shell: InteractiveShell, orders: Press) -> Callable[..., Notebook]:
     """Make notebooks whose cells have ids, as JupyterLab and VS Code send them."""
-    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # it is no terminal
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a kernel, not a terminal
     shell.user_ns["xai"] = xai
     shell.autoawait = True
     return lambda *cells, **options: Notebook(shell, *cells, **options)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,27 @@ def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(0.005)
     return found
+
+
+def fork() -> int:
+    """Fork this process, although it has threads; return 0 in the child."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        return os.fork()
+
+
+@contextlib.contextmanager
+def reading_child(source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run Python code that prints `True`, and then waits for its end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", source, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "True\n"
+        yield process
 
 
 @contextlib.contextmanager

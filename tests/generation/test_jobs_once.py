@@ -264,7 +264,7 @@ def test_fresh_kernels_run_the_cell_again(kernels: Any, service: BatchService) -
 @pytest.fixture
 def cell(shell: InteractiveShell, service: BatchService) -> Callable[..., BatchJob]:
     """Run the cell of one kernel; an error in it is raised."""
-    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # it is no terminal
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a kernel, not a terminal
 
     def run(prompts: list[str], **options: Any) -> BatchJob:
         shell.user_ns |= {"xai": xai, "prompts": prompts, "options": options}

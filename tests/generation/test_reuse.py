@@ -137,9 +137,9 @@ def test_an_edit_is_made_once(orders: Press) -> None:
 # At the same moment
 
 
-def wait_for(orders: Press, count: int) -> None:
-    """Let the server answer once so many calls wait; any more would have come by then."""
-    until(lambda: orders.waiting == count)
+def answer_once_one_waits(orders: Press) -> None:
+    """Let the server answer once a call waits; any more would have come by then."""
+    until(lambda: orders.waiting == 1)
     orders.left = None
 
 
@@ -148,8 +148,7 @@ def test_threads_make_it_once(orders: Press) -> None:
     orders.left = 0
     with ThreadPoolExecutor(8) as pool:
         found = [pool.submit(reuse, PROMPTS) for _ in range(8)]
-        until(lambda: orders.waiting == 1)
-        orders.left = None
+        answer_once_one_waits(orders)
         assert len({tuple(one.result()) for one in found}) == 1
     assert orders.orders == [1] * 3
 
@@ -160,7 +159,7 @@ def test_tasks_make_it_once(orders: Press) -> None:
 
     async def ask() -> list[Any]:
         found = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
-        await asyncio.to_thread(wait_for, orders, 1)
+        await asyncio.to_thread(answer_once_one_waits, orders)
         return list(await found)
 
     found = asyncio.run(ask())
@@ -289,7 +288,7 @@ def test_without_a_library_it_is_made_once_at_a_time(
 
     async def ask() -> list[Any]:
         found = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
-        await asyncio.to_thread(wait_for, orders, 1)
+        await asyncio.to_thread(answer_once_one_waits, orders)
         return list(await found)
 
     found = asyncio.run(ask())
@@ -306,26 +305,22 @@ def test_without_a_library_it_is_made_once_at_a_time(
 
 
 def test_a_job_takes_what_is_stored_and_follows_what_is_open(
-    keyed: Served, monkeypatch: pytest.MonkeyPatch
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, new_session: Callable[[], Session]
 ) -> None:
     """Each distinct request is handed over once, whichever notebook asks."""
-    sessions = [Session(), Session()]
-    try:
-        stored = sessions[0].generate("a fox")
-        monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
-        asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
-        keyed.faults.delay = 0.5
-        first = sessions[0].generate("an owl", batch=True)
-        jobs = [session.generate(batch=True, **asks) for session in sessions]
-        found = [[image.id for image in job.wait()] for job in jobs]
-        assert found[0] == found[1]
-        assert [image.id for image in first.wait()] == found[0][1:2]
-        assert found[0][0] == stored[0].id
-        assert found[0][1] == found[0][2] != stored[0].id
-        assert [image.id for image in sessions[0].generate(**asks)] == found[0]
-    finally:
-        for session in sessions:
-            session.close()
+    sessions = [new_session(), new_session()]
+    stored = sessions[0].generate("a fox")
+    monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
+    asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
+    keyed.faults.delay = 0.5
+    first = sessions[0].generate("an owl", batch=True)
+    jobs = [session.generate(batch=True, **asks) for session in sessions]
+    found = [[image.id for image in job.wait()] for job in jobs]
+    assert found[0] == found[1]
+    assert [image.id for image in first.wait()] == found[0][1:2]
+    assert found[0][0] == stored[0].id
+    assert found[0][1] == found[0][2] != stored[0].id
+    assert [image.id for image in sessions[0].generate(**asks)] == found[0]
     handed = [
         request.batch_request_id
         for call in keyed.server.requests
@@ -335,23 +330,19 @@ def test_a_job_takes_what_is_stored_and_follows_what_is_open(
     assert len(handed) == 1
 
 
-def test_cancelling_leaves_the_job_of_others_alone(keyed: Served) -> None:
+def test_cancelling_leaves_the_job_of_others_alone(session: Session, keyed: Served) -> None:
     """A job that shares some pictures with another one cancels only what it ordered itself."""
     keyed.faults.batches.pace = 0.001
-    session = Session()
-    try:
-        first: Any = session.generate(each=["a fox", "an owl"], batch=True)
-        second: Any = session.generate(each=["an owl", "an elk"], batch=True, reuse=True)
-        third: Any = session.generate(each=["an owl"], batch=True, reuse=True)
-        with pytest.raises(JobError, match="requests of another call"):
-            third.cancel()
-        second.cancel()
-        assert first.refresh().state == "running"
-        assert first.counts.pending == 2
-        first.cancel()
-        assert first.state == "cancelled"
-    finally:
-        session.close()
+    first: Any = session.generate(each=["a fox", "an owl"], batch=True)
+    second: Any = session.generate(each=["an owl", "an elk"], batch=True, reuse=True)
+    third: Any = session.generate(each=["an owl"], batch=True, reuse=True)
+    with pytest.raises(JobError, match="requests of another call"):
+        third.cancel()
+    second.cancel()
+    assert first.refresh().state == "running"
+    assert first.counts.pending == 2
+    first.cancel()
+    assert first.state == "cancelled"
 
 
 def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:

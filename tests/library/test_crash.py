@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import fork
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, database, migrations, schema
 
@@ -176,9 +177,7 @@ def test_fork_waits_for_the_thread_inside(library: Library) -> None:
     thread.start()
     inside.wait(30)
     threading.Timer(0.2, leave.set).start()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
-        child = os.fork()
+    child = fork()
     if child == 0:
         os._exit(0 if left and library.history() == [] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

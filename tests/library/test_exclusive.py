@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import unprivileged, until
+from harness import fork, reading_child, unprivileged, until
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import exclusive
 from xai_notebook.library.exclusive import Exclusive
@@ -31,14 +28,7 @@ sys.stdin.readline()
 def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     file = tmp_path / "jobs" / "1.turn"
     turn = Exclusive(file)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "True\n"
+    with reading_child(HOLDER, str(file)) as process:
         assert not turn.take()
         process.kill()
         process.wait()
@@ -102,9 +92,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     first = Exclusive(file)
     assert first.take()
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
-        child = os.fork()
+    child = fork()
     if child == 0:
         os.close(writing)
         os.read(reading, 1)  # until the parent closes its end

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import KEY, tiny, until
+from harness import KEY, fork, reading_child, tiny, until
 from xai_notebook.library import Library, schema
 from xai_notebook.library.spool import LIMIT, Spool
 
@@ -343,7 +342,7 @@ def test_it_is_emptied(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from xai_notebook.library.spool import LIMIT, Spool
+from xai_notebook.library.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 print(spool.write({}, b"paid for").kept, flush=True)
 sys.stdin.readline()
@@ -352,14 +351,7 @@ sys.stdin.readline()
 
 def test_a_journal_belongs_to_its_process(tmp_path: Path) -> None:
     """Others leave it alone while that lives, and take it over when it is dead."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "True\n"
+    with reading_child(HOLDER, str(tmp_path)) as process:
         spool = Spool(tmp_path)
         assert spool.is_empty()
         assert list(spool.waiting()) == []
@@ -377,9 +369,7 @@ def test_a_child_has_a_journal_of_its_own(tmp_path: Path) -> None:
     """It writes nothing into its parent's, and removes nothing from it."""
     spool = Spool(tmp_path)
     mine = spool.write({}, b"parent")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
-        child = os.fork()
+    child = fork()
     if child == 0:
         spool.write({}, b"child")
         spool.remove(mine)
