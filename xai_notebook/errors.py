@@ -134,7 +134,7 @@ class ApiError(XaiError):
         maybe_billed: Whether the server may have done the work and counted it: a reply had or may
             have begun, or the connection broke before there was an answer. Never sent again by
             itself.
-        unsent: Whether the request never left: no connection came about, or it was too large.
+        unsent: Whether the request never left: no connection was made, or it was too large.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class LibraryError(XaiError):
 
 
 class NotKeptError(LibraryError):
-    """A reply could not be kept, or the next one could not be. Nothing more was sent.
+    """A reply could not be stored, or the next one could not be stored. Nothing more was sent.
 
     Attributes:
         reason: Why, in a few words that can stand inside a sentence.

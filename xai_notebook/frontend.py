@@ -78,7 +78,7 @@ def configure(values: Mapping[str, Any]) -> None:
     """Set defaults: those of `%config XaiImage` where the extension is loaded, now or later.
 
     Args:
-        values: Checked, by the names of the option table; None: as if it was never set.
+        values: Checked, by the names of the option table; None resets one.
     """
     extension = _extension()
     if extension is not None:

@@ -57,7 +57,7 @@ class XaiImage(Magics):
         return configuration.read(self)
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set defaults by the names of the option table; None: back to what they were at first."""
+        """Set defaults by the names of the option table; None resets one."""
         configuration.write(self, values)
 
     @no_var_expand
