@@ -393,9 +393,31 @@ def test_a_dry_run_knows_what_a_running_job_holds(kernels: Any, service: BatchSe
     assert "in a running job" in repr(plan)
     longer: Any = hand(kernels(), [*PROMPTS, "an owl"], dry_run=True)
     assert (longer.ordered, longer.new) == (12, 1)
-    fresh: Any = kernels().generate(each=PROMPTS, dry_run=True)
-    assert (fresh.ordered, fresh.new) == (0, 12)
+    fresh: Any = hand(kernels(), dry_run=True, fresh=True)
+    assert (fresh.ordered, fresh.new) == (12, 0)
+    single: Any = kernels().generate(each=PROMPTS, dry_run=True)
+    assert (single.ordered, single.new) == (0, 12)
     assert sum(service.ordered.values()) == 12
+
+
+def test_a_dry_run_in_the_kernel_of_the_job_agrees_with_a_run(
+    cell: Any, service: BatchService
+) -> None:
+    """Running the cell of a job again makes no new images: while it runs, done or cancelled."""
+    service.ready = 5
+    job = cell(PROMPTS)
+    until(lambda: job.refresh().counts.succeeded == 5)
+    plan = cell(PROMPTS, dry_run=True)
+    assert (plan.stored.count(1), plan.ordered, plan.cost_usd) == (5, 7, 0)
+    fresh = cell(PROMPTS, dry_run=True, fresh=True)
+    assert (fresh.ordered, fresh.new) == (12, 0)
+    job.cancel()
+    plan = cell(PROMPTS, dry_run=True)
+    assert (plan.ordered, plan.new) == (0, 7)
+    service.ready = None
+    cell(PROMPTS).wait(30)
+    done = cell(PROMPTS, dry_run=True)
+    assert (done.ordered, done.new, done.cost_usd) == (0, 0, 0)
 
 
 # A library that disappears
@@ -425,7 +447,7 @@ def test_a_library_that_disappears_is_an_error(
     message = f"deleted, renamed or replaced.*{batch_id}.*--fresh"
     uses: list[Callable[[], Any]] = [
         job.wait, job.refresh, job.cancel, listed.refresh, listed.cancel, lambda: job.images,
-        lambda: cell(PROMPTS),
+        lambda: cell(PROMPTS), lambda: cell(PROMPTS, dry_run=True),
     ]  # fmt: skip
     for use in uses:
         with pytest.raises(errors.LibraryError, match=message):
@@ -449,6 +471,8 @@ def test_a_library_that_comes_back_has_its_job(
         job.wait(30)
     shutil.rmtree(tmp_path / "home")
     (tmp_path / "aside").rename(tmp_path / "home")
+    assert "lost the job" in str(job.cause)
+    assert job.refresh().cause is None
     service.ready = None
     assert len(job.wait(30).ok) == 12
     check(kernels(), service)

@@ -665,6 +665,35 @@ def test_a_call_that_is_under_way_when_the_session_is_closed_counts(
     other.close()
 
 
+def test_a_dry_run_of_a_replay_says_what_is_not_stored(
+    new_session: Callable[[], Session], priced: Served, keyed: Served
+) -> None:
+    """It costs nothing, and a run would fail."""
+    new_session().generate("a fox", n=2)
+    again: Any = new_session().generate("a fox", n=2, replay=True, dry_run=True)
+    assert (again.stored, again.cost_usd, again.notes) == ([2], 0, ())
+    asks: dict[str, Any] = {"each": ["a fox", "an owl"], "n": 2, "replay": True}
+    some: Any = new_session().generate(**asks, dry_run=True)
+    assert (some.stored, some.cost_usd) == ([2, 0], 0)
+    assert "--replay would fail: 2 of 4 images are not stored" in repr(some)
+    assert len(priced.calls) == 1
+
+
+def test_a_dry_run_says_that_a_budget_cannot_be_counted(
+    session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A run would be refused: the library is where it is counted."""
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "file"))
+    configured(session, budget="5/day")
+    told = repr(session.generate("a fox", dry_run=True))
+    assert "Stored images are not looked up" in told
+    assert "$5/day cannot be used: nothing would be sent" in told
+    with pytest.raises(errors.BudgetError):
+        session.generate("a fox")
+    assert priced.calls == []
+
+
 @EVERY_LIMIT
 @pytest.mark.parametrize("each", [None, ["a fox", "an owl", "a wolf"]], ids=["one", "many"])
 def test_a_dry_run_says_that_a_limit_would_be_exceeded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 import traitlets
@@ -18,10 +19,13 @@ from xai_notebook.arguments.options import (
     table,
 )
 from xai_notebook.arguments.values import Choice
-from xai_notebook.errors import OptionError
+from xai_notebook.errors import ConfigurationError, OptionError
 from xai_notebook.notebook import completion, configuration
 from xai_notebook.notebook.panel import form
 from xai_notebook.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +124,16 @@ def test_the_cell_says_what_the_configuration_hides() -> None:
     options = resolve({"resolution": "2k", "columns": 2, "timeout": 90, "metadata": False})
     line = options.to_line(configured)
     assert line == "%%xai_image -n 1 --resolution=2k --no-metadata --timeout=90"
+
+
+def test_a_budget_that_means_nothing_stops_the_next_call(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`%config` only prints the error, and nothing may be spent without the limit."""
+    shell.run_line_magic("config", "XaiImage.budget = '0.01/dya'")
+    for _ in range(2):
+        result = shell.run_cell("%xai_image a fox")
+        assert isinstance(result.error_in_exec or result.error_before_exec, ConfigurationError)
+    shell.run_line_magic("config", "XaiImage.budget = '0.01/day'")
+    assert shell.run_cell("%xai_image a fox").success
+    capsys.readouterr()

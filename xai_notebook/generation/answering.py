@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from xai_notebook.frontend import notebook_name
@@ -104,7 +105,11 @@ class Known(NamedTuple):
 
 
 async def look_up_each(
-    generator: Generator, requests: Sequence[ImageRequest], *, redo: Sequence[int] = ()
+    generator: Generator,
+    requests: Sequence[ImageRequest],
+    *,
+    redo: Sequence[int] = (),
+    batch: bool = False,
 ) -> list[Known]:
     """Return what the library would answer. Nothing is sent.
 
@@ -112,22 +117,24 @@ async def look_up_each(
         generator: Of the call; its claims are for looking only, and have to be withdrawn.
         requests: As the user wrote them.
         redo: Images of them all that are to be made anew.
+        batch: They are a job: running its cell again makes new images only with `fresh`.
     """
     rewriter = generator.rewriter
-    if generator.only_stored:  # or it fails, before anything is sent
-        return [Known(request.n, rewritten=True) for request in requests]
     known: list[ImageRequest | None] = [*requests]
     all_placed: list[Placed | None] = [None] * len(requests)
     if rewriter is not None:
         known = [await rewriter.recall(request) for request in requests]
+    if generator.only_stored:  # what was not rewritten before is looked for as it is written
+        known = [one or request for one, request in zip(known, requests, strict=True)]
     wanted: dict[int, Wanted] = {}
     made: dict[str, int] = {}
     repeated: dict[int, int] = {}
+    stored_answers = generator.only_stored or (batch and not generator.fresh)
     for number, request in enumerate(known):
         if request is None:
             continue
         all_placed[number] = placed = generator.claim(request)
-        if not (claim := placed.claim).anew:
+        if not (claim := placed.claim).anew or stored_answers:
             if generator.reuse:  # what an equal request before it has made is stored by then
                 repeated[number] = made.get(placed.fingerprint, 0)
                 made[placed.fingerprint] = max(repeated[number], request.n)
@@ -141,6 +148,10 @@ async def look_up_each(
     counts = dict.fromkeys(range(len(requests)), 0)
     for number, count in (await _count_stored(generator, requests, wanted)).items():
         counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
+    if generator.only_stored:  # where its own place has too few, another has enough, or none
+        short = [at for at in wanted if counts[at] < requests[at].n]
+        anywhere = {at: replace(wanted[at], place=None) for at in short}
+        counts |= await _count_stored(generator, requests, anywhere)
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
         counts[number] -= 1 if counts[number] else 0

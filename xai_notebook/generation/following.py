@@ -138,6 +138,7 @@ class Follower:
         """
         async with self._lock:
             await self._reload()
+            self.failure = self.trouble = None
             if self.job.state == "running":
                 await self._look(await self.connect(self.job))
         self.changed()

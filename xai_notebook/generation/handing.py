@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Connect = Callable[[str], Awaitable[Peer]]
 
-__all__ = ["Desk", "count_ordered"]
+__all__ = ["Desk"]
 
 _MOST: Final = 100_000
 """Requests of one job."""
@@ -113,6 +113,31 @@ class Desk:
         view = View(_settings(call), stored, generator.peer.free, past, call.export)
         generator.asking.complete = True
         return BatchJob(followers, slots, self._loop, self._maker, view)
+
+    async def count_ordered(
+        self, placed: Sequence[Placed | None], generator: Generator
+    ) -> list[int]:
+        """Return how many images of each request are in a job that has not ended.
+
+        Args:
+            placed: The requests at their places; None: one whose prompt has yet to be rewritten.
+            generator: Of the call.
+
+        Raises:
+            LibraryError: The library has lost a job of this kernel that holds some of them.
+        """
+        library = generator.keeper.library
+        if library is None or generator.only_stored:
+            return [0] * len(placed)
+        asked = [
+            [_asked(one, generator, position) for position in range(one.request.n)] if one else []
+            for one in placed
+        ]
+        everything = list(chain.from_iterable(asked))
+        if not generator.fresh:
+            await self._check_followed(library, [one.key for one in everything], fresh=False)
+        open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
+        return [sum(each.key in open_jobs for each in images) for images in asked]
 
     async def _check_followed(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
         """See that the library still has the open jobs of this kernel that hold some of these keys.
@@ -324,25 +349,6 @@ def _asked(placed: Placed, generator: Generator, position: int) -> JobRequest:
         request=placed.request,
         after=None if _wants_new(placed, generator) else placed.claim.after,
     )
-
-
-async def count_ordered(placed: Sequence[Placed | None], generator: Generator) -> list[int]:
-    """Return how many images of each request are in a job that has not ended.
-
-    Args:
-        placed: The requests at their places; None: one whose prompt has yet to be rewritten.
-        generator: Of the call.
-    """
-    library = generator.keeper.library
-    if library is None:
-        return [0] * len(placed)
-    asked = [
-        [_asked(one, generator, position) for position in range(one.request.n)] if one else []
-        for one in placed
-    ]
-    everything = list(chain.from_iterable(asked))
-    open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
-    return [sum(each.key in open_jobs for each in images) for images in asked]
 
 
 def _wants_new(placed: Placed, generator: Generator) -> bool:

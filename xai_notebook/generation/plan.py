@@ -69,11 +69,16 @@ def plan(
         notes=tuple(call.progress.notes),
         more=more,
     )
-    return replace(plan, notes=(*plan.notes, *_exceeded(call, plan)))
+    return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
 
 
-def _exceeded(call: Call, plan: Plan) -> Iterator[str]:
-    """Say which limits the call is expected to exceed, and what would happen then."""
+def _refusals(call: Call, plan: Plan) -> Iterator[str]:
+    """Say why the call would be refused, or stop before its end."""
+    if call.options.replay and plan.stored is not None and plan.new:
+        yield f"--replay would fail: {plan.new:,} of {plan.images:,} images are not stored."
+    counted = call.configuration.budget
+    if counted is not None and counted.shared and plan.budget is None and not call.route.painted:
+        yield f"The library that counts the budget {counted} cannot be used: nothing would be sent."
     cost = plan.cost_usd
     if cost is None:
         return

@@ -32,7 +32,7 @@ from xai_notebook.generation.call import (
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.collecting import collect, so_far
 from xai_notebook.generation.connections import Connections
-from xai_notebook.generation.handing import Desk, count_ordered
+from xai_notebook.generation.handing import Desk
 from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
@@ -356,17 +356,22 @@ class Session(LookBack):
         self, call: Call, requests: Sequence[ImageRequest], asking: Asking, *, look_up: bool
     ) -> tuple[list[Known] | None, list[float | None]]:
         """Return what is there of each request, and what the other images will cost."""
+        options = call.options
         generator = await self._generator(call, asking, spends=False)
-        found = await look_up_each(generator, requests, redo=call.options.redo) if look_up else None
-        if found is not None and call.options.batch:
-            ordered = await count_ordered([one.placed for one in found], generator)
+        if (failure := generator.keeper.home.failure) is not None:
+            call.progress.note(f"Stored images are not looked up: {failure}")
+        found = None
+        if look_up:
+            found = await look_up_each(generator, requests, redo=options.redo, batch=options.batch)
+        if found is not None and options.batch:
+            ordered = await self._jobs().count_ordered([one.placed for one in found], generator)
             found = [
                 one._replace(ordered=min(count, request.n - one.stored))
                 for one, count, request in zip(found, ordered, requests, strict=True)
             ]
-        return found, await expected_costs(
-            generator, requests, found, one_by_one=call.options.batch
-        )
+        if options.replay:
+            return found, [0.0] * len(requests)
+        return found, await expected_costs(generator, requests, found, one_by_one=options.batch)
 
     async def _generator(self, call: Call, asking: Asking, *, spends: bool = True) -> Generator:
         """Return what answers a call; one that `spends` nothing has no limits."""

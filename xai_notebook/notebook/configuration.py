@@ -22,6 +22,8 @@ __all__ = ["read", "traits", "write"]
 _ALL = (*OPTIONS, *SETTINGS)
 _LEAST = 0.001
 """The smallest amount that is not nothing."""
+_REFUSED = "_refused_budget"
+"""The attribute that holds a budget that was set and means nothing."""
 
 
 def traits(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
@@ -30,8 +32,9 @@ def traits(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
 
 
 def read(traits: HasTraits) -> Mapping[str, Any]:
-    """Return the defaults by the names of the tables."""
-    return {row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable}
+    """Return the defaults by the names of the tables; a budget that is wrong is among them."""
+    found = {row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable}
+    return found | getattr(traits, _REFUSED, {})
 
 
 def write(traits: HasTraits, values: Mapping[str, Any]) -> None:
@@ -54,6 +57,15 @@ class Budget(TraitType[Any, Any]):
     """A trait that takes `5`, `"5/day"` and the like, and holds a `BudgetLimit`."""
 
     info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Set the limit. After one that is wrong, `read` gives it, so that the next call fails.
+
+        `%config` only prints what a trait raises, and the cells below would spend without a limit.
+        """
+        vars(obj)[_REFUSED] = {self.name: value}
+        super().set(obj, value)
+        del vars(obj)[_REFUSED]
 
     def validate(self, obj: Any, value: Any) -> BudgetLimit:
         """Return the limit that a value means."""
