@@ -101,6 +101,20 @@ def test_a_full_disk(
     assert kept(session) == len(quick.calls)
 
 
+def test_a_disk_without_any_room_is_called_full(
+    session: Session, quick: Served, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite calls it an I/O error, as it cannot create its files."""
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(disk / "home"))
+    session.generate("first")
+    session.close()
+    fill(disk, 0)
+    for options in ({"replay": True}, {"batch": True}):
+        with pytest.raises(LibraryError, match=r"disk of the library .* is full. Free some"):
+            session.generate("first", **options)
+    assert len(quick.calls) == 1
+
+
 def kept(session: Session) -> int:
     """Return how many pictures are in the library or in the spool."""
     session.close()

@@ -91,10 +91,12 @@ class Desk:
             OptionError: There are more requests than a job can have.
         """
         library = generator.keeper.library
-        if library is None or library.read_only:
+        if library is None:
+            raise LibraryError(f"A job is recorded in the library. {generator.keeper.home.failure}")
+        if library.read_only:
             raise LibraryError(
-                "A job needs a library that it can be written down in: set XAI_NOTEBOOK_HOME to a "
-                "folder you can write to, or leave --batch out."
+                "A job is recorded in the library, and this one is read-only: set "
+                "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
             )
         placed = await _place(call, generator)
         slots, wanted = _slots(call, placed, generator)

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import sqlite3
 import threading
 import time
@@ -42,6 +43,8 @@ _WRITTEN_IN: Final = 60.0
 """Seconds after which such a file is no longer being written."""
 _TOKENS: Final[set[str]] = set()
 """Tokens of the owner files that this process wrote."""
+_LITTLE: Final = 1 << 16
+"""Bytes that SQLite needs beside a library to open it."""
 _FORK_PATIENCE: Final = 1.0
 """Seconds that a fork waits for a thread that is using the library."""
 _OPEN: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
@@ -346,7 +349,8 @@ def _explain(error: OSError | sqlite3.Error, home: Path, file: Path) -> str:
             f"{home / 'images'}. Move the file away, or set XAI_NOTEBOOK_HOME to another folder."
         )
     number = error.errno if isinstance(error, OSError) else None
-    if "is full" in text or number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    full = "is full" in text or number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    if full or ("disk I/O error" in text and not _has_room(home)):
         return (
             f"The disk of the library {home} is full. Free some space, or set XAI_NOTEBOOK_HOME "
             "to a folder on another disk."
@@ -363,6 +367,14 @@ def _explain(error: OSError | sqlite3.Error, home: Path, file: Path) -> str:
         f"The library in {home} cannot be used ({reason}). "
         "Set XAI_NOTEBOOK_HOME to a folder you can write to."
     )
+
+
+def _has_room(home: Path) -> bool:
+    """Tell whether a disk can take a little more: SQLite calls a full one an I/O error at times."""
+    try:
+        return shutil.disk_usage(home).free > _LITTLE
+    except OSError:
+        return True
 
 
 def _at_fork(method: Callable[[Database], None]) -> Callable[[], None]:
