@@ -82,7 +82,8 @@ class Budget(TraitType[Any, Any]):
 
 def _trait(row: Option) -> TraitType[Any, Any]:
     default = row.default[0] if row.repeatable else row.default
-    common = {"default_value": default, "allow_none": default is None, "help": row.help}
+    help_ = f"False: {row.help}" if row.bare is False else row.help  # what its flag, --no-…, does
+    common = {"default_value": default, "allow_none": default is None, "help": help_}
     found: TraitType[Any, Any]
     if isinstance(row.convert, Choice):
         found = CaselessStrEnum(row.convert.values, **common)
