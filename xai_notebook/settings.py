@@ -158,6 +158,10 @@ class ApiKey:
         self.__getstate__()
 
 
+REFUSED_BUDGET: Final = "refused_budget"
+"""Among what is configured: a budget that was set last and means nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetLimit:
     """How much may be spent, and over which period.
@@ -330,6 +334,16 @@ class Configuration:
             engine=variable("XAI_NOTEBOOK_ENGINE"),
             budget=_budget("XAI_NOTEBOOK_BUDGET", variable("XAI_NOTEBOOK_BUDGET") or None),
         )
+
+    @classmethod
+    def for_call(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
+        """As `read`, for a call that may spend: a budget that was refused stops it.
+
+        Raises:
+            ConfigurationError: A variable or a configured value means nothing.
+        """
+        _budget("XaiImage.budget", configured.get(REFUSED_BUDGET))
+        return cls.read(given, configured)
 
     @classmethod
     def read(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:

@@ -116,7 +116,7 @@ def prepare_call(
     if reruns_by_itself():
         defaults = {"reuse": True, **defaults}
     options = arguments.resolve(given, defaults)
-    configuration = Configuration.read(settings, defaults)
+    configuration = Configuration.for_call(settings, defaults)
     route = choose_route(configuration, local=options.local)  # a missing key is found now
     make = partial(Call, options, configuration, route)
     inputs = load_inputs(options.image, namespace, named)
@@ -152,7 +152,7 @@ def prepare_again(
     """
     options = arguments.resolve({}, defaults)
     options = replace(options, rewrite=None, reuse=False)  # its prompt is as it was sent
-    configuration = Configuration.read(settings, defaults)
+    configuration = Configuration.for_call(settings, defaults)
     route = choose_route(configuration, local=local)
     return Call(options, configuration, route, iter(()), Progress(images=len(images)))
 

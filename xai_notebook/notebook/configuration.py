@@ -8,6 +8,7 @@ from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, TraitType, 
 
 from xai_notebook.arguments.options import OPTIONS, SETTINGS
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber, budget
+from xai_notebook.settings import REFUSED_BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ __all__ = ["read", "traits", "write"]
 _ALL = (*OPTIONS, *SETTINGS)
 _LEAST = 0.001
 """The smallest amount that is not nothing."""
-_REFUSED = "_refused_budget"
+_REFUSED = "_refused"
 """The attribute that holds a budget that was set and means nothing."""
 
 
@@ -32,7 +33,7 @@ def traits(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
 
 
 def read(traits: HasTraits) -> Mapping[str, Any]:
-    """Return the defaults by the names of the tables; a budget that is wrong is among them."""
+    """Return the defaults by the names of the tables, and a budget that was refused."""
     found = {row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable}
     return found | getattr(traits, _REFUSED, {})
 
@@ -59,11 +60,11 @@ class Budget(TraitType[Any, Any]):
     info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
 
     def set(self, obj: Any, value: Any) -> None:
-        """Set the limit. After one that is wrong, `read` gives it, so that the next call fails.
+        """Set the limit. After one that is wrong, nothing is spent until it is set right.
 
         `%config` only prints what a trait raises, and the cells below would spend without a limit.
         """
-        vars(obj)[_REFUSED] = {self.name: value}
+        vars(obj)[_REFUSED] = {REFUSED_BUDGET: value}
         super().set(obj, value)
         del vars(obj)[_REFUSED]
 
