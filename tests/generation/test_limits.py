@@ -706,3 +706,36 @@ def test_a_dry_run_says_that_a_limit_would_be_exceeded(
     assert "exceeds" in told
     assert ("it would stop" if each else "nothing would be sent") in told
     assert priced.calls == []
+
+
+def test_a_dry_run_counts_as_exactly_as_a_run(session: Session, priced: Served) -> None:
+    """Three times ten cents is not more than thirty, and equal prompts are rewritten once."""
+    priced.faults.image_price = priced.faults.cost_ticks = 10 * CENT
+    asks: dict[str, Any] = {"each": ["a fox", "an owl", "a wolf"], "max_cost": 0.3}
+    assert "exceeds" not in repr(session.generate(**asks, dry_run=True))
+    equal: Any = session.generate(each=["an elk"] * 3, rewrite="chat", dry_run=True)
+    assert equal.cost_usd == pytest.approx(0.301)
+    session.generate(each=["an elk"] * 3, rewrite="chat")
+    assert chats(priced) == 1
+
+
+def test_a_dry_run_says_that_a_limit_needs_a_price(session: Session, priced: Served) -> None:
+    """As a run does, which sends nothing."""
+    told = session.generate("a fox", model="other", max_cost=1.0, dry_run=True)
+    assert "names no price" in repr(told)
+    with pytest.raises(errors.BudgetError, match="names no price"):
+        session.generate("a fox", model="other", max_cost=1.0)
+    assert "names no price" not in repr(session.generate("a fox", model="other", dry_run=True))
+
+
+def test_a_dry_run_of_what_is_stored_needs_no_prices(
+    new_session: Callable[[], Session], priced: Served, keyed: Served
+) -> None:
+    """The server may not answer: nothing would be sent."""
+    new_session().generate("a fox", n=2)
+    priced.faults.models_failure = grpc.StatusCode.INVALID_ARGUMENT
+    for options in ({}, {"replay": True}):
+        plan: Any = new_session().generate("a fox", n=2, dry_run=True, **options)
+        assert (plan.new, plan.cost_usd) == (0, 0)
+    with pytest.raises(errors.XaiError):
+        new_session().generate("an owl", dry_run=True)

@@ -139,3 +139,16 @@ def test_a_budget_that_means_nothing_stops_the_next_call(
     shell.run_line_magic("config", "XaiImage.budget = '0.01/day'")
     assert shell.run_cell("%xai_image a fox").success
     capsys.readouterr()
+
+
+def test_a_wrong_default_is_named_when_the_extension_is_loaded(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with what to do."""
+    shell.config.XaiImage.budget = "oops"
+    result = shell.run_cell("%reload_ext xai_notebook")
+    assert isinstance(result.error_in_exec, ConfigurationError)
+    assert "'oops' is not a budget" in str(result.error_in_exec)
+    shell.config.XaiImage.budget = "5/day"
+    assert shell.run_cell("%reload_ext xai_notebook").success
+    capsys.readouterr()

@@ -197,6 +197,7 @@ async def expected_costs(
     prices, library, rewriter = generator.peer.prices, generator.keeper.library, generator.rewriter
     rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
     known: dict[tuple[Kind, int], float | None] = {}
+    rewritten: set[str] = set()
     costs: list[float | None] = []
     for number, request in enumerate(requests):
         have = Known(0, rewriter is None) if found is None else found[number]
@@ -211,7 +212,8 @@ async def expected_costs(
         cost = known[kind]
         if cost is not None:
             cost *= count // together
-            if rewrite is not None and not have.rewritten:
+            if rewrite is not None and not have.rewritten and request.prompt not in rewritten:
+                rewritten.add(request.prompt)  # equal prompts are rewritten once
                 cost += rewrite.ticks / TICKS
         costs.append(cost)
     return costs

@@ -79,7 +79,9 @@ class BackgroundLoop:
             return
 
         async def cancel() -> None:
-            tasks = self._tasks - {asyncio.current_task()}
+            if (own := asyncio.current_task()) is not None:
+                self._tasks.discard(own)  # another thread may cancel everything, too
+            tasks = [*self._tasks]
             for task in tasks:
                 task.cancel()
             if tasks:
@@ -111,7 +113,11 @@ class BackgroundLoop:
         work = _Work(coroutine)
         with _default_interrupts():
             try:
-                future = self.submit(work.run())
+                try:
+                    future = self.submit(work.run())
+                except ForkedProcessError:
+                    coroutine.close()
+                    raise
                 while not future.done():
                     concurrent.futures.wait([future], timeout=_STEP)
                     if tick is not None and not future.done():

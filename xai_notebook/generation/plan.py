@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Protocol
 
+from xai_notebook.errors import XaiError
+from xai_notebook.generation.budget import to_ticks
 from xai_notebook.pictures.tables import Plan
 from xai_notebook.pictures.text import dollars
 
@@ -56,11 +58,23 @@ def plan(
     requests, more = _first_requests(call)
     models = dict.fromkeys(request.model for request in requests)
     found, expected = examine(requests, look_up=not more and len(requests) <= _MOST_LOOKED_UP)
+    images = sum(request.n for request in requests)
+    there = sum(one.stored + one.ordered for one in found or ())
+    nothing_to_make = call.options.replay or (there == images and not more)
+
+    def listed(model: str) -> float | None:
+        try:
+            return price(model)
+        except XaiError:
+            if nothing_to_make:
+                return None
+            raise
+
     plan = Plan(
         requests=requests,
         backend=call.route.backend,
         host=call.route.host,
-        prices={model: price(model) for model in models},
+        prices={model: listed(model) for model in models},
         expected=expected,
         stored=None if found is None else [one.stored for one in found],
         ordered=sum(one.ordered for one in found or ()),
@@ -79,16 +93,16 @@ def _refusals(call: Call, plan: Plan) -> Iterator[str]:
     counted = call.configuration.budget
     if counted is not None and counted.shared and plan.budget is None and not call.route.painted:
         yield f"The library that counts the budget {counted} cannot be used: nothing would be sent."
-    cost = plan.cost_usd
+    limit, budget, cost = call.options.max_cost, plan.budget, plan.cost_usd
     if cost is None:
+        if limit is not None or budget is not None:
+            yield "The server names no price, so no limit can be kept: nothing would be sent."
         return
     together = call.options.batch or len(plan.requests) == 1
     outcome = "nothing would be sent" if together else "it would stop when the limit is reached"
-    limit = call.options.max_cost
-    if limit is not None and cost > limit:
+    if limit is not None and to_ticks(cost) > to_ticks(limit):
         yield f"The expected cost exceeds --max-cost {dollars(limit)}: {outcome}."
-    budget = plan.budget
-    if budget is not None and cost > budget.left_usd:
+    if budget is not None and to_ticks(cost) > to_ticks(budget.left_usd):
         yield f"The expected cost exceeds the budget ({budget}): {outcome}."
 
 

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traitlets import TraitError
+
+from xai_notebook.errors import ConfigurationError
 from xai_notebook.frontend import remember_folder, take_configured
 from xai_notebook.notebook import completion
 from xai_notebook.notebook.magics import XaiImage
@@ -17,10 +20,20 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this."""
+    """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this.
+
+    Raises:
+        ConfigurationError: A default in IPython's configuration is not possible.
+    """
     _remove(shell)
     remember_folder(Path.cwd())
-    magics = XaiImage(shell=shell)
+    try:
+        magics = XaiImage(shell=shell)
+    except TraitError as error:
+        raise ConfigurationError(
+            f"{error} Correct it in ipython_config.py, or in get_ipython().config.XaiImage, and "
+            "load the extension again."
+        ) from None
     magics.configure(take_configured())
     shell.register_magics(magics)
     completion.register(shell)
