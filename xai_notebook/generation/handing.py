@@ -92,10 +92,8 @@ class Desk:
         """
         library = generator.keeper.library
         if library is None:
-            raise LibraryError(
-                f"A job is recorded in the library. {generator.keeper.home.failure} Or leave --batch "
-                "out."
-            )
+            failure = generator.keeper.home.failure
+            raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
         if library.read_only:
             raise LibraryError(
                 "A job is recorded in the library, and this one is read-only: set "
