@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 paths = [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+# Where libraries are remembered as the user's own.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="xai-notebook-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_progress.py")
 """Half of the work."""

@@ -76,6 +76,7 @@ def test_public_names_are_pinned() -> None:
         "pack",
         "panel",
         "read_metadata",
+        "trust_library",
         "unload_ipython_extension",
         "unpack",
     ]

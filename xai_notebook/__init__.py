@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.api import history as history
     from xai_notebook.generation.api import jobs as jobs
     from xai_notebook.generation.api import pack as pack
+    from xai_notebook.generation.api import trust_library as trust_library
     from xai_notebook.generation.api import unpack as unpack
     from xai_notebook.generation.jobs import BatchJob as BatchJob
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
@@ -54,6 +55,7 @@ _HOMES = {
     "pack": "generation.api",
     "panel": "notebook.panel",
     "read_metadata": "pictures.provenance",
+    "trust_library": "generation.api",
     "unload_ipython_extension": "notebook.extension",
     "unpack": "generation.api",
 }

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xai_notebook.library import Library, database
+from xai_notebook.library.migrations import CREATE_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,8 @@ def test_missing_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatc
     """SQLite's own answer where FTS5 is not compiled in leads to the slower search."""
     from xai_notebook.library import search
 
-    monkeypatch.setattr(search, "_CREATE", search._CREATE.replace("fts5", "fts_of_the_future"))
+    future = CREATE_INDEX.replace("fts5", "fts_of_the_future")
+    monkeypatch.setattr(search, "CREATE_INDEX", future)
     library = Library.open(home)
     assert not library._database.indexed
     assert library.history("fox") == []

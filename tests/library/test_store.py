@@ -390,9 +390,11 @@ def test_only_the_user_can_read_it(tmp_path: Path, picture: Picture, save: Save)
     home.chmod(0o755)
     library = Library.open(home)
     library.spool.write({}, b"a reply")
+    library.given.keep(picture())
     (image,) = save("a fox", [picture()], to=library)
     assert image.sha256
-    Thumbnails(home / "thumbnails", lambda data: data).get(image.sha256, image.file)
+    thumbnails = home / "cache" / "thumbnails"
+    Thumbnails(thumbnails, lambda data: data).get(image.sha256, lambda: image.data)
     made = [one for one in home.rglob("*") if one != home]
     assert {one.name for one in made} >= {"library.sqlite3", "library.sqlite3-wal", "thumbnails"}
     assert [one for one in made if one.stat().st_mode & 0o77] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -104,6 +105,26 @@ def test_the_cell_shows_its_pictures_again(made: Path) -> None:
     finally:
         kernel.stop()
     assert paid(made) == before
+
+
+def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
+    """Its template would read variables, and its inputs files; after a word of the user, it may."""
+    library = made.parent / f"{made.name}-home"
+    shutil.copytree(library, made.parent / "copied")
+    shutil.rmtree(library)
+    (made.parent / "copied").rename(library)
+    with contextlib.closing(sqlite3.connect(library / "library.sqlite3")) as connection, connection:
+        connection.execute("UPDATE identity SET id = 'a stranger'")
+    told = "print(panel.form['prompt'], panel.prompts)"
+    kernel = Opened(made)
+    try:
+        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
+        assert kernel.ask(told, "cc").stdout == "a barn []\n"
+        kernel.ask("xai.trust_library()", "dd")
+        kernel.ask(PANEL, "aa")
+        assert kernel.ask(told, "cc").stdout.startswith("a {{ 1 + 1 }} mill ['")
+    finally:
+        kernel.stop()
 
 
 def test_what_was_handed_over_stands_there_again(folder: Path) -> None:

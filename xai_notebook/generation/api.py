@@ -179,6 +179,20 @@ def empty_trash() -> int:
     return current_session().empty_trash()
 
 
+def trust_library() -> None:
+    """Say once, on this computer, that the library is yours.
+
+    A library that was not made on this computer, such as a copy from somebody else or a backup,
+    shows its pictures, and they answer cells. Its jobs are not handed over, its panels do not fill
+    in their forms, and its rewritten prompts are not sent, before you have said so. In a
+    container, set `XAI_NOTEBOOK_TRUSTED_HOME` to the library's folder instead.
+
+    Raises:
+        LibraryError: The library cannot be opened.
+    """
+    current_session().trust_library()
+
+
 def jobs(n: int = 24) -> JobList:
     """Return the jobs that the library knows, of any kernel, newest first; a table in a notebook.
 

@@ -12,6 +12,7 @@ import asyncio
 import math
 import threading
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import BudgetError, LibraryError
@@ -238,14 +239,14 @@ class SharedBudget:
         self._charges.update(zip(reservations, found, strict=True))
         return True
 
-    async def allow_recorded(self, amount: Amount) -> None:
-        """See that a job fits which counts already.
+    async def allow_recorded(self, amount: Amount, job_id: int) -> None:
+        """See that a job fits beside everything else that counts.
 
         Raises:
             BudgetError: It does not.
         """
-        totals = await asyncio.to_thread(self._spending.totals, period_start(self._limit.period))
-        others = totals._replace(spent=max(totals.spent - amount.ticks, 0))
+        since = period_start(self._limit.period)
+        others = await asyncio.to_thread(partial(self._spending.totals, since, without=job_id))
         if refused := refusal(self.name, to_ticks(self._limit.usd), others, [amount]):
             raise refused
 
@@ -345,12 +346,7 @@ class Limits:
         while True:
             amounts = await estimate()
             known = [amount or FREE for amount in amounts]
-            if self.name is not None and None in amounts:
-                raise BudgetError(
-                    f"The server names no price for this model, so {self.name} cannot be kept. "
-                    "Choose another model or drop the limit. Nothing was sent.",
-                    reason=f"{self.name} cannot be kept without a list price",
-                )
+            self._check_priced(amounts)
             full = next((each for each in self._counters if not each.allows(known)), None)
             if full is not None:
                 await full.changed()
@@ -373,23 +369,39 @@ class Limits:
                     counter.drop(reservations)
         return reservations if held else None
 
-    async def allow_recorded(self, ticks: int) -> None:
+    async def allow_recorded(self, amount: Amount | None, job_id: int) -> None:
         """Count a job that the library has recorded, and that is about to be handed over.
 
         Args:
-            ticks: What is left of it is expected to cost. A budget of all processes counts it
-                already.
+            amount: What is left of it is expected to cost; None: the server names no price. A
+                budget of all processes counts it already.
+            job_id: Its row.
 
         Raises:
-            BudgetError: It would pass a limit.
+            BudgetError: It would pass a limit, or there is one and the price is unknown.
         """
-        amount = Amount(ticks)
+        if amount is None:
+            self._check_priced([amount])
+            return
         for counter in self._counters:
             counter.allows([amount])
         if self._shared is not None:
-            await self._shared.allow_recorded(amount)
+            await self._shared.allow_recorded(amount, job_id)
         for counter in self._counters:
-            counter.spent += ticks
+            counter.spent += amount.ticks
+
+    def _check_priced(self, amounts: Sequence[Amount | None]) -> None:
+        """Raise if there is a limit, and a price is unknown.
+
+        Raises:
+            BudgetError: It cannot be kept.
+        """
+        if self.name is not None and None in amounts:
+            raise BudgetError(
+                f"The server names no price for this model, so {self.name} cannot be kept. "
+                "Choose another model or drop the limit. Nothing was sent.",
+                reason=f"{self.name} cannot be kept without a list price",
+            )
 
     @asynccontextmanager
     async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:

@@ -100,7 +100,7 @@ class Connections:
             if library.failure is not None:
                 with suppress(LibraryError):
                     library.connect()
-        overdue = library.overdue or library.spool.has_heritage()
+        overdue = not library.foreign and (library.overdue or library.spool.has_heritage())
         if overdue and library.failure is None:
             with suppress(XaiError):  # what waits, waits on: this call needs it not
                 self._loop.run(recover(library, configuration.api_key))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client.status import one_line
 from xai_notebook.errors import (
     AuthenticationError,
+    BudgetError,
+    ConfigurationError,
     InvalidRequestError,
     JobError,
     LibraryError,
@@ -57,7 +59,7 @@ _LOOKS: Final = 4
 """How often results are looked for that are done and not in the list."""
 _HOPELESS: Final = (
     AuthenticationError, PermissionDeniedError, InvalidRequestError, NotFoundError, JobError,
-    LibraryError,
+    LibraryError, BudgetError, ConfigurationError,
 )  # fmt: skip
 """What asking again will not change."""
 _AGAIN: Final = "Run the cell again to hand over what is missing."
@@ -72,6 +74,8 @@ class Follower:
         library: Where the job stands.
         job: As the library knows it.
         connect: Returns the server that has it.
+        allow: Returns what its images count against, before it is handed over; raises
+            `BudgetError` where a limit does not allow it.
         tally: What has come of its requests.
         finished: Requests that the service is done with, kept or not.
         handed: Requests that the service has, while it is being handed over.
@@ -87,6 +91,7 @@ class Follower:
     library: Library
     job: Job
     connect: Callable[[Job], Awaitable[Peer]]
+    allow: Callable[[Follower, Peer], Awaitable[Counter]]
     tally: Tally = field(default_factory=Tally)
     finished: int = 0
     handed: int = 0
@@ -211,15 +216,18 @@ class Follower:
         """Know what other kernels did.
 
         Raises:
-            LibraryError: The library has lost the job.
+            LibraryError: The library has lost the job, or may be somebody else's.
         """
         self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
+        self.library.check_own()
 
     async def _submit(self, peer: Peer) -> None:
         await self._reload()
         await self._count()
         if self.job.state != "new":
             return
+        if self.budget is None:
+            self.budget = await self.allow(self, peer)
         submission = self._submission(peer)
         try:
             await submission.run()

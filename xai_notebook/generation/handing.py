@@ -19,6 +19,7 @@ from xai_notebook.library.spending import TICKS, Amount
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from xai_notebook.generation.budget import Counter, Limits
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Claim
     from xai_notebook.generation.generator import Generator, Placed
@@ -42,14 +43,22 @@ _AT_ONCE: Final = 256
 class Desk:
     """All batch jobs of this kernel; one follower per job."""
 
-    def __init__(self, loop: BackgroundLoop, connect: Connect, maker: Any) -> None:
+    def __init__(
+        self,
+        loop: BackgroundLoop,
+        connect: Connect,
+        maker: Any,
+        limits: Callable[[Library], Limits],
+    ) -> None:
         """Follow nothing yet.
 
         Args:
             loop: On which jobs are followed.
             connect: Returns the server that calls of a backend go to now.
             maker: Of their images.
+            limits: Returns those of a job that no call hands over, by its library.
         """
+        self._limits = limits
         self._loop = loop
         self._connect = connect
         self._maker = maker
@@ -70,6 +79,7 @@ class Desk:
             follower = self._follow(library, job)
             if not follower.under_way:
                 follower.job, follower.tally = job, library.jobs.tally(job)
+                follower.failure = library.distrust if job.open else None
             free = job.backend == "local" and not job.price_usd
             jobs.append(BatchJob([follower], None, self._loop, self._maker, View(free=free)))
         return JobList(jobs)
@@ -87,7 +97,8 @@ class Desk:
 
         Raises:
             BudgetError: It would cost more than a limit allows.
-            LibraryError: There is no library, or it cannot be written to.
+            LibraryError: There is no library, or it cannot be written to, or it may be somebody
+                else's.
             OptionError: There are more requests than a job can have.
         """
         library = generator.keeper.library
@@ -103,6 +114,7 @@ class Desk:
         slots, wanted = _slots(call, placed, generator)
         keys = [slot.key for slot in slots]
         await self._check_followed(library, keys, fresh=call.options.fresh)
+        library.check_own()
         followers, stored = await self._find_or_record(call, generator, library, placed, wanted)
         for follower in followers:
             follower.inputs = placed[0].request.inputs
@@ -127,7 +139,8 @@ class Desk:
             generator: Of the call.
 
         Raises:
-            LibraryError: The library has lost a job of this kernel that holds some of them.
+            LibraryError: The library has lost a job of this kernel that holds some of them, or may
+                be somebody else's.
         """
         library = generator.keeper.library
         if library is None or generator.only_stored:
@@ -139,6 +152,7 @@ class Desk:
         everything = list(chain.from_iterable(asked))
         if not generator.fresh:
             await self._check_followed(library, [one.key for one in everything], fresh=False)
+        library.check_own()
         open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
         return [sum(each.key in open_jobs for each in images) for images in asked]
 
@@ -188,25 +202,17 @@ class Desk:
             if gone:  # what they held is to be handed over again
                 continue
             for one in held:
-                await self._allow(one, generator)
+                if one.job.state == "new" and not one.handing and one.budget is None:
+                    one.budget = await _allow(one, generator.peer, generator.limits)
             new = [one for one in missing if one.asked.key not in found]
             if not new:
                 return held, stored
             if (follower := await self._record(generator, library, new)) is not None:
                 return [*held, follower], stored
 
-    async def _allow(self, follower: Follower, generator: Generator) -> None:
-        """See that a job that was recorded earlier, and not handed over, is within the limits.
-
-        Raises:
-            BudgetError: It would pass one; nothing of it is sent now.
-        """
-        job = follower.job
-        if job.state != "new" or follower.handing or follower.budget is not None:
-            return
-        left = to_ticks((job.price_usd or 0.0) * follower.tally.left)
-        await generator.limits.allow_recorded(left)
-        follower.budget = generator.limits.kernel
+    async def _allow(self, follower: Follower, peer: Peer) -> Counter:
+        """See that a job which no call hands over is within the limits; see `_allow`."""
+        return await _allow(follower, peer, self._limits(follower.library))
 
     async def _record(
         self, generator: Generator, library: Library, new: Sequence[_Wanted]
@@ -250,7 +256,8 @@ class Desk:
         """Return the one follower of a job."""
         follower = self._followers.get((library, job.name))
         if follower is None:
-            follower = Follower(library, job, self._peer, library.jobs.tally(job))
+            tally = library.jobs.tally(job)
+            follower = Follower(library, job, self._peer, self._allow, tally)
             self._followers[library, job.name] = follower
         return follower
 
@@ -371,6 +378,34 @@ async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
     except XaiError:
         return False
     return follower.job.state == "gone"
+
+
+async def _allow(follower: Follower, peer: Peer, limits: Limits) -> Counter:
+    """See that a job which was recorded earlier, and not handed over, is within the limits.
+
+    What it costs is found out anew: a row can say any price, and prices change.
+
+    Returns:
+        What its images count against.
+
+    Raises:
+        BudgetError: It would pass a limit, or there is one and a price is unknown. Nothing of it
+            is sent now.
+        XaiError: The server cannot be asked for its prices.
+    """
+    library, job = follower.library, follower.job
+    everything = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
+    left = [(one.request, 1) for one in everything if not one.settled]
+    recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
+    amount: Amount | None = recorded
+    if limits.name is not None and left:
+        now = await peer.prices.images(left, library)
+        amount = None if now is None else max(now, recorded)
+    await limits.allow_recorded(amount, job.id)
+    if amount is not None and left:
+        price = max(amount.ticks / TICKS / len(left), job.price_usd or 0.0)
+        follower.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
+    return limits.kernel
 
 
 async def _price(generator: Generator, new: Sequence[_Wanted]) -> float | None:

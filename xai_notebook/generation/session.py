@@ -274,7 +274,7 @@ class Session(LookBack):
     def _jobs(self) -> Desk:
         """Return what follows the kernel's jobs."""
         if self._desk is None:
-            self._desk = Desk(self.loop, self._connect, self)
+            self._desk = Desk(self.loop, self._connect, self, self._job_limits)
         return self._desk
 
     async def _connect(self, backend: str) -> Peer:
@@ -388,10 +388,31 @@ class Session(LookBack):
 
     def _limits(self, call: Call, home: Library) -> Limits:
         """Return what a call may spend; the painter's previews are free."""
-        limit = call.configuration.budget
+        return self._limits_of(
+            call.configuration, home, call.options.max_cost, free=call.route.painted
+        )
+
+    def _job_limits(self, library: Library) -> Limits:
+        """Return what a job may spend that no call hands over.
+
+        Raises:
+            ConfigurationError: The budget was refused.
+        """
+        configuration = Configuration.for_call(self._given, self.configured())
+        return self._limits_of(configuration, library)
+
+    def _limits_of(
+        self,
+        configuration: Configuration,
+        home: Library,
+        max_cost: float | None = None,
+        *,
+        free: bool = False,
+    ) -> Limits:
+        limit = configuration.budget
         self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
-        counters = (Counter(call.options.max_cost, "--max-cost"), self._kernel)
-        if limit is None or not limit.shared or call.route.painted:
+        counters = (Counter(max_cost, "--max-cost"), self._kernel)
+        if limit is None or not limit.shared or free:
             return Limits(counters)
         if self._shared is None or self._shared[:2] != (limit, home):
             self._shared = limit, home, SharedBudget(limit, _BUDGET, home.spending)
@@ -462,8 +483,8 @@ class Session(LookBack):
         home = self.connections.home(call.configuration)
         if home.failure is not None and call.options.replay:
             raise home.failure
-        if home.notice is not None:
-            self._announce(call, home.notice)
+        for notice in home.notices:
+            self._announce(call, notice)
         return home
 
     def _announce(self, call: Call, line: str) -> None:

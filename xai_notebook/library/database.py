@@ -20,15 +20,20 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.errors import LibraryError, shorten
 from xai_notebook.library.exclusive import is_alive
 from xai_notebook.library.originals import sync_file
+from xai_notebook.library.ownership import is_own, mark_as_own
+from xai_notebook.library.private import make_folder, open_private
 from xai_notebook.library.schema import (
     NoLocksError,
     connect,
     connect_to_read,
     is_logged,
+    library_id,
     snapshot,
     transaction,
 )
 from xai_notebook.library.search import has_index, prepare_index
+from xai_notebook.pictures.files import read_bounded
+from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +66,7 @@ class Database:
         indexed: Whether words are looked up in a full-text index; known once it was open.
         read_only: Whether the library could be opened for reading alone; known once it was open.
         without_locks: Whether only one process may have it open; known once it was open.
+        foreign: Whether it may be somebody else's; known once it was open. See `ownership`.
     """
 
     def __init__(self, home: Path) -> None:
@@ -69,6 +75,8 @@ class Database:
         self.indexed = False
         self.read_only = False
         self.without_locks = False
+        self._id: str | None = None
+        self._own = False
         self._logged = False
         self._owner = Owner(home / OWNER)
         self._file = home / FILE
@@ -137,6 +145,22 @@ class Database:
                 "Set XAI_NOTEBOOK_HOME to a folder you can write to."
             )
 
+    @property
+    def foreign(self) -> bool:
+        """Whether it may be somebody else's."""
+        if not self._own and self._id is not None:  # the user may have said so in another kernel
+            self._own = is_own(self._id, self.home)
+        return not self._own and self._id is not None
+
+    def mark_as_own(self) -> None:
+        """Remember that the library is the user's own.
+
+        Raises:
+            LibraryError: It cannot be opened.
+        """
+        with self._held() as connection:
+            mark_as_own(library_id(connection), self.home)
+
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
         with interruptible(), self._lock, self.translated():
@@ -148,6 +172,7 @@ class Database:
             if self._connection is None:
                 self._connection = self._connect()
                 self._identity = _identity(self._file)
+                self._id, self._own = library_id(self._connection), False
             yield self._connection
 
     def _is_in_place(self, connection: sqlite3.Connection) -> bool:
@@ -162,7 +187,7 @@ class Database:
             connection = connect_to_read(self._file)
             self.indexed = has_index(connection)
             return connection
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.home)
         try:
             connection = connect(self._file)
             self.without_locks = False
@@ -265,7 +290,7 @@ class Owner:
         me = {"host": platform.node(), "pid": os.getpid(), "token": token}
         while True:
             with contextlib.suppress(FileExistsError):
-                descriptor = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                descriptor = open_private(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
                 try:
                     os.write(descriptor, json.dumps(me).encode())
                 finally:
@@ -276,10 +301,11 @@ class Owner:
             if (owner := self._read()) is None:
                 continue
             if not _is_dead(owner) and not self._is_torn():
+                who, where = (_printable(owner.get(name)) for name in ("pid", "host"))
                 raise LibraryError(
-                    f"The file system of {self._file.parent} has no locks, and process "
-                    f"{owner.get('pid')} on {owner.get('host')} uses the library. Shut that kernel "
-                    f"down; if it is no longer running, delete {self._file}."
+                    f"The file system of {self._file.parent} has no locks, and process {who} on "
+                    f"{where} uses the library. Shut that kernel down; if it is no longer running, "
+                    f"delete {self._file}."
                 )
             # Two processes may find a dead owner at once: one that has moved the file of a living
             # owner puts it back.
@@ -311,12 +337,17 @@ class Owner:
     def _read(self, file: Path | None = None) -> Mapping[str, Any] | None:
         """Return who is the owner; None: the file is gone."""
         try:
-            found = json.loads((file or self._file).read_bytes() or b"{}")
+            found = json.loads(read_bounded(file or self._file, MIB, links=False) or b"{}")
         except FileNotFoundError:
             return None
         except ValueError:
             found = {}
         return found if isinstance(found, dict) else {}
+
+
+def _printable(value: object) -> str:
+    """Return what a file says, as it may stand in a sentence."""
+    return "".join(each for each in str(value)[:80] if each.isprintable())
 
 
 def _is_dead(owner: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
+from xai_notebook.library.private import make_folder, open_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,9 +60,8 @@ class Exclusive:
         try:
             while True:
                 if self._descriptor is None:
-                    self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    flags = os.O_RDWR | os.O_CREAT
-                    self._descriptor = os.open(self._file, flags, 0o600)
+                    make_folder(self._file.parent)
+                    self._descriptor = open_private(self._file, os.O_RDWR | os.O_CREAT)
                 with _GUARD:
                     if self._file in _HELD or lock(self._descriptor) is False:
                         return False
@@ -133,7 +133,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 def _is_at(file: Path, found: os.stat_result) -> bool:
     """Tell whether an open file is still the one of that name."""
     try:
-        return os.path.samestat(file.stat(), found)
+        return os.path.samestat(file.lstat(), found)
     except FileNotFoundError:
         return False
 

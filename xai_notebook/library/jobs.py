@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
 from xai_notebook.library.records import (
+    DAMAGE,
     Wanted,
     insert,
     pictures_from_rows,
@@ -40,6 +42,9 @@ JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", 
 `gone` is no longer known to it."""
 
 OPEN: Final = ("new", "running")
+_NUMBERS: Final = ("price_usd", "created", "expires", "ended")
+_LARGEST: Final = 1e11
+"""More seconds since 1970, or US dollars, than any row of ours has."""
 _SOME: Final = 500
 """Keys of one query: SQLite takes a thousand parameters at least."""
 
@@ -281,10 +286,14 @@ class Jobs:
         return _job(row)
 
     def newest(self, limit: int) -> list[Job]:
-        """Return the jobs that were recorded last, the newest first."""
+        """Return the jobs that were recorded last, the newest first, without damaged ones."""
         query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
+        jobs = []
         with self._database.reading() as connection:
-            return [_job(row) for row in connection.execute(query, (limit,))]
+            for row in connection.execute(query, (limit,)):
+                with suppress(LibraryError):
+                    jobs.append(_job(row))
+        return jobs
 
     def change(self, job: Job, **values: Any) -> Job:
         """Change what is known of a job and return it.
@@ -451,10 +460,38 @@ def _by_id(connection: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _job(row: sqlite3.Row) -> Job:
+    """Return the job of a row.
+
+    Raises:
+        LibraryError: The row is damaged.
+    """
     values = {each.name: row[each.name] for each in fields(Job)}
-    return Job(
-        **values | {"inputs": json.loads(row["inputs"]), "create_sent": bool(row["create_sent"])}
-    )
+    try:
+        values |= {
+            "inputs": {
+                str(key): str(place) for key, place in dict(json.loads(row["inputs"])).items()
+            },
+            "create_sent": bool(row["create_sent"]),
+            **{name: _number(row[name]) for name in _NUMBERS},
+        }
+        if values["created"] is None or row["state"] not in get_args(JobState):
+            raise ValueError(row["state"])
+        if not all(isinstance(row[name], str) for name in ("name", "backend", "host")):
+            raise TypeError(row["name"])
+    except DAMAGE as error:
+        raise LibraryError(
+            f"Row {row['id']} of the library's jobs is damaged, so that job cannot be used."
+        ) from error
+    return Job(**values)
+
+
+def _number(value: object) -> float | None:
+    """Return a time or a price of a row, as far as it can be one."""
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
+        raise ValueError(value)
+    return float(value)
 
 
 def _dumped(one: JobRequest) -> str:
@@ -463,9 +500,18 @@ def _dumped(one: JobRequest) -> str:
 
 
 def _request(row: sqlite3.Row) -> JobRequest:
-    options = json.loads(row["request"])
-    inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
+    """Return the request of a row.
+
+    Raises:
+        LibraryError: The row is damaged.
+    """
     names = ("key", "fingerprint", "place", "position", "id", "answer", "error")
-    return JobRequest(
-        request=ImageRequest(**options, inputs=inputs), **{name: row[name] for name in names}
-    )
+    try:
+        options = json.loads(row["request"])
+        inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
+        request = ImageRequest(**options, inputs=inputs)
+    except DAMAGE as error:
+        raise LibraryError(
+            f"Row {row['id']} of the library's job requests is damaged, so its job cannot be used."
+        ) from error
+    return JobRequest(request=request, **{name: row[name] for name in names})

@@ -175,7 +175,7 @@ class Marks:
         used = "SELECT 1 FROM images WHERE sha256 = ? LIMIT 1"
         if row["sha256"] and connection.execute(used, (row["sha256"],)).fetchone() is None:
             # Inside the transaction: nobody can put a row in that counts on the file.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 self._originals.path(row["sha256"], row["media_type"]).unlink(missing_ok=True)
 
     def _forget_request(self, connection: sqlite3.Connection, request_id: int) -> None:

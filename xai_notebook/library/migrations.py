@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MIGRATIONS"]
+__all__ = ["CREATE_INDEX", "MIGRATIONS"]
+
+CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
+    prompt, original_prompt, rewritten, model, notebook,
+    content = '', prefix = '1 2',
+    tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'")"""
+"""The full-text index, where this Python's SQLite has FTS5; see library/search.py."""
 
 _REQUESTS_AND_IMAGES: Final = (
     """CREATE TABLE requests (
@@ -227,8 +233,13 @@ _REPLIES: Final = (
     "CREATE UNIQUE INDEX requests_by_reply ON requests (reply_id) WHERE reply_id IS NOT NULL",
 )
 
+_IDENTITY: Final = (
+    "CREATE TABLE identity (id TEXT NOT NULL)",  # one row, random: see library/ownership.py
+    "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
+)
+
 MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
-    _REPLIES, _CHARGES, _JOB_CALLS, _SHOWN,
+    _REPLIES, _CHARGES, _JOB_CALLS, _SHOWN, _IDENTITY,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
 import sys
 import time
 from functools import cache
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.workers import Workers
+from xai_notebook.library.private import make_folder, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +24,10 @@ __all__ = ["Originals", "sync_file", "sync_folder"]
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
-_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+_UNFINISHED: Final = re.compile("[0-9]+-[0-9a-f]{16}-[0-9]+")
+"""Names of temporary files."""
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SHARE: Final = 8
 """Files per writer thread."""
 _WRITERS: Final = 4
@@ -56,11 +61,17 @@ class Originals:
         oldest = time.time() - _STALE_AFTER
         for file in self._temporary.iterdir():
             with contextlib.suppress(OSError):  # another kernel may be cleaning up too
-                if file.stat().st_mtime < oldest:
+                if _UNFINISHED.fullmatch(file.name) and file.lstat().st_mtime < oldest:
                     file.unlink()
 
     def path(self, sha256: str, media_type: str | None) -> Path:
-        """Return where the content with this digest is, or would be."""
+        """Return where the content with this digest is, or would be.
+
+        Raises:
+            ValueError: It is no digest. A database may say anything, and this becomes a path.
+        """
+        if not _DIGEST.fullmatch(sha256):
+            raise ValueError(sha256)
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
 
     def has(self, places: Any) -> bool:
@@ -163,21 +174,20 @@ class Originals:
 
     def _create(self, temporary: str) -> int:
         try:
-            return os.open(temporary, _CREATE, 0o600)
+            return open_private(temporary, _CREATE)
         except FileNotFoundError:  # somebody deleted the library
             self._make_folders()
-            return os.open(temporary, _CREATE, 0o600)
+            return open_private(temporary, _CREATE)
 
     def _make_folders(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._temporary.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._temporary)
 
     def _move(self, temporary: str, path: str) -> None:
         """Give a file its name, in a folder that may not be there yet."""
         try:
             os.replace(temporary, path)  # noqa: PTH105
         except FileNotFoundError:
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(Path(path).parent)
             sync_folder(self.folder)
             os.replace(temporary, path)  # noqa: PTH105
 

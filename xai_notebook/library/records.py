@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from xai_notebook.library.spool import Spooled
 
 __all__ = [
+    "DAMAGE",
     "Found",
     "Reply",
     "Shown",
@@ -38,13 +38,12 @@ __all__ = [
     "storable_row",
 ]
 
-_DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
+DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 """What reading a row that is not as we wrote it can raise."""
 _PARAMETERS: Final = 999
 """Parameters that every SQLite accepts in one statement."""
 _KEYS: Final = 500
 """Keys of one query."""
-_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _COLUMNS: Final = {
     name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
 }
@@ -354,7 +353,7 @@ def pictures_from_rows(
     What a damaged row held is not guessed: its image is a card that says so.
     """
     request = None
-    with contextlib.suppress(*_DAMAGE):
+    with contextlib.suppress(*DAMAGE):
         request = _request_from_row(request_row)
     for row in rows:
         picture: Picture | None
@@ -362,7 +361,7 @@ def pictures_from_rows(
             if request is None:
                 raise LookupError
             picture = _picture_from_row(row, request, originals)
-        except _DAMAGE:
+        except DAMAGE:
             picture = Picture(
                 request=request or ImageRequest(prompt="", model=""),
                 status="damaged",
@@ -389,8 +388,6 @@ def _picture_from_row(
     texts = {name: _value(row, name, str, type(None)) for name in _TEXTS}
     file = None
     if sha256 := texts["sha256"]:
-        if not _DIGEST.fullmatch(sha256):  # it becomes part of a path
-            raise ValueError(sha256)
         file = originals.path(sha256, texts["media_type"])
         if not file.is_file():
             return None

@@ -1,19 +1,28 @@
-"""The library's database: how it is opened, recognised and brought up to date."""
+"""The library's database: how it is opened, recognised and brought up to date.
+
+A library may have been copied from somebody else, and an SQLite file can hold more than data:
+triggers, views, generated columns and indexes on expressions run when it is used. So a file is
+opened with its schema untrusted, and used only if it holds just what `migrations` makes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import sqlite3
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.migrations import MIGRATIONS
+from xai_notebook.library.migrations import CREATE_INDEX, MIGRATIONS
+from xai_notebook.library.ownership import mark_as_own
+from xai_notebook.library.private import open_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -22,6 +31,7 @@ __all__ = [
     "connect",
     "connect_to_read",
     "is_logged",
+    "library_id",
     "patiently",
     "snapshot",
     "transaction",
@@ -35,14 +45,67 @@ _STEP: Final = 0.1
 """Seconds of it that SQLite waits by itself: nothing can interrupt it while it does."""
 
 
+_LONGEST_VALUE: Final = 64 << 20
+"""Bytes of the longest text or row that is read or written."""
+_WRITES: Final = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+_FORBIDDEN: Final = {
+    sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH,
+    sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+    sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_TEMP_VIEW,
+}  # fmt: skip
+_MOST_OBJECTS: Final = 100
+"""Tables and indexes that are looked at: a library has some thirty."""
+_INDEX_TABLES: Final = {
+    "search_data": "(id INTEGER PRIMARY KEY, block BLOB)",
+    "search_idx": "(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
+    "search_docsize": "(id INTEGER PRIMARY KEY, sz BLOB)",
+    "search_config": "(k PRIMARY KEY, v) WITHOUT ROWID",
+}
+"""What FTS5 keeps the full-text index in, and how it has created that in all versions."""
+_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
+"""Ends a rollback journal that names another file, for SQLite to read and delete."""
+
+
 class NoLocksError(Exception):
     """The file system has no locks: SQLite would wait for ever for one."""
 
 
 def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         file, timeout=_STEP, isolation_level=None, check_same_thread=False, uri=uri
     )
+    # What SQLite advises for files from elsewhere: https://sqlite.org/security.html
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    if sys.version_info >= (3, 11):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    if sys.version_info >= (3, 12):
+        for option, value in (
+            (sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True),
+            (sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False),
+            (sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False),
+        ):
+            connection.setconfig(option, value)
+    connection.set_authorizer(_authorize)
+    return connection
+
+
+def _authorize(
+    action: int, first: str | None, second: str | None, database: str | None, source: str | None
+) -> int:
+    """Tell SQLite whether a statement may do something.
+
+    Args:
+        action: What it would do.
+        first: What with, as the action has it.
+        second: As the action has it.
+        database: Such as "main".
+        source: The trigger, view or subquery that would do it; None: the statement itself.
+    """
+    del first, second, database
+    by_trigger = source is not None and action in _WRITES
+    return sqlite3.SQLITE_DENY if by_trigger or action in _FORBIDDEN else sqlite3.SQLITE_OK
 
 
 def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
@@ -59,8 +122,9 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
         NoLocksError: The file system has no locks.
         sqlite3.Error: The file is damaged, or cannot be read or written.
     """
+    _check_journal(file)
     with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(open_private(file, os.O_CREAT | os.O_EXCL))
     connection = _open_to_write(file, locks=locks)
     try:
         _recognise(connection, file)
@@ -149,7 +213,7 @@ def _has_locks(folder: Path) -> bool:
     # Not on the database itself: closing it once more would give up SQLite's locks.
     file = folder / f".probe-{os.urandom(8).hex()}"
     try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except OSError:
         return True
     try:
@@ -169,6 +233,7 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
         LibraryError: As `connect`.
         sqlite3.Error: The file is damaged, or cannot be read.
     """
+    _check_journal(file)
     address = file.absolute().as_uri()
     connection = _open(f"{address}?mode=ro", uri=True)
     try:
@@ -252,10 +317,33 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return int(value)
 
 
-def _recognise(connection: sqlite3.Connection, file: Path) -> None:
-    """Raise unless the file is empty, or a library this version can read."""
+def _check_journal(file: Path) -> None:
+    """Raise if what another program left beside a database would make SQLite delete a file.
+
+    Only a transaction over several databases leaves such a journal, and there is none here.
+    """
+    journal = file.with_name(f"{file.name}-journal")
+    with contextlib.suppress(OSError), open(open_private(journal, os.O_RDONLY), "rb") as stream:  # noqa: PTH123
+        if stream.seek(0, os.SEEK_END) < len(_JOURNAL_MAGIC):
+            return
+        stream.seek(-len(_JOURNAL_MAGIC), os.SEEK_END)
+        if stream.read() == _JOURNAL_MAGIC:
+            raise LibraryError(
+                f"{journal} was not written by xai-notebook, and the library was left alone. "
+                "Delete that file, or set XAI_NOTEBOOK_HOME to another folder."
+            )
+
+
+def _recognise(connection: sqlite3.Connection, file: Path) -> int:
+    """Return the version of a library, 0 if it is empty.
+
+    Raises:
+        LibraryError: The file is no library, holds more than one, or this version cannot read it.
+    """
     (tables,) = patiently(connection, "SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and _number(connection, "application_id") != APPLICATION_ID:
+    if not tables:
+        return 0
+    if _number(connection, "application_id") != APPLICATION_ID:
         raise LibraryError(
             f"{file} is another program's database, and was left alone. "
             "Set XAI_NOTEBOOK_HOME to another folder."
@@ -266,13 +354,79 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> None:
             f"The library {file} was made by a newer xai-notebook (version {version}, this one "
             f"reads {len(MIGRATIONS)}). Upgrade: pip install -U xai-notebook"
         )
+    if (strange := _strange(connection, max(version, 0))) is not None:
+        raise LibraryError(
+            f"The library {file} differs from what xai-notebook makes, at {strange}, and was left "
+            "alone: it may do more than hold data. Restore it, or set XAI_NOTEBOOK_HOME to "
+            "another folder."
+        )
+    return version
+
+
+def _strange(connection: sqlite3.Connection, version: int) -> str | None:
+    """Return what a library has that its version has not, or the other way round; None: nothing."""
+    found: dict[str, tuple[str, str, str]] = {}
+    query = "SELECT name, type, tbl_name, sql FROM sqlite_master LIMIT ?"
+    for row in connection.execute(query, (_MOST_OBJECTS,)):
+        name, kind, table, sql = (str(each or "") for each in row)
+        found[name] = kind, table, _plain(sql)
+    expected = dict(_expected(version))
+    for optional in (_INDEX, *_STATISTICS):
+        if optional.keys() & found.keys():
+            expected |= optional
+    for name in expected.keys() | found.keys():
+        if found.get(name) != expected.get(name):
+            kind = (found.get(name) or expected[name])[0]
+            kind = kind if kind in {"table", "index", "view", "trigger"} else "entry"
+            return f"the {kind} {name[:60]!r}"
+    return None
+
+
+@functools.cache
+def _expected(version: int) -> Mapping[str, tuple[str, str, str]]:
+    """Return type, table and SQL of everything in a library of a version, by name."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for step in MIGRATIONS[:version]:
+            for statement in step:
+                connection.execute(statement)
+        rows = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
+        return {name: (kind, table, _plain(sql or "")) for name, kind, table, sql in rows}
+
+
+def _plain(sql: str) -> str:
+    """Return SQL without comments, and with single spaces."""
+    return " ".join(re.sub(r"--[^\n]*", "", sql).split())
+
+
+_INDEX: Final = {"search": ("table", "search", _plain(CREATE_INDEX))} | {
+    name: ("table", name, f"CREATE TABLE '{name}'{columns}")
+    for name, columns in _INDEX_TABLES.items()
+}
+
+"""The full-text index; a Python without FTS5 makes none."""
+_STATISTICS: Final = tuple(
+    {name: ("table", name, f"CREATE TABLE {name}({columns})")}
+    for name, columns in (
+        ("sqlite_stat1", "tbl,idx,stat"),
+        ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
+    )
+)
+"""What SQLite's ANALYZE leaves, should the user have run it."""
+
+
+def library_id(connection: sqlite3.Connection) -> str:
+    """Return what tells a library from all others; empty: it does not say."""
+    row = connection.execute("SELECT id FROM identity LIMIT 1").fetchone()
+    return str(row[0]) if row else ""
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     with transaction(connection):
-        _recognise(connection, file)  # another kernel may have been here while we waited
-        for step in MIGRATIONS[_number(connection, "user_version") :]:
+        version = _recognise(connection, file)  # another kernel may have been here as we waited
+        for step in MIGRATIONS[version:]:
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        if version == 0:
+            mark_as_own(library_id(connection), file.parent)

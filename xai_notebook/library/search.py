@@ -7,6 +7,7 @@ import sqlite3
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.library.migrations import CREATE_INDEX
 from xai_notebook.library.records import insert_rows
 from xai_notebook.library.schema import patiently, transaction
 
@@ -22,10 +23,6 @@ __all__ = [
     "unindex_request",
 ]
 
-_CREATE: Final = """CREATE VIRTUAL TABLE search USING fts5(
-    prompt, original_prompt, rewritten, model, notebook,
-    content = '', prefix = '1 2',
-    tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'")"""
 _COLUMNS: Final = ("prompt", "original_prompt", "model", "answered_by", "notebook")
 _REWRITTEN: Final = """EXISTS (SELECT 1 FROM images
     WHERE images.request_id = requests.id AND images.rewritten_prompt LIKE ? ESCAPE '\\')"""
@@ -51,7 +48,7 @@ def prepare_index(connection: sqlite3.Connection) -> bool:
     except sqlite3.OperationalError:
         try:
             with transaction(connection):
-                connection.execute(_CREATE.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+                connection.execute(CREATE_INDEX.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         except sqlite3.OperationalError as error:
             if "no such module" in str(error) or "tokenizer" in str(error):
                 return False  # not compiled in, or from before SQLite 3.27

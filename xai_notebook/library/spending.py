@@ -9,6 +9,7 @@ are missing.
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -31,23 +32,38 @@ _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
 """Values of `charges.open`: the call has ended; it is under way, at a price that the server has
 reported before; it is under way, and what it will cost is not sure."""
 
-_SPENT: Final = """
-    SELECT (SELECT total(cost_usd) FROM requests WHERE created >= :since)
-        + (SELECT total(cost_usd) FROM rewrites WHERE created >= :since)"""
-_UNREPORTED: Final = """
-    SELECT total(price_usd) FROM requests JOIN job_requests ON answer = requests.id
+_MOST_USD: Final = 1e6
+"""US dollars of one row that count: more, or less than nothing, no server has charged."""
+
+
+def _amount(column: str, most: float = _MOST_USD) -> str:
+    """Return SQL for a number of a row that counts; a database may hold anything there."""
+    return f"""CASE WHEN typeof({column}) IN ('real', 'integer')
+        THEN min(max({column}, 0), {most!r}) ELSE 0 END"""
+
+
+_SPENT: Final = f"""
+    SELECT (SELECT total({_amount("cost_usd")}) FROM requests WHERE created >= :since)
+        + (SELECT total({_amount("cost_usd")}) FROM rewrites WHERE created >= :since)"""  # noqa: S608  # ours
+_UNREPORTED: Final = f"""
+    SELECT total({_amount("price_usd")}) FROM requests JOIN job_requests ON answer = requests.id
         JOIN jobs ON jobs.id = job_id
-        WHERE requests.cost_usd IS NULL AND requests.created >= :since"""
-_JOBS: Final = """
-    SELECT total(price_usd * (SELECT count(*) FROM job_requests
+        WHERE requests.cost_usd IS NULL AND requests.created >= :since"""  # noqa: S608  # ours
+_JOBS: Final = f"""
+    SELECT total({_amount("price_usd")} * (SELECT count(*) FROM job_requests
         WHERE job_id = jobs.id AND answer IS NULL AND error IS NULL))
     FROM jobs
-    WHERE state = 'running' AND coalesce(expires, created + 172800) > :now
-        OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400)"""
-_CHARGED: Final = """
-    SELECT coalesce(sum(ticks), 0) FROM charges WHERE open = 0 AND created >= :since
-        AND NOT EXISTS (SELECT 1 FROM requests
-            WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""
+    WHERE id IS NOT :without AND (
+        state = 'running' AND coalesce(expires, created + 172800) > :now
+        OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400))"""  # noqa: S608  # ours
+_CHARGED: Final = f"""
+    SELECT total({_amount("ticks", _MOST_USD * TICKS)}) FROM charges
+        WHERE open = 0 AND created >= :since AND NOT EXISTS (SELECT 1 FROM requests
+            WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""  # noqa: S608  # ours
+_OPEN: Final = f"""
+    SELECT process, total({_amount("ticks", _MOST_USD * TICKS)}), max(open) FROM charges
+        WHERE open > 0 GROUP BY process"""  # noqa: S608  # ours
+_TOKEN: Final = re.compile("[0-9a-f]{16}")
 
 
 class Totals(NamedTuple):
@@ -97,14 +113,15 @@ class Spending:
         self._database = database
         self._process: tuple[str, Exclusive] | None = None
 
-    def totals(self, since: float) -> Totals:
+    def totals(self, since: float, *, without: int | None = None) -> Totals:
         """Return what was spent since a moment, and what is set aside now.
 
         Args:
             since: Seconds since 1970.
+            without: Row of a job whose missing images do not count.
         """
         with self._database.reading() as connection:
-            return self._totals(connection, since, self._dead(connection))
+            return self._totals(connection, since, self._dead(connection), without)
 
     def reserve(
         self,
@@ -184,6 +201,8 @@ class Spending:
         """Tell whether the process of a token has ended: then its lock can be taken."""
         if self._process is not None and token == self._process[0]:
             return False
+        if not _TOKEN.fullmatch(token):  # it becomes the name of a file
+            return True
         lock = self._lock(token)
         try:
             dead = lock.take()
@@ -195,22 +214,25 @@ class Spending:
     def _dead(self, connection: sqlite3.Connection) -> set[str]:
         """Return the tokens of processes that have ended before their calls."""
         tokens = connection.execute("SELECT DISTINCT process FROM charges WHERE open > 0")
-        return {token for (token,) in tokens.fetchall() if self._is_dead(token)}
+        return {token for (token,) in tokens.fetchall() if self._is_dead(str(token))}
 
+    @staticmethod
     def _totals(
-        self, connection: sqlite3.Connection, since: float, dead: Collection[str]
+        connection: sqlite3.Connection,
+        since: float,
+        dead: Collection[str],
+        without: int | None = None,
     ) -> Totals:
-        times = {"since": since, "now": time.time()}
+        values = {"since": since, "now": time.time(), "without": without}
         usd = 0.0
         for query in (_SPENT, _UNREPORTED, _JOBS):
-            (found,) = connection.execute(query, times).fetchone()
+            (found,) = connection.execute(query, values).fetchone()
             usd += found
-        (charged,) = connection.execute(_CHARGED, times).fetchone()
-        query = "SELECT process, sum(ticks), max(open) FROM charges WHERE open > 0 GROUP BY process"
-        living = [row for row in connection.execute(query).fetchall() if row[0] not in dead]
+        (charged,) = connection.execute(_CHARGED, values).fetchone()
+        living = [row for row in connection.execute(_OPEN).fetchall() if str(row[0]) not in dead]
         return Totals(
-            spent=round(usd * TICKS) + charged,
-            open=sum(ticks for _, ticks, _ in living),
+            spent=round(usd * TICKS) + round(charged),
+            open=sum(round(ticks) for _, ticks, _ in living),
             unconfirmed=any(state == _UNCONFIRMED for *_, state in living),
         )
 
@@ -219,8 +241,10 @@ class Spending:
 
         Returns:
             Pairs of model, resolution, quality and number of input images, and the cost; of equal
-            ones the newest.
+            ones the newest. None from a library that may be somebody else's.
         """
+        if self._database.foreign:
+            return []
         query = """SELECT model, resolution, quality, json_array_length(inputs),
                 cost_usd / (SELECT count(*) FROM images WHERE request_id = latest.id), max(id)
             FROM (SELECT * FROM requests ORDER BY id DESC LIMIT ?) AS latest
@@ -236,6 +260,8 @@ class Spending:
         Args:
             backend: `"xai"` or `"local"`.
         """
+        if self._database.foreign:
+            return None
         query = """SELECT max(cost_usd) FROM
             (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)"""
         with self._database.reading() as connection:

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import struct
 import threading
 import time
@@ -28,6 +29,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.library.exclusive import is_alive, lock, unlock
 from xai_notebook.library.originals import sync_folder
+from xai_notebook.library.private import make_folder, open_private
+from xai_notebook.pictures.files import read_bounded
+from xai_notebook.settings import MAX_RECEIVE_BYTES, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,8 +45,8 @@ _HEAD: Final = struct.Struct("<8sIQI")
 """Magic, bytes of JSON, bytes of the reply, CRC-32 of both."""
 _MAGIC: Final = b"xaispl1\n"
 """Begins an entry. A file of one such entry is what earlier versions made of each reply."""
-_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_OPEN: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
+_OPEN: Final = os.O_RDWR | os.O_APPEND
 _SUFFIX: Final = ".journal"
 _OLD_SUFFIX: Final = ".reply"
 _UNREADABLE: Final = ".unreadable"
@@ -50,6 +54,10 @@ _WRITTEN_IN: Final = 60.0
 """Seconds after which an old version's file that is not whole is no longer being written."""
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks whether the folder was deleted."""
+_OLD_LIMIT: Final = MAX_RECEIVE_BYTES + MIB
+"""Bytes of an earlier version's file: a reply, and what was asked."""
+_ID: Final = re.compile("[0-9a-f]{32}")
+"""Ids of replies."""
 _SMALL: Final = 1 << 16
 """Bytes that are copied into one write; more take two."""
 _SPOOLS: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
@@ -345,10 +353,10 @@ class Spool:
             name = f"{time.time_ns():020}-{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
             file = self.folder / name
             try:
-                descriptor = os.open(file, _CREATE, 0o600)
+                descriptor = open_private(file, _CREATE)
             except FileNotFoundError:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                descriptor = os.open(file, _CREATE, 0o600)
+                make_folder(self.folder)
+                descriptor = open_private(file, _CREATE)
             journal = Journal(file, descriptor)
             try:
                 # Another process may have found it before it was locked, and taken it away.
@@ -392,7 +400,7 @@ class Spool:
         Raises:
             OSError: It cannot be read.
         """
-        descriptor = os.open(file, _OPEN)
+        descriptor = open_private(file, _OPEN)
         taken = lock(descriptor)
         if taken is False or not file.exists():
             os.close(descriptor)
@@ -421,7 +429,11 @@ class Spool:
         self._tidy(journal)
 
     def _put_aside(self, name: str, data: bytes) -> None:
-        descriptor = os.open(self.folder / f"{name}{_UNREADABLE}", os.O_CREAT | os.O_WRONLY, 0o600)
+        file = self.folder / f"{name}{_UNREADABLE}"
+        try:
+            descriptor = open_private(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:  # put aside before
+            return
         try:
             _write(descriptor, data)
         finally:
@@ -432,7 +444,7 @@ class Spool:
     def _waiting_files(self) -> Iterator[tuple[Spooled, dict[str, Any], bytes]]:
         for file in self._old_files():
             try:
-                data = file.read_bytes()
+                data = read_bounded(file, _OLD_LIMIT, links=False)
             except OSError:
                 continue
             try:
@@ -515,7 +527,9 @@ def _entries(
             head = about
         else:
             # Unreadable parts are yielded too: the reader sets them aside.
-            found[str(about.get("id") or f"{name}-{place}")] = (place, length)
+            reply_id = str(about.get("id"))
+            known = _ID.fullmatch(reply_id)  # it may become the name of a file
+            found[reply_id if known else f"{name}-{place}"] = (place, length)
         place += length
     return head, found, damaged
 

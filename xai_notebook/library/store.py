@@ -63,6 +63,10 @@ __all__ = ["Library"]
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """What was paid for and answers the same request again; the rest is asked for again."""
+_NO_LOCKS: Final = (
+    "The file system of the library has no locks, so one kernel at a time can use it: restart or "
+    "shut down this one before another makes pictures."
+)
 _FEW: Final = 4
 """Up to so many replies are settled as soon as they are saved, so that none stays in the spool."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
@@ -151,8 +155,9 @@ class Library:
             if not self.read_only:
                 with self._database.translated():
                     self._originals.prepare()
-                self.overdue = not self.spool.is_empty()
-                self.marks.empty_trash(older_than=KEPT_IN_TRASH)
+                if not self.foreign:
+                    self.overdue = not self.spool.is_empty()
+                    self.marks.empty_trash(older_than=KEPT_IN_TRASH)
         except LibraryError as error:
             self.failure = error
             raise
@@ -164,14 +169,48 @@ class Library:
         return self._database.read_only
 
     @property
-    def notice(self) -> str | None:
-        """What the user should know of the file system, in a sentence."""
-        if not self._database.without_locks:
+    def foreign(self) -> bool:
+        """Whether it may be somebody else's: it shows pictures, and nothing in it is acted on."""
+        return self._database.foreign
+
+    @property
+    def distrust(self) -> LibraryError | None:
+        """Why nothing in it is acted on; None: it is the user's own."""
+        if not self.foreign:
             return None
-        return (
-            "The file system of the library has no locks, so one kernel at a time can use it: "
-            "restart or shut down this one before another makes pictures."
+        return LibraryError(
+            "This library was made on another computer, in another folder or by an earlier "
+            "version. It shows its pictures; its jobs, its panels' forms and its rewritten prompts "
+            "are not used. If it is yours, run xai_notebook.trust_library() once."
         )
+
+    def check_own(self) -> None:
+        """Raise if the library may be somebody else's.
+
+        Raises:
+            LibraryError: It may be.
+        """
+        if (error := self.distrust) is not None:
+            raise error
+
+    def trust(self) -> None:
+        """Remember that the library is the user's own, on this computer.
+
+        Raises:
+            LibraryError: It cannot be opened.
+        """
+        self._database.mark_as_own()
+        self.connect()
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know of the library and its file system, a line each."""
+        found = []
+        if self._database.without_locks:
+            found.append(_NO_LOCKS)
+        if (error := self.distrust) is not None and not self.read_only:
+            found.append(str(error))
+        return found
 
     def explain(self, error: OSError) -> LibraryError:
         """Return what the file system raised in our words."""
@@ -611,7 +650,12 @@ class Library:
             return costs(connection)
 
     def rewrite_for(self, key: str) -> str | None:
-        """Return the rewritten prompt stored last under `key`, or None."""
+        """Return the rewritten prompt stored last under `key`, or None.
+
+        A library that may be somebody else's does not say what is sent.
+        """
+        if self.foreign:
+            return None
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self._database.reading() as connection:
             row = _row(connection, query, key)

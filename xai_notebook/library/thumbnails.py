@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import uuid
 from typing import TYPE_CHECKING, Final
+
+from xai_notebook.library.private import make_folder, open_private
+from xai_notebook.pictures.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +20,10 @@ __all__ = ["Thumbnails"]
 
 LIMIT: Final = 512 * 1024 * 1024
 """Bytes that the cache may take."""
+_LARGEST: Final = 1 << 20
+"""Bytes of a thumbnail; one of ours has a few thousand."""
+_NAME: Final = re.compile(r"[0-9a-f]{64}\.jpg|\.[0-9a-f]{32}")
+"""Names of thumbnails, and of those that are being written."""
 _LOOKED_EVERY: Final = 500
 """Thumbnails made between two looks at how large the cache has become."""
 _LEFT: Final = 0.8
@@ -39,37 +47,35 @@ class Thumbnails:
         self._lock = threading.Lock()
         self._made = 0
 
-    def get(self, sha256: str, original: Path | None = None) -> bytes | None:
-        """Return the thumbnail of an original, from the cache or made now; None: it has vanished.
+    def get(self, sha256: str, read: Callable[[], bytes] | None = None) -> bytes | None:
+        """Return the thumbnail of an original, from the cache or made now; None: it is not there.
 
         Where the cache cannot be written to, it is made each time.
 
         Args:
             sha256: The digest of the original.
-            original: Its file; None: what is not in the cache is not made.
+            read: Returns the original; None: what is not in the cache is not made.
+
+        Raises:
+            XaiError: The original is gone or damaged.
         """
         file = self._folder / sha256[:2] / f"{sha256}.jpg"
         with contextlib.suppress(OSError):
-            if found := file.read_bytes():
+            if found := read_bounded(file, _LARGEST, links=False):
                 os.utime(file)  # the oldest go first
                 return found
-        if original is None:
+        if read is None:
             return None
-        try:
-            data = original.read_bytes()
-        except OSError:
-            return None
-        made = self._make(data)
+        made = self._make(read())
         with contextlib.suppress(OSError):
             self._keep(file, made)
         return made
 
     def _keep(self, file: Path, data: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(file.parent)
         temporary = file.with_name(f".{uuid.uuid4().hex}")
         try:
-            temporary.touch(mode=0o600)
+            os.close(open_private(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             temporary.write_bytes(data)
             temporary.replace(file)
         finally:
@@ -84,8 +90,10 @@ class Thumbnails:
         """Delete what was not looked at for longest, when all together is more than the limit."""
         files = []
         for path in self._folder.glob("*/*"):
+            if not _NAME.fullmatch(path.name):
+                continue
             with contextlib.suppress(OSError):  # another kernel may be clearing up, too
-                found = path.stat()
+                found = path.lstat()
                 files.append((found.st_mtime, found.st_size, path))
         size = sum(bytes_ for _, bytes_, _ in files)
         if size <= self._limit:

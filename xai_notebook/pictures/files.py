@@ -30,21 +30,22 @@ _STALE_AFTER: Final = 3600.0
 """Seconds after which whoever wrote an unfinished file is surely dead: a write takes one."""
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
+def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
     """Return what a regular file holds.
 
     Devices, pipes and sockets may have no end, or keep the reader waiting for ever: they are not
     opened. Of a file that grows meanwhile, what it held at the beginning is read.
 
     Args:
-        path: The file; links are followed.
+        path: The file.
         limit: Most bytes it may have.
+        links: Follow symbolic links.
 
     Raises:
         OSError: It cannot be read, is no regular file or is larger; `strerror` says which.
         ValueError: The path cannot be one.
     """
-    mode = path.stat().st_mode
+    mode = path.stat(follow_symlinks=links).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
@@ -56,7 +57,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         return stream.read(size)
 
 
-def write_atomically(path: Path, data: bytes) -> bool:
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> bool:
     """Make a file durable that appears under its name whole or not at all.
 
     A file that has the name already stays. On Linux the unfinished file has no name, so that a
@@ -66,6 +67,7 @@ def write_atomically(path: Path, data: bytes) -> bool:
     Args:
         path: In a folder that exists.
         data: All of the content.
+        private: Only the user may read it, whatever the umask.
 
     Returns:
         False: the name is taken.
@@ -74,9 +76,9 @@ def write_atomically(path: Path, data: bytes) -> bool:
         OSError: It cannot be written. Nothing is left behind.
     """
     try:
-        written = _write_nameless(path, data)
+        written = _write_nameless(path, data, private=private)
         if written is None:
-            written = _write_named(path, data)
+            written = _write_named(path, data, private=private)
     except FileExistsError:
         return False
     if written:
@@ -84,7 +86,7 @@ def write_atomically(path: Path, data: bytes) -> bool:
     return written
 
 
-def _write_nameless(path: Path, data: bytes) -> bool | None:
+def _write_nameless(path: Path, data: bytes, *, private: bool) -> bool | None:
     """Write a file that gets its first name when it is finished; None: that is not possible here.
 
     Raises:
@@ -100,7 +102,7 @@ def _write_nameless(path: Path, data: bytes) -> bool | None:
             return None
         raise
     try:
-        _fill(descriptor, data)
+        _fill(descriptor, data, private=private)
         # With a descriptor beside it, Python calls linkat(), which follows the link in /proc.
         os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
     except OSError as error:
@@ -112,7 +114,7 @@ def _write_nameless(path: Path, data: bytes) -> bool | None:
     return True
 
 
-def _write_named(path: Path, data: bytes) -> bool:
+def _write_named(path: Path, data: bytes, *, private: bool) -> bool:
     """Write a hidden file, then give it its name."""
     for stale in _stale(path.parent):
         with contextlib.suppress(OSError):  # another process may be cleaning up too
@@ -121,7 +123,7 @@ def _write_named(path: Path, data: bytes) -> bool:
     try:
         descriptor = os.open(temporary, _CREATE, 0o666)
         try:
-            _fill(descriptor, data)
+            _fill(descriptor, data, private=private)
         finally:
             os.close(descriptor)
         return _publish(temporary, path)
@@ -141,7 +143,9 @@ def _stale(folder: Path) -> Iterator[Path]:
                         yield Path(entry.path)
 
 
-def _fill(descriptor: int, data: bytes) -> None:
+def _fill(descriptor: int, data: bytes, *, private: bool) -> None:
+    if private and hasattr(os, "fchmod"):  # not on Windows
+        os.fchmod(descriptor, 0o600)
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]

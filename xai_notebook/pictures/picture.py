@@ -5,12 +5,15 @@ All of it is frozen: a change is a new value.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, Literal
 
 from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
 from xai_notebook.pictures.cell import magic_cell
+from xai_notebook.pictures.files import read_bounded
+from xai_notebook.settings import MAX_RECEIVE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +120,8 @@ class Picture:
 
         Raises:
             ModeratedError: The image was withheld by moderation.
-            MissingImageError: The reply held no such image, or its file has been deleted.
+            MissingImageError: The reply held no such image, or its file has been deleted,
+                replaced or damaged.
             ReplyError: The request failed; the message says why.
         """
         if self.cached is not None:
@@ -125,19 +129,29 @@ class Picture:
         if self.held is not None:
             return self.held()
         if self.file is not None:
-            try:
-                return self.file.read_bytes()
-            except OSError as error:
-                raise MissingImageError(
-                    f"The original of image {self.position + 1} is gone from {self.file.parent}. "
-                    "Ask again with --fresh."
-                ) from error
+            return self._read(self.file)
         reason = self.error or "There is no image."
         if self.status == "moderated":
             raise ModeratedError(reason)
         if self.status == "missing":
             raise MissingImageError(reason)
         raise ReplyError(reason)
+
+    def _read(self, file: Path) -> bytes:
+        """Return the original from its file; its digest says whether it is what was stored."""
+        try:
+            data = read_bounded(file, MAX_RECEIVE_BYTES, links=False)
+        except OSError as error:
+            raise MissingImageError(
+                f"The original of image {self.position + 1} is gone from the library "
+                f"({error.strerror}). Ask again with --fresh."
+            ) from error
+        if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
+            raise MissingImageError(
+                f"The original of image {self.position + 1} in the library is damaged or was "
+                "replaced, and was not used. Ask again with --fresh."
+            )
+        return data
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)

@@ -86,13 +86,14 @@ class Memory:
         kept = None if place is None else library.panels.find(place)
         if kept is None:
             return
-        # What others typed is no template here: a library that can only be read may be theirs.
-        if not library.read_only:
-            self.prompts = list(map(str, kept.state.get("prompts") or ()))
-            if kept.state.get("asked") == self._asked:
-                self.form = dict(kept.state.get("form") or {})
-        self.done = list(map(str, kept.state.get("done") or ()))
-        self.jobs = list(map(str, kept.state.get("jobs") or ()))
+        # What others typed is no template here.
+        if not (library.read_only or library.foreign):
+            self.prompts = _texts(kept.state.get("prompts"))
+            form = kept.state.get("form")
+            if kept.state.get("asked") == self._asked and isinstance(form, dict):
+                self.form = form
+        self.done = _texts(kept.state.get("done"))
+        self.jobs = _texts(kept.state.get("jobs"))
         room = MOST
         for ids in reversed(kept.batches):
             batch = self._pictures(library, ids)
@@ -133,6 +134,11 @@ class Memory:
         done, jobs = self.done[-_NAMES:], self.jobs[-_NAMES:]
         known = {"done": done, "jobs": jobs, "prompts": self.prompts}
         return {"asked": self._asked, "form": self.form, **known}
+
+
+def _texts(value: object) -> list[str]:
+    """Return a list of texts that the library has kept; a row can hold anything."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _place_of(shell: Any) -> PanelPlace | None:

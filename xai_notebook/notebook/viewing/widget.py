@@ -121,7 +121,8 @@ class Viewing(anywidget.AnyWidget):
             folder = current_session().library().home / "cache" / "thumbnails"
             self._thumbnails = Thumbnails(folder, answers.thumbnail)
         try:
-            return self._thumbnails.get(picture.sha256, picture.file if make else None)
+            read = (lambda: picture.data) if make else None
+            return self._thumbnails.get(picture.sha256, read)
         except XaiError:
             return None
 

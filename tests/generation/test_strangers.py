@@ -1,0 +1,174 @@
+"""A stranger's library orders nothing: its jobs wait for the user's word, and for the limits."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+import xai_notebook as xai
+from harness import CENT
+from xai_notebook import errors
+from xai_notebook.library.database import FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness import Served
+    from xai_notebook.generation.session import Session
+
+PROMPTS = [f"p{i}" for i in range(8)]
+ADDED = "/xai_api.BatchMgmt/AddBatchRequests"
+CREATED = "/xai_api.BatchMgmt/CreateBatch"
+
+
+@pytest.fixture
+def priced(keyed: Served) -> Served:
+    """A server that lists two cents an image and charges them."""
+    keyed.faults.image_price = keyed.faults.cost_ticks = 2 * CENT
+    return keyed
+
+
+@pytest.fixture
+def copied(
+    priced: Served,
+    new_session: Callable[[], Session],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A home from somewhere else with a job of 8 images that says it costs nothing."""
+    theirs = new_session()
+    priced.faults.batches.failure = grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(errors.AuthenticationError):
+        theirs.generate(each=PROMPTS, batch=True)
+    theirs.close()
+    priced.faults.batches.failure = None
+    priced.server.counts.clear()
+    home = Path(shutil.copytree(tmp_path / "home", tmp_path / "copied"))
+    with closing(sqlite3.connect(home / FILE)) as connection, connection:
+        connection.execute("UPDATE jobs SET price_usd = 0, created = created - 200000")
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+    return home
+
+
+def sent(priced: Served) -> int:
+    return priced.server.counts[CREATED] + priced.server.counts[ADDED]
+
+
+ACTS: dict[str, Callable[[Any], object]] = {
+    "wait": lambda session: session.jobs()[0].wait(),
+    "cancel": lambda session: session.jobs()[0].cancel(),
+    "refresh": lambda session: session.jobs()[0].refresh(),
+    "cell": lambda session: session.generate(each=PROMPTS, batch=True),
+    "new": lambda session: session.generate(each=["another"], batch=True),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.usefixtures("copied")
+def test_a_strangers_job_is_left_alone(
+    priced: Served, new_session: Callable[[], Session], act: str
+) -> None:
+    """It is listed, and says why nothing comes of it."""
+    session = new_session()
+    with pytest.raises(errors.LibraryError, match=r"trust_library\(\)"):
+        ACTS[act](session)
+    assert sent(priced) == 0
+    (job,) = session.jobs()
+    assert job.state == "new"
+    assert "trust_library()" in str(job.cause)
+
+
+@pytest.mark.usefixtures("copied")
+def test_a_word_of_the_user_hands_it_over(priced: Served) -> None:
+    xai.trust_library()
+    assert len(xai.jobs()[0].wait()) == 8
+    assert sent(priced) == 2
+    assert sum(row.cost_usd for row in xai.costs()) == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize("budget", ["0.10", "0.10/day", "0.10/total"])
+def test_no_job_of_the_list_passes_a_limit(
+    copied: Path,
+    priced: Served,
+    new_session: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    budget: str,
+) -> None:
+    """Whatever its row says that it costs, and however old it is."""
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget)
+    session = new_session()
+    session.library().trust()
+    with pytest.raises(errors.BudgetError, match=r"\$0.16"):
+        session.jobs()[0].wait()
+    assert sent(priced) == 0
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget.replace("0.10", "0.20"))
+    again = new_session()
+    assert len(again.jobs()[0].wait()) == 8
+    state = again.budget()
+    assert state is not None
+    assert state.left_usd == pytest.approx(0.04)
+    assert copied.is_dir()
+
+
+def test_an_old_job_counts_beside_what_was_spent_since(
+    priced: Served, new_session: Callable[[], Session], copied: Path, monkeypatch: Any
+) -> None:
+    """It is too old to be counted in the ledger, so nothing there is its own."""
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.20/total")
+    session = new_session()
+    session.library().trust()
+    session.generate(each=["a", "b", "c"])
+    with pytest.raises(errors.BudgetError):
+        session.jobs()[0].wait()
+    with pytest.raises(errors.BudgetError):
+        session.generate(each=PROMPTS, batch=True)
+    assert sent(priced) == 0
+    assert copied.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("jobs", "inputs", "[1]"),
+        ("jobs", "inputs", "{"),
+        ("jobs", "price_usd", -1.0),
+        ("jobs", "price_usd", float("inf")),
+        ("jobs", "created", "yesterday"),
+        ("jobs", "created", 1e300),
+        ("jobs", "expires", b"x"),
+        ("jobs", "host", b"\xff"),
+        ("job_requests", "request", "{"),
+        ("job_requests", "request", '{"inputs": [{"no": 1}]}'),
+        ("job_requests", "request", "[]"),
+    ],
+)
+def test_a_damaged_job_is_no_raw_error(
+    copied: Path,
+    priced: Served,
+    new_session: Callable[[], Session],
+    table: str,
+    column: str,
+    value: object,
+) -> None:
+    with closing(sqlite3.connect(copied / FILE)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    session = new_session()
+    session.library().trust()
+    assert len(session.jobs()) == (table == "job_requests")
+    with pytest.raises(errors.LibraryError, match="damaged"):
+        session.generate(each=PROMPTS, batch=True).wait()
+    assert sent(priced) == 0
+
+
+def test_the_notice_is_given_once(copied: Path, new_session: Callable[[], Session]) -> None:
+    session = new_session()
+    first, second = session.generate("a fox"), session.generate("an owl")
+    assert sum("trust_library()" in note for note in first.notes) == 1
+    assert not any("trust_library()" in note for note in second.notes)
+    assert copied.is_dir()

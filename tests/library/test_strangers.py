@@ -1,0 +1,417 @@
+"""Libraries of strangers: what is in them can be looked at, and does nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from xai_notebook.errors import LibraryError, MissingImageError
+from xai_notebook.library import Library, database, migrations, spool
+from xai_notebook.library.spending import Amount
+from xai_notebook.library.uploads import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Save = Callable[..., list[Any]]
+    Picture = Callable[[], bytes]
+
+OBJECTS = {
+    "trigger": "CREATE TRIGGER t AFTER INSERT ON images BEGIN DELETE FROM requests; END",
+    "view": "CREATE VIEW v AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) "
+    "SELECT n FROM r",
+    "column": "ALTER TABLE images ADD COLUMN more TEXT AS (upper(model))",
+    "expression": "CREATE INDEX i ON images (upper(model))",
+    "table": "CREATE TABLE more (id INTEGER)",
+}
+"""What an SQLite file can hold that runs, or that no library has."""
+
+
+@contextlib.contextmanager
+def opened(home: Path) -> Iterator[sqlite3.Connection]:
+    """Change a library behind its back."""
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        yield connection
+
+
+def reopened(home: Path) -> None:
+    Library.open(home).close()
+
+
+@pytest.fixture
+def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path: Path) -> Path:
+    """The folder of a library with a picture that was copied from somewhere else."""
+    save("a fox", [picture()])
+    library.remember_rewrite("key", "fox", "an advertisement", "grok", 0.5)
+    library.uploads.remember("xai", "api.x.ai", "0" * 64, Upload("theirs", 9e9))
+    library.close()
+    return shutil.copytree(home, tmp_path / "copied")
+
+
+# What runs
+
+
+@pytest.mark.parametrize("version", [1, len(migrations.MIGRATIONS)])
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_what_an_sqlite_file_can_run_is_not_run(
+    home: Path,
+    picture: Picture,
+    make_old: Callable[[Path, bytes], None],
+    kind: str,
+    version: int,
+) -> None:
+    """Not by the steps that bring an old library up to date, either."""
+    make_old(home, picture())
+    if version > 1:
+        reopened(home)
+    with opened(home) as connection:
+        connection.execute(OBJECTS[kind])
+    before = (home / database.FILE).read_bytes()
+    with pytest.raises(LibraryError, match="differs from what xai-notebook makes"):
+        Library.open(home)
+    assert (home / database.FILE).read_bytes() == before
+
+
+def test_a_table_that_is_another_one_is_refused(home: Path) -> None:
+    reopened(home)
+    with opened(home) as connection:
+        connection.execute("DROP TABLE identity")
+        connection.execute("CREATE VIEW identity AS SELECT 'x' AS id")
+    with pytest.raises(LibraryError, match="the view 'identity'"):
+        Library.open(home)
+
+
+def test_what_sqlite_itself_adds_is_no_reason_to_refuse(home: Path, library: Library) -> None:
+    library.close()
+    with opened(home) as connection:
+        connection.execute("ANALYZE")
+    reopened(home)
+
+
+def test_a_trigger_that_comes_later_writes_nothing(library: Library) -> None:
+    """While the library is open, the check of its schema is over."""
+    with library._database.reading():
+        pass
+    with opened(library.home) as connection:
+        connection.execute(
+            "CREATE TRIGGER t AFTER INSERT ON rewrites BEGIN UPDATE rewrites SET text = 'x'; END"
+        )
+    with pytest.raises(LibraryError):
+        library.remember_rewrite("key", "fox", "a fox", "grok", None)
+
+
+@pytest.mark.parametrize(
+    "statement", ["ATTACH ':memory:' AS other", "CREATE TEMP VIEW v AS SELECT 1"]
+)
+def test_no_statement_leaves_the_library(library: Library, statement: str) -> None:
+    with (
+        pytest.raises((LibraryError, sqlite3.DatabaseError)),
+        library._database.reading() as connection,
+    ):
+        connection.execute(statement)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 sets no limits of SQLite")
+def test_no_value_is_longer_than_the_limit(library: Library) -> None:
+    with (
+        pytest.raises(LibraryError, match="too big"),
+        library._database.reading() as connection,
+    ):
+        connection.execute("SELECT length(hex(zeroblob(?)))", (40 << 20,)).fetchone()
+
+
+def test_a_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
+    """SQLite deletes the file that such a journal names, if no journal named in that is there."""
+    reopened(home)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious\0")
+    name = os.fsencode(victim)
+    checksum = sum(name) & 0xFFFFFFFF
+    tail = name + len(name).to_bytes(4, "big") + checksum.to_bytes(4, "big")
+    header = bytes.fromhex("d9d505f920a163d7") + (0).to_bytes(4, "big") + bytes(8)
+    header += (512).to_bytes(4, "big") + (4096).to_bytes(4, "big")
+    journal = home / f"{database.FILE}-journal"
+    # The page number that no page has stands before the name.
+    pointer = (2**30 // 4096 + 1).to_bytes(4, "big") + tail + bytes.fromhex("d9d505f920a163d7")
+    journal.write_bytes(header.ljust(512, b"\0") + pointer)
+    with pytest.raises(LibraryError, match=r"-journal was not written by xai-notebook.*Delete"):
+        Library.open(home)
+    assert victim.exists()
+    journal.unlink()
+    reopened(home)
+
+
+# Names that become paths
+
+
+def test_a_process_that_is_none_names_no_file(home: Path, library: Library, tmp_path: Path) -> None:
+    """A charge names the process that made it, and its lock is removed once it is dead."""
+    victim = tmp_path / "victim.lock"
+    victim.write_text("held")
+    with library._database.writing() as connection:
+        connection.execute(
+            "INSERT INTO charges (process, created, ticks, open) VALUES ('../../victim', 1, 1, 1)"
+        )
+    library.spending.reserve([[Amount(1)]], 0.0, lambda *_: True)
+    assert victim.read_text() == "held"
+    assert home.is_dir()
+
+
+def test_a_digest_that_is_none_deletes_no_file(
+    home: Path, library: Library, save: Save, picture: Picture
+) -> None:
+    victim = home.parent / "victim.jpg"
+    victim.write_text("precious")
+    (image,) = save("a fox", [picture()])
+    with library._database.writing() as connection:
+        connection.execute("UPDATE images SET sha256 = '../victim', deleted = 1")
+    assert library.marks.empty_trash() == 1
+    assert victim.read_text() == "precious"
+    assert image.id == 1
+
+
+def test_the_id_of_a_reply_names_no_file(home: Path, tmp_path: Path) -> None:
+    """A reply that cannot be made sense of is put aside, in a file that is named by its id."""
+    library = Library.open(home)
+    (home / "spool").mkdir(exist_ok=True)
+    file = home / "spool" / "00000000000000000001-1-00000000.journal"
+    about, body = {"id": str(tmp_path / "victim"), "received": 1.0}, b"not a reply"
+    file.write_bytes(spool._head({"received": 0.0}, b"") + spool._head(about, body) + body)
+    for spooled, *_ in library.spool.waiting():
+        library.spool.set_aside(spooled)
+    assert [*tmp_path.glob("victim*")] == []
+    assert len([*(home / "spool").glob("*.unreadable")]) == 1
+    library.close()
+
+
+# Links
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_an_original_that_is_a_link_is_not_read(
+    library: Library, save: Save, picture: Picture, tmp_path: Path
+) -> None:
+    """Not even one that leads to the very same bytes."""
+    (image,) = save("a fox", [data := picture()])
+    elsewhere = tmp_path / "elsewhere.jpg"
+    elsewhere.write_bytes(data)
+    image.file.unlink()
+    image.file.symlink_to(elsewhere)
+    with pytest.raises(MissingImageError, match="gone from the library"):
+        _ = image.data
+
+
+def test_an_original_with_other_bytes_is_not_used(
+    library: Library, save: Save, picture: Picture
+) -> None:
+    """Whoever replaced it: what is shown in full, sent or exported is what was stored."""
+    (image,) = save("a fox", [picture()])
+    image.file.write_bytes(picture())
+    (found,) = library.history("fox")
+    with pytest.raises(MissingImageError, match="damaged or was replaced"):
+        _ = found.data
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_an_input_that_is_a_link_or_another_one_is_not_found(
+    library: Library, picture: Picture, tmp_path: Path
+) -> None:
+    """`-i @id` would send it."""
+    data, secret = picture(), tmp_path / "secret.jpg"
+    secret.write_bytes(picture())
+    digest = hashlib.sha256(data).hexdigest()
+    folder = library.home / "inputs"
+    folder.mkdir()
+    (folder / f"{digest}.jpg").symlink_to(secret)
+    assert library.given.find(digest[:8]) == {}
+    assert library.given.keep(data) is None
+    (folder / f"{digest}.jpg").unlink()
+    (folder / f"{digest}.jpg").write_bytes(secret.read_bytes())
+    assert library.given.find(digest[:8]) == {}
+    assert library.given.keep(data) is None
+    assert secret.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (library.home / "jobs").mkdir()
+    (library.home / "jobs" / "1.turn").symlink_to(victim)
+    with pytest.raises(LibraryError, match="cannot be written"):
+        library.jobs.turn(1).take()
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_a_journal_that_is_a_link_is_not_read(library: Library, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    library.spool.folder.mkdir(exist_ok=True)
+    link = library.spool.folder / "00000000000000000001-1-00000000.journal"
+    link.symlink_to(victim)
+    assert library.spool.is_empty()
+    assert victim.read_text() == "precious"
+    assert [*library.spool.folder.glob("*.unreadable")] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_cleaning_up_deletes_our_own_files_alone(
+    home: Path, library: Library, tmp_path: Path
+) -> None:
+    """The folder of unfinished files may be a link to another one."""
+    library.close()
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    victim = documents / "thesis.txt"
+    victim.write_text("precious")
+    os.utime(victim, (1, 1))
+    shutil.rmtree(home / "images" / ".tmp")
+    (home / "images" / ".tmp").symlink_to(documents)
+    reopened(home)
+    assert victim.read_text() == "precious"
+
+
+# Whose it is
+
+
+def test_a_library_that_was_made_here_is_the_users_own(home: Path, library: Library) -> None:
+    assert not library.foreign
+    library.close()
+    again = Library.open(home)
+    assert not again.foreign
+    again.close()
+
+
+def test_a_copy_shows_and_says_nothing_of_what_to_send(copied: Path) -> None:
+    library = Library.open(copied)
+    assert library.foreign
+    assert [image.prompt for image in library.history()] == ["a fox"]
+    assert library.rewrite_for("key") is None
+    assert library.uploads.find("xai", "api.x.ai", "0" * 64) is None
+    assert library.spending.last_rewrite("xai") is None
+    assert library.spending.last_costs("api.x.ai") == []
+    assert "xai_notebook.trust_library()" in library.notices[0]
+    library.close()
+
+
+def test_it_is_asked_once(copied: Path) -> None:
+    """The answer holds in kernels that are open, and in later ones."""
+    library, other = Library.open(copied), Library.open(copied)
+    before = [library.foreign, other.foreign]
+    library.trust()
+    assert (before, [library.foreign, other.foreign]) == ([True, True], [False, False])
+    assert other.rewrite_for("key") == "an advertisement"
+    for each in (library, other):
+        each.close()
+    later = Library.open(copied)
+    assert not later.foreign
+    assert later.notices == []
+    later.close()
+
+
+def test_the_answer_holds_for_one_folder(copied: Path, tmp_path: Path) -> None:
+    """What is copied over a library, or from it, is another one."""
+    library = Library.open(copied)
+    library.trust()
+    library.close()
+    elsewhere = Library.open(shutil.copytree(copied, tmp_path / "elsewhere"))
+    assert elsewhere.foreign
+    elsewhere.close()
+    shutil.rmtree(copied)
+    reopened(copied)
+    with opened(copied) as connection:
+        connection.execute("UPDATE identity SET id = 'another'")
+    replaced = Library.open(copied)
+    assert replaced.foreign
+    replaced.close()
+
+
+def test_a_container_names_its_library(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There nothing outlives the kernel but the library."""
+    monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
+    library = Library.open(copied)
+    assert not library.foreign
+    library.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be made unwritable")
+def test_where_nothing_can_be_remembered_it_holds_for_the_process(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    library = Library.open(copied)
+    library.trust()
+    assert not library.foreign
+    library.close()
+
+
+def test_nothing_is_cleared_away_in_a_copy(copied: Path) -> None:
+    with opened(copied) as connection:
+        connection.execute("UPDATE images SET deleted = 1")
+    library = Library.open(copied)
+    assert len([*(copied / "images").glob("*/*.jpg")]) == 1
+    library.trust()
+    assert [*(copied / "images").glob("*/*.jpg")] == []
+    library.close()
+
+
+# Money
+
+
+@pytest.mark.parametrize("cost", [-1e6, float("-inf"), float("inf"), "-5 dollars", b"x", 2**62])
+def test_no_row_adds_to_a_budget(library: Library, save: Save, cost: object) -> None:
+    """And none makes it impossible to count."""
+    save("a fox", [None], cost_usd=0.25)
+    save("an owl", [None], cost_usd=0.5)
+    library.remember_rewrite("key", "fox", "a fox", "grok", 0.125)
+    with library._database.writing() as connection:
+        connection.execute("UPDATE requests SET cost_usd = ? WHERE id = 2", (cost,))
+        connection.execute(
+            "INSERT INTO charges (process, created, ticks, open) VALUES ('x', 1, ?, 0)", (cost,)
+        )
+        connection.execute(
+            "INSERT INTO jobs (name, backend, host, state, price_usd, inputs, created, expires) "
+            "VALUES ('job', 'xai', 'api.x.ai', 'running', ?, '{}', 1, 9e9)",
+            (cost,),
+        )
+        connection.execute(
+            "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request) "
+            "VALUES (1, 'key', 'f', 0, 0, '{}')"
+        )
+    totals = library.spending.totals(0.0)
+    assert 0.375e10 <= totals.spent <= 3.1e16
+    assert totals.open == 0
+
+
+# Other users of the computer
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.parametrize("umask", [0o000, 0o277])
+def test_whatever_the_umask_only_the_user_can_read_it(
+    home: Path, picture: Picture, save: Save, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        library = Library.open(home)
+        (image,) = save("a fox", [picture()], to=library)
+        library.given.keep(picture())
+        library.spool.write({}, b"a reply")
+        library.jobs.turn(1).take()
+        library.spending.reserve([[Amount(1)]], 0.0, lambda *_: True)
+        assert image.data
+        modes = {one: one.stat().st_mode & 0o777 for one in [home, *home.rglob("*")]}
+        library.close()
+    finally:
+        os.umask(before)
+    assert {mode for one, mode in modes.items() if one.is_dir()} == {0o700}
+    assert {mode for one, mode in modes.items() if one.suffix not in ("", ".lock")} == {0o600}

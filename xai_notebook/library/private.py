@@ -1,0 +1,54 @@
+"""Files and folders of the library: for their owner alone, and never reached through a link."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["make_folder", "open_private"]
+
+_FLAGS: Final[int] = (
+    getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+)
+"""A library that was copied from somebody may hold links to files that are not part of it."""
+
+
+def open_private(file: Path | str, flags: int) -> int:
+    """Open a file that only its owner may read and write, whatever the umask.
+
+    Args:
+        file: In a folder that exists.
+        flags: As `os.open` takes them.
+
+    Returns:
+        The file's descriptor.
+
+    Raises:
+        OSError: It cannot be opened, or is a symbolic link.
+    """
+    descriptor = os.open(file, flags | _FLAGS, 0o600)
+    if flags & os.O_CREAT and hasattr(os, "fchmod"):  # not on Windows
+        os.fchmod(descriptor, 0o600)  # the umask may have taken some of it
+    return descriptor
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it that are missing, for their owner alone.
+
+    Folders that exist keep their permissions.
+
+    Raises:
+        OSError: It cannot be created, or something else has its name.
+    """
+    try:
+        os.mkdir(folder, 0o700)  # noqa: PTH102  # a path of text, where speed matters
+    except FileNotFoundError:
+        make_folder(Path(folder).parent)
+        os.mkdir(folder, 0o700)  # noqa: PTH102
+        os.chmod(folder, 0o700)  # noqa: PTH101  # the umask may have taken some of it
+    except FileExistsError:
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise
+    else:
+        os.chmod(folder, 0o700)  # noqa: PTH101
