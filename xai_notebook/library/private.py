@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Final
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["make_folder", "open_private"]
 
@@ -41,14 +44,12 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: It cannot be created, or something else has its name.
     """
-    try:
-        os.mkdir(folder, 0o700)  # noqa: PTH102  # a path of text, where speed matters
-    except FileNotFoundError:
-        make_folder(Path(folder).parent)
-        os.mkdir(folder, 0o700)  # noqa: PTH102
-        os.chmod(folder, 0o700)  # noqa: PTH101  # the umask may have taken some of it
-    except FileExistsError:
-        if not os.path.isdir(folder):  # noqa: PTH112
-            raise
-    else:
-        os.chmod(folder, 0o700)  # noqa: PTH101
+    missing = [*takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))]
+    for each in reversed(missing):
+        try:
+            each.mkdir(0o700)
+        except FileExistsError:  # another thread or process was faster
+            if not each.is_dir():
+                raise
+        else:
+            each.chmod(0o700)  # the umask may have taken some of it
