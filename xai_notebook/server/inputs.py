@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook import settings
-from xai_notebook.client.media import media_type
+from xai_notebook.client.media import check_structure, media_type
 from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def decode(data: bytes) -> Image.Image:
     from PIL import Image, ImageOps  # noqa: PLC0415  # on a worker thread, never at start
 
     try:
+        check_structure(data)
         with Image.open(io.BytesIO(data), formats=tuple(_MAX_PIXELS)) as opened:
             if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
                 raise invalid(
