@@ -49,6 +49,8 @@ _FRESH: Final = 60.0
 _MAX_MODELS: Final = 200
 _MAX_NAMED: Final = 12
 """Models named in a message."""
+_MAX_NAME: Final = 80
+"""Characters of each."""
 _AT_ONCE: Final = 4
 """Orders of one request under way at the same time, where it takes several."""
 _MAX_REWRITTEN: Final = 32_768
@@ -123,7 +125,7 @@ class OpenAIEngine(Engine):
             return catalog.find(name, models)
         if len(models) == 1 or self._address.model:
             return models[0]
-        some = [model.name for model in models[:_MAX_NAMED]]
+        some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
         raise self._refusals.because(
             Code.INVALID_ARGUMENT,
