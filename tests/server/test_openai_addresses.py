@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from openai_stub import SECRET, Reply, Stub, answers, ask, entry
+from openai_stub import SECRET, Reply, Stub, answers, ask, entry, run_stub
+from xai_notebook import errors
+from xai_notebook.server.openai_engine import OpenAIEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,3 +141,27 @@ def test_the_engine_gets_its_key_for_its_own_pictures(
     assert ask(dial, stub, image_request(), key=SECRET).images[0].base64
     headers: list[Any] = [asked.headers for asked in stub.seen if asked.path == "/made/1.png"]
     assert [each["authorization"] for each in headers] == [f"Bearer {SECRET}"]
+
+
+def test_no_proxy_reads_the_key(
+    dial: Dial, image_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine at a private address is asked directly: without TLS a proxy would see it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
+        with contextlib.suppress(OSError):  # no packet is sent
+            outward.connect(("10.255.255.255", 9))
+        host = outward.getsockname()[0]
+    try:
+        OpenAIEngine(f"http://{host}:1/v1")
+    except errors.ConfigurationError:
+        pytest.skip("this computer has no private address")
+    if host.startswith("127."):
+        pytest.skip("this computer has no address but the loopback")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")  # for the channel to the embedded server
+    with listening() as (port, heard), run_stub(host) as stub:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
+        assert ask(dial, stub, image_request(), key=SECRET).images[0].base64
+    assert heard == []

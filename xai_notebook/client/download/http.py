@@ -222,8 +222,6 @@ class HttpClient:
             return None, BrokenError(type(error).__name__)
 
     def _send(self, request: HttpRequest, key: ApiKey | None) -> Answer:
-        from requests.utils import get_environ_proxies  # noqa: PLC0415
-
         from xai_notebook.client.download import pinned_adapter  # noqa: PLC0415  # requests
 
         address = request.address
@@ -247,12 +245,23 @@ class HttpClient:
                 allow_redirects=False,
                 timeout=(CONNECT_TIMEOUT, request.timeout),
                 verify=str(roots) if roots else True,
-                # A proxy is somewhere else, and cannot reach what is on this computer.
-                proxies={} if is_loopback(address.host) else get_environ_proxies(str(address)),
+                proxies=_proxies(address),
             )
             stack.enter_context(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, _read(response, request.max_bytes))
+
+
+def _proxies(address: WebAddress) -> dict[str, str]:
+    """Return the proxies for an address.
+
+    One cannot reach what is on this computer, and would read a key that travels without TLS: http
+    is spoken only here and in the user's own network.
+    """
+    from requests.utils import get_environ_proxies  # noqa: PLC0415
+
+    direct = address.scheme == "http" or is_loopback(address.host)
+    return {} if direct else get_environ_proxies(str(address))
 
 
 def _bearer(key: ApiKey | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
