@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,7 +38,7 @@ def public(new_web: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.Monke
         assert host == "pictures.example.com" or is_loopback(host)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("xai_notebook.client.download.line.addresses_of", resolve)
+    monkeypatch.setattr("xai_notebook.client.download.http.addresses_of", resolve)
     web.base = f"https://pictures.example.com:{web.port}"
     return web
 
@@ -136,3 +137,23 @@ def test_a_port_is_a_number(port: str) -> None:
     """In ASCII digits, and one that exists."""
     with pytest.raises(RefusedError, match="not fetched"):
         WebAddress.parse(f"https://example.com:{port}/x")
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+def test_no_error_holds_the_key(web: Any, status: int) -> None:
+    """Nor does any frame of what led to it: a traceback may show them with their values."""
+
+    def route(handler: Any) -> None:
+        handler.send_response(status)
+        handler.send_header("Location", "http://10.0.0.1/x")
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"x")
+        handler.close_connection = True
+
+    web.routes["/made/x"] = route
+    with pytest.raises(errors.DownloadError) as caught:
+        fetch(web, "/made/x")
+    assert keys(web)[0] == f"Bearer {SECRET}"
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert SECRET not in "".join(told.format())

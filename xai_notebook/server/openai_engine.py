@@ -240,18 +240,18 @@ class OpenAIEngine(Engine):
         if "size" in body:
             body["size"] = "{}x{}".format(*body["size"])
         if not inputs:
-            return self._post("images/generations", json=body), sent
+            return self._post("images/generations", {"json": body}), sent
         field = sent["image"] = self._terms.image_field(len(inputs))
         files = []
         for number, one in enumerate(inputs):
             kind = media.media_type(one.data) or "image/png"
             name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
-            files.append((field, name, one.data, kind))
+            files.append((field, (name, one.data, kind)))
         form = {name: str(value) for name, value in body.items()}
-        return self._post("images/edits", form=form, files=tuple(files)), sent
+        return self._post("images/edits", {"data": form, "files": files}), sent
 
-    def _post(self, path: str, **body: Any) -> HttpRequest:
-        return HttpRequest("POST", self._address.url(path), alone=True, **body)
+    def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
+        return HttpRequest("POST", self._address.url(path), body=body, alone=True)
 
     async def _pictures(self, answer: Answer) -> list[Made]:
         """Return the pictures of a reply.

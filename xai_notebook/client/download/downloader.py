@@ -20,7 +20,6 @@ from xai_notebook.client.download.http import (
     BrokenError,
     HttpClient,
     HttpRequest,
-    TooLargeError,
     UnreachableError,
 )
 from xai_notebook.client.media import media_type
@@ -130,7 +129,6 @@ class Downloader:
         )
 
     async def _get(self, address: WebAddress, *, own: bool) -> Answer:
-        host = address.host
         request = HttpRequest(
             "GET",
             address,
@@ -143,17 +141,14 @@ class Downloader:
             return await self._http.send(request)
         except RefusedError as error:
             raise self._refused(error) from error
-        except TooLargeError as error:
-            limit = self._max_bytes / settings.MIB
-            raise DownloadError(
-                f"The image at {host} is larger than {limit:.0f} MiB: not fetched."
-            ) from error
         except (UnreachableError, BrokenError) as error:
-            if isinstance(error, UnreachableError) and error.unsafe:
-                raise DownloadError(
-                    f"The image at {host} could not be fetched safely: {error}"
-                ) from error
-            raise _TransientError(f"The image at {host} could not be fetched: {error}") from error
+            kind: type[DownloadError] = _TransientError
+            how = "could not be fetched"
+            if isinstance(error, BrokenError) and error.too_large:
+                kind, how = DownloadError, "is not fetched"
+            elif isinstance(error, UnreachableError) and error.unsafe:
+                kind, how = DownloadError, "could not be fetched safely"
+            raise kind(f"The image at {address.host} {how}: {error}") from error
 
     def _parsed(self, url: str, base: WebAddress | None) -> WebAddress:
         try:

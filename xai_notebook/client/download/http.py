@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
-from xai_notebook.client.addresses import RefusedError, check_host, is_loopback
+from xai_notebook.client.addresses import (
+    RefusedError,
+    addresses_of,
+    check_host,
+    is_loopback,
+)
 from xai_notebook.client.channel import root_certificates_path
-from xai_notebook.client.download.line import Line
 from xai_notebook.errors import XaiError
 
 if TYPE_CHECKING:
@@ -28,21 +34,12 @@ if TYPE_CHECKING:
     from xai_notebook.client.addresses import WebAddress
     from xai_notebook.settings import ApiKey
 
-__all__ = [
-    "Answer",
-    "BrokenError",
-    "HttpClient",
-    "HttpRequest",
-    "TooLargeError",
-    "UnreachableError",
-]
+__all__ = ["Answer", "BrokenError", "HttpClient", "HttpRequest", "UnreachableError"]
 
 CONNECT_TIMEOUT: Final = 10.0
 CHUNK: Final = 1 << 16
 MAX_COMPLAINT: Final = 1 << 16
 """Bytes that are read of an answer other than 200."""
-_MAX_DIGITS: Final = 20
-"""Of an announced length that is believed."""
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
 
@@ -62,11 +59,13 @@ class UnreachableError(Exception):
 
 
 class BrokenError(Exception):
-    """It was sent, and no whole answer came. The work may have been done."""
+    """It was sent, and no whole answer came. The work may have been done.
 
+    Attributes:
+        too_large: The answer is larger than allowed.
+    """
 
-class TooLargeError(BrokenError):
-    """The answer is larger than allowed."""
+    too_large = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,7 @@ class HttpRequest:
         method: `"GET"` or `"POST"`.
         address: Where to.
         headers: More of them.
-        json: A body.
-        form: Fields of a multipart body.
-        files: Files of a multipart body: field, file name, bytes, media type.
+        body: As requests takes it: `json`, or `data` and `files`.
         own: It may go to the client's own origin, with the key. A redirect never does.
         alone: Over a connection of its own: of one that was idle nobody can tell, when it breaks,
             whether the request arrived.
@@ -90,9 +87,7 @@ class HttpRequest:
     method: str
     address: WebAddress
     headers: Mapping[str, str] = field(default_factory=dict)
-    json: Mapping[str, Any] | None = None
-    form: Mapping[str, str] | None = None
-    files: tuple[tuple[str, str, bytes, str], ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict)
     own: bool = True
     alone: bool = False
     timeout: float = settings.DEFAULT_TIMEOUT
@@ -150,29 +145,22 @@ class HttpClient:
             ConfigurationError: The environment names roots that do not exist.
         """
         own = self._checked(request)
-        line = Line(request.address, own=own)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Answer] = loop.create_future()
-
-        def settle(answer: Answer | None, error: Exception | None) -> None:
-            if done.done():
-                return
-            if answer is not None:
-                done.set_result(answer)
-            elif error is not None:
-                done.set_exception(error)
+        line = _Line(request.address, own=own)
+        future: Future[Answer] = Future()
+        future.set_running_or_notify_cancel()
 
         def work() -> None:
-            answer, error = self._attempt(request, line, self._key if own else None)
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is waiting
-                loop.call_soon_threadsafe(settle, answer, error)
+            try:
+                future.set_result(self._attempt(request, line, self._key if own else None))
+            except Exception as error:  # noqa: BLE001  # it belongs to who waits
+                future.set_exception(error)
 
         try:
             threading.Thread(target=work, daemon=True, name="xai-notebook-http").start()
         except RuntimeError as error:
             raise UnreachableError("this computer can start no more threads") from error
         try:
-            return await done
+            return await asyncio.wrap_future(future)
         finally:
             line.cut()
 
@@ -197,49 +185,45 @@ class HttpClient:
             raise RefusedError(f"The address at {address.host} is http, not https: not fetched.")
         return False
 
-    def _attempt(
-        self, request: HttpRequest, line: Line, key: ApiKey | None
-    ) -> tuple[Answer | None, Exception | None]:
+    def _attempt(self, request: HttpRequest, line: _Line, key: ApiKey | None) -> Answer:
         import requests  # noqa: PLC0415  # 110 ms that base64 users never pay
         import urllib3  # noqa: PLC0415
 
-        # Of the libraries' errors only the words are kept: their frames can hold the key.
         try:
-            with line.used():
-                return self._send(request, key), None
+            return self._send(request, line, key)
         except (XaiError, RefusedError, BrokenError) as error:
-            return None, error
+            failure: Exception = error.with_traceback(None)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
             reason = _short(e)
+            unsafe = isinstance(e, requests.exceptions.SSLError)
+            refused = "refused" in reason.lower()
+            failure = UnreachableError(reason, refused=refused, unsafe=unsafe)
             if line.opened:
-                return None, BrokenError(f"the answer broke off ({reason})")
-            return None, UnreachableError(
-                reason,
-                refused="refused" in reason.lower(),
-                unsafe=isinstance(e, requests.exceptions.SSLError),
-            )
-        except Exception as error:  # noqa: BLE001  # a thread has nobody to raise to
-            return None, BrokenError(type(error).__name__)
+                failure = BrokenError(f"the answer broke off ({reason})")
+        except Exception as error:  # noqa: BLE001  # whatever a library comes up with
+            failure = BrokenError(type(error).__name__)
+        finally:
+            line.release()
+        raise failure  # not from a library's error, whose frames can hold the key
 
-    def _send(self, request: HttpRequest, key: ApiKey | None) -> Answer:
+    def _send(self, request: HttpRequest, line: _Line, key: ApiKey | None) -> Answer:
         from xai_notebook.client.download import pinned_adapter  # noqa: PLC0415  # requests
 
+        pinned_adapter.work.line = line
         address = request.address
         roots = root_certificates_path() if address.scheme == "https" else None
         with contextlib.ExitStack() as stack:
             if request.alone:
                 session = stack.enter_context(pinned_adapter.open_session())
+                session.headers["Connection"] = "close"
             else:
                 with self._lock:
                     self._session = session = self._session or pinned_adapter.open_session()
-            files = [(name, (file, data, kind)) for name, file, data, kind in request.files]
             response = session.request(
                 request.method,
                 str(address),
-                headers={**request.headers, **({"Connection": "close"} if request.alone else {})},
-                json=request.json,
-                data=request.form,
-                files=files or None,
+                headers=request.headers,
+                **request.body,
                 auth=_bearer(key),
                 stream=True,
                 allow_redirects=False,
@@ -250,6 +234,59 @@ class HttpClient:
             stack.enter_context(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, _read(response, request.max_bytes))
+
+
+class _Line:
+    """The connection of one request, which another thread can cut.
+
+    Attributes:
+        opened: There was a connection, so something may have been sent.
+    """
+
+    def __init__(self, address: WebAddress, *, own: bool) -> None:
+        """Begin without a connection.
+
+        Args:
+            address: What may be connected to.
+            own: It is the user's own, wherever it is.
+        """
+        self.opened = False
+        self._address = address
+        self._own = own
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+
+    def release(self) -> None:
+        """Let go of the connection, which is perhaps another request's from here on."""
+        with self._lock:
+            self._socket = None
+
+    def hold(self, connected: socket.socket) -> None:
+        """Remember a connection, or cut it if that was wished already."""
+        with self._lock:
+            self._socket, self.opened = connected, True
+        if self._cut:
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connection now. Whoever reads from it sees its end."""
+        with self._lock, contextlib.suppress(OSError):
+            self._cut = True
+            if self._socket is not None:
+                # Not SSLSocket's, which would take TLS apart under the feet of who reads.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """Return where to connect to, in the order to try.
+
+        Raises:
+            RefusedError: It is not what was checked, or stands for an address that is refused.
+            OSError: The name cannot be resolved.
+        """
+        if (host, port) != (self._address.host, self._address.port):
+            raise RefusedError("The server named an address that is no URL: not fetched.")
+        return [host] if self._own else addresses_of(host, port)
 
 
 def _proxies(address: WebAddress) -> dict[str, str]:
@@ -279,28 +316,24 @@ def _read(response: requests.Response, limit: int) -> bytes:
     """Return the body; of an answer that is not 200 no more than an error needs.
 
     Raises:
-        TooLargeError: It is larger than allowed.
-        BrokenError: It is shorter than announced.
+        BrokenError: It is larger than allowed. urllib3 raises if it is shorter than announced.
     """
     if response.status_code in _REDIRECTS:
         return b""
+    too_large = BrokenError(f"the answer is larger than {limit // settings.MIB} MiB")
+    too_large.too_large = True
+    raw: Any = response.raw
     good = response.status_code == _OK
-    announced = response.headers.get("Content-Length", "")
-    length = int(announced) if announced.isdecimal() and len(announced) < _MAX_DIGITS else 0
-    too_large = f"the answer is larger than {limit // settings.MIB} MiB"
-    if good and length > limit:
-        raise TooLargeError(too_large)
-    # read() waits until a chunk is full, which a dripping server can draw out for hours.
-    read: Any = response.raw.read1
+    if good and (raw.length_remaining or 0) > limit:
+        raise too_large
     body = bytearray()
-    while chunk := read(CHUNK):
+    # read() waits until a chunk is full, which a dripping server can draw out for hours.
+    while chunk := raw.read1(CHUNK):
         body += chunk
         if not good and len(body) >= MAX_COMPLAINT:
-            return bytes(body[:MAX_COMPLAINT])
+            break
         if len(body) > limit:
-            raise TooLargeError(too_large)
-    if len(body) < length:
-        raise BrokenError(f"the answer broke off after {len(body)} of {announced} bytes")
+            raise too_large
     return bytes(body)
 
 

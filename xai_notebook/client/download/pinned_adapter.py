@@ -10,6 +10,7 @@ Through a proxy it is the proxy that resolves; there the name alone can be check
 from __future__ import annotations
 
 import socket
+import threading
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from xai_notebook import settings
-from xai_notebook.client.download.line import current_line
 
-__all__ = ["open_session"]
+__all__ = ["open_session", "work"]
+
+work = threading.local()
+"""Its `line` says where the request of a thread may connect to, and holds the connection."""
 
 
 class _Pinned(HTTPConnection):
@@ -35,7 +38,7 @@ class _Pinned(HTTPConnection):
         """
         name = self._dns_host
         try:
-            *others, last = current_line().addresses(name, self.port)
+            *others, last = work.line.addresses(name, self.port)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         try:
@@ -68,11 +71,11 @@ def _held(pool: Any) -> Any:
     class Connection(pool.ConnectionCls):  # type: ignore[misc]  # the pool decides
         def connect(self) -> None:
             super().connect()
-            current_line().hold(self.sock)
+            work.line.hold(self.sock)
 
         def putrequest(self, *args: Any, **options: Any) -> None:
             if self.sock is not None:  # used before
-                current_line().hold(self.sock)
+                work.line.hold(self.sock)
             super().putrequest(*args, **options)
 
     return type("Pool", (pool,), {"ConnectionCls": Connection})
