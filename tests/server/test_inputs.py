@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zlib
 from typing import Any
 
 import pytest
@@ -135,3 +136,15 @@ def test_what_is_real_is_not_refused(data: bytes, more: bytes) -> None:
 def test_a_segment_without_a_length_is_harmless() -> None:
     """As for every decoder."""
     assert decode(JPEG[:2] + b"\xff\xe1\0\0" + JPEG[2:]).size == (64, 64)
+
+
+def test_exif_of_a_megabyte_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """65,535 entries took two seconds; a photograph has some dozens."""
+    entries = b"\0\1\0\2\0\0\0\4\0\0\0\0" * 65_535
+    body = b"MM\0*\0\0\0\10\xff\xff" + entries
+    chunk = len(body).to_bytes(4, "big") + b"eXIf" + body
+    data = PNG[:33] + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + PNG[33:]
+    read: list[int] = []
+    monkeypatch.setattr(Image.Exif, "load", lambda _self, exif: read.append(len(exif or b"")))
+    assert decode(data).size == (64, 64)
+    assert max(read, default=0) <= 1 << 16

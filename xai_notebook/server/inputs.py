@@ -31,6 +31,8 @@ _MAX_SIDE: Final = 2896
 _STRIP: Final = 256
 """Rows of the reduced image that are made at a time."""
 _ORIENTATION: Final = 0x0112
+_MAX_EXIF: Final = 1 << 16
+"""Bytes. Pillow takes seconds for the entries that fit into a megabyte."""
 
 
 def read(url: str, files: FileServer) -> bytes:
@@ -82,6 +84,8 @@ def decode(data: bytes) -> Image.Image:
                 )
             opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a JPEG is decoded smaller at once
             image = _reduced(opened)
+            if len(opened.info.get("exif", b"")) > _MAX_EXIF:
+                del opened.info["exif"]
             image.getexif()[_ORIENTATION] = opened.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise invalid("An input image is not a readable PNG, JPEG or WebP image.") from error

@@ -39,7 +39,7 @@ class Address:
         text, _, model = url.strip().partition("#")
         if not text.lower().startswith(_SCHEMES):
             raise _wrong("is no http or https URL")
-        if "@" in text or "?" in text:
+        if "@" in text.split("/")[2] or "?" in text:
             raise _wrong("holds a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
         try:
             base = WebAddress.parse(text)
