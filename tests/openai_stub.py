@@ -119,7 +119,7 @@ class Stub:
 
 
 @contextlib.contextmanager
-def run_stub() -> Iterator[Stub]:
+def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
     """Run a stub until the block ends."""
     stub = Stub()
 
@@ -164,9 +164,9 @@ def run_stub() -> Iterator[Stub]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
-    stub.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    stub.url = f"http://{host}:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import os
 import re
@@ -123,6 +124,26 @@ def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: 
     assert list(folder.rglob("*.jpg"))
     assert occurrences(tmp_path, KEY) == []
     assert occurrences(tmp_path, encoded) == []
+
+
+def test_the_key_of_the_kernels_server_is_found_nowhere(tmp_path: Path) -> None:
+    """It is in the memory of the kernel alone, and no child of it is told."""
+    find = (
+        "import gc; print([one.reveal() for one in gc.get_objects() "
+        "if type(one).__name__ == 'ApiKey'])"
+    )
+    told = (
+        "print(open('/proc/self/environ').read(), open('/proc/self/cmdline').read())",
+        "!env; ps -eo args",
+    )
+    with start_kernel(tmp_path / "work") as kernel:
+        outcomes = [kernel.run(cell) for cell in (*CELLS, *told)]
+        (key,) = set(ast.literal_eval(kernel.run(find).stdout))
+    assert len(key) >= 43
+    for outcome in outcomes:
+        assert key not in str(vars(outcome))
+    assert any("Verbose" in cell for cell in CELLS)
+    assert occurrences(tmp_path, key) == []
 
 
 def test_a_saved_notebook_and_its_widgets_hold_no_key(

@@ -238,11 +238,23 @@ class Web:
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
+def new_web() -> Iterator[Callable[[], Web]]:
+    """Return what starts HTTP servers on loopback."""
+    started: list[Web] = []
+
+    def start() -> Web:
+        started.append(Web())
+        started[-1].thread.start()
+        return started[-1]
+
+    yield start
+    for web in started:
+        web.server.shutdown()
+        web.server.server_close()
+        web.thread.join()
+
+
+@pytest.fixture
+def web(new_web: Callable[[], Web]) -> Web:
     """Return an HTTP server on loopback."""
-    web = Web()
-    web.thread.start()
-    yield web
-    web.server.shutdown()
-    web.server.server_close()
-    web.thread.join()
+    return new_web()

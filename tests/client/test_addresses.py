@@ -195,7 +195,7 @@ def test_a_proxy_is_asked_for_public_names_only(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("resolved here")
 
-    monkeypatch.setattr("xai_notebook.client.pinned.addresses_of", never)
+    monkeypatch.setattr("xai_notebook.client.download.http.addresses_of", never)
     for host in HOSTS:
         with pytest.raises(errors.DownloadError, match="not fetched"):
             fetch(f"https://{host}/x.jpg")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zlib
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from xai_notebook.server.engine import checked
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.inputs import decode
 
@@ -80,3 +82,69 @@ def test_a_turned_photograph_is_upright() -> None:
     assert upright.width * 2 == upright.height
     top, bottom = (upright.getpixel((9, y)) for y in (9, upright.height - 9))
     assert (top[2] > 200, bottom[0] > 200) == (True, True)  # type: ignore[index]
+
+
+def hollow(head: bytes, nothing: bytes, rest: bytes = b"") -> bytes:
+    """Return a file of 7 MB that holds next to nothing."""
+    return head + nothing * (7_000_000 // len(nothing)) + rest
+
+
+PNG = encoded(Image.new("RGB", (64, 64), "red"))
+JPEG = encoded(Image.new("RGB", (64, 64), "red"), "JPEG")
+WEBP = encoded(Image.new("RGB", (64, 64), "red"), "WEBP")
+PROGRESSIVE = encoded(Image.new("RGB", (2000, 2000), "red"), "JPEG", progressive=True)
+SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+HOLLOW = {
+    "padding": hollow(JPEG[:2], b"\xff", JPEG[2:]),
+    "padding to the end": hollow(JPEG[:2], b"\xff"),
+    "padding behind a segment without a length": hollow(
+        JPEG[:2] + b"\xff\xe1\0\0", b"\xff", JPEG[2:]
+    ),
+    "padding behind an end": hollow(JPEG[:2] + b"\xff\xd9", b"\xff", JPEG[2:]),
+    "comments": hollow(JPEG[:2], b"\xff\xfe\0\2", JPEG[2:]),
+    "restarts": hollow(JPEG[:2], b"\xff\xd0", JPEG[2:]),
+    "scans": hollow(PROGRESSIVE[:-2], SCAN, PROGRESSIVE[-2:]),
+    "chunks": hollow(PNG[:33], b"\0\0\0\0teSt\x9b\x9d\xa3\x1e", PNG[33:]),
+    "chunks of WebP": hollow(b"RIFF\xff\xff\x6a\0WEBP", b"JUNK\0\0\0\0", WEBP[12:]),
+}
+
+
+@pytest.mark.parametrize("name", HOLLOW)
+def test_a_hollow_file_is_refused_before_it_is_decoded(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder steps through it byte by byte or again and again: it took up to minutes."""
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("given to Pillow")
+
+    monkeypatch.setattr(Image, "open", never)
+    with pytest.raises(Refusal, match="not a readable PNG, JPEG or WebP"):
+        decode(HOLLOW[name])
+    with pytest.raises(ValueError, match="its file has"):  # of an engine
+        checked(HOLLOW[name])
+
+
+@pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, PNG, WEBP])
+@pytest.mark.parametrize("more", [b"", bytes(1000), JPEG])
+def test_what_is_real_is_not_refused(data: bytes, more: bytes) -> None:
+    """Also with something behind its end, as cameras and phones put it there."""
+    assert decode(data + more).size == Image.open(io.BytesIO(data)).size
+    assert checked(data + more)
+
+
+def test_a_segment_without_a_length_is_harmless() -> None:
+    """As for every decoder."""
+    assert decode(JPEG[:2] + b"\xff\xe1\0\0" + JPEG[2:]).size == (64, 64)
+
+
+def test_exif_of_a_megabyte_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """65,535 entries took two seconds; a photograph has some dozens."""
+    entries = b"\0\1\0\2\0\0\0\4\0\0\0\0" * 65_535
+    body = b"MM\0*\0\0\0\10\xff\xff" + entries
+    chunk = len(body).to_bytes(4, "big") + b"eXIf" + body
+    data = PNG[:33] + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + PNG[33:]
+    read: list[int] = []
+    monkeypatch.setattr(Image.Exif, "load", lambda _self, exif: read.append(len(exif or b"")))
+    assert decode(data).size == (64, 64)
+    assert max(read, default=0) <= 1 << 16

@@ -212,6 +212,9 @@ def test_no_netrc(
         ("http://gpu-box:8000/v1", "without TLS"),
         ("https://me:pass@example.com/v1", "holds a password"),
         ("https://example.com/v1?key=pass", "holds a password"),
+        ("http://example.com\\@localhost/v1", "holds a password"),
+        ("http://example.com\\.localhost/v1", "is no URL"),
+        ("http://local\thost:8000/v1", "is no URL"),
         ("ftp://localhost/v1", "no http or https URL"),
         ("http://localhost:x/v1", "is no URL"),
     ],
@@ -229,6 +232,7 @@ def test_addresses_that_are_refused(url: str, text: str) -> None:
     [
         "http://localhost:8000/v1", "http://[::1]:8000/v1", "http://10.1.2.3:8000",
         "http://192.168.0.9/v1/", "http://100.64.1.2/v1", "https://example.com/team/v1#big/model",
+        "https://example.com/@team/v1#@big/model",
     ],
 )  # fmt: skip
 def test_addresses_that_are_right(url: str) -> None:

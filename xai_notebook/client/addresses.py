@@ -1,8 +1,10 @@
-"""Which addresses an image may be fetched from: the public internet's, and this computer's own.
+"""URLs of the web, and the addresses that an image may be fetched from.
 
-An API names the URL, and some name server its address. Neither is trusted: it could point into the
-network that the notebook runs in. So a URL's host must look public before anything is asked about
-it, and every address that its name stands for must be.
+An API or an engine names the URL, and some name server its address. Neither is trusted: it could
+point into the network that the notebook runs in. So a URL's host must look public before anything
+is asked about it, and every address that its name stands for must be.
+
+A URL is parsed once, here. What was parsed is checked, and connected to.
 """
 
 from __future__ import annotations
@@ -10,9 +12,21 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urljoin
 
-__all__ = ["RefusedError", "addresses_of", "check_host", "is_loopback"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["RefusedError", "WebAddress", "addresses_of", "check_host", "is_loopback"]
+
+_URL: Final = re.compile(r"(?i:(https?)://)([^/?#]*)([^#]*)(?:#.*)?")
+_NO_URL: Final = "The server named an address that is no URL: not fetched."
+_AUTHORITY: Final = re.compile(r"(?:([a-z0-9_.-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
+_PORTS: Final = {"http": 80, "https": 443}
+_UNQUOTED: Final = "!$%&'()*+,/:;=?@[]~"
+"""What stays as it is in a path and a query; letters, digits and `_.-` do as well."""
 
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMBER: Final = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
@@ -35,6 +49,71 @@ class RefusedError(ValueError):
 
     No OSError: urllib3 would take one for a connection that failed, and requests try again.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class WebAddress:
+    """A URL, taken apart so that its text can be read in one way only.
+
+    Attributes:
+        scheme: `"http"` or `"https"`.
+        host: In lower case, without brackets.
+        port: The scheme's own, if the URL names none.
+        target: Path and query, in ASCII.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @classmethod
+    def parse(cls, url: str, base: WebAddress | None = None) -> Self:
+        """Read a URL. What two programs could read in two ways is refused.
+
+        Args:
+            url: Its host is an address or a name in ASCII. The fragment is dropped.
+            base: What a relative URL is relative to; None: it must be absolute.
+
+        Raises:
+            RefusedError: It is no such URL, or holds a password.
+        """
+        url = url.strip()
+        if not url.isprintable():  # control characters: some parsers drop them, others do not
+            raise RefusedError(_NO_URL)
+        try:
+            absolute = url if base is None else urljoin(str(base), url)
+        except ValueError:
+            raise RefusedError(_NO_URL) from None
+        whole = _URL.fullmatch(absolute)
+        if whole is None:
+            raise RefusedError("The server named an address that is not https: not fetched.")
+        scheme, authority, target = whole[1].lower(), whole[2].lower(), whole[3]
+        if not authority or "@" in authority:
+            raise RefusedError(
+                "The server named an address without a host, or with a password in it: not fetched."
+            )
+        parts = _AUTHORITY.fullmatch(authority)
+        port = int(parts[3] or _PORTS[scheme]) if parts else 0
+        if parts is None or port not in range(1, 1 << 16):
+            raise RefusedError(_NO_URL)
+        target = quote(target if target[:1] == "/" else f"/{target}", safe=_UNQUOTED)
+        return cls(scheme, parts[1] or parts[2], port, target)
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What a key belongs to: scheme, host and port."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return f"{self.scheme}://{self.authority}{self.target}"
 
 
 def is_loopback(host: str) -> bool:
@@ -70,7 +149,7 @@ def check_host(host: str, *, allow_loopback: bool) -> None:
         public = _is_public(host)
     except ValueError:
         if not _NAME.fullmatch(host):
-            raise RefusedError("The server named an address that is no URL: not fetched.") from None
+            raise RefusedError(_NO_URL) from None
         public = "." in host and not (_NUMBER.fullmatch(host) or host.endswith(_PRIVATE_NAMES))
     if not public:
         raise _not_public(host)
@@ -111,7 +190,4 @@ def _is_public(address: str) -> bool:
 
 
 def _not_public(host: str) -> RefusedError:
-    return RefusedError(
-        f"The server named an address that is not public, {host}: not fetched."
-        " Ask for the format 'base64'."
-    )
+    return RefusedError(f"The server named an address that is not public, {host}: not fetched.")

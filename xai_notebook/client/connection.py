@@ -258,7 +258,7 @@ class Connection:
             self._raise_if_closed_meanwhile()
             raise
         spent = (deadline.timeout, retries.sent, deadline.elapsed())
-        call = CallInfo(self._title, self._key, model, *spent, method)
+        call = CallInfo(self._title, self._key, model, *spent, method, self.endpoint.loopback)
         raise translate(error, call, fate) from error
 
     async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EXTENSIONS", "Part", "dimensions", "media_type", "parts_of"]
+__all__ = ["EXTENSIONS", "Part", "check_structure", "dimensions", "media_type", "parts_of"]
 
 _SOS, _EOI = b"\xff\xda", b"\xff\xd9"
 _START_OF_FRAME: Final = {bytes((0xFF, kind)) for kind in range(0xC0, 0xD0)} - {
@@ -23,6 +23,11 @@ _MAX_SEGMENTS: Final = 4096
 _MAX_PADDING: Final = 1 << 16
 """Bytes between the segments of a JPEG; there are hardly ever any."""
 _MAX_CHUNKS: Final = 1 << 16
+_MAX_SCANNED: Final = 1 << 30
+"""Pixels of a JPEG times its scans: each scan goes over all of them, and a progressive picture has
+about ten."""
+_MIN_PIXELS: Final = 1 << 20
+"""What a scan of a small picture counts as."""
 
 EXTENSIONS: Final = {
     "image/jpeg": ".jpg",
@@ -86,8 +91,8 @@ def parts_of(data: bytes) -> Iterator[Part]:
 def _segments(data: bytes) -> Iterator[Part]:
     at, padding = 2, 0
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None:
+        found = _MARKER.search(data, at, at + _MAX_PADDING + 2)
+        if found is None:  # there is too much, or nothing more
             padding += len(data) - at
             break
         start = found.start()
@@ -101,8 +106,9 @@ def _segments(data: bytes) -> Iterator[Part]:
         if kind == _EOI:
             yield Part(kind, start, start + 2, start + 2, start + 2)
             return
-        end = start + 2 + int.from_bytes(data[start + 2 : body], "big")
-        if end < body or end > len(data):
+        # A length below 2 is none: decoders go on behind it, and so must the count of padding.
+        end = max(body, start + 2 + int.from_bytes(data[start + 2 : body], "big"))
+        if end > len(data):
             return
         yield Part(kind, start, body, end, end)
         if kind == _SOS:
@@ -111,7 +117,7 @@ def _segments(data: bytes) -> Iterator[Part]:
     else:
         raise ValueError(f"more than {_MAX_SEGMENTS} segments")
     if padding > _MAX_PADDING:
-        raise ValueError(f"{padding:,} bytes between segments")
+        raise ValueError(f"more than {_MAX_PADDING:,} bytes between segments")
 
 
 def _png_chunks(data: bytes) -> Iterator[Part]:
@@ -137,6 +143,26 @@ def _riff_chunks(data: bytes) -> Iterator[Part]:
         yield Part(data[at : at + 4], at, at + 8, end, end + end % 2)
         at = end + end % 2
     raise ValueError(f"more than {_MAX_CHUNKS} chunks")
+
+
+def check_structure(data: bytes) -> None:
+    """Look for what keeps a decoder busy for minutes: bytes of padding, tiny parts, empty scans.
+
+    Raises:
+        ValueError: A JPEG, PNG or WebP has more of them than any real file, or a JPEG no scan. The
+            message is half a sentence.
+    """
+    last = None
+    for part in parts_of(data):
+        last = part
+    if media_type(data) != "image/jpeg":
+        return
+    if last is None or last.kind != _SOS:
+        raise ValueError("no scan")
+    width, height = dimensions(data) or (0, 0)
+    scans = data.count(_SOS, last.start)
+    if scans * max(width * height, _MIN_PIXELS) > _MAX_SCANNED:
+        raise ValueError(f"{scans:,} scans")
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:

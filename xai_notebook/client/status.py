@@ -58,6 +58,7 @@ class CallInfo:
         attempts: How many times it was sent.
         elapsed: Seconds that the call took.
         method: Its path.
+        loopback: The server is on this computer.
     """
 
     host: str
@@ -67,6 +68,7 @@ class CallInfo:
     attempts: int = 1
     elapsed: float = math.inf
     method: str = ""
+    loopback: bool = False
 
     @property
     def subject(self) -> str:
@@ -251,7 +253,8 @@ def _cause_and_cure(
 ) -> str:
     host, model = call.host, one_line(call.model)
     if kind is errors.AuthenticationError and call.key is None:
-        return f"{call.subject} asks for an API key. Set XAI_API_KEY; console.x.ai makes one."
+        where = "it is the one that the server was started with" if call.loopback else _SHOP
+        return f"{call.subject} asks for an API key. Set XAI_API_KEY; {where}."
     if kind is errors.ReplyTooLargeError and _is_request_too_large(error, fate):
         return "The request is too large to be sent. Use fewer or smaller input images."
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
@@ -297,6 +300,7 @@ def _late(call: CallInfo) -> str:
     return f"{cause}; {doubt}. {cure[0].upper()}{cure[1:]}."
 
 
+_SHOP = "console.x.ai makes one"
 _CLOCKS = 0.1
 """Seconds by which gRPC's clock and ours may differ."""
 

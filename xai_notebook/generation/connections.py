@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import secrets
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from xai_notebook.generation.arrival import recover
 from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
 from xai_notebook.library.database import interruptible
-from xai_notebook.settings import engine_key
+from xai_notebook.settings import ApiKey, engine_key
 
 if TYPE_CHECKING:
     from xai_notebook.generation.loop import BackgroundLoop
@@ -40,6 +41,8 @@ class Connections:
         self.peers: dict[Route, Peer] = {}
         self._loop = loop
         self._servers: dict[str, EmbeddedServer] = {}
+        # In memory only: other users of this computer see the port, and must not order or read.
+        self._server_key = ApiKey(secrets.token_urlsafe(32))
         self._opening: asyncio.Lock | None = None
         self._library: Library | None = None
         self._library_lock = threading.Lock()
@@ -58,14 +61,16 @@ class Connections:
             opened = client.AsyncClient(route.key or "", api_host=route.host)
             return Peer(opened, route.backend, route.host)
         running = await self._start_server(route.engine)
-        opened = client.AsyncClient("", api_host=running.address, title=running.title)
+        opened = client.AsyncClient(self._server_key, api_host=running.address, title=running.title)
         return Peer(opened, route.backend, route.host, free=running.engine.free)
 
     async def _start_server(self, engine: str) -> EmbeddedServer:
         """Return the embedded server with that engine, started by its first use."""
         if engine not in self._servers:
             key = engine_key() if engine else None
-            started = server.EmbeddedServer(engine=server.choose_engine(engine, key), repeat=False)
+            started = server.EmbeddedServer(
+                api_key=self._server_key, engine=server.choose_engine(engine, key), repeat=False
+            )
             await started.start()
             self._servers[engine] = started
         return self._servers[engine]

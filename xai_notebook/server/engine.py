@@ -243,6 +243,10 @@ def checked(data: bytes) -> str:
     if width * height > settings.MAX_IMAGE_PIXELS:
         raise ValueError(f"it has {width} x {height} pixels, which is too many")
     try:
+        media.check_structure(data)
+    except ValueError as error:
+        raise ValueError(f"its file has {error}") from error
+    try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > settings.MAX_IMAGE_PIXELS:
                 raise ValueError("it has too many pixels")

@@ -1,5 +1,8 @@
 """Pictures at unguessable loopback addresses, for the `url` format.
 
+The address is the secret: 192 random bits, told only in replies to calls with the server's key. So
+a browser opens it without a header, and whoever does not have it reads nothing.
+
 A handful of lines of HTTP on the server's own event loop: `http.server` would
 cost its import in every notebook and a thread per download.
 """
@@ -52,6 +55,8 @@ class FileServer:
         self._faults = faults
         self._keep_seconds = keep_seconds
         self._keep_bytes = keep_bytes
+        # By the hash of a name, which is another one in each process: the time that a look-up takes
+        # tells nothing of a name.
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._bytes = 0
         self._server: asyncio.Server | None = None

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook import settings
-from xai_notebook.client.media import media_type
+from xai_notebook.client.media import check_structure, media_type
 from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _MAX_SIDE: Final = 2896
 _STRIP: Final = 256
 """Rows of the reduced image that are made at a time."""
 _ORIENTATION: Final = 0x0112
+_MAX_EXIF: Final = 1 << 16
+"""Bytes. Pillow takes seconds for the entries that fit into a megabyte."""
 
 
 def read(url: str, files: FileServer) -> bytes:
@@ -74,6 +76,7 @@ def decode(data: bytes) -> Image.Image:
     from PIL import Image, ImageOps  # noqa: PLC0415  # on a worker thread, never at start
 
     try:
+        check_structure(data)
         with Image.open(io.BytesIO(data), formats=tuple(_MAX_PIXELS)) as opened:
             if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
                 raise invalid(
@@ -81,6 +84,8 @@ def decode(data: bytes) -> Image.Image:
                 )
             opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a JPEG is decoded smaller at once
             image = _reduced(opened)
+            if len(opened.info.get("exif", b"")) > _MAX_EXIF:
+                del opened.info["exif"]
             image.getexif()[_ORIENTATION] = opened.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise invalid("An input image is not a readable PNG, JPEG or WebP image.") from error

@@ -1,4 +1,4 @@
-"""Calls as they come in: parsed, checked for the key, remembered, and refused in gRPC's words."""
+"""Calls as they come in: checked for the key, parsed, remembered, and refused in gRPC's words."""
 
 from __future__ import annotations
 
@@ -9,16 +9,62 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from xai_notebook.client import wire
 from xai_notebook.server.faults import Faults, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from xai_notebook.server.calls import CallLog, SeenCall
     from xai_notebook.server.faults import Fault
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Methods"]
+__all__ = ["Gate", "Methods"]
+
+_HEAD = ("server", "xai-notebook")
+"""What the head of a refusal holds, and no trailers ever do."""
+_OWN_KEY = (
+    "A server inside of a notebook's kernel answers that kernel alone; start one for other "
+    "programs with python -m xai_notebook.server."
+)
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Lets only calls with the key in, whatever they call, before a byte of a request is read."""
+
+    def __init__(self, log: CallLog, api_key: ApiKey, paths: Iterable[str]) -> None:
+        """Begin.
+
+        Args:
+            log: Remembers the calls that are refused.
+            api_key: The only key accepted.
+            paths: The methods there are; calls of others are not remembered.
+        """
+        self._log = log
+        self._api_key = api_key
+        self._paths = frozenset(paths)
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Return what answers a call: its method, or a refusal."""
+        sent = [value for name, value in details.invocation_metadata if name == "authorization"]
+        if len(sent) == 1 and self._is_right(sent[0]):
+            return await continuation(details)
+
+        async def refuse(_requests: Any, context: Any) -> None:
+            if details.method in self._paths:
+                seen = [("authorization", value) for value in sent]
+                call = self._log.open(details.method, wire.Empty(), seen)
+                self._log.close(call, grpc.StatusCode.UNAUTHENTICATED.name)
+            why = "The API key is wrong." if sent else "No API key was sent."
+            code = grpc.StatusCode.UNAUTHENTICATED
+            await context.abort(code, f"{why} {_OWN_KEY}", (_HEAD,))
+
+        # A stream of requests is read when it is asked for, and it is not.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _is_right(self, header: str | bytes) -> bool:
+        value = header if isinstance(header, bytes) else header.encode()
+        return hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode())
 
 
 class Methods:
@@ -28,20 +74,22 @@ class Methods:
     Requests are parsed here and not by gRPC, which answers garbage with the name of a class.
     """
 
-    def __init__(self, log: CallLog, api_key: ApiKey | None) -> None:
+    def __init__(self, log: CallLog) -> None:
         """Begin without any.
 
         Args:
             log: Remembers every call.
-            api_key: The only key accepted; None accepts any, and none.
         """
         self._log = log
-        self._api_key = api_key
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return what to register, one for each service of the API."""
         return [grpc.method_handlers_generic_handler(*item) for item in self._services.items()]
+
+    def paths(self) -> list[str]:
+        """Return the path of each method."""
+        return [f"/{service}/{name}" for service, own in self._services.items() for name in own]
 
     def add(
         self, path: str, answer: Callable[[Any, SeenCall], Awaitable[Message]], kind: type[Message]
@@ -106,13 +154,12 @@ class Methods:
     async def _answering(
         self, path: str, request: Message, context: Any
     ) -> AsyncIterator[SeenCall]:
-        """Check the key, remember the call, turn refusals into statuses."""
+        """Remember the call, turn refusals into statuses."""
         metadata = [(name, value) for name, value in context.invocation_metadata() or ()]
         call = self._log.open(path, request, metadata)
         status: str | None = None
         refusal: Refusal | None = None
         try:
-            self._authenticate(dict(metadata).get("authorization"))
             yield call
             status = "OK"
         except Refusal as refused:
@@ -131,19 +178,6 @@ class Methods:
                 await context.abort(refusal.code, refusal.details, refusal.trailing)
             # As proxies do: the field shows that no reply had begun, see client/attempt.py.
             await context.abort(refusal.code, refusal.details, (*refusal.trailing, _HEAD))
-
-    def _authenticate(self, header: str | bytes | None) -> None:
-        if self._api_key is None:
-            return
-        if header is None:
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "No API key was sent.")
-        value = header if isinstance(header, bytes) else header.encode()
-        if not hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode()):
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "The API key is wrong.")
-
-
-_HEAD = ("server", "xai-notebook")
-"""What the head of a refusal holds, and no trailers ever do."""
 
 
 def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Fault | None]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
 
-from xai_notebook.client.addresses import is_loopback
+from xai_notebook.client.addresses import RefusedError, WebAddress, is_loopback
 from xai_notebook.errors import ConfigurationError
 
 __all__ = ["Address"]
 
-_PORTS: Final = {"http": 80, "https": 443}
+_SCHEMES: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +19,12 @@ class Address:
     """The base of an API.
 
     Attributes:
-        base: URL without a slash at its end.
-        place: Host and port, as a sentence names them.
+        base: Its path has no slash at its end.
         model: The model behind `#`, or `""`.
         private: On this computer or in its own network, where nobody is paid.
     """
 
-    base: str
-    place: str
+    base: WebAddress
     model: str
     private: bool
 
@@ -39,37 +36,31 @@ class Address:
             ConfigurationError: It is none, holds a password or a query, or would send prompts and
                 keys over the internet in clear text. The message repeats nothing secret.
         """
-        try:
-            parts = urlsplit(url.strip())
-            host, port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise _wrong("is no URL") from error
-        if parts.scheme not in _PORTS or not host:
+        text, _, model = url.strip().partition("#")
+        if not text.lower().startswith(_SCHEMES):
             raise _wrong("is no http or https URL")
-        if parts.username is not None or parts.password is not None or parts.query:
+        if "@" in text.split("/")[2] or "?" in text:
             raise _wrong("holds a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
-        private = is_loopback(host) or _is_private(host)
-        if parts.scheme == "http" and not private:
+        try:
+            base = WebAddress.parse(text)
+        except RefusedError:
+            raise _wrong("is no URL") from None
+        private = is_loopback(base.host) or _is_private(base.host)
+        if base.scheme == "http" and not private:
             raise _wrong(
-                f"goes to {host} without TLS. Use https, localhost or a private address in numbers"
+                f"goes to {base.host} without TLS. "
+                "Use https, localhost or a private address in numbers"
             )
-        shown = f"[{host}]" if ":" in host else host
-        place = shown if port is None else f"{shown}:{port}"
-        path = parts.path.rstrip("/") or "/v1"
-        return cls(f"{parts.scheme}://{place}{path}", place, parts.fragment.strip(), private)
+        return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
 
-    def url(self, path: str) -> str:
+    @property
+    def place(self) -> str:
+        """Host and port, as a sentence names them."""
+        return self.base.authority
+
+    def url(self, path: str) -> WebAddress:
         """Return the URL of a method of the API."""
-        return f"{self.base}/{path}"
-
-    def holds(self, url: str) -> bool:
-        """Tell whether `url` is of the same origin."""
-        return _origin(url) == _origin(self.base)
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+        return replace(self.base, target=f"{self.base.target}/{path}")
 
 
 def _is_private(host: str) -> bool:

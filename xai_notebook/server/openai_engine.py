@@ -17,21 +17,27 @@ from grpc import StatusCode as Code
 
 from xai_notebook import settings
 from xai_notebook.client import media
+from xai_notebook.client.download import Downloader
+from xai_notebook.client.download.http import (
+    BrokenError,
+    HttpClient,
+    HttpRequest,
+    UnreachableError,
+)
 from xai_notebook.client.scrubbing import scrub
-from xai_notebook.server import catalog
+from xai_notebook.errors import ConfigurationError, DownloadError
+from xai_notebook.server import catalog, openai_replies
 from xai_notebook.server.engine import Engine, Made, checked
-from xai_notebook.server.exchange import BrokenError, HttpRequest, UnreachableError, exchange
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.openai_address import Address
 from xai_notebook.server.openai_refusals import Refusals
-from xai_notebook.server.openai_replies import Reader, entries
 from xai_notebook.server.openai_terms import Complaint, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xai_notebook.client.download.http import Answer
     from xai_notebook.server.engine import Input
-    from xai_notebook.server.exchange import Answer
     from xai_notebook.server.validation import ImageOrder
     from xai_notebook.settings import ApiKey
 
@@ -43,9 +49,14 @@ _FRESH: Final = 60.0
 _MAX_MODELS: Final = 200
 _MAX_NAMED: Final = 12
 """Models named in a message."""
+_MAX_NAME: Final = 80
+"""Characters of each."""
 _AT_ONCE: Final = 4
 """Orders of one request under way at the same time, where it takes several."""
-_TICKS: Final = 10**10
+_MAX_REWRITTEN: Final = 32_768
+"""Characters of a prompt that an engine says it used."""
+_MAX_PICTURES_BYTES: Final = settings.MAX_RECEIVE_BYTES * 3 // 4 - settings.MIB
+"""Of all pictures of a reply: in base64, more would be lost on their way to the client."""
 _OK: Final = 200
 _BEFORE_WORK: Final = frozenset({400, 422})
 _MODERATED: Final = frozenset({400, 403, 422, 451})
@@ -69,12 +80,18 @@ class OpenAIEngine(Engine):
         self._key = key
         self._terms = Terms()
         self._refusals = Refusals(self._address.place, key)
-        self._reader = Reader(self._address, key)
+        base = self._address.url("")
+        self._http = HttpClient(own=base, key=key)
+        self._downloader = Downloader(allow_loopback=False, own=base, key=key)
         self._known: tuple[catalog.Model, ...] = ()
         self._asked = float("-inf")
         self._asking = asyncio.Lock()
         self.place = self._address.place
         self.free = self._address.private
+
+    async def close(self) -> None:
+        """Drop idle connections."""
+        self._downloader.close()
 
     # Models
 
@@ -108,7 +125,7 @@ class OpenAIEngine(Engine):
             return catalog.find(name, models)
         if len(models) == 1 or self._address.model:
             return models[0]
-        some = [model.name for model in models[:_MAX_NAMED]]
+        some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
         raise self._refusals.because(
             Code.INVALID_ARGUMENT,
@@ -130,12 +147,12 @@ class OpenAIEngine(Engine):
         """
         url = self._address.url("models")
         request = HttpRequest(
-            "GET", url, key=self._key, timeout=_MODELS_TIMEOUT, max_bytes=settings.MIB
+            "GET", url, alone=True, timeout=_MODELS_TIMEOUT, max_bytes=settings.MIB
         )
         answer = await self._exchange(request)
         if answer.status != _OK:
             raise self._refusals.answered(answer)
-        ids = [entry.get("id") for entry in entries(self._refusals.parsed(answer))]
+        ids = [entry.get("id") for entry in openai_replies.entries(self._refusals.parsed(answer))]
         names = [self._refusals.cleaned(name) for name in ids if isinstance(name, str) and name]
         if not names:
             raise self._refusals.because(
@@ -223,18 +240,18 @@ class OpenAIEngine(Engine):
         if "size" in body:
             body["size"] = "{}x{}".format(*body["size"])
         if not inputs:
-            return self._post("images/generations", json=body), sent
+            return self._post("images/generations", {"json": body}), sent
         field = sent["image"] = self._terms.image_field(len(inputs))
         files = []
         for number, one in enumerate(inputs):
             kind = media.media_type(one.data) or "image/png"
             name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
-            files.append((field, name, one.data, kind))
+            files.append((field, (name, one.data, kind)))
         form = {name: str(value) for name, value in body.items()}
-        return self._post("images/edits", form=form, files=tuple(files)), sent
+        return self._post("images/edits", {"data": form, "files": files}), sent
 
-    def _post(self, path: str, **body: Any) -> HttpRequest:
-        return HttpRequest("POST", self._address.url(path), key=self._key, **body)
+    def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
+        return HttpRequest("POST", self._address.url(path), body=body, alone=True)
 
     async def _pictures(self, answer: Answer) -> list[Made]:
         """Return the pictures of a reply.
@@ -242,32 +259,37 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: There is none that can be used.
         """
-        found = entries(await asyncio.to_thread(self._refusals.parsed, answer))
-        cost = self._cost(answer, len(found))
-        made, problem = [], "it holds none"
+        reply = await asyncio.to_thread(self._refusals.parsed, answer)
+        found = openai_replies.entries(reply)
+        try:
+            cost = openai_replies.cost_ticks(answer.headers, len(found))
+        except KeyError:
+            cost = 0 if self._address.private else None
+        made, problem, room = [], "it holds none", _MAX_PICTURES_BYTES
         for entry in found[: 4 * settings.MAX_IMAGES]:
             try:
-                data = await self._reader.bytes_of(entry)
+                data = await openai_replies.bytes_of(entry, self._downloader)
                 kind = await asyncio.to_thread(checked, data)
-            except (ValueError, BrokenError, UnreachableError) as error:
-                problem = str(error)
+            except (ValueError, ConfigurationError, DownloadError) as error:
+                problem = str(error).rstrip(".")
                 continue
-            said = entry.get("revised_prompt")
-            rewritten = scrub(said, self._key) if isinstance(said, str) else ""
-            made.append(Made(data, kind, rewritten, cost))
+            if len(data) > room:
+                problem = "its pictures are too large together"
+                continue
+            room -= len(data)
+            made.append(Made(data, kind, self._rewritten(entry), cost))
         if not made:
             raise self._refusals.because(
                 Code.INTERNAL, f"answered without a usable picture: {problem}."
             )
         return made
 
-    def _cost(self, answer: Answer, pictures: int) -> int | None:
-        """Return what a picture cost, in ticks: as LiteLLM says, or nothing on own computers."""
-        try:
-            usd = float(answer.headers["x-litellm-response-cost"])
-            return round(usd * _TICKS / max(pictures, 1))
-        except (KeyError, ValueError, OverflowError):
-            return 0 if self._address.private else None
+    def _rewritten(self, entry: dict[str, Any]) -> str:
+        """Return the prompt that made a picture, where the engine says that it was another one."""
+        said = entry.get("revised_prompt")
+        if not isinstance(said, str):
+            return ""
+        return openai_replies.whole_text(scrub(said[:_MAX_REWRITTEN], self._key))
 
     async def _exchange(self, request: HttpRequest) -> Answer:
         """Send once.
@@ -276,7 +298,11 @@ class OpenAIEngine(Engine):
             Refusal: No whole answer came.
         """
         try:
-            return await exchange(request)
+            return await self._http.send(request)
+        except ConfigurationError as error:
+            raise self._refusals.because(
+                Code.FAILED_PRECONDITION, f"is not asked: {error}"
+            ) from None
         except UnreachableError as error:
             raise self._refusals.unreachable(error) from None
         except BrokenError as error:

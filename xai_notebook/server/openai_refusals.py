@@ -6,24 +6,26 @@ told not to, unless the engine had done nothing yet and said when to come back, 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from grpc import StatusCode as Code
 
 from xai_notebook.client.scrubbing import scrub
+from xai_notebook.server import openai_replies
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.openai_terms import Complaint
 
 if TYPE_CHECKING:
-    from xai_notebook.server.exchange import Answer, BrokenError, UnreachableError
+    from xai_notebook.client.download.http import Answer, BrokenError, UnreachableError
     from xai_notebook.settings import ApiKey
 
 __all__ = ["Refusals"]
 
 _MAX_SAID: Final = 600
 """Characters of an engine's own words."""
+_MAX_DIGITS: Final = 5
+"""Of the seconds to wait: a day and a bit."""
 _NEVER: Final = (("grpc-retry-pushback-ms", "-1"),)
 _FAILED: Final = (Code.INTERNAL, "failed. It may have done the work: not asked again.")
 _STATUSES: Final[dict[int, tuple[Code, str]]] = {
@@ -78,7 +80,8 @@ class Refusals:
         trailing: tuple[tuple[str, str], ...] = ()
         if answer.status in _BUSY:
             pause = answer.headers.get("retry-after", "")
-            trailing = (("retry-after", pause),) if pause.isdecimal() else _NEVER
+            credible = pause.isdecimal() and len(pause) <= _MAX_DIGITS
+            trailing = (("retry-after", pause),) if credible else _NEVER
         said = f" It says: {said}" if said else ""
         return self.because(code, f"{text} (HTTP {answer.status}){said}", trailing)
 
@@ -89,8 +92,8 @@ class Refusals:
             Refusal: It is none.
         """
         try:
-            said = json.loads(answer.body)
-        except (ValueError, RecursionError):
+            said = openai_replies.parsed(answer.body)
+        except ValueError:
             said = None
         if isinstance(said, dict):
             return said
@@ -103,4 +106,5 @@ class Refusals:
 
     def cleaned(self, text: str) -> str:
         """Return what the engine said, bounded and without the key."""
-        return " ".join(scrub(text[: 8 * _MAX_SAID], self.key)[:_MAX_SAID].split())
+        text = openai_replies.whole_text(text[: 8 * _MAX_SAID])
+        return " ".join(scrub(text, self.key)[:_MAX_SAID].split())

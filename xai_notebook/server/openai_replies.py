@@ -1,28 +1,51 @@
-"""A reply of the OpenAI images API -> the bytes of its pictures."""
+"""A reply of the OpenAI images API: read with care, as none of its fields is trusted."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from dataclasses import dataclass
+import json
+import math
+import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin, urlsplit
-
-from xai_notebook import settings
-from xai_notebook.client.addresses import RefusedError, check_host
-from xai_notebook.server.exchange import BrokenError, HttpRequest, UnreachableError, exchange
 
 if TYPE_CHECKING:
-    from xai_notebook.server.openai_address import Address
-    from xai_notebook.settings import ApiKey
+    from collections.abc import Mapping
 
-__all__ = ["Reader", "entries"]
+    from xai_notebook.client.download import Downloader
 
-_TIMEOUT: Final = 30.0
-"""Seconds without a byte."""
-_TRIES: Final = 3
-"""The picture is made, and asking for it again costs nothing."""
-_OK: Final = 200
+__all__ = ["bytes_of", "cost_ticks", "entries", "parsed", "whole_text"]
+
+_TICKS: Final = 10**10
+"""In a US dollar."""
+_MAX_USD: Final = 10_000.0
+"""What one reply may cost; who names more is not believed."""
+_MAX_DIGITS: Final = 300
+"""Of a whole number. Python reads no more than 4300, and refuses the reply around it."""
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def parsed(body: bytes) -> Any:
+    """Return what a body in JSON says, also where some of its fields are damaged.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    text = body.decode(json.detect_encoding(body), "replace")
+    try:
+        return json.loads(text, strict=False, parse_int=_whole_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+def whole_text(text: str) -> str:
+    """Return `text` with half characters replaced, which no message of gRPC can hold."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
@@ -31,73 +54,40 @@ def entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Reads the entries of one engine's replies.
+def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
+    """Return what each picture of a reply cost, as LiteLLM says; None: it says nothing credible.
 
-    Attributes:
-        address: Where the engine is.
-        key: For what it keeps at addresses of its own.
+    Raises:
+        KeyError: It says nothing.
     """
+    try:
+        usd = float(headers["x-litellm-response-cost"])
+    except ValueError:
+        usd = math.nan
+    return round(usd * _TICKS / max(pictures, 1)) if 0 <= usd <= _MAX_USD else None
 
-    address: Address
-    key: ApiKey | None
 
-    async def bytes_of(self, entry: dict[str, Any]) -> bytes:
-        """Return the picture of an entry, as it came: no one has looked at it yet.
+async def bytes_of(entry: dict[str, Any], downloader: Downloader) -> bytes:
+    """Return the picture of an entry, as it came: no one has looked at it yet.
 
-        Raises:
-            ValueError: There is none, or it is at an address that is not fetched from.
-            BrokenError: It did not come whole.
-            UnreachableError: It cannot be fetched.
-        """
-        text, url = entry.get("b64_json"), entry.get("url")
-        if not (isinstance(text, str) and text):
-            if not (isinstance(url, str) and url):
-                raise ValueError("an entry has neither b64_json nor url")
-            if url[:5] != "data:":
-                return await self._download(url)
-            text = url
-        encoded = text.partition(",")[2] if text[:5] == "data:" else text
-        try:
-            return await asyncio.to_thread(base64.b64decode, encoded)
-        except ValueError:
-            raise ValueError("its base64 is damaged") from None
+    Raises:
+        ValueError: There is none.
+        DownloadError: It is at an address that is not fetched from, or cannot be fetched.
+    """
+    text, url = entry.get("b64_json"), entry.get("url")
+    if not (isinstance(text, str) and text):
+        if not (isinstance(url, str) and url):
+            raise ValueError("an entry has neither b64_json nor url")
+        if url[:5].lower() != "data:":
+            return (await downloader.fetch(url))[0]
+        text = url
+    encoded = text.partition(",")[2] if text[:5].lower() == "data:" else text
+    try:
+        return await asyncio.to_thread(_decoded, encoded)
+    except ValueError:
+        raise ValueError("its base64 is damaged") from None
 
-    async def _download(self, url: str) -> bytes:
-        request = self._request(urljoin(self.address.url(""), url))
-        for left in reversed(range(_TRIES)):
-            try:
-                answer = await exchange(request)
-            except (BrokenError, UnreachableError):
-                if not left:
-                    raise
-                continue
-            if answer.status == _OK:
-                return answer.body
-            raise ValueError(f"the address of its picture answered {answer.status}")
-        raise AssertionError  # pragma: no cover  # the last try returns or raises
 
-    def _request(self, url: str) -> HttpRequest:
-        """Return the request for a picture: the engine's own with the key, or a public one.
-
-        Raises:
-            ValueError: It is at another address.
-        """
-        own = self.address.holds(url)
-        if not own:
-            parts = urlsplit(url)
-            if parts.scheme != "https" or parts.username is not None:
-                raise ValueError("its picture is at an address that is neither its own nor https")
-            try:
-                check_host(parts.hostname or "", allow_loopback=False)
-            except RefusedError as error:
-                raise ValueError(str(error)) from None
-        return HttpRequest(
-            "GET",
-            url,
-            key=self.key if own else None,
-            timeout=_TIMEOUT,
-            max_bytes=settings.MAX_DOWNLOAD_BYTES,
-            public=not own,
-        )
+def _decoded(encoded: str) -> bytes:
+    """Return the bytes of base64, in the alphabet of URLs and without padding as well."""
+    return base64.b64decode(f"{encoded.translate(_URL_SAFE).rstrip('= ')}===")

@@ -7,11 +7,12 @@ is changed, once, and remembered.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from xai_notebook.server import openai_replies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,8 +63,8 @@ class Complaint:
     def parse(cls, body: bytes) -> Complaint:
         """Read the forms there are: OpenAI's, FastAPI's, and plain ones."""
         try:
-            said: Any = json.loads(body)
-        except (ValueError, RecursionError):
+            said: Any = openai_replies.parsed(body)
+        except ValueError:
             text = body[:4096].decode("utf-8", "replace")
             return cls("" if text.lstrip()[:1] == "<" else text)
         if not isinstance(said, dict):

@@ -15,6 +15,7 @@ from xai_notebook.server.calls import CallLog, SeenCall
 from xai_notebook.server.engine import Engine, PaintingEngine
 from xai_notebook.server.faults import Faults
 from xai_notebook.server.files import FileServer
+from xai_notebook.server.methods import Gate
 from xai_notebook.server.service import Service
 
 if TYPE_CHECKING:
@@ -179,14 +180,16 @@ class EmbeddedServer:
             log=self._log,
             faults=self.faults,
             engine=self.engine,
-            api_key=self._api_key,
             rewrites=self._rewrite,
             repeats=self._repeat,
             keep_bytes=self._keep_bytes,
             clock=self._clock,
         )
-        server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(tuple(service.handlers()))
+        methods = service.methods()
+        key = self._api_key
+        gates = () if key is None else (Gate(self._log, key, methods.paths()),)
+        server = grpc.aio.server(options=_OPTIONS, interceptors=gates)
+        server.add_generic_rpc_handlers(tuple(methods.handlers()))
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             self._probe()

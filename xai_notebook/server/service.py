@@ -22,13 +22,10 @@ from xai_notebook.server.stored import FileStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import grpc
-
     from xai_notebook.server.calls import CallLog, SeenCall
     from xai_notebook.server.engine import Engine
     from xai_notebook.server.faults import Faults
     from xai_notebook.server.files import FileServer
-    from xai_notebook.settings import ApiKey
 
 __all__ = ["Service"]
 
@@ -39,14 +36,13 @@ _COMMENT_BYTES: Final = 65_533
 class Service:
     """The methods of the wire, on one event loop; an engine makes the pictures."""
 
-    def __init__(  # noqa: PLR0913  # independent options, keyword-only
+    def __init__(  # independent options, keyword-only
         self,
         *,
         files: FileServer,
         log: CallLog,
         faults: Faults,
         engine: Engine,
-        api_key: ApiKey | None,
         rewrites: bool,
         repeats: bool,
         keep_bytes: int,
@@ -59,14 +55,13 @@ class Service:
             log: Remembers every call.
             faults: What goes wrong on purpose.
             engine: Makes the pictures.
-            api_key: The only key accepted; None accepts any, and none.
             rewrites: Fill `up_sampled_prompt`.
             repeats: Equal requests get equal pictures.
             keep_bytes: Of stored files, and of the requests of batches.
             clock: Seconds since 1970.
         """
         self._files, self._log, self._faults = files, log, faults
-        self._engine, self._api_key, self._rewrites = engine, api_key, rewrites
+        self._engine, self._rewrites = engine, rewrites
         self._taken: Counter[int] | None = None if repeats else Counter()
         self._workers = Workers()
         self._decoding = asyncio.Lock()
@@ -80,9 +75,9 @@ class Service:
             clock=clock,
         )
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return the handlers to register, one for each service of the API."""
-        methods = Methods(self._log, self._api_key)
+    def methods(self) -> Methods:
+        """Return the methods to register."""
+        methods = Methods(self._log)
         batches, stored = self._batches, self._stored
         for path, answer, kind in (
             (wire.GENERATE_IMAGE, self.generate_image, wire.GenerateImageRequest),
@@ -113,7 +108,7 @@ class Service:
         methods.add_download(
             wire.RETRIEVE_FILE_CONTENT, stored.content, wire.RetrieveFileContentRequest
         )
-        return methods.handlers()
+        return methods
 
     def close(self) -> None:
         """Let the worker threads end; what they have not begun is dropped."""

@@ -1,0 +1,84 @@
+"""A server with a key: who does not have it gets nothing, and costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from xai_notebook.client import wire
+from xai_notebook.server import EmbeddedServer
+
+METHODS = sorted(
+    {value for value in vars(wire).values() if isinstance(value, str) and value[:1] == "/"}
+)
+OTHERS = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/xai_api.Image/Unknown",
+    "/",
+]
+CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
+    (),
+    (("authorization", "right"),),
+    (("authorization", "Bearer"),),
+    (("authorization", "Bearer Right"),),
+    (("authorization", "Bearer right "), ("authorization", "Bearer wrong")),
+    (("authorization", "Bearer right"), ("authorization", "Bearer right")),
+    (("x-api-key", "right"), ("cookie", "authorization=Bearer right")),
+]
+
+
+@pytest.mark.parametrize("metadata", CREDENTIALS)
+def test_a_refusal_waits_for_no_request(metadata: tuple[tuple[str, str], ...]) -> None:
+    """Each method, and what is none, is refused while the whole request is still to come."""
+
+    async def main() -> set[Any]:
+        async with (
+            EmbeddedServer(api_key="right") as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            calls: list[Any] = [
+                channel.stream_stream(path)(metadata=metadata, timeout=20)
+                for path in (*METHODS, *OTHERS)
+            ]
+            return {await call.code() for call in calls}
+
+    assert len(METHODS) > 15
+    assert asyncio.run(main()) == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+def test_what_is_refused_fills_no_memory() -> None:
+    """Of a refused call only the method is kept, and only if there is such a method."""
+
+    async def main() -> list[Any]:
+        async with (
+            EmbeddedServer(api_key="right") as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            for path in (wire.GENERATE_IMAGE, *OTHERS):
+                call: Any = channel.unary_unary(path)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call(bytes(1 << 20), metadata=(("a", "b" * 4096),))
+            assert list(server.counts) == [wire.GENERATE_IMAGE]
+            return server.requests
+
+    (seen,) = asyncio.run(main())
+    assert (seen.message.ByteSize(), seen.metadata, seen.status) == (0, {}, "UNAUTHENTICATED")
+
+
+def test_without_a_key_every_client_is_welcome() -> None:
+    """As the tests of other people's programs need it, with xAI's SDK as well."""
+
+    async def main() -> None:
+        async with (
+            EmbeddedServer() as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            list_models: Any = channel.unary_unary(wire.LIST_IMAGE_GENERATION_MODELS)
+            for metadata in CREDENTIALS:
+                assert await list_models(b"", metadata=metadata)
+
+    asyncio.run(main())

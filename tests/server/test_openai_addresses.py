@@ -1,0 +1,167 @@
+"""Addresses that an engine names for its pictures, seen at the sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from openai_stub import SECRET, Reply, Stub, answers, ask, entry, run_stub
+from xai_notebook import errors
+from xai_notebook.server.openai_engine import OpenAIEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from openai_stub import Dial, MakeRequest
+
+TWO_HOSTS = [
+    r"http://{stranger}\@{engine}/x",
+    r"http://{stranger}\\@{engine}/x",
+    r"http://{stranger}\.{engine}/x",
+    r"http:\\{stranger}\@{engine}/x",
+    r"https://{stranger}\@{engine}/x",
+    "http://{stranger}@{engine}/x",
+    "http://{engine}@{stranger}/x",
+    "http://{engine}%40{stranger}/x",
+    "http://{engine}%2f@{stranger}/x",
+    "http://{engine}:@{stranger}/x",
+    "http://me:{engine}@{stranger}/x",
+    "http://{engine}#@{stranger}/x",
+    "http://{stranger}#@{engine}/x",
+    "http://{stranger}?@{engine}/x",
+    "http://{stranger};@{engine}/x",
+    "http://{engine};.{stranger}/x",
+    "http://{stranger}\t@{engine}/x",
+    "http://{stranger}\n@{engine}/x",
+    "ht\ttp://{stranger}/x",
+    "http://{stranger} @{engine}/x",
+    "http:/{stranger}@{engine}/x",
+    "http:///{stranger}/x",
+    "http:////{stranger}@{engine}/x",
+    "//{stranger}/x",
+    r"\\{stranger}/x",
+    r"/\{stranger}/x",
+    "///{stranger}/x",
+    "//{engine}@{stranger}/x",
+    "http://[{stranger}]@{engine}/x",
+    "http://[::ffff:127.0.0.1]:{port}/x",
+    "http://[::ffff:7f00:1]:{port}/x",
+    "http://127.0.0.1.:{port}/x",
+    "http://127\u3002 0.0.1:{port}/x",
+    "http://127\u30020\uff0e0\uff611:{port}/x",
+    "http://\uff11\uff12\uff17.0.0.1:{port}/x",
+    "http://127.1:{port}/x",
+    "http://2130706433:{port}/x",
+    "http://0x7f000001:{port}/x",
+    "http://0177.0.0.1:{port}/x",
+    "http://0:{port}/x",
+    "HTTP://LOCALHOST:{port}/x",
+    "http://localhost.:{port}/x",
+    "https://localhost:{port}/x",
+    "https://127.0.0.1:{port}/x",
+    "http://{stranger}:{port}/x",
+    "http://{stranger}/x",
+]
+"""The stranger listens on the loopback, too, so none of these is public."""
+_END = b"end"
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[int, list[bytes]]]:
+    """Listen on a port until the block ends; what comes out is what each connection sent first."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def listen() -> None:
+            while True:
+                connection, _ = server.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(5)
+                    if (said := connection.recv(4096)) == _END:
+                        return
+                    heard.append(said)
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        address = server.getsockname()
+        yield address[1], heard
+        with socket.create_connection(address) as last:  # behind whoever came before
+            last.sendall(_END)
+        thread.join(20)
+
+
+@pytest.mark.parametrize("spelling", TWO_HOSTS)
+def test_a_stranger_hears_nothing(
+    dial: Dial, stub: Stub, image_request: MakeRequest, spelling: str
+) -> None:
+    """However its address is written beside the engine's."""
+    with listening() as (port, heard):
+        engine = stub.url.removeprefix("http://").removesuffix("/v1")
+        url = spelling.format(stranger=f"127.0.0.1:{port}", port=port, engine=engine)
+        stub.answer = answers(Reply(body={"data": [{"url": url}, entry()]}))
+        # The other picture of the reply is kept.
+        assert ask(dial, stub, image_request(n=2), key=SECRET).images[0].base64
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.1:{port}/x",
+        "//127.0.0.1:{port}/x",
+        "https://localhost:{port}/x",
+        "/v1/again",
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_with_the_key(
+    dial: Dial, stub: Stub, image_request: MakeRequest, target: str, status: int
+) -> None:
+    """Neither to a stranger nor, as this engine's address is private, to the engine itself."""
+    with listening() as (port, heard):
+        location = {"Location": target.format(port=port)}
+        stub.fetched = [Reply(status, {}, location), Reply(500, {})]
+        stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}, entry()]}))
+        assert ask(dial, stub, image_request(n=1), key=SECRET).images[0].base64
+    assert heard == []
+    fetched = [asked.path for asked in stub.seen if asked.method == "GET"]
+    assert fetched == ["/v1/models", "/made/1.png"]
+
+
+def test_the_engine_gets_its_key_for_its_own_pictures(
+    dial: Dial, stub: Stub, image_request: MakeRequest
+) -> None:
+    """A gateway may not hand them out without it."""
+    stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
+    assert ask(dial, stub, image_request(), key=SECRET).images[0].base64
+    headers: list[Any] = [asked.headers for asked in stub.seen if asked.path == "/made/1.png"]
+    assert [each["authorization"] for each in headers] == [f"Bearer {SECRET}"]
+
+
+def test_no_proxy_reads_the_key(
+    dial: Dial, image_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine at a private address is asked directly: without TLS a proxy would see it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
+        with contextlib.suppress(OSError):  # no packet is sent
+            outward.connect(("10.255.255.255", 9))
+        host = outward.getsockname()[0]
+    try:
+        OpenAIEngine(f"http://{host}:1/v1")
+    except errors.ConfigurationError:
+        pytest.skip("this computer has no private address")
+    if host.startswith("127."):
+        pytest.skip("this computer has no address but the loopback")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")  # for the channel to the embedded server
+    with listening() as (port, heard), run_stub(host) as stub:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
+        assert ask(dial, stub, image_request(), key=SECRET).images[0].base64
+    assert heard == []

@@ -1,0 +1,241 @@
+"""Every field of an engine's replies, with values that nobody expects."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from openai_stub import SECRET, Asked, Reply, Stub, entry, png
+from xai_notebook.client import wire
+from xai_notebook.server import EmbeddedServer
+from xai_notebook.server.openai_engine import OpenAIEngine
+from xai_notebook.settings import ApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openai_stub import Dial, MakeRequest
+
+VALUES = {
+    "null": b"null",
+    "true": b"true",
+    "zero": b"0",
+    "negative": b"-1",
+    "beyond 64 bits": b"18446744073709551616",
+    "digits": b"9" * 5000,
+    "huge": b"1e999",
+    "tiny": b"-1e-999",
+    "NaN": b"NaN",
+    "infinity": b"-Infinity",
+    "empty": b'""',
+    "half an emoji": b'"a fox \\ud83d"',
+    "the other half": b'"\\ude00"',
+    "halves in the wrong order": b'"\\ude00\\ud83d"',
+    "half an emoji in bytes": b'"a fox \xf0\x9f"',
+    "a surrogate in bytes": b'"\xed\xa0\xbd"',
+    "no UTF-8": b'"\xff\xfe\xc3"',
+    "NUL": b'"a\\u0000b"',
+    "a raw control": b'"a\x00\x07\tb"',
+    "bidi": b'"\\u202egnp.exe"',
+    "long": b'"' + b"x" * 300_000 + b'"',
+    "long and wide": b'"' + "\U0001f98a".encode() * 50_000 + b'"',
+    "the key": f'"{SECRET}"'.encode(),
+    "list": b"[]",
+    "lists": b"[" * 400 + b"]" * 400,
+    "object": b'{"a": {"b": [null]}}',
+    "itself": b'{"data": [{"b64_json": "", "url": "http://127.0.0.1:9/x"}]}',
+}
+FIELDS = ["created", "size", "usage", "model", "error", "id", "output_format"]
+ENTRY_FIELDS = ["revised_prompt", "url", "id", "seed"]
+COSTS = [
+    "1e9", "1e300", "1e999", "-5", "-0.0", "nan", "inf", "-inf", "", " ", "abc", "0x10", "1_0",
+    "9" * 400, "9" * 60_000, "0." + "0" * 5000 + "1", "1,5", "$1", "\xb2", "1e-320", "10000.01",
+]  # fmt: skip
+
+
+def reply(fields: Iterable[tuple[str, bytes]] = (), entries: Iterable[bytes] = ()) -> bytes:
+    """Return a reply with these fields, in which the last picture is a good one."""
+    good = json.dumps(entry()).encode()
+    parts = [b'"%s": %s' % (name.encode(), value) for name, value in fields]
+    return b"{%s}" % b", ".join([*parts, b'"data": [%s]' % b", ".join([*entries, good])])
+
+
+def picture(**fields: bytes) -> bytes:
+    """Return an entry with these fields."""
+    parts = (b'"%s": %s' % (name.encode(), value) for name, value in fields.items())
+    return b"{%s}" % b", ".join(parts)
+
+
+GOOD = json.dumps(entry()["b64_json"]).encode()
+REPLIES: dict[str, tuple[Reply, int]] = {
+    **{
+        f"{name}: {kind}": (Reply(body=reply([(name, value)])), 1)
+        for name, (kind, value) in itertools.product(FIELDS, VALUES.items())
+    },
+    **{
+        f"entry's {name}: {kind}": (
+            Reply(body=reply(entries=[picture(b64_json=GOOD, **{name: value})])),
+            2,
+        )
+        for name, (kind, value) in itertools.product(ENTRY_FIELDS, VALUES.items())
+    },
+    **{f"entry: {kind}": (Reply(body=reply(entries=[value])), 1) for kind, value in VALUES.items()},
+    **{
+        f"b64_json: {kind}": (Reply(body=reply(entries=[picture(b64_json=value)])), 1)
+        for kind, value in VALUES.items()
+    },
+    **{
+        f"url: {kind}": (Reply(body=reply(entries=[picture(url=value)])), 1)
+        for kind, value in VALUES.items()
+    },
+    **{
+        f"cost: {cost[:20]}": (
+            Reply(body=reply(), headers={"x-litellm-response-cost": cost}),
+            1,
+        )
+        for cost in COSTS
+    },
+    "two data": (Reply(body=b'{"data": 7, ' + reply()[1:]), 1),
+    "UTF-16": (Reply(body=reply().decode().encode("utf-16")), 1),
+    "a BOM": (Reply(body=b"\xef\xbb\xbf" + reply()), 1),
+    "a base64 without padding": (
+        Reply(body=reply(entries=[picture(b64_json=GOOD.replace(b"=", b""))])),
+        2,
+    ),
+    "a base64 of URLs, with lines": (
+        Reply(
+            body=reply(
+                entries=[picture(b64_json=GOOD[:50].replace(b"+", b"-") + b"\\r\\n" + GOOD[50:])]
+            )
+        ),
+        2,
+    ),
+    "DATA:": (Reply(body=reply(entries=[picture(url=b'"DATA:image/png;base64,' + GOOD[1:])])), 2),
+}
+"""What the engine answers, and how many of its pictures are good."""
+
+
+def test_a_picture_that_came_is_kept(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+    """Whatever stands beside it; what is kept of that can be sent, and is bounded."""
+    wrong = {}
+
+    async def main() -> None:
+        engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
+        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
+            for name, (answer, count) in REPLIES.items():
+                stub.answer = lambda _asked, _number, answer=answer: answer  # type: ignore[misc]
+                stub.fetched = [Reply(404, {})]
+                try:
+                    made = await call(wire.GENERATE_IMAGE, image_request(n=count))
+                except grpc.aio.AioRpcError as error:
+                    wrong[name] = error.details()
+                    continue
+                ticks = made.usage.cost_in_usd_ticks
+                good = (
+                    len([one for one in made.images if one.base64]) == count
+                    and 0 <= ticks <= 10**14
+                    and max(len(one.up_sampled_prompt) for one in made.images) <= 1 << 15
+                    and SECRET not in str(made)
+                )
+                if not good:
+                    wrong[name] = f"{len(made.images)} {ticks}"
+
+    asyncio.run(main())
+    assert len(REPLIES) > 400
+    assert wrong == {}
+
+
+ERRORS = {
+    **{
+        f"{name}: {kind}": b'{"error": {"message": "no", "%s": %s}}' % (name.encode(), value)
+        for name, (kind, value) in itertools.product(
+            ["message", "param", "code", "type", "detail"], VALUES.items()
+        )
+    },
+    **{
+        f"detail's {name}: {kind}": b'{"detail": [{"msg": "no", "%s": %s}]}'
+        % (name.encode(), value)
+        for name, (kind, value) in itertools.product(["loc", "msg"], VALUES.items())
+    },
+    **{f"body: {kind}": value for kind, value in VALUES.items()},
+    "deep": b"[" * 200_000,
+    "large": b"x" * 5_000_000,
+    "sizes": b'{"error": {"param": "size", "message": "use 9999x64, 0000x0000, 0064x9999"}}',
+}
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+def test_a_refusal_is_a_sentence(
+    dial: Dial, stub: Stub, image_request: MakeRequest, status: int
+) -> None:
+    """Of whatever the engine says: ours, bounded, and without its key."""
+    wrong = {}
+    pauses = itertools.cycle(["9" * 5000, "-1", "1e9", "\xb2", "soon", "99999", ""])
+
+    async def main() -> None:
+        engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
+        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
+            for name, body in ERRORS.items():
+                answer = Reply(status, body, {"Retry-After": next(pauses)})
+                stub.answer = lambda _asked, _number, answer=answer: answer  # type: ignore[misc]
+                try:
+                    made = await call(wire.GENERATE_IMAGE, image_request())
+                    wrong[name] = str(len([one for one in made.images if one.respect_moderation]))
+                except grpc.aio.AioRpcError as error:
+                    said = error.details() or ""
+                    ours = said.startswith("The engine at 127.0.0.1:")
+                    if not ours or len(said) > 1200 or SECRET in said:
+                        wrong[name] = said[:200]
+
+    asyncio.run(main())
+    assert {name: said for name, said in wrong.items() if said != "0"} == {}
+
+
+def test_models_of_odd_names(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+    """Those that can be named are, and the sentence that lists them is bounded."""
+    names = [
+        json.loads(value, strict=False)
+        for value in (
+            VALUES["half an emoji"],
+            VALUES["long and wide"],
+            VALUES["NUL"],
+            VALUES["bidi"],
+        )
+    ]
+    wide = ["\U0001f98a" * 1000 + str(number) for number in range(12)]
+    stub.models = [*names, *wide, 7, None, {}, "fox-1"]  # type: ignore[list-item]
+
+    async def main() -> tuple[Any, str]:
+        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+            listed = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(wire.GENERATE_IMAGE, image_request())
+            return listed.models, caught.value.details() or ""
+
+    models, said = asyncio.run(main())
+    assert models[-1].name == "fox-1"
+    assert "has several models" in said
+    assert len(said.encode()) < 4096
+
+
+def test_pictures_that_are_too_large_together(
+    dial: Dial, stub: Stub, image_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be handed over in one reply is left out, and the rest is kept."""
+    monkeypatch.setattr("xai_notebook.server.openai_engine._MAX_PICTURES_BYTES", 2 * len(png()) + 1)
+
+    def answer(_asked: Asked, _number: int) -> Reply:
+        return Reply(body={"data": [entry() for _ in range(5)]})
+
+    stub.answer = answer
+
+    async def main() -> int:
+        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+            return len((await call(wire.GENERATE_IMAGE, image_request(n=2))).images)
+
+    assert asyncio.run(main()) == 2
