@@ -7,20 +7,25 @@ knows what the service may have. A request has a key, which follows from what is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
-from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
 from xai_notebook.library.records import (
+    DAMAGE,
+    MAX_NOTE,
+    MAX_PLACE,
     Wanted,
     insert,
     pictures_from_rows,
+    request_from,
     rows_in,
     storable_row,
 )
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.library.database import Database
     from xai_notebook.library.originals import Originals
     from xai_notebook.pictures.picture import Picture
@@ -284,7 +290,11 @@ class Jobs:
         """Return the jobs that were recorded last, the newest first."""
         query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
         with self._database.reading() as connection:
-            return [_job(row) for row in connection.execute(query, (limit,))]
+            found: list[Job] = []
+            for row in connection.execute(query, (limit,)):
+                with contextlib.suppress(LibraryError):  # a damaged one hides no other
+                    found.append(_job(row))
+            return found
 
     def change(self, job: Job, **values: Any) -> Job:
         """Change what is known of a job and return it.
@@ -451,10 +461,34 @@ def _by_id(connection: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    values = {each.name: row[each.name] for each in fields(Job)}
-    return Job(
-        **values | {"inputs": json.loads(row["inputs"]), "create_sent": bool(row["create_sent"])}
-    )
+    """Return the job of a row.
+
+    Raises:
+        LibraryError: The row is damaged.
+    """
+    try:
+        texts = {name: bounds.text(row[name]) for name in ("name", "backend", "host", "state")}
+        optional: dict[str, Any] = {
+            name: None if row[name] is None else bounds.text(row[name])
+            for name in ("notebook", "batch_id", "cause")
+        }
+        if texts["state"] not in get_args(JobState):
+            raise ValueError(texts["state"])
+        times: dict[str, Any] = {n: bounds.moment(row[n]) for n in ("expires", "ended")}
+        return Job(
+            id=row["id"],
+            **cast("Any", texts),
+            **optional,
+            price_usd=bounds.cost(row["price_usd"]),
+            inputs={bounds.text(k): bounds.text(v) for k, v in json.loads(row["inputs"]).items()},
+            create_sent=bool(row["create_sent"]),
+            created=bounds.moment_near(row["created"]).timestamp(),
+            **{name: at and at.timestamp() for name, at in times.items()},
+        )
+    except DAMAGE as error:
+        raise LibraryError(
+            f"Job {row['id']} of the library is damaged. The other jobs are not."
+        ) from error
 
 
 def _dumped(one: JobRequest) -> str:
@@ -463,9 +497,25 @@ def _dumped(one: JobRequest) -> str:
 
 
 def _request(row: sqlite3.Row) -> JobRequest:
-    options = json.loads(row["request"])
-    inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
-    names = ("key", "fingerprint", "place", "position", "id", "answer", "error")
-    return JobRequest(
-        request=ImageRequest(**options, inputs=inputs), **{name: row[name] for name in names}
-    )
+    """Return the request of a row.
+
+    Raises:
+        LibraryError: The row is damaged.
+    """
+    try:
+        error = row["error"]
+        return JobRequest(
+            key=bounds.text(row["key"]),
+            fingerprint=bounds.text(row["fingerprint"]),
+            place=bounds.count(row["place"], 0, MAX_PLACE),
+            position=bounds.count(row["position"], 0, MAX_PLACE),
+            request=request_from(json.loads(row["request"])),
+            id=row["id"],
+            answer=row["answer"],
+            error=None if error is None else bounds.line(str(error), MAX_NOTE),
+        )
+    except DAMAGE as error:
+        raise LibraryError(
+            f"Request {row['id']} of the library's jobs is damaged, so that its job cannot be gone "
+            "on with. The other jobs are not."
+        ) from error

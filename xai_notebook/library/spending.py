@@ -13,6 +13,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
 
@@ -32,22 +33,32 @@ _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
 reported before; it is under way, and what it will cost is not sure."""
 
 _SPENT: Final = """
-    SELECT (SELECT total(cost_usd) FROM requests WHERE created >= :since)
-        + (SELECT total(cost_usd) FROM rewrites WHERE created >= :since)"""
+    SELECT (SELECT total(cost_usd) FROM requests
+            WHERE created >= :since AND cost_usd BETWEEN 0 AND :most)
+        + (SELECT total(cost_usd) FROM rewrites
+            WHERE created >= :since AND cost_usd BETWEEN 0 AND :most)"""
 _UNREPORTED: Final = """
     SELECT total(price_usd) FROM requests JOIN job_requests ON answer = requests.id
         JOIN jobs ON jobs.id = job_id
-        WHERE requests.cost_usd IS NULL AND requests.created >= :since"""
+        WHERE requests.cost_usd IS NULL AND requests.created >= :since
+            AND price_usd BETWEEN 0 AND :most"""
 _JOBS: Final = """
     SELECT total(price_usd * (SELECT count(*) FROM job_requests
         WHERE job_id = jobs.id AND answer IS NULL AND error IS NULL))
     FROM jobs
-    WHERE state = 'running' AND coalesce(expires, created + 172800) > :now
-        OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400)"""
+    WHERE price_usd BETWEEN 0 AND :most
+        AND (state = 'running' AND coalesce(expires, created + 172800) > :now
+            OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400))"""
 _CHARGED: Final = """
-    SELECT coalesce(sum(ticks), 0) FROM charges WHERE open = 0 AND created >= :since
+    SELECT total(ticks) FROM charges WHERE open = 0 AND created >= :since
+        AND ticks BETWEEN 0 AND 1e18
         AND NOT EXISTS (SELECT 1 FROM requests
             WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""
+
+_OPEN: Final = """
+    SELECT process, total(ticks), max(open) FROM charges
+    WHERE open > 0 AND ticks BETWEEN 0 AND 1e18 GROUP BY process"""
+"""A row of which an amount is out of bounds is not one of ours: it counts for nothing."""
 
 
 class Totals(NamedTuple):
@@ -200,17 +211,16 @@ class Spending:
     def _totals(
         self, connection: sqlite3.Connection, since: float, dead: Collection[str]
     ) -> Totals:
-        times = {"since": since, "now": time.time()}
+        times = {"since": since, "now": time.time(), "most": bounds.MAX_COST_USD}
         usd = 0.0
         for query in (_SPENT, _UNREPORTED, _JOBS):
             (found,) = connection.execute(query, times).fetchone()
             usd += found
         (charged,) = connection.execute(_CHARGED, times).fetchone()
-        query = "SELECT process, sum(ticks), max(open) FROM charges WHERE open > 0 GROUP BY process"
-        living = [row for row in connection.execute(query).fetchall() if row[0] not in dead]
+        living = [row for row in connection.execute(_OPEN, times).fetchall() if row[0] not in dead]
         return Totals(
-            spent=round(usd * TICKS) + charged,
-            open=sum(ticks for _, ticks, _ in living),
+            spent=round(usd * TICKS) + round(charged),
+            open=round(sum(ticks for _, ticks, _ in living)),
             unconfirmed=any(state == _UNCONFIRMED for *_, state in living),
         )
 
@@ -221,13 +231,14 @@ class Spending:
             Pairs of model, resolution, quality and number of input images, and the cost; of equal
             ones the newest.
         """
-        query = """SELECT model, resolution, quality, json_array_length(inputs),
+        query = """SELECT model, resolution, quality,
+                CASE WHEN json_valid(inputs) THEN json_array_length(inputs) END AS sources,
                 cost_usd / (SELECT count(*) FROM images WHERE request_id = latest.id), max(id)
             FROM (SELECT * FROM requests ORDER BY id DESC LIMIT ?) AS latest
-            WHERE host = ? AND cost_usd > 0
-            GROUP BY model, resolution, quality, json_array_length(inputs)"""
+            WHERE host = ? AND cost_usd > 0 AND cost_usd <= ?
+            GROUP BY model, resolution, quality, sources"""
         with self._database.reading() as connection:
-            rows = connection.execute(query, (_LATEST, host)).fetchall()
+            rows = connection.execute(query, (_LATEST, host, bounds.MAX_COST_USD)).fetchall()
         return [(tuple(row)[:4], row[4]) for row in rows if row[4] is not None]
 
     def last_rewrite(self, backend: str) -> float | None:
@@ -237,9 +248,10 @@ class Spending:
             backend: `"xai"` or `"local"`.
         """
         query = """SELECT max(cost_usd) FROM
-            (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)"""
+            (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)
+            WHERE cost_usd BETWEEN 0 AND ?"""
         with self._database.reading() as connection:
-            (found,) = connection.execute(query, (backend,)).fetchone()
+            (found,) = connection.execute(query, (backend, bounds.MAX_COST_USD)).fetchone()
         return None if found is None else float(found)
 
 

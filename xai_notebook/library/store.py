@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
@@ -572,7 +573,7 @@ class Library:
         """Return where a pending image can be fetched, or None when it is not pending."""
         with self._database.reading() as connection:
             row = _row(connection, "SELECT url FROM images WHERE id = ?", image.id)
-        return None if row is None else row["url"]
+        return row["url"] if row is not None and isinstance(row["url"], str) else None
 
     def _images_of(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Iterator[Picture]:
         """Yield a request's images in order, without those whose file has vanished."""
@@ -615,7 +616,7 @@ class Library:
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self._database.reading() as connection:
             row = _row(connection, query, key)
-        return None if row is None else row["text"]
+        return None if row is None or not isinstance(row["text"], str) else bounds.text(row["text"])
 
     def remember_rewrite(
         self,
