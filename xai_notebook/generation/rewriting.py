@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.budget import Reservation
-    from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
 
@@ -56,7 +55,6 @@ class Rewriter:
         host: Tells its rewrites from those of other hosts.
         remembered: Rewrites of this kernel, for when there is no library.
         library: Keeps rewrites for later kernels.
-        beside: Bundles that know what was made of a prompt before.
         progress: Takes notes.
         timeout: Seconds for a rewrite.
     """
@@ -69,13 +67,10 @@ class Rewriter:
     library: Library | None
     progress: Progress
     timeout: float
-    beside: Beside | None = None
 
     async def recall(self, request: ImageRequest) -> ImageRequest | None:
         """Return the request as it was rewritten before, or None when it never was."""
         text = await self._recall(self._key(_instruction(request), request.prompt))
-        if text is None and self.beside is not None:
-            text = await asyncio.to_thread(self.beside.rewrite_of, request, self.model)
         return with_prompt(request, text, self.model) if text else None
 
     async def rewrite(
