@@ -342,6 +342,18 @@ def test_one_original_named_again_and_again_is_refused(
         Bundle(file)
 
 
+def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
+    """What is no text is little; what looks like brackets inside of a prompt is a prompt."""
+    file = tmp_path / "story.xai"
+    for odd in ([[]] * 100_000, [{"a": 1}] * 50_000, ["a"] * 50_000):
+        file.write_bytes(bundle(record(more=odd)))
+        with pytest.raises(LibraryError, match="damaged or is no bundle"):
+            Bundle(file)
+    prompt = '[{"\\' * 50_000 + "."
+    file.write_bytes(bundle(record(prompt=prompt)))
+    assert Bundle(file).entries[0].request.prompt == prompt
+
+
 def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     """A few bytes that are many members would be read again for each of them."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()

@@ -67,6 +67,9 @@ _END: Final = struct.Struct("<4s4H2LH")
 _LOCATOR_BYTES: Final = 20
 _LOCAL: Final = struct.Struct("<4s22x2H")
 _ORIGINAL: Final = re.compile(r"images/([0-9a-f]{64})\.[a-z]{3,4}")
+_MAX_QUOTES: Final = 10_000
+_MAX_OUTSIDE: Final = 50_000
+"""Bytes of a line outside of its texts: a request of a hundred pictures has a fifth of that."""
 _MAX_PLACE: Final = 1_000_000
 _MAX_DIGITS: Final = 18
 _MAX_POSITION: Final = 100
@@ -376,6 +379,10 @@ def _check_head(line: bytes) -> None:
 
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
+        raise ValueError(len(line))
+    # Brackets outside of texts become objects, which take a hundred times their bytes, and seconds.
+    texts = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if texts.count(b'"') > _MAX_QUOTES or sum(map(len, texts.split(b'"')[::2])) > _MAX_OUTSIDE:
         raise ValueError(len(line))
     found = json.loads(line, parse_int=_int)
     if not isinstance(found, dict):

@@ -127,7 +127,7 @@ def _opened(file: Path, left: Allowance) -> Bundle | LibraryError:
             f'library with xai.unpack("{file.name}").'
         )
     except LibraryError as error:
-        return error
+        return LibraryError(str(error))  # the frames of the first would keep what they have read
 
 
 def answers(
