@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
+import struct
+import zlib
 from typing import Any
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
+from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.media import dimensions
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ReplyError
@@ -135,3 +139,52 @@ def test_no_broken_header_is_a_raw_error() -> None:
                 preview(hurt, side=320, limit=60_000)
             except ReplyError as error:
                 assert re.search("not a readable|megapixels|damaged", str(error))  # noqa: PT017
+
+
+def commented(kind: str, size: int) -> bytes:
+    """Return a picture with a long comment, as a stranger's program can write it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), "teal").save(buffer, kind)
+    data = buffer.getvalue()
+    if kind == "PNG":
+        body = b"comment\0" + b"SECRET" * (size // 6)
+        chunk = b"tEXt" + body
+        found = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[:33] + found + data[33:]
+    if kind == "JPEG":
+        body = (b"SECRET" * (size // 6))[:65_533]
+        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(body) + 2) + body + data[2:]
+    blocks = (b"\xff" + (b"SECRET" * 43)[:255]) * (size // 255)
+    at = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))  # behind the colour table
+    return data[:at] + b"\x21\xfe" + blocks + b"\0" + data[at:]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG"])
+def test_a_comment_does_not_travel(kind: str) -> None:
+    """However long it is: not into previews, and not into what is sent to be edited."""
+    data = commented(kind, 70_000)
+    shown = preview(data, side=320, limit=60_000)
+    assert shown.whole
+    assert b"SECRET" not in shown.data
+    assert len(shown.data) < 2_000
+    batch = ImageBatch([picture(data), picture(JPEG)])
+    assert to_html(batch).count("<img ") == 2
+    assert batch.contact_sheet()
+    (sent,) = load_inputs([Image.open(io.BytesIO(data))], {}).images
+    assert b"SECRET" not in base64.b64decode(sent.url.partition(",")[2])
+
+
+def test_colours_of_an_image_to_edit_are_converted_and_its_profile_stays_here() -> None:
+    """What is sent means sRGB, as no profile travels with it."""
+    lab = ImageCms.createProfile("LAB")
+    plain = Image.new("RGB", (4, 4), (200, 40, 40))
+    red = ImageCms.profileToProfile(plain, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
+    assert red is not None
+    for given in (red, Image.new("L", (4, 4))):  # the second one's profile is of other colours
+        given.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
+        (sent,) = load_inputs([given], {}).images
+        with Image.open(io.BytesIO(base64.b64decode(sent.url.partition(",")[2]))) as image:
+            assert "icc_profile" not in image.info
+            if given.mode == "LAB":
+                pixel: Any = image.convert("RGB").getpixel((0, 0))
+                assert pixel == pytest.approx((200, 40, 40), abs=6)
