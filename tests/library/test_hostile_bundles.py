@@ -382,3 +382,16 @@ def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
     ):  # fmt: skip
         (tmp_path / "story.xai").write_bytes(bundle(record(**changes)))
         assert look(tmp_path, str(changes)) == "refused"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not take")
+@pytest.mark.parametrize("content", [b"PK", bundle()])
+def test_the_name_of_a_bundle_is_one_line(tmp_path: Path, content: bytes) -> None:
+    """A stranger's name for a file neither forges a line nor turns one around."""
+    (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
+    read, sentences = Bundles().of(tmp_path, None)
+    found, _ = answers(read, ASKED, None, {0})
+    told = [*sentences, *(str(picture.bundle) for picture in found)]
+    assert len(told) == 1
+    assert told[0].startswith("a saved as x [31m.xai")
+    assert told[0].isprintable()

@@ -160,6 +160,7 @@ class Bundle:
 
     Attributes:
         file: Where it is.
+        name: Its file's, as it is shown.
         entries: Its requests, in the order of the file.
         weight: What it takes of an allowance.
     """
@@ -176,6 +177,7 @@ class Bundle:
             LibraryError: It is damaged, not a bundle, or a newer version's.
         """
         self.file = file
+        self.name = bounds.line(file.name)
         try:
             with file.open("rb") as stream:
                 size = _check_directory(stream, allowance)
@@ -189,14 +191,14 @@ class Bundle:
             self.weight = Allowance(size, max(pictures, len(self.entries), len(self._members)))
         except _TooMuchError as error:
             raise TooLargeError(
-                f"{file.name} lists more than {allowance.pictures:,} pictures or "
+                f"{self.name} lists more than {allowance.pictures:,} pictures or "
                 f"{allowance.bytes // MIB} MiB of requests, and was not used."
             ) from error
         except OSError as error:
-            raise LibraryError(f"{file.name} cannot be read: {error.strerror or error}.") from error
+            raise LibraryError(f"{self.name} cannot be read: {error.strerror or error}.") from error
         except _HOSTILE as error:
             raise LibraryError(
-                f"{file.name} is damaged or is no bundle, and was not used. Have it made anew with"
+                f"{self.name} is damaged or is no bundle, and was not used. Have it made anew with"
                 " xai.pack()."
             ) from error
         self._by_question: dict[Any, list[Entry]] = {}
@@ -278,9 +280,7 @@ class Bundle:
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise ValueError(sha256)
         except (OSError, *_HOSTILE) as error:
-            raise LibraryError(
-                f"A picture in {self.file.name} is damaged, and was not used."
-            ) from error
+            raise LibraryError(f"A picture in {self.name} is damaged, and was not used.") from error
         return data
 
 

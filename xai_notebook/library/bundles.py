@@ -10,6 +10,7 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.errors import LibraryError, MissingImageError
 from xai_notebook.library.bundle import (
@@ -116,15 +117,15 @@ def _still_holds(read: Bundle | LibraryError, before: Allowance, left: Allowance
 
 def _opened(file: Path, left: Allowance) -> Bundle | LibraryError:
     """Return a bundle, or why it is not used."""
-    most = Allowance()
+    most, name = Allowance(), bounds.line(file.name)
     try:
         return Bundle(file, Allowance(*map(min, left, most)))
     except TooLargeError:
         return TooLargeError(
-            f"{file.name} was not used: the bundles of this folder list more than "
+            f"{name} was not used: the bundles of this folder list more than "
             f"{TOGETHER.pictures:,} pictures or {TOGETHER.bytes // MIB} MiB together, or it alone "
             f"more than {most.pictures:,}. Move some to another folder, or take them into your "
-            f'library with xai.unpack("{file.name}").'
+            f'library with xai.unpack("{name}").'
         )
     except LibraryError as error:
         return LibraryError(str(error))  # the frames of the first would keep what they have read
@@ -182,7 +183,7 @@ def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest
         cost_usd=image.cost_usd,
         created=entry.created,
         replayed=True,
-        bundle=bundle.file.name,
+        bundle=bundle.name,
     )
     if image.sha256 is None:
         return replace(told, status="moderated", error=WITHHELD)
@@ -190,7 +191,7 @@ def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest
     data = bundle.read(image.sha256)
     size = dimensions(data)
     if media_type(data) is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
-        raise LibraryError(f"A picture in {bundle.file.name} is no image, and was not used.")
+        raise LibraryError(f"A picture in {bundle.name} is no image, and was not used.")
     return replace(told, sha256=image.sha256, media_type=media_type(data), size=size, held=held)
 
 
