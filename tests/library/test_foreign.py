@@ -132,6 +132,7 @@ def test_damaged_jobs_hide_no_others(library: Library) -> None:
         ("good", "xai", "api.x.ai", "done", "{}", 1.8e9),
         ("odd", "xai", "api.x.ai", "splendid", "{}", 1.8e9),
         ("odder", "xai", "api.x.ai", "done", "[" * 100_000, 1.8e9),
+        ("oddest", "xai", "api.x.ai", "done", "7", 1.8e9),
         ("old", "xai", "api.x.ai", "done", "{}", 1e300),
     ]
     with library._database.writing() as connection:

@@ -42,7 +42,9 @@ __all__ = [
     "storable_row",
 ]
 
-DAMAGE: Final = (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError)
+DAMAGE: Final = (
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 """What reading a row that is not as we wrote it can raise."""
 _PARAMETERS: Final = 999
 """Parameters that every SQLite accepts in one statement."""
