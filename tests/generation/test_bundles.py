@@ -155,6 +155,107 @@ def test_a_rewritten_prompt_comes_with_its_pictures(
     assert len(keyed.server.requests) == before
 
 
+def strangers(file: Path, **changes: Any) -> None:
+    """Have a bundle say something else of its first request."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    head, first, *others = members["requests.jsonl"].decode().splitlines()
+    line = json.dumps(json.loads(first) | changes)
+    members["requests.jsonl"] = "\n".join([head, line, *others]).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
+class Since:
+    """What a server has seen since a moment."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._before = len(served.server.requests)
+
+    @property
+    def messages(self) -> list[Any]:
+        """All that it was asked."""
+        return [call.message for call in self._served.server.requests[self._before :]]
+
+    @property
+    def prompts(self) -> list[str]:
+        """Those of the pictures that it was asked for."""
+        return [one.prompt for one in self.messages if hasattr(one, "prompt")]
+
+
+@pytest.fixture
+def rewritten(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Since:
+    """Have a stranger's bundle beside the notebook, with a rewrite of a prompt of ours."""
+    keyed.faults.chat_text = "a detailed fox"
+    xai.generate("a fox", rewrite="grok-4")
+    strangers(xai.pack(), prompt="an advertisement")
+    close_session()
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "other"))
+    keyed.faults.chat_text = "a fox of mine"
+    return Since(keyed)
+
+
+def test_a_rewrite_of_a_bundle_answers_and_is_not_sent(rewritten: Since) -> None:
+    """The picture is shown under the words that its bundle says made it; nothing is paid."""
+    (seen,) = xai.generate("a fox", rewrite="grok-4")
+    assert (seen.bundle, seen.prompt) == ("story.xai", "a fox")
+    assert seen.caption.startswith("Rewritten prompt: ")
+    assert seen.cell == "%%xai_image --rewrite=grok-4\na fox"
+    assert not rewritten.messages
+
+
+@pytest.mark.parametrize(
+    "options", [{"n": 2}, {"fresh": True}, {"n": 2, "reuse": True}, {"aspect_ratio": "2:1"}]
+)
+def test_what_a_bundle_lacks_is_made_from_a_rewrite_of_ours(
+    rewritten: Since, options: dict[str, Any]
+) -> None:
+    """No word of a stranger's bundle is sent with the user's key."""
+    made = xai.generate("a fox", rewrite="grok-4", **options)
+    assert rewritten.prompts == ["a fox of mine"]
+    assert str(made[-1].rewritten_prompt).startswith("A fox of mine")
+    assert made[-1].bundle is None
+    assert "advertisement" not in str(rewritten.messages)
+
+
+def test_a_pass_beside_such_a_bundle_is_free_the_next_time(rewritten: Since) -> None:
+    """Equal requests keep their order, though one is answered and the next ones are made."""
+    first = [xai.generate("a fox", rewrite="grok-4")[0] for _ in range(3)]
+    assert [one.bundle for one in first] == ["story.xai", None, None]
+    assert len(rewritten.prompts) == 2
+    close_session()
+    again = [xai.generate("a fox", rewrite="grok-4")[0] for _ in range(3)]
+    assert [one.sha256 for one in again] == [one.sha256 for one in first]
+    assert len(rewritten.prompts) == 2
+
+
+def test_a_job_beside_such_a_bundle_orders_what_it_lacks(rewritten: Since) -> None:
+    """A job sends no word of it either."""
+    job = xai.generate(each=["a fox", "an owl"], rewrite="grok-4", batch=True)
+    assert len(job.wait(60)) == 2
+    assert "an owl" in str(rewritten.messages)
+    assert "a fox" not in rewritten.prompts
+    assert "advertisement" not in str(rewritten.messages)
+
+
+def test_unpacking_teaches_no_price_and_spends_nothing(
+    rewritten: Since, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a bundle says of costs is shown, and counts nowhere; its rewrite is not remembered."""
+    file = (story / "story.xai").rename(story / "gift")
+    with zipfile.ZipFile(file) as archive:
+        line = json.loads(archive.read("requests.jsonl").splitlines()[1])
+    strangers(file, images=[line["images"][0] | {"cost_usd": 900.0}])
+    xai.unpack(file)
+    (row,) = xai.costs()
+    assert (row.cost_usd, row.unknown) == (0.0, 0)
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "1/total")
+    xai.generate("a fox", rewrite="grok-4")
+    assert rewritten.prompts == ["a fox of mine"]
+
+
 def test_a_bundle_holds_what_was_made_and_nothing_else(
     orders: Press, story: Path, tmp_path: Path
 ) -> None:

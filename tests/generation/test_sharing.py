@@ -10,9 +10,8 @@ import pytest
 
 from harness import GENERATE
 from xai_notebook.arguments.options import resolve
-from xai_notebook.client import wire
+from xai_notebook.client import bounds, wire
 from xai_notebook.errors import OptionError
-from xai_notebook.generation.replies import is_link
 from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
 from xai_notebook.pictures.display import plain_text, to_html
@@ -155,4 +154,4 @@ def test_impossible_days_are_refused(value: str) -> None:
 )
 def test_only_addresses_are_links(url: str, *, good: bool) -> None:
     """What else a server may say is no link."""
-    assert is_link(url) is good
+    assert (bounds.link(url) == url) is good

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROMPTS = [f"p{i}" for i in range(8)]
 ADDED = "/xai_api.BatchMgmt/AddBatchRequests"
+CHAT = "/xai_api.Chat/GetCompletion"
 CREATED = "/xai_api.BatchMgmt/CreateBatch"
 
 
@@ -137,11 +138,7 @@ def test_an_old_job_counts_beside_what_was_spent_since(
     [
         ("jobs", "inputs", "[1]"),
         ("jobs", "inputs", "{"),
-        ("jobs", "price_usd", -1.0),
-        ("jobs", "price_usd", float("inf")),
         ("jobs", "created", "yesterday"),
-        ("jobs", "created", 1e300),
-        ("jobs", "expires", b"x"),
         ("jobs", "host", b"\xff"),
         ("job_requests", "request", "{"),
         ("job_requests", "request", '{"inputs": [{"no": 1}]}'),
@@ -164,6 +161,78 @@ def test_a_damaged_job_is_no_raw_error(
     with pytest.raises(errors.LibraryError, match="damaged"):
         session.generate(each=PROMPTS, batch=True).wait()
     assert sent(priced) == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("price_usd", -1.0),
+        ("price_usd", float("inf")),
+        ("price_usd", "free"),
+        ("created", 1e300),
+        ("expires", b"x"),
+    ],
+)
+def test_what_a_job_says_of_itself_passes_no_limit(
+    copied: Path,
+    priced: Served,
+    new_session: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    column: str,
+    value: object,
+) -> None:
+    """What is out of bounds is as if it was not said."""
+    with closing(sqlite3.connect(copied / FILE)) as connection, connection:
+        connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
+    monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.10/total")
+    session = new_session()
+    session.library().trust()
+    (job,) = session.jobs()
+    assert repr(job)
+    with pytest.raises(errors.BudgetError, match=r"\$0.16"):
+        job.wait()
+    assert sent(priced) == 0
+
+
+@pytest.fixture
+def rewritten(
+    priced: Served, new_session: Callable[[], Session], tmp_path: Path, monkeypatch: Any
+) -> Path:
+    """A home from somewhere else with pictures of a rewritten prompt."""
+    theirs = new_session()
+    theirs.generate("a fox", rewrite=True, n=2)
+    theirs.close()
+    priced.server.counts.clear()
+    home = Path(shutil.copytree(tmp_path / "home", tmp_path / "copied"))
+    with closing(sqlite3.connect(home / FILE)) as connection, connection:
+        (theirs_text,) = connection.execute("SELECT text FROM rewrites").fetchone()
+    assert theirs_text != "a fox"
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+    return home
+
+
+@pytest.mark.usefixtures("rewritten")
+def test_a_strangers_rewrite_finds_its_pictures(
+    priced: Served, new_session: Callable[[], Session]
+) -> None:
+    """Restart and Run All is free: nothing is asked of anybody."""
+    for _ in range(2):
+        batch = new_session().generate("a fox", rewrite=True, n=2)
+        assert [image.status for image in batch] == ["ok", "ok"]
+        assert batch[0].rewritten_prompt
+    assert not priced.calls[1:]
+    assert not priced.server.counts[CHAT]
+
+
+def test_a_strangers_rewrite_is_not_sent(
+    rewritten: Path, priced: Served, new_session: Callable[[], Session]
+) -> None:
+    """For a picture that it does not have, the prompt is rewritten by the user's own call."""
+    with closing(sqlite3.connect(rewritten / FILE)) as connection, connection:
+        connection.execute("UPDATE rewrites SET text = 'an advertisement'")
+    new_session().generate("a fox", rewrite=True, n=2)
+    assert priced.server.counts[CHAT] == 1
+    assert priced.calls[-1].message.prompt not in {"an advertisement", "a fox"}
 
 
 def test_the_notice_is_given_once(copied: Path, new_session: Callable[[], Session]) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import unprivileged
+from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, database
+from xai_notebook.library.jobs import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +41,12 @@ DAMAGE = [
     ("images", "status", "splendid"),
     ("images", "width", "wide"),
     ("images", "rewritten_prompt", b"\xff\xfe"),
+    ("images", "notes", "[" * 100_000),
+    ("images", "position", -1),
+    ("images", "created", float("inf")),
+    ("requests", "n", 10**12),
+    ("requests", "inputs", '[{"sha256": "x", "label": "y"}]'),
+    ("requests", "share", -1.0),
 ]
 
 
@@ -58,6 +68,78 @@ def test_damaged_row(
     assert len(library.shelf.lineage(bad.sha256)) <= 1
     assert library.find("fingerprint of a red fox")[0].request.prompt == "a red fox"
     assert all(image.status == "ok" for image in library.find("fingerprint of a blue fox"))
+
+
+EXTREMES = [
+    ("created", 253_402_300_799, "created", datetime(2200, 1, 1, tzinfo=timezone.utc)),
+    ("created", -1, "created", datetime(2000, 1, 1, tzinfo=timezone.utc)),
+    ("public_url_expires", 0.0, "public_url_expires", None),
+    ("public_url_expires", 253_402_300_799, "public_url_expires", None),
+    ("public_url", "javascript:alert(1)", "public_url", None),
+    ("cost_usd", float("inf"), "cost_usd", None),
+    ("cost_usd", -5, "cost_usd", None),
+    ("width", -3, "size", None),
+    ("height", 10**15, "size", None),
+    ("model", "a\u202eb\nc", "model", "ab c"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "name", "expected"), EXTREMES)
+def test_extreme_value(
+    library: Library, save: Save, picture: Picture, column: str, value: object, name: str,
+    expected: object,
+) -> None:  # fmt: skip
+    """What is out of bounds is left out, or put at the bound; the picture answers all the same."""
+    (image,) = save("a fox", [picture()])
+    damage(library, "images", column, value, image.id)
+    (found,) = library.history()
+    assert (found.status, getattr(found, name)) == ("ok", expected)
+    assert found.data == image.data
+
+
+def test_amounts_out_of_bounds_count_for_nothing(
+    library: Library, save: Save, picture: Picture
+) -> None:
+    """One row neither ends a budget nor makes it endless, and teaches no price."""
+    save("a red fox", [picture()], cost_usd=0.02)
+    (bad,) = save("a blue fox", [picture()], cost_usd=0.02)
+    for value in (float("inf"), -1e9, 1e300, "dear"):
+        damage(library, "requests", "cost_usd", value, bad.id)
+        assert library.spending.totals(0.0).spent == 2 * 10**8
+        assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
+        (row,) = library.costs()
+        assert (row.cost_usd, row.unknown) == (0.02, 1)
+    damage(library, "requests", "inputs", "[{", bad.id)
+    assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
+
+
+def test_nothing_to_send_is_read_from_a_row(library: Library, save: Save, picture: Picture) -> None:
+    """A row names input images by their digests; an id or an address in it is not read."""
+    (image,) = save("a fox", [picture()])
+    given = {"sha256": "ab" * 32, "label": "x.png", "file_id": "file-1", "url": "https://evil/"}
+    damage(library, "requests", "inputs", json.dumps([given]), image.id)
+    (found,) = library.history()
+    assert found.request.inputs == (InputImage("", "ab" * 32, "x.png"),)
+    assert found.request.inputs[0].file_id is None
+
+
+def test_damaged_jobs_hide_no_others(library: Library) -> None:
+    """One row of a job that makes no sense is left out of the list."""
+    insert = (
+        "INSERT INTO jobs (name, backend, host, state, inputs, created) VALUES (?, ?, ?, ?, ?, ?)"
+    )
+    rows = [
+        ("good", "xai", "api.x.ai", "done", "{}", 1.8e9),
+        ("odd", "xai", "api.x.ai", "splendid", "{}", 1.8e9),
+        ("odder", "xai", "api.x.ai", "done", "[" * 100_000, 1.8e9),
+        ("oddest", "xai", "api.x.ai", "done", "7", 1.8e9),
+        ("old", "xai", "api.x.ai", "done", "{}", 1e300),
+    ]
+    with library._database.writing() as connection:
+        connection.executemany(insert, rows)
+    assert [job.name for job in library.jobs.newest(9)] == ["old", "good"]
+    with pytest.raises(LibraryError, match="Job 2 of the library is damaged"):
+        library.jobs.get(Job(id=2, name="odd", backend="xai", host="api.x.ai"))
 
 
 def test_damaged_text(library: Library, save: Save, picture: Picture) -> None:

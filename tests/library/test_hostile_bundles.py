@@ -20,7 +20,9 @@ import pytest
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.library.bundle import HEADER, REQUESTS
+from xai_notebook.errors import LibraryError
+from xai_notebook.library import bundles as bundles_module
+from xai_notebook.library.bundle import HEADER, REQUESTS, Allowance, Bundle
 from xai_notebook.library.bundles import Bundles, answers
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -291,3 +293,105 @@ def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
     os.utime(file, ns=(1, 1))
     (third,), _ = bundles.of(tmp_path, "story")
     assert third.entries[0].place == 3
+
+
+def test_bundles_of_a_folder_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is too much is left out by name, and used once there is room for it."""
+    monkeypatch.setattr(bundles_module, "TOGETHER", Allowance(1_000_000, 5))
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
+    bundles = Bundles()
+    read, (sentence,) = bundles.of(tmp_path, "b")
+    assert [one.file.stem for one in read] == ["b", "a"]
+    assert sentence.startswith("c.xai was not used: ")
+    assert 'xai.unpack("c.xai")' in sentence
+    (tmp_path / "a.xai").unlink()
+    read, problems = bundles.of(tmp_path, "b")
+    assert ([one.file.stem for one in read], problems) == (["b", "c"], [])
+
+
+def test_lists_of_a_folder_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes count as well as the pictures, before a list is read."""
+    monkeypatch.setattr(bundles_module, "TOGETHER", Allowance(150_000, 100))
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
+    read, sentences = Bundles().of(tmp_path, None)
+    assert [one.file.stem for one in read] == ["a"]
+    assert len(sentences) == 1
+
+
+@pytest.mark.parametrize(
+    "record_",
+    [record(), record(images=record()["images"] * 90)],
+    ids=["lines", "pictures of few lines"],
+)
+def test_one_original_named_again_and_again_is_refused(
+    tmp_path: Path, record_: dict[str, Any]
+) -> None:
+    """Pictures are counted by the lines that name them, and reading stops at the limit."""
+    count = 30_000 if len(record_["images"]) == 1 else 3_000
+    line = json.dumps(record_).encode() + b"\n"
+    many = line * min(count, 60 * _MIB // len(line))
+    file = tmp_path / "story.xai"
+    file.write_bytes(bundle(text=json.dumps(HEADER).encode() + b"\n" + many))
+    with pytest.raises(LibraryError, match=r"story\.xai lists more than 20,000 pictures"):
+        Bundle(file)
+
+
+def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
+    """What is no text is little; what looks like brackets inside of a prompt is a prompt."""
+    file = tmp_path / "story.xai"
+    for odd in ([[]] * 100_000, [{"a": 1}] * 50_000, ["a"] * 50_000):
+        file.write_bytes(bundle(record(more=odd)))
+        with pytest.raises(LibraryError, match="damaged or is no bundle"):
+            Bundle(file)
+    prompt = '[{"\\' * 50_000 + "."
+    file.write_bytes(bundle(record(prompt=prompt)))
+    assert Bundle(file).entries[0].request.prompt == prompt
+
+
+def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
+    """A few bytes that are many members would be read again for each of them."""
+    listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
+    names = [f"images/{number:064x}.jpg" for number in range(50)]
+    whole = bundle(
+        members=[(REQUESTS, listed), (names[0], GOOD), *((name, b"") for name in names[1:])]
+    )
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        first = archive.getinfo(names[0])
+        start = archive.start_dir
+    directory = bytearray(whole[start:])
+    for name in names[1:]:
+        at = directory.index(name.encode()) - 46
+        struct.pack_into("<2L", directory, at + 20, first.file_size, first.file_size)
+        struct.pack_into("<L", directory, at + 42, first.header_offset)
+    file = tmp_path / "story.xai"
+    file.write_bytes(whole[:start] + bytes(directory))
+    with pytest.raises(LibraryError, match="damaged or is no bundle"):
+        Bundle(file)
+
+
+def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
+    """A date that some time zone cannot tell ended in an error in every cell that showed it."""
+    for changes in (
+        {"created": 253_402_300_799.0}, {"created": 0.0}, {"image": {"cost_usd": 1e9}},
+    ):  # fmt: skip
+        (tmp_path / "story.xai").write_bytes(bundle(record(**changes)))
+        assert look(tmp_path, str(changes)) == "refused"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not take")
+@pytest.mark.parametrize("content", [b"PK", bundle()])
+def test_the_name_of_a_bundle_is_one_line(tmp_path: Path, content: bytes) -> None:
+    """A stranger's name for a file neither forges a line nor turns one around."""
+    (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
+    read, sentences = Bundles().of(tmp_path, None)
+    found, _ = answers(read, ASKED, None, {0})
+    told = [*sentences, *(str(picture.bundle) for picture in found)]
+    assert len(told) == 1
+    assert told[0].startswith("a saved as x [31m.xai")
+    assert told[0].isprintable()

@@ -6,7 +6,9 @@ import base64
 import io
 import os
 import re
+import time
 import unicodedata
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
+from xai_notebook.errors import MissingImageError
 from xai_notebook.pictures.display import mimebundle, plain_text, to_html
 from xai_notebook.pictures.picture import SHOWN
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -47,6 +50,46 @@ def picture(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
     request = ImageRequest(prompt=prompt, model="grok-imagine-image")
     settled = {"cached": jpeg(), "model": "local-preview", "size": (96, 64), **values}
     return GeneratedImage(request=request, **settled)
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\x1b", "\ud800"])
+def test_no_mark_reorders_what_is_shown(mark: str) -> None:
+    """Neither text nor HTML, alt texts and folded cells included, has marks of strangers."""
+    odd = f"fox{mark}gpj.exe"
+    image = picture(
+        odd, rewritten_prompt=odd, rewritten_by=odd, model=odd, notes=(odd,), error=odd,
+        public_url=f"https://x/{odd}",
+    )  # fmt: skip
+    bundle = mimebundle(ImageBatch([image, picture()], cells=True, notes=(odd,), summary=odd))
+    assert mark not in bundle["text/html"]
+    assert mark not in bundle["text/plain"]
+    assert mark not in repr(image)
+    assert "gpj.exe" in bundle["text/plain"]
+
+
+def test_one_picture_that_cannot_be_told_costs_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with what is said of it, the others are shown."""
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    last = datetime.max.replace(tzinfo=timezone.utc)
+    try:
+        bundle = mimebundle(ImageBatch([picture(created=last), picture("an owl")], cells=True))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert bundle["text/html"].count("<img ") == 1
+    assert "<strong>Damaged.</strong> " in bundle["text/html"]
+    assert "an owl" in bundle["text/html"]
+    assert "an owl" in bundle["text/plain"]
+
+
+def test_one_picture_that_is_gone_costs_no_other_its_export(tmp_path: Path) -> None:
+    """The others are written before it is said."""
+    batch = ImageBatch([picture(cached=None, file=tmp_path / "gone.jpg"), picture("an owl")])
+    with pytest.raises(MissingImageError, match="The original of image 1 is gone"):
+        batch.export(tmp_path / "exported")
+    (file,) = (tmp_path / "exported").iterdir()
+    assert "an-owl" in file.name
 
 
 class Reader(HTMLParser):

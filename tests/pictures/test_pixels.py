@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
+import struct
+import zlib
 from typing import Any
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
+from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.media import dimensions
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ReplyError
@@ -69,13 +73,17 @@ def test_what_can_be_decoded_of_a_damaged_picture_is_shown(data: bytes) -> None:
 
 @damaged
 def test_pixels_of_a_damaged_picture_are_an_error_of_ours(data: bytes) -> None:
-    """`.pil` and the contact sheet say which and why in a line, and how to get at the bytes."""
+    """`.pil` says why in a line; the contact sheet has the other pictures."""
     whole = picture(JPEG)
     with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
         _ = picture(data).pil
-    with pytest.raises(ReplyError, match="Picture 2 of the contact sheet: The image is damaged"):
-        ImageBatch([whole, picture(data)]).contact_sheet()
-    assert ImageBatch([whole, picture(data)])[:1].contact_sheet()
+    with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
+        ImageBatch([picture(data)]).contact_sheet()
+    alone, both = (
+        ImageBatch(images).contact_sheet() for images in ([whole], [whole, picture(data)])
+    )
+    assert both.width > alone.width
+    assert both.crop((0, 0, *alone.size)).tobytes() == alone.tobytes()
 
 
 @pytest.mark.parametrize(("data", "count"), [(half(JPEG), 1), (TORN, 1), (JPEG, 0), (MPO, 0)])
@@ -131,3 +139,52 @@ def test_no_broken_header_is_a_raw_error() -> None:
                 preview(hurt, side=320, limit=60_000)
             except ReplyError as error:
                 assert re.search("not a readable|megapixels|damaged", str(error))  # noqa: PT017
+
+
+def commented(kind: str, size: int) -> bytes:
+    """Return a picture with a long comment, as a stranger's program can write it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), "teal").save(buffer, kind)
+    data = buffer.getvalue()
+    if kind == "PNG":
+        body = b"comment\0" + b"SECRET" * (size // 6)
+        chunk = b"tEXt" + body
+        found = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[:33] + found + data[33:]
+    if kind == "JPEG":
+        body = (b"SECRET" * (size // 6))[:65_533]
+        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(body) + 2) + body + data[2:]
+    blocks = (b"\xff" + (b"SECRET" * 43)[:255]) * (size // 255)
+    at = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))  # behind the colour table
+    return data[:at] + b"\x21\xfe" + blocks + b"\0" + data[at:]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG"])
+def test_a_comment_does_not_travel(kind: str) -> None:
+    """However long it is: not into previews, and not into what is sent to be edited."""
+    data = commented(kind, 70_000)
+    shown = preview(data, side=320, limit=60_000)
+    assert shown.whole
+    assert b"SECRET" not in shown.data
+    assert len(shown.data) < 2_000
+    batch = ImageBatch([picture(data), picture(JPEG)])
+    assert to_html(batch).count("<img ") == 2
+    assert batch.contact_sheet()
+    (sent,) = load_inputs([Image.open(io.BytesIO(data))], {}).images
+    assert b"SECRET" not in base64.b64decode(sent.url.partition(",")[2])
+
+
+def test_colours_of_an_image_to_edit_are_converted_and_its_profile_stays_here() -> None:
+    """What is sent means sRGB, as no profile travels with it."""
+    lab = ImageCms.createProfile("LAB")
+    plain = Image.new("RGB", (4, 4), (200, 40, 40))
+    red = ImageCms.profileToProfile(plain, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
+    assert red is not None
+    for given in (red, Image.new("L", (4, 4))):  # the second one's profile is of other colours
+        given.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
+        (sent,) = load_inputs([given], {}).images
+        with Image.open(io.BytesIO(base64.b64decode(sent.url.partition(",")[2]))) as image:
+            assert "icc_profile" not in image.info
+            if given.mode == "LAB":
+                pixel: Any = image.convert("RGB").getpixel((0, 0))
+                assert pixel == pytest.approx((200, 40, 40), abs=6)

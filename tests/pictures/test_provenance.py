@@ -96,6 +96,35 @@ def test_round_trip(tmp_path: Path, kind: str) -> None:
     assert b"SECRET" not in data
 
 
+def test_a_shared_picture_is_read_back_and_shares_nothing(tmp_path: Path) -> None:
+    """For how long it was shared is no property of a picture: it is neither written nor asked."""
+    data = embed(image(replace(REQUEST, share=3.0, image_format="url")), encode("JPEG"))
+    metadata = read_metadata(write(tmp_path, data))
+    assert metadata.request.share is None
+    assert "share" not in metadata.cell
+    assert "user" not in metadata.cell
+    assert b"share" not in data
+
+
+@pytest.mark.parametrize("days", ["3.0", '"30"', '"30 --export=/"', "true", "[]"])
+def test_metadata_asks_for_nothing_but_the_picture(tmp_path: Path, days: str) -> None:
+    """A stranger's file, or one of ours that an earlier version wrote, publishes nothing."""
+    more = (
+        f'"share": {days}, "user": "a", "max_cost": "1", "export": "/", "batch": true, '
+        '"api_host": "evil", "image_format": "url", '
+    )
+    ours = embed(image(), encode("PNG"))
+    packet = embedding.find_packet(ours)
+    assert packet is not None
+    theirs = embedding.replace_packet(
+        ours, packet.replace(b'{"prompt"', b"{" + more.encode() + b'"prompt"')
+    )
+    metadata = read_metadata(write(tmp_path, theirs))
+    assert metadata.request == read_metadata(write(tmp_path, ours)).request
+    assert metadata.cell == read_metadata(write(tmp_path, ours)).cell
+    assert set(metadata.options) == {"aspect_ratio", "resolution", "rewrite_model"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_exiftool_reads_it(tmp_path: Path, kind: str) -> None:
     """exiftool, which nobody here wrote, reads the fields and finds nothing to complain about."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -228,6 +227,8 @@ def _encode_object(value: Any, label: str) -> bytes | None:
     """Return a PIL image, or an array Pillow can read, as PNG bytes; None: neither."""
     from PIL import Image  # noqa: PLC0415  # only when an object is given
 
+    from xai_notebook.pictures.pixels import encode, in_srgb  # noqa: PLC0415  # PIL
+
     is_image = isinstance(value, Image.Image)
     try:
         if not is_image and not hasattr(value, "__array_interface__"):
@@ -235,14 +236,13 @@ def _encode_object(value: Any, label: str) -> bytes | None:
         image = value if is_image else Image.fromarray(value)
         if not 0 < image.width * image.height <= MAX_IMAGE_PIXELS:
             raise ValueError(f"it has {image.width} × {image.height} pixels")  # noqa: TRY301
-        buffer = io.BytesIO()
+        image = in_srgb(image)
         if image.mode not in {"RGB", "RGBA", "L", "LA", "P", "1"}:
             image = image.convert("RGB")
-        image.save(buffer, "PNG", compress_level=1)
+        return encode(image, "PNG", compress_level=1)
     except Exception as error:  # Pillow's, and whatever the user's own objects raise
         what = "this image" if is_image else f"an array of shape {_shape(value)}"
         raise InputImageError(f"--image {label}: {what} cannot be sent: {error}.") from error
-    return buffer.getvalue()
 
 
 def _shape(array: Any) -> Any:
@@ -278,7 +278,7 @@ def _fit(data: bytes, kind: str, called: str) -> tuple[bytes, str, list[str]]:
     """
     from PIL import ImageOps  # noqa: PLC0415  # only when there are images
 
-    from xai_notebook.pictures.pixels import flatten, open_image  # noqa: PLC0415  # PIL
+    from xai_notebook.pictures.pixels import flatten, in_srgb, open_image  # noqa: PLC0415  # PIL
 
     try:
         image = open_image(data)
@@ -288,11 +288,10 @@ def _fit(data: bytes, kind: str, called: str) -> tuple[bytes, str, list[str]]:
         if not (turned or transparent or large):
             image.load()  # a truncated file is found here, not by the server
             return data, kind, []
-        image = flatten(ImageOps.exif_transpose(image))
+        fitted, size = _encode(flatten(in_srgb(ImageOps.exif_transpose(image))))
     except Exception as error:  # Pillow's decoders raise whatever broken bytes make them
         raise InputImageError(f"{called} cannot be decoded. Is the file whole?") from error
     changes = ["put on white, since it is transparent"] if transparent else []
-    fitted, size = _encode(image)
     if large:
         changes.append(
             f"scaled to {size[0]} × {size[1]}, since it has more than "
@@ -303,14 +302,15 @@ def _fit(data: bytes, kind: str, called: str) -> tuple[bytes, str, list[str]]:
 
 def _encode(image: Image.Image) -> tuple[bytes, tuple[int, int]]:
     """Return a JPEG within the limit, as large as it can be, and its size in pixels."""
+    from xai_notebook.pictures.pixels import encode  # noqa: PLC0415  # PIL
+
     for side in (max(image.size), *_SIDES):
         smaller = image.copy()
         smaller.thumbnail((side, side))
-        buffer = io.BytesIO()
-        smaller.save(buffer, "JPEG", quality=95, subsampling=0)
-        if buffer.tell() <= MAX_INPUT_IMAGE_BYTES:
+        data = encode(smaller, "JPEG", quality=95, subsampling=0)
+        if len(data) <= MAX_INPUT_IMAGE_BYTES:
             break
-    return buffer.getvalue(), smaller.size
+    return data, smaller.size
 
 
 def _digest(data: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import Message
 
-from xai_notebook.client import wire
+from xai_notebook.client import bounds, wire
 from xai_notebook.client.encoding import message
 from xai_notebook.client.response import ImageResponse, cost_usd
 from xai_notebook.errors import MissingImageError, OptionError
@@ -55,7 +55,10 @@ class BatchResult:
         """Why there is no answer; None if there is one."""
         if self.is_success:
             return None
-        return self.proto.error.message or "The service gave neither an answer nor a reason."
+        return (
+            bounds.line(self.proto.error.message)
+            or "The service gave neither an answer nor a reason."
+        )
 
     @property
     def cost_usd(self) -> float | None:
@@ -65,7 +68,7 @@ class BatchResult:
     @property
     def model(self) -> str:
         """The model that answered; `""`: the service did not say."""
-        return self.proto.response.image_response.model
+        return bounds.line(self.proto.response.image_response.model)
 
     @property
     def image_response(self) -> ImageResponse:

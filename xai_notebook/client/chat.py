@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xai_notebook.client import wire
+from xai_notebook.client import bounds, wire
 from xai_notebook.client.response import cost_usd
 from xai_notebook.errors import OptionError, ReplyError
 
@@ -100,4 +100,5 @@ def _answer(reply: wire.GetChatCompletionResponse, model: str) -> ChatResponse:
         error = ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
         error.cost_usd = cost_usd(reply.usage)
         raise error
-    return ChatResponse(content, reply.model, reply.usage, cost_usd(reply.usage))
+    model = bounds.line(reply.model)
+    return ChatResponse(bounds.text(content), model, reply.usage, cost_usd(reply.usage))

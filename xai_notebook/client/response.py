@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pybase64
 
-from xai_notebook.client import wire
+from xai_notebook.client import bounds, wire
 from xai_notebook.client.download import DEFAULT_MEDIA_TYPE
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import MissingImageError, ModeratedError
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageResponse", "cost_usd"]
 
-MAX_COST_USD = 1000
-"""More for one request is no cost."""
 THREAD_CHARACTERS = 1 << 22
 """Base64 longer than this, 3 MiB of image, is decoded in a thread. Shorter takes about 1 ms, hardly
 more than the change; and each thread would keep memory of its own for the next reply."""
@@ -35,13 +33,12 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 def cost_usd(usage: wire.SamplingUsage) -> float | None:
     """Return the price of the whole request in US dollars, or None if the server did not say.
 
-    A negative or absurd one counts as not said: it would make every budget endless, or end it.
+    An amount out of bounds counts as not said.
     """
     if not usage.HasField("cost_in_usd_ticks"):
         return None
     # A division is rounded correctly: 0.07, where a product with 1e-10 gives 0.07000000000000001.
-    usd = usage.cost_in_usd_ticks / wire.TICKS_PER_USD
-    return usd if 0 <= usd <= MAX_COST_USD else None
+    return bounds.cost(usage.cost_in_usd_ticks / wire.TICKS_PER_USD)
 
 
 class ImageResponse:
@@ -83,7 +80,7 @@ class ImageResponse:
     @property
     def model(self) -> str:
         """The model that answered, aliases resolved."""
-        return self._reply.model
+        return bounds.line(self._reply.model)
 
     @property
     def usage(self) -> wire.SamplingUsage:
@@ -98,7 +95,7 @@ class ImageResponse:
     @property
     def prompt(self) -> str:
         """The prompt as the server rewrote it, or `""`: today's servers do not say."""
-        return self._image.up_sampled_prompt
+        return bounds.text(self._image.up_sampled_prompt)
 
     @property
     def respect_moderation(self) -> bool:
@@ -113,17 +110,17 @@ class ImageResponse:
     @property
     def storage_error(self) -> str | None:
         """Why the server did not store the image, if it was asked to and did not."""
-        return self._image.storage_error or None
+        return bounds.line(self._image.storage_error) or None
 
     @property
     def public_url(self) -> str | None:
         """The stored image's address for everybody, if one was asked for and made."""
-        return self._image.file_output.public_url or None
+        return bounds.line(self._image.file_output.public_url, bounds.MAX_LINK) or None
 
     @property
     def public_url_error(self) -> str | None:
         """Why the stored image has no address for everybody, if one was asked for."""
-        return self._image.file_output.public_url_error or None
+        return bounds.line(self._image.file_output.public_url_error) or None
 
     @property
     def proto(self) -> wire.ImageResponse:

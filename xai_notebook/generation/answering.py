@@ -119,21 +119,16 @@ async def look_up_each(
         redo: Images of them all that are to be made anew.
         batch: They are a job: running its cell again makes new images only with `fresh`.
     """
-    rewriter = generator.rewriter
-    known: list[ImageRequest | None] = [*requests]
-    all_placed: list[Placed | None] = [None] * len(requests)
-    if rewriter is not None:
-        known = [await rewriter.recall(request) for request in requests]
-    if generator.only_stored:  # what was not rewritten before is looked for as it is written
-        known = [one or request for one, request in zip(known, requests, strict=True)]
+    all_placed: list[Placed | None] = []
     wanted: dict[int, Wanted] = {}
     made: dict[str, int] = {}
     repeated: dict[int, int] = {}
     stored_answers = generator.only_stored or (batch and not generator.fresh)
-    for number, request in enumerate(known):
-        if request is None:
+    for number, request in enumerate(requests):
+        placed = (await generator.look(request)).placed
+        all_placed.append(placed)
+        if placed is None:
             continue
-        all_placed[number] = placed = generator.claim(request)
         if not (claim := placed.claim).anew or stored_answers:
             if generator.reuse:  # what an equal request before it has made is stored by then
                 repeated[number] = made.get(placed.fingerprint, 0)
@@ -146,23 +141,23 @@ async def look_up_each(
                 notebook=generator.keeper.notebook,
             )
     counts = dict.fromkeys(range(len(requests)), 0)
-    for number, count in (await _count_stored(generator, requests, wanted)).items():
+    for number, count in (await _count_stored(generator, all_placed, wanted)).items():
         counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
     if generator.only_stored:  # where its own place has too few, another has enough, or none
         short = [at for at in wanted if counts[at] < requests[at].n]
         anywhere = {at: replace(wanted[at], place=None) for at in short}
-        counts |= await _count_stored(generator, requests, anywhere)
+        counts |= await _count_stored(generator, all_placed, anywhere)
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
         counts[number] -= 1 if counts[number] else 0
     return [
-        Known(counts[number], known[number] is not None, all_placed[number])
-        for number in range(len(requests))
+        Known(counts[number], placed is not None, placed)
+        for number, placed in enumerate(all_placed)
     ]
 
 
 async def _count_stored(
-    generator: Generator, requests: Sequence[ImageRequest], wanted: Mapping[int, Wanted]
+    generator: Generator, all_placed: Sequence[Placed | None], wanted: Mapping[int, Wanted]
 ) -> dict[int, int]:
     """Return how many images the library and the bundles have of each request that is wanted."""
     library = generator.keeper.library
@@ -171,10 +166,9 @@ async def _count_stored(
         return counts
     found = await asyncio.to_thread(library.find_each, list(wanted.values()))
     for (number, one), pictures in zip(wanted.items(), found, strict=True):
-        if generator.beside is not None:
-            pictures = await generator.beside.fill(  # noqa: PLW2901
-                pictures, requests[number], one.place, generator.progress
-            )
+        placed = all_placed[number]
+        if placed is not None:
+            pictures = await generator.fill(pictures, placed, one.place)  # noqa: PLW2901
         counts[number] = len(pictures)
     return counts
 
@@ -251,7 +245,7 @@ def generator_of(
         keep=bool(options.redo),
         only_stored=options.replay,
         timeout=options.timeout,
-        rewriter=peer.rewriter(options, library, progress, beside),
+        rewriter=peer.rewriter(options, library, progress),
         uploads=library.uploads if call.many and library is not None else None,
         beside=beside,
         reuse=options.reuse,

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from xai_notebook.client import wire
+from xai_notebook.client import bounds, wire
 from xai_notebook.client.parsing import parse_reply
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse, cost_usd
@@ -96,7 +96,7 @@ class Arrival:
         """Read what a reply cost that holds no image: images tell it otherwise."""
         with suppress(XaiError):
             message = parse_reply(wire.ImageResponse, body)
-            self.cost_usd, self.model = cost_usd(message.usage), message.model
+            self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)
 
     @property
     def reply_id(self) -> str | None:
@@ -186,5 +186,5 @@ async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKe
     responses = kept(sent, len(missing))
     reply = await reply_of(request, responses, missing, spooled=spooled, **about["answer"])
     if not responses:
-        reply = replace(reply, cost_usd=cost_usd(message.usage), model=message.model)
+        reply = replace(reply, cost_usd=cost_usd(message.usage), model=bounds.line(message.model))
     return reply

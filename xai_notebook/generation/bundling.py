@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook import frontend
-from xai_notebook.errors import ExportError, LibraryError, OptionError
+from xai_notebook.errors import ExportError, LibraryError, MissingImageError, OptionError
 from xai_notebook.generation.batching import Batched
 from xai_notebook.generation.replies import look_at
 from xai_notebook.generation.routing import LOCAL_HOST
 from xai_notebook.library import Reply
 from xai_notebook.library.bundle import Bundle
 from xai_notebook.library.bundles import SUFFIX, Bundles, answers, picture_of
-from xai_notebook.settings import DEFAULT_API_HOST
+from xai_notebook.settings import DEFAULT_API_HOST, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.progress import Progress
@@ -30,6 +31,8 @@ __all__ = ["Beside", "pack", "unpack"]
 
 _AT_ONCE: Final = 16
 """Requests whose pictures are in memory while a bundle is unpacked."""
+_MEMORY: Final = 64 * MIB
+"""Bytes of those pictures, after which they are saved."""
 
 
 class _Asked(NamedTuple):
@@ -39,11 +42,13 @@ class _Asked(NamedTuple):
         request: What is asked for.
         place: Of the request; None: wherever there is something.
         missing: Positions.
+        rewrite_model: As in `Bundle.find`.
     """
 
     request: ImageRequest
     place: int | None
     missing: set[int]
+    rewrite_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +94,37 @@ class Beside:
         missing = {*range(request.n)} - {picture.position for picture in found}
         if not missing:
             return found
-        taken, problems = await self._take(_Asked(request, place, missing))
+        seen = await self._seen(_Asked(request, place, missing), progress)
+        return sorted([*found, *seen], key=lambda picture: picture.position)
+
+    async def rewritten(
+        self, request: ImageRequest, model: str, place: int | None, progress: Progress
+    ) -> list[Picture]:
+        """Return the pictures that were made of a request, its prompt rewritten elsewhere.
+
+        Args:
+            request: As its user wrote it.
+            model: The chat model that rewrites it.
+            place: As in `fill`.
+            progress: As in `fill`.
+        """
+        asked = replace(request, rewrite_model=model)
+        return await self._seen(_Asked(asked, place, {*range(request.n)}, model), progress)
+
+    def rewrites_of(self, request: ImageRequest, model: str) -> set[str]:
+        """Return what a request's prompt was rewritten to elsewhere; see `Bundle.rewrites_of`."""
+        bundles, _ = self.bundles.of(self.folder, self.stem)
+        return {text for bundle in bundles for text in bundle.rewrites_of(request, model)}
+
+    async def _seen(self, asked: _Asked, progress: Progress) -> list[Picture]:
+        """Return pictures of bundles that can be read, by their positions."""
+        taken, problems = await self._take(asked)
         for sentence in problems:
             progress.note(sentence)
         seen = [picture for picture in await look_at(taken) if picture.status != "failed"]
         if len(seen) < len(taken):
             progress.note("A picture of a bundle cannot be read, and was not used.")
-        return sorted([*found, *seen], key=lambda picture: picture.position)
+        return seen
 
     def _take_each(self, asked: Sequence[_Asked]) -> list[tuple[list[Picture], list[str]]]:
         bundles, refusals = self.bundles.of(self.folder, self.stem)
@@ -123,13 +152,6 @@ class Beside:
                         with suppress(LibraryError):  # damaged: it names nothing
                             found[digest] = picture_of(bundle, entry, image, entry.request)
         return found
-
-    def rewrite_of(self, request: ImageRequest, model: str) -> str | None:
-        """Return what a chat model made of a prompt when a bundle was packed, or None."""
-        bundles, _ = self.bundles.of(self.folder, self.stem)
-        return next(
-            (text for one in bundles if (text := one.rewrite_of(request.prompt, model))), None
-        )
 
 
 def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Path:
@@ -167,39 +189,43 @@ def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]
     bundle = Bundle(frontend.notebook_folder() / Path(path).expanduser())
     taken: list[Picture] = []
     problems: list[str] = []
-    for start in range(0, len(bundle.entries), _AT_ONCE):
-        replies = []
-        for entry in bundle.entries[start : start + _AT_ONCE]:
-            reply = _reply(library, bundle, entry, problems)
-            if reply is not None:
-                replies.append(reply)
-        for saved in library.add_replies(replies) if replies else ():
-            if isinstance(saved, LibraryError):
-                raise saved
-            taken += saved
+    replies: list[Reply] = []
+    size = 0
+    for entry in bundle.entries:
+        for reply in _replies(library, bundle, entry, problems):
+            replies.append(reply)
+            size += sum(map(len, filter(None, reply.payloads)))
+            if len(replies) >= _AT_ONCE or size >= _MEMORY:
+                taken += _saved(library, replies)
+                size = 0
+    taken += _saved(library, replies)
     return taken, list(dict.fromkeys(problems))
 
 
-def _reply(library: Library, bundle: Bundle, entry: Entry, problems: list[str]) -> Reply | None:
-    """Return what is new of a request, as the library takes it."""
+def _saved(library: Library, replies: list[Reply]) -> list[Picture]:
+    """Save replies, which are forgotten here then, and return their pictures."""
+    found: list[Picture] = []
+    for saved in library.add_replies(replies) if replies else ():
+        if isinstance(saved, LibraryError):
+            raise saved
+        found += saved
+    replies.clear()
+    return found
+
+
+def _replies(
+    library: Library, bundle: Bundle, entry: Entry, problems: list[str]
+) -> Iterator[Reply]:
+    """Yield what is new of a request as the library takes it, in parts if it is large.
+
+    None of it cost anything here, or says what anything costs.
+    """
     host = DEFAULT_API_HOST if entry.backend == "xai" else LOCAL_HOST
     fingerprint = entry.request.fingerprint(entry.backend, host)
     there = {picture.position for picture in library.find(fingerprint, place=entry.place)}
-    pictures: list[Picture] = []
-    payloads: Sequence[bytes | None]
-    for image in entry.images:
-        if image.position not in there:
-            try:
-                pictures.append(picture_of(bundle, entry, image, entry.request))
-            except LibraryError as error:
-                problems.append(str(error))
-    if not pictures:
-        return None
-    payloads = [picture.held() if picture.held else None for picture in pictures]
-    return Reply(
+    reply = partial(
+        Reply,
         entry.request,
-        pictures,
-        payloads,
         fingerprint=fingerprint,
         backend=entry.backend,
         host=host,
@@ -209,3 +235,23 @@ def _reply(library: Library, bundle: Bundle, entry: Entry, problems: list[str]) 
         place=entry.place,
         created=entry.created.timestamp(),
     )
+    pictures: list[Picture] = []
+    payloads: list[bytes | str | None] = []
+    size = 0
+    for image in entry.images:
+        if image.position in there:
+            continue
+        there.add(image.position)
+        try:
+            picture = picture_of(bundle, entry, image, entry.request)
+            payloads.append(picture.data if picture.held else None)
+        except (LibraryError, MissingImageError) as error:
+            problems.append(str(error))
+            continue
+        pictures.append(picture)
+        size += len(payloads[-1] or b"")
+        if size >= _MEMORY:
+            yield reply(pictures, payloads)
+            pictures, payloads, size = [], [], 0
+    if pictures:
+        yield reply(pictures, payloads)

@@ -29,7 +29,7 @@ from xai_notebook.errors import (
 from xai_notebook.generation.budget import Counter, to_ticks
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.progress import Progress
-from xai_notebook.generation.replies import reply_of
+from xai_notebook.generation.replies import moment, reply_of
 from xai_notebook.generation.submitting import ANSWER_SECONDS, Submission, unknown
 from xai_notebook.library import Reply, Wanted
 from xai_notebook.library.jobs import Tally
@@ -299,10 +299,10 @@ class Follower:
             else:
                 raise unknown(self.job) from error
             return None
-        expires = batch.expire_time.seconds
-        if expires and expires != self.job.expires:
-            jobs = self.library.jobs
-            self.job = await asyncio.to_thread(jobs.change, self.job, expires=expires)
+        expires = moment(batch, "expire_time")
+        if expires is not None and expires.timestamp() != self.job.expires:
+            jobs, values = self.library.jobs, {"expires": expires.timestamp()}
+            self.job = await asyncio.to_thread(jobs.change, self.job, **values)
         return batch
 
     async def _close(self, state: JobState, cause: str | None = None) -> None:

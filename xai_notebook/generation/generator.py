@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.errors import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from xai_notebook.library.uploads import Uploads
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Generator", "Placed"]
+__all__ = ["Generator", "Looked", "Placed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Placed:
         claim: Its place.
         extra_usd: What rewriting its prompt cost now, in US dollars; None: not reported.
         reserved: Money set aside for its images before its prompt was rewritten.
+        packed: What bundles, and a library that may be somebody else's, have of it where its
+            prompt was rewritten elsewhere; None: bundles are asked for what the library lacks.
     """
 
     request: ImageRequest
@@ -60,11 +63,28 @@ class Placed:
     claim: Claim
     extra_usd: float | None = 0.0
     reserved: list[Reservation] = field(default_factory=list)
+    packed: list[Picture] | None = None
 
     @property
     def key(self) -> tuple[str, int]:
         """What tells it from every other."""
         return self.fingerprint, self.claim.place
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is known of a request before a chat model is asked to rewrite its prompt.
+
+    Attributes:
+        placed: The request at its place; None: its prompt has yet to be rewritten.
+        claim: Its place, where there are pictures of it whose prompt was rewritten elsewhere.
+            It is counted by the prompt as written, however often that is rewritten.
+        packed: Those pictures.
+    """
+
+    placed: Placed | None
+    claim: Claim | None = None
+    packed: list[Picture] | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +131,79 @@ class Generator:
     reuse: bool = False
     recover: Callable[[], object] | None = None
 
-    async def place(self, request: ImageRequest, rest: Estimate | None = None) -> Placed:
+    async def look(self, request: ImageRequest, former: Looked | None = None) -> Looked:
+        """Return what is known of a request without asking a chat model.
+
+        A prompt that was rewritten elsewhere, as a bundle or somebody else's library says, is never
+        sent: it could be anybody's. All that they do is answer the request as it was written.
+
+        Args:
+            request: As the user wrote it.
+            former: What was known when its place was claimed.
+        """
+        if self.rewriter is None:
+            return Looked(self.claim(request))
+        known = await self.rewriter.recall(request)
+        looked = former or await self._packed(request, known)
+        claim, packed = looked.claim, looked.packed
+        if known is not None:
+            return Looked(self.claim(known, claim=claim, packed=packed))
+        answers = claim is not None and (self.only_stored or not claim.anew)
+        if claim is not None and packed is not None and answers and len(packed) == request.n:
+            # Of no prompt that was ever sent from here: the library has nothing under it.
+            key = self._written(request, self.rewriter.model)
+            return Looked(Placed(request, key, claim, packed=packed))
+        if self.only_stored:
+            return Looked(self.claim(request, claim=claim, packed=packed))
+        return Looked(None, claim, packed)
+
+    async def _packed(self, request: ImageRequest, known: ImageRequest | None) -> Looked:
+        """Return a request's place and pictures where it was rewritten otherwise elsewhere."""
+        if self.rewriter is None:
+            return Looked(None)
+        model, texts = self.rewriter.model, set[str]()
+        if self.beside is not None:
+            texts = await asyncio.to_thread(self.beside.rewrites_of, request, model)
+        foreign = None if known is not None else await self.rewriter.look_up(request)
+        if not (texts or foreign) or (known is not None and known.prompt in texts):
+            return Looked(None)
+        claim = self._claim(self._written(request, model), request.n)
+        place = None if self.reuse else claim.place
+        packed = await self._rewritten(request, foreign, place)
+        if self.only_stored and len(packed) < request.n:
+            packed = await self._rewritten(request, foreign, None)
+        return Looked(None, claim, packed)
+
+    async def _rewritten(
+        self, request: ImageRequest, foreign: ImageRequest | None, place: int | None
+    ) -> list[Picture]:
+        """Return the pictures that were made of a request, its prompt rewritten elsewhere.
+
+        Args:
+            request: As the user wrote it.
+            foreign: As a library that may be somebody else's has it.
+            place: Of the request; None: wherever there is something.
+        """
+        found: dict[int, Picture] = {}
+        if foreign is not None:
+            fingerprint = foreign.fingerprint(self.peer.backend, self.peer.host)
+            wanted = Wanted(fingerprint, place, request.n, notebook=self.keeper.notebook)
+            stored = (await self.keeper.find(wanted, foreign)).pictures
+            found = {picture.position: picture for picture in stored}
+        if self.beside is not None and self.rewriter is not None and len(found) < request.n:
+            model = self.rewriter.model
+            packed = await self.beside.rewritten(request, model, place, self.progress)
+            found = {picture.position: picture for picture in packed} | found
+        return [found[position] for position in sorted(found)]
+
+    def _written(self, request: ImageRequest, model: str) -> str:
+        """Return what tells a request that is to be rewritten from all that are sent."""
+        fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        return sha256(f"{fingerprint} rewritten by {model}".encode()).hexdigest()
+
+    async def place(
+        self, request: ImageRequest, rest: Estimate | None = None, looked: Looked | None = None
+    ) -> Placed:
         """Return a request at its place. Equal requests get theirs in the order of the calls.
 
         A prompt is rewritten first, if that was asked for; but only if its images are within every
@@ -121,6 +213,7 @@ class Generator:
             request: As the user wrote it.
             rest: Returns what everything but the rewrite is expected to cost, in one amount;
                 default: its images.
+            looked: What `look` said of it.
 
         Raises:
             BudgetError: Rewriting the prompt and making its images would pass a limit.
@@ -133,9 +226,9 @@ class Generator:
             self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()),
             self._rewriting_once(request, fingerprint),
         ):
-            known = await self.rewriter.recall(request)
-            if known is not None or self.only_stored:
-                return self.claim(known or request)
+            looked = await self.look(request, looked)
+            if looked.placed is not None:
+                return looked.placed
             whole = partial(self._whole, rest or partial(self._images, request, request.n))
             rewrite, images = await self.limits.reserve(whole)
             try:
@@ -148,7 +241,7 @@ class Generator:
                 raise
             finally:
                 await rewrite.close()
-            return self.claim(rewritten, extra, [images])
+            return self.claim(rewritten, extra, [images], claim=looked.claim, packed=looked.packed)
 
     async def place_all(self, requests: Sequence[ImageRequest]) -> list[Placed]:
         """Return the requests of a job at their places.
@@ -165,15 +258,17 @@ class Generator:
         placed: dict[int, Placed] = {}
         to_make: list[tuple[ImageRequest, int]] = []
         prompts: dict[str, int] = {}  # to be rewritten; equal ones are rewritten once
+        all_looked: list[Looked] = []
         for number, request in enumerate(requests):
-            known = await self.rewriter.recall(request)
-            if known is None:
+            looked = await self.look(request)
+            all_looked.append(looked)
+            if looked.placed is None:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
-            one = placed[number] = self.claim(known)
+            one = placed[number] = looked.placed
             stored = [] if one.claim.anew and self.fresh else await self.recall(one)
-            to_make.append((known, request.n - len(stored)))
+            to_make.append((one.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
             rewrites = await self._rewrites(sum(first > number for first in prompts.values()))
@@ -181,7 +276,7 @@ class Generator:
 
         for number, request in enumerate(requests):
             if number not in placed:
-                placed[number] = await self.place(request, rest)
+                placed[number] = await self.place(request, rest, all_looked[number])
                 await self._free(placed[number])  # it is set aside again as part of the job
         return [placed[number] for number in range(len(requests))]
 
@@ -256,6 +351,9 @@ class Generator:
         request: ImageRequest,
         extra: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
+        *,
+        claim: Claim | None = None,
+        packed: list[Picture] | None = None,
     ) -> Placed:
         """Return a request at its place, as it will be sent.
 
@@ -263,15 +361,20 @@ class Generator:
             request: Rewritten, if that was asked for.
             extra: What that cost, in US dollars; None: not reported.
             reserved: Money set aside for its images.
+            claim: Its place, if it has one.
+            packed: As in `Placed`.
         """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        claim = claim or self._claim(fingerprint, request.n)
+        return Placed(request, fingerprint, claim, extra, [*reserved], packed)
+
+    def _claim(self, fingerprint: str, n: int) -> Claim:
+        """Return the place of a request with this fingerprint."""
         if self.reuse:  # which time it is that the notebook asks does not matter
             slot = (bytes.fromhex(fingerprint)[:16], 0)
-            anywhere = Claim(slot, 0, request.n, anew=False, after=0, before=None)
-            return Placed(request, fingerprint, anywhere, extra, [*reserved])
+            return Claim(slot, 0, n, anew=False, after=0, before=None)
         fresh = self.fresh and not self.only_stored
-        claim = self.asking.claim(fingerprint, request.n, fresh=fresh, keep=self.keep)
-        return Placed(request, fingerprint, claim, extra, [*reserved])
+        return self.asking.claim(fingerprint, n, fresh=fresh, keep=self.keep)
 
     async def _stored(self, placed: Placed) -> list[Picture]:
         """Return what the library has of a request that its cell has not shown yet."""
@@ -310,16 +413,26 @@ class Generator:
                 wanted, (picture for picture in pictures if picture.id in found.elsewhere)
             )
 
+    async def fill(
+        self, pictures: list[Picture], placed: Placed, place: int | None
+    ) -> list[Picture]:
+        """Return pictures of a request, those that are missing taken from bundles."""
+        if placed.packed is not None:
+            there = {picture.position for picture in pictures}
+            more = [picture for picture in placed.packed if picture.position not in there]
+            return sorted([*pictures, *more], key=lambda picture: picture.position)
+        if self.beside is None:
+            return pictures
+        return await self.beside.fill(pictures, placed.request, place, self.progress)
+
     async def _fill(self, found: Found, placed: Placed, place: int | None) -> list[Picture]:
         """Return what the library has, and bundles beside the notebook where it has nothing.
 
         A bundle beside the notebook answers before what other notebooks have made.
         """
-        if self.beside is None:
-            return found.pictures
         others = [picture for picture in found.pictures if picture.id in found.elsewhere]
         own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
-        filled = await self.beside.fill(own, placed.request, place, self.progress)
+        filled = await self.fill(own, placed, place)
         there = {picture.position for picture in filled}
         filled += [picture for picture in others if picture.position not in there]
         return sorted(filled, key=lambda picture: picture.position)

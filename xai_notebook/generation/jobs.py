@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import frontend
+from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
 from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, job_sentence
 from xai_notebook.pictures.picture import Picture
@@ -169,12 +170,12 @@ class BatchJob:
     @property
     def created(self) -> datetime | None:
         """When it was handed over, in UTC."""
-        return _when(self._job.created) if self._job else None
+        return bounds.moment_near(self._job.created) if self._job else None
 
     @property
     def expires(self) -> datetime | None:
         """When its results can no longer be read at the service, in UTC; None: not known."""
-        return _when(self._job.expires) if self._job and self._job.expires else None
+        return bounds.moment(self._job.expires) if self._job else None
 
     @property
     def cause(self) -> str | None:
@@ -405,10 +406,6 @@ class BatchJob:
         """Be shown by the extension, which updates the card while the job goes on."""
         if not frontend.show(self):
             raise NotImplementedError  # IPython goes on to _repr_mimebundle_
-
-
-def _when(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def _price(follower: Follower) -> float | None:

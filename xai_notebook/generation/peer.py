@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.arguments.options import Options
     from xai_notebook.client import AsyncClient
-    from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
@@ -65,7 +64,6 @@ class Peer:
         options: Options,
         library: Library | None,
         progress: Progress,
-        beside: Beside | None = None,
     ) -> Rewriter | None:
         """Return what rewrites the prompts of a call, or None when they are sent as written."""
         if options.rewrite is None:
@@ -77,7 +75,6 @@ class Peer:
             host=self.host,
             remembered=self.rewrites,
             library=library,
-            beside=beside,
             progress=progress,
             timeout=options.timeout,
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import replace
-from datetime import datetime, timezone
 from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.client.status import one_line
 from xai_notebook.errors import ReplyError
 from xai_notebook.library import Reply
@@ -18,16 +17,15 @@ from xai_notebook.settings import LOCAL_MODEL, LOCAL_REWRITER, MAX_IMAGE_PIXELS,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
 
 __all__ = [
-    "absent", "add_costs", "is_link", "kept", "linked", "look_at", "moment", "reply_of", "share",
+    "absent", "add_costs", "kept", "linked", "look_at", "moment", "reply_of", "share",
 ]  # fmt: skip
 
-_LINK: Final = re.compile(r"https://[!-~]+|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/][!-~]+")
-_LONGEST_LINK: Final = 2000
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images kept of a reply beyond those asked for."""
 
@@ -119,26 +117,16 @@ def _picture(
 
 def linked(response: ImageResponse) -> dict[str, Any]:
     """Return what a picture says of its public link: where it is, or why there is none."""
-    url, stored = response.public_url, response.file_output
-    if url is None or stored is None or not is_link(url):
+    url, stored = bounds.link(response.public_url), response.file_output
+    if url is None or stored is None:
         reason = response.storage_error or response.public_url_error or "the server says no more"
         return {"notes": (f"Not shared: {one_line(reason)}",)}
     return {"public_url": url, "public_url_expires": moment(stored, "public_url_expires_at")}
 
 
 def moment(message: Any, field: str) -> datetime | None:
-    """Return the time in a field of a message; None: there is none, or no calendar has it."""
-    if not message.HasField(field):
-        return None
-    try:
-        return datetime.fromtimestamp(getattr(message, field).seconds, timezone.utc)
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
-def is_link(url: str) -> bool:
-    """Tell whether a server's address can be shown as a link."""
-    return len(url) <= _LONGEST_LINK and _LINK.fullmatch(url) is not None
+    """Return the time in a field of a message; None: there is none, or it is out of bounds."""
+    return bounds.moment(getattr(message, field).seconds) if message.HasField(field) else None
 
 
 async def _take(picture: Picture, response: ImageResponse) -> tuple[Picture, bytes | str | None]:

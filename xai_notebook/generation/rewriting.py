@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.budget import Reservation
-    from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
 
@@ -56,7 +56,6 @@ class Rewriter:
         host: Tells its rewrites from those of other hosts.
         remembered: Rewrites of this kernel, for when there is no library.
         library: Keeps rewrites for later kernels.
-        beside: Bundles that know what was made of a prompt before.
         progress: Takes notes.
         timeout: Seconds for a rewrite.
     """
@@ -69,14 +68,25 @@ class Rewriter:
     library: Library | None
     progress: Progress
     timeout: float
-    beside: Beside | None = None
 
     async def recall(self, request: ImageRequest) -> ImageRequest | None:
         """Return the request as it was rewritten before, or None when it never was."""
         text = await self._recall(self._key(_instruction(request), request.prompt))
-        if text is None and self.beside is not None:
-            text = await asyncio.to_thread(self.beside.rewrite_of, request, self.model)
         return with_prompt(request, text, self.model) if text else None
+
+    async def look_up(self, request: ImageRequest) -> ImageRequest | None:
+        """Return the request as a library that may be somebody else's has it rewritten.
+
+        It is not to be sent. None: the library is the user's own, or has no rewrite.
+        """
+        if self.library is None or not self.library.foreign:
+            return None
+        key = self._key(_instruction(request), request.prompt)
+        with suppress(LibraryError):
+            found = partial(self.library.rewrite_for, key, to_send=False)
+            text = await asyncio.to_thread(found)
+            return with_prompt(request, text, self.model) if text else None
+        return None
 
     async def rewrite(
         self, request: ImageRequest, reservation: Reservation

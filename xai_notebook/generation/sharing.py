@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.replies import is_link, moment
+from xai_notebook.generation.replies import moment
 
 if TYPE_CHECKING:
     from xai_notebook.client.files import FilesClient
@@ -41,10 +42,10 @@ async def share_late(
         made = await files.create_public_url(stored.id)  # which ends with the file
     except XaiError as error:
         return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
-    if not is_link(made.public_url):
+    if (link := bounds.link(made.public_url)) is None:
         return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
     expires = moment(made, "expires_at") or moment(stored, "expires_at")
-    shared = replace(picture, public_url=made.public_url, public_url_expires=expires)
+    shared = replace(picture, public_url=link, public_url_expires=expires)
     if library is not None and picture.id is not None:
         try:
             await asyncio.to_thread(library.share, shared)

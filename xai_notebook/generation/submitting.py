@@ -29,6 +29,7 @@ from xai_notebook.errors import (
     ReplyError,
     XaiError,
 )
+from xai_notebook.generation.replies import moment
 from xai_notebook.library.jobs import Sent
 
 if TYPE_CHECKING:
@@ -166,9 +167,10 @@ class Submission:
     async def _bind(self, batch: wire.Batch) -> Job:
         """Keep what the service calls the job."""
         job = await asyncio.to_thread(self.library.jobs.bind, self.job, batch.batch_id)
-        if job.batch_id == batch.batch_id and batch.HasField("expire_time"):
+        expires = moment(batch, "expire_time")
+        if job.batch_id == batch.batch_id and expires is not None:
             self.job = job
-            return await self._change(expires=batch.expire_time.seconds)
+            return await self._change(expires=expires.timestamp())
         return job
 
     async def _store_inputs(self) -> None:

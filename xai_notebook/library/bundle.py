@@ -14,15 +14,15 @@ image is known by its digest alone.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import math
 import re
 import struct
 import zipfile
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError
@@ -30,7 +30,8 @@ from xai_notebook.pictures.cell import CHOOSE
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_IMAGES, MAX_INPUT_IMAGES, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
 
@@ -41,9 +42,12 @@ __all__ = [
     "MAX_LIST_BYTES",
     "MAX_PICTURES",
     "REQUESTS",
+    "Allowance",
     "Bundle",
     "Entry",
     "Shown",
+    "TooLargeError",
+    "is_sound",
     "line_of",
     "member_of",
 ]
@@ -53,6 +57,7 @@ VERSION: Final = 1
 HEADER: Final = {"format": "xai-notebook bundle", "version": VERSION}
 """The first line of `REQUESTS`; each line after it is a request."""
 MAX_PICTURES: Final = 20_000
+"""Pictures of a bundle, however often one original is named; requests; and originals."""
 MAX_BUNDLE_BYTES: Final = 4096 * MIB - 1
 """What a zip can hold without extensions, which are refused."""
 MAX_LIST_BYTES: Final = 64 * MIB
@@ -62,8 +67,9 @@ _END: Final = struct.Struct("<4s4H2LH")
 _LOCATOR_BYTES: Final = 20
 _LOCAL: Final = struct.Struct("<4s22x2H")
 _ORIGINAL: Final = re.compile(r"images/([0-9a-f]{64})\.[a-z]{3,4}")
-_DIGEST: Final = re.compile("[0-9a-f]{64}")
-_MAX_NAME: Final = 500
+_MAX_QUOTES: Final = 10_000
+_MAX_OUTSIDE: Final = 50_000
+"""Bytes of a line outside of its texts: a request of a hundred pictures has a fifth of that."""
 _MAX_PLACE: Final = 1_000_000
 _MAX_DIGITS: Final = 18
 _MAX_POSITION: Final = 100
@@ -73,6 +79,31 @@ _HOSTILE: Final = (
     struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What reading something that is no bundle can raise."""
+
+
+class TooLargeError(LibraryError):
+    """A bundle has more than may be read of it."""
+
+
+class _TooMuchError(Exception):
+    """The same, for whoever knows the name of the bundle."""
+
+
+def _check(count: int, most: int) -> None:
+    if count > most:
+        raise _TooMuchError
+
+
+class Allowance(NamedTuple):
+    """How much of a bundle, or of several together, may be read into memory.
+
+    Attributes:
+        bytes: Of directories and lists of requests.
+        pictures: As in `MAX_PICTURES`.
+    """
+
+    bytes: int = MAX_LIST_BYTES + _MAX_DIRECTORY_BYTES
+    pictures: int = MAX_PICTURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,36 +160,56 @@ class Bundle:
 
     Attributes:
         file: Where it is.
+        name: Its file's, as it is shown.
         entries: Its requests, in the order of the file.
+        weight: What it takes of an allowance.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, allowance: Allowance = Allowance()) -> None:  # noqa: B008
         """Read the requests of a bundle.
 
+        Args:
+            file: Where it is.
+            allowance: More is not read.
+
         Raises:
+            TooLargeError: It has more than is allowed.
             LibraryError: It is damaged, not a bundle, or a newer version's.
         """
         self.file = file
+        self.name = bounds.line(file.name)
         try:
             with file.open("rb") as stream:
-                _check_directory(stream)
+                size = _check_directory(stream, allowance)
                 self._members = _members(stream)
-                lines = _read(stream, self._list).splitlines()
-            self.entries = _entries(lines)
+                where = self._list
+                size += where[1]
+                _check(size, allowance.bytes)
+                lines = io.BytesIO(_read(stream, where))
+            self.entries = tuple(self._entries(lines, allowance.pictures))
+            pictures = sum(len(entry.images) for entry in self.entries)
+            self.weight = Allowance(size, max(pictures, len(self.entries), len(self._members)))
+        except _TooMuchError as error:
+            raise TooLargeError(
+                f"{self.name} lists more than {allowance.pictures:,} pictures or "
+                f"{allowance.bytes // MIB} MiB of requests, and was not used."
+            ) from error
         except OSError as error:
-            raise LibraryError(f"{file.name} cannot be read: {error.strerror or error}.") from error
+            raise LibraryError(f"{self.name} cannot be read: {error.strerror or error}.") from error
         except _HOSTILE as error:
             raise LibraryError(
-                f"{file.name} is damaged or is no bundle, and was not used. Have it made anew with"
+                f"{self.name} is damaged or is no bundle, and was not used. Have it made anew with"
                 " xai.pack()."
             ) from error
         self._by_question: dict[Any, list[Entry]] = {}
-        self._rewrites: dict[tuple[str, str | None], str] = {}
+        self._rewritten: dict[Any, list[Entry]] = {}
         for entry in self.entries:
-            self._by_question.setdefault(entry.request.question, []).append(entry)
-            if entry.request.original_prompt is not None:
-                key = (entry.request.original_prompt, entry.request.rewrite_model)
-                self._rewrites.setdefault(key, entry.request.prompt)
+            request = entry.request
+            self._by_question.setdefault(request.question, []).append(entry)
+            if request.original_prompt is not None:
+                written = replace(request, prompt=request.original_prompt)
+                key = (written.question, request.rewrite_model)
+                self._rewritten.setdefault(key, []).append(entry)
 
     @property
     def _list(self) -> tuple[int, int]:
@@ -167,23 +218,55 @@ class Bundle:
             raise ValueError(size)
         return where, size
 
-    def find(self, request: ImageRequest, place: int | None) -> list[tuple[Entry, Shown]]:
+    def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[Entry]:
+        """Yield the requests of a list, and stop as soon as there are too many."""
+        lines = iter(lines)
+        _check_head(next(lines, b""))
+        pictures = total = 0
+        for requests, line in enumerate(lines, 1):
+            entry = _entry(_object(line))
+            pictures += len(entry.images)
+            originals = (self._members.get(one.sha256 or "", (0, 0)) for one in entry.images)
+            total += sum(size for _, size in originals)
+            _check(max(requests, pictures), most)
+            if total > MAX_BUNDLE_BYTES:  # one original that is named again and again
+                raise ValueError(total)
+            yield entry
+
+    def rewrites_of(self, request: ImageRequest, model: str | None) -> set[str]:
+        """Return the prompts that a chat model made of a request's, where this bundle was made.
+
+        They tell whose pictures those are. They are for no other use: what is sent is never taken
+        from a bundle.
+
+        Args:
+            request: As its user wrote it.
+            model: The chat model.
+        """
+        found = self._rewritten.get((request.question, model), ())
+        return {entry.request.prompt for entry in found}
+
+    def find(
+        self, request: ImageRequest, place: int | None, rewrite_model: str | None = None
+    ) -> list[tuple[Entry, Shown]]:
         """Return the pictures that answer a request, the first of each position.
 
         Args:
             request: What is asked for.
             place: Of the request; None: wherever there are some.
+            rewrite_model: The request is as its user wrote it, and wanted with the prompt
+                rewritten by this chat model.
         """
         found: dict[int, tuple[Entry, Shown]] = {}
-        for entry in self._by_question.get(request.question, ()):
+        if rewrite_model is None:
+            entries = self._by_question.get(request.question, ())
+        else:
+            entries = self._rewritten.get((request.question, rewrite_model), ())
+        for entry in entries:
             if place is None or entry.place == place:
                 for image in entry.images:
                     found.setdefault(image.position, (entry, image))
         return [found[position] for position in sorted(found)]
-
-    def rewrite_of(self, prompt: str, model: str | None) -> str | None:
-        """Return what a chat model made of a prompt here, or None."""
-        return self._rewrites.get((prompt, model))
 
     def read(self, sha256: str) -> bytes:
         """Return an original, its digest checked.
@@ -197,14 +280,17 @@ class Bundle:
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise ValueError(sha256)
         except (OSError, *_HOSTILE) as error:
-            raise LibraryError(
-                f"A picture in {self.file.name} is damaged, and was not used."
-            ) from error
+            raise LibraryError(f"A picture in {self.name} is damaged, and was not used.") from error
         return data
 
 
-def _check_directory(stream: BinaryIO) -> None:
-    """Raise unless a zip's directory is where it has to be and small: it is read as a whole."""
+def _check_directory(stream: BinaryIO, allowance: Allowance) -> int:
+    """Return the bytes of a zip's directory, which has to be in its place: it is read as a whole.
+
+    Raises:
+        _TooMuchError: It has more than is allowed.
+        ValueError: It cannot be a bundle's.
+    """
     size = stream.seek(0, 2)
     if not _END.size + _LOCATOR_BYTES < size <= MAX_BUNDLE_BYTES:
         raise ValueError(size)
@@ -215,6 +301,9 @@ def _check_directory(stream: BinaryIO) -> None:
         raise ValueError(end)
     if tail.startswith(b"PK\6\7"):  # another directory, larger than it says here
         raise ValueError(tail)
+    _check(end[5], allowance.bytes)
+    _check(end[4], allowance.pictures + 1)
+    return int(end[5])
 
 
 def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
@@ -228,6 +317,9 @@ def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
             if not plain or name in found or (match is None and name != REQUESTS):
                 raise ValueError(member.filename)
             found[name] = (member.header_offset, member.file_size)
+    # Members that overlap would be read, and checked, again and again.
+    if sum(size for _, size in found.values()) > stream.seek(0, 2) or len(found) > MAX_PICTURES + 1:
+        raise ValueError(len(found))
     return found
 
 
@@ -266,21 +358,31 @@ def line_of(entry: Entry) -> str:
     return json.dumps(values)
 
 
-def _entries(lines: list[bytes]) -> tuple[Entry, ...]:
-    if not lines or len(lines) > MAX_PICTURES + 1:
-        raise ValueError(len(lines))
-    head = _object(lines[0])
+def is_sound(entry: Entry) -> bool:
+    """Tell whether a line of a bundle can say this, and be read back."""
+    try:
+        _entry(_object(line_of(entry).encode()))
+    except _HOSTILE:
+        return False
+    return True
+
+
+def _check_head(line: bytes) -> None:
+    head = _object(line)
     if head.get("format") != HEADER["format"]:
         raise ValueError(head)
-    if _whole(head["version"], 1, _MAX_PLACE) > VERSION:
+    if bounds.count(head["version"], 1, _MAX_PLACE) > VERSION:
         raise LibraryError(
             "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
         )
-    return tuple(_entry(_object(line)) for line in lines[1:])
 
 
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
+        raise ValueError(len(line))
+    # Brackets outside of texts become objects, which take a hundred times their bytes, and seconds.
+    texts = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if texts.count(b'"') > _MAX_QUOTES or sum(map(len, texts.split(b'"')[::2])) > _MAX_OUTSIDE:
         raise ValueError(len(line))
     found = json.loads(line, parse_int=_int)
     if not isinstance(found, dict):
@@ -304,34 +406,36 @@ def _entry(values: Mapping[str, Any]) -> Entry:
         prompt=_prompt(values["prompt"]),
         original_prompt=_optional(values["original_prompt"], _prompt),
         model=_name(values["model"]),
-        n=_whole(values["n"], 1, MAX_IMAGES),
+        n=bounds.count(values["n"], 1, MAX_IMAGES),
         inputs=tuple(
             _input(number, one) for number, one in enumerate(_list_of(inputs, MAX_INPUT_IMAGES), 1)
         ),
         **{name: _optional(values[name], _name) for name in _OPTIONS},
     )
-    created = datetime.fromtimestamp(_real(values["created"]), timezone.utc)
-    place = _whole(values["place"], 0, _MAX_PLACE)
+    created = bounds.moment(values["created"])
+    if created is None:
+        raise ValueError(values["created"])
+    place = bounds.count(values["place"], 0, _MAX_PLACE)
     answered_by = _name(values["answered_by"], empty=True)
     return Entry(request, values["backend"], answered_by, place, created, images)
 
 
 def _shown(values: Mapping[str, Any]) -> Shown:
     return Shown(
-        position=_whole(values["position"], 0, _MAX_POSITION),
+        position=bounds.count(values["position"], 0, _MAX_POSITION),
         model=_name(values["model"], empty=True),
         rewritten_prompt=_optional(values["rewritten_prompt"], _text),
         rewritten_by=_optional(values["rewritten_by"], _name),
-        cost_usd=_optional(values["cost_usd"], _real),
-        sha256=_optional(values["sha256"], _digest),
+        cost_usd=_optional(values["cost_usd"], _cost),
+        sha256=_optional(values["sha256"], bounds.digest),
     )
 
 
 def _input(number: int, values: Mapping[str, Any]) -> InputImage:
     # Named so that a cell made of it asks for a choice, and opens nothing here.
     label = f"{CHOOSE}image {number}"
-    parent = _optional(values["parent"], _digest)
-    return InputImage(url="", sha256=_digest(values["sha256"]), label=label, parent=parent)
+    parent = _optional(values["parent"], bounds.digest)
+    return InputImage(url="", sha256=bounds.digest(values["sha256"]), label=label, parent=parent)
 
 
 def _optional(value: Any, read: Any) -> Any:
@@ -362,24 +466,13 @@ def _prompt(value: object) -> str:
 def _name(value: object, *, empty: bool = False) -> str:
     """Return a text of one line that can be an option's value."""
     text = _text(value)
-    if not text.isprintable() or len(text) > _MAX_NAME or not (text.strip() or empty):
+    if not text.isprintable() or len(text) > bounds.MAX_NAME or not (text.strip() or empty):
         raise ValueError(text)
     return text
 
 
-def _digest(value: object) -> str:
-    if not _DIGEST.fullmatch(_text(value)):
+def _cost(value: object) -> float:
+    usd = bounds.cost(value)
+    if usd is None:
         raise ValueError(value)
-    return str(value)
-
-
-def _whole(value: object, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(value)
-    return value
-
-
-def _real(value: object) -> float:
-    if type(value) not in {int, float} or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
-        raise ValueError(value)
-    return float(value)  # type: ignore[arg-type]
+    return usd

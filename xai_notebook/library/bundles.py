@@ -10,11 +10,20 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.errors import LibraryError, MissingImageError
-from xai_notebook.library.bundle import Bundle, Entry, Shown
+from xai_notebook.library.bundle import (
+    MAX_LIST_BYTES,
+    MAX_PICTURES,
+    Allowance,
+    Bundle,
+    Entry,
+    Shown,
+    TooLargeError,
+)
 from xai_notebook.pictures.picture import WITHHELD, Picture
-from xai_notebook.settings import MAX_IMAGE_PIXELS
+from xai_notebook.settings import MAX_IMAGE_PIXELS, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +36,8 @@ __all__ = ["SUFFIX", "Bundles", "answers", "picture_of"]
 SUFFIX: Final = ".xai"
 _MOST: Final = 32
 """Bundles of a folder that are read; a folder full of them is no notebook's."""
+TOGETHER: Final = Allowance(MAX_LIST_BYTES, 2 * MAX_PICTURES)
+"""What is read of all bundles of a folder together: a few seconds' work, and 100 MB of memory."""
 
 _Stamp = tuple[int, int, int, int]
 
@@ -43,7 +54,7 @@ class Bundles:
         self._lock = threading.Lock()
         self._listed: tuple[Path, str | None, int] | None = None
         self._files: list[Path] = []
-        self._read: dict[Path, tuple[_Stamp, Bundle | LibraryError]] = {}
+        self._read: dict[Path, tuple[_Stamp, Allowance, Bundle | LibraryError]] = {}
 
     def of(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
         """Return the bundles that answer in a folder, and why others do not, a sentence each.
@@ -76,6 +87,8 @@ class Bundles:
         self._listed = state
 
     def _opened(self) -> Iterator[Bundle | LibraryError]:
+        """Yield the bundles, or why one is not used, as long as they are within the allowance."""
+        left = TOGETHER
         for file in self._files:
             try:
                 found = file.stat()
@@ -84,17 +97,46 @@ class Bundles:
             if not stat.S_ISREG(found.st_mode):  # a pipe would keep its reader waiting
                 continue
             stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-            if self._read.get(file, (None,))[0] != stamp:
-                try:
-                    read: Bundle | LibraryError = Bundle(file)
-                except LibraryError as error:
-                    read = error
-                self._read[file] = (stamp, read)
-            yield self._read[file][1]
+            known = self._read.get(file)
+            if known is None or known[0] != stamp or not _still_holds(known[2], known[1], left):
+                known = self._read[file] = (stamp, left, _opened(file, left))
+            if isinstance(read := known[2], Bundle):
+                left = Allowance(
+                    left.bytes - read.weight.bytes, left.pictures - read.weight.pictures
+                )
+            yield read
+
+
+def _still_holds(read: Bundle | LibraryError, before: Allowance, left: Allowance) -> bool:
+    """Tell whether a bundle would be read, or refused, as it was before."""
+    if isinstance(read, Bundle):
+        return read.weight.bytes <= left.bytes and read.weight.pictures <= left.pictures
+    grown = left.bytes > before.bytes or left.pictures > before.pictures
+    return not (isinstance(read, TooLargeError) and grown)
+
+
+def _opened(file: Path, left: Allowance) -> Bundle | LibraryError:
+    """Return a bundle, or why it is not used."""
+    most, name = Allowance(), bounds.line(file.name)
+    try:
+        return Bundle(file, Allowance(*map(min, left, most)))
+    except TooLargeError:
+        return TooLargeError(
+            f"{name} was not used: the bundles of this folder list more than "
+            f"{TOGETHER.pictures:,} pictures or {TOGETHER.bytes // MIB} MiB together, or it alone "
+            f"more than {most.pictures:,}. Move some to another folder, or take them into your "
+            f'library with xai.unpack("{name}").'
+        )
+    except LibraryError as error:
+        return LibraryError(str(error))  # the frames of the first would keep what they have read
 
 
 def answers(
-    bundles: list[Bundle], request: ImageRequest, place: int | None, missing: set[int]
+    bundles: list[Bundle],
+    request: ImageRequest,
+    place: int | None,
+    missing: set[int],
+    rewrite_model: str | None = None,
 ) -> tuple[list[Picture], list[str]]:
     """Return what bundles have of a request, and what was wrong with the rest, a sentence each.
 
@@ -103,11 +145,12 @@ def answers(
         request: What is asked for, whatever server is asked.
         place: Of the request; None: wherever there is something.
         missing: The positions that are wanted.
+        rewrite_model: As in `Bundle.find`.
     """
     found: dict[int, Picture] = {}
     problems: list[str] = []
     for bundle in bundles:
-        for entry, image in bundle.find(request, place):
+        for entry, image in bundle.find(request, place, rewrite_model):
             if image.position in missing and image.position not in found:
                 try:
                     found[image.position] = picture_of(bundle, entry, image, request)
@@ -125,6 +168,9 @@ def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest
         image: What the bundle says of it.
         request: The request it answers: none of the bundle's words are in it.
 
+    Returns:
+        The picture, with what the bundle says of it for its caption.
+
     Raises:
         LibraryError: Its original is damaged, or has more pixels than a picture may have.
     """
@@ -132,12 +178,12 @@ def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest
         request=request,
         position=image.position,
         model=image.model,
-        rewritten_prompt=image.rewritten_prompt,
+        rewritten_prompt=image.rewritten_prompt or _rewritten(entry),
         rewritten_by=image.rewritten_by,
         cost_usd=image.cost_usd,
         created=entry.created,
         replayed=True,
-        bundle=bundle.file.name,
+        bundle=bundle.name,
     )
     if image.sha256 is None:
         return replace(told, status="moderated", error=WITHHELD)
@@ -145,8 +191,13 @@ def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest
     data = bundle.read(image.sha256)
     size = dimensions(data)
     if media_type(data) is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
-        raise LibraryError(f"A picture in {bundle.file.name} is no image, and was not used.")
+        raise LibraryError(f"A picture in {bundle.name} is no image, and was not used.")
     return replace(told, sha256=image.sha256, media_type=media_type(data), size=size, held=held)
+
+
+def _rewritten(entry: Entry) -> str | None:
+    """Return the prompt of a request if it is not the one that its user wrote."""
+    return None if entry.request.original_prompt is None else entry.request.prompt
 
 
 def _read_again(bundle: Bundle, sha256: str) -> bytes:

@@ -7,22 +7,25 @@ knows what the service may have. A request has a key, which follows from what is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
-from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
 from xai_notebook.library.records import (
     DAMAGE,
+    MAX_NOTE,
+    MAX_PLACE,
     Wanted,
     insert,
     pictures_from_rows,
+    request_from,
     rows_in,
     storable_row,
 )
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.library.database import Database
     from xai_notebook.library.originals import Originals
     from xai_notebook.pictures.picture import Picture
@@ -288,12 +292,12 @@ class Jobs:
     def newest(self, limit: int) -> list[Job]:
         """Return the jobs that were recorded last, the newest first, without damaged ones."""
         query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
-        jobs = []
         with self._database.reading() as connection:
+            found: list[Job] = []
             for row in connection.execute(query, (limit,)):
-                with suppress(LibraryError):
-                    jobs.append(_job(row))
-        return jobs
+                with contextlib.suppress(LibraryError):  # a damaged one hides no other
+                    found.append(_job(row))
+            return found
 
     def change(self, job: Job, **values: Any) -> Job:
         """Change what is known of a job and return it.
@@ -465,33 +469,34 @@ def _job(row: sqlite3.Row) -> Job:
     Raises:
         LibraryError: The row is damaged.
     """
-    values = {each.name: row[each.name] for each in fields(Job)}
     try:
-        values |= {
-            "inputs": {
-                str(key): str(place) for key, place in dict(json.loads(row["inputs"])).items()
-            },
-            "create_sent": bool(row["create_sent"]),
-            **{name: _number(row[name]) for name in _NUMBERS},
+        texts = {name: bounds.text(row[name]) for name in ("name", "backend", "host", "state")}
+        optional: dict[str, Any] = {
+            name: None if row[name] is None else bounds.text(row[name])
+            for name in ("notebook", "batch_id", "cause")
         }
-        if values["created"] is None or row["state"] not in get_args(JobState):
-            raise ValueError(row["state"])
-        if not all(isinstance(row[name], str) for name in ("name", "backend", "host")):
-            raise TypeError(row["name"])
+        if texts["state"] not in get_args(JobState):
+            raise ValueError(texts["state"])
+        return Job(
+            id=row["id"],
+            **cast("Any", texts),
+            **optional,
+            price_usd=bounds.cost(row["price_usd"]),
+            inputs={bounds.text(k): bounds.text(v) for k, v in json.loads(row["inputs"]).items()},
+            create_sent=bool(row["create_sent"]),
+            created=_seconds(row["created"]) or bounds.moment_near(row["created"]).timestamp(),
+            expires=_seconds(row["expires"]),
+            ended=_seconds(row["ended"]),
+        )
     except DAMAGE as error:
         raise LibraryError(
-            f"Row {row['id']} of the library's jobs is damaged, so that job cannot be used."
+            f"Job {row['id']} of the library is damaged. The other jobs are not."
         ) from error
-    return Job(**values)
 
 
-def _number(value: object) -> float | None:
-    """Return a time or a price of a row, as far as it can be one."""
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
-        raise ValueError(value)
-    return float(value)
+def _seconds(value: Any) -> float | None:
+    """Return a time in seconds since 1970, all its digits; None: it is out of bounds."""
+    return value if bounds.moment(value) is not None else None
 
 
 def _dumped(one: JobRequest) -> str:
@@ -505,13 +510,20 @@ def _request(row: sqlite3.Row) -> JobRequest:
     Raises:
         LibraryError: The row is damaged.
     """
-    names = ("key", "fingerprint", "place", "position", "id", "answer", "error")
     try:
-        options = json.loads(row["request"])
-        inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
-        request = ImageRequest(**options, inputs=inputs)
+        error = row["error"]
+        return JobRequest(
+            key=bounds.text(row["key"]),
+            fingerprint=bounds.text(row["fingerprint"]),
+            place=bounds.count(row["place"], 0, MAX_PLACE),
+            position=bounds.count(row["position"], 0, MAX_PLACE),
+            request=request_from(json.loads(row["request"])),
+            id=row["id"],
+            answer=row["answer"],
+            error=None if error is None else bounds.line(str(error), MAX_NOTE),
+        )
     except DAMAGE as error:
         raise LibraryError(
-            f"Row {row['id']} of the library's job requests is damaged, so its job cannot be used."
+            f"Request {row['id']} of the library's jobs is damaged, so that its job cannot be gone "
+            "on with. The other jobs are not."
         ) from error
-    return JobRequest(request=request, **{name: row[name] for name in names})

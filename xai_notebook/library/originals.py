@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.workers import Workers
 from xai_notebook.library.private import make_folder, open_private
@@ -27,7 +28,6 @@ _STALE_AFTER: Final = 86400.0
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 _UNFINISHED: Final = re.compile("[0-9]+-[0-9a-f]{16}-[0-9]+")
 """Names of temporary files."""
-_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SHARE: Final = 8
 """Files per writer thread."""
 _WRITERS: Final = 4
@@ -70,8 +70,7 @@ class Originals:
         Raises:
             ValueError: It is no digest. A database may say anything, and this becomes a path.
         """
-        if not _DIGEST.fullmatch(sha256):
-            raise ValueError(sha256)
+        bounds.digest(sha256)
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
 
     def has(self, places: Any) -> bool:

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import ExportError, LibraryError, ReplyError
 from xai_notebook.library.bundle import (
     HEADER,
@@ -20,6 +21,7 @@ from xai_notebook.library.bundle import (
     Bundle,
     Entry,
     Shown,
+    is_sound,
     line_of,
     member_of,
 )
@@ -104,8 +106,8 @@ class Packer:
                     if picture.sha256 is not None:
                         name = member_of(picture.sha256, picture.media_type)
                         sources[picture.sha256] = (name, _reader(picture))
-                if found:
-                    _merge(entries, _entry(row, found))
+                if found and is_sound(entry := _entry(row, found)):
+                    _merge(entries, entry)
         return entries, sources
 
     def _rows(
@@ -175,7 +177,7 @@ def _entry(row: sqlite3.Row, pictures: list[Picture]) -> Entry:
 
 def _line(text: str) -> str:
     """Return a server's word as a bundle takes it."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text[:500])
+    return "".join(sign if sign.isprintable() else "?" for sign in bounds.line(str(text)))
 
 
 def _keep(existing: Bundle, entries: _Entries, sources: _Sources) -> None:
@@ -220,7 +222,8 @@ def _write(file: Path, entries: list[Entry], sources: _Sources) -> None:
     """
     lines = "\n".join([json.dumps(HEADER), *map(line_of, entries)]).encode()
     wanted = {image.sha256 for entry in entries for image in entry.images if image.sha256}
-    if len(wanted) > MAX_PICTURES or len(entries) > MAX_PICTURES or len(lines) > MAX_LIST_BYTES:
+    count = max(len(entries), sum(len(entry.images) for entry in entries))
+    if count > MAX_PICTURES or len(lines) > MAX_LIST_BYTES:
         raise ExportError(f"A bundle holds {MAX_PICTURES:,} pictures at most.")
     temporary = file.with_name(f".xai-notebook-{uuid.uuid4().hex}.tmp")
     try:

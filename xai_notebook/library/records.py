@@ -6,12 +6,13 @@ import contextlib
 import json
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_type_hints
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.pictures.picture import Picture, Status
+from xai_notebook.settings import MAX_IMAGES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAMAGE",
+    "MAX_NOTE",
+    "MAX_PLACE",
     "Found",
     "Reply",
     "Shown",
@@ -33,12 +36,15 @@ __all__ = [
     "picture_values",
     "pictures_from_rows",
     "place_of",
+    "request_from",
     "request_values",
     "saved_ids",
     "storable_row",
 ]
 
-DAMAGE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
+DAMAGE: Final = (
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 """What reading a row that is not as we wrote it can raise."""
 _PARAMETERS: Final = 999
 """Parameters that every SQLite accepts in one statement."""
@@ -48,9 +54,12 @@ _COLUMNS: Final = {
     name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
 }
 """The columns of a request are its fields."""
-_TEXTS: Final = (
-    "rewritten_prompt", "rewritten_by", "media_type", "error", "sha256", "public_url",
-)  # fmt: skip
+MAX_PLACE: Final = 1_000_000
+"""Images of a request, made anew or beyond those asked for included."""
+MAX_NOTE: Final = 4000
+"""Characters of an error or a note."""
+_MAX_DAYS: Final = 36_500
+"""Days for which a picture is shared, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,42 +382,80 @@ def pictures_from_rows(
 
 
 def _request_from_row(row: sqlite3.Row | None) -> ImageRequest:
-    """Return the request of a row; its inputs have no URL."""
+    """Return the request of a row."""
     if row is None:
         raise LookupError
-    inputs = tuple(InputImage(url="", **image) for image in json.loads(row["inputs"]))
-    columns = {name: _value(row, name, kind) for name, kind in _COLUMNS.items()}
-    return ImageRequest(inputs=inputs, **columns)
+    return request_from({name: row[name] for name in _COLUMNS}, json.loads(row["inputs"]))
+
+
+def request_from(values: dict[str, Any], inputs: Any = None) -> ImageRequest:
+    """Return a request that was stored; of its inputs there are digests and names, nothing to send.
+
+    Args:
+        values: Its fields.
+        inputs: Its input images, where they are not among the fields.
+
+    Raises:
+        LookupError: Something is missing; as `TypeError` and `ValueError`, it is damaged.
+    """
+    fields: dict[str, Any] = {}
+    for name, kind in _COLUMNS.items():
+        value = values[name]
+        if not isinstance(value, kind):
+            raise TypeError(name)
+        fields[name] = bounds.text(value) if isinstance(value, str) else value
+    bounds.count(fields["n"], 1, MAX_IMAGES)
+    if not 0 <= (fields["share"] or 0) <= _MAX_DAYS:
+        fields["share"] = None
+    sources = tuple(
+        InputImage(
+            url="",
+            sha256=bounds.digest(image["sha256"]),
+            label=bounds.text(image["label"]),
+            parent=None if image.get("parent") is None else bounds.digest(image["parent"]),
+        )
+        for image in (values["inputs"] if inputs is None else inputs)
+    )
+    return ImageRequest(inputs=sources, **fields)
 
 
 def _picture_from_row(
     row: sqlite3.Row, request: ImageRequest, originals: Originals
 ) -> Picture | None:
     """Return the image of a row; None when its file has vanished."""
-    texts = {name: _value(row, name, str, type(None)) for name in _TEXTS}
-    file = None
-    if sha256 := texts["sha256"]:
-        file = originals.path(sha256, texts["media_type"])
+    file, media_type = None, _line(row, "media_type")
+    sha256 = row["sha256"] and bounds.digest(row["sha256"])  # it becomes part of a path
+    if sha256:
+        file = originals.path(sha256, media_type)
         if not file.is_file():
             return None
     if row["status"] not in get_args(Status):
         raise ValueError(row["status"])
-    width, height = (_value(row, name, int, type(None)) for name in ("width", "height"))
-    expires = _value(row, "public_url_expires", float, int, type(None))
+    rewritten = _value(row, "rewritten_prompt", str, type(None))
     return Picture(
         request=request,
-        position=_value(row, "position", int),
+        position=bounds.count(row["position"], 0, MAX_PLACE),
         status=row["status"],
-        model=_value(row, "model", str),
-        cost_usd=_value(row, "cost_usd", float, int, type(None)),
-        size=(width, height) if width and height else None,
-        created=datetime.fromtimestamp(row["created"], timezone.utc),
+        model=bounds.line(row["model"]),
+        rewritten_prompt=rewritten and bounds.text(rewritten),
+        rewritten_by=_line(row, "rewritten_by"),
+        cost_usd=bounds.cost(_value(row, "cost_usd", float, int, type(None))),
+        media_type=media_type,
+        size=bounds.size(*(_value(row, name, int, type(None)) for name in ("width", "height"))),
+        created=bounds.moment_near(row["created"]),
+        error=_line(row, "error"),
+        sha256=sha256,
         file=file,
         id=row["id"],
-        notes=tuple(str(note) for note in json.loads(row["notes"])),
-        public_url_expires=expires and datetime.fromtimestamp(expires, timezone.utc),
-        **texts,
+        notes=tuple(bounds.line(note, MAX_NOTE) for note in json.loads(row["notes"])),
+        public_url=bounds.link(row["public_url"]),
+        public_url_expires=bounds.moment(row["public_url_expires"]),
     )
+
+
+def _line(row: sqlite3.Row, name: str) -> str | None:
+    """Return a column that holds a text of one line, or nothing."""
+    return None if row[name] is None else bounds.line(row[name], MAX_NOTE)
 
 
 def _value(row: sqlite3.Row, name: str, *kinds: type) -> Any:

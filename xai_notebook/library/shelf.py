@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import OptionError
 from xai_notebook.library.marks import Mark, marks_of
 from xai_notebook.library.records import pictures_from_rows
 from xai_notebook.library.search import matching_requests
+from xai_notebook.settings import MAX_DOWNLOAD_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -253,7 +255,8 @@ class Shelf:
                 if request is None:
                     continue
                 for picture in pictures_from_rows(request, [row], self._originals):
-                    backend, notebook = str(request["backend"]), request["notebook"]
+                    backend, notebook = bounds.line(str(request["backend"])), request["notebook"]
+                    notebook = bounds.text(notebook) if isinstance(notebook, str) else None
                     found[image_id] = Shelved(picture, marks[image_id], backend, notebook)
         return [found[image_id] for image_id in ids if image_id in found]
 
@@ -360,10 +363,11 @@ def _selection(query: Query) -> tuple[str, dict[str, Any]]:
     # A column holds whatever a stranger's program put there: one such row hides no other.
     statement = (
         "SELECT images.id, CAST(request_id AS INTEGER) AS request_id, "  # noqa: S608
-        "coalesce(CAST(size AS INTEGER), 0) AS bytes FROM images"
+        "max(0, min(coalesce(CAST(size AS INTEGER), 0), :largest)) AS bytes FROM images"
         f"{join if needed else ''} WHERE {query.conditions()} ORDER BY {ORDERS[query.order]}"
     )
-    return statement, {name: getattr(query, name) for name in _FILTERS}
+    values = {name: getattr(query, name) for name in _FILTERS}
+    return statement, values | {"largest": MAX_DOWNLOAD_BYTES}
 
 
 def _columns(

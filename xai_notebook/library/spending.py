@@ -14,6 +14,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.exclusive import Exclusive
 
@@ -32,37 +33,33 @@ _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
 """Values of `charges.open`: the call has ended; it is under way, at a price that the server has
 reported before; it is under way, and what it will cost is not sure."""
 
-_MOST_USD: Final = 1e6
-"""US dollars of one row that count: more, or less than nothing, no server has charged."""
-
-
-def _amount(column: str, most: float = _MOST_USD) -> str:
-    """Return SQL for a number of a row that counts; a database may hold anything there."""
-    return f"""CASE WHEN typeof({column}) IN ('real', 'integer')
-        THEN min(max({column}, 0), {most!r}) ELSE 0 END"""
-
-
-_SPENT: Final = f"""
-    SELECT (SELECT total({_amount("cost_usd")}) FROM requests WHERE created >= :since)
-        + (SELECT total({_amount("cost_usd")}) FROM rewrites WHERE created >= :since)"""  # noqa: S608  # ours
-_UNREPORTED: Final = f"""
-    SELECT total({_amount("price_usd")}) FROM requests JOIN job_requests ON answer = requests.id
+_SPENT: Final = """
+    SELECT (SELECT total(cost_usd) FROM requests
+            WHERE created >= :since AND cost_usd BETWEEN 0 AND :most)
+        + (SELECT total(cost_usd) FROM rewrites
+            WHERE created >= :since AND cost_usd BETWEEN 0 AND :most)"""
+_UNREPORTED: Final = """
+    SELECT total(price_usd) FROM requests JOIN job_requests ON answer = requests.id
         JOIN jobs ON jobs.id = job_id
-        WHERE requests.cost_usd IS NULL AND requests.created >= :since"""  # noqa: S608  # ours
-_JOBS: Final = f"""
-    SELECT total({_amount("price_usd")} * (SELECT count(*) FROM job_requests
+        WHERE requests.cost_usd IS NULL AND requests.created >= :since
+            AND price_usd BETWEEN 0 AND :most"""
+_JOBS: Final = """
+    SELECT total(price_usd * (SELECT count(*) FROM job_requests
         WHERE job_id = jobs.id AND answer IS NULL AND error IS NULL))
     FROM jobs
-    WHERE id IS NOT :without AND (
-        state = 'running' AND coalesce(expires, created + 172800) > :now
-        OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400))"""  # noqa: S608  # ours
-_CHARGED: Final = f"""
-    SELECT total({_amount("ticks", _MOST_USD * TICKS)}) FROM charges
-        WHERE open = 0 AND created >= :since AND NOT EXISTS (SELECT 1 FROM requests
-            WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""  # noqa: S608  # ours
-_OPEN: Final = f"""
-    SELECT process, total({_amount("ticks", _MOST_USD * TICKS)}), max(open) FROM charges
-        WHERE open > 0 GROUP BY process"""  # noqa: S608  # ours
+    WHERE id IS NOT :without AND price_usd BETWEEN 0 AND :most
+        AND (state = 'running' AND coalesce(expires, created + 172800) > :now
+            OR state = 'new' AND (batch_id NOTNULL OR created > :now - 86400))"""
+_CHARGED: Final = """
+    SELECT total(ticks) FROM charges WHERE open = 0 AND created >= :since
+        AND ticks BETWEEN 0 AND 1e18
+        AND NOT EXISTS (SELECT 1 FROM requests
+            WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""
+
+_OPEN: Final = """
+    SELECT process, total(ticks), max(open) FROM charges
+    WHERE open > 0 AND ticks BETWEEN 0 AND 1e18 GROUP BY process"""
+"""A row of which an amount is out of bounds is not one of ours: it counts for nothing."""
 _TOKEN: Final = re.compile("[0-9a-f]{16}")
 
 
@@ -223,7 +220,9 @@ class Spending:
         dead: Collection[str],
         without: int | None = None,
     ) -> Totals:
-        values = {"since": since, "now": time.time(), "without": without}
+        values = {
+            "since": since, "now": time.time(), "without": without, "most": bounds.MAX_COST_USD,
+        }  # fmt: skip
         usd = 0.0
         for query in (_SPENT, _UNREPORTED, _JOBS):
             (found,) = connection.execute(query, values).fetchone()
@@ -232,7 +231,7 @@ class Spending:
         living = [row for row in connection.execute(_OPEN).fetchall() if str(row[0]) not in dead]
         return Totals(
             spent=round(usd * TICKS) + round(charged),
-            open=sum(round(ticks) for _, ticks, _ in living),
+            open=round(sum(ticks for _, ticks, _ in living)),
             unconfirmed=any(state == _UNCONFIRMED for *_, state in living),
         )
 
@@ -245,13 +244,14 @@ class Spending:
         """
         if self._database.foreign:
             return []
-        query = """SELECT model, resolution, quality, json_array_length(inputs),
+        query = """SELECT model, resolution, quality,
+                CASE WHEN json_valid(inputs) THEN json_array_length(inputs) END AS sources,
                 cost_usd / (SELECT count(*) FROM images WHERE request_id = latest.id), max(id)
             FROM (SELECT * FROM requests ORDER BY id DESC LIMIT ?) AS latest
-            WHERE host = ? AND cost_usd > 0
-            GROUP BY model, resolution, quality, json_array_length(inputs)"""
+            WHERE host = ? AND cost_usd > 0 AND cost_usd <= ?
+            GROUP BY model, resolution, quality, sources"""
         with self._database.reading() as connection:
-            rows = connection.execute(query, (_LATEST, host)).fetchall()
+            rows = connection.execute(query, (_LATEST, host, bounds.MAX_COST_USD)).fetchall()
         return [(tuple(row)[:4], row[4]) for row in rows if row[4] is not None]
 
     def last_rewrite(self, backend: str) -> float | None:
@@ -263,9 +263,10 @@ class Spending:
         if self._database.foreign:
             return None
         query = """SELECT max(cost_usd) FROM
-            (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)"""
+            (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)
+            WHERE cost_usd BETWEEN 0 AND ?"""
         with self._database.reading() as connection:
-            (found,) = connection.execute(query, (backend,)).fetchone()
+            (found,) = connection.execute(query, (backend, bounds.MAX_COST_USD)).fetchone()
         return None if found is None else float(found)
 
 

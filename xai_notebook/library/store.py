@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.database import Database
@@ -611,7 +612,7 @@ class Library:
         """Return where a pending image can be fetched, or None when it is not pending."""
         with self._database.reading() as connection:
             row = _row(connection, "SELECT url FROM images WHERE id = ?", image.id)
-        return None if row is None else row["url"]
+        return row["url"] if row is not None and isinstance(row["url"], str) else None
 
     def _images_of(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Iterator[Picture]:
         """Yield a request's images in order, without those whose file has vanished."""
@@ -649,17 +650,20 @@ class Library:
         with self._database.reading() as connection:
             return costs(connection)
 
-    def rewrite_for(self, key: str) -> str | None:
+    def rewrite_for(self, key: str, *, to_send: bool = True) -> str | None:
         """Return the rewritten prompt stored last under `key`, or None.
 
-        A library that may be somebody else's does not say what is sent.
+        Args:
+            key: As in `remember_rewrite`.
+            to_send: It is to be sent, and not only to be looked for: a library that may be
+                somebody else's does not say what is sent.
         """
-        if self.foreign:
+        if to_send and self.foreign:
             return None
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self._database.reading() as connection:
             row = _row(connection, query, key)
-        return None if row is None else row["text"]
+        return None if row is None or not isinstance(row["text"], str) else bounds.text(row["text"])
 
     def remember_rewrite(
         self,

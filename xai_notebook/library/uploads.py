@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from xai_notebook.client import bounds
+
 if TYPE_CHECKING:
     from xai_notebook.library.database import Database
 
@@ -44,8 +46,10 @@ class Uploads:
         query = "SELECT file_id, expires FROM uploads WHERE backend = ? AND host = ? AND sha256 = ?"
         with self._database.reading() as connection:
             row = connection.execute(query, (backend, host, sha256)).fetchone()
-        found = None if row is None else Upload(str(row["file_id"]), float(row["expires"]))
-        return found if found and found.expires > time.time() else None
+        expires = None if row is None else bounds.moment(row["expires"])
+        if expires is None or expires.timestamp() <= time.time():
+            return None
+        return Upload(bounds.line(str(row["file_id"])), expires.timestamp())
 
     def remember(self, backend: str, host: str, sha256: str, upload: Upload) -> None:
         """Store where an image is now; what was known of it before counts no more."""

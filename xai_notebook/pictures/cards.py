@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pybase64
 
+from xai_notebook.client.bounds import link
 from xai_notebook.pictures.previews import LIMITS, SIDES, SMALL_SIDE, Awaited, Shown, Source
 from xai_notebook.pictures.text import LONGEST, NAME, clean, dollars, short_path, text
 
@@ -259,7 +260,7 @@ def facts(image: Card, place: Place, *, dated: bool = False) -> str:
     elif image.replayed:
         made = f" (made for {cost})" if cost else ""
         items.append(f'<span style="{_BADGE}">replayed</span>{made}')
-    if image.public_url is not None:
+    if link(image.public_url) is not None:
         items.append(_link(image))
     if image.exported is not None:
         items.append(f"saved as <code>{text(short_path(image.exported))}</code>")

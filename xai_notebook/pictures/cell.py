@@ -32,7 +32,11 @@ CHOOSE: Final = "choose:"
 """Begins the name of an image in a cell made from a file, which must not open anything here."""
 OPTION_OF: Final = {"image_format": "format", "inputs": "image", "rewrite_model": "rewrite"}
 """What users call those fields of a request that are another option by name."""
-_IN_THE_BODY: Final = frozenset({"prompt", "original_prompt"})
+_OF_A_PICTURE: Final = (
+    "n", "model", "aspect_ratio", "resolution", "quality", "inputs", "image_format",
+    "rewrite_model",
+)  # fmt: skip
+"""What a cell says of a request. It does not publish the picture anew, or name a user for it."""
 _PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]{}()*?!#&;|<>\\-]+", re.ASCII)
 """What needs no quotes."""
 _MAX_EXPRESSION: Final = 10_000
@@ -55,17 +59,18 @@ class OpenExpressionError(Exception):
 
 
 def magic_cell(request: ImageRequest) -> str:
-    """Return the `%%xai_image` cell that would ask for exactly `request` again.
+    """Return the `%%xai_image` cell that would ask for the pictures of `request` again.
 
+    It names what describes a picture and nothing else, because a request can be a stranger's.
     Input images stand as the user named them. A prompt with `{{` is written as a template of it.
     """
     given = ["%%xai_image"]
-    for field in sorted(fields(request), key=lambda field: field.name != "n"):  # `-n` comes first
-        value = getattr(request, field.name)
-        default = DEFAULT_MODEL if field.name == "model" else field.default
-        if field.name not in _IN_THE_BODY and value != default:
-            values = [image.label for image in value] if field.name == "inputs" else [value]
-            given += words(flag(OPTION_OF.get(field.name, field.name)), values)
+    defaults = {field.name: field.default for field in fields(request)} | {"model": DEFAULT_MODEL}
+    for name in _OF_A_PICTURE:
+        value = getattr(request, name)
+        if value != defaults[name]:
+            values = [image.label for image in value] if name == "inputs" else [value]
+            given += words(flag(OPTION_OF.get(name, name)), values)
     prompt = request.original_prompt or request.prompt
     return f"{' '.join(given)}\n{cell_body(escape(prompt))}"
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
 from xai_notebook.pictures.captions import Captions
 from xai_notebook.pictures.cards import (
@@ -27,13 +29,14 @@ from xai_notebook.pictures.cards import (
     until,
 )
 from xai_notebook.pictures.matrix import Matrix, first_cards, matrix_of
+from xai_notebook.pictures.picture import Card
 from xai_notebook.pictures.previews import Previews, Shown, Source
 from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, dollars, short_path, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from xai_notebook.pictures.picture import Card, Grid
+    from xai_notebook.pictures.picture import Grid
 
 __all__ = ["grid_columns", "mimebundle", "plain_text", "preview", "to_html"]
 
@@ -41,6 +44,7 @@ _TABLE: Final = "border-collapse:collapse;table-layout:auto;margin:0 0 12px;font
 _HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 14px 8px 0"
 _NAME: Final = "min-width:56px;max-width:150px;overflow-wrap:break-word"
 _CELL: Final = "text-align:left;vertical-align:top;padding:8px 0 0"
+_DAMAGED: Final = "What is said of this picture is damaged. The other pictures are not."
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 
@@ -88,22 +92,37 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
     lines = [] if total else ["No images."]
     for number, image in enumerate(shown, 1):
         head = f"Image {number} of {total}. " if total > 1 else ""
-        head += f"{bounded(image.label, NAME)}. " if image.label else ""
-        lines.append(head + _sentence(image))
-        if paths and (told := _plain_facts(image)):
-            lines.append(f"  {told}")
-        where = image.exported or (image.file if paths else None)
-        if where is not None:
-            lines.append(f"  {'saved as ' if image.exported else ''}{short_path(where)}")
-        if image.is_public:
-            lines.append(f"  public link{until(image)}: {image.public_url}")
-        lines += [f"  {note}" for note in image.notes]
-        if batch.cells:
-            lines.append(textwrap.indent(bounded(image.cell), "  "))
+        try:
+            lines += _lines(image, head, paths=paths, cells=batch.cells)
+        except Exception:  # noqa: BLE001  # as in `to_html`
+            lines.append(f"{head}No picture: {_DAMAGED}")
     if total > len(shown):
         lines.append(_more(batch, shown))
     lines += [line for line in (batch.summary, *batch.notes) if line]
     return "\n".join(clean(bounded(line)) for line in lines)
+
+
+def _lines(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
+    """Return what is said of one image."""
+    head += f"{bounded(image.label, NAME)}. " if image.label else ""
+    lines = [head + _sentence(image)]
+    if paths and (told := _plain_facts(image)):
+        lines.append(f"  {told}")
+    where = image.exported or (image.file if paths else None)
+    if where is not None:
+        lines.append(f"  {'saved as ' if image.exported else ''}{short_path(where)}")
+    if image.is_public:
+        lines.append(f"  public link{until(image)}: {image.public_url}")
+    lines += [f"  {note}" for note in image.notes]
+    if cells:
+        lines.append(textwrap.indent(bounded(image.cell), "  "))
+    return lines
+
+
+def _damaged(image: Card) -> Card:
+    """Return a card that says of a picture only that it cannot be shown."""
+    request = ImageRequest(prompt="", model="")
+    return Card(request=request, status="damaged", error=_DAMAGED, index=image.index)
 
 
 def _shown(batch: Grid) -> Sequence[Card]:
@@ -196,9 +215,15 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
 
     def card(number: int, columns: int, heading: str = "", alike: int = 1) -> str:
         place = Place(indices[id(shown[number])], len(batch.images), alike)
-        return figure(
-            *pairs[number], place, captions, columns=columns, heading=heading, cells=batch.cells
-        )
+        image, source = pairs[number]
+        draw = partial(
+            figure, place=place, captions=captions, columns=columns, heading=heading,
+            cells=batch.cells,
+        )  # fmt: skip
+        try:
+            return draw(image, source)
+        except Exception:  # noqa: BLE001  # whatever a stranger's value does: it costs one card
+            return draw(_damaged(image), None)
 
     lines = [batch.summary] if batch.summary else []
     if total > len(shown):

@@ -5,22 +5,33 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from xai_notebook.client.media import media_type, parts_of
 from xai_notebook.errors import ReplyError
 from xai_notebook.settings import MAX_IMAGE_PIXELS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["Preview", "flatten", "inspect", "is_whole", "load_image", "open_image", "preview"]
+__all__ = [
+    "Preview",
+    "encode",
+    "flatten",
+    "in_srgb",
+    "inspect",
+    "is_whole",
+    "load_image",
+    "open_image",
+    "preview",
+]
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF")
 _END_OF_JPEG: Final = b"\xff\xd9"
 _QUALITIES: Final = (82, 72, 62, 50, 38, 25)
+_OF_PIXELS: Final = ("transparency",)
+"""What of `Image.info` says how pixels look."""
+_MAX_PROFILE: Final = 1 << 20
+"""Bytes of a colour profile; those of cameras and screens have a few thousand."""
 _SMALLEST: Final = 256
 """Side in pixels below which a preview is not made smaller."""
 
@@ -130,18 +141,60 @@ def preview(data: bytes, *, side: int, limit: int) -> Preview:
             image, whole = _salvage(data, side), False
         image = ImageOps.exif_transpose(image)
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        image = flatten(image)
+        return _fitted(flatten(image), limit, whole=whole)
     except ReplyError:
         raise
     except Exception as error:
         raise ReplyError("The image is damaged: its pixels cannot be decoded.") from error
+
+
+def _fitted(image: Image.Image, limit: int, *, whole: bool) -> Preview:
+    """Return a JPEG of at most `limit` bytes, unless that takes too small a picture."""
     while True:
-        for candidate in _encodings(image):
-            if len(candidate) <= limit:
-                return Preview(candidate, image.size, whole)
+        for quality in _QUALITIES:
+            data = encode(image, "JPEG", quality=quality, optimize=True, progressive=True)
+            if len(data) <= limit:
+                return Preview(data, image.size, whole)
         if max(image.size) <= _SMALLEST:
-            return Preview(candidate, image.size, whole)
+            return Preview(data, image.size, whole)
         image = image.resize([max(length * 3 // 4, 1) for length in image.size])  # noise, in effect
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Return an image as a file of its pixels alone; every file that we make is made here.
+
+    Pillow copies what it read beside the pixels, such as a comment, Exif, XMP or a colour profile,
+    into what it writes: a stranger's text would travel on, and a long one cannot be written at all.
+
+    Args:
+        image: It is not changed.
+        kind: `"JPEG"` or `"PNG"`.
+        **options: Of Pillow's encoder.
+    """
+    bare = image.copy()
+    bare.info = {name: bare.info[name] for name in _OF_PIXELS if name in bare.info}
+    buffer = io.BytesIO()
+    bare.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """Return an image whose numbers mean sRGB, which is what they mean without a profile.
+
+    A profile that cannot be read, or is of other colours than the image, is left out of account.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile or len(profile) > _MAX_PROFILE:
+        return image
+    if image.mode in {"P", "PA"}:
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    mode = image.mode if image.mode in {"RGB", "RGBA"} else "RGB"
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, given, srgb, outputMode=mode) or image
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return image
 
 
 def _salvage(data: bytes, side: int) -> Image.Image:
@@ -169,10 +222,3 @@ def flatten(image: Image.Image) -> Image.Image:
         ground.paste(image, mask=image.getchannel("A"))
         return ground
     return image.convert("RGB")
-
-
-def _encodings(image: Image.Image) -> Iterator[bytes]:
-    for quality in _QUALITIES:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
-        yield buffer.getvalue()

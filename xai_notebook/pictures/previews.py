@@ -109,6 +109,8 @@ class Previews:
                 return embed(image)
             except ReplyError as error:
                 return str(error)
+            except Exception:  # noqa: BLE001  # one bad picture costs one card
+                return "The picture cannot be shown. `.data` has its bytes as they came."
 
         with Workers(max_workers=4) if len(images) > 1 else nullcontext() as pool:
             made = (pool.map if pool else map)(source, images.values())
@@ -116,7 +118,10 @@ class Previews:
 
 
 def _awaited(image: Card, side: int) -> Awaited:
-    width, height = image.size or map(float, image.request.shape.split(":"))
+    try:
+        width, height = image.size or map(float, image.request.shape.split(":"))
+    except ValueError:  # a server may take other shapes than we know
+        width = height = 1.0
     scale = side / max(width, height)
     return Awaited((round(width * scale), round(height * scale)))
 

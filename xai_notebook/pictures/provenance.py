@@ -2,8 +2,9 @@
 
 Photo tools see the standard's fields (Dublin Core description, XMP creator tool, IPTC digital
 source type and, since IPTC 2025.1, the AI system and prompt). Our own field holds the request as
-JSON, so that `read_metadata` can ask again. Neither the key, nor the end user's id, nor anything
-of input images but their digests and names goes into a file.
+JSON, so that `read_metadata` can ask again. It describes the picture and nothing else: neither the
+key, nor the end user's id, nor for how long the picture was shared, nor anything of input images
+but their digests and names goes into a file, or is read from one.
 
 An image that carries Content Credentials (C2PA) is left as it is: their signature covers the whole
 file, and would no longer hold once anything is added.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
+from xai_notebook.client import bounds
 from xai_notebook.client.media import media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MetadataError
@@ -34,7 +36,13 @@ from xai_notebook.pictures.embedding import (
     replace_packet,
 )
 from xai_notebook.pictures.files import read_bounded
-from xai_notebook.settings import LOCAL_MODEL, MAX_DOWNLOAD_BYTES, MAX_IMAGES, package_version
+from xai_notebook.settings import (
+    LOCAL_MODEL,
+    MAX_DOWNLOAD_BYTES,
+    MAX_IMAGES,
+    MAX_INPUT_IMAGES,
+    package_version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,13 +67,8 @@ _XMLNS: Final = "http://www.w3.org/2000/xmlns/"
 _ELEMENT: Final = minidom.Node.ELEMENT_NODE
 _REQUEST: Final = "xaiNotebook:request"
 _TEXTS: Final = ("prompt", "original_prompt", "rewritten_prompt")
-_PRIVATE: Final = ("user", "image_format")
-_OPTIONS: Final = tuple(
-    field.name
-    for field in fields(ImageRequest)
-    if field.default is None and field.name not in {*_TEXTS, *_PRIVATE}
-)
-"""Fields of a request that are a word or None."""
+_OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
+"""Fields of a request that describe a picture and are a word or None."""
 _LIMITS: Final[tuple[tuple[int | None, int | None], ...]] = (
     (None, None), (2000, None), (400, None), (400, 8000), (400, 4000), (400, 1500), (100, 300),
 )  # fmt: skip
@@ -183,11 +186,8 @@ def _properties(image: Picture, standard: int | None, own: int | None) -> dict[s
 def _request_json(image: Picture, limit: int | None) -> str:
     request = image.request
     values: dict[str, Any] = {
-        **{
-            field.name: getattr(request, field.name)
-            for field in fields(request)
-            if field.name not in _PRIVATE
-        },
+        **{name: getattr(request, name) for name in ("prompt", "original_prompt", "model", "n")},
+        **{name: getattr(request, name) for name in _OPTIONS},
         "rewritten_prompt": image.rewritten_prompt,
         "rewritten_by": image.rewritten_by,
         "answered_by": image.model,
@@ -348,11 +348,14 @@ def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
     count = values["n"]
     if type(count) is not int or not 1 <= count <= MAX_IMAGES:
         raise ValueError(f"n is {count!r}")
+    sources = values.get("inputs", [])
+    if not isinstance(sources, list) or len(sources) > MAX_INPUT_IMAGES:
+        raise TypeError(f"{sources!r} are no input images")
     request = ImageRequest(
         prompt=_prompt(values["prompt"]),
         model=_line(_text(values["model"])) or "",
         n=count,
-        inputs=tuple(_input(source) for source in values.get("inputs", [])),
+        inputs=tuple(_input(source) for source in sources),
         original_prompt=_optional(values, "original_prompt", _prompt),
         **{name: _line(values.get(name)) for name in _OPTIONS},
     )
@@ -361,15 +364,25 @@ def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
         rewritten_prompt=_optional(values, "rewritten_prompt", _text),
         model=_line(values.get("answered_by")) or request.model,
         options={k: v for k, v in asdict(request).items() if k in _OPTIONS and v is not None},
-        creator_tool=properties.get("xmp:CreatorTool", ""),
-        digital_source_type=properties.get("Iptc4xmpExt:DigitalSourceType", ""),
+        creator_tool=bounds.line(properties.get("xmp:CreatorTool", "")),
+        digital_source_type=bounds.line(properties.get("Iptc4xmpExt:DigitalSourceType", "")),
         request=request,
     )
 
 
 def _input(source: dict[str, Any]) -> InputImage:
-    digest, label, parent = (_line(source.get(name)) for name in ("sha256", "label", "parent"))
-    return InputImage(url="", sha256=digest or "", label=label or "", parent=parent)
+    sha256, parent = (_digest(source.get(name)) for name in ("sha256", "parent"))
+    return InputImage(
+        url="", sha256=sha256 or "", label=_line(source.get("label")) or "", parent=parent
+    )
+
+
+def _digest(value: object) -> str | None:
+    """Return a digest; None: there is none, or something else in its place."""
+    try:
+        return bounds.digest(value)
+    except ValueError:
+        return None
 
 
 def _optional(values: dict[str, Any], name: str, read: Callable[[object], str]) -> str | None:
@@ -389,11 +402,9 @@ def _line(value: object) -> Any:
     """Return a text of one line that can be an option's value; None when there is nothing."""
     if value is None:
         return None
-    text = _text(value)[:500].strip()
+    text = _text(value)[: bounds.MAX_NAME].strip()
     return "".join(char if char.isprintable() else "?" for char in text) or None
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value.encode("utf-8", "replace").decode()
+    return bounds.text(value)

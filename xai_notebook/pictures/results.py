@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
-from xai_notebook.errors import XaiError
+from xai_notebook.errors import ReplyError, XaiError
 from xai_notebook.pictures.display import mimebundle, plain_text
 from xai_notebook.pictures.export import export_image
 from xai_notebook.pictures.picture import Card, Grid, Picture
@@ -314,8 +314,18 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
 
         Raises:
             ExportError: A file cannot be written. The images are still at hand.
+            ReplyError: The original of a picture is gone. The other pictures have been written.
         """
-        return [image.export(folder, metadata=metadata) for image in self.ok]
+        paths = []
+        gone: ReplyError | None = None
+        for image in self.ok:
+            try:
+                paths.append(image.export(folder, metadata=metadata))
+            except ReplyError as error:
+                gone = gone or error
+        if gone is not None:
+            raise gone
+        return paths
 
     def contact_sheet(
         self, *, columns: int | None = None, max_pixels: int = 24_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from xai_notebook.errors import MissingImageError, ReplyError
 from xai_notebook.pictures.export import export_bytes
 from xai_notebook.pictures.matrix import Matrix, matrix_of
-from xai_notebook.pictures.pixels import flatten, load_image
+from xai_notebook.pictures.pixels import encode, flatten, load_image
 from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
@@ -49,14 +48,24 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
         columns: Width of the grid; None: a comparison is a matrix, others are about square.
         max_pixels: Bound on width × height of the sheet.
 
+    A picture that is damaged, or whose file is gone, is a word in its place.
+
     Raises:
         MissingImageError: There is no picture.
-        ReplyError: One of them is damaged; the message says which.
+        ReplyError: All of them are damaged.
     """
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
         raise MissingImageError("There is no picture for a contact sheet.")
-    return _draw([(image, image.data) for image in images], columns, _CELL, max_pixels)
+    return _draw([(image, _data_of(image)) for image in images], columns, _CELL, max_pixels)
+
+
+def _data_of(image: Card) -> bytes:
+    """Return the bytes of a picture; `b""` where they are gone."""
+    try:
+        return image.data
+    except ReplyError:
+        return b""
 
 
 def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
@@ -70,11 +79,10 @@ def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) ->
     largest = _SMALL // (columns or 3)
     sheet = _draw(images, columns, largest, max_pixels=_SMALL**2)
     for quality, smaller in ((60, 1), (35, 1), (35, 2)):
-        buffer = io.BytesIO()
-        sheet.reduce(smaller).save(buffer, "JPEG", quality=quality)
-        if buffer.tell() <= _SMALL_BYTES:
+        data = encode(sheet.reduce(smaller), "JPEG", quality=quality)
+        if len(data) <= _SMALL_BYTES:
             break
-    return buffer.getvalue()
+    return data
 
 
 class _Layout(NamedTuple):
@@ -140,18 +148,23 @@ def _draw(
     large = ImageFont.load_default(size=max(9, cell // 20))
     for left, top, name in layout.names:
         draw.multiline_text((cell * left, cell * top), _latin(name, 18), _INK, large, spacing=2)
-    for number, ((image, data), (x, y)) in enumerate(zip(images, layout.pictures, strict=True), 1):
+    damaged: list[ReplyError] = []
+    for (image, data), (x, y) in zip(images, layout.pictures, strict=True):
         left, top = int(cell * x), int(cell * y)
         try:
             picture = _shrunk(data, cell)
         except ReplyError as error:
-            raise ReplyError(f"Picture {number} of the contact sheet: {error}") from error
-        # In a matrix, a row is read along its upper edge; else pictures stand on their labels.
-        above = 0 if matrix else cell - picture.height
-        sheet.paste(picture, (left + (cell - picture.width) // 2, top + above))
+            damaged.append(error)
+            draw.text((left + cell * _GAP, top + cell // 2), "Damaged", _INK, large)
+        else:
+            # In a matrix, a row is read along its upper edge; else pictures stand on their labels.
+            above = 0 if matrix else cell - picture.height
+            sheet.paste(picture, (left + (cell - picture.width) // 2, top + above))
         told = (not matrix and image.label) or image.rewritten_prompt or image.prompt
         place = (left, top + cell + int(cell * _GAP / 3))
         draw.multiline_text(place, _latin(told, 46), _INK, font, spacing=2)
+    if len(damaged) == len(images):
+        raise damaged[0]
     return sheet
 
 
@@ -163,14 +176,17 @@ def export_sheet(batch: Grid, folder: str | Path | None, *, max_pixels: int) -> 
         MissingImageError: There is no picture.
     """
     sheet = draw_sheet(batch, columns=batch.columns, max_pixels=max_pixels)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=88)
-    return export_bytes(buffer.getvalue(), "contact-sheet.jpg", folder)
+    return export_bytes(encode(sheet, "JPEG", quality=88), "contact-sheet.jpg", folder)
 
 
 def _shrunk(data: bytes, side: int) -> Image.Image:
-    picture = flatten(ImageOps.exif_transpose(load_image(data, side=side)))
-    picture.thumbnail((side, side), reducing_gap=2.0)
+    try:
+        picture = flatten(ImageOps.exif_transpose(load_image(data, side=side)))
+        picture.thumbnail((side, side), reducing_gap=2.0)
+    except ReplyError:
+        raise
+    except Exception as error:  # of metadata that Pillow reads to turn a picture
+        raise ReplyError("The image is damaged: its pixels cannot be decoded.") from error
     return picture
 
 

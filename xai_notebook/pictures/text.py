@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Final
 
+from xai_notebook.client.bounds import clean
+
 __all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text"]
 
 LONGEST: Final = 8_000
 """Characters of one text in a card; what says more says so, and has the rest in Python."""
 NAME: Final = 200
 """Characters of a name: a model's, a file's, a row's."""
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPESET: Final = re.compile(r"[$\\]")
 
 
@@ -49,11 +50,6 @@ def text(value: str, limit: int = LONGEST) -> str:
 
 def _isolated(match: re.Match[str]) -> str:
     return f"<span>{match.group()}</span>"
-
-
-def clean(value: str) -> str:
-    """Return text without control characters, which terminals would obey."""
-    return _CONTROL.sub(" ", value.replace("\r\n", "\n"))
 
 
 def short_path(path: Path) -> str:

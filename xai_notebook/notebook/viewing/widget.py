@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anywidget
 
 from xai_notebook.client.workers import Workers
-from xai_notebook.errors import MissingImageError, XaiError
+from xai_notebook.errors import MissingImageError
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.marks import listen
 from xai_notebook.library.thumbnails import Thumbnails
@@ -123,7 +123,7 @@ class Viewing(anywidget.AnyWidget):
         try:
             read = (lambda: picture.data) if make else None
             return self._thumbnails.get(picture.sha256, read)
-        except XaiError:
+        except Exception:  # noqa: BLE001  # one bad picture has no thumbnail, the others do
             return None
 
     async def _on_picture(self, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,154 @@
+"""Limits on what strangers say: times, amounts, sizes and texts, checked once, on arrival.
+
+A stranger is a server, a bundle, a picture's metadata, or a row of a database that any program can
+have written. A value out of its limits is left out, put at the limit or refused; the caller
+chooses which. What passes can be shown, stored and calculated with in every time zone and on every
+platform.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, timezone
+from typing import Final
+
+__all__ = [
+    "MAX_COST_USD",
+    "MAX_LINK",
+    "MAX_NAME",
+    "MAX_SIDE",
+    "MAX_TEXT",
+    "clean",
+    "cost",
+    "count",
+    "digest",
+    "line",
+    "link",
+    "moment",
+    "moment_near",
+    "size",
+    "text",
+]
+
+MAX_COST_USD: Final = 1000.0
+"""US dollars of one request."""
+MAX_SIDE: Final = 65_535
+"""Pixels of a picture's width or height: no JPEG has more."""
+MAX_TEXT: Final = 1_000_000
+"""Characters of a prompt or of another text of several lines."""
+MAX_NAME: Final = 500
+"""Characters of a model, an id, a media type or a reason."""
+MAX_LINK: Final = 2000
+"""Characters of an address that is shown as a link."""
+
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)
+"""No local time overflows between these, on Windows neither."""
+_LARGEST: Final = 1 << 63
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_REORDERING: Final = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks, overrides and isolates that change the order in which other characters are shown."""
+_HALF: Final = re.compile(r"[\ud800-\udfff]")
+"""Halves of characters, which no encoding can write."""
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_LINK: Final = re.compile(r"https://[!-~]+|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/][!-~]+")
+
+
+def moment(seconds: object) -> datetime | None:
+    """Return seconds since 1970 as a time in UTC; None: not a time between 2000 and 2200."""
+    if _is_number(seconds) and _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():  # type: ignore[operator]
+        return datetime.fromtimestamp(float(seconds), timezone.utc)  # type: ignore[arg-type]
+    return None
+
+
+def moment_near(seconds: object) -> datetime:
+    """Return the time between 2000 and 2200 that is nearest: a computer's clock can be wrong.
+
+    Raises:
+        ValueError: It is not a number.
+    """
+    if not _is_number(seconds):
+        raise ValueError(seconds)
+    found = moment(seconds)
+    return found or (_EARLIEST if seconds < _EARLIEST.timestamp() else _LATEST)  # type: ignore[operator]
+
+
+def cost(usd: object) -> float | None:
+    """Return an amount in US dollars; None: it is negative, absurdly large or not a number.
+
+    A negative or absurd amount would make every budget endless, or end it.
+    """
+    return float(usd) if _is_number(usd) and 0 <= usd <= MAX_COST_USD else None  # type: ignore[operator, arg-type]
+
+
+def _is_number(value: object) -> bool:
+    if type(value) is int:
+        return abs(value) < _LARGEST  # larger ones may not fit into a float
+    return type(value) is float and math.isfinite(value)
+
+
+def count(value: object, least: int, most: int) -> int:
+    """Return a whole number that is within its limits.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(value)
+    return value
+
+
+def size(width: object, height: object) -> tuple[int, int] | None:
+    """Return width and height in pixels; None: one of them is impossible."""
+    try:
+        return count(width, 1, MAX_SIDE), count(height, 1, MAX_SIDE)
+    except ValueError:
+        return None
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """Return a text of several lines that every encoding can write, cut at the limit.
+
+    Raises:
+        TypeError: It is not a text.
+    """
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return _HALF.sub("\ufffd", value if len(value) <= limit else f"{value[: limit - 1]}…")
+
+
+def line(value: object, limit: int = MAX_NAME) -> str:
+    """Return a text as one line without control and reordering characters, cut at the limit.
+
+    Raises:
+        TypeError: It is not a text.
+    """
+    # What is cut off is not looked at: a text of megabytes takes no time.
+    return text(" ".join(clean(text(value, 2 * limit)).split()), limit)
+
+
+def clean(value: str) -> str:
+    """Return text without what a terminal obeys, or what shows other characters in another order.
+
+    Newlines and tabs stay.
+    """
+    value = _CONTROL.sub(" ", value.replace("\r\n", "\n"))
+    return _HALF.sub("\ufffd", _REORDERING.sub("", value))
+
+
+def digest(value: object) -> str:
+    """Return a SHA-256 digest in hexadecimal.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(value)
+    return value
+
+
+def link(url: object) -> str | None:
+    """Return an address that can be shown as a link; None: it is too long or of another kind."""
+    is_link = isinstance(url, str) and len(url) <= MAX_LINK and _LINK.fullmatch(url)
+    return str(url) if is_link else None
