@@ -38,7 +38,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 paths = [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
-SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_progress.py")
+SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_opening.py", "test_progress.py")
 """Half of the work."""
 
 hypothesis.settings.register_profile("busy", deadline=None)
