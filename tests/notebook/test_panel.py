@@ -327,7 +327,7 @@ def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -
         (OptionError("run %%xai_image --image-like=x"), "run %%xai_image --image-like=x"),
         (OptionError("set --timeout=5 or -n 2"), "set --timeout=5 or Images 2"),
         (RuntimeError("cannot schedule new futures after interpreter shutdown"), "The kernel has"),
-        (ValueError("x"), "ValueError: x. This is a bug of xai-notebook; please report it."),
+        (ValueError("x"), "ValueError: x. Please report this to the makers of xai-notebook."),
     ],
 )
 def test_errors_name_fields_and_no_flags(error: Exception, said: str) -> None:

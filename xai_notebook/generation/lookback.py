@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.bundling import Beside, pack, unpack
 from xai_notebook.library.marks import Mark
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from xai_notebook.library import Library
@@ -40,6 +41,18 @@ class LookBack:
     def shown_of(self, library: Library) -> Collection[int]:
         """Return the `id` of each image of a library that this kernel has shown."""
         raise NotImplementedError
+
+    def visible(self, ids: Sequence[int]) -> Sequence[int]:
+        """Return those of the library's rows that may be seen: for visitors, this kernel's own."""
+        if not is_for_visitors():
+            return ids
+        own = self.shown_of(self.library())
+        return [each for each in ids if each in own]
+
+    def _visible(self, pictures: Iterable[Picture]) -> list[Picture]:
+        found = list(pictures)
+        seen = set(self.visible([picture.id or 0 for picture in found]))
+        return [picture for picture in found if (picture.id or 0) in seen]
 
     @property
     def beside(self) -> Beside:

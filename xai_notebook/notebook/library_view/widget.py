@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from traitlets import Dict, Unicode
 
@@ -17,9 +17,9 @@ from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.library_view.queries import filters_of, query_of
 from xai_notebook.notebook.panel.outputs import Publisher
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.viewing import answers
-from xai_notebook.notebook.viewing.actions import batch_of
-from xai_notebook.notebook.viewing.widget import MOST_CHOSEN, Viewing, ids_of, rows_of
+from xai_notebook.notebook.viewing import answers, messages
+from xai_notebook.notebook.viewing.actions import batch_of, image_of, rows_of
+from xai_notebook.notebook.viewing.widget import Viewing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Place"]
 
 _STATIC: Final = Path(__file__).parent.parent / "static"
-_MOST_ROWS: Final = 400
-"""Of one request."""
 _FIRST: Final = (100, 36)
 """Rows and thumbnails that the browser asks for at first, or about so many."""
 
@@ -58,6 +56,8 @@ class Place(Viewing):
     words = Unicode(help="What stands in the search field at first.").tag(sync=True)
     order = Unicode(help="The order at first.").tag(sync=True)
     filters = Dict(help="The filters at first.").tag(sync=True)
+
+    _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY
 
     def __init__(self, query: Query, shell: Any) -> None:
         """Show what a query finds.
@@ -111,17 +111,16 @@ class Place(Viewing):
     def _receive(self, widget: Any, content: Any, buffers: Sequence[Any]) -> None:
         """Take a message: of searches, only the last one counts."""
         if isinstance(content, dict) and content.get("kind") == "query":
-            self._asked = content.get("request", 0)
+            self._asked = messages.request_of(content).get("request", 0)
         super()._receive(widget, content, buffers)
 
     async def _on_query(self, content: Mapping[str, Any]) -> None:
         request = content.get("request", 0)
         if request != self._asked:
             return  # the user has typed on
-        filters = {**content.get("filters", {}), "order": content.get("order")}
-        query = query_of(str(content.get("words", "")), filters)
-        rows = min(int(content.get("rows", 0)), _MOST_ROWS)
-        seen = int(content.get("thumbnails", 0))
+        query = query_of(content["words"], {**content["filters"], "order": content["order"]})
+        rows = min(content["rows"], messages.MOST_ROWS)
+        seen = content["thumbnails"]
         library = await asyncio.to_thread(_library)
         if self._found is None and not query.words.strip():
             sight = await asyncio.to_thread(self._glance, query, rows, seen)
@@ -159,23 +158,22 @@ class Place(Viewing):
         return _Sight({"rows": rows, "ids": list(at_hand)}, list(at_hand.values()))
 
     async def _on_rows(self, content: Mapping[str, Any]) -> None:
-        ids = self._between(content, _MOST_ROWS)
+        ids = self._between(content, messages.MOST_ROWS)
         self._reply(content, rows=_described(ids, await asyncio.to_thread(rows_of, ids)))
 
     async def _on_ids(self, content: Mapping[str, Any]) -> None:
-        self._reply(content, ids=self._between(content, MOST_CHOSEN))
+        self._reply(content, ids=self._between(content, messages.MOST_CHOSEN))
 
     def _between(self, content: Mapping[str, Any], most: int) -> list[int]:
         """Return what was found from one position to before another."""
-        start = max(int(content["start"]), 0)
-        found = self._found or array("q")
-        return found[start : min(int(content["stop"]), start + most)].tolist()
+        start, found = content["start"], self._found or array("q")
+        return found[start : min(content["stop"], start + most)].tolist()
 
     async def _on_select(self, content: Mapping[str, Any]) -> None:
-        self._chosen = ids_of(content, MOST_CHOSEN)
+        self._chosen = content["ids"]
 
     async def _on_edit(self, content: Mapping[str, Any]) -> None:
-        (image,) = await asyncio.to_thread(batch_of, [int(content["id"])])
+        image = await asyncio.to_thread(image_of, content["id"])
         panel = Panel.seen() if Panel.seen is not None else None
         if panel is not None and panel.comm is not None:
             await asyncio.to_thread(panel.take, image)

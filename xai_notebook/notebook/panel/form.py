@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
 
-__all__ = ["Form", "choices", "describe_models", "known_models", "like", "takes_images"]
+__all__ = ["FIELDS", "Form", "choices", "describe_models", "known_models", "like", "takes_images"]
 
 _OF_ANOTHER_KIND: Final = frozenset({"image", "export", "rewrite"})
 """What the form asks in its own way: cards, and switches."""
@@ -31,8 +31,9 @@ def _has_field(row: Option) -> bool:
     return row.label is not None and row.name not in _OF_ANOTHER_KIND
 
 
-_FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
-_SHOWN: Final = {*_FIELDS, *_OF_ANOTHER_KIND}
+FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
+"""Options that have a field of their own."""
+_SHOWN: Final = {*FIELDS, *_OF_ANOTHER_KIND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Form:
             raise OptionError("The panel asks one model at a time. Compare in a %%xai_image cell.")
         values: dict[str, Any] = {
             "prompt": prompt,
-            **{name: getattr(options, name) or "" for name in _FIELDS},
+            **{name: getattr(options, name) or "" for name in FIELDS},
             "model": options.model[0],
             "timeout": "" if options.timeout == _default_timeout(configured) else options.timeout,
             "rewrite": options.rewrite is not None,
@@ -80,7 +81,7 @@ class Form:
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that the fields stand for, without the images."""
         given: dict[str, Any] = dict(self.hidden)
-        given |= {name: values.get(name) or None for name in _FIELDS}
+        given |= {name: values.get(name) or None for name in FIELDS}
         given["n"] = values.get("n", 1)
         if not takes_quality(str(values.get("model"))):
             given["quality"] = None

@@ -35,6 +35,7 @@ from xai_notebook.notebook.panel.memory import Memory
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
 from xai_notebook.notebook.panel.pictures import Pictures
 from xai_notebook.notebook.panel.uploads import Uploads
+from xai_notebook.notebook.viewing import messages
 from xai_notebook.notebook.viewing.answers import explain
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import dollars
@@ -59,6 +60,7 @@ class Panel(Pictures):
     """
 
     seen: ClassVar[weakref.ref[Panel] | None] = None
+    _messages: ClassVar[Mapping[str, messages.Shape]] = messages.PANEL
 
     def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
         """Fill the fields.
@@ -154,13 +156,13 @@ class Panel(Pictures):
         await self._ask_models()
 
     async def _on_cancel(self, content: Mapping[str, Any]) -> None:
-        self._queue.cancel(str(content.get("id")))
+        self._queue.cancel(content["id"])
 
     async def _on_dismiss(self, content: Mapping[str, Any]) -> None:
-        self._queue.dismiss(str(content.get("id")))
+        self._queue.dismiss(content["id"])
 
     async def _on_form(self, content: Mapping[str, Any]) -> None:
-        self.form = dict(content["form"])
+        self.form = content["form"]
         self._write_cell()
         await self._remember()
         await self._estimate()
@@ -171,22 +173,22 @@ class Panel(Pictures):
 
     async def _on_more(self, content: Mapping[str, Any]) -> None:
         """Ask once more for what made a picture; the form stays as it is."""
-        values, lost = await self._like(self._album.images[str(content["id"])].request)
+        values, lost = await self._like(self._image(content["id"]).request)
         if lost:
             raise InputImageError(lost)
         await self._generate({**self.form, **values})
 
     async def _on_again(self, content: Mapping[str, Any]) -> None:
         """Try a generation again that has failed."""
-        job = self._queue.dismiss(str(content["id"]))
+        job = self._queue.dismiss(content["id"])
         if job is not None:
             await self._generate(job.values)
 
     def _take_form(self, content: Mapping[str, Any]) -> None:
         """Note what the form is, and that its prompt was used as it was typed."""
-        self.form = dict(content["form"])
+        self.form = content["form"]
         self.trouble = ""
-        prompt = str(self.form["prompt"])
+        prompt = self.form["prompt"]
         self.prompts = [*(one for one in self.prompts if one != prompt), prompt][-MOST_PROMPTS:]
         self._write_cell()
 

@@ -151,5 +151,5 @@ def explain(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
         return "The kernel has stopped. Run this cell again: what was made is in the library."
     return clean(
-        f"{type(error).__name__}: {error}. This is a bug of xai-notebook; please report it."
+        f"{type(error).__name__}: {error}. Please report this to the makers of xai-notebook."
     )
