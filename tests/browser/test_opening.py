@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
 
+from harness import until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Page
+
+    from harness import Shoot
 
 PANEL = "%load_ext xai_notebook\n%xai_panel"
 HARM = "open('harm', 'w').close()"
@@ -125,3 +130,116 @@ def test_the_command_runs_its_own_cell_alone(lab: Any, fresh: Page) -> None:
     fresh.evaluate("() => { jupyterapp.commands.execute('xai-notebook:panel'); }")
     fresh.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
     assert not (lab.folder / "harm").exists()
+
+
+STATE = """\
+import json, ipywidgets
+import xai_notebook as xai
+panel, library = xai.panel("a fox"), xai.library()
+state = ipywidgets.Widget.get_manager_state()
+json.dump([state, panel.model_id, library.model_id], open("state.json", "w"))
+"""
+MARKUP = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
+CARD = {
+    "id": "image1", "picture": 1, "group": 1, "name": MARKUP, "ok": True, "title": MARKUP,
+    "error": MARKUP, "alt": MARKUP, "label": MARKUP, "asked": MARKUP, "prompt": MARKUP,
+    "written": True, "facts": [MARKUP], "replayed": True, "size": [1e9, -1], "saved": MARKUP,
+    "trouble": MARKUP, "starred": True, "tags": [MARKUP],
+}  # fmt: skip
+PIXEL = "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+OUTPUT = f"""\
+<div class="xai-panel-result"><figure>
+<img src="data:image/gif;base64,{PIXEL}" width="60" height="60"
+  class="xai-opens" data-key="image1" data-action="delete"
+  alt="x, generated from the prompt: {MARKUP.replace("<", "&lt;")}">
+<figcaption><strong>Prompt:</strong> <bdi>{MARKUP.replace("<", "&lt;")}</bdi></figcaption>
+</figure></div>
+<section class="xai-widget xai-panel xai-alive" data-key="image1">
+<span class="xai-primary" role="button" data-action="generate">Generate</span></section>"""
+VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+LOOK = """() => ({
+  hacked: window.hacked,
+  cells: [...jupyterapp.shell.currentWidget.content.widgets]
+    .map(({ model }) => model.sharedModel.getSource()),
+})"""
+
+
+@pytest.fixture
+def hostile(lab: Any, fresh: Page) -> Callable[[str], Any]:
+    """Write a stranger's notebook: outputs with our markup, and widgets of ours with any state."""
+    lab.open(fresh, lab.add("mine.ipynb", STATE).name)
+    assert lab.run_all(fresh)
+    file = lab.folder / "state.json"
+    until(file.exists)
+    state, panel, library = json.loads(file.read_text())
+    state["state"][panel]["state"] |= {
+        **dict.fromkeys(("trouble", "place", "spent", "saved", "models_note"), MARKUP),
+        "cell": HARM,
+        "cell_id": "first",
+        "cards": [CARD],
+        "prompts": [MARKUP],
+        "earlier": 1e99,
+        "jobs": [{"id": "j", "prompt": MARKUP, "state": "running", "line": MARKUP, "n": 3}],
+        "form": {"prompt": MARKUP, "inputs": [{"id": "image1", "name": MARKUP}], "n": 10},
+        "said": {"number": 1, "text": MARKUP},
+    }
+    state["state"][library]["state"] |= {"words": MARKUP, "order": MARKUP, "filters": {}}
+
+    def write(kernel: str) -> Any:
+        outputs = [
+            nbformat.v4.new_output("display_data", {VIEW: {"model_id": model}})
+            for model in (panel, library)
+        ]
+        outputs.append(nbformat.v4.new_output("display_data", {"text/html": OUTPUT}))
+        first = nbformat.v4.new_code_cell(HARM, id="first", outputs=outputs)
+        metadata = {
+            "kernelspec": {"name": kernel, "display_name": kernel},
+            "widgets": {WIDGETS: state},
+        }
+        cells = [first, nbformat.v4.new_code_cell(HARM)]
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        nbformat.write(notebook, lab.folder / "hostile.ipynb")
+        return "hostile.ipynb"
+
+    return write
+
+
+@pytest.mark.parametrize("kernel", ["python3", "no-such-kernel"])
+def test_a_hostile_notebook_does_nothing(
+    lab: Any, fresh: Page, hostile: Callable[[str], Any], kernel: str, shoot: Shoot
+) -> None:
+    """Neither when it opens nor when it is trusted: what it holds is shown as text, at most."""
+    name = hostile(kernel)
+    before = sorted(lab.home.rglob("*.jpg"))
+    asked: list[str] = []
+    fresh.on("request", lambda request: asked.append(request.url))
+    lab.show(fresh, name)
+    if kernel == "python3":
+        lab.wait_for_kernel(fresh)
+    else:
+        fresh.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
+    picture = fresh.locator("figure img.xai-opens")
+    picture.wait_for()
+
+    def nothing_has_happened() -> None:
+        if kernel == "python3":
+            assert fresh.evaluate(COUNT) in {1, 2}  # the line that asks
+        assert fresh.evaluate(LOOK) == {"hacked": None, "cells": [HARM, HARM]}
+        assert not (lab.folder / "harm").exists()
+        assert sorted(lab.home.rglob("*.jpg")) == before
+        origin = f"http://127.0.0.1:{lab.port}/"
+        assert [url for url in asked if not url.startswith((origin, "data:", "blob:"))] == []
+
+    nothing_has_happened()
+    fresh.evaluate("() => { jupyterapp.commands.execute('notebook:trust'); }")
+    fresh.locator(".jp-Dialog button.jp-mod-warn").click()
+    fresh.locator(".jp-Dialog").wait_for(state="detached")
+    fresh.wait_for_function(
+        "() => [...jupyterapp.shell.currentWidget.content.model.cells].every(c => c.trusted)"
+    )
+    picture.wait_for()
+    picture.click()
+    fresh.get_by_role("dialog").get_by_text("window.hacked=1").first.wait_for()
+    shoot(fresh, f"hostile-{kernel}")
+    nothing_has_happened()

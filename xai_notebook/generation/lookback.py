@@ -8,6 +8,7 @@ from xai_notebook.errors import LibraryError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.bundling import Beside, pack, unpack
 from xai_notebook.library.marks import Mark
+from xai_notebook.library.shelf import Query
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
 
@@ -69,7 +70,12 @@ class LookBack:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        found = self.as_batch(self.library().history(words, n))
+        library = self.library()
+        if is_for_visitors():
+            rows = library.shelf.rows(self.visible(library.shelf.find(Query(words=words)).ids)[:n])
+            found = self.as_batch([row.picture for row in rows])
+        else:
+            found = self.as_batch(library.history(words, n))
         summary = None
         if not found:
             summary = (
@@ -87,7 +93,8 @@ class LookBack:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
+        line = self._visible(self.library().shelf.lineage(image.sha256))
+        return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
         """Return what the library has under ids that begin so, by their digests.
@@ -101,9 +108,11 @@ class LookBack:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library = self.library()
-        found: dict[str, GeneratedImage | Path] = dict(library.given.find(digits))
-        made = library.shelf.with_digest(digits)
+        library, found = self.library(), dict[str, "GeneratedImage | Path"]()
+        made = self._visible(library.shelf.with_digest(digits))
+        if is_for_visitors():  # files that others gave are not theirs
+            return {image.sha256 or "": image for image in self.as_batch(made)}
+        found |= library.given.find(digits)
         if not (found or made):
             made = list(self.beside.named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}

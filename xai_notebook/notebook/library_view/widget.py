@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from traitlets import Dict, Unicode
 
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
+from xai_notebook.library.shelf import Found
 from xai_notebook.notebook.library_view.queries import filters_of, query_of
 from xai_notebook.notebook.panel.outputs import Publisher
 from xai_notebook.notebook.panel.widget import Panel
@@ -74,7 +76,12 @@ class Place(Viewing):
         self._found: array[int] | None = None
         self._chosen: list[int] = []
         self._shown_at: int | None = None
-        super().__init__(words=query.words, order=query.order, filters=filters_of(query))
+        super().__init__(
+            words=query.words,
+            order=query.order,
+            filters=filters_of(query),
+            visitors=is_for_visitors(),
+        )
         self._attend()
 
     # What users hold
@@ -126,7 +133,7 @@ class Place(Viewing):
             sight = await asyncio.to_thread(self._glance, query, rows, seen)
             self.send({"kind": "glance", **sight.told}, sight.thumbnails)
             seen = 0  # they are there
-        found = await asyncio.to_thread(library.shelf.find, query)
+        found = await asyncio.to_thread(self._find, query)
         if request != self._asked:
             return
         sight = await asyncio.to_thread(self._see, found.ids[:rows].tolist(), seen)
@@ -135,14 +142,25 @@ class Place(Viewing):
         self._query, self._found = query, found.ids
         told = {"count": len(found.ids), "bytes": found.size, "read_only": library.read_only}
         self._reply(content, sight.thumbnails, **told, **sight.told)
+        if is_for_visitors():
+            return  # what there is to choose from is counted over all pictures
         # After the pictures: of a large library, counting takes as long as finding.
         choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
         if request == self._asked:
             self.send({"kind": "choices"} | choices)
 
+    @staticmethod
+    def _find(query: Query) -> Found:
+        """Return what a query finds of what may be seen, in a worker thread."""
+        found = _library().shelf.find(query)
+        if not is_for_visitors():
+            return found
+        return Found(array("q", current_session().visible(found.ids)), 0)
+
     def _glance(self, query: Query, rows: int, seen: int) -> _Sight:
         """Return what is seen first, in a worker thread, before all are counted."""
-        return self._see(_library().shelf.first(query, rows), seen)
+        ids = _library().shelf.first(query, rows)
+        return self._see(current_session().visible(ids), seen)
 
     def _see(self, ids: Sequence[int], seen: int) -> _Sight:
         """Return rows, in a worker thread, and the thumbnails that have been made before.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import MetadataError, MissingImageError, XaiError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.library.marks import Mark
 from xai_notebook.library.shelf import Shelved
 from xai_notebook.notebook.panel import gallery, inputs
@@ -105,7 +106,7 @@ class Pictures(Face):
         self, request: ImageRequest, words: str | None = None, *, trusted: bool = True
     ) -> tuple[dict[str, Any], str]:
         """Return the fields that ask for a request again, and a sentence about what is lost."""
-        values = like(request, words)
+        values = like(request, words, literal=is_for_visitors())
         values["inputs"], lost = await asyncio.to_thread(
             self._tray.like, request.inputs, trusted=trusted
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xai_notebook.library.shelf import Shelved
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
-__all__ = ["ACTIONS", "batch_of", "check_name", "image_of", "rows_of"]
+__all__ = ["ACTIONS", "batch_of", "check_name", "gone", "image_of", "rows_of"]
 
 
 def rows_of(ids: Sequence[int]) -> list[Shelved]:
@@ -46,7 +46,12 @@ def image_of(image_id: int) -> GeneratedImage:
     """
     for image in batch_of([image_id]):
         return image
-    raise MissingImageError("This picture is gone: its original has been deleted.")
+    raise gone()
+
+
+def gone() -> MissingImageError:
+    """Return what says that a picture is not in the library, or not to be seen here."""
+    return MissingImageError("This picture is gone: its original has been deleted.")
 
 
 def star(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:

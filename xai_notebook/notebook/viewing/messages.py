@@ -45,11 +45,6 @@ _WORD: Final = 1_000
 _MOST_FILTERS: Final = 20
 _NAMED: Final = 1_000
 """Cards that one message names."""
-_REFUSED: Final = (
-    "The page sent a message that cannot be read. Nothing was done: reload the page, or run this "
-    "cell again."
-)
-
 _Reader = Callable[[Any], Any]
 """Returns a value as it is used; raises ValueError if it is of another type or size."""
 
@@ -102,7 +97,10 @@ def read(
     with suppress(ValueError):
         if len(parts) == shape.parts:
             return {"kind": kind, **request_of(content), **shape.read(content)}
-    raise OptionError(_REFUSED)
+    raise OptionError(
+        "The page sent a message that cannot be read. Nothing was done: reload the page, or run "
+        "this cell again."
+    )
 
 
 def request_of(content: Mapping[str, Any]) -> dict[str, int]:

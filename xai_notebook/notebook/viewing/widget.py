@@ -18,13 +18,13 @@ import anywidget
 from traitlets import Bool
 
 from xai_notebook.client.workers import Workers
-from xai_notebook.errors import MissingImageError, OptionError, XaiError
+from xai_notebook.errors import OptionError, XaiError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.marks import listen
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.notebook.viewing import answers, messages
-from xai_notebook.notebook.viewing.actions import ACTIONS, rows_of
+from xai_notebook.notebook.viewing.actions import ACTIONS, gone, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
@@ -40,7 +40,6 @@ _MAKERS: Final = 2
 """Threads that make thumbnails: saving pictures needs the others."""
 _OF_AUTHORS: Final = frozenset({*ACTIONS, "save", "hand_over"})
 """Messages that write files, change the library or leave a job behind: not for visitors."""
-_GONE: Final = "This picture is gone: its original has been deleted."
 
 
 class Viewing(anywidget.AnyWidget):
@@ -104,7 +103,7 @@ class Viewing(anywidget.AnyWidget):
         known = current_session().library().marks.of(message["ids"])
         ids = [each for each in message["ids"] if each in known]
         if not ids:
-            raise MissingImageError(_GONE)
+            raise gone()
         return ACTIONS[message["kind"]](ids, message, self._namespace)
 
     def _reply(
@@ -171,8 +170,9 @@ class Viewing(anywidget.AnyWidget):
         descendants: list[int] = []
         if row.picture.id is not None and (sha256 := row.picture.sha256) is not None:
             shelf = current_session().library().shelf
-            ancestors = [each.id for each in shelf.lineage(sha256)[:-1] if each.id is not None]
-            descendants = shelf.descendants(sha256)
+            visible = current_session().visible
+            ids = [each.id for each in shelf.lineage(sha256)[:-1] if each.id is not None]
+            ancestors, descendants = list(visible(ids)), list(visible(shelf.descendants(sha256)))
         data, media_type = answers.shown_bytes(row.picture)
         return {**answers.facts_of(row, ancestors, descendants), "media_type": media_type}, data
 
@@ -184,7 +184,7 @@ class Viewing(anywidget.AnyWidget):
         """
         rows = rows_of([content["id"]])
         if not rows:
-            raise MissingImageError(_GONE)
+            raise gone()
         return rows[0]
 
     # To the browser
