@@ -75,11 +75,12 @@ def test_a_name_left_in_the_browser_runs_nothing(lab: Any, fresh: Page) -> None:
     assert not (lab.folder / "harm").exists()
 
 
-def test_the_new_notebook_runs_once(lab: Any, fresh: Page) -> None:
+def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None:
     """When it opens; opened again, with another kernel, it does not."""
     name = fresh.evaluate(MAKE)
     lab.open(fresh, name)
     fresh.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
+    shoot(fresh, "new-panel")
     assert not has_run(lab, fresh, name)
 
 
@@ -148,7 +149,7 @@ CARD = {
 }  # fmt: skip
 PIXEL = "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 OUTPUT = f"""\
-<div class="xai-panel-result"><figure>
+<div class="xai-result"><figure>
 <img src="data:image/gif;base64,{PIXEL}" width="60" height="60"
   class="xai-opens" data-key="image1" data-action="delete"
   alt="x, generated from the prompt: {MARKUP.replace("<", "&lt;")}">
@@ -220,7 +221,7 @@ def test_a_hostile_notebook_does_nothing(
     else:
         fresh.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
     picture = fresh.locator("figure img.xai-opens")
-    picture.wait_for()
+    picture.wait_for(timeout=20_000)
 
     def nothing_has_happened() -> None:
         if kernel == "python3":
@@ -238,8 +239,9 @@ def test_a_hostile_notebook_does_nothing(
     fresh.wait_for_function(
         "() => [...jupyterapp.shell.currentWidget.content.model.cells].every(c => c.trusted)"
     )
-    picture.wait_for()
+    fresh.get_by_role("heading", name="xAI images").wait_for(timeout=20_000)
+    fresh.get_by_role("heading", name="Your pictures").wait_for(timeout=20_000)
+    shoot(fresh, f"hostile-{kernel}")
     picture.click()
     fresh.get_by_role("dialog").get_by_text("window.hacked=1").first.wait_for()
-    shoot(fresh, f"hostile-{kernel}")
     nothing_has_happened()

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel"]
 
+MOST_WAITING: Final = 50
+"""Generations that can be in the queue."""
 MOST_PROMPTS: Final = 50
 """Prompts that the field can bring back, the last."""
 
@@ -201,6 +203,11 @@ class Panel(Pictures):
     async def _generate(self, values: Mapping[str, Any]) -> None:
         """Check values of the form, and put a generation into the queue."""
         call = await asyncio.to_thread(self._prepare, values)
+        if sum(not job.ended for job in self._queue.jobs) >= MOST_WAITING:
+            raise OptionError(
+                f"{MOST_WAITING} generations wait already. Cancel some, or wait until they have "
+                "ended."
+            )
         self._queue.add(
             Job(
                 key=f"job{next(self._numbers)}",
