@@ -73,9 +73,10 @@ async function runBelow(panel, magic) {
  */
 async function runIfNew(panel) {
   const { content, context, sessionContext } = panel;
+  await context.ready;
+  if (!panel.isAttached) return; // Notebook 7 shows it in another tab
   const id = await permits.take(context.path);
   if (id === undefined) return;
-  await context.ready;
   await sessionContext.ready;
   await sessionContext.session?.kernel?.info; // or what is sent may be lost
   const [cell, ...others] = content.widgets;
