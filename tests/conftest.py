@@ -42,7 +42,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="xai-notebook-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
-SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_progress.py")
+SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_opening.py", "test_progress.py")
 """Half of the work."""
 
 hypothesis.settings.register_profile("busy", deadline=None)

@@ -57,8 +57,12 @@ def in_terminal() -> bool:
 
 
 def is_for_visitors() -> bool:
-    """Tell whether the kernel is that of a page of Voilà, which anybody may have opened."""
-    return "VOILA_PREHEAT" in os.environ  # "True" or "False": in either case
+    """Tell whether those in front of this kernel are visitors of an app, and not its author.
+
+    The setting `visitors` says so; where it is not set, the kernel of a page of Voilà is for them.
+    """
+    told = configured().get("visitors")
+    return bool(told) if told is not None else "VOILA_PREHEAT" in os.environ
 
 
 def reruns_by_itself() -> bool:

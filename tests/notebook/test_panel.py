@@ -201,6 +201,19 @@ def test_a_failure_is_a_line_in_the_panel(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_queue_is_bounded(shown: Panel, keyed: Served) -> None:
+    """A page that asks without end is told so, and asks for no more."""
+    keyed.faults.delay = lambda _: 60.0
+    for _ in range(52):
+        tell(shown, "generate", form={**shown.form, "prompt": "a fox"})
+    until(lambda: shown.trouble)
+    assert shown.trouble.startswith("50 generations wait already.")
+    assert len(shown._queue.jobs) == 50
+    for job in list(shown.jobs):
+        tell(shown, "cancel", id=job["id"])
+    until(lambda: _ended(shown))
+
+
 def test_an_export_that_fails_costs_no_picture(shown: Panel, tmp_path: Path) -> None:
     """The pictures are shown all the same, with the reason why there are no files."""
     blocked = tmp_path / "a file"
@@ -327,7 +340,7 @@ def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -
         (OptionError("run %%xai_image --image-like=x"), "run %%xai_image --image-like=x"),
         (OptionError("set --timeout=5 or -n 2"), "set --timeout=5 or Images 2"),
         (RuntimeError("cannot schedule new futures after interpreter shutdown"), "The kernel has"),
-        (ValueError("x"), "ValueError: x. This is a bug of xai-notebook; please report it."),
+        (ValueError("x"), "ValueError: x. Please report this to the makers of xai-notebook."),
     ],
 )
 def test_errors_name_fields_and_no_flags(error: Exception, said: str) -> None:

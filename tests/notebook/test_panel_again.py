@@ -161,6 +161,16 @@ def test_a_strangers_file_names_no_input(opened: Open, label: str) -> None:
     assert f"Not here any more, and no input: {label}." in filled["note"]
 
 
+def test_a_strangers_file_names_no_picture_by_a_part_of_its_digest(opened: Open) -> None:
+    """A few digits are an id, which its own user may give; a file would guess."""
+    card = opened.make(prompt="a fox")
+    digest = opened.panel._album.images[card].sha256 or ""
+    for sha256, found in ((digest[:1], 0), (digest[:8], 0), (digest, 1)):
+        data = crafted(inputs=(InputImage("", sha256, "it"),))
+        filled = opened.filled("upload", data, id=sha256, name="a.png", parts=1, restore=True)
+        assert len(filled["form"]["inputs"]) == found
+
+
 def test_ids_of_the_library(keyed: Served, shell: InteractiveShell) -> None:
     """A few digits name a picture; unknown and ambiguous ones say so, and nothing is sent."""
     shell.run_cell("%load_ext xai_notebook")

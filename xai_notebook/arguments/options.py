@@ -305,6 +305,7 @@ class Defaults(TypedDict, total=False):
     replay: bool | None
     budget: float | str | settings.BudgetLimit | None
     patience: float | None
+    visitors: bool | None
     n: int | None
     model: str | None
     aspect_ratio: str | None
@@ -342,6 +343,8 @@ SETTINGS: Final = (
            "all that use the library", convert.budget, name="budget"),
     Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
            Amount("seconds", zero=True), name="patience"),
+    Option("", "panel and library are parts of an app that others open: they see only their own "
+           "pictures, and write nothing; default: in Voila", bool, name="visitors"),
 )  # fmt: skip
 """What only `%config XaiImage` can say."""
 ALIASES: Final = {"count": "n", "image_format": "format"}

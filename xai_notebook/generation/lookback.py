@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.bundling import Beside, pack, unpack
 from xai_notebook.library.marks import Mark
+from xai_notebook.library.shelf import Query
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.tables import CostTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from xai_notebook.library import Library
@@ -41,6 +43,18 @@ class LookBack:
         """Return the `id` of each image of a library that this kernel has shown."""
         raise NotImplementedError
 
+    def visible(self, ids: Sequence[int]) -> Sequence[int]:
+        """Return those of the library's rows that may be seen: for visitors, this kernel's own."""
+        if not is_for_visitors():
+            return ids
+        own = self.shown_of(self.library())
+        return [each for each in ids if each in own]
+
+    def _visible(self, pictures: Iterable[Picture]) -> list[Picture]:
+        found = list(pictures)
+        seen = set(self.visible([picture.id or 0 for picture in found]))
+        return [picture for picture in found if (picture.id or 0) in seen]
+
     @property
     def beside(self) -> Beside:
         """The bundles beside the notebook that runs."""
@@ -56,7 +70,12 @@ class LookBack:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        found = self.as_batch(self.library().history(words, n))
+        library = self.library()
+        if is_for_visitors():
+            rows = library.shelf.rows(self.visible(library.shelf.find(Query(words=words)).ids)[:n])
+            found = self.as_batch([row.picture for row in rows])
+        else:
+            found = self.as_batch(library.history(words, n))
         summary = None
         if not found:
             summary = (
@@ -74,7 +93,8 @@ class LookBack:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        return self.as_batch(self.library().shelf.lineage(image.sha256)) or ImageBatch([image])
+        line = self._visible(self.library().shelf.lineage(image.sha256))
+        return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
         """Return what the library has under ids that begin so, by their digests.
@@ -88,9 +108,11 @@ class LookBack:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library = self.library()
-        found: dict[str, GeneratedImage | Path] = dict(library.given.find(digits))
-        made = library.shelf.with_digest(digits)
+        library, found = self.library(), dict[str, "GeneratedImage | Path"]()
+        made = self._visible(library.shelf.with_digest(digits))
+        if is_for_visitors():  # files that others gave are not theirs
+            return {image.sha256 or "": image for image in self.as_batch(made)}
+        found |= library.given.find(digits)
         if not (found or made):
             made = list(self.beside.named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}

@@ -33,6 +33,7 @@ from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.collecting import collect, so_far
 from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.handing import Desk
+from xai_notebook.generation.joblist import JobList
 from xai_notebook.generation.lookback import LookBack
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.generation.plan import plan
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from xai_notebook.generation.answering import Known
     from xai_notebook.generation.claims import Asking
     from xai_notebook.generation.generator import Generator
-    from xai_notebook.generation.joblist import JobList
     from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
@@ -92,6 +92,7 @@ class Session(LookBack):
         self._desk: Desk | None = None
         self._bundles = Bundles()
         self._shown: dict[Path, set[int]] = {}
+        self._prepared: set[str] = set()
 
     # What users call
 
@@ -153,7 +154,10 @@ class Session(LookBack):
             LibraryError: The library cannot be opened.
         """
         library = self.library()
-        return self.loop.run(self._jobs().newest(library, n))
+        found = self.loop.run(self._jobs().newest(library, n))
+        if not frontend.is_for_visitors():
+            return found
+        return JobList([job for job in found if job.name in self._prepared])
 
     def models(self, *, local: bool = False) -> list[ImageGenerationModel]:
         """Return the image models of the server that a call would go to.
@@ -247,7 +251,9 @@ class Session(LookBack):
             LibraryError: It cannot be written down.
         """
         await self._announce_source(call)
-        return await self._jobs().prepare(call, await self._generator(call, asking))
+        job = await self._jobs().prepare(call, await self._generator(call, asking))
+        self._prepared.add(job.name)
+        return job
 
     def budget(self, configuration: Configuration | None = None) -> BudgetState | None:
         """Return the budget and what is left of it.

@@ -91,6 +91,8 @@ export interface Option {
 }
 
 export type PanelModel = AnyModel<{
+  /** Those in front of it are visitors of an app: nothing is written. */
+  visitors: boolean;
   form: FormValues;
   choices: { max_images: number; max_inputs: number; timeout: number; fields: Option[] };
   models: Model[];
@@ -160,4 +162,9 @@ export interface Filters {
   notebook: boolean;
 }
 
-export type LibraryModel = AnyModel<{ words: string; order: string; filters: Filters }>;
+export type LibraryModel = AnyModel<{
+  visitors: boolean;
+  words: string;
+  order: string;
+  filters: Filters;
+}>;

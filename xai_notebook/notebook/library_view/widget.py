@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from traitlets import Dict, Unicode
 
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
+from xai_notebook.library.shelf import Found
 from xai_notebook.notebook.library_view.queries import filters_of, query_of
 from xai_notebook.notebook.panel.outputs import Publisher
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.viewing import answers
-from xai_notebook.notebook.viewing.actions import batch_of
-from xai_notebook.notebook.viewing.widget import MOST_CHOSEN, Viewing, ids_of, rows_of
+from xai_notebook.notebook.viewing import answers, messages
+from xai_notebook.notebook.viewing.actions import batch_of, image_of, rows_of
+from xai_notebook.notebook.viewing.widget import Viewing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Place"]
 
 _STATIC: Final = Path(__file__).parent.parent / "static"
-_MOST_ROWS: Final = 400
-"""Of one request."""
 _FIRST: Final = (100, 36)
 """Rows and thumbnails that the browser asks for at first, or about so many."""
 
@@ -59,6 +59,8 @@ class Place(Viewing):
     order = Unicode(help="The order at first.").tag(sync=True)
     filters = Dict(help="The filters at first.").tag(sync=True)
 
+    _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY
+
     def __init__(self, query: Query, shell: Any) -> None:
         """Show what a query finds.
 
@@ -74,7 +76,12 @@ class Place(Viewing):
         self._found: array[int] | None = None
         self._chosen: list[int] = []
         self._shown_at: int | None = None
-        super().__init__(words=query.words, order=query.order, filters=filters_of(query))
+        super().__init__(
+            words=query.words,
+            order=query.order,
+            filters=filters_of(query),
+            visitors=is_for_visitors(),
+        )
         self._attend()
 
     # What users hold
@@ -111,23 +118,22 @@ class Place(Viewing):
     def _receive(self, widget: Any, content: Any, buffers: Sequence[Any]) -> None:
         """Take a message: of searches, only the last one counts."""
         if isinstance(content, dict) and content.get("kind") == "query":
-            self._asked = content.get("request", 0)
+            self._asked = messages.request_of(content).get("request", 0)
         super()._receive(widget, content, buffers)
 
     async def _on_query(self, content: Mapping[str, Any]) -> None:
         request = content.get("request", 0)
         if request != self._asked:
             return  # the user has typed on
-        filters = {**content.get("filters", {}), "order": content.get("order")}
-        query = query_of(str(content.get("words", "")), filters)
-        rows = min(int(content.get("rows", 0)), _MOST_ROWS)
-        seen = int(content.get("thumbnails", 0))
+        query = query_of(content["words"], {**content["filters"], "order": content["order"]})
+        rows = min(content["rows"], messages.MOST_ROWS)
+        seen = content["thumbnails"]
         library = await asyncio.to_thread(_library)
         if self._found is None and not query.words.strip():
             sight = await asyncio.to_thread(self._glance, query, rows, seen)
             self.send({"kind": "glance", **sight.told}, sight.thumbnails)
             seen = 0  # they are there
-        found = await asyncio.to_thread(library.shelf.find, query)
+        found = await asyncio.to_thread(self._find, query)
         if request != self._asked:
             return
         sight = await asyncio.to_thread(self._see, found.ids[:rows].tolist(), seen)
@@ -136,14 +142,25 @@ class Place(Viewing):
         self._query, self._found = query, found.ids
         told = {"count": len(found.ids), "bytes": found.size, "read_only": library.read_only}
         self._reply(content, sight.thumbnails, **told, **sight.told)
+        if is_for_visitors():
+            return  # what there is to choose from is counted over all pictures
         # After the pictures: of a large library, counting takes as long as finding.
         choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
         if request == self._asked:
             self.send({"kind": "choices"} | choices)
 
+    @staticmethod
+    def _find(query: Query) -> Found:
+        """Return what a query finds of what may be seen, in a worker thread."""
+        found = _library().shelf.find(query)
+        if not is_for_visitors():
+            return found
+        return Found(array("q", current_session().visible(found.ids)), 0)
+
     def _glance(self, query: Query, rows: int, seen: int) -> _Sight:
         """Return what is seen first, in a worker thread, before all are counted."""
-        return self._see(_library().shelf.first(query, rows), seen)
+        ids = _library().shelf.first(query, rows)
+        return self._see(current_session().visible(ids), seen)
 
     def _see(self, ids: Sequence[int], seen: int) -> _Sight:
         """Return rows, in a worker thread, and the thumbnails that have been made before.
@@ -159,23 +176,22 @@ class Place(Viewing):
         return _Sight({"rows": rows, "ids": list(at_hand)}, list(at_hand.values()))
 
     async def _on_rows(self, content: Mapping[str, Any]) -> None:
-        ids = self._between(content, _MOST_ROWS)
+        ids = self._between(content, messages.MOST_ROWS)
         self._reply(content, rows=_described(ids, await asyncio.to_thread(rows_of, ids)))
 
     async def _on_ids(self, content: Mapping[str, Any]) -> None:
-        self._reply(content, ids=self._between(content, MOST_CHOSEN))
+        self._reply(content, ids=self._between(content, messages.MOST_CHOSEN))
 
     def _between(self, content: Mapping[str, Any], most: int) -> list[int]:
         """Return what was found from one position to before another."""
-        start = max(int(content["start"]), 0)
-        found = self._found or array("q")
-        return found[start : min(int(content["stop"]), start + most)].tolist()
+        start, found = content["start"], self._found or array("q")
+        return found[start : min(content["stop"], start + most)].tolist()
 
     async def _on_select(self, content: Mapping[str, Any]) -> None:
-        self._chosen = ids_of(content, MOST_CHOSEN)
+        self._chosen = content["ids"]
 
     async def _on_edit(self, content: Mapping[str, Any]) -> None:
-        (image,) = await asyncio.to_thread(batch_of, [int(content["id"])])
+        image = await asyncio.to_thread(image_of, content["id"])
         panel = Panel.seen() if Panel.seen is not None else None
         if panel is not None and panel.comm is not None:
             await asyncio.to_thread(panel.take, image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
@@ -14,12 +14,12 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures.cell import cell_body, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
 
-__all__ = ["Form", "choices", "describe_models", "known_models", "like", "takes_images"]
+__all__ = ["FIELDS", "Form", "choices", "describe_models", "known_models", "like", "takes_images"]
 
 _OF_ANOTHER_KIND: Final = frozenset({"image", "export", "rewrite"})
 """What the form asks in its own way: cards, and switches."""
@@ -31,8 +31,11 @@ def _has_field(row: Option) -> bool:
     return row.label is not None and row.name not in _OF_ANOTHER_KIND
 
 
-_FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
-_SHOWN: Final = {*_FIELDS, *_OF_ANOTHER_KIND}
+FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
+"""Options that have a field of their own."""
+_OF_AUTHORS: Final = ("user", "timeout")
+"""Fields that visitors of an app do not have."""
+_SHOWN: Final = {*FIELDS, *_OF_ANOTHER_KIND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,31 @@ class Form:
         hidden: Options given to the panel that have no field.
         configured: `%config XaiImage`, when the panel was made.
         rewriter: The chat model of the "rewrite" switch; True: the default one.
+        fixed: What visitors of an app cannot change; empty: they are none.
     """
 
     hidden: Mapping[str, Any]
     configured: Mapping[str, Any]
     rewriter: str | bool
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_options(
-        cls, prompt: str, given: Mapping[str, Any], configured: Mapping[str, Any]
+        cls,
+        prompt: str,
+        given: Mapping[str, Any],
+        configured: Mapping[str, Any],
+        *,
+        visitors: bool = False,
     ) -> tuple[Form, dict[str, Any], tuple[Any, ...]]:
         """Return the form, the first values of its fields and the images given to it.
+
+        Args:
+            prompt: Of the prompt's field.
+            given: Options given to the panel.
+            configured: `%config XaiImage`.
+            visitors: It is for visitors of an app: nothing is exported, and what the author says
+                of the user and the time is not told.
 
         Raises:
             OptionError: An option is wrong, or none that a form can have.
@@ -66,7 +83,7 @@ class Form:
             raise OptionError("The panel asks one model at a time. Compare in a %%xai_image cell.")
         values: dict[str, Any] = {
             "prompt": prompt,
-            **{name: getattr(options, name) or "" for name in _FIELDS},
+            **{name: getattr(options, name) or "" for name in FIELDS},
             "model": options.model[0],
             "timeout": "" if options.timeout == _default_timeout(configured) else options.timeout,
             "rewrite": options.rewrite is not None,
@@ -75,18 +92,25 @@ class Form:
             "inputs": [],
         }
         hidden = {name: value for name, value in given.items() if name not in _SHOWN}
-        return cls(hidden, dict(configured), options.rewrite or True), values, options.image
+        fixed: dict[str, Any] = {}
+        if visitors:
+            fixed = {"export": False, **{name: values[name] or None for name in _OF_AUTHORS}}
+            values |= {"export": False, "folder": "", **dict.fromkeys(_OF_AUTHORS, "")}
+            # Another visitor's picture is no answer, unless the author asks for stored ones.
+            hidden["fresh"] = not options.replay
+        form = cls(hidden, dict(configured), options.rewrite or True, fixed)
+        return form, values, options.image
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that the fields stand for, without the images."""
         given: dict[str, Any] = dict(self.hidden)
-        given |= {name: values.get(name) or None for name in _FIELDS}
+        given |= {name: values.get(name) or None for name in FIELDS}
         given["n"] = values.get("n", 1)
         if not takes_quality(str(values.get("model"))):
             given["quality"] = None
         given["rewrite"] = self.rewriter if values.get("rewrite") else False
         given["export"] = str(values.get("folder") or "") if values.get("export") else False
-        return given
+        return {**given, **self.fixed}
 
     def cell(
         self, values: Mapping[str, Any], labels: Sequence[str], *, replay: bool = False
@@ -108,25 +132,34 @@ class Form:
         return f"{line}\n{cell_body(str(values.get('prompt') or '').strip())}"
 
 
-def like(request: ImageRequest, words: str | None = None) -> dict[str, Any]:
+def like(
+    request: ImageRequest, words: str | None = None, *, literal: bool = False
+) -> dict[str, Any]:
     """Return the fields that ask for a request again, but for its input images.
 
     Args:
         request: Its prompt is text: what looks like a template in it stays as it is.
         words: The prompt is this instead, and is not rewritten.
+        literal: The form takes no templates.
     """
     rows = {row.name: row for row in OPTIONS}
     values: dict[str, Any] = {"model": request.model, "n": request.n}
     for name in ("aspect_ratio", "resolution", "quality"):
         value, kind = getattr(request, name), rows[name].convert
         values[name] = value if isinstance(kind, Choice) and value in kind.values else ""
-    values["prompt"] = escape(words or request.original_prompt or request.prompt)
+    prompt = words or request.original_prompt or request.prompt
+    values["prompt"] = prompt if literal else escape(prompt)
     values["rewrite"] = words is None and request.rewrite_model is not None
     return values
 
 
-def choices(configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS) -> dict[str, Any]:
-    """Return the fields and what they offer. An option that `%config` sets cannot be left open."""
+def choices(
+    configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS, *, fixed: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the fields and what they offer, but for those that are fixed.
+
+    An option that `%config` sets cannot be left open.
+    """
     fields = [
         {
             "name": row.name,
@@ -135,7 +168,9 @@ def choices(configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS) -> 
             "open": row.default is None and not configured.get(row.name),
         }
         for row in rows
-        if _has_field(row) and row.name != "model"  # the server says which there are
+        if _has_field(row)
+        and row.name != "model"  # the server says which there are
+        and row.name not in fixed
     ]
     return {
         "fields": fields,

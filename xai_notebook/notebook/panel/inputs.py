@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments.inputs import load_inputs, load_upload
 from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.panel.uploads import MAX_HELD
 from xai_notebook.pictures.results import GeneratedImage
@@ -39,6 +40,7 @@ class Source:
         data: Its bytes, for a preview; empty: they are somewhere else.
         note: What will be changed before it is sent, in a line.
         file: Where its bytes are kept, so that they need no memory.
+        sha256: Of what is sent.
     """
 
     value: Any
@@ -47,6 +49,7 @@ class Source:
     data: bytes = field(default=b"", repr=False)
     note: str = ""
     file: Path | None = None
+    sha256: str | None = None
 
     def preview(self) -> bytes:
         """Return the bytes to make a preview of; empty: there are none."""
@@ -81,7 +84,8 @@ class Tray:
             InputImageError: It is no picture the API takes, or there is no room for it.
         """
         try:
-            given: Given | None = current_session().library().given
+            # What visitors of an app bring is not kept: it is theirs.
+            given = None if is_for_visitors() else current_session().library().given
         except XaiError:
             given = None
         self.sources[key] = source = from_upload(name, data, given)
@@ -144,11 +148,14 @@ class Tray:
 
     def _same(self, image: InputImage, *, trusted: bool) -> Source | None:
         session = current_session()
+        for source in reversed(self.sources.values()):
+            if image.sha256 and source.sha256 == image.sha256:
+                return source
         with suppress(XaiError):
-            if image.sha256 and session.named(image.sha256):
+            if image.sha256 and image.sha256 in session.named(image.sha256):
                 (source,) = from_given([session.id_of(image.sha256)], self._namespace)
                 return replace(source, name=image.label or source.name)
-        if trusted:
+        if trusted and not is_for_visitors():
             with suppress(XaiError):
                 (found,) = load_inputs([image.label], self._namespace, session.named).images
                 if found.sha256 == image.sha256:
@@ -174,12 +181,11 @@ def from_upload(name: str, data: bytes, given: Given | None) -> Source:
     """
     name = _UNSAFE.sub("_", name)[-80:] or "picture"
     loaded = load_upload(data, name)
-    note = "".join(loaded.notes)
+    note, sha256 = "".join(loaded.notes), loaded.images[0].sha256
     path = None if given is None else given.keep(data)
     if path is None:
-        return Source(data, name, name, data, note)
-    label = current_session().id_of(loaded.images[0].sha256)
-    return Source(str(path), label, name, note=note, file=path)
+        return Source(data, name, name, data, note, sha256=sha256)
+    return Source(str(path), current_session().id_of(sha256), name, note=note, file=path)
 
 
 def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
@@ -214,8 +220,13 @@ def from_image(image: GeneratedImage, name: str) -> Source:
     return Source(image, label, name)
 
 
-def from_given(images: Sequence[Any], namespace: Any) -> list[Source]:
+def from_given(images: Sequence[Any], namespace: Any, *, named: bool = True) -> list[Source]:
     """Return the images given to `panel(image=…)`.
+
+    Args:
+        images: As they are given.
+        namespace: Where variables are looked up.
+        named: They may be called by their paths and addresses.
 
     Raises:
         InputImageError: One of them is no picture the API takes.
@@ -223,10 +234,11 @@ def from_given(images: Sequence[Any], namespace: Any) -> list[Source]:
     sources = []
     for position, value in enumerate(images, 1):
         for image in load_inputs([value], namespace, current_session().named).images:
-            name = image.label if isinstance(value, str) else f"image {position}"
+            name = image.label if named and isinstance(value, str) else f"image {position}"
             whole = isinstance(value, GeneratedImage)
             source = value if whole or isinstance(value, str) else image.url
-            sources.append(Source(source, image.label, name, _preview_bytes(value, image.url)))
+            label, data = image.label if named else name, _preview_bytes(value, image.url)
+            sources.append(Source(source, label, name, data, sha256=image.sha256))
     return sources
 
 

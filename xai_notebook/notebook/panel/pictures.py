@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import MetadataError, XaiError
+from xai_notebook.errors import MetadataError, MissingImageError, XaiError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.library.marks import Mark
 from xai_notebook.library.shelf import Shelved
 from xai_notebook.notebook.panel import gallery, inputs
 from xai_notebook.notebook.panel.face import Face
 from xai_notebook.notebook.panel.form import like
-from xai_notebook.notebook.viewing.actions import batch_of
+from xai_notebook.notebook.viewing.actions import image_of
 from xai_notebook.notebook.viewing.answers import explain
 from xai_notebook.pictures.provenance import read_metadata
 
@@ -44,18 +45,18 @@ class Pictures(Face):
 
     async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
         """Take a part of a file; what was dropped beside the inputs may bring its request."""
-        key, name = str(content["id"]), str(content["name"])
+        key, name = content["id"], content["name"]
         reply = {"kind": "input", "id": key, "error": "", "note": ""}
         try:
-            data = self._uploads.add(key, part, int(content["parts"]))
+            data = self._uploads.add(key, part, content["parts"])
             if data is None:
                 return
-            used = {str(item["id"]) for item in self.form.get("inputs", ())}
+            used = {item["id"] for item in self.form["inputs"]}
             reply["note"] = await asyncio.to_thread(self._tray.upload, key, name, data, used)
         except XaiError as error:
             reply["error"] = explain(error)
         self.send(reply)
-        if content.get("restore") and not reply["error"]:
+        if content["restore"] and not reply["error"]:
             await self._restore(key, name)
         self._write_cell()
 
@@ -72,10 +73,21 @@ class Pictures(Face):
 
     async def _on_use(self, content: Mapping[str, Any]) -> None:
         """Fill the form with what made a picture; `words`: with its rewritten prompt, as text."""
-        image = self._album.images[str(content["id"])]
-        words = image.rewritten_prompt if content.get("words") else None
+        image = self._image(content["id"])
+        words = image.rewritten_prompt if content["words"] else None
         note = f"The form asks for {'the rewritten words' if words else 'what made this picture'}."
         await self._fill(image.request, note, words=words)
+
+    def _image(self, key: str) -> GeneratedImage:
+        """Return the picture of a card.
+
+        Raises:
+            MissingImageError: There is no such card.
+        """
+        image = self._album.images.get(key)
+        if image is None:
+            raise MissingImageError("This picture is not in the panel. Run the panel's cell again.")
+        return image
 
     async def _fill(
         self,
@@ -94,7 +106,7 @@ class Pictures(Face):
         self, request: ImageRequest, words: str | None = None, *, trusted: bool = True
     ) -> tuple[dict[str, Any], str]:
         """Return the fields that ask for a request again, and a sentence about what is lost."""
-        values = like(request, words)
+        values = like(request, words, literal=is_for_visitors())
         values["inputs"], lost = await asyncio.to_thread(
             self._tray.like, request.inputs, trusted=trusted
         )
@@ -105,15 +117,14 @@ class Pictures(Face):
 
     async def _on_edit(self, content: Mapping[str, Any]) -> None:
         """Make a card's image one to edit, under the name of the card."""
-        key = str(content["id"])
+        key, name = content["id"], content["name"]
         if (image := self._album.images.get(key)) is not None:
-            name = str(content["name"])
             self._tray.sources[key] = await asyncio.to_thread(inputs.from_image, image, name)
         self._write_cell()
 
     async def _on_take(self, content: Mapping[str, Any]) -> None:
         """Make a picture of the library the one to edit."""
-        (image,) = await asyncio.to_thread(batch_of, [int(content["id"])])
+        image = await asyncio.to_thread(image_of, content["id"])
         await asyncio.to_thread(self.take, image)
 
     def take(self, image: GeneratedImage) -> None:
@@ -123,7 +134,7 @@ class Pictures(Face):
 
     async def _on_previews(self, content: Mapping[str, Any]) -> None:
         for key in content["ids"]:
-            await self._send_preview(str(key))
+            await self._send_preview(key)
 
     async def _send_preview(self, key: str) -> None:
         """Send a preview; a card without one shows its words."""
@@ -141,9 +152,9 @@ class Pictures(Face):
 
     def _shelved(self, content: Mapping[str, Any]) -> Shelved:
         """Return a picture of the library, or that of a card, which may be in none."""
-        if "card" not in content:
-            return super()._shelved(content)
-        image = self._album.images[str(content["card"])]
+        if content.get("card") is None:
+            return super()._shelved({"id": content["id"] or 0})
+        image = self._image(content["card"])
         if image.id is not None:
             with suppress(XaiError):
                 return super()._shelved({"id": image.id})
@@ -157,7 +168,7 @@ class Pictures(Face):
     async def _on_save(self, content: Mapping[str, Any]) -> None:
         """Write images into the notebook's folder."""
         metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
-        keys = [str(key) for key in content["ids"]]
+        keys = [key for key in content["ids"] if key in self._album.images]
         done = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
         self.cards = [card | done.changes.get(card["id"], {}) for card in self.cards]
         self.saved = done.note

@@ -18,8 +18,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.arguments import options as arguments
+from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError, XaiError
-from xai_notebook.frontend import cell_identity
+from xai_notebook.frontend import cell_identity, is_for_visitors
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.jobs import JobDisplay
 from xai_notebook.notebook.panel import gallery, inputs
@@ -35,7 +36,8 @@ from xai_notebook.notebook.panel.memory import Memory
 from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
 from xai_notebook.notebook.panel.pictures import Pictures
 from xai_notebook.notebook.panel.uploads import Uploads
-from xai_notebook.notebook.viewing.answers import explain
+from xai_notebook.notebook.viewing import messages
+from xai_notebook.notebook.viewing.answers import explain, for_visitors
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.text import dollars
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel"]
 
+MOST_WAITING: Final = 50
+"""Generations that can be in the queue."""
 MOST_PROMPTS: Final = 50
 """Prompts that the field can bring back, the last."""
 
@@ -59,6 +63,7 @@ class Panel(Pictures):
     """
 
     seen: ClassVar[weakref.ref[Panel] | None] = None
+    _messages: ClassVar[Mapping[str, messages.Shape]] = messages.PANEL
 
     def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
         """Fill the fields.
@@ -74,7 +79,10 @@ class Panel(Pictures):
         session = current_session()
         configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
-        self._form, values, images = Form.from_options(prompt, given, configured)
+        visitors = is_for_visitors()
+        if visitors:  # what the author typed is filled here; what a visitor types is sent as it is
+            prompt = fill(prompt, shell.user_ns)
+        self._form, values, images = Form.from_options(prompt, given, configured, visitors=visitors)
         self._namespace = shell.user_ns
         self._tray = inputs.Tray(shell.user_ns)
         self._uploads = Uploads()
@@ -85,10 +93,12 @@ class Panel(Pictures):
         self._publisher = Publisher(shell)
         self._shell = shell
         self._shown_at: int | None = None
-        lost = self._recall(values, inputs.from_given(images, self._namespace))
+        sources = inputs.from_given(images, self._namespace, named=not visitors)
+        lost = self._recall(values, sources)
         super().__init__(
+            visitors=visitors,
             form=values,
-            choices=choices(configured),
+            choices=choices(configured, fixed=self._form.fixed),
             models=known_models(values["model"]),
             cards=[card for batch in self._memory.batches for card in self._album.add(batch)],
             trouble=lost,
@@ -154,13 +164,13 @@ class Panel(Pictures):
         await self._ask_models()
 
     async def _on_cancel(self, content: Mapping[str, Any]) -> None:
-        self._queue.cancel(str(content.get("id")))
+        self._queue.cancel(content["id"])
 
     async def _on_dismiss(self, content: Mapping[str, Any]) -> None:
-        self._queue.dismiss(str(content.get("id")))
+        self._queue.dismiss(content["id"])
 
     async def _on_form(self, content: Mapping[str, Any]) -> None:
-        self.form = dict(content["form"])
+        self.form = content["form"]
         self._write_cell()
         await self._remember()
         await self._estimate()
@@ -171,28 +181,33 @@ class Panel(Pictures):
 
     async def _on_more(self, content: Mapping[str, Any]) -> None:
         """Ask once more for what made a picture; the form stays as it is."""
-        values, lost = await self._like(self._album.images[str(content["id"])].request)
+        values, lost = await self._like(self._image(content["id"]).request)
         if lost:
             raise InputImageError(lost)
         await self._generate({**self.form, **values})
 
     async def _on_again(self, content: Mapping[str, Any]) -> None:
         """Try a generation again that has failed."""
-        job = self._queue.dismiss(str(content["id"]))
+        job = self._queue.dismiss(content["id"])
         if job is not None:
             await self._generate(job.values)
 
     def _take_form(self, content: Mapping[str, Any]) -> None:
         """Note what the form is, and that its prompt was used as it was typed."""
-        self.form = dict(content["form"])
+        self.form = content["form"]
         self.trouble = ""
-        prompt = str(self.form["prompt"])
+        prompt = self.form["prompt"]
         self.prompts = [*(one for one in self.prompts if one != prompt), prompt][-MOST_PROMPTS:]
         self._write_cell()
 
     async def _generate(self, values: Mapping[str, Any]) -> None:
         """Check values of the form, and put a generation into the queue."""
         call = await asyncio.to_thread(self._prepare, values)
+        if sum(not job.ended for job in self._queue.jobs) >= MOST_WAITING:
+            raise OptionError(
+                f"{MOST_WAITING} generations wait already. Cancel some, or wait until they have "
+                "ended."
+            )
         self._queue.add(
             Job(
                 key=f"job{next(self._numbers)}",
@@ -240,7 +255,8 @@ class Panel(Pictures):
         # Whatever is configured: who presses Generate again wants another picture.
         given = self._form.given(values) | images | {"reuse": False} | more
         prompt = str(values.get("prompt") or "")
-        call = current_session().prepare(prompt, given, self._namespace, typed=True)
+        typed = not is_for_visitors()
+        call = current_session().prepare(prompt, given, self._namespace, typed=typed)
         return inputs.named(call, [source.label for source in sources])
 
     # To the browser
@@ -252,7 +268,8 @@ class Panel(Pictures):
         self.asking, self.models_note = True, ""
         try:
             probe = await asyncio.to_thread(session.prepare, "?", dict(self._form.hidden))
-            self.local, self.place = probe.route.painted, probe.route.place
+            self.local = probe.route.painted
+            self.place = probe.route.place if self.local or not self.visitors else ""
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
             self.models_note = f"These are the names known here. {explain(error)}"
@@ -294,6 +311,8 @@ class Panel(Pictures):
         await self._estimate()
         self._write_cell()
         self.cards, self.saved = [*self.cards, *fresh], ""
+        if is_for_visitors():
+            batch = batch.shown(notes=[for_visitors(note) for note in batch.notes])
         await asyncio.to_thread(self._publisher.publish_batch, batch)
 
     async def _remember(self, images: Sequence[GeneratedImage] = ()) -> None:
@@ -320,7 +339,9 @@ class Panel(Pictures):
         self.spent = ", ".join(parts)
 
     def _write_cell(self) -> None:
-        """Keep the equivalent cell current."""
+        """Keep the equivalent cell current; visitors of an app have no notebook for it."""
+        if self.visitors:
+            return
         try:
             plain = self._cell(self.form)
             done = plain in self._memory.done

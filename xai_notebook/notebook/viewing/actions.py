@@ -6,15 +6,26 @@ import builtins
 import keyword
 from typing import TYPE_CHECKING, Any
 
-from xai_notebook.errors import OptionError
+from xai_notebook.errors import MissingImageError, OptionError
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
-    from xai_notebook.pictures.results import ImageBatch
+    from xai_notebook.library.shelf import Shelved
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
-__all__ = ["ACTIONS", "batch_of", "check_name"]
+__all__ = ["ACTIONS", "batch_of", "check_name", "gone", "image_of", "rows_of"]
+
+
+def rows_of(ids: Sequence[int]) -> list[Shelved]:
+    """Return pictures of the library that may be seen here, in a worker thread.
+
+    Raises:
+        LibraryError: The library cannot be opened.
+    """
+    session = current_session()
+    return session.library().shelf.rows(session.visible(ids))
 
 
 def batch_of(ids: Sequence[int]) -> ImageBatch:
@@ -23,21 +34,37 @@ def batch_of(ids: Sequence[int]) -> ImageBatch:
     Raises:
         LibraryError: The library cannot be opened.
     """
-    session = current_session()
-    return session.as_batch([row.picture for row in session.library().shelf.rows(ids)])
+    return current_session().as_batch([row.picture for row in rows_of(ids)])
+
+
+def image_of(image_id: int) -> GeneratedImage:
+    """Return one picture as users hold it.
+
+    Raises:
+        LibraryError: The library cannot be opened.
+        MissingImageError: The picture is gone.
+    """
+    for image in batch_of([image_id]):
+        return image
+    raise gone()
+
+
+def gone() -> MissingImageError:
+    """Return what says that a picture is not in the library, or not to be seen here."""
+    return MissingImageError("This picture is gone: its original has been deleted.")
 
 
 def star(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
     """Give stars, or take them away."""
-    value = bool(content.get("value", True))
+    value = content["value"]
     current_session().library().marks.star(ids, value=value)
     return f"{_count(ids)} {'starred' if value else 'without a star'}."
 
 
 def tag(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
     """Give a tag, or take it away."""
-    marks, word = current_session().library().marks, str(content.get("tag", ""))
-    value = bool(content.get("value", True))
+    marks, word = current_session().library().marks, content["tag"]
+    value = content["value"]
     (marks.tag if value else marks.untag)(ids, word)
     return f"{_count(ids)} {'tagged' if value else 'no longer tagged'} {word.strip()}."
 
@@ -71,7 +98,7 @@ def sheet(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
 
 def use(ids: Sequence[int], content: Mapping[str, Any], namespace: Any) -> str:
     """Put the pictures into the user's namespace, under a name that is free."""
-    name = check_name(str(content.get("name", "")), namespace)
+    name = check_name(content["name"], namespace)
     namespace[name] = batch_of(ids)
     return f"{name} is now an ImageBatch of {_count(ids)}."
 

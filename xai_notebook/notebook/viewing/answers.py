@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.errors import XaiError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.pictures.cards import alt_text
 from xai_notebook.pictures.cell import magic_cell
 from xai_notebook.pictures.pixels import preview
@@ -23,6 +24,7 @@ __all__ = [
     "details_of",
     "explain",
     "facts_of",
+    "for_visitors",
     "shown_bytes",
     "thumbnail",
 ]
@@ -51,6 +53,12 @@ GONE: Final = {
 _LABELS: Final = {
     name: row.label for row in OPTIONS if row.label for name in ("/".join(row.flags), *row.flags)
 }
+_PATH: Final = re.compile(
+    r"""(?P<quote>['"])(?:[A-Za-z]:)?[\\/].*?(?P=quote)"""
+    r"""|(?<![\w:/.<])(?:[A-Za-z]:[\\/]|[\\/](?=[\w.~-]))[^\s'",;)]*""",
+    re.DOTALL,
+)
+"""A path from the root, in a sentence."""
 _FLAG: Final = re.compile(
     rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _LABELS), key=len, reverse=True))})(?![\w=-])"
 )
@@ -130,7 +138,7 @@ def facts_of(shelved: Shelved, ancestors: list[int], descendants: list[int]) -> 
         "facts": details,
         "created": picture.created.timestamp(),
         "inputs": [clean(image.label) for image in picture.request.inputs],
-        "cell": magic_cell(picture.request),
+        "cell": "" if is_for_visitors() else magic_cell(picture.request),
         "error": clean(bounded(picture.error or "")),
         "lineage": {"ancestors": ancestors, "descendants": descendants},
     }
@@ -144,12 +152,19 @@ def choices_of(facets: Facets) -> dict[str, Any]:
     }
 
 
+def for_visitors(said: str) -> str:
+    """Return a sentence; for visitors of an app, without paths of the machine that it runs on."""
+    return _PATH.sub("a file of this app", said) if is_for_visitors() else said
+
+
 def explain(error: BaseException) -> str:
     """Return an error as a line or two: cause and cure, with fields by their names."""
     if isinstance(error, XaiError):
-        return clean(_FLAG.sub(lambda found: _LABELS[found[0]], str(error)))
+        return for_visitors(clean(_FLAG.sub(lambda found: _LABELS[found[0]], str(error))))
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
         return "The kernel has stopped. Run this cell again: what was made is in the library."
+    if is_for_visitors():
+        return "Something went wrong, and nothing more is known here. Try again later."
     return clean(
-        f"{type(error).__name__}: {error}. This is a bug of xai-notebook; please report it."
+        f"{type(error).__name__}: {error}. Please report this to the makers of xai-notebook."
     )

@@ -1,8 +1,9 @@
 """A widget that shows pictures of the library: what it is asked of them, and what it tells.
 
 Nothing waits on the kernel's thread: a message is handed to the background loop at once, and what
-blocks is done in worker threads. A message of some `kind` is answered by the method `_on_<kind>`,
-or is one of ACTIONS; where it has a number, as a `request`, the reply repeats it.
+blocks is done in worker threads. A message of some `kind`, in the shape that `messages.py` knows,
+is answered by the method `_on_<kind>`, or is one of ACTIONS; where it has a number, as a `request`,
+the reply repeats it. Messages are all that a browser can say: it sets no trait.
 
     browser -> kernel   hello, thumbnails, picture; and every one of ACTIONS
     kernel -> browser   ready, thumbnails, picture, done, error, changed
@@ -11,17 +12,19 @@ or is one of ACTIONS; where it has a number, as a `request`, the reply repeats i
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anywidget
+from traitlets import Bool
 
 from xai_notebook.client.workers import Workers
-from xai_notebook.errors import MissingImageError
+from xai_notebook.errors import OptionError
+from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.marks import listen
 from xai_notebook.library.thumbnails import Thumbnails
-from xai_notebook.notebook.viewing import answers
-from xai_notebook.notebook.viewing.actions import ACTIONS
+from xai_notebook.notebook.viewing import answers, messages
+from xai_notebook.notebook.viewing.actions import ACTIONS, gone, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
@@ -29,21 +32,22 @@ if TYPE_CHECKING:
 
     from xai_notebook.library.shelf import Shelved
 
-__all__ = ["MOST_CHOSEN", "Viewing", "ids_of", "rows_of"]
+__all__ = ["Viewing"]
 
-_MOST_THUMBNAILS: Final = 400
-"""Of one request."""
-MOST_CHOSEN: Final = 10_000
-"""Pictures that can be chosen at once."""
 _MOST_TOLD: Final = 1_000
 """Changed pictures that are named one by one."""
 _MAKERS: Final = 2
 """Threads that make thumbnails: saving pictures needs the others."""
+_OF_AUTHORS: Final = frozenset({*ACTIONS, "save", "hand_over"})
+"""Messages that write files, change the library or leave a job behind: not for visitors."""
 
 
 class Viewing(anywidget.AnyWidget):
     """What panel and library have in common."""
 
+    visitors = Bool(help="What visitors may not do is not offered.").tag(sync=True)
+
+    _messages: ClassVar[Mapping[str, messages.Shape]]
     _namespace: MutableMapping[str, Any]
     _thumbnails: Thumbnails | None = None
     _makers: Workers | None = None
@@ -53,28 +57,54 @@ class Viewing(anywidget.AnyWidget):
         listen(self._hear)
         self.on_msg(self._receive)
 
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Ignore state from a browser: a page or a saved notebook may hold any."""
+
     # From the browser
 
     def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
         """Take a message: on the kernel's thread, so hand it over at once."""
         if isinstance(content, dict):
-            self._submit(self._answer(content, [bytes(buffer) for buffer in buffers or ()]))
+            self._submit(self._answer(content, list(buffers or ())))
 
     @staticmethod
     def _submit(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         return current_session().loop.submit(coroutine)
 
-    async def _answer(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
-        kind = str(content.get("kind"))
+    async def _answer(self, content: Mapping[str, Any], parts: list[Any]) -> None:
         try:
-            if (handler := getattr(self, f"_on_{kind}", None)) is not None:
-                await handler(content, *buffers)
-            elif kind in ACTIONS:
-                ids = ids_of(content, MOST_CHOSEN)
-                said = await asyncio.to_thread(ACTIONS[kind], ids, content, self._namespace)
-                self._told(content, said)
+            message = messages.read(self._messages, content, parts)
+            if message is not None:
+                await self._do(message, [bytes(part) for part in parts])
         except Exception as error:  # noqa: BLE001  # nowhere else would anybody see it
-            self._failed(content, answers.explain(error))
+            self._failed(messages.request_of(content), answers.explain(error))
+
+    async def _do(self, message: Mapping[str, Any], parts: list[bytes]) -> None:
+        """Do what a message asks for.
+
+        Raises:
+            OptionError: It is not for visitors.
+        """
+        kind = message["kind"]
+        handler = getattr(self, f"_on_{kind}", None)
+        if is_for_visitors() and (handler is None or kind in _OF_AUTHORS - {"use"}):
+            raise OptionError("Visitors of this page make pictures and look at them, no more.")
+        if handler is not None:
+            await handler(message, *parts)
+        else:
+            self._told(message, await asyncio.to_thread(self._act, message))
+
+    def _act(self, message: Mapping[str, Any]) -> str:
+        """Do one of ACTIONS with the chosen pictures, in a worker thread; return what was done.
+
+        Raises:
+            MissingImageError: None of them is in the library.
+        """
+        known = current_session().library().marks.of(message["ids"])
+        ids = [each for each in message["ids"] if each in known]
+        if not ids:
+            raise gone()
+        return ACTIONS[message["kind"]](ids, message, self._namespace)
 
     def _reply(
         self, content: Mapping[str, Any], buffers: Sequence[bytes] = (), **told: Any
@@ -95,7 +125,7 @@ class Viewing(anywidget.AnyWidget):
         self.send({"kind": "ready"})
 
     async def _on_thumbnails(self, content: Mapping[str, Any]) -> None:
-        ids = ids_of(content, _MOST_THUMBNAILS)
+        ids = content["ids"]
         loop = asyncio.get_running_loop()
         rows = await asyncio.to_thread(rows_of, ids)
         if self._makers is None:
@@ -141,8 +171,9 @@ class Viewing(anywidget.AnyWidget):
         descendants: list[int] = []
         if row.picture.id is not None and (sha256 := row.picture.sha256) is not None:
             shelf = current_session().library().shelf
-            ancestors = [each.id for each in shelf.lineage(sha256)[:-1] if each.id is not None]
-            descendants = shelf.descendants(sha256)
+            visible = current_session().visible
+            ids = [each.id for each in shelf.lineage(sha256)[:-1] if each.id is not None]
+            ancestors, descendants = list(visible(ids)), list(visible(shelf.descendants(sha256)))
         data, media_type = answers.shown_bytes(row.picture)
         return {**answers.facts_of(row, ancestors, descendants), "media_type": media_type}, data
 
@@ -152,9 +183,9 @@ class Viewing(anywidget.AnyWidget):
         Raises:
             XaiError: It is gone.
         """
-        rows = rows_of([int(content["id"])])
+        rows = rows_of([content["id"]])
         if not rows:
-            raise MissingImageError("This picture is gone: its original has been deleted.")
+            raise gone()
         return rows[0]
 
     # To the browser
@@ -167,13 +198,3 @@ class Viewing(anywidget.AnyWidget):
         rows = await asyncio.to_thread(rows_of, ids)
         told = [answers.describe(row) for row in rows]
         self.send({"kind": "changed", "ids": ids, "rows": told})
-
-
-def rows_of(ids: Sequence[int]) -> list[Shelved]:
-    """Return pictures of the library, in a worker thread."""
-    return current_session().library().shelf.rows(ids)
-
-
-def ids_of(content: Mapping[str, Any], most: int) -> list[int]:
-    """Return the pictures that a message names."""
-    return [int(value) for value in content.get("ids", ())[:most]]

@@ -1,7 +1,9 @@
 // The panel and the library, in launcher and command palette.
 
+import { CodeCell } from "@jupyterlab/cells";
 import { NotebookActions } from "@jupyterlab/notebook";
 import { libraryIcon, panelIcon } from "./icons.js";
+import { Permits } from "./permits.js";
 
 /**
  * @typedef {import("@jupyterlab/application").JupyterFrontEnd} App
@@ -28,7 +30,9 @@ export const PLACES = [
 ];
 
 const LOAD = "%load_ext xai_notebook";
-const TO_RUN = "xai-notebook:run"; // the notebook that runs its cell once it is open, maybe in another tab
+/** The cells that may be run when a notebook opens: these texts, and no other. @type {Set<unknown>} */
+const SOURCES = new Set(PLACES.map(({ magic }) => `${LOAD}\n%${magic}`));
+const permits = new Permits();
 
 /**
  * Tell whether a kernel has the magic. A busy one cannot say; then the notebook's cells do.
@@ -48,35 +52,41 @@ async function isLoaded({ content }, kernel, magic) {
 
 /**
  * Put the magic into a cell of its own below the active one, or into that when it is empty, and run it.
- * @param {App} app
  * @param {NotebookPanel} panel
  * @param {string} magic
  */
-async function runBelow({ commands }, panel, magic) {
+async function runBelow(panel, magic) {
   const { content, sessionContext } = panel;
   const kernel = sessionContext.session?.kernel;
   const load = kernel && (await isLoaded(panel, kernel, magic)) ? "" : `${LOAD}\n`;
   const active = content.activeCell?.model;
   if (active?.type !== "code" || active.sharedModel.getSource().trim())
     NotebookActions.insertBelow(content);
+  content.deselectAll(); // or the other selected cells would run, too
   content.activeCell?.model.sharedModel.setSource(`${load}%${magic}`);
-  await commands.execute("notebook:run-cell");
+  await NotebookActions.run(content, sessionContext); // of this notebook, whichever is in front now
 }
 
 /**
- * Run the only cell of a notebook, if it has been made for that.
+ * Run the only cell of a notebook, if this extension made the notebook for that a moment ago.
  * @param {NotebookPanel} panel
  */
 async function runIfNew(panel) {
   const { content, context, sessionContext } = panel;
-  const isNew = () => localStorage.getItem(TO_RUN) === context.path;
-  if (!isNew()) return;
   await context.ready;
+  if (!panel.isAttached) return; // Notebook 7 shows it in another tab
+  const id = await permits.take(context.path);
+  if (id === undefined) return;
   await sessionContext.ready;
   await sessionContext.session?.kernel?.info; // or what is sent may be lost
-  if (!panel.isAttached || !isNew()) return; // it is open in another tab
-  localStorage.removeItem(TO_RUN);
-  await NotebookActions.run(content, sessionContext);
+  const [cell, ...others] = content.widgets;
+  if (!panel.isAttached || others.length || !(cell instanceof CodeCell)) return;
+  await cell.ready;
+  // Nothing is awaited between this look and the reading of the source by `execute`.
+  const { sharedModel } = cell.model;
+  if (sharedModel.getId() !== id || !SOURCES.has(sharedModel.getSource())) return;
+  // `any`: the types of these packages come in two versions.
+  await CodeCell.execute(cell, /** @type {any} */ (sessionContext));
 }
 
 /**
@@ -93,7 +103,8 @@ async function runInNew(app, magic, folder) {
   const pythons = specs.filter((spec) => spec?.language === "python");
   const spec = pythons.find((python) => python?.name === usual) ?? pythons[0];
   const { path } = await contents.newUntitled({ path: folder, type: "notebook" });
-  const cell = { cell_type: "code", execution_count: null, metadata: {}, outputs: [] };
+  const id = permits.give(path);
+  const cell = { id, cell_type: "code", execution_count: null, metadata: {}, outputs: [] };
   const metadata = spec
     ? { kernelspec: { name: spec.name, display_name: spec.display_name, language: "python" } }
     : {};
@@ -104,10 +115,9 @@ async function runInNew(app, magic, folder) {
       cells: [{ ...cell, source: `${LOAD}\n%${magic}` }],
       metadata,
       nbformat: 4,
-      nbformat_minor: 4,
+      nbformat_minor: 5,
     },
   });
-  localStorage.setItem(TO_RUN, path);
   await app.commands.execute("docmanager:open", { path, factory: "Notebook" });
 }
 
@@ -123,7 +133,7 @@ export function addCommands(app, notebooks, folder) {
       ...shown,
       execute: async ({ cwd }) => {
         const panel = notebooks.currentWidget;
-        if (panel && panel === app.shell.currentWidget) await runBelow(app, panel, magic);
+        if (panel && panel === app.shell.currentWidget) await runBelow(panel, magic);
         else await runInNew(app, magic, String(cwd ?? folder() ?? ""));
       },
     });

@@ -6,12 +6,14 @@ export const NAMES = [
   "@codemirror/state",
   "@codemirror/view",
   "@jupyterlab/apputils",
+  "@jupyterlab/cells",
   "@jupyterlab/codemirror",
   "@jupyterlab/filebrowser",
   "@jupyterlab/launcher",
   "@jupyterlab/notebook",
   "@jupyterlab/ui-components",
   "@lezer/highlight",
+  "@lumino/coreutils",
 ];
 
 /**

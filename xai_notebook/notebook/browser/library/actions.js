@@ -9,11 +9,12 @@ import { counted } from "../shared/words.js";
  * @property {() => unknown} open
  * @property {() => unknown} compare
  * @property {() => unknown} undo
+ * @property {boolean} writes  more can be done than to look
  */
 
 export class Actions {
   /** @param {Doer} doer */
-  constructor({ act, open, compare, undo }) {
+  constructor({ act, open, compare, undo, writes }) {
     this.act = act;
     this.count = h("span", { class: "xai-quiet xai-count", role: "status" });
     this.tagField = word("Tag", "tag", () => this.tag(true));
@@ -40,11 +41,15 @@ export class Actions {
         role: "group",
         "aria-label": "What to do with the chosen pictures",
       },
-      group(...this.one, ...this.two, this.star),
-      group(this.tagField, ...tag),
-      group(...keep),
-      group(this.nameField, use),
-      group(this.delete, this.restore),
+      group(...this.one, ...this.two, ...(writes ? [this.star] : [])),
+      ...(writes
+        ? [
+            group(this.tagField, ...tag),
+            group(...keep),
+            group(this.nameField, use),
+            group(this.delete, this.restore),
+          ]
+        : []),
     );
     this.element = h(
       "div",

@@ -10,8 +10,8 @@ import { Search } from "./search.js";
 
 const BEHIND = 120; // milliseconds in which changes gather before the list is asked for again
 
-const KEYS =
-  "Enter opens, Space chooses, Shift and arrows choose more, * stars, S exports, Delete deletes.";
+const KEYS = "Enter opens, Space chooses, Shift and arrows choose more";
+const WRITES = "* stars, S exports, Delete deletes";
 
 export class LibraryView {
   /** @type {number[]} */
@@ -29,10 +29,11 @@ export class LibraryView {
    */
   constructor(model, store) {
     this.store = store;
+    this.visitors = model.get("visitors");
     this.grid = new Grid(store, {
       open: (position) => this.open(position),
       chosen: (ids) => this.choose(ids),
-      act: (name) => this.#do(name),
+      act: (name) => this.visitors || this.#do(name),
     });
     this.viewer = new Viewer(this.#source());
     this.search = new Search(model, () => this.query());
@@ -41,6 +42,7 @@ export class LibraryView {
       open: () => this.viewer.open(this.chosen[0]),
       compare: () => this.viewer.open(...this.chosen),
       undo: () => this.#bringBack(),
+      writes: !this.visitors,
     });
     this.total = h("span", { class: "xai-chip", role: "status" });
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
@@ -59,7 +61,7 @@ export class LibraryView {
       this.actions.element,
       this.grid.element,
       this.empty,
-      h("p", { class: "xai-quiet xai-keys" }, KEYS),
+      h("p", { class: "xai-quiet xai-keys" }, `${this.visitors ? KEYS : `${KEYS}, ${WRITES}`}.`),
       this.viewer.element,
     );
   }
@@ -79,11 +81,18 @@ export class LibraryView {
         await store.need([id]);
         return store.thumbnails.get(id) ?? "";
       },
-      save: (id) => this.act("export", [id]),
       edit: (id) => this.act("edit", [id]),
+      ...(this.visitors ? {} : this.#writes()),
+      closed: () => this.grid.element.focus({ preventScroll: true }),
+    };
+  }
+
+  /** @returns {Partial<import("../shared/viewer.js").Source>} */
+  #writes() {
+    return {
+      save: (id) => this.act("export", [id]),
       star: (id, value) => this.act("star", [id], { value }),
       tag: (id, tag, value) => this.act("tag", [id], { tag, value }),
-      closed: () => this.grid.element.focus({ preventScroll: true }),
     };
   }
 
@@ -140,10 +149,11 @@ export class LibraryView {
   #show(result, keep) {
     setText(this.alert, "");
     const noun = result.count === 1 ? "picture" : "pictures";
-    this.total.textContent = `${counted(result.count)} ${noun}, ${sizeOf(result.bytes)}`;
+    const size = this.visitors ? "" : `, ${sizeOf(result.bytes)}`;
+    this.total.textContent = `${counted(result.count)} ${noun}${size}`;
     const none = this.search.narrowed
       ? "No picture fits. Take words or filters away."
-      : "There is nothing here yet. What you make with %xai_image will appear here.";
+      : `There is nothing here yet. What you make ${this.visitors ? "" : "with %xai_image "}will appear here.`;
     setText(this.empty, result.count ? "" : none);
     this.grid.element.hidden = result.count === 0;
     this.grid.reset({ keep });

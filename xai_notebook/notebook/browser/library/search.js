@@ -70,17 +70,20 @@ export class Search {
     this.starred.control.checked = Boolean(given.starred);
     this.notebook = checkbox("This notebook", "", ask);
     this.notebook.control.checked = given.notebook;
-    this.element = h(
-      "div",
-      { class: "xai-search", role: "search" },
-      field("Search", this.words, { className: "xai-words" }).element,
-      field("Order", this.order).element,
+    const filters = [
       field("Model", this.model).element,
       field("Made", this.time).element,
       field("Tag", this.tag).element,
       field("Show", this.status).element,
       field("Made by", this.backend).element,
       h("div", { class: "xai-checks" }, this.starred.element, this.notebook.element),
+    ];
+    this.element = h(
+      "div",
+      { class: "xai-search", role: "search" },
+      field("Search", this.words, { className: "xai-words" }).element,
+      field("Order", this.order).element,
+      model.get("visitors") ? [] : filters, // their pictures are few
     );
   }
 

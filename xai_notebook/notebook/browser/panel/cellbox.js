@@ -16,11 +16,11 @@ export class CellBox {
     this.note = h("span", { class: "xai-quiet" });
     this.copy = copyButton(
       "Copy",
-      () => model.get("cell"),
+      () => this.code.textContent ?? "",
       (said) => announce(said),
       { "aria-label": "Copy the cell" },
     );
-    this.insert = button("Insert as cell", () => this.#insert());
+    this.insert = button("Insert as cell", () => this.#insert(), { hidden: true });
     this.element = h(
       "details",
       { class: "xai-cellbox", open: remembered("cell") !== "folded" },
@@ -44,12 +44,12 @@ export class CellBox {
     return manager?.context?.model?.sharedModel;
   }
 
-  /** Put the cell below the one that shows the panel. */
+  /** Put the cell, as it is shown, below the one that shows the panel. */
   #insert() {
     const { cells } = this.notebook;
     const id = this.model.get("cell_id");
     const at = cells.findIndex((/** @type {{ id: string }} */ cell) => cell.id === id);
-    const source = this.model.get("cell");
+    const source = this.code.textContent ?? "";
     this.notebook.insertCell(at < 0 ? cells.length : at + 1, { cell_type: "code", source });
     this.announce("The cell stands below this one.", true);
   }

@@ -21,8 +21,8 @@ import { recall } from "./recall.js";
  * @typedef {{ id: string, note: string, error: string }} Answer
  */
 
-const HINT =
-  "Ctrl+Enter generates. {{\u00a0name\u00a0}} takes a variable. ↑ brings back earlier prompts.";
+const HINT = "Ctrl+Enter generates. ↑ brings back earlier prompts.";
+const TEMPLATES = "{{\u00a0name\u00a0}} takes a variable.";
 const ASK = "What should the image show?";
 const CHANGE = "What should change?";
 
@@ -62,7 +62,8 @@ export class Form {
     const changed = () => this.read();
     const on = { oninput: changed };
     const area = h("textarea", { rows: 5, placeholder: ASK, ...on });
-    this.prompt = field("Prompt", area, { hint: HINT });
+    this.hint = model.get("visitors") ? HINT : `${HINT} ${TEMPLATES}`;
+    this.prompt = field("Prompt", area, { hint: this.hint });
     recall(area, () => model.get("prompts"), changed);
     this.modelField = field("Model", h("select", on));
     this.again = link("Ask again", () => store.send({ kind: "models" }));
@@ -164,9 +165,11 @@ export class Form {
       if (element) fields[values || name === "n" ? "main" : "more"].push(element);
     }
     const wide = [this.export.element, this.folder.element];
+    const visitors = this.model.get("visitors");
     for (const element of [this.modelField.element, ...wide]) element.classList.add("xai-wide");
     this.more.append(h("div", { class: "xai-grid" }, fields.more, wide));
-    return [h("div", { class: "xai-grid" }, this.modelField.element, fields.main), this.more];
+    const main = h("div", { class: "xai-grid" }, this.modelField.element, fields.main);
+    return visitors ? [main] : [main, this.more];
   }
 
   // Pictures to edit
@@ -297,7 +300,7 @@ export class Form {
     const { offered } = this;
     const changes = this.values.inputs.length > 0;
     this.prompt.control.placeholder = changes ? CHANGE : ASK;
-    setText(this.prompt.note, changes ? `${CHANGE} ${HINT}` : HINT);
+    setText(this.prompt.note, changes ? `${CHANGE} ${this.hint}` : this.hint);
     const quality = this.fields.get("quality");
     if (quality) {
       quality.control.disabled = offered?.quality === false;

@@ -19,6 +19,8 @@ import { CARD } from "./store.js";
 /**
  * @typedef {import("../messages.js").Card} Card
  * @typedef {import("../messages.js").Job} Job
+ * What can be done here; what is left out cannot.
+ * @typedef {Partial<Record<Action, (card: Card) => unknown>>} Actions
  * @typedef {"save" | "edit" | "use" | "words" | "more" | "reference" | "compare" | "star" | "full"} Action
  */
 
@@ -45,7 +47,7 @@ export class Gallery {
 
   /**
    * @param {import("./store.js").Store} store
-   * @param {Record<Action, (card: Card) => unknown>} actions
+   * @param {Actions} actions
    */
   constructor(store, actions) {
     this.store = store;
@@ -86,7 +88,7 @@ export class Gallery {
    */
   #act(action, id) {
     const card = this.cards.get(id);
-    if (card) this.actions[action](card);
+    if (card) this.actions[action]?.(card);
   }
 
   /** The pictures as they stand on the page. */
@@ -159,9 +161,8 @@ export class Gallery {
         "aria-label": `${text}: ${name}`,
         hidden,
       });
-    const buttons = ok
-      ? [act("Save", "save"), act("Edit this", "edit"), act("Compare", "compare", true)]
-      : [];
+    const save = this.actions.save ? [act("Save", "save")] : [];
+    const buttons = ok ? [...save, act("Edit this", "edit"), act("Compare", "compare", true)] : [];
     return h(
       "li",
       {
@@ -187,7 +188,7 @@ export class Gallery {
   #choose(opener, id) {
     const card = this.cards.get(id);
     if (!card) return;
-    const fitting = MORE.filter(([, , fits]) => fits(card));
+    const fitting = MORE.filter(([action, , fits]) => this.actions[action] && fits(card));
     /** @type {[string, () => void][]} */
     const items = fitting.map(([action, words]) => [words(card), () => this.#act(action, id)]);
     this.menu.open(opener, `More: ${card.name}`, items);

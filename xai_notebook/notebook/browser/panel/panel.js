@@ -55,10 +55,11 @@ export class View {
       onchange: () => this.#formChanged(),
       generate: () => this.generate(),
     });
+    this.visitors = model.get("visitors");
     this.gallery = this.#makeGallery();
     this.viewer = new Viewer(
       sourceOf(store, this.gallery, {
-        save: (card) => this.#save(card),
+        ...(this.visitors ? {} : { save: (/** @type {Card} */ card) => this.#save(card) }),
         edit: (card) => this.form.editCard(card.id, nameOf(card)),
         closed: () => this.#choose([]),
       }),
@@ -98,19 +99,21 @@ export class View {
 
   #layOut() {
     const title = h("h2", { class: "xai-title" }, "xAI images");
+    const { visitors } = this;
+    const ways = visitors ? [this.button] : [this.button, this.handOver];
     return h(
       "section",
       { class: "xai-widget xai-frame xai-panel", "aria-label": "xAI image panel" },
       h("header", { class: "xai-row xai-between" }, title, this.place),
       this.form.element,
       this.filled,
-      h("div", { class: "xai-row xai-bar" }, this.button, this.handOver, this.estimate, this.spent),
+      h("div", { class: "xai-row xai-bar" }, ways, this.estimate, this.spent),
       this.alert,
       this.queue.element,
-      this.cellBox.element,
+      visitors ? [] : this.cellBox.element,
       this.galleryHead,
       this.gallery.element,
-      this.kept,
+      visitors ? [] : this.kept,
       this.status,
       this.viewer.element,
     );
@@ -118,14 +121,18 @@ export class View {
 
   #makeGallery() {
     const { store, form } = this;
-    return new Gallery(store, {
+    /** @type {Partial<import("./gallery.js").Actions>} */
+    const writes = {
       save: (card) => this.#save(card),
+      star: ({ picture, starred }) => store.send({ kind: "star", ids: [picture], value: !starred }),
+    };
+    return new Gallery(store, {
+      ...(this.visitors ? {} : writes),
       edit: (card) => form.editCard(card.id, nameOf(card)),
       reference: (card) => form.addCard(card.id, nameOf(card)),
       use: ({ id }) => store.send({ kind: "use", id }),
       words: ({ id }) => store.send({ kind: "use", id, words: true }),
       more: ({ id }) => store.send({ kind: "more", id }),
-      star: ({ picture, starred }) => store.send({ kind: "star", ids: [picture], value: !starred }),
       full: (card) => (this.#compared.length ? this.#compare(card) : this.viewer.open(card.id)),
       compare: (card) => this.#compare(card),
     });
@@ -344,7 +351,7 @@ export class View {
     const earlier = this.model.get("earlier");
     const older = `${earlier} older ones are in the library: %xai_library shows them.`;
     setText(this.older, earlier ? ` ${older}` : "");
-    this.saveAll.hidden = cards.filter((card) => card.ok).length < 2;
+    this.saveAll.hidden = this.visitors || cards.filter((card) => card.ok).length < 2;
     this.kept.hidden = cards.length === 0;
     this.galleryHead.hidden = this.kept.hidden && !jobs.some(({ state }) => state === "running");
     setText(this.savedNote, this.model.get("saved"));

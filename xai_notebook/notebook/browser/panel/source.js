@@ -3,8 +3,8 @@
 /**
  * @param {import("./store.js").Store} store
  * @param {import("./gallery.js").Gallery} gallery
- * @param {{ save: (card: import("../messages.js").Card) => void, edit: (card: import("../messages.js").Card) => void,
- *   closed: () => void }} acts
+ * @param {{ save?: (card: import("../messages.js").Card) => void, edit: (card: import("../messages.js").Card) => void,
+ *   closed: () => void }} acts  without `save`, nothing can be written
  * @returns {import("../shared/viewer.js").Source}
  */
 export function sourceOf(store, gallery, { save, edit, closed }) {
@@ -39,18 +39,21 @@ export function sourceOf(store, gallery, { save, edit, closed }) {
       await store.need([id]);
       return store.thumbnails.get(id) ?? "";
     },
-    save: (key) => {
-      const card = gallery.cards.get(key);
-      if (card) save(card);
-      else tell("export", key);
-    },
     edit: (key) => {
       const card = gallery.cards.get(key);
       if (card) edit(card);
       else store.send({ kind: "take", id: key });
     },
-    star: (id, value) => tell("star", id, { value }),
-    tag: (id, tag, value) => tell("tag", id, { tag, value }),
+    ...(save && {
+      save: (/** @type {any} */ key) => {
+        const card = gallery.cards.get(key);
+        if (card) save(card);
+        else tell("export", key);
+      },
+      star: (/** @type {number} */ id, /** @type {boolean} */ value) => tell("star", id, { value }),
+      tag: (/** @type {number} */ id, /** @type {string} */ tag, /** @type {boolean} */ value) =>
+        tell("tag", id, { tag, value }),
+    }),
     closed,
   };
 }

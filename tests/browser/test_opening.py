@@ -1,0 +1,247 @@
+"""Opening a notebook runs nothing and asks for nothing, whatever it, or the browser, has stored."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+
+from harness import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+    from harness import Shoot
+
+PANEL = "%load_ext xai_notebook\n%xai_panel"
+HARM = "open('harm', 'w').close()"
+MAKE = """async () => {
+  const { commands } = jupyterapp, { execute } = commands;
+  const made = new Promise(resolve => {
+    commands.execute = (id, args) => id === "docmanager:open"
+      ? Promise.resolve(resolve(args.path)) : execute.call(commands, id, args);
+  });
+  await execute.call(commands, "launcher:create");
+  await execute.call(commands, "xai-notebook:panel", { cwd: "" });
+  commands.execute = execute;
+  return made;
+}"""
+"""Has the command make its notebook, but not open it; returns the path."""
+LATER = """() => { const now = Date.now; Date.now = () => now.call(Date) + 61_000; }"""
+COUNT = """async () => {
+  const { kernel } = jupyterapp.shell.currentWidget.sessionContext.session;
+  await kernel.requestExecute({ code: "", silent: true }).done; // by now, all is sent
+  const asked = kernel.requestExecute({ code: "1", store_history: true });
+  return (await asked.done).content.execution_count;
+}"""
+"""Runs a line; returns how many cells have run by then, this one included."""
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def fresh(lab: Any, page: Page) -> Iterator[Page]:
+    """JupyterLab, loaded anew: a page whose clock may be changed."""
+    page.goto(lab.url("lab?reset"))
+    page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
+    yield page
+    page.evaluate("() => localStorage.removeItem('xai-notebook:run')")
+    page.goto("about:blank")  # the next test loads it with its own clock
+    lab.clear()
+
+
+def has_run(lab: Any, page: Page, name: str) -> bool:
+    """Open a notebook; tell whether a cell of it has run by itself."""
+    lab.open(page, name)
+    return bool(page.evaluate(COUNT) > 1)
+
+
+def change(lab: Any, name: str, edit: Callable[[Any], object]) -> None:
+    """Edit a notebook on disk, as whoever can write there might."""
+    notebook = nbformat.read(lab.folder / name, as_version=4)
+    edit(notebook)
+    nbformat.write(notebook, lab.folder / name)
+
+
+def test_a_name_left_in_the_browser_runs_nothing(lab: Any, fresh: Page) -> None:
+    """Nor does one that a notebook of that name comes with."""
+    name = lab.add("Untitled.ipynb", HARM).name
+    fresh.evaluate("name => localStorage.setItem('xai-notebook:run', name)", name)
+    assert not has_run(lab, fresh, name)
+    assert not (lab.folder / "harm").exists()
+
+
+def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None:
+    """When it opens; opened again, with another kernel, it does not."""
+    name = fresh.evaluate(MAKE)
+    lab.open(fresh, name)
+    fresh.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
+    shoot(fresh, "new-panel")
+    assert not has_run(lab, fresh, name)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda notebook: notebook.cells[0].update(source=HARM),
+        lambda notebook: notebook.cells[0].update(source=f"{PANEL}\n{HARM}"),
+        lambda notebook: notebook.cells[0].update(source=f"{PANEL} "),
+        lambda notebook: notebook.cells.append(nbformat.v4.new_code_cell(HARM)),
+        lambda notebook: notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Hi")),
+        lambda notebook: notebook.cells[0].update(id="another"),
+        lambda notebook: notebook.cells[0].update(cell_type="raw"),
+    ],
+    ids=["source", "more", "blank", "second cell", "cell above", "other id", "no code"],
+)
+def test_a_changed_notebook_does_not_run(
+    lab: Any, fresh: Page, edit: Callable[[Any], object]
+) -> None:
+    """Between the moment that it was made and the moment that it opens."""
+    name = fresh.evaluate(MAKE)
+    change(lab, name, edit)
+    assert not has_run(lab, fresh, name)
+    assert not (lab.folder / "harm").exists()
+
+
+def test_a_copy_of_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> None:
+    """Another notebook has the very cell, its id included."""
+    name = fresh.evaluate(MAKE)
+    (lab.folder / "copy.ipynb").write_bytes((lab.folder / name).read_bytes())
+    assert not has_run(lab, fresh, "copy.ipynb")
+
+
+def test_after_a_minute_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> None:
+    """Whoever opens it then may be somebody else."""
+    name = fresh.evaluate(MAKE)
+    fresh.evaluate(LATER)
+    assert not has_run(lab, fresh, name)
+
+
+def test_the_command_runs_its_own_cell_alone(lab: Any, fresh: Page) -> None:
+    """Not the other cells that are selected beside the empty one that it fills."""
+    lab.open(fresh, lab.add("chosen.ipynb", HARM, "").name)
+    fresh.evaluate(
+        "() => { const n = jupyterapp.shell.currentWidget.content; n.activeCellIndex = 0;"
+        " n.extendContiguousSelectionTo(1); }"
+    )
+    fresh.evaluate("() => { jupyterapp.commands.execute('xai-notebook:panel'); }")
+    fresh.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
+    assert not (lab.folder / "harm").exists()
+
+
+STATE = """\
+import json, ipywidgets
+import xai_notebook as xai
+panel, library = xai.panel("a fox"), xai.library()
+state = ipywidgets.Widget.get_manager_state()
+json.dump([state, panel.model_id, library.model_id], open("state.json", "w"))
+"""
+MARKUP = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
+CARD = {
+    "id": "image1", "picture": 1, "group": 1, "name": MARKUP, "ok": True, "title": MARKUP,
+    "error": MARKUP, "alt": MARKUP, "label": MARKUP, "asked": MARKUP, "prompt": MARKUP,
+    "written": True, "facts": [MARKUP], "replayed": True, "size": [1e9, -1], "saved": MARKUP,
+    "trouble": MARKUP, "starred": True, "tags": [MARKUP],
+}  # fmt: skip
+PIXEL = "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+OUTPUT = f"""\
+<div class="xai-result"><figure>
+<img src="data:image/gif;base64,{PIXEL}" width="60" height="60"
+  class="xai-opens" data-key="image1" data-action="delete"
+  alt="x, generated from the prompt: {MARKUP.replace("<", "&lt;")}">
+<figcaption><strong>Prompt:</strong> <bdi>{MARKUP.replace("<", "&lt;")}</bdi></figcaption>
+</figure></div>
+<section class="xai-widget xai-panel xai-alive" data-key="image1">
+<span class="xai-primary" role="button" data-action="generate">Generate</span></section>"""
+VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+LOOK = """() => ({
+  hacked: window.hacked,
+  cells: [...jupyterapp.shell.currentWidget.content.widgets]
+    .map(({ model }) => model.sharedModel.getSource()),
+})"""
+
+
+@pytest.fixture
+def hostile(lab: Any, fresh: Page) -> Callable[[str], Any]:
+    """Write a stranger's notebook: outputs with our markup, and widgets of ours with any state."""
+    lab.open(fresh, lab.add("mine.ipynb", STATE).name)
+    assert lab.run_all(fresh)
+    file = lab.folder / "state.json"
+    until(file.exists)
+    state, panel, library = json.loads(file.read_text())
+    state["state"][panel]["state"] |= {
+        **dict.fromkeys(("trouble", "place", "spent", "saved", "models_note"), MARKUP),
+        "cell": HARM,
+        "cell_id": "first",
+        "cards": [CARD],
+        "prompts": [MARKUP],
+        "earlier": 1e99,
+        "jobs": [{"id": "j", "prompt": MARKUP, "state": "running", "line": MARKUP, "n": 3}],
+        "form": {"prompt": MARKUP, "inputs": [{"id": "image1", "name": MARKUP}], "n": 10},
+        "said": {"number": 1, "text": MARKUP},
+    }
+    state["state"][library]["state"] |= {"words": MARKUP, "order": MARKUP, "filters": {}}
+
+    def write(kernel: str) -> Any:
+        outputs = [
+            nbformat.v4.new_output("display_data", {VIEW: {"model_id": model}})
+            for model in (panel, library)
+        ]
+        outputs.append(nbformat.v4.new_output("display_data", {"text/html": OUTPUT}))
+        first = nbformat.v4.new_code_cell(HARM, id="first", outputs=outputs)
+        metadata = {
+            "kernelspec": {"name": kernel, "display_name": kernel},
+            "widgets": {WIDGETS: state},
+        }
+        cells = [first, nbformat.v4.new_code_cell(HARM)]
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        nbformat.write(notebook, lab.folder / "hostile.ipynb")
+        return "hostile.ipynb"
+
+    return write
+
+
+@pytest.mark.parametrize("kernel", ["python3", "no-such-kernel"])
+def test_a_hostile_notebook_does_nothing(
+    lab: Any, fresh: Page, hostile: Callable[[str], Any], kernel: str, shoot: Shoot
+) -> None:
+    """Neither when it opens nor when it is trusted: what it holds is shown as text, at most."""
+    name = hostile(kernel)
+    before = sorted(lab.home.rglob("*.jpg"))
+    asked: list[str] = []
+    fresh.on("request", lambda request: asked.append(request.url))
+    lab.show(fresh, name)
+    if kernel == "python3":
+        lab.wait_for_kernel(fresh)
+    else:
+        fresh.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
+    picture = fresh.locator("figure img.xai-opens")
+    picture.wait_for(timeout=20_000)
+
+    def nothing_has_happened() -> None:
+        if kernel == "python3":
+            assert fresh.evaluate(COUNT) in {1, 2}  # the line that asks
+        assert fresh.evaluate(LOOK) == {"hacked": None, "cells": [HARM, HARM]}
+        assert not (lab.folder / "harm").exists()
+        assert sorted(lab.home.rglob("*.jpg")) == before
+        origin = f"http://127.0.0.1:{lab.port}/"
+        assert [url for url in asked if not url.startswith((origin, "data:", "blob:"))] == []
+
+    nothing_has_happened()
+    fresh.evaluate("() => { jupyterapp.commands.execute('notebook:trust'); }")
+    fresh.locator(".jp-Dialog button.jp-mod-warn").click()
+    fresh.locator(".jp-Dialog").wait_for(state="detached")
+    fresh.wait_for_function(
+        "() => [...jupyterapp.shell.currentWidget.content.model.cells].every(c => c.trusted)"
+    )
+    fresh.get_by_role("heading", name="xAI images").wait_for(timeout=20_000)
+    fresh.get_by_role("heading", name="Your pictures").wait_for(timeout=20_000)
+    shoot(fresh, f"hostile-{kernel}")
+    picture.click()
+    fresh.get_by_role("dialog").get_by_text("window.hacked=1").first.wait_for()
+    nothing_has_happened()

@@ -1,0 +1,205 @@
+"""What a browser may say: messages of any shape do nothing but what they are for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from IPython.core.displaypub import CapturingDisplayPublisher
+
+import xai_notebook
+from harness import tiny, until
+from xai_notebook.generation.session import current_session
+from xai_notebook.library.shelf import Query
+from xai_notebook.notebook.library_view.queries import query_of
+from xai_notebook.notebook.library_view.widget import Place
+from xai_notebook.notebook.panel.form import FIELDS
+from xai_notebook.notebook.panel.widget import Panel
+from xai_notebook.notebook.viewing import messages
+from xai_notebook.notebook.viewing.widget import Viewing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
+
+REFUSED = "The page sent a message that cannot be read."
+EXTREMES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2**63, -(2**63) - 1, 10**400, 0.5, 1e308),
+    *(float("nan"), float("inf"), "", "1", "x" * 2_000, "\ud83e", "\0", "{{ secret }}"),
+    *("../../etc/passwd", "image1", "@0123", [], [[]], [None], [-1], [float("nan")], ["x"] * 2_000),
+    *([10**400], {}, {"id": None}, [{"id": "image1"}], {"id": ["image1"]}, {"size": 3}),
+]
+NESTED = st.recursive(
+    st.sampled_from(EXTREMES) | st.text(max_size=5) | st.integers() | st.floats(),
+    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=5), one, max_size=3),
+    max_leaves=6,
+)
+SPENDS = {"generate", "hand_over", "more", "again"}
+"""What may order, when its shape is right."""
+FORM: dict[str, Any] = {
+    **dict.fromkeys(FIELDS, ""), "n": 1, "model": "grok-imagine-image", "prompt": "a fox",
+    "inputs": [], "rewrite": False, "export": False, "folder": "",
+}  # fmt: skip
+GOOD: dict[str, Any] = {
+    "ids": [1], "id": 1, "start": 0, "stop": 10, "words": "fox", "order": "newest", "tag": "a",
+    "value": True, "name": "name", "parts": 1, "restore": True, "card": "image1", "request": 7,
+    "filters": {}, "rows": 10, "thumbnails": 10,
+}  # fmt: skip
+"""Values that some message may have: the other fields are as they should be."""
+
+
+@pytest.fixture
+def shown(keyed: Served, shell: InteractiveShell) -> dict[str, Any]:
+    """A panel and a library of this process, with no browser, and what they say."""
+    keyed.faults.garbage = tiny()
+    shell.display_pub = CapturingDisplayPublisher()
+    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a notebook
+    shell.user_ns["secret"] = "hunter2"
+    xai_notebook.generate("a fox", n=2)
+    found: dict[str, Any] = {"said": []}
+    for name, widget in (
+        ("panel", Panel("", {}, shell)),
+        ("library", Place(query_of("", {}), shell)),
+    ):
+        widget.send = lambda content, buffers=None: found["said"].append(content)
+        found[name] = widget
+    found["panel"]._receive(None, {"kind": "generate", "form": FORM}, [])
+    until(lambda: found["panel"].cards)
+    settle()
+    found["said"].clear()
+    found["panel"].observe(lambda change: found["said"].append({"said": change["new"]}), "trouble")
+    return found
+
+
+def settle() -> None:
+    """Wait until the background loop has done what it was told."""
+    import asyncio
+
+    async def others() -> None:
+        mine = asyncio.current_task()
+        while rest := [task for task in asyncio.all_tasks() if task is not mine]:
+            await asyncio.wait(rest)
+
+    current_session().loop.submit(others()).result(60)
+
+
+def count() -> int:
+    """Return how many pictures the library shows."""
+    return len(current_session().library().shelf.find(Query()).ids)
+
+
+def files(folder: Path) -> set[str]:
+    """Return what is in a folder, but for thumbnails and the database's own files."""
+    return {
+        str(path)
+        for path in folder.rglob("*")
+        if path.is_file() and "cache" not in path.parts and "library.db" not in path.name
+    }
+
+
+@st.composite
+def said(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict[str, Any]:
+    """Return a message of a kind that there is, with at least one field that is odd."""
+    kind = draw(st.sampled_from(sorted(shapes)))
+    shape = shapes[kind]
+    names = sorted({*shape.needed, *shape.other, "request"})
+    content: dict[str, Any] = {name: GOOD.get(name, FORM) for name in names}
+    if "form" in content and draw(st.booleans()):
+        odd = {draw(st.sampled_from(sorted(FORM))): draw(NESTED)}
+        return {"kind": kind, **content, "form": {**FORM, **odd}}
+    for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
+        content[name] = draw(NESTED)
+        if draw(st.integers(0, 9)) == 0:
+            del content[name]
+    return {"kind": kind, **content}
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_messages_of_any_shape_are_answered_in_a_sentence(
+    shown: dict[str, Any], keyed: Served, tmp_path: Path, data: st.DataObject
+) -> None:
+    """No raw exception, nothing ordered, written or deleted; the widget goes on."""
+    name, shapes = data.draw(
+        st.sampled_from([("panel", messages.PANEL), ("library", messages.LIBRARY)])
+    )
+    content = data.draw(said(shapes))
+    parts = [b"bytes"] * data.draw(st.sampled_from([0, 1, 1, 2]))
+    before, calls, pictures = files(tmp_path), len(keyed.calls), count()
+    shown["said"].clear()
+    shown[name]._receive(None, content, parts)
+    settle()
+    texts = [str(one.get("said") or one.get("error") or "") for one in shown["said"]]
+    assert not [text for text in texts if "report" in text or "bug" in text], (content, texts)
+    if content["kind"] not in SPENDS:
+        assert len(keyed.calls) == calls
+        if content["kind"] not in {"delete", "restore"}:
+            assert count() == pictures
+        if content["kind"] not in {"export", "sheet", "save", "upload"}:
+            assert files(tmp_path) == before
+    shown["said"].clear()
+    shown[name]._receive(None, {"kind": "hello"}, [])
+    settle()
+    assert {"kind": "ready"} in shown["said"]
+
+
+@pytest.mark.parametrize("kind", ["", "msg", "told", "answer", "receive", 3, None, ["hello"], {}])
+def test_messages_of_no_known_kind_do_nothing(shown: dict[str, Any], kind: Any) -> None:
+    """A name of the program is none of them."""
+    for name in ("panel", "library"):
+        shown[name]._receive(None, {"kind": kind, "ids": [1], "text": "x"}, [])
+    settle()
+    assert shown["said"] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "generate"},
+        {"kind": "generate", "form": {"prompt": "a fox"}},
+        {"kind": "generate", "form": "a fox"},
+        {"kind": "cancel"},
+        {"kind": "more", "id": 1},
+        {"kind": "take", "id": "1"},
+        {"kind": "save", "ids": "image1"},
+        {"kind": "upload", "id": "u1", "name": "a", "parts": 1},
+        {"kind": "star", "ids": [1.5], "request": 1},
+    ],
+)
+def test_a_message_of_another_shape_is_refused_in_one_sentence(
+    shown: dict[str, Any], content: dict[str, Any]
+) -> None:
+    """The same one for all of them."""
+    shown["panel"]._receive(None, content, [])
+    until(lambda: any(str(one.get("said")).startswith(REFUSED) for one in shown["said"]))
+
+
+def test_a_page_sets_no_state(shown: dict[str, Any]) -> None:
+    """What a saved notebook holds of a widget, or a program sends for one, changes nothing."""
+    for name in ("panel", "library"):
+        widget = shown[name]
+        before = widget.get_state()
+        hostile = dict.fromkeys(before, "x") | {"form": {"prompt": "{{ secret }}"}, "cards": [{}]}
+        for state in (hostile, {"visitors": False, "jobs": [{"id": 1}], "cell": "import os"}):
+            message = {"content": {"data": {"method": "update", "state": state}}, "buffers": []}
+            widget._handle_msg(message)
+        assert widget.get_state() == before
+
+
+def test_every_kind_has_who_answers_it() -> None:
+    """And no other method can be named."""
+    from xai_notebook.notebook.viewing.actions import ACTIONS
+
+    for widget, shapes in ((Panel, messages.PANEL), (Place, messages.LIBRARY)):
+        answered = {name[4:] for name in dir(widget) if name.startswith("_on_")} - {"msg"}
+        assert {*shapes} <= answered | {*ACTIONS}
+        assert answered - {*dir(Viewing)} <= {*shapes}

@@ -1,0 +1,81 @@
+// Which new notebook may run its cell, known to the page that made it and to nothing that is stored.
+//
+// In Notebook 7 the notebook opens in another tab. That tab asks all pages of this extension, and
+// the one that made the notebook answers, once. A permit is the id of the notebook's cell: what a
+// file, browser storage or an address says cannot be one.
+
+import { UUID } from "@lumino/coreutils";
+
+const CHANNEL = "xai-notebook:permits";
+const LASTS = 60_000; // milliseconds
+const ANSWER = 10_000; // milliseconds: the other page may be busy
+
+/** @typedef {{ asks?: string, path?: unknown, tells?: string, id?: unknown }} Message */
+
+export class Permits {
+  /** The id of the cell and when it was made, by the notebook's path.
+   * @type {Map<string, { id: string, made: number }>} */
+  #given = new Map();
+
+  constructor() {
+    this.channel = new BroadcastChannel(CHANNEL);
+    this.channel.addEventListener("message", ({ data }) => this.#answer(data));
+  }
+
+  /**
+   * Let the cell with the id that this returns run once, when the notebook opens within a minute.
+   * @param {string} path
+   */
+  give(path) {
+    const id = UUID.uuid4();
+    this.#given.set(path, { id, made: Date.now() });
+    return id;
+  }
+
+  /**
+   * Return the id of the cell that may run in a notebook; it is not given again.
+   * @param {string} path
+   * @param {number} [patience]  milliseconds that other tabs have for an answer
+   * @returns {Promise<string | undefined>}
+   */
+  async take(path, patience = ANSWER) {
+    return this.#own(path) ?? (await this.#ask(path, patience));
+  }
+
+  /** @param {string} path */
+  #own(path) {
+    const found = this.#given.get(path);
+    this.#given.delete(path);
+    return found && Date.now() - found.made < LASTS ? found.id : undefined;
+  }
+
+  /**
+   * Ask other tabs; after a while of silence, there is no permit.
+   * @param {string} path
+   * @param {number} patience
+   * @returns {Promise<string | undefined>}
+   */
+  #ask(path, patience) {
+    const asks = UUID.uuid4();
+    return new Promise((resolve) => {
+      const done = (/** @type {string | undefined} */ id) => {
+        clearTimeout(timer);
+        this.channel.removeEventListener("message", hear);
+        resolve(id);
+      };
+      const timer = setTimeout(done, patience, undefined);
+      const hear = (/** @type {MessageEvent<Message | null>} */ { data }) => {
+        if (data?.tells === asks) done(typeof data.id === "string" ? data.id : undefined);
+      };
+      this.channel.addEventListener("message", hear);
+      this.channel.postMessage({ asks, path });
+    });
+  }
+
+  /** @param {Message | null} message */
+  #answer(message) {
+    if (typeof message?.asks !== "string" || typeof message.path !== "string") return;
+    const id = this.#own(message.path);
+    if (id !== undefined) this.channel.postMessage({ tells: message.asks, id });
+  }
+}
