@@ -280,6 +280,33 @@ def test_cleaning_up_deletes_our_own_files_alone(
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_a_database_that_is_a_link_is_not_opened(home: Path, tmp_path: Path) -> None:
+    """SQLite would create the file that it leads to."""
+    home.mkdir()
+    (home / database.FILE).symlink_to(tmp_path / "victim")
+    with pytest.raises(LibraryError, match="is a link"):
+        Library.open(home)
+    assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@pytest.mark.parametrize("name", ["spool", "images", "images/ab", "cache", "jobs"])
+def test_a_copy_does_not_lead_out_of_its_folder(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What is made would be written there. A library of the user's own may lie on two disks."""
+    elsewhere = tmp_path / "elsewhere"
+    if (copied / name).is_dir():
+        (copied / name).rename(elsewhere)
+    elsewhere.mkdir(exist_ok=True)
+    (copied / name).symlink_to(elsewhere)
+    with pytest.raises(LibraryError, match="is a link"):
+        Library.open(copied)
+    monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
+    reopened(copied)
+
+
 # Whose it is
 
 

@@ -122,7 +122,7 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
         NoLocksError: The file system has no locks.
         sqlite3.Error: The file is damaged, or cannot be read or written.
     """
-    _check_journal(file)
+    _check_file(file)
     with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
         os.close(open_private(file, os.O_CREAT | os.O_EXCL))
     connection = _open_to_write(file, locks=locks)
@@ -233,7 +233,7 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
         LibraryError: As `connect`.
         sqlite3.Error: The file is damaged, or cannot be read.
     """
-    _check_journal(file)
+    _check_file(file)
     address = file.absolute().as_uri()
     connection = _open(f"{address}?mode=ro", uri=True)
     try:
@@ -317,11 +317,19 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return int(value)
 
 
-def _check_journal(file: Path) -> None:
-    """Raise if what another program left beside a database would make SQLite delete a file.
+def _check_file(file: Path) -> None:
+    """Raise if a database is a link, or if SQLite would delete a file that its journal names.
 
     Only a transaction over several databases leaves such a journal, and there is none here.
+
+    Raises:
+        LibraryError: One of the two.
     """
+    if file.is_symlink():
+        raise LibraryError(
+            f"{file} is a link, and links in a library are not followed. Put the file itself "
+            "there, or set XAI_NOTEBOOK_HOME to the folder that it is in."
+        )
     journal = file.with_name(f"{file.name}-journal")
     with contextlib.suppress(OSError), open(open_private(journal, os.O_RDONLY), "rb") as stream:  # noqa: PTH123
         if stream.seek(0, os.SEEK_END) < len(_JOURNAL_MAGIC):

@@ -153,6 +153,8 @@ class Library:
         try:
             with self._database.reading():
                 pass
+            if self.foreign:
+                self._check_folders()
             if not self.read_only:
                 with self._database.translated():
                     self._originals.prepare()
@@ -168,6 +170,23 @@ class Library:
     def read_only(self) -> bool:
         """Whether it answers, but cannot keep anything."""
         return self._database.read_only
+
+    def _check_folders(self) -> None:
+        """Raise if a folder of a library that may be somebody else's is outside of it.
+
+        Raises:
+            LibraryError: It is a link.
+        """
+        with self._database.translated():
+            folders = [*self.home.iterdir()]
+            if self._originals.folder in folders and not self._originals.folder.is_symlink():
+                folders += self._originals.folder.iterdir()
+        for folder in folders:
+            if folder.is_symlink():
+                raise LibraryError(
+                    f"{folder} is a link, and this library was not made on this computer. Put the "
+                    "folder itself there, or set XAI_NOTEBOOK_TRUSTED_HOME to the library's folder."
+                )
 
     @property
     def foreign(self) -> bool:
