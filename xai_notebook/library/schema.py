@@ -142,10 +142,10 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         if _number(connection, "user_version") < len(MIGRATIONS):
             _migrate(connection, file)
+        return _prepared(connection, file)
     except BaseException:
         connection.close()
         raise
-    return _prepared(connection, file)
 
 
 def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
@@ -258,10 +258,10 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
                 old.backup(connection)
             _migrate(connection, file)
         connection.execute("PRAGMA query_only = ON")
+        return _prepared(connection, file)
     except BaseException:
         connection.close()
         raise
-    return _prepared(connection, file)
 
 
 def _prepared(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
