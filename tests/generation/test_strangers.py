@@ -67,6 +67,7 @@ ACTS: dict[str, Callable[[Any], object]] = {
     "refresh": lambda session: session.jobs()[0].refresh(),
     "cell": lambda session: session.generate(each=PROMPTS, batch=True),
     "new": lambda session: session.generate(each=["another"], batch=True),
+    "plan": lambda session: session.generate(each=["another"], batch=True, dry_run=True),
 }
 
 
@@ -91,6 +92,25 @@ def test_a_word_of_the_user_hands_it_over(priced: Served) -> None:
     assert len(xai.jobs()[0].wait()) == 8
     assert sent(priced) == 2
     assert sum(row.cost_usd for row in xai.costs()) == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize("options", [{}, {"replay": True}])
+def test_a_strangers_pictures_answer_a_job(
+    priced: Served,
+    new_session: Callable[[], Session],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+) -> None:
+    """Nothing is to be handed over."""
+    theirs = new_session()
+    theirs.generate(each=PROMPTS, batch=True).wait()
+    theirs.close()
+    home = shutil.copytree(tmp_path / "home", tmp_path / "copied")
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+    before = sent(priced)
+    assert len(new_session().generate(each=PROMPTS, batch=True, **options).wait()) == 8
+    assert sent(priced) == before
 
 
 @pytest.mark.parametrize("budget", ["0.10", "0.10/day", "0.10/total"])
@@ -136,6 +156,7 @@ def test_an_old_job_counts_beside_what_was_spent_since(
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [
+        ("jobs", "inputs", "[" * 100_000),
         ("jobs", "inputs", "[1]"),
         ("jobs", "inputs", "{"),
         ("jobs", "created", "yesterday"),

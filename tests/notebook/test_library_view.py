@@ -77,7 +77,7 @@ def test_a_library_of_somebody_else_says_so(place: Place, monkeypatch: pytest.Mo
         connection.execute("UPDATE identity SET id = 'a stranger'")
     current_session().close()
     content, _ = ask(place, 2, kind="query", words="", order="newest")
-    assert "run xai_notebook.trust_library() once" in content["notice"]
+    assert "xai_notebook.trust_library()" in content["notice"]
     monkeypatch.setenv("VOILA_PREHEAT", "False")
     content, _ = ask(place, 3, kind="query", words="", order="newest")
     assert content["notice"] == ""

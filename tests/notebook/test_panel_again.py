@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -165,10 +167,22 @@ def test_a_strangers_file_names_no_picture_by_a_part_of_its_digest(opened: Open)
     """A few digits are an id, which its own user may give; a file would guess."""
     card = opened.make(prompt="a fox")
     digest = opened.panel._album.images[card].sha256 or ""
-    for sha256, found in ((digest[:1], 0), (digest[:8], 0), (digest, 1)):
-        data = crafted(inputs=(InputImage("", sha256, "it"),))
-        filled = opened.filled("upload", data, id=sha256, name="a.png", parts=1, restore=True)
+    for part, found in ((digest[:1], 0), (digest[:8], 0), (digest, 1)):
+        data = crafted(inputs=(InputImage("", part, "it"),))
+        filled = opened.filled("upload", data, id=part, name="a.png", parts=1, restore=True)
         assert len(filled["form"]["inputs"]) == found
+
+
+def alike() -> tuple[bytes, bytes]:
+    """Return two pictures whose ids begin with the same 8 digits."""
+    seen: dict[str, bytes] = {}
+    for number in count():
+        data = tiny() + b"%d" % number
+        digits = sha256(data).hexdigest()[:8]
+        if digits in seen:
+            return seen[digits], data
+        seen[digits] = data
+    raise AssertionError
 
 
 def test_ids_of_the_library(keyed: Served, shell: InteractiveShell) -> None:
@@ -179,17 +193,20 @@ def test_ids_of_the_library(keyed: Served, shell: InteractiveShell) -> None:
     assert keyed.last.HasField("image")
     (edited,) = xai.history(n=1)
     assert edited.request.inputs[0].parent == made.sha256
-    others = [f"{'abcdef12' + end:0<64}" for end in ("34", "56")]
+    one, other = alike()
     home = Path(made.path or "").parents[2] / "inputs"
     home.mkdir()
-    for other in others:
-        (home / f"{other}.jpg").write_bytes(tiny())
-    with pytest.raises(InputImageError, match="Write more digits: @abcdef123 or @abcdef125"):
-        xai.generate("in snow", image="@abcdef12")
+    for data in (one, other):
+        (home / f"{sha256(data).hexdigest()}.jpg").write_bytes(data)
+    digits = sha256(one).hexdigest()
+    with pytest.raises(
+        InputImageError, match=f"Write more digits: @{digits[:8]}. or @{digits[:8]}"
+    ):
+        xai.generate("in snow", image=f"@{digits[:8]}")
     with pytest.raises(InputImageError, match="no picture of your library has this id"):
         xai.generate("in snow", image="@00000000")
     assert len(keyed.calls) == 2
-    assert xai.generate("in snow", image="@abcdef123")
+    assert xai.generate("in snow", image=f"@{digits[:16]}")
     made.delete()
     with pytest.raises(InputImageError, match="or be deleted"):
         xai.generate("in snow", image=f"@{(made.sha256 or '')[:8]}")

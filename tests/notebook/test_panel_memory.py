@@ -151,7 +151,7 @@ def test_a_form_that_is_left_out_is_no_riddle(made: Path) -> None:
         kernel.ask(f"{PANEL}\nother = xai.panel('a second one')", "aa")
         told = kernel.ask("print(other.notice or panel.notice, panel.trouble)", "cc").stdout
         assert told.startswith("This library was made on another computer, ")
-        assert told.endswith("If it is yours, run xai_notebook.trust_library() once. \n")
+        assert told.endswith("xai_notebook.trust_library() \n")  # and no trouble
         kernel.ask("ask(panel, n=1)", "dd")
         assert kernel.ask("print([panel.notice])", "cc").stdout == "['']\n"
         kernel.ask("xai.trust_library()", "ee")

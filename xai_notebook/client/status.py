@@ -262,7 +262,8 @@ def _cause_and_cure(
     texts: dict[type[ApiError], str] = {
         errors.InvalidRequestError: f"{call.subject} does not accept the request.",
         errors.AuthenticationError: (
-            f"The API key in XAI_API_KEY is not accepted by {host}. Create one at console.x.ai."
+            f"The API key is not accepted by {host}. "
+            + (_SERVERS_KEY if call.loopback else _NEW_KEY)
         ),
         errors.PermissionDeniedError: (
             f"The API key may not do this at {host}. See its permissions at console.x.ai."
@@ -301,6 +302,8 @@ def _late(call: CallInfo) -> str:
 
 
 _SHOP = "console.x.ai makes one"
+_SERVERS_KEY = "Set XAI_API_KEY to the one that it was started with."
+_NEW_KEY = "Look at XAI_API_KEY, or create a key at console.x.ai."
 _CLOCKS = 0.1
 """Seconds by which gRPC's clock and ours may differ."""
 

@@ -179,7 +179,7 @@ def empty_trash() -> int:
     return current_session().empty_trash()
 
 
-def trust_library() -> None:
+def trust_library() -> str:
     """Say once, on this computer, that the library is yours.
 
     A library that was not made on this computer, such as a copy from somebody else or a backup,
@@ -187,10 +187,13 @@ def trust_library() -> None:
     in their forms, and its rewritten prompts are not sent, before you have said so. In a
     container, set `XAI_NOTEBOOK_TRUSTED_HOME` to the library's folder instead.
 
+    Returns:
+        Whether later kernels will know it, too, in a sentence.
+
     Raises:
         LibraryError: The library cannot be opened.
     """
-    current_session().trust_library()
+    return current_session().trust_library()
 
 
 def jobs(n: int = 24) -> JobList:

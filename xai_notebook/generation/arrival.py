@@ -33,6 +33,7 @@ __all__ = ["Arrival", "recover"]
 
 _UNSTORABLE: Final = (
     sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
+    OverflowError,
 )  # fmt: skip
 """What SQLite says of values, and not of itself or the disk."""
 _NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")

@@ -97,8 +97,8 @@ class Desk:
 
         Raises:
             BudgetError: It would cost more than a limit allows.
-            LibraryError: There is no library, or it cannot be written to, or it may be somebody
-                else's.
+            LibraryError: There is no library, or it cannot be written to; or it may be somebody
+                else's, and lacks pictures.
             OptionError: There are more requests than a job can have.
         """
         library = generator.keeper.library
@@ -114,7 +114,6 @@ class Desk:
         slots, wanted = _slots(call, placed, generator)
         keys = [slot.key for slot in slots]
         await self._check_followed(library, keys, fresh=call.options.fresh)
-        library.check_own()
         followers, stored = await self._find_or_record(call, generator, library, placed, wanted)
         for follower in followers:
             follower.inputs = placed[0].request.inputs
@@ -139,8 +138,7 @@ class Desk:
             generator: Of the call.
 
         Raises:
-            LibraryError: The library has lost a job of this kernel that holds some of them, or may
-                be somebody else's.
+            LibraryError: The library has lost a job of this kernel that holds some of them.
         """
         library = generator.keeper.library
         if library is None or generator.only_stored:
@@ -152,8 +150,8 @@ class Desk:
         everything = list(chain.from_iterable(asked))
         if not generator.fresh:
             await self._check_followed(library, [one.key for one in everything], fresh=False)
-        library.check_own()
-        open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
+        asked_for = [] if library.foreign else everything
+        open_jobs = await asyncio.to_thread(library.jobs.open_with, asked_for)
         return [sum(each.key in open_jobs for each in images) for images in asked]
 
     async def _check_followed(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
@@ -191,7 +189,8 @@ class Desk:
         Open jobs are read before stored images: a result that comes in between is found twice, and
         never neither. `Jobs.record` looks at both once more.
         """
-        requests = [] if generator.only_stored else [one.asked for one in wanted]
+        known = generator.only_stored or library.foreign
+        requests = [] if known else [one.asked for one in wanted]
         while True:
             found = await asyncio.to_thread(library.jobs.open_with, requests)
             stored = await _stored(placed, generator)
@@ -207,6 +206,7 @@ class Desk:
             new = [one for one in missing if one.asked.key not in found]
             if not new:
                 return held, stored
+            library.check_own()
             if (follower := await self._record(generator, library, new)) is not None:
                 return [*held, follower], stored
 

@@ -170,9 +170,9 @@ class LookBack:
         """Remove deleted images for good; see `xai_notebook.empty_trash`."""
         return self.library().marks.empty_trash()
 
-    def trust_library(self) -> None:
+    def trust_library(self) -> str:
         """Remember that the library is the user's own; see `xai_notebook.trust_library`."""
-        self.library().trust()
+        return self.library().trust()
 
     def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
         """Return pictures of the library as users hold them."""

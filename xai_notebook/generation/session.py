@@ -371,6 +371,8 @@ class Session(LookBack):
             found = await look_up_each(generator, requests, redo=options.redo, batch=options.batch)
         if found is not None and options.batch:
             ordered = await self._jobs().count_ordered([one.placed for one in found], generator)
+            if any(one.stored < each.n for one, each in zip(found, requests, strict=True)):
+                generator.keeper.home.check_own()
             found = [
                 one._replace(ordered=min(count, request.n - one.stored))
                 for one, count, request in zip(found, ordered, requests, strict=True)

@@ -26,7 +26,7 @@ from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError
-from xai_notebook.pictures.cell import CHOOSE
+from xai_notebook.library.records import to_choose
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES, MAX_IMAGES, MAX_INPUT_IMAGES, MIB
 
 if TYPE_CHECKING:
@@ -432,10 +432,9 @@ def _shown(values: Mapping[str, Any]) -> Shown:
 
 
 def _input(number: int, values: Mapping[str, Any]) -> InputImage:
-    # Named so that a cell made of it asks for a choice, and opens nothing here.
-    label = f"{CHOOSE}image {number}"
     parent = _optional(values["parent"], bounds.digest)
-    return InputImage(url="", sha256=bounds.digest(values["sha256"]), label=label, parent=parent)
+    image = InputImage(url="", sha256=bounds.digest(values["sha256"]), label="", parent=parent)
+    return to_choose(number, image)
 
 
 def _optional(value: Any, read: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.errors import LibraryError, shorten
 from xai_notebook.library.exclusive import is_alive
 from xai_notebook.library.originals import sync_file
-from xai_notebook.library.ownership import is_own, mark_as_own
+from xai_notebook.library.ownership import claim, is_own, is_remembered, mark_as_own
 from xai_notebook.library.private import make_folder, open_private
 from xai_notebook.library.schema import (
     NoLocksError,
@@ -77,6 +77,7 @@ class Database:
         self.without_locks = False
         self._id: str | None = None
         self._own = False
+        self._before = 0
         self._logged = False
         self._owner = Owner(home / OWNER)
         self._file = home / FILE
@@ -152,6 +153,14 @@ class Database:
             self._own = is_own(self._id, self.home)
         return not self._own and self._id is not None
 
+    def is_strangers(self, request_id: int) -> bool:
+        """Tell whether a request may be somebody else's: it was there when this process came.
+
+        Args:
+            request_id: Its row.
+        """
+        return self.foreign and request_id <= self._before
+
     def mark_as_own(self) -> None:
         """Remember that the library is the user's own.
 
@@ -160,6 +169,11 @@ class Database:
         """
         with self._held() as connection:
             mark_as_own(library_id(connection), self.home)
+
+    @property
+    def remembered(self) -> bool:
+        """Whether later kernels will know that it is the user's own."""
+        return self._id is None or is_remembered(self._id, self.home)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
@@ -173,6 +187,8 @@ class Database:
                 self._connection = self._connect()
                 self._identity = _identity(self._file)
                 self._id, self._own = library_id(self._connection), False
+                query = "SELECT max(id) FROM requests"
+                self._before = self._connection.execute(query).fetchone()[0] or 0
             yield self._connection
 
     def _is_in_place(self, connection: sqlite3.Connection) -> bool:
@@ -188,6 +204,7 @@ class Database:
             self.indexed = has_index(connection)
             return connection
         make_folder(self.home)
+        claim(self.home)
         try:
             connection = connect(self._file)
             self.without_locks = False
@@ -208,10 +225,12 @@ class Database:
         """Translate what SQLite and the file system raise."""
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, OverflowError, sqlite3.Error) as error:  # of numbers too large for a row
             raise self.explain(error) from error
+        except UnicodeDecodeError as error:  # in SQLite's own words about a damaged file
+            raise self.explain(sqlite3.DatabaseError("malformed")) from error
 
-    def explain(self, error: OSError | sqlite3.Error) -> LibraryError:
+    def explain(self, error: OSError | OverflowError | sqlite3.Error) -> LibraryError:
         """Return what SQLite or the file system raised in our words, to raise from it."""
         explained = LibraryError(_explain(error, self.home, self._file))
         explained.__cause__ = error
@@ -340,7 +359,7 @@ class Owner:
             found = json.loads(read_bounded(file or self._file, MIB, links=False) or b"{}")
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (RecursionError, ValueError):
             found = {}
         return found if isinstance(found, dict) else {}
 
@@ -371,7 +390,7 @@ def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _explain(error: OSError | sqlite3.Error, home: Path, file: Path) -> str:
+def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: Path) -> str:
     """Return cause and cure. SQLite's texts are stable; its codes are known from 3.11 on only."""
     text = str(error)
     if "not a database" in text or "malformed" in text:

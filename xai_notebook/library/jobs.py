@@ -390,7 +390,9 @@ class Jobs:
         query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
         with self._database.reading() as connection:
             self._get(connection, job)
-            return {key: Sent(sent) for key, sent in connection.execute(query, (job.id,))}
+            rows = connection.execute(query, (job.id,)).fetchall()
+        known = {*Sent}
+        return {key: Sent(sent) if sent in known else Sent.UNKNOWN for key, sent in rows}
 
     def find(self, job: Job, keys: Sequence[str]) -> dict[str, JobRequest]:
         """Return requests of a job by their keys; unknown ones are left out."""
@@ -446,7 +448,8 @@ class Jobs:
                     "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL LIMIT 1",
                     (row["id"],),
                 )
-                for picture in pictures_from_rows(row, images, self._originals):
+                theirs = self._database.is_strangers(row["id"])
+                for picture in pictures_from_rows(row, images, self._originals, strangers=theirs):
                     found[row["key"]] = picture
         return found
 

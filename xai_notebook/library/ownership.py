@@ -1,8 +1,9 @@
 """Which libraries are this user's own, and not somebody else's that was copied here.
 
-A library has a random id. For each one that is created on this computer, or that the user has said
-to be theirs, a mark is left in the user's state folder, outside of the library: an empty file named
-by the id and the library's folder. A copy, or a library that was moved, has no mark.
+A library has a random id. A mark is left in the user's state folder, outside of the library, for
+each one that is created on this computer in a folder that held nothing of a library before, or that
+the user has said to be theirs: an empty file named by the id and the library's folder. A copy, or a
+library that was moved, has no mark.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from typing import Final
 from xai_notebook.library.private import make_folder, open_private
 from xai_notebook.settings import home_folder, variable
 
-__all__ = ["is_own", "mark_as_own"]
+__all__ = ["claim", "is_claimed", "is_own", "is_remembered", "mark_as_own"]
+
+_PARTS: Final = frozenset(
+    {"images", "spool", "inputs", "cache", "jobs", "processes", "locks", "owner.json"}
+)
+"""What lies in the folder of a library, beside its database."""
 
 _MARKED: Final[set[str]] = set()
 """Marks of this process, which count where the folder cannot be written to."""
@@ -28,11 +34,43 @@ def is_own(library_id: str, home: Path) -> bool:
         library_id: As the library says it.
         home: Its folder.
     """
-    name = _mark(library_id, home)
-    if name in _MARKED or os.path.exists(_folder() / name):  # noqa: PTH110  # raises nothing
+    return _mark(library_id, home) in _MARKED or is_remembered(library_id, home)
+
+
+def is_remembered(library_id: str, home: Path) -> bool:
+    """Tell whether later processes will know that a library is the user's own.
+
+    Args:
+        library_id: As the library says it.
+        home: Its folder.
+    """
+    if os.path.exists(_folder() / _mark(library_id, home)):  # noqa: PTH110  # raises nothing
         return True
     trusted = variable("XAI_NOTEBOOK_TRUSTED_HOME")
     return bool(trusted) and os.path.realpath(home_folder(trusted)) == os.path.realpath(home)
+
+
+def claim(home: Path) -> None:
+    """Mark a folder in which nothing of a library lies yet: one that is made there is the user's.
+
+    Args:
+        home: An existing folder.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    names = os.listdir(home)  # noqa: PTH208
+    if not any(name in _PARTS or name.startswith("library.sqlite3") for name in names):
+        mark_as_own(_folder_id(home), home)
+
+
+def is_claimed(home: Path) -> bool:
+    """Tell whether `claim` has marked a folder, which is still the same."""
+    return is_own(_folder_id(home), home)
+
+
+def _folder_id(home: Path) -> str:
+    return f"folder {home.stat().st_ino}"
 
 
 def mark_as_own(library_id: str, home: Path) -> None:

@@ -73,7 +73,7 @@ class Panels:
             for batch, image_id in connection.execute(images, (row["id"],)):
                 batches.setdefault(batch, []).append(image_id)
         state = None
-        with suppress(ValueError):
+        with suppress(RecursionError, ValueError):
             state = json.loads(row["state"])
         return KeptPanel(state if isinstance(state, dict) else {}, list(batches.values()))
 

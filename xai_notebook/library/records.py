@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_type_hints
 
 from xai_notebook.client import bounds
 from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.pictures.cell import CHOOSE
 from xai_notebook.pictures.picture import Picture, Status
 from xai_notebook.settings import MAX_IMAGES
 
@@ -40,6 +41,7 @@ __all__ = [
     "request_values",
     "saved_ids",
     "storable_row",
+    "to_choose",
 ]
 
 DAMAGE: Final = (
@@ -355,15 +357,28 @@ def place_of(payload: bytes | str | None, status: Status, sha256: str | None) ->
 
 
 def pictures_from_rows(
-    request_row: sqlite3.Row | None, rows: Iterable[sqlite3.Row], originals: Originals
+    request_row: sqlite3.Row | None,
+    rows: Iterable[sqlite3.Row],
+    originals: Originals,
+    *,
+    strangers: bool = False,
 ) -> Iterator[Picture]:
     """Yield a request's images, without those whose file has vanished.
 
     What a damaged row held is not guessed: its image is a card that says so.
+
+    Args:
+        request_row: Of the request.
+        rows: Of its images.
+        originals: Where their bytes are.
+        strangers: They may be somebody else's. A cell made of them then asks for a choice of input
+            images, and an image that is still to be fetched is left out.
     """
     request = None
     with contextlib.suppress(*DAMAGE):
         request = _request_from_row(request_row)
+        if strangers:
+            request = replace(request, inputs=tuple(map(to_choose, range(1, 100), request.inputs)))
     for row in rows:
         picture: Picture | None
         try:
@@ -377,8 +392,18 @@ def pictures_from_rows(
                 error=f"Row {row['id']} of the library is damaged. Its other images are not.",
                 id=row["id"],
             )
-        if picture is not None:
+        if picture is not None and not (strangers and picture.status == "pending"):
             yield picture
+
+
+def to_choose(number: int, image: InputImage) -> InputImage:
+    """Return an input image under a name that names no file of the user's.
+
+    Args:
+        number: Of the image among those of its request, from 1.
+        image: As somebody else says it.
+    """
+    return replace(image, label=f"{CHOOSE}image {number}")
 
 
 def _request_from_row(row: sqlite3.Row | None) -> ImageRequest:

@@ -12,17 +12,19 @@ import functools
 import os
 import re
 import sqlite3
+import stat
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.migrations import CREATE_INDEX, MIGRATIONS
-from xai_notebook.library.ownership import mark_as_own
+from xai_notebook.library.ownership import is_claimed, mark_as_own
 from xai_notebook.library.private import open_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = [
@@ -62,6 +64,10 @@ _INDEX_TABLES: Final = {
     "search_config": "(k PRIMARY KEY, v) WITHOUT ROWID",
 }
 """What FTS5 keeps the full-text index in, and how it has created that in all versions."""
+_Entry: TypeAlias = tuple[str, str, str, str]
+"""Name, type, table and SQL, as in sqlite_master."""
+_MOST_ROWS: Final = 1 << 53
+"""The largest number of a row that a browser can name."""
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 """Ends a rollback journal that names another file, for SQLite to read and delete."""
 
@@ -88,6 +94,7 @@ def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
         ):
             connection.setconfig(option, value)
     connection.set_authorizer(_authorize)
+    connection.text_factory = _text  # one damaged word must not hide a thousand rows
     return connection
 
 
@@ -135,10 +142,10 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         if _number(connection, "user_version") < len(MIGRATIONS):
             _migrate(connection, file)
+        return _prepared(connection, file)
     except BaseException:
         connection.close()
         raise
-    return _prepared(connection)
 
 
 def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
@@ -251,15 +258,26 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
                 old.backup(connection)
             _migrate(connection, file)
         connection.execute("PRAGMA query_only = ON")
+        return _prepared(connection, file)
     except BaseException:
         connection.close()
         raise
-    return _prepared(connection)
 
 
-def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+def _prepared(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
+    """Return a connection as it is used.
+
+    Raises:
+        LibraryError: The next row could not be numbered.
+    """
+    for table in ("requests", "images"):
+        (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
+        if newest is not None and not 0 <= newest < _MOST_ROWS:
+            raise LibraryError(
+                f"The library {file} is damaged (a row of {table} has the number {newest}), and "
+                "was left as it is. Set XAI_NOTEBOOK_HOME to another folder."
+            )
     connection.row_factory = sqlite3.Row
-    connection.text_factory = _text  # one damaged word must not hide a thousand rows
     return connection
 
 
@@ -331,6 +349,13 @@ def _check_file(file: Path) -> None:
             "there, or set XAI_NOTEBOOK_HOME to the folder that it is in."
         )
     journal = file.with_name(f"{file.name}-journal")
+    for each in (file, journal, *(file.with_name(f"{file.name}-{end}") for end in ("wal", "shm"))):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISREG(each.lstat().st_mode):  # a pipe would keep SQLite waiting
+                raise LibraryError(
+                    f"{each} is not a regular file, and the library was left alone. Move it away, "
+                    "or set XAI_NOTEBOOK_HOME to another folder."
+                )
     with contextlib.suppress(OSError), open(open_private(journal, os.O_RDONLY), "rb") as stream:  # noqa: PTH123
         if stream.seek(0, os.SEEK_END) < len(_JOURNAL_MAGIC):
             return
@@ -365,40 +390,39 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> int:
     if (strange := _strange(connection, max(version, 0))) is not None:
         raise LibraryError(
             f"The library {file} differs from what xai-notebook makes, at {strange}, and was left "
-            "alone: it may do more than hold data. Restore it, or set XAI_NOTEBOOK_HOME to "
-            "another folder."
+            "alone: it may do more than hold data. If you added that yourself, drop it with an "
+            "SQLite program; else set XAI_NOTEBOOK_HOME to another folder."
         )
     return version
 
 
 def _strange(connection: sqlite3.Connection, version: int) -> str | None:
     """Return what a library has that its version has not, or the other way round; None: nothing."""
-    found: dict[str, tuple[str, str, str]] = {}
     query = "SELECT name, type, tbl_name, sql FROM sqlite_master LIMIT ?"
+    found: Counter[_Entry] = Counter()  # a trigger can have the name of a table
     for row in connection.execute(query, (_MOST_OBJECTS,)):
         name, kind, table, sql = (str(each or "") for each in row)
-        found[name] = kind, table, _plain(sql)
-    expected = dict(_expected(version))
+        found[name, kind, table, _plain(sql)] += 1
+    names = {name for name, *_ in found}
+    expected = Counter(_expected(version))
     for optional in (_INDEX, *_STATISTICS):
-        if optional.keys() & found.keys():
-            expected |= optional
-    for name in expected.keys() | found.keys():
-        if found.get(name) != expected.get(name):
-            kind = (found.get(name) or expected[name])[0]
-            kind = kind if kind in {"table", "index", "view", "trigger"} else "entry"
-            return f"the {kind} {name[:60]!r}"
+        if any(name in names for name, *_ in optional):
+            expected.update(optional)
+    for name, kind, *_ in (found - expected) + (expected - found):
+        kind = kind if kind in {"table", "index", "view", "trigger"} else "entry"  # noqa: PLW2901
+        return f"the {kind} {name[:60]!r}"
     return None
 
 
 @functools.cache
-def _expected(version: int) -> Mapping[str, tuple[str, str, str]]:
-    """Return type, table and SQL of everything in a library of a version, by name."""
+def _expected(version: int) -> frozenset[_Entry]:
+    """Return name, type, table and SQL of everything in a library of a version."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for step in MIGRATIONS[:version]:
             for statement in step:
                 connection.execute(statement)
         rows = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
-        return {name: (kind, table, _plain(sql or "")) for name, kind, table, sql in rows}
+        return frozenset((name, kind, table, _plain(sql or "")) for name, kind, table, sql in rows)
 
 
 def _plain(sql: str) -> str:
@@ -406,14 +430,16 @@ def _plain(sql: str) -> str:
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 
-_INDEX: Final = {"search": ("table", "search", _plain(CREATE_INDEX))} | {
-    name: ("table", name, f"CREATE TABLE '{name}'{columns}")
-    for name, columns in _INDEX_TABLES.items()
-}
-
+_INDEX: Final[tuple[_Entry, ...]] = (
+    ("search", "table", "search", _plain(CREATE_INDEX)),
+    *(
+        (name, "table", name, f"CREATE TABLE '{name}'{columns}")
+        for name, columns in _INDEX_TABLES.items()
+    ),
+)
 """The full-text index; a Python without FTS5 makes none."""
-_STATISTICS: Final = tuple(
-    {name: ("table", name, f"CREATE TABLE {name}({columns})")}
+_STATISTICS: Final[tuple[tuple[_Entry, ...], ...]] = tuple(
+    ((name, "table", name, f"CREATE TABLE {name}({columns})"),)
     for name, columns in (
         ("sqlite_stat1", "tbl,idx,stat"),
         ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
@@ -436,5 +462,5 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        if version == 0:
+        if version == 0 and is_claimed(file.parent):
             mark_as_own(library_id(connection), file.parent)

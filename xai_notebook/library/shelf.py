@@ -254,7 +254,10 @@ class Shelf:
                 request = None if row is None else _row(connection, "requests", row["request_id"])
                 if request is None:
                     continue
-                for picture in pictures_from_rows(request, [row], self._originals):
+                theirs = self._database.is_strangers(request["id"])
+                for picture in pictures_from_rows(
+                    request, [row], self._originals, strangers=theirs
+                ):
                     backend, notebook = bounds.line(str(request["backend"])), request["notebook"]
                     notebook = bounds.text(notebook) if isinstance(notebook, str) else None
                     found[image_id] = Shelved(picture, marks[image_id], backend, notebook)
@@ -307,7 +310,8 @@ class Shelf:
         if row is None:
             return None
         parent = _row(connection, "requests", row["request_id"])
-        return next(pictures_from_rows(parent, [row], self._originals), None)
+        theirs = self._database.is_strangers(row["request_id"])
+        return next(pictures_from_rows(parent, [row], self._originals, strangers=theirs), None)
 
     def descendants(self, sha256: str, limit: int = 24) -> list[int]:
         """Return the rows of pictures that were made from one, the oldest first.

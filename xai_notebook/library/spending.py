@@ -60,6 +60,8 @@ _OPEN: Final = """
     SELECT process, total(ticks), max(open) FROM charges
     WHERE open > 0 AND ticks BETWEEN 0 AND 1e18 GROUP BY process"""
 """A row of which an amount is out of bounds is not one of ours: it counts for nothing."""
+_MOST_PROCESSES: Final = 1_000
+"""Processes with calls under way, the latest, of which it is found out whether they live."""
 _TOKEN: Final = re.compile("[0-9a-f]{16}")
 
 
@@ -200,6 +202,8 @@ class Spending:
             return False
         if not _TOKEN.fullmatch(token):  # it becomes the name of a file
             return True
+        if not (self._database.home / "processes" / f"{token}.lock").is_file():
+            return True
         lock = self._lock(token)
         try:
             dead = lock.take()
@@ -210,8 +214,10 @@ class Spending:
 
     def _dead(self, connection: sqlite3.Connection) -> set[str]:
         """Return the tokens of processes that have ended before their calls."""
-        tokens = connection.execute("SELECT DISTINCT process FROM charges WHERE open > 0")
-        return {token for (token,) in tokens.fetchall() if self._is_dead(str(token))}
+        query = "SELECT process FROM charges WHERE open > 0 GROUP BY process ORDER BY max(id) DESC"
+        tokens = [str(token) for (token,) in connection.execute(query)]
+        dead = {token for token in tokens[:_MOST_PROCESSES] if self._is_dead(token)}
+        return dead.union(tokens[_MOST_PROCESSES:])
 
     @staticmethod
     def _totals(
@@ -242,8 +248,6 @@ class Spending:
             Pairs of model, resolution, quality and number of input images, and the cost; of equal
             ones the newest. None from a library that may be somebody else's.
         """
-        if self._database.foreign:
-            return []
         query = """SELECT model, resolution, quality,
                 CASE WHEN json_valid(inputs) THEN json_array_length(inputs) END AS sources,
                 cost_usd / (SELECT count(*) FROM images WHERE request_id = latest.id), max(id)
@@ -251,6 +255,8 @@ class Spending:
             WHERE host = ? AND cost_usd > 0 AND cost_usd <= ?
             GROUP BY model, resolution, quality, sources"""
         with self._database.reading() as connection:
+            if self._database.foreign:
+                return []
             rows = connection.execute(query, (_LATEST, host, bounds.MAX_COST_USD)).fetchall()
         return [(tuple(row)[:4], row[4]) for row in rows if row[4] is not None]
 
@@ -260,12 +266,12 @@ class Spending:
         Args:
             backend: `"xai"` or `"local"`.
         """
-        if self._database.foreign:
-            return None
         query = """SELECT max(cost_usd) FROM
             (SELECT cost_usd FROM rewrites WHERE backend = ? ORDER BY id DESC LIMIT 20)
             WHERE cost_usd BETWEEN 0 AND ?"""
         with self._database.reading() as connection:
+            if self._database.foreign:
+                return None
             (found,) = connection.execute(query, (backend, bounds.MAX_COST_USD)).fetchone()
         return None if found is None else float(found)
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.library.exclusive import is_alive, lock, unlock
 from xai_notebook.library.originals import sync_folder
+from xai_notebook.library.ownership import claim
 from xai_notebook.library.private import make_folder, open_private
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MAX_RECEIVE_BYTES, MIB
@@ -355,6 +356,8 @@ class Spool:
             try:
                 descriptor = open_private(file, _CREATE)
             except FileNotFoundError:
+                make_folder(self.folder.parent)
+                claim(self.folder.parent)
                 make_folder(self.folder)
                 descriptor = open_private(file, _CREATE)
             journal = Journal(file, descriptor)
@@ -407,7 +410,12 @@ class Spool:
             return
         journal = Journal(file, descriptor, inherited=True)
         try:
-            data = _read(descriptor, file, 0, os.fstat(descriptor).st_size)
+            size = os.fstat(descriptor).st_size
+            if size > LIMIT + _OLD_LIMIT:  # none of ours: after its limit only one reply comes
+                journal.close(delete=False)
+                file.replace(file.with_suffix(_UNREADABLE))
+                return
+            data = _read(descriptor, file, 0, size)
             head, found, damaged = _entries(data, file.stem)
             if taken is None:  # without locks, only its header names the writer
                 if head.get("host") != platform.node():
@@ -562,7 +570,10 @@ def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
     text, body = data[_HEAD.size : end], data[end:]
     if zlib.crc32(body, zlib.crc32(text)) != crc:
         raise ValueError("not whole")
-    about = json.loads(text)
+    try:
+        about = json.loads(text)
+    except RecursionError:
+        raise ValueError("not ours") from None
     if not isinstance(about, dict) or not isinstance(about.get("received"), float):
         raise ValueError("not ours")  # noqa: TRY004  # it is the content that is wrong
     return about, body

@@ -154,7 +154,7 @@ class Library:
             with self._database.reading():
                 pass
             if self.foreign:
-                self._check_folders()
+                self._check_files()
             if not self.read_only:
                 with self._database.translated():
                     self._originals.prepare()
@@ -171,22 +171,20 @@ class Library:
         """Whether it answers, but cannot keep anything."""
         return self._database.read_only
 
-    def _check_folders(self) -> None:
-        """Raise if a folder of a library that may be somebody else's is outside of it.
+    def _check_files(self) -> None:
+        """Raise if something of a library that may be somebody else's leads out of it, or hangs.
 
         Raises:
-            LibraryError: It is a link.
+            LibraryError: It holds a link, a pipe or a device.
         """
         with self._database.translated():
-            folders = [*self.home.iterdir()]
-            if self._originals.folder in folders and not self._originals.folder.is_symlink():
-                folders += self._originals.folder.iterdir()
-        for folder in folders:
-            if folder.is_symlink():
-                raise LibraryError(
-                    f"{folder} is a link, and this library was not made on this computer. Put the "
-                    "folder itself there, or set XAI_NOTEBOOK_TRUSTED_HOME to the library's folder."
-                )
+            strange = next(_strange_files(f"{self.home}"), None)
+        if strange is not None:
+            raise LibraryError(
+                f"{strange} is a link or a device, and this library was not made on this computer. "
+                "Put the file or folder itself there, or set XAI_NOTEBOOK_TRUSTED_HOME to the "
+                "library's folder."
+            )
 
     @property
     def foreign(self) -> bool:
@@ -201,7 +199,8 @@ class Library:
         return LibraryError(
             "This library was made on another computer, in another folder or by an earlier "
             "version. It shows its pictures; its jobs, its panels' forms and its rewritten prompts "
-            "are not used. If it is yours, run xai_notebook.trust_library() once."
+            "are not used. If it is yours, run once: import xai_notebook; "
+            "xai_notebook.trust_library()"
         )
 
     def check_own(self) -> None:
@@ -213,14 +212,18 @@ class Library:
         if (error := self.distrust) is not None:
             raise error
 
-    def trust(self) -> None:
+    def trust(self) -> str:
         """Remember that the library is the user's own, on this computer.
+
+        Returns:
+            For how long it is remembered, in a sentence.
 
         Raises:
             LibraryError: It cannot be opened.
         """
         self._database.mark_as_own()
         self.connect()
+        return next(iter(self.notices), "From now on this library counts as yours.")
 
     @property
     def notices(self) -> list[str]:
@@ -230,6 +233,11 @@ class Library:
             found.append(_NO_LOCKS)
         if (error := self.distrust) is not None and not self.read_only:
             found.append(str(error))
+        elif not self._database.remembered and not self.read_only:
+            found.append(
+                "The next kernel will not know that this library is yours: your state folder "
+                "cannot be written to. Set XAI_NOTEBOOK_TRUSTED_HOME to the library's folder."
+            )
         return found
 
     def explain(self, error: OSError) -> LibraryError:
@@ -638,7 +646,9 @@ class Library:
         query = (
             "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL ORDER BY position, id"
         )
-        return pictures_from_rows(row, connection.execute(query, (row["id"],)), self._originals)
+        rows = connection.execute(query, (row["id"],))
+        theirs = self._database.is_strangers(row["id"])
+        return pictures_from_rows(row, rows, self._originals, strangers=theirs)
 
     # Looking back
 
@@ -677,11 +687,9 @@ class Library:
             to_send: It is to be sent, and not only to be looked for: a library that may be
                 somebody else's does not say what is sent.
         """
-        if to_send and self.foreign:
-            return None
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self._database.reading() as connection:
-            row = _row(connection, query, key)
+            row = None if to_send and self.foreign else _row(connection, query, key)
         return None if row is None or not isinstance(row["text"], str) else bounds.text(row["text"])
 
     def remember_rewrite(
@@ -714,6 +722,16 @@ class Library:
             values |= {"model": model, "backend": backend, "cost_usd": cost_usd}
             insert(connection, "rewrites", storable_row(values | {"created": time.time()}))
         return text
+
+
+def _strange_files(folder: str) -> Iterator[str]:
+    """Yield what is neither a file nor a folder, in a folder and those below it."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _strange_files(entry.path)
+            elif not entry.is_file(follow_symlinks=False):
+                yield entry.path
 
 
 def _known(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> set[str]:

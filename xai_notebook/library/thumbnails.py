@@ -89,8 +89,8 @@ class Thumbnails:
     def clear_up(self) -> None:
         """Delete what was not looked at for longest, when all together is more than the limit."""
         files = []
-        for path in self._folder.glob("*/*"):
-            if not _NAME.fullmatch(path.name):
+        for path in () if self._folder.is_symlink() else self._folder.glob("*/*"):
+            if path.parent.is_symlink() or not _NAME.fullmatch(path.name):
                 continue
             with contextlib.suppress(OSError):  # another kernel may be clearing up, too
                 found = path.lstat()

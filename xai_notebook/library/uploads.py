@@ -41,11 +41,11 @@ class Uploads:
 
         A library that may be somebody else's does not say which file is sent.
         """
-        if self._database.foreign:
-            return None
         query = "SELECT file_id, expires FROM uploads WHERE backend = ? AND host = ? AND sha256 = ?"
         with self._database.reading() as connection:
             row = connection.execute(query, (backend, host, sha256)).fetchone()
+            if self._database.foreign:
+                return None
         expires = None if row is None else bounds.moment(row["expires"])
         if expires is None or expires.timestamp() <= time.time():
             return None

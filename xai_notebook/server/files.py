@@ -28,6 +28,8 @@ __all__ = ["FileServer"]
 _MAX_HEAD: Final = 16 << 10
 """Bytes of request line and headers."""
 _HEAD_TIMEOUT: Final = 10.0
+_MOST: Final = 64
+"""Connections at once: any user of the computer can open some, and each takes a descriptor."""
 _SUFFIX: Final = ".jpg"
 
 
@@ -58,6 +60,7 @@ class FileServer:
         # By the hash of a name, which is another one in each process: the time that a look-up takes
         # tells nothing of a name.
         self._files: OrderedDict[str, _File] = OrderedDict()
+        self._open = 0
         self._bytes = 0
         self._server: asyncio.Server | None = None
         self._base = ""
@@ -126,6 +129,10 @@ class FileServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request and close; a client that misbehaves or leaves is no news."""
+        if self._open >= _MOST:
+            writer.close()
+            return
+        self._open += 1
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_TIMEOUT)
             writer.write(await self._reply(head))
@@ -135,6 +142,7 @@ class FileServer:
         except OSError:
             pass
         finally:
+            self._open -= 1
             with contextlib.suppress(OSError):
                 writer.close()
 

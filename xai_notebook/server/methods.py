@@ -24,7 +24,7 @@ __all__ = ["Gate", "Methods"]
 _HEAD = ("server", "xai-notebook")
 """What the head of a refusal holds, and no trailers ever do."""
 _OWN_KEY = (
-    "A server inside of a notebook's kernel answers that kernel alone; start one for other "
+    "A server inside a notebook's kernel answers that kernel alone; start one for other "
     "programs with python -m xai_notebook.server."
 )
 

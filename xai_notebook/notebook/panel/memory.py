@@ -25,6 +25,7 @@ from xai_notebook.frontend import (
     notebook_name,
 )
 from xai_notebook.library.panels import PanelPlace
+from xai_notebook.library.records import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -202,7 +203,7 @@ def _candidates(
 
 def _code_cells(file: Path) -> list[tuple[str, str]]:
     """Return id and code of a notebook's cells; nothing of what is none."""
-    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+    with suppress(OSError, *DAMAGE):
         if file.stat().st_size > _LARGEST_NOTEBOOK:
             return []
         cells = json.loads(file.read_bytes())["cells"]
