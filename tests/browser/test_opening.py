@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from harness import until
+from harness import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,16 +166,19 @@ LOOK = """() => ({
 })"""
 
 
-@pytest.fixture
-def hostile(lab: Any, fresh: Page) -> Callable[[str], Any]:
+@pytest.fixture(scope="module")
+def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Write a stranger's notebook: outputs with our markup, and widgets of ours with any state."""
-    lab.open(fresh, lab.add("mine.ipynb", STATE).name)
-    assert lab.run_all(fresh)
-    file = lab.folder / "state.json"
-    until(file.exists)
-    state, panel, library = json.loads(file.read_text())
+    folder = tmp_path_factory.mktemp("stranger")
+    kernel = Kernel(folder)
+    try:
+        outcome = kernel.run(STATE)
+    finally:
+        kernel.stop()
+    assert outcome.error is None, outcome.error
+    state, panel, library = json.loads((folder / "state.json").read_text())
     state["state"][panel]["state"] |= {
-        **dict.fromkeys(("trouble", "place", "spent", "saved", "models_note"), MARKUP),
+        **dict.fromkeys(("trouble", "notice", "place", "spent", "saved", "models_note"), MARKUP),
         "cell": HARM,
         "cell_id": "first",
         "cards": [CARD],
@@ -187,7 +190,7 @@ def hostile(lab: Any, fresh: Page) -> Callable[[str], Any]:
     }
     state["state"][library]["state"] |= {"words": MARKUP, "order": MARKUP, "filters": {}}
 
-    def write(kernel: str) -> Any:
+    def write(kernel: str) -> str:
         outputs = [
             nbformat.v4.new_output("display_data", {VIEW: {"model_id": model}})
             for model in (panel, library)
@@ -200,48 +203,53 @@ def hostile(lab: Any, fresh: Page) -> Callable[[str], Any]:
         }
         cells = [first, nbformat.v4.new_code_cell(HARM)]
         notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-        nbformat.write(notebook, lab.folder / "hostile.ipynb")
-        return "hostile.ipynb"
+        name = f"hostile-{kernel}.ipynb"
+        nbformat.write(notebook, lab.folder / name)
+        return name
 
     return write
 
 
 @pytest.mark.parametrize("kernel", ["python3", "no-such-kernel"])
 def test_a_hostile_notebook_does_nothing(
-    lab: Any, fresh: Page, hostile: Callable[[str], Any], kernel: str, shoot: Shoot
+    lab: Any, page: Page, hostile: Callable[[str], str], kernel: str, shoot: Shoot
 ) -> None:
     """Neither when it opens nor when it is trusted: what it holds is shown as text, at most."""
     name = hostile(kernel)
     before = sorted(lab.home.rglob("*.jpg"))
     asked: list[str] = []
-    fresh.on("request", lambda request: asked.append(request.url))
-    lab.show(fresh, name)
+    page.on("request", note := lambda request: asked.append(request.url))
+    lab.show(page, name)
     if kernel == "python3":
-        lab.wait_for_kernel(fresh)
+        lab.wait_for_kernel(page)
     else:
-        fresh.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
-    picture = fresh.locator("figure img.xai-opens")
-    picture.wait_for(timeout=20_000)
+        page.locator(".jp-Dialog button", has_text="No Kernel").click()
+    picture = page.locator("figure img.xai-opens")
+    picture.wait_for()
 
     def nothing_has_happened() -> None:
         if kernel == "python3":
-            assert fresh.evaluate(COUNT) in {1, 2}  # the line that asks
-        assert fresh.evaluate(LOOK) == {"hacked": None, "cells": [HARM, HARM]}
+            assert page.evaluate(COUNT) in {1, 2}  # the line that asks
+        assert page.evaluate(LOOK) == {"hacked": None, "cells": [HARM, HARM]}
         assert not (lab.folder / "harm").exists()
         assert sorted(lab.home.rglob("*.jpg")) == before
         origin = f"http://127.0.0.1:{lab.port}/"
         assert [url for url in asked if not url.startswith((origin, "data:", "blob:"))] == []
 
     nothing_has_happened()
-    fresh.evaluate("() => { jupyterapp.commands.execute('notebook:trust'); }")
-    fresh.locator(".jp-Dialog button.jp-mod-warn").click()
-    fresh.locator(".jp-Dialog").wait_for(state="detached")
-    fresh.wait_for_function(
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:trust'); }")
+    page.locator(".jp-Dialog button.jp-mod-warn").click()
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    page.wait_for_function(
         "() => [...jupyterapp.shell.currentWidget.content.model.cells].every(c => c.trusted)"
     )
-    fresh.get_by_role("heading", name="xAI images").wait_for(timeout=20_000)
-    fresh.get_by_role("heading", name="Your pictures").wait_for(timeout=20_000)
-    shoot(fresh, f"hostile-{kernel}")
+    page.locator(".jp-mod-trusted figure img.xai-opens").wait_for()
+    if kernel == "python3":  # without one, jupyterlab_widgets restores nothing (manager.ts)
+        page.get_by_role("heading", name="xAI images").wait_for()
+        page.get_by_role("heading", name="Your pictures").wait_for()
+    shoot(page, f"hostile-{kernel}")
     picture.click()
-    fresh.get_by_role("dialog").get_by_text("window.hacked=1").first.wait_for()
+    page.get_by_role("dialog").get_by_text("window.hacked=1").first.wait_for()
     nothing_has_happened()
+    page.remove_listener("request", note)
+    page.keyboard.press("Escape")

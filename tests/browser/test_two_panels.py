@@ -1,4 +1,4 @@
-"""Two panels in one notebook, and what is left of them when the kernel restarts."""
+"""Two widgets in one notebook, and what is left of panels when the kernel restarts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,28 @@ IDS = "() => [...document.querySelectorAll('.xai-panel [id]')].map((element) => 
 LOST = """() => [...document.querySelectorAll('.xai-panel')].map((panel) =>
     [...panel.querySelectorAll('label[for]')].filter((label) => !panel.contains(label.control)))
     .flat().length"""
+DIFFERENCES = """name => {
+  const sheets = [...document.querySelectorAll("style")].filter(
+    (sheet) => sheet.textContent.includes(".xai-widget"));
+  const own = sheets.find((sheet) => sheet.textContent.includes(`.${name}`));
+  const root = document.querySelector(`section.${name}`);
+  const looks = () => [root, ...root.querySelectorAll("*")].map((element) => {
+    const style = getComputedStyle(element);
+    return [...style].map((property) => `${property}: ${style.getPropertyValue(property)}`);
+  });
+  for (const sheet of sheets) sheet.disabled = sheet !== own;
+  const alone = looks();
+  for (const sheet of sheets) sheet.disabled = false;
+  const found = new Set();
+  for (const last of sheets) {
+    document.head.append(last);
+    for (const [index, look] of looks().entries())
+      for (const line of look.filter((line) => !alone[index].includes(line)))
+        found.add(`${[root, ...root.querySelectorAll("*")][index].className}: ${line}`);
+  }
+  return [...found].filter((line) => !line.includes(": --"));
+}"""
+"""What a widget looks like only because other sheets are there, whichever of them comes last."""
 BOXES = "boxes => boxes.map((box) => box.checked)"
 
 
@@ -112,3 +134,26 @@ def test_what_was_under_way_ends_with_the_kernel(lab: Any, page: Page) -> None:
     assert generate.is_enabled()
     panel.get_by_label("Prompt", exact=True).fill("a train that never comes")
     assert panel.get_by_role("alert").filter(has_text="Run this cell again").is_visible()
+
+
+def test_panel_and_library_look_as_they_do_alone(lab: Any, page: Page, shoot: Shoot) -> None:
+    """Whichever of their style sheets, which repeat the shared rules, the page has last."""
+    lab.add("both.ipynb", OPEN, "%xai_library")
+    lab.open(page, "both.ipynb")
+    assert lab.run_all(page)
+    panel, library = page.locator(".xai-panel"), page.locator(".xai-library")
+    library.get_by_role("status").filter(has_text="picture").wait_for()
+    panel.locator(".xai-primary").click()
+    panel.locator(".xai-card img[src]").first.wait_for()
+    button = panel.get_by_role("button", name="Generate", exact=True)
+    button.wait_for()  # nothing moves any more
+    shoot(page, "panel-and-library")
+    ink, fill = button.evaluate(
+        "e => [getComputedStyle(e.closest('.xai-panel')).color, getComputedStyle(e).background]"
+    )
+    assert fill.startswith(ink)
+    panel.locator(".xai-picture").first.click()
+    panel.get_by_role("dialog").get_by_text("Loading the original").wait_for(state="hidden")
+    for name in ("xai-panel", "xai-library"):
+        assert page.evaluate(DIFFERENCES, name) == []
+    panel.get_by_role("dialog").get_by_role("button", name="Close").click()

@@ -68,6 +68,21 @@ def test_a_query_is_answered_with_counts(place: Place) -> None:
     assert choices["statuses"] == [{"name": "ok", "count": 3}, {"name": "all", "count": 3}]
 
 
+def test_a_library_of_somebody_else_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To its user, for whom there is a cure; not to visitors."""
+    content, _ = ask(place, kind="query", words="", order="newest")
+    assert content["notice"] == ""
+    library = current_session().library()
+    with library._database.writing() as connection:
+        connection.execute("UPDATE identity SET id = 'a stranger'")
+    current_session().close()
+    content, _ = ask(place, 2, kind="query", words="", order="newest")
+    assert "xai_notebook.trust_library()" in content["notice"]
+    monkeypatch.setenv("VOILA_PREHEAT", "False")
+    content, _ = ask(place, 3, kind="query", words="", order="newest")
+    assert content["notice"] == ""
+
+
 def test_only_the_last_query_counts(place: Place) -> None:
     """What was typed over is not looked for."""
     loop = current_session().loop

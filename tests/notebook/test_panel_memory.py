@@ -29,6 +29,16 @@ def ask(panel, **values):
         assert not panel.trouble and not [j for j in panel.jobs if j["state"] == "failed"]
         time.sleep(0.02)
 """
+READ_ONLY = """
+import os
+import platformdirs
+import xai_notebook.library
+from xai_notebook.generation.session import current_session
+user = os.geteuid()
+os.seteuid(user or 65534)  # root may write anywhere
+assert current_session().library().read_only
+os.seteuid(user)
+"""
 PANEL = "panel = xai.panel('a barn')"
 ABOVE = "1 + 1"
 
@@ -107,14 +117,20 @@ def test_the_cell_shows_its_pictures_again(made: Path) -> None:
     assert paid(made) == before
 
 
-def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
-    """Its template would read variables, and its inputs files; after a word of the user, it may."""
-    library = made.parent / f"{made.name}-home"
-    shutil.copytree(library, made.parent / "copied")
+def estrange(folder: Path) -> Path:
+    """Put a copy in place of the library, as if somebody else had made it; return its folder."""
+    library = folder.parent / f"{folder.name}-home"
+    shutil.copytree(library, folder.parent / "copied")
     shutil.rmtree(library)
-    (made.parent / "copied").rename(library)
+    (folder.parent / "copied").rename(library)
     with contextlib.closing(sqlite3.connect(library / "library.sqlite3")) as connection, connection:
         connection.execute("UPDATE identity SET id = 'a stranger'")
+    return library
+
+
+def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
+    """Its template would read variables, and its inputs files; after a word of the user, it may."""
+    estrange(made)
     told = "print(panel.form['prompt'], panel.prompts)"
     kernel = Opened(made)
     try:
@@ -123,6 +139,49 @@ def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
         kernel.ask("xai.trust_library()", "dd")
         kernel.ask(PANEL, "aa")
         assert kernel.ask(told, "cc").stdout.startswith("a {{ 1 + 1 }} mill ['")
+    finally:
+        kernel.stop()
+
+
+def test_a_form_that_is_left_out_is_no_riddle(made: Path) -> None:
+    """The panel says why, until it makes a picture; one that leaves nothing out says nothing."""
+    estrange(made)
+    kernel = Opened(made)
+    try:
+        kernel.ask(f"{PANEL}\nother = xai.panel('a second one')", "aa")
+        told = kernel.ask("print(other.notice or panel.notice, panel.trouble)", "cc").stdout
+        assert told.startswith("This library was made on another computer, ")
+        assert told.endswith("xai_notebook.trust_library() \n")  # and no trouble
+        kernel.ask("ask(panel, n=1)", "dd")
+        assert kernel.ask("print([panel.notice])", "cc").stdout == "['']\n"
+        kernel.ask("xai.trust_library()", "ee")
+        kernel.ask(PANEL, "aa")
+        assert kernel.ask("print([panel.notice])", "cc").stdout == "['']\n"
+    finally:
+        kernel.stop()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_strangers_library_that_is_read_only(folder_of_nobody: Path) -> None:
+    """It says so, too, and what it names as the cure is one."""
+    folder = folder_of_nobody / "notebooks"
+    folder.mkdir()
+    kernel = Opened(folder)
+    try:
+        kernel.ask(PANEL, "aa")
+        kernel.ask("ask(panel, n=1, prompt='a mill')", "bb")
+    finally:
+        kernel.stop()
+    subprocess.run(["chmod", "-R", "a-w,a+rX", estrange(folder)], check=True)
+    told = "print(panel.form['prompt'], bool(panel.notice), current_session().library().read_only)"
+    kernel = Opened(folder)
+    try:
+        kernel.ask(READ_ONLY, "cc")
+        assert pictures(kernel.ask(PANEL, "aa")) == [1]
+        assert kernel.ask(told, "dd").stdout == "a barn True True\n"
+        kernel.ask("xai.trust_library()", "ee")
+        kernel.ask(PANEL, "aa")
+        assert kernel.ask(told, "dd").stdout == "a mill False True\n"
     finally:
         kernel.stop()
 

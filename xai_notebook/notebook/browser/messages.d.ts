@@ -110,6 +110,7 @@ export type PanelModel = AnyModel<{
   spent: string;
   saved: string;
   trouble: string;
+  notice: string;
   said: { number: number; text: string };
   local: boolean;
 }>;
@@ -140,7 +141,8 @@ export interface Sight {
 export interface Result extends Sight {
   count: number;
   bytes: number;
-  read_only: boolean;
+  /** What the user should know of the library. */
+  notice: string;
 }
 
 /** What there is to choose from, in the whole library; it follows a `Result`. */

@@ -140,7 +140,8 @@ class Place(Viewing):
         if request != self._asked:
             return
         self._query, self._found = query, found.ids
-        told = {"count": len(found.ids), "bytes": found.size, "read_only": library.read_only}
+        notice = "" if is_for_visitors() else str(library.distrust or "")
+        told = {"count": len(found.ids), "bytes": found.size, "notice": notice}
         self._reply(content, sight.thumbnails, **told, **sight.told)
         if is_for_visitors():
             return  # what there is to choose from is counted over all pictures

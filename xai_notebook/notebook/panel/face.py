@@ -42,6 +42,7 @@ class Face(Viewing):
     spent = Unicode(help="Cost so far, in words.").tag(sync=True)
     saved = Unicode(help="What the last save of everything did.").tag(sync=True)
     trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)
+    notice = Unicode(help="What the user should know before the first picture.").tag(sync=True)
     said = Dict(help="What a screen reader should say now.").tag(sync=True)
     local = Bool(help="Requests go to the embedded server.").tag(sync=True)
 

@@ -59,6 +59,7 @@ class Memory:
         prompts: As they were typed, the last one at the end.
         batches: What was made before, oldest first.
         left_out: How many older pictures there are.
+        notice: Why the form and the prompts that were kept are not used; empty: they are.
     """
 
     def __init__(self, session: Session, shell: Any, asked: Mapping[str, Any]) -> None:
@@ -75,6 +76,7 @@ class Memory:
         self.prompts: list[str] = []
         self.batches: list[ImageBatch] = []
         self.left_out = 0
+        self.notice = ""
         self._asked = json.loads(json.dumps(asked, default=str))
         self._session = session
         self._place = None if is_for_visitors() else _place_of(shell)
@@ -87,8 +89,9 @@ class Memory:
         kept = None if place is None else library.panels.find(place)
         if kept is None:
             return
-        # What others typed is no template here.
-        if not (library.read_only or library.foreign):
+        if (error := library.distrust) is not None:  # what others typed is no template here
+            self.notice = str(error)
+        else:
             self.prompts = _texts(kept.state.get("prompts"))
             form = kept.state.get("form")
             if kept.state.get("asked") == self._asked and isinstance(form, dict):

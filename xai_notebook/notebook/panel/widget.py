@@ -102,6 +102,7 @@ class Panel(Pictures):
             models=known_models(values["model"]),
             cards=[card for batch in self._memory.batches for card in self._album.add(batch)],
             trouble=lost,
+            notice=self._memory.notice,
             earlier=self._memory.left_out,
             prompts=self._memory.prompts,
             cell_id=str(cell_identity(shell, object()) or ""),
@@ -195,7 +196,7 @@ class Panel(Pictures):
     def _take_form(self, content: Mapping[str, Any]) -> None:
         """Note what the form is, and that its prompt was used as it was typed."""
         self.form = content["form"]
-        self.trouble = ""
+        self.trouble = self.notice = ""
         prompt = self.form["prompt"]
         self.prompts = [*(one for one in self.prompts if one != prompt), prompt][-MOST_PROMPTS:]
         self._write_cell()

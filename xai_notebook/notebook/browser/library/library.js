@@ -45,6 +45,7 @@ export class LibraryView {
       writes: !this.visitors,
     });
     this.total = h("span", { class: "xai-chip", role: "status" });
+    this.notice = h("p", { class: "xai-quiet", role: "status", hidden: true });
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
     this.empty = h("p", { class: "xai-quiet xai-nothing", hidden: true });
     this.element = h(
@@ -56,6 +57,7 @@ export class LibraryView {
         h("h2", { class: "xai-title" }, "Your pictures"),
         this.total,
       ),
+      this.notice,
       this.search.element,
       this.alert,
       this.actions.element,
@@ -148,6 +150,7 @@ export class LibraryView {
    */
   #show(result, keep) {
     setText(this.alert, "");
+    setText(this.notice, result.notice);
     const noun = result.count === 1 ? "picture" : "pictures";
     const size = this.visitors ? "" : `, ${sizeOf(result.bytes)}`;
     this.total.textContent = `${counted(result.count)} ${noun}${size}`;

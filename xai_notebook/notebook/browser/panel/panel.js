@@ -282,8 +282,7 @@ export class View {
     const file = upload && this.form.values.inputs.find(({ id }) => id === upload);
     const ways = [link("Undo", () => back(before.inputs))];
     if (file) ways.push(link("Edit the picture instead", () => back([...before.inputs, file])));
-    this.filled.replaceChildren(h("span", { role: "status" }, note), ...ways);
-    this.filled.hidden = false;
+    this.#notify(note, ways);
     this.form.fill(form);
     this.form.focusPrompt();
   }
@@ -319,6 +318,16 @@ export class View {
       this.#note = text;
       this.#showEstimate();
     }
+  }
+
+  /**
+   * A sentence below the form, until the next generation; none hides it.
+   * @param {string} note
+   * @param {HTMLElement[]} [ways]  what can be done about it
+   */
+  #notify(note, ways = []) {
+    this.filled.replaceChildren(h("span", { role: "status" }, note), ...ways);
+    this.filled.hidden = !note;
   }
 
   /** @param {string} text */
@@ -387,6 +396,7 @@ export class View {
       place: () => this.#showPlace(),
       expected: () => this.#showEstimate(),
       spent: () => this.#showPlace(),
+      notice: () => this.#notify(model.get("notice")),
       trouble: answered(() => this.complain(model.get("trouble"))),
     };
     const said = answered(() => this.announce(model.get("said").text));

@@ -349,8 +349,8 @@ header > .xai-title {
 }
 `});var ot,it=x(()=>{ot=`/* One picture in full, or two under a slider. */
 
-/* All of it stands below one class: another widget of the page may bring the shared styles again. */
-.xai-viewer {
+/* All of it stands below two classes: another widget of the page may bring the shared styles again. */
+.xai-widget.xai-viewer {
   & {
     position: fixed;
     inset: 0;
@@ -502,7 +502,7 @@ header > .xai-title {
     transform: translate(-50%, -50%) scale(calc(1 / var(--xai-zoom, 1)));
   }
 
-  &.xai-widget .xai-slider {
+  .xai-slider {
     width: min(420px, 80%);
     margin: 0 auto 14px;
     accent-color: var(--xai-focus);
@@ -513,7 +513,7 @@ header > .xai-title {
     text-align: center;
   }
 
-  &.xai-widget .xai-strip {
+  .xai-strip {
     display: flex;
     flex: none;
     gap: 10px;
@@ -533,7 +533,7 @@ header > .xai-title {
     vertical-align: top;
   }
 
-  &.xai-widget .xai-kin {
+  .xai-kin {
     display: inline-flex;
     flex-direction: column;
     gap: 3px;
@@ -611,7 +611,7 @@ header > .xai-title {
     gap: 6px;
   }
 
-  &.xai-widget .xai-tags input {
+  .xai-tags input {
     width: 10em;
     min-height: 28px;
     padding: 2px 8px;
@@ -660,7 +660,7 @@ header > .xai-title {
       order: 0;
     }
 
-    &.xai-widget .xai-percent {
+    .xai-percent {
       display: none;
     }
 
