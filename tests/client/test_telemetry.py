@@ -148,7 +148,7 @@ def test_a_failure_is_on_the_span(
     assert isinstance(error, errors.AuthenticationError)
     (span,) = spans.get_finished_spans()
     assert span.status.status_code is trace.StatusCode.ERROR
-    assert ("console.x.ai" in str(span.status.description)) == sensitive
+    assert ("XAI_API_KEY" in str(span.status.description)) == sensitive
     assert (span.attributes or {})["error.type"] == "UNAUTHENTICATED"
     assert span.events == ()
     assert key not in span.to_json()
