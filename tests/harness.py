@@ -13,6 +13,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 from jupyter_client.manager import KernelManager
 from PIL import Image
@@ -53,6 +54,26 @@ def settings_of(**variables: str) -> Configuration:
         for name, value in variables.items():
             patch.setenv(name, value)
         return Configuration.from_environment()
+
+
+async def start_images(generate: Any, options: Any = ()) -> tuple[grpc.aio.Server, int]:
+    """Start a server of image calls that answers with bytes of the test's own.
+
+    Args:
+        generate: Takes the bytes of a request and the context, and returns the reply's.
+        options: Of gRPC.
+
+    Returns:
+        The server and its port.
+    """
+    server = grpc.aio.server(options=options)
+    handlers = {"GenerateImage": grpc.unary_unary_rpc_method_handler(generate)}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("xai_api.Image", handlers),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
 
 
 @dataclass

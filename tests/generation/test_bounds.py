@@ -21,13 +21,12 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import KEY, tiny
+from harness import KEY, start_images, tiny
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client import wire
 from xai_notebook.client.request import ImageRequest
@@ -167,18 +166,7 @@ class Answering:
         async def generate(request: bytes, context: Any) -> bytes:
             return self.answer
 
-        async def start() -> tuple[grpc.aio.Server, int]:
-            server = grpc.aio.server()
-            method = grpc.unary_unary_rpc_method_handler(generate)
-            handlers = {"GenerateImage": method}
-            server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler("xai_api.Image", handlers),)
-            )
-            port = server.add_insecure_port("127.0.0.1:0")
-            await server.start()
-            return server, port
-
-        self.server, self.port = loop.run(start())
+        self.server, self.port = loop.run(start_images(generate))
 
 
 @pytest.fixture

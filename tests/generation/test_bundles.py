@@ -325,7 +325,7 @@ def test_a_name_is_needed_and_another_file_is_left_alone(
     """Nothing but a bundle is ever overwritten."""
     xai.generate("a fox")
     (story / "story.xai").write_text("my notes")
-    with pytest.raises(LibraryError, match=r"story\.xai is damaged or is no bundle"):
+    with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
         xai.pack()
     assert (story / "story.xai").read_text() == "my notes"
     with pytest.raises(OptionError, match=r"ends in \.xai"):

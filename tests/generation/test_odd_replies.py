@@ -10,11 +10,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
 import pytest
 
-from harness import KEY, tiny
+from harness import KEY, start_images, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.library import Library
@@ -58,19 +56,9 @@ class Oddity:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass
 
-        async def start() -> tuple[grpc.aio.Server, int]:
-            server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
-            method = grpc.unary_unary_rpc_method_handler(generate)
-            handlers = {"GenerateImage": method}
-            server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler("xai_api.Image", handlers),)
-            )
-            port = server.add_insecure_port("127.0.0.1:0")
-            await server.start()
-            return server, port
-
         self.loop = loop
-        self.server, self.port = loop.run(start())
+        endless = [("grpc.max_send_message_length", -1)]
+        self.server, self.port = loop.run(start_images(generate, endless))
         self.web = Web(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.web.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -343,11 +343,11 @@ def test_one_original_named_again_and_again_is_refused(
 
 
 def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
-    """What is no text is little; what looks like brackets inside of a prompt is a prompt."""
+    """A line has few bytes outside of its texts; brackets inside a prompt do not count."""
     file = tmp_path / "story.xai"
     for odd in ([[]] * 100_000, [{"a": 1}] * 50_000, ["a"] * 50_000):
         file.write_bytes(bundle(record(more=odd)))
-        with pytest.raises(LibraryError, match="damaged or is no bundle"):
+        with pytest.raises(LibraryError, match="damaged or not a bundle"):
             Bundle(file)
     prompt = '[{"\\' * 50_000 + "."
     file.write_bytes(bundle(record(prompt=prompt)))
@@ -371,7 +371,7 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
         struct.pack_into("<L", directory, at + 42, first.header_offset)
     file = tmp_path / "story.xai"
     file.write_bytes(whole[:start] + bytes(directory))
-    with pytest.raises(LibraryError, match="damaged or is no bundle"):
+    with pytest.raises(LibraryError, match="damaged or not a bundle"):
         Bundle(file)
 
 

@@ -142,7 +142,7 @@ def test_a_row_after_which_no_other_can_come_is_damage(
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
 @pytest.mark.parametrize("end", ["", "-journal", "-wal", "-shm"])
-def test_a_pipe_keeps_nobody_waiting(home: Path, end: str) -> None:
+def test_a_pipe_in_place_of_a_database_file_is_refused(home: Path, end: str) -> None:
     if end:
         reopened(home)
     home.mkdir(exist_ok=True)

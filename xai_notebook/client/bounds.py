@@ -8,10 +8,11 @@ platform.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from datetime import datetime, timezone
-from typing import Final
+from typing import Any, Final
 
 __all__ = [
     "MAX_COST_USD",
@@ -27,6 +28,7 @@ __all__ = [
     "link",
     "moment",
     "moment_near",
+    "parsed",
     "size",
     "text",
 ]
@@ -135,6 +137,18 @@ def clean(value: str) -> str:
     """
     value = _CONTROL.sub(" ", value.replace("\r\n", "\n"))
     return _HALF.sub("\ufffd", _REORDERING.sub("", value))
+
+
+def parsed(text: str | bytes) -> Any:
+    """Return what a stranger's JSON says.
+
+    Raises:
+        ValueError: It is not JSON, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def digest(value: object) -> str:

@@ -150,8 +150,7 @@ class Desk:
         everything = list(chain.from_iterable(asked))
         if not generator.fresh:
             await self._check_followed(library, [one.key for one in everything], fresh=False)
-        asked_for = [] if library.foreign else everything
-        open_jobs = await asyncio.to_thread(library.jobs.open_with, asked_for)
+        open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
         return [sum(each.key in open_jobs for each in images) for images in asked]
 
     async def _check_followed(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
@@ -189,8 +188,7 @@ class Desk:
         Open jobs are read before stored images: a result that comes in between is found twice, and
         never neither. `Jobs.record` looks at both once more.
         """
-        known = generator.only_stored or library.foreign
-        requests = [] if known else [one.asked for one in wanted]
+        requests = [] if generator.only_stored else [one.asked for one in wanted]
         while True:
             found = await asyncio.to_thread(library.jobs.open_with, requests)
             stored = await _stored(placed, generator)

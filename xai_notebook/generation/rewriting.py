@@ -79,14 +79,13 @@ class Rewriter:
 
         It is not to be sent. None: the library is the user's own, or has no rewrite.
         """
-        if self.library is None or not self.library.foreign:
-            return None
-        key = self._key(_instruction(request), request.prompt)
-        with suppress(LibraryError):
-            found = partial(self.library.rewrite_for, key, to_send=False)
-            text = await asyncio.to_thread(found)
-            return with_prompt(request, text, self.model) if text else None
-        return None
+        text = None
+        if self.library is not None and self.library.foreign:
+            key = self._key(_instruction(request), request.prompt)
+            with suppress(LibraryError):
+                found = partial(self.library.rewrite_for, key, to_send=False)
+                text = await asyncio.to_thread(found)
+        return with_prompt(request, text, self.model) if text else None
 
     async def rewrite(
         self, request: ImageRequest, reservation: Reservation

@@ -78,7 +78,7 @@ _HOSTILE: Final = (
     ArithmeticError, LookupError, RecursionError, TypeError, ValueError, NotImplementedError,
     struct.error, zipfile.BadZipFile,
 )  # fmt: skip
-"""What reading something that is no bundle can raise."""
+"""What reading something that is not a bundle can raise."""
 
 
 class TooLargeError(LibraryError):
@@ -198,7 +198,7 @@ class Bundle:
             raise LibraryError(f"{self.name} cannot be read: {error.strerror or error}.") from error
         except _HOSTILE as error:
             raise LibraryError(
-                f"{self.name} is damaged or is no bundle, and was not used. Have it made anew with"
+                f"{self.name} is damaged or not a bundle, and was not used. Have it made anew with"
                 " xai.pack()."
             ) from error
         self._by_question: dict[Any, list[Entry]] = {}

@@ -17,6 +17,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError, shorten
 from xai_notebook.library.exclusive import is_alive
 from xai_notebook.library.originals import sync_file
@@ -76,7 +77,7 @@ class Database:
         self.read_only = False
         self.without_locks = False
         self._id: str | None = None
-        self._own = False
+        self._own = self._remembered = False
         self._before = 0
         self._logged = False
         self._owner = Owner(home / OWNER)
@@ -167,13 +168,15 @@ class Database:
         Raises:
             LibraryError: It cannot be opened.
         """
-        with self._held() as connection:
-            mark_as_own(library_id(connection), self.home)
+        with self._held():
+            mark_as_own(self._id or "", self.home)
 
     @property
     def remembered(self) -> bool:
         """Whether later kernels will know that it is the user's own."""
-        return self._id is None or is_remembered(self._id, self.home)
+        if not self._remembered and self._id is not None:
+            self._remembered = is_remembered(self._id, self.home)
+        return self._remembered or self._id is None
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
@@ -186,7 +189,8 @@ class Database:
             if self._connection is None:
                 self._connection = self._connect()
                 self._identity = _identity(self._file)
-                self._id, self._own = library_id(self._connection), False
+                self._id = library_id(self._connection)
+                self._own = self._remembered = False
                 query = "SELECT max(id) FROM requests"
                 self._before = self._connection.execute(query).fetchone()[0] or 0
             yield self._connection
@@ -320,7 +324,7 @@ class Owner:
             if (owner := self._read()) is None:
                 continue
             if not _is_dead(owner) and not self._is_torn():
-                who, where = (_printable(owner.get(name)) for name in ("pid", "host"))
+                who, where = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
                 raise LibraryError(
                     f"The file system of {self._file.parent} has no locks, and process {who} on "
                     f"{where} uses the library. Shut that kernel down; if it is no longer running, "
@@ -356,17 +360,12 @@ class Owner:
     def _read(self, file: Path | None = None) -> Mapping[str, Any] | None:
         """Return who is the owner; None: the file is gone."""
         try:
-            found = json.loads(read_bounded(file or self._file, MIB, links=False) or b"{}")
+            found = bounds.parsed(read_bounded(file or self._file, MIB, links=False) or b"{}")
         except FileNotFoundError:
             return None
-        except (RecursionError, ValueError):
+        except ValueError:
             found = {}
         return found if isinstance(found, dict) else {}
-
-
-def _printable(value: object) -> str:
-    """Return what a file says, as it may stand in a sentence."""
-    return "".join(each for each in str(value)[:80] if each.isprintable())
 
 
 def _is_dead(owner: Mapping[str, Any]) -> bool:

@@ -46,9 +46,6 @@ JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", 
 `gone` is no longer known to it."""
 
 OPEN: Final = ("new", "running")
-_NUMBERS: Final = ("price_usd", "created", "expires", "ended")
-_LARGEST: Final = 1e11
-"""More seconds since 1970, or US dollars, than any row of ours has."""
 _SOME: Final = 500
 """Keys of one query: SQLite takes a thousand parameters at least."""
 
@@ -224,9 +221,11 @@ class Jobs:
         """Return the jobs that have not ended and hold some of these requests, by key.
 
         A job no longer holds a request that was answered, unless new images are wanted: then the
-        running job makes them.
+        running job makes them. Jobs of a library that may be somebody else's hold nothing.
         """
         with self._database.reading() as connection:
+            if self._database.foreign:
+                return {}
             found = self._open_with(connection, requests)
             jobs = {job_id: _by_id(connection, job_id) for job_id in set(found.values())}
             return {key: jobs[job_id] for key, job_id in found.items()}

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xai_notebook.client import bounds
 from xai_notebook.library.records import storable
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Panels:
             for batch, image_id in connection.execute(images, (row["id"],)):
                 batches.setdefault(batch, []).append(image_id)
         state = None
-        with suppress(RecursionError, ValueError):
-            state = json.loads(row["state"])
+        with suppress(TypeError, ValueError):
+            state = bounds.parsed(row["state"])
         return KeptPanel(state if isinstance(state, dict) else {}, list(batches.values()))
 
     def in_folder(self, folder: str) -> list[PanelPlace]:

@@ -449,8 +449,7 @@ def _picture_from_row(
 ) -> Picture | None:
     """Return the image of a row; None when its file has vanished."""
     file, media_type = None, _line(row, "media_type")
-    sha256 = row["sha256"] and bounds.digest(row["sha256"])  # it becomes part of a path
-    if sha256:
+    if sha256 := row["sha256"]:
         file = originals.path(sha256, media_type)
         if not file.is_file():
             return None

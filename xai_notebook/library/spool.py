@@ -27,6 +27,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.library.exclusive import is_alive, lock, unlock
 from xai_notebook.library.originals import sync_folder
 from xai_notebook.library.ownership import claim
@@ -570,10 +571,7 @@ def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
     text, body = data[_HEAD.size : end], data[end:]
     if zlib.crc32(body, zlib.crc32(text)) != crc:
         raise ValueError("not whole")
-    try:
-        about = json.loads(text)
-    except RecursionError:
-        raise ValueError("not ours") from None
+    about = bounds.parsed(text)
     if not isinstance(about, dict) or not isinstance(about.get("received"), float):
         raise ValueError("not ours")  # noqa: TRY004  # it is the content that is wrong
     return about, body

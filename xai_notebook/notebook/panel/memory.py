@@ -203,7 +203,7 @@ def _candidates(
 
 def _code_cells(file: Path) -> list[tuple[str, str]]:
     """Return id and code of a notebook's cells; nothing of what is none."""
-    with suppress(OSError, *DAMAGE):
+    with suppress(*DAMAGE):
         if file.stat().st_size > _LARGEST_NOTEBOOK:
             return []
         cells = json.loads(file.read_bytes())["cells"]
