@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +14,11 @@ import pytest
 from nbclient import NotebookClient
 
 from harness import KEY, serve, settings_of, tiny, until
+from xai_notebook.generation.rewriting import INSTRUCTION
 from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
+from xai_notebook.library.database import FILE
+from xai_notebook.library.migrations import _LINE_ENDS, MIGRATIONS
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
@@ -154,6 +160,40 @@ def test_the_way_it_travels_does_not_count(sessions: Any, quick: Served) -> None
     assert again.replayed
     assert again.data == first.data == tiny()
     assert len(quick.calls) == 1
+
+
+def test_what_earlier_versions_stored_with_other_line_ends_answers(
+    sessions: Any, quick: Served, tmp_path: Path
+) -> None:
+    r"""They took a prompt with `\\r\\n` for another one; what was rewritten is found as well."""
+    before = sessions(XAI_NOTEBOOK_HOME=str(tmp_path))
+    made = before.generate("a fox\nin snow", n=2)
+    owl = before.generate("an owl\nat night", rewrite=True)
+    before.close()
+    calls = len(quick.calls)
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+        (host,) = connection.execute("SELECT DISTINCT host FROM requests").fetchone()
+        model = owl[0].request.rewrite_model
+        for prompt in ("a fox\r\nin snow", owl[0].request.prompt):
+            parts = ["xai", host, prompt, "grok-imagine-image", None, None, None, None, []]
+            connection.execute(
+                "UPDATE requests SET fingerprint = ?, prompt = ? WHERE prompt = ?",
+                (digest_of(parts), prompt, prompt.replace("\r\n", "\n")),
+            )
+        key = digest_of(["xai", host, model, INSTRUCTION, "an owl\r\nat night"])
+        connection.execute("UPDATE rewrites SET key = ?", (key,))
+        connection.execute(f"PRAGMA user_version = {MIGRATIONS.index(_LINE_ENDS)}")
+    after = sessions(XAI_NOTEBOOK_HOME=str(tmp_path))
+    again = after.generate("a fox\nin snow", n=2, replay=True)
+    assert [image.sha256 for image in again] == [image.sha256 for image in made]
+    again = after.generate("an owl\nat night", rewrite=True)
+    assert [image.sha256 for image in again] == [image.sha256 for image in owl]
+    assert len(quick.calls) == calls
+
+
+def digest_of(parts: list[Any]) -> str:
+    """Return the digest under which the library looks for something."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def test_a_replayed_image_says_so(sessions: Any, quick: Served) -> None:

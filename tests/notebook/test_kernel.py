@@ -276,11 +276,49 @@ def test_a_failed_slow_call_leaves_no_progress(kernel: Kernel, peer: Served) -> 
     assert outcome.html == []
 
 
-def test_cells_in_a_row_show_their_own(kernel: Kernel) -> None:
-    """Several magics in one cell: only the last is the cell's value, all have run."""
-    outcome = kernel.run("%xai_image --fresh --as a a fox\n%xai_image --fresh --as b an owl")
-    assert len(outcome.html) == 1
-    assert kernel.run("a[0].prompt, b[0].prompt").text == ["('a fox', 'an owl')"]
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%xai_image --fresh --as a a fox\n%xai_image --fresh --as b an owl",
+        "for animal in ('a fox', 'an owl'):\n    %xai_image --fresh {{ animal }}",
+        "def draw(animal):\n    %xai_image --fresh {{ animal }}\ndraw('a fox'); draw('an owl')",
+        "if True:\n    %xai_image --fresh a fox\n    %xai_image --fresh an owl",
+        (
+            "def draw(animal):\n"
+            "    return get_ipython().run_line_magic('xai_image', f'--fresh {animal}')\n"
+            "for animal in ('a fox', 'an owl'):\n    draw(animal)"
+        ),
+        "%xai_image --fresh a fox\nan_owl = %xai_image --fresh an owl\nan_owl",
+        "%time %xai_image --fresh a fox\n%time %xai_image --fresh an owl",
+    ],
+    ids=["row", "loop", "function", "if", "returned", "assigned", "time"],
+)
+@pytest.mark.parametrize("delay", [0.0, 0.8])
+def test_pictures_are_shown_where_ipython_shows_no_value(
+    kernel: Kernel, peer: Served, code: str, delay: float
+) -> None:
+    """Each once, in the order in which they are made, however long that takes."""
+    peer.faults.delay = delay
+    outcome = kernel.run(code)
+    assert outcome.error is None
+    assert [html.count("<img") for html in outcome.html] == [1, 1]
+    assert ["a fox" in html for html in outcome.html] == [True, False]
+
+
+def test_pictures_of_a_file_that_is_run_are_shown(kernel: Kernel, tmp_path: Path) -> None:
+    """`%run` of a script of IPython, and of plain Python that calls the magic."""
+    (tmp_path / "a.ipy").write_text("%xai_image --fresh a fox\n")
+    (tmp_path / "b.py").write_text("get_ipython().run_line_magic('xai_image', '--fresh an owl')\n")
+    for name in ("a.ipy", "b.py"):
+        outcome = kernel.run(f"%run {tmp_path / name}")
+        assert outcome.error is None
+        assert [html.count("<img") for html in outcome.html] == [1]
+
+
+def test_a_plan_in_a_loop_is_shown(kernel: Kernel) -> None:
+    """`--dry-run` is for reading."""
+    outcome = kernel.run("for n in (1, 2):\n    %xai_image --dry-run -n {{ n }} a fox")
+    assert len(outcome.html) == 2
 
 
 def test_slow_calls_of_one_cell_take_the_places_of_their_own_progress(

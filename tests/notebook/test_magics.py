@@ -118,6 +118,139 @@ def test_a_trailing_semicolon_is_not_sent(run: Run, server: Served) -> None:
     assert server.last.prompt == "a red fox"
 
 
+@pytest.mark.parametrize(
+    ("cell", "prompt"),
+    [
+        ("%%xai_image\r\na red fox\r\nin snow\r\n", "a red fox\nin snow"),
+        ("%%xai_image\n#| label: fig-fox\n#| fig-cap: A fox\n\na red fox", "a red fox"),
+        ("%%xai_image\n\n#@title Foxes { run: 'auto' }\na red fox", "a red fox"),
+        ("%%xai_image\n# @title Foxes\na red fox", "a red fox"),
+        ("%%xai_image\n# a red fox", "# a red fox"),
+        ("%%xai_image\na red fox\n#| label: fig-fox", "a red fox\n#| label: fig-fox"),
+    ],
+)
+def test_a_body_is_read_as_its_author_meant_it(
+    run: Run, server: Served, cell: str, prompt: str
+) -> None:
+    """Line ends of Windows are line ends; lines for Quarto and Colab at the top are no prompt."""
+    run(cell)
+    assert server.last.prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("cell", "n"),
+    [
+        ("%%xai_image -n 2;\na red fox", 2),
+        ("%%xai_image -n 2 ;\na red fox", 2),
+        ("%xai_image a red fox -n 2;", 2),
+        ("%xai_image \u2013n 2 a red fox", 2),
+        ("%xai_image a red fox \u2014count 3", 3),
+        ("%xai_image \u2212\u2212count=3 a red fox", 3),
+        ("%xai_image \u200b-n 3 a red fox", 3),
+        ("%xai_image -n 2 \u2014 a red fox", 2),
+    ],
+)
+def test_options_are_read_as_typed_anywhere(run: Run, server: Served, cell: str, n: int) -> None:
+    """A `;` out of habit, and the dashes and invisible characters of editors and web pages."""
+    run(cell)
+    assert (server.last.prompt, server.last.n) == ("a red fox", n)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("%%xai_image\na fox\n%%xai_image -n 2\nan owl", "%%xai_image stands in the prompt."),
+        ("%%xai_image\na fox\n%xai_image an owl", "%xai_image stands in the prompt."),
+        ("%%xai_image\n%%time\na fox", "%%time stands in the prompt. Put it into a cell of its"),
+        ("%%xai_image\n--aspect-ratio 16:9\na fox", "--aspect-ratio stands in the body."),
+        ("%%xai_image \\\n-n 4\na fox", "There is a prompt on the line and one in the body."),
+        ("%%xai_image\n\u2013n 2\na fox", "-n stands in the body."),
+        ("%xai_image \u2013x 2 a fox", "There is no option \u2013x."),
+        ("%xai_image a fox \u2014aspect-ration 16:9", "Did you mean --aspect-ratio?"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(run: Run, server: Served, cell: str, message: str) -> None:
+    """Sent as part of the prompt, it would cost money and go unnoticed."""
+    with pytest.raises(errors.OptionError, match=re.escape(message)):
+        run(cell)
+    assert server.calls == []
+
+
+def test_line_ends_make_no_other_prompt(run: Run, server: Served, shell: InteractiveShell) -> None:
+    """A cell that came back from Windows shows the pictures that it made before."""
+    run("%%xai_image\na red fox\nin snow")
+    assert run("%%xai_image --replay\r\na red fox\r\nin snow")[0].replayed
+    assert len(server.calls) == 1
+
+
+def test_variables_are_filled_into_options(run: Run, server: Served, tmp_path: Path) -> None:
+    """On the line of a cell and on a line of its own, as part of a value and as all of it."""
+    server.faults.garbage = None
+    run(f"folder, n, ratio, nothing = {str(tmp_path / 'my foxes')!r}, 2, (16, 9), None")
+    run("%xai_image --export {{ folder }} -n {{ n }} a red fox")
+    assert (server.last.prompt, server.last.n) == ("a red fox", 2)
+    assert len(list((tmp_path / "my foxes").iterdir())) == 2
+    run("%%xai_image -n{{ n + 1 }} --aspect-ratio={{ ratio[0] }}:{{ ratio[1] }}\nan owl")
+    assert (server.last.prompt, server.last.n) == ("an owl", 3)
+    run("%%xai_image --export {{ nothing }} --user \"{{ folder.split('/')[-1] }}\"\nan owl")
+    assert server.last.user == "my foxes"
+
+
+def test_variables_of_options_are_local_ones_first(run: Run, server: Served) -> None:
+    """A function's own variables, as in its prompts."""
+    run("n = 2")
+    run("def draw(n):\n    %xai_image -n {{ n }} a fox\ndraw(3)")
+    assert server.last.n == 3
+
+
+def test_a_list_is_several_values(run: Run, server: Served) -> None:
+    """Of an option that can be given more than once."""
+    run("models = ['grok-imagine-image', 'grok-imagine-image-pro']")
+    assert len(run("%xai_image --model {{ models }} a fox")) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--export {folder}", "--export: {folder} is no variable here. Write {{ folder }} for its"),
+        ("--export $folder", "--export: $folder is no variable here. Write {{ folder }}"),
+        ('--export "$folder"', "--export: $folder is no variable here."),
+        ("--export out/{folder}", "--export: {folder} is no variable here."),
+        ("-n {n}", "-n: {n} is no variable here. Write {{ n }} for its value"),
+        ("--export {{ folder", "{{ … }} in --export: it is not closed."),
+        ("-n {{ nope }}", "{{ … }} in -n: 'nope' is undefined. Define it in a cell above."),
+        ("-n {{ words }}", "-n/--count: 'three' is not a whole number."),
+        ("--user {{ many }}", "{{ … }} in --user: the value of many is a list, and one value fits"),
+        ("--user {{ nan }}", "{{ … }} in --user: the value of nan is missing."),
+        ("--image {{ words }}", "--image three: No such file or directory"),
+        ("--each {{ words }}", "--each three"),
+    ],
+)
+def test_options_that_no_value_fits_are_refused(
+    run: Run, server: Served, line: str, message: str
+) -> None:
+    """A wrong spelling of a variable is no folder's name, and nothing is sent."""
+    run("folder, n, words, many, nan, three = 'a', 2, 'three', ['a'], float('nan'), ['a fox']")
+    with pytest.raises(errors.OptionError, match=re.escape(message)):
+        run(f"%xai_image {line} a fox" if "--each" not in line else f"%xai_image {line}")
+    assert server.calls == []
+
+
+def test_other_magics_are_filled_too(run: Run) -> None:
+    """What `%xai_history` looks for."""
+    run("%xai_image a red fox")
+    run("animal, most = 'fox', 1")
+    assert len(run("%xai_history -n {{ most }} {{ animal }}")) == 1
+
+
+def test_every_value_that_ipython_drops_is_shown(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a terminal, too."""
+    run("for n in (1, 2):\n    %xai_image --dry-run -n {{ n }} a fox")
+    assert capsys.readouterr().out.count("Dry run") == 2
+
+
 def test_an_assignment_takes_the_value(run: Run, shell: InteractiveShell) -> None:
     """`x = %xai_image …` binds the batch."""
     assert run("x = %xai_image a red fox") is None

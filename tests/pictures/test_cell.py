@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
 from xai_notebook import settings
-from xai_notebook.arguments.line import parse
+from xai_notebook.arguments.line import parse, prompt_of
 from xai_notebook.arguments.options import resolve
+from xai_notebook.arguments.templates import fill_options
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.generation.call import prepare_call
-from xai_notebook.notebook.magics import _prompt
 from xai_notebook.pictures.cell import magic_cell
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def asked_by(cell: str) -> ImageRequest:
     name, line, body = (argument.value for argument in call.args)
     assert name == "xai_image"
     parsed = parse(line)
-    labels = parsed.given.pop("image", [])
-    options = resolve(parsed.given)
+    given = fill_options(parsed.given, {})
+    labels = given.pop("image", [])
+    options = resolve(given)
     assert vars_of(options) <= {"n", "model", "format", "aspect_ratio", "resolution", "quality",
                                 "rewrite"}  # fmt: skip
-    made = prepare_call(_prompt(parsed.prompt, body), parsed.given, {}, {}, typed=True)
+    made = prepare_call(prompt_of(parsed.prompt, body), given, {}, {}, typed=True)
     (request,) = made.requests
     inputs = tuple(InputImage("", "", label) for label in labels)
     return replace(request, inputs=inputs, rewrite_model=options.rewrite)

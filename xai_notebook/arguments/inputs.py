@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import pybase64
 
+from xai_notebook.arguments.plain import DataText
 from xai_notebook.client.media import media_type
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import InputImageError, XaiError
@@ -110,7 +111,8 @@ def _resolve(
         )
     if isinstance(value, str) and (match := _ID.fullmatch(value)):
         return [(_by_id(match[1].lower(), named), value)]
-    if isinstance(value, str) and (match := _VARIABLE.fullmatch(value)):
+    typed = isinstance(value, str) and not isinstance(value, DataText)
+    if typed and (match := _VARIABLE.fullmatch(value)):
         name, index = match["name"], match["index"]
         if name in namespace:
             found = namespace[name]

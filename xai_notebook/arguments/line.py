@@ -1,4 +1,4 @@
-"""A magic's line: its options, and the raw rest.
+"""Parse a magic's text: options and prompt on its line, the prompt in a cell's body.
 
 A prompt on the line keeps its quotes, backslashes and braces.
 """
@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.arguments.values import nearest
 from xai_notebook.errors import OptionError
+from xai_notebook.pictures.cell import DASHES, INVISIBLE, OpenExpressionError, expression_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.arguments.options import Option
 
-__all__ = ["Parsed", "flags_of", "parse"]
+__all__ = ["Parsed", "flags_of", "parse", "prompt_of"]
 
-_QUOTED: Final = re.compile(
-    r"""\$'(?P<escaped>(?:\\.|[^'\\])*)'|"(?P<double>[^"]*)"|'(?P<single>[^']*)'"""
+_ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
+"""As in bash; elsewhere a backslash means itself, as in a Windows path."""
+_QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001
+_TYPED_FLAG: Final = re.compile(
+    rf"[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)", re.DOTALL
 )
-"""As in bash; a backslash means something only in `$'…'`, for it is part of a Windows path."""
-_TOKEN: Final = re.compile(rf"(?:{_QUOTED.pattern}|\S)+".replace("?P<", "?P<_"))
+_SHORT_WITH_VALUE: Final = re.compile(r"-[A-Za-z]=?\d")
 _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
+_CELL_COMMENT: Final = re.compile(r"[^\S\n]*#[^\S\n]*[|@][^\n]*(?:\n|$)|[^\S\n]*\n")
+"""A line for Quarto (`#| label: fox`) or for Colab's forms (`#@title Foxes`), or a blank one."""
+_MAGIC: Final = re.compile(r"^[^\S\n]*(%%[A-Za-z]\w*|%xai_\w+)(?!\S)", re.MULTILINE)
 
 
 class Parsed(NamedTuple):
@@ -35,29 +41,47 @@ class Parsed(NamedTuple):
     prompt: str
 
 
+class _Word(NamedTuple):
+    """A word of the line.
+
+    Attributes:
+        text: As written, but for typographic dashes of a known flag.
+        start: Where it begins in the line.
+        end: Where it ends.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
 def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     """Split a magic's line into options and the prompt, which keeps every character.
 
-    Options stand before the prompt or after it; everything behind ` -- ` is prompt.
+    Options stand before the prompt or after it; everything behind ` -- ` is prompt. A `;` at the
+    end of the line, a habit of notebooks, is no part of an option.
 
     Raises:
         OptionError: An option does not exist, lacks its value or stands inside the prompt.
     """
     flags = flags_of(rows)
-    tokens = list(_TOKEN.finditer(line))
-    words = [match.group() for match in tokens]
+    found = _words(line, flags)
+    words = [word.text for word in found]
+    words[-1:] = [word.removesuffix(";") for word in words[-1:]]
     if "--" in words:
         split = words.index("--")
         given, rest = _parse_words(words[:split], flags)
         if rest:
             raise OptionError(f"{' '.join(rest)!r} stands before `--`. Put `--` before the prompt.")
-        return Parsed(given, line[tokens[split].end() :].strip())
+        return Parsed(given, line[found[split].end :].strip())
     given, rest = _parse_words(words, flags)
-    for word in rest:
-        # Sent as part of the prompt, a misspelt option would cost money and go unnoticed.
-        if _LIKE_A_FLAG.fullmatch(word) and not _is_flag(word, flags):
-            raise OptionError(_unknown(word, flags))
     first = len(words) - len(rest)
+    if given and rest[:1] in (["–"], ["—"]):  # an editor's `--`  # noqa: RUF001
+        return Parsed(given, line[found[first].end :].strip())
+    for position, word in enumerate(rest):
+        # Sent as part of the prompt, a misspelt option would cost money and go unnoticed.
+        if _is_unknown(word, flags, leads=position == 0):
+            raise OptionError(_unknown(word, flags))
     after = next((i for i, word in enumerate(rest) if _is_flag(word, flags)), len(rest))
     trailing, stray = _parse_words(rest[after:], flags)
     if stray:
@@ -67,16 +91,132 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
         )
     if not rest:
         return Parsed(given, "")
-    end = tokens[first + after].start() if after < len(rest) else len(line)
+    end = found[first + after].start if after < len(rest) else len(line)
     for name in given.keys() & trailing.keys():
         if isinstance(given[name], list):  # it is repeatable
             trailing[name] = given[name] + trailing[name]
-    return Parsed({**given, **trailing}, line[tokens[first].start() : end].strip())
+    return Parsed({**given, **trailing}, line[found[first].start : end].strip())
+
+
+def prompt_of(on_line: str, body: str | None) -> str | None:
+    r"""Return the prompt of a cell, from its line or its body; None: there is no prompt.
+
+    Line ends become `\n`. Lines for Quarto and Colab at the top of the body, and a `;` at its end,
+    are left out.
+
+    Args:
+        on_line: The prompt on the magic's line; see `parse`.
+        body: The other lines of the cell; None: the magic has no body.
+
+    Raises:
+        OptionError: There are two prompts, or something in the body is meant for IPython.
+    """
+    lines = (body or "").replace("\r\n", "\n")
+    while match := _CELL_COMMENT.match(lines):
+        lines = lines[match.end() :]
+    text = lines.strip().removesuffix(";").rstrip()
+    on_line = on_line.removesuffix(";").rstrip()
+    if on_line and text:
+        raise OptionError(
+            "There is a prompt on the line and one in the body. Keep one of them (options go "
+            "before or after a prompt on the line)."
+        )
+    if magic := _MAGIC.search(text or on_line):
+        raise OptionError(
+            f"{magic[1]} stands in the prompt. Put it into a cell of its own, or write "
+            f"{{{{ '%' }}}}{magic[1][1:]} if it belongs to the prompt."
+        )
+    flags = flags_of(OPTIONS)
+    first = next(iter(_words(text.partition("\n")[0], flags)), None)
+    if first is not None and _is_flag(first.text, flags):
+        raise OptionError(
+            f"{first.text} stands in the body. Options go on the first line, behind %%xai_image; "
+            f"write {{{{ '-' }}}}{first.text[1:]} if it belongs to the prompt."
+        )
+    return text or on_line or None
 
 
 def flags_of(rows: tuple[Option, ...]) -> dict[str, Option]:
     """Return the rows of a table by their flags."""
     return {flag: option for option in rows for flag in option.flags}
+
+
+def _words(line: str, flags: Mapping[str, Option]) -> list[_Word]:
+    """Return the words of a line; a quotation and a `{{ … }}` are each part of one word."""
+    found = []
+    position = 0
+    while position < len(line):
+        if line[position].isspace():
+            position += 1
+            continue
+        start = position
+        while position < len(line) and not line[position].isspace():
+            position = _piece_end(line, position)
+        found.append(_Word(_as_typed(line[start:position], flags), start, position))
+    return found
+
+
+def _piece_end(text: str, start: int) -> int:
+    """Return the end of the next piece of a word: an expression, a quotation or one character."""
+    if text.startswith("{{", start):
+        return _expression_end(text, start)
+    if match := _ESCAPED.match(text, start):
+        return match.end()
+    if (closing := _QUOTES.get(text[start])) is not None:
+        position = start + 1
+        while position < len(text) and text[position] != closing:
+            template = text.startswith("{{", position)
+            position = _expression_end(text, position) if template else position + 1
+        if position < len(text):
+            return position + 1
+    return start + 1
+
+
+def _expression_end(text: str, start: int) -> int:
+    """Return the end of the `{{ … }}` at `start`, or of its first brace if it is not closed."""
+    try:
+        return expression_end(text, start + 2) + 2
+    except OpenExpressionError:
+        return start + 1
+
+
+def _plain_dashes(word: str) -> str | None:
+    """Return a word like an option with plain dashes; None: it has no typographic dash.
+
+    Editors turn `--n` into an em dash and `n`, and `-n` into an en dash and `n`.
+    """
+    match = _TYPED_FLAG.fullmatch(word)
+    if match is None or not set(word[: match.end("name")]) & set(DASHES[1:]):
+        return None
+    name = re.sub(f"[{DASHES}]", "-", match["name"])
+    short = len(name) == 1 or _SHORT_WITH_VALUE.match(f"-{name}")
+    return f"{'-' if short else '--'}{name}{match['rest']}"
+
+
+def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
+    """Return a word without invisible characters before it, its dashes plain if it is an option."""
+    word = word.lstrip(INVISIBLE) or word
+    plain = _plain_dashes(word)
+    if plain is None:
+        return word
+    known = _is_flag(plain, flags) or (_SHORT_WITH_VALUE.match(plain) and plain[:2] in flags)
+    return plain if known else word
+
+
+def _is_unknown(word: str, flags: Mapping[str, Option], *, leads: bool) -> bool:
+    """Tell whether a word of the prompt looks like an option that does not exist.
+
+    Args:
+        word: Of the prompt.
+        flags: The options.
+        leads: It is where options stand. Elsewhere a typographic dash may be punctuation.
+    """
+    if _LIKE_A_FLAG.fullmatch(word):
+        return not _is_flag(word, flags)
+    plain = _plain_dashes(word)
+    if plain is None:
+        return False
+    return leads or nearest(plain.partition("=")[0], flags, cutoff=0.8) is not None
 
 
 def _is_flag(word: str, flags: Mapping[str, Option]) -> bool:
@@ -149,17 +289,22 @@ def _unquote(word: str) -> str:
     Raises:
         OptionError: A quote is not closed.
     """
-    parts = _QUOTED.split(word)  # text, then escaped, double and single of each quotation, …
-    if any(set(text) & {'"', "'"} for text in parts[::4]):
+    pieces, position = [], 0
+    while position < len(word):
+        end = _piece_end(word, position)
+        pieces.append(word[position:end])
+        position = end
+    if {'"', "'"} & set(pieces):  # a quotation is longer
         if word[0] not in {'"', "'"}:
             return word  # an apostrophe
         raise OptionError(f"The quote in {word} is not closed.")
     try:
-        parts[1::4] = [part and _unescaped(part) for part in parts[1::4]]
+        return "".join(map(_said, pieces))
     except UnicodeDecodeError as error:
         raise OptionError(f"{word}: {error.reason}.") from error
-    return "".join(part or "" for part in parts)
 
 
-def _unescaped(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode("unicode-escape")
+def _said(piece: str) -> str:
+    if match := _ESCAPED.fullmatch(piece):
+        return match[1].encode("ascii", "backslashreplace").decode("unicode-escape")
+    return piece[1:-1] if len(piece) > 1 and piece[0] in _QUOTES else piece

@@ -19,7 +19,17 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Allowance", "MissingError", "NotPlainError", "field", "item", "plain", "vetted"]
+__all__ = [
+    "Allowance",
+    "DataText",
+    "MissingError",
+    "NotPlainError",
+    "field",
+    "is_missing",
+    "item",
+    "plain",
+    "vetted",
+]
 
 _MAX_SIZE: Final = 1_000_000
 _MAX_DEPTH: Final = 30
@@ -33,6 +43,12 @@ _DATE_FIELDS: Final = frozenset(
     {"year", "month", "day", "hour", "minute", "second", "microsecond", "days", "seconds"}
 )
 _MISSING: Final = object()
+
+
+class DataText(str):
+    """Text that a template read from data: a path or an id, never the name of a variable."""
+
+    __slots__ = ()
 
 
 class NotPlainError(Exception):
@@ -60,6 +76,16 @@ class Allowance:
             raise NotPlainError(
                 f"the value is too large; {_MAX_SIZE:,} characters or elements are possible"
             )
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a plain value stands for no value: None, NaN, or pandas' NA and NaT."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return value != value  # noqa: PLR0124  # NaN
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and (value is pandas.NA or value is pandas.NaT)
 
 
 def plain(value: Any, allowance: Allowance, depth: int = 0) -> Any:

@@ -1,4 +1,4 @@
-"""Templates: `{{ … }}` in what the user typed, filled from their variables.
+"""Templates: `{{ … }}` in prompts and option values that the user typed, filled from variables.
 
 An expression of Jinja is parsed by Jinja and evaluated here, node by node. It reads plain data and
 calls nothing but methods of text, numbers and dates and a choice of Jinja's filters and tests; its
@@ -15,15 +15,19 @@ import operator
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, time
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.arguments.plain import (
     Allowance,
+    DataText,
     MissingError,
     NotPlainError,
     field,
+    is_missing,
     item,
     plain,
     vetted,
@@ -34,7 +38,9 @@ from xai_notebook.pictures.cell import OpenExpressionError, split
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
 
-__all__ = ["fill"]
+    from xai_notebook.arguments.options import Option
+
+__all__ = ["fill", "fill_options"]
 
 
 _TEXT_METHODS: Final = frozenset({
@@ -45,6 +51,7 @@ _TEXT_METHODS: Final = frozenset({
     "zfill",
 })  # fmt: skip
 _DATE_METHODS: Final = frozenset({"isoformat", "isoweekday", "strftime", "weekday"})
+_BRACES: Final = re.compile(r"\$?\{[A-Za-z_][\w.]*\}")
 _WIDE: Final = re.compile(r"%[^A-Za-z%]*\d")
 _FILTERS: Final = {
     "abs": 0, "capitalize": 0, "center": 1, "count": 0, "d": 2, "default": 2, "first": 0,
@@ -75,38 +82,130 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }  # fmt: skip
 
 
-def fill(text: str, names: Mapping[str, Any]) -> str:
+def fill(text: str, names: Mapping[str, Any], where: str = "the prompt") -> str:
     """Return text with every `{{ expression }}` filled in; all other text as it is.
 
     Args:
         text: As the user typed it.
         names: Variables by name.
+        where: What messages call the text.
 
     Raises:
-        OptionError: An expression is broken, names what is not there, or asks for more than
-            reading plain data.
+        OptionError: An expression is broken, has no value, names what is not there, or asks for
+            more than reading plain data.
     """
     if "{{" not in text:
         return text
-    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # 20 ms that most prompts do not need
-
     evaluator = _Evaluator(names)
-    try:
+    with _telling(where):
         return "".join(
-            literal if source is None else literal + evaluator.text(_parse(source))
+            literal if source is None else literal + evaluator.text(_parse(source), source)
             for literal, source in split(text)
         )
+    raise AssertionError  # for type checkers: the context manager raises
+
+
+def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a magic's line with every `{{ expression }}` filled in.
+
+    An expression that is the whole value keeps its type: a list is several values of an option
+    that can be repeated, and None is an option that was not given.
+
+    Args:
+        given: Values as typed, by the names of the option table.
+        names: Variables by name.
+
+    Raises:
+        OptionError: As `fill`; or a value looks like a variable and is no template.
+    """
+    rows = {row.name: row for row in OPTIONS}
+    filled: dict[str, Any] = {}
+    for name, value in given.items():
+        row = rows[name]
+        typed = value if isinstance(value, list) else [value]
+        values = [one for each in typed for one in _values(each, names, row)]
+        if values:
+            filled[name] = values if isinstance(value, list) else values[0]
+    return filled
+
+
+def _values(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
+    """Return the values that one value as typed stands for; none: it is None."""
+    if not isinstance(typed, str):
+        return [typed]
+    _check_braces(typed, row)
+    if "{{" not in typed:
+        return [typed]
+    with _telling(row.flag):
+        (before, source), *rest = split(typed)
+        if source is None or before or any(text for text, _ in rest):
+            return [fill(typed, names, row.flag)]
+        value = _Evaluator(names).value(_parse(source))
+        if value is None:
+            return []
+        if is_missing(value):
+            raise MissingError(f"the value of{source.rstrip()} is missing")
+        reads_names = row.variables is not None
+        if isinstance(value, (list, tuple, set)) and row.repeatable:
+            return [_data(one) if reads_names else one for one in value]
+        if isinstance(value, (list, tuple, set, dict)) and not reads_names:
+            kind = type(value).__name__
+            raise NotPlainError(f"the value of{source.rstrip()} is a {kind}, and one value fits")
+        return [_data(value) if reads_names else value]
+    raise AssertionError  # for type checkers: the context manager raises
+
+
+def _data(value: Any) -> Any:
+    return DataText(value) if isinstance(value, str) else value
+
+
+def _check_braces(typed: str, row: Option) -> None:
+    """Refuse `{name}` and `$name`, with which other magics name variables."""
+    literal = "".join(text for text, _ in _split(typed))
+    if typed[:1] in {"$", "{"} and not typed.startswith("{{"):
+        shown = typed
+    elif "://" not in literal and (match := _BRACES.search(literal)):
+        shown = match[0]
+    else:
+        return
+    name = shown.strip("${}")
+    raise OptionError(
+        f"{row.flag}: {shown} is no variable here. Write {{{{ {name or 'name'} }}}} for its value, "
+        f"or {{{{ '{shown[0]}' }}}}{shown[1:]} for these characters."
+    )
+
+
+def _split(text: str) -> list[tuple[str, str | None]]:
+    try:
+        return list(split(text))
+    except OpenExpressionError:
+        return [(text, None)]
+
+
+@contextmanager
+def _telling(where: str) -> Iterator[None]:
+    """Turn errors of templates into the user's.
+
+    Args:
+        where: What messages call the text.
+    """
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # 20 ms that most prompts do not need
+
+    try:
+        yield
     except (NotPlainError, OpenExpressionError) as error:
-        raise OptionError(f"{{{{ … }}}} in the prompt: {error}.") from error
+        raise OptionError(f"{{{{ … }}}} in {where}: {error}.") from error
     except TemplateSyntaxError as error:
         raise OptionError(
-            f"{{{{ … }}}} in the prompt: {error.message}. For two literal braces write "
+            f"{{{{ … }}}} in {where}: {error.message}. For two literal braces write "
             "{{ '{{' }}."
         ) from error
     except RecursionError as error:
-        raise OptionError("{{ … }} in the prompt: it is nested too deeply.") from error
+        raise OptionError(f"{{{{ … }}}} in {where}: it is nested too deeply.") from error
+    except OptionError:
+        raise
     except Exception as error:  # 1 / 0 and the like
-        raise OptionError(f"{{{{ … }}}} in the prompt: {type(error).__name__}: {error}.") from error
+        raise OptionError(f"{{{{ … }}}} in {where}: {type(error).__name__}: {error}.") from error
 
 
 @cache
@@ -136,9 +235,29 @@ class _Evaluator:
         self._names = names
         self._allowance = Allowance()
 
-    def text(self, node: nodes.Node) -> str:
-        """Return an expression's value as text."""
-        return self._as_text(self.value(node))
+    def text(self, node: nodes.Node, source: str) -> str:
+        """Return an expression's value as text.
+
+        Raises:
+            NotPlainError: The value has no text that a prompt could mean.
+        """
+        value = self.value(node)
+        name = source.strip()
+        if is_missing(value):
+            raise MissingError(
+                f"the value of {name} is missing. Write {{{{ {name} | default('…') }}}} for what "
+                "stands in its place"
+            )
+        if isinstance(value, (list, tuple, set, frozenset)):
+            raise NotPlainError(
+                f"the value of {name} is a {type(value).__name__}. Write "
+                f"{{{{ {name} | join(', ') }}}} or {{{{ {name}[0] }}}}"
+            )
+        if isinstance(value, dict):
+            raise NotPlainError(
+                f"the value of {name} is a dict. Write one of its fields: {{{{ {name}.key }}}}"
+            )
+        return self._as_text(value)
 
     def value(self, node: nodes.Node) -> Any:
         """Return the value of an expression, plain and bounded."""
@@ -213,7 +332,7 @@ class _Evaluator:
         return _BINARY[name](left, right)
 
     def _read_concat(self, node: nodes.Concat) -> str:
-        return "".join(self.text(each) for each in node.nodes)
+        return "".join(self._as_text(self.value(each)) for each in node.nodes)
 
     def _read_and(self, node: nodes.And) -> Any:
         return self.value(node.left) and self.value(node.right)
@@ -296,9 +415,12 @@ class _Evaluator:
             raise NotPlainError(f"{name} looks at no attributes here")
         try:
             value = self.value(node.node)  # type: ignore[arg-type]
+            missing = is_missing(value)
         except MissingError:
             if name not in {"d", "default"}:
                 raise
+            missing = True
+        if missing and name in {"d", "default"}:
             return args[0] if args else kwargs.get("default_value", "")
         if name == "random":
             return random.choice(value)  # noqa: S311  # a choice of words

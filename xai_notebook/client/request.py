@@ -96,8 +96,12 @@ class ImageRequest:
 
     @property
     def question(self) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
-        """What is asked for, whoever asks whom: words and options, digests of the inputs."""
-        what = (self.prompt, self.model, self.aspect_ratio, self.resolution, self.quality)
+        """What is asked for, whoever asks whom: words and options, digests of the inputs.
+
+        Line ends are no part of it: Windows and the web write others into the same cell.
+        """
+        prompt = self.prompt.replace("\r\n", "\n")
+        what = (prompt, self.model, self.aspect_ratio, self.resolution, self.quality)
         return what, tuple(image.sha256 for image in self.inputs)
 
     @property
@@ -110,7 +114,7 @@ class ImageRequest:
 
         The number of images, the way they travel and for how long they are shared do not count:
         stored images answer a later request for more of the same, or for the same in another
-        format.
+        format. Nor does it count which line ends the prompt has.
 
         Args:
             backend: `"xai"` or `"local"`.

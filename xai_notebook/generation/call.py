@@ -12,6 +12,7 @@ from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments import prompts
 from xai_notebook.arguments.axes import axes_of
 from xai_notebook.arguments.inputs import load_inputs
+from xai_notebook.arguments.plain import DataText
 from xai_notebook.arguments.templates import fill
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import OptionError
@@ -239,7 +240,7 @@ def _prepare_each(
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
     if len(options.model) > 1 or options.matrix is not None:
         raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
-    found = prompts.read_prompts(source, namespace)
+    found = prompts.read_prompts(source, {} if isinstance(source, DataText) else namespace)
     texts: Iterator[str] = found
     if templates:
         texts = (fill(text, namespace) for text in texts)

@@ -71,21 +71,24 @@ class Rewriter:
 
     async def recall(self, request: ImageRequest) -> ImageRequest | None:
         """Return the request as it was rewritten before, or None when it never was."""
-        text = await self._recall(self._key(_instruction(request), request.prompt))
-        return with_prompt(request, text, self.model) if text else None
+        for key in self._keys(request):
+            if text := await self._recall(key):
+                return with_prompt(request, text, self.model)
+        return None
 
     async def look_up(self, request: ImageRequest) -> ImageRequest | None:
         """Return the request as a library that may be somebody else's has it rewritten.
 
         It is not to be sent. None: the library is the user's own, or has no rewrite.
         """
-        text = None
-        if self.library is not None and self.library.foreign:
-            key = self._key(_instruction(request), request.prompt)
-            with suppress(LibraryError):
+        if self.library is None or not self.library.foreign:
+            return None
+        with suppress(LibraryError):
+            for key in self._keys(request):
                 found = partial(self.library.rewrite_for, key, to_send=False)
-                text = await asyncio.to_thread(found)
-        return with_prompt(request, text, self.model) if text else None
+                if text := await asyncio.to_thread(found):
+                    return with_prompt(request, text, self.model)
+        return None
 
     async def rewrite(
         self, request: ImageRequest, reservation: Reservation
@@ -102,7 +105,7 @@ class Rewriter:
             The request, and the cost in US dollars; None: not reported.
         """
         instruction = _instruction(request)
-        key = self._key(instruction, request.prompt)
+        key = self._keys(request)[0]
         text, model, cost = "", self.model, _NOTHING
         try:
             answer = await self.client.chat.complete(
@@ -133,9 +136,15 @@ class Rewriter:
         reservation.in_ledger = kept and cost is not None
         return (with_prompt(request, text, self.model) if text else request), cost
 
-    def _key(self, instruction: str, prompt: str) -> str:
-        parts = [self.backend, self.host, self.model, instruction, prompt]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    def _keys(self, request: ImageRequest) -> list[str]:
+        r"""Return the keys under which a request's rewrite is looked for; it is kept by the first.
+
+        Earlier versions took a prompt with `\r\n` for another one.
+        """
+        prompt = request.prompt.replace("\r\n", "\n")
+        head = [self.backend, self.host, self.model, _instruction(request)]
+        prompts = dict.fromkeys((prompt, prompt.replace("\n", "\r\n")))
+        return [hashlib.sha256(json.dumps([*head, each]).encode()).hexdigest() for each in prompts]
 
     async def _recall(self, key: str) -> str | None:
         if key in self.remembered or self.library is None:

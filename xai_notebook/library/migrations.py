@@ -1,6 +1,7 @@
 """What the library's tables are, step by step: a new table or column is one more step.
 
-A step whose name says what it brings is a tuple of SQL statements, run in one transaction.
+A step whose name says what it brings is a tuple of SQL statements, run in one transaction. They may
+call `fingerprint(…)`, which library/schema.py defines.
 """
 
 from __future__ import annotations
@@ -238,8 +239,24 @@ _IDENTITY: Final = (
     "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
 )
 
+_LINE_ENDS: Final = (
+    # Earlier versions took a prompt with \r\n, as Windows has it in a cell, for another one.
+    """CREATE TEMP TABLE renamed AS
+        SELECT DISTINCT fingerprint AS former, fingerprint(backend, host, prompt, model,
+            aspect_ratio, resolution, quality, user, inputs) AS fingerprint
+        FROM requests WHERE instr(prompt, char(13, 10))""",
+    "DELETE FROM renamed WHERE fingerprint IS NULL",
+    """UPDATE requests SET fingerprint = (
+            SELECT fingerprint FROM renamed WHERE former = requests.fingerprint)
+        WHERE fingerprint IN (SELECT former FROM renamed)""",
+    """UPDATE OR REPLACE shown SET fingerprint = (
+            SELECT fingerprint FROM renamed WHERE former = shown.fingerprint)
+        WHERE fingerprint IN (SELECT former FROM renamed)""",
+    "DROP TABLE renamed",
+)
+
 MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
-    _REPLIES, _CHARGES, _JOB_CALLS, _SHOWN, _IDENTITY,
+    _REPLIES, _CHARGES, _JOB_CALLS, _SHOWN, _IDENTITY, _LINE_ENDS,
 )  # fmt: skip
 """`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""

@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from xai_notebook.client import bounds
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.migrations import CREATE_INDEX, MIGRATIONS
 from xai_notebook.library.ownership import is_claimed, mark_as_own
@@ -418,9 +420,7 @@ def _strange(connection: sqlite3.Connection, version: int) -> str | None:
 def _expected(version: int) -> frozenset[_Entry]:
     """Return name, type, table and SQL of everything in a library of a version."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for step in MIGRATIONS[:version]:
-            for statement in step:
-                connection.execute(statement)
+        _take_steps(connection, 0, version)
         rows = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
         return frozenset((name, kind, table, _plain(sql or "")) for name, kind, table, sql in rows)
 
@@ -457,10 +457,39 @@ def library_id(connection: sqlite3.Connection) -> str:
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     with transaction(connection):
         version = _recognise(connection, file)  # another kernel may have been here as we waited
-        for step in MIGRATIONS[version:]:
-            for statement in step:
-                connection.execute(statement)
+        _take_steps(connection, version, len(MIGRATIONS))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         if version == 0 and is_claimed(file.parent):
             mark_as_own(library_id(connection), file.parent)
+
+
+def _take_steps(connection: sqlite3.Connection, first: int, end: int) -> None:
+    """Take a library from version `first` to version `end`."""
+    connection.create_function("fingerprint", 9, _fingerprint)
+    for step in MIGRATIONS[first:end]:
+        for statement in step:
+            connection.execute(statement)
+
+
+def _fingerprint(  # noqa: PLR0913, PLR0917  # called by SQLite with columns
+    backend: str,
+    host: str,
+    prompt: str,
+    model: str,
+    aspect_ratio: str | None,
+    resolution: str | None,
+    quality: str | None,
+    user: str | None,
+    inputs: str,
+) -> str | None:
+    """Return the fingerprint of a row's request; None: the row is damaged."""
+    try:
+        digests = [bounds.digest(image["sha256"]) for image in bounds.parsed(inputs)]
+        images = tuple(InputImage("", digest, "") for digest in digests)
+        request = ImageRequest(
+            prompt, model, 1, aspect_ratio, resolution, quality, inputs=images, user=user
+        )
+        return request.fingerprint(backend, host)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from IPython.core.magic import (
     Magics,
@@ -15,11 +15,13 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from xai_notebook.arguments.line import parse
+from xai_notebook.arguments.line import Parsed, parse, prompt_of
 from xai_notebook.arguments.options import help_text
+from xai_notebook.arguments.templates import fill, fill_options
 from xai_notebook.errors import ApiError, ExportError, OptionError
 from xai_notebook.frontend import in_kernel
 from xai_notebook.notebook import configuration
+from xai_notebook.notebook.caller import drops_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["XaiImage"]
 
+_Value = TypeVar("_Value")
 _HISTORY: Final = 24
 """Images that %xai_history shows, and jobs that %xai_jobs does."""
 _WAIT: Final = 1.0
@@ -72,11 +75,12 @@ class XaiImage(Magics):
             print(help_text())  # noqa: T201  # what --help does
             return None
         namespace = ChainMap(local_ns or {}, self.shell.user_ns)
-        prompt = _prompt(parsed.prompt, cell)
-        call = _session().prepare(prompt, parsed.given, namespace, typed=True)
+        prompt = prompt_of(parsed.prompt, cell)
+        given = fill_options(parsed.given, namespace)
+        call = _session().prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
-            return _session().plan(call)
-        return self._hand_over(call) if call.options.batch else self._show(call)
+            return _shown(_session().plan(call))
+        return _shown(self._hand_over(call) if call.options.batch else self._show(call))
 
     xai_image.__doc__ = help_text()
 
@@ -165,28 +169,36 @@ class XaiImage(Magics):
         if call.options.as_:
             self.shell.user_ns[call.options.as_] = batch
 
+    def _parsed(self, line: str) -> Parsed:
+        """Return the options and the words of a line, every `{{ … }}` filled in."""
+        given, words = parse(line)
+        names = self.shell.user_ns
+        words = words.removesuffix(";").rstrip()
+        return Parsed(fill_options(given, names), fill(words, names, "the line"))
+
     @no_var_expand
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
         takes = "%xai_history takes only -n N and words to look for."
-        words, count = _look_back(line, takes, "images")
-        return _session().history(words, count)
+        words, count = _look_back(self._parsed(line), takes, "images")
+        return _shown(_session().history(words, count))
 
     @no_var_expand
     @line_magic
     def xai_jobs(self, line: str) -> JobList:
         """Show the jobs of all kernels, newest first: %xai_jobs [-n N]."""
-        words, count = _look_back(line, "%xai_jobs takes only -n N.", "jobs")
+        words, count = _look_back(self._parsed(line), "%xai_jobs takes only -n N.", "jobs")
         if words:
             raise OptionError("%xai_jobs takes only -n N.")
-        return _session().jobs(count)
+        return _shown(_session().jobs(count))
 
     @no_var_expand
     @line_magic
     def xai_pack(self, line: str) -> Path:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
-        return _session().pack(line.strip().strip("\"'") or None)
+        path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
+        return _shown(_session().pack(path or None))
 
     @no_var_expand
     @line_magic
@@ -198,7 +210,8 @@ class XaiImage(Magics):
         if parsed.given.pop("help", False):
             print(help_text())  # noqa: T201  # what --help does
             return
-        show_panel(parsed.prompt, **parsed.given)
+        given = fill_options(parsed.given, self.shell.user_ns)
+        show_panel(prompt_of(parsed.prompt, None) or "", **given)
 
     @no_var_expand
     @line_magic
@@ -206,7 +219,7 @@ class XaiImage(Magics):
         """Show every picture, to search and tidy: %xai_library [--model=NAME] [WORDS]."""
         from xai_notebook.notebook.library_view import library  # noqa: PLC0415  # the extension is light
 
-        parsed = parse(line)
+        parsed = self._parsed(line)
         unknown = set(parsed.given) - {"model"}
         if unknown:
             raise OptionError("%xai_library takes only --model=NAME and words to look for.")
@@ -220,37 +233,29 @@ def _session() -> Session:
     return current_session()
 
 
-def _look_back(line: str, takes: str, what: str) -> tuple[str, int]:
+def _shown(value: _Value) -> _Value:
+    """Return the value of a magic, shown here if IPython will not show it."""
+    if drops_value():
+        from IPython.display import display  # noqa: PLC0415  # with a kernel, it is loaded
+
+        display(value)  # type: ignore[no-untyped-call]
+    return value
+
+
+def _look_back(parsed: Parsed, takes: str, what: str) -> tuple[str, int]:
     """Return the words and the number of things that a line asks for.
 
     Args:
-        line: Of the magic.
+        parsed: The line.
         takes: What to say when there is anything else.
         what: The things.
 
     Raises:
-        OptionError: There is another option, or the number is none.
+        OptionError: There is another option, or `-n` is not a number.
     """
-    parsed = parse(line)
     count = parsed.given.pop("n", _HISTORY)
     if parsed.given:
         raise OptionError(takes)
     if not str(count).isdecimal() or not int(count):
         raise OptionError(f"-n: {count!r} is not a number of {what}.")
     return parsed.prompt, int(count)
-
-
-def _prompt(on_line: str, cell: str | None) -> str | None:
-    """Return the prompt, wherever it stands; a trailing `;` is a habit, not part of it.
-
-    Raises:
-        OptionError: It stands twice.
-    """
-    body = (cell or "").strip()
-    if on_line and body:
-        raise OptionError(
-            "There is a prompt on the line and one in the body. Keep one of them (options go "
-            "before or after a prompt on the line)."
-        )
-    prompt = (body or on_line).removesuffix(";").rstrip()
-    return prompt or None

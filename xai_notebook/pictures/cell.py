@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHOOSE",
+    "DASHES",
+    "INVISIBLE",
     "OPTION_OF",
     "OpenExpressionError",
     "cell_body",
     "escape",
+    "expression_end",
     "flag",
     "magic_cell",
     "split",
@@ -37,8 +40,13 @@ _OF_A_PICTURE: Final = (
     "rewrite_model",
 )  # fmt: skip
 """What a cell says of a request. It does not publish the picture anew, or name a user for it."""
-_PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]{}()*?!#&;|<>\\-]+", re.ASCII)
+DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+"""The hyphen-minus, and what editors and web pages write in its place."""
+INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
+"""Characters of no width that come with text from web pages."""
+_PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
 """What needs no quotes."""
+_LIKE_A_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
 _PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
 _UNSPEAKABLE: Final = (
@@ -48,10 +56,16 @@ _UNSPEAKABLE: Final = (
 _SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]")
 _CHANGED_BY_IPYTHON: Final = re.compile(
     r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
-    r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\]))",
+    r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
+    r"|%(?=%[A-Za-z]|xai_))",
     re.MULTILINE,
 )
-"""Lines of blanks, and those that look like the prompt of a terminal: IPython takes them away."""
+"""Lines of blanks and those that look like the prompt of a terminal, which IPython takes away, and
+those that look like a magic."""
+_NO_PROMPT: Final = re.compile(
+    rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
+)
+"""What begins a body with an option, or with a comment for Quarto or Colab."""
 
 
 class OpenExpressionError(Exception):
@@ -85,19 +99,24 @@ def words(flag: str, values: Iterable[Any]) -> list[str]:
 
     Args:
         flag: As in `flag`.
-        values: Texts and numbers; `True` is the flag alone.
+        values: Texts, as they are meant, and numbers; `True` is the flag alone.
     """
     link = "=" if flag.startswith("--") else " "
-    return [flag if value is True else f"{flag}{link}{_quote(value)}" for value in values]
+    return [flag if value is True else f"{flag}{link}{_written(value)}" for value in values]
 
 
-def _quote(value: str | float) -> str:
+def _written(value: str | float) -> str:
     """Return a value as the end of a word of a magic's line, behind its flag."""
     if not isinstance(value, str):
         return f"{value:g}"
+    # Braces and a leading `$` would be read as a variable.
+    return _quote(_LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value))
+
+
+def _quote(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
-    if value.isprintable():
+    if value.isprintable() and not set(value) & set("“”‘’„"):  # noqa: RUF001
         for mark in ('"', "'"):
             if mark not in value:
                 return f"{mark}{value}{mark}"
@@ -128,6 +147,7 @@ def cell_body(template: str) -> str:
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
+    body = _NO_PROMPT.sub(_protected, body)
     # A magic drops a final semicolon as a habit; here it is part of the prompt.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 
@@ -140,8 +160,8 @@ def _as_template(text: str) -> str:
 
 
 def _protected(match: re.Match[str]) -> str:
-    if match["blank"]:
-        return _as_template(match["blank"])
+    if blank := match.groupdict().get("blank"):
+        return _as_template(blank)
     return match["before"] + _as_template(match["prompt"])
 
 
@@ -153,14 +173,22 @@ def split(text: str) -> Iterator[tuple[str, str | None]]:
     """
     position = 0
     while (opening := text.find("{{", position)) >= 0:
-        end = _end(text, opening + 2)
+        end = expression_end(text, opening + 2)
         yield text[position:opening], text[opening + 2 : end]
         position = end + 2
     yield text[position:], None
 
 
-def _end(text: str, start: int) -> int:
-    """Return where the `}}` of an expression is: not in a string, not of a dict."""
+def expression_end(text: str, start: int) -> int:
+    """Return where the `}}` of an expression is: not in a string, not of a dict.
+
+    Args:
+        text: Of a prompt or a magic's line.
+        start: Behind the `{{`.
+
+    Raises:
+        OpenExpressionError: The expression has no end.
+    """
     depth = 0
     for match in _PART.finditer(text, start, start + _MAX_EXPRESSION):
         if depth <= 0 and text.startswith("}}", match.start()):
