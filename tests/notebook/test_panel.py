@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -255,6 +256,17 @@ def test_what_could_not_be_exported_is_not_ordered_again(
     assert (panel.jobs, len(list(blocked.iterdir())), len(keyed.calls)) == ([], 1, 1)
     make(panel, "a fox")
     assert len(keyed.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [("folder", "Folder: {{ … }} is filled in the prompt only."), ("user", "End user's id: {{")],
+)
+def test_a_template_in_a_field_that_takes_none_is_refused(field: str, message: str) -> None:
+    """It would be a folder of that name, or sent as it is."""
+    form, values, _ = Form.from_options("a fox", {}, {})
+    with pytest.raises(OptionError, match=re.escape(message)):
+        form.given(values | {field: "{{ x }}"})
 
 
 def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,17 @@ class Form:
         return form, values, options.image
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that the fields stand for, without the images."""
+        """Return the options that the fields stand for, without the images.
+
+        Raises:
+            OptionError: A field has a template, which only the prompt can be.
+        """
+        for name, label in (("folder", "Folder"), ("user", "End user's id")):
+            if "{{" in str(values.get(name) or ""):
+                raise OptionError(
+                    f"{label}: {{{{ … }}}} is filled in the prompt only. Write the value itself "
+                    "here, or use a %%xai_image cell."
+                )
         given: dict[str, Any] = dict(self.hidden)
         given |= {name: values.get(name) or None for name in FIELDS}
         given["n"] = values.get("n", 1)

@@ -94,6 +94,7 @@ export const reader = {
       if (stream.match(MAGIC)) return "magic";
     }
     if (stream.match("{{")) {
+      state.value = null; // it was this
       state.depth = 0;
       return expression(stream, state);
     }

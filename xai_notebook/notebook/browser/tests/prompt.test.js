@@ -83,6 +83,17 @@ test("templates are marked on the magic's line, too", () => {
   assert.deepEqual(marked('%xai_image a "big{{ n }}" fox'), [["{{ n }}", "template"]]);
 });
 
+test("a template is the value of the option before it", () => {
+  assert.deepEqual(marked("%xai_image -n {{ n }} fox --export={{ folder }} --full"), [
+    ["-n", "option"],
+    ["{{ n }}", "template"],
+    ["--export", "option"],
+    ["=", "value"],
+    ["{{ folder }}", "template"],
+    ["--full", "option"],
+  ]);
+});
+
 test("the first line that is not blank makes a cell a prompt", () => {
   const cell = (/** @type {string} */ source) => isPrompt(source.split("\n"));
   assert(cell("%%xai_image\na fox"));
