@@ -56,7 +56,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
     # Read once, when a session of pytest imports grpc: noise would fail the tests of noise.
-    for name, value in (("GRPC_VERBOSITY", "ERROR"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
+    for name, value in (("GRPC_VERBOSITY", "NONE"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
         monkeypatch.setenv(name, os.environ.get(name, value))
 
 

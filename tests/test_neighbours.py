@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
+import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import KEY, serve, without_xai
+from harness import KEY, serve, start_kernel, without_xai
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 OURS = (
     "import xai_notebook as xai\nmade = xai.generate('a red fox')\nassert made[0].status == 'ok'\n"
@@ -91,3 +99,130 @@ def test_forks_of_the_kernel_are_left_alone(module: str, given: str | None) -> N
         env=environment | ({name: given} if given else {}),
     )  # fmt: skip
     assert done.stdout.strip() == (given or "0")
+
+
+PROXIES = {
+    "forbidden": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    "password": b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+    "garbage": b"\x00\x01 what?\r\n\r\n" * 10,
+    "garbage inside": b"HTTP/1.1 200 OK\r\n\r\n" + b"\x00\x01 what?\r\n\r\n" * 10,
+    "closes": b"",
+}
+REFUSED = """
+import xai_notebook as xai
+try:
+    xai.generate("a red fox", timeout=5)
+except xai.XaiError as error:
+    print(error)
+"""
+FORKED = """
+import os, sys, warnings
+import xai_notebook as xai
+made, job = xai.generate("a red fox"), xai.generate("an owl", batch=True)
+acts = [
+    lambda: xai.generate("a pear"), lambda: xai.generate(each=["a plum", "a fig"]),
+    lambda: made[0].edit("at night"), lambda: made.redo(0), job.refresh, job.wait, xai.jobs,
+]
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+    child = os.fork()
+if child == 0:
+    for act in acts:
+        try:
+            act()
+        except xai.XaiError as error:
+            print(type(error).__name__)
+    sys.exit()
+os.waitpid(child, 0)
+"""
+ENDING = """
+import sys, threading, time
+import xai_notebook as xai
+def paint():
+    try:
+        xai.generate(each=["a fox", "an owl"] * 9)
+    except xai.XaiError:
+        pass  # it was cut short
+threading.Thread(target=paint, daemon=True).start()
+while not xai.history():
+    time.sleep(0.01)
+sys.exit()
+"""
+
+
+@contextlib.contextmanager
+def proxy(answer: bytes) -> Iterator[str]:
+    """Run a proxy that answers each CONNECT with the same bytes, and closes."""
+
+    def serve_all() -> None:
+        with contextlib.suppress(OSError):  # the end
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve_all)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def behind(address: str) -> dict[str, str]:
+    """Return the variables of a call that goes through a proxy."""
+    return {"XAI_API_KEY": KEY, "XAI_API_HOST": "api.x.ai", "https_proxy": address}
+
+
+def quiet(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code with gRPC's log as we set it, and see what is written to descriptor 2."""
+    inherited = {name: value for name, value in without_xai().items() if "GRPC" not in name}
+    home = {"XAI_NOTEBOOK_HOME": str(tmp_path / "home"), "XAI_NOTEBOOK_BACKEND": "auto"}
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code],
+        capture_output=True, text=True, timeout=60, check=False, env=inherited | home | variables,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", PROXIES.values(), ids=PROXIES)
+def test_a_proxy_that_refuses_is_told_by_the_error_alone(answer: bytes, tmp_path: Path) -> None:
+    """The log of gRPC's core would stand beside it."""
+    with proxy(answer) as address:
+        done = quiet(REFUSED, tmp_path, **behind(address))
+    assert done.stdout.startswith("api.x.ai cannot be reached")
+    assert done.stderr == ""
+
+
+def test_the_log_of_grpc_can_be_turned_on(tmp_path: Path) -> None:
+    """By the user, who has set the variable."""
+    with proxy(PROXIES["forbidden"]) as address:
+        done = quiet(REFUSED, tmp_path, GRPC_VERBOSITY="ERROR", **behind(address))
+    assert "HTTP proxy returned response code 403" in done.stderr
+
+
+def test_a_proxy_that_refuses_writes_nothing_into_a_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel shows what is written to descriptor 2 under the cell."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    with (
+        proxy(PROXIES["password"]) as address,
+        start_kernel(tmp_path / "work", **behind(address)) as kernel,
+    ):
+        shown = kernel.run(f"{REFUSED}\n!true")
+    assert shown.stdout.startswith("api.x.ai cannot be reached")
+    assert shown.stderr == ""
+
+
+def test_a_forked_process_says_one_thing(tmp_path: Path) -> None:
+    """Its error, and nothing of coroutines that nobody awaits."""
+    done = quiet(FORKED, tmp_path, XAI_NOTEBOOK_BACKEND="local")
+    assert done.stdout.split() == ["ForkedProcessError"] * 7
+    assert done.stderr == ""
+
+
+def test_a_program_that_ends_in_the_middle_of_calls_ends_quietly(tmp_path: Path) -> None:
+    """No task that was pending, no file or database that was open is spoken of."""
+    done = quiet(ENDING, tmp_path, XAI_NOTEBOOK_BACKEND="local")
+    assert (done.returncode, done.stderr) == (0, "")

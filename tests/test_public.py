@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 HEAVY = ("grpc", "google.protobuf", "requests", "PIL", "ipywidgets", "anywidget", "jinja2",
-         "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server",
+         "psutil", "numpy", "sqlite3", "xai_notebook.client.client", "xai_notebook.server",
          "xai_notebook.pictures.export", "xai_notebook.pictures.files")  # fmt: skip
 
 NO_NOTEBOOK = (

@@ -71,6 +71,37 @@ async def main():
 
 asyncio.run(main())
 """
+DASK = """
+import json, pickle
+import dask
+from dask.base import tokenize
+import xai_notebook as xai
+
+@dask.delayed
+def paint(prompt):
+    return xai.generate(prompt, reuse=True)
+
+@dask.delayed
+def measure(batch):
+    return len(batch[0].data)
+
+def main():
+    found = []
+    for scheduler in ("threads", "processes"):
+        with dask.config.set(scheduler=scheduler):
+            batches = dask.compute(*(paint(prompt) for prompt in ("a fox", "an owl")))
+            sizes = dask.compute(*map(measure, batches))
+            assert [*sizes] == [len(batch[0].data) for batch in batches]
+            found += [[batch[0].prompt, batch[0].sha256] for batch in batches]
+    opened = pickle.loads(pickle.dumps(batches))
+    assert tokenize(opened) == tokenize(batches) and tokenize(opened[0]) != tokenize(opened[1])
+    opened[0].export("pictures")
+    assert tokenize(opened[0]) == tokenize(batches[0])
+    print(json.dumps(found))
+
+if __name__ == "__main__":
+    main()
+"""
 MARIMO = """
 import marimo
 app = marimo.App()
@@ -130,6 +161,16 @@ def test_a_service_that_is_asked_by_many(orders: Press, tmp_path: Path) -> None:
     replies = json.loads(run("-c", FASTAPI, folder=tmp_path))
     assert len(replies) == 24
     assert len({tuple(reply) for reply in replies}) == 2
+    assert orders.orders == [1, 1]
+
+
+@needs("dask")
+def test_batches_in_tasks_of_dask(orders: Press, tmp_path: Path) -> None:
+    """In threads and in processes, made there and given to another task; with stable tokens."""
+    (tmp_path / "tasks.py").write_text(DASK)
+    found = json.loads(run("tasks.py", folder=tmp_path))
+    assert [prompt for prompt, _ in found] == ["a fox", "an owl"] * 2
+    assert found[:2] == found[2:]
     assert orders.orders == [1, 1]
 
 

@@ -90,13 +90,23 @@ def shorten(error: BaseException, line: str) -> None:
 
     As with ours, `%tb` renders the whole chain.
     """
-    lines = iter([[f"{type(error).__name__}: {line}"]])
+    error._render_traceback_ = _Shortened(error, line)  # type: ignore[attr-defined]  # IPython's
 
-    def render() -> list[str]:
-        full = traceback.format_exception(type(error), error, error.__traceback__)
-        return next(lines, full)
 
-    error._render_traceback_ = render  # type: ignore[attr-defined]  # IPython's protocol
+class _Shortened:
+    """What IPython calls to render an error. Unlike a closure, it can be pickled with the error."""
+
+    def __init__(self, error: BaseException, line: str) -> None:
+        self._error = error
+        self._lines: list[str] | None = [f"{type(error).__name__}: {line}"]
+
+    def __call__(self) -> list[str]:
+        """Return one line the first time, the full chain after that."""
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            return lines
+        error = self._error
+        return traceback.format_exception(type(error), error, error.__traceback__)
 
 
 class OptionError(XaiError, ValueError):

@@ -5,8 +5,10 @@ IPython is not loaded for an answer: where it runs, it is there.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +37,7 @@ __all__ = [
     "take_configured",
 ]
 
+_NAME: Final = "JPY_SESSION_NAME"
 _loaded_in: Path | None = None
 _configured: Final[dict[str, Any]] = {}
 """Defaults of this process, as long as no extension holds them."""
@@ -59,7 +62,8 @@ def in_terminal() -> bool:
 def is_for_visitors() -> bool:
     """Tell whether those in front of this kernel are visitors of an app, and not its author.
 
-    The setting `visitors` says so; where it is not set, the kernel of a page of Voilà is for them.
+    The setting `visitors` says so; where it is not set, the kernel of a page of Voilà is for them,
+    and so is every process that it starts: what they do, they do for the same visitors.
     """
     told = configured().get("visitors")
     return bool(told) if told is not None else "VOILA_PREHEAT" in os.environ
@@ -157,8 +161,65 @@ def can_update(shell: Any) -> bool:
 
 
 def notebook_name() -> str | None:
-    """Return the notebook as Jupyter names it, which may be a path; None: it does not."""
-    return os.getenv("JPY_SESSION_NAME", "").strip() or None
+    """Return the notebook as Jupyter names it, which may be a path; None: it is unknown.
+
+    Jupyter Server gives a kernel the name in its environment, which every process inherits that
+    the kernel starts: scripts, workers, and the kernels of papermill and nbconvert, which run other
+    notebooks. None of these is that notebook.
+    """
+    name = os.getenv(_NAME, "")
+    inherited = name.strip() and _is_inherited(name, os.getpid(), kernel=_is_kernel())
+    return None if inherited else name.strip() or None
+
+
+def _is_kernel() -> bool:
+    """Tell whether this process is a kernel, and not one that was forked from it."""
+    kernel = getattr(running_shell(), "kernel", None)
+    started = getattr(getattr(kernel, "session", None), "pid", os.getpid())
+    return kernel is not None and bool(started == os.getpid())
+
+
+@functools.lru_cache(maxsize=4)
+def _is_inherited(name: str, pid: int, *, kernel: bool) -> bool:
+    """Tell whether a notebook's name was meant for another process than this one.
+
+    Args:
+        name: As the environment has it.
+        pid: Of this process: a forked one has to be looked at anew.
+        kernel: This process is a kernel.
+    """
+    started_with = _environment(pid)
+    if started_with is not None and started_with.get(_NAME) != name:
+        return False  # set by code that runs here
+    if not kernel:
+        return True
+    # Jupyter Server has no such name itself; papermill or nbconvert under a notebook has the same.
+    # A launcher that cannot be read, since it has ended or belongs to another user, is a server.
+    launcher = _launcher()
+    given_by = None if launcher is None else _environment(launcher)
+    return given_by is not None and given_by.get(_NAME) == name
+
+
+def _launcher() -> int | None:
+    """Return the id of the process that started this kernel, as jupyter_client tells it."""
+    told = os.getenv("JPY_PARENT_PID", "")
+    if not told.isdecimal():
+        return None
+    if sys.platform == "win32":  # there it is a handle
+        import ctypes  # noqa: PLC0415  # only there
+
+        return int(ctypes.windll.kernel32.GetProcessId(ctypes.c_void_p(int(told)))) or None
+    return int(told)
+
+
+def _environment(pid: int) -> dict[str, str] | None:
+    """Return the environment that a process was started with; None: it cannot be read."""
+    with suppress(ImportError):
+        import psutil  # noqa: PLC0415  # IPython or ipykernel brings it
+
+        with suppress(psutil.Error, OSError):
+            return dict(psutil.Process(pid).environ())
+    return None
 
 
 def notebook_file() -> Path | None:

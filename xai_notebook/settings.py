@@ -241,11 +241,12 @@ def package_version() -> str:
 def prepare_grpc() -> None:
     """Set what gRPC's core reads once, at its first import; a value that the user has set stays.
 
-    Without the first every `!cmd` of a notebook prints "fork_posix.cc … skipping fork() handlers"
-    into the user's cell. Without the second, the handlers that were not skipped start a poller in
-    the child, which complains that its descriptors are closed: after 13 of 3,000 `!cmd`.
+    The first turns off the log of gRPC's core, which is written past Python into the user's cell:
+    two lines for each connection that a proxy refuses, one for each `!cmd`. The errors that calls
+    raise say the same. With the second, the core does nothing at a fork; otherwise a poller in the
+    child complains that its descriptors are closed, after 13 of 3,000 `!cmd`.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 

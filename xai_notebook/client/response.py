@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
@@ -71,6 +71,13 @@ class ImageResponse:
         self._data: bytes | None = None
         self._media_type = DEFAULT_MEDIA_TYPE
         self.index = index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_image": None}  # a part of the reply, which is there once
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._image = self._reply.images[self.index]
 
     def __repr__(self) -> str:
         """Return what it is, without the image."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.claims import Claim
     from xai_notebook.generation.generator import Generator, Placed
-    from xai_notebook.generation.loop import BackgroundLoop
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
@@ -45,7 +44,6 @@ class Desk:
 
     def __init__(
         self,
-        loop: BackgroundLoop,
         connect: Connect,
         maker: Any,
         limits: Callable[[Library], Limits],
@@ -53,13 +51,11 @@ class Desk:
         """Follow nothing yet.
 
         Args:
-            loop: On which jobs are followed.
             connect: Returns the server that calls of a backend go to now.
-            maker: Of their images.
+            maker: Of their images: the session.
             limits: Returns those of a job that no call hands over, by its library.
         """
         self._limits = limits
-        self._loop = loop
         self._connect = connect
         self._maker = maker
         self._followers: dict[tuple[Library, str], Follower] = {}
@@ -76,13 +72,23 @@ class Desk:
     def _newest(self, library: Library, n: int) -> JobList:
         jobs = []
         for job in library.jobs.newest(n):
-            follower = self._follow(library, job)
-            if not follower.under_way:
-                follower.job, follower.tally = job, library.jobs.tally(job)
-                follower.failure = library.distrust if job.open else None
+            follower = self._as_it_is(library, job)
             free = job.backend == "local" and not job.price_usd
-            jobs.append(BatchJob([follower], None, self._loop, self._maker, View(free=free)))
+            jobs.append(BatchJob([follower], None, self._maker, View(free=free)))
         return JobList(jobs)
+
+    def find(self, library: Library, names: Sequence[str]) -> list[Follower]:
+        """Return what is known of jobs by their names; empty: the library lacks one of them."""
+        jobs = [library.jobs.named(name) for name in names]
+        return [] if None in jobs else [self._as_it_is(library, job) for job in jobs if job]
+
+    def _as_it_is(self, library: Library, job: Job) -> Follower:
+        """Return the one follower of a job, which knows what the library knows now."""
+        follower = self._follow(library, job)
+        if not follower.under_way:
+            follower.job, follower.tally = job, library.jobs.tally(job)
+            follower.failure = library.distrust if job.open else None
+        return follower
 
     async def close(self) -> None:
         """Follow no job any longer; what goes on at the service is found again."""
@@ -126,7 +132,7 @@ class Desk:
             past = await asyncio.to_thread(library.jobs.latest_with, keys)
         view = View(_settings(call), stored, generator.peer.free, past, call.export)
         generator.asking.complete = True
-        return BatchJob(followers, slots, self._loop, self._maker, view)
+        return BatchJob(followers, slots, self._maker, view)
 
     async def count_ordered(
         self, placed: Sequence[Placed | None], generator: Generator

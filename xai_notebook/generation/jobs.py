@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
 from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, job_sentence
+from xai_notebook.pictures.pickled import VERSION, check_version, pack_request, unpack_request
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.following import Follower
-    from xai_notebook.generation.loop import BackgroundLoop
     from xai_notebook.library.jobs import Job
 
 __all__ = ["BatchJob", "Slot", "View"]
@@ -35,6 +35,9 @@ _TITLES: Final = {
     "gone": "Lost",
 }
 _HALF: Final = "Not handed over"
+_ELSEWHERE: Final = "Not in this library"
+_TOLD: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
+"""What a pickle keeps of a card, beside its numbers and its date."""
 _INTERRUPTED: Final = "the wait ended; the job goes on, and job.wait() or the cell finds it again."
 
 
@@ -73,19 +76,33 @@ class View:
     finish: Callable[[ImageBatch], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Pickled:
+    """What a pickle says of a job, until the library is asked for it.
+
+    Attributes:
+        names: Of all its parts, the newest last.
+        id: The service's name for it.
+        card: What was told about it when it was pickled.
+    """
+
+    names: tuple[str, ...]
+    id: str
+    card: JobCard
+
+
 class BatchJob:
     """Requests that were handed over as one job. It outlives the kernel.
 
     `wait()` blocks until it has ended and returns its images; `await job` does the same in a cell.
     Neither is needed: while the kernel lives the images are fetched as they come, and when it does
-    not, the same cell or `xai_notebook.jobs()` finds the job again.
+    not, the same cell or `xai_notebook.jobs()` finds the job again, and so does a pickle of it.
     """
 
     def __init__(
         self,
-        followers: Sequence[Follower],
+        followers: Sequence[Follower] | _Pickled,
         slots: Sequence[Slot] | None,
-        loop: BackgroundLoop,
         maker: Any,
         view: View,
     ) -> None:
@@ -94,31 +111,56 @@ class BatchJob:
         Args:
             followers: What is known of it, the newest last. More than one where a part of its
                 requests was handed over before the rest; none where the library had all of them.
+                Or what a pickle says, while the library has not been asked.
             slots: Its images in their order; None: as they were handed over.
-            loop: On which it is followed.
-            maker: Of its images.
+            maker: Of its images: the session that follows it.
             view: How they are shown.
         """
-        self.followers = tuple(followers)
+        self._known = followers if isinstance(followers, _Pickled) else tuple(followers)
         self._slots = slots
-        self._loop = loop
         self._maker = maker
         self._view = view
         self._unfinished = view.finish
 
     @property
+    def followers(self) -> tuple[Follower, ...]:
+        """What is known of its parts, the newest last.
+
+        Raises:
+            JobError: It comes from a pickle, and the library does not know it.
+            LibraryError: The library cannot be opened.
+        """
+        if not isinstance(known := self._known, _Pickled):
+            return known
+        found = tuple(self._maker.followers_of(known.names))
+        if len(found) < len(known.names):
+            raise JobError(
+                f"The job {self.name} of {known.card.counts.total:,} images was handed over with "
+                "another library, and this one does not know it. Set XAI_NOTEBOOK_HOME to that "
+                "library."
+            )
+        self._known = found
+        return found
+
+    @property
     def id(self) -> str:
         """The service's name for it; `""` while it has none."""
+        if isinstance(self._known, _Pickled):
+            return self._known.id
         return (self._job.batch_id or "") if self._job else ""
 
     @property
     def name(self) -> str:
         """What it is called at the service, by us; no other job is."""
+        if isinstance(self._known, _Pickled):
+            return self._known.card.name
         return self._job.name if self._job else ""
 
     @property
     def prompt(self) -> str:
         """Its first prompt, as it was handed over."""
+        if isinstance(self._known, _Pickled):
+            return self._known.card.prompt
         if self._slots:
             return self._slots[0].request.prompt
         first = next((follower.first for follower in self.followers), None)
@@ -287,7 +329,7 @@ class BatchJob:
         return self._awaited().__await__()
 
     async def _awaited(self) -> ImageBatch:
-        await self._loop.wait(self._over(None), interrupted=_INTERRUPTED)
+        await self._maker.loop.wait(self._over(None), interrupted=_INTERRUPTED)
         return await asyncio.to_thread(self._conclude)
 
     # How it goes on
@@ -333,7 +375,7 @@ class BatchJob:
         return batch
 
     def _run(self, coroutine: Coroutine[Any, Any, None], **options: Any) -> None:
-        self._loop.run(coroutine, interrupted=_INTERRUPTED, **options)
+        self._maker.loop.run(coroutine, interrupted=_INTERRUPTED, **options)
 
     @property
     def _job(self) -> Job | None:
@@ -356,11 +398,61 @@ class BatchJob:
         line = f"{', '.join(parts)}."
         return f"{line} {self.cause}" if self.cause else line
 
+    # How it travels
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_job, (VERSION, self._packed(), self._maker)
+
+    def __copy__(self) -> BatchJob:
+        return self  # there is one of it, at the service
+
+    def __deepcopy__(self, memo: object) -> BatchJob:
+        return self
+
+    def _packed(self) -> dict[str, Any]:
+        """Return what finds it again, as plain data; and the images that the library had before.
+
+        Their export, once all are there, is left to the cell.
+        """
+        card, view, known = self.card, self._view, self._known
+        return {
+            "names": known.names
+            if isinstance(known, _Pickled)
+            else [one.job.name for one in known],
+            "id": self.id,
+            "card": {name: getattr(card, name) for name in _TOLD}
+            | {"counts": astuple(card.counts), "created": card.created.isoformat()},
+            "slots": self._slots
+            and [
+                (slot.key, pack_request(slot.request), slot.position, slot.chosen)
+                for slot in self._slots
+            ],
+            "settings": dict(view.settings),
+            "stored": {
+                key: GeneratedImage.of(picture, maker=self._maker)
+                for key, picture in view.stored.items()
+            },
+            "free": view.free,
+        }
+
+    @property
+    def _unknown(self) -> JobError | LibraryError | None:
+        """Why nothing is known of a job that comes from a pickle."""
+        try:
+            self.followers  # noqa: B018  # they are looked for
+        except (JobError, LibraryError) as error:
+            return error
+        return None
+
     # How it looks
 
     @property
     def card(self) -> JobCard:
         """What is told about it."""
+        if (unknown := self._unknown) is not None and isinstance(self._known, _Pickled):
+            return replace(
+                self._known.card, title=_ELSEWHERE, state="gone", cause=str(unknown), seconds=0.0
+            )
         job, counts, state = self._job, self.counts, self.state
         stopped = state == "new" and not any(one.handing for one in self.followers)
         prices = [_price(follower) for follower in self.followers]
@@ -386,7 +478,7 @@ class BatchJob:
     def bundle(self) -> dict[str, Any]:
         """Return it as it is shown now: its card, or the grid when it has ended with images."""
         card = self.card
-        if self.done and self.counts.succeeded:
+        if self._unknown is None and self.done and self.counts.succeeded:
             try:
                 found: dict[str, Any] = self.images._repr_mimebundle_()  # IPython's protocol
             except LibraryError as error:
@@ -404,10 +496,37 @@ class BatchJob:
 
     def _ipython_display_(self) -> None:
         """Be shown by the extension, which updates the card while the job goes on."""
-        if not frontend.show(self):
+        if self._unknown is not None or not frontend.show(self):
             raise NotImplementedError  # IPython goes on to _repr_mimebundle_
 
 
 def _price(follower: Follower) -> float | None:
     price = follower.job.price_usd
     return None if price is None else price * follower.tally.total
+
+
+def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
+    """Return the job of a pickle, which names this function. Nothing is opened or asked yet.
+
+    Args:
+        version: Of the data.
+        values: As `BatchJob` packs them.
+        maker: The session of this process.
+
+    Raises:
+        XaiError: The pickle is a later version's.
+    """
+    check_version(version)
+    told = values["card"]
+    card = JobCard(
+        **{name: told[name] for name in _TOLD},
+        counts=JobCounts(*told["counts"]),
+        created=datetime.fromisoformat(told["created"]),
+    )
+    slots = values["slots"] and [
+        Slot(key, unpack_request(request), position, chosen)
+        for key, request, position, chosen in values["slots"]
+    ]
+    view = View(values["settings"], values["stored"], values["free"])
+    pickled = _Pickled(tuple(values["names"]), values["id"], card)
+    return BatchJob(pickled, slots, maker, view)

@@ -144,7 +144,7 @@ class LookBack:
             OptionError: A tag is none.
             LibraryError: An image is in no library, or the library cannot be written to.
         """
-        ids, marks = [_row_of(image) for image in images], self.library().marks
+        ids, marks = self._rows_of(images), self.library().marks
         if starred is not None:
             marks.star(ids, value=starred)
         if tag is not None:
@@ -162,8 +162,23 @@ class LookBack:
         """Return the tags of an image; see `mark`."""
         return self._mark_of(image).tags
 
+    def _rows_of(self, images: Sequence[GeneratedImage]) -> list[int]:
+        """Return the rows of images, which may come from a pickle or from another library.
+
+        Raises:
+            LibraryError: One is not in the library, or that cannot be opened.
+        """
+        rows = self.library().shelf.find_rows(images)
+        found = [row for row in rows if row is not None]
+        if len(found) < len(rows):
+            raise LibraryError(
+                f"Image {images[rows.index(None)].index} is not in the library in use, so it can "
+                "have no star and no tag. If another one has it, set XAI_NOTEBOOK_HOME to that."
+            )
+        return found
+
     def _mark_of(self, image: GeneratedImage) -> Mark:
-        row = _row_of(image)
+        (row,) = self._rows_of([image])
         return self.library().marks.of([row]).get(row) or Mark()
 
     def empty_trash(self) -> int:
@@ -199,9 +214,3 @@ class LookBack:
             LibraryError: The library cannot be opened.
         """
         return CostTable(self.library().costs())
-
-
-def _row_of(image: GeneratedImage) -> int:
-    if image.id is None:
-        raise LibraryError("This image is not in the library: it can have no star and no tag.")
-    return image.id

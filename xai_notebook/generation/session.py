@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -32,6 +33,7 @@ from xai_notebook.generation.call import (
 from xai_notebook.generation.cells import Cells
 from xai_notebook.generation.collecting import collect, so_far
 from xai_notebook.generation.connections import Connections
+from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.handing import Desk
 from xai_notebook.generation.joblist import JobList
 from xai_notebook.generation.lookback import LookBack
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.wire import ImageGenerationModel
     from xai_notebook.generation.answering import Known
     from xai_notebook.generation.claims import Asking
+    from xai_notebook.generation.following import Follower
     from xai_notebook.generation.generator import Generator
     from xai_notebook.generation.jobs import BatchJob
     from xai_notebook.generation.peer import Peer
@@ -159,6 +162,14 @@ class Session(LookBack):
             return found
         return JobList([job for job in found if job.name in self._prepared])
 
+    def followers_of(self, names: Sequence[str]) -> list[Follower]:
+        """Return what is known of jobs by their names; empty: the library lacks one of them.
+
+        Raises:
+            LibraryError: It cannot be opened.
+        """
+        return self._jobs().find(self.library(), names)
+
     def models(self, *, local: bool = False) -> list[ImageGenerationModel]:
         """Return the image models of the server that a call would go to.
 
@@ -182,6 +193,9 @@ class Session(LookBack):
             self.loop.run(desk.close())
         self.connections.close()
         self.loop.stop()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CurrentSession, ()  # of the process that opens the pickle
 
     # The way of a call
 
@@ -280,7 +294,7 @@ class Session(LookBack):
     def _jobs(self) -> Desk:
         """Return what follows the kernel's jobs."""
         if self._desk is None:
-            self._desk = Desk(self.loop, self._connect, self, self._job_limits)
+            self._desk = Desk(self._connect, self, self._job_limits)
         return self._desk
 
     async def _connect(self, backend: str) -> Peer:
@@ -319,7 +333,10 @@ class Session(LookBack):
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
         """Return a batch with some of its images made anew; see `ImageBatch.redo`."""
         check_redo(indices, len(batch))
-        chosen = {index: batch[index] for index in indices}
+        rows = self.library().shelf.find_rows([batch[index] for index in indices])
+        chosen = {
+            index: replace(batch[index], id=row) for index, row in zip(indices, rows, strict=True)
+        }
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
         call = prepare_again(batch.images, self.configured(), local=local, settings=self._given)

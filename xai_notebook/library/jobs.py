@@ -275,6 +275,16 @@ class Jobs:
         with self._database.reading() as connection:
             return self._get(connection, job)
 
+    def named(self, name: str) -> Job | None:
+        """Return the job of a name; None: the library has no such job.
+
+        Raises:
+            LibraryError: Its row is damaged.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
+            return None if row is None else _job(row)
+
     @staticmethod
     def _get(connection: sqlite3.Connection, job: Job) -> Job:
         # By its name as well: another library in the same place has other jobs of the same ids.

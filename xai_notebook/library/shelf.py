@@ -263,6 +263,30 @@ class Shelf:
                     found[image_id] = Shelved(picture, marks[image_id], backend, notebook)
         return [found[image_id] for image_id in ids if image_id in found]
 
+    def find_rows(self, pictures: Sequence[Picture]) -> list[int | None]:
+        """Return the row of each picture; None: this library does not have it.
+
+        A picture may come from another library, where its `id` is another picture's: the row must
+        hold the same original, or the same time where there is no original. Else the newest row
+        with that original is taken.
+        """
+        by_id = "SELECT id, sha256, created FROM images WHERE id = ?"
+        by_digest = """SELECT id FROM images WHERE sha256 = ?
+            ORDER BY deleted IS NOT NULL, id DESC LIMIT 1"""
+        found: list[int | None] = []
+        with self._database.reading() as connection:
+            for picture in pictures:
+                row = connection.execute(by_id, (picture.id,)).fetchone()
+                if row is not None and not (
+                    row["sha256"] == picture.sha256
+                    if picture.sha256
+                    else bounds.moment(row["created"]) == picture.created
+                ):
+                    row = None
+                row = row or connection.execute(by_digest, (picture.sha256,)).fetchone()
+                found.append(None if row is None else row["id"])
+        return found
+
     def lineage(self, sha256: str) -> list[Picture]:
         """Return an image and all it was made from, oldest ancestor first, the image itself last.
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from xai_notebook.errors import ReplyError, XaiError
 from xai_notebook.pictures.display import mimebundle, plain_text
 from xai_notebook.pictures.export import export_image
+from xai_notebook.pictures.pickled import VERSION, card_fields, check_version, known, pack_card
 from xai_notebook.pictures.picture import Card, Grid, Picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -131,7 +132,7 @@ class GeneratedImage(Marked, Card):
 
         Args:
             picture: From a reply or the library.
-            **of_batch: `index`, `label` and `maker`; what else differs from the picture.
+            **of_batch: `index`, `chosen` and `maker`; what else differs from the picture.
         """
         return cls(**{name: getattr(picture, name) for name in _TOLD} | of_batch)
 
@@ -209,6 +210,19 @@ class GeneratedImage(Marked, Card):
         object.__setattr__(self, "exported", exported.path)
         object.__setattr__(self, "notes", exported.notes)
         return exported.path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_image, (VERSION, pack_card(self), self.maker)
+
+    def __copy__(self) -> GeneratedImage:
+        return self  # it cannot be changed
+
+    def __deepcopy__(self, memo: object) -> GeneratedImage:
+        return self
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        about = (self.request.question, self.index, self.chosen, self.status, self.error)
+        return ("xai_notebook.GeneratedImage", self.sha256, self.created.isoformat(), *about)
 
     def __repr__(self) -> str:
         prompt = textwrap.shorten(self.prompt, 60, placeholder=" …")
@@ -383,10 +397,22 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
             images: Other images; the lines under the pictures are left out then.
             **changes: The settings to change.
         """
-        settings = {field.name: getattr(self, field.name) for field in fields(Grid)}
+        settings = _settings(self)
         if images is not None:
             settings |= {"images": images, "name": None, "notes": (), "summary": None}
         return ImageBatch(**settings | changes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_batch, (VERSION, _settings(self))
+
+    def __copy__(self) -> ImageBatch:
+        return self  # it cannot be changed
+
+    def __deepcopy__(self, memo: object) -> ImageBatch:
+        return self
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("xai_notebook.ImageBatch", tuple(_settings(self).items()))
 
     def __repr__(self) -> str:
         return plain_text(self)
@@ -407,3 +433,28 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
             if self.undrawn is not None:  # IPython shows a traceback, and the cell still succeeds
                 self.undrawn()
             raise
+
+
+def _settings(grid: Grid) -> dict[str, Any]:
+    return {field.name: getattr(grid, field.name) for field in fields(Grid)}
+
+
+def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> GeneratedImage:
+    """Return the image of a pickle, which names this function.
+
+    Args:
+        version: Of the data.
+        values: The image as plain data, with its original's bytes.
+        maker: The session of this process.
+
+    Raises:
+        XaiError: The pickle is a later version's.
+    """
+    check_version(version)
+    return GeneratedImage(**card_fields(values), maker=maker)
+
+
+def open_batch(version: int, values: Mapping[str, Any]) -> ImageBatch:
+    """Return the batch of a pickle, which names this function; see `open_image`."""
+    check_version(version)
+    return ImageBatch(**known(Grid, values))

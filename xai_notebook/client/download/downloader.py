@@ -10,7 +10,8 @@ with no redirect.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
 from xai_notebook.client.addresses import RefusedError, WebAddress
@@ -79,6 +80,10 @@ class Downloader:
         self._own = own
         self._timeout = timeout
         self._max_bytes = max_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Neither the key nor the trust in a server of the user's own goes into a pickle.
+        return partial(Downloader, allow_loopback=False), ()
 
     async def fetch(self, url: str, *, timeout: float | None = None) -> tuple[bytes, str]:
         """Return the bytes behind `url` and their media type.

@@ -1,0 +1,154 @@
+"""The name of a notebook counts in its own kernel, and in no process that this kernel starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+
+from harness import start_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness import Kernel
+
+INNER = """
+%load_ext xai_notebook
+%xai_image --export . -n 1 a red fox
+%xai_pack packed.xai
+"""
+SAY = (
+    "from xai_notebook import frontend\n"
+    "print('told:', frontend.notebook_name(), frontend.notebook_folder())"
+)
+LAUNCHERS = {
+    "papermill": (
+        "import papermill as pm\n"
+        "pm.execute_notebook('inner/{0}.ipynb', 'inner/{0}.done.ipynb', cwd='inner',"
+        " progress_bar=False)"
+    ),
+    "papermill in bash": "%%bash\npapermill inner/{0}.ipynb inner/{0}.done.ipynb --cwd inner",
+    "nbconvert": "!jupyter nbconvert --to notebook --execute inner/{0}.ipynb --output {0}.done",
+    "nbclient": (
+        "import nbformat, nbclient\n"
+        "client = nbclient.NotebookClient(nbformat.read('inner/{0}.ipynb', 4),"
+        " resources={{'metadata': {{'path': 'inner'}}}})\n"
+        "done = await client.async_execute()\n"
+        "nbformat.write(done, 'inner/{0}.done.ipynb')"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the outer notebook, in which the inner one has a folder of its own."""
+    folder = tmp_path_factory.mktemp("outer")
+    (folder / "inner").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outer(folder: Path) -> Iterator[Kernel]:
+    """The kernel of a notebook, started as Jupyter Server does."""
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    name = str(folder / "outer.ipynb")
+    with start_kernel(folder, JPY_SESSION_NAME=name, PATH=commands) as kernel:
+        yield kernel
+
+
+def test_a_kernel_believes_the_name_that_it_was_given(outer: Kernel, folder: Path) -> None:
+    """A working directory that was changed before the extension was loaded does not count."""
+    assert outer.run(f"%cd -q inner\n{SAY}\n%cd -q ..").stdout.startswith(
+        f"told: {folder / 'outer.ipynb'} {folder}\n"
+    )
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_notebook_run_by_a_cell_is_a_notebook_of_its_own(
+    outer: Kernel, folder: Path, launcher: str
+) -> None:
+    """It exports and packs in its own folder, and its rows name no other notebook."""
+    inner, name = folder / "inner", launcher.replace(" ", "_")
+    cells = [nbformat.v4.new_code_cell(line) for line in INNER.strip().splitlines()]
+    kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, inner / f"{name}.ipynb")
+    before = {*folder.iterdir()}
+    ran = outer.run(LAUNCHERS[launcher].format(name), timeout=120)
+    assert (inner / f"{name}.done.ipynb").exists(), f"{ran.traceback}{ran.stdout}{ran.stderr}"
+    made = {file.suffix for file in inner.iterdir()} - {".ipynb", ".py"}
+    assert made == {".jpg", ".xai"}
+    assert {*folder.iterdir()} == before
+    with contextlib.closing(sqlite3.connect(outer.home / "library.sqlite3")) as library:
+        assert library.execute("SELECT DISTINCT notebook FROM requests").fetchall() == [(None,)]
+    for file in [*inner.glob("*.jpg"), *inner.glob("*.xai")]:
+        file.unlink()
+
+
+def test_a_script_does_not_believe_the_name(outer: Kernel, folder: Path) -> None:
+    """Its folder is the working directory."""
+    (folder / "inner" / "say.py").write_text(SAY)
+    shown = outer.run("%cd -q inner\n!python say.py\n!ipython say.py\n%cd -q ..").stdout
+    assert shown.count(f"told: None {folder / 'inner'}") == 2
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_a_worker_does_not_believe_the_name(outer: Kernel, method: str) -> None:
+    """However it is started: a fork has the memory of the kernel, too."""
+    shown = outer.run(
+        "import multiprocessing, sys, warnings\n"
+        "from xai_notebook.frontend import notebook_name\n"
+        "warnings.simplefilter('ignore')\n"
+        f"with multiprocessing.get_context({method!r}).Pool(1) as pool:\n"
+        "    print('told:', notebook_name(), pool.apply(notebook_name))"
+    )
+    assert shown.stdout.endswith("outer.ipynb None\n"), shown.traceback
+
+
+def test_a_server_under_a_notebook_names_its_own_notebooks(outer: Kernel, folder: Path) -> None:
+    """JupyterLab that was started by a cell gives its kernels names of their own."""
+    (folder / "inner" / "own.ipynb").touch()
+    launched = outer.run(
+        "import os\n"
+        "from jupyter_client.manager import start_new_kernel\n"
+        "own = os.environ | {'JPY_SESSION_NAME': os.path.abspath('inner/own.ipynb')}\n"
+        "manager, client = start_new_kernel(kernel_name='python3', env=own)\n"
+        f"client.execute_interactive({SAY!r})\n"
+        "client.stop_channels()\n"
+        "manager.shutdown_kernel(now=True)"
+    )
+    inner = folder / "inner"
+    assert f"told: {inner / 'own.ipynb'} {inner}\n" in launched.stdout, launched.traceback
+
+
+def test_a_shell_script_before_the_kernel_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel of `conda run` and the like has another parent than the server."""
+    script, spec = tmp_path / "wrap.sh", tmp_path / "kernels" / "python3" / "kernel.json"
+    script.write_text('"$@"\nexit $?\n')
+    spec.parent.mkdir(parents=True)
+    command = ["sh", str(script), sys.executable, "-m", "ipykernel_launcher", "-f"]
+    told = {"argv": [*command, "{connection_file}"], "display_name": "W", "language": "python"}
+    spec.write_text(json.dumps(told))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    name = str(tmp_path / "wrapped.ipynb")
+    with start_kernel(tmp_path / "work", JPY_SESSION_NAME=name) as kernel:
+        said = kernel.run(f"import os\nprint(os.getppid() == {os.getpid()})\n{SAY}").stdout
+    assert said == f"False\ntold: {name} {tmp_path}\n"
+
+
+def test_a_kernel_of_the_outer_one_that_loaded_the_extension_first(
+    outer: Kernel, folder: Path
+) -> None:
+    """The extension in the outer kernel tells the inner one nothing."""
+    assert outer.run("%load_ext xai_notebook").error is None
+    test_a_notebook_run_by_a_cell_is_a_notebook_of_its_own(outer, folder, "papermill")
