@@ -26,6 +26,7 @@ __all__ = [
     "is_transparent",
     "is_whole",
     "load_image",
+    "load_rgb",
     "open_image",
     "preview",
     "upright",
@@ -129,6 +130,16 @@ def load_image(data: bytes, *, side: int | None = None) -> Image.Image:
             "they came; ask again with --fresh for another one."
         ) from error
     return image
+
+
+def load_rgb(data: bytes) -> Image.Image:
+    """Return an image as its viewers see it: upright, in RGB, transparent parts white.
+
+    Raises:
+        ReplyError: As `load_image`.
+        ValueError: As `eight_bits`.
+    """
+    return flatten(upright(eight_bits(load_image(data))))
 
 
 def inspect(data: bytes) -> tuple[str, tuple[int, int]]:
