@@ -6,6 +6,7 @@ import base64
 import io
 import struct
 import zlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -267,7 +268,7 @@ GREYS: dict[str, bytes] = {
         converted(P3, image=GREY).convert("L"), "TIFF", icc_profile=P3
     ),
 }  # fmt: skip
-if features.check("avif"):
+if find_spec("PIL.AvifImagePlugin") and features.check("avif"):
     FILES["avif"] = written(REFERENCE, "AVIF", quality=95, subsampling="4:4:4")
     FILES["avif, turned"] = turned(6, "AVIF")
 

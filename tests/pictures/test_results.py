@@ -59,7 +59,8 @@ def made(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> Gene
 def test_an_image_is_an_array_of_its_pixels() -> None:
     """Height × width × 3, whatever its mode."""
     pixels = np.asarray(made())
-    assert (pixels.shape, pixels.dtype) == ((6, 8, 3), np.uint8)
+    assert pixels.shape == (6, 8, 3)
+    assert pixels.dtype == np.uint8
     assert pixels[5, 7].tolist() == [200, 40, 40]
     assert np.asarray(made("L", 7))[0, 0].tolist() == [7, 7, 7]
     assert np.asarray(made("RGBA", (0, 0, 0, 0)))[0, 0].tolist() == [255, 255, 255]
@@ -84,7 +85,8 @@ def test_a_batch_is_an_array_of_its_images() -> None:
     moderated = GeneratedImage(request=REQUEST, status="moderated", error="withheld")
     batch = ImageBatch([made(), moderated])
     array = np.asarray(batch)
-    assert (array.shape, array.dtype) == ((2,), object)
+    assert array.shape == (2,)
+    assert array.dtype == object
     assert array.tolist() == list(batch)
     with pytest.raises(TypeError, match=r"numpy\.stack"):
         np.asarray(batch, dtype=float)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 from PIL import Image, features
@@ -219,7 +220,9 @@ def _check_reader(kind: str, called: str) -> None:
     Raises:
         InputImageError: There is not; the message says how to install it.
     """
-    if kind == "AVIF" and not features.check("avif"):
+    # Pillow before 11.3 warns when it is asked about AVIF.
+    known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
+    if not known or (kind == "AVIF" and not features.check("avif")):
         raise InputImageError(
             f"{called} is an AVIF image, and this Pillow reads none. Install a newer one: "
             "pip install --upgrade pillow"
