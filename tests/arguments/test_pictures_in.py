@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import sys
 import zlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -604,6 +605,17 @@ def test_tables_and_figures_are_no_pictures() -> None:
 
     with pytest.raises(InputImageError, match="--image it is a table, of type DataFrame"):
         load_inputs(["it"], {"it": pd.DataFrame({"a": [1]})})
+
+
+def test_heic_without_its_reader_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputImageError, match=r'is a HEIC image.* "xai-notebook\[heic\]"'):
+        load_inputs([FILES["heic"]], {})
+
+
+def test_reading_heic_changes_nothing_in_pillow() -> None:
+    load_inputs([FILES["heic"]], {})
+    assert "HEIF" not in Image.OPEN
 
 
 def test_a_raw_photo_is_not_sent_as_its_thumbnail() -> None:

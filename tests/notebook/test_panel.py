@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from IPython.core.displaypub import CapturingDisplayPublisher
 from ipywidgets.widgets.widget import _instances
+from PIL import Image
 
 from harness import CENT, KEY, until, without_xai
 from xai_notebook import settings
@@ -25,7 +27,7 @@ from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
-from xai_notebook.notebook.panel import NO_FRONTEND, inputs
+from xai_notebook.notebook.panel import NO_FRONTEND, gallery, inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
 from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.notebook.panel.widget import Panel
@@ -279,6 +281,15 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
     until(lambda: "many0" in errors())
     assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
+
+
+def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
+    """What is sent of a TIFF is what is previewed."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, "TIFF")
+    source = inputs.from_upload("scan.tif", buffer.getvalue(), None)
+    assert source.note == "scan.tif: converted from TIFF."
+    assert gallery.preview_of(source.preview()).startswith(b"\xff\xd8")
 
 
 @pytest.mark.parametrize("data", [b"no picture", b"\x89PNG\r\n\x1a\nbytes"])
