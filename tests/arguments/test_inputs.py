@@ -149,7 +149,7 @@ def test_a_photo_is_turned_as_its_camera_says() -> None:
 
 def test_an_image_over_the_limit_is_scaled_and_said() -> None:
     """Over 10 MiB the picture is made smaller, and the user told."""
-    noise = Image.frombytes("RGB", (2048, 2048), os.urandom(2048 * 2048 * 3))
+    noise = Image.frombytes("RGB", (2600, 2600), os.urandom(2600 * 2600 * 3))
     data = encode(noise, "PNG", compress_level=0)
     assert len(data) > MAX_INPUT_IMAGE_BYTES
     loaded = load_inputs(["photo"], {"photo": data})
@@ -177,8 +177,9 @@ class Broken:
         ("nope.png", "--image nope.png: No such file or directory."),
         (".", "--image .: Is a directory."),
         ("a\0b", "--image"),
-        (b"", "no image that is known"),
-        (b"GIF89a" + bytes(9), "is image/gif; the API takes PNG, JPEG and WebP."),
+        (b"", "--image bytes is empty; the API takes PNG, JPEG and WebP. Give another file."),
+        (bytes(9), "no image that is known"),
+        (b"GIF89a" + bytes(9), "cannot be decoded. Is the file whole?"),
         (JPEG[:200], "cannot be decoded. Is the file whole?"),
         ("number", "--image number is a value of type int"),
         ("batch", "--image batch holds no picture to edit."),

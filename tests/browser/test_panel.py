@@ -337,9 +337,7 @@ def test_uploads_are_edited_and_can_be_removed(panel: Driver, tmp_path: Path) ->
     files = panel.root.locator("input[type=file]")
     files.set_input_files([tmp_path / "sea <b>.png", tmp_path / "sand.png", tmp_path / "notes.png"])
     items = panel.root.locator(".xai-inputs li")
-    panel.root.get_by_role("alert").filter(
-        has_text="notes.png is no image that is known"
-    ).wait_for()
+    panel.root.get_by_role("alert").filter(has_text="notes.png is a text; the API takes").wait_for()
     until(lambda: items.locator("img:visible").count() == 2)
     assert items.count() == 2
     assert "notes" not in (panel.root.locator(".xai-cell").text_content() or "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,8 @@ from xai_notebook.client import wire
 from xai_notebook.generation.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness import Served
     from press import Press
 
@@ -39,6 +43,28 @@ def sent(server: Served, method: str = GENERATE) -> list[Any]:
 def ids(server: Served) -> list[str]:
     """Return the file that each image request named; "" where it carried the image."""
     return [request.image.file_id for request in sent(server)]
+
+
+def test_a_turned_photo_is_received_upright(
+    session: Session, quick: Served, tmp_path: Path
+) -> None:
+    """From a path and as a PIL image; a note says what else was changed."""
+    stored = Image.new("RGB", (64, 32), (200, 40, 40))
+    stored.paste((50, 60, 190), (0, 0, 32, 32))  # the left half, which is the top one when upright
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("photo.jpg", "photo.tif"):
+        stored.save(tmp_path / name, exif=exif)
+        for value in (tmp_path / name, Image.open(tmp_path / name)):
+            batch = session.generate("at night", image=value)
+            data = base64.b64decode(sent(quick)[-1].image.image_url.partition(",")[2])
+            with Image.open(io.BytesIO(data)) as received:
+                assert received.size == (32, 64)
+                assert received.getexif().get(0x0112, 1) == 1
+                top: Any = received.convert("RGB").getpixel((16, 8))
+                assert top == pytest.approx((50, 60, 190), abs=6)
+            said = any("converted from TIFF" in note for note in batch.notes)
+            assert said == (value == tmp_path / "photo.tif")
 
 
 def test_an_image_of_many_requests_is_uploaded_once(

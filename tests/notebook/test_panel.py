@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from IPython.core.displaypub import CapturingDisplayPublisher
 from ipywidgets.widgets.widget import _instances
+from PIL import Image
 
 from harness import CENT, KEY, until, without_xai
 from xai_notebook import settings
@@ -26,7 +28,7 @@ from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
-from xai_notebook.notebook.panel import NO_FRONTEND, inputs
+from xai_notebook.notebook.panel import NO_FRONTEND, gallery, inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
 from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.notebook.panel.widget import Panel
@@ -293,10 +295,19 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
 
 
+def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
+    """What is sent of a TIFF is what is previewed."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, "TIFF")
+    source = inputs.from_upload("scan.tif", buffer.getvalue(), None)
+    assert source.note == "scan.tif: converted from TIFF."
+    assert gallery.preview_of(source.preview()).startswith(b"\xff\xd8")
+
+
 @pytest.mark.parametrize("data", [b"no picture", b"\x89PNG\r\n\x1a\nbytes"])
 def test_what_is_wrong_with_an_upload_names_its_file(data: bytes) -> None:
     """As the user knows it: there is no option in a form, and no `bytes`."""
-    with pytest.raises(InputImageError, match=r"^fox and bytes\.png (is no|cannot be)"):
+    with pytest.raises(InputImageError, match=r"^fox and bytes\.png (is a text|cannot be)"):
         inputs.from_upload("fox and bytes.png", data, None)
 
 

@@ -159,6 +159,16 @@ def commented(kind: str, size: int) -> bytes:
     return data[:at] + b"\x21\xfe" + blocks + b"\0" + data[at:]
 
 
+def test_long_texts_do_not_damage_a_picture() -> None:
+    """Pillow opens no PNG with more than a megabyte of compressed text; here it is opened."""
+    chunk = b"zTXtprompt\0\0" + zlib.compress(bytes(4_000_000))
+    text = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    data = PNG[:33] + text + PNG[33:]
+    assert inspect(data) == ("image/png", SIZE)
+    assert picture(data).pil.size == SIZE
+    assert preview(data, side=320, limit=60_000).whole
+
+
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG"])
 def test_a_comment_does_not_travel(kind: str) -> None:
     """However long it is: not into previews, and not into what is sent to be edited."""

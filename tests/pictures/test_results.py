@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
+from xai_notebook.errors import ModeratedError
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -43,3 +48,45 @@ def test_an_image_says_all_that_its_picture_says() -> None:
     assert (image.index, image.position, image.label) == (1, 3, "low")
     assert image.path == picture.file
     assert repr(image) == "<GeneratedImage 1 ok 4x3 'a red fox'>"
+
+
+def made(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> GeneratedImage:
+    buffer = io.BytesIO()
+    Image.new(mode, (8, 6), colour).save(buffer, "PNG", **options)
+    return GeneratedImage(request=REQUEST, cached=buffer.getvalue())
+
+
+def test_an_image_is_an_array_of_its_pixels() -> None:
+    """Height × width × 3, whatever its mode."""
+    pixels = np.asarray(made())
+    assert pixels.shape == (6, 8, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels[5, 7].tolist() == [200, 40, 40]
+    assert np.asarray(made("L", 7))[0, 0].tolist() == [7, 7, 7]
+    assert np.asarray(made("RGBA", (0, 0, 0, 0)))[0, 0].tolist() == [255, 255, 255]
+    assert np.asarray(made(), dtype=float).dtype == float
+    assert np.array(made(), copy=True).flags.writeable
+
+
+def test_an_array_of_an_image_is_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert np.asarray(made(exif=exif)).shape == (8, 6, 3)
+
+
+def test_without_a_picture_there_is_no_array() -> None:
+    """The error is the picture's own, not an array without dimensions."""
+    with pytest.raises(ModeratedError, match="withheld"):
+        np.asarray(GeneratedImage(request=REQUEST, status="moderated", error="withheld"))
+
+
+def test_a_batch_is_an_array_of_its_images() -> None:
+    """Their sizes may differ, and some may be withheld; nothing is decoded."""
+    moderated = GeneratedImage(request=REQUEST, status="moderated", error="withheld")
+    batch = ImageBatch([made(), moderated])
+    array = np.asarray(batch)
+    assert array.shape == (2,)
+    assert array.dtype == object
+    assert array.tolist() == list(batch)
+    with pytest.raises(TypeError, match=r"numpy\.stack"):
+        np.asarray(batch, dtype=float)

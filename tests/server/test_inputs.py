@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
 import zlib
@@ -82,6 +83,23 @@ def test_a_turned_photograph_is_upright() -> None:
     assert upright.width * 2 == upright.height
     top, bottom = (upright.getpixel((9, y)) for y in (9, upright.height - 9))
     assert (top[2] > 200, bottom[0] > 200) == (True, True)  # type: ignore[index]
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def test_grey_of_16_bits_is_not_clipped() -> None:
+    """The middle of the range is a middle grey, where Pillow makes it white."""
+    image = Image.frombytes("I;16", (64, 48), struct.pack("<H", 32896) * 64 * 48)
+    assert decode(encoded(image)).getpixel((9, 9)) == (128, 128, 128)
+
+
+def test_long_texts_are_no_damage() -> None:
+    """Pillow opens no PNG with more than a megabyte of them."""
+    data = encoded(Image.new("RGB", (64, 48), "teal"))
+    text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(bytes(4_000_000)))
+    assert decode(data[:33] + text + data[33:]).getpixel((9, 9)) == (0, 128, 128)
 
 
 def hollow(head: bytes, nothing: bytes, rest: bytes = b"") -> bytes:

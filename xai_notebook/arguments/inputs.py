@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,39 +14,26 @@ from urllib.parse import unquote_to_bytes
 import pybase64
 
 from xai_notebook.arguments.plain import DataText
-from xai_notebook.client.media import media_type
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import InputImageError, XaiError
 from xai_notebook.pictures.cell import CHOOSE
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.settings import (
-    MAX_IMAGE_PIXELS,
-    MAX_INPUT_FILE_BYTES,
-    MAX_INPUT_IMAGE_BYTES,
-    MAX_INPUT_IMAGES,
-    MIB,
-)
+from xai_notebook.settings import MAX_INPUT_FILE_BYTES, MAX_INPUT_IMAGES, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from PIL import Image
-
 __all__ = ["Inputs", "Named", "load_inputs", "load_upload"]
 
-_ACCEPTED: Final = ("image/png", "image/jpeg", "image/webp")
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
-_ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = 1
-_SIDES: Final = (4096, 3072, 2048, 1536, 1024)
 _LONGEST: Final = 200
 """Characters of a name in a message."""
 _DEEPEST: Final = 8
 """Lists in lists that are looked into."""
 _FORMS: Final = (
     "a path, an https URL, a data URI, the id of a picture of your library such as @37ab22b5, "
-    "or a variable holding a PIL image, bytes, a path or an earlier result"
+    "or a variable holding a PIL image, an array, bytes, an open file, a path or an earlier result"
 )
 _ID: Final = re.compile("@([0-9a-fA-F]{4,64})")
 
@@ -96,7 +84,7 @@ def load_upload(data: bytes, name: str) -> Inputs:
     Raises:
         InputImageError: It is no image the API takes.
     """
-    image, note = _pack(data, name, called=name)
+    image, note = _pack(data, name, called=name, cure="Choose another file.")
     return Inputs((image,), () if note is None else (note,))
 
 
@@ -183,16 +171,38 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
             return _pack(value.data, label, parent=value.sha256)
         except XaiError as error:
             raise InputImageError(f"--image {label} is no picture: {error}") from error
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return _pack(bytes(value), label)
     if isinstance(value, str) and value[:8].lower().startswith(("https://", "http://")):
         return InputImage(url=value, sha256=_digest(value.encode()), label=label), None
     if isinstance(value, str) and value[:5].lower() == "data:":
         return _pack(_data_uri(value), "the data URI")
-    if isinstance(value, (str, Path)):
-        return _pack(_read(value), label)
-    if (encoded := _encode_object(value, label)) is not None:
-        return _pack(encoded, label)
+    data, notes = _content(value, label)
+    return _pack(data, label, notes)
+
+
+def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
+    """Return the bytes that a value stands for, and what was changed to have them.
+
+    Raises:
+        InputImageError: It stands for no picture, or cannot be read.
+    """
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value), []
+    if isinstance(value, (str, os.PathLike)):
+        return _read(value), []
+    from xai_notebook.arguments.input_files import encode_object  # noqa: PLC0415  # PIL
+
+    if (encoded := encode_object(value, label)) is not None:
+        return encoded
+    if hasattr(value, "read"):
+        return _read_stream(value, label), []
+    if hasattr(value, "columns"):
+        raise InputImageError(
+            f"--image {label} is a table, of type {type(value).__name__}. Name one picture of it."
+        )
+    if hasattr(value, "savefig"):
+        raise InputImageError(
+            f"--image {label} is a figure of matplotlib. Save it with savefig, and give that file."
+        )
     raise InputImageError(
         f"--image {label} is a value of type {type(value).__name__}; it takes {_FORMS}."
     )
@@ -203,7 +213,7 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 
-def _read(value: str | Path) -> bytes:
+def _read(value: str | os.PathLike[str]) -> bytes:
     try:
         return read_bounded(Path(value).expanduser(), MAX_INPUT_FILE_BYTES)
     except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
@@ -211,6 +221,24 @@ def _read(value: str | Path) -> bytes:
         raise InputImageError(
             f"--image {_short(str(value))}: {reason or error}. It takes {_FORMS}."
         ) from error
+
+
+def _read_stream(stream: Any, label: str) -> bytes:
+    """Return all bytes of an open file, wherever it was read to; its position is kept."""
+    try:
+        position = stream.tell() if stream.seekable() else None
+        if position is not None:
+            stream.seek(0)
+        data = stream.read(MAX_INPUT_FILE_BYTES + 1)
+        if position is not None:
+            stream.seek(position)
+        if not isinstance(data, bytes):
+            raise TypeError('it was opened as text. Open it with "rb"')  # noqa: TRY301
+        if len(data) > MAX_INPUT_FILE_BYTES:
+            raise ValueError(f"more than {MAX_INPUT_FILE_BYTES // MIB} MiB")  # noqa: TRY301
+    except Exception as error:  # whatever the user's own objects raise
+        raise InputImageError(f"--image {label} cannot be read: {error}.") from error
+    return data
 
 
 def _data_uri(value: str) -> bytes:
@@ -225,94 +253,33 @@ def _data_uri(value: str) -> bytes:
         raise InputImageError(f"--image: the data URI is not valid: {error}.") from error
 
 
-def _encode_object(value: Any, label: str) -> bytes | None:
-    """Return a PIL image, or an array Pillow can read, as PNG bytes; None: neither."""
-    from PIL import Image  # noqa: PLC0415  # only when an object is given
-
-    from xai_notebook.pictures.pixels import encode, in_srgb  # noqa: PLC0415  # PIL
-
-    is_image = isinstance(value, Image.Image)
-    try:
-        if not is_image and not hasattr(value, "__array_interface__"):
-            return None
-        image = value if is_image else Image.fromarray(value)
-        if not 0 < image.width * image.height <= MAX_IMAGE_PIXELS:
-            raise ValueError(f"it has {image.width} × {image.height} pixels")  # noqa: TRY301
-        image = in_srgb(image)
-        if image.mode not in {"RGB", "RGBA", "L", "LA", "P", "1"}:
-            image = image.convert("RGB")
-        return encode(image, "PNG", compress_level=1)
-    except Exception as error:  # Pillow's, and whatever the user's own objects raise
-        what = "this image" if is_image else f"an array of shape {_shape(value)}"
-        raise InputImageError(f"--image {label}: {what} cannot be sent: {error}.") from error
-
-
-def _shape(array: Any) -> Any:
-    try:
-        return array.shape
-    except Exception:  # noqa: BLE001  # whatever the user's own objects raise
-        return "?"
-
-
 def _pack(
-    data: bytes, label: str, *, called: str = "", parent: str | None = None
+    data: bytes,
+    label: str,
+    before: Iterable[str] = (),
+    *,
+    called: str = "",
+    cure: str = "",
+    parent: str | None = None,
 ) -> tuple[InputImage, str | None]:
-    """Return `data` as an input image, scaled or turned if it must be, with a note if it was."""
-    cure = "Choose another file." if called else "Open it with PIL and give that image instead."
-    called = called or f"--image {_short(label)}"
-    kind = media_type(data)
-    if kind not in _ACCEPTED:
-        found = kind or "no image that is known"
-        raise InputImageError(f"{called} is {found}; the API takes PNG, JPEG and WebP. {cure}")
-    digest = _digest(data)
-    data, kind, changes = _fit(data, kind, called)
-    url = f"data:{kind};base64,{pybase64.b64encode_as_string(data)}"
-    return InputImage(url=url, sha256=digest, label=label, parent=parent), (
+    """Return a file as an input image, and a note of what was changed.
+
+    Args:
+        data: Its bytes.
+        label: How the user named it.
+        before: What was changed before, half a sentence each.
+        called: What messages call it; empty: the option and the label.
+        cure: What to do if it is no image; empty: it depends on what it is.
+        parent: Digest of the generated image that it is.
+    """
+    from xai_notebook.arguments.input_files import fit  # noqa: PLC0415  # PIL
+
+    fitted = fit(data, called or f"--image {_short(label)}", cure)
+    url = f"data:{fitted.media_type};base64,{pybase64.b64encode_as_string(fitted.data)}"
+    changes = (*before, *fitted.notes)
+    return InputImage(url=url, sha256=_digest(data), label=label, parent=parent), (
         f"{label}: {'; '.join(changes)}." if changes else None
     )
-
-
-def _fit(data: bytes, kind: str, called: str) -> tuple[bytes, str, list[str]]:
-    """Turn, flatten or scale an image so that the API reads it as its viewer sees it.
-
-    Returns:
-        Its bytes, their media type and what was changed.
-    """
-    from PIL import ImageOps  # noqa: PLC0415  # only when there are images
-
-    from xai_notebook.pictures.pixels import flatten, in_srgb, open_image  # noqa: PLC0415  # PIL
-
-    try:
-        image = open_image(data)
-        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
-        transparent = "A" in image.getbands() or "transparency" in image.info
-        large = len(data) > MAX_INPUT_IMAGE_BYTES
-        if not (turned or transparent or large):
-            image.load()  # a truncated file is found here, not by the server
-            return data, kind, []
-        fitted, size = _encode(flatten(in_srgb(ImageOps.exif_transpose(image))))
-    except Exception as error:  # Pillow's decoders raise whatever broken bytes make them
-        raise InputImageError(f"{called} cannot be decoded. Is the file whole?") from error
-    changes = ["put on white, since it is transparent"] if transparent else []
-    if large:
-        changes.append(
-            f"scaled to {size[0]} × {size[1]}, since it has more than "
-            f"{MAX_INPUT_IMAGE_BYTES // MIB} MiB"
-        )
-    return fitted, "image/jpeg", changes
-
-
-def _encode(image: Image.Image) -> tuple[bytes, tuple[int, int]]:
-    """Return a JPEG within the limit, as large as it can be, and its size in pixels."""
-    from xai_notebook.pictures.pixels import encode  # noqa: PLC0415  # PIL
-
-    for side in (max(image.size), *_SIDES):
-        smaller = image.copy()
-        smaller.thumbnail((side, side))
-        data = encode(smaller, "JPEG", quality=95, subsampling=0)
-        if len(data) <= MAX_INPUT_IMAGE_BYTES:
-            break
-    return data, smaller.size
 
 
 def _digest(data: bytes) -> str:

@@ -41,7 +41,10 @@ __all__ = [
 ]
 
 
-PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+PICTURES: Final = frozenset({
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
+    ".heif",
+})  # fmt: skip
 """Files that can be input images."""
 TABLES: Final = frozenset({".csv", ".txt"})
 """Files that can hold prompts."""
@@ -186,7 +189,7 @@ def images(value: Any) -> tuple[Any, ...]:
 
 def is_picture(value: Any) -> bool:
     """Tell whether a variable can be an input image."""
-    return type(value).__name__ in {"ImageBatch", "GeneratedImage", "bytes"} or any(
+    return type(value).__name__ in {"ImageBatch", "GeneratedImage", "bytes", "ndarray"} or any(
         base.__module__ == "PIL.Image" for base in type(value).__mro__
     )
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import io
+import math
 import warnings
 from typing import Any, Final, NamedTuple
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
-from xai_notebook.client.media import media_type, parts_of
+from xai_notebook.client.media import media_type, parts_of, readable
 from xai_notebook.errors import ReplyError
 from xai_notebook.settings import MAX_IMAGE_PIXELS
 
 __all__ = [
     "Preview",
+    "eight_bits",
     "encode",
+    "factor_to_bytes",
     "flatten",
     "in_srgb",
     "inspect",
+    "is_transparent",
     "is_whole",
     "load_image",
+    "load_rgb",
     "open_image",
     "preview",
+    "upright",
 ]
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF")
@@ -34,6 +41,29 @@ _MAX_PROFILE: Final = 1 << 20
 """Bytes of a colour profile; those of cameras and screens have a few thousand."""
 _SMALLEST: Final = 256
 """Side in pixels below which a preview is not made smaller."""
+_ORIENTATION: Final = 0x0112
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What to do with an image, by its Exif orientation; 1 is upright."""
+_OF_CAMERAS: Final = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+"""Where in `Image.info` an orientation can stand."""
+_MAX_EXIF: Final = 1 << 16
+"""Bytes of Exif in which an orientation is looked for: Pillow takes seconds for a megabyte."""
+_STRAIGHT: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "RGBX": "RGB"}
+"""Modes that little can be done with, and the mode of the same pixels."""
+_SPACES: Final = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+"""Modes that profiles are of, by the colour space that these name."""
+_OF_LEVELS: Final = 255
+"""The brightest level of 8 bits."""
+_DARK: Final = 16
+"""Level below which a whole picture is black to the eye: its range was another one."""
 
 
 class Preview(NamedTuple):
@@ -65,7 +95,7 @@ def open_image(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow only warns between one and two times its own limit; ours is lower and firm.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            image = Image.open(io.BytesIO(readable(data)), formats=_FORMATS)
     except Exception as error:  # the parsers of Pillow raise whatever a broken header makes them
         raise ReplyError(
             f"The {len(data):,} bytes received are not a readable image. Ask again with --fresh."
@@ -100,6 +130,16 @@ def load_image(data: bytes, *, side: int | None = None) -> Image.Image:
             "they came; ask again with --fresh for another one."
         ) from error
     return image
+
+
+def load_rgb(data: bytes) -> Image.Image:
+    """Return an image as its viewers see it: upright, in RGB, transparent parts white.
+
+    Raises:
+        ReplyError: As `load_image`.
+        ValueError: As `eight_bits`.
+    """
+    return flatten(upright(eight_bits(load_image(data))))
 
 
 def inspect(data: bytes) -> tuple[str, tuple[int, int]]:
@@ -139,7 +179,7 @@ def preview(data: bytes, *, side: int, limit: int) -> Preview:
             image, whole = load_image(data, side=side), True
         except ReplyError:
             image, whole = _salvage(data, side), False
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return _fitted(flatten(image), limit, whole=whole)
     except ReplyError:
@@ -178,23 +218,144 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def in_srgb(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its camera says, which is how every viewer shows it."""
+    turn = _TURNS.get(_orientation(image))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for name in _OF_CAMERAS:
+        turned.info.pop(name, None)
+    return turned
+
+
+def _orientation(image: Image.Image) -> Any:
+    """Return the Exif orientation of an image whose pixels are decoded; 1 if there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damaged Exif, which is no damaged picture
+        try:
+            long = len(image.info.get("exif", b"")) > _MAX_EXIF
+            exif = Image.Exif() if long else image.getexif()
+            if long:
+                exif.load(image.info["exif"][:_MAX_EXIF])
+            return exif.get(_ORIENTATION, 1)
+        except Exception:  # noqa: BLE001  # whatever damaged Exif makes of Pillow's reader
+            return 1
+
+
+def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
+    """Return what numbers are multiplied with to be levels from 0 to 255.
+
+    Whole numbers must be such levels. Floats are meant as 0 to 1 if none is larger than 1, else as
+    0 to 255; a picture that would be black then was meant otherwise.
+
+    Args:
+        low: The lowest number.
+        high: The highest number.
+        whole: They are whole numbers.
+
+    Raises:
+        ValueError: They mean something else. The message is half a sentence and a cure.
+    """
+    overshot = 0.5  # levels, by which interpolation leaves the range
+    half = overshot / _OF_LEVELS
+    if whole and low >= 0 and high <= _OF_LEVELS:
+        return 1.0
+    if not whole and low >= -half and high <= 1 + half:
+        return float(_OF_LEVELS)
+    if not whole and low >= -overshot and _DARK <= high <= _OF_LEVELS + overshot:
+        return 1.0
+    taken = "0 to 255" if whole else "0 to 1 or 0 to 255"
+    cure = "(a - a.min()) / (a.max() - a.min())"
+    if not whole and low >= -1 - half and high <= 1 + half:
+        cure = "(a + 1) / 2"
+    raise ValueError(
+        f"its values go from {low:g} to {high:g}, and {taken} is taken. Scale the array a, such as "
+        f"{cure}"
+    )
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image of 8 bits a channel: 16 bits and floats are scaled, where Pillow clips.
+
+    Raises:
+        ValueError: As `factor_to_bytes`, for numbers whose range is not known.
+    """
+    if image.mode in _STRAIGHT:
+        return image.convert(_STRAIGHT[image.mode])
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(image)
+    if image.mode not in {"I", "F"}:
+        return image
+    low, high = _extrema(image)
+    factor = factor_to_bytes(low, high, whole=image.mode == "I")
+    return image.point(lambda value: value * factor + 0.5).convert("L")
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    wide = image.convert("I")
+    result = wide.point([(level + 128) // 257 for level in range(1 << 16)], "L")
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        alpha = wide.point([0 if level == key else 255 for level in range(1 << 16)], "L")
+        result = Image.merge("LA", (result, alpha))
+    result.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return result
+
+
+def _extrema(image: Image.Image) -> tuple[float, float]:
+    """Return the lowest and highest number of an image of mode I or F.
+
+    Raises:
+        ValueError: Some are not numbers, or infinite.
+    """
+    if image.mode == "F" and not math.isfinite(sum(array.array("f", image.tobytes()))):
+        raise ValueError("some of its values are NaN or infinite. Use numpy.nan_to_num(a)")
+    low, high = image.getextrema()
+    return float(low), float(high)  # type: ignore[arg-type]  # of one channel
+
+
+def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
     """Return an image whose numbers mean sRGB, which is what they mean without a profile.
 
-    A profile that cannot be read, or is of other colours than the image, is left out of account.
+    Args:
+        image: Of 8 bits a channel; transparency is kept.
+        notes: Gets half a sentence if the profile cannot be used.
     """
     profile = image.info.get("icc_profile")
-    if not profile or len(profile) > _MAX_PROFILE:
+    if not profile or image.mode == "1":  # black and white are the same everywhere
         return image
-    if image.mode in {"P", "PA"}:
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    mode = image.mode if image.mode in {"RGB", "RGBA"} else "RGB"
+    alpha, base = None, image
+    if image.has_transparency_data:
+        base = image.convert("RGBA")
+        alpha = base.getchannel("A")
+        base = base.convert("L" if image.mode in {"L", "LA"} else "RGB")
+    elif image.mode in {"P", "YCbCr", "HSV"}:
+        base = image.convert("RGB")
     try:
+        if len(profile) > _MAX_PROFILE:
+            raise ValueError(f"more than {_MAX_PROFILE:,} bytes")  # noqa: TRY301
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _SPACES[given.profile.xcolor_space.strip()]
+        if mode == "RGB" and base.mode == "L":
+            base = base.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, given, srgb, outputMode=mode) or image
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        # A profile of other colours than the image is an error of its own here.
+        result = ImageCms.profileToProfile(base, given, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
+        if notes is not None:
+            notes.append("taken as sRGB, since its colour profile cannot be used")
         return image
+    if result is None:  # only where it is changed in place
+        return image
+    if alpha is not None:
+        result.putalpha(alpha)
+    result.info = {
+        name: value
+        for name, value in image.info.items()
+        if name not in {"icc_profile", "transparency"}
+    }
+    return result
 
 
 def _salvage(data: bytes, side: int) -> Image.Image:
@@ -212,13 +373,20 @@ def _salvage(data: bytes, side: int) -> Image.Image:
     return image
 
 
+def is_transparent(image: Image.Image) -> bool:
+    """Tell whether something of an image of 8 bits a channel can be seen through."""
+    if not image.has_transparency_data:
+        return False
+    alpha = (image if image.mode in {"LA", "RGBA"} else image.convert("RGBA")).getchannel("A")
+    lowest, _ = alpha.getextrema()
+    return lowest < _OF_LEVELS  # type: ignore[operator]  # of one channel
+
+
 def flatten(image: Image.Image) -> Image.Image:
     """Return an RGB image; transparent parts become white."""
-    if image.mode == "RGB":
-        return image
-    if "A" in image.getbands() or "transparency" in image.info:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGB", image.size, "white")
         ground.paste(image, mask=image.getchannel("A"))
         return ground
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

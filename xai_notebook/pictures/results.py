@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
     from PIL import Image
 
@@ -147,6 +148,21 @@ class GeneratedImage(Marked, Card):
 
         return load_image(self.data)
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        """Return its pixels as a NumPy array: height × width × 3, uint8, upright, on white.
+
+        Raises:
+            ReplyError: As `pil`.
+            ValueError: `copy=False` is asked for; the pixels are always decoded anew.
+        """
+        import numpy as np  # noqa: PLC0415  # optional; whoever calls this has it
+
+        from xai_notebook.pictures.pixels import load_rgb  # noqa: PLC0415  # PIL costs 24 ms
+
+        if copy is False:
+            raise ValueError("The pixels of an image cannot be given without a copy of them.")
+        return np.array(load_rgb(self.data), dtype=dtype)
+
     def edit(self, prompt: str, **options: Any) -> ImageBatch:
         """Make images from this one, and wait for them.
 
@@ -259,6 +275,26 @@ class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        """Return a NumPy array of its images, as objects: their sizes may differ.
+
+        Raises:
+            TypeError: Another type is asked for, which would decode all of them.
+            ValueError: `copy=False` is asked for.
+        """
+        import numpy as np  # noqa: PLC0415  # optional; whoever calls this has it
+
+        if copy is False:
+            raise ValueError("The images of a batch cannot be given without a copy.")
+        if dtype is not None and np.dtype(dtype) != object:
+            raise TypeError(
+                "A batch is an array of images. Use numpy.stack([numpy.asarray(i) for i in batch])."
+            )
+        images = np.empty(len(self), object)
+        for position, image in enumerate(self):
+            images[position] = image
+        return images
 
     @overload
     def __getitem__(self, index: int) -> GeneratedImage: ...

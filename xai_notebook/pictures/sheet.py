@@ -6,12 +6,12 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from xai_notebook.errors import MissingImageError, ReplyError
 from xai_notebook.pictures.export import export_bytes
 from xai_notebook.pictures.matrix import Matrix, matrix_of
-from xai_notebook.pictures.pixels import encode, flatten, load_image
+from xai_notebook.pictures.pixels import encode, flatten, load_image, upright
 from xai_notebook.pictures.text import clean
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def export_sheet(batch: Grid, folder: str | Path | None, *, max_pixels: int) -> 
 
 def _shrunk(data: bytes, side: int) -> Image.Image:
     try:
-        picture = flatten(ImageOps.exif_transpose(load_image(data, side=side)))
+        picture = flatten(upright(load_image(data, side=side)))
         picture.thumbnail((side, side), reducing_gap=2.0)
     except ReplyError:
         raise

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook import settings
-from xai_notebook.client.media import check_structure, media_type
+from xai_notebook.client.media import check_structure, media_type, readable
 from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def decode(data: bytes) -> Image.Image:
 
     try:
         check_structure(data)
-        with Image.open(io.BytesIO(data), formats=tuple(_MAX_PIXELS)) as opened:
+        with Image.open(io.BytesIO(readable(data)), formats=tuple(_MAX_PIXELS)) as opened:
             if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
                 raise invalid(
                     f"An input image of {opened.width} x {opened.height} pixels is too large."
@@ -103,6 +103,8 @@ def _reduced(image: Image.Image) -> Image.Image:
     for top in range(0, image.height, _STRIP * factor):
         bottom = min(top + _STRIP * factor, image.height)
         strip = image.crop((0, top, image.width, bottom))
+        if strip.mode.startswith("I;16"):  # which Pillow would clip
+            strip = strip.point(lambda value: value / 257).convert("L")
         if strip.has_transparency_data:
             strip = strip.convert("RGBA").reduce(factor)
             result.paste(strip, (0, top // factor), mask=strip)

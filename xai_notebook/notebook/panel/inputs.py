@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments.inputs import load_inputs, load_upload
+from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import InputImageError, XaiError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
@@ -53,8 +54,11 @@ class Source:
 
     def preview(self) -> bytes:
         """Return the bytes to make a preview of; empty: there are none."""
-        with suppress(OSError):
-            return self.data if self.file is None else self.file.read_bytes()
+        with suppress(OSError, XaiError):
+            data = self.data if self.file is None else self.file.read_bytes()
+            if media_type(data) in EXTENSIONS:
+                return data
+            return _preview_bytes(None, load_upload(data, self.name).images[0].url)
         return b""
 
 

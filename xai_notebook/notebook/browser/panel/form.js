@@ -87,7 +87,7 @@ export class Form {
       type: "file",
       multiple: true,
       hidden: true,
-      accept: "image/png,image/jpeg,image/webp",
+      accept: "image/*,.heic,.heif,.tif,.tiff,.avif", // some systems know no type of these
       onchange: () => {
         this.addFiles(this.file.files ?? []);
         this.file.value = "";

@@ -3,6 +3,8 @@
 import { Kernel } from "../shared/kernel.js";
 
 export const CARD = "application/x-xai-card"; // what is dragged: the id of a card
+/** Types of files that every browser shows; of others the kernel makes a preview. */
+const SHOWN = new Set(["image/png", "image/jpeg", "image/webp", "image/gif"]);
 const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
 
 export class Store extends Kernel {
@@ -28,7 +30,9 @@ export class Store extends Kernel {
     const { file } = this.uploads.get(id) ?? {};
     if (error) this.uploads.delete(id);
     else this.uploads.set(id, { note });
-    if (file && !error) this.#keep(id, file);
+    if (!file || error) return;
+    if (SHOWN.has(file.type)) this.#keep(id, file);
+    else this.previews([id]);
   }
 
   /**

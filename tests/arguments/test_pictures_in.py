@@ -1,0 +1,669 @@
+"""Pictures as people have them: whatever way one is given, the same pixels are sent."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import sys
+import zlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageCms, features
+
+from xai_notebook.arguments.inputs import Inputs, load_inputs, load_upload
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.errors import InputImageError
+from xai_notebook.pictures.results import GeneratedImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 190), (230, 210, 80))
+"""Of the corners: top left, top right, bottom left, bottom right."""
+SIZE = (96, 64)
+TRANSPOSES: dict[int, Any] = {  # what a camera that is turned so does to the picture
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+}  # fmt: skip
+
+
+def reference() -> Image.Image:
+    image = Image.new("RGB", SIZE)
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    for number, colour in enumerate(COLOURS):
+        image.paste(colour, (number % 2 * half[0], number // 2 * half[1], *SIZE))
+        if number % 2 == 0:
+            image.paste(colour, (0, number // 2 * half[1], half[0], SIZE[1]))
+    return image
+
+
+REFERENCE = reference()
+GREY = REFERENCE.convert("L").convert("RGB")
+
+
+def written(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def turned(orientation: int, kind: str = "JPEG") -> bytes:
+    """Return the picture as a camera stores it, with what says how it was held."""
+    stored = REFERENCE
+    if orientation in TRANSPOSES:
+        stored = stored.transpose(TRANSPOSES[orientation])
+    quality = {} if kind == "PNG" else {"quality": 95}
+    return written(stored, kind, exif=exif_of(orientation), **quality)
+
+
+def exif_of(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+def profile(space: bytes, tags: dict[bytes, bytes], *, kind: bytes = b"mntr", pcs: bytes) -> bytes:
+    """Return an ICC profile, version 2."""
+    tags = {
+        b"desc": b"desc" + struct.pack(">4xI5s78x", 5, b"test\0"),
+        b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        **tags,
+    }
+    at, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", at + len(body), bytes(4), 0x02400000, kind, space, pcs)
+    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
+    return head + struct.pack(">III", 0xF6D6, 0x10000, 0xD32D) + bytes(48) + table + body
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+
+def gamma(value: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
+
+
+def matrix(red: bytes, green: bytes, blue: bytes) -> bytes:
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(2.2))
+    columns = {b"rXYZ": red, b"gXYZ": green, b"bXYZ": blue}
+    return profile(b"RGB ", columns | curves, pcs=b"XYZ ")
+
+
+P3 = matrix(xyz(0.5151, 0.2412, -0.0011), xyz(0.292, 0.6922, 0.0419), xyz(0.1571, 0.0666, 0.7841))
+ADOBE = matrix(
+    xyz(0.6097, 0.3111, 0.0195), xyz(0.2053, 0.6257, 0.0609), xyz(0.1492, 0.0632, 0.7446)
+)
+LINEAR_GREY = profile(b"GRAY", {b"kTRC": gamma(1.0)}, pcs=b"XYZ ")
+SRGB = ImageCms.createProfile("sRGB")
+
+
+def converted(target: bytes, mode: str = "RGB", image: Image.Image = REFERENCE) -> Image.Image:
+    """Return the picture in the numbers of another profile."""
+    given = ImageCms.ImageCmsProfile(io.BytesIO(target))
+    result = ImageCms.profileToProfile(image, SRGB, given, outputMode=mode)
+    assert result is not None
+    return result
+
+
+INKS = ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 255, 0))
+
+
+def press() -> bytes:
+    """Return the profile of a press whose inks, printed in full, are the picture's colours."""
+    lab = ImageCms.profileToProfile(
+        REFERENCE, SRGB, ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert lab is not None
+    known = {}
+    for inks, (x, y) in zip(INKS, spots(SIZE), strict=True):
+        known[tuple(ink // 255 for ink in inks)] = lab.getpixel((x, y))
+    grid = b""
+    for corner in np.ndindex(2, 2, 2, 2):
+        grid += bytes(known.get(corner, (255 - 60 * sum(corner), 128, 128)))
+    ramp = bytes(range(256))
+    unit = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + unit + ramp * 4 + grid + ramp * 3
+    return profile(b"CMYK", {b"A2B0": table}, kind=b"prtr", pcs=b"Lab ")
+
+
+def spots(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the middles of the four quarters."""
+    return [(size[0] * x // 4, size[1] * y // 4) for y in (1, 3) for x in (1, 3)]
+
+
+def printed() -> Image.Image:
+    image = Image.new("CMYK", SIZE)
+    for number, inks in enumerate(INKS):
+        box = (number % 2 * SIZE[0] // 2, number // 2 * SIZE[1] // 2)
+        image.paste(inks, (*box, box[0] + SIZE[0] // 2, box[1] + SIZE[1] // 2))
+    return image
+
+
+def deep_png(array: np.ndarray[Any, Any], chunks: bytes = b"") -> bytes:
+    """Return a PNG of 16 bits a channel."""
+    height, width, channels = (*array.shape, 1)[:3]
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunks + chunk(b"IDAT", zlib.compress(rows)) + END
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+END = chunk(b"IEND", b"")
+DEEP = np.asarray(REFERENCE).astype(np.uint16) * 257
+DEEP_GREY = np.asarray(GREY)[:, :, 0].astype(np.uint16) * 257
+TEXT = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"fox " * 1_000_000))
+LONG_TEXT = chunk(b"tEXt", b"workflow\0" + b"fox " * 3_000_000)
+
+
+def with_chunk(data: bytes, more: bytes) -> bytes:
+    return data[:33] + more + data[33:]
+
+
+def with_alpha(level: int) -> Image.Image:
+    image = REFERENCE.copy()
+    image.putalpha(level)
+    return image
+
+
+def with_hole(mode: str = "RGBA") -> Image.Image:
+    """Return the picture, its middle transparent: the corners are the same."""
+    image = REFERENCE.copy()
+    alpha = Image.new("L", SIZE, 255)
+    alpha.paste(0, (SIZE[0] // 2 - 4, SIZE[1] // 2 - 4, SIZE[0] // 2 + 4, SIZE[1] // 2 + 4))
+    image.putalpha(alpha)
+    return image.convert(mode)
+
+
+def heic(image: Image.Image = REFERENCE, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=95, chroma=444, **options)
+    return buffer.getvalue()
+
+
+def film(kind: str) -> bytes:
+    rest = [Image.new("RGB", SIZE, "black")]
+    return written(REFERENCE, kind, save_all=True, append_images=rest)
+
+
+COMMENT = b"\xff\xfe" + struct.pack(">H", 60_002) + bytes(60_000)
+PHOTO = written(REFERENCE, "JPEG", quality=95)
+PLAIN = written(REFERENCE)
+PALETTE = REFERENCE.quantize(8)
+FILES: dict[str, bytes] = {
+    **{f"exif {number}": turned(number) for number in range(1, 9)},
+    "png, turned": turned(6, "PNG"),
+    "webp, turned": turned(8, "WEBP"),
+    "tiff, turned": turned(6, "TIFF"),
+    "heic, turned": heic(REFERENCE.transpose(TRANSPOSES[6]), exif=exif_of(6)),
+    "png": PLAIN,
+    "webp": written(REFERENCE, "WEBP", lossless=True),
+    "gif": written(PALETTE, "GIF"),
+    "bmp": written(REFERENCE, "BMP"),
+    "tiff": written(REFERENCE, "TIFF"),
+    "tiff, packed": written(REFERENCE, "TIFF", compression="tiff_lzw"),
+    "heic": heic(),
+    "p3": written(converted(P3), icc_profile=P3),
+    "p3 jpeg": written(converted(P3), "JPEG", quality=95, icc_profile=P3),
+    "p3, turned": written(
+        converted(P3).transpose(Image.Transpose.ROTATE_180), "TIFF", icc_profile=P3,
+        tiffinfo={274: 3},
+    ),
+    "p3 with a hole": written(
+        Image.merge("RGBA", (*converted(P3).split(), with_hole().getchannel("A"))), icc_profile=P3
+    ),
+    "p3 palette": written(converted(P3).quantize(8), "TIFF", icc_profile=P3),
+    "p3 heic": heic(converted(P3), icc_profile=P3),
+    "adobe rgb": written(converted(ADOBE), "TIFF", icc_profile=ADOBE),
+    "cmyk with a profile": written(printed(), "TIFF", icc_profile=press()),
+    "cmyk jpeg with a profile": written(printed(), "JPEG", quality=95, icc_profile=press()),
+    "palette": written(PALETTE),
+    "palette, opaque key": written(PALETTE, transparency=200),
+    "opaque alpha": written(with_alpha(255)),
+    "a hole": written(with_hole()),
+    "webp with a hole": written(with_hole(), "WEBP", lossless=True),
+    "16 bits": deep_png(DEEP),
+    "16 bits with alpha": deep_png(np.dstack([DEEP, np.full(SIZE[::-1], 65535, np.uint16)])),
+    "animated gif": film("GIF"),
+    "animated webp": film("WEBP"),
+    "animated png": film("PNG"),
+    "two pages": film("TIFF"),
+    "several jpegs": film("MPO"),
+    "long compressed text": with_chunk(PLAIN, TEXT),
+    "text of 12 MB": with_chunk(PLAIN, LONG_TEXT),
+    "private chunk of 12 MB": with_chunk(PLAIN, chunk(b"mkBT", bytes(12_000_000))),
+    "jpeg with 12 MB of comments": b"\xff\xd8" + COMMENT * 200 + PHOTO[2:],
+    "jpeg with a film behind it": PHOTO + b"\0\0\0\x18ftypmp42" + bytes(12_000_000),
+}  # fmt: skip
+LINEAR = converted(LINEAR_GREY, "L", GREY)
+GREYS: dict[str, bytes] = {
+    "grey": written(GREY.convert("L")),
+    "grey of 16 bits": deep_png(DEEP_GREY),
+    "grey of 16 bits with alpha": deep_png(
+        np.dstack([DEEP_GREY, np.full(SIZE[::-1], 65535, np.uint16)])
+    ),
+    "grey of 16 bits with a key": deep_png(DEEP_GREY, chunk(b"tRNS", b"\0\1")),
+    "grey tiff of 16 bits": written(Image.fromarray(DEEP_GREY), "TIFF"),
+    "float tiff, to 1": written(Image.fromarray((DEEP_GREY / 65535).astype(np.float32)), "TIFF"),
+    "float tiff, to 255": written(Image.fromarray((DEEP_GREY / 257).astype(np.float32)), "TIFF"),
+    "linear grey": written(LINEAR, icc_profile=LINEAR_GREY),
+    "linear grey with alpha": written(
+        Image.merge("LA", (LINEAR, Image.new("L", SIZE, 255))).rotate(180), "TIFF",
+        icc_profile=LINEAR_GREY, tiffinfo={274: 3},
+    ),
+    "grey with a profile of colours": written(
+        converted(P3, image=GREY).convert("L"), "TIFF", icc_profile=P3
+    ),
+}  # fmt: skip
+if find_spec("PIL.AvifImagePlugin") and features.check("avif"):
+    FILES["avif"] = written(REFERENCE, "AVIF", quality=95, subsampling="4:4:4")
+    FILES["avif, turned"] = turned(6, "AVIF")
+
+
+def by_path(data: bytes, folder: Path) -> Inputs:
+    path = folder / "picture.bin"
+    path.write_bytes(data)
+    return load_inputs([str(path)], {})
+
+
+def by_open_file(data: bytes, folder: Path) -> Inputs:
+    path = folder / "picture.bin"
+    path.write_bytes(data)
+    with path.open("rb") as stream:
+        stream.read(7)
+        return load_inputs(["it"], {"it": stream})
+
+
+def by_uri(data: bytes, folder: Path) -> Inputs:
+    return load_inputs(["data:image/x;base64," + base64.b64encode(data).decode()], {})
+
+
+def by_result(data: bytes, folder: Path) -> Inputs:
+    request = ImageRequest(prompt="a fox", model="m")
+    return load_inputs(["it"], {"it": GeneratedImage(request=request, cached=data)})
+
+
+def opened(data: bytes) -> Image.Image:
+    if data[4:8] == b"ftyp" and b"hei" in data[:32]:
+        return pillow_heif.HeifImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data))
+
+
+def by_pil(data: bytes, folder: Path) -> Inputs:
+    return load_inputs(["it"], {"it": opened(data)})
+
+
+def by_loaded_copy(data: bytes, folder: Path) -> Inputs:
+    image = opened(data)
+    image.load()
+    return load_inputs(["it"], {"it": image.copy()})
+
+
+WAYS: dict[str, Callable[[bytes, Path], Inputs]] = {
+    "path": by_path,
+    "open file": by_open_file,
+    "bytes": lambda data, _: load_inputs(["it"], {"it": data}),
+    "bytearray": lambda data, _: load_inputs(["it"], {"it": bytearray(data)}),
+    "stream": lambda data, _: load_inputs(["it"], {"it": io.BytesIO(data)}),
+    "data URI": by_uri,
+    "result": by_result,
+    "panel": lambda data, _: load_upload(data, "picture.png"),
+    "PIL": by_pil,
+    "PIL copy": by_loaded_copy,
+}
+
+
+def seen(inputs: Inputs) -> Image.Image:
+    """Return what a server sees that knows Exif and profiles, as sRGB."""
+    (one,) = inputs.images
+    head, _, body = one.url.partition(";base64,")
+    image = Image.open(io.BytesIO(base64.b64decode(body)))
+    assert head == f"data:image/{(image.format or '').lower().replace('mpo', 'jpeg')}"
+    assert len(body) < 14_000_000
+    assert image.mode in {"1", "L", "LA", "P", "RGB", "RGBA"}
+    assert image.getexif().get(0x0112, 1) == 1
+    given = image.info.get("icc_profile")
+    shown = image.convert("RGBA").convert("RGB")
+    if given:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(given))
+        grey = source.profile.xcolor_space.strip() == "GRAY"
+        result = ImageCms.profileToProfile(
+            image.convert("L") if grey else shown, source, SRGB, outputMode="RGB"
+        )
+        assert result is not None
+        return result
+    return shown
+
+
+def is_reference(inputs: Inputs, expected: Image.Image = REFERENCE) -> None:
+    """Check size and colours of the corners, within the error of JPEG and of small profiles."""
+    image = seen(inputs)
+    assert image.size == expected.size
+    for spot in spots(SIZE):
+        assert image.getpixel(spot) == pytest.approx(expected.getpixel(spot), abs=9), spot
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [*FILES, *GREYS])
+def test_the_same_pixels_are_sent(name: str, way: str, tmp_path: Path) -> None:
+    """Upright, in their range and colours, whatever the format and the way."""
+    if way.startswith("PIL") and "text" in name:
+        pytest.skip("Pillow itself does not open it")
+    data = FILES.get(name) or GREYS[name]
+    is_reference(WAYS[way](data, tmp_path), REFERENCE if name in FILES else GREY)
+
+
+NOTES = {
+    "exif 6": (),
+    "tiff": ("converted from TIFF",),
+    "heic, turned": ("converted from HEIC",),
+    "opaque alpha": (),
+    "palette, opaque key": (),
+    "a hole": ("put on white, since it is transparent",),
+    "16 bits": (),
+    "p3 with a hole": ("put on white, since it is transparent",),
+    "animated webp": ("animated: its first frame is sent",),
+    "animated gif": ("converted from GIF", "animated: its first frame is sent"),
+    "two pages": ("converted from TIFF", "its first page is sent"),
+    "several jpegs": (),
+    "long compressed text": ("sent without its long texts",),
+    "text of 12 MB": ("sent without its long texts",),
+    "private chunk of 12 MB": ("sent without its metadata, since it has more than 10 MiB",),
+    "jpeg with 12 MB of comments": ("sent without its metadata, since it has more than 10 MiB",),
+    "jpeg with a film behind it": ("sent without its metadata, since it has more than 10 MiB",),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_notes_say_what_was_changed_and_nothing_else(name: str) -> None:
+    notes = load_inputs(["photo"], {"photo": FILES[name]}).notes
+    assert notes == ((f"photo: {'; '.join(NOTES[name])}.",) if NOTES[name] else ())
+
+
+UNCHANGED = [
+    "exif 1", "png", "webp", "p3", "p3 jpeg", "palette", "palette, opaque key", "opaque alpha",
+    "16 bits", "16 bits with alpha", "several jpegs",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_what_needs_no_change_is_sent_as_it_is(name: str) -> None:
+    (image,) = load_inputs([FILES[name]], {}).images
+    assert base64.b64decode(image.url.partition(",")[2]) == FILES[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["long compressed text", "text of 12 MB", "private chunk of 12 MB"]
+)
+def test_without_its_metadata_a_png_is_the_same_png(name: str) -> None:
+    """Nothing is encoded anew."""
+    (image,) = load_inputs([FILES[name]], {}).images
+    assert base64.b64decode(image.url.partition(",")[2]) == PLAIN
+
+
+def test_pixels_that_need_no_jpeg_are_exact() -> None:
+    """What had no loss has none after it was turned or converted."""
+    for name in ("png, turned", "bmp", "tiff", "tiff, turned"):
+        assert seen(load_inputs([FILES[name]], {})).tobytes() == REFERENCE.tobytes()
+
+
+def test_a_picture_that_was_turned_already_is_not_turned_again() -> None:
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(turned(6))))
+    is_reference(load_inputs(["it"], {"it": upright}))
+    is_reference(load_inputs(["it"], {"it": upright.copy()}))
+
+
+def test_the_digest_is_that_of_what_was_given() -> None:
+    """Old libraries replay: of a file its bytes count, of an object its lossless PNG."""
+    import hashlib
+
+    for name in ("exif 6", "heic", "a hole", "text of 12 MB"):
+        (image,) = load_inputs([FILES[name]], {}).images
+        assert image.sha256 == hashlib.sha256(FILES[name]).hexdigest()
+    plain = hashlib.sha256(written(REFERENCE, compress_level=1)).hexdigest()
+    for value in (REFERENCE, np.asarray(REFERENCE)):
+        (image,) = load_inputs(["it"], {"it": value}).images
+        assert image.sha256 == plain
+
+
+LEVELS = np.asarray(REFERENCE)
+
+
+class Handed:
+    """What only hands over an array, as tensors do."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.array, dtype)
+
+
+class Capsule:
+    """What only speaks DLPack."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__()
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+def read_only() -> Any:
+    array = LEVELS.copy()
+    array.flags.writeable = False
+    return array
+
+
+ARRAYS = {
+    "uint8": LEVELS,
+    "float32 to 1": (LEVELS / 255).astype(np.float32),
+    "float16 to 1": (LEVELS / 255).astype(np.float16),
+    "float64 to 1": LEVELS / 255,
+    "float64 to 255": LEVELS.astype(float),
+    "float32 to 255": LEVELS.astype(np.float32) + 0.2,
+    "int64": LEVELS.astype(np.int64),
+    "int32": LEVELS.astype(np.int32),
+    "int16": LEVELS.astype(np.int16),
+    "uint16 to 65535": DEEP,
+    "uint16 to 255": LEVELS.astype(np.uint16),
+    "big-endian uint16": DEEP.astype(">u2"),
+    "big-endian float": (LEVELS / 255).astype(">f8"),
+    "every second pixel": np.repeat(np.repeat(LEVELS, 2, 0), 2, 1)[::2, ::2],
+    "mirrored twice": LEVELS[:, ::-1].copy()[:, ::-1],
+    "columns first in memory": np.asfortranarray(LEVELS),
+    "read-only": read_only(),
+    "nothing masked": np.ma.masked_array(LEVELS, False),  # noqa: FBT003
+    "with alpha": np.dstack([LEVELS, np.full(SIZE[::-1], 255, np.uint8)]),
+    "floats with alpha": np.dstack([LEVELS / 255, np.ones(SIZE[::-1])]),
+    "only __array__": Handed(LEVELS / 255),
+    "only DLPack": Capsule(LEVELS.copy()),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_keep_their_range(name: str) -> None:
+    value = ARRAYS[name]
+    if name == "floats that overshoot":
+        is_reference(
+            load_inputs(["a"], {"a": value}),
+            Image.fromarray((value.clip(0, 1) * 255).astype(np.uint8)),
+        )
+    else:
+        is_reference(load_inputs(["a"], {"a": value}))
+    assert not load_inputs(["a"], {"a": value}).notes
+
+
+def test_arrays_without_colours_are_grey() -> None:
+    grey = np.asarray(GREY)[:, :, 0]
+    both = np.dstack([grey, np.full_like(grey, 255)])
+    for array in (grey, grey[:, :, None], both, grey / 255, grey.astype(np.uint16) * 257):
+        is_reference(load_inputs(["a"], {"a": array}), GREY)
+    mask = grey > 128
+    expected = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
+    for array in (mask, mask[:, :, None], np.dstack([mask] * 3)):
+        is_reference(load_inputs(["a"], {"a": array}), expected)
+
+
+def test_a_mask_of_small_numbers_is_sent_and_told() -> None:
+    """It may be a dark picture; it hardly is."""
+    (note,) = load_inputs(["a"], {"a": np.eye(4, dtype=np.uint8)}).notes
+    assert note == "a: nearly black, since its values are 0 and 1 of 255; a mask is a == 1."
+
+
+def modes() -> dict[str, Image.Image]:
+    grey = np.asarray(GREY)[:, :, 0]
+    floats = (grey / 255).astype(np.float32)
+    return {
+        **{mode: REFERENCE.convert(mode) for mode in ("CMYK", "YCbCr", "HSV", "LAB", "RGBX")},
+        **{mode: with_hole().convert(mode) for mode in ("RGBa",)},
+        "PA": REFERENCE.quantize(8).convert("PA"),
+        "L": GREY.convert("L"),
+        "LA": GREY.convert("LA"),
+        "La": GREY.convert("LA").convert("La"),
+        "I;16": Image.fromarray(DEEP_GREY),
+        "I;16B": Image.frombytes("I;16B", SIZE, DEEP_GREY.astype(">u2").tobytes()),
+        "I": Image.fromarray(grey.astype(np.int32)),
+        "F": Image.fromarray(floats),
+        "F to 255": Image.fromarray(floats * 255),
+    }
+
+
+@pytest.mark.parametrize("mode", modes())
+def test_pil_images_of_every_mode_keep_their_colours(mode: str) -> None:
+    image = modes()[mode]
+    grey = image.mode[0] in "LIF" and image.mode != "LAB"
+    is_reference(load_inputs(["it"], {"it": image}), GREY if grey else REFERENCE)
+
+
+REFUSED = {
+    "-1 to 1": (LEVELS / 127.5 - 1, "255 is taken. Scale the array a, such as (a + 1) / 2."),
+    "above 255": (LEVELS * 4.0, "Scale the array a, such as (a - a.min()) / (a.max() - a.min())."),
+    "above 1, far below 255": (LEVELS / 60, "and 0 to 1 or 0 to 255 is taken."),
+    "negative numbers": (LEVELS.astype(int) - 100, "its values go from -60 to 130, and 0 to 255"),
+    "12 bits": (LEVELS.astype(np.uint16) * 16, "its values go from 640 to 3680, and 0 to 255"),
+    "NaN": (np.full((4, 4), np.nan), "some of its values are NaN or infinite."),
+    "infinite": (np.full((4, 4), np.inf), "some of its values are NaN or infinite."),
+    "complex": (LEVELS * 1j, "its values are of type complex128."),
+    "objects": (np.full((4, 4), None), "its values are of type object."),
+    "masked": (np.ma.masked_array(LEVELS, LEVELS > 99), "Fill them: a.filled(0)."),
+    "channels first": (LEVELS.transpose(2, 0, 1), "an array of shape (3, 64, 96) cannot be sen"),
+    "channels first, cure": (LEVELS.transpose(2, 0, 1), "in front. Give a.transpose(1, 2, 0) of"),
+    "one of a batch": (LEVELS[None], "Give one, such as a[0] of the array a."),
+    "a batch of channels": (LEVELS.transpose(2, 0, 1)[None], "such as a[0].transpose(1, 2, 0)"),
+    "a line": (LEVELS[0, :, 0], "an array of shape (96,) cannot be sent: a picture is height × wi"),
+    "a number": (np.float64(3), "an array of shape () cannot be sent: a picture is height × width"),
+    "nothing": (LEVELS[:0], "an array of shape (0, 96, 3) cannot be sent: it has no pixels."),
+    "PIL I": (Image.fromarray(DEEP_GREY.astype(np.int32)), "this image cannot be sent: its values"),
+    "PIL F": (Image.fromarray(DEEP_GREY.astype(np.float32)), "Scale the array a, such as (a - a."),
+    "PIL NaN": (Image.fromarray(np.full((4, 4), np.nan, np.float32)), "NaN or infinite"),
+    "float tiff": (written(Image.fromarray(DEEP_GREY.astype(np.float32)), "TIFF"), "Scale the arr"),
+    "a web page": (b"<!DOCTYPE html><html>", "is a web page; the API takes PNG, JPEG and WebP. D"),
+    "svg": (b'<?xml version="1.0"?>\n<svg xmlns="">', "is an SVG drawing; the API takes"),
+    "pdf": (b"%PDF-1.7\n", "is a PDF or PostScript file;"),
+    "psd": (b"8BPS\0\1", "is a Photoshop file; the API takes PNG, JPEG and WebP. Open it with PIL"),
+    "text": (b"Ein Fuchs", "is a text; the API takes PNG, JPEG and WebP."),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "Run git lfs pull,"),
+    "raw": (b"FUJIFILMCCD-RAW 0201", "is a camera's raw file;"),
+    "film": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "is a film;"),
+    "jpeg xl": (b"\0\0\0\x0cJXL \r\n", "is an image in the format JPEG XL; the API takes"),
+    "text file": (io.StringIO("fox"), 'cannot be read: it was opened as text. Open it with "rb".'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_sent_right_is_refused_with_the_cure(name: str) -> None:
+    value, message = REFUSED[name]
+    with pytest.raises(InputImageError) as caught:
+        load_inputs(["a"], {"a": value})
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("--image a")
+    assert "\n" not in str(caught.value)
+
+
+def test_tables_and_figures_are_no_pictures() -> None:
+    import pandas as pd
+
+    with pytest.raises(InputImageError, match="--image it is a table, of type DataFrame"):
+        load_inputs(["it"], {"it": pd.DataFrame({"a": [1]})})
+
+
+def test_heic_without_its_reader_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputImageError, match=r'is a HEIC image.* "xai-notebook\[heic\]"'):
+        load_inputs([FILES["heic"]], {})
+
+
+def test_reading_heic_changes_nothing_in_pillow() -> None:
+    load_inputs([FILES["heic"]], {})
+    assert "HEIF" not in Image.OPEN
+
+
+def test_a_raw_photo_is_not_sent_as_its_thumbnail() -> None:
+    """The first picture of a DNG is a small preview, which Pillow would open."""
+    raw = written(REFERENCE, "TIFF", tiffinfo={254: 1})
+    with pytest.raises(InputImageError, match=r"raw\.dng is a camera's raw file; .* Choose"):
+        load_upload(raw, "raw.dng")
+
+
+def test_a_profile_that_cannot_be_used_is_told() -> None:
+    image = written(with_hole(), icc_profile=P3[:200])
+    (note,) = load_inputs(["it"], {"it": image}).notes
+    assert note == (
+        "it: taken as sRGB, since its colour profile cannot be used; put on white, since it is "
+        "transparent."
+    )
+
+
+def test_pictures_that_fit_only_compressed_are_not_called_scaled() -> None:
+    noise = Image.effect_noise((2048, 2048), 90).convert("RGB")
+    data = written(noise, "PNG", compress_level=0)
+    loaded = load_inputs(["photo"], {"photo": data})
+    assert seen(loaded).size == noise.size
+    tiff = load_inputs(["photo"], {"photo": written(noise, "TIFF")})
+    assert tiff.notes == ("photo: converted from TIFF.",)
+    assert seen(tiff).tobytes() == noise.tobytes()
+
+
+HOSTILE = {
+    "pixels": written(Image.new("1", (20_000, 20_000)), "TIFF", compression="group4"),
+    "overlapping tags": struct.pack("<2sHIH", b"II", 42, 8, 4000)
+    + b"".join(struct.pack("<HHII", 1000 + n, 7, 10_000_000, 8) for n in range(4000))
+    + bytes(10_000_000),
+    "strips": struct.pack("<2sHIH", b"II", 42, 8, 1)
+    + struct.pack("<HHII", 273, 4, 4_000_000, 30) + bytes(17_000_000),
+    "tags without end": struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 34665, 4, 1, 8, 0),
+    "texts": with_chunk(PLAIN, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 20))) * 60_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.timeout(20)
+def test_hostile_files_cost_no_time(name: str) -> None:
+    """They are refused, or taken without what makes them hostile."""
+    try:
+        loaded = load_upload(HOSTILE[name], "picture.tif")
+    except InputImageError as error:
+        assert "cannot be decoded" in str(error)  # noqa: PT017
+    else:
+        assert name == "texts"
+        is_reference(loaded)

@@ -1,0 +1,314 @@
+"""Files, images and arrays as input images: what they are, and as which bytes they are sent.
+
+Imported only when there is a picture, since it needs Pillow.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+
+from PIL import Image, features
+
+from xai_notebook.client.media import bare, check_tags, parts_of, readable
+from xai_notebook.errors import InputImageError
+from xai_notebook.pictures.arrays import from_array, is_array
+from xai_notebook.pictures.pixels import (
+    eight_bits,
+    encode,
+    flatten,
+    in_srgb,
+    is_transparent,
+    upright,
+)
+from xai_notebook.settings import MAX_IMAGE_PIXELS, MAX_INPUT_IMAGE_BYTES, MIB
+
+__all__ = ["Fitted", "encode_object", "fit"]
+
+_SENT: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
+"""Formats that the API takes."""
+_LOSSLESS: Final = {"PNG", "GIF", "BMP", "TIFF"}
+"""Formats whose pixels are sent without loss, if that is not too large."""
+_MODES: Final = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
+"""Modes that every reader of the formats understands."""
+_KEPT: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
+"""Modes of PIL images that become a PNG as they are."""
+_OPENED: Final = {*_SENT, "GIF", "BMP", "TIFF", "AVIF", "HEIC"}
+_FIRST: Final = {"TIFF": "its first page is sent", "HEIC": "its main picture is sent"}
+"""What is said of a file with several pictures that is no animation."""
+_SINCE: Final = f"since it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
+_SIDES: Final = (4096, 3072, 2048, 1536, 1024)
+_MAX_SIDE: Final = 65_500
+"""Pixels: no JPEG has more."""
+_BEGINNING: Final = 4096
+"""Bytes by which a file is known."""
+
+_HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_MAGIC: Final = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "WebP"),
+    (re.compile(rb"GIF8[79]a"), "GIF"),
+    (re.compile(rb"BM.{12}[\x0c-\x7c]\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"II\x2a\0.{4}CR", re.DOTALL), "a camera's raw file"),
+    (re.compile(rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]"), "TIFF"),
+    (re.compile(rb"II(?:RO|RS|U\0)|MMOR|FUJIFILMCCD-RAW"), "a camera's raw file"),
+    (re.compile(rb"8BPS"), "a Photoshop file"),
+    (re.compile(rb"\0\0[\x01\x02]\0"), "an icon"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), "JPEG XL"),
+    (re.compile(rb"\x76\x2f\x31\x01|#\?RADIANCE"), "a picture of high dynamic range"),
+    (re.compile(rb"%PDF|%!PS"), "a PDF or PostScript file"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive or an Office file"),
+    (re.compile(rb"\x93NUMPY"), "an array of NumPy"),
+    (re.compile(rb"\x1aE\xdf\xa3"), "a film"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS"),
+    (re.compile(rb"\s*(?:<\?xml.*|<!--.*)?<svg\b", re.DOTALL | re.IGNORECASE), "an SVG drawing"),
+    (re.compile(rb"\s*(?:<!--.*)?<(?:!doctype html|html|head|body)\b", re.DOTALL | re.IGNORECASE),
+     "a web page"),
+)  # fmt: skip
+"""How formats begin, and what they are called."""
+_CURES: Final = {
+    "a camera's raw file": "Export it as JPEG.",
+    "a PDF or PostScript file": "Export the page as PNG.",
+    "a ZIP archive or an Office file": "Unpack it, or export the picture as PNG.",
+    "an array of NumPy": "Load it with numpy.load and give the array instead.",
+    "a film": "Save one of its frames.",
+    "a pointer of Git LFS": "Run git lfs pull, which brings the file itself.",
+    "an SVG drawing": "Export it as PNG.",
+    "a web page": "Download the picture itself.",
+    "a text": "Give the picture itself.",
+    "empty": "Give another file.",
+}
+"""What to do about files that are no pictures, or none that Pillow reads as they are meant."""
+_REDUCED: Final = 254
+"""Tag of a TIFF whose lowest bit says that its first picture is a preview of another one."""
+
+
+class Fitted(NamedTuple):
+    """An image as it is sent.
+
+    Attributes:
+        data: Its bytes.
+        media_type: Of these.
+        notes: What was changed on the way, half a sentence each.
+    """
+
+    data: bytes
+    media_type: str
+    notes: tuple[str, ...] = ()
+
+
+def fit(data: bytes, called: str, cure: str = "") -> Fitted:
+    """Return a file as the API takes it: unchanged where possible, else as its viewer sees it.
+
+    Args:
+        data: Its bytes.
+        called: What messages call it.
+        cure: What to do instead, in a sentence; empty: it depends on the format.
+
+    Raises:
+        InputImageError: It is no picture that can be sent.
+    """
+    kind = _kind(data)
+    if kind not in _OPENED:
+        image_cure = "Open it with PIL and give that image instead."
+        article = "an image in the format " if kind in {"JPEG 2000", "JPEG XL"} else ""
+        raise InputImageError(
+            f"{called} is {article}{kind}; the API takes PNG, JPEG and WebP. "
+            f"{cure or _CURES.get(kind, image_cure)}"
+        )
+    _check_reader(kind, called)
+    try:
+        data, lost = _bounded(data, kind)
+        with warnings.catch_warnings():
+            # Pillow warns about what is odd beside the pixels, and about sizes that we refuse.
+            warnings.simplefilter("ignore")
+            image = _open(data, kind)
+            if image.width * image.height <= MAX_IMAGE_PIXELS:
+                image.load()  # a truncated file is found here, not by the server
+    except _RawError as error:
+        raise InputImageError(
+            f"{called} is a camera's raw file; the API takes PNG, JPEG and WebP. "
+            f"{cure or 'Export it as JPEG.'}"
+        ) from error
+    except Exception as error:  # Pillow's decoders raise whatever broken bytes make them
+        raise InputImageError(f"{called} cannot be decoded. Is the file whole?") from error
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise InputImageError(
+            f"{called} has {image.width} × {image.height} pixels and cannot be decoded here: "
+            f"{MAX_IMAGE_PIXELS // 10**6} megapixels are the most. Make it smaller."
+        )
+    try:
+        return _fit(data, kind, image, lost)
+    except Exception as error:
+        raise InputImageError(f"{called} cannot be sent: {error}.") from error
+
+
+def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
+    """Return a PIL image or an array as a PNG, and what was changed; None: it is neither.
+
+    Args:
+        value: Any object.
+        label: How the user named it.
+
+    Raises:
+        InputImageError: It is no picture that can be sent.
+    """
+    notes: list[str] = []
+    is_image = isinstance(value, Image.Image)
+    try:
+        if not is_image and not is_array(value):
+            return None
+        image = value if is_image else from_array(value, notes)
+        if not 0 < image.width * image.height <= MAX_IMAGE_PIXELS:
+            most = f"{MAX_IMAGE_PIXELS // 10**6} megapixels are the most"
+            raise ValueError(f"it has {image.width} × {image.height} pixels. {most}")  # noqa: TRY301
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            notes.append(f"of its frames, number {image.tell() + 1} is sent")
+        image.load()
+        image = in_srgb(upright(eight_bits(image)), notes)
+        if image.mode not in _KEPT:
+            image = image.convert("RGB")
+        return encode(image, "PNG", compress_level=1), notes
+    except Exception as error:  # Pillow's, and whatever the user's own objects raise
+        what = "this image" if is_image else f"an array of shape {_shape(value)}"
+        reason = str(error).rstrip(".")
+        raise InputImageError(f"--image {label}: {what} cannot be sent: {reason}.") from error
+
+
+def _shape(array: Any) -> Any:
+    try:
+        return array.shape
+    except Exception:  # noqa: BLE001  # whatever the user's own objects raise
+        return "?"
+
+
+class _RawError(Exception):
+    """A TIFF is a camera's raw file, whose first picture is a tiny preview."""
+
+
+def _kind(data: bytes) -> str:
+    """Return what the first bytes say that a file is: a format's name, or half a sentence."""
+    start = data[:_BEGINNING]
+    if not start:
+        return "empty"
+    for pattern, name in _MAGIC:
+        if pattern.match(start):
+            return name
+    if start[4:8] == b"ftyp":
+        length = min(int.from_bytes(start[:4], "big"), len(start))
+        brands = {start[at : at + 4] for at in (8, *range(16, length, 4))}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        if b"crx " in brands:
+            return "a camera's raw file"
+        return "HEIC" if brands & _HEIF else "a film"
+    try:
+        text = start.decode("utf-8", "strict" if len(data) < _BEGINNING else "ignore")
+    except ValueError:
+        text = "\0"
+    return "a text" if "\0" not in text else "no image that is known"
+
+
+def _check_reader(kind: str, called: str) -> None:
+    """Check that there is what reads a format.
+
+    Raises:
+        InputImageError: There is not; the message says how to install it.
+    """
+    # Pillow before 11.3 warns when it is asked about AVIF.
+    known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
+    if not known or (kind == "AVIF" and not features.check("avif")):
+        raise InputImageError(
+            f"{called} is an AVIF image, and this Pillow reads none. Install a newer one: "
+            "pip install --upgrade pillow"
+        )
+    if kind == "HEIC":
+        try:
+            import pillow_heif  # noqa: F401, PLC0415  # optional
+        except ImportError as error:
+            raise InputImageError(
+                f"{called} is a HEIC image, which pillow-heif reads. Install it: "
+                'pip install "xai-notebook[heic]"'
+            ) from error
+
+
+def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
+    """Return a file without what keeps Pillow from reading it, and what was left out.
+
+    Raises:
+        ValueError: It is built to keep a decoder busy.
+        _RawError: It is a camera's raw file.
+    """
+    if kind == "TIFF" and check_tags(data).get(_REDUCED, 0) & 1:
+        raise _RawError
+    for _ in parts_of(data):  # Pillow takes a minute for 30 MB of padding; this, no time
+        pass
+    short = readable(data)
+    lost = ["sent without its long texts"] if short is not data else []
+    return short, lost
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    """Return a file as a PIL image whose pixels are not decoded yet."""
+    if kind == "HEIC":
+        from pillow_heif import HeifImageFile  # noqa: PLC0415  # optional; nothing is registered
+
+        return HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    return Image.open(io.BytesIO(data), formats=(kind.upper(),))
+
+
+def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted:
+    """Return what is sent of a file whose pixels are decoded.
+
+    Args:
+        data: The file.
+        kind: Its format.
+        image: Its pixels.
+        notes: What was changed before, half a sentence each.
+
+    Raises:
+        ValueError: Nobody knows which range its values have.
+    """
+    over = len(data) > MAX_INPUT_IMAGE_BYTES
+    small = bare(data) if over else data
+    several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: its previews
+    plain = eight_bits(image)
+    straight = upright(plain)
+    transparent = is_transparent(plain)
+    changed = several or transparent or straight is not image or image.mode not in _MODES
+    if kind in _SENT and not changed and len(small) <= MAX_INPUT_IMAGE_BYTES:
+        if over:
+            notes.append(f"sent without its metadata, {_SINCE}")
+        return Fitted(small, _SENT[kind], tuple(notes))
+    if kind not in _SENT:
+        notes.append(f"converted from {kind}")
+    if several:
+        notes.append(_FIRST.get(kind, "animated: its first frame is sent"))
+    result = flatten(in_srgb(straight, notes))
+    if transparent:
+        notes.append("put on white, since it is transparent")
+    encoded, media, size = _encode(result, lossless=kind in _LOSSLESS)
+    if size != result.size:
+        why = _SINCE if over else f"to have at most {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
+        notes.append(f"scaled to {size[0]} × {size[1]}, {why}")
+    elif len(small) > MAX_INPUT_IMAGE_BYTES and kind in _SENT:
+        notes.append(f"compressed anew, {_SINCE}")
+    return Fitted(encoded, media, tuple(notes))
+
+
+def _encode(image: Image.Image, *, lossless: bool) -> tuple[bytes, str, tuple[int, int]]:
+    """Return a file within the limit, as large as it can be, its media type and size in pixels."""
+    if lossless and len(data := encode(image, "PNG")) <= MAX_INPUT_IMAGE_BYTES:
+        return data, "image/png", image.size
+    for side in (min(max(image.size), _MAX_SIDE), *_SIDES):
+        smaller = image.copy()
+        smaller.thumbnail((side, side))
+        data = encode(smaller, "JPEG", quality=95, subsampling=0)
+        if len(data) <= MAX_INPUT_IMAGE_BYTES:
+            break
+    return data, "image/jpeg", smaller.size
