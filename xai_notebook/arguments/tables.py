@@ -875,9 +875,7 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
             sheets = list(books)
             rows = list(books[sheets[0]].itertuples(index=False, name=None))
         else:
-            options = {
-                "drop_empty_rows": False, "drop_empty_cols": False, "raise_if_empty": False,
-            }  # fmt: skip
+            options = {"drop_empty_rows": False, "raise_if_empty": False}
             books = polars.read_excel(path, sheet_id=0, engine="openpyxl", **options)
             sheets = list(books)
             rows = [books[sheets[0]].columns, *books[sheets[0]].iter_rows()]
