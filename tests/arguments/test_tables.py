@@ -258,6 +258,13 @@ class Scene:
     seed: int = 0
 
 
+@dataclass
+class Size:
+    """No record of a prompt."""
+
+    width: int
+
+
 class Shot(NamedTuple):
     """A row with names."""
 
@@ -596,6 +603,8 @@ REFUSED: Final[dict[str, tuple[Make, str]]] = {
         "row 1: the field 'prompt' holds a value of type bytes.",
     ),
     "a class": (given([Scene]), "row 1: this is a value of type type."),
+    "an object": (given([Path("a fox")]), "row 1: this is a value of type "),
+    "a dataclass of something else": (given([Size(1)]), "row 1: this is a value of type Size."),
     "two columns of a name": (
         given(pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"])),
         "2 columns can be meant by",
@@ -757,6 +766,23 @@ def test_the_package_that_is_missing_is_named(
         prompts(tmp_path / "a.parquet")
     with pytest.raises(OptionError, match=r"pip install pandas openpyxl\."):
         prompts(tmp_path / "a.xlsx")
+
+
+def test_an_open_table_is_given_by_its_path(tmp_path: Path) -> None:
+    """Its lines are no prompts: the heading and the other columns would be sent."""
+    FRAME.to_csv(tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open() as file, pytest.raises(OptionError, match=r"each='a\.csv'"):
+        prompts(file)
+
+
+def test_columns_may_be_called_anything() -> None:
+    """A name that is also that of a method or an attribute of tables hides nothing."""
+    names = ["columns", "column_names", "collect", "schema", "keys", "dtype", "Prompt"]
+    frame = pd.DataFrame([["x"] * 6 + ["a fox"]], columns=names)
+    for table in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):
+        assert prompts(table) == ["a fox"]
+    for rows in (frame.to_dict("records"), frame.itertuples(), [frame.iloc[0]]):
+        assert prompts(rows) == ["a fox"]
 
 
 def test_lines_of_a_text_end_as_in_a_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -165,7 +165,8 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
     if is_file and found.suffix.lower() not in _RECORDS:
         named = _Source(found, named.name)  # its column is read, so rows are texts
     # A progress bar around a generator has a length, and can be read only once.
-    if is_file or (not lazy and hasattr(type(found), "__getitem__")):
+    again = is_file or isinstance(found, MappingView) or hasattr(type(found), "__getitem__")
+    if again and not lazy:
         for _ in islice(_texts(named, read(), told=False), _CHECKED):
             pass
     prompts = _texts(named, read())
@@ -288,8 +289,8 @@ def _column_names(table: Any) -> list[Any] | None:
         return list(table.collect_schema().names())
     if hasattr(table, "__len__") and hasattr(kind, "__getitem__"):
         for attribute in ("column_names", "columns"):  # Arrow and datasets, pandas and its kin
-            if (names := getattr(table, attribute, None)) is not None and not callable(names):
-                return list(names)
+            if hasattr(kind, attribute) and not callable(names := getattr(table, attribute)):
+                return list(names) if names is not None else None
         if names := getattr(getattr(table, "dtype", None), "names", None):  # a structured array
             return list(names)
     return None
@@ -361,6 +362,11 @@ def _read_rows(source: _Source) -> Iterator[Row]:
         raise OptionError(
             f"{source.where}: a {type(found).__name__} has no order. Give sorted(…) of it."
         )
+    if isinstance(found, io.TextIOBase) and _suffix(name := str(getattr(found, "name", ""))):
+        raise OptionError(
+            f"{source.where}: an open file is read by its lines. Give its path: "
+            f"each={Path(name).name!r}."
+        )
     if not isinstance(found, Iterable) or isinstance(found, (bytes, bytearray, memoryview)):
         raise OptionError(
             f"{source.where}: a value of type {type(found).__name__} is none of these. "
@@ -414,7 +420,7 @@ def _text(source: _Source, row: Row, value: Any, *, inside: bool = False) -> str
     Raises:
         OptionError: It is neither text nor a record with a prompt.
     """
-    if hasattr(value, "as_py"):  # a scalar of Arrow
+    if hasattr(type(value), "as_py"):  # a scalar of Arrow
         value = value.as_py()
     if isinstance(value, str):
         if source.column is None or inside:
@@ -426,7 +432,7 @@ def _text(source: _Source, row: Row, value: Any, *, inside: bool = False) -> str
     if _is_missing(value):
         return None
     if not inside:
-        if (record := _record(value)) is not None:
+        if (record := _record(value, source.column)) is not None:
             return _text(source, row, _field(source, row, value, record), inside=True)
         if isinstance(value, tuple) and len(value) == 1:  # a row of a database cursor
             return _text(source, row, value[0], inside=True)
@@ -436,7 +442,7 @@ def _text(source: _Source, row: Row, value: Any, *, inside: bool = False) -> str
             f"{source.at(row)}: a {type(value).__name__} of {len(value)} values is no prompt. "
             f"Give one column, or records with a field {field!r}."
         )
-    held = f"the field {field!r} holds" if inside and _record(row.value) else "this is"
+    held = f"the field {field!r} holds" if inside and _record(row.value, None) else "this is"
     raise OptionError(
         f"{source.at(row)}: {held} a value of type {type(value).__name__}. A prompt is text, or a "
         f"record with a field {field!r}."
@@ -458,18 +464,19 @@ class _Record(NamedTuple):
     get: Callable[[Any], Any]
 
 
-def _record(row: Any) -> _Record | None:
-    """Return a row's fields; None: they have no names."""
+def _record(row: Any, column: str | None) -> _Record | None:
+    """Return a row's fields; None: they have no names, or it is an object without that field."""
     row = getattr(row, "_mapping", row)  # SQLAlchemy
     kind = type(row)
-    if isinstance(row, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
-        return _Record(list(row.keys()), row.__getitem__)  # the latter: sqlite3.Row, a Series
     if isinstance(row, tuple) and hasattr(kind, "_fields"):
         return _Record(list(kind._fields), partial(getattr, row))
+    if isinstance(row, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
+        return _Record(list(kind.keys(row)), row.__getitem__)  # the latter: sqlite3.Row, a Series
     if names := getattr(getattr(row, "dtype", None), "names", None):  # of a structured array
         return _Record(list(names), row.__getitem__)
     if is_dataclass(row) and not isinstance(row, type):
-        return _Record([field.name for field in fields(row)], partial(getattr, row))
+        names = [field.name for field in fields(row)]
+        return _Record(names, partial(getattr, row)) if _matches(names, column) else None
     return None
 
 
