@@ -122,6 +122,16 @@ def test_loading_the_extension_costs_nothing(code: str) -> None:
     assert loaded_after(code) == []
 
 
+def test_a_list_of_prompts_loads_no_library_of_tables() -> None:
+    """pandas, polars and pyarrow are loaded for the files that need them alone."""
+    code = (
+        "import sys, xai_notebook as xai\n"
+        "assert xai.generate(each=['a fox', {'prompt': 'an owl'}], dry_run=True).images == 2\n"
+        "print(*{'pandas', 'polars', 'pyarrow', 'openpyxl', 'numpy'} & set(sys.modules))"
+    )
+    assert run(code) == "\n"
+
+
 def test_the_client_needs_no_notebook() -> None:
     """`from xai_notebook.client import AsyncClient` works where IPython is not even installed."""
     code = (

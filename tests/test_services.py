@@ -1,4 +1,6 @@
-"""Code that is run again by itself, and services: each distinct request is ordered once.
+"""Frameworks that rerun code and services that many ask: each distinct request is ordered once.
+
+And libraries whose rows can be prompts.
 
 What is not installed is skipped: these frameworks are no requirement of the tests.
 """
@@ -9,9 +11,11 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from xai_notebook.arguments.tables import read_prompts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,3 +194,37 @@ def test_a_marimo_notebook(orders: Press, tmp_path: Path) -> None:
     assert len({*seen}) == 2
     assert all(digest in page for digest in seen for page in pages)
     assert orders.orders == [1, 1]
+
+
+@needs("datasets")
+@pytest.mark.parametrize("kind", ["dataset", "column", "stream", "split", "formatted"])
+def test_a_data_set_is_a_table(kind: str) -> None:
+    """Its column `prompt`, whatever its case; a stream is read as it goes."""
+    import datasets
+
+    rows = {"id": [1, 2, 3], "Prompt": ["a fox", None, "an owl"]}
+    found = datasets.Dataset.from_dict(rows)
+    sources: dict[str, Any] = {
+        "dataset": found,
+        "column": found["Prompt"],
+        "stream": found.to_iterable_dataset(),
+        "split": datasets.DatasetDict(train=found),
+        "formatted": found.with_format("numpy"),
+    }
+    name = "rows[train][PROMPT]" if kind == "split" else "rows"
+    prompts = read_prompts(name, {"rows": sources[kind]})
+    assert prompts.lazy == (kind == "stream")
+    assert list(prompts) == ["a fox", "an owl"]
+
+
+@needs("sqlalchemy")
+def test_rows_of_sqlalchemy_are_records() -> None:
+    """By the name of their column, or because there is only one."""
+    from sqlalchemy import create_engine, text
+
+    with create_engine("sqlite://").connect() as base:
+        values = "(SELECT 1 AS id, 'a fox' AS Prompt UNION SELECT 2, NULL UNION SELECT 3, 'an owl')"
+        for columns in ("*", "Prompt AS x"):
+            query = text(f"SELECT {columns} FROM {values} ORDER BY id")
+            assert list(read_prompts(base.execute(query), {})) == ["a fox", "an owl"]
+            assert list(read_prompts(base.execute(query).all(), {})) == ["a fox", "an owl"]

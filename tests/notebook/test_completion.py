@@ -92,6 +92,12 @@ def test_files_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert offered("%xai_image -i ") == ["cat.png", "pictures/"]
     assert offered("%xai_image -i pictures/") == ["pictures/dog.jpg"]
     assert offered("%xai_image --each ") == ["notes.txt", "pictures/"]
+    for name in ("a.csv", "b.tsv", "c.jsonl", "d.ndjson", "e.json", "f.parquet", "g.XLSX", "h.xls"):
+        (tmp_path / "pictures" / name).touch()
+    assert offered("%xai_image --each pictures/") == [
+        "pictures/a.csv", "pictures/b.tsv", "pictures/c.jsonl", "pictures/d.ndjson",
+        "pictures/e.json", "pictures/f.parquet", "pictures/g.XLSX",
+    ]  # fmt: skip
     assert offered("%xai_image -e ") == ["pictures/"]
     assert offered("%xai_image -i nowhere/") == []
 

@@ -172,7 +172,8 @@ class Options:
         axes, "NAME=A,B", bare=True, begins=r"[\w-]+=", repeatable=True, configurable=False,
         in_panel=False))
     each: Any = field(default=None, metadata=row(
-        "", "one request per prompt: lines of the body, or of the variable or file NAME",
+        "", "one request per prompt: lines of the body, or of the list, table or file NAME; "
+        'rows.csv["text"] names a column',
         lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
         variables=convert.is_list, suffixes=convert.TABLES))
     rewrite: str | None = field(default=None, metadata=row(

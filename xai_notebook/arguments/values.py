@@ -46,7 +46,9 @@ PICTURES: Final = frozenset({
     ".heif",
 })  # fmt: skip
 """Files that can be input images."""
-TABLES: Final = frozenset({".csv", ".txt"})
+TABLES: Final = frozenset({
+    ".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv", ".txt", ".xlsx",
+})  # fmt: skip
 """Files that can hold prompts."""
 
 
@@ -196,7 +198,10 @@ def is_picture(value: Any) -> bool:
 
 def is_list(value: Any) -> bool:
     """Tell whether a variable can hold prompts."""
-    return type(value).__name__ in {"list", "tuple", "Series", "DataFrame", "generator"}
+    return type(value).__name__ in {
+        "list", "tuple", "generator", "Series", "DataFrame", "LazyFrame", "Table", "ChunkedArray",
+        "Dataset", "IterableDataset",
+    }  # fmt: skip
 
 
 def is_batch(value: Any) -> bool:

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.client.media import media_type
-from xai_notebook.client.request import ImageOptions
+from xai_notebook.client.request import ImageOptions, is_blank
 from xai_notebook.errors import InputImageError, OptionError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _add_inputs(request: wire.GenerateImageRequest, options: ImageOptions) -> No
 
 
 def _check_texts(prompt: str, model: str) -> None:
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not isinstance(prompt, str) or is_blank(prompt):
         raise OptionError("The prompt is empty. Say what the image shows.")
     if not isinstance(model, str) or not model.strip():
         raise OptionError(f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}.")

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from google.protobuf.message import Message
 
-__all__ = ["ImageOptions", "ImageRequest", "InputImage", "with_prompt"]
+__all__ = ["ImageOptions", "ImageRequest", "InputImage", "is_blank", "with_prompt"]
+
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""Unicode's categories of controls, formats, combining marks and spaces."""
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that are drawn as nothing."""
+
+
+def is_blank(prompt: str) -> bool:
+    """Tell whether a text shows nothing: spaces, zero-width characters, marks without a letter."""
+    return all(
+        unicodedata.category(character) in _INVISIBLE or character in _FILLERS
+        for character in prompt
+    )
 
 
 class ImageOptions(TypedDict, total=False):

@@ -9,12 +9,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments import options as arguments
-from xai_notebook.arguments import prompts
+from xai_notebook.arguments import prompts, tables
 from xai_notebook.arguments.axes import axes_of
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.arguments.plain import DataText
 from xai_notebook.arguments.templates import fill
-from xai_notebook.client.request import ImageRequest
+from xai_notebook.client.request import ImageRequest, is_blank
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.progress import Progress
@@ -189,7 +189,7 @@ def _checked(prompt: object, options: Options) -> str:
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
     """Return the request for one prompt, which has no white space around it."""
     prompt = prompt.strip()
-    if not prompt:
+    if is_blank(prompt):
         raise OptionError("The prompt is empty. Write what the image should show.")
     return options.request(prompt, model, inputs.images)
 
@@ -233,14 +233,14 @@ def _prepare_each(
     source = options.each
     templates = typed and source is True
     if source is True:
-        if prompt is None or not prompt.strip():
+        if prompt is None or is_blank(prompt):
             raise OptionError("--each found no prompt. Write one per line, or name a variable.")
-        source = prompt.splitlines()
+        source = tables.split_lines(prompt)
     elif prompt is not None and prompt.strip():
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
     if len(options.model) > 1 or options.matrix is not None:
         raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
-    found = prompts.read_prompts(source, {} if isinstance(source, DataText) else namespace)
+    found = tables.read_prompts(source, {} if isinstance(source, DataText) else namespace)
     texts: Iterator[str] = found
     if templates:
         texts = (fill(text, namespace) for text in texts)
@@ -248,6 +248,8 @@ def _prepare_each(
     ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
     expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
+    for note in found.notes:
+        progress.note(note)
     texts = _counted(chain(ahead, texts), progress)
     requests = (_request(text, options.model[0], options, inputs) for text in texts)
     return make(requests, progress, lazy=found.lazy, many=True)

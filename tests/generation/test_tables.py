@@ -1,0 +1,155 @@
+"""What a dry run shows of a table is what the server is asked for; a bad row sends nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from xai_notebook import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
+    from xai_notebook.generation.session import Session
+
+PROMPTS: Final = [
+    "a red fox, in snow",
+    "füchse; at night",
+    '"two" owls\nin a tree',
+    "a sea at dawn",
+]
+FRAME: Final = pd.DataFrame({"id": range(5), "Prompt": [*PROMPTS[:2], None, *PROMPTS[2:]]})
+
+
+def database() -> Iterator[Any]:
+    """Return the rows of a query, as a cursor gives them."""
+    base = sqlite3.connect(":memory:")
+    FRAME.to_sql("scenes", base)
+    rows = base.execute("SELECT prompt FROM scenes").fetchall()
+    base.close()
+    return iter(rows)
+
+
+SOURCES: Final[dict[str, Callable[[], Any]]] = {
+    "excel.csv": lambda: FRAME.to_csv("excel.csv", sep=";", encoding="cp1252", index=False),
+    "unicode.csv": lambda: FRAME.to_csv("unicode.csv", sep="\t", encoding="utf-16"),
+    "a.tsv": lambda: FRAME.to_csv("a.tsv", sep="\t"),
+    "a.jsonl": lambda: FRAME.to_json("a.jsonl", orient="records", lines=True),
+    "a.json": lambda: FRAME.to_json("a.json"),
+    "a.parquet": lambda: FRAME.to_parquet("a.parquet"),
+    "a.xlsx": lambda: FRAME.to_excel("a.xlsx"),
+    'a.csv["PROMPT"]': lambda: FRAME.to_csv("a.csv", sep="|"),
+    "frame": lambda: FRAME.convert_dtypes(dtype_backend="pyarrow"),
+    "lazy": lambda: pl.from_pandas(FRAME).lazy(),
+    "records": lambda: FRAME.to_dict("records"),
+    "rows": lambda: list(database()),
+}
+
+
+def asked(server: Served) -> list[str]:
+    """Return the prompts that the server has seen, in order of the alphabet."""
+    return sorted(call.message.prompt for call in server.calls)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_dry_run_shows_what_is_sent(
+    session: Session, quick: Served, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prompt literally, how many, and what was guessed; then the server gets these."""
+    monkeypatch.chdir(tmp_path)
+    source = SOURCES[name]()
+    each = name if source is None else source
+    plan = session.generate(each=each, dry_run=True)
+    assert [request.prompt for request in plan.requests] == PROMPTS
+    assert [told for what, told in plan.rows() if what == "prompt"] == PROMPTS
+    assert dict(plan.rows())["images"] == "4"
+    assert ("Windows text (CP1252)" in repr(plan)) == (name == "excel.csv")
+    assert quick.calls == []
+    session.configured = lambda: {"rate": 0}
+    session.generate(each=each)
+    assert asked(quick) == sorted(PROMPTS)
+
+
+def test_a_dry_run_of_many_shows_the_first_and_how_many_follow(session: Session) -> None:
+    """Ten stand there literally."""
+    plan = session.generate(each=pd.Series([f"fox {n}" for n in range(2_500)]), dry_run=True)
+    rows = plan.rows()
+    assert [told for what, told in rows if what == "prompt"] == [f"fox {n}" for n in range(10)]
+    assert ("", "… and 2,490 more prompts") in rows
+    assert ("images", "2,500") in rows
+
+
+def test_a_cell_names_a_column_of_a_file(
+    shell: InteractiveShell, keyed: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does with a DataFrame, in the line of a magic."""
+    monkeypatch.chdir(tmp_path)
+    FRAME.rename(columns={"Prompt": "My text"}).to_csv("my rows.csv", sep=";")
+    for named in ('"my rows.csv"["my text"]', "'my rows.csv[My text]'"):
+        plan = shell.run_cell(f"%xai_image --dry-run --each {named}").result
+        assert [request.prompt for request in plan.requests] == PROMPTS
+
+
+def test_a_note_about_the_encoding_stands_under_the_pictures(
+    session: Session, quick: Served, tmp_path: Path
+) -> None:
+    """A guess is said when it cost something, too."""
+    (tmp_path / "a.txt").write_bytes("füchse".encode("cp1252"))
+    made: Any = session.generate(each=tmp_path / "a.txt")
+    assert quick.last.prompt == "füchse"
+    assert any("a.txt is not UTF-8" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("kind", ["list", "Series", "file"])
+def test_a_bad_row_far_down_sends_nothing(
+    session: Session, quick: Served, kind: str, tmp_path: Path
+) -> None:
+    """Row, type and cure are named, and no prompt before it was paid for."""
+    rows: list[Any] = [*(["a fox"] * 15_000), {"text": "an owl"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    each = {"list": rows, "Series": pd.Series(rows), "file": tmp_path / "a.jsonl"}[kind]
+    with pytest.raises(errors.OptionError, match="15,001: this dict has no field 'prompt'"):
+        session.generate(each=each)
+    assert quick.calls == []
+
+
+def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick: Served) -> None:
+    """What had been sent by then is in the library, and the message says so."""
+    session.configured = lambda: {"rate": 0}
+    message = re.escape(
+        "--each, row 3: this is a value of type int. A prompt is text, or a record with a field "
+        "'prompt'. It came after 2 prompts. What came before is kept."
+    )
+    with pytest.raises(errors.XaiError, match=message):
+        session.generate(each=iter(["a fox", "an owl", 5, "an elk"]))
+    assert asked(quick) == ["a fox", "an owl"]
+    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+
+
+@pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u2060", "\u00ad\n\u0301", "\u3164"])
+def test_a_prompt_that_shows_nothing_is_empty(session: Session, quick: Served, prompt: str) -> None:
+    """It is refused alone, and left out of many."""
+    with pytest.raises(errors.OptionError, match="The prompt is empty"):
+        session.generate(prompt)
+    with pytest.raises(errors.OptionError, match="found no prompt"):
+        session.generate(each=[prompt])
+    with pytest.raises(errors.OptionError, match="found no prompt"):
+        session.generate(prompt, each=True)
+    assert quick.calls == []
+
+
+def test_lines_of_a_cell_end_where_the_user_ended_them(session: Session, quick: Served) -> None:
+    """A separator of Unicode inside a prompt ends no line; invisible lines are left out."""
+    body = "\ufeffa fox\r\n\u200b\r\nan owl\u2028at night\r\n"
+    plan = session.generate(body, each=True, dry_run=True)
+    assert [request.prompt for request in plan.requests] == ["a fox", "an owl\u2028at night"]
