@@ -48,6 +48,7 @@ def fresh(lab: Any, page: Page) -> Iterator[Page]:
     """JupyterLab, loaded anew: a page whose clock may be changed."""
     page.goto(lab.url("lab?reset"))
     page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
+    page.evaluate("() => jupyterapp.restored")  # before, no widget stays the current one
     yield page
     page.evaluate("() => localStorage.removeItem('xai-notebook:run')")
     page.goto("about:blank")  # the next test loads it with its own clock
@@ -124,6 +125,7 @@ def test_after_a_minute_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> 
 def test_the_command_runs_its_own_cell_alone(lab: Any, fresh: Page) -> None:
     """Not the other cells that are selected beside the empty one that it fills."""
     lab.open(fresh, lab.add("chosen.ipynb", HARM, "").name)
+    fresh.wait_for_function("() => jupyterapp.shell.currentWidget?.content")
     fresh.evaluate(
         "() => { const n = jupyterapp.shell.currentWidget.content; n.activeCellIndex = 0;"
         " n.extendContiguousSelectionTo(1); }"

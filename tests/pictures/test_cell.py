@@ -15,7 +15,7 @@ from xai_notebook import settings
 from xai_notebook.arguments.line import parse, prompt_of
 from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill_options
-from xai_notebook.client.request import ImageRequest, InputImage
+from xai_notebook.client.request import ImageRequest, InputImage, is_blank
 from xai_notebook.generation.call import prepare_call
 from xai_notebook.pictures.cell import magic_cell
 
@@ -67,8 +67,9 @@ def nasty(pick: Callable[[], str], maybe: Callable[[], bool]) -> ImageRequest:
     def value() -> str | None:
         return (pick().strip() or None) if maybe() else None
 
+    prompt = pick().strip()
     return ImageRequest(
-        prompt=pick().strip() or "a fox",
+        prompt="a fox" if is_blank(prompt) else prompt,
         model=value() or settings.DEFAULT_MODEL,
         n=3 if maybe() else 1,
         aspect_ratio="19.5:9" if maybe() else None,
