@@ -481,7 +481,7 @@ REFUSED: Final[dict[str, tuple[Make, str]]] = {
     ),
     "one word": (
         written("a.csv", "fox\nan owl\n"),
-        "'fox' can be a heading or a prompt. Write prompt as the first line, above all prompts.",
+        "'fox' can be a heading or a prompt. If it is the heading, name it: ",
     ),
     "heading of two words": (
         written("a.csv", "Image prompt\nan owl\n"),

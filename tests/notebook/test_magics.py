@@ -222,6 +222,8 @@ def test_a_list_is_several_values(run: Run, server: Served) -> None:
         ("-n {{ words }}", "-n/--count: 'three' is not a whole number."),
         ("--user {{ many }}", "{{ … }} in --user: the value of many is a list, and one value fits"),
         ("--user {{ nan }}", "{{ … }} in --user: the value of nan is missing."),
+        ("--image {{ matrix }}", "only text is filled in. To name a variable, write --image mat"),
+        ("--each {{ get_ipython }}", "To name a variable, write --each get_ipython."),
         ("--image {{ words }}", "--image three: No such file or directory"),
         ("--each {{ words }}", "--each three"),
     ],
@@ -231,6 +233,7 @@ def test_options_that_no_value_fits_are_refused(
 ) -> None:
     """A wrong spelling of a variable is no folder's name, and nothing is sent."""
     run("folder, n, words, many, nan, three = 'a', 2, 'three', ['a'], float('nan'), ['a fox']")
+    run("matrix = [[0, 1], [1, 0]]")
     with pytest.raises(errors.OptionError, match=re.escape(message)):
         run(f"%xai_image {line} a fox" if "--each" not in line else f"%xai_image {line}")
     assert server.calls == []

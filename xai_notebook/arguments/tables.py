@@ -826,8 +826,8 @@ def _is_heading(source: _Source, cell: str) -> bool:
     short = len(words) <= _LONGEST_HEADING and any(word in _HEADINGS for word in words)
     if len(words) == 1 or short:
         raise OptionError(
-            f"{source.where}: {_short(cell)!r} can be a heading or a prompt. Write prompt as the "
-            "first line, above all prompts."
+            f"{source.where}: {_short(cell)!r} can be a heading or a prompt. If it is the heading, "
+            f"name it: {source.example([cell])}. Else write prompt as the first line, above it."
         )
     return False
 

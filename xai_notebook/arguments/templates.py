@@ -140,19 +140,39 @@ def _values(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
         (before, source), *rest = split(typed)
         if source is None or before or any(text for text, _ in rest):
             return [fill(typed, names, row.flag)]
-        value = _Evaluator(names).value(_parse(source))
-        if value is None:
-            return []
-        if is_missing(value):
-            raise MissingError(f"the value of{source.rstrip()} is missing")
-        reads_names = row.variables is not None
-        if isinstance(value, (list, tuple, set)) and row.repeatable:
-            return [_data(one) if reads_names else one for one in value]
-        if isinstance(value, (list, tuple, set, dict)) and not reads_names:
-            kind = type(value).__name__
-            raise NotPlainError(f"the value of{source.rstrip()} is a {kind}, and one value fits")
-        return [_data(value) if reads_names else value]
+        return _whole_values(source, names, row)
     raise AssertionError  # for type checkers: the context manager raises
+
+
+def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[Any]:
+    """Return the values of an expression that is all of an option's value.
+
+    Raises:
+        NotPlainError: The option takes no such value.
+    """
+    name = source.strip()
+    reads_names = row.variables is not None
+    try:
+        value = _Evaluator(names).value(_parse(source))
+    except NotPlainError as error:
+        if not reads_names or isinstance(error, MissingError):
+            raise
+        raise NotPlainError(f"{error}. To name a variable, write {row.flag} {name}") from error
+    if value is None:
+        return []
+    if is_missing(value):
+        raise MissingError(f"the value of {name} is missing")
+    several = isinstance(value, (list, tuple, set, dict))
+    if several and row.name == "image" and not all(isinstance(one, str) for one in value):
+        raise NotPlainError(
+            f"only texts are filled in. To name a variable, write {row.flag} {name}"
+        )
+    if several and row.repeatable and not isinstance(value, dict):
+        return [_data(one) if reads_names else one for one in value]
+    if several and not reads_names:
+        kind = type(value).__name__
+        raise NotPlainError(f"the value of {name} is a {kind}, and one value fits")
+    return [_data(value) if reads_names else value]
 
 
 def _data(value: Any) -> Any:
