@@ -164,9 +164,7 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
         raise MissingError(f"the value of {name} is missing")
     several = isinstance(value, (list, tuple, set, dict))
     if several and row.name == "image" and not all(isinstance(one, str) for one in value):
-        raise NotPlainError(
-            f"only texts are filled in. To name a variable, write {row.flag} {name}"
-        )
+        raise NotPlainError(f"only text is filled in. To name a variable, write {row.flag} {name}")
     if several and row.repeatable and not isinstance(value, dict):
         return [_data(one) if reads_names else one for one in value]
     if several and not reads_names:
