@@ -180,7 +180,7 @@ def quiet(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedPr
     inherited = {name: value for name, value in without_xai().items() if "GRPC" not in name}
     home = {"XAI_NOTEBOOK_HOME": str(tmp_path / "home"), "XAI_NOTEBOOK_BACKEND": "auto"}
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code],
+        [sys.executable, "-W", "default", "-c", code],
         capture_output=True, text=True, timeout=60, check=False, env=inherited | home | variables,
     )  # fmt: skip
 

@@ -196,6 +196,24 @@ def test_variables_are_filled_into_options(run: Run, server: Served, tmp_path: P
     assert server.last.user == "my foxes"
 
 
+def test_every_template_of_a_value_is_filled(run: Run, server: Served) -> None:
+    """Also where nothing stands between two of them."""
+    run("first, second = 'ab', 'cd'")
+    run("%xai_image --user={{ first }}{{ second }} a fox")
+    assert server.last.user == "abcd"
+
+
+def test_data_never_names_a_variable(run: Run, server: Served) -> None:
+    """Neither as a whole nor with an index behind it; a name that the user typed does."""
+    run("name, secret, i = 'secret', [b'', b''], 1")
+    for value in ("{{ name }}", "{{ name }}[0]"):
+        with pytest.raises(errors.InputImageError, match="No such file"):
+            run(f"%xai_image --image {value} a fox")
+    with pytest.raises(errors.InputImageError, match=r"--image secret\[1\] is empty"):
+        run("%xai_image --image secret[{{ i }}] a fox")
+    assert server.calls == []
+
+
 def test_variables_of_options_are_local_ones_first(run: Run, server: Served) -> None:
     """A function's own variables, as in its prompts."""
     run("n = 2")

@@ -138,8 +138,11 @@ def _values(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
         return [typed]
     with _telling(row.flag):
         (before, source), *rest = split(typed)
-        if source is None or before or any(text for text, _ in rest):
-            return [fill(typed, names, row.flag)]
+        if source is None or before or rest != [("", None)]:
+            filled = fill(typed, names, row.flag)
+            # A name that begins with data is data.
+            reads_names = row.variables is not None and typed.startswith("{{")
+            return [_data(filled) if reads_names else filled]
         return _whole_values(source, names, row)
     raise AssertionError  # for type checkers: the context manager raises
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import Image
 
 from xai_notebook.pictures.pixels import factor_to_bytes
+from xai_notebook.settings import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,11 @@ def _check_shape(array: np.ndarray[Any, Any], move: str) -> None:
         moved = shape[-1] not in _CHANNELS and shape[1] in _CHANNELS
         cure = f"a[0].{move}(1, 2, 0)" if moved else "a[0]"
         raise ValueError(f"it holds several pictures. Give one, such as {cure} of the array a")
+    if len(shape) > 1 and shape[0] * shape[1] > MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"it has {shape[1]} × {shape[0]} pixels. {MAX_IMAGE_PIXELS // 10**6} megapixels are "
+            "the most"
+        )
     planar = len(shape) == _BATCH - 1 and shape[2] not in _CHANNELS
     if planar and shape[0] in _CHANNELS:
         raise ValueError(
