@@ -573,7 +573,7 @@ REFUSED = {
     "a line": (LEVELS[0, :, 0], "an array of shape (96,) cannot be sent: a picture is height × wi"),
     "a number": (np.float64(3), "an array of shape () cannot be sent: a picture is height × width"),
     "nothing": (LEVELS[:0], "an array of shape (0, 96, 3) cannot be sent: it has no pixels."),
-    "too many pixels": (np.broadcast_to(np.float32(0.5), (60_000, 60_000)), "60000 × 60000 pixels."),
+    "too many pixels": (np.broadcast_to(np.float32(0.5), (60_000, 60_000)), "60000 × 60000 pix"),
     "PIL I": (Image.fromarray(DEEP_GREY.astype(np.int32)), "this image cannot be sent: its values"),
     "PIL F": (Image.fromarray(DEEP_GREY.astype(np.float32)), "Scale the array a, such as (a - a."),
     "PIL NaN": (Image.fromarray(np.full((4, 4), np.nan, np.float32)), "NaN or infinite"),
