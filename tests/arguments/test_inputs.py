@@ -253,3 +253,19 @@ def test_a_long_data_uri_does_not_fill_the_message() -> None:
 def test_fingerprints_tell_images_apart() -> None:
     """The same bytes have the same digest, other bytes another."""
     assert load(JPEG).sha256 == load(JPEG).sha256 != load(PNG).sha256
+
+
+def test_lists_in_lists_are_counted_before_they_are_gone_through() -> None:
+    """A hundred million images would take minutes to refuse."""
+    images: Any = b""
+    for _ in range(8):
+        images = [images] * 10
+    with pytest.raises(InputImageError, match="10 input images are more than the 5"):
+        load_inputs([images], {})
+
+
+def test_a_path_of_bytes_is_a_path(tmp_path: Path) -> None:
+    """As `os.scandir` gives one for a folder whose name is bytes."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (entry,) = os.scandir(os.fsencode(tmp_path))
+    assert len(load_inputs([entry], {}).images) == 1

@@ -157,6 +157,10 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
     if isinstance(value, (list, tuple)):
         if depth == _DEEPEST:
             raise InputImageError(f"--image {label}: the list is nested too deep, or holds itself.")
+        if len(value) > MAX_INPUT_IMAGES:
+            raise InputImageError(
+                f"{len(value)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
+            )
         return [
             pair
             for position, item in enumerate(value)
@@ -215,7 +219,7 @@ def _short(name: str) -> str:
 
 def _read(value: str | os.PathLike[str]) -> bytes:
     try:
-        return read_bounded(Path(value).expanduser(), MAX_INPUT_FILE_BYTES)
+        return read_bounded(Path(os.fsdecode(value)).expanduser(), MAX_INPUT_FILE_BYTES)
     except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputImageError(
