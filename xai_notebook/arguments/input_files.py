@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image, features
 
-from xai_notebook.client.media import bare, check_tags, parts_of, readable
+from xai_notebook.client.media import bare, check_tags, readable
 from xai_notebook.errors import InputImageError
 from xai_notebook.pictures.arrays import from_array, is_array
 from xai_notebook.pictures.pixels import (
@@ -246,8 +246,6 @@ def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
     """
     if kind == "TIFF" and check_tags(data).get(_REDUCED, 0) & 1:
         raise _RawError
-    for _ in parts_of(data):  # Pillow takes a minute for 30 MB of padding; this, no time
-        pass
     short = readable(data)
     lost = ["sent without its long texts"] if short is not data else []
     return short, lost

@@ -68,14 +68,18 @@ def load_inputs(
         InputImageError: One of them is no image the API takes; the message names it.
     """
     found = [pair for value in values for pair in _resolve(value, namespace, named)]
-    if len(found) > MAX_INPUT_IMAGES:
-        raise InputImageError(
-            f"{len(found)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
-        )
+    _check_count(len(found))
     loaded = [_load(value, label) for value, label in found]
     return Inputs(
         tuple(image for image, _ in loaded), tuple(note for _, note in loaded if note is not None)
     )
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_INPUT_IMAGES:
+        raise InputImageError(
+            f"{count} input images are more than the {MAX_INPUT_IMAGES} one request takes."
+        )
 
 
 def load_upload(data: bytes, name: str) -> Inputs:
@@ -157,10 +161,7 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
     if isinstance(value, (list, tuple)):
         if depth == _DEEPEST:
             raise InputImageError(f"--image {label}: the list is nested too deep, or holds itself.")
-        if len(value) > MAX_INPUT_IMAGES:
-            raise InputImageError(
-                f"{len(value)} input images are more than the {MAX_INPUT_IMAGES} one request takes."
-            )
+        _check_count(len(value))
         return [
             pair
             for position, item in enumerate(value)

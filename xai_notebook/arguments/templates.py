@@ -98,11 +98,11 @@ def fill(text: str, names: Mapping[str, Any], where: str = "the prompt") -> str:
         return text
     evaluator = _Evaluator(names)
     with _telling(where):
-        return "".join(
+        pieces = [
             literal if source is None else literal + evaluator.text(_parse(source), source)
             for literal, source in split(text)
-        )
-    raise AssertionError  # for type checkers: the context manager raises
+        ]
+    return "".join(pieces)
 
 
 def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,13 +138,14 @@ def _values(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
         return [typed]
     with _telling(row.flag):
         (before, source), *rest = split(typed)
-        if source is None or before or rest != [("", None)]:
-            filled = fill(typed, names, row.flag)
+        if source is not None and not before and rest == [("", None)]:
+            values = _whole_values(source, names, row)
+        else:
             # A name that begins with data is data.
-            reads_names = row.variables is not None and typed.startswith("{{")
-            return [_data(filled) if reads_names else filled]
-        return _whole_values(source, names, row)
-    raise AssertionError  # for type checkers: the context manager raises
+            is_data = row.variables is not None and typed.startswith("{{")
+            filled = fill(typed, names, row.flag)
+            values = [_data(filled) if is_data else filled]
+    return values
 
 
 def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[Any]:

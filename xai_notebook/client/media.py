@@ -224,18 +224,19 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 
 
 def readable(data: bytes) -> bytes:
-    """Return a PNG without the texts and the profile that decoders refuse for their length.
+    """Check the parts of an image, and return it without what keeps Pillow from opening it.
 
-    Pillow takes a text that inflates to more than a megabyte for an attack and opens nothing.
-    Everything else is returned as it is.
+    Pillow takes a text of a PNG that inflates to more than a megabyte for an attack and opens
+    nothing: such texts and profiles are left out. Everything else is returned as it is.
 
     Raises:
         ValueError: As `parts_of`.
     """
-    if media_type(data) != "image/png":
-        return data
+    is_png = media_type(data) == "image/png"
     room, dropped = _MAX_TEXT, []
     for part in parts_of(data):
+        if not is_png:
+            continue
         body = data[part.body : part.end] if part.kind in {*_TEXTS, b"iCCP"} else b""
         if part.kind in _TEXTS:
             length = _inflated(part.kind, body, room) if room >= 0 else _MAX_TEXT

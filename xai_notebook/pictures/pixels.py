@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image, ImageCms
 
-from xai_notebook.client.media import media_type, parts_of, readable
+from xai_notebook.client.media import media_type, readable
 from xai_notebook.errors import ReplyError
 from xai_notebook.settings import MAX_IMAGE_PIXELS
 
@@ -90,12 +90,11 @@ def open_image(data: bytes) -> Image.Image:
         ReplyError: The bytes are no image, or one with more pixels than `MAX_IMAGE_PIXELS`.
     """
     try:
-        for _ in parts_of(data):  # Pillow takes a minute for 30 MB of padding; this, no time
-            pass
+        whole = readable(data)  # Pillow takes a minute for 30 MB of padding; this, no time
         with warnings.catch_warnings():
             # Pillow only warns between one and two times its own limit; ours is lower and firm.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(readable(data)), formats=_FORMATS)
+            image = Image.open(io.BytesIO(whole), formats=_FORMATS)
     except Exception as error:  # the parsers of Pillow raise whatever a broken header makes them
         raise ReplyError(
             f"The {len(data):,} bytes received are not a readable image. Ask again with --fresh."
