@@ -265,8 +265,8 @@ print(own[0].starred, len(xai.history()))
     )
     printed = run(code, file, home, tmp_path / "exported", home=home).splitlines()
     marked = (
-        "Image 0 is not in the library in use, so it can have no star and no tag. "
-        "If another one has it, set XAI_NOTEBOOK_HOME to that."
+        "Image 0 is not in the library in use. If another library has it, "
+        "set XAI_NOTEBOOK_HOME to that one."
     )
     redone = (
         "Image 0 is not in the library, so nothing can take its place. "

@@ -416,7 +416,7 @@ def test_without_its_metadata_a_png_is_the_same_png(name: str) -> None:
 
 
 def test_pixels_that_need_no_jpeg_are_exact() -> None:
-    """What had no loss has none after it was turned or converted."""
+    """Lossless pictures keep every pixel when they are turned or converted."""
     for name in ("png, turned", "bmp", "tiff", "tiff, turned"):
         assert seen(load_inputs([FILES[name]], {})).tobytes() == REFERENCE.tobytes()
 

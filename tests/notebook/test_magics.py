@@ -161,6 +161,7 @@ def test_options_are_read_as_typed_anywhere(run: Run, server: Served, cell: str,
     [
         ("%%xai_image\na fox\n%%xai_image -n 2\nan owl", "%%xai_image stands in the prompt."),
         ("%%xai_image\na fox\n%xai_image an owl", "%xai_image stands in the prompt."),
+        ("%%xai_image\n%matplotlib inline\na fox", "%matplotlib stands in the prompt."),
         ("%%xai_image\n%%time\na fox", "%%time stands in the prompt. Put it into a cell of its"),
         ("%%xai_image\n--aspect-ratio 16:9\na fox", "--aspect-ratio stands in the body."),
         ("%%xai_image \\\n-n 4\na fox", "There is a prompt on the line and one in the body."),
@@ -206,7 +207,8 @@ def test_every_template_of_a_value_is_filled(run: Run, server: Served) -> None:
 def test_data_never_names_a_variable(run: Run, server: Served) -> None:
     """Neither as a whole nor with an index behind it; a name that the user typed does."""
     run("name, secret, i = 'secret', [b'', b''], 1")
-    for value in ("{{ name }}", "{{ name }}[0]"):
+    run("from pathlib import Path; path = Path('there', 'is no', 'file')")
+    for value in ("{{ name }}", "{{ name }}[0]", "{{ path }}"):
         with pytest.raises(errors.InputImageError, match="No such file"):
             run(f"%xai_image --image {value} a fox")
     with pytest.raises(errors.InputImageError, match=r"--image secret\[1\] is empty"):
@@ -234,6 +236,10 @@ def test_a_list_is_several_values(run: Run, server: Served) -> None:
         ("--export $folder", "--export: $folder is no variable here. Write {{ folder }}"),
         ('--export "$folder"', "--export: $folder is no variable here."),
         ("--export out/{folder}", "--export: {folder} is no variable here."),
+        ("--export {folder}/x", "Write {{ folder }} for its value, or {{ '{' }}folder} for these"),
+        ("--export $folder/x", "Write {{ folder }} for its value, or {{ '$' }}folder for these"),
+        ("--max-cost {{ none }}", "{{ … }} in --max-cost: the value of none is missing."),
+        ("--image {{ none }}", "{{ … }} in --image: the value of none is missing."),
         ("-n {n}", "-n: {n} is no variable here. Write {{ n }} for its value"),
         ("--export {{ folder", "{{ … }} in --export: it is not closed."),
         ("-n {{ nope }}", "{{ … }} in -n: 'nope' is undefined. Define it in a cell above."),
@@ -251,7 +257,7 @@ def test_options_that_no_value_fits_are_refused(
 ) -> None:
     """A wrong spelling of a variable is no folder's name, and nothing is sent."""
     run("folder, n, words, many, nan, three = 'a', 2, 'three', ['a'], float('nan'), ['a fox']")
-    run("matrix = [[0, 1], [1, 0]]")
+    run("matrix, none = [[0, 1], [1, 0]], None")
     with pytest.raises(errors.OptionError, match=re.escape(message)):
         run(f"%xai_image {line} a fox" if "--each" not in line else f"%xai_image {line}")
     assert server.calls == []

@@ -31,7 +31,7 @@ _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
 _CELL_COMMENT: Final = re.compile(r"[^\S\n]*#[^\S\n]*[|@][^\n]*(?:\n|$)|[^\S\n]*\n")
 """A line for Quarto (`#| label: fox`) or for Colab's forms (`#@title Foxes`), or a blank one."""
-_MAGIC: Final = re.compile(r"^[^\S\n]*(%%[A-Za-z]\w*|%xai_\w+)(?!\S)", re.MULTILINE)
+_MAGIC: Final = re.compile(r"^[^\S\n]*(%%?[A-Za-z]\w*)(?!\S)", re.MULTILINE)
 
 
 class Parsed(NamedTuple):

@@ -1,17 +1,19 @@
 """Plain data: what a template may read of the user's variables, none of their code being run.
 
-Text, numbers, dates, lists, tuples, sets, dicts, the scalars, columns and rows of NumPy and pandas,
-and what other objects store under a public name. Never a module, a function, a class, a property,
-or anything that an object would have to be asked for.
+Text, numbers, dates, paths, lists, tuples, sets, dicts, the scalars, columns and rows of NumPy and
+pandas, and what other objects store under a public name. Never a module, a function, a class, a
+property, or anything that an object would have to be asked for.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -37,6 +39,7 @@ _MAX_BITS: Final = 10_000
 _TOO_LARGE: Final = "a number is too large"
 _DATES: Final = (date, datetime, time, timedelta)
 _OTHERS: Final = (float, complex, bool, type(None), timezone, UUID)
+_PATHS: Final = (PosixPath, PurePosixPath, PureWindowsPath, WindowsPath)
 _ZONES: Final = ("datetime", "zoneinfo", "pytz", "dateutil", "pandas")
 _CONTAINERS: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
 _DATE_FIELDS: Final = frozenset(
@@ -120,6 +123,8 @@ def _scalar(value: Any, allowance: Allowance) -> Any:
         found = str.__str__(value)
     elif _is_one(kind, _OTHERS) or _is_date(value):
         found = value
+    elif _is_one(kind, _PATHS):
+        found = _scalar(os.fspath(value), allowance)
     elif issubclass(kind, int):
         found = _bounded(int.__int__(value), allowance)
     elif issubclass(kind, float):

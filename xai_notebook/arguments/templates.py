@@ -51,7 +51,10 @@ _TEXT_METHODS: Final = frozenset({
     "zfill",
 })  # fmt: skip
 _DATE_METHODS: Final = frozenset({"isoformat", "isoweekday", "strftime", "weekday"})
+_NEEDED: Final = frozenset({"each", "image", "max_cost"})
+"""Options whose value cannot be None: without them, there is no limit, or another request."""
 _BRACES: Final = re.compile(r"\$?\{[A-Za-z_][\w.]*\}")
+_VARIABLE: Final = re.compile(r"\$?\{?[A-Za-z_][\w.]*\}?")
 _WIDE: Final = re.compile(r"%[^A-Za-z%]*\d")
 _FILTERS: Final = {
     "abs": 0, "capitalize": 0, "center": 1, "count": 0, "d": 2, "default": 2, "first": 0,
@@ -109,7 +112,8 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
     """Return the options of a magic's line with every `{{ expression }}` filled in.
 
     An expression that is the whole value keeps its type: a list is several values of an option
-    that can be repeated, and None is an option that was not given.
+    that can be repeated. None is an option that was not given, unless the call would then cost
+    more or be another one.
 
     Args:
         given: Values as typed, by the names of the option table.
@@ -162,7 +166,7 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
         if not reads_names or isinstance(error, MissingError):
             raise
         raise NotPlainError(f"{error}. To name a variable, write {row.flag} {name}") from error
-    if value is None:
+    if value is None and row.name not in _NEEDED:
         return []
     if is_missing(value):
         raise MissingError(f"the value of {name} is missing")
@@ -185,15 +189,16 @@ def _check_braces(typed: str, row: Option) -> None:
     """Refuse `{name}` and `$name`, with which other magics name variables."""
     literal = "".join(text for text, _ in _split(typed))
     if typed[:1] in {"$", "{"} and not typed.startswith("{{"):
-        shown = typed
+        match = _VARIABLE.match(typed)
+        shown = match[0] if match else typed[0]
     elif "://" not in literal and (match := _BRACES.search(literal)):
         shown = match[0]
     else:
         return
-    name = shown.strip("${}")
+    name = shown.strip("${}") or "name"
     raise OptionError(
-        f"{row.flag}: {shown} is no variable here. Write {{{{ {name or 'name'} }}}} for its value, "
-        f"or {{{{ '{shown[0]}' }}}}{shown[1:]} for these characters."
+        f"{row.flag}: {shown} is no variable here. Write {{{{ {name} }}}} for its value, or "
+        f"{{{{ '{shown[0]}' }}}}{shown[1:]} for these characters."
     )
 
 

@@ -172,8 +172,8 @@ class LookBack:
         found = [row for row in rows if row is not None]
         if len(found) < len(rows):
             raise LibraryError(
-                f"Image {images[rows.index(None)].index} is not in the library in use, so it can "
-                "have no star and no tag. If another one has it, set XAI_NOTEBOOK_HOME to that."
+                f"Image {images[rows.index(None)].index} is not in the library in use. If another "
+                "library has it, set XAI_NOTEBOOK_HOME to that one."
             )
         return found
 

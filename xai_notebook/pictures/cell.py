@@ -57,7 +57,7 @@ _SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE
 _CHANGED_BY_IPYTHON: Final = re.compile(
     r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
     r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
-    r"|%(?=%[A-Za-z]|xai_))",
+    r"|%(?=%?[A-Za-z]))",
     re.MULTILINE,
 )
 """Lines of blanks and those that look like the prompt of a terminal, which IPython takes away, and
