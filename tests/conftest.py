@@ -20,8 +20,8 @@ from harness import KEY, serve, small_disk_at, start_kernel, tiny, without_xai
 from openai_stub import run_stub
 from press import Notebook, press
 from xai_notebook import frontend
-from xai_notebook.client import retry
-from xai_notebook.client.download import downloader
+from xai_notebook.client import http
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.session import Session, close_session
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back from refusals at once: how long clients wait is tested where it is the point."""
     soon = {code: retry._Backoff(0.02, 0.1) for code in retry._BACKOFF}
     monkeypatch.setattr(retry, "_BACKOFF", soon)
-    monkeypatch.setattr(downloader, "PAUSE", 0.02)
+    monkeypatch.setattr(http, "PAUSE", 0.02)
 
 
 @pytest.fixture

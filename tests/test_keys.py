@@ -203,7 +203,7 @@ def test_no_frame_holds_the_environment(
 @pytest.mark.parametrize("host", ["example.org:50051", "10.0.0.1:80", "192.0.2.7:443"])
 def test_a_key_is_never_sent_without_tls(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anything but loopback is spoken to over TLS: a plain server there never sees the key."""
-    from xai_notebook.client.endpoint import Endpoint
+    from xai_notebook.client.addresses import Endpoint
 
     assert not Endpoint.parse(host).loopback
     monkeypatch.setenv("XAI_API_KEY", KEY)

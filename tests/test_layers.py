@@ -25,7 +25,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
 """From the ground up. A room knows itself and the rooms below, never its neighbours on a floor."""
 OF_THE_SERVER = (
     "client.wire", "client.messages", "client.media",
-    "client.addresses", "client.download", "client.scrubbing",
+    "client.addresses", "client.http", "client.transport.scrubbing",
 )  # fmt: skip
 """All that the server knows of the client: the wire, what an image is in bytes, and the rules that
 keep an engine's addresses and its key safe."""

@@ -21,7 +21,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "xai_notebook"
 FILLED = "…"
 DEEPEST = 4
 """Names and calls that are followed to a sentence."""
-STATUS = ("client/status.py", ("_broken", "_unavailable", "_cause_and_cure", "_late"), "ApiError")
+STATUS = (
+    "client/transport/status.py",
+    ("_broken", "_unavailable", "_cause_and_cure", "_late"),
+    "ApiError",
+)
 """Where the statuses of gRPC become messages: of which class depends on the status."""
 
 

@@ -71,8 +71,7 @@ class Shop:
     async def keep(self, body: bytes) -> None:
         """Do all that happens to a reply, until it is in the library; note what took how long."""
         from xai_notebook.client import wire
-        from xai_notebook.client.parsing import parse_reply
-        from xai_notebook.client.response import ImageResponse
+        from xai_notebook.client.response import ImageResponse, parse_reply
 
         missing = range(self.images)
         arrival = self.keeper.expect(self.request, missing, {"fingerprint": "ab" * 32})

@@ -12,7 +12,7 @@ import trustme
 
 from xai_notebook import errors
 from xai_notebook.client.addresses import RefusedError, addresses_of, check_host
-from xai_notebook.client.download import Downloader
+from xai_notebook.client.http import Downloader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,7 +195,7 @@ def test_a_proxy_is_asked_for_public_names_only(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("resolved here")
 
-    monkeypatch.setattr("xai_notebook.client.download.http.addresses_of", never)
+    monkeypatch.setattr("xai_notebook.client.http.addresses_of", never)
     for host in HOSTS:
         with pytest.raises(errors.DownloadError, match="not fetched"):
             fetch(f"https://{host}/x.jpg")

@@ -14,8 +14,8 @@ import trustme
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.channel import _options, root_certificates_path
-from xai_notebook.client.endpoint import Endpoint
+from xai_notebook.client.addresses import Endpoint
+from xai_notebook.client.transport.channel import _options, root_certificates_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from xai_notebook import errors
-from xai_notebook.client.download import Downloader
+from xai_notebook.client.http import Downloader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from xai_sdk.proto import chat_pb2, models_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import wire
-from xai_notebook.client.models import image_price_usd
+from xai_notebook.client.image import image_price_usd
 
 
 def test_models_are_listed(call: Any) -> None:

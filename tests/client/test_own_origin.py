@@ -13,7 +13,7 @@ import trustme
 
 from xai_notebook import errors
 from xai_notebook.client.addresses import RefusedError, WebAddress, is_loopback
-from xai_notebook.client.download import Downloader
+from xai_notebook.client.http import Downloader
 from xai_notebook.settings import ApiKey
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def public(new_web: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.Monke
         assert host == "pictures.example.com" or is_loopback(host)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("xai_notebook.client.download.http.addresses_of", resolve)
+    monkeypatch.setattr("xai_notebook.client.http.addresses_of", resolve)
     web.base = f"https://pictures.example.com:{web.port}"
     return web
 

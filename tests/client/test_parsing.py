@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from xai_notebook.client import wire
-from xai_notebook.client.parsing import MAX_FIELDS, parse_reply
+from xai_notebook.client.response import MAX_FIELDS, parse_reply
 
 IMAGE = wire.GeneratedImage(base64="AAAA", up_sampled_prompt="a f~x", respect_moderation=True)
 

@@ -11,7 +11,7 @@ from xai_sdk.proto import image_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import wire
-from xai_notebook.client.download import Downloader
+from xai_notebook.client.http import Downloader
 from xai_notebook.client.media import media_type
 from xai_notebook.client.response import THREAD_CHARACTERS, ImageResponse
 

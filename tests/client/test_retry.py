@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient, Attempt
-from xai_notebook.client.retry import server_hint
+from xai_notebook.client.transport.retry import server_hint
 
 CODE = grpc.StatusCode
 

@@ -15,7 +15,7 @@ from xai_sdk.proto import chat_pb2, image_pb2, models_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.scrubbing import PIECE, SMALL, scrub
+from xai_notebook.client.transport.scrubbing import PIECE, SMALL, scrub
 from xai_notebook.settings import ApiKey
 
 KEY = "xai-AbC/01+23?45~defGHIjkl678mnoPQR90"

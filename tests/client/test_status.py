@@ -9,8 +9,8 @@ import grpc.aio
 import pytest
 
 from xai_notebook import errors
-from xai_notebook.client.attempt import Fate
-from xai_notebook.client.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
+from xai_notebook.client.transport.call import Fate
+from xai_notebook.client.transport.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
 from xai_notebook.settings import ApiKey
 
 CODE = grpc.StatusCode

@@ -17,8 +17,8 @@ import pytest
 
 from harness import CENT, start_kernel, tiny, until
 from xai_notebook import errors
-from xai_notebook.client import retry
 from xai_notebook.client.request import ImageRequest
+from xai_notebook.client.transport import retry
 from xai_notebook.generation import many
 from xai_notebook.library import Library
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.client.retry import Attempt
+from xai_notebook.client.transport.retry import Attempt
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.live import Live, describe
 from xai_notebook.pictures.picture import Picture

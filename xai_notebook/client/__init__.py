@@ -18,17 +18,17 @@ from xai_notebook.settings import prepare_grpc
 if TYPE_CHECKING:
     from xai_notebook.client.batch import BatchResult as BatchResult
     from xai_notebook.client.batch import BatchResults as BatchResults
-    from xai_notebook.client.chat import ChatResponse as ChatResponse
     from xai_notebook.client.client import AsyncClient as AsyncClient
+    from xai_notebook.client.client import ChatResponse as ChatResponse
     from xai_notebook.client.response import ImageResponse as ImageResponse
-    from xai_notebook.client.retry import Attempt as Attempt
+    from xai_notebook.client.transport.retry import Attempt as Attempt
 
 _HOMES = {
     "AsyncClient": "client",
-    "Attempt": "retry",
+    "Attempt": "transport.retry",
     "BatchResult": "batch",
     "BatchResults": "batch",
-    "ChatResponse": "chat",
+    "ChatResponse": "client",
     "ImageResponse": "response",
 }
 __all__ = list(_HOMES)

@@ -14,8 +14,8 @@ from xai_notebook.errors import MissingImageError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from xai_notebook.client.connection import Connection
-    from xai_notebook.client.download import Downloader
+    from xai_notebook.client.http import Downloader
+    from xai_notebook.client.transport.connection import Connection
 
 __all__ = ["BatchClient", "BatchResult", "BatchResults"]
 

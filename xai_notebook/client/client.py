@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
-from xai_notebook.client.auth import AuthClient
+from xai_notebook.client import bounds, wire
+from xai_notebook.client.addresses import Endpoint
 from xai_notebook.client.batch import BatchClient
-from xai_notebook.client.chat import ChatClient
-from xai_notebook.client.connection import Connection
-from xai_notebook.client.download import Downloader
-from xai_notebook.client.endpoint import Endpoint
 from xai_notebook.client.files import FilesClient
-from xai_notebook.client.image import ImageClient
-from xai_notebook.client.interceptors import call_metadata
-from xai_notebook.client.models import ModelsClient
-from xai_notebook.client.retry import MAX_ATTEMPTS, Attempt
-from xai_notebook.errors import ConfigurationError
+from xai_notebook.client.http import Downloader
+from xai_notebook.client.image import ImageClient, ModelsClient
+from xai_notebook.client.response import cost_usd
+from xai_notebook.client.telemetry import call_span
+from xai_notebook.client.transport.channel import call_metadata
+from xai_notebook.client.transport.connection import Connection
+from xai_notebook.client.transport.retry import MAX_ATTEMPTS, Attempt
+from xai_notebook.errors import ConfigurationError, OptionError, ReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,9 +25,36 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from xai_notebook.client.transport.retry import OnAttempt
     from xai_notebook.settings import ApiKey
 
-__all__ = ["AsyncClient"]
+__all__ = ["AsyncClient", "AuthClient", "ChatClient", "ChatResponse"]
+
+
+class AuthClient:
+    """Asks about the key."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Use `connection` for every call."""
+        self._connection = connection
+
+    async def get_api_key_info(self, *, timeout: float | None = None) -> wire.ApiKey:
+        """Return the key's name, owner and permissions, and whether it is blocked. Costs nothing.
+
+        Args:
+            timeout: Deadline in seconds over all attempts; default: the client's.
+
+        Raises:
+            ApiError: The server answered with a status other than OK.
+        """
+        with call_span("get_api_key_info"):
+            return await self._connection.unary(
+                wire.GET_API_KEY_INFO,
+                wire.Empty(),
+                wire.ApiKey,
+                timeout=timeout,
+                idempotent=True,
+            )
 
 
 class AsyncClient:
@@ -145,3 +173,91 @@ class AsyncClient:
         """Close the channel. Calls under way are cancelled; images already replied stay usable."""
         await self._connection.close()
         self._downloader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResponse:
+    """What the chat model answered.
+
+    Attributes:
+        content: Its text.
+        model: The model that answered, aliases resolved.
+        usage: Tokens.
+        cost_usd: US dollars, or None if the server did not say.
+    """
+
+    content: str
+    model: str
+    usage: wire.SamplingUsage
+    cost_usd: float | None
+
+
+class ChatClient:
+    """Asks a chat model for one answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Use `connection` for every call."""
+        self._connection = connection
+
+    async def complete(  # the options of the wire
+        self,
+        prompt: str,
+        model: str,
+        *,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        on_attempt: OnAttempt | None = None,
+    ) -> ChatResponse:
+        """Return the answer to one message.
+
+        Args:
+            prompt: What the user says.
+            model: Name of a chat model.
+            system: What the model is told before.
+            max_tokens: Length limit of the answer, in tokens.
+            temperature: 0 to 2; the server's default when not given.
+            user: Opaque id of the end user.
+            timeout: Deadline in seconds over all attempts; default: the client's.
+            on_attempt: Hears of each failed attempt that is made again.
+
+        Raises:
+            OptionError: A value cannot be sent. Nothing was.
+            ApiError: The server answered with a status other than OK.
+            ReplyError: The answer holds no text.
+        """
+        options = {"model": model, "user": user or "", "max_tokens": max_tokens}
+        request = _request(prompt, system, **options, temperature=temperature)
+        reply = await self._connection.unary(
+            wire.GET_COMPLETION,
+            request,
+            wire.GetChatCompletionResponse,
+            model=model,
+            timeout=timeout,
+            on_attempt=on_attempt,
+        )
+        return _answer(reply, model)
+
+
+def _request(prompt: str, system: str | None, **options: Any) -> wire.GetCompletionsRequest:
+    """Return the request; options that are None stay absent."""
+    try:
+        request = wire.GetCompletionsRequest(**options)
+        if system is not None:
+            request.messages.add(role=wire.MessageRole.ROLE_SYSTEM).content.add(text=system)
+        request.messages.add(role=wire.MessageRole.ROLE_USER).content.add(text=prompt)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"An option of the chat request cannot be sent: {error}") from error
+    return request
+
+
+def _answer(reply: wire.GetChatCompletionResponse, model: str) -> ChatResponse:
+    content = next((one.message.content for one in reply.outputs if one.message.content), "")
+    if not content.strip():
+        error = ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
+        error.cost_usd = cost_usd(reply.usage)
+        raise error
+    model = bounds.line(reply.model)
+    return ChatResponse(bounds.text(content), model, reply.usage, cost_usd(reply.usage))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import timedelta
 
-    from xai_notebook.client.connection import Connection
+    from xai_notebook.client.transport.connection import Connection
 
 __all__ = ["FilesClient"]
 

@@ -6,20 +6,24 @@ import asyncio
 import base64
 import binascii
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pybase64
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 
 from xai_notebook.client import bounds, wire
-from xai_notebook.client.download import DEFAULT_MEDIA_TYPE
+from xai_notebook.client.http import DEFAULT_MEDIA_TYPE
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import MissingImageError, ModeratedError
 
 if TYPE_CHECKING:
-    from xai_notebook.client.download import Downloader
+    from collections.abc import Iterator
+
+    from xai_notebook.client.http import Downloader
     from xai_notebook.client.messages.image_pb2 import FileOutput
 
-__all__ = ["ImageResponse", "cost_usd"]
+__all__ = ["ImageResponse", "cost_usd", "parse_reply"]
 
 THREAD_CHARACTERS = 1 << 22
 """Base64 longer than this, 3 MiB of image, is decoded in a thread. Shorter takes about 1 ms, hardly
@@ -233,3 +237,117 @@ def _decode(text: str) -> bytes:
         raise MissingImageError(
             "An image of the reply is no valid base64. Ask for the format 'url'."
         ) from error
+
+
+MAX_FIELDS: Final = 10_000
+"""Fields read of a message, entries of lists counted one by one; what follows is left out."""
+
+_VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
+_FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
+
+Reply = TypeVar("Reply", bound=Message)
+
+
+def parse_reply(kind: type[Reply], data: bytes) -> Reply:
+    """Return the message in `data`, with U+FFFD for what is not UTF-8.
+
+    Args:
+        kind: The class of the message.
+        data: As it came over the wire.
+
+    Raises:
+        DecodeError: It is no such message.
+    """
+    if len(data) > 2 * MAX_FIELDS:  # a field takes two bytes at least
+        data = _bounded(data)
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        try:
+            mended = _mended(memoryview(data), kind.DESCRIPTOR)
+        except ValueError:
+            mended = b""
+        if not mended:
+            raise
+    return kind.FromString(mended)
+
+
+def _bounded(data: bytes) -> bytes:
+    """Return `data` up to its last field that is read."""
+    try:
+        for count, (start, *_) in enumerate(_fields(memoryview(data))):
+            if count == MAX_FIELDS:
+                return data[:start]
+    except ValueError:
+        pass  # protobuf says so better
+    return data
+
+
+def _mended(data: memoryview, descriptor: Any) -> bytes:
+    """Return a message whose texts are UTF-8.
+
+    Raises:
+        ValueError: It is no message.
+    """
+    parts: list[bytes | memoryview] = []
+    for start, number, kind, body, end in _fields(data):
+        field = descriptor.fields_by_number.get(number)
+        content: bytes | None = None
+        if field is not None and kind == _DELIMITED:
+            if field.type == FieldDescriptor.TYPE_STRING:
+                content = bytes(data[body:end]).decode("utf-8", "replace").encode()
+            elif field.type == FieldDescriptor.TYPE_MESSAGE:
+                content = _mended(data[body:end], field.message_type)
+        if content is None:
+            parts.append(data[start:end])
+        else:
+            parts += [_varint(number << 3 | _DELIMITED), _varint(len(content)), content]
+    return b"".join(parts)
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield of each field: where it starts, its number, its wire type, where its value is.
+
+    Raises:
+        ValueError: `data` is no message.
+    """
+    at = 0
+    while at < len(data):
+        start = at
+        tag, at = _read_varint(data, at)
+        kind = tag & 7
+        body = at
+        if kind == _VARINT:
+            _, at = _read_varint(data, at)
+        elif kind == _DELIMITED:
+            size, body = _read_varint(data, at)
+            at = body + size
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        else:
+            raise ValueError(f"wire type {kind}")
+        if at > len(data):
+            raise ValueError("cut off")
+        yield start, tag >> 3, kind, body, at
+
+
+def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004  # the bit that says: more follows
+            return value, at
+    raise ValueError("no varint")
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:  # noqa: PLR2004
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)

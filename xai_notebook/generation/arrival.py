@@ -13,17 +13,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from xai_notebook.client import bounds, wire
-from xai_notebook.client.parsing import parse_reply
 from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.client.response import ImageResponse, cost_usd
-from xai_notebook.client.scrubbing import scrub_message
+from xai_notebook.client.response import ImageResponse, cost_usd, parse_reply
+from xai_notebook.client.transport.scrubbing import scrub_message
 from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.replies import kept, reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xai_notebook.client.download import Downloader
+    from xai_notebook.client.http import Downloader
     from xai_notebook.library import Library, Reply
     from xai_notebook.library.room import Reservation
     from xai_notebook.library.spool import Spooled

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.client.status import one_line
+from xai_notebook.client.transport.status import one_line
 from xai_notebook.errors import (
     AuthenticationError,
     BudgetError,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
-    from xai_notebook.client.retry import Attempt
+    from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.arrival import Arrival
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
     from xai_notebook.generation.bundling import Beside

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.client.retry import Attempt
+    from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.generator import Generator
     from xai_notebook.generation.progress import Progress
     from xai_notebook.pictures.picture import Status

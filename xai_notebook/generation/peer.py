@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from xai_notebook.client.endpoint import Endpoint
+from xai_notebook.client.addresses import Endpoint
 from xai_notebook.generation.prices import Prices
 from xai_notebook.generation.rewriting import Rewriter
 from xai_notebook.generation.singleflight import SingleFlight

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook import settings
-from xai_notebook.client.models import image_price_usd
+from xai_notebook.client.image import image_price_usd
 from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.budget import FREE, is_amount, to_ticks
 from xai_notebook.library.spending import TICKS, Amount

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xai_notebook.client.retry import Attempt
+    from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.tables import BudgetState
 

@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
-from xai_notebook.client.status import one_line
+from xai_notebook.client.transport.status import one_line
 from xai_notebook.errors import ReplyError
 from xai_notebook.library import Reply
 from xai_notebook.pictures.picture import WITHHELD, Picture

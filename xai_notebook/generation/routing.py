@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from xai_notebook.client.endpoint import Endpoint
+from xai_notebook.client.addresses import Endpoint
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.settings import DEFAULT_API_HOST, ApiKey, Configuration
 

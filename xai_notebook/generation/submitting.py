@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from xai_notebook.client import wire
 from xai_notebook.client.encoding import encode
-from xai_notebook.client.status import one_line
+from xai_notebook.client.transport.status import one_line
 from xai_notebook.errors import (
     ApiError,
     AuthenticationError,

@@ -176,7 +176,7 @@ class Methods:
             if refusal.begun:
                 await context.send_initial_metadata((("x-local-reply", "begun"),))
                 await context.abort(refusal.code, refusal.details, refusal.trailing)
-            # As proxies do: the field shows that no reply had begun, see client/attempt.py.
+            # As proxies do: the field shows that no reply had begun, see client/transport/call.py.
             await context.abort(refusal.code, refusal.details, (*refusal.trailing, _HEAD))
 
 

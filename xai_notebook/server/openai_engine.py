@@ -17,14 +17,14 @@ from grpc import StatusCode as Code
 
 from xai_notebook import settings
 from xai_notebook.client import media
-from xai_notebook.client.download import Downloader
-from xai_notebook.client.download.http import (
+from xai_notebook.client.http import (
     BrokenError,
+    Downloader,
     HttpClient,
     HttpRequest,
     UnreachableError,
 )
-from xai_notebook.client.scrubbing import scrub
+from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.errors import ConfigurationError, DownloadError
 from xai_notebook.server import catalog, openai_replies
 from xai_notebook.server.engine import Engine, Made, checked
@@ -36,7 +36,7 @@ from xai_notebook.server.openai_terms import Complaint, Terms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xai_notebook.client.download.http import Answer
+    from xai_notebook.client.http import Answer
     from xai_notebook.server.engine import Input
     from xai_notebook.server.validation import ImageOrder
     from xai_notebook.settings import ApiKey

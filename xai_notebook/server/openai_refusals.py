@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from grpc import StatusCode as Code
 
-from xai_notebook.client.scrubbing import scrub
+from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.server import openai_replies
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.openai_terms import Complaint
 
 if TYPE_CHECKING:
-    from xai_notebook.client.download.http import Answer, BrokenError, UnreachableError
+    from xai_notebook.client.http import Answer, BrokenError, UnreachableError
     from xai_notebook.settings import ApiKey
 
 __all__ = ["Refusals"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xai_notebook.client.download import Downloader
+    from xai_notebook.client.http import Downloader
 
 __all__ = ["bytes_of", "cost_ticks", "entries", "parsed", "whole_text"]
 

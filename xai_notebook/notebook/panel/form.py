@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook import settings
 from xai_notebook.arguments.options import OPTIONS, Option, resolve
 from xai_notebook.arguments.values import Choice
-from xai_notebook.client.models import image_price_usd
+from xai_notebook.client.image import image_price_usd
 from xai_notebook.client.wire import Modality
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.cell import cell_body, escape

@@ -11,7 +11,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from xai_notebook import settings
-from xai_notebook.client.attempt import (
+from xai_notebook.client.response import parse_reply
+from xai_notebook.client.transport.call import (
+    Deadline,
     Failure,
     Fate,
     NoMessageError,
@@ -19,12 +21,10 @@ from xai_notebook.client.attempt import (
     exchange,
     receive_all,
 )
-from xai_notebook.client.channel import open_channel, retries_itself
-from xai_notebook.client.interceptors import Deadline
-from xai_notebook.client.parsing import parse_reply
-from xai_notebook.client.retry import MAX_ATTEMPTS, Retries, RetryPolicy
-from xai_notebook.client.scrubbing import scrub_message
-from xai_notebook.client.status import CallInfo, scrubbed, translate
+from xai_notebook.client.transport.channel import open_channel, retries_itself
+from xai_notebook.client.transport.retry import MAX_ATTEMPTS, Retries, RetryPolicy
+from xai_notebook.client.transport.scrubbing import scrub_message
+from xai_notebook.client.transport.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
     CallCancelledError,
     ConfigurationError,
@@ -36,8 +36,8 @@ from xai_notebook.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from xai_notebook.client.endpoint import Endpoint
-    from xai_notebook.client.retry import OnAttempt
+    from xai_notebook.client.addresses import Endpoint
+    from xai_notebook.client.transport.retry import OnAttempt
     from xai_notebook.settings import ApiKey
 
 __all__ = ["Connection", "OnReply"]

@@ -18,9 +18,9 @@ import grpc.aio
 
 from xai_notebook import errors
 from xai_notebook.client import wire
-from xai_notebook.client.attempt import Fate, fate_of, http_status, is_size_limit
-from xai_notebook.client.retry import server_hint
-from xai_notebook.client.scrubbing import scrub
+from xai_notebook.client.transport.call import Fate, fate_of, http_status, is_size_limit
+from xai_notebook.client.transport.retry import server_hint
+from xai_notebook.client.transport.scrubbing import scrub
 
 if TYPE_CHECKING:
     from xai_notebook.errors import ApiError

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
-from xai_notebook.client.attempt import Failure, Fate, http_status, is_size_limit
+from xai_notebook.client.transport.call import Failure, Fate, http_status, is_size_limit
 from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from xai_notebook.client.interceptors import Deadline
+    from xai_notebook.client.transport.call import Deadline
 
 __all__ = ["Attempt", "OnAttempt", "Retries", "RetryPolicy", "server_hint"]
 

@@ -35,17 +35,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
+import time
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
 
+from xai_notebook.errors import OptionError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
 __all__ = [
+    "Deadline",
     "Failure",
     "Fate",
     "NoMessageError",
@@ -339,3 +345,38 @@ def _let_end(call: StreamStreamCall, left: float = GRACE) -> None:
         asyncio.get_running_loop().call_later(PAUSE, _let_end, call, left - PAUSE)
     else:
         call.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One point in time for a call and all its attempts.
+
+    Attributes:
+        start: When the call began, in seconds of the monotonic clock: a wall clock jumps.
+        timeout: How long the call may take, in seconds.
+    """
+
+    start: float
+    timeout: float
+
+    @classmethod
+    def after(cls, timeout: float) -> Deadline:
+        """Start the clock.
+
+        Args:
+            timeout: Seconds from now.
+
+        Raises:
+            OptionError: `timeout` is no positive, finite number.
+        """
+        if not isinstance(timeout, (int, float)) or not (0 < timeout < math.inf):
+            raise OptionError(f"The timeout is {timeout!r}. Give a positive number of seconds.")
+        return cls(time.monotonic(), float(timeout))
+
+    def elapsed(self) -> float:
+        """Return the seconds since the call began."""
+        return time.monotonic() - self.start
+
+    def remaining(self) -> float:
+        """Return the seconds left; zero or less when the deadline has passed."""
+        return self.timeout - self.elapsed()

@@ -8,7 +8,9 @@ to do otherwise.
 from __future__ import annotations
 
 import errno
+import re
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +20,74 @@ import grpc
 import grpc.aio
 
 from xai_notebook import settings
-from xai_notebook.client.interceptors import KeyPlugin
 from xai_notebook.errors import ConfigurationError
+from xai_notebook.settings import package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from xai_notebook.client.endpoint import Endpoint
+    from xai_notebook.client.addresses import Endpoint
     from xai_notebook.settings import ApiKey
 
-__all__ = ["open_channel", "retries_itself", "root_certificates_path"]
+__all__ = ["KeyPlugin", "call_metadata", "open_channel", "retries_itself", "root_certificates_path"]
+
+_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
+
+
+class KeyPlugin(grpc.AuthMetadataPlugin):
+    """Adds `authorization: Bearer KEY` to a call whose connection deserves it."""
+
+    def __init__(self, key: ApiKey) -> None:
+        """Keep the wrapped key."""
+        self._key = key
+
+    def __call__(
+        self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
+    ) -> None:
+        """Hand the header to gRPC; called by it once per attempt, on a thread of its own."""
+        del context
+        # In one expression: no local variable of this frame ever holds the plain text.
+        callback((("authorization", f"Bearer {self._key.reveal()}"),), None)
+
+
+def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Metadata:
+    """Return the metadata of every call: `extra`, then who we are.
+
+    Args:
+        extra: Pairs of a name and a text; of a name that ends with `-bin`, bytes.
+
+    Raises:
+        ConfigurationError: It is anything else, or holds the header that is the key's own.
+            Neither the message nor a frame of its traceback holds a value.
+    """
+    pairs: list[tuple[str, str | bytes]] = []
+    try:
+        pairs = [(name.lower(), value) for name, value in extra]
+        problems = (_problem(name, value) for name, value in pairs)
+        problem = next(filter(None, problems), None)
+    except (AttributeError, TypeError, ValueError):
+        problem = "is not made of pairs: a name and a text each"
+    if problem:
+        del pairs, extra
+        raise ConfigurationError(f"The metadata {problem}.")
+    return grpc.aio.Metadata(
+        *pairs,
+        ("xai-sdk-version", f"python/{package_version()}"),
+        ("xai-sdk-language", f"python/{sys.version_info.major}.{sys.version_info.minor}"),
+    )
+
+
+def _problem(name: str, value: str | bytes) -> str | None:
+    """Return what keeps a header from being sent, as the end of a sentence."""
+    if name == "authorization":
+        return "holds an authorization header. Give the key as api_key instead"
+    if _HEADER_NAME.fullmatch(name) is None:
+        return "holds a name that no header can have"
+    if name.endswith("-bin"):
+        return None if isinstance(value, bytes) else f"holds no bytes for {name}"
+    text = isinstance(value, str) and value.isascii() and value.isprintable()
+    return None if text else f"holds no text of printable ASCII characters for {name}"
+
 
 ROOT_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PROXY_VARIABLES = ("GRPC_PROXY", "HTTPS_PROXY", "HTTP_PROXY")

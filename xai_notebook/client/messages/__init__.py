@@ -1,1 +1,0 @@
-"""What `protos/regenerate.py` writes: the descriptor set and its type stubs, no code."""
