@@ -12,9 +12,9 @@ from xai_sdk import AsyncClient as Sdk
 from openai_stub import png
 from xai_notebook.client import wire
 from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
-from xai_notebook.server.catalog import Model
 from xai_notebook.server.engine import Engine
 from xai_notebook.server.faults import Refusal
+from xai_notebook.server.validation import Model
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

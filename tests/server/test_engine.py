@@ -18,10 +18,10 @@ from xai_notebook.client import wire
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.__main__ import main
-from xai_notebook.server.catalog import Model
 from xai_notebook.server.engine import Engine, PaintingEngine
-from xai_notebook.server.engines import choose_engine
 from xai_notebook.server.openai_engine import OpenAIEngine
+from xai_notebook.server.runner import choose_engine
+from xai_notebook.server.validation import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,7 +167,7 @@ def test_no_picture(dial: Dial, image_request: MakeRequest, made: bytes) -> None
 def test_nothing_more_is_imported_without_an_engine() -> None:
     """The painter's server loads neither HTTP nor the list of installed packages."""
     code = (
-        "import sys, json; from xai_notebook.server.engines import choose_engine; "
+        "import sys, json; from xai_notebook.server.runner import choose_engine; "
         "from xai_notebook.server import EmbeddedServer; EmbeddedServer(engine=choose_engine('')); "
         "print(json.dumps([name for name in ('requests', 'PIL', 'importlib.metadata', "
         "'xai_notebook.server.openai_engine', 'requests.adapters') "

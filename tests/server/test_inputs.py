@@ -14,16 +14,16 @@ from PIL import Image
 
 from xai_notebook.server.engine import checked
 from xai_notebook.server.faults import Refusal
-from xai_notebook.server.inputs import decode
+from xai_notebook.server.service import decode_input
 
 GROWN = """
 import io, resource, sys
 from PIL import Image
 Image.preinit()
-from xai_notebook.server.inputs import decode
+from xai_notebook.server.service import decode_input
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-images = [decode(data) for _ in range(5)]
+images = [decode_input(data) for _ in range(5)]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *images[0].size)
 """
 
@@ -51,14 +51,14 @@ def test_five_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
 def test_more_pixels_are_refused_before_they_are_decoded(kind: str, size: tuple[int, int]) -> None:
     """INVALID_ARGUMENT that says how many there are."""
     with pytest.raises(Refusal, match=rf"{size[0]} x {size[1]} pixels is too large"):
-        decode(encoded(Image.new("L", size), kind))
+        decode_input(encoded(Image.new("L", size), kind))
 
 
 @pytest.mark.parametrize("size", [(64, 48), (3000, 100), (5999, 40), (70, 6100)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1"])
 def test_every_mode_and_size_is_whole(mode: str, size: tuple[int, int]) -> None:
     """Strips meet without a seam: one colour stays one colour, and the sides keep their ratio."""
-    image = decode(encoded(Image.new("RGB", size, "white").convert(mode)))
+    image = decode_input(encoded(Image.new("RGB", size, "white").convert(mode)))
     assert image.mode == "RGB"
     assert image.getextrema() == ((255, 255),) * 3
     scale = min(1, 2896 / max(size))
@@ -67,9 +67,9 @@ def test_every_mode_and_size_is_whole(mode: str, size: tuple[int, int]) -> None:
 
 def test_what_is_transparent_is_white() -> None:
     """And what is half transparent is half white."""
-    image = decode(encoded(Image.new("RGBA", (3, 3000), (0, 0, 0, 0))))
+    image = decode_input(encoded(Image.new("RGBA", (3, 3000), (0, 0, 0, 0))))
     assert image.getpixel((1, 1500)) == (255, 255, 255)
-    half = decode(encoded(Image.new("RGBA", (6000, 9), (0, 0, 0, 128)))).getpixel((1000, 1))
+    half = decode_input(encoded(Image.new("RGBA", (6000, 9), (0, 0, 0, 128)))).getpixel((1000, 1))
     assert half == (127, 127, 127)
 
 
@@ -79,7 +79,7 @@ def test_a_turned_photograph_is_upright() -> None:
     image.paste("blue", (0, 0, 3200, 3200))
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn: what is left comes to the top
-    upright = decode(encoded(image, "JPEG", exif=exif))
+    upright = decode_input(encoded(image, "JPEG", exif=exif))
     assert upright.width * 2 == upright.height
     top, bottom = (upright.getpixel((9, y)) for y in (9, upright.height - 9))
     assert (top[2] > 200, bottom[0] > 200) == (True, True)  # type: ignore[index]
@@ -92,14 +92,14 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def test_grey_of_16_bits_is_not_clipped() -> None:
     """The middle of the range is a middle grey, where Pillow makes it white."""
     image = Image.frombytes("I;16", (64, 48), struct.pack("<H", 32896) * 64 * 48)
-    assert decode(encoded(image)).getpixel((9, 9)) == (128, 128, 128)
+    assert decode_input(encoded(image)).getpixel((9, 9)) == (128, 128, 128)
 
 
 def test_long_texts_are_no_damage() -> None:
     """Pillow opens no PNG with more than a megabyte of them."""
     data = encoded(Image.new("RGB", (64, 48), "teal"))
     text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(bytes(4_000_000)))
-    assert decode(data[:33] + text + data[33:]).getpixel((9, 9)) == (0, 128, 128)
+    assert decode_input(data[:33] + text + data[33:]).getpixel((9, 9)) == (0, 128, 128)
 
 
 def hollow(head: bytes, nothing: bytes, rest: bytes = b"") -> bytes:
@@ -138,7 +138,7 @@ def test_a_hollow_file_is_refused_before_it_is_decoded(
 
     monkeypatch.setattr(Image, "open", never)
     with pytest.raises(Refusal, match="not a readable PNG, JPEG or WebP"):
-        decode(HOLLOW[name])
+        decode_input(HOLLOW[name])
     with pytest.raises(ValueError, match="its file has"):  # of an engine
         checked(HOLLOW[name])
 
@@ -147,13 +147,13 @@ def test_a_hollow_file_is_refused_before_it_is_decoded(
 @pytest.mark.parametrize("more", [b"", bytes(1000), JPEG])
 def test_what_is_real_is_not_refused(data: bytes, more: bytes) -> None:
     """Also with something behind its end, as cameras and phones put it there."""
-    assert decode(data + more).size == Image.open(io.BytesIO(data)).size
+    assert decode_input(data + more).size == Image.open(io.BytesIO(data)).size
     assert checked(data + more)
 
 
 def test_a_segment_without_a_length_is_harmless() -> None:
     """As for every decoder."""
-    assert decode(JPEG[:2] + b"\xff\xe1\0\0" + JPEG[2:]).size == (64, 64)
+    assert decode_input(JPEG[:2] + b"\xff\xe1\0\0" + JPEG[2:]).size == (64, 64)
 
 
 def test_exif_of_a_megabyte_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,5 +164,5 @@ def test_exif_of_a_megabyte_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None
     data = PNG[:33] + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + PNG[33:]
     read: list[int] = []
     monkeypatch.setattr(Image.Exif, "load", lambda _self, exif: read.append(len(exif or b"")))
-    assert decode(data).size == (64, 64)
+    assert decode_input(data).size == (64, 64)
     assert max(read, default=0) <= 1 << 16

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 from xai_notebook.settings import prepare_grpc
 
 if TYPE_CHECKING:
-    from xai_notebook.server.calls import SeenCall as SeenCall
-    from xai_notebook.server.engines import choose_engine as choose_engine
+    from xai_notebook.server.dispatch import SeenCall as SeenCall
     from xai_notebook.server.faults import BatchFaults as BatchFaults
     from xai_notebook.server.faults import Faults as Faults
     from xai_notebook.server.faults import FileFaults as FileFaults
     from xai_notebook.server.runner import EmbeddedServer as EmbeddedServer
+    from xai_notebook.server.runner import choose_engine as choose_engine
 
 _HOMES = {
     "BatchFaults": "faults",
     "EmbeddedServer": "runner",
     "Faults": "faults",
     "FileFaults": "faults",
-    "SeenCall": "calls",
-    "choose_engine": "engines",
+    "SeenCall": "dispatch",
+    "choose_engine": "runner",
 }
 __all__ = list(_HOMES)
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.server.engines import choose_engine
-from xai_notebook.server.runner import EmbeddedServer
+from xai_notebook.server.runner import EmbeddedServer, choose_engine
 from xai_notebook.settings import ApiKey, engine_key, variable
 
 if TYPE_CHECKING:

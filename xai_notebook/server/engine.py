@@ -22,8 +22,9 @@ import grpc
 
 from xai_notebook import settings
 from xai_notebook.client import media
-from xai_notebook.server import catalog, painting
+from xai_notebook.server import painting
 from xai_notebook.server.faults import Refusal
+from xai_notebook.server.validation import Model, find_model, list_models, model_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,14 +94,14 @@ class Engine(ABC):
         """Let go of everything."""
 
     @abstractmethod
-    async def models(self) -> Sequence[catalog.Model]:
+    async def models(self) -> Sequence[Model]:
         """Return the models there are, the default first.
 
         Raises:
             Refusal: They cannot be found out.
         """
 
-    async def find(self, name: str) -> catalog.Model:
+    async def find(self, name: str) -> Model:
         """Return the model of that name or alias. The names of xAI's models mean the default.
 
         Raises:
@@ -108,9 +109,9 @@ class Engine(ABC):
         """
         models = await self.models()
         served = {each for model in models for each in (model.name, *model.aliases)}
-        if models and name not in served and name in catalog.names():
+        if models and name not in served and name in model_names():
             return models[0]
-        return catalog.find(name, models)
+        return find_model(name, models)
 
     async def source(self, name: str) -> str:
         """Return where pictures of a model come from, as a sentence says it: "MODEL at PLACE"."""
@@ -208,9 +209,9 @@ class PaintingEngine(Engine):
         if self._workers is not None:
             self._workers.close()
 
-    async def models(self) -> Sequence[catalog.Model]:
+    async def models(self) -> Sequence[Model]:
         """Return the names of the real ones."""
-        return catalog.list_all()
+        return list_models()
 
     async def make(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> bytes:
         """Paint one picture on a worker thread, so that Pillow is imported there."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from xai_notebook.server.validation import invalid
 
-__all__ = ["parse"]
+__all__ = ["parse_filter"]
 
 Fields: TypeAlias = Mapping[str, Any]
 Test: TypeAlias = Callable[[Fields], bool]
@@ -26,7 +26,7 @@ _MOST: Final = 100
 """Tokens: deeper nesting than this is no question about files."""
 
 
-def parse(text: str, names: Mapping[str, str]) -> Test:
+def parse_filter(text: str, names: Mapping[str, str]) -> Test:
     """Return what tells whether a file's fields pass a filter.
 
     Args:

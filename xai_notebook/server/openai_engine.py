@@ -10,13 +10,16 @@ again is left to the client of the embedded server, which is told when that is h
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from grpc import StatusCode as Code
 
 from xai_notebook import settings
 from xai_notebook.client import media
+from xai_notebook.client.addresses import RefusedError, WebAddress, is_loopback
 from xai_notebook.client.http import (
     BrokenError,
     Downloader,
@@ -26,12 +29,18 @@ from xai_notebook.client.http import (
 )
 from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.errors import ConfigurationError, DownloadError
-from xai_notebook.server import catalog, openai_replies
 from xai_notebook.server.engine import Engine, Made, checked
 from xai_notebook.server.faults import Refusal
-from xai_notebook.server.openai_address import Address
-from xai_notebook.server.openai_refusals import Refusals
-from xai_notebook.server.openai_terms import Complaint, Terms
+from xai_notebook.server.openai_capabilities import (
+    Complaint,
+    Terms,
+    bytes_of,
+    cost_ticks,
+    entries,
+    parsed,
+    whole_text,
+)
+from xai_notebook.server.validation import Model, find_model, model_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +50,75 @@ if TYPE_CHECKING:
     from xai_notebook.server.validation import ImageOrder
     from xai_notebook.settings import ApiKey
 
-__all__ = ["OpenAIEngine"]
+__all__ = ["Address", "OpenAIEngine", "Refusals"]
+
+_SCHEMES: Final = ("http://", "https://")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The base of an API.
+
+    Attributes:
+        base: Its path has no slash at its end.
+        model: The model behind `#`, or `""`.
+        private: On this computer or in its own network, where nobody is paid.
+    """
+
+    base: WebAddress
+    model: str
+    private: bool
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read a URL.
+
+        Raises:
+            ConfigurationError: It is none, holds a password or a query, or would send prompts and
+                keys over the internet in clear text. The message repeats nothing secret.
+        """
+        text, _, model = url.strip().partition("#")
+        if not text.lower().startswith(_SCHEMES):
+            raise _wrong("is no http or https URL")
+        if "@" in text.split("/")[2] or "?" in text:
+            raise _wrong("holds a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
+        try:
+            base = WebAddress.parse(text)
+        except RefusedError:
+            raise _wrong("is no URL") from None
+        private = is_loopback(base.host) or _is_private(base.host)
+        if base.scheme == "http" and not private:
+            raise _wrong(
+                f"goes to {base.host} without TLS. "
+                "Use https, localhost or a private address in numbers"
+            )
+        return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
+
+    @property
+    def place(self) -> str:
+        """Host and port, as a sentence names them."""
+        return self.base.authority
+
+    def url(self, path: str) -> WebAddress:
+        """Return the URL of a method of the API."""
+        return replace(self.base, target=f"{self.base.target}/{path}")
+
+
+def _is_private(host: str) -> bool:
+    """Tell whether a host is the address, in numbers, of a computer in a network of one's own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    elsewhere = (address.is_link_local, address.is_multicast, address.is_unspecified)
+    return not (address.is_global or address.is_reserved or any(elsewhere))
+
+
+def _wrong(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"XAI_NOTEBOOK_ENGINE {why}. It is an address such as http://localhost:8000/v1#MODEL."
+    )
+
 
 _MODELS_TIMEOUT: Final = 20.0
 _FRESH: Final = 60.0
@@ -83,7 +160,7 @@ class OpenAIEngine(Engine):
         base = self._address.url("")
         self._http = HttpClient(own=base, key=key)
         self._downloader = Downloader(allow_loopback=False, own=base, key=key)
-        self._known: tuple[catalog.Model, ...] = ()
+        self._known: tuple[Model, ...] = ()
         self._asked = float("-inf")
         self._asking = asyncio.Lock()
         self.place = self._address.place
@@ -95,7 +172,7 @@ class OpenAIEngine(Engine):
 
     # Models
 
-    async def models(self) -> Sequence[catalog.Model]:
+    async def models(self) -> Sequence[Model]:
         """Return what `/models` lists, the one of the URL first.
 
         Raises:
@@ -114,15 +191,15 @@ class OpenAIEngine(Engine):
                 self._asked = time.monotonic()
             return self._known
 
-    async def find(self, name: str) -> catalog.Model:
+    async def find(self, name: str) -> Model:
         """Return the model of that name. A name of xAI's means that of the URL, or the only one.
 
         Raises:
             Refusal: There is none of that name, or there are several and none was named.
         """
         models = await self.models()
-        if name not in catalog.names() or name in (model.name for model in models):
-            return catalog.find(name, models)
+        if name not in model_names() or name in (model.name for model in models):
+            return find_model(name, models)
         if len(models) == 1 or self._address.model:
             return models[0]
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
@@ -133,11 +210,11 @@ class OpenAIEngine(Engine):
             f"{', '.join(some)}",
         )
 
-    def _model(self, name: str, names: list[str]) -> catalog.Model:
+    def _model(self, name: str, names: list[str]) -> Model:
         # Whoever asks what a picture costs asks for xAI's name: on own computers, nothing.
         stands_in = name == self._address.model or len(names) == 1
-        aliases = catalog.names() if stands_in and self._address.private else ()
-        return catalog.Model(name, aliases, 0, has_quality=True, price_ticks=0)
+        aliases = model_names() if stands_in and self._address.private else ()
+        return Model(name, aliases, 0, has_quality=True, price_ticks=0)
 
     async def _listed(self) -> list[str]:
         """Return the names that `/models` lists.
@@ -152,7 +229,7 @@ class OpenAIEngine(Engine):
         answer = await self._exchange(request)
         if answer.status != _OK:
             raise self._refusals.answered(answer)
-        ids = [entry.get("id") for entry in openai_replies.entries(self._refusals.parsed(answer))]
+        ids = [entry.get("id") for entry in entries(self._refusals.parsed(answer))]
         names = [self._refusals.cleaned(name) for name in ids if isinstance(name, str) and name]
         if not names:
             raise self._refusals.because(
@@ -260,15 +337,15 @@ class OpenAIEngine(Engine):
             Refusal: There is none that can be used.
         """
         reply = await asyncio.to_thread(self._refusals.parsed, answer)
-        found = openai_replies.entries(reply)
+        found = entries(reply)
         try:
-            cost = openai_replies.cost_ticks(answer.headers, len(found))
+            cost = cost_ticks(answer.headers, len(found))
         except KeyError:
             cost = 0 if self._address.private else None
         made, problem, room = [], "it holds none", _MAX_PICTURES_BYTES
         for entry in found[: 4 * settings.MAX_IMAGES]:
             try:
-                data = await openai_replies.bytes_of(entry, self._downloader)
+                data = await bytes_of(entry, self._downloader)
                 kind = await asyncio.to_thread(checked, data)
             except (ValueError, ConfigurationError, DownloadError) as error:
                 problem = str(error).rstrip(".")
@@ -289,7 +366,7 @@ class OpenAIEngine(Engine):
         said = entry.get("revised_prompt")
         if not isinstance(said, str):
             return ""
-        return openai_replies.whole_text(scrub(said[:_MAX_REWRITTEN], self._key))
+        return whole_text(scrub(said[:_MAX_REWRITTEN], self._key))
 
     async def _exchange(self, request: HttpRequest) -> Answer:
         """Send once.
@@ -307,3 +384,91 @@ class OpenAIEngine(Engine):
             raise self._refusals.unreachable(error) from None
         except BrokenError as error:
             raise self._refusals.broken(error) from None
+
+
+_MAX_SAID: Final = 600
+"""Characters of an engine's own words."""
+_MAX_DIGITS: Final = 5
+"""Of the seconds to wait: a day and a bit."""
+_NEVER: Final = (("grpc-retry-pushback-ms", "-1"),)
+_FAILED: Final = (Code.INTERNAL, "failed. It may have done the work: not asked again.")
+_STATUSES: Final[dict[int, tuple[Code, str]]] = {
+    400: (Code.INVALID_ARGUMENT, "does not accept the request."),
+    401: (Code.FAILED_PRECONDITION, "wants another key. Set it in XAI_NOTEBOOK_ENGINE_KEY."),
+    403: (Code.FAILED_PRECONDITION, "does not allow this, at least not with that key."),
+    404: (Code.FAILED_PRECONDITION, "does not know the address or the model."),
+    405: (Code.UNIMPLEMENTED, "does not do this."),
+    413: (Code.INVALID_ARGUMENT, "finds the request too large. Use smaller images."),
+    422: (Code.INVALID_ARGUMENT, "does not accept the request."),
+    429: (Code.RESOURCE_EXHAUSTED, "has too much to do, or the quota is used up."),
+    501: (Code.UNIMPLEMENTED, "does not do this."),
+    503: (Code.UNAVAILABLE, "is not ready."),
+}
+_REDIRECTS: Final = range(300, 400)
+_BUSY: Final = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Refusals in the name of one engine.
+
+    Attributes:
+        place: Where it is.
+        key: What it was sent, and could say back.
+    """
+
+    place: str
+    key: ApiKey | None
+
+    def because(self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()) -> Refusal:
+        """Return a refusal for a cause that continues "The engine at …"."""
+        return Refusal(code, f"The engine at {self.place} {text}", trailing)
+
+    def unreachable(self, error: UnreachableError) -> Refusal:
+        """Return the refusal when nothing was sent: harmless to try again, if that may help."""
+        text = f"cannot be reached ({error}). Start it, or change XAI_NOTEBOOK_ENGINE."
+        return self.because(Code.UNAVAILABLE, text, () if error.refused else _NEVER)
+
+    def broken(self, error: BrokenError) -> Refusal:
+        """Return the refusal when no whole answer came."""
+        return self.because(
+            Code.INTERNAL, f"failed: {error}. It may have done the work: not asked again."
+        )
+
+    def answered(self, answer: Answer) -> Refusal:
+        """Return the refusal that an answer other than 200 means."""
+        said = self.cleaned(Complaint.parse(answer.body).text)
+        code, text = _STATUSES.get(answer.status, _FAILED)
+        if answer.status in _REDIRECTS:
+            code, text = Code.FAILED_PRECONDITION, "redirects, which is not followed."
+        trailing: tuple[tuple[str, str], ...] = ()
+        if answer.status in _BUSY:
+            pause = answer.headers.get("retry-after", "")
+            credible = pause.isdecimal() and len(pause) <= _MAX_DIGITS
+            trailing = (("retry-after", pause),) if credible else _NEVER
+        said = f" It says: {said}" if said else ""
+        return self.because(code, f"{text} (HTTP {answer.status}){said}", trailing)
+
+    def parsed(self, answer: Answer) -> dict[str, Any]:
+        """Return the object that an answer is.
+
+        Raises:
+            Refusal: It is none.
+        """
+        try:
+            said = parsed(answer.body)
+        except ValueError:
+            said = None
+        if isinstance(said, dict):
+            return said
+        kind = "a web page" if answer.body.lstrip()[:1] == b"<" else "no JSON"
+        raise self.because(
+            Code.FAILED_PRECONDITION,
+            f"answered with {kind}. The address must be that of the API, which mostly ends in "
+            "/v1; a proxy or login page may be in the way.",
+        )
+
+    def cleaned(self, text: str) -> str:
+        """Return what the engine said, bounded and without the key."""
+        text = whole_text(text[: 8 * _MAX_SAID])
+        return " ".join(scrub(text, self.key)[:_MAX_SAID].split())

@@ -6,28 +6,106 @@ import asyncio
 import base64
 import functools
 import hashlib
+import io
+import math
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import grpc
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.server import chat, inputs, painting, validation
+from xai_notebook.client.media import check_structure, media_type, readable
+from xai_notebook.server import painting, validation
 from xai_notebook.server.batches import Batches
+from xai_notebook.server.dispatch import Methods
 from xai_notebook.server.engine import Input, Made, Workers
-from xai_notebook.server.methods import Methods
-from xai_notebook.server.stored import FileStore
+from xai_notebook.server.faults import Refusal
+from xai_notebook.server.file_store import FileStore
+from xai_notebook.server.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xai_notebook.server.calls import CallLog, SeenCall
+    from google.protobuf.message import Message
+    from PIL import Image
+
+    from xai_notebook.server.dispatch import CallLog, SeenCall
     from xai_notebook.server.engine import Engine
     from xai_notebook.server.faults import Faults
-    from xai_notebook.server.files import FileServer
+    from xai_notebook.server.file_store import FileServer
 
-__all__ = ["Service"]
+__all__ = ["Service", "decode_input", "read_chat", "read_input"]
+
+_FEATURES: Final = {
+    "GetCompletionsRequest": {
+        5: "logprobs", 6: "top_logprobs", 8: "n", 10: "response_format", 12: "stop", 17: "tools",
+        18: "tool_choice", 20: "search_parameters", 22: "previous_response_id",
+        23: "store_messages", 24: "use_encrypted_content", 25: "max_turns", 26: "include",
+        29: "agent_count",
+    },
+    "Message": {4: "tool_calls", 5: "reasoning_content", 6: "encrypted_content", 7: "tool_call_id"},
+    "Content": {2: "image_url", 3: "file"},
+}  # fmt: skip
+"""Fields of the wire that ask for something else than a text, by the names xAI's SDK gives them."""
+
+_HINTS: Final = {
+    "GetCompletionsRequest": {3, 9, 11, 15, 19, 21, 31, 34},
+    "Message": {3},
+    "Content": set[int](),
+}
+"""Fields that only tune an answer: penalties, seed, top_p, effort, tier, ids. Nothing to tune."""
+
+_VARINT: Final = 0
+"""The wire type of numbers and switches."""
+_N: Final = 8
+
+
+def read_chat(request: wire.GetCompletionsRequest) -> tuple[str, str]:
+    """Return the system text, in one, and the last message of the user.
+
+    Raises:
+        Refusal: UNIMPLEMENTED: the request asks for something that this server cannot do.
+            INVALID_ARGUMENT: it holds no message of the user.
+    """
+    _refuse_features(request)
+    for message in request.messages:
+        _refuse_features(message)
+        for content in message.content:
+            _refuse_features(content)
+    prompts = _texts(request, wire.MessageRole.ROLE_USER)
+    if not prompts or not prompts[-1].strip():
+        raise invalid("Messages must hold a user message with text.")
+    return " ".join(_texts(request, wire.MessageRole.ROLE_SYSTEM)), prompts[-1]
+
+
+def _refuse_features(message: Message) -> None:
+    kind, fields = message.DESCRIPTOR.name, UnknownFieldSet(message)
+    for field in (fields[index] for index in range(len(fields))):
+        number, off = field.field_number, field.wire_type == _VARINT and field.data == 0
+        if off or number in _HINTS[kind]:
+            continue
+        if number == _N and kind == "GetCompletionsRequest" and field.data == 1:
+            continue  # what xAI's SDK says for one answer
+        name = _FEATURES[kind].get(number, f"field {number} of {kind}")
+        raise Refusal(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"The embedded server only rewrites prompts: it does not support {name}.",
+        )
+
+
+def _texts(request: wire.GetCompletionsRequest, role: int) -> list[str]:
+    """Return the messages of one role."""
+    return [
+        "".join(content.text for content in message.content)
+        for message in request.messages
+        if message.role == role
+    ]
+
 
 _COMMENT_BYTES: Final = 65_533
 """What one JPEG comment segment can hold."""
@@ -202,7 +280,7 @@ class Service:
     ) -> wire.GetChatCompletionResponse:
         """Answer the last user message with the rewritten prompt."""
         self._faults.strike(self._faults.chat_failure)
-        system, prompt = chat.read(request)
+        system, prompt = read_chat(request)
         answer = self._faults.chat_text
         if answer is None:
             answer = painting.rewrite(prompt, edit="editing" in system.lower())
@@ -235,8 +313,8 @@ class Service:
         if source.HasField("file_id"):
             data = self._stored.read(source.file_id)
         else:
-            data = inputs.read(source.image_url, self._files)
-        return Input(data, inputs.decode(data))
+            data = read_input(source.image_url, self._files)
+        return Input(data, decode_input(data))
 
     async def _made(
         self, order: validation.ImageOrder, references: list[Input]
@@ -316,3 +394,125 @@ def _padded(jpeg: bytes, size: int) -> bytes:
         return jpeg
     segment = b"\xff\xfe\xff\xff" + bytes(_COMMENT_BYTES)
     return jpeg[:2] + segment * -(-missing // len(segment)) + jpeg[2:]
+
+
+_DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)((?:;[^,;]*)*),", re.IGNORECASE)
+_MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp"})
+_MAX_PIXELS: Final = {
+    "PNG": settings.MAX_IMAGE_PIXELS,
+    "JPEG": settings.MAX_IMAGE_PIXELS,
+    "WEBP": settings.MAX_IMAGE_PIXELS // 2,  # its decoder holds every pixel three times over
+}
+_MAX_SIDE: Final = 2896
+"""Pixels. Pictures are never larger, so inputs are shrunk once instead of in every painting."""
+_STRIP: Final = 256
+"""Rows of the reduced image that are made at a time."""
+_ORIENTATION: Final = 0x0112
+_MAX_EXIF: Final = 1 << 16
+"""Bytes. Pillow takes seconds for the entries that fit into a megabyte."""
+
+
+def read_input(url: str, files: FileServer) -> bytes:
+    """Return the bytes of the image behind `url`, not decoded.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT: no data URI, not base64, not one of our own URLs, or too large.
+    """
+    data: bytes | None
+    if url[:5].lower() == "data:":
+        data = _data_uri(url)
+    elif re.match(r"https?://", url, re.IGNORECASE):
+        data = files.get(url)
+        if data is None:
+            raise invalid(
+                "The embedded server fetches nothing from the network. "
+                "Send the image as a data URI, or use one of this server's own URLs."
+            )
+    else:
+        data = _base64(url)
+        if data is None or media_type(data) not in _MEDIA_TYPES:
+            raise invalid(
+                "An input image must be a URL, a data URI or base64: of a PNG, JPEG or WebP image."
+            )
+    if len(data) > settings.MAX_INPUT_IMAGE_BYTES:
+        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
+        raise invalid(
+            f"An input image must have at most {limit} MiB, this one has {len(data)} bytes."
+        )
+    return data
+
+
+def decode_input(data: bytes) -> Image.Image:
+    """Return the image upright, in RGB, its longer side at most 2896 pixels.
+
+    What is decoded is held once: 64 megapixels with transparency are 256 MB.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT: not a PNG, JPEG or WebP, damaged, or with too many pixels.
+    """
+    from PIL import Image, ImageOps  # noqa: PLC0415  # on a worker thread, never at start
+
+    try:
+        check_structure(data)
+        with Image.open(io.BytesIO(readable(data)), formats=tuple(_MAX_PIXELS)) as opened:
+            if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
+                raise invalid(
+                    f"An input image of {opened.width} x {opened.height} pixels is too large."
+                )
+            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a JPEG is decoded smaller at once
+            image = _reduced(opened)
+            if len(opened.info.get("exif", b"")) > _MAX_EXIF:
+                del opened.info["exif"]
+            image.getexif()[_ORIENTATION] = opened.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise invalid("An input image is not a readable PNG, JPEG or WebP image.") from error
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    return ImageOps.exif_transpose(image)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Return `image` in RGB, on white and at most twice `_MAX_SIDE` a side, made strip by strip."""
+    from PIL import Image  # noqa: PLC0415
+
+    factor = max(1, max(image.size) // _MAX_SIDE)
+    size = [math.ceil(length / factor) for length in image.size]
+    result = Image.new("RGB", (size[0], size[1]), "white")
+    for top in range(0, image.height, _STRIP * factor):
+        bottom = min(top + _STRIP * factor, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        if strip.mode.startswith("I;16"):  # which Pillow would clip
+            strip = strip.point(lambda value: value / 257).convert("L")
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA").reduce(factor)
+            result.paste(strip, (0, top // factor), mask=strip)
+        else:
+            result.paste(strip.convert("RGB").reduce(factor), (0, top // factor))
+    return result
+
+
+def _data_uri(uri: str) -> bytes:
+    match = _DATA_URI.match(uri[:256])
+    if match is None or not match[2].lower().endswith(";base64"):
+        raise invalid("A data URI must look like data:image/png;base64,...")
+    if match[1].lower() not in _MEDIA_TYPES:
+        raise invalid(f"An input image must be PNG, JPEG or WebP, not {match[1]}.")
+    encoded = uri[match.end() :]
+    data = _base64(encoded)
+    if data is None:
+        raise invalid("The base64 of an input image is damaged.")
+    return data
+
+
+def _base64(encoded: str) -> bytes | None:
+    """Return the bytes of base64; None: it is none.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT: too large.
+    """
+    if len(encoded) > settings.MAX_INPUT_IMAGE_BYTES * 4 // 3 + 4:
+        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
+        raise invalid(f"An input image must have at most {limit} MiB.")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:  # a character that is not ASCII too
+        return None

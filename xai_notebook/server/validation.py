@@ -4,19 +4,130 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.server import catalog
 from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_REFERENCE_IMAGES", "ImageOrder", "check", "check_lifetime", "invalid"]
+    from xai_notebook.server.faults import Faults
+
+__all__ = [
+    "MAX_PROMPT_LENGTH",
+    "MAX_REFERENCE_IMAGES",
+    "ImageOrder",
+    "Model",
+    "check",
+    "check_lifetime",
+    "find_model",
+    "invalid",
+    "iso",
+    "list_models",
+    "model_names",
+    "timestamp",
+]
+
+MAX_PROMPT_LENGTH: Final = 8000
+"""Characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One image model.
+
+    Attributes:
+        name: As the API spells it.
+        aliases: Other names for it.
+        created: Unix time in seconds.
+        edits: Accepts input images.
+        has_quality: Accepts the `quality` option.
+        version: What the API says as version and fingerprint.
+        price_ticks: List price of an image in ticks of 1e-10 USD; None: as the faults say.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    created: int
+    edits: bool = True
+    has_quality: bool = False
+    version: str = ""
+    price_ticks: int | None = None
+
+    def to_message(self, faults: Faults) -> wire.ImageGenerationModel:
+        """Return the message that describes this model."""
+        modality = wire.Modality
+        return wire.ImageGenerationModel(
+            name=self.name,
+            version=self.version,
+            input_modalities=[modality.TEXT, *([modality.IMAGE] if self.edits else [])],
+            output_modalities=[modality.IMAGE],
+            created={"seconds": self.created},
+            max_prompt_length=MAX_PROMPT_LENGTH,
+            system_fingerprint=self.version,
+            aliases=self.aliases,
+            image_price=faults.image_price if self.price_ticks is None else self.price_ticks,
+        )
+
+
+_PREVIEW: Final = settings.LOCAL_MODEL
+_MODELS: Final = (
+    Model("grok-imagine-image", ("grok-imagine-image-latest",), 1_769_000_000, version=_PREVIEW),
+    Model(
+        "grok-imagine-image-2.0",
+        ("grok-imagine-image-2.0-latest",),
+        1_785_000_000,
+        has_quality=True,
+        version=_PREVIEW,
+    ),
+    Model(
+        "grok-imagine-image-quality",
+        ("grok-imagine-image-quality-latest", "grok-imagine-image-pro"),
+        1_777_000_000,
+        version=_PREVIEW,
+    ),
+    Model(
+        "grok-2-image",
+        ("grok-2-image-1212", "grok-2-image-latest"),
+        1_734_000_000,
+        edits=False,
+        version=_PREVIEW,
+    ),
+)
+
+
+def list_models() -> tuple[Model, ...]:
+    """Return every model of the painter, the default first."""
+    return _MODELS
+
+
+def model_names() -> tuple[str, ...]:
+    """Return every name and alias of the real models."""
+    return tuple(name for model in _MODELS for name in (model.name, *model.aliases))
+
+
+def find_model(name: str, models: Sequence[Model] = _MODELS) -> Model:
+    """Return the model of that name or alias among `models`.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT without a name, NOT_FOUND for one that does not exist.
+    """
+    if not name.strip():
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Model must not be empty.")
+    for model in models:
+        if name == model.name or name in model.aliases:
+            return model
+    existing = ", ".join(model.name for model in models)
+    raise Refusal(
+        grpc.StatusCode.NOT_FOUND, f"The model {name!r} does not exist. Those that do: {existing}."
+    )
+
 
 MAX_REFERENCE_IMAGES: Final = 5
 """Input images of one request."""
@@ -64,7 +175,7 @@ def invalid(details: str) -> Refusal:
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
 
 
-def check(request: wire.GenerateImageRequest, model: catalog.Model) -> ImageOrder:
+def check(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
     """Return `request` as an `ImageOrder`.
 
     Args:
@@ -94,10 +205,9 @@ def check(request: wire.GenerateImageRequest, model: catalog.Model) -> ImageOrde
 def _prompt(prompt: str) -> str:
     if not prompt.strip():
         raise invalid("Prompt must not be empty.")
-    if len(prompt) > catalog.MAX_PROMPT_LENGTH:
+    if len(prompt) > MAX_PROMPT_LENGTH:
         raise invalid(
-            f"Prompt must have at most {catalog.MAX_PROMPT_LENGTH} characters, "
-            f"this one has {len(prompt)}."
+            f"Prompt must have at most {MAX_PROMPT_LENGTH} characters, this one has {len(prompt)}."
         )
     return prompt
 
@@ -139,11 +249,11 @@ def _resolution(request: wire.GenerateImageRequest) -> str:
     raise invalid(f"resolution {request.resolution} is not supported. Use 1k or 2k.")
 
 
-def _quality(request: wire.GenerateImageRequest, model: catalog.Model) -> str:
+def _quality(request: wire.GenerateImageRequest, model: Model) -> str:
     if not request.HasField("quality"):
         return "medium"
     if not model.has_quality:
-        able = ", ".join(each.name for each in catalog.list_all() if each.has_quality)
+        able = ", ".join(each.name for each in list_models() if each.has_quality)
         raise invalid(f"quality is not supported by {model.name}, only by {able}.")
     if request.quality == wire.ImageQuality.IMG_QUALITY_LOW:
         return "low"
@@ -152,9 +262,7 @@ def _quality(request: wire.GenerateImageRequest, model: catalog.Model) -> str:
     raise invalid("quality must be low or medium.")
 
 
-def _inputs(
-    request: wire.GenerateImageRequest, model: catalog.Model
-) -> tuple[wire.ImageUrlContent, ...]:
+def _inputs(request: wire.GenerateImageRequest, model: Model) -> tuple[wire.ImageUrlContent, ...]:
     sources: Sequence[wire.ImageUrlContent] = request.images
     if request.HasField("image"):
         if request.images:
@@ -203,3 +311,17 @@ def _withheld(prompt: str, count: int) -> frozenset[int]:
     if None in marks:
         return frozenset(range(count))
     return frozenset(int(mark) - 1 for mark in marks)
+
+
+def timestamp(seconds: float | None) -> Timestamp | None:
+    """Return a time as a message; None stays None."""
+    if seconds is None:
+        return None
+    return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return a time as a text that compares like the time; None stays None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -10,11 +10,9 @@ import pytest
 from PIL import Image
 
 from xai_notebook.server.painting import figures, paint
-from xai_notebook.server.painting.drawing import draw
 from xai_notebook.server.painting.records import RecordError
-from xai_notebook.server.painting.scene import read_scene
-from xai_notebook.server.painting.subjects import cut_out
-from xai_notebook.server.painting.vocabulary import vocabulary
+from xai_notebook.server.painting.scene import read_scene, vocabulary
+from xai_notebook.server.painting.subjects import cut_out, draw
 
 if TYPE_CHECKING:
     from pathlib import Path

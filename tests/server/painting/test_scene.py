@@ -7,9 +7,7 @@ import sys
 
 import pytest
 
-from xai_notebook.server.painting.rewriting import rewrite
-from xai_notebook.server.painting.scene import read_scene
-from xai_notebook.server.painting.vocabulary import vocabulary
+from xai_notebook.server.painting.scene import read_scene, rewrite, vocabulary
 
 
 def test_colours_go_with_what_they_stand_before() -> None:

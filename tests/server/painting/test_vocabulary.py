@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xai_notebook.server.painting.vocabulary import vocabulary
+from xai_notebook.server.painting.scene import vocabulary
 
 KNOWN = Path(__file__).with_name("known_words.txt")
 """A line says what words mean, then the words."""

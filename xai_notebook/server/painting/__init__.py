@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xai_notebook.server.painting.painter import paint
-    from xai_notebook.server.painting.rewriting import rewrite
+    from xai_notebook.server.painting.scene import rewrite
 
 __all__ = ["paint", "rewrite"]
 
-_HOMES = {"paint": "painter", "rewrite": "rewriting"}
+_HOMES = {"paint": "painter", "rewrite": "scene"}
 
 
 def __getattr__(name: str) -> Any:

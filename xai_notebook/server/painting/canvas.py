@@ -4,17 +4,145 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import random
+    from collections.abc import Callable
 
     from xai_notebook.server.painting.colours import Colour
-    from xai_notebook.server.painting.shapes import Point, Shape
 
-__all__ = ["Canvas", "gradient"]
+__all__ = [
+    "Canvas",
+    "Point",
+    "Shape",
+    "arch",
+    "blob",
+    "blotches",
+    "circle",
+    "corners",
+    "curve",
+    "dot",
+    "ellipse",
+    "gradient",
+    "levels",
+    "rectangle",
+    "ring",
+    "saturation",
+    "speckle",
+    "stroke",
+    "subtract",
+    "tiled",
+    "toned",
+    "veil",
+    "weave",
+]
+
+Point = tuple[float, float]
+Shape = Sequence[Point]
+"""A closed polygon."""
+
+_ROUND: Final = tuple(
+    (math.cos(step * math.tau / 40), math.sin(step * math.tau / 40)) for step in range(40)
+)
+"""Points of an ellipse: enough to be enlarged."""
+_DOT: Final = tuple(
+    (math.cos(step * math.tau / 9), math.sin(step * math.tau / 9)) for step in range(9)
+)
+_STEPS: Final = 6
+"""Points of a curve between two of its control points."""
+
+
+def ellipse(x: float, y: float, width: float, height: float, turn: float = 0.0) -> list[Point]:
+    """Return an ellipse around (x, y) with these half-axes, turned by `turn` radians."""
+    if not turn:
+        return [(x + width * cos, y + height * sin) for cos, sin in _ROUND]
+    cos, sin = math.cos(turn), math.sin(turn)
+    return [
+        (x + width * a * cos - height * b * sin, y + width * a * sin + height * b * cos)
+        for a, b in _ROUND
+    ]
+
+
+def circle(x: float, y: float, radius: float) -> list[Point]:
+    """Return a circle around (x, y)."""
+    return ellipse(x, y, radius, radius)
+
+
+def arch(x: float, y: float, width: float, height: float) -> list[Point]:
+    """Return the upper half of an ellipse around (x, y), as long as y points up."""
+    return ellipse(x, y, width, height)[: len(_ROUND) // 2 + 1]
+
+
+def ring(x: float, y: float, radius: float, thick: float) -> list[Point]:
+    """Return a circle with a round hole that leaves `thick` of it."""
+    outer, inner = circle(x, y, radius), circle(x, y, radius - thick)
+    return [*outer, outer[0], inner[0], *inner[::-1]]
+
+
+def dot(x: float, y: float, radius: float) -> list[Point]:
+    """Return a circle of a few pixels, in as few points as nobody notices."""
+    return [(x + radius * cos, y + radius * sin) for cos, sin in _DOT]
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> list[Point]:
+    """Return a rectangle."""
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def curve(points: Sequence[Point], *, closed: bool = False) -> list[Point]:
+    """Return a smooth (Catmull-Rom) curve through `points`."""
+    count = len(points)
+    result: list[Point] = []
+    for start in range(count if closed else count - 1):
+        places = (start + offset for offset in (-1, 0, 1, 2))
+        a, b, c, d = (
+            points[place % count] if closed else points[min(max(place, 0), count - 1)]
+            for place in places
+        )
+        for step in range(_STEPS):
+            t = step / _STEPS
+            square, cube = t * t, t * t * t
+            weights = (
+                (-t + 2 * square - cube) / 2,
+                (2 - 5 * square + 3 * cube) / 2,
+                (t + 4 * square - 3 * cube) / 2,
+                (cube - square) / 2,
+            )
+            result.append(
+                (
+                    a[0] * weights[0] + b[0] * weights[1] + c[0] * weights[2] + d[0] * weights[3],
+                    a[1] * weights[0] + b[1] * weights[1] + c[1] * weights[2] + d[1] * weights[3],
+                )
+            )
+    if not closed:
+        result.append(points[-1])
+    return result
+
+
+def blob(*points: Point) -> list[Point]:
+    """Return a smooth closed shape through `points`."""
+    return curve(points, closed=True)
+
+
+def stroke(points: Sequence[Point], width: float, end_width: float | None = None) -> list[Point]:
+    """Return a smooth line through `points` that tapers from `width` to `end_width`."""
+    end_width = width if end_width is None else end_width
+    path = curve(points)
+    left, right = [], []
+    last = len(path) - 1
+    for place, (x, y) in enumerate(path):
+        before, after = path[max(place - 1, 0)], path[min(place + 1, last)]
+        across, down = after[0] - before[0], after[1] - before[1]
+        length = math.hypot(across, down) or 1.0
+        half = (width + (end_width - width) * place / last) / 2
+        left.append((x - down / length * half, y + across / length * half))
+        right.append((x + down / length * half, y - across / length * half))
+    return left + right[::-1]
+
 
 _OVERSAMPLING: Final = 2
 _PATCH: Final = 5000
@@ -211,3 +339,94 @@ def _mask(shapes: Sequence[Shape], box: Box, blur: float, opacity: float) -> Ima
     if times == _OVERSAMPLING:
         return drawn.reduce(_OVERSAMPLING)
     return drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BILINEAR)
+
+
+_TILE = 256
+
+
+def levels(change: Callable[[int], float]) -> list[int]:
+    """Return a table of 256 levels, `change` applied to each."""
+    return [min(255, max(0, round(change(level)))) for level in range(256)]
+
+
+def toned(
+    grey: Image.Image, dark: Colour, light: Colour, middle: Colour | None = None
+) -> Image.Image:
+    """Return a grey picture in tones from `dark` to `light`: what `colorize` does, faster."""
+    bands = []
+    for low, high, between in zip(dark, light, middle or dark, strict=True):
+        if middle is None:
+            table = levels(lambda v, a=low, b=high: a + (b - a) * v / 255)  # type: ignore[misc]
+        else:
+            table = levels(
+                lambda v, a=low, b=high, m=between: (  # type: ignore[misc]
+                    a + (m - a) * v / 127 if v < 127 else m + (b - m) * (v - 127) / 128  # noqa: PLR2004
+                )
+            )
+        bands.append(grey.point(table))
+    return Image.merge("RGB", bands)
+
+
+def saturation(image: Image.Image, factor: float) -> Image.Image:
+    """Return `image` with its colours stronger (above 1) or weaker."""
+    grey = image.convert("L")
+    return Image.blend(Image.merge("RGB", (grey,) * 3), image, factor)
+
+
+def subtract(image: Image.Image, sheet: Image.Image) -> Image.Image:
+    """Return `image` minus a grey `sheet`, never below black."""
+    sheets = Image.merge("RGB", (sheet,) * 3)
+    return ImageChops.subtract_modulo(ImageChops.lighter(image, sheets), sheets)
+
+
+def veil(image: Image.Image, colour: Colour, mask: Image.Image) -> None:
+    """Lay `colour` over `image` as thick as `mask`, which may be smaller."""
+    if mask.size != image.size:
+        mask = mask.resize(image.size, Image.Resampling.BILINEAR)
+    # A sheet is pasted in half the time of a bare colour.
+    image.paste(Image.new("RGB", image.size, colour), (0, 0), mask)
+
+
+def tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return an image of `size` full of copies of `tile`."""
+    sheet = Image.new(tile.mode, size)
+    sheet.paste(tile, (0, 0))
+    across, down = tile.size
+    while across < size[0]:
+        sheet.paste(sheet.crop((0, 0, across, down)), (across, 0))
+        across *= 2
+    while down < size[1]:
+        sheet.paste(sheet.crop((0, 0, size[0], down)), (0, down))
+        down *= 2
+    return sheet
+
+
+def speckle(dice: random.Random, size: int = _TILE) -> Image.Image:
+    """Return a square tile of noise. It is our own: that of Pillow differs from run to run."""
+    return Image.frombytes("L", (size, size), dice.randbytes(size * size))
+
+
+def weave(dice: random.Random, across: int, down: int) -> Image.Image:
+    """Return a tile of noise whose grains are `across` by `down` pixels; its edges fit."""
+    columns, rows = _TILE // across, _TILE // down
+    grains = Image.frombytes("L", (columns, rows), dice.randbytes(columns * rows))
+    around = tiled(grains, (columns * 3, rows * 3))
+    box = (columns, rows, columns * 2, rows * 2)
+    return around.resize((_TILE, _TILE), Image.Resampling.BICUBIC, box=box)
+
+
+def blotches(size: tuple[int, int], dice: random.Random, cells: int) -> Image.Image:
+    """Return soft noise, `cells` blots across."""
+    noise = speckle(dice, cells)
+    coarse = noise.resize(
+        (min(size[0], cells * 8), min(size[1], cells * 8)), Image.Resampling.BICUBIC
+    )
+    return coarse.resize(size, Image.Resampling.BILINEAR)
+
+
+@functools.lru_cache(maxsize=4)
+def corners(size: tuple[int, int], strength: int) -> Image.Image:
+    """Return by how much a vignette darkens: nothing in the middle, `strength` at the corners."""
+    table = levels(lambda v: strength * max(0.0, (v - 110) / 145) ** 1.6)
+    spot = Image.radial_gradient("L").point(table)
+    return spot.resize(size, Image.Resampling.BILINEAR)

@@ -6,20 +6,139 @@ import io
 import math
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.server.painting.editing import set_inputs
-from xai_notebook.server.painting.finish import finish, working_size
-from xai_notebook.server.painting.palette import make_palette
-from xai_notebook.server.painting.places import set_scene
-from xai_notebook.server.painting.scene import read_scene
+from PIL import Image, ImageChops, ImageFilter, ImageOps
+
+from xai_notebook.server.painting.canvas import Canvas, gradient, levels, saturation, toned, veil
+from xai_notebook.server.painting.colours import mix, parse_colours
+from xai_notebook.server.painting.records import choices
+from xai_notebook.server.painting.scene import make_palette, read_scene
+from xai_notebook.server.painting.scenery import fall, lightning, moon, set_scene, stars
+from xai_notebook.server.painting.styles import finish, working_size
 from xai_notebook.server.painting.subjects import place_subjects
-from xai_notebook.server.painting.weather import fall, lightning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL import Image
+    from xai_notebook.server.painting.colours import Colour
+    from xai_notebook.server.painting.scene import Palette, Scene
 
-__all__ = ["paint", "picture_size"]
+__all__ = ["paint", "picture_size", "set_inputs"]
+
+_SEAM: Final = 0.06
+"""Width of the soft seam between two inputs, as a fraction of the picture's width."""
+_LIGHT: Final = "light.ini"
+
+
+def set_inputs(
+    images: Sequence[Image.Image], scene: Scene, palette: Palette, size: tuple[int, int]
+) -> Canvas:
+    """Return a canvas with the input images, changed as the prompt says.
+
+    Args:
+        images: In RGB. One fills the picture; several stand side by side, blended at the seams.
+        scene: What the prompt asks for; only what it names itself is applied.
+        palette: The colours of the scene.
+        size: Of the result in pixels.
+    """
+    base = _collage(images, size)
+    changed = False
+    if "time" in scene.said:
+        base, changed = _relight(base, scene), True
+    elif scene.style == "neon":  # lamps are seen in the dark
+        base, changed = _tinted(base, (112, 84, 196), (140, 104, 196)), True
+    if "season" in scene.said:
+        base, changed = _tinted(base, *_tint("tint of a season", scene.season)), True
+    if scene.weather in {"snow", "fog", "rain", "storm"} and "weather" in scene.said:
+        base, changed = _weathered(base, scene), True
+    for colour in (scene.colours[0] if scene.colours else None, scene.backdrop, scene.sky):
+        if colour is not None:
+            base, changed = _recoloured(base, colour), True
+    if not (changed or scene.style or scene.subjects):
+        # Words this painter does not know: a grade of their own, so that an edit is seen.
+        base = _graded(base, palette)
+    canvas = Canvas(base)
+    if scene.time == "night" and "time" in scene.said:
+        _night_sky(canvas, scene, palette)
+    return canvas
+
+
+def _collage(images: Sequence[Image.Image], size: tuple[int, int]) -> Image.Image:
+    if len(images) == 1:
+        return _fit(images[0], size)
+    seam = round(size[0] * _SEAM)
+    column = size[0] // len(images)
+    picture = Image.new("RGB", size)
+    for number, image in enumerate(images):
+        left = number * column - (seam if number else 0)
+        right = size[0] if number == len(images) - 1 else (number + 1) * column
+        part = _fit(image, (right - left, size[1]))
+        mask = Image.new("L", part.size, 255)
+        if number:
+            ramp = Image.linear_gradient("L").rotate(90).resize((seam, size[1]))
+            mask.paste(ramp, (0, 0))
+        picture.paste(part, (left, 0), mask)
+    return picture
+
+
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the middle of `image` in `size`; a large one is first reduced in a quick way."""
+    times = min(image.width / size[0], image.height / size[1])
+    wide, high = size[0] * times, size[1] * times
+    left, top = (image.width - wide) / 2, (image.height - high) / 2
+    box = (left, top, left + wide, top + high)
+    return image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+
+
+def _tinted(image: Image.Image, above: Colour, below: Colour | None = None) -> Image.Image:
+    """Return `image` seen through a glass of these colours."""
+    return ImageChops.multiply(image, gradient(image.size, (above, below or above)))
+
+
+def _tint(section: str, name: str) -> tuple[Colour, ...]:
+    """Return the colours of a glass: one, or one above and one below."""
+    return parse_colours(*choices(_LIGHT)[section][name])
+
+
+def _relight(image: Image.Image, scene: Scene) -> Image.Image:
+    (strength,) = choices(_LIGHT)["saturation of a time"][scene.time]
+    # Take away the light of an earlier edit, or a chain of them ends in the dark.
+    image = ImageOps.autocontrast(image, cutoff=(0.5, 1.5))
+    if scene.time != "night":
+        image = image.point(levels(lambda v: v * 1.08) * 3)
+    return _tinted(saturation(image, float(strength)), *_tint("tint of a time", scene.time))
+
+
+def _weathered(image: Image.Image, scene: Scene) -> Image.Image:
+    if scene.weather == "snow":
+        # Snow lies where light falls: lift what is bright, cool the rest.
+        pale = saturation(image, 0.45)
+        mask = image.convert("L").point(levels(lambda v: min(200, (v - 70) * 2)))
+        veil(pale, (240, 246, 255), mask)
+        return Image.blend(image, pale, 0.7)
+    if scene.weather == "fog":
+        mist = gradient(image.size, ((232, 234, 238), (214, 218, 224)))
+        half = image.reduce(2).filter(ImageFilter.BoxBlur(0.5))
+        soft = half.resize(image.size, Image.Resampling.BILINEAR)
+        return Image.blend(soft, mist, 0.36)
+    return _tinted(saturation(image, 0.6), (140, 152, 176), (190, 200, 214))
+
+
+def _recoloured(image: Image.Image, colour: Colour) -> Image.Image:
+    """Return `image` with its middle tones turned towards `colour`."""
+    dark, light = mix(colour, (14, 12, 30), 0.82), mix(colour, (255, 255, 255), 0.85)
+    return Image.blend(image, toned(image.convert("L"), dark, light, colour), 0.55)
+
+
+def _graded(image: Image.Image, palette: Palette) -> Image.Image:
+    dark, light = mix(palette.sky[0], (16, 14, 34), 0.6), mix(palette.sky[2], (255, 255, 255), 0.4)
+    return Image.blend(image, toned(image.convert("L"), dark, light, palette.sky[1]), 0.42)
+
+
+def _night_sky(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+    stars(canvas, scene.dice("stars"), bottom=0.38, count=90)
+    x, y = canvas.width * scene.shot.sun_x, canvas.height * 0.14
+    moon(canvas, scene, palette, (x, y, canvas.unit * 0.05))
+
 
 _SIDES: Final = {"1k": 1024, "2k": 2048}
 """Sides in pixels of a square picture."""

@@ -2,22 +2,120 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from xai_notebook.server.painting import figures
+from xai_notebook.server.painting.colours import (
+    WHITE,
+    mix,
+    parse_colour,
+    parse_colours,
+    scale,
+    shift,
+)
 from xai_notebook.server.painting.figures import known_figures
-from xai_notebook.server.painting.vocabulary import KINDS, vocabulary
+from xai_notebook.server.painting.records import DATA, choices, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from xai_notebook.server.painting.colours import Colour
-    from xai_notebook.server.painting.vocabulary import Meaning
 
-__all__ = ["Scene", "Shot", "Subject", "read_scene"]
+__all__ = [
+    "KINDS",
+    "Meaning",
+    "Palette",
+    "Scene",
+    "Shot",
+    "Subject",
+    "Vocabulary",
+    "make_palette",
+    "read_scene",
+    "rewrite",
+    "vocabulary",
+]
+
+KINDS: Final = ("time", "weather", "season", "place", "style", "sky", "subject")
+"""What a word may speak of; a subject is a figure."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One of the things a word may say.
+
+    Attributes:
+        kind: One of `KINDS`.
+        value: Which time, weather … or figure it is.
+        colour: Of a subject that is not like others of its kind.
+    """
+
+    kind: str
+    value: str
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All words, in lower case.
+
+    Attributes:
+        meanings: Words of the `KINDS`.
+        colours: Words of colours.
+        surfaces: Things a colour word can belong to without being a subject: what they are.
+        numbers: How many there are of what follows.
+        negations: What follows is not there.
+    """
+
+    meanings: Mapping[str, tuple[Meaning, ...]]
+    colours: Mapping[str, Colour]
+    surfaces: Mapping[str, str]
+    numbers: Mapping[str, int]
+    negations: frozenset[str]
+
+    def look_up(self, word: str) -> tuple[Meaning, ...]:
+        """Return what a lower-case word means, in the singular or a plain plural."""
+        for ending, letter in (("", ""), ("s", ""), ("es", ""), ("ies", "y")):
+            stem = word[: len(word) - len(ending)] + letter if word.endswith(ending) else ""
+            if len(stem) > 1 and stem in self.meanings:
+                return self.meanings[stem]
+        return ()
+
+
+def vocabulary() -> Vocabulary:
+    """Return the words; they are read when they are first asked for."""
+    return _learn(figures.FOLDER)
+
+
+@functools.cache
+def _learn(_folder: Path) -> Vocabulary:
+    """Read the words; the folder is that of the figures."""
+    lists = {kind: _by_word(values) for kind, values in read_records(DATA / "words.ini").items()}
+    meanings: dict[str, tuple[Meaning, ...]] = {}
+    for kind in KINDS[:-1]:
+        for word, value in lists[kind].items():
+            meanings[word] = (*meanings.get(word, ()), Meaning(kind, value))
+    for figure in figures.known_figures().values():
+        for word, colour in figure.words.items():
+            meaning = Meaning("subject", figure.name, colour)
+            meanings[word] = (*meanings.get(word, ()), meaning)
+    return Vocabulary(
+        meanings,
+        colours={word: parse_colour(value) for word, value in lists["colour"].items()},
+        surfaces=lists["surface"],
+        numbers={word: int(value) for word, value in lists["number"].items()},
+        negations=frozenset(lists["negation"]),
+    )
+
+
+def _by_word(values: Mapping[str, str]) -> dict[str, str]:
+    return {word: value for value, words in values.items() for word in words.split()}
+
 
 _MAX_SUBJECTS: Final = 3
 _REACH: Final = 2
@@ -285,3 +383,159 @@ def _shot(root: str, index: int, dice: random.Random) -> Shot:
         subject_scale=base.subject_scale * dice.uniform(0.92, 1.08),
         sun_x=1 - sun_x if mirrored else sun_x,
     )
+
+
+_LIGHT: Final = "light.ini"
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one picture.
+
+    Attributes:
+        sky: Zenith, middle, horizon.
+        haze: What distant things fade into.
+        sun: Colour of the sun or the moon.
+        grass: Ground nearby, unlit.
+        leaf: Foliage, unlit.
+        rock: Rock, unlit.
+        water: Water, unlit.
+        accent: For what should be seen: windows, signs, flowers.
+        light: What the light does to a colour, a factor for each channel.
+        dark: Night or storm: lamps are lit.
+    """
+
+    sky: tuple[Colour, Colour, Colour]
+    haze: Colour
+    sun: Colour
+    grass: Colour
+    leaf: Colour
+    rock: Colour
+    water: Colour
+    accent: Colour
+    light: tuple[float, float, float]
+    dark: bool
+
+    def lit(self, colour: Colour, distance: float = 0.0) -> Colour:
+        """Return `colour` in this light, `distance` (0 here, 1 at the horizon) away."""
+        return mix(scale(colour, *self.light), self.haze, distance)
+
+
+def make_palette(scene: Scene) -> Palette:
+    """Return the colours of `scene`."""
+    dice, known = scene.dice("palette"), choices(_LIGHT)
+    skies = known["sky"][scene.time]
+    sky = parse_colours(skies[dice.randrange(len(skies))])
+    season = "winter" if scene.weather == "snow" else scene.season
+    grass, leaf, rock = parse_colours(*known["land"][season])
+    light = _numbers(known["light"][scene.time])
+    hue = dice.uniform(-0.025, 0.025)
+    dull, dim = _numbers(known["weather"][scene.weather])
+    if scene.sky is not None:
+        sky = (scale(scene.sky, 0.72), scene.sky, mix(scene.sky, WHITE, 0.55))
+    elif scene.colours:
+        tint = scene.colours[0]
+        sky = (mix(sky[0], tint, 0.4), mix(sky[1], tint, 0.3), mix(sky[2], tint, 0.15))
+    top, middle, low = (scale(shift(c, hue=hue, saturation=dull), dim) for c in sky)
+    if scene.weather in {"fog", "snow"} and scene.time != "night":
+        middle, low = mix(middle, (236, 238, 242), 0.4), mix(low, (244, 244, 246), 0.5)
+    accents = parse_colours(*known["accent"]["all"])
+    accent = scene.colours[-1] if scene.colours else accents[dice.randrange(len(accents))]
+    if scene.weather == "snow" or scene.season == "winter":
+        # Snow takes its colour from the sky, and stays the brightest thing below it.
+        light = [0.5 + light[0] / 2, 0.56 + light[1] * 0.44, 0.66 + light[2] * 0.34]
+    grass = shift(grass, hue=dice.uniform(-0.03, 0.03))
+    return Palette(
+        sky=(top, middle, low),
+        haze=mix(low, middle, 0.3),
+        sun=parse_colours(*known["sun"][scene.time])[0],
+        grass=mix(grass, scene.colours[0], 0.25) if scene.colours else grass,
+        leaf=shift(leaf, hue=dice.uniform(-0.02, 0.02)),
+        rock=rock,
+        water=shift((52, 118, 150), hue=dice.uniform(-0.04, 0.03), saturation=dull),
+        accent=accent,
+        light=(light[0] * dim, light[1] * dim, light[2] * dim),
+        dark=scene.time == "night" or scene.weather == "storm",
+    )
+
+
+def _numbers(values: tuple[str, ...]) -> list[float]:
+    return [float(number) for number in values[0].split()]
+
+
+_PHRASES: Final = "phrases.ini"
+_REST: Final = "everything else as they are"
+_DETAILED: Final = 40
+"""Words above which a prompt is left as it is."""
+_SHORT: Final = 3
+"""Words up to which an edit may be a mere name: "snow", "oil painting"."""
+_ANY_WORD: Final = re.compile(r"[^\W\d_]+")
+_MARKS: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
+
+
+def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False) -> str:
+    """Return the prompt as sentences with light, view, lens and mood added.
+
+    Args:
+        prompt: Any text. It is kept, word for word, at the beginning. One that is detailed
+            already, or was rewritten here before, is returned as it is.
+        index: Which picture of the request, from 0: each is another take.
+        extra: What the picture was painted with besides, such as the model.
+        edit: The prompt says what to change in input images.
+    """
+    core = " ".join(_MARKS.sub("", prompt).split())
+    if _is_detailed(core):
+        return core
+    core = core.rstrip(" .,;:!")
+    scene = read_scene(prompt, index, extra)
+    if edit:
+        return _instruction(core, scene)
+    core = core or "An untitled scene"
+    core = core[0].upper() + core[1:]
+    dice, known = scene.dice("rewriting"), choices(_PHRASES)
+    (air,) = known["air of a place"].get(scene.place) or known["air"][scene.weather]
+    light = dice.choice(known["light"][scene.time])
+    words = _ANY_WORD.findall(core.lower())
+    subject = scene.subjects[0].name if scene.subjects else None
+    focus = f"the {subject}" if subject in words else "the scene"
+    mood = dice.choice(known["mood"][scene.time])
+    lens = dice.choice(known["lens"]["all"])
+    view = scene.shot.name
+    (style,) = known["style"][scene.style or "none"]
+    return (
+        f"{core}, in {light}, with {air}. {view[0].upper()}{view[1:]}, {lens}; "
+        f"{focus} feels {mood}. {style[0].upper()}{style[1:]}."
+    )
+
+
+def _is_detailed(core: str) -> bool:
+    """Tell whether a prompt needs nothing more: it is long, or comes from here."""
+    end = core.rstrip(" .").lower()
+    styles = tuple(style for (style,) in choices(_PHRASES)["style"].values())
+    return (
+        len(core.split()) > _DETAILED
+        or end.endswith(_REST)
+        or (" feels " in core and end.endswith(styles))
+    )
+
+
+def _instruction(core: str, scene: Scene) -> str:
+    """Return what to change in a picture, and that the rest stays."""
+    dice, known = scene.dice("rewriting"), choices(_PHRASES)
+    core = core or "Improve the light"
+    said = core.lower()
+    words = _ANY_WORD.findall(said)
+    if words and words[0] not in known["verb"]["all"][0].split() and len(words) <= _SHORT:
+        core = f"Change the picture: {core}"
+    added = [
+        dice.choice(known["new light"][scene.time]) if "time" in scene.said else "",
+        *(known["new season"][scene.season] if "season" in scene.said else ()),
+        *(known["air"][scene.weather] if "weather" in scene.said else ()),
+        *(known["style"][scene.style] if scene.style else ()),
+    ]
+    details = " and ".join(detail for detail in added if detail and detail not in said)
+    if details and "with" not in words:
+        core += f", with {details}"
+    # What is added to a picture is its subject: that may well change.
+    kept = "light" if scene.subjects else "subject"
+    return f"{core[0].upper()}{core[1:]}; keep the composition, the {kept} and {_REST}."

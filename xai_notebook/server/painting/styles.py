@@ -2,20 +2,114 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from xai_notebook.server.painting.brush import daub
-from xai_notebook.server.painting.layers import blotches, levels, saturation, tiled, toned, veil
+from xai_notebook.server.painting.canvas import (
+    blotches,
+    corners,
+    levels,
+    saturation,
+    speckle,
+    subtract,
+    tiled,
+    toned,
+    veil,
+    weave,
+)
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-__all__ = ["STYLES", "Style"]
+    from xai_notebook.server.painting.scene import Scene
+
+__all__ = ["STYLES", "Style", "daub", "finish", "working_size"]
+
+_TURNS: Final = 24
+"""Directions in which a brush is held."""
+_TIP: Final = ((-1.0, 0.2), (-0.6, -0.9), (0.7, -0.85), (1.0, 0.0), (0.6, 0.95), (-0.7, 0.85))
+"""Outline of a daub, along and across the brush."""
+_PASSES: Final = ((40, 0.036, 0.0125, 0), (70, 0.018, 0.0066, 7), (120, 0.0088, 0.0034, 13))
+"""Coarse to fine: daubs across the picture, half a daub's length and width, least detail."""
+
+
+def daub(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
+    """Return `image` as an oil painting of `size`."""
+    image = saturation(image, 1.25)
+    rough = image.reduce(8).filter(ImageFilter.GaussianBlur(1))
+    painting = rough.resize(size, Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(painting)
+    for cells, length, width, least in _PASSES:
+        _cover(draw, image, size, (cells, length, width, least), dice)
+    return painting
+
+
+def _cover(
+    draw: ImageDraw.ImageDraw,
+    image: Image.Image,
+    size: tuple[int, int],
+    plan: tuple[int, float, float, int],
+    dice: random.Random,
+) -> None:
+    """Set daubs in rows wherever the picture has detail."""
+    cells, length, width, least = plan
+    unit = min(size)
+    across, down = round(cells * size[0] / unit), round(cells * size[1] / unit)
+    small = image.resize((across, down), Image.Resampling.BOX)
+    colours = small.tobytes()
+    bands = ImageChops.difference(small, small.filter(ImageFilter.BoxBlur(1.5))).split()
+    detail = functools.reduce(ImageChops.lighter, bands).tobytes()
+    light = small.convert("L").tobytes()
+    stamps = _stamps(unit * length, unit * width)
+    places = [n for n in range(across * down) if detail[n] >= least]
+    dice.shuffle(places)
+    step = (size[0] / across, size[1] / down)
+    random = dice.random
+    for place in places:
+        row, column = divmod(place, across)
+        x, y = (column + random()) * step[0], (row + random()) * step[1]
+        turn = _direction(light, place, (across, down), row, column)
+        a, b, c, d, e, f, g, h, i, j, k, m = stamps[
+            round(turn * _TURNS / math.pi + random() * 3 - 1.5) % _TURNS
+        ]
+        shift = int(random() * 22) - 11
+        red, green, blue = colours[place * 3 : place * 3 + 3]
+        tone = (red + shift, green + shift, blue + shift)
+        draw.polygon((x + a, y + b, x + c, y + d, x + e, y + f, x + g, y + h, x + i, y + j,
+                      x + k, y + m), fill=tone)  # fmt: skip
+
+
+def _direction(light: bytes, place: int, size: tuple[int, int], row: int, column: int) -> float:
+    """Return the angle along which nothing changes; where all is even, a gentle swirl."""
+    right = light[place + 1] if column + 1 < size[0] else light[place]
+    below = light[place + size[0]] if row + 1 < size[1] else light[place]
+    across, down = right - light[place], below - light[place]
+    if abs(across) + abs(down) > 5:  # noqa: PLR2004
+        return math.atan2(across, -down)
+    return 0.5 * math.sin(row / size[1] * 7 + column / size[0] * 4)
+
+
+def _stamps(length: float, width: float) -> list[list[float]]:
+    """Return the outline of a daub in every direction: x and y in turn."""
+    stamps = []
+    for turn in range(_TURNS):
+        angle = turn * math.pi / _TURNS
+        cos, sin = math.cos(angle) * length, math.sin(angle) * length
+        thin = width / length
+        stamps.append(
+            [
+                place
+                for a, b in _TIP
+                for place in (a * cos - b * thin * sin, a * sin + b * thin * cos)
+            ]
+        )
+    return stamps
+
 
 _GLARE: Final = 247
 _PAPER: Final = (252, 249, 241)
@@ -153,3 +247,70 @@ STYLES: Final[dict[str, Style]] = {
     "neon": Style(_neon), "mono": Style(_mono), "vintage": Style(_vintage),
     "oil": Style(daub, 512),
 }  # fmt: skip
+
+
+_MARK: Final = "local preview"
+_VIGNETTES: Final = {"vintage": 90, "watercolor": 20, "sketch": 26}
+_VIGNETTE: Final = 46
+
+
+def working_size(scene: Scene, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size at which to paint the scene of a picture of `size`."""
+    return STYLES[scene.style].working_size(size) if scene.style else size
+
+
+def finish(
+    image: Image.Image, scene: Scene, size: tuple[int, int], *, vignette: bool = True
+) -> Image.Image:
+    """Return `image` in the style of the scene and in `size`, with grain, vignette and mark.
+
+    Args:
+        image: As painted.
+        scene: What it shows.
+        size: In pixels.
+        vignette: Darken the corners; those of a picture that was edited are dark already.
+    """
+    if scene.style:
+        image = STYLES[scene.style].apply(image, size, scene.dice("style"))
+    if scene.style != "pixel":
+        image = _grain(image, scene, vignette=vignette)
+    _mark(image)
+    return image
+
+
+def _grain(image: Image.Image, scene: Scene, *, vignette: bool) -> Image.Image:
+    """Add what the picture is painted on and darken its corners, all in one pass."""
+    sheet = tiled(_ground(scene.style, scene.dice("grain")), image.size)
+    if vignette:
+        depth = _VIGNETTES.get(scene.style or "", _VIGNETTE)
+        sheet = ImageChops.add_modulo(sheet, corners(image.size, depth))
+    if scene.style == "oil":
+        # Light from above on thick paint.
+        relief = image.convert("L").filter(ImageFilter.EMBOSS)
+        sheet = ImageChops.add(sheet, relief.point(levels(lambda v: 10 - (v - 128) * 0.4)))
+    return subtract(image, sheet)
+
+
+def _ground(style: str | None, dice: random.Random) -> Image.Image:
+    """Return a tile of the film, paper or canvas below the picture: levels to subtract."""
+    if style in {"watercolor", "sketch"}:
+        depth = 20 if style == "sketch" else 16
+        paper = Image.blend(weave(dice, 2, 2), weave(dice, 4, 4), 0.5)
+        return paper.point(levels(lambda v: (v - 40) * depth / 170))
+    if style == "oil":
+        cloth = Image.blend(weave(dice, 8, 2), weave(dice, 2, 8), 0.5)
+        return cloth.point(levels(lambda v: (v - 60) * 18 / 140))
+    strength = 14 if style == "vintage" else 6
+    return speckle(dice).point(levels(lambda v: v * strength / 255))
+
+
+def _mark(image: Image.Image) -> None:
+    """Write the mark into the lower right corner, so that no preview passes for more."""
+    unit = min(image.size)
+    font = ImageFont.load_default(max(10, round(unit * 0.0165)))
+    draw = ImageDraw.Draw(image, "RGBA")
+    left, top, right, bottom = draw.textbbox((0, 0), _MARK, font=font)
+    margin = round(unit * 0.018)
+    place = (image.width - (right - left) - margin, image.height - (bottom - top) - margin - top)
+    draw.text((place[0] + 1, place[1] + 1), _MARK, font=font, fill=(0, 0, 0, 90))
+    draw.text(place, _MARK, font=font, fill=(255, 255, 255, 170))
