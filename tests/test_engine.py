@@ -9,7 +9,7 @@ import pytest
 from openai_stub import SECRET, Reply, answers, complaint, png, reply_of
 from xai_notebook import errors
 from xai_notebook.generation.session import NOTICE, Session
-from xai_notebook.pictures.provenance import TRAINED, read_metadata
+from xai_notebook.pictures.xmp import TRAINED, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable

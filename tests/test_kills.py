@@ -23,8 +23,8 @@ import pytest
 
 from harness import KEY, serve, tiny, until
 from xai_notebook.generation.session import Session
-from xai_notebook.library.exclusive import is_alive
-from xai_notebook.library.spool import Spool
+from xai_notebook.library.storage.lock import is_alive
+from xai_notebook.library.storage.spool import Spool
 from xai_notebook.server import Faults
 
 if TYPE_CHECKING:

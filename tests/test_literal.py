@@ -18,8 +18,8 @@ from harness import tiny, until
 from xai_notebook import errors
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.pictures.provenance import embed, read_metadata
 from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.xmp import embed, read_metadata
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from xai_notebook.notebook.extension import unload_ipython_extension as unload_ipython_extension
     from xai_notebook.notebook.library_view import library as library
     from xai_notebook.notebook.panel import panel as panel
-    from xai_notebook.pictures.provenance import read_metadata as read_metadata
     from xai_notebook.pictures.results import GeneratedImage as GeneratedImage
     from xai_notebook.pictures.results import ImageBatch as ImageBatch
+    from xai_notebook.pictures.xmp import read_metadata as read_metadata
 
 
 _HOMES = {
@@ -54,7 +54,7 @@ _HOMES = {
     "load_ipython_extension": "notebook.extension",
     "pack": "generation.api",
     "panel": "notebook.panel",
-    "read_metadata": "pictures.provenance",
+    "read_metadata": "pictures.xmp",
     "trust_library": "generation.api",
     "unload_ipython_extension": "notebook.extension",
     "unpack": "generation.api",

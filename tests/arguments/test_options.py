@@ -25,7 +25,7 @@ from xai_notebook.arguments.values import Choice
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.api import agenerate, generate
-from xai_notebook.pictures.cell import magic_cell
+from xai_notebook.pictures.magic_source import magic_cell
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import OptionError
-from xai_notebook.pictures.cell import cell_body, escape
+from xai_notebook.pictures.magic_source import cell_body, escape
 
 FRAME = pd.DataFrame({"prompt": ["a fox", "an owl"], "name": ["Rex", "Ula"], "size": [1.5, 2.5]})
 

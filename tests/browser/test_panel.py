@@ -23,7 +23,7 @@ from harness import KEY, serve, until
 from xai_notebook import read_metadata
 from xai_notebook.library import Library
 from xai_notebook.notebook.panel.outputs import NOTE
-from xai_notebook.pictures.provenance import embed
+from xai_notebook.pictures.xmp import embed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

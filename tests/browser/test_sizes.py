@@ -12,8 +12,8 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.pictures.display import to_html
 from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:

@@ -32,12 +32,11 @@ from xai_notebook.client import wire
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import InputImageError, LibraryError, MetadataError, XaiError
 from xai_notebook.generation.loop import BackgroundLoop
-from xai_notebook.library.bundle import HEADER, REQUESTS
-from xai_notebook.library.bundles import Bundles, answers
-from xai_notebook.library.shelf import Query
+from xai_notebook.library.bundles import HEADER, REQUESTS, Bundles, answers
+from xai_notebook.library.catalog import Query
 from xai_notebook.notebook.viewing.answers import describe, facts_of, thumbnail
-from xai_notebook.pictures.provenance import embed, read_metadata
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+from xai_notebook.pictures.xmp import embed, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,9 +18,9 @@ import xai_notebook as xai
 from harness import CENT, KEY, tiny, until
 from xai_notebook import errors, frontend
 from xai_notebook.generation.session import Session
-from xai_notebook.library.database import FILE
 from xai_notebook.library.jobs import Jobs
 from xai_notebook.library.spending import Spending
+from xai_notebook.library.storage.database import FILE
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.settings import BudgetLimit
 

@@ -16,7 +16,7 @@ from harness import KEY, start_images, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.loop import BackgroundLoop
 from xai_notebook.library import Library
-from xai_notebook.library.shelf import Query
+from xai_notebook.library.catalog import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

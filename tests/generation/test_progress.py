@@ -16,7 +16,7 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.live import Live
 from xai_notebook.pictures.picture import Card
-from xai_notebook.pictures.previews import Awaited, Previews, Source
+from xai_notebook.pictures.render.previews import Awaited, Previews, Source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from harness import KEY, serve, settings_of, tiny, until
 from xai_notebook.generation.rewriting import INSTRUCTION
 from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
-from xai_notebook.library.database import FILE
-from xai_notebook.library.migrations import _LINE_ENDS, MIGRATIONS
+from xai_notebook.library.storage.database import FILE
+from xai_notebook.library.storage.schema import _LINE_ENDS, MIGRATIONS
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import JobError, LibraryError, OptionError
 from xai_notebook.generation.session import Session, close_session, current_session
 from xai_notebook.library import Library
-from xai_notebook.library.database import FILE
+from xai_notebook.library.storage.database import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from xai_notebook.client import bounds, wire
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
-from xai_notebook.pictures.display import plain_text, to_html
+from xai_notebook.pictures.render.grid import plain_text, to_html
 
 if TYPE_CHECKING:
     from harness import Served

@@ -14,7 +14,7 @@ import pytest
 import xai_notebook as xai
 from harness import CENT
 from xai_notebook import errors
-from xai_notebook.library.database import FILE
+from xai_notebook.library.storage.database import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.library import Library, Reply, database, migrations, schema
+from xai_notebook.library import Library, Reply
+from xai_notebook.library.storage import database, schema
 from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def old_library(home: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(data)
     with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
-        for statement in migrations.MIGRATIONS[0]:
+        for statement in schema.MIGRATIONS[0]:
             connection.execute(statement)
         connection.execute(
             "INSERT INTO requests VALUES (1, 'f', 'xai', 'api.x.ai', 'an old fox', 'grok', 'grok', "

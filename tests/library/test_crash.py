@@ -20,7 +20,8 @@ import pytest
 
 from harness import fork
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import Library, database, migrations, schema
+from xai_notebook.library import Library
+from xai_notebook.library.storage import database, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -320,7 +321,7 @@ def test_version_1_is_migrated(
     assert library.rewrite_for("key") == "a fox"
     library.close()
     with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations.MIGRATIONS),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
 def test_version_2_replays_the_same(home: Path, library: Library, save: Save) -> None:

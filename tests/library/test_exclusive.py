@@ -9,8 +9,8 @@ import pytest
 
 from harness import fork, reading_child, unprivileged, until
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import exclusive
-from xai_notebook.library.exclusive import Exclusive
+from xai_notebook.library.storage import lock
+from xai_notebook.library.storage.lock import Exclusive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HOLDER = """
 import sys
 from pathlib import Path
-from xai_notebook.library.exclusive import Exclusive
+from xai_notebook.library.storage.lock import Exclusive
 held = Exclusive(Path(sys.argv[1]))
 print(held.take(), flush=True)
 sys.stdin.readline()
@@ -76,7 +76,7 @@ def test_without_locks_threads_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the file system has none, the one process that has the library has one holder."""
-    monkeypatch.setattr(exclusive, "lock", lambda _: None)
+    monkeypatch.setattr(lock, "lock", lambda _: None)
     first, second = Exclusive(tmp_path / "1.turn"), Exclusive(tmp_path / "1.turn")
     assert first.take()
     assert not second.take()
@@ -100,7 +100,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     os.close(reading)
     os.close(first._descriptor or 0)  # as a kill does: nothing is unlocked
     first._descriptor = None
-    exclusive._HELD.clear()
+    lock._HELD.clear()
     try:
         until(lambda: Exclusive(file).take())  # the child has begun
     finally:

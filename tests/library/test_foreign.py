@@ -14,8 +14,9 @@ import pytest
 from harness import unprivileged
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import Library, database
+from xai_notebook.library import Library
 from xai_notebook.library.jobs import Job
+from xai_notebook.library.storage import database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,7 @@ from PIL import Image
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import bundles as bundles_module
-from xai_notebook.library.bundle import HEADER, REQUESTS, Allowance, Bundle
-from xai_notebook.library.bundles import Bundles, answers
+from xai_notebook.library.bundles import HEADER, REQUESTS, Allowance, Bundle, Bundles, answers
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:

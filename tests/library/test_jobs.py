@@ -11,8 +11,9 @@ import pytest
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
-from xai_notebook.library import Library, Reply, database, migrations, schema
+from xai_notebook.library import Library, Reply
 from xai_notebook.library.jobs import Job, JobRequest, Sent, key_of
+from xai_notebook.library.storage import database, schema
 from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
@@ -156,9 +157,9 @@ def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> Non
 def test_what_earlier_versions_submitted_is_in_doubt(home: Path) -> None:
     """They did not record it: a job that was left half way may be at the service."""
     home.mkdir()
-    earlier = migrations.MIGRATIONS.index(migrations._JOB_CALLS)
+    earlier = schema.MIGRATIONS.index(schema._JOB_CALLS)
     with closing(sqlite3.connect(home / database.FILE)) as connection, connection:
-        for step in migrations.MIGRATIONS[:earlier]:
+        for step in schema.MIGRATIONS[:earlier]:
             for statement in step:
                 connection.execute(statement)
         for row, state in enumerate(("new", "running"), 1):

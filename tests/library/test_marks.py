@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xai_notebook.errors import LibraryError, OptionError
-from xai_notebook.library import Library, database, marks
+from xai_notebook.library import Library, catalog
+from xai_notebook.library.storage import database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,8 @@ def test_a_star_is_given_and_taken(library: Library, save: Save, picture: Make) 
     library.marks.star([second], value=False)
     with contextlib.closing(Library.open(library.home)) as again:
         assert again.marks.of([first, second]) == {
-            first: marks.Mark(starred=True),
-            second: marks.Mark(),
+            first: catalog.Mark(starred=True),
+            second: catalog.Mark(),
         }
 
 
@@ -188,7 +189,7 @@ def test_who_listens_hears_of_changes(library: Library, save: Save, picture: Mak
     (one,) = ids(save(payloads=[picture()]))
     listener = Listener()
     heard = listener.heard
-    marks.listen(listener.hear)
+    catalog.listen(listener.hear)
     library.marks.star([one])
     library.marks.tag([one], "noir")
     assert heard == [[one], [one]]
@@ -205,6 +206,6 @@ def test_a_library_that_is_read_only_says_so(
     (one,) = ids(save(payloads=[picture()]))
     monkeypatch.setattr(database, "_is_writable", lambda path: False)
     with contextlib.closing(Library.open(library.home)) as again:
-        assert again.marks.of([one]) == {one: marks.Mark()}
+        assert again.marks.of([one]) == {one: catalog.Mark()}
         with pytest.raises(LibraryError, match="read-only"):
             again.marks.star([one])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xai_notebook.library import Library, database
-from xai_notebook.library.migrations import CREATE_INDEX
+from xai_notebook.library import Library
+from xai_notebook.library.storage import database, fulltext
+from xai_notebook.library.storage.schema import CREATE_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,10 +99,8 @@ def test_without_fts5(
 
 def test_missing_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own answer where FTS5 is not compiled in leads to the slower search."""
-    from xai_notebook.library import search
-
     future = CREATE_INDEX.replace("fts5", "fts_of_the_future")
-    monkeypatch.setattr(search, "CREATE_INDEX", future)
+    monkeypatch.setattr(fulltext, "CREATE_INDEX", future)
     library = Library.open(home)
     assert not library._database.indexed
     assert library.history("fox") == []

@@ -10,8 +10,9 @@ import pytest
 
 import many_pictures
 from xai_notebook.errors import OptionError
-from xai_notebook.library import Library, database
-from xai_notebook.library.shelf import Query
+from xai_notebook.library import Library
+from xai_notebook.library.catalog import Query
+from xai_notebook.library.storage import database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import KEY, fork, reading_child, tiny, until
-from xai_notebook.library import Library, schema
-from xai_notebook.library.spool import LIMIT, Spool
+from xai_notebook.library import Library
+from xai_notebook.library.storage import schema
+from xai_notebook.library.storage.spool import LIMIT, Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -342,7 +343,7 @@ def test_it_is_emptied(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from xai_notebook.library.spool import Spool
+from xai_notebook.library.storage.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 print(spool.write({}, b"paid for").kept, flush=True)
 sys.stdin.readline()
@@ -412,7 +413,8 @@ def test_the_journal_of_a_process_that_began_later_is_taken_over(tmp_path: Path)
     spool = Spool(tmp_path)
     assert spool.is_empty()
     script = (
-        "import os, sys; from pathlib import Path; from xai_notebook.library.spool import Spool; "
+        "import os, sys; from pathlib import Path; "
+        "from xai_notebook.library.storage.spool import Spool; "
         "Spool(Path(sys.argv[1])).write({'request': {}}, b'a reply'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)

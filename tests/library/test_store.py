@@ -16,10 +16,10 @@ from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import Library, Reply
 from xai_notebook.library.records import insert
-from xai_notebook.library.search import index_request
+from xai_notebook.library.storage.fulltext import index_request
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.pictures import picture as pictures
-from xai_notebook.pictures.tables import CostRow
+from xai_notebook.pictures.render.tables import CostRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,11 @@ import pytest
 
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, MissingImageError
-from xai_notebook.library import Library, database, migrations, spool
+from xai_notebook.library import Library
+from xai_notebook.library.inputs import Upload
 from xai_notebook.library.spending import Amount
+from xai_notebook.library.storage import database, schema, spool
 from xai_notebook.library.thumbnails import Thumbnails
-from xai_notebook.library.uploads import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path:
 # What runs
 
 
-@pytest.mark.parametrize("version", [1, len(migrations.MIGRATIONS)])
+@pytest.mark.parametrize("version", [1, len(schema.MIGRATIONS)])
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_what_an_sqlite_file_can_run_is_not_run(
     home: Path,

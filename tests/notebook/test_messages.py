@@ -13,7 +13,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 import xai_notebook
 from harness import tiny, until
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.shelf import Query
+from xai_notebook.library.catalog import Query
 from xai_notebook.notebook.library_view.queries import query_of
 from xai_notebook.notebook.library_view.widget import Place
 from xai_notebook.notebook.panel.form import FIELDS

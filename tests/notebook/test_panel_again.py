@@ -20,8 +20,8 @@ from harness import CENT, tiny, until
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.pictures.provenance import embed
 from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.xmp import embed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

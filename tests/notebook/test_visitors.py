@@ -18,8 +18,8 @@ from xai_notebook.notebook.library_view.queries import query_of
 from xai_notebook.notebook.library_view.widget import Place
 from xai_notebook.notebook.panel.widget import Panel
 from xai_notebook.notebook.viewing.answers import explain
-from xai_notebook.pictures.provenance import embed
 from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.xmp import embed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.pictures.display import to_html
 from xai_notebook.pictures.picture import WITHHELD
+from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 LONG = "a lighthouse in a storm " * 30

@@ -17,7 +17,7 @@ from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill_options
 from xai_notebook.client.request import ImageRequest, InputImage, is_blank
 from xai_notebook.generation.call import prepare_call
-from xai_notebook.pictures.cell import magic_cell
+from xai_notebook.pictures.magic_source import magic_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable

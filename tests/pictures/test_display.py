@@ -18,10 +18,10 @@ from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import MissingImageError
-from xai_notebook.pictures.display import mimebundle, plain_text, to_html
 from xai_notebook.pictures.picture import SHOWN
+from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
+from xai_notebook.pictures.render.text import clean
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.pictures.text import clean
 
 SAFE_TAGS = {"div", "figure", "figcaption", "img", "strong", "span", "bdi", "br", "details",
              "summary", "code"}  # fmt: skip

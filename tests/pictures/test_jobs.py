@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, table_html, table_text
+from xai_notebook.pictures.render.job_card import (
+    JobCard,
+    JobCounts,
+    job_bundle,
+    table_html,
+    table_text,
+)
 
 
 def card(**values: Any) -> JobCard:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import xai_notebook as xai
 from xai_notebook.errors import MetadataError
-from xai_notebook.pictures.provenance import ALGORITHMIC
+from xai_notebook.pictures.xmp import ALGORITHMIC
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

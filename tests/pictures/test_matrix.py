@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.pictures.display import mimebundle, plain_text, to_html
-from xai_notebook.pictures.matrix import matrix_of
+from xai_notebook.pictures.picture import matrix_of
+from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 ROWS = ("fox", "hare", "owl", "boat", "mill")

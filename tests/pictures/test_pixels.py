@@ -17,8 +17,8 @@ from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.media import dimensions
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ReplyError
-from xai_notebook.pictures.display import to_html
 from xai_notebook.pictures.pixels import inspect, open_image, preview
+from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 SIZE = (640, 480)

@@ -20,11 +20,11 @@ from PIL import Image
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MetadataError
-from xai_notebook.pictures import embedding, provenance
-from xai_notebook.pictures.cell import CHOOSE, magic_cell
-from xai_notebook.pictures.display import to_html
-from xai_notebook.pictures.provenance import TRAINED, embed, read_metadata
+from xai_notebook.pictures import xmp
+from xai_notebook.pictures.magic_source import CHOOSE, magic_cell
+from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+from xai_notebook.pictures.xmp import TRAINED, embed, read_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,9 +114,9 @@ def test_metadata_asks_for_nothing_but_the_picture(tmp_path: Path, days: str) ->
         '"api_host": "evil", "image_format": "url", '
     )
     ours = embed(image(), encode("PNG"))
-    packet = embedding.find_packet(ours)
+    packet = xmp.find_packet(ours)
     assert packet is not None
-    theirs = embedding.replace_packet(
+    theirs = xmp.replace_packet(
         ours, packet.replace(b'{"prompt"', b"{" + more.encode() + b'"prompt"')
     )
     metadata = read_metadata(write(tmp_path, theirs))
@@ -204,7 +204,7 @@ FOREIGN = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 @pytest.mark.parametrize("kind", KINDS)
 def test_foreign_fields_are_kept(tmp_path: Path, kind: str) -> None:
     """XMP that the server sent stays, but for the fields that we write."""
-    data = embedding.replace_packet(encode(kind), FOREIGN.encode())
+    data = xmp.replace_packet(encode(kind), FOREIGN.encode())
     marked = embed(image(), data)
     assert marked.count(b"<x:xmpmeta") == 1
     assert b"theirs" not in marked
@@ -231,7 +231,7 @@ def test_foreign_fields_are_kept(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_unusable_packets_are_replaced(tmp_path: Path, kind: str, old: bytes) -> None:
     """A packet that cannot be read, or leaves no room, gives way to ours."""
-    data = embedding.replace_packet(encode(kind), old)
+    data = xmp.replace_packet(encode(kind), old)
     assert read_metadata(write(tmp_path, embed(image(), data))).prompt == NASTY
 
 
@@ -250,7 +250,7 @@ def test_a_packet_that_is_all_markup_takes_no_time(tmp_path: Path, markup: str) 
     packet = FOREIGN.replace("xmlns:dc=", 'xmlns:q="q" xmlns:dc=', 1)
     packet = packet.replace("</rdf:Description>", markup * (2_000_000 // len(markup)), 1)
     packet = packet.replace("</rdf:RDF>", "</rdf:Description></rdf:RDF>", 1)
-    data = embedding.replace_packet(encode("PNG"), packet.encode())
+    data = xmp.replace_packet(encode("PNG"), packet.encode())
     begin = time.process_time()
     marked = embed(image(), data)
     assert time.process_time() - begin < 3
@@ -303,7 +303,7 @@ def test_broken_files_are_left_alone(kind: str, keep: int) -> None:
     """A file that ends too early comes back as it is."""
     data = encode(kind)[:keep]
     assert embed(image(), data) == data
-    assert embedding.find_packet(data) is None
+    assert xmp.find_packet(data) is None
 
 
 @settings(max_examples=150, deadline=None)
@@ -315,7 +315,7 @@ def test_any_bytes_are_safe(start: bytes, rest: bytes) -> None:
     """Bytes from anywhere neither raise nor lose anything."""
     data = start + rest
     assert len(embed(image(), data)) >= len(data) or b"xap/1.0" in data
-    embedding.find_packet(data)
+    xmp.find_packet(data)
 
 
 def test_compressed_png_text_is_read(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_compressed_png_text_is_read(tmp_path: Path) -> None:
         data = encode("PNG")
         return data[:33] + chunk + data[33:]
 
-    packet = embedding.find_packet(embed(image(), encode("PNG")))
+    packet = xmp.find_packet(embed(image(), encode("PNG")))
     assert packet
     assert read_metadata(write(tmp_path, with_text(packet))).prompt == NASTY
     with pytest.raises(MetadataError):
@@ -339,7 +339,7 @@ def test_file_without_metadata(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="says nothing about its prompt"):
         read_metadata(write(tmp_path, encode("JPEG")))
     with pytest.raises(MetadataError, match="says nothing"):
-        read_metadata(write(tmp_path, embedding.replace_packet(encode("PNG"), FOREIGN.encode())))
+        read_metadata(write(tmp_path, xmp.replace_packet(encode("PNG"), FOREIGN.encode())))
     with pytest.raises(MetadataError, match="No such file"):
         read_metadata(tmp_path / "missing.jpg")
     for path in (tmp_path, "/dev/zero", "~nobody-of-that-name/x.jpg"):
@@ -349,12 +349,12 @@ def test_file_without_metadata(tmp_path: Path) -> None:
 
 def test_doctype_is_refused(tmp_path: Path) -> None:
     """A DTD, with which XML can grow without bound, is never parsed."""
-    packet = embedding.find_packet(embed(image(), encode("PNG")))
+    packet = xmp.find_packet(embed(image(), encode("PNG")))
     assert packet
     bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">]>'
     evil = packet.replace(b"<x:xmpmeta", bomb + b"<x:xmpmeta").replace(b"photo.png", b"&a;")
     with pytest.raises(MetadataError, match="says nothing"):
-        read_metadata(write(tmp_path, embedding.replace_packet(encode("PNG"), evil)))
+        read_metadata(write(tmp_path, xmp.replace_packet(encode("PNG"), evil)))
 
 
 @pytest.mark.parametrize(
@@ -370,21 +370,21 @@ def test_doctype_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_damaged_request(tmp_path: Path, text: str) -> None:
     """JSON that is not what we write is a clear error, whatever it is."""
-    properties = {**provenance._properties(image(), None, None), "xaiNotebook:request": text}
-    packet = provenance._packet(properties, None)
-    path = write(tmp_path, embedding.replace_packet(encode("PNG"), packet))
+    properties = {**xmp._properties(image(), None, None), "xaiNotebook:request": text}
+    packet = xmp._packet(properties, None)
+    path = write(tmp_path, xmp.replace_packet(encode("PNG"), packet))
     with pytest.raises(MetadataError, match="damaged"):
         read_metadata(path)
 
 
 def test_properties_as_attributes(tmp_path: Path) -> None:
     """Metadata that another tool rewrote in XMP's short form is read too."""
-    packet = embedding.find_packet(embed(image(), encode("PNG")))
+    packet = xmp.find_packet(embed(image(), encode("PNG")))
     assert packet
     tool = packet.split(b"<xmp:CreatorTool>")[1].split(b"</xmp:CreatorTool>")[0]
     short = packet.replace(b"<xmp:CreatorTool>" + tool + b"</xmp:CreatorTool>", b"")
     short = short.replace(b'rdf:about=""', b'rdf:about="" xmp:CreatorTool="%s"' % tool)
-    metadata = read_metadata(write(tmp_path, embedding.replace_packet(encode("PNG"), short)))
+    metadata = read_metadata(write(tmp_path, xmp.replace_packet(encode("PNG"), short)))
     assert metadata.creator_tool == tool.decode()
 
 
@@ -427,7 +427,7 @@ def test_options_stay_on_their_line(tmp_path: Path) -> None:
 )
 def test_names_give_nothing_away(label: str, expected: str) -> None:
     """Input images are named without folders, passwords, signatures or data."""
-    assert provenance._public_name(InputImage("", "ab", label)) == expected
+    assert xmp._public_name(InputImage("", "ab", label)) == expected
 
 
 # Content Credentials

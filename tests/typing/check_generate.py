@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing_extensions import assert_type
 
 import xai_notebook as xai
+from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.pictures.tables import Plan
 
 
 def one() -> None:

@@ -15,12 +15,13 @@ from PIL import Image, features
 
 from xai_notebook.client.media import bare, check_tags, readable
 from xai_notebook.errors import InputImageError
-from xai_notebook.pictures.arrays import from_array, is_array
 from xai_notebook.pictures.pixels import (
     eight_bits,
     encode,
     flatten,
+    from_array,
     in_srgb,
+    is_array,
     is_transparent,
     upright,
 )

@@ -13,11 +13,11 @@ from urllib.parse import unquote_to_bytes
 
 import pybase64
 
-from xai_notebook.arguments.plain import DataText
+from xai_notebook.arguments.templates import DataText
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import InputImageError, XaiError
-from xai_notebook.pictures.cell import CHOOSE
 from xai_notebook.pictures.files import read_bounded
+from xai_notebook.pictures.magic_source import CHOOSE
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import MAX_INPUT_FILE_BYTES, MAX_INPUT_IMAGES, MIB
 

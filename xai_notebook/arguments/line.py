@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.arguments.values import nearest
 from xai_notebook.errors import OptionError
-from xai_notebook.pictures.cell import DASHES, INVISIBLE, OpenExpressionError, expression_end
+from xai_notebook.pictures.magic_source import (
+    DASHES,
+    INVISIBLE,
+    OpenExpressionError,
+    expression_end,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ gave them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from inspect import Parameter, Signature
@@ -16,20 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypedDict
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
-from xai_notebook.arguments.axes import axes, check_axes
-from xai_notebook.arguments.values import Amount, Choice, WholeNumber
+from xai_notebook.arguments.values import Amount, Choice, WholeNumber, did_you_mean, nonempty
 from xai_notebook.errors import OptionError
-from xai_notebook.pictures import cell
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from os import PathLike
-
-    from xai_notebook.client.request import ImageRequest, InputImage
-
-    class _Convert(Protocol):
-        def __call__(self, value: Any, /) -> Any: ...
-
+from xai_notebook.pictures import magic_source
 
 __all__ = [
     "ALIASES",
@@ -39,6 +29,9 @@ __all__ = [
     "Keywords",
     "Option",
     "Options",
+    "axes",
+    "axes_of",
+    "check_axes",
     "help_text",
     "resolve",
     "resolve_defaults",
@@ -46,6 +39,76 @@ __all__ = [
     "signature",
     "table",
 ]
+
+
+def axes(value: Any) -> tuple[str, ...] | None:
+    """Return axes as cells have them, `"quality=low,medium"`; None: no matrix is wanted."""
+    if value is None or value is False:
+        return None
+    if value is True or value == "":
+        return ()
+    if isinstance(value, Mapping):
+        return tuple(_written(name, given) for name, given in value.items())
+    if isinstance(value, str):
+        name, equals, given = value.partition("=")
+        if not equals:
+            raise ValueError(
+                f"{value!r} is no axis; write an option and values: quality=low,medium"
+            )
+        return (_written(name, given),)
+    return tuple(one for each in value for one in axes(each) or ())
+
+
+def _written(name: str, given: Any) -> str:
+    values = given.split(",") if isinstance(given, str) else given
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{name}: {given!r} is not a list of values")  # noqa: TRY004  # a converter
+    each = [nonempty(value) for value in values]
+    return f"{name.strip().lstrip('-').replace('-', '_')}={','.join(each)}"
+
+
+def axes_of(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each axis, by the name of its option."""
+    pairs = (axis.partition("=") for axis in written)
+    return {name: tuple(dict.fromkeys(values.split(","))) for name, _, values in pairs}
+
+
+def check_axes(
+    written: Iterable[str], converters: Mapping[str, Callable[[Any], Any]]
+) -> tuple[str, ...]:
+    """Return axes whose options exist, and whose values they take.
+
+    Args:
+        written: As from `axes`.
+        converters: Of the options that can be compared, by name.
+
+    Raises:
+        OptionError: An axis is none; the message names the nearest.
+    """
+    checked: dict[str, str] = {}
+    for name, values in [(axis.partition("=")[0], axis) for axis in written]:
+        if name not in converters:
+            near = did_you_mean(name, converters) or f" These can: {', '.join(converters)}."
+            raise OptionError(f"--matrix: {name!r} cannot be compared.{near}")
+        if name in checked:
+            raise OptionError(f"--matrix: {name} stands twice. Give its values together.")
+        try:
+            each = [converters[name](value) for value in axes_of([values])[name]]
+        except ValueError as error:
+            raise OptionError(f"--matrix {name}: {error}") from None
+        words = [one if isinstance(one, str) else ",".join(one) for one in each]
+        checked[name] = f"{name}={','.join(words)}"
+    return tuple(checked.values())
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from os import PathLike
+
+    from xai_notebook.client.request import ImageRequest, InputImage
+
+    class _Convert(Protocol):
+        def __call__(self, value: Any, /) -> Any: ...
 
 
 class Option(NamedTuple):
@@ -92,12 +155,12 @@ class Option(NamedTuple):
     @property
     def flag(self) -> str:
         """The flag as cells are written."""
-        return cell.flag(f"no_{self.name}" if self.bare is False else self.name)
+        return magic_source.flag(f"no_{self.name}" if self.bare is False else self.name)
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Its flags on a magic's line, short one first."""
-        setting = self.setting and cell.flag(self.setting)
+        setting = self.setting and magic_source.flag(self.setting)
         return tuple(dict.fromkeys(each for each in (self.short, self.flag, setting) if each))
 
     @property
@@ -240,7 +303,7 @@ class Options:
             if option.bare is not None and value == option.convert(option.bare):
                 words.append(option.flag)
             elif option.metavar is not None:
-                words += cell.words(option.flag, value if option.repeatable else [value])
+                words += magic_source.words(option.flag, value if option.repeatable else [value])
         return " ".join(words)
 
 
@@ -249,7 +312,9 @@ def _asked() -> dict[str, str]:
     """Return the fields of a request, and the options that they come from."""
     from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
 
-    return {each.name: cell.OPTION_OF.get(each.name, each.name) for each in fields(ImageRequest)}
+    return {
+        each.name: magic_source.OPTION_OF.get(each.name, each.name) for each in fields(ImageRequest)
+    }
 
 
 def table(kind: type[Options] = Options) -> tuple[Option, ...]:

@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from importlib import import_module
-from itertools import chain, islice
+from itertools import chain, islice, product
+from math import prod
 from numbers import Number
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TextIO
@@ -28,7 +29,7 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MIB
 
-__all__ = ["Prompts", "read_prompts", "split_lines"]
+__all__ = ["MAX_VARIANTS", "Prompts", "Variant", "expand_variants", "read_prompts", "split_lines"]
 
 _CHECKED: Final = 100_000
 """Rows of a list or a file that are checked before the first is used."""
@@ -907,3 +908,43 @@ def _imported(name: str) -> Any:
         return import_module(name)
     except ImportError:
         return None
+
+
+MAX_VARIANTS: Final = 500
+"""Prompts that one `--matrix` may stand for: more is rarely meant, and always costs."""
+_ALTERNATIVES: Final = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
+
+
+class Variant(NamedTuple):
+    """One of the prompts that `{a|b}` stands for, and the alternatives it took."""
+
+    prompt: str
+    chosen: tuple[str, ...]
+
+
+def expand_variants(prompt: str, *, needed: bool = True) -> list[Variant]:
+    """Return every prompt that `{a|b}` stands for.
+
+    Args:
+        prompt: As written.
+        needed: There must be alternatives.
+
+    Raises:
+        OptionError: There are no alternatives, or more than `MAX_VARIANTS` combinations.
+    """
+    parts = _ALTERNATIVES.split(prompt)
+    choices = [[option.strip() for option in part.split("|")] for part in parts[1::2]]
+    if needed and not choices:
+        raise OptionError(
+            "--matrix found no {a|b} in the prompt. Write alternatives like that, or options: "
+            "--matrix quality=low,medium"
+        )
+    if (count := prod(map(len, choices))) > MAX_VARIANTS:
+        raise OptionError(f"--matrix: {count:,} combinations are more than {MAX_VARIANTS}.")
+    variants = []
+    for chosen in product(*choices):
+        words = [parts[0]]
+        for word, text in zip(chosen, parts[2::2], strict=True):
+            words += [word, text]
+        variants.append(Variant("".join(words).strip(), tuple(word or "(none)" for word in chosen)))
+    return variants

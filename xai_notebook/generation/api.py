@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Defaults, Keywords
     from xai_notebook.generation.joblist import JobList
     from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.pictures.render.tables import CostTable, Plan
     from xai_notebook.pictures.results import ImageBatch
-    from xai_notebook.pictures.tables import CostTable, Plan
 
 __all__ = [
     "agenerate",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from xai_notebook.errors import BudgetError, LibraryError
 from xai_notebook.generation.batching import Batched
 from xai_notebook.library.spending import TICKS, Amount, Totals, period_start
-from xai_notebook.pictures.text import dollars
+from xai_notebook.pictures.render.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from xai_notebook import frontend
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, OptionError
 from xai_notebook.generation.batching import Batched
-from xai_notebook.generation.replies import look_at
 from xai_notebook.generation.routing import LOCAL_HOST
 from xai_notebook.library import Reply
-from xai_notebook.library.bundle import Bundle
-from xai_notebook.library.bundles import SUFFIX, Bundles, answers, picture_of
+from xai_notebook.library.bundles import SUFFIX, Bundle, Bundles, answers, picture_of
+from xai_notebook.library.replies import look_at
 from xai_notebook.settings import DEFAULT_API_HOST, MIB
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
-    from xai_notebook.library.bundle import Entry
+    from xai_notebook.library.bundles import Entry
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Beside", "pack", "unpack"]

@@ -9,17 +9,17 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments import options as arguments
-from xai_notebook.arguments import prompts, tables
-from xai_notebook.arguments.axes import axes_of
+from xai_notebook.arguments import tables
 from xai_notebook.arguments.inputs import load_inputs
-from xai_notebook.arguments.plain import DataText
-from xai_notebook.arguments.templates import fill
+from xai_notebook.arguments.options import axes_of
+from xai_notebook.arguments.tables import MAX_VARIANTS, Variant, expand_variants
+from xai_notebook.arguments.templates import DataText, fill
 from xai_notebook.client.request import ImageRequest, is_blank
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.routing import choose_route
-from xai_notebook.pictures.text import dollars
+from xai_notebook.pictures.render.text import dollars
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
@@ -197,13 +197,13 @@ def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> Image
 def _prepare_one(make: _Make, prompt: str, options: Options, inputs: Inputs) -> Call:
     """Return the call for one prompt: several requests when models or wordings are compared."""
     axes = axes_of(options.matrix or ())
-    variants = [prompts.Variant(prompt, ())]
+    variants = [Variant(prompt, ())]
     if options.matrix is not None:
-        variants = prompts.expand(prompt, needed=not axes)
+        variants = expand_variants(prompt, needed=not axes)
     models = axes.pop("model", options.model)
     most = len(variants) * prod(map(len, axes.values())) * len(models)
-    if most > prompts.MAX_VARIANTS:
-        raise OptionError(f"--matrix: {most:,} combinations are more than {prompts.MAX_VARIANTS}.")
+    if most > MAX_VARIANTS:
+        raise OptionError(f"--matrix: {most:,} combinations are more than {MAX_VARIANTS}.")
     requests, chosen = [], []
     for variant, values, model in product(variants, product(*axes.values()), models):
         given: dict[str, Any] = dict(zip(axes, values, strict=True))

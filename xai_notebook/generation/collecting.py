@@ -6,8 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.generation.call import summarize
-from xai_notebook.pictures.matrix import first_cards
-from xai_notebook.pictures.picture import SHOWN, Picture
+from xai_notebook.pictures.picture import SHOWN, Picture, first_cards
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from xai_notebook import client, server
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.arrival import recover
 from xai_notebook.generation.peer import Peer
 from xai_notebook.library import Library
-from xai_notebook.library.database import interruptible
+from xai_notebook.library.replies import recover
+from xai_notebook.library.storage.database import interruptible
 from xai_notebook.settings import ApiKey, engine_key
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from xai_notebook.errors import (
 from xai_notebook.generation.budget import Counter, to_ticks
 from xai_notebook.generation.keeping import Keeper
 from xai_notebook.generation.progress import Progress
-from xai_notebook.generation.replies import moment, reply_of
 from xai_notebook.generation.submitting import ANSWER_SECONDS, Submission, unknown
 from xai_notebook.library import Reply, Wanted
 from xai_notebook.library.jobs import Tally
+from xai_notebook.library.replies import moment, reply_of
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:

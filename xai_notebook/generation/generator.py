@@ -18,8 +18,8 @@ from xai_notebook.errors import (
 from xai_notebook.generation.budget import FREE
 from xai_notebook.generation.claims import Claim
 from xai_notebook.generation.prices import total
-from xai_notebook.generation.replies import add_costs, kept, share
 from xai_notebook.library import Wanted
+from xai_notebook.library.replies import add_costs, kept, share
 from xai_notebook.library.spending import Amount
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.arrival import Arrival
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
     from xai_notebook.generation.bundling import Beside
     from xai_notebook.generation.claims import Asking
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
     from xai_notebook.generation.rewriting import Rewriter
     from xai_notebook.generation.singleflight import Flight
     from xai_notebook.library import Found
-    from xai_notebook.library.uploads import Uploads
+    from xai_notebook.library.inputs import Uploads
+    from xai_notebook.library.replies import Arrival
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Generator", "Looked", "Placed"]

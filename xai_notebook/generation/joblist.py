@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from xai_notebook.generation.jobs import BatchJob
-from xai_notebook.pictures.jobs import table_html, table_text
+from xai_notebook.pictures.render.job_card import table_html, table_text
 
 __all__ = ["JobList"]
 

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
-from xai_notebook.pictures.jobs import JobCard, JobCounts, job_bundle, job_sentence
-from xai_notebook.pictures.pickled import VERSION, check_version, pack_request, unpack_request
 from xai_notebook.pictures.picture import Picture
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+from xai_notebook.pictures.render.job_card import JobCard, JobCounts, job_bundle, job_sentence
+from xai_notebook.pictures.results import (
+    VERSION,
+    GeneratedImage,
+    ImageBatch,
+    check_version,
+    pack_request,
+    unpack_request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence

@@ -12,11 +12,10 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError
-from xai_notebook.generation.arrival import Arrival
 from xai_notebook.generation.batching import Batched
-from xai_notebook.generation.replies import absent, look_at, reply_of
 from xai_notebook.generation.sharing import share_late
 from xai_notebook.library import Found, Shown
+from xai_notebook.library.replies import Arrival, absent, look_at, reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library, Reply, Wanted
-    from xai_notebook.library.spool import Spooled
+    from xai_notebook.library.storage.spool import Spooled
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Keeper"]

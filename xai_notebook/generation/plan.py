@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from xai_notebook.errors import XaiError
 from xai_notebook.generation.budget import to_ticks
-from xai_notebook.pictures.tables import Plan
-from xai_notebook.pictures.text import dollars
+from xai_notebook.pictures.render.tables import Plan
+from xai_notebook.pictures.render.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.answering import Known
     from xai_notebook.generation.call import Call
-    from xai_notebook.pictures.tables import BudgetState
+    from xai_notebook.pictures.render.tables import BudgetState
 
     class Examine(Protocol):
         """Returns what is there of each request, and what its other images will cost."""

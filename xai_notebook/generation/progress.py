@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.pictures.picture import Picture
-    from xai_notebook.pictures.tables import BudgetState
+    from xai_notebook.pictures.render.tables import BudgetState
 
 __all__ = ["Progress"]
 

@@ -43,8 +43,8 @@ from xai_notebook.generation.redoing import redo
 from xai_notebook.generation.routing import choose_route
 from xai_notebook.library.bundles import Bundles
 from xai_notebook.library.spending import TICKS, period_start
+from xai_notebook.pictures.render.tables import BudgetState
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.pictures.tables import BudgetState
 from xai_notebook.settings import MAX_IMAGES, Configuration
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.peer import Peer
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
-    from xai_notebook.pictures.tables import Plan
+    from xai_notebook.pictures.render.tables import Plan
     from xai_notebook.settings import BudgetLimit
 
 __all__ = ["Call", "Session", "current_session"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.replies import moment
+from xai_notebook.library.replies import moment
 
 if TYPE_CHECKING:
     from xai_notebook.client.files import FilesClient

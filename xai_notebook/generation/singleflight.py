@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.exclusive import Exclusive
+from xai_notebook.library.storage.lock import Exclusive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

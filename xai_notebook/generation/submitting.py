@@ -29,8 +29,8 @@ from xai_notebook.errors import (
     ReplyError,
     XaiError,
 )
-from xai_notebook.generation.replies import moment
 from xai_notebook.library.jobs import Sent
+from xai_notebook.library.replies import moment
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import pybase64
 
 from xai_notebook.errors import ApiError, LibraryError, NotFoundError
-from xai_notebook.library.uploads import Upload
+from xai_notebook.library.inputs import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.files import FilesClient
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.client.response import ImageResponse
-    from xai_notebook.library.uploads import Uploads
+    from xai_notebook.library.inputs import Uploads
 
 __all__ = ["InputStore"]
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.exclusive import Exclusive
 from xai_notebook.library.records import (
     DAMAGE,
     MAX_NOTE,
@@ -29,14 +28,15 @@ from xai_notebook.library.records import (
     rows_in,
     storable_row,
 )
+from xai_notebook.library.storage.lock import Exclusive
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.library.database import Database
-    from xai_notebook.library.originals import Originals
+    from xai_notebook.library.storage.blobs import Originals
+    from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
 
 __all__ = ["Job", "JobRequest", "JobState", "Jobs", "Sent", "Tally", "key_of", "new_name"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
 
-    from xai_notebook.library.database import Database
+    from xai_notebook.library.storage.database import Database
 
 __all__ = ["KeptPanel", "PanelPlace", "Panels"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_type_hin
 from xai_notebook.client import bounds
 from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.pictures.cell import CHOOSE
+from xai_notebook.pictures.magic_source import CHOOSE
 from xai_notebook.pictures.picture import Picture, Status
 from xai_notebook.settings import MAX_IMAGES
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from xai_notebook.library.originals import Originals
-    from xai_notebook.library.spool import Spooled
+    from xai_notebook.library.storage.blobs import Originals
+    from xai_notebook.library.storage.spool import Spooled
 
 __all__ = [
     "DAMAGE",

@@ -11,21 +11,22 @@ from __future__ import annotations
 import os
 import re
 import time
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.exclusive import Exclusive
+from xai_notebook.library.storage.lock import Exclusive
+from xai_notebook.pictures.render.tables import CostRow
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Sequence
 
-    from xai_notebook.library.database import Database
+    from xai_notebook.library.storage.database import Database
     from xai_notebook.settings import Period
 
-__all__ = ["Amount", "Spending", "Totals", "period_start"]
+__all__ = ["Amount", "Spending", "Totals", "costs", "period_start"]
 
 TICKS: Final = 10**10
 """Ticks per US dollar, as on the wire: whole numbers add up exactly."""
@@ -285,3 +286,34 @@ def _insert(connection: sqlite3.Connection, token: str, amount: Amount) -> int:
     state = _CONFIRMED if amount.confirmed else _UNCONFIRMED
     values = (token, time.time(), amount.ticks, state)
     return int(connection.execute(statement, values).lastrowid or 0)
+
+
+_COSTS: Final = """
+    SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
+        total(cost), sum(cost IS NULL) FROM (
+        SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
+            1 AS requests, CASE WHEN cost_usd BETWEEN 0 AND :most THEN cost_usd END AS cost,
+            (SELECT count(*) FROM images WHERE request_id = requests.id
+                AND status IN ('ok', 'pending')) AS images
+        FROM requests
+        UNION ALL
+        SELECT date(created, 'unixepoch', 'localtime'), model, backend,
+            1, CASE WHEN cost_usd BETWEEN 0 AND :most THEN cost_usd END, 0
+        FROM rewrites
+    ) GROUP BY day, model, backend ORDER BY day DESC, model, backend"""
+
+
+def costs(connection: sqlite3.Connection) -> list[CostRow]:
+    """Return what was spent, the newest day first."""
+    rows = connection.execute(_COSTS, {"most": bounds.MAX_COST_USD})
+    return [
+        CostRow(_day(day), bounds.line(model or ""), bounds.line(backend or ""), *counts)
+        for day, model, backend, *counts in rows
+    ]
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text or "")
+    except ValueError:
+        return None

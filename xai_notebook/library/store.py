@@ -18,13 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client import bounds
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.database import Database
-from xai_notebook.library.given import Given
+from xai_notebook.library.bundles import Packer
+from xai_notebook.library.catalog import KEPT_IN_TRASH, Marks, Shelf
+from xai_notebook.library.inputs import Given, Uploads
 from xai_notebook.library.jobs import Jobs
-from xai_notebook.library.ledger import costs
-from xai_notebook.library.marks import KEPT_IN_TRASH, Marks
-from xai_notebook.library.originals import Originals
-from xai_notebook.library.packing import Packer
 from xai_notebook.library.panels import Panels
 from xai_notebook.library.records import (
     Found,
@@ -44,21 +41,20 @@ from xai_notebook.library.records import (
     storable,
     storable_row,
 )
-from xai_notebook.library.room import Room
-from xai_notebook.library.search import index_requests, matching_requests
-from xai_notebook.library.shelf import Shelf
-from xai_notebook.library.spending import Spending
-from xai_notebook.library.spool import Spool
-from xai_notebook.library.uploads import Uploads
+from xai_notebook.library.spending import Spending, costs
+from xai_notebook.library.storage.blobs import Originals, Room
+from xai_notebook.library.storage.database import Database
+from xai_notebook.library.storage.fulltext import index_requests, matching_requests
+from xai_notebook.library.storage.spool import Spool
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from xai_notebook.library.spool import Spooled
+    from xai_notebook.library.storage.spool import Spooled
     from xai_notebook.pictures.picture import Picture, Status
-    from xai_notebook.pictures.tables import CostRow
+    from xai_notebook.pictures.render.tables import CostRow
 
 __all__ = ["Library"]
 

@@ -9,7 +9,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.library.private import make_folder, open_private
+from xai_notebook.library.storage.ownership import make_folder, open_private
 from xai_notebook.pictures.files import read_bounded
 
 if TYPE_CHECKING:

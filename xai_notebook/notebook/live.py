@@ -8,18 +8,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.frontend import can_update, in_kernel
-from xai_notebook.pictures.display import preview, to_html
-from xai_notebook.pictures.previews import Previews
+from xai_notebook.pictures.render.grid import preview, to_html
+from xai_notebook.pictures.render.previews import Previews
+from xai_notebook.pictures.render.tables import to_make
+from xai_notebook.pictures.render.text import clean, dollars, text
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.pictures.tables import to_make
-from xai_notebook.pictures.text import clean, dollars, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xai_notebook.generation.progress import Progress
     from xai_notebook.pictures.picture import Grid
-    from xai_notebook.pictures.tables import Plan
+    from xai_notebook.pictures.render.tables import Plan
 
 __all__ = ["Live", "describe"]
 

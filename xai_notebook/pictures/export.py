@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
 from xai_notebook.frontend import resolve_folder
-from xai_notebook.pictures.embedding import has_credentials
 from xai_notebook.pictures.files import write_atomically
 
 if TYPE_CHECKING:
@@ -77,7 +76,8 @@ def export_image(
     folder, stem = _chosen(folder)
     name = (stem or _stem(image, data)) + extension
     if metadata:
-        from xai_notebook.pictures.provenance import embed  # noqa: PLC0415  # an XML parser, only here
+        # Here, since it loads an XML parser.
+        from xai_notebook.pictures.xmp import embed, has_credentials  # noqa: PLC0415
 
         data = embed(image, data)
         if has_credentials(data) and UNTOUCHED not in notes:

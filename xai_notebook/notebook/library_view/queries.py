@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import notebook_name
-from xai_notebook.library.shelf import Query
+from xai_notebook.library.catalog import Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from traitlets import Dict, Unicode
 
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.shelf import Found
+from xai_notebook.library.catalog import Found
 from xai_notebook.notebook.library_view.queries import filters_of, query_of
 from xai_notebook.notebook.panel.outputs import Publisher
 from xai_notebook.notebook.panel.widget import Panel
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.library import Library
-    from xai_notebook.library.shelf import Query, Shelved
+    from xai_notebook.library.catalog import Query, Shelved
     from xai_notebook.pictures.results import ImageBatch
 
 __all__ = ["Place"]

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.frontend import in_kernel, running_shell
-from xai_notebook.pictures.cell import escape
+from xai_notebook.pictures.magic_source import escape
 
 if TYPE_CHECKING:
     from xai_notebook.notebook.panel.widget import Panel

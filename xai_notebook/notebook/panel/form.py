@@ -11,7 +11,7 @@ from xai_notebook.arguments.values import Choice
 from xai_notebook.client.image import image_price_usd
 from xai_notebook.client.wire import Modality
 from xai_notebook.errors import OptionError
-from xai_notebook.pictures.cell import cell_body, escape
+from xai_notebook.pictures.magic_source import cell_body, escape
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.frontend import notebook_folder
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.marks import Mark
+from xai_notebook.library.catalog import Mark
 from xai_notebook.notebook.viewing.answers import details_of
-from xai_notebook.pictures.cards import TITLES, alt_text
 from xai_notebook.pictures.pixels import preview
-from xai_notebook.pictures.text import bounded, clean
+from xai_notebook.pictures.render.cards import TITLES, alt_text
+from xai_notebook.pictures.render.text import bounded, clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import InputImage
     from xai_notebook.generation.session import Call
-    from xai_notebook.library.given import Given
+    from xai_notebook.library.inputs import Given
 
 __all__ = ["Source", "Tray", "forget_unused", "from_given", "from_image", "from_upload", "named"]
 

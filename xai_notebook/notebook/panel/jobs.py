@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xai_notebook.notebook.live import describe
 from xai_notebook.notebook.viewing.answers import explain
-from xai_notebook.pictures.text import clean
+from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.display import mimebundle
+from xai_notebook.pictures.render.grid import mimebundle
 
 if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import MetadataError, MissingImageError, XaiError
 from xai_notebook.frontend import is_for_visitors
-from xai_notebook.library.marks import Mark
-from xai_notebook.library.shelf import Shelved
+from xai_notebook.library.catalog import Mark, Shelved
 from xai_notebook.notebook.panel import gallery, inputs
 from xai_notebook.notebook.panel.face import Face
 from xai_notebook.notebook.panel.form import like
 from xai_notebook.notebook.viewing.actions import image_of
 from xai_notebook.notebook.viewing.answers import explain
-from xai_notebook.pictures.provenance import read_metadata
+from xai_notebook.pictures.xmp import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

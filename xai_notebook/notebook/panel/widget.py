@@ -38,8 +38,8 @@ from xai_notebook.notebook.panel.pictures import Pictures
 from xai_notebook.notebook.panel.uploads import Uploads
 from xai_notebook.notebook.viewing import messages
 from xai_notebook.notebook.viewing.answers import explain, for_visitors
+from xai_notebook.pictures.render.text import dollars
 from xai_notebook.pictures.results import ImageBatch
-from xai_notebook.pictures.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from xai_notebook.generation.session import current_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
-    from xai_notebook.library.shelf import Shelved
+    from xai_notebook.library.catalog import Shelved
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 __all__ = ["ACTIONS", "batch_of", "check_name", "gone", "image_of", "rows_of"]

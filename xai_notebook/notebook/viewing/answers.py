@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.errors import XaiError
 from xai_notebook.frontend import is_for_visitors
-from xai_notebook.pictures.cards import alt_text
-from xai_notebook.pictures.cell import magic_cell
+from xai_notebook.pictures.magic_source import magic_cell
 from xai_notebook.pictures.pixels import preview
-from xai_notebook.pictures.text import bounded, clean, dollars
+from xai_notebook.pictures.render.cards import alt_text
+from xai_notebook.pictures.render.text import bounded, clean, dollars
 
 if TYPE_CHECKING:
-    from xai_notebook.library.shelf import Facets, Shelved
+    from xai_notebook.library.catalog import Facets, Shelved
     from xai_notebook.pictures.picture import Picture
 
 __all__ = [

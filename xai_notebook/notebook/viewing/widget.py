@@ -21,7 +21,7 @@ from xai_notebook.client.workers import Workers
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.marks import listen
+from xai_notebook.library.catalog import listen
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.notebook.viewing import answers, messages
 from xai_notebook.notebook.viewing.actions import ACTIONS, gone, rows_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
     from concurrent.futures import Future
 
-    from xai_notebook.library.shelf import Shelved
+    from xai_notebook.library.catalog import Shelved
 
 __all__ = ["Viewing"]
 

@@ -8,7 +8,7 @@ import flags from "./flags.json" with { type: "json" };
 const FLAGS = flags; // what a value has to begin with; null: a switch, which takes none
 const CELL = /^\s*%%xai_image(?!\S)/;
 const MAGIC = /^%%?xai_\w+(?!\S)/;
-// Words and quotations as `arguments/line.py` reads them, templates as `pictures/cell.py` does.
+// Words and quotations as `arguments/line.py` reads them, templates as `pictures/magic_source.py` does.
 const QUOTED = String.raw`\$'(?:\\.|[^'\\])*'|"[^"]*"|'[^']*'`;
 const WORD = new RegExp(String.raw`^(?:${QUOTED}|(?!\{\{)\S)+`);
 const FLAG = /^(?:--[A-Za-z][\w-]*(?==|\s|$)|-[A-Za-z](?!-))/;

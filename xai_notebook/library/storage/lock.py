@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.private import make_folder, open_private
+from xai_notebook.library.storage.ownership import make_folder, open_private
 
 if TYPE_CHECKING:
     from pathlib import Path

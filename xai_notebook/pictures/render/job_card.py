@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.text import NAME, bounded, clean, dollars, text
+from xai_notebook.pictures.render.text import NAME, bounded, clean, dollars, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

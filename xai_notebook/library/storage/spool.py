@@ -28,10 +28,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
-from xai_notebook.library.exclusive import is_alive, lock, unlock
-from xai_notebook.library.originals import sync_folder
-from xai_notebook.library.ownership import claim
-from xai_notebook.library.private import make_folder, open_private
+from xai_notebook.library.storage.blobs import sync_folder
+from xai_notebook.library.storage.lock import is_alive, lock, unlock
+from xai_notebook.library.storage.ownership import claim, make_folder, open_private
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MAX_RECEIVE_BYTES, MIB
 

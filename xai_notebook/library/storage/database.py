@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError, shorten
-from xai_notebook.library.exclusive import is_alive
-from xai_notebook.library.originals import sync_file
-from xai_notebook.library.ownership import claim, is_own, is_remembered, mark_as_own
-from xai_notebook.library.private import make_folder, open_private
-from xai_notebook.library.schema import (
+from xai_notebook.library.storage.blobs import sync_file
+from xai_notebook.library.storage.fulltext import has_index, prepare_index
+from xai_notebook.library.storage.lock import is_alive
+from xai_notebook.library.storage.ownership import (
+    claim,
+    is_own,
+    is_remembered,
+    make_folder,
+    mark_as_own,
+    open_private,
+)
+from xai_notebook.library.storage.schema import (
     NoLocksError,
     connect,
     connect_to_read,
@@ -32,7 +39,6 @@ from xai_notebook.library.schema import (
     snapshot,
     transaction,
 )
-from xai_notebook.library.search import has_index, prepare_index
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MIB
 

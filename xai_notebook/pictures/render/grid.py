@@ -18,9 +18,10 @@ import pybase64
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.captions import Captions
-from xai_notebook.pictures.cards import (
+from xai_notebook.pictures.picture import Card, Matrix, first_cards, matrix_of
+from xai_notebook.pictures.render.cards import (
     NARROWEST,
+    Captions,
     Place,
     figure,
     heading_of,
@@ -28,10 +29,16 @@ from xai_notebook.pictures.cards import (
     notes_of,
     until,
 )
-from xai_notebook.pictures.matrix import Matrix, first_cards, matrix_of
-from xai_notebook.pictures.picture import Card
-from xai_notebook.pictures.previews import Previews, Shown, Source
-from xai_notebook.pictures.text import LONGEST, NAME, bounded, clean, dollars, short_path, text
+from xai_notebook.pictures.render.previews import Previews, Shown, Source
+from xai_notebook.pictures.render.text import (
+    LONGEST,
+    NAME,
+    bounded,
+    clean,
+    dollars,
+    short_path,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -182,7 +189,7 @@ def preview(
 
 def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     """Return what is shown as one small JPEG, in base64; empty: there is no picture."""
-    from xai_notebook.pictures.sheet import small_sheet  # noqa: PLC0415  # PIL
+    from xai_notebook.pictures.render.contact_sheet import small_sheet  # noqa: PLC0415  # PIL
 
     shown = _shown(batch)
     there = [

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from xai_notebook.errors import MissingImageError, ReplyError
 from xai_notebook.pictures.export import export_bytes
-from xai_notebook.pictures.matrix import Matrix, matrix_of
+from xai_notebook.pictures.picture import Matrix, matrix_of
 from xai_notebook.pictures.pixels import encode, flatten, load_image, upright
-from xai_notebook.pictures.text import clean
+from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

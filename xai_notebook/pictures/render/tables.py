@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.text import clean, dollars, text
+from xai_notebook.pictures.render.text import clean, dollars, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,9 +7,8 @@ import sqlite3
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.library.migrations import CREATE_INDEX
 from xai_notebook.library.records import insert_rows
-from xai_notebook.library.schema import patiently, transaction
+from xai_notebook.library.storage.schema import CREATE_INDEX, patiently, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,0 +1,1 @@
+"""HTML and text of pictures, jobs and costs."""
