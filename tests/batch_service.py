@@ -29,7 +29,7 @@ from xai_sdk.proto import (
 )
 
 from harness import CENT, tiny
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

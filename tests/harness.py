@@ -18,7 +18,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 from PIL import Image
 
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.server import EmbeddedServer, Faults
 from xai_notebook.settings import Configuration
 

@@ -15,7 +15,7 @@ import grpc.aio
 
 from harness import GENERATE, tiny
 from xai_notebook.client import wire
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.session import close_session
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pytest
 
 from batch_service import SILENCE, Failure, batch_service
 from harness import KEY
-from xai_notebook.generation import submitting
+from xai_notebook.generation.jobs import submitter
 from xai_notebook.generation.session import Session
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ KILLS_OF_A_JOB = 3
 VICTIMS = """
 import os, sys
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
-import xai_notebook.generation.handing
-from xai_notebook.generation import following, submitting
+import xai_notebook.generation.jobs.manager
+from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
 
-submitting._CALL_REQUESTS = 4
-submitting.LOOK_PAUSES = (0.02,) * 6
-submitting.ANSWER_SECONDS = 2.0
-following._FIRST_PAUSE = 0.02
+submitter._CALL_REQUESTS = 4
+submitter.LOOK_PAUSES = (0.02,) * 6
+submitter.ANSWER_SECONDS = 2.0
+poller._FIRST_PAUSE = 0.02
 for line in sys.stdin:
     job, images = map(int, line.split())
     children = []
@@ -70,7 +70,7 @@ def test_a_job_survives_every_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """
     chance = random.Random(1)
     answers = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", SILENCE)
-    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.02,) * 6)
+    monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.02,) * 6)
     with batch_service() as service:
         service.rate = IMAGES * 2
         service.counts, service.late = False, 2

@@ -46,8 +46,8 @@ MODES = {
 VICTIMS = """
 import os, signal, sys
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
-import xai_notebook.generation.many, xai_notebook.generation.generator
-import xai_notebook.arguments.options, xai_notebook.generation.rewriting
+import xai_notebook.generation.execution, xai_notebook.generation.generator
+import xai_notebook.arguments.options, xai_notebook.generation.backends
 from xai_notebook.generation.session import Session
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a victim that has ended leaves no zombie

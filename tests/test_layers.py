@@ -161,7 +161,7 @@ def test_only_one_module_starts_the_server(everything: Imports) -> None:
         for one in found
         if one.own and room(one.name) == "server" and room(name) != "server"
     }
-    assert users == {"generation.connections"}
+    assert users == {"generation.backends"}
 
 
 @pytest.mark.parametrize("rooms", [{"client", "server", "library"}])

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from xai_notebook.generation.api import pack as pack
     from xai_notebook.generation.api import trust_library as trust_library
     from xai_notebook.generation.api import unpack as unpack
-    from xai_notebook.generation.jobs import BatchJob as BatchJob
+    from xai_notebook.generation.jobs.job import BatchJob as BatchJob
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
     from xai_notebook.notebook.extension import unload_ipython_extension as unload_ipython_extension
-    from xai_notebook.notebook.library_view import library as library
+    from xai_notebook.notebook.gallery import library as library
     from xai_notebook.notebook.panel import panel as panel
     from xai_notebook.pictures.results import GeneratedImage as GeneratedImage
     from xai_notebook.pictures.results import ImageBatch as ImageBatch
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
-    "BatchJob": "generation.jobs",
+    "BatchJob": "generation.jobs.job",
     "GeneratedImage": "pictures.results",
     "ImageBatch": "pictures.results",
     "XaiError": "errors",
@@ -50,7 +50,7 @@ _HOMES = {
     "generate": "generation.api",
     "history": "generation.api",
     "jobs": "generation.api",
-    "library": "notebook.library_view",
+    "library": "notebook.gallery",
     "load_ipython_extension": "notebook.extension",
     "pack": "generation.api",
     "panel": "notebook.panel",

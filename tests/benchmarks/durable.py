@@ -31,8 +31,8 @@ class Shop:
 
     def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
         from xai_notebook.client.request import ImageRequest
-        from xai_notebook.generation.keeping import Keeper
-        from xai_notebook.generation.peer import Peer
+        from xai_notebook.generation.backends import Peer
+        from xai_notebook.generation.ingest import Keeper
         from xai_notebook.generation.progress import Progress
 
         self.sync = library.spool.sync

@@ -22,7 +22,7 @@ from PIL import Image
 from harness import KEY, serve, until
 from xai_notebook import read_metadata
 from xai_notebook.library import Library
-from xai_notebook.notebook.panel.outputs import NOTE
+from xai_notebook.notebook.publisher import NOTE
 from xai_notebook.pictures.xmp import embed
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import errors
-from xai_notebook.generation.batching import MAX_BATCH, Batched
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import MAX_BATCH, BackgroundLoop, Batched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,10 +31,10 @@ from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client import wire
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import InputImageError, LibraryError, MetadataError, XaiError
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.library.bundles import HEADER, REQUESTS, Bundles, answers
 from xai_notebook.library.catalog import Query
-from xai_notebook.notebook.viewing.answers import describe, facts_of, thumbnail
+from xai_notebook.notebook.picture_widget import describe, facts_of, thumbnail
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.xmp import embed, read_metadata
 

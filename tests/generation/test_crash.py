@@ -30,7 +30,7 @@ import os
 import xai_notebook as xai
 from xai_notebook import library
 from xai_notebook.pictures import pixels
-from xai_notebook.library import spool
+from xai_notebook.library.storage import spool
 from xai_notebook.generation.session import current_session
 
 pipe = os.open({pipe!r}, os.O_WRONLY)

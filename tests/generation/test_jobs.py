@@ -17,7 +17,7 @@ from PIL import Image
 
 from harness import CENT, serve, tiny, until
 from xai_notebook import errors
-from xai_notebook.generation import following, submitting
+from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
 from xai_notebook.server import BatchFaults, Faults
 from xai_notebook.server.batches import Batches
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Served
-    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.jobs.job import BatchJob
 
 PROMPTS = [f"fox {number}" for number in range(12)]
 
@@ -35,9 +35,9 @@ PROMPTS = [f"fox {number}" for number in range(12)]
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
     """Ask often, and have everything made at once."""
-    monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(following, "_LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.01, 0.02, 0.04))
+    monkeypatch.setattr(poller, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(poller, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.02, 0.04))
     server.faults.garbage = tiny()
     server.faults.batches.pace = 10_000
     server.faults.cost_ticks = server.faults.image_price = CENT
@@ -148,7 +148,7 @@ def test_an_interrupted_submission_looks_for_its_input_image(
     photo = Image.effect_noise((200, 200), 90)
     with monkeypatch.context() as patch:
         broken = errors.LibraryError("as the test wants it")
-        patch.setattr(submitting.Submission, "_add_missing", _raising(broken))
+        patch.setattr(submitter.Submission, "_add_missing", _raising(broken))
         with pytest.raises(errors.LibraryError):
             hand(kernels(), each=PROMPTS, image=[photo])
     server.server._service._stored._files.clear()
@@ -245,7 +245,7 @@ def test_a_lost_reply_is_looked_for(
     session: Session, server: Served, lost: BatchFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch is there, or the requests are: the service gets each of them once."""
-    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
+    monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
     lost.pace = 10_000
     server.faults.batches = lost
     batch = hand(session, each=PROMPTS).wait()
@@ -273,7 +273,7 @@ def test_a_call_of_unknown_fate_is_looked_into(
         return reply
 
     monkeypatch.setattr(Batches, name, break_off)
-    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
+    monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
     faults = Faults(garbage=tiny(), batches=BatchFaults(pace=10_000))
     with serve(faults=faults) as served:
         monkeypatch.setenv("XAI_API_HOST", served.address)
@@ -298,9 +298,9 @@ def test_a_call_without_an_answer_ends(
         return reply
 
     monkeypatch.setattr(Batches, name, hang)
-    monkeypatch.setattr(submitting, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(following, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(following, "_PAGE_SECONDS", 1.0)
+    monkeypatch.setattr(submitter, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(poller, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(poller, "_PAGE_SECONDS", 1.0)
     faults = Faults(garbage=tiny(), batches=BatchFaults(pace=10_000))
     with serve(faults=faults) as served:
         monkeypatch.setenv("XAI_API_HOST", served.address)
@@ -391,8 +391,8 @@ def test_an_interrupted_submission_goes_on(
     kernels: Any, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that ended half way left a part; the next one adds the rest to the same batch."""
-    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
-    add = submitting.Submission._add
+    monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
+    add = submitter.Submission._add
     calls = 0
 
     async def once(self: Any, chunk: Any) -> None:
@@ -403,7 +403,7 @@ def test_an_interrupted_submission_goes_on(
         await add(self, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(submitting.Submission, "_add", once)
+        patch.setattr(submitter.Submission, "_add", once)
         with pytest.raises(errors.LibraryError):
             hand(kernels(), each=PROMPTS)
     assert sum(held(server).values()) == 4
@@ -417,7 +417,7 @@ def test_an_interrupted_submission_goes_on(
 def together(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hold the first kernel that adds requests until a second one wants to; return its event."""
     adding, second = threading.Event(), threading.Event()
-    run, add = submitting.Submission.run, submitting.Submission._add
+    run, add = submitter.Submission.run, submitter.Submission._add
 
     async def want(self: Any) -> Any:
         if adding.is_set():
@@ -429,9 +429,9 @@ def together(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         assert await asyncio.to_thread(second.wait, 30)
         await add(self, chunk)
 
-    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
-    monkeypatch.setattr(submitting.Submission, "run", want)
-    monkeypatch.setattr(submitting.Submission, "_add", hold)
+    monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
+    monkeypatch.setattr(submitter.Submission, "run", want)
+    monkeypatch.setattr(submitter.Submission, "_add", hold)
     return adding
 
 
@@ -628,7 +628,7 @@ def test_what_nobody_foresaw_is_raised(
     async def fail(_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(following.Follower, "look", fail)
+    monkeypatch.setattr(poller.Follower, "look", fail)
     with pytest.raises(ZeroDivisionError):
         job.wait(30)
 

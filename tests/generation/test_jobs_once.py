@@ -20,7 +20,7 @@ import xai_notebook as xai
 from batch_service import DAY, REAL_TIME, SILENCE, Batch, BatchService, Failure, batch_service
 from harness import KEY, until
 from xai_notebook import errors
-from xai_notebook.generation import following, submitting
+from xai_notebook.generation.jobs import poller, submitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.session import Session
 
 PROMPTS = [f"fox {number}" for number in range(12)]
 MANY = [f"fox {number}" for number in range(200)]
 KERNEL = """
 import sys
-from xai_notebook.generation import following, submitting
+from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
-following._FIRST_PAUSE = 0.02
-submitting._CALL_REQUESTS = 4
+poller._FIRST_PAUSE = 0.02
+submitter._CALL_REQUESTS = 4
 prompts = [f"fox {number}" for number in range(int(sys.argv[1]))]
 options = eval(sys.argv[2])
 session = Session()
@@ -51,9 +51,9 @@ session.generate(each=prompts, batch=True, **options)
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
     """Run a service that the environment names."""
-    monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(following, "_LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.01, 0.01, 0.02, 0.04))
+    monkeypatch.setattr(poller, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(poller, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.01, 0.02, 0.04))
     with batch_service() as served:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", served.host)
@@ -98,7 +98,7 @@ def test_a_call_that_was_served_is_not_repeated(
     times: int,
 ) -> None:
     """The service did the work, whatever it answered, as often as it is asked."""
-    monkeypatch.setattr(submitting, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(submitter, "ANSWER_SECONDS", 0.5)
     getattr(service, call).extend([Failure(answer)] * times)
     check(kernels(), service)
     assert len(service.batches) == 1
@@ -144,7 +144,7 @@ def test_a_count_that_the_list_does_not_explain_stops_the_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some requests are there and nothing says which: none is added until the list shows them."""
-    monkeypatch.setattr(submitting, "_CALL_REQUESTS", 4)
+    monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
     service.lists, service.ready = False, 0
     service.adds.append(Failure("UNAVAILABLE"))
     service.adds.append(Failure("UNAVAILABLE", served=False))
@@ -162,7 +162,7 @@ def test_a_confirmed_request_is_not_added_again(
     service.counts, service.late = False, 100
     service.adds.extend([None, Failure("UNAUTHENTICATED", served=False)])
     with monkeypatch.context() as patch:
-        patch.setattr(submitting, "_CALL_REQUESTS", 4)
+        patch.setattr(submitter, "_CALL_REQUESTS", 4)
         with pytest.raises(errors.AuthenticationError):
             hand(kernels())
     assert sum(service.ordered.values()) == 4
@@ -187,7 +187,7 @@ def test_an_interrupt_ends_the_looking(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then the card says what is waited for."""
-    monkeypatch.setattr(submitting, "LOOK_PAUSES", (600.0,))
+    monkeypatch.setattr(submitter, "LOOK_PAUSES", (600.0,))
     service.adds.append(Failure("UNAVAILABLE", served=False))
     session = kernels()
 
@@ -208,7 +208,7 @@ def test_an_interrupt_ends_the_looking(
     (job,) = session.jobs()
     assert job.cause is None
     assert service.arrived["add"] == 1
-    monkeypatch.setattr(submitting, "LOOK_PAUSES", (0.01,))
+    monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01,))
     check(kernels(), service)
 
 

@@ -619,7 +619,7 @@ def test_prices_are_read_again_when_they_are_old(
     priced.faults.image_price = 5 * CENT
     assert session.generate("a fox", dry_run=True).cost_usd == pytest.approx(0.02)
     later = time.monotonic() + 601
-    monkeypatch.setattr("xai_notebook.generation.prices.time.monotonic", lambda: later)
+    monkeypatch.setattr("xai_notebook.generation.budget.time.monotonic", lambda: later)
     assert session.generate("a fox", dry_run=True).cost_usd == pytest.approx(0.05)
 
 

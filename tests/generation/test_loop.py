@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xai_notebook.errors import ForkedProcessError, XaiError
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

@@ -14,7 +14,7 @@ import pytest
 
 from harness import KEY, start_images, tiny
 from xai_notebook.client import wire
-from xai_notebook.generation.loop import BackgroundLoop
+from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.library import Library
 from xai_notebook.library.catalog import Query
 

@@ -12,14 +12,13 @@ import pytest
 from harness import settings_of, tiny
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient, wire
-from xai_notebook.generation.connections import Connections
-from xai_notebook.generation.loop import BackgroundLoop
-from xai_notebook.generation.routing import choose_route
+from xai_notebook.generation.backends import Connections, choose_route
+from xai_notebook.generation.event_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.backends import Peer
 
 STRANGER = """
 import os, sys, json

@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from harness import start_kernel, tiny
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.live import Live
+from xai_notebook.notebook.progress import Live
 from xai_notebook.pictures.picture import Card
 from xai_notebook.pictures.render.previews import Awaited, Previews, Source
 

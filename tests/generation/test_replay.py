@@ -14,7 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 from harness import KEY, serve, settings_of, tiny, until
-from xai_notebook.generation.rewriting import INSTRUCTION
+from xai_notebook.generation.backends import INSTRUCTION
 from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
 from xai_notebook.library.storage.database import FILE

@@ -188,7 +188,7 @@ def test_fork_waits_for_the_thread_inside(library: Library) -> None:
 
 LOCKED = """
 import signal, threading, time
-from xai_notebook.library import schema
+from xai_notebook.library.storage import schema
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 save(library, "before")
 library.close()

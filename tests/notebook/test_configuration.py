@@ -21,7 +21,8 @@ from xai_notebook.arguments.options import (
 from xai_notebook.arguments.values import Choice
 from xai_notebook.errors import ConfigurationError, OptionError
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook import completion, configuration
+from xai_notebook.notebook import completion
+from xai_notebook.notebook.magics import traits_of
 from xai_notebook.notebook.panel import form
 from xai_notebook.settings import DEFAULT_MODEL
 
@@ -76,7 +77,7 @@ def test_a_new_row_is_completed() -> None:
 
 def test_a_new_row_is_a_trait() -> None:
     """`%config XaiImage` has it with its default, its choices and its help."""
-    trait = configuration.traits(ROWS)["film_stock"]
+    trait = traits_of(ROWS)["film_stock"]
     assert isinstance(trait, traitlets.CaselessStrEnum)
     assert (trait.default_value, trait.values, trait.help) == ("none", ("none", "35mm"), "grain")
     assert trait.metadata["config"]
@@ -101,7 +102,7 @@ def test_a_new_row_stands_in_the_cell() -> None:
 
 def test_every_row_that_can_be_configured_is_a_trait() -> None:
     """The traits are those of the two tables, with the tables' defaults."""
-    traits = configuration.traits()
+    traits = traits_of()
     rows = [option for option in (*OPTIONS, *SETTINGS) if option.configurable]
     assert list(traits) == [option.setting or option.name for option in rows]
     assert traits["model"].default_value == DEFAULT_MODEL
@@ -114,7 +115,7 @@ def test_every_row_that_can_be_configured_is_a_trait() -> None:
 )
 def test_a_default_that_is_not_possible_is_refused(name: str, wrong: object) -> None:
     """The traits have the bounds of the rows."""
-    configurable = type("Configurable", (traitlets.HasTraits,), configuration.traits())()
+    configurable = type("Configurable", (traitlets.HasTraits,), traits_of())()
     with pytest.raises(traitlets.TraitError):
         setattr(configurable, name, wrong)
 

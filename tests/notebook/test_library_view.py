@@ -14,10 +14,8 @@ import xai_notebook
 from harness import until
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.library_view import NO_FRONTEND
-from xai_notebook.notebook.library_view.queries import query_of
-from xai_notebook.notebook.library_view.widget import Place
-from xai_notebook.notebook.viewing.actions import check_name
+from xai_notebook.notebook.gallery import NO_FRONTEND, Place, query_of
+from xai_notebook.notebook.picture_widget import check_name
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -12,7 +12,7 @@ import pytest
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport.retry import Attempt
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.live import Live, describe
+from xai_notebook.notebook.progress import Live, describe
 from xai_notebook.pictures.picture import Picture
 
 
@@ -100,7 +100,9 @@ def test_a_slow_answer_shows_progress_in_bounded_steps(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("IPython.display.display", display)
     now = time.monotonic()
-    monkeypatch.setattr("xai_notebook.notebook.live.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        "xai_notebook.notebook.progress.time", SimpleNamespace(monotonic=lambda: now)
+    )
     live = Live(Shell(kernel=object()), progress(), patience=0.6)
     for _ in range(50):  # a second, in steps of 20 ms
         live.tick()

@@ -14,12 +14,11 @@ import xai_notebook
 from harness import tiny, until
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import Query
-from xai_notebook.notebook.library_view.queries import query_of
-from xai_notebook.notebook.library_view.widget import Place
+from xai_notebook.notebook import messages
+from xai_notebook.notebook.gallery import Place, query_of
 from xai_notebook.notebook.panel.form import FIELDS
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.viewing import messages
-from xai_notebook.notebook.viewing.widget import Viewing
+from xai_notebook.notebook.picture_widget import Viewing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,7 +196,7 @@ def test_a_page_sets_no_state(shown: dict[str, Any]) -> None:
 
 def test_every_kind_has_who_answers_it() -> None:
     """And no other method can be named."""
-    from xai_notebook.notebook.viewing.actions import ACTIONS
+    from xai_notebook.notebook.picture_widget import ACTIONS
 
     for widget, shapes in ((Panel, messages.PANEL), (Place, messages.LIBRARY)):
         answered = {name[4:] for name in dir(widget) if name.startswith("_on_")} - {"msg"}

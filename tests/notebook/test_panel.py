@@ -28,11 +28,11 @@ from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
-from xai_notebook.notebook.panel import NO_FRONTEND, gallery, inputs
+from xai_notebook.notebook.panel import NO_FRONTEND, inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
-from xai_notebook.notebook.panel.uploads import Uploads
-from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.viewing.answers import explain
+from xai_notebook.notebook.panel.inputs import Uploads
+from xai_notebook.notebook.panel.widget import Panel, preview_of
+from xai_notebook.notebook.picture_widget import explain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -301,7 +301,7 @@ def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
     Image.new("RGB", (64, 48), "teal").save(buffer, "TIFF")
     source = inputs.from_upload("scan.tif", buffer.getvalue(), None)
     assert source.note == "scan.tif: converted from TIFF."
-    assert gallery.preview_of(source.preview()).startswith(b"\xff\xd8")
+    assert preview_of(source.preview()).startswith(b"\xff\xd8")
 
 
 @pytest.mark.parametrize("data", [b"no picture", b"\x89PNG\r\n\x1a\nbytes"])

@@ -14,10 +14,9 @@ from harness import CENT, tiny, until
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError, LibraryError
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.library_view.queries import query_of
-from xai_notebook.notebook.library_view.widget import Place
+from xai_notebook.notebook.gallery import Place, query_of
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.viewing.answers import explain
+from xai_notebook.notebook.picture_widget import explain
 from xai_notebook.pictures.results import GeneratedImage
 from xai_notebook.pictures.xmp import embed
 

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from xai_notebook.arguments.options import Defaults, Keywords
-    from xai_notebook.generation.joblist import JobList
-    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.jobs.job import BatchJob, JobList
     from xai_notebook.pictures.render.tables import CostTable, Plan
     from xai_notebook.pictures.results import ImageBatch
 

@@ -17,24 +17,28 @@ from xai_notebook.arguments.templates import DataText, fill
 from xai_notebook.client.request import ImageRequest, is_blank
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import reruns_by_itself
+from xai_notebook.generation.backends import choose_route
 from xai_notebook.generation.progress import Progress
-from xai_notebook.generation.routing import choose_route
+from xai_notebook.pictures.picture import SHOWN, Picture, first_cards
 from xai_notebook.pictures.render.text import dollars
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import Configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Call", "check_redo", "collect", "prepare_again", "prepare_call", "so_far", "summarize"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xai_notebook.arguments.inputs import Inputs, Named
     from xai_notebook.arguments.options import Options
-    from xai_notebook.generation.routing import Route
-    from xai_notebook.pictures.picture import Picture
-    from xai_notebook.pictures.results import ImageBatch
+    from xai_notebook.generation.backends import Route
 
     _Make = Callable[..., "Call"]
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["Call", "check_redo", "prepare_again", "prepare_call", "summarize"]
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
@@ -287,3 +291,64 @@ def summarize(call: Call) -> str | None:
     elif call.interrupted:
         parts.append("interrupted: run the cell again to make what is missing")
     return ", ".join(parts) + "."
+
+
+def collect(call: Call, maker: object) -> ImageBatch:
+    """Return what has arrived as a batch. Nothing can go wrong here.
+
+    Args:
+        call: Answered, or as far as it came.
+        maker: What makes images from images: the session.
+    """
+    progress = call.progress
+    return ImageBatch(
+        _images(call, sorted(progress.results.items()), maker),
+        notes=[*call.announced, *progress.notes],
+        summary=summarize(call),
+        undrawn=call.spoil,
+        **_shown(call),
+    )
+
+
+def so_far(call: Call) -> Callable[[], ImageBatch]:
+    """Return what gives the first cards of a call under way, what is awaited in its place.
+
+    The prompts of a generator are not known before they are asked for: there, nothing is awaited.
+
+    Raises:
+        OptionError: A request cannot be made.
+    """
+    return partial(_first_cards, call, () if call.lazy else call.peek(SHOWN + 1))
+
+
+def _first_cards(call: Call, first: Sequence[ImageRequest]) -> ImageBatch:
+    results = call.progress.results
+    there = []
+    for number in range(len(first) or SHOWN + 1):
+        pictures = results.get(number)
+        if pictures is None and first:
+            pictures = [Picture(request=first[number], status="pending")] * first[number].n
+        there.append((number, pictures or []))
+    return ImageBatch(first_cards(_images(call, there), SHOWN), **_shown(call))
+
+
+def _images(
+    call: Call, results: Iterable[tuple[int, list[Picture]]], maker: object = None
+) -> list[GeneratedImage]:
+    chosen = call.chosen
+    return [
+        GeneratedImage.of(
+            picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
+        )
+        for number, pictures in results
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def _shown(call: Call) -> dict[str, Any]:
+    """Return how the batch of a call is shown."""
+    options = call.options
+    return {
+        "name": options.as_, "columns": options.columns, "captions": options.captions,
+        "full": options.full, "compare": options.compare,
+    }  # fmt: skip

@@ -15,9 +15,8 @@ from xai_notebook.errors import (
     NotKeptError,
     OptionError,
 )
-from xai_notebook.generation.budget import FREE
-from xai_notebook.generation.claims import Claim
-from xai_notebook.generation.prices import total
+from xai_notebook.generation.budget import FREE, total
+from xai_notebook.generation.replay import Claim
 from xai_notebook.library import Wanted
 from xai_notebook.library.replies import add_costs, kept, share
 from xai_notebook.library.spending import Amount
@@ -28,14 +27,12 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
+    from xai_notebook.generation.backends import Flight, Peer, Rewriter
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
-    from xai_notebook.generation.bundling import Beside
-    from xai_notebook.generation.claims import Asking
-    from xai_notebook.generation.keeping import Keeper
-    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.bundles import Beside
+    from xai_notebook.generation.ingest import Keeper
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.generation.rewriting import Rewriter
-    from xai_notebook.generation.singleflight import Flight
+    from xai_notebook.generation.replay import Asking
     from xai_notebook.library import Found
     from xai_notebook.library.inputs import Uploads
     from xai_notebook.library.replies import Arrival

@@ -17,30 +17,30 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from xai_notebook import frontend
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.answering import (
-    answer,
-    expected_costs,
-    generator_of,
-    look_up_each,
-)
+from xai_notebook.generation.backends import Connections, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.call import (
     Call,
     check_redo,
+    collect,
     prepare_again,
     prepare_call,
+    so_far,
 )
-from xai_notebook.generation.cells import Cells
-from xai_notebook.generation.collecting import collect, so_far
-from xai_notebook.generation.connections import Connections
 from xai_notebook.generation.current import CurrentSession
-from xai_notebook.generation.handing import Desk
-from xai_notebook.generation.joblist import JobList
-from xai_notebook.generation.lookback import LookBack
-from xai_notebook.generation.loop import BackgroundLoop
-from xai_notebook.generation.plan import plan
-from xai_notebook.generation.redoing import redo
-from xai_notebook.generation.routing import choose_route
+from xai_notebook.generation.event_loop import BackgroundLoop
+from xai_notebook.generation.execution import (
+    answer,
+    expected_costs,
+    generator_of,
+    look_up_each,
+    plan,
+    redo,
+)
+from xai_notebook.generation.history import LookBack
+from xai_notebook.generation.jobs.job import JobList
+from xai_notebook.generation.jobs.manager import Desk
+from xai_notebook.generation.replay import Cells
 from xai_notebook.library.bundles import Bundles
 from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.render.tables import BudgetState
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
-    from xai_notebook.generation.answering import Known
-    from xai_notebook.generation.claims import Asking
-    from xai_notebook.generation.following import Follower
+    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.execution import Known
     from xai_notebook.generation.generator import Generator
-    from xai_notebook.generation.jobs import BatchJob
-    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.jobs.job import BatchJob
+    from xai_notebook.generation.jobs.poller import Follower
+    from xai_notebook.generation.replay import Asking
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import Plan

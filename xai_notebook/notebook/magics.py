@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import sys
 from collections import ChainMap
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -14,29 +16,148 @@ from IPython.core.magic import (
     needs_local_scope,
     no_var_expand,
 )
+from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, TraitType, Unicode
 
 from xai_notebook.arguments.line import Parsed, parse, prompt_of
-from xai_notebook.arguments.options import help_text
+from xai_notebook.arguments.options import OPTIONS, SETTINGS, help_text
 from xai_notebook.arguments.templates import fill, fill_options
+from xai_notebook.arguments.values import Amount, Choice, WholeNumber, budget
 from xai_notebook.errors import ApiError, ExportError, OptionError
 from xai_notebook.frontend import in_kernel
-from xai_notebook.notebook import configuration
-from xai_notebook.notebook.caller import drops_value
+from xai_notebook.settings import REFUSED_BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from types import FrameType
 
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets import HasTraits
 
-    from xai_notebook.generation.joblist import JobList
-    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.arguments.options import Option
+    from xai_notebook.generation.jobs.job import BatchJob, JobList
     from xai_notebook.generation.session import Call, Session
-    from xai_notebook.notebook.jobs import Waiting
-    from xai_notebook.notebook.live import Live
+    from xai_notebook.notebook.progress import Live, Waiting
     from xai_notebook.pictures.results import ImageBatch
+    from xai_notebook.settings import BudgetLimit
 
-__all__ = ["XaiImage"]
+__all__ = ["XaiImage", "drops_value", "read_config", "traits_of", "write_config"]
+
+_ALL = (*OPTIONS, *SETTINGS)
+_LEAST = 0.001
+"""The smallest amount that is not nothing."""
+_REFUSED = "_refused"
+"""The attribute that holds a budget that was set and means nothing."""
+
+
+def traits_of(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
+    """Return the traits by the names that `%config XaiImage` has for them."""
+    return {row.setting or row.name: _trait(row) for row in rows if row.configurable}
+
+
+def read_config(traits: HasTraits) -> Mapping[str, Any]:
+    """Return the defaults by the names of the tables, and a budget that was refused."""
+    found = {row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable}
+    return found | getattr(traits, _REFUSED, {})
+
+
+def write_config(traits: HasTraits, values: Mapping[str, Any]) -> None:
+    """Set traits to values by the names of the tables; None: to their defaults."""
+    for row in _ALL:
+        if row.configurable and row.name in values:
+            value = values[row.name]
+            if row.repeatable and isinstance(value, tuple):
+                value = value[0]
+            name = row.setting or row.name
+            trait = traits.traits()[name]
+            if value is None:
+                value = trait.default()
+            elif isinstance(trait, Unicode):
+                value = str(value)
+            setattr(traits, name, value)
+
+
+class Budget(TraitType[Any, Any]):
+    """A trait that takes `5`, `"5/day"` and the like, and holds a `BudgetLimit`."""
+
+    info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Set the limit. After one that is wrong, nothing is spent until it is set right.
+
+        `%config` only prints what a trait raises, and the cells below would spend without a limit.
+        """
+        vars(obj)[_REFUSED] = {REFUSED_BUDGET: value}
+        super().set(obj, value)
+        del vars(obj)[_REFUSED]
+
+    def validate(self, obj: Any, value: Any) -> BudgetLimit:
+        """Return the limit that a value means."""
+        del obj
+        try:
+            return budget(value)
+        except ValueError as error:
+            raise TraitError(f"XaiImage.budget: {error}.") from None
+
+    def from_string(self, s: str) -> BudgetLimit | None:
+        """Return the limit that a command line or a configuration file means."""
+        return None if s == "None" else self.validate(None, s)
+
+
+def _trait(row: Option) -> TraitType[Any, Any]:
+    default = row.default[0] if row.repeatable else row.default
+    help_ = f"False: {row.help}" if row.bare is False else row.help  # what its flag, --no-…, does
+    common = {"default_value": default, "allow_none": default is None, "help": help_}
+    found: TraitType[Any, Any]
+    if isinstance(row.convert, Choice):
+        found = CaselessStrEnum(row.convert.values, **common)
+    elif row.convert is budget:
+        found = Budget(**common)
+    elif isinstance(row.convert, WholeNumber):
+        found = Int(min=row.convert.low, max=row.convert.high, **common)
+    elif isinstance(row.convert, Amount):
+        found = Float(min=0.0 if row.convert.zero else _LEAST, **common)
+    else:
+        found = Bool(**common) if row.convert is bool else Unicode(**common)
+    return found.tag(config=True)
+
+
+_CALLS: Final = frozenset({"run_line_magic", "run_cell_magic"})
+"""Methods of IPython's shell by which code calls a magic."""
+
+
+def drops_value() -> bool:
+    """Tell whether the code that called the running magic drops the value it returns."""
+    frame = _caller_of_magic(sys._getframe())  # noqa: SLF001  # no other function knows the caller
+    while frame is not None:
+        if _is_ipythons(frame):  # another magic, such as %time, returns the value of its code
+            frame = _caller_of_magic(frame)
+            continue
+        then = _next_instruction(frame)
+        if then is None or then.opname != "RETURN_VALUE":
+            return then is not None and then.opname == "POP_TOP"
+        frame = frame.f_back
+    return False
+
+
+def _caller_of_magic(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that called the magic in or above a frame; None: no magic is there."""
+    while frame is not None:
+        if frame.f_code.co_name in _CALLS and _is_ipythons(frame):
+            return frame.f_back
+        frame = frame.f_back
+    return None
+
+
+def _is_ipythons(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "IPython"
+
+
+def _next_instruction(frame: FrameType) -> dis.Instruction | None:
+    """Return the instruction behind the call that a frame is in."""
+    instructions = dis.get_instructions(frame.f_code)
+    return next((one for one in instructions if one.offset > frame.f_lasti), None)
+
 
 _Value = TypeVar("_Value")
 _HISTORY: Final = 24
@@ -53,15 +174,15 @@ class XaiImage(Magics):
     _showing: list[BatchJob] = []  # noqa: RUF012  # never changed, only replaced
 
     # A class body is its namespace: the traits come from the tables, and are stated only there.
-    locals().update(configuration.traits())
+    locals().update(traits_of())
 
     def configuration(self) -> Mapping[str, Any]:
         """Return the defaults by the names of the option table."""
-        return configuration.read(self)
+        return read_config(self)
 
     def configure(self, values: Mapping[str, Any]) -> None:
         """Set defaults by the names of the option table; None resets one."""
-        configuration.write(self, values)
+        write_config(self, values)
 
     @no_var_expand
     @needs_local_scope
@@ -86,7 +207,7 @@ class XaiImage(Magics):
 
     def _show(self, call: Call) -> ImageBatch:
         """Run a call under the cell's progress, and bind what came."""
-        from xai_notebook.notebook.live import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.progress import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415  # pictures
 
         session = _session()
         patience = call.configuration.patience
@@ -132,7 +253,7 @@ class XaiImage(Magics):
 
         The session calls this for the value of a cell.
         """
-        from xai_notebook.notebook.jobs import JobDisplay  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
 
         if not in_kernel(self.shell):
             return False
@@ -144,7 +265,7 @@ class XaiImage(Magics):
 
     def follow_job(self, job: BatchJob) -> Waiting:
         """Return what shows a job under this cell while it is waited for."""
-        from xai_notebook.notebook.jobs import Waiting  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.progress import Waiting  # noqa: PLC0415  # pictures
 
         return Waiting(self.shell, job, patience=_WAIT)
 
@@ -217,7 +338,7 @@ class XaiImage(Magics):
     @line_magic
     def xai_library(self, line: str) -> None:
         """Show every picture, to search and tidy: %xai_library [--model=NAME] [WORDS]."""
-        from xai_notebook.notebook.library_view import library  # noqa: PLC0415  # the extension is light
+        from xai_notebook.notebook.gallery import library  # noqa: PLC0415  # the extension is light
 
         parsed = self._parsed(line)
         unknown = set(parsed.given) - {"model"}

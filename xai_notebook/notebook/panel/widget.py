@@ -13,41 +13,393 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from traitlets import Bool, Dict, Int, List, Unicode
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments.templates import fill
-from xai_notebook.errors import InputImageError, OptionError, XaiError
-from xai_notebook.frontend import cell_identity, is_for_visitors
+from xai_notebook.errors import (
+    InputImageError,
+    LibraryError,
+    MetadataError,
+    MissingImageError,
+    OptionError,
+    XaiError,
+)
+from xai_notebook.frontend import cell_identity, is_for_visitors, notebook_folder
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.jobs import JobDisplay
-from xai_notebook.notebook.panel import gallery, inputs
+from xai_notebook.library.catalog import Mark, Shelved
+from xai_notebook.notebook import messages
+from xai_notebook.notebook.panel import inputs
 from xai_notebook.notebook.panel.form import (
     Form,
     choices,
     describe_models,
     known_models,
+    like,
     takes_images,
 )
-from xai_notebook.notebook.panel.jobs import Job, Queue
-from xai_notebook.notebook.panel.memory import Memory
-from xai_notebook.notebook.panel.outputs import Publisher, note_bundle
-from xai_notebook.notebook.panel.pictures import Pictures
-from xai_notebook.notebook.panel.uploads import Uploads
-from xai_notebook.notebook.viewing import messages
-from xai_notebook.notebook.viewing.answers import explain, for_visitors
-from xai_notebook.pictures.render.text import dollars
+from xai_notebook.notebook.panel.inputs import Uploads
+from xai_notebook.notebook.panel.queue import Job, Queue
+from xai_notebook.notebook.panel.restore import Memory
+from xai_notebook.notebook.picture_widget import (
+    Viewing,
+    details_of,
+    explain,
+    for_visitors,
+    image_of,
+)
+from xai_notebook.notebook.progress import JobDisplay
+from xai_notebook.notebook.publisher import Publisher, note_bundle
+from xai_notebook.pictures.pixels import preview
+from xai_notebook.pictures.render.cards import TITLES, alt_text
+from xai_notebook.pictures.render.text import bounded, clean, dollars
 from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.pictures.xmp import read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.session import Call
     from xai_notebook.pictures.results import GeneratedImage
 
-__all__ = ["Panel"]
+__all__ = ["Album", "Face", "Panel", "Pictures", "describe_card", "preview_of"]
+
+
+class Saved(NamedTuple):
+    """What became of files to write.
+
+    Attributes:
+        changes: Of cards, by their keys.
+        note: What stands beside the button that saves everything.
+        said: For screen readers.
+    """
+
+    changes: dict[str, dict[str, str]]
+    note: str
+    said: str
+
+
+_SIDE: Final = 768
+_LIMIT: Final = 110_000
+
+
+class Album:
+    """What a panel has to show, by the keys of its cards, oldest first."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self.images: dict[str, GeneratedImage] = {}
+        self._groups = count(1)
+
+    def add(self, batch: ImageBatch) -> list[dict[str, Any]]:
+        """Take images that were made together, and return their cards; blocks for milliseconds."""
+        group, cards = next(self._groups), []
+        marks = self._marks(batch)
+        for number, image in enumerate(batch, 1):
+            key = f"image{len(self.images) + 1}"
+            self.images[key] = image
+            card = describe_card(image, key=key, group=group, number=number, total=len(batch))
+            cards.append(card | marks[number - 1])
+        return cards
+
+    def marked(self, cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return cards with what is said of their images now; blocks for milliseconds."""
+        marks = self._marks([self.images[card["id"]] for card in cards])
+        return [card | mark for card, mark in zip(cards, marks, strict=True)]
+
+    @staticmethod
+    def _marks(images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
+        """Return star and tags of images; none where no library has them."""
+        ids = [image.id for image in images]
+        found: dict[int, Mark] = {}
+        with suppress(LibraryError):
+            found = current_session().library().marks.of(i for i in ids if i is not None)
+        marks = [found.get(i or 0, Mark()) for i in ids]
+        return [{"starred": mark.starred, "tags": list(mark.tags)} for mark in marks]
+
+    def save(self, keys: Sequence[str], *, metadata: bool) -> Saved:
+        """Write images into the notebook's folder; what cannot be written says why."""
+        paths, changes = [], {}
+        for key in keys:
+            try:
+                path = self.images[key].export(metadata=metadata)
+            except XaiError as error:
+                changes[key] = {"trouble": clean(str(error))}
+            else:
+                paths.append(path)
+                changes[key] = {"trouble": "", "saved": name_of(path)}
+        note = f"{len(paths)} saved in {folder_of(paths)}" if paths and len(keys) > 1 else ""
+        where = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
+        said = f"Saved {where} in {notebook_folder()}." if paths else "Nothing was saved."
+        return Saved(changes, note, said)
+
+
+def describe_card(
+    image: GeneratedImage, *, key: str, group: int, number: int, total: int
+) -> dict[str, Any]:
+    """Return a card for the browser: text only, shown literally there.
+
+    Args:
+        image: What it shows.
+        key: Names the card.
+        group: Names its generation.
+        number: Place among the images of its generation, from 1.
+        total: How many these are.
+    """
+    rewritten = image.rewritten_prompt
+    ok = image.status == "ok"
+    return {
+        "id": key,
+        "picture": image.id,
+        "group": group,
+        "name": f"image {number} of {total}" if total > 1 else "image",
+        "ok": ok,
+        "title": "" if ok else TITLES.get(image.status, "Failed"),
+        "error": "" if ok else clean(bounded(image.error or "")),
+        "alt": alt_text(image, number, total),
+        "label": "Rewritten prompt" if rewritten else "Prompt",
+        "asked": clean(image.prompt),  # what the pictures of a group have in common
+        "prompt": clean(rewritten or image.prompt),
+        "written": bool(rewritten),
+        "facts": details_of(image),
+        "replayed": image.replayed,
+        "size": list(image.size or ()),
+        "saved": "" if image.exported is None else name_of(image.exported),
+        "trouble": "",
+    }
+
+
+def preview_of(data: bytes) -> bytes:
+    """Return a JPEG for a card.
+
+    Raises:
+        ReplyError: The bytes are no image.
+    """
+    return preview(data, side=_SIDE, limit=_LIMIT).data
+
+
+def name_of(path: Path) -> str:
+    """Return a path relative to the notebook's folder when it is inside."""
+    try:
+        return str(path.relative_to(notebook_folder()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def folder_of(paths: list[Path]) -> str:
+    """Return where saved files are, in words."""
+    folders = {path.parent for path in paths}
+    if folders == {notebook_folder()}:
+        return "the notebook's folder"
+    return str(folders.pop()) if len(folders) == 1 else "several folders"
+
+
+_STATIC: Final = Path(__file__).parent.parent / "static"
+
+
+class Face(Viewing):
+    """A panel without its work. All of its state is set on the background loop."""
+
+    _esm = (_STATIC / "panel.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
+
+    form = Dict(help="Values of the fields; the browser's word counts.").tag(sync=True)
+    choices = Dict(help="What the fields offer.").tag(sync=True)
+    models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
+    asking = Bool(default_value=True, help="The server is asked for its models.").tag(sync=True)
+    models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
+    place = Unicode(help="Where requests go, in words.").tag(sync=True)
+    jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
+    cards: List[dict[str, Any]] = List(help="What has come, oldest first.").tag(sync=True)
+    prompts: List[str] = List(help="Prompts as they were typed, oldest first.").tag(sync=True)
+    cell = Unicode(help="The equivalent cell.").tag(sync=True)
+    cell_note = Unicode(help="What running it does, or why there is none.").tag(sync=True)
+    cell_id = Unicode(help="Of the notebook's cell that shows it, where known.").tag(sync=True)
+    earlier = Int(help="Older pictures, which are not shown.").tag(sync=True)
+    expected: List[float | None] = List(
+        help="What 1, 2, … images as the form stands are expected to cost, in US dollars."
+    ).tag(sync=True)
+    spent = Unicode(help="Cost so far, in words.").tag(sync=True)
+    saved = Unicode(help="What the last save of everything did.").tag(sync=True)
+    trouble = Unicode(help="What went wrong outside any generation.").tag(sync=True)
+    notice = Unicode(help="What the user should know before the first picture.").tag(sync=True)
+    said = Dict(help="What a screen reader should say now.").tag(sync=True)
+    local = Bool(help="Requests go to the embedded server.").tag(sync=True)
+
+    # What becomes of a message that is no question: see `trouble` and `said`
+
+    def _say(self, text: str) -> None:
+        """Have a screen reader say something."""
+        raise NotImplementedError
+
+    def _told(self, content: Mapping[str, Any], said: str) -> None:
+        if content.get("request") is None:
+            self._say(said)
+        else:
+            super()._told(content, said)
+
+    def _failed(self, content: Mapping[str, Any], said: str) -> None:
+        if content.get("request") is None:
+            self.trouble = ""  # the same trouble again is news
+            self.trouble = said
+        else:
+            super()._failed(content, said)
+
+
+TAKEN: Final = "a picture from the library"
+
+
+class Pictures(Face):
+    """A panel without its generations."""
+
+    _form: Form
+    _album: Album
+    _tray: inputs.Tray
+    _uploads: Uploads
+
+    def _write_cell(self) -> None:
+        """Keep the equivalent cell current."""
+        raise NotImplementedError
+
+    async def _on_upload(self, content: Mapping[str, Any], part: bytes) -> None:
+        """Take a part of a file; what was dropped beside the inputs may bring its request."""
+        key, name = content["id"], content["name"]
+        reply = {"kind": "input", "id": key, "error": "", "note": ""}
+        try:
+            data = self._uploads.add(key, part, content["parts"])
+            if data is None:
+                return
+            used = {item["id"] for item in self.form["inputs"]}
+            reply["note"] = await asyncio.to_thread(self._tray.upload, key, name, data, used)
+        except XaiError as error:
+            reply["error"] = explain(error)
+        self.send(reply)
+        if content["restore"] and not reply["error"]:
+            await self._restore(key, name)
+        self._write_cell()
+
+    async def _restore(self, key: str, name: str) -> None:
+        """Fill the form with the request that an exported file tells of, if it does."""
+        file = self._tray.sources[key].file
+        try:
+            found = None if file is None else await asyncio.to_thread(read_metadata, file)
+        except MetadataError:
+            return
+        if found is not None:
+            note = f"The form asks for what made {name}."
+            await self._fill(found.request, note, trusted=False, upload=key)
+
+    async def _on_use(self, content: Mapping[str, Any]) -> None:
+        """Fill the form with what made a picture; `words`: with its rewritten prompt, as text."""
+        image = self._image(content["id"])
+        words = image.rewritten_prompt if content["words"] else None
+        note = f"The form asks for {'the rewritten words' if words else 'what made this picture'}."
+        await self._fill(image.request, note, words=words)
+
+    def _image(self, key: str) -> GeneratedImage:
+        """Return the picture of a card.
+
+        Raises:
+            MissingImageError: There is no such card.
+        """
+        image = self._album.images.get(key)
+        if image is None:
+            raise MissingImageError("This picture is not in the panel. Run the panel's cell again.")
+        return image
+
+    async def _fill(
+        self,
+        request: ImageRequest,
+        note: str,
+        *,
+        words: str | None = None,
+        trusted: bool = True,
+        **more: Any,
+    ) -> None:
+        """Send the form what asks for a request again, and a sentence about it."""
+        values, lost = await self._like(request, words, trusted=trusted)
+        self.send({"kind": "fill", "form": values, "note": f"{note} {lost}".strip(), **more})
+
+    async def _like(
+        self, request: ImageRequest, words: str | None = None, *, trusted: bool = True
+    ) -> tuple[dict[str, Any], str]:
+        """Return the fields that ask for a request again, and a sentence about what is lost."""
+        values = like(request, words, literal=is_for_visitors())
+        values["inputs"], lost = await asyncio.to_thread(
+            self._tray.like, request.inputs, trusted=trusted
+        )
+        if not any(model["name"] == request.model for model in self.models):
+            model = {"name": request.model, "price": None, "edits": True, "quality": True}
+            self.models = [*self.models, model | {"unknown": True}]
+        return values, lost
+
+    async def _on_edit(self, content: Mapping[str, Any]) -> None:
+        """Make a card's image one to edit, under the name of the card."""
+        key, name = content["id"], content["name"]
+        if (image := self._album.images.get(key)) is not None:
+            self._tray.sources[key] = await asyncio.to_thread(inputs.from_image, image, name)
+        self._write_cell()
+
+    async def _on_take(self, content: Mapping[str, Any]) -> None:
+        """Make a picture of the library the one to edit."""
+        image = await asyncio.to_thread(image_of, content["id"])
+        await asyncio.to_thread(self.take, image)
+
+    def take(self, image: GeneratedImage) -> None:
+        """Make an image of the library the one to edit, from any thread."""
+        source = replace(inputs.from_image(image, TAKEN), data=image.data)
+        self.send({"kind": "take", **self._tray.put(source)})
+
+    async def _on_previews(self, content: Mapping[str, Any]) -> None:
+        for key in content["ids"]:
+            await self._send_preview(key)
+
+    async def _send_preview(self, key: str) -> None:
+        """Send a preview; a card without one shows its words."""
+        image, source = self._album.images.get(key), self._tray.sources.get(key)
+        try:
+            if image is not None and image.status == "ok":
+                data = await asyncio.to_thread(lambda: preview_of(image.data))
+            elif source is not None and (whole := await asyncio.to_thread(source.preview)):
+                data = await asyncio.to_thread(preview_of, whole)
+            else:
+                return
+        except XaiError:
+            return
+        self.send({"kind": "preview", "id": key}, [data])
+
+    def _shelved(self, content: Mapping[str, Any]) -> Shelved:
+        """Return a picture of the library, or that of a card, which may be in none."""
+        if content.get("card") is None:
+            return super()._shelved({"id": content["id"] or 0})
+        image = self._image(content["card"])
+        if image.id is not None:
+            with suppress(XaiError):
+                return super()._shelved({"id": image.id})
+        return Shelved(image, Mark(), "", None)
+
+    async def _tell(self, ids: list[int]) -> None:
+        """Pass on what was said of pictures; cards show it, too."""
+        await super()._tell(ids)
+        self.cards = await asyncio.to_thread(self._album.marked, self.cards)
+
+    async def _on_save(self, content: Mapping[str, Any]) -> None:
+        """Write images into the notebook's folder."""
+        metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
+        keys = [key for key in content["ids"] if key in self._album.images]
+        done = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
+        self.cards = [card | done.changes.get(card["id"], {}) for card in self.cards]
+        self.saved = done.note
+        self._say(done.said)
+
 
 MOST_WAITING: Final = 50
 """Generations that can be in the queue."""
@@ -86,7 +438,7 @@ class Panel(Pictures):
         self._namespace = shell.user_ns
         self._tray = inputs.Tray(shell.user_ns)
         self._uploads = Uploads()
-        self._album = gallery.Album()
+        self._album = Album()
         self._numbers = count(1)
         self._cost = self._unpriced = 0.0
         self._queue = Queue(self._show_jobs, self._say, self._take)

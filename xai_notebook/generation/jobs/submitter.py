@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
 
     from xai_notebook.client.request import ImageRequest, InputImage
-    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.backends import Peer
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import Job, JobState
 

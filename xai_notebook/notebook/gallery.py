@@ -1,38 +1,154 @@
-"""The widget: what the browser asks, and what it is told.
+"""The library as a place: `%xai_library` and `xai_notebook.library()`.
 
-browser -> kernel   query, rows, ids, select, edit; and what every viewer asks
-kernel -> browser   glance, query, rows, ids, choices; and what every viewer is told
+    queries.py   filters as users and the browser give them -> the shelf's query
+    widget.py    the widget: what the browser asks, what it is told
+
+What runs in the browser is built from `notebook/browser`. Only what is seen is in the page: rows
+and thumbnails travel as messages, by position.
 """
 
 from __future__ import annotations
 
 import asyncio
 from array import array
+from dataclasses import fields
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from traitlets import Dict, Unicode
 
-from xai_notebook.frontend import is_for_visitors
+from xai_notebook.errors import OptionError
+from xai_notebook.frontend import in_kernel, is_for_visitors, notebook_name, running_shell
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.catalog import Found
-from xai_notebook.notebook.library_view.queries import filters_of, query_of
-from xai_notebook.notebook.panel.outputs import Publisher
+from xai_notebook.library.catalog import Found, Query
+from xai_notebook.notebook import messages
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.viewing import answers, messages
-from xai_notebook.notebook.viewing.actions import batch_of, image_of, rows_of
-from xai_notebook.notebook.viewing.widget import Viewing
+from xai_notebook.notebook.picture_widget import (
+    GONE,
+    Viewing,
+    batch_of,
+    choices_of,
+    describe,
+    image_of,
+    rows_of,
+)
+from xai_notebook.notebook.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.library import Library
-    from xai_notebook.library.catalog import Query, Shelved
+    from xai_notebook.library.catalog import Shelved
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = ["Place"]
+__all__ = ["Place", "filters_of", "library", "query_of"]
 
-_STATIC: Final = Path(__file__).parent.parent / "static"
+NAMES: Final = tuple(field.name for field in fields(Query) if field.name != "words")
+_TEXTS: Final = ("model", "tag", "backend")
+NO_NOTEBOOK: Final = ""
+"""Matches nothing: nobody says which notebook this is."""
+
+
+def query_of(words: str, filters: Mapping[str, Any]) -> Query:
+    """Return what to look for; empty values count as left out.
+
+    Raises:
+        OptionError: A filter is none, or its value means nothing.
+    """
+    unknown = [name for name in filters if name not in NAMES]
+    if unknown:
+        raise OptionError(f"{unknown[0]}: there is no such filter. There are {', '.join(NAMES)}.")
+    given = {name: value for name, value in filters.items() if value not in (None, "", False)}
+    values: dict[str, Any] = {name: str(given[name]) for name in _TEXTS if name in given}
+    values |= {name: _seconds(name, given[name]) for name in ("since", "until") if name in given}
+    if "notebook" in given:
+        own = given["notebook"] is True
+        values["notebook"] = (notebook_name() or NO_NOTEBOOK) if own else str(given["notebook"])
+    query = Query(
+        words=str(words),
+        order=str(given.get("order", "newest")),
+        status=str(given.get("status", "ok")),
+        starred=bool(given.get("starred")) or None,
+        **values,
+    )
+    query.check()
+    return query
+
+
+def filters_of(query: Query) -> dict[str, Any]:
+    """Return a query as the browser's fields show it."""
+    shown = {
+        name: getattr(query, name) for name in (*_TEXTS, "since", "until", "starred", "status")
+    }
+    return {**shown, "notebook": query.notebook is not None}
+
+
+def _seconds(name: str, value: Any) -> float:
+    """Return a time in seconds since 1970, UTC; one without a zone is local.
+
+    Raises:
+        OptionError: It is no time.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time())
+        return float(value.timestamp())
+    except (AttributeError, OSError, OverflowError, ValueError) as error:
+        raise OptionError(f"{name}: {value!r} is no time. Write 2026-11-24, say.") from error
+
+
+class _Hint(str):
+    """A line that a display shows as it is."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+NO_FRONTEND = _Hint(
+    "The library needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "
+    "%xai_history WORDS, or xai_notebook.history(WORDS)."
+)
+
+
+def library(words: str = "", **filters: Any) -> Place | None:
+    """Show every picture ever made: search, look, compare, star, tag, delete, export.
+
+    Args:
+        words: What stands in the search field: all of them must occur in the prompts, the model's
+            or the notebook's name; the last one may be the beginning of a word.
+        **filters: `order` ("newest", "cost" or "model"); `model`; `since` and `until` (a date, a
+            datetime or their ISO text); `notebook=True` (this one's alone); `starred=True`; `tag`;
+            `status` ("ok", "moderated", "pending", "failed", "trash", "all"); `backend` ("xai",
+            "local").
+
+    Returns:
+        The place; its `selected` are the pictures chosen in it. None where no front end can show
+        it.
+
+    Raises:
+        OptionError: A filter is none, or its value means nothing.
+        LibraryError: The library cannot be opened.
+    """
+    from IPython.display import display  # noqa: PLC0415
+
+    query = query_of(words, filters)
+    shell = running_shell()
+    if not in_kernel(shell):
+        display(NO_FRONTEND)  # type: ignore[no-untyped-call]
+        return None
+    from xai_notebook.notebook.gallery import Place  # noqa: PLC0415  # ipywidgets
+
+    shown = Place(query, shell)
+    shown.show()
+    return shown
+
+
+_STATIC: Final = Path(__file__).parent / "static"
 _FIRST: Final = (100, 36)
 """Rows and thumbnails that the browser asks for at first, or about so many."""
 
@@ -146,7 +262,7 @@ class Place(Viewing):
         if is_for_visitors():
             return  # what there is to choose from is counted over all pictures
         # After the pictures: of a large library, counting takes as long as finding.
-        choices = answers.choices_of(await asyncio.to_thread(library.shelf.facets))
+        choices = choices_of(await asyncio.to_thread(library.shelf.facets))
         if request == self._asked:
             self.send({"kind": "choices"} | choices)
 
@@ -217,10 +333,7 @@ class Place(Viewing):
 def _described(ids: Sequence[int], shelved: Sequence[Shelved]) -> list[dict[str, Any]]:
     """Return a row of the grid for each of `ids`, whatever has become of its picture."""
     found = {row.picture.id: row for row in shelved}
-    return [
-        answers.describe(found[each]) if each in found else {**answers.GONE, "id": each}
-        for each in ids
-    ]
+    return [describe(found[each]) if each in found else {**GONE, "id": each} for each in ids]
 
 
 def _library() -> Library:

@@ -27,9 +27,9 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.generation.budget import Counter, to_ticks
-from xai_notebook.generation.keeping import Keeper
+from xai_notebook.generation.ingest import Keeper
+from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, Submission, unknown
 from xai_notebook.generation.progress import Progress
-from xai_notebook.generation.submitting import ANSWER_SECONDS, Submission, unknown
 from xai_notebook.library import Reply, Wanted
 from xai_notebook.library.jobs import Tally
 from xai_notebook.library.replies import moment, reply_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from xai_notebook.client import wire
     from xai_notebook.client.batch import BatchResult, BatchResults
     from xai_notebook.client.request import InputImage
-    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.backends import Peer
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import Job, JobRequest, JobState
 

@@ -21,17 +21,73 @@ by the next run of its cell, and where cells have no ids, by the next equal call
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.generation.turns import Turns
+from xai_notebook.frontend import cell_identity, running_shell
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-__all__ = ["Asking", "Claim", "Ledger", "Run"]
+__all__ = ["Asking", "Cells", "Claim", "Ledger", "Run", "Turn", "Turns"]
+
+
+class Turns:
+    """Gives turns in the order they are asked for. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        """Start with nobody waiting."""
+        self._lock = threading.Lock()
+        self._open: OrderedDict[Turn, None] = OrderedDict()
+
+    def enter(self) -> Turn:
+        """Return a turn that comes when all given before it have been left."""
+        with self._lock:
+            turn = Turn(self)
+            self._open[turn] = None
+            self._call_first()
+            return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Let the next one go on."""
+        with self._lock:
+            self._open.pop(turn, None)
+            self._call_first()
+
+    def _call_first(self) -> None:
+        first = next(iter(self._open), None)
+        if first is not None and not first.come.done():
+            first.come.set_result(None)
+
+
+class Turn:
+    """A turn, to wait for and to leave.
+
+    Attributes:
+        come: Done when all before it have been left.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        """Use `Turns.enter`."""
+        self.come: Future[None] = Future()
+        self._turns = turns
+
+    async def wait(self) -> None:
+        """Wait until it has come. Leaving is up to the caller, in any case."""
+        if not self.come.done():
+            await asyncio.shield(asyncio.wrap_future(self.come))
+
+    def leave(self) -> None:
+        """Let the next one go on; more than once does no harm."""
+        self._turns.leave(self)
+
 
 _Slot = tuple[bytes, int]
 """Sixteen bytes of a fingerprint, which tell a request from any other, and a place."""
@@ -295,3 +351,107 @@ def _may_take(run: Run, holder: Run | None) -> bool:
     if holder is None or holder is run:
         return holder is None
     return run.cell is not None and holder.cell == run.cell
+
+
+_CURRENT: ContextVar[tuple[Cells, Run] | None] = ContextVar("xai_notebook_run", default=None)
+"""Tasks that a cell started stay its own, also when another one runs by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A cell that has begun.
+
+    Attributes:
+        run: What it asks for.
+        thread: Where it runs: a kernel with subshells runs several.
+        info: IPython's; None: it had begun before we looked.
+    """
+
+    run: Run
+    thread: threading.Thread
+    info: Any
+
+
+class Cells:
+    """Tells which run of which cell makes a call. IPython is watched from the first call on."""
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._ledger = Ledger()
+        self._running: list[_Running] = []
+        self._lock = threading.RLock()
+        self._shell: Any = None
+
+    def ask(self, *, in_turn: bool = False) -> Asking:
+        """Return what a call made here and now will ask for; see `Asking`."""
+        with self._lock:
+            self._watch()
+            current = _CURRENT.get()
+            if current is not None and current[0] is self:
+                run = current[1]
+            elif self._running:  # in a thread that a cell has started
+                run = self._running[-1].run
+            else:
+                run = Run(over=True)
+            return Asking(self._ledger, run, in_turn=in_turn)
+
+    def ask_apart(self, cell: Hashable) -> Asking:
+        """Return what a call outside of the pass will ask for, whatever cell runs.
+
+        Its images are stored at the first free place, where the next equal request of a cell
+        finds them.
+
+        Args:
+            cell: What makes such calls, one after the other, the same.
+        """
+        return Asking(self._ledger, Run(cell, over=True, lasting=False))
+
+    def close(self) -> None:
+        """Watch no longer."""
+        with self._lock:
+            shell, self._shell = self._shell, None
+            self._running.clear()
+        if shell is not None:
+            for event, hook in (("pre_run_cell", self._begin), ("post_run_cell", self._end)):
+                with suppress(ValueError):  # somebody has cleared all hooks
+                    shell.events.unregister(event, hook)
+
+    def _watch(self) -> None:
+        shell = running_shell()
+        if shell is None or shell is self._shell:
+            return
+        self._shell = shell
+        shell.events.register("pre_run_cell", self._begin)
+        shell.events.register("post_run_cell", self._end)
+        self._start(None, threading.main_thread())  # the cell of this very call
+
+    def _begin(self, info: Any) -> None:
+        with self._lock:
+            for running in self._here():
+                if not info.store_history:  # a cell run by the code of another
+                    return
+                self._finish(running, succeeded=True)
+            self._start(info, threading.current_thread())
+
+    def _end(self, result: Any) -> None:
+        """Close the run of a cell. ipykernel gives no result for a cancelled one."""
+        info = getattr(result, "info", None)
+        with self._lock:
+            for running in self._here():
+                if info is None or running.info is None or running.info is info:
+                    if running.info is None:
+                        running.run.cell = cell_identity(self._shell, info)
+                    self._finish(running, succeeded=bool(result and result.success))
+
+    def _here(self) -> list[_Running]:
+        here = threading.current_thread()
+        return [running for running in self._running if running.thread is here]
+
+    def _start(self, info: Any, thread: threading.Thread) -> None:
+        run = Run(cell_identity(self._shell, info))
+        self._running.append(_Running(run, thread, info))
+        _CURRENT.set((self, run))
+
+    def _finish(self, running: _Running, *, succeeded: bool) -> None:
+        self._running.remove(running)
+        self._ledger.end(running.run, succeeded=succeeded)

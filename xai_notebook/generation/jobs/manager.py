@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import to_ticks
-from xai_notebook.generation.following import Follower
-from xai_notebook.generation.joblist import JobList
-from xai_notebook.generation.jobs import BatchJob, Slot, View
+from xai_notebook.generation.jobs.job import BatchJob, JobList, Slot, View
+from xai_notebook.generation.jobs.poller import Follower
 from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
 from xai_notebook.library.spending import TICKS, Amount
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from xai_notebook.generation.backends import Peer
     from xai_notebook.generation.budget import Counter, Limits
     from xai_notebook.generation.call import Call
-    from xai_notebook.generation.claims import Claim
     from xai_notebook.generation.generator import Generator, Placed
-    from xai_notebook.generation.peer import Peer
+    from xai_notebook.generation.replay import Claim
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 

@@ -30,7 +30,7 @@ from xai_notebook.library.records import DAMAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from xai_notebook.generation.jobs import BatchJob
+    from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.session import Session
     from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch

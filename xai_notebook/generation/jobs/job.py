@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -12,7 +13,14 @@ from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
 from xai_notebook.pictures.picture import Picture
-from xai_notebook.pictures.render.job_card import JobCard, JobCounts, job_bundle, job_sentence
+from xai_notebook.pictures.render.job_card import (
+    JobCard,
+    JobCounts,
+    job_bundle,
+    job_sentence,
+    table_html,
+    table_text,
+)
 from xai_notebook.pictures.results import (
     VERSION,
     GeneratedImage,
@@ -23,13 +31,13 @@ from xai_notebook.pictures.results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.generation.following import Follower
+    from xai_notebook.generation.jobs.poller import Follower
     from xai_notebook.library.jobs import Job
 
-__all__ = ["BatchJob", "Slot", "View"]
+__all__ = ["BatchJob", "JobList", "Slot", "View"]
 
 _TITLES: Final = {
     "new": "Handing over",
@@ -536,3 +544,26 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
     view = View(values["settings"], values["stored"], values["free"])
     pickled = _Pickled(tuple(values["names"]), values["id"], card)
     return BatchJob(pickled, slots, maker, view)
+
+
+_NONE: Final = "No jobs yet. --batch hands the requests of a cell over as one."
+
+
+class JobList(Sequence[BatchJob]):
+    """Jobs, the newest first. A sequence of `BatchJob`, shown as a table."""
+
+    def __init__(self, jobs: Sequence[BatchJob]) -> None:
+        """Hold them."""
+        self._jobs = tuple(jobs)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._jobs[index]
+
+    def __repr__(self) -> str:
+        return table_text([job.card for job in self]) if self._jobs else _NONE
+
+    def _repr_html_(self) -> str:
+        return table_html([job.card for job in self]) if self._jobs else f"<div>{_NONE}</div>"

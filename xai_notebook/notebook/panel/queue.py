@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from xai_notebook.notebook.live import describe
-from xai_notebook.notebook.viewing.answers import explain
+from xai_notebook.notebook.picture_widget import explain
+from xai_notebook.notebook.progress import describe
 from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from xai_notebook.generation.claims import Asking
+    from xai_notebook.generation.replay import Asking
     from xai_notebook.generation.session import Call, Session
     from xai_notebook.pictures.results import ImageBatch
 

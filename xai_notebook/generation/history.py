@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.frontend import is_for_visitors
-from xai_notebook.generation.bundling import Beside, pack, unpack
+from xai_notebook.generation.bundles import Beside, pack, unpack
 from xai_notebook.library.catalog import Mark, Query
 from xai_notebook.pictures.render.tables import CostTable
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook import frontend
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, OptionError
-from xai_notebook.generation.batching import Batched
-from xai_notebook.generation.routing import LOCAL_HOST
+from xai_notebook.generation.backends import LOCAL_HOST
+from xai_notebook.generation.event_loop import Batched
 from xai_notebook.library import Reply
 from xai_notebook.library.bundles import SUFFIX, Bundle, Bundles, answers, picture_of
 from xai_notebook.library.replies import look_at

@@ -1,0 +1,1 @@
+"""Batch jobs: what users hold, submitting, polling."""
