@@ -31,15 +31,15 @@ class Shop:
 
     def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
         from xai_notebook.client.request import ImageRequest
-        from xai_notebook.generation.backends import Peer
-        from xai_notebook.generation.ingest import Keeper
+        from xai_notebook.generation.backends import Backend
+        from xai_notebook.generation.ingest import Ingest
         from xai_notebook.generation.progress import Progress
 
         self.sync = library.spool.sync
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
         client: Any = SimpleNamespace(files=None)  # nothing is asked of it
-        peer = Peer(client, "xai", "api.x.ai")
-        self.keeper = Keeper(library, peer, Progress(), timeout=60)
+        peer = Backend(client, "xai", "api.x.ai")
+        self.keeper = Ingest(library, peer, Progress(), timeout=60)
         self.request = ImageRequest(prompt="a red fox", model="m", n=images)
         self.folder = folder
         self.images = images

@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from xai_notebook import errors
-from xai_notebook.client.transport.call import Fate
+from xai_notebook.client.transport.call import FailureKind
 from xai_notebook.client.transport.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
 from xai_notebook.settings import ApiKey
 
@@ -70,7 +70,7 @@ def test_every_status_is_mapped(code: Any) -> None:
 )
 def test_messages_name_the_cure(code: Any, words: list[str]) -> None:
     """A message says what to do."""
-    message = str(translate(failure(code), info(), Fate.REFUSED))
+    message = str(translate(failure(code), info(), FailureKind.REFUSED))
     for word in words:
         assert word in message
 

@@ -148,7 +148,7 @@ def test_an_interrupted_submission_looks_for_its_input_image(
     photo = Image.effect_noise((200, 200), 90)
     with monkeypatch.context() as patch:
         broken = errors.LibraryError("as the test wants it")
-        patch.setattr(submitter.Submission, "_add_missing", _raising(broken))
+        patch.setattr(submitter.JobSubmitter, "_add_missing", _raising(broken))
         with pytest.raises(errors.LibraryError):
             hand(kernels(), each=PROMPTS, image=[photo])
     server.server._service._stored._files.clear()
@@ -392,7 +392,7 @@ def test_an_interrupted_submission_goes_on(
 ) -> None:
     """A kernel that ended half way left a part; the next one adds the rest to the same batch."""
     monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
-    add = submitter.Submission._add
+    add = submitter.JobSubmitter._add
     calls = 0
 
     async def once(self: Any, chunk: Any) -> None:
@@ -403,7 +403,7 @@ def test_an_interrupted_submission_goes_on(
         await add(self, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(submitter.Submission, "_add", once)
+        patch.setattr(submitter.JobSubmitter, "_add", once)
         with pytest.raises(errors.LibraryError):
             hand(kernels(), each=PROMPTS)
     assert sum(held(server).values()) == 4
@@ -417,7 +417,7 @@ def test_an_interrupted_submission_goes_on(
 def together(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hold the first kernel that adds requests until a second one wants to; return its event."""
     adding, second = threading.Event(), threading.Event()
-    run, add = submitter.Submission.run, submitter.Submission._add
+    run, add = submitter.JobSubmitter.run, submitter.JobSubmitter._add
 
     async def want(self: Any) -> Any:
         if adding.is_set():
@@ -430,8 +430,8 @@ def together(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         await add(self, chunk)
 
     monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
-    monkeypatch.setattr(submitter.Submission, "run", want)
-    monkeypatch.setattr(submitter.Submission, "_add", hold)
+    monkeypatch.setattr(submitter.JobSubmitter, "run", want)
+    monkeypatch.setattr(submitter.JobSubmitter, "_add", hold)
     return adding
 
 
@@ -628,7 +628,7 @@ def test_what_nobody_foresaw_is_raised(
     async def fail(_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(poller.Follower, "look", fail)
+    monkeypatch.setattr(poller.JobPoller, "look", fail)
     with pytest.raises(ZeroDivisionError):
         job.wait(30)
 

@@ -18,7 +18,7 @@ import xai_notebook as xai
 from harness import CENT, KEY, tiny, until
 from xai_notebook import errors, frontend
 from xai_notebook.generation.session import Session
-from xai_notebook.library.jobs import Jobs
+from xai_notebook.library.jobs import JobStore
 from xai_notebook.library.spending import Spending
 from xai_notebook.library.storage.database import FILE
 from xai_notebook.pictures.results import ImageBatch
@@ -454,7 +454,7 @@ def test_a_job_that_could_not_be_recorded_counts_for_nothing(
     def fail(*_: Any) -> None:
         raise errors.LibraryError("The disk is gone.")
 
-    monkeypatch.setattr(Jobs, "record", fail)
+    monkeypatch.setattr(JobStore, "record", fail)
     with pytest.raises(errors.LibraryError):
         session.generate(each=["a", "b"], batch=True)
     assert left(session) == pytest.approx(5)

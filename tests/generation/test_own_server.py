@@ -12,13 +12,13 @@ import pytest
 from harness import settings_of, tiny
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient, wire
-from xai_notebook.generation.backends import Connections, choose_route
+from xai_notebook.generation.backends import Backends, choose_route
 from xai_notebook.generation.event_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.backends import Backend
 
 STRANGER = """
 import os, sys, json
@@ -46,10 +46,10 @@ print(json.dumps([os.geteuid(), said]))
 
 
 @pytest.fixture
-def own() -> Iterator[tuple[BackgroundLoop, Peer]]:
+def own() -> Iterator[tuple[BackgroundLoop, Backend]]:
     """Return the embedded server of a kernel, and the loop that it runs on."""
     loop = BackgroundLoop()
-    connections = Connections(loop)
+    connections = Backends(loop)
     route = choose_route(settings_of(XAI_API_KEY=""), local=True)
     try:
         yield loop, loop.run(connections.peer(route))
@@ -58,12 +58,12 @@ def own() -> Iterator[tuple[BackgroundLoop, Peer]]:
         loop.stop()
 
 
-def port_of(peer: Peer) -> int:
+def port_of(peer: Backend) -> int:
     """Return the port, which every user of the computer sees."""
     return int(repr(peer.client).rpartition(":")[2].strip("')"))
 
 
-def test_another_user_does_nothing(own: tuple[BackgroundLoop, Peer]) -> None:
+def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
     """Who knows every id, too, cannot list, order, read, cancel or delete."""
     loop, peer = own
     client = peer.client
@@ -115,7 +115,7 @@ def test_another_user_does_nothing(own: tuple[BackgroundLoop, Peer]) -> None:
     assert loop.run(state()) == before
 
 
-def test_a_second_program_hears_why_and_what_to_do(own: tuple[BackgroundLoop, Peer]) -> None:
+def test_a_second_program_hears_why_and_what_to_do(own: tuple[BackgroundLoop, Backend]) -> None:
     """It may be the user's own."""
     loop, peer = own
 
@@ -132,5 +132,5 @@ def test_a_second_program_hears_why_and_what_to_do(own: tuple[BackgroundLoop, Pe
 
 def test_each_kernel_has_a_key_of_its_own() -> None:
     """Nothing of one is worth anything in another."""
-    first, second = (Connections(BackgroundLoop()) for _ in range(2))
+    first, second = (Backends(BackgroundLoop()) for _ in range(2))
     assert first._server_key != second._server_key

@@ -14,9 +14,9 @@ from nbclient import NotebookClient
 from harness import start_kernel, tiny
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.progress import Live
+from xai_notebook.notebook.progress import CallProgress
 from xai_notebook.pictures.picture import Card
-from xai_notebook.pictures.render.previews import Awaited, Previews, Source
+from xai_notebook.pictures.render.previews import Awaited, Previews, PreviewSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,11 +146,11 @@ def test_no_preview_is_made_twice(tmp_path: Path) -> None:
     cards = [Card(request=request, file=file) for file in files]
     previews = Previews()
     some = previews.make([*cards[:2], pending], 3, most=1)
-    assert [type(shown) for shown in some] == [Source, Awaited, Awaited]
+    assert [type(shown) for shown in some] == [PreviewSource, Awaited, Awaited]
     for file in files[:1]:
         file.unlink()  # it cannot be read again
     final = previews.make(cards, 3)
-    assert [type(shown) for shown in final] == [Source] * 3
+    assert [type(shown) for shown in final] == [PreviewSource] * 3
     assert final[0] is some[0]
 
 
@@ -161,7 +161,7 @@ def test_a_bar_without_a_total_claims_none(monkeypatch: pytest.MonkeyPatch) -> N
         "IPython.display.display", lambda bundle, **_: shown.append(bundle["text/html"])
     )
     progress = Progress(expected=None, done=3)
-    Live(SimpleNamespace(kernel=object()), progress, patience=0).tick()
+    CallProgress(SimpleNamespace(kernel=object()), progress, patience=0).tick()
     (html,) = shown
     assert "3 of ? prompts" in html
     assert 'aria-valuenow="0"' in html

@@ -10,7 +10,7 @@ import pytest
 from harness import fork, reading_child, unprivileged, until
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.storage import lock
-from xai_notebook.library.storage.lock import Exclusive
+from xai_notebook.library.storage.lock import FileLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ sys.stdin.readline()
 
 def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     file = tmp_path / "jobs" / "1.turn"
-    turn = Exclusive(file)
+    turn = FileLock(file)
     with reading_child(HOLDER, str(file)) as process:
         assert not turn.take()
         process.kill()
@@ -39,7 +39,7 @@ def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
 def test_it_is_handed_on(tmp_path: Path) -> None:
     """Within a process, too; the file is gone when it is over, whoever still waits for it."""
     file = tmp_path / "1.turn"
-    first, second = Exclusive(file), Exclusive(file)
+    first, second = FileLock(file), FileLock(file)
     assert first.take()
     assert not second.take()
     first.leave(over=True)
@@ -51,7 +51,7 @@ def test_it_is_handed_on(tmp_path: Path) -> None:
 def test_two_never_have_it(tmp_path: Path) -> None:
     """Who waited for a file that is removed does not lock that one while others lock a new one."""
     file = tmp_path / "1.turn"
-    first, second, third = (Exclusive(file) for _ in range(3))
+    first, second, third = (FileLock(file) for _ in range(3))
     assert first.take()
     assert not second.take()
     first.leave(over=True)
@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
-            Exclusive(tmp_path / "jobs" / "1.turn").take()
+            FileLock(tmp_path / "jobs" / "1.turn").take()
     finally:
         tmp_path.chmod(0o755)
 
@@ -77,7 +77,7 @@ def test_without_locks_threads_exclude_each_other(
 ) -> None:
     """Where the file system has none, the one process that has the library has one holder."""
     monkeypatch.setattr(lock, "lock", lambda _: None)
-    first, second = Exclusive(tmp_path / "1.turn"), Exclusive(tmp_path / "1.turn")
+    first, second = FileLock(tmp_path / "1.turn"), FileLock(tmp_path / "1.turn")
     assert first.take()
     assert not second.take()
     first.leave(over=False)
@@ -89,7 +89,7 @@ def test_without_locks_threads_exclude_each_other(
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     """The parent releases it, although the child lives on."""
     file = tmp_path / "1.lock"
-    first = Exclusive(file)
+    first = FileLock(file)
     assert first.take()
     reading, writing = os.pipe()
     child = fork()
@@ -102,7 +102,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     first._descriptor = None
     lock._HELD.clear()
     try:
-        until(lambda: Exclusive(file).take())  # the child has begun
+        until(lambda: FileLock(file).take())  # the child has begun
     finally:
         os.close(writing)
         os.waitpid(child, 0)

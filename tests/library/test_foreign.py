@@ -15,7 +15,7 @@ from harness import unprivileged
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library
-from xai_notebook.library.jobs import Job
+from xai_notebook.library.jobs import JobRecord
 from xai_notebook.library.storage import database
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def test_damaged_jobs_hide_no_others(library: Library) -> None:
         connection.executemany(insert, rows)
     assert [job.name for job in library.jobs.newest(9)] == ["old", "good"]
     with pytest.raises(LibraryError, match="Job 2 of the library is damaged"):
-        library.jobs.get(Job(id=2, name="odd", backend="xai", host="api.x.ai"))
+        library.jobs.get(JobRecord(id=2, name="odd", backend="xai", host="api.x.ai"))
 
 
 def test_damaged_text(library: Library, save: Save, picture: Picture) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import bundles as bundles_module
-from xai_notebook.library.bundles import HEADER, REQUESTS, Allowance, Bundle, Bundles, answers
+from xai_notebook.library.bundles import HEADER, REQUESTS, Bundle, BundleFolder, ReadBudget, answers
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def test_hostile_bundles(make: Callable[[], dict[str, bytes]], tmp_path: Path) -
 
 def look(folder: Path, name: str) -> str:
     """Ask a folder's bundles for the fox, and check what comes."""
-    bundles = Bundles()
+    bundles = BundleFolder()
     read, sentences = bundles.of(folder, "story")
     pictures, problems = answers(read, ASKED, None, {*range(200)})
     for sentence in (*sentences, *problems):
@@ -284,7 +284,7 @@ def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
     """Neither the folder nor the file is read again for each call."""
     file = tmp_path / "story.xai"
     file.write_bytes(bundle())
-    bundles = Bundles()
+    bundles = BundleFolder()
     (first,), _ = bundles.of(tmp_path, "story")
     (second,), _ = bundles.of(tmp_path, "story")
     assert first is second
@@ -298,10 +298,10 @@ def test_bundles_of_a_folder_are_bounded_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is too much is left out by name, and used once there is room for it."""
-    monkeypatch.setattr(bundles_module, "TOGETHER", Allowance(1_000_000, 5))
+    monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(1_000_000, 5))
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
-    bundles = Bundles()
+    bundles = BundleFolder()
     read, (sentence,) = bundles.of(tmp_path, "b")
     assert [one.file.stem for one in read] == ["b", "a"]
     assert sentence.startswith("c.xai was not used: ")
@@ -315,10 +315,10 @@ def test_lists_of_a_folder_are_bounded_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bytes count as well as the pictures, before a list is read."""
-    monkeypatch.setattr(bundles_module, "TOGETHER", Allowance(150_000, 100))
+    monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(150_000, 100))
     for name in ("a", "b"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
-    read, sentences = Bundles().of(tmp_path, None)
+    read, sentences = BundleFolder().of(tmp_path, None)
     assert [one.file.stem for one in read] == ["a"]
     assert len(sentences) == 1
 
@@ -388,7 +388,7 @@ def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
 def test_the_name_of_a_bundle_is_one_line(tmp_path: Path, content: bytes) -> None:
     """A stranger's name for a file neither forges a line nor turns one around."""
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
-    read, sentences = Bundles().of(tmp_path, None)
+    read, sentences = BundleFolder().of(tmp_path, None)
     found, _ = answers(read, ASKED, None, {0})
     told = [*sentences, *(str(picture.bundle) for picture in found)]
     assert len(told) == 1

@@ -12,7 +12,7 @@ import pytest
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, Reply
-from xai_notebook.library.jobs import Job, JobRequest, Sent, key_of
+from xai_notebook.library.jobs import JobRecord, JobRequest, SubmissionState, key_of
 from xai_notebook.library.storage import database, schema
 from xai_notebook.pictures.picture import Picture
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FOXES, WOLVES = (Job(name=name, backend="xai", host="api.x.ai") for name in ("foxes", "wolves"))
+FOXES, WOLVES = (
+    JobRecord(name=name, backend="xai", host="api.x.ai") for name in ("foxes", "wolves")
+)
 
 
 def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
@@ -35,7 +37,7 @@ def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
     )
 
 
-def record(library: Library, job: Job, *requests: JobRequest) -> Job:
+def record(library: Library, job: JobRecord, *requests: JobRequest) -> JobRecord:
     """Record a job that nothing speaks against."""
     recorded = library.jobs.record(job, requests)
     assert recorded is not None
@@ -43,7 +45,7 @@ def record(library: Library, job: Job, *requests: JobRequest) -> Job:
 
 
 def answer(
-    library: Library, job: Job, *pictures: bytes, **values: Any
+    library: Library, job: JobRecord, *pictures: bytes, **values: Any
 ) -> list[list[Picture] | LibraryError]:
     """Save the result of the first request of a job."""
     first = library.jobs.first(job)
@@ -119,12 +121,15 @@ def test_what_was_sent_is_remembered(library: Library, home: Path) -> None:
     """By the next kernel, until the batch is gone."""
     job = record(library, FOXES, asked("one"), asked("two"))
     keys = [key_of(name, 0, 0) for name in ("one", "two")]
-    library.jobs.mark(job, keys, Sent.UNKNOWN)
-    library.jobs.mark(job, keys[:1], Sent.CONFIRMED)
+    library.jobs.mark(job, keys, SubmissionState.UNKNOWN)
+    library.jobs.mark(job, keys[:1], SubmissionState.CONFIRMED)
     library.jobs.change(job, create_sent=True)
     other = Library.open(home)
     try:
-        assert other.jobs.marked(job) == {keys[0]: Sent.CONFIRMED, keys[1]: Sent.UNKNOWN}
+        assert other.jobs.marked(job) == {
+            keys[0]: SubmissionState.CONFIRMED,
+            keys[1]: SubmissionState.UNKNOWN,
+        }
         assert other.jobs.get(job).create_sent
         assert not other.jobs.forget_batch(job).create_sent
     finally:
@@ -141,7 +146,7 @@ def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> Non
         lambda: jobs.change(ours, state="done"),
         lambda: jobs.close(ours, "done"),
         lambda: jobs.bind(ours, "batch_2"),
-        lambda: jobs.mark(ours, [asked().key], Sent.UNKNOWN),
+        lambda: jobs.mark(ours, [asked().key], SubmissionState.UNKNOWN),
         lambda: jobs.marked(ours),
         lambda: jobs.tally(ours),
         lambda: jobs.forget_batch(ours),
@@ -178,5 +183,5 @@ def test_what_earlier_versions_submitted_is_in_doubt(home: Path) -> None:
     with closing(Library.open(home)) as library:
         running, new = library.jobs.newest(2)
         assert (new.create_sent, running.create_sent) == (True, False)
-        assert library.jobs.marked(new) == {"key": Sent.UNKNOWN}
+        assert library.jobs.marked(new) == {"key": SubmissionState.UNKNOWN}
         assert library.jobs.marked(running) == {}

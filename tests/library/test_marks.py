@@ -34,8 +34,8 @@ def test_a_star_is_given_and_taken(library: Library, save: Save, picture: Make) 
     library.marks.star([second], value=False)
     with contextlib.closing(Library.open(library.home)) as again:
         assert again.marks.of([first, second]) == {
-            first: catalog.Mark(starred=True),
-            second: catalog.Mark(),
+            first: catalog.Annotation(starred=True),
+            second: catalog.Annotation(),
         }
 
 
@@ -206,6 +206,6 @@ def test_a_library_that_is_read_only_says_so(
     (one,) = ids(save(payloads=[picture()]))
     monkeypatch.setattr(database, "_is_writable", lambda path: False)
     with contextlib.closing(Library.open(library.home)) as again:
-        assert again.marks.of([one]) == {one: catalog.Mark()}
+        assert again.marks.of([one]) == {one: catalog.Annotation()}
         with pytest.raises(LibraryError, match="read-only"):
             again.marks.star([one])

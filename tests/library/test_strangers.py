@@ -16,7 +16,7 @@ import pytest
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, MissingImageError
 from xai_notebook.library import Library
-from xai_notebook.library.inputs import Upload
+from xai_notebook.library.inputs import CachedUpload
 from xai_notebook.library.spending import Amount
 from xai_notebook.library.storage import database, schema, spool
 from xai_notebook.library.thumbnails import Thumbnails
@@ -55,7 +55,7 @@ def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path:
     """The folder of a library with a picture that was copied from somewhere else."""
     save("a fox", [picture()])
     library.remember_rewrite("key", "fox", "an advertisement", "grok", 0.5)
-    library.uploads.remember("xai", "api.x.ai", "0" * 64, Upload("theirs", 9e9))
+    library.uploads.remember("xai", "api.x.ai", "0" * 64, CachedUpload("theirs", 9e9))
     library.close()
     return shutil.copytree(home, tmp_path / "copied")
 

@@ -14,7 +14,7 @@ import xai_notebook
 from harness import until
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.gallery import NO_FRONTEND, Place, query_of
+from xai_notebook.notebook.gallery import NO_FRONTEND, LibraryWidget, query_of
 from xai_notebook.notebook.picture_widget import check_name
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def place(keyed: Served, shell: InteractiveShell) -> Place:
+def place(keyed: Served, shell: InteractiveShell) -> LibraryWidget:
     """A place of this process, with no browser, that tells what it sends; three pictures."""
     shell.display_pub = CapturingDisplayPublisher()
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a notebook
     xai_notebook.generate("a fox", n=2)
     xai_notebook.generate("an owl")
-    place = Place(query_of("", {}), shell)
+    place = LibraryWidget(query_of("", {}), shell)
     place.sent = []
 
     def send(content: Any, buffers: Any = ()) -> None:
@@ -40,14 +40,16 @@ def place(keyed: Served, shell: InteractiveShell) -> Place:
     return place
 
 
-def ask(place: Place, number: int = 1, **content: Any) -> tuple[dict[str, Any], list[bytes]]:
+def ask(
+    place: LibraryWidget, number: int = 1, **content: Any
+) -> tuple[dict[str, Any], list[bytes]]:
     """Say what a browser would say; return what answers it."""
     place._receive(None, {"request": number, **content}, [])
     until(lambda: [s for s in place.sent if s[0].get("request") == number])
     return next(s for s in place.sent if s[0].get("request") == number)
 
 
-def query(place: Place, number: int = 1, **filters: Any) -> list[int]:
+def query(place: LibraryWidget, number: int = 1, **filters: Any) -> list[int]:
     """Search; return the ids of the rows."""
     words, order = filters.pop("words", ""), filters.pop("order", "newest")
     ask(place, number, kind="query", words=words, order=order, filters=filters)
@@ -55,7 +57,7 @@ def query(place: Place, number: int = 1, **filters: Any) -> list[int]:
     return [row["id"] for row in content["rows"]]
 
 
-def test_a_query_is_answered_with_counts(place: Place) -> None:
+def test_a_query_is_answered_with_counts(place: LibraryWidget) -> None:
     """What there is to choose from follows."""
     content, _ = ask(place, kind="query", words="a fox", order="newest", filters={})
     assert (content["kind"], content["count"]) == ("query", 2)
@@ -66,7 +68,9 @@ def test_a_query_is_answered_with_counts(place: Place) -> None:
     assert choices["statuses"] == [{"name": "ok", "count": 3}, {"name": "all", "count": 3}]
 
 
-def test_a_library_of_somebody_else_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_somebody_else_says_so(
+    place: LibraryWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To its user, for whom there is a cure; not to visitors."""
     content, _ = ask(place, kind="query", words="", order="newest")
     assert content["notice"] == ""
@@ -81,7 +85,7 @@ def test_a_library_of_somebody_else_says_so(place: Place, monkeypatch: pytest.Mo
     assert content["notice"] == ""
 
 
-def test_only_the_last_query_counts(place: Place) -> None:
+def test_only_the_last_query_counts(place: LibraryWidget) -> None:
     """What was typed over is not looked for."""
     loop = current_session().loop
     held = loop.submit(_hold())
@@ -97,7 +101,7 @@ async def _hold() -> None:
     time.sleep(0.05)  # noqa: ASYNC251  # the loop is busy while somebody types
 
 
-def test_rows_and_thumbnails(place: Place) -> None:
+def test_rows_and_thumbnails(place: LibraryWidget) -> None:
     """Text is as it is; a thumbnail has no more than 256 pixels a side."""
     from xai_notebook.pictures.pixels import inspect
 
@@ -109,7 +113,7 @@ def test_rows_and_thumbnails(place: Place) -> None:
     assert len(list((home / "cache" / "thumbnails").glob("*/*.jpg"))) == 2
 
 
-def test_what_is_seen_first_comes_first(place: Place) -> None:
+def test_what_is_seen_first_comes_first(place: LibraryWidget) -> None:
     """A glance before all are counted, then the result; with thumbnails that were made before."""
     first: dict[str, Any] = {
         "kind": "query",
@@ -135,7 +139,7 @@ def test_what_is_seen_first_comes_first(place: Place) -> None:
     assert [told["kind"] for told, _ in place.sent].count("glance") == 1
 
 
-def test_a_picture_tells_all(place: Place) -> None:
+def test_a_picture_tells_all(place: LibraryWidget) -> None:
     """The original's own bytes, the cell that made it, and its relatives."""
     (fox, _) = xai_notebook.history("fox")
     fox.edit("in snow")
@@ -146,7 +150,7 @@ def test_a_picture_tells_all(place: Place) -> None:
     assert content["lineage"] == {"ancestors": [], "descendants": [edit.id]}
 
 
-def test_what_is_chosen_is_a_batch(place: Place) -> None:
+def test_what_is_chosen_is_a_batch(place: LibraryWidget) -> None:
     """In the order of the choice."""
     ids = query(place)
     place._receive(None, {"kind": "select", "ids": ids[::-1]}, [])
@@ -167,13 +171,15 @@ def test_what_is_chosen_is_a_batch(place: Place) -> None:
         ("use", {"name": "foxes"}, "foxes is now an ImageBatch of 2 pictures."),
     ],
 )
-def test_what_was_done_is_said(place: Place, kind: str, more: dict[str, Any], said: str) -> None:
+def test_what_was_done_is_said(
+    place: LibraryWidget, kind: str, more: dict[str, Any], said: str
+) -> None:
     """In a sentence."""
     content, _ = ask(place, 7, kind=kind, ids=query(place, words="fox"), **more)
     assert (content["kind"], content["said"]) == ("done", said)
 
 
-def test_what_cannot_be_done_is_said(place: Place) -> None:
+def test_what_cannot_be_done_is_said(place: LibraryWidget) -> None:
     """An empty tag, a picture that is gone, a filter that is none: no traceback anywhere."""
     assert "A tag is a word" in ask(place, 2, kind="tag", ids=[1], tag="")[0]["said"]
     assert "is gone" in ask(place, 3, kind="picture", id=999)[0]["said"]
@@ -181,7 +187,7 @@ def test_what_cannot_be_done_is_said(place: Place) -> None:
     assert (content["kind"], content["said"][:33]) == ("error", "size: there is no such filter. Th")
 
 
-def test_changes_from_elsewhere_are_told(place: Place) -> None:
+def test_changes_from_elsewhere_are_told(place: LibraryWidget) -> None:
     """A star set in a cell, or in a panel, shows."""
     (owl,) = xai_notebook.history("owl")
     owl.star()
@@ -238,14 +244,14 @@ def test_the_magic_refuses_what_it_has_no_use_for(shell: InteractiveShell) -> No
     assert isinstance(result.error_in_exec, OptionError)
 
 
-def test_many_are_named_by_their_positions(place: Place) -> None:
+def test_many_are_named_by_their_positions(place: LibraryWidget) -> None:
     """In one reply, however many there are between."""
     ids = query(place)
     content, _ = ask(place, 2, kind="ids", start=1, stop=99)
     assert content["ids"] == ids[1:]
 
 
-def test_a_nameless_input_has_its_id_in_the_cell(place: Place) -> None:
+def test_a_nameless_input_has_its_id_in_the_cell(place: LibraryWidget) -> None:
     """So that the cell, copied, finds the picture again."""
     (fox, _) = xai_notebook.history("fox")
     (edit,) = fox.edit("in snow")

@@ -12,7 +12,7 @@ import pytest
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport.retry import Attempt
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.progress import Live, describe
+from xai_notebook.notebook.progress import CallProgress, describe
 from xai_notebook.pictures.picture import Picture
 
 
@@ -73,14 +73,14 @@ def _attempt() -> Attempt:
 
 
 class Shell(SimpleNamespace):
-    """What `Live` asks of IPython: whether it is a kernel's."""
+    """What `CallProgress` asks of IPython: whether it is a kernel's."""
 
 
 def test_a_quick_answer_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No placeholder flashes by, and there is nothing to take away."""
     shown: list[Any] = []
     monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append(a))
-    live = Live(Shell(kernel=object()), Progress(), patience=5)
+    live = CallProgress(Shell(kernel=object()), Progress(), patience=5)
     live.tick()
     live.end()
     assert shown == []
@@ -103,7 +103,7 @@ def test_a_slow_answer_shows_progress_in_bounded_steps(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "xai_notebook.notebook.progress.time", SimpleNamespace(monotonic=lambda: now)
     )
-    live = Live(Shell(kernel=object()), progress(), patience=0.6)
+    live = CallProgress(Shell(kernel=object()), progress(), patience=0.6)
     for _ in range(50):  # a second, in steps of 20 ms
         live.tick()
         now += 0.02
@@ -121,13 +121,13 @@ def test_a_frontend_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError("the frontend is gone")
 
     monkeypatch.setattr("IPython.display.display", display)
-    Live(Shell(kernel=object()), progress(), patience=0).tick()
+    CallProgress(Shell(kernel=object()), progress(), patience=0).tick()
     assert asked
 
 
 def test_a_script_gets_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """Where stderr is no terminal, nothing is written."""
-    live = Live(Shell(), progress(), patience=0)
+    live = CallProgress(Shell(), progress(), patience=0)
     live.tick()
     live.end()
     assert capsys.readouterr() == ("", "")

@@ -15,10 +15,10 @@ from harness import tiny, until
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import Query
 from xai_notebook.notebook import messages
-from xai_notebook.notebook.gallery import Place, query_of
+from xai_notebook.notebook.gallery import LibraryWidget, query_of
 from xai_notebook.notebook.panel.form import FIELDS
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.notebook.picture_widget import Viewing
+from xai_notebook.notebook.picture_widget import PictureWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ def shown(keyed: Served, shell: InteractiveShell) -> dict[str, Any]:
     found: dict[str, Any] = {"said": []}
     for name, widget in (
         ("panel", Panel("", {}, shell)),
-        ("library", Place(query_of("", {}), shell)),
+        ("library", LibraryWidget(query_of("", {}), shell)),
     ):
         widget.send = lambda content, buffers=None: found["said"].append(content)
         found[name] = widget
@@ -198,7 +198,7 @@ def test_every_kind_has_who_answers_it() -> None:
     """And no other method can be named."""
     from xai_notebook.notebook.picture_widget import ACTIONS
 
-    for widget, shapes in ((Panel, messages.PANEL), (Place, messages.LIBRARY)):
+    for widget, shapes in ((Panel, messages.PANEL), (LibraryWidget, messages.LIBRARY)):
         answered = {name[4:] for name in dir(widget) if name.startswith("_on_")} - {"msg"}
         assert {*shapes} <= answered | {*ACTIONS}
-        assert answered - {*dir(Viewing)} <= {*shapes}
+        assert answered - {*dir(PictureWidget)} <= {*shapes}

@@ -30,7 +30,7 @@ from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
 from xai_notebook.notebook.panel import NO_FRONTEND, inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
-from xai_notebook.notebook.panel.inputs import Uploads
+from xai_notebook.notebook.panel.inputs import UploadBuffer
 from xai_notebook.notebook.panel.widget import Panel, preview_of
 from xai_notebook.notebook.picture_widget import explain
 
@@ -313,7 +313,7 @@ def test_what_is_wrong_with_an_upload_names_its_file(data: bytes) -> None:
 
 def test_bytes_on_their_way_are_bounded() -> None:
     """Several large files at once are refused, and taken when the others have come or gone."""
-    uploads = Uploads()
+    uploads = UploadBuffer()
     part = bytes(32 << 20)
     for key in ("a", "b"):
         assert uploads.add(key, part, 3) is None
@@ -329,10 +329,10 @@ def test_bytes_on_their_way_are_bounded() -> None:
 def test_files_that_no_library_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the form no longer names gives way; what it names is not thrown out."""
     monkeypatch.setattr(inputs, "MAX_HELD", 250)
-    held = {key: inputs.Source(b"", key, key, bytes(100)) for key in "abc"}
+    held = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}
     inputs.forget_unused(held, {"b", "c"})
     assert list(held) == ["b", "c"]
-    held["d"] = inputs.Source(b"", "d", "d", bytes(100))
+    held["d"] = inputs.TrayImage(b"", "d", "d", bytes(100))
     with pytest.raises(InputImageError, match="Remove some first"):
         inputs.forget_unused(held, {"b", "c", "d"})
     assert list(held) == ["b", "c"]

@@ -14,7 +14,7 @@ from harness import CENT, tiny, until
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError, LibraryError
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.gallery import Place, query_of
+from xai_notebook.notebook.gallery import LibraryWidget, query_of
 from xai_notebook.notebook.panel.widget import Panel
 from xai_notebook.notebook.picture_widget import explain
 from xai_notebook.pictures.results import GeneratedImage
@@ -44,9 +44,9 @@ class App:
         """Show a panel of the author's."""
         return self._heard(Panel(prompt, options, self.shell))
 
-    def library(self) -> Place:
+    def library(self) -> LibraryWidget:
         """Show the library."""
-        return self._heard(Place(query_of("", {}), self.shell))
+        return self._heard(LibraryWidget(query_of("", {}), self.shell))
 
     def _heard(self, widget: Any) -> Any:
         widget.send = lambda said, parts=None: self.sent.append((said, list(parts or ())))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from openai_stub import Dial, MakeRequest
-    from xai_notebook.server.engine import Input
+    from xai_notebook.server.engine import EngineInput
     from xai_notebook.server.validation import ImageOrder
 
 
@@ -35,7 +35,7 @@ class Mine(Engine):
     """An engine as the documentation shows it."""
 
     def __init__(self) -> None:
-        self.orders: list[tuple[ImageOrder, int, Sequence[Input]]] = []
+        self.orders: list[tuple[ImageOrder, int, Sequence[EngineInput]]] = []
         self.state = "new"
         self.made = png()
 
@@ -51,7 +51,7 @@ class Mine(Engine):
         """Return two."""
         return (Model("mine-1", ("mine",), 0, version="7"), Model("flat-1", (), 0, edits=False))
 
-    async def make(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> bytes:
+    async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
         """Return the same picture always."""
         self.orders.append((order, index, inputs))
         return self.made

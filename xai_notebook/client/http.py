@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MEDIA_TYPE",
-    "Answer",
     "BrokenError",
     "Downloader",
     "HttpClient",
     "HttpRequest",
+    "HttpResponse",
     "UnreachableError",
 ]
 
@@ -105,7 +105,7 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What came back.
 
     Attributes:
@@ -145,7 +145,7 @@ class HttpClient:
         self._session: requests.Session | None = None
         self._lock = threading.Lock()
 
-    async def send(self, request: HttpRequest) -> Answer:
+    async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request and return its answer, whatever its status.
 
         Raises:
@@ -156,7 +156,7 @@ class HttpClient:
         """
         own = self._checked(request)
         line = _Line(request.address, own=own)
-        future: Future[Answer] = Future()
+        future: Future[HttpResponse] = Future()
         future.set_running_or_notify_cancel()
 
         def work() -> None:
@@ -195,7 +195,7 @@ class HttpClient:
             raise RefusedError(f"The address at {address.host} is http, not https: not fetched.")
         return False
 
-    def _attempt(self, request: HttpRequest, line: _Line, key: ApiKey | None) -> Answer:
+    def _attempt(self, request: HttpRequest, line: _Line, key: ApiKey | None) -> HttpResponse:
         import requests  # noqa: PLC0415  # 110 ms that base64 users never pay
         import urllib3  # noqa: PLC0415
 
@@ -216,7 +216,7 @@ class HttpClient:
             line.release()
         raise failure  # not from a library's error, whose frames can hold the key
 
-    def _send(self, request: HttpRequest, line: _Line, key: ApiKey | None) -> Answer:
+    def _send(self, request: HttpRequest, line: _Line, key: ApiKey | None) -> HttpResponse:
         from xai_notebook.client import pinned_adapter  # noqa: PLC0415  # requests
 
         pinned_adapter.work.line = line
@@ -243,7 +243,7 @@ class HttpClient:
             )
             stack.enter_context(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, _read(response, request.max_bytes))
+            return HttpResponse(response.status_code, headers, _read(response, request.max_bytes))
 
 
 class _Line:
@@ -458,7 +458,7 @@ class Downloader:
             f"The image at {first.host} was redirected more than {MAX_REDIRECTS} times."
         )
 
-    async def _get(self, address: WebAddress, *, own: bool) -> Answer:
+    async def _get(self, address: WebAddress, *, own: bool) -> HttpResponse:
         request = HttpRequest(
             "GET",
             address,
@@ -491,7 +491,7 @@ class Downloader:
         return DownloadError(f"{error}{cure}")
 
 
-def _image(answer: Answer, host: str) -> tuple[bytes, str]:
+def _image(answer: HttpResponse, host: str) -> tuple[bytes, str]:
     """Return the image of an answer, and its media type.
 
     Raises:
@@ -510,7 +510,7 @@ def _image(answer: Answer, host: str) -> tuple[bytes, str]:
     return answer.body, _media_type(answer, host)
 
 
-def _media_type(answer: Answer, host: str) -> str:
+def _media_type(answer: HttpResponse, host: str) -> str:
     data = answer.body
     if sniffed := media_type(data):
         return sniffed

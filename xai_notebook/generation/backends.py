@@ -35,10 +35,10 @@ from xai_notebook.errors import (
 )
 from xai_notebook.generation.budget import Prices
 from xai_notebook.library import Library
-from xai_notebook.library.inputs import Upload
+from xai_notebook.library.inputs import CachedUpload
 from xai_notebook.library.replies import recover
 from xai_notebook.library.storage.database import interruptible
-from xai_notebook.library.storage.lock import Exclusive
+from xai_notebook.library.storage.lock import FileLock
 from xai_notebook.settings import DEFAULT_API_HOST, ApiKey, Configuration, engine_key
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ if TYPE_CHECKING:
     from xai_notebook.generation.budget import Reservation
     from xai_notebook.generation.event_loop import BackgroundLoop
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.library.inputs import Uploads
+    from xai_notebook.library.inputs import UploadCache
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.server import EmbeddedServer
 
 __all__ = [
-    "Connections",
+    "Backend",
+    "Backends",
     "Flight",
-    "InputStore",
-    "Peer",
-    "Rewriter",
+    "InputUploads",
+    "PromptRewriter",
     "Route",
     "SingleFlight",
     "choose_route",
@@ -76,7 +76,7 @@ _SHORT: Final = 2048
 
 
 @dataclass(slots=True)
-class InputStore:
+class InputUploads:
     """A server's file store, as far as input images are in it.
 
     Attributes:
@@ -88,7 +88,7 @@ class InputStore:
     files: FilesClient
     backend: str
     host: str
-    _seen: dict[str, Upload] = field(default_factory=dict)
+    _seen: dict[str, CachedUpload] = field(default_factory=dict)
     """What this kernel knows to be there, by the image's digest."""
     _refused: set[str] = field(default_factory=set)
     """What the store did not take: it is not asked twice."""
@@ -98,7 +98,7 @@ class InputStore:
         self,
         request: ImageRequest,
         send: Callable[[ImageRequest], Awaitable[Sequence[ImageResponse]]],
-        uploads: Uploads,
+        uploads: UploadCache,
     ) -> Sequence[ImageResponse]:
         """Send a request that names its images; with the images in it where they can't be stored.
 
@@ -120,7 +120,7 @@ class InputStore:
         return await send(await self.name(request, uploads))
 
     async def name(
-        self, request: ImageRequest, uploads: Uploads, *, lasting: float = _HOUR
+        self, request: ImageRequest, uploads: UploadCache, *, lasting: float = _HOUR
     ) -> ImageRequest:
         """Return a request whose images are in the store and named by their ids.
 
@@ -137,7 +137,7 @@ class InputStore:
         inputs = [await self._stored(image, uploads, lasting) for image in request.inputs]
         return replace(request, inputs=tuple(inputs))
 
-    async def _stored(self, image: InputImage, uploads: Uploads, lasting: float) -> InputImage:
+    async def _stored(self, image: InputImage, uploads: UploadCache, lasting: float) -> InputImage:
         if not image.url.startswith("data:") or len(image.url) < _SHORT:
             return image
         async with self._busy.setdefault(image.sha256, asyncio.Lock()):
@@ -149,7 +149,7 @@ class InputStore:
             self._seen[image.sha256] = upload
         return replace(image, file_id=upload.file_id)
 
-    async def _remembered(self, image: InputImage, uploads: Uploads) -> Upload | None:
+    async def _remembered(self, image: InputImage, uploads: UploadCache) -> CachedUpload | None:
         """Return where another kernel put an image, if it is still there."""
         known = (self.backend, self.host, image.sha256)
         with suppress(LibraryError):
@@ -158,7 +158,7 @@ class InputStore:
                 return upload
         return None
 
-    async def _is_there(self, upload: Upload) -> bool:
+    async def _is_there(self, upload: CachedUpload) -> bool:
         """Tell whether the server still has a file; under another key it never had it."""
         try:
             await self.files.get(upload.file_id)
@@ -166,7 +166,7 @@ class InputStore:
             return False
         return True
 
-    async def _upload(self, image: InputImage, uploads: Uploads) -> Upload:
+    async def _upload(self, image: InputImage, uploads: UploadCache) -> CachedUpload:
         head, _, body = image.url.partition(",")
         data = await asyncio.to_thread(pybase64.b64decode, body)
         kind = head.removeprefix("data:image/").partition(";")[0]
@@ -176,7 +176,7 @@ class InputStore:
         expires = time.time() + _LIFETIME
         if stored.HasField("expires_at"):
             expires = min(expires, float(stored.expires_at.seconds))
-        upload = Upload(stored.id, expires)
+        upload = CachedUpload(stored.id, expires)
         with suppress(LibraryError):  # another kernel uploads it again, and no more is lost
             await asyncio.to_thread(uploads.remember, self.backend, self.host, image.sha256, upload)
         return upload
@@ -213,7 +213,7 @@ _QUOTED: Final = re.compile(r"^[\"“'](.*)[\"”']$", re.DOTALL)
 
 
 @dataclass(slots=True)
-class Rewriter:
+class PromptRewriter:
     """Rewrites prompts with one chat model, each prompt once.
 
     Attributes:
@@ -398,7 +398,7 @@ class SingleFlight:
         """
         flight = self._flights.setdefault(key, Flight())
         async with flight.lock:
-            lock = None if folder is None else Exclusive(folder / f"{key}.lock")
+            lock = None if folder is None else FileLock(folder / f"{key}.lock")
             taken = False
             try:
                 with suppress(LibraryError):
@@ -417,7 +417,7 @@ class SingleFlight:
 
 
 @dataclass(slots=True)
-class Peer:
+class Backend:
     """A server, and what a kernel remembers about it.
 
     Attributes:
@@ -442,25 +442,25 @@ class Peer:
     rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: Prices = field(init=False)
-    inputs: InputStore = field(init=False)
+    inputs: InputUploads = field(init=False)
     flights: SingleFlight = field(default_factory=SingleFlight)
 
     def __post_init__(self) -> None:
         """Ask for prices, and look into the server's file store, when that is first needed."""
         free = self.free or (self.backend == "xai" and Endpoint.parse(self.host).loopback)
         self.prices = Prices(self.client, self.backend, self.host, free=free)
-        self.inputs = InputStore(self.client.files, self.backend, self.host)
+        self.inputs = InputUploads(self.client.files, self.backend, self.host)
 
     def rewriter(
         self,
         options: Options,
         library: Library | None,
         progress: Progress,
-    ) -> Rewriter | None:
+    ) -> PromptRewriter | None:
         """Return what rewrites the prompts of a call, or None when they are sent as written."""
         if options.rewrite is None:
             return None
-        return Rewriter(
+        return PromptRewriter(
             client=self.client,
             model=options.rewrite,
             backend=self.backend,
@@ -548,7 +548,7 @@ def _engine_host(engine: str) -> str:
     return f"{_ENGINE}{where}{path}" + (f"#{parts.fragment}" if parts.fragment else "")
 
 
-class Connections:
+class Backends:
     """Clients by route, embedded servers by engine, the library."""
 
     def __init__(self, loop: BackgroundLoop) -> None:
@@ -557,7 +557,7 @@ class Connections:
         Args:
             loop: On which clients and server live.
         """
-        self.peers: dict[Route, Peer] = {}
+        self.peers: dict[Route, Backend] = {}
         self._loop = loop
         self._servers: dict[str, EmbeddedServer] = {}
         # In memory only: other users of this computer see the port, and must not order or read.
@@ -566,7 +566,7 @@ class Connections:
         self._library: Library | None = None
         self._library_lock = threading.Lock()
 
-    async def peer(self, route: Route) -> Peer:
+    async def peer(self, route: Route) -> Backend:
         """Return the server of a route, on the background loop."""
         if self._opening is None:  # made here: a lock belongs to the loop that waits for it
             self._opening = asyncio.Lock()
@@ -575,13 +575,13 @@ class Connections:
                 self.peers[route] = await self._open(route)
             return self.peers[route]
 
-    async def _open(self, route: Route) -> Peer:
+    async def _open(self, route: Route) -> Backend:
         if route.backend != "local":
             opened = client.AsyncClient(route.key or "", api_host=route.host)
-            return Peer(opened, route.backend, route.host)
+            return Backend(opened, route.backend, route.host)
         running = await self._start_server(route.engine)
         opened = client.AsyncClient(self._server_key, api_host=running.address, title=running.title)
-        return Peer(opened, route.backend, route.host, free=running.engine.free)
+        return Backend(opened, route.backend, route.host, free=running.engine.free)
 
     async def _start_server(self, engine: str) -> EmbeddedServer:
         """Return the embedded server with that engine, started by its first use."""

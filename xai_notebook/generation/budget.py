@@ -34,8 +34,8 @@ __all__ = [
     "FREE",
     "MARGIN",
     "Counter",
-    "Kind",
     "Limits",
+    "PriceKey",
     "Prices",
     "Reservation",
     "SharedBudget",
@@ -446,7 +446,7 @@ _OLD: Final = 600.0
 """Seconds after which the list is read again."""
 
 
-class Kind(NamedTuple):
+class PriceKey(NamedTuple):
     """Requests of one kind cost the same for each image.
 
     Attributes:
@@ -462,7 +462,7 @@ class Kind(NamedTuple):
     inputs: int
 
     @classmethod
-    def of(cls, request: ImageRequest) -> Kind:
+    def of(cls, request: ImageRequest) -> PriceKey:
         """Return the kind of a request."""
         return cls(request.model, request.resolution, request.quality, len(request.inputs))
 
@@ -496,9 +496,9 @@ class Prices:
         self._list: dict[str, float] | None = None
         self._read_at = 0.0
         self._lock = asyncio.Lock()
-        self._reported: dict[Kind, float] = {}
+        self._reported: dict[PriceKey, float] = {}
         self._factors: dict[tuple[str, bool], float] = {}
-        self._unreported: set[Kind] = set()
+        self._unreported: set[PriceKey] = set()
         self._rewrites: dict[str, float] = {}
         self._seeded = False
 
@@ -540,7 +540,7 @@ class Prices:
             XaiError: The server cannot be asked for its prices.
         """
         await self._look_up(library)
-        kind = Kind.of(request)
+        kind = PriceKey.of(request)
         price = await self.list_usd(request.model)
         reported = self._reported.get(kind)
         if price is None and reported is None:
@@ -570,9 +570,9 @@ class Prices:
         Raises:
             XaiError: The server cannot be asked for its prices.
         """
-        kinds: dict[Kind, tuple[ImageRequest, int]] = {}
+        kinds: dict[PriceKey, tuple[ImageRequest, int]] = {}
         for request, count in wanted:
-            kind = Kind.of(request)
+            kind = PriceKey.of(request)
             kinds[kind] = request, count + (kinds[kind][1] if kind in kinds else 0)
         amounts: list[Amount | None] = []
         for request, count in kinds.values():
@@ -613,7 +613,7 @@ class Prices:
             count: How many images of it.
             cost_usd: As reported; None: the server did not say.
         """
-        kind = Kind.of(request)
+        kind = PriceKey.of(request)
         if not is_amount(cost_usd) or not count:
             self._unreported.add(kind)
             return
@@ -638,7 +638,7 @@ class Prices:
         with suppress(LibraryError):
             for kind, each in await asyncio.to_thread(library.spending.last_costs, self._host):
                 if is_amount(each):
-                    self._reported.setdefault(Kind(*kind), each)
+                    self._reported.setdefault(PriceKey(*kind), each)
 
 
 def total(amounts: Sequence[Amount | None]) -> Amount | None:

@@ -13,7 +13,7 @@ from xai_notebook.errors import ExportError, LibraryError, MissingImageError, Op
 from xai_notebook.generation.backends import LOCAL_HOST
 from xai_notebook.generation.event_loop import Batched
 from xai_notebook.library import Reply
-from xai_notebook.library.bundles import SUFFIX, Bundle, Bundles, answers, picture_of
+from xai_notebook.library.bundles import SUFFIX, Bundle, BundleFolder, answers, picture_of
 from xai_notebook.library.replies import look_at
 from xai_notebook.settings import DEFAULT_API_HOST, MIB
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
-    from xai_notebook.library.bundles import Entry
+    from xai_notebook.library.bundles import BundleEntry
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Beside", "pack", "unpack"]
+__all__ = ["BundleLookup", "pack", "unpack"]
 
 _AT_ONCE: Final = 16
 """Requests whose pictures are in memory while a bundle is unpacked."""
@@ -51,7 +51,7 @@ class _Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class BundleLookup:
     """The bundles beside a notebook, as they answer its calls.
 
     Attributes:
@@ -60,7 +60,7 @@ class Beside:
         stem: Its name, where known: the bundle named like it answers first.
     """
 
-    bundles: Bundles
+    bundles: BundleFolder
     folder: Path
     stem: str | None
     _take: Batched[_Asked, tuple[list[Picture], list[str]]] = field(init=False, repr=False)
@@ -70,7 +70,7 @@ class Beside:
         object.__setattr__(self, "_take", Batched(self._take_each))  # it is frozen
 
     @classmethod
-    def here(cls, bundles: Bundles) -> Beside:
+    def here(cls, bundles: BundleFolder) -> BundleLookup:
         """Return those beside the notebook that runs."""
         file = frontend.notebook_file()
         try:
@@ -213,7 +213,7 @@ def _saved(library: Library, replies: list[Reply]) -> list[Picture]:
 
 
 def _replies(
-    library: Library, bundle: Bundle, entry: Entry, problems: list[str]
+    library: Library, bundle: Bundle, entry: BundleEntry, problems: list[str]
 ) -> Iterator[Reply]:
     """Yield what is new of a request as the library takes it, in parts if it is large.
 

@@ -19,12 +19,12 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.budget import Kind, to_ticks
+from xai_notebook.generation.budget import PriceKey, to_ticks
 from xai_notebook.generation.call import check_redo
-from xai_notebook.generation.generator import Generator, Placed
-from xai_notebook.generation.ingest import Keeper
+from xai_notebook.generation.generator import ClaimedRequest, Generator
+from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.replay import Claim
-from xai_notebook.library import Wanted
+from xai_notebook.library import SlotQuery
 from xai_notebook.library.spending import TICKS
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.render.tables import Plan
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.backends import Backend
     from xai_notebook.generation.budget import Limits
-    from xai_notebook.generation.bundles import Beside
+    from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.generation.replay import Asking
+    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library
     from xai_notebook.library.records import Slot
     from xai_notebook.pictures.picture import Status
 
 __all__ = [
-    "Known",
+    "Availability",
     "answer",
     "expected_costs",
     "generate_each",
@@ -303,7 +303,7 @@ async def _redo(call: Call, generator: Generator) -> None:
     call.progress.changed()
 
 
-class Known(NamedTuple):
+class Availability(NamedTuple):
     """What the library knows of a request.
 
     Attributes:
@@ -315,7 +315,7 @@ class Known(NamedTuple):
 
     stored: int
     rewritten: bool
-    placed: Placed | None = None
+    placed: ClaimedRequest | None = None
     ordered: int = 0
 
 
@@ -325,7 +325,7 @@ async def look_up_each(
     *,
     redo: Sequence[int] = (),
     batch: bool = False,
-) -> list[Known]:
+) -> list[Availability]:
     """Return what the library would answer. Nothing is sent.
 
     Args:
@@ -334,8 +334,8 @@ async def look_up_each(
         redo: Images of them all that are to be made anew.
         batch: They are a job: running its cell again makes new images only with `fresh`.
     """
-    all_placed: list[Placed | None] = []
-    wanted: dict[int, Wanted] = {}
+    all_placed: list[ClaimedRequest | None] = []
+    wanted: dict[int, SlotQuery] = {}
     made: dict[str, int] = {}
     repeated: dict[int, int] = {}
     stored_answers = generator.only_stored or (batch and not generator.fresh)
@@ -348,7 +348,7 @@ async def look_up_each(
             if generator.reuse:  # what an equal request before it has made is stored by then
                 repeated[number] = made.get(placed.fingerprint, 0)
                 made[placed.fingerprint] = max(repeated[number], request.n)
-            wanted[number] = Wanted(
+            wanted[number] = SlotQuery(
                 placed.fingerprint,
                 None if generator.reuse else claim.place,
                 request.n,
@@ -366,13 +366,15 @@ async def look_up_each(
     for number in (index // width for index in redo):
         counts[number] -= 1 if counts[number] else 0
     return [
-        Known(counts[number], placed is not None, placed)
+        Availability(counts[number], placed is not None, placed)
         for number, placed in enumerate(all_placed)
     ]
 
 
 async def _count_stored(
-    generator: Generator, all_placed: Sequence[Placed | None], wanted: Mapping[int, Wanted]
+    generator: Generator,
+    all_placed: Sequence[ClaimedRequest | None],
+    wanted: Mapping[int, SlotQuery],
 ) -> dict[int, int]:
     """Return how many images the library and the bundles have of each request that is wanted."""
     library = generator.keeper.library
@@ -391,7 +393,7 @@ async def _count_stored(
 async def expected_costs(
     generator: Generator,
     requests: Sequence[ImageRequest],
-    found: Sequence[Known] | None,
+    found: Sequence[Availability] | None,
     *,
     one_by_one: bool,
 ) -> list[float | None]:
@@ -405,17 +407,17 @@ async def expected_costs(
     """
     prices, library, rewriter = generator.peer.prices, generator.keeper.library, generator.rewriter
     rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
-    known: dict[tuple[Kind, int], float | None] = {}
+    known: dict[tuple[PriceKey, int], float | None] = {}
     rewritten: set[str] = set()
     costs: list[float | None] = []
     for number, request in enumerate(requests):
-        have = Known(0, rewriter is None) if found is None else found[number]
+        have = Availability(0, rewriter is None) if found is None else found[number]
         count = request.n - have.stored - have.ordered
         if not count:
             costs.append(0.0)
             continue
         together = 1 if one_by_one else count
-        kind = Kind.of(request), together
+        kind = PriceKey.of(request), together
         if kind not in known:
             known[kind] = await prices.image_usd(request, together, library)
         cost = known[kind]
@@ -430,11 +432,11 @@ async def expected_costs(
 
 def generator_of(
     call: Call,
-    asking: Asking,
-    peer: Peer,
+    asking: SlotClaims,
+    peer: Backend,
     home: Library,
     limits: Limits,
-    beside: Beside,
+    beside: BundleLookup,
     recover: Callable[[], object],
 ) -> Generator:
     """Return what answers the requests of a call.
@@ -452,7 +454,7 @@ def generator_of(
     library = home if home.failure is None else None
     return Generator(
         peer,
-        Keeper(home, peer, progress, options.timeout, notebook_name()),
+        Ingest(home, peer, progress, options.timeout, notebook_name()),
         asking,
         limits=limits,
         progress=progress,
@@ -562,7 +564,7 @@ async def _make(group: list[_Anew], generator: Generator) -> dict[int, Picture]:
         (bytes.fromhex(slot.fingerprint)[:16], slot.place), 0, request.n,
         anew=True, after=0, before=None,
     )  # fmt: skip
-    placed = Placed(request, slot.fingerprint, claim)
+    placed = ClaimedRequest(request, slot.fingerprint, claim)
     made = await generator.make_anew(placed, [one.slot.position for one in group])
     return {one.number: replace(new, replayed=False) for one, new in zip(group, made, strict=True)}
 
@@ -579,7 +581,7 @@ if TYPE_CHECKING:
 
         def __call__(
             self, requests: Sequence[ImageRequest], /, *, look_up: bool
-        ) -> tuple[list[Known] | None, list[float | None]]:
+        ) -> tuple[list[Availability] | None, list[float | None]]:
             """Look, and ask for prices; with `look_up` the library is asked."""
 
 

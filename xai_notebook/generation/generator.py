@@ -17,7 +17,7 @@ from xai_notebook.errors import (
 )
 from xai_notebook.generation.budget import FREE, total
 from xai_notebook.generation.replay import Claim
-from xai_notebook.library import Wanted
+from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import add_costs, kept, share
 from xai_notebook.library.spending import Amount
 
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.backends import Flight, Peer, Rewriter
+    from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
-    from xai_notebook.generation.bundles import Beside
-    from xai_notebook.generation.ingest import Keeper
+    from xai_notebook.generation.bundles import BundleLookup
+    from xai_notebook.generation.ingest import Ingest
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.generation.replay import Asking
-    from xai_notebook.library import Found
-    from xai_notebook.library.inputs import Uploads
-    from xai_notebook.library.replies import Arrival
+    from xai_notebook.generation.replay import SlotClaims
+    from xai_notebook.library.inputs import UploadCache
+    from xai_notebook.library.replies import ReplyWriter
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Generator", "Looked", "Placed"]
+__all__ = ["ClaimedRequest", "Generator", "Lookup"]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ClaimedRequest:
     """A request at its place.
 
     Attributes:
@@ -69,7 +68,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Lookup:
     """What is known of a request before a chat model is asked to rewrite its prompt.
 
     Attributes:
@@ -79,7 +78,7 @@ class Looked:
         packed: Those pictures.
     """
 
-    placed: Placed | None
+    placed: ClaimedRequest | None
     claim: Claim | None = None
     packed: list[Picture] | None = None
 
@@ -110,25 +109,25 @@ class Generator:
         recover: Puts into the library what another process received before it died. It blocks.
     """
 
-    peer: Peer
-    keeper: Keeper
-    asking: Asking
+    peer: Backend
+    keeper: Ingest
+    asking: SlotClaims
     limits: Limits
     progress: Progress
     fresh: bool
     only_stored: bool
     timeout: float
-    rewriter: Rewriter | None = None
+    rewriter: PromptRewriter | None = None
     slots: asyncio.Semaphore | None = None
     before_send: Callable[[], Awaitable[None]] | None = None
     on_attempt: Callable[[Attempt], None] | None = None
     keep: bool = False
-    uploads: Uploads | None = None
-    beside: Beside | None = None
+    uploads: UploadCache | None = None
+    beside: BundleLookup | None = None
     reuse: bool = False
     recover: Callable[[], object] | None = None
 
-    async def look(self, request: ImageRequest, former: Looked | None = None) -> Looked:
+    async def look(self, request: ImageRequest, former: Lookup | None = None) -> Lookup:
         """Return what is known of a request without asking a chat model.
 
         A prompt that was rewritten elsewhere, as a bundle or somebody else's library says, is never
@@ -139,37 +138,37 @@ class Generator:
             former: What was known when its place was claimed.
         """
         if self.rewriter is None:
-            return Looked(self.claim(request))
+            return Lookup(self.claim(request))
         known = await self.rewriter.recall(request)
         looked = former or await self._packed(request, known)
         claim, packed = looked.claim, looked.packed
         if known is not None:
-            return Looked(self.claim(known, claim=claim, packed=packed))
+            return Lookup(self.claim(known, claim=claim, packed=packed))
         answers = claim is not None and (self.only_stored or not claim.anew)
         if claim is not None and packed is not None and answers and len(packed) == request.n:
             # Of no prompt that was ever sent from here: the library has nothing under it.
             key = self._written(request, self.rewriter.model)
-            return Looked(Placed(request, key, claim, packed=packed))
+            return Lookup(ClaimedRequest(request, key, claim, packed=packed))
         if self.only_stored:
-            return Looked(self.claim(request, claim=claim, packed=packed))
-        return Looked(None, claim, packed)
+            return Lookup(self.claim(request, claim=claim, packed=packed))
+        return Lookup(None, claim, packed)
 
-    async def _packed(self, request: ImageRequest, known: ImageRequest | None) -> Looked:
+    async def _packed(self, request: ImageRequest, known: ImageRequest | None) -> Lookup:
         """Return a request's place and pictures where it was rewritten otherwise elsewhere."""
         if self.rewriter is None:
-            return Looked(None)
+            return Lookup(None)
         model, texts = self.rewriter.model, set[str]()
         if self.beside is not None:
             texts = await asyncio.to_thread(self.beside.rewrites_of, request, model)
         foreign = None if known is not None else await self.rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
-            return Looked(None)
+            return Lookup(None)
         claim = self._claim(self._written(request, model), request.n)
         place = None if self.reuse else claim.place
         packed = await self._rewritten(request, foreign, place)
         if self.only_stored and len(packed) < request.n:
             packed = await self._rewritten(request, foreign, None)
-        return Looked(None, claim, packed)
+        return Lookup(None, claim, packed)
 
     async def _rewritten(
         self, request: ImageRequest, foreign: ImageRequest | None, place: int | None
@@ -184,7 +183,7 @@ class Generator:
         found: dict[int, Picture] = {}
         if foreign is not None:
             fingerprint = foreign.fingerprint(self.peer.backend, self.peer.host)
-            wanted = Wanted(fingerprint, place, request.n, notebook=self.keeper.notebook)
+            wanted = SlotQuery(fingerprint, place, request.n, notebook=self.keeper.notebook)
             stored = (await self.keeper.find(wanted, foreign)).pictures
             found = {picture.position: picture for picture in stored}
         if self.beside is not None and self.rewriter is not None and len(found) < request.n:
@@ -199,8 +198,8 @@ class Generator:
         return sha256(f"{fingerprint} rewritten by {model}".encode()).hexdigest()
 
     async def place(
-        self, request: ImageRequest, rest: Estimate | None = None, looked: Looked | None = None
-    ) -> Placed:
+        self, request: ImageRequest, rest: Estimate | None = None, looked: Lookup | None = None
+    ) -> ClaimedRequest:
         """Return a request at its place. Equal requests get theirs in the order of the calls.
 
         A prompt is rewritten first, if that was asked for; but only if its images are within every
@@ -240,7 +239,7 @@ class Generator:
                 await rewrite.close()
             return self.claim(rewritten, extra, [images], claim=looked.claim, packed=looked.packed)
 
-    async def place_all(self, requests: Sequence[ImageRequest]) -> list[Placed]:
+    async def place_all(self, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job at their places.
 
         Each prompt is rewritten only while all that is left of the job is within every limit: the
@@ -252,10 +251,10 @@ class Generator:
         if self.rewriter is None or self.only_stored:
             return [await self.place(request) for request in requests]
         self.asking.leave_turn()
-        placed: dict[int, Placed] = {}
+        placed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
         prompts: dict[str, int] = {}  # to be rewritten; equal ones are rewritten once
-        all_looked: list[Looked] = []
+        all_looked: list[Lookup] = []
         for number, request in enumerate(requests):
             looked = await self.look(request)
             all_looked.append(looked)
@@ -298,7 +297,7 @@ class Generator:
             return [FREE]
         return [await self.peer.prices.image(request, count, self.keeper.library)]
 
-    async def answer(self, placed: Placed) -> list[Picture]:
+    async def answer(self, placed: ClaimedRequest) -> list[Picture]:
         """Return the images of a request, or cards that say why one is not there.
 
         Raises:
@@ -309,14 +308,14 @@ class Generator:
         finally:
             await self._free(placed)  # what is stored costs nothing
 
-    async def _free(self, placed: Placed) -> None:
+    async def _free(self, placed: ClaimedRequest) -> None:
         """Free what was set aside for images that have not been sent."""
         while placed.reserved:
             left = placed.reserved.pop()
             left.waive()
             await left.close()
 
-    async def _answer(self, placed: Placed) -> list[Picture]:
+    async def _answer(self, placed: ClaimedRequest) -> list[Picture]:
         if (task := self.peer.keeping.get(placed.key)) is not None:
             await asyncio.wait({task})
         stored = await self._stored(placed)
@@ -330,7 +329,7 @@ class Generator:
                 return found
         return await self._complete(placed, stored)
 
-    async def _complete(self, placed: Placed, stored: list[Picture]) -> list[Picture]:
+    async def _complete(self, placed: ClaimedRequest, stored: list[Picture]) -> list[Picture]:
         """Return the images of a request, those made that are not stored."""
         there = {picture.position for picture in stored}
         missing = [index for index in range(placed.request.n) if index not in there]
@@ -351,7 +350,7 @@ class Generator:
         *,
         claim: Claim | None = None,
         packed: list[Picture] | None = None,
-    ) -> Placed:
+    ) -> ClaimedRequest:
         """Return a request at its place, as it will be sent.
 
         Args:
@@ -359,11 +358,11 @@ class Generator:
             extra: What that cost, in US dollars; None: not reported.
             reserved: Money set aside for its images.
             claim: Its place, if it has one.
-            packed: As in `Placed`.
+            packed: As in `ClaimedRequest`.
         """
         fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
         claim = claim or self._claim(fingerprint, request.n)
-        return Placed(request, fingerprint, claim, extra, [*reserved], packed)
+        return ClaimedRequest(request, fingerprint, claim, extra, [*reserved], packed)
 
     def _claim(self, fingerprint: str, n: int) -> Claim:
         """Return the place of a request with this fingerprint."""
@@ -373,14 +372,14 @@ class Generator:
         fresh = self.fresh and not self.only_stored
         return self.asking.claim(fingerprint, n, fresh=fresh, keep=self.keep)
 
-    async def _stored(self, placed: Placed) -> list[Picture]:
+    async def _stored(self, placed: ClaimedRequest) -> list[Picture]:
         """Return what the library has of a request that its cell has not shown yet."""
         if placed.claim.anew and not self.only_stored:
             self.asking.begin(placed.claim, await self.keeper.newest())
             return []
         return await self.recall(placed)
 
-    async def recall(self, placed: Placed) -> list[Picture]:
+    async def recall(self, placed: ClaimedRequest) -> list[Picture]:
         """Return what the library has of a request, shown or not.
 
         Raises:
@@ -398,12 +397,14 @@ class Generator:
         await self._show(wanted, found, pictures)
         return pictures
 
-    def _wanted(self, placed: Placed, place: int | None, after: int = 0) -> Wanted:
-        return Wanted(
+    def _wanted(self, placed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
+        return SlotQuery(
             placed.fingerprint, place, placed.request.n, after, notebook=self.keeper.notebook
         )
 
-    async def _show(self, wanted: Wanted, found: Found, pictures: Sequence[Picture]) -> None:
+    async def _show(
+        self, wanted: SlotQuery, found: StoredImages, pictures: Sequence[Picture]
+    ) -> None:
         """Note which of the pictures were made elsewhere: they answer here from now on."""
         if found.elsewhere:
             await self.keeper.showed(
@@ -411,7 +412,7 @@ class Generator:
             )
 
     async def fill(
-        self, pictures: list[Picture], placed: Placed, place: int | None
+        self, pictures: list[Picture], placed: ClaimedRequest, place: int | None
     ) -> list[Picture]:
         """Return pictures of a request, those that are missing taken from bundles."""
         if placed.packed is not None:
@@ -422,7 +423,9 @@ class Generator:
             return pictures
         return await self.beside.fill(pictures, placed.request, place, self.progress)
 
-    async def _fill(self, found: Found, placed: Placed, place: int | None) -> list[Picture]:
+    async def _fill(
+        self, found: StoredImages, placed: ClaimedRequest, place: int | None
+    ) -> list[Picture]:
         """Return what the library has, and bundles beside the notebook where it has nothing.
 
         A bundle beside the notebook answers before what other notebooks have made.
@@ -434,7 +437,7 @@ class Generator:
         filled += [picture for picture in others if picture.position not in there]
         return sorted(filled, key=lambda picture: picture.position)
 
-    async def _anywhere(self, placed: Placed) -> list[Picture]:
+    async def _anywhere(self, placed: ClaimedRequest) -> list[Picture]:
         """Return what is stored for a request, whichever notebook asked for it and wherever."""
         try:
             found = await self.keeper.find(self._wanted(placed, None), placed.request)
@@ -481,7 +484,7 @@ class Generator:
         async with contextlib.nullcontext() if known else self._once(f"rewrite-{fingerprint}"):
             yield
 
-    async def _only_stored(self, placed: Placed) -> list[Picture]:
+    async def _only_stored(self, placed: ClaimedRequest) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
         request = placed.request
         for place in (placed.claim.place, None):
@@ -501,13 +504,13 @@ class Generator:
         """Return why bundles did not answer."""
         return [f" {sentence}" for sentence in self.beside.refusals()] if self.beside else []
 
-    async def make_anew(self, placed: Placed, positions: Sequence[int]) -> list[Picture]:
+    async def make_anew(self, placed: ClaimedRequest, positions: Sequence[int]) -> list[Picture]:
         """Return new images in place of stored ones, in the order of their positions."""
         made = await self._ask(placed, positions, redo=True)
         return sorted(made, key=lambda picture: picture.position)[: len(positions)]
 
     async def _ask(
-        self, placed: Placed, missing: Sequence[int], *, redo: bool = False
+        self, placed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
         """Have the images made that are not stored, and keep them.
 
@@ -535,7 +538,7 @@ class Generator:
         return await self._keep(placed.key, self.keeper.keep(responses, missing, arrival))
 
     async def _buy(
-        self, placed: Placed, count: int, arrival: Arrival
+        self, placed: ClaimedRequest, count: int, arrival: ReplyWriter
     ) -> tuple[Sequence[ImageResponse], float | None]:
         """Send a request within the limits, and return its images and what they cost."""
         request = placed.request
@@ -573,7 +576,7 @@ class Generator:
             raise
 
     async def _send(
-        self, request: ImageRequest, n: int, arrival: Arrival
+        self, request: ImageRequest, n: int, arrival: ReplyWriter
     ) -> Sequence[ImageResponse]:
         # Only while it is at the server: the next request need not wait for this one's files.
         async with self.slots or contextlib.nullcontext():

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.frontend import is_for_visitors
-from xai_notebook.generation.bundles import Beside, pack, unpack
-from xai_notebook.library.catalog import Mark, Query
+from xai_notebook.generation.bundles import BundleLookup, pack, unpack
+from xai_notebook.library.catalog import Annotation, Query
 from xai_notebook.pictures.render.tables import CostTable
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xai_notebook.library import Library
-    from xai_notebook.library.bundles import Bundles
+    from xai_notebook.library.bundles import BundleFolder
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["LookBack"]
+__all__ = ["History"]
 
 _ID_LENGTHS: Final = (8, 12, 16, 32)
 """Digits of a digest that are tried as an id."""
 
 
-class LookBack:
+class History:
     """What can be asked of a library, and marked in it."""
 
-    _bundles: Bundles
+    _bundles: BundleFolder
 
     def library(self) -> Library:
         """Return the open library.
@@ -55,9 +55,9 @@ class LookBack:
         return [picture for picture in found if (picture.id or 0) in seen]
 
     @property
-    def beside(self) -> Beside:
+    def beside(self) -> BundleLookup:
         """The bundles beside the notebook that runs."""
-        return Beside.here(self._bundles)
+        return BundleLookup.here(self._bundles)
 
     def history(self, words: str = "", n: int = 24) -> ImageBatch:
         """Return past images, newest first.
@@ -176,9 +176,9 @@ class LookBack:
             )
         return found
 
-    def _mark_of(self, image: GeneratedImage) -> Mark:
+    def _mark_of(self, image: GeneratedImage) -> Annotation:
         (row,) = self._rows_of([image])
-        return self.library().marks.of([row]).get(row) or Mark()
+        return self.library().marks.of([row]).get(row) or Annotation()
 
     def empty_trash(self) -> int:
         """Remove deleted images for good; see `xai_notebook.empty_trash`."""

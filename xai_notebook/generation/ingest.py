@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client import bounds
 from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError, XaiError
 from xai_notebook.generation.event_loop import Batched
-from xai_notebook.library import Found, Shown
-from xai_notebook.library.replies import Arrival, absent, look_at, moment, reply_of
+from xai_notebook.library import ShownImage
+from xai_notebook.library.replies import ReplyWriter, absent, look_at, moment, reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from xai_notebook.client.files import FilesClient
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
-    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.backends import Backend
     from xai_notebook.generation.progress import Progress
-    from xai_notebook.library import Library, Reply, Wanted
-    from xai_notebook.library.storage.spool import Spooled
+    from xai_notebook.library import Library, Reply, SlotQuery
+    from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Keeper", "share_late"]
+__all__ = ["Ingest", "share_late"]
 
 
 async def share_late(
@@ -87,7 +87,7 @@ _NOTING: Final = 1.0
 
 
 @dataclass(slots=True)
-class Keeper:
+class Ingest:
     """Keeps the images of one call.
 
     Attributes:
@@ -101,17 +101,17 @@ class Keeper:
     """
 
     home: Library
-    peer: Peer
+    peer: Backend
     progress: Progress
     timeout: float
     notebook: str | None = None
     refusal: NotKeptError | None = None
-    _look_up: Batched[Wanted, Found] = field(init=False, repr=False)
+    _look_up: Batched[SlotQuery, StoredImages] = field(init=False, repr=False)
     _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
-    _sync: Batched[Spooled, None] = field(init=False, repr=False)
+    _sync: Batched[SpooledReply, None] = field(init=False, repr=False)
     _settling: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
-    _shown: list[Shown] = field(default_factory=list, init=False, repr=False)
+    _shown: list[ShownImage] = field(default_factory=list, init=False, repr=False)
     _saving: set[asyncio.Future[Any]] = field(default_factory=set, init=False, repr=False)
     _unsaved: int = field(default=0, init=False, repr=False)
     _checked: bool = field(default=False, init=False, repr=False)
@@ -127,7 +127,7 @@ class Keeper:
         """The library; None: its database cannot be opened."""
         return self.home if self.home.failure is None else None
 
-    async def check_room(self, arrival: Arrival) -> None:
+    async def check_room(self, arrival: ReplyWriter) -> None:
         """Reserve room on the disk for a reply.
 
         What is free of charge is made all the same.
@@ -187,7 +187,7 @@ class Keeper:
             self._newest = await asyncio.to_thread(self.library.newest)
         return self._newest or 0
 
-    async def find(self, wanted: Wanted, request: ImageRequest) -> Found:
+    async def find(self, wanted: SlotQuery, request: ImageRequest) -> StoredImages:
         """Return what the library has of a request; what waits at a URL is fetched first.
 
         Args:
@@ -195,7 +195,7 @@ class Keeper:
             request: The request that they answer.
         """
         if self.library is None:
-            return Found([])
+            return StoredImages([])
         found, fetched = await self._fetched(wanted)
         if None in fetched:
             found, fetched = await self._fetched(wanted)
@@ -212,20 +212,20 @@ class Keeper:
         )
         return found._replace(pictures=pictures)
 
-    async def _fetched(self, wanted: Wanted) -> tuple[Found, list[Picture | None]]:
+    async def _fetched(self, wanted: SlotQuery) -> tuple[StoredImages, list[Picture | None]]:
         found = await self._look_up(wanted)
         if all(picture.status != "pending" for picture in found.pictures):
             return found, [*found.pictures]
         return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
 
-    async def showed(self, wanted: Wanted, pictures: Iterable[Picture]) -> None:
+    async def showed(self, wanted: SlotQuery, pictures: Iterable[Picture]) -> None:
         """Note that the notebook shows pictures at a place that it has not made itself."""
         if self.library is None or self.library.read_only:
             return
         if wanted.notebook is None or wanted.place is None:
             return
         slot = (wanted.notebook, wanted.fingerprint, wanted.place)
-        self._shown += [Shown(*slot, one.position, one.id) for one in pictures if one.id]
+        self._shown += [ShownImage(*slot, one.position, one.id) for one in pictures if one.id]
         if len(self._shown) >= _SHOWN_AT_ONCE:
             await self.remember_shown()
 
@@ -248,7 +248,7 @@ class Keeper:
 
     def expect(
         self, request: ImageRequest, missing: Sequence[int], place: Mapping[str, Any]
-    ) -> Arrival:
+    ) -> ReplyWriter:
         """Return what writes the reply to a request down as it comes.
 
         Args:
@@ -262,15 +262,15 @@ class Keeper:
             "notebook": self.notebook,
             **place,
         }
-        return Arrival(self.home, request, missing, answer, self._begin_sync)
+        return ReplyWriter(self.home, request, missing, answer, self._begin_sync)
 
-    def _begin_sync(self, spooled: Spooled) -> None:
+    def _begin_sync(self, spooled: SpooledReply) -> None:
         """Make a reply durable, unless the library does it in a moment."""
         if not self._save.busy:
             self._sync(spooled)
 
     async def keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: Arrival
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: ReplyWriter
     ) -> list[Picture]:
         """Store a reply, then fetch what came as URLs, then look at the bytes.
 
@@ -285,7 +285,7 @@ class Keeper:
             arrival.release()
 
     async def _keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: Arrival
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: ReplyWriter
     ) -> list[Picture]:
         request = arrival.request
         reply = await reply_of(
@@ -304,7 +304,7 @@ class Keeper:
             )
         return await look_at([*arrived, *absent(request, responses, missing)])
 
-    async def _store(self, reply: Reply, arrival: Arrival) -> list[Picture]:
+    async def _store(self, reply: Reply, arrival: ReplyWriter) -> list[Picture]:
         """Return the pictures of a reply; where the library cannot take it, as they are kept."""
         if not reply.pictures and not reply.cost_usd:
             if reply.spooled is not None:
@@ -376,7 +376,7 @@ class Keeper:
             loop.run_in_executor(None, self.home.settle)
 
     async def _fetch_new(
-        self, picture: Picture, response: ImageResponse, arrival: Arrival
+        self, picture: Picture, response: ImageResponse, arrival: ReplyWriter
     ) -> Picture:
         """Download an image whose reply has just come, if it came as a URL."""
         if picture.status != "pending":
@@ -398,7 +398,7 @@ class Keeper:
         return await self._fetch(picture, download)
 
     async def _fetch(
-        self, picture: Picture, download: Awaitable[bytes], arrival: Arrival | None = None
+        self, picture: Picture, download: Awaitable[bytes], arrival: ReplyWriter | None = None
     ) -> Picture:
         """Return a pending picture with its bytes, or as it still waits, or as it has failed.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-__all__ = ["Asking", "Cells", "Claim", "Ledger", "Run", "Turn", "Turns"]
+__all__ = ["CellRun", "CellTracker", "Claim", "SlotClaims", "SlotTable", "Turn", "Turns"]
 
 
 class Turns:
@@ -94,7 +94,7 @@ _Slot = tuple[bytes, int]
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class CellRun:
     """One execution of a cell, or one call outside of any.
 
     Attributes:
@@ -111,10 +111,10 @@ class Run:
     lasting: bool = True
     slots: list[_Slot] = field(default_factory=list)
     spare: dict[bytes, set[int]] = field(default_factory=dict)
-    returned: list[Asking] = field(default_factory=list)
+    returned: list[SlotClaims] = field(default_factory=list)
 
 
-_ANYBODY: Final = Run(over=True)
+_ANYBODY: Final = CellRun(over=True)
 """Has the places of what cannot be run again."""
 
 
@@ -137,7 +137,7 @@ class Claim:
     n: int
     anew: bool
     after: int
-    before: Run | None
+    before: CellRun | None
     keep: bool = False
 
     @property
@@ -146,21 +146,21 @@ class Claim:
         return self.slot[1]
 
 
-class Ledger:
+class SlotTable:
     """What one kernel has asked for, and where. Safe to use from any thread."""
 
     def __init__(self) -> None:
         """Start with nothing asked."""
         self.turns = Turns()
         self._lock = threading.RLock()
-        self._holders: dict[bytes, list[Run | None]] = {}
-        self._last: dict[Hashable, Run] = {}
+        self._holders: dict[bytes, list[CellRun | None]] = {}
+        self._last: dict[Hashable, CellRun] = {}
         self._seen: dict[Hashable, dict[bytes, tuple[int, ...]]] = {}
         self._after: dict[_Slot, int] = {}
         self._owed: set[_Slot] = set()
 
     def claim(
-        self, run: Run, fingerprint: str, n: int, *, fresh: bool, keep: bool = False
+        self, run: CellRun, fingerprint: str, n: int, *, fresh: bool, keep: bool = False
     ) -> Claim:
         """Return the place of a run's next request: one of its cell's own, or the first free.
 
@@ -202,7 +202,7 @@ class Ledger:
             self._after[claim.slot] = claim.after = newest
             claim.anew = False
 
-    def end(self, run: Run, *, succeeded: bool) -> None:
+    def end(self, run: CellRun, *, succeeded: bool) -> None:
         """Count what a run asked for as seen; or, when it failed, give its places back."""
         with self._lock:
             run.over = True
@@ -219,7 +219,7 @@ class Ledger:
                     self._leave(slot, former, None)
             self._last[run.cell] = run
 
-    def returned(self, asking: Asking) -> None:
+    def returned(self, asking: SlotClaims) -> None:
         """Count a call that ended well, now or when its run has succeeded."""
         run = asking.run
         with self._lock:
@@ -231,12 +231,12 @@ class Ledger:
                 for claim in asking.claims:
                     run.spare.setdefault(claim.slot[0], set()).add(claim.place)
 
-    def withdraw(self, asking: Asking) -> None:
+    def withdraw(self, asking: SlotClaims) -> None:
         """Give the places of a call back that ended in an error."""
         with self._lock:
             self._settle(asking, seen=False)
 
-    def _settle(self, asking: Asking, *, seen: bool) -> None:
+    def _settle(self, asking: SlotClaims, *, seen: bool) -> None:
         for claim in reversed(asking.claims):
             if not seen:
                 self._leave(claim.slot, asking.run, claim.before)
@@ -246,7 +246,7 @@ class Ledger:
             self._keep(asking.run, claim)
         asking.claims.clear()
 
-    def _see(self, run: Run, claim: Claim) -> None:
+    def _see(self, run: CellRun, claim: Claim) -> None:
         """Note that a cell has shown all images of a claim: the next time it wants others."""
         if claim.keep:
             self._owed.add(claim.slot)
@@ -259,7 +259,7 @@ class Ledger:
         before = (seen + (0,) * claim.number)[: claim.number]
         of_cell[claim.slot[0]] = (*before, claim.n, *seen[claim.number + 1 :])
 
-    def _keep(self, run: Run, claim: Claim) -> None:
+    def _keep(self, run: CellRun, claim: Claim) -> None:
         """Keep a place for the next run of its cell, or for good."""
         if not run.lasting:
             self._leave(claim.slot, run, claim.before)
@@ -268,7 +268,7 @@ class Ledger:
         else:
             run.slots.append(claim.slot)
 
-    def _leave(self, slot: _Slot, holder: Run, to: Run | None) -> None:
+    def _leave(self, slot: _Slot, holder: CellRun, to: CellRun | None) -> None:
         """Hand a place on, unless somebody else has it by now."""
         key, place = slot
         if self._holders[key][place] is holder:
@@ -277,7 +277,7 @@ class Ledger:
                 holder.spare.setdefault(key, set()).add(place)
 
 
-class Asking:
+class SlotClaims:
     """The places of one call. It counts when the block that it is the context of ends well.
 
     Attributes:
@@ -287,7 +287,7 @@ class Asking:
         spoiled: Its images could not be shown.
     """
 
-    def __init__(self, ledger: Ledger, run: Run, *, in_turn: bool = False) -> None:
+    def __init__(self, ledger: SlotTable, run: CellRun, *, in_turn: bool = False) -> None:
         """Claim nothing yet.
 
         Args:
@@ -313,20 +313,20 @@ class Asking:
             self._turn.leave()
 
     def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
-        """Return the place of the call's next request; see `Ledger.claim`."""
+        """Return the place of the call's next request; see `SlotTable.claim`."""
         claim = self._ledger.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
         self.claims.append(claim)
         return claim
 
     def begin(self, claim: Claim, newest: int) -> None:
-        """Have new images; see `Ledger.begin`."""
+        """Have new images; see `SlotTable.begin`."""
         self._ledger.begin(claim, newest)
 
     def spoil(self) -> None:
         """Note that its images could not be shown: they answer the next run of the cell."""
         self.spoiled = True
 
-    def __enter__(self) -> Asking:  # noqa: PYI034  # typing.Self is of 3.11
+    def __enter__(self) -> SlotClaims:  # noqa: PYI034  # typing.Self is of 3.11
         return self
 
     def __exit__(
@@ -346,14 +346,16 @@ class Asking:
             self._ledger.withdraw(self)
 
 
-def _may_take(run: Run, holder: Run | None) -> bool:
+def _may_take(run: CellRun, holder: CellRun | None) -> bool:
     """Tell whether a place is free, or was the cell's own in a run before."""
     if holder is None or holder is run:
         return holder is None
     return run.cell is not None and holder.cell == run.cell
 
 
-_CURRENT: ContextVar[tuple[Cells, Run] | None] = ContextVar("xai_notebook_run", default=None)
+_CURRENT: ContextVar[tuple[CellTracker, CellRun] | None] = ContextVar(
+    "xai_notebook_run", default=None
+)
 """Tasks that a cell started stay its own, also when another one runs by now."""
 
 
@@ -367,23 +369,23 @@ class _Running:
         info: IPython's; None: it had begun before we looked.
     """
 
-    run: Run
+    run: CellRun
     thread: threading.Thread
     info: Any
 
 
-class Cells:
+class CellTracker:
     """Tells which run of which cell makes a call. IPython is watched from the first call on."""
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._ledger = Ledger()
+        self._ledger = SlotTable()
         self._running: list[_Running] = []
         self._lock = threading.RLock()
         self._shell: Any = None
 
-    def ask(self, *, in_turn: bool = False) -> Asking:
-        """Return what a call made here and now will ask for; see `Asking`."""
+    def ask(self, *, in_turn: bool = False) -> SlotClaims:
+        """Return what a call made here and now will ask for; see `SlotClaims`."""
         with self._lock:
             self._watch()
             current = _CURRENT.get()
@@ -392,10 +394,10 @@ class Cells:
             elif self._running:  # in a thread that a cell has started
                 run = self._running[-1].run
             else:
-                run = Run(over=True)
-            return Asking(self._ledger, run, in_turn=in_turn)
+                run = CellRun(over=True)
+            return SlotClaims(self._ledger, run, in_turn=in_turn)
 
-    def ask_apart(self, cell: Hashable) -> Asking:
+    def ask_apart(self, cell: Hashable) -> SlotClaims:
         """Return what a call outside of the pass will ask for, whatever cell runs.
 
         Its images are stored at the first free place, where the next equal request of a cell
@@ -404,7 +406,7 @@ class Cells:
         Args:
             cell: What makes such calls, one after the other, the same.
         """
-        return Asking(self._ledger, Run(cell, over=True, lasting=False))
+        return SlotClaims(self._ledger, CellRun(cell, over=True, lasting=False))
 
     def close(self) -> None:
         """Watch no longer."""
@@ -448,7 +450,7 @@ class Cells:
         return [running for running in self._running if running.thread is here]
 
     def _start(self, info: Any, thread: threading.Thread) -> None:
-        run = Run(cell_identity(self._shell, info))
+        run = CellRun(cell_identity(self._shell, info))
         self._running.append(_Running(run, thread, info))
         _CURRENT.set((self, run))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from xai_notebook import frontend
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.backends import Connections, choose_route
+from xai_notebook.generation.backends import Backends, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.call import (
     Call,
@@ -37,11 +37,11 @@ from xai_notebook.generation.execution import (
     plan,
     redo,
 )
-from xai_notebook.generation.history import LookBack
+from xai_notebook.generation.history import History
 from xai_notebook.generation.jobs.job import JobList
-from xai_notebook.generation.jobs.manager import Desk
-from xai_notebook.generation.replay import Cells
-from xai_notebook.library.bundles import Bundles
+from xai_notebook.generation.jobs.manager import JobManager
+from xai_notebook.generation.replay import CellTracker
+from xai_notebook.library.bundles import BundleFolder
 from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.render.tables import BudgetState
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
-    from xai_notebook.generation.backends import Peer
-    from xai_notebook.generation.execution import Known
+    from xai_notebook.generation.backends import Backend
+    from xai_notebook.generation.execution import Availability
     from xai_notebook.generation.generator import Generator
     from xai_notebook.generation.jobs.job import BatchJob
-    from xai_notebook.generation.jobs.poller import Follower
-    from xai_notebook.generation.replay import Asking
+    from xai_notebook.generation.jobs.poller import JobPoller
+    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import Plan
@@ -75,7 +75,7 @@ _BUDGET: Final = "XaiImage.budget"
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 
 
-class Session(LookBack):
+class Session(History):
     """Everything one kernel shares between its calls."""
 
     def __init__(self, settings: Configuration | None = None) -> None:
@@ -86,14 +86,14 @@ class Session(LookBack):
         """
         self.loop = BackgroundLoop()
         self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
-        self.connections = Connections(self.loop)
+        self.connections = Backends(self.loop)
         self._given = settings
         self._kernel = Counter(None, _BUDGET)
         self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
-        self._cells = Cells()
-        self._desk: Desk | None = None
-        self._bundles = Bundles()
+        self._cells = CellTracker()
+        self._desk: JobManager | None = None
+        self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
 
@@ -162,7 +162,7 @@ class Session(LookBack):
             return found
         return JobList([job for job in found if job.name in self._prepared])
 
-    def followers_of(self, names: Sequence[str]) -> list[Follower]:
+    def followers_of(self, names: Sequence[str]) -> list[JobPoller]:
         """Return what is known of jobs by their names; empty: the library lacks one of them.
 
         Raises:
@@ -187,7 +187,7 @@ class Session(LookBack):
         """Cancel calls, keep what has arrived, then close the servers, the loop and the library."""
         self.loop.cancel()
         self._cells.close()
-        self._cells = Cells()
+        self._cells = CellTracker()
         desk, self._desk = self._desk, None
         if desk is not None:
             self.loop.run(desk.close())
@@ -224,14 +224,14 @@ class Session(LookBack):
             named=self.named,
         )  # fmt: skip
 
-    def ask(self, *, apart: Hashable = None) -> Asking:
+    def ask(self, *, apart: Hashable = None) -> SlotClaims:
         """Return the places of a call, which counts when this context ends well.
 
         Calls with the same `apart` are one cell that is run again, outside of the notebook's pass.
         """
         return self._cells.ask() if apart is None else self._cells.ask_apart(apart)
 
-    async def run(self, call: Call, asking: Asking | None = None) -> None:
+    async def run(self, call: Call, asking: SlotClaims | None = None) -> None:
         """Answer a prepared call, on the background loop. Results are in `call.progress`.
 
         Without `asking`, from `ask`, the call counts as soon as it is answered.
@@ -239,7 +239,7 @@ class Session(LookBack):
         with self.ask() if asking is None else nullcontext(asking) as asked:
             await self._answer(call, asked)
 
-    async def _answer(self, call: Call, asking: Asking) -> None:
+    async def _answer(self, call: Call, asking: SlotClaims) -> None:
         call.spoil = asking.spoil
         generator = await self._generator(call, asking)
         try:
@@ -257,7 +257,7 @@ class Session(LookBack):
             source = await self.connections.source(route, call.options.model[0])
             self._announce(call, ENGINE_NOTICE.format(source))
 
-    async def prepare_job(self, call: Call, asking: Asking) -> BatchJob:
+    async def prepare_job(self, call: Call, asking: SlotClaims) -> BatchJob:
         """Return the job of a call, on the background loop; `hand_over` sends what is new in it.
 
         Raises:
@@ -291,13 +291,13 @@ class Session(LookBack):
                 return None
         return BudgetState(str(limit), limit.usd, (totals.spent + totals.open) / TICKS)
 
-    def _jobs(self) -> Desk:
+    def _jobs(self) -> JobManager:
         """Return what follows the kernel's jobs."""
         if self._desk is None:
-            self._desk = Desk(self._connect, self, self._job_limits)
+            self._desk = JobManager(self._connect, self, self._job_limits)
         return self._desk
 
-    async def _connect(self, backend: str) -> Peer:
+    async def _connect(self, backend: str) -> Backend:
         """Return the server that calls go to now."""
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.connections.peer(route)
@@ -350,7 +350,7 @@ class Session(LookBack):
         )
 
     async def _redo(
-        self, call: Call, asking: Asking, chosen: Mapping[int, GeneratedImage]
+        self, call: Call, asking: SlotClaims, chosen: Mapping[int, GeneratedImage]
     ) -> dict[int, Picture]:
         made = await redo(chosen, await self._generator(call, asking))
         asking.complete = True
@@ -362,7 +362,7 @@ class Session(LookBack):
 
         def examine(
             requests: Sequence[ImageRequest], *, look_up: bool
-        ) -> tuple[list[Known] | None, list[float | None]]:
+        ) -> tuple[list[Availability] | None, list[float | None]]:
             return self.loop.run(self._examine(call, requests, asking, look_up=look_up))
 
         try:
@@ -376,8 +376,8 @@ class Session(LookBack):
             asking.close(succeeded=False)
 
     async def _examine(
-        self, call: Call, requests: Sequence[ImageRequest], asking: Asking, *, look_up: bool
-    ) -> tuple[list[Known] | None, list[float | None]]:
+        self, call: Call, requests: Sequence[ImageRequest], asking: SlotClaims, *, look_up: bool
+    ) -> tuple[list[Availability] | None, list[float | None]]:
         """Return what is there of each request, and what the other images will cost."""
         options = call.options
         generator = await self._generator(call, asking, spends=False)
@@ -398,7 +398,7 @@ class Session(LookBack):
             return found, [0.0] * len(requests)
         return found, await expected_costs(generator, requests, found, one_by_one=options.batch)
 
-    async def _generator(self, call: Call, asking: Asking, *, spends: bool = True) -> Generator:
+    async def _generator(self, call: Call, asking: SlotClaims, *, spends: bool = True) -> Generator:
         """Return what answers a call; one that `spends` nothing has no limits."""
         peer = await self.connections.peer(call.route)
         home = await asyncio.to_thread(self._home, call)

@@ -11,10 +11,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from xai_notebook.library.records import Found, Reply, Shown, Wanted
+from xai_notebook.library.records import Reply, ShownImage, SlotQuery, StoredImages
 from xai_notebook.library.store import Library
 
-__all__ = ["Found", "Library", "Reply", "Shown", "Wanted"]
+__all__ = ["Library", "Reply", "ShownImage", "SlotQuery", "StoredImages"]
 
 
 class _Callable(ModuleType):

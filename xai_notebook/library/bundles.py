@@ -46,12 +46,12 @@ __all__ = [
     "MAX_PICTURES",
     "REQUESTS",
     "SUFFIX",
-    "Allowance",
     "Bundle",
-    "Bundles",
-    "Entry",
-    "Packer",
-    "Shown",
+    "BundleEntry",
+    "BundleFolder",
+    "BundleWriter",
+    "BundledPicture",
+    "ReadBudget",
     "TooLargeError",
     "answers",
     "is_sound",
@@ -102,7 +102,7 @@ def _check(count: int, most: int) -> None:
         raise _TooMuchError
 
 
-class Allowance(NamedTuple):
+class ReadBudget(NamedTuple):
     """How much of a bundle, or of several together, may be read into memory.
 
     Attributes:
@@ -115,7 +115,7 @@ class Allowance(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class BundledPicture:
     """A picture of a bundle, or that it was withheld.
 
     Attributes:
@@ -136,7 +136,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BundleEntry:
     """A request of a bundle and its pictures.
 
     Attributes:
@@ -153,7 +153,7 @@ class Entry:
     answered_by: str
     place: int
     created: datetime
-    images: tuple[Shown, ...]
+    images: tuple[BundledPicture, ...]
 
 
 def member_of(sha256: str, media_type: str | None) -> str:
@@ -173,7 +173,7 @@ class Bundle:
         weight: What it takes of an allowance.
     """
 
-    def __init__(self, file: Path, allowance: Allowance = Allowance()) -> None:  # noqa: B008
+    def __init__(self, file: Path, allowance: ReadBudget = ReadBudget()) -> None:  # noqa: B008
         """Read the requests of a bundle.
 
         Args:
@@ -196,7 +196,7 @@ class Bundle:
                 lines = io.BytesIO(_read(stream, where))
             self.entries = tuple(self._entries(lines, allowance.pictures))
             pictures = sum(len(entry.images) for entry in self.entries)
-            self.weight = Allowance(size, max(pictures, len(self.entries), len(self._members)))
+            self.weight = ReadBudget(size, max(pictures, len(self.entries), len(self._members)))
         except _TooMuchError as error:
             raise TooLargeError(
                 f"{self.name} lists more than {allowance.pictures:,} pictures or "
@@ -209,8 +209,8 @@ class Bundle:
                 f"{self.name} is damaged or not a bundle, and was not used. Have it made anew with"
                 " xai.pack()."
             ) from error
-        self._by_question: dict[Any, list[Entry]] = {}
-        self._rewritten: dict[Any, list[Entry]] = {}
+        self._by_question: dict[Any, list[BundleEntry]] = {}
+        self._rewritten: dict[Any, list[BundleEntry]] = {}
         for entry in self.entries:
             request = entry.request
             self._by_question.setdefault(request.question, []).append(entry)
@@ -226,7 +226,7 @@ class Bundle:
             raise ValueError(size)
         return where, size
 
-    def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[Entry]:
+    def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[BundleEntry]:
         """Yield the requests of a list, and stop as soon as there are too many."""
         lines = iter(lines)
         _check_head(next(lines, b""))
@@ -256,7 +256,7 @@ class Bundle:
 
     def find(
         self, request: ImageRequest, place: int | None, rewrite_model: str | None = None
-    ) -> list[tuple[Entry, Shown]]:
+    ) -> list[tuple[BundleEntry, BundledPicture]]:
         """Return the pictures that answer a request, the first of each position.
 
         Args:
@@ -265,7 +265,7 @@ class Bundle:
             rewrite_model: The request is as its user wrote it, and wanted with the prompt
                 rewritten by this chat model.
         """
-        found: dict[int, tuple[Entry, Shown]] = {}
+        found: dict[int, tuple[BundleEntry, BundledPicture]] = {}
         if rewrite_model is None:
             entries = self._by_question.get(request.question, ())
         else:
@@ -292,7 +292,7 @@ class Bundle:
         return data
 
 
-def _check_directory(stream: BinaryIO, allowance: Allowance) -> int:
+def _check_directory(stream: BinaryIO, allowance: ReadBudget) -> int:
     """Return the bytes of a zip's directory, which has to be in its place: it is read as a whole.
 
     Raises:
@@ -347,7 +347,7 @@ def _read(stream: BinaryIO, member: tuple[int, int]) -> bytes:
     return data
 
 
-def line_of(entry: Entry) -> str:
+def line_of(entry: BundleEntry) -> str:
     """Return a request as a line of `REQUESTS`: all that a bundle says of it."""
     request = entry.request
     values = {
@@ -361,12 +361,14 @@ def line_of(entry: Entry) -> str:
         "answered_by": entry.answered_by,
         "place": entry.place,
         "created": entry.created.timestamp(),
-        "images": [{name: getattr(i, name) for name in Shown.__slots__} for i in entry.images],
+        "images": [
+            {name: getattr(i, name) for name in BundledPicture.__slots__} for i in entry.images
+        ],
     }
     return json.dumps(values)
 
 
-def is_sound(entry: Entry) -> bool:
+def is_sound(entry: BundleEntry) -> bool:
     """Tell whether a line of a bundle can say this, and be read back."""
     try:
         _entry(_object(line_of(entry).encode()))
@@ -404,7 +406,7 @@ def _int(digits: str) -> int:
     return int(digits)
 
 
-def _entry(values: Mapping[str, Any]) -> Entry:
+def _entry(values: Mapping[str, Any]) -> BundleEntry:
     """Return a request from untrusted JSON; anything of the wrong kind raises."""
     inputs = values["inputs"]
     images = tuple(_shown(image) for image in _list_of(values["images"], _MAX_POSITION))
@@ -425,11 +427,11 @@ def _entry(values: Mapping[str, Any]) -> Entry:
         raise ValueError(values["created"])
     place = bounds.count(values["place"], 0, _MAX_PLACE)
     answered_by = _name(values["answered_by"], empty=True)
-    return Entry(request, values["backend"], answered_by, place, created, images)
+    return BundleEntry(request, values["backend"], answered_by, place, created, images)
 
 
-def _shown(values: Mapping[str, Any]) -> Shown:
-    return Shown(
+def _shown(values: Mapping[str, Any]) -> BundledPicture:
+    return BundledPicture(
         position=bounds.count(values["position"], 0, _MAX_POSITION),
         model=_name(values["model"], empty=True),
         rewritten_prompt=_optional(values["rewritten_prompt"], _text),
@@ -490,10 +492,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
-    from xai_notebook.library.storage.blobs import Originals
+    from xai_notebook.library.storage.blobs import BlobStore
     from xai_notebook.library.storage.database import Database
 
-    _Entries = dict[tuple[object, int], Entry]
+    _Entries = dict[tuple[object, int], BundleEntry]
     """By what is asked and the place."""
     _Sources = dict[str, tuple[str, Callable[[], bytes]]]
     """By digest: the name in the bundle, and what reads an original."""
@@ -503,10 +505,10 @@ _HEADERS: Final = 300
 """Bytes that a zip adds to each original, at most."""
 
 
-class Packer:
+class BundleWriter:
     """Writes bundles from the library's pictures."""
 
-    def __init__(self, database: Database, originals: Originals) -> None:
+    def __init__(self, database: Database, originals: BlobStore) -> None:
         """Read nothing yet."""
         self._database = database
         self._originals = originals
@@ -609,16 +611,16 @@ def _shown_in(connection: sqlite3.Connection, names: Collection[str]) -> list[in
     return [i for name in names for (i,) in connection.execute(query, (name,))]
 
 
-def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> Entry:
+def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> BundleEntry:
     """Return what a bundle says of a request and its pictures."""
-    return Entry(
+    return BundleEntry(
         request=replace(pictures[0].request, user=None, share=None),
         backend=row["backend"],
         answered_by=_line(row["answered_by"]),
         place=row["place"],
         created=pictures[0].created,
         images=tuple(
-            Shown(
+            BundledPicture(
                 position=picture.position,
                 model=_line(picture.model),
                 rewritten_prompt=picture.rewritten_prompt,
@@ -645,7 +647,7 @@ def _keep(existing: Bundle, entries: _Entries, sources: _Sources) -> None:
                 sources[image.sha256] = (member_of(image.sha256, None), _of(existing, image))
 
 
-def _merge(entries: _Entries, entry: Entry) -> None:
+def _merge(entries: _Entries, entry: BundleEntry) -> None:
     """Add an entry: what is there for its place stays, and it fills the positions left."""
     key = (entry.request.question, entry.place)
     former = entries.get(key)
@@ -657,7 +659,7 @@ def _merge(entries: _Entries, entry: Entry) -> None:
     entries[key] = replace(former, images=former.images + more)
 
 
-def _sorted(images: Iterable[Shown]) -> tuple[Shown, ...]:
+def _sorted(images: Iterable[BundledPicture]) -> tuple[BundledPicture, ...]:
     return tuple(sorted(images, key=lambda image: image.position))
 
 
@@ -665,11 +667,11 @@ def _reader(picture: Picture) -> Callable[[], bytes]:
     return lambda: picture.data
 
 
-def _of(bundle: Bundle, image: Shown) -> Callable[[], bytes]:
+def _of(bundle: Bundle, image: BundledPicture) -> Callable[[], bytes]:
     return lambda: bundle.read(str(image.sha256))
 
 
-def _write(file: Path, entries: list[Entry], sources: _Sources) -> None:
+def _write(file: Path, entries: list[BundleEntry], sources: _Sources) -> None:
     """Write a bundle, the same bytes for the same pictures.
 
     Raises:
@@ -710,13 +712,13 @@ def _write(file: Path, entries: list[Entry], sources: _Sources) -> None:
 SUFFIX: Final = ".xai"
 _MOST: Final = 32
 """Bundles of a folder that are read; a folder full of them is no notebook's."""
-TOGETHER: Final = Allowance(MAX_LIST_BYTES, 2 * MAX_PICTURES)
+TOGETHER: Final = ReadBudget(MAX_LIST_BYTES, 2 * MAX_PICTURES)
 """What is read of all bundles of a folder together: a few seconds' work, and 100 MB of memory."""
 
 _Stamp = tuple[int, int, int, int]
 
 
-class Bundles:
+class BundleFolder:
     """The bundles beside a notebook. Safe to use from any thread.
 
     The one that is named like the notebook answers first, then the others by their names. A bundle
@@ -728,7 +730,7 @@ class Bundles:
         self._lock = threading.Lock()
         self._listed: tuple[Path, str | None, int] | None = None
         self._files: list[Path] = []
-        self._read: dict[Path, tuple[_Stamp, Allowance, Bundle | LibraryError]] = {}
+        self._read: dict[Path, tuple[_Stamp, ReadBudget, Bundle | LibraryError]] = {}
 
     def of(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
         """Return the bundles that answer in a folder, and why others do not, a sentence each.
@@ -775,13 +777,13 @@ class Bundles:
             if known is None or known[0] != stamp or not _still_holds(known[2], known[1], left):
                 known = self._read[file] = (stamp, left, _opened(file, left))
             if isinstance(read := known[2], Bundle):
-                left = Allowance(
+                left = ReadBudget(
                     left.bytes - read.weight.bytes, left.pictures - read.weight.pictures
                 )
             yield read
 
 
-def _still_holds(read: Bundle | LibraryError, before: Allowance, left: Allowance) -> bool:
+def _still_holds(read: Bundle | LibraryError, before: ReadBudget, left: ReadBudget) -> bool:
     """Tell whether a bundle would be read, or refused, as it was before."""
     if isinstance(read, Bundle):
         return read.weight.bytes <= left.bytes and read.weight.pictures <= left.pictures
@@ -789,11 +791,11 @@ def _still_holds(read: Bundle | LibraryError, before: Allowance, left: Allowance
     return not (isinstance(read, TooLargeError) and grown)
 
 
-def _opened(file: Path, left: Allowance) -> Bundle | LibraryError:
+def _opened(file: Path, left: ReadBudget) -> Bundle | LibraryError:
     """Return a bundle, or why it is not used."""
-    most, name = Allowance(), bounds.line(file.name)
+    most, name = ReadBudget(), bounds.line(file.name)
     try:
-        return Bundle(file, Allowance(*map(min, left, most)))
+        return Bundle(file, ReadBudget(*map(min, left, most)))
     except TooLargeError:
         return TooLargeError(
             f"{name} was not used: the bundles of this folder list more than "
@@ -833,7 +835,9 @@ def answers(
     return [found[position] for position in sorted(found)], problems
 
 
-def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest) -> Picture:
+def picture_of(
+    bundle: Bundle, entry: BundleEntry, image: BundledPicture, request: ImageRequest
+) -> Picture:
     """Return a picture of a bundle.
 
     Args:
@@ -869,7 +873,7 @@ def picture_of(bundle: Bundle, entry: Entry, image: Shown, request: ImageRequest
     return replace(told, sha256=image.sha256, media_type=media_type(data), size=size, held=held)
 
 
-def _rewritten(entry: Entry) -> str | None:
+def _rewritten(entry: BundleEntry) -> str | None:
     """Return the prompt of a request if it is not the one that its user wrote."""
     return None if entry.request.original_prompt is None else entry.request.prompt
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from xai_notebook.library.storage.blobs import Originals
+    from xai_notebook.library.storage.blobs import BlobStore
     from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
 
@@ -35,13 +35,13 @@ __all__ = [
     "KEPT_IN_TRASH",
     "ORDERS",
     "STATUSES",
+    "Annotation",
+    "Annotations",
+    "Catalog",
+    "CatalogEntry",
     "Facets",
-    "Found",
-    "Mark",
-    "Marks",
     "Query",
-    "Shelf",
-    "Shelved",
+    "SearchResult",
     "clean_tag",
     "listen",
 ]
@@ -56,7 +56,7 @@ _LISTENERS: Final[set[weakref.WeakMethod[Callable[[Sequence[int]], None]]]] = se
 _LISTENERS_LOCK: Final = threading.Lock()
 
 
-class Mark(NamedTuple):
+class Annotation(NamedTuple):
     """What a user has said of a picture.
 
     Attributes:
@@ -102,7 +102,7 @@ def clean_tag(tag: str) -> str:
     return text
 
 
-class Marks:
+class Annotations:
     """Stars, tags and the trash of one library.
 
     Pictures are named by their rows' ids; a row that is not there is passed over.
@@ -111,15 +111,15 @@ class Marks:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
-    def __init__(self, database: Database, originals: Originals) -> None:
+    def __init__(self, database: Database, originals: BlobStore) -> None:
         """Use the library's own database and files."""
         self._database = database
         self._originals = originals
 
-    def of(self, ids: Iterable[int]) -> dict[int, Mark]:
+    def of(self, ids: Iterable[int]) -> dict[int, Annotation]:
         """Return what has been said of pictures, by their rows' ids."""
         with self._database.reading() as connection:
-            return marks_of(connection, list(ids))
+            return annotations_of(connection, list(ids))
 
     def star(self, ids: Iterable[int], *, value: bool = True) -> None:
         """Give pictures a star, or take it away."""
@@ -230,9 +230,9 @@ def _request(connection: sqlite3.Connection, request_id: int) -> Mapping[str, An
     return dict(row)
 
 
-def marks_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Mark]:
+def annotations_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Annotation]:
     """Return what has been said of pictures, by their rows' ids."""
-    found: dict[int, Mark] = {}
+    found: dict[int, Annotation] = {}
     for start in range(0, len(ids), _BATCH):
         some = ids[start : start + _BATCH]
         holes = ", ".join("?" * len(some))
@@ -243,7 +243,7 @@ def marks_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Ma
         query = f"SELECT id, starred, deleted FROM images WHERE id IN ({holes})"  # noqa: S608  # holes
         for image_id, starred, deleted in connection.execute(query, some):
             of_it = tuple(tags.get(image_id, ()))
-            found[image_id] = Mark(bool(starred), of_it, deleted is not None)
+            found[image_id] = Annotation(bool(starred), of_it, deleted is not None)
     return found
 
 
@@ -323,7 +323,7 @@ class Query:
         return " AND ".join(found)
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a query found.
 
     Attributes:
@@ -344,7 +344,7 @@ class Facets(NamedTuple):
     backends: dict[str, int]
 
 
-class Shelved(NamedTuple):
+class CatalogEntry(NamedTuple):
     """A picture with what was said of it and whose it is.
 
     Attributes:
@@ -355,7 +355,7 @@ class Shelved(NamedTuple):
     """
 
     picture: Picture
-    mark: Mark
+    mark: Annotation
     backend: str
     notebook: str | None
 
@@ -369,14 +369,14 @@ class _Base(NamedTuple):
     sizes: array[int]
 
 
-class Shelf:
+class Catalog:
     """Finds pictures for a list, in any thread.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
-    def __init__(self, database: Database, originals: Originals) -> None:
+    def __init__(self, database: Database, originals: BlobStore) -> None:
         """Use the library's own database and files."""
         self._database = database
         self._originals = originals
@@ -400,7 +400,7 @@ class Shelf:
             (ids,) = _columns(connection, f"{statement} LIMIT {limit:d}", values, "id")
             return ids
 
-    def find(self, query: Query) -> Found:
+    def find(self, query: Query) -> SearchResult:
         """Return what a query finds now.
 
         Raises:
@@ -410,12 +410,12 @@ class Shelf:
         with self._database.reading() as connection:
             base = self._read(connection, query)
             if not query.words.strip():
-                return Found(base.ids, sum(base.sizes))
+                return SearchResult(base.ids, sum(base.sizes))
             statement, parameters = matching_requests(query.words, indexed=self._database.indexed)
             (ids,) = _columns(connection, statement, parameters, "id")
             matching = set(ids)
         kept = list(map(matching.__contains__, base.requests))
-        return Found(array("q", compress(base.ids, kept)), sum(compress(base.sizes, kept)))
+        return SearchResult(array("q", compress(base.ids, kept)), sum(compress(base.sizes, kept)))
 
     def _read(self, connection: sqlite3.Connection, query: Query) -> _Base:
         """Return what the filters of a query leave: read again when the library has changed."""
@@ -458,14 +458,14 @@ class Shelf:
             self._facets = version, facets
         return facets
 
-    def rows(self, ids: Sequence[int]) -> list[Shelved]:
+    def rows(self, ids: Sequence[int]) -> list[CatalogEntry]:
         """Return pictures by their rows' ids, in this order; those that are gone are left out.
 
         One in the trash is among them: it can be brought back. One whose file has vanished is not.
         """
-        found: dict[int, Shelved] = {}
+        found: dict[int, CatalogEntry] = {}
         with self._database.reading() as connection:
-            marks = marks_of(connection, ids)
+            marks = annotations_of(connection, ids)
             for image_id in ids:
                 row = _row(connection, "images", image_id)
                 request = None if row is None else _row(connection, "requests", row["request_id"])
@@ -477,7 +477,7 @@ class Shelf:
                 ):
                     backend, notebook = bounds.line(str(request["backend"])), request["notebook"]
                     notebook = bounds.text(notebook) if isinstance(notebook, str) else None
-                    found[image_id] = Shelved(picture, marks[image_id], backend, notebook)
+                    found[image_id] = CatalogEntry(picture, marks[image_id], backend, notebook)
         return [found[image_id] for image_id in ids if image_id in found]
 
     def find_rows(self, pictures: Sequence[Picture]) -> list[int | None]:

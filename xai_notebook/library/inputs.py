@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from xai_notebook.library.storage.database import Database
 
-__all__ = ["Given", "Upload", "Uploads"]
+__all__ = ["CachedUpload", "InputFiles", "UploadCache"]
 
 
-class Given:
+class InputFiles:
     """A folder of them, which is made when the first one comes."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ def _is_whole(path: Path) -> bool:
     return hashlib.sha256(data).hexdigest() == path.stem
 
 
-class Upload(NamedTuple):
+class CachedUpload(NamedTuple):
     """An image at a server's file store.
 
     Attributes:
@@ -74,7 +74,7 @@ class Upload(NamedTuple):
     expires: float
 
 
-class Uploads:
+class UploadCache:
     """Remembers uploads from kernel to kernel.
 
     Raises:
@@ -85,7 +85,7 @@ class Uploads:
         """Use the library's own database."""
         self._database = database
 
-    def find(self, backend: str, host: str, sha256: str) -> Upload | None:
+    def find(self, backend: str, host: str, sha256: str) -> CachedUpload | None:
         """Return where an image was put last, unless it has expired since.
 
         A library that may be somebody else's does not say which file is sent.
@@ -98,9 +98,9 @@ class Uploads:
         expires = None if row is None else bounds.moment(row["expires"])
         if expires is None or expires.timestamp() <= time.time():
             return None
-        return Upload(bounds.line(str(row["file_id"])), expires.timestamp())
+        return CachedUpload(bounds.line(str(row["file_id"])), expires.timestamp())
 
-    def remember(self, backend: str, host: str, sha256: str, upload: Upload) -> None:
+    def remember(self, backend: str, host: str, sha256: str, upload: CachedUpload) -> None:
         """Store where an image is now; what was known of it before counts no more."""
         values = (backend, host, sha256, *upload, time.time())
         statement = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)"

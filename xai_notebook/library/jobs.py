@@ -1,4 +1,4 @@
-"""`Jobs`: what was handed over to a service as one job, and what has come of it.
+"""`JobStore`: what was handed over to a service as one job, and what has come of it.
 
 A job and all its requests are recorded here before anything is sent, and so is each call that
 creates the batch or adds requests to it, before it leaves. Whatever happens then, the next kernel
@@ -21,25 +21,34 @@ from xai_notebook.library.records import (
     DAMAGE,
     MAX_NOTE,
     MAX_PLACE,
-    Wanted,
+    SlotQuery,
     insert,
     pictures_from_rows,
     request_from,
     rows_in,
     storable_row,
 )
-from xai_notebook.library.storage.lock import Exclusive
+from xai_notebook.library.storage.lock import FileLock
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.library.storage.blobs import Originals
+    from xai_notebook.library.storage.blobs import BlobStore
     from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Job", "JobRequest", "JobState", "Jobs", "Sent", "Tally", "key_of", "new_name"]
+__all__ = [
+    "JobRecord",
+    "JobRequest",
+    "JobState",
+    "JobStore",
+    "RequestCounts",
+    "SubmissionState",
+    "key_of",
+    "new_name",
+]
 
 JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", "gone"]
 """`new` is recorded and not, or not wholly, handed over; `refused` was not taken by the service;
@@ -50,7 +59,7 @@ _SOME: Final = 500
 """Keys of one query: SQLite takes a thousand parameters at least."""
 
 
-class Sent(IntEnum):
+class SubmissionState(IntEnum):
     """Whether the service has a request of a job."""
 
     NO = 0
@@ -106,7 +115,7 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class JobRecord:
     """A job as the library knows it. Times are seconds since 1970.
 
     Attributes:
@@ -149,7 +158,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RequestCounts:
     """What has become of a job's requests.
 
     Attributes:
@@ -172,7 +181,7 @@ class Tally:
         return self.total - self.answered - self.failed
 
 
-class Jobs:
+class JobStore:
     """Jobs and their requests. Every method blocks for milliseconds; any thread may call it.
 
     Raises:
@@ -182,15 +191,15 @@ class Jobs:
     def __init__(
         self,
         database: Database,
-        originals: Originals,
-        find_each: Callable[[Sequence[Wanted]], list[list[Picture]]],
+        originals: BlobStore,
+        find_each: Callable[[Sequence[SlotQuery]], list[list[Picture]]],
     ) -> None:
         """Use the library's database, its files and its replay look-up."""
         self._database = database
         self._originals = originals
         self._find_each = find_each
 
-    def record(self, job: Job, requests: Sequence[JobRequest]) -> Job | None:
+    def record(self, job: JobRecord, requests: Sequence[JobRequest]) -> JobRecord | None:
         """Write a job down with its requests, durably, and return it as it is now.
 
         Args:
@@ -217,7 +226,7 @@ class Jobs:
             )
         return replace(job, id=job_id)
 
-    def open_with(self, requests: Sequence[JobRequest]) -> dict[str, Job]:
+    def open_with(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
         """Return the jobs that have not ended and hold some of these requests, by key.
 
         A job no longer holds a request that was answered, unless new images are wanted: then the
@@ -246,7 +255,7 @@ class Jobs:
     def _any_stored(self, requests: Sequence[JobRequest]) -> bool:
         """Tell whether the library has an image that answers one of these requests."""
         wanted = {
-            (one.fingerprint, one.place): Wanted(
+            (one.fingerprint, one.place): SlotQuery(
                 one.fingerprint, one.place, one.request.n, one.after
             )
             for one in requests
@@ -259,14 +268,14 @@ class Jobs:
             for picture in pictures
         )
 
-    def latest_with(self, keys: Sequence[str]) -> Job | None:
+    def latest_with(self, keys: Sequence[str]) -> JobRecord | None:
         """Return the newest job with one of these keys, whatever became of it."""
         query = "SELECT max(job_id) FROM job_requests WHERE key IN ({})"
         with self._database.reading() as connection:
             found = [job_id for (job_id,) in rows_in(connection, query, keys) if job_id]
             return _by_id(connection, max(found)) if found else None
 
-    def get(self, job: Job) -> Job:
+    def get(self, job: JobRecord) -> JobRecord:
         """Return a job as it is now.
 
         Raises:
@@ -275,7 +284,7 @@ class Jobs:
         with self._database.reading() as connection:
             return self._get(connection, job)
 
-    def named(self, name: str) -> Job | None:
+    def named(self, name: str) -> JobRecord | None:
         """Return the job of a name; None: the library has no such job.
 
         Raises:
@@ -286,7 +295,7 @@ class Jobs:
             return None if row is None else _job(row)
 
     @staticmethod
-    def _get(connection: sqlite3.Connection, job: Job) -> Job:
+    def _get(connection: sqlite3.Connection, job: JobRecord) -> JobRecord:
         # By its name as well: another library in the same place has other jobs of the same ids.
         query = "SELECT * FROM jobs WHERE id = ? AND name = ?"
         row = connection.execute(query, (job.id, job.name)).fetchone()
@@ -298,22 +307,22 @@ class Jobs:
             )
         return _job(row)
 
-    def newest(self, limit: int) -> list[Job]:
+    def newest(self, limit: int) -> list[JobRecord]:
         """Return the jobs that were recorded last, the newest first, without damaged ones."""
         query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
         with self._database.reading() as connection:
-            found: list[Job] = []
+            found: list[JobRecord] = []
             for row in connection.execute(query, (limit,)):
                 with contextlib.suppress(LibraryError):  # a damaged one hides no other
                     found.append(_job(row))
             return found
 
-    def change(self, job: Job, **values: Any) -> Job:
+    def change(self, job: JobRecord, **values: Any) -> JobRecord:
         """Change what is known of a job and return it.
 
         Args:
             job: The job.
-            **values: Fields of `Job`.
+            **values: Fields of `JobRecord`.
         """
         if "inputs" in values:
             values["inputs"] = json.dumps(values["inputs"])
@@ -324,7 +333,7 @@ class Jobs:
             connection.execute(statement, storable_row(values) | {"job_id": job.id})
             return self._get(connection, job)
 
-    def close(self, job: Job, state: JobState, cause: str | None = None) -> Job:
+    def close(self, job: JobRecord, state: JobState, cause: str | None = None) -> JobRecord:
         """Note how a job ended and return it. What another kernel noted before stays.
 
         Args:
@@ -342,7 +351,7 @@ class Jobs:
                 self._fail(connection, job.id, cause)
             return self._get(connection, job)
 
-    def bind(self, job: Job, batch_id: str) -> Job:
+    def bind(self, job: JobRecord, batch_id: str) -> JobRecord:
         """Keep what the service calls a job, unless another kernel was faster; return the job."""
         statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
         with self._database.writing() as connection:
@@ -350,7 +359,7 @@ class Jobs:
             connection.execute(statement, (batch_id, job.id))
             return self._get(connection, job)
 
-    def forget_batch(self, job: Job) -> Job:
+    def forget_batch(self, job: JobRecord) -> JobRecord:
         """Note that the service has nothing of a job, and return it."""
         with self._database.writing() as connection:
             self._get(connection, job)
@@ -360,13 +369,13 @@ class Jobs:
             connection.execute("UPDATE job_requests SET sent = 0 WHERE job_id = ?", (job.id,))
             return self._get(connection, job)
 
-    def turn(self, job_id: int) -> Exclusive:
+    def turn(self, job_id: int) -> FileLock:
         """Return the lock that a kernel holds while it hands a job over."""
-        return Exclusive(self._database.home / "jobs" / f"{job_id}.turn")
+        return FileLock(self._database.home / "jobs" / f"{job_id}.turn")
 
     # Its requests
 
-    def first(self, job: Job) -> JobRequest | None:
+    def first(self, job: JobRecord) -> JobRequest | None:
         """Return the first request of a job; None: the library has lost it."""
         query = """SELECT job_requests.* FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE job_id = ? AND name = ? ORDER BY job_requests.id LIMIT 1"""
@@ -374,7 +383,7 @@ class Jobs:
             row = connection.execute(query, (job.id, job.name)).fetchone()
         return _request(row) if row else None
 
-    def requests(self, job: Job) -> Iterator[JobRequest]:
+    def requests(self, job: JobRecord) -> Iterator[JobRequest]:
         """Yield the requests of a job in their order, a few hundred at a time."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
         last = 0
@@ -387,23 +396,26 @@ class Jobs:
                 return
             last = rows[-1]["id"]
 
-    def mark(self, job: Job, keys: Iterable[str], sent: Sent) -> None:
+    def mark(self, job: JobRecord, keys: Iterable[str], sent: SubmissionState) -> None:
         """Note, durably, what is known of requests that are sent to the service."""
         statement = "UPDATE job_requests SET sent = ? WHERE job_id = ? AND key = ?"
         with self._database.writing() as connection:
             self._get(connection, job)
             connection.executemany(statement, ((int(sent), job.id, key) for key in keys))
 
-    def marked(self, job: Job) -> dict[str, Sent]:
+    def marked(self, job: JobRecord) -> dict[str, SubmissionState]:
         """Return what is known of the requests of a job that may be at the service, by key."""
         query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
         with self._database.reading() as connection:
             self._get(connection, job)
             rows = connection.execute(query, (job.id,)).fetchall()
-        known = {*Sent}
-        return {key: Sent(sent) if sent in known else Sent.UNKNOWN for key, sent in rows}
+        known = {*SubmissionState}
+        return {
+            key: SubmissionState(sent) if sent in known else SubmissionState.UNKNOWN
+            for key, sent in rows
+        }
 
-    def find(self, job: Job, keys: Sequence[str]) -> dict[str, JobRequest]:
+    def find(self, job: JobRecord, keys: Sequence[str]) -> dict[str, JobRequest]:
         """Return requests of a job by their keys; unknown ones are left out."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND key IN ({})"
         with self._database.reading() as connection:
@@ -411,7 +423,7 @@ class Jobs:
             rows = rows_in(connection, query, keys, job.id)
             return {row["key"]: _request(row) for row in rows}
 
-    def fail(self, job: Job, error: str, keys: Iterable[str] | None = None) -> None:
+    def fail(self, job: JobRecord, error: str, keys: Iterable[str] | None = None) -> None:
         """Note why requests of a job will have no answer.
 
         Args:
@@ -435,7 +447,7 @@ class Jobs:
             rows = ((error, job_id, key) for key in keys)
             connection.executemany(f"{statement} AND key = ?", rows)
 
-    def tally(self, job: Job) -> Tally:
+    def tally(self, job: JobRecord) -> RequestCounts:
         """Return what has become of a job's requests."""
         query = """SELECT count(*), count(CASE WHEN error IS NULL THEN answer END), count(error),
                 total(cost_usd),
@@ -443,9 +455,9 @@ class Jobs:
             FROM job_requests LEFT JOIN requests ON requests.id = answer WHERE job_id = ?"""
         with self._database.reading() as connection:
             self._get(connection, job)
-            return Tally(*connection.execute(query, (job.id,)).fetchone())
+            return RequestCounts(*connection.execute(query, (job.id,)).fetchone())
 
-    def pictures(self, job: Job) -> dict[str, Picture]:
+    def pictures(self, job: JobRecord) -> dict[str, Picture]:
         """Return the images that have come of a job, by the keys of their requests."""
         query = """SELECT key, requests.* FROM job_requests JOIN requests ON requests.id = answer
             WHERE job_id = ?"""
@@ -471,11 +483,11 @@ def new_name(keys: Sequence[str]) -> str:
     return f"xai-notebook-{digest[:16]}-{os.urandom(4).hex()}"
 
 
-def _by_id(connection: sqlite3.Connection, job_id: int) -> Job:
+def _by_id(connection: sqlite3.Connection, job_id: int) -> JobRecord:
     return _job(connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone())
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _job(row: sqlite3.Row) -> JobRecord:
     """Return the job of a row.
 
     Raises:
@@ -489,7 +501,7 @@ def _job(row: sqlite3.Row) -> Job:
         }
         if texts["state"] not in get_args(JobState):
             raise ValueError(texts["state"])
-        return Job(
+        return JobRecord(
             id=row["id"],
             **cast("Any", texts),
             **optional,

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from xai_notebook.library.storage.database import Database
 
-__all__ = ["KeptPanel", "PanelPlace", "Panels"]
+__all__ = ["PanelLocation", "PanelRecord", "PanelStore"]
 
 
-class PanelPlace(NamedTuple):
+class PanelLocation(NamedTuple):
     """Where a panel stands.
 
     Attributes:
@@ -35,7 +35,7 @@ class PanelPlace(NamedTuple):
     notebook: str = ""
 
 
-class KeptPanel(NamedTuple):
+class PanelRecord(NamedTuple):
     """What is known of a panel.
 
     Attributes:
@@ -47,7 +47,7 @@ class KeptPanel(NamedTuple):
     batches: list[list[int]]
 
 
-class Panels:
+class PanelStore:
     """Remembers panels from kernel to kernel.
 
     Raises:
@@ -58,7 +58,7 @@ class Panels:
         """Use the library's own database."""
         self._database = database
 
-    def find(self, place: PanelPlace) -> KeptPanel | None:
+    def find(self, place: PanelLocation) -> PanelRecord | None:
         """Return what stood there last.
 
         A notebook that was renamed or copied has the cells of the one it was: where nothing is
@@ -76,21 +76,21 @@ class Panels:
         state = None
         with suppress(TypeError, ValueError):
             state = bounds.parsed(row["state"])
-        return KeptPanel(state if isinstance(state, dict) else {}, list(batches.values()))
+        return PanelRecord(state if isinstance(state, dict) else {}, list(batches.values()))
 
-    def in_folder(self, folder: str) -> list[PanelPlace]:
+    def in_folder(self, folder: str) -> list[PanelLocation]:
         """Return where panels of a folder's notebooks stand, as far as these have names."""
         query = """SELECT folder, cell, number, notebook FROM panels
             WHERE folder = ? AND notebook != '' ORDER BY changed DESC"""
         with self._database.reading() as connection:
-            return [PanelPlace(*row) for row in connection.execute(query, (storable(folder),))]
+            return [PanelLocation(*row) for row in connection.execute(query, (storable(folder),))]
 
-    def keep(self, place: PanelPlace, state: Mapping[str, Any]) -> None:
+    def keep(self, place: PanelLocation, state: Mapping[str, Any]) -> None:
         """Store what a panel's form is now."""
         with self._database.writing() as connection:
             _keep(connection, place, state)
 
-    def add(self, place: PanelPlace, state: Mapping[str, Any], ids: Iterable[int]) -> None:
+    def add(self, place: PanelLocation, state: Mapping[str, Any], ids: Iterable[int]) -> None:
         """Store what a panel has made, and what its form is now.
 
         Args:
@@ -108,14 +108,14 @@ class Panels:
             )
 
 
-def _find(connection: sqlite3.Connection, place: PanelPlace) -> sqlite3.Row | None:
+def _find(connection: sqlite3.Connection, place: PanelLocation) -> sqlite3.Row | None:
     query = """SELECT id, state, notebook FROM panels WHERE folder = ? AND cell = ? AND number = ?
         ORDER BY notebook = ? DESC, changed DESC LIMIT 1"""
     row: sqlite3.Row | None = connection.execute(query, _storable(place)).fetchone()
     return row
 
 
-def _keep(connection: sqlite3.Connection, place: PanelPlace, state: Mapping[str, Any]) -> int:
+def _keep(connection: sqlite3.Connection, place: PanelLocation, state: Mapping[str, Any]) -> int:
     """Change the row of a panel, or put one in, with the pictures it began with; return its id."""
     before, values = _find(connection, place), (json.dumps(state), time.time())
     if before is not None and before["notebook"] == storable(place.notebook):
@@ -132,5 +132,5 @@ def _keep(connection: sqlite3.Connection, place: PanelPlace, state: Mapping[str,
     return panel
 
 
-def _storable(place: PanelPlace) -> tuple[str | int | None, ...]:
+def _storable(place: PanelLocation) -> tuple[str | int | None, ...]:
     return tuple(storable(part) if isinstance(part, str) else part for part in place)

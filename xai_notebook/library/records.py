@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from xai_notebook.library.storage.blobs import Originals
-    from xai_notebook.library.storage.spool import Spooled
+    from xai_notebook.library.storage.blobs import BlobStore
+    from xai_notebook.library.storage.spool import SpooledReply
 
 __all__ = [
     "DAMAGE",
     "MAX_NOTE",
     "MAX_PLACE",
-    "Found",
     "Reply",
-    "Shown",
+    "ShownImage",
     "Slot",
-    "Wanted",
+    "SlotQuery",
+    "StoredImages",
     "insert",
     "insert_rows",
     "link_values",
@@ -96,7 +96,7 @@ class Reply:
     cost_usd: float | None
     model: str
     place: int = 0
-    spooled: Spooled | None = None
+    spooled: SpooledReply | None = None
     created: float | None = None
     item: int | None = None
     error: str | None = None
@@ -111,7 +111,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SlotQuery:
     """What `Library.find_each` looks for.
 
     Attributes:
@@ -129,7 +129,7 @@ class Wanted:
     notebook: str | None = None
 
 
-class Found(NamedTuple):
+class StoredImages(NamedTuple):
     """The stored images of a request.
 
     Attributes:
@@ -141,7 +141,7 @@ class Found(NamedTuple):
     elsewhere: frozenset[int] = frozenset()
 
 
-class Shown(NamedTuple):
+class ShownImage(NamedTuple):
     """A picture that a notebook showed at a place and did not make itself.
 
     Attributes:
@@ -359,7 +359,7 @@ def place_of(payload: bytes | str | None, status: Status, sha256: str | None) ->
 def pictures_from_rows(
     request_row: sqlite3.Row | None,
     rows: Iterable[sqlite3.Row],
-    originals: Originals,
+    originals: BlobStore,
     *,
     strangers: bool = False,
 ) -> Iterator[Picture]:
@@ -445,7 +445,7 @@ def request_from(values: dict[str, Any], inputs: Any = None) -> ImageRequest:
 
 
 def _picture_from_row(
-    row: sqlite3.Row, request: ImageRequest, originals: Originals
+    row: sqlite3.Row, request: ImageRequest, originals: BlobStore
 ) -> Picture | None:
     """Return the image of a row; None when its file has vanished."""
     file, media_type = None, _line(row, "media_type")

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.http import Downloader
     from xai_notebook.library import Library
-    from xai_notebook.library.storage.blobs import Reservation
-    from xai_notebook.library.storage.spool import Spooled
+    from xai_notebook.library.storage.blobs import SpaceReservation
+    from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.settings import ApiKey
 
 __all__ = [
-    "Arrival",
+    "ReplyWriter",
     "absent",
     "add_costs",
     "kept",
@@ -209,7 +209,7 @@ _START: Final = 0.0002
 
 
 @dataclass(slots=True)
-class Arrival:
+class ReplyWriter:
     """What writes a reply down as it comes. Call it with the bytes.
 
     Attributes:
@@ -229,9 +229,9 @@ class Arrival:
     request: ImageRequest
     missing: Sequence[int]
     answer: dict[str, Any]
-    sync: Callable[[Spooled], object]
-    reservation: Reservation | None = None
-    spooled: Spooled | None = None
+    sync: Callable[[SpooledReply], object]
+    reservation: SpaceReservation | None = None
+    spooled: SpooledReply | None = None
     cost_usd: float | None = None
     model: str = ""
     sent: bool = False
@@ -338,7 +338,9 @@ async def recover(library: Library, key: ApiKey | None) -> None:
             library.spool.set_aside(spooled)
 
 
-async def _read(spooled: Spooled, about: dict[str, Any], body: bytes, key: ApiKey | None) -> Reply:
+async def _read(
+    spooled: SpooledReply, about: dict[str, Any], body: bytes, key: ApiKey | None
+) -> Reply:
     options = about["request"]
     inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
     request = ImageRequest(**options, inputs=inputs)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.storage.lock import Exclusive
+from xai_notebook.library.storage.lock import FileLock
 from xai_notebook.pictures.render.tables import CostRow
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Spending:
     def __init__(self, database: Database) -> None:
         """Use the library's database; this opens nothing yet."""
         self._database = database
-        self._process: tuple[str, Exclusive] | None = None
+        self._process: tuple[str, FileLock] | None = None
 
     def totals(self, since: float, *, without: int | None = None) -> Totals:
         """Return what was spent since a moment, and what is set aside now.
@@ -194,8 +194,8 @@ class Spending:
             self._process = token, lock
         return self._process[0]
 
-    def _lock(self, token: str) -> Exclusive:
-        return Exclusive(self._database.home / "processes" / f"{token}.lock")
+    def _lock(self, token: str) -> FileLock:
+        return FileLock(self._database.home / "processes" / f"{token}.lock")
 
     def _is_dead(self, token: str) -> bool:
         """Tell whether the process of a token has ended: then its lock can be taken."""

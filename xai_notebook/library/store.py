@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client import bounds
 from xai_notebook.client.media import media_type
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.bundles import Packer
-from xai_notebook.library.catalog import KEPT_IN_TRASH, Marks, Shelf
-from xai_notebook.library.inputs import Given, Uploads
-from xai_notebook.library.jobs import Jobs
-from xai_notebook.library.panels import Panels
+from xai_notebook.library.bundles import BundleWriter
+from xai_notebook.library.catalog import KEPT_IN_TRASH, Annotations, Catalog
+from xai_notebook.library.inputs import InputFiles, UploadCache
+from xai_notebook.library.jobs import JobStore
+from xai_notebook.library.panels import PanelStore
 from xai_notebook.library.records import (
-    Found,
     Reply,
-    Shown,
+    ShownImage,
     Slot,
-    Wanted,
+    SlotQuery,
+    StoredImages,
     insert,
     insert_rows,
     link_values,
@@ -42,7 +42,7 @@ from xai_notebook.library.records import (
     storable_row,
 )
 from xai_notebook.library.spending import Spending, costs
-from xai_notebook.library.storage.blobs import Originals, Room
+from xai_notebook.library.storage.blobs import BlobStore, DiskSpace
 from xai_notebook.library.storage.database import Database
 from xai_notebook.library.storage.fulltext import index_requests, matching_requests
 from xai_notebook.library.storage.spool import Spool
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from xai_notebook.library.storage.spool import Spooled
+    from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture, Status
     from xai_notebook.pictures.render.tables import CostRow
 
@@ -103,20 +103,20 @@ class Library:
         """Use `Library.open`; this opens nothing yet."""
         self.home = home
         self._database = Database(home)
-        self._originals = Originals(home / "images")
+        self._originals = BlobStore(home / "images")
         self.spool = Spool(home / "spool")
-        self.uploads = Uploads(self._database)
-        self.marks = Marks(self._database, self._originals)
-        self.shelf = Shelf(self._database, self._originals)
-        self.jobs = Jobs(self._database, self._originals, self.find_each)
-        self.panels = Panels(self._database)
-        self.given = Given(home / "inputs")
-        self.packer = Packer(self._database, self._originals)
+        self.uploads = UploadCache(self._database)
+        self.marks = Annotations(self._database, self._originals)
+        self.shelf = Catalog(self._database, self._originals)
+        self.jobs = JobStore(self._database, self._originals, self.find_each)
+        self.panels = PanelStore(self._database)
+        self.given = InputFiles(home / "inputs")
+        self.packer = BundleWriter(self._database, self._originals)
         self.spending = Spending(self._database)
-        self.room = Room(home)
+        self.room = DiskSpace(home)
         self.failure: LibraryError | None = LibraryError(f"{home} has not been opened.")
         self.overdue = False
-        self._unsettled: dict[str, tuple[Spooled, list[Path]]] = {}
+        self._unsettled: dict[str, tuple[SpooledReply, list[Path]]] = {}
         self._settling = threading.Lock()
         self._pid = os.getpid()
         self._version: tuple[int, int] | None = None
@@ -496,15 +496,15 @@ class Library:
     # Replay
 
     def find(self, fingerprint: str, **wanted: Any) -> list[Picture]:
-        """Return the stored images of a request; see `Wanted` and `look_up`."""
-        (found,) = self.find_each([Wanted(fingerprint, **wanted)])
+        """Return the stored images of a request; see `SlotQuery` and `look_up`."""
+        (found,) = self.find_each([SlotQuery(fingerprint, **wanted)])
         return found
 
-    def find_each(self, wanted: Sequence[Wanted]) -> list[list[Picture]]:
+    def find_each(self, wanted: Sequence[SlotQuery]) -> list[list[Picture]]:
         """Return the pictures of `look_up`."""
         return [found.pictures for found in self.look_up(wanted)]
 
-    def look_up(self, wanted: Sequence[Wanted]) -> list[Found]:
+    def look_up(self, wanted: Sequence[SlotQuery]) -> list[StoredImages]:
         """Return for each request its stored images, in the order they answer it again.
 
         For each position it is the image that the notebook made or showed last at the place; where
@@ -533,19 +533,19 @@ class Library:
     def _find(
         self,
         connection: sqlite3.Connection,
-        wanted: Wanted,
+        wanted: SlotQuery,
         borrow: Collection[str | None],
         known: Collection[str],
-    ) -> Found:
+    ) -> StoredImages:
         if wanted.fingerprint not in known:
-            return Found([])
+            return StoredImages([])
         if wanted.place is None:
             return self._find_anywhere(connection, wanted)
         return self._find_at_place(connection, wanted, borrow)
 
     def _find_at_place(
-        self, connection: sqlite3.Connection, wanted: Wanted, borrow: Collection[str | None]
-    ) -> Found:
+        self, connection: sqlite3.Connection, wanted: SlotQuery, borrow: Collection[str | None]
+    ) -> StoredImages:
         count = sys.maxsize if wanted.count is None else wanted.count
         notebook = storable(wanted.notebook)
         slot = {
@@ -570,12 +570,12 @@ class Library:
             if len(own) == count:
                 break
         found = others | own
-        return Found(
+        return StoredImages(
             [found[position] for position in sorted(found)],
             frozenset(others[position].id or 0 for position in others.keys() - own.keys()),
         )
 
-    def _find_anywhere(self, connection: sqlite3.Connection, wanted: Wanted) -> Found:
+    def _find_anywhere(self, connection: sqlite3.Connection, wanted: SlotQuery) -> StoredImages:
         places: dict[int, dict[int, Picture]] = {}
         replaced: list[Picture] = []
         needed = None if wanted.count is None else set(range(wanted.count))
@@ -590,10 +590,10 @@ class Library:
         images = [at_place[index] for at_place in places.values() for index in sorted(at_place)]
         images += replaced
         if needed is None:
-            return Found(images)
-        return Found(_arranged(images[: len(needed)], len(needed), places.get(0, {})))
+            return StoredImages(images)
+        return StoredImages(_arranged(images[: len(needed)], len(needed), places.get(0, {})))
 
-    def remember_shown(self, shown: Sequence[Shown]) -> None:
+    def remember_shown(self, shown: Sequence[ShownImage]) -> None:
         """Note which pictures notebooks have shown that others made: they answer again there."""
         rows = [(storable(one.notebook), *one[1:]) for one in shown]
         with self._database.writing() as connection:

@@ -21,12 +21,12 @@ from traitlets import Dict, Unicode
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import in_kernel, is_for_visitors, notebook_name, running_shell
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.catalog import Found, Query
+from xai_notebook.library.catalog import Query, SearchResult
 from xai_notebook.notebook import messages
 from xai_notebook.notebook.panel.widget import Panel
 from xai_notebook.notebook.picture_widget import (
     GONE,
-    Viewing,
+    PictureWidget,
     batch_of,
     choices_of,
     describe,
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.library import Library
-    from xai_notebook.library.catalog import Shelved
+    from xai_notebook.library.catalog import CatalogEntry
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = ["Place", "filters_of", "library", "query_of"]
+__all__ = ["LibraryWidget", "filters_of", "library", "query_of"]
 
 NAMES: Final = tuple(field.name for field in fields(Query) if field.name != "words")
 _TEXTS: Final = ("model", "tag", "backend")
@@ -115,7 +115,7 @@ NO_FRONTEND = _Hint(
 )
 
 
-def library(words: str = "", **filters: Any) -> Place | None:
+def library(words: str = "", **filters: Any) -> LibraryWidget | None:
     """Show every picture ever made: search, look, compare, star, tag, delete, export.
 
     Args:
@@ -141,9 +141,9 @@ def library(words: str = "", **filters: Any) -> Place | None:
     if not in_kernel(shell):
         display(NO_FRONTEND)  # type: ignore[no-untyped-call]
         return None
-    from xai_notebook.notebook.gallery import Place  # noqa: PLC0415  # ipywidgets
+    from xai_notebook.notebook.gallery import LibraryWidget  # noqa: PLC0415  # ipywidgets
 
-    shown = Place(query, shell)
+    shown = LibraryWidget(query, shell)
     shown.show()
     return shown
 
@@ -165,7 +165,7 @@ class _Sight(NamedTuple):
     thumbnails: list[bytes]
 
 
-class Place(Viewing):
+class LibraryWidget(PictureWidget):
     """Every picture of the library, in a grid. Made by `xai_notebook.library()`."""
 
     _esm = (_STATIC / "library.js").read_text(encoding="utf-8")
@@ -267,12 +267,12 @@ class Place(Viewing):
             self.send({"kind": "choices"} | choices)
 
     @staticmethod
-    def _find(query: Query) -> Found:
+    def _find(query: Query) -> SearchResult:
         """Return what a query finds of what may be seen, in a worker thread."""
         found = _library().shelf.find(query)
         if not is_for_visitors():
             return found
-        return Found(array("q", current_session().visible(found.ids)), 0)
+        return SearchResult(array("q", current_session().visible(found.ids)), 0)
 
     def _glance(self, query: Query, rows: int, seen: int) -> _Sight:
         """Return what is seen first, in a worker thread, before all are counted."""
@@ -330,7 +330,7 @@ class Place(Viewing):
             pass
 
 
-def _described(ids: Sequence[int], shelved: Sequence[Shelved]) -> list[dict[str, Any]]:
+def _described(ids: Sequence[int], shelved: Sequence[CatalogEntry]) -> list[dict[str, Any]]:
     """Return a row of the grid for each of `ids`, whatever has become of its picture."""
     found = {row.picture.id: row for row in shelved}
     return [describe(found[each]) if each in found else {**GONE, "id": each} for each in ids]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Option
     from xai_notebook.generation.jobs.job import BatchJob, JobList
     from xai_notebook.generation.session import Call, Session
-    from xai_notebook.notebook.progress import Live, Waiting
+    from xai_notebook.notebook.progress import CallProgress, JobWait
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.settings import BudgetLimit
 
@@ -207,14 +207,14 @@ class XaiImage(Magics):
 
     def _show(self, call: Call) -> ImageBatch:
         """Run a call under the cell's progress, and bind what came."""
-        from xai_notebook.notebook.progress import LOCAL_PATIENCE, PATIENCE, Live  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.progress import LOCAL_PATIENCE, PATIENCE, CallProgress  # noqa: PLC0415  # pictures
 
         session = _session()
         patience = call.configuration.patience
         if patience is None:
             patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
         so_far = session.so_far(call)
-        live = Live(self.shell, call.progress, patience=patience, so_far=so_far)
+        live = CallProgress(self.shell, call.progress, patience=patience, so_far=so_far)
         try:
             if call.many and not call.lazy:
                 with suppress(ApiError):  # a server may have no list of prices
@@ -263,13 +263,13 @@ class XaiImage(Magics):
             JobDisplay.here(self.shell, job)
         return True
 
-    def follow_job(self, job: BatchJob) -> Waiting:
+    def follow_job(self, job: BatchJob) -> JobWait:
         """Return what shows a job under this cell while it is waited for."""
-        from xai_notebook.notebook.progress import Waiting  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # pictures
 
-        return Waiting(self.shell, job, patience=_WAIT)
+        return JobWait(self.shell, job, patience=_WAIT)
 
-    def _present(self, call: Call, live: Live, error: BaseException) -> None:
+    def _present(self, call: Call, live: CallProgress, error: BaseException) -> None:
         """Show and bind what came before an error, as the cell's value."""
         # Of many, some are there when the key is refused half way, say.
         if not call.progress.done and not (call.many and call.interrupted):

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
     from concurrent.futures import Future
 
-    from xai_notebook.library.catalog import Facets, Shelved
+    from xai_notebook.library.catalog import CatalogEntry, Facets
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 __all__ = [
     "ACTIONS",
-    "Viewing",
+    "PictureWidget",
     "batch_of",
     "check_name",
     "choices_of",
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-def rows_of(ids: Sequence[int]) -> list[Shelved]:
+def rows_of(ids: Sequence[int]) -> list[CatalogEntry]:
     """Return pictures of the library that may be seen here, in a worker thread.
 
     Raises:
@@ -234,7 +234,7 @@ def shown_bytes(picture: Picture) -> tuple[bytes, str]:
     return preview(data, side=2048, limit=2_000_000).data, "image/jpeg"
 
 
-def describe(shelved: Shelved) -> dict[str, Any]:
+def describe(shelved: CatalogEntry) -> dict[str, Any]:
     """Return a picture of a grid."""
     picture, mark = shelved.picture, shelved.mark
     prompt = clean(picture.prompt)
@@ -267,7 +267,7 @@ def details_of(picture: Picture) -> list[str]:
     return items
 
 
-def facts_of(shelved: Shelved, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
+def facts_of(shelved: CatalogEntry, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
     """Return all that the viewer says of a picture.
 
     Args:
@@ -327,7 +327,7 @@ _OF_AUTHORS: Final = frozenset({*ACTIONS, "save", "hand_over"})
 """Messages that write files, change the library or leave a job behind: not for visitors."""
 
 
-class Viewing(anywidget.AnyWidget):
+class PictureWidget(anywidget.AnyWidget):
     """What panel and library have in common."""
 
     visitors = Bool(help="What visitors may not do is not offered.").tag(sync=True)
@@ -422,7 +422,7 @@ class Viewing(anywidget.AnyWidget):
         here, missing = [i for i in ids if i in small], [i for i in ids if i not in small]
         self._reply(content, [small[i] for i in here], ids=here, missing=missing)
 
-    def _thumbnail(self, row: Shelved, *, make: bool = True) -> bytes | None:
+    def _thumbnail(self, row: CatalogEntry, *, make: bool = True) -> bytes | None:
         """Return a thumbnail, in a worker thread; None: there is no picture.
 
         Args:
@@ -462,7 +462,7 @@ class Viewing(anywidget.AnyWidget):
         data, media_type = shown_bytes(row.picture)
         return {**facts_of(row, ancestors, descendants), "media_type": media_type}, data
 
-    def _shelved(self, content: Mapping[str, Any]) -> Shelved:
+    def _shelved(self, content: Mapping[str, Any]) -> CatalogEntry:
         """Return the picture that a message names.
 
         Raises:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Grid
     from xai_notebook.pictures.render.tables import Plan
 
-__all__ = ["JobDisplay", "Live", "Waiting", "describe"]
+__all__ = ["CallProgress", "JobDisplay", "JobWait", "describe"]
 
 PATIENCE: Final = 0.6
 """Seconds before anything is shown: a quick answer needs no placeholder."""
@@ -52,7 +52,7 @@ _STYLE: Final = """<style>
 _NOTHING: Final = {"text/plain": ""}
 
 
-class Live:
+class CallProgress:
     """The progress of one call, in a notebook or a terminal.
 
     `tick` is called in the thread of the cell; what it shows belongs to that cell.
@@ -316,7 +316,7 @@ class JobDisplay:
                 follower.listeners.remove(self.update)
 
 
-class Waiting:
+class JobWait:
     """A job under the cell that waits for it. Call it now and then, in the thread of the cell."""
 
     def __init__(self, shell: Any, job: BatchJob, *, patience: float) -> None:

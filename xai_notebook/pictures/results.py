@@ -166,7 +166,7 @@ class Maker(Protocol):
         ...
 
 
-class Marked:
+class Annotatable:
     """What can be said of images in the library, for one and for many."""
 
     __slots__ = ()
@@ -224,7 +224,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class GeneratedImage(Marked, Card):
+class GeneratedImage(Annotatable, Card):
     """One image of a reply, or the reason why there is none. It cannot be changed.
 
     Attributes:
@@ -355,7 +355,7 @@ class GeneratedImage(Marked, Card):
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
 
-class ImageBatch(Marked, Grid, Sequence[GeneratedImage]):
+class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
     """The images of one cell, in order. Shown as a captioned grid; it cannot be changed."""
 
     images: tuple[GeneratedImage, ...]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.validation import ImageOrder
 
-__all__ = ["Engine", "Input", "Made", "PaintingEngine", "Workers", "checked"]
+__all__ = ["Engine", "EngineInput", "EnginePool", "EngineResult", "PaintingEngine", "checked"]
 
 _WORKERS: Final = 2
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class EngineInput:
     """An input image of an edit.
 
     Attributes:
@@ -55,7 +55,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class EngineResult:
     """What became of one picture.
 
     Attributes:
@@ -122,7 +122,7 @@ class Engine(ABC):
         return f"{model} at {self.place}" if self.place else model
 
     @abstractmethod
-    async def make(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> bytes:
+    async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
         """Return picture `index` of a request, as a PNG, JPEG or WebP file.
 
         Args:
@@ -135,8 +135,8 @@ class Engine(ABC):
         """
 
     async def make_each(
-        self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[Input]
-    ) -> list[Made]:
+        self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[EngineInput]
+    ) -> list[EngineResult]:
         """Return the pictures of a request, fewer when the engine has no more to give.
 
         By default each is made by a `make` of its own, all at the same time.
@@ -148,7 +148,9 @@ class Engine(ABC):
             for one in making:  # one failed: the others are made for nobody
                 one.cancel()
 
-    async def _made(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> Made:
+    async def _made(
+        self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]
+    ) -> EngineResult:
         """Make one picture, and look at what others than we made.
 
         Raises:
@@ -156,15 +158,15 @@ class Engine(ABC):
         """
         data = await self.make(order, index, inputs)
         if self.previews:
-            return Made(data)
+            return EngineResult(data)
         try:
-            return Made(data, await asyncio.to_thread(checked, data))
+            return EngineResult(data, await asyncio.to_thread(checked, data))
         except ValueError as error:
             msg = f"{order.model} made a picture that cannot be used: {error}."
             raise Refusal(grpc.StatusCode.INTERNAL, msg) from error
 
 
-class Workers:
+class EnginePool:
     """Two threads, with no more waiting for them than that.
 
     A cancelled call, or a process that exits, waits for one picture and not for ten.
@@ -197,12 +199,12 @@ class PaintingEngine(Engine):
     def __init__(self) -> None:
         """Load nothing yet."""
         self.painted = 0
-        self._workers: Workers | None = None
+        self._workers: EnginePool | None = None
 
     async def start(self) -> None:
         """Have threads to paint on."""
         self.painted = 0
-        self._workers = Workers()
+        self._workers = EnginePool()
 
     async def close(self) -> None:
         """Stop painting."""
@@ -213,7 +215,7 @@ class PaintingEngine(Engine):
         """Return the names of the real ones."""
         return list_models()
 
-    async def make(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> bytes:
+    async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
         """Paint one picture on a worker thread, so that Pillow is imported there."""
         if self._workers is None:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "The painter was not started.")

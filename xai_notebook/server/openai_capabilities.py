@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from xai_notebook.server.validation import ImageOrder
 
 __all__ = [
-    "Complaint",
+    "Capabilities",
+    "ErrorBody",
     "Size",
-    "Terms",
     "bytes_of",
     "cost_ticks",
     "entries",
@@ -135,7 +135,7 @@ _WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class ErrorBody:
     """The body of an error, in the words it was said with.
 
     Attributes:
@@ -149,7 +149,7 @@ class Complaint:
     names: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, body: bytes) -> Complaint:
+    def parse(cls, body: bytes) -> ErrorBody:
         """Read the forms there are: OpenAI's, FastAPI's, and plain ones."""
         try:
             said: Any = parsed(body)
@@ -198,7 +198,7 @@ def sizes_in(text: str) -> frozenset[Size]:
 
 
 @dataclass(slots=True)
-class Terms:
+class Capabilities:
     """What has been learned.
 
     Attributes:
@@ -234,7 +234,7 @@ class Terms:
         """Return the name of the multipart field for input images."""
         return self.field or ("image" if images == 1 else "image[]")
 
-    def learn(self, complaint: Complaint, sent: Mapping[str, Any]) -> str | None:
+    def learn(self, complaint: ErrorBody, sent: Mapping[str, Any]) -> str | None:
         """Change what a refusal names.
 
         Args:
@@ -255,7 +255,7 @@ class Terms:
             self.dropped.add(named)
         return named
 
-    def _shrink(self, complaint: Complaint, size: Size) -> None:
+    def _shrink(self, complaint: ErrorBody, size: Size) -> None:
         listed = sizes_in(complaint.text) - {size}
         if listed:
             self.sizes = listed

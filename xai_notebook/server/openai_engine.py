@@ -29,11 +29,11 @@ from xai_notebook.client.http import (
 )
 from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.errors import ConfigurationError, DownloadError
-from xai_notebook.server.engine import Engine, Made, checked
+from xai_notebook.server.engine import Engine, EngineResult, checked
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.openai_capabilities import (
-    Complaint,
-    Terms,
+    Capabilities,
+    ErrorBody,
     bytes_of,
     cost_ticks,
     entries,
@@ -45,18 +45,18 @@ from xai_notebook.server.validation import Model, find_model, model_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xai_notebook.client.http import Answer
-    from xai_notebook.server.engine import Input
+    from xai_notebook.client.http import HttpResponse
+    from xai_notebook.server.engine import EngineInput
     from xai_notebook.server.validation import ImageOrder
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Address", "OpenAIEngine", "Refusals"]
+__all__ = ["EngineAddress", "ErrorTranslator", "OpenAIEngine"]
 
 _SCHEMES: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class EngineAddress:
     """The base of an API.
 
     Attributes:
@@ -70,7 +70,7 @@ class Address:
     private: bool
 
     @classmethod
-    def parse(cls, url: str) -> Address:
+    def parse(cls, url: str) -> EngineAddress:
         """Read a URL.
 
         Raises:
@@ -153,10 +153,10 @@ class OpenAIEngine(Engine):
         Raises:
             ConfigurationError: The address cannot be used.
         """
-        self._address = Address.parse(url)
+        self._address = EngineAddress.parse(url)
         self._key = key
-        self._terms = Terms()
-        self._refusals = Refusals(self._address.place, key)
+        self._terms = Capabilities()
+        self._refusals = ErrorTranslator(self._address.place, key)
         base = self._address.url("")
         self._http = HttpClient(own=base, key=key)
         self._downloader = Downloader(allow_loopback=False, own=base, key=key)
@@ -240,7 +240,7 @@ class OpenAIEngine(Engine):
 
     # Pictures
 
-    async def make(self, order: ImageOrder, index: int, inputs: Sequence[Input]) -> bytes:
+    async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
         """Make one picture.
 
         Raises:
@@ -252,8 +252,8 @@ class OpenAIEngine(Engine):
         return made.data
 
     async def make_each(
-        self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[Input]
-    ) -> list[Made]:
+        self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[EngineInput]
+    ) -> list[EngineResult]:
         """Order all pictures at once, and what is missing then, in as many orders as that takes.
 
         Raises:
@@ -267,7 +267,7 @@ class OpenAIEngine(Engine):
         counts = [min(most, missing - first) for first in range(0, missing, most)]
         slots = asyncio.Semaphore(_AT_ONCE)
 
-        async def ordered(count: int) -> list[Made]:
+        async def ordered(count: int) -> list[EngineResult]:
             async with slots:
                 return await self._ordered(order, count, inputs)
 
@@ -279,7 +279,9 @@ class OpenAIEngine(Engine):
                 raise more
         return made
 
-    async def _ordered(self, order: ImageOrder, count: int, inputs: Sequence[Input]) -> list[Made]:
+    async def _ordered(
+        self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
+    ) -> list[EngineResult]:
         """Return what one order brings, changed as refusals before any work ask for.
 
         Raises:
@@ -292,9 +294,9 @@ class OpenAIEngine(Engine):
             answer = await self._exchange(request)
             if answer.status == _OK:
                 return await self._pictures(answer)
-            complaint = Complaint.parse(answer.body)
+            complaint = ErrorBody.parse(answer.body)
             if answer.status in _MODERATED and complaint.moderated:
-                return [Made(None)] * asked
+                return [EngineResult(None)] * asked
             open_to = {name: value for name, value in sent.items() if name not in changed}
             learned = answer.status in _BEFORE_WORK and self._terms.learn(complaint, open_to)
             if not learned:
@@ -302,7 +304,7 @@ class OpenAIEngine(Engine):
             changed.add(learned)
 
     def _request(
-        self, order: ImageOrder, count: int, inputs: Sequence[Input]
+        self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> tuple[HttpRequest, dict[str, Any]]:
         """Return what is sent for a request, and the parameters that may still be changed."""
         sent: dict[str, Any] = {"response_format": "b64_json"}
@@ -330,7 +332,7 @@ class OpenAIEngine(Engine):
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
         return HttpRequest("POST", self._address.url(path), body=body, alone=True)
 
-    async def _pictures(self, answer: Answer) -> list[Made]:
+    async def _pictures(self, answer: HttpResponse) -> list[EngineResult]:
         """Return the pictures of a reply.
 
         Raises:
@@ -354,7 +356,7 @@ class OpenAIEngine(Engine):
                 problem = "its pictures are too large together"
                 continue
             room -= len(data)
-            made.append(Made(data, kind, self._rewritten(entry), cost))
+            made.append(EngineResult(data, kind, self._rewritten(entry), cost))
         if not made:
             raise self._refusals.because(
                 Code.INTERNAL, f"answered without a usable picture: {problem}."
@@ -368,7 +370,7 @@ class OpenAIEngine(Engine):
             return ""
         return whole_text(scrub(said[:_MAX_REWRITTEN], self._key))
 
-    async def _exchange(self, request: HttpRequest) -> Answer:
+    async def _exchange(self, request: HttpRequest) -> HttpResponse:
         """Send once.
 
         Raises:
@@ -409,7 +411,7 @@ _BUSY: Final = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
+class ErrorTranslator:
     """Refusals in the name of one engine.
 
     Attributes:
@@ -435,9 +437,9 @@ class Refusals:
             Code.INTERNAL, f"failed: {error}. It may have done the work: not asked again."
         )
 
-    def answered(self, answer: Answer) -> Refusal:
+    def answered(self, answer: HttpResponse) -> Refusal:
         """Return the refusal that an answer other than 200 means."""
-        said = self.cleaned(Complaint.parse(answer.body).text)
+        said = self.cleaned(ErrorBody.parse(answer.body).text)
         code, text = _STATUSES.get(answer.status, _FAILED)
         if answer.status in _REDIRECTS:
             code, text = Code.FAILED_PRECONDITION, "redirects, which is not followed."
@@ -449,7 +451,7 @@ class Refusals:
         said = f" It says: {said}" if said else ""
         return self.because(code, f"{text} (HTTP {answer.status}){said}", trailing)
 
-    def parsed(self, answer: Answer) -> dict[str, Any]:
+    def parsed(self, answer: HttpResponse) -> dict[str, Any]:
         """Return the object that an answer is.
 
         Raises:

@@ -23,7 +23,7 @@ from xai_notebook.client.media import check_structure, media_type, readable
 from xai_notebook.server import painting, validation
 from xai_notebook.server.batches import Batches
 from xai_notebook.server.dispatch import Methods
-from xai_notebook.server.engine import Input, Made, Workers
+from xai_notebook.server.engine import EngineInput, EnginePool, EngineResult
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.file_store import FileStore
 from xai_notebook.server.validation import invalid
@@ -141,7 +141,7 @@ class Service:
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
         self._taken: Counter[int] | None = None if repeats else Counter()
-        self._workers = Workers()
+        self._workers = EnginePool()
         self._decoding = asyncio.Lock()
         self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
         self._batches = Batches(
@@ -299,7 +299,7 @@ class Service:
             usage=usage,
         )
 
-    async def _references(self, sources: Sequence[wire.ImageUrlContent]) -> list[Input]:
+    async def _references(self, sources: Sequence[wire.ImageUrlContent]) -> list[EngineInput]:
         """Read the input images, one at a time among all calls: decoded they can be large."""
         references = []
         for source in sources:
@@ -308,17 +308,17 @@ class Service:
                 references.append(await self._workers.run(read))
         return references
 
-    def _reference(self, source: wire.ImageUrlContent) -> Input:
+    def _reference(self, source: wire.ImageUrlContent) -> EngineInput:
         """Return an input image, read and decoded; on a worker thread."""
         if source.HasField("file_id"):
             data = self._stored.read(source.file_id)
         else:
             data = read_input(source.image_url, self._files)
-        return Input(data, decode_input(data))
+        return EngineInput(data, decode_input(data))
 
     async def _made(
-        self, order: validation.ImageOrder, references: list[Input]
-    ) -> list[tuple[int, Made | None]]:
+        self, order: validation.ImageOrder, references: list[EngineInput]
+    ) -> list[tuple[int, EngineResult | None]]:
         """Return what became of each picture, by its index; None: nothing, as the faults want it.
 
         Raises:
@@ -326,21 +326,23 @@ class Service:
         """
         indices = range(max(0, order.count - self._faults.short))
         if self._faults.empty:
-            return [(i, Made(None) if i in order.withheld else None) for i in indices]
+            return [(i, EngineResult(None) if i in order.withheld else None) for i in indices]
         wanted = [i for i in indices if i not in order.withheld]
-        made: list[Made] = []
+        made: list[EngineResult] = []
         if self._faults.garbage is not None:
-            made = [Made(self._faults.garbage) for _ in wanted]
+            made = [EngineResult(self._faults.garbage) for _ in wanted]
         elif wanted:
             takes = [order.first + index for index in wanted]
             made = await self._engine.make_each(order, takes, references)
-        outcomes: dict[int, Made | None] = {i: Made(None) for i in order.withheld if i in indices}
+        outcomes: dict[int, EngineResult | None] = {
+            i: EngineResult(None) for i in order.withheld if i in indices
+        }
         # An engine may have made fewer than asked for, or more.
         outcomes.update(zip(chain(wanted, count(order.count)), made, strict=False))
         return sorted(outcomes.items())
 
     def _image(
-        self, order: validation.ImageOrder, index: int, made: Made | None, *, edit: bool
+        self, order: validation.ImageOrder, index: int, made: EngineResult | None, *, edit: bool
     ) -> wire.GeneratedImage:
         """Hand image `index` over in the format asked for."""
         withheld = made is not None and made.data is None
@@ -365,7 +367,7 @@ class Service:
         return image
 
     def _usage(
-        self, prompt: str, made: Sequence[Made | None] = (), *, inputs: int = 0
+        self, prompt: str, made: Sequence[EngineResult | None] = (), *, inputs: int = 0
     ) -> wire.SamplingUsage:
         """Return a usage whose tokens are words, and whose cost is what the engine knows."""
         words = len(prompt.split())

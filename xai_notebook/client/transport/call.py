@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Deadline",
     "Failure",
-    "Fate",
+    "FailureKind",
     "NoMessageError",
     "TooLongError",
     "exchange",
@@ -73,7 +73,7 @@ GRACE = 1.0
 """Seconds in which a server may still end a call whose message has come."""
 
 
-class Fate(Enum):
+class FailureKind(Enum):
     """What is known about an attempt that failed."""
 
     UNSENT = auto()
@@ -96,7 +96,7 @@ class Failure(Exception):  # noqa: N818  # what is raised to callers is made of 
         fate: What became of the request.
     """
 
-    def __init__(self, error: grpc.aio.AioRpcError, fate: Fate) -> None:
+    def __init__(self, error: grpc.aio.AioRpcError, fate: FailureKind) -> None:
         """Keep both."""
         super().__init__(error, fate)
         self.error = error
@@ -142,7 +142,9 @@ _GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
 _LARGER = re.compile(r"message larger than max|metadata size exceeds", re.IGNORECASE)
 
 
-def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool = False) -> Fate:
+def fate_of(
+    error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool = False
+) -> FailureKind:
     """Return what is known about an attempt.
 
     Args:
@@ -153,24 +155,24 @@ def fate_of(error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool
     """
     details = error.details() or ""
     if _UNCONNECTED.match(details) and not connected:
-        return Fate.UNSENT
+        return FailureKind.UNSENT
     proven = _is_trailers_only(error)
     if (begun or error.initial_metadata()) and not proven:
-        return Fate.BEGUN
+        return FailureKind.BEGUN
     if _TOO_LARGE.match(details):
-        return Fate.UNSENT
+        return FailureKind.UNSENT
     return _fate_of_answer(error, details, proven=proven)
 
 
-def _fate_of_answer(error: grpc.aio.AioRpcError, details: str, *, proven: bool) -> Fate:
+def _fate_of_answer(error: grpc.aio.AioRpcError, details: str, *, proven: bool) -> FailureKind:
     if _UNPROCESSED.match(details):
-        return Fate.REFUSED
+        return FailureKind.REFUSED
     if status := http_status(error):
-        return Fate.LOST if status in _GATEWAY else Fate.REFUSED
+        return FailureKind.LOST if status in _GATEWAY else FailureKind.REFUSED
     if _CUT.match(details) or (_PROXY.match(details) and not _PROXY_UNSENT.search(details)):
-        return Fate.LOST
+        return FailureKind.LOST
     refused = proven or error.code() is not grpc.StatusCode.UNAVAILABLE
-    return Fate.REFUSED if refused else Fate.UNPROVEN
+    return FailureKind.REFUSED if refused else FailureKind.UNPROVEN
 
 
 def _is_trailers_only(error: grpc.aio.AioRpcError) -> bool:

@@ -15,7 +15,7 @@ from xai_notebook.client.response import parse_reply
 from xai_notebook.client.transport.call import (
     Deadline,
     Failure,
-    Fate,
+    FailureKind,
     NoMessageError,
     TooLongError,
     exchange,
@@ -250,10 +250,10 @@ class Connection:
             return await retries.run(attempt)
         except Failure as failure:
             error, fate = failure.error, failure.fate
-            if idempotent and fate is Fate.UNPROVEN:
-                fate = Fate.REFUSED  # nothing is billed either way
+            if idempotent and fate is FailureKind.UNPROVEN:
+                fate = FailureKind.REFUSED  # nothing is billed either way
         except grpc.aio.BaseError as raised:
-            error, fate = raised, Fate.LOST
+            error, fate = raised, FailureKind.LOST
         except asyncio.CancelledError:
             self._raise_if_closed_meanwhile()
             raise

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
-from xai_notebook.client.transport.call import Failure, Fate, http_status, is_size_limit
+from xai_notebook.client.transport.call import Failure, FailureKind, http_status, is_size_limit
 from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ class RetryPolicy:
         """Tell whether to try again after `failure`."""
         if not isinstance(failure, Failure) or failure.error.code() not in _BACKOFF:
             return False
-        if self.only_unsent and failure.fate is not Fate.UNSENT:
+        if self.only_unsent and failure.fate is not FailureKind.UNSENT:
             return False
-        if failure.fate not in {Fate.UNSENT, Fate.REFUSED} and not self.idempotent:
+        if failure.fate not in {FailureKind.UNSENT, FailureKind.REFUSED} and not self.idempotent:
             return False
         return not is_size_limit(failure.error) and 0 <= server_hint(failure.error) <= MAX_HINT
 

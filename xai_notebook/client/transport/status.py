@@ -18,7 +18,7 @@ import grpc.aio
 
 from xai_notebook import errors
 from xai_notebook.client import wire
-from xai_notebook.client.transport.call import Fate, fate_of, http_status, is_size_limit
+from xai_notebook.client.transport.call import FailureKind, fate_of, http_status, is_size_limit
 from xai_notebook.client.transport.retry import server_hint
 from xai_notebook.client.transport.scrubbing import scrub
 
@@ -96,7 +96,7 @@ def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpc
     return grpc.aio.AioRpcError(error.code(), nothing, nothing, *kept[:2])
 
 
-def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> ApiError:
+def translate(error: Exception, call: CallInfo, fate: FailureKind | None = None) -> ApiError:
     """Return the error of our tree for `error`; the caller raises it `from error`.
 
     Args:
@@ -131,11 +131,11 @@ def translate(error: Exception, call: CallInfo, fate: Fate | None = None) -> Api
         details=scrub(details, call.key),
         attempts=call.attempts,
         maybe_billed=ordered or _maybe_billed(kind, error, fate),
-        unsent=fate is Fate.UNSENT,
+        unsent=fate is FailureKind.UNSENT,
     )
 
 
-_UNKNOWN = frozenset({Fate.UNPROVEN, Fate.BEGUN, Fate.LOST})
+_UNKNOWN = frozenset({FailureKind.UNPROVEN, FailureKind.BEGUN, FailureKind.LOST})
 _AFTER_WORK = (
     errors.DeadlineExceededError,
     errors.ReplyTooLargeError,
@@ -156,26 +156,26 @@ def _kind(error: grpc.aio.AioRpcError) -> type[ApiError]:
     return kind
 
 
-def _maybe_billed(kind: type[ApiError], error: grpc.aio.AioRpcError, fate: Fate) -> bool:
-    if fate is Fate.UNSENT or _is_request_too_large(error, fate):
+def _maybe_billed(kind: type[ApiError], error: grpc.aio.AioRpcError, fate: FailureKind) -> bool:
+    if fate is FailureKind.UNSENT or _is_request_too_large(error, fate):
         return False
     if fate in _UNKNOWN or _MODERATED.search(error.details() or ""):
         return True  # an image that moderation withholds is billed like any other
     return issubclass(kind, _AFTER_WORK) and error.code() is not grpc.StatusCode.UNIMPLEMENTED
 
 
-def _is_request_too_large(error: grpc.aio.AioRpcError, fate: Fate) -> bool:
+def _is_request_too_large(error: grpc.aio.AioRpcError, fate: FailureKind) -> bool:
     return fate not in _UNKNOWN and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
 
 
-def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
+def _broken(error: grpc.aio.AioRpcError, call: CallInfo, fate: FailureKind) -> str:
     """Return the message for an attempt that may have been served."""
     status = http_status(error)
     if status is not None:
         cause = f"A proxy before {call.host} answered with HTTP {status}"
-    elif fate is Fate.UNPROVEN:
+    elif fate is FailureKind.UNPROVEN:
         return _unproven(error, call)
-    elif fate is Fate.BEGUN:
+    elif fate is FailureKind.BEGUN:
         cause = f"The reply of {call.host} had begun and broke off ({error.code().name})"
     else:
         cause = f"The connection to {call.host} broke before there was a reply"
@@ -193,9 +193,9 @@ def _unproven(error: grpc.aio.AioRpcError, call: CallInfo) -> str:
     return f"{call.subject} is not available. {doubt}, so it was not sent again: {cure}."
 
 
-def _may_have_ordered(kind: type[ApiError], call: CallInfo, fate: Fate) -> bool:
+def _may_have_ordered(kind: type[ApiError], call: CallInfo, fate: FailureKind) -> bool:
     """Tell whether a batch call may have been served although the server refused it."""
-    if fate is Fate.UNSENT or call.method not in _ORDERS:
+    if fate is FailureKind.UNSENT or call.method not in _ORDERS:
         return False
     return issubclass(kind, (errors.UnavailableError, errors.RateLimitError, errors.ServerError))
 
@@ -221,9 +221,9 @@ _ORDERS = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
 """Services were seen to serve these and to answer UNAVAILABLE or RESOURCE_EXHAUSTED."""
 
 
-def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str:
+def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: FailureKind) -> str:
     host, details = call.host, error.details() or ""
-    if fate is not Fate.UNSENT:
+    if fate is not FailureKind.UNSENT:
         return (
             f"{call.subject} is not available ({_times(call.attempts)}). Try again{_when(error)}."
         )
@@ -249,7 +249,7 @@ def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate) -> str
 
 
 def _cause_and_cure(
-    kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo, fate: Fate
+    kind: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo, fate: FailureKind
 ) -> str:
     host, model = call.host, one_line(call.model)
     if kind is errors.AuthenticationError and call.key is None:

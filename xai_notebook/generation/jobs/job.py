@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.generation.jobs.poller import Follower
-    from xai_notebook.library.jobs import Job
+    from xai_notebook.generation.jobs.poller import JobPoller
+    from xai_notebook.library.jobs import JobRecord
 
-__all__ = ["BatchJob", "JobList", "Slot", "View"]
+__all__ = ["BatchJob", "JobList", "JobSlot", "JobView"]
 
 _TITLES: Final = {
     "new": "Handing over",
@@ -55,7 +55,7 @@ _TOLD: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "fr
 _INTERRUPTED: Final = "the wait ended; the job goes on, and job.wait() or the cell finds it again."
 
 
-class Slot(NamedTuple):
+class JobSlot(NamedTuple):
     """Where an image of a call belongs.
 
     Attributes:
@@ -72,7 +72,7 @@ class Slot(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class JobView:
     """How the images of a job are shown and finished, as its cell asked.
 
     Attributes:
@@ -86,7 +86,7 @@ class View:
     settings: Mapping[str, Any] = field(default_factory=dict)
     stored: Mapping[str, Picture] = field(default_factory=dict)
     free: bool = False
-    past: Job | None = None
+    past: JobRecord | None = None
     finish: Callable[[ImageBatch], None] | None = None
 
 
@@ -115,10 +115,10 @@ class BatchJob:
 
     def __init__(
         self,
-        followers: Sequence[Follower] | _Pickled,
-        slots: Sequence[Slot] | None,
+        followers: Sequence[JobPoller] | _Pickled,
+        slots: Sequence[JobSlot] | None,
         maker: Any,
-        view: View,
+        view: JobView,
     ) -> None:
         """Use `xai_notebook.generate(…, batch=True)` or `xai_notebook.jobs()`.
 
@@ -137,7 +137,7 @@ class BatchJob:
         self._unfinished = view.finish
 
     @property
-    def followers(self) -> tuple[Follower, ...]:
+    def followers(self) -> tuple[JobPoller, ...]:
         """What is known of its parts, the newest last.
 
         Raises:
@@ -332,7 +332,7 @@ class BatchJob:
         self._run(cancel())
         return self
 
-    def _has_all_of(self, follower: Follower) -> bool:
+    def _has_all_of(self, follower: JobPoller) -> bool:
         """Tell whether everything that was handed over together belongs to this call."""
         if self._slots is None:
             return True
@@ -392,13 +392,13 @@ class BatchJob:
         self._maker.loop.run(coroutine, interrupted=_INTERRUPTED, **options)
 
     @property
-    def _job(self) -> Job | None:
+    def _job(self) -> JobRecord | None:
         return self.followers[-1].job if self.followers else self._view.past
 
-    def _recorded(self) -> Iterable[Slot]:
+    def _recorded(self) -> Iterable[JobSlot]:
         for follower in self.followers:
             for one in follower.library.jobs.requests(follower.job):
-                yield Slot(one.key, one.request, one.position)
+                yield JobSlot(one.key, one.request, one.position)
 
     def _summary(self) -> str | None:
         counts = self.counts
@@ -514,7 +514,7 @@ class BatchJob:
             raise NotImplementedError  # IPython goes on to _repr_mimebundle_
 
 
-def _price(follower: Follower) -> float | None:
+def _price(follower: JobPoller) -> float | None:
     price = follower.job.price_usd
     return None if price is None else price * follower.tally.total
 
@@ -538,10 +538,10 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
         created=datetime.fromisoformat(told["created"]),
     )
     slots = values["slots"] and [
-        Slot(key, unpack_request(request), position, chosen)
+        JobSlot(key, unpack_request(request), position, chosen)
         for key, request, position, chosen in values["slots"]
     ]
-    view = View(values["settings"], values["stored"], values["free"])
+    view = JobView(values["settings"], values["stored"], values["free"])
     pickled = _Pickled(tuple(values["names"]), values["id"], card)
     return BatchJob(pickled, slots, maker, view)
 

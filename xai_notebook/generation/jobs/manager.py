@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import to_ticks
-from xai_notebook.generation.jobs.job import BatchJob, JobList, Slot, View
-from xai_notebook.generation.jobs.poller import Follower
-from xai_notebook.library.jobs import Job, JobRequest, Tally, key_of, new_name
+from xai_notebook.generation.jobs.job import BatchJob, JobList, JobSlot, JobView
+from xai_notebook.generation.jobs.poller import JobPoller
+from xai_notebook.library.jobs import JobRecord, JobRequest, RequestCounts, key_of, new_name
 from xai_notebook.library.spending import TICKS, Amount
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.backends import Backend
     from xai_notebook.generation.budget import Counter, Limits
     from xai_notebook.generation.call import Call
-    from xai_notebook.generation.generator import Generator, Placed
+    from xai_notebook.generation.generator import ClaimedRequest, Generator
     from xai_notebook.generation.replay import Claim
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 
-    Connect = Callable[[str], Awaitable[Peer]]
+    Connect = Callable[[str], Awaitable[Backend]]
 
-__all__ = ["Desk"]
+__all__ = ["JobManager"]
 
 _MOST: Final = 100_000
 """Requests of one job."""
@@ -38,7 +38,7 @@ _AT_ONCE: Final = 256
 """Requests looked up in the library together."""
 
 
-class Desk:
+class JobManager:
     """All batch jobs of this kernel; one follower per job."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Desk:
         self._limits = limits
         self._connect = connect
         self._maker = maker
-        self._followers: dict[tuple[Library, str], Follower] = {}
+        self._followers: dict[tuple[Library, str], JobPoller] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
         """Return the jobs that were recorded last, those that run as far as they are now."""
@@ -73,15 +73,15 @@ class Desk:
         for job in library.jobs.newest(n):
             follower = self._as_it_is(library, job)
             free = job.backend == "local" and not job.price_usd
-            jobs.append(BatchJob([follower], None, self._maker, View(free=free)))
+            jobs.append(BatchJob([follower], None, self._maker, JobView(free=free)))
         return JobList(jobs)
 
-    def find(self, library: Library, names: Sequence[str]) -> list[Follower]:
+    def find(self, library: Library, names: Sequence[str]) -> list[JobPoller]:
         """Return what is known of jobs by their names; empty: the library lacks one of them."""
         jobs = [library.jobs.named(name) for name in names]
         return [] if None in jobs else [self._as_it_is(library, job) for job in jobs if job]
 
-    def _as_it_is(self, library: Library, job: Job) -> Follower:
+    def _as_it_is(self, library: Library, job: JobRecord) -> JobPoller:
         """Return the one follower of a job, which knows what the library knows now."""
         follower = self._follow(library, job)
         if not follower.under_way:
@@ -129,12 +129,12 @@ class Desk:
         past = None
         if not followers:
             past = await asyncio.to_thread(library.jobs.latest_with, keys)
-        view = View(_settings(call), stored, generator.peer.free, past, call.export)
+        view = JobView(_settings(call), stored, generator.peer.free, past, call.export)
         generator.asking.complete = True
         return BatchJob(followers, slots, self._maker, view)
 
     async def count_ordered(
-        self, placed: Sequence[Placed | None], generator: Generator
+        self, placed: Sequence[ClaimedRequest | None], generator: Generator
     ) -> list[int]:
         """Return how many images of each request are in a job that has not ended.
 
@@ -185,9 +185,9 @@ class Desk:
         call: Call,
         generator: Generator,
         library: Library,
-        placed: Sequence[Placed],
+        placed: Sequence[ClaimedRequest],
         wanted: Sequence[_Wanted],
-    ) -> tuple[list[Follower], dict[str, Picture]]:
+    ) -> tuple[list[JobPoller], dict[str, Picture]]:
         """Return the jobs that hold what is not stored, the last of which may be new; and the rest.
 
         Open jobs are read before stored images: a result that comes in between is found twice, and
@@ -213,18 +213,18 @@ class Desk:
             if (follower := await self._record(generator, library, new)) is not None:
                 return [*held, follower], stored
 
-    async def _allow(self, follower: Follower, peer: Peer) -> Counter:
+    async def _allow(self, follower: JobPoller, peer: Backend) -> Counter:
         """See that a job which no call hands over is within the limits; see `_allow`."""
         return await _allow(follower, peer, self._limits(follower.library))
 
     async def _record(
         self, generator: Generator, library: Library, new: Sequence[_Wanted]
-    ) -> Follower | None:
+    ) -> JobPoller | None:
         """Record a job and reserve its price; None: look again, something has come meanwhile."""
         peer = generator.peer
         price = await _price(generator, new)
         newest = await generator.keeper.newest()
-        job = Job(
+        job = JobRecord(
             name=new_name([one.asked.key for one in new]),
             backend=peer.backend,
             host=peer.host,
@@ -252,19 +252,19 @@ class Desk:
                 generator.asking.begin(one.claim, newest)
         follower = self._follow(library, recorded)
         follower.resumed, follower.budget = False, generator.limits.kernel
-        follower.tally = Tally(total=len(new))
+        follower.tally = RequestCounts(total=len(new))
         return follower
 
-    def _follow(self, library: Library, job: Job) -> Follower:
+    def _follow(self, library: Library, job: JobRecord) -> JobPoller:
         """Return the one follower of a job."""
         follower = self._followers.get((library, job.name))
         if follower is None:
             tally = library.jobs.tally(job)
-            follower = Follower(library, job, self._peer, self._allow, tally)
+            follower = JobPoller(library, job, self._peer, self._allow, tally)
             self._followers[library, job.name] = follower
         return follower
 
-    async def _peer(self, job: Job) -> Peer:
+    async def _peer(self, job: JobRecord) -> Backend:
         """Return the server that has a job.
 
         Raises:
@@ -299,7 +299,7 @@ class _Wanted(NamedTuple):
     claim: Claim
 
 
-async def _place(call: Call, generator: Generator) -> list[Placed]:
+async def _place(call: Call, generator: Generator) -> list[ClaimedRequest]:
     """Return the requests of a call at their places, all of which have to be known beforehand.
 
     Raises:
@@ -312,7 +312,7 @@ async def _place(call: Call, generator: Generator) -> list[Placed]:
     return await generator.place_all(requests)
 
 
-async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, Picture]:
+async def _stored(placed: Sequence[ClaimedRequest], generator: Generator) -> dict[str, Picture]:
     """Return what the library has of requests, by key.
 
     Raises:
@@ -320,7 +320,7 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
     """
     found: dict[str, Picture] = {}
 
-    async def look(one: Placed) -> None:
+    async def look(one: ClaimedRequest) -> None:
         if _wants_new(one, generator):
             return
         for picture in await generator.recall(one):
@@ -336,23 +336,23 @@ async def _stored(placed: Sequence[Placed], generator: Generator) -> dict[str, P
 
 
 def _slots(
-    call: Call, placed: Sequence[Placed], generator: Generator
-) -> tuple[list[Slot], list[_Wanted]]:
+    call: Call, placed: Sequence[ClaimedRequest], generator: Generator
+) -> tuple[list[JobSlot], list[_Wanted]]:
     """Return where each image of a call belongs, and the request for each."""
-    slots: list[Slot] = []
+    slots: list[JobSlot] = []
     wanted: dict[str, _Wanted] = {}  # under --reuse, equal requests have the same images
     for number, one in enumerate(placed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
             asked = _asked(one, generator, position)
-            slots.append(Slot(asked.key, one.request, position, chosen))
+            slots.append(JobSlot(asked.key, one.request, position, chosen))
             wanted[asked.key] = _Wanted(asked, one.claim)
     if not slots:
         raise OptionError("There is no prompt to hand over.")
     return slots, [*wanted.values()]
 
 
-def _asked(placed: Placed, generator: Generator, position: int) -> JobRequest:
+def _asked(placed: ClaimedRequest, generator: Generator, position: int) -> JobRequest:
     """Return the job's request for one image of a request."""
     return JobRequest(
         key=key_of(placed.fingerprint, placed.claim.place, position),
@@ -364,12 +364,12 @@ def _asked(placed: Placed, generator: Generator, position: int) -> JobRequest:
     )
 
 
-def _wants_new(placed: Placed, generator: Generator) -> bool:
+def _wants_new(placed: ClaimedRequest, generator: Generator) -> bool:
     """Tell whether stored images do not answer a request."""
     return placed.claim.anew and generator.fresh and not generator.only_stored
 
 
-async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
+async def _is_gone(follower: JobPoller, *, fresh: bool) -> bool:
     """Tell whether the service of a job no longer has it, and it may be handed over again."""
     if follower.under_way or (follower.job.backend != "local" and not fresh):
         return False
@@ -383,7 +383,7 @@ async def _is_gone(follower: Follower, *, fresh: bool) -> bool:
     return follower.job.state == "gone"
 
 
-async def _allow(follower: Follower, peer: Peer, limits: Limits) -> Counter:
+async def _allow(follower: JobPoller, peer: Backend, limits: Limits) -> Counter:
     """See that a job which was recorded earlier, and not handed over, is within the limits.
 
     What it costs is found out anew: a row can say any price, and prices change.

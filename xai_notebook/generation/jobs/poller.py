@@ -27,11 +27,11 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.generation.budget import Counter, to_ticks
-from xai_notebook.generation.ingest import Keeper
-from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, Submission, unknown
+from xai_notebook.generation.ingest import Ingest
+from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, JobSubmitter, unknown
 from xai_notebook.generation.progress import Progress
-from xai_notebook.library import Reply, Wanted
-from xai_notebook.library.jobs import Tally
+from xai_notebook.library import Reply, SlotQuery
+from xai_notebook.library.jobs import RequestCounts
 from xai_notebook.library.replies import moment, reply_of
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from xai_notebook.client import wire
     from xai_notebook.client.batch import BatchResult, BatchResults
     from xai_notebook.client.request import InputImage
-    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.backends import Backend
     from xai_notebook.library import Library
-    from xai_notebook.library.jobs import Job, JobRequest, JobState
+    from xai_notebook.library.jobs import JobRecord, JobRequest, JobState
 
-__all__ = ["Follower"]
+__all__ = ["JobPoller"]
 
 _PAGE: Final = 10
 """Results of one call: ten 2k images in base64 may be 90 MB."""
@@ -67,7 +67,7 @@ _EXPIRED: Final = f"It has expired: its results cannot be read any more. {_AGAIN
 
 
 @dataclass(eq=False)
-class Follower:
+class JobPoller:
     """What one kernel knows of a job, and how it gets to know more. Lives on the background loop.
 
     Attributes:
@@ -89,10 +89,10 @@ class Follower:
     """
 
     library: Library
-    job: Job
-    connect: Callable[[Job], Awaitable[Peer]]
-    allow: Callable[[Follower, Peer], Awaitable[Counter]]
-    tally: Tally = field(default_factory=Tally)
+    job: JobRecord
+    connect: Callable[[JobRecord], Awaitable[Backend]]
+    allow: Callable[[JobPoller, Backend], Awaitable[Counter]]
+    tally: RequestCounts = field(default_factory=RequestCounts)
     finished: int = 0
     handed: int = 0
     trouble: str | None = None
@@ -221,7 +221,7 @@ class Follower:
         self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
         self.library.check_own()
 
-    async def _submit(self, peer: Peer) -> None:
+    async def _submit(self, peer: Backend) -> None:
         await self._reload()
         await self._count()
         if self.job.state != "new":
@@ -234,7 +234,7 @@ class Follower:
         finally:
             await self._submitted(submission)
 
-    async def _submitted(self, submission: Submission) -> None:
+    async def _submitted(self, submission: JobSubmitter) -> None:
         """Know how far it came."""
         self.job, self.resumed, self.trouble = submission.job, True, None
         await self._count()
@@ -242,14 +242,14 @@ class Follower:
             self._settle([None] * self.tally.failed, lost=True)
         self.changed()
 
-    def _submission(self, peer: Peer) -> Submission:
+    def _submission(self, peer: Backend) -> JobSubmitter:
         def note(handed: int, waits_for: str | None) -> None:
             self.handed, self.trouble = handed, waits_for
             self.changed()
 
-        return Submission(self.library, peer, self.job, self.inputs, on_progress=note)
+        return JobSubmitter(self.library, peer, self.job, self.inputs, on_progress=note)
 
-    async def _look(self, peer: Peer) -> None:
+    async def _look(self, peer: Backend) -> None:
         batch = await self._get(peer)
         if batch is None:
             return
@@ -286,7 +286,7 @@ class Follower:
         """Whether results can no longer be read, if the clock of this computer is right."""
         return self.job.expires is not None and self.job.expires <= time.time()
 
-    async def _get(self, peer: Peer) -> wire.Batch | None:
+    async def _get(self, peer: Backend) -> wire.Batch | None:
         """Return the batch as it stands; None: the service no longer knows it, and it is over."""
         try:
             batch = await peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
@@ -324,7 +324,7 @@ class Follower:
 
     # Its images
 
-    async def _collect(self, peer: Peer, *, complete: bool) -> None:
+    async def _collect(self, peer: Backend, *, complete: bool) -> None:
         """Keep all results there are, or note that they can no longer be read.
 
         Args:
@@ -340,7 +340,7 @@ class Follower:
                 raise
             await self._close("expired", _EXPIRED)
 
-    async def _keep_pages(self, peer: Peer) -> None:
+    async def _keep_pages(self, peer: Backend) -> None:
         """Keep the results from the page on that was not full the last time."""
         seen = {self._token, None}
         saving: asyncio.Task[None] | None = None
@@ -364,7 +364,7 @@ class Follower:
         await saving
         await self._count()
 
-    async def _keep(self, page: BatchResults, peer: Peer) -> None:
+    async def _keep(self, page: BatchResults, peer: Backend) -> None:
         """Put the results of a page into the library that are not there yet."""
         results = {result.batch_request_id: result for result in page.results}
         jobs = self.library.jobs
@@ -395,10 +395,10 @@ class Follower:
         self.tally = _grown(self.tally, replies, sum(map(len, lost.values())))
         self.changed()
 
-    async def _fetch(self, replies: Sequence[Reply], peer: Peer) -> None:
+    async def _fetch(self, replies: Sequence[Reply], peer: Backend) -> None:
         """Download what came as a URL, though base64 was asked for: it is gone in an hour."""
-        keeper = Keeper(self.library, peer, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
-        wanted = [(Wanted(one.fingerprint, one.place), one.request) for one in replies]
+        keeper = Ingest(self.library, peer, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
+        wanted = [(SlotQuery(one.fingerprint, one.place), one.request) for one in replies]
         await asyncio.gather(*(keeper.find(*each) for each in wanted))
 
     async def _reply(self, asked: JobRequest, result: BatchResult) -> Reply:
@@ -430,7 +430,7 @@ class Follower:
         }
 
 
-def _grown(tally: Tally, replies: Sequence[Reply], failed: int) -> Tally:
+def _grown(tally: RequestCounts, replies: Sequence[Reply], failed: int) -> RequestCounts:
     costs = [reply.cost_usd for reply in replies]
     answered = sum(reply.error is None for reply in replies)
     return replace(

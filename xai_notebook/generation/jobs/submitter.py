@@ -29,7 +29,7 @@ from xai_notebook.errors import (
     ReplyError,
     XaiError,
 )
-from xai_notebook.library.jobs import Sent
+from xai_notebook.library.jobs import SubmissionState
 from xai_notebook.library.replies import moment
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     )
 
     from xai_notebook.client.request import ImageRequest, InputImage
-    from xai_notebook.generation.backends import Peer
+    from xai_notebook.generation.backends import Backend
     from xai_notebook.library import Library
-    from xai_notebook.library.jobs import Job, JobState
+    from xai_notebook.library.jobs import JobRecord, JobState
 
-__all__ = ["ANSWER_SECONDS", "LOOK_PAUSES", "Submission", "unknown"]
+__all__ = ["ANSWER_SECONDS", "LOOK_PAUSES", "JobSubmitter", "unknown"]
 
 _Page = TypeVar("_Page", wire.ListBatchesResponse, wire.ListBatchRequestMetadataResponse)
 
@@ -83,7 +83,7 @@ _IN_DOUBT: Final = (
 
 
 @dataclass(slots=True)
-class Submission:
+class JobSubmitter:
     """Submits a recorded job, from wherever an earlier submission stopped.
 
     Attributes:
@@ -95,13 +95,13 @@ class Submission:
     """
 
     library: Library
-    peer: Peer
-    job: Job
+    peer: Backend
+    job: JobRecord
     inputs: Sequence[InputImage] = ()
     on_progress: Callable[[int, str | None], None] = lambda *_: None
-    _marked: dict[str, Sent] = field(default_factory=dict)
+    _marked: dict[str, SubmissionState] = field(default_factory=dict)
 
-    async def run(self) -> Job:
+    async def run(self) -> JobRecord:
         """Submit the job, unless another kernel did, and return it, running.
 
         Raises:
@@ -121,7 +121,7 @@ class Submission:
             except (InvalidRequestError, NotFoundError) as error:
                 raise await self._refused(error) from error
 
-    async def cancel(self) -> Job:
+    async def cancel(self) -> JobRecord:
         """Have the service drop what it has of the job, and return it: running, if it has some.
 
         Raises:
@@ -155,16 +155,16 @@ class Submission:
         finally:
             turn.leave(over=self.job.state != "new")
 
-    async def _change(self, **values: Any) -> Job:
+    async def _change(self, **values: Any) -> JobRecord:
         self.job = await asyncio.to_thread(self.library.jobs.change, self.job, **values)
         return self.job
 
-    async def _end(self, state: JobState, cause: str) -> Job:
+    async def _end(self, state: JobState, cause: str) -> JobRecord:
         """Note that nothing will come of what has no answer."""
         self.job = await asyncio.to_thread(self.library.jobs.close, self.job, state, cause)
         return self.job
 
-    async def _bind(self, batch: wire.Batch) -> Job:
+    async def _bind(self, batch: wire.Batch) -> JobRecord:
         """Keep what the service calls the job."""
         job = await asyncio.to_thread(self.library.jobs.bind, self.job, batch.batch_id)
         expires = moment(batch, "expire_time")
@@ -305,20 +305,20 @@ class Submission:
                 found = listed.intersection(keys)
                 break
             await asyncio.sleep(pause)
-        await self._mark(found, Sent.CONFIRMED)
+        await self._mark(found, SubmissionState.CONFIRMED)
         return found
 
-    async def _mark(self, keys: Collection[str], sent: Sent) -> None:
+    async def _mark(self, keys: Collection[str], sent: SubmissionState) -> None:
         """Record what is known of requests; only then the next call may leave."""
         await asyncio.to_thread(self.library.jobs.mark, self.job, keys, sent)
-        if sent is Sent.NO:
+        if sent is SubmissionState.NO:
             for key in keys:
                 self._marked.pop(key, None)
         else:
             self._marked.update(dict.fromkeys(keys, sent))
 
     def _unconfirmed(self) -> set[str]:
-        return {key for key, sent in self._marked.items() if sent is Sent.UNKNOWN}
+        return {key for key, sent in self._marked.items() if sent is SubmissionState.UNKNOWN}
 
     async def _add_missing(self) -> None:
         """Add the requests that the service does not have."""
@@ -326,7 +326,7 @@ class Submission:
 
         if unconfirmed := self._unconfirmed():
             await self._look_for(unconfirmed, self._pauses)
-        there = {key for key, sent in self._marked.items() if sent is Sent.CONFIRMED}
+        there = {key for key, sent in self._marked.items() if sent is SubmissionState.CONFIRMED}
         there |= await self._present()
         limiter = AsyncLimiter(*_CALLS)
         number = len(there)
@@ -363,7 +363,7 @@ class Submission:
         # A call with some of them may have been applied without being listed.
         doubtful = not self._unconfirmed().isdisjoint(requests)
         for _ in range(_ATTEMPTS):
-            await self._mark(requests.keys(), Sent.UNKNOWN)
+            await self._mark(requests.keys(), SubmissionState.UNKNOWN)
             try:
                 await self.peer.client.batch.add(
                     self.job.batch_id or "", requests.values(), timeout=ANSWER_SECONDS
@@ -371,7 +371,7 @@ class Submission:
             except XaiError as error:
                 failure = error
             else:
-                await self._mark(requests.keys(), Sent.CONFIRMED)
+                await self._mark(requests.keys(), SubmissionState.CONFIRMED)
                 return
             refused = _changed_nothing(failure)
             doubtful |= not refused
@@ -384,7 +384,7 @@ class Submission:
                 return
             if refused and not found:
                 if not doubtful:
-                    await self._mark(requests.keys(), Sent.NO)
+                    await self._mark(requests.keys(), SubmissionState.NO)
                 raise failure
         raise failure
 
@@ -419,7 +419,7 @@ class Submission:
         return JobError(f"{cause} Run the cell again to hand over what is missing.")
 
 
-def unknown(job: Job) -> JobError:
+def unknown(job: JobRecord) -> JobError:
     """Return the error for a job that its service does not know."""
     return JobError(
         f"{job.host} does not know the job {job.name}. Use the key that it was handed over with, "

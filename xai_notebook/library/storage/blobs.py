@@ -24,7 +24,7 @@ from xai_notebook.library.storage.ownership import make_folder, open_private
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Originals", "Reservation", "Room", "sync_file", "sync_folder"]
+__all__ = ["BlobStore", "DiskSpace", "SpaceReservation", "sync_file", "sync_folder"]
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file's writer is surely dead."""
@@ -40,7 +40,7 @@ _MANY: Final = 8
 the interpreter, which is busy receiving."""
 
 
-class Originals:
+class BlobStore:
     """Files named by the SHA-256 of their content: `ab/abcdef….jpg`.
 
     Temporary files live in one folder beside them, on the same file system, so that the clean-up
@@ -271,12 +271,12 @@ _LOOK_EVERY: Final = 1.0
 """Seconds."""
 
 
-class Reservation:
+class SpaceReservation:
     """Room for one reply, until it is released or forgotten."""
 
     __slots__ = ("_room", "size")
 
-    def __init__(self, room: Room, size: int) -> None:
+    def __init__(self, room: DiskSpace, size: int) -> None:
         """Take `size` bytes of a room."""
         self._room = room
         self.size = size
@@ -290,7 +290,7 @@ class Reservation:
     __del__ = release
 
 
-class Room:
+class DiskSpace:
     """Free bytes of a disk. All methods are called on the background loop.
 
     Attributes:
@@ -304,7 +304,7 @@ class Room:
         self._free = 0
         self._looked = -_LOOK_EVERY
 
-    def reserve(self, resolution: str | None, images: int) -> Reservation:
+    def reserve(self, resolution: str | None, images: int) -> SpaceReservation:
         """Take room for a reply.
 
         Args:
@@ -323,7 +323,7 @@ class Room:
                 "XAI_NOTEBOOK_HOME to a folder on another disk.",
                 reason="the disk of the library is full",
             )
-        return Reservation(self, size)
+        return SpaceReservation(self, size)
 
     def _left(self) -> int:
         """Return the free bytes of the disk."""

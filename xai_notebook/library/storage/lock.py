@@ -25,7 +25,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Exclusive", "is_alive", "lock", "unlock"]
+__all__ = ["FileLock", "is_alive", "lock", "unlock"]
 
 _MARK: Final = b"+"
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -33,10 +33,10 @@ _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSU
 _HELD: Final[set[Path]] = set()
 """Files that this process has locked."""
 _GUARD = threading.Lock()
-_ALL: Final[weakref.WeakSet[Exclusive]] = weakref.WeakSet()
+_ALL: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
 
 
-class Exclusive:
+class FileLock:
     """The system's lock on a file of its own.
 
     Attributes:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Spool", "Spooled"]
+__all__ = ["Spool", "SpooledReply"]
 
 LIMIT: Final = 64 << 20
 """Bytes of a journal, after which the next reply begins a new one."""
@@ -65,7 +65,7 @@ _SPOOLS: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
+class SpooledReply:
     """A reply that has arrived.
 
     Attributes:
@@ -205,7 +205,7 @@ class Spool:
         self._read: set[Path] = set()
         _SPOOLS.add(self)
 
-    def write(self, about: Mapping[str, Any], body: bytes) -> Spooled:
+    def write(self, about: Mapping[str, Any], body: bytes) -> SpooledReply:
         """Append a reply; when this returns, it outlives a kill. A disk that is full is no error.
 
         Args:
@@ -222,10 +222,10 @@ class Spool:
                 begin = journal.append(head, body)
             except OSError:
                 self.failed = True
-                return Spooled(os.urandom(16).hex(), received)
+                return SpooledReply(os.urandom(16).hex(), received)
             self.failed = False
             journal.entries[reply_id] = (begin, len(head) + len(body))
-        return Spooled(reply_id, received, journal)
+        return SpooledReply(reply_id, received, journal)
 
     def check(self, size: int) -> None:
         """Check that a reply can be written.
@@ -245,7 +245,7 @@ class Spool:
                 journal.size = begin
                 self.failed = False
 
-    def sync(self, replies: Sequence[Spooled]) -> list[None]:
+    def sync(self, replies: Sequence[SpooledReply]) -> list[None]:
         """Make replies durable. When this returns, they outlive a power cut."""
         ends: dict[Journal, int] = {}
         for one in replies:
@@ -259,7 +259,7 @@ class Spool:
                         journal.sync()
         return [None] * len(replies)
 
-    def remove(self, *replies: Spooled) -> None:
+    def remove(self, *replies: SpooledReply) -> None:
         """Forget replies that the library has, or that hold nothing."""
         with self._lock:
             for spooled in replies:
@@ -270,7 +270,7 @@ class Spool:
                     journal.entries.pop(spooled.id, None)
                     self._tidy(journal)
 
-    def set_aside(self, spooled: Spooled) -> None:
+    def set_aside(self, spooled: SpooledReply) -> None:
         """Keep what cannot be made sense of in a file of its own, and look at it no more."""
         with contextlib.suppress(KeyError, OSError):
             if spooled.file is not None:
@@ -292,7 +292,7 @@ class Spool:
         with self._lock:
             return any(journal.inherited and journal.entries for journal in self._others)
 
-    def waiting(self) -> Iterator[tuple[Spooled, dict[str, Any], bytes]]:
+    def waiting(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         """Yield replies with what was said about them, in the order they came.
 
         What is not whole, because its kernel was killed while it wrote, is set aside.
@@ -307,7 +307,7 @@ class Spool:
                     about, body = _parse(journal.read(reply_id))
                 except (KeyError, OSError, ValueError):  # the library has it by now
                     continue
-                yield Spooled(reply_id, about["received"], journal), about, body
+                yield SpooledReply(reply_id, about["received"], journal), about, body
 
     def close(self) -> None:
         """Let other processes have the journals; what is still in them waits for the next one."""
@@ -449,7 +449,7 @@ class Spool:
 
     # What earlier versions wrote: a file for each reply
 
-    def _waiting_files(self) -> Iterator[tuple[Spooled, dict[str, Any], bytes]]:
+    def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         for file in self._old_files():
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
@@ -460,10 +460,10 @@ class Spool:
             except ValueError:
                 with contextlib.suppress(OSError):
                     if file.stat().st_mtime < time.time() - _WRITTEN_IN:
-                        self.set_aside(Spooled("", 0.0, file=file))
+                        self.set_aside(SpooledReply("", 0.0, file=file))
             else:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
-                yield Spooled(reply_id, about["received"], file=file), about, body
+                yield SpooledReply(reply_id, about["received"], file=file), about, body
 
     def _old_files(self) -> list[Path]:
         try:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import InputImage
     from xai_notebook.generation.session import Call
-    from xai_notebook.library.inputs import Given
+    from xai_notebook.library.inputs import InputFiles
 
 __all__ = [
     "MAX_HELD",
-    "Source",
     "Tray",
-    "Uploads",
+    "TrayImage",
+    "UploadBuffer",
     "forget_unused",
     "from_given",
     "from_image",
@@ -61,7 +61,7 @@ class _Upload:
 
 
 @dataclass(slots=True)
-class Uploads:
+class UploadBuffer:
     """Files on their way: a message through a Jupyter server may have 10 MB at most.
 
     A browser may say anything, so their number and size are bounded.
@@ -109,7 +109,7 @@ _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TrayImage:
     """A picture to edit.
 
     Attributes:
@@ -149,11 +149,11 @@ class Tray:
         Args:
             namespace: The user's variables.
         """
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, TrayImage] = {}
         self._namespace = namespace
         self._numbers = count(1)
 
-    def put(self, source: Source) -> dict[str, str]:
+    def put(self, source: TrayImage) -> dict[str, str]:
         """Keep a picture; return how the form names it."""
         key = f"given{next(self._numbers)}"
         self.sources[key] = source
@@ -179,7 +179,7 @@ class Tray:
         keys = [str(item["id"]) for item in items]
         return [self.sources[key].label for key in keys if key in self.sources]
 
-    def chosen(self, items: Iterable[Mapping[str, Any]]) -> list[Source]:
+    def chosen(self, items: Iterable[Mapping[str, Any]]) -> list[TrayImage]:
         """Return what the form names.
 
         Raises:
@@ -228,7 +228,7 @@ class Tray:
                 items.append(self.put(source))
         return items, _lost(gone)
 
-    def _same(self, image: InputImage, *, trusted: bool) -> Source | None:
+    def _same(self, image: InputImage, *, trusted: bool) -> TrayImage | None:
         session = current_session()
         for source in reversed(self.sources.values()):
             if image.sha256 and source.sha256 == image.sha256:
@@ -250,7 +250,7 @@ def _lost(labels: Sequence[str]) -> str:
     return f"Not here any more, and no input: {', '.join(labels)}." if labels else ""
 
 
-def from_upload(name: str, data: bytes, given: Given | None) -> Source:
+def from_upload(name: str, data: bytes, given: InputFiles | None) -> TrayImage:
     """Return an uploaded file as a picture to edit.
 
     Args:
@@ -266,11 +266,11 @@ def from_upload(name: str, data: bytes, given: Given | None) -> Source:
     note, sha256 = "".join(loaded.notes), loaded.images[0].sha256
     path = None if given is None else given.keep(data)
     if path is None:
-        return Source(data, name, name, data, note, sha256=sha256)
-    return Source(str(path), current_session().id_of(sha256), name, note=note, file=path)
+        return TrayImage(data, name, name, data, note, sha256=sha256)
+    return TrayImage(str(path), current_session().id_of(sha256), name, note=note, file=path)
 
 
-def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
+def forget_unused(sources: dict[str, TrayImage], used: Collection[str]) -> None:
     """Make room for the last of `sources`, if the bytes that they hold are too many.
 
     Args:
@@ -293,16 +293,16 @@ def forget_unused(sources: dict[str, Source], used: Collection[str]) -> None:
         )
 
 
-def from_image(image: GeneratedImage, name: str) -> Source:
+def from_image(image: GeneratedImage, name: str) -> TrayImage:
     """Return a generated image as a picture to edit; it becomes the parent of what comes."""
     label = name
     with suppress(XaiError):
         if image.id is not None and image.sha256:
             label = current_session().id_of(image.sha256)
-    return Source(image, label, name)
+    return TrayImage(image, label, name)
 
 
-def from_given(images: Sequence[Any], namespace: Any, *, named: bool = True) -> list[Source]:
+def from_given(images: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
     """Return the images given to `panel(image=…)`.
 
     Args:
@@ -320,7 +320,7 @@ def from_given(images: Sequence[Any], namespace: Any, *, named: bool = True) -> 
             whole = isinstance(value, GeneratedImage)
             source = value if whole or isinstance(value, str) else image.url
             label, data = image.label if named else name, _preview_bytes(value, image.url)
-            sources.append(Source(source, label, name, data, sha256=image.sha256))
+            sources.append(TrayImage(source, label, name, data, sha256=image.sha256))
     return sources
 
 

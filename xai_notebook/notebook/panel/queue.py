@@ -14,11 +14,11 @@ from xai_notebook.pictures.render.text import clean
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from xai_notebook.generation.replay import Asking
+    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.generation.session import Call, Session
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = ["Job", "Queue"]
+__all__ = ["Generation", "Queue"]
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -27,7 +27,7 @@ _TICK: Final = 0.5
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class Generation:
     """One generation.
 
     Attributes:
@@ -81,7 +81,7 @@ class Queue:
         self,
         changed: Callable[[], None],
         said: Callable[[str], None],
-        finished: Callable[[Job], Awaitable[None]],
+        finished: Callable[[Generation], Awaitable[None]],
     ) -> None:
         """Start empty.
 
@@ -90,13 +90,13 @@ class Queue:
             said: Called with what a screen reader should say.
             finished: Awaited with each job whose images are there.
         """
-        self.jobs: list[Job] = []
+        self.jobs: list[Generation] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = changed
         self._said = said
         self._finished = finished
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Generation) -> None:
         """Put a job at the end, and clear away what failed before it."""
         self.jobs = [other for other in self.jobs if not other.ended]
         self.jobs.append(job)
@@ -134,14 +134,14 @@ class Queue:
             elif job.task is not None:
                 job.task.cancel()
 
-    def dismiss(self, key: str) -> Job | None:
+    def dismiss(self, key: str) -> Generation | None:
         """Forget a job that has ended, and return it; None: there is none."""
         ended = next((job for job in self.jobs if job.key == key and job.ended), None)
         self.jobs = [job for job in self.jobs if job is not ended]
         self._changed()
         return ended
 
-    async def _follow(self, job: Job, task: asyncio.Task[None], asking: Asking) -> None:
+    async def _follow(self, job: Generation, task: asyncio.Task[None], asking: SlotClaims) -> None:
         """Say how a job goes on until it has ended."""
         progress = job.call.progress
         progress.started = time.monotonic()
@@ -163,7 +163,7 @@ class Queue:
         await self._settle(job, task, asking)
         self._start()
 
-    async def _settle(self, job: Job, task: asyncio.Task[None], asking: Asking) -> None:
+    async def _settle(self, job: Generation, task: asyncio.Task[None], asking: SlotClaims) -> None:
         """Tell what became of a job, whatever became of it."""
         failure = None if task.cancelled() else task.exception()
         if job.call.progress.results:
@@ -183,7 +183,7 @@ class Queue:
             self._end(job, "done", _outcome(job.batch))
 
     @staticmethod
-    async def _collect(job: Job) -> Exception | None:
+    async def _collect(job: Generation) -> Exception | None:
         """Take the images of a job; return why they could not be exported as well."""
         job.batch = job.session.collect(job.call)
         try:
@@ -192,7 +192,7 @@ class Queue:
             return error
         return None
 
-    def _end(self, job: Job, state: State, line: str) -> None:
+    def _end(self, job: Generation, state: State, line: str) -> None:
         job.state, job.line, job.task = state, line, None
         if state == "done":  # the pictures say the rest
             self.jobs = [other for other in self.jobs if other is not job]

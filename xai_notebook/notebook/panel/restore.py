@@ -24,7 +24,7 @@ from xai_notebook.frontend import (
     notebook_folder,
     notebook_name,
 )
-from xai_notebook.library.panels import PanelPlace
+from xai_notebook.library.panels import PanelLocation
 from xai_notebook.library.records import DAMAGE
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
-__all__ = ["Memory"]
+__all__ = ["PanelRestore"]
 
 MOST: Final = 200
 """Pictures that are shown again, the newest: each takes time and room in the notebook."""
@@ -49,7 +49,7 @@ _SHOWN: Final[WeakKeyDictionary[Any, tuple[int, int]]] = WeakKeyDictionary()
 """Which run of a cell showed a panel last, and how many before that one, by the shell."""
 
 
-class Memory:
+class PanelRestore:
     """Of one panel, in the library of its session. Where nothing can be kept, nothing is.
 
     Attributes:
@@ -145,16 +145,16 @@ def _texts(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-def _place_of(shell: Any) -> PanelPlace | None:
+def _place_of(shell: Any) -> PanelLocation | None:
     """Return where the panel of the running cell stands; None: nobody says."""
     identity, notebook = cell_identity(shell, object()), notebook_name()
     if (identity is None and notebook is None) or not hasattr(shell, "get_parent"):
         return None
     cell = str(identity or _digest(_code_of(shell)))
-    return PanelPlace(str(notebook_folder()), cell, _count(shell), notebook or "")
+    return PanelLocation(str(notebook_folder()), cell, _count(shell), notebook or "")
 
 
-def _by_its_code(shell: Any, library: Library) -> PanelPlace | None:
+def _by_its_code(shell: Any, library: Library) -> PanelLocation | None:
     """Return the place of a panel in a notebook that nobody names; None: it cannot be told."""
     if not hasattr(shell, "get_parent"):
         return None
@@ -184,7 +184,7 @@ def _count(shell: Any) -> int:
 
 def _candidates(
     library: Library, code: str, number: int, ran: set[str]
-) -> Iterator[tuple[int, PanelPlace]]:
+) -> Iterator[tuple[int, PanelLocation]]:
     """Yield places of such a cell, in notebooks all of whose code above it has run.
 
     Each with the number of the cells above it.

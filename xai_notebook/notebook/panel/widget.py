@@ -34,7 +34,7 @@ from xai_notebook.errors import (
 )
 from xai_notebook.frontend import cell_identity, is_for_visitors, notebook_folder
 from xai_notebook.generation.session import current_session
-from xai_notebook.library.catalog import Mark, Shelved
+from xai_notebook.library.catalog import Annotation, CatalogEntry
 from xai_notebook.notebook import messages
 from xai_notebook.notebook.panel import inputs
 from xai_notebook.notebook.panel.form import (
@@ -45,11 +45,11 @@ from xai_notebook.notebook.panel.form import (
     like,
     takes_images,
 )
-from xai_notebook.notebook.panel.inputs import Uploads
-from xai_notebook.notebook.panel.queue import Job, Queue
-from xai_notebook.notebook.panel.restore import Memory
+from xai_notebook.notebook.panel.inputs import UploadBuffer
+from xai_notebook.notebook.panel.queue import Generation, Queue
+from xai_notebook.notebook.panel.restore import PanelRestore
 from xai_notebook.notebook.picture_widget import (
-    Viewing,
+    PictureWidget,
     details_of,
     explain,
     for_visitors,
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.session import Call
     from xai_notebook.pictures.results import GeneratedImage
 
-__all__ = ["Album", "Face", "Panel", "Pictures", "describe_card", "preview_of"]
+__all__ = ["Album", "Panel", "PanelTraits", "Pictures", "describe_card", "preview_of"]
 
 
 class Saved(NamedTuple):
@@ -119,10 +119,10 @@ class Album:
     def _marks(images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
         """Return star and tags of images; none where no library has them."""
         ids = [image.id for image in images]
-        found: dict[int, Mark] = {}
+        found: dict[int, Annotation] = {}
         with suppress(LibraryError):
             found = current_session().library().marks.of(i for i in ids if i is not None)
-        marks = [found.get(i or 0, Mark()) for i in ids]
+        marks = [found.get(i or 0, Annotation()) for i in ids]
         return [{"starred": mark.starred, "tags": list(mark.tags)} for mark in marks]
 
     def save(self, keys: Sequence[str], *, metadata: bool) -> Saved:
@@ -205,7 +205,7 @@ def folder_of(paths: list[Path]) -> str:
 _STATIC: Final = Path(__file__).parent.parent / "static"
 
 
-class Face(Viewing):
+class PanelTraits(PictureWidget):
     """A panel without its work. All of its state is set on the background loop."""
 
     _esm = (_STATIC / "panel.js").read_text(encoding="utf-8")
@@ -257,13 +257,13 @@ class Face(Viewing):
 TAKEN: Final = "a picture from the library"
 
 
-class Pictures(Face):
+class Pictures(PanelTraits):
     """A panel without its generations."""
 
     _form: Form
     _album: Album
     _tray: inputs.Tray
-    _uploads: Uploads
+    _uploads: UploadBuffer
 
     def _write_cell(self) -> None:
         """Keep the equivalent cell current."""
@@ -376,7 +376,7 @@ class Pictures(Face):
             return
         self.send({"kind": "preview", "id": key}, [data])
 
-    def _shelved(self, content: Mapping[str, Any]) -> Shelved:
+    def _shelved(self, content: Mapping[str, Any]) -> CatalogEntry:
         """Return a picture of the library, or that of a card, which may be in none."""
         if content.get("card") is None:
             return super()._shelved({"id": content["id"] or 0})
@@ -384,7 +384,7 @@ class Pictures(Face):
         if image.id is not None:
             with suppress(XaiError):
                 return super()._shelved({"id": image.id})
-        return Shelved(image, Mark(), "", None)
+        return CatalogEntry(image, Annotation(), "", None)
 
     async def _tell(self, ids: list[int]) -> None:
         """Pass on what was said of pictures; cards show it, too."""
@@ -437,7 +437,7 @@ class Panel(Pictures):
         self._form, values, images = Form.from_options(prompt, given, configured, visitors=visitors)
         self._namespace = shell.user_ns
         self._tray = inputs.Tray(shell.user_ns)
-        self._uploads = Uploads()
+        self._uploads = UploadBuffer()
         self._album = Album()
         self._numbers = count(1)
         self._cost = self._unpriced = 0.0
@@ -462,14 +462,14 @@ class Panel(Pictures):
         self._write_cell()
         self._attend()
 
-    def _recall(self, values: dict[str, Any], sources: list[inputs.Source]) -> str:
+    def _recall(self, values: dict[str, Any], sources: list[inputs.TrayImage]) -> str:
         """Change first values to what they were when the cell ran last, if it asks for the same.
 
         Returns:
             What is not there any more, in a sentence; empty: nothing is missing.
         """
         asked, lost = values | {"inputs": [source.label for source in sources]}, ""
-        self._memory = Memory(current_session(), self._shell, asked)
+        self._memory = PanelRestore(current_session(), self._shell, asked)
         self._keeping = asyncio.Lock()
         if form := self._memory.form:
             values |= {name: form[name] for name in values.keys() & form}
@@ -562,7 +562,7 @@ class Panel(Pictures):
                 "ended."
             )
         self._queue.add(
-            Job(
+            Generation(
                 key=f"job{next(self._numbers)}",
                 prompt=str(values["prompt"]),
                 values=dict(values),
@@ -649,7 +649,7 @@ class Panel(Pictures):
     def _say(self, text: str) -> None:
         self.said = {"number": next(self._numbers), "text": text}
 
-    async def _take(self, job: Job) -> None:
+    async def _take(self, job: Generation) -> None:
         """Show what a job has brought: cards, then real outputs under the cell."""
         batch = job.batch
         if batch is None:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pybase64
 
 from xai_notebook.client.bounds import link
-from xai_notebook.pictures.render.previews import LIMITS, SIDES, SMALL_SIDE, Awaited, Shown, Source
+from xai_notebook.pictures.render.previews import (
+    LIMITS,
+    SIDES,
+    SMALL_SIDE,
+    Awaited,
+    PreviewSource,
+    Shown,
+)
 from xai_notebook.pictures.render.text import LONGEST, NAME, clean, dollars, short_path, text
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ __all__ = [
     "NARROWEST",
     "TITLES",
     "Captions",
-    "Place",
+    "CardPosition",
     "alt_text",
     "facts",
     "figure",
@@ -75,7 +82,7 @@ _DAMAGED: Final = (
 )
 
 
-class Place(NamedTuple):
+class CardPosition(NamedTuple):
     """Where an image is in its batch.
 
     Attributes:
@@ -163,7 +170,7 @@ def _input(source: InputImage, name: str, columns: int) -> str:
 def figure(
     image: Card,
     source: Shown,
-    place: Place,
+    place: CardPosition,
     captions: Captions,
     *,
     columns: int,
@@ -181,7 +188,11 @@ def figure(
         heading: HTML above the picture.
         cells: It is a look back: say when, and the magic that asks for it again.
     """
-    drawn = source if isinstance(source, (Source, Awaited)) else Awaited((SMALL_SIDE, SMALL_SIDE))
+    drawn = (
+        source
+        if isinstance(source, (PreviewSource, Awaited))
+        else Awaited((SMALL_SIDE, SMALL_SIDE))
+    )
     style = _style(drawn.size, columns)
     told = (
         captions.under(image, drawn.size) + facts(image, place, dated=cells)
@@ -202,8 +213,8 @@ def _cell(image: Card) -> str:
     )
 
 
-def _picture(image: Card, source: Shown, place: Place) -> str:
-    if isinstance(source, Source):
+def _picture(image: Card, source: Shown, place: CardPosition) -> str:
+    if isinstance(source, PreviewSource):
         width, height = source.size
         alt = (
             alt_text(image, place.number + 1, place.total)
@@ -235,7 +246,7 @@ def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
     return f"{place}, generated from the prompt: {prompt}"
 
 
-def facts(image: Card, place: Place, *, dated: bool = False) -> str:
+def facts(image: Card, place: CardPosition, *, dated: bool = False) -> str:
     """Return the small line under a caption: index, model, size, cost, badges, file.
 
     Args:

@@ -22,14 +22,14 @@ from xai_notebook.pictures.picture import Card, Matrix, first_cards, matrix_of
 from xai_notebook.pictures.render.cards import (
     NARROWEST,
     Captions,
-    Place,
+    CardPosition,
     figure,
     heading_of,
     inputs_of,
     notes_of,
     until,
 )
-from xai_notebook.pictures.render.previews import Previews, Shown, Source
+from xai_notebook.pictures.render.previews import Previews, PreviewSource, Shown
 from xai_notebook.pictures.render.text import (
     LONGEST,
     NAME,
@@ -195,7 +195,7 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     there = [
         (image, pybase64.b64decode(source.uri.partition(",")[2]))
         for image, source in zip(shown, pictures, strict=True)
-        if isinstance(source, Source) and source.whole
+        if isinstance(source, PreviewSource) and source.whole
     ]
     if not there:
         return ""
@@ -221,7 +221,7 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
     indices = {id(image): index for index, image in enumerate(batch.images)}
 
     def card(number: int, columns: int, heading: str = "", alike: int = 1) -> str:
-        place = Place(indices[id(shown[number])], len(batch.images), alike)
+        place = CardPosition(indices[id(shown[number])], len(batch.images), alike)
         image, source = pairs[number]
         draw = partial(
             figure, place=place, captions=captions, columns=columns, heading=heading,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.pictures.picture import Card
 
-__all__ = ["LIMITS", "SIDES", "SMALL_SIDE", "Awaited", "Previews", "Shown", "Source"]
+__all__ = ["LIMITS", "SIDES", "SMALL_SIDE", "Awaited", "PreviewSource", "Previews", "Shown"]
 
 SIDES: Final = {1: 1024, 2: 768, 3: 640}
 """Longest side in pixels, by the columns of the grid."""
@@ -28,7 +28,7 @@ _SMALL_LIMIT: Final = 30_000
 """The same for more."""
 
 
-class Source(NamedTuple):
+class PreviewSource(NamedTuple):
     """A picture as a card shows it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Awaited(NamedTuple):
     size: tuple[int, int]
 
 
-Shown: TypeAlias = "Source | Awaited | str | None"
+Shown: TypeAlias = "PreviewSource | Awaited | str | None"
 """What a card shows: a picture, the place of one, a message, or nothing."""
 
 
@@ -64,7 +64,7 @@ class Previews:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._made: dict[_Key, Source | str] = {}
+        self._made: dict[_Key, PreviewSource | str] = {}
 
     def make(
         self, images: Sequence[Card], columns: int, *, full: bool = False, most: int | None = None
@@ -103,8 +103,8 @@ class Previews:
             for key, image in zip(keys, images, strict=True)
         ]
 
-    def _add(self, images: Mapping[_Key, Card], embed: Callable[[Card], Source]) -> None:
-        def source(image: Card) -> Source | str:
+    def _add(self, images: Mapping[_Key, Card], embed: Callable[[Card], PreviewSource]) -> None:
+        def source(image: Card) -> PreviewSource | str:
             try:
                 return embed(image)
             except ReplyError as error:
@@ -126,7 +126,7 @@ def _awaited(image: Card, side: int) -> Awaited:
     return Awaited((round(width * scale), round(height * scale)))
 
 
-def _embed(image: Card, side: int, limit: int, *, full: bool) -> Source:
+def _embed(image: Card, side: int, limit: int, *, full: bool) -> PreviewSource:
     from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
 
     data = image.data
@@ -136,4 +136,4 @@ def _embed(image: Card, side: int, limit: int, *, full: bool) -> Source:
     else:
         data, size, whole = preview(data, side=side, limit=limit)
         kind = "image/jpeg"
-    return Source(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)
+    return PreviewSource(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)
