@@ -366,10 +366,10 @@ def test_files_of_joblib_and_shelve(session: Session, server: Served, tmp_path: 
     """Both hold a batch."""
     batch = session.generate("a red fox")
     joblib.dump(batch, tmp_path / "batch.joblib", compress=1)
-    with shelve.open(str(tmp_path / "shelf")) as shelf:
-        shelf["batch"] = batch
-    with shelve.open(str(tmp_path / "shelf")) as shelf:
-        opened = [joblib.load(tmp_path / "batch.joblib"), shelf["batch"]]
+    with shelve.open(str(tmp_path / "shelf")) as catalog:
+        catalog["batch"] = batch
+    with shelve.open(str(tmp_path / "shelf")) as catalog:
+        opened = [joblib.load(tmp_path / "batch.joblib"), catalog["batch"]]
     assert [each[0].data for each in opened] == [batch[0].data] * 2
 
 

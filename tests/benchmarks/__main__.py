@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.pop("XAI_API_KEY", None)  # nothing here may reach a server that costs money
 
+import catalog
+
 import calls
 import durable
 import jobs
@@ -27,7 +29,6 @@ import kernels
 import pictures
 import plot
 import prompts
-import shelf
 from bench import Plan
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "notebook": pictures.notebook,
     "memory": calls.memory,
     "durable": durable.durable,
-    "library": shelf.library,
-    "bundle": shelf.bundle,
+    "library": catalog.library,
+    "bundle": catalog.bundle,
     "growth": calls.growth,
     "thousands": prompts.thousands,
     "jobs": jobs.jobs,

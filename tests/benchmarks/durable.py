@@ -11,7 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-import shelf
+import catalog
+
 import stub
 from bench import Row, versus
 
@@ -39,7 +40,7 @@ class Shop:
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
         client: Any = SimpleNamespace(files=None)  # nothing is asked of it
         peer = Backend(client, "xai", "api.x.ai")
-        self.keeper = Ingest(library, peer, Progress(), timeout=60)
+        self.ingest = Ingest(library, peer, Progress(), timeout=60)
         self.request = ImageRequest(prompt="a red fox", model="m", n=images)
         self.folder = folder
         self.images = images
@@ -74,14 +75,14 @@ class Shop:
         from xai_notebook.client.response import ImageResponse, parse_reply
 
         missing = range(self.images)
-        arrival = self.keeper.expect(self.request, missing, {"fingerprint": "ab" * 32})
+        arrival = self.ingest.expect(self.request, missing, {"fingerprint": "ab" * 32})
         self.synced = 0.0
         begun = time.perf_counter()
         arrival(body)
         self.safe.append(time.perf_counter() - begun)
         message = parse_reply(wire.ImageResponse, body)
         sent = [ImageResponse(message, index, cast("Any", None)) for index in missing]
-        await self.keeper.keep(sent, missing, arrival)
+        await self.ingest.keep(sent, missing, arrival)
         self.kept.append(time.perf_counter() - begun)
         self.durable.append(self.synced - begun)
 
@@ -117,7 +118,7 @@ def durable(plan: Plan) -> list[Row]:
     for images, size in _REPLIES:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
-            with shelf.opened(path / "home") as library:
+            with catalog.opened(path / "home") as library:
                 shop = Shop(library, path, images, size)
                 rounds = plan.at_most(5) if images * size > 10**7 else plan.rounds * 2
                 asyncio.run(shop.turns(rounds))

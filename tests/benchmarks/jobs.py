@@ -194,8 +194,8 @@ def measure(address: str, home: Path, prompts: int, image: bytes) -> Mapping[str
     job = session.generate(each=each, image=[image], batch=True)
     handed = time.perf_counter() - begun
     marks = [resident()]
-    (follower,) = job.followers
-    follower.listeners.append(lambda: marks.append(resident()))
+    (poller,) = job.pollers
+    poller.listeners.append(lambda: marks.append(resident()))
     while not job.done:
         session.loop.run(asyncio.sleep(0.05))
     seconds = time.perf_counter() - begun

@@ -121,9 +121,9 @@ def library(plan: Plan) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         had = 0
         for size in [10**power for power in range(5 if plan.quick else 6)]:
-            with opened(Path(folder)) as shelf:
-                fill(shelf, had, size)
-                found = at_size(shelf, size, plan.rounds)
+            with opened(Path(folder)) as catalog:
+                fill(catalog, had, size)
+                found = at_size(catalog, size, plan.rounds)
             had = size
             rows += [point(f"library: {name}", size, found[name]) for name in _DRAWN]
         begun = time.perf_counter()
@@ -145,12 +145,12 @@ def bundle(plan: Plan) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)  # the notebook is here
         folder = Path(name)
-        with opened(folder / "home") as shelf:
+        with opened(folder / "home") as catalog:
             ids = set()
             for number, prompt in enumerate(prompts):
-                (picture,) = shelf.add(_asked(prompt, stub.picture(number, size=300_000)))
+                (picture,) = catalog.add(_asked(prompt, stub.picture(number, size=300_000)))
                 ids.add(picture.id or 0)
-            shelf.packer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
+            catalog.packer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
         (folder / "story.xai").rename(folder / "away")
 
         def run(home: str) -> None:

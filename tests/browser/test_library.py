@@ -62,10 +62,10 @@ def search(page: Page, words: str, count: str) -> None:
 
 def test_only_what_is_seen_is_in_the_page(shown: Page, errors: Any) -> None:
     """From end to end; what is there has its picture."""
-    shelf = shown.get_by_role("listbox", name="Pictures")
+    catalog = shown.get_by_role("listbox", name="Pictures")
     assert shown.locator(".xai-library .xai-chip").inner_text().startswith("2,000 pictures, ")
     assert shown.locator(".xai-tile").count() < 80
-    shelf.evaluate("shelf => (shelf.scrollTop = shelf.scrollHeight)")
+    catalog.evaluate("shelf => (shelf.scrollTop = shelf.scrollHeight)")
     last = shown.get_by_role("option", name=re.compile("in study1;")).first
     last.wait_for()
     image = last.locator("img")

@@ -132,10 +132,10 @@ def use_library(session: Session, digest: str) -> None:
     assert len(history.to_frame()) == len(history)
     assert digest in [image.sha256 for image in history]
     assert len(session.history("fox"))
-    found = library.shelf.find(Query(order="cost", status="all"))
-    found = library.shelf.find(Query(status="all"))
-    library.shelf.facets()
-    rows = library.shelf.rows(list(found.ids)[:3])
+    found = library.catalog.find(Query(order="cost", status="all"))
+    found = library.catalog.find(Query(status="all"))
+    library.catalog.facets()
+    rows = library.catalog.rows(list(found.ids)[:3])
     assert digest in [row.picture.sha256 for row in rows]
     for row in rows:
         json.dumps(describe(row))
@@ -150,7 +150,7 @@ def use_library(session: Session, digest: str) -> None:
     library.spending.last_rewrite("xai")
     library.rewrite_for("key")
     shown(repr(session.jobs()))
-    library.shelf.lineage(digest)
+    library.catalog.lineage(digest)
 
 
 # A server's reply

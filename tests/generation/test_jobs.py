@@ -352,7 +352,7 @@ def test_more_prompts_are_a_second_job(kernels: Any, server: Served) -> None:
     server.faults.batches.pace = 10
     hand(kernels(), each=PROMPTS[:8])
     job = hand(kernels(), each=PROMPTS)
-    assert len(job.followers) == 2
+    assert len(job.pollers) == 2
     assert len(job.wait().ok) == 12
     assert held(server) == Counter(PROMPTS)
 

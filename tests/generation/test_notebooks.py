@@ -115,7 +115,7 @@ def test_what_is_in_the_trash_answers_no_notebook(rerun: Rerun, orders: Press) -
     other = rerun("c.ipynb", call.format(""))
     assert other != first
     assert rerun("a.ipynb", call.format("")) == rerun("copy.ipynb", call.format("")) == other
-    current_session().library().marks.restore([1])
+    current_session().library().annotations.restore([1])
     assert rerun("a.ipynb", call.format("")) == rerun("copy.ipynb", call.format("")) == other
     assert rerun("b.ipynb", call.format("")) == other
     assert len(orders.orders) == 2
@@ -276,8 +276,8 @@ def test_the_panel_shows_its_notebooks_own(rerun: Rerun, orders: Press) -> None:
     def generate() -> str | None:
         session = current_session()
         call = session.prepare("a fox", {})
-        with session.ask(apart="a panel") as asking:
-            session.loop.run(session.run(call, asking))
+        with session.ask(apart="a panel") as claims:
+            session.loop.run(session.run(call, claims))
             return session.finish(call)[0].sha256
 
     first = rerun("a.ipynb", "shown += xai.generate('a fox')")

@@ -227,9 +227,9 @@ def test_a_reply_with_a_cost_and_no_image(
     assert [image.prompt for image in session.history("fox")] == ["a fox"]
     (row,) = session.costs()
     assert (row.requests, row.images, row.cost_usd) == (2, 1, 0.04)
-    shelf = session.library().shelf.find(Query())
-    assert len(shelf.ids) == 1
+    catalog = session.library().catalog.find(Query())
+    assert len(catalog.ids) == 1
     again.delete()
-    session.library().marks.empty_trash()
+    session.library().annotations.empty_trash()
     assert sum(row.cost_usd or 0 for row in session.costs()) == 0.04
     session.close()

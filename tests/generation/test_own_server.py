@@ -49,12 +49,12 @@ print(json.dumps([os.geteuid(), said]))
 def own() -> Iterator[tuple[BackgroundLoop, Backend]]:
     """Return the embedded server of a kernel, and the loop that it runs on."""
     loop = BackgroundLoop()
-    connections = Backends(loop)
+    backends = Backends(loop)
     route = choose_route(settings_of(XAI_API_KEY=""), local=True)
     try:
-        yield loop, loop.run(connections.peer(route))
+        yield loop, loop.run(backends.connect(route))
     finally:
-        connections.close()
+        backends.close()
         loop.stop()
 
 

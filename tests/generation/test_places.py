@@ -286,8 +286,8 @@ def test_a_panel_takes_no_place(notebook: Callable[..., Notebook], orders: Press
 
     def press_generate() -> str | None:
         call = session.prepare("a fox", {})
-        with session.ask(apart="a panel") as asking:
-            session.loop.run(session.run(call, asking))
+        with session.ask(apart="a panel") as claims:
+            session.loop.run(session.run(call, claims))
             return session.finish(call)[0].sha256
 
     pictures = [press_generate() for _ in range(3)]

@@ -66,7 +66,7 @@ def test_damaged_row(
     assert all("Row 2" in (image.error or "") for image in found if image.status == "damaged")
     assert len(library.history()) == 3
     assert sum(row.requests for row in library.costs()) == 3
-    assert len(library.shelf.lineage(bad.sha256)) <= 1
+    assert len(library.catalog.lineage(bad.sha256)) <= 1
     assert library.find("fingerprint of a red fox")[0].request.prompt == "a red fox"
     assert all(image.status == "ok" for image in library.find("fingerprint of a blue fox"))
 

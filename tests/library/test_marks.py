@@ -30,10 +30,10 @@ def ids(pictures: Sequence[Picture]) -> list[int]:
 def test_a_star_is_given_and_taken(library: Library, save: Save, picture: Make) -> None:
     """And stays when the library is opened again."""
     first, second = ids(save(payloads=[picture(), picture()]))
-    library.marks.star([first, second])
-    library.marks.star([second], value=False)
+    library.annotations.star([first, second])
+    library.annotations.star([second], value=False)
     with contextlib.closing(Library.open(library.home)) as again:
-        assert again.marks.of([first, second]) == {
+        assert again.annotations.of([first, second]) == {
             first: catalog.Annotation(starred=True),
             second: catalog.Annotation(),
         }
@@ -43,42 +43,42 @@ def test_tags_are_given_once_and_taken(library: Library, save: Save, picture: Ma
     """However often a tag is given, and however it is spaced."""
     (one,) = ids(save(payloads=[picture()]))
     for tag in ("noir", " noir\n", "blue  hour", "film"):
-        library.marks.tag([one], tag)
-    library.marks.untag([one], "film")
-    assert library.marks.of([one])[one].tags == ("blue hour", "noir")
+        library.annotations.tag([one], tag)
+    library.annotations.untag([one], "film")
+    assert library.annotations.of([one])[one].tags == ("blue hour", "noir")
 
 
 @pytest.mark.parametrize("tag", ["", " \n", "\x00", "x" * 61])
 def test_a_tag_is_a_word_or_a_few(library: Library, tag: str) -> None:
     """Nothing else can be typed again."""
     with pytest.raises(OptionError, match="1 to 60 characters"):
-        library.marks.tag([1], tag)
+        library.annotations.tag([1], tag)
 
 
 def test_rows_that_are_not_there_are_passed_over(library: Library) -> None:
     """Another kernel may have emptied the trash meanwhile."""
-    library.marks.star([7])
-    library.marks.tag([7], "noir")
-    library.marks.delete([7])
-    assert library.marks.of([7]) == {}
+    library.annotations.star([7])
+    library.annotations.tag([7], "noir")
+    library.annotations.delete([7])
+    assert library.annotations.of([7]) == {}
 
 
 def test_more_pictures_than_a_statement_takes(library: Library, save: Save, picture: Make) -> None:
     """Any number can be marked and asked for."""
     data = picture()
     many = ids(save(payloads=[data] * 1200))
-    library.marks.star(many)
-    assert sum(mark.starred for mark in library.marks.of(many).values()) == 1200
+    library.annotations.star(many)
+    assert sum(mark.starred for mark in library.annotations.of(many).values()) == 1200
 
 
 def test_what_is_in_the_trash_answers_nothing(library: Library, save: Save, picture: Make) -> None:
     """Neither a replay, nor history, nor a lineage; and all of it again when it is brought back."""
     (image,) = save("fox", [picture()])
-    library.marks.delete([image.id])
+    library.annotations.delete([image.id])
     assert library.find("fingerprint of fox") == []
     assert library.history("fox") == []
-    assert library.shelf.lineage(image.sha256) == []
-    library.marks.restore([image.id])
+    assert library.catalog.lineage(image.sha256) == []
+    library.annotations.restore([image.id])
     assert library.find("fingerprint of fox")[0].data == image.data
     assert ids(library.history("fox")) == [image.id]
 
@@ -86,22 +86,22 @@ def test_what_is_in_the_trash_answers_nothing(library: Library, save: Save, pict
 def test_emptying_removes_the_original(library: Library, save: Save, picture: Make) -> None:
     """It cannot be brought back then; nor does it come back in the next kernel."""
     (image,) = save("fox", [picture()])
-    library.marks.delete([image.id])
-    assert library.marks.empty_trash() == 1
+    library.annotations.delete([image.id])
+    assert library.annotations.empty_trash() == 1
     assert not image.file.exists()
-    library.marks.restore([image.id])
+    library.annotations.restore([image.id])
     assert library.history() == []
-    assert library.marks.empty_trash() == 0
+    assert library.annotations.empty_trash() == 0
 
 
 def test_an_original_that_others_use_is_kept(library: Library, save: Save, picture: Make) -> None:
     """Rows with the same bytes share one file; one that is only in the trash is used, too."""
     data = picture()
     (first,), (second,) = save("fox", [data]), save("owl", [data])
-    library.marks.delete([first.id])
-    library.marks.empty_trash()
+    library.annotations.delete([first.id])
+    library.annotations.empty_trash()
     assert library.history("owl")[0].data == data
-    library.marks.delete([second.id])
+    library.annotations.delete([second.id])
     assert second.file.exists()
 
 
@@ -117,13 +117,13 @@ def test_emptying_wipes_the_words(library: Library, save: Save, picture: Make) -
             fingerprint="f",
         )
     )
-    library.marks.tag([first, second], "shameful")
+    library.annotations.tag([first, second], "shameful")
     save("a red fox", [picture()])
-    library.marks.delete([first])
-    library.marks.empty_trash()
+    library.annotations.delete([first])
+    library.annotations.empty_trash()
     assert ids(library.history("unspeakable")) == [second]
-    library.marks.delete([second])
-    library.marks.empty_trash()
+    library.annotations.delete([second])
+    library.annotations.empty_trash()
     for word in ("unmentionable", "unspeakable", "whisper"):
         assert library.history(word) == []
     assert len(library.history("fox")) == 1
@@ -137,8 +137,8 @@ def test_what_was_deleted_has_been_paid_for(library: Library, save: Save, pictur
     """The ledger is what it was."""
     (image,) = save(payloads=[picture()], cost_usd=0.07)
     before = library.costs()
-    library.marks.delete([image.id])
-    library.marks.empty_trash()
+    library.annotations.delete([image.id])
+    library.annotations.empty_trash()
     assert library.costs() == before
 
 
@@ -150,10 +150,10 @@ def test_the_trash_is_emptied_after_a_month(
     now = time.time()
     with monkeypatch.context() as patch:
         patch.setattr("time.time", lambda: now - 31 * 86400)
-        library.marks.delete([old.id])
-    library.marks.delete([new.id])
+        library.annotations.delete([old.id])
+    library.annotations.delete([new.id])
     with contextlib.closing(Library.open(library.home)) as again:
-        again.marks.restore([old.id, new.id])
+        again.annotations.restore([old.id, new.id])
         assert ids(again.history()) == [new.id]
 
 
@@ -163,12 +163,12 @@ def test_the_same_bytes_are_written_again_after_emptying(
     """Even when another kernel empties the trash between the file's writing and its row's."""
     data = picture()
     (image,) = save("fox", [data])
-    library.marks.delete([image.id])
+    library.annotations.delete([image.id])
     write = type(library._originals).write
 
     def write_then_lose(self: Any, contents: Any, **options: Any) -> Any:
         written = write(self, contents, **options)
-        library.marks.empty_trash()
+        library.annotations.empty_trash()
         return written
 
     monkeypatch.setattr(type(library._originals), "write", write_then_lose)
@@ -190,12 +190,12 @@ def test_who_listens_hears_of_changes(library: Library, save: Save, picture: Mak
     listener = Listener()
     heard = listener.heard
     catalog.listen(listener.hear)
-    library.marks.star([one])
-    library.marks.tag([one], "noir")
+    library.annotations.star([one])
+    library.annotations.tag([one], "noir")
     assert heard == [[one], [one]]
     del listener
     gc.collect()
-    library.marks.delete([one])
+    library.annotations.delete([one])
     assert len(heard) == 2
 
 
@@ -206,6 +206,6 @@ def test_a_library_that_is_read_only_says_so(
     (one,) = ids(save(payloads=[picture()]))
     monkeypatch.setattr(database, "_is_writable", lambda path: False)
     with contextlib.closing(Library.open(library.home)) as again:
-        assert again.marks.of([one]) == {one: catalog.Annotation()}
+        assert again.annotations.of([one]) == {one: catalog.Annotation()}
         with pytest.raises(LibraryError, match="read-only"):
-            again.marks.star([one])
+            again.annotations.star([one])

@@ -36,7 +36,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 
 def numbers(library: Library, **query: Any) -> list[int]:
-    return library.shelf.find(Query(**query)).ids.tolist()
+    return library.catalog.find(Query(**query)).ids.tolist()
 
 
 def test_the_newest_stand_first(many: Library) -> None:
@@ -72,19 +72,19 @@ def test_filters(many: Library, query: dict[str, Any], holds: Callable[[int], bo
     found = [n for n in range(COUNT, 0, -1) if holds(n)]
     assert numbers(many, **query) == found
     if "words" not in query:
-        assert many.shelf.first(Query(**query), 7) == found[:7]
+        assert many.catalog.first(Query(**query), 7) == found[:7]
 
 
 def test_the_dearest_first(many: Library) -> None:
     """Among equal ones, the newest."""
-    found = many.shelf.rows(numbers(many, order="cost")[:COUNT])
+    found = many.catalog.rows(numbers(many, order="cost")[:COUNT])
     keys = [(-(one.picture.cost_usd or 0), -(one.picture.id or 0)) for one in found]
     assert keys == sorted(keys)
 
 
 def test_by_model(many: Library) -> None:
     """Each model's newest first."""
-    found = many.shelf.rows(numbers(many, order="model"))
+    found = many.catalog.rows(numbers(many, order="model"))
     keys = [(one.picture.model, -(one.picture.id or 0)) for one in found]
     assert keys == sorted(keys)
 
@@ -98,8 +98,8 @@ def test_what_there_is_not_is_refused(many: Library, query: dict[str, str]) -> N
 
 def test_bytes_are_those_of_the_originals(many: Library) -> None:
     """Of what was found, words and all."""
-    found = many.shelf.find(Query(words="study1"))
-    rows = many.shelf.rows(found.ids)
+    found = many.catalog.find(Query(words="study1"))
+    rows = many.catalog.rows(found.ids)
     assert found.size == sum(one.picture.file.stat().st_size for one in rows if one.picture.file)
 
 
@@ -113,15 +113,15 @@ def test_a_size_that_is_no_number_hides_nothing(tmp_path: Path, damaged: Any) ->
     with contextlib.closing(Library.open(home)) as library:
         assert numbers(library) == list(range(20, 0, -1))
         assert numbers(library, words="a") == list(range(20, 0, -1))
-        assert library.shelf.first(Query(), 3) == [20, 19, 18]
+        assert library.catalog.first(Query(), 3) == [20, 19, 18]
 
 
 def test_marks_change_what_is_found(library: Library, save: Save, picture: Make) -> None:
     """At the next query: what filters left is not taken from memory then."""
     first, second = (image.id for image in save(payloads=[picture(), picture()]))
     assert numbers(library) == [first, second]
-    library.marks.tag([first], "noir")
-    library.marks.delete([second])
+    library.annotations.tag([first], "noir")
+    library.annotations.delete([second])
     assert numbers(library) == numbers(library, tag="noir") == [first]
     assert numbers(library, status="trash") == [second]
 
@@ -131,7 +131,7 @@ def test_what_another_kernel_does_is_found(library: Library, save: Save, picture
     (one,) = save(payloads=[picture()])
     assert numbers(library) == [one.id]
     with contextlib.closing(Library.open(library.home)) as other:
-        other.marks.star([one.id])
+        other.annotations.star([one.id])
         (two,) = save("owl", payloads=[picture()], to=other)
     assert numbers(library) == [two.id, one.id]
     assert numbers(library, starred=True) == [one.id]
@@ -141,15 +141,15 @@ def test_facets_count_what_there_is(library: Library, save: Save, picture: Make)
     """The most common first."""
     images = save(payloads=[picture(), picture(), None])
     save("owl", payloads=[picture()], answered_by="local-preview", backend="local")
-    library.marks.tag([images[0].id], "noir")
-    assert library.shelf.facets() == (
+    library.annotations.tag([images[0].id], "noir")
+    assert library.catalog.facets() == (
         {"grok-imagine-image": 2, "local-preview": 1},
         {"noir": 1},
         {"ok": 3, "failed": 1, "all": 4},
         {"xai": 2, "local": 1},
     )
-    library.marks.delete([images[0].id])
-    assert library.shelf.facets().statuses == {"ok": 2, "failed": 1, "trash": 1, "all": 3}
+    library.annotations.delete([images[0].id])
+    assert library.catalog.facets().statuses == {"ok": 2, "failed": 1, "trash": 1, "all": 3}
 
 
 def test_rows_come_in_the_order_asked_for(library: Library, save: Save, picture: Make) -> None:
@@ -157,8 +157,8 @@ def test_rows_come_in_the_order_asked_for(library: Library, save: Save, picture:
     first, second = (
         image.id for image in save(payloads=[picture(), picture()], notebook="a.ipynb")
     )
-    library.marks.star([first])
-    rows = library.shelf.rows([second, 99, first])
+    library.annotations.star([first])
+    rows = library.catalog.rows([second, 99, first])
     assert [(row.picture.id, row.mark.starred) for row in rows] == [(second, False), (first, True)]
     assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
 
@@ -166,7 +166,7 @@ def test_rows_come_in_the_order_asked_for(library: Library, save: Save, picture:
 def test_without_an_index_words_are_found_too(library: Library, save: Save, picture: Make) -> None:
     """Where SQLite has no FTS5."""
     (fox,), _ = save("a red fox", [picture()]), save("an owl", [picture()])
-    library.shelf.find(Query())
+    library.catalog.find(Query())
     library._database.indexed = False
     assert numbers(library, words="red fo") == [fox.id]
 
@@ -181,8 +181,8 @@ def test_descendants(library: Library, save: Save, picture: Make) -> None:
         InputImage(url="", sha256=fox.sha256, label="fox", parent=fox.sha256),
     )
     (edit,) = save("in snow", [picture()], inputs=inputs)
-    assert library.shelf.descendants(fox.sha256) == [edit.id]
-    assert library.shelf.descendants(edit.sha256) == []
+    assert library.catalog.descendants(fox.sha256) == [edit.id]
+    assert library.catalog.descendants(edit.sha256) == []
 
 
 def test_an_old_library_is_measured(home: Path, picture: Make, make_old: MakeOld) -> None:
@@ -190,9 +190,9 @@ def test_an_old_library_is_measured(home: Path, picture: Make, make_old: MakeOld
     data = picture()
     make_old(home, data)
     with contextlib.closing(Library.open(home)) as library:
-        assert library.shelf.find(Query()).size == 0
-        assert not library.shelf.measure()
-        assert library.shelf.find(Query()).size == len(data)
+        assert library.catalog.find(Query()).size == 0
+        assert not library.catalog.measure()
+        assert library.catalog.find(Query()).size == len(data)
 
 
 def test_a_keystroke_reads_no_picture_again(many: Library) -> None:

@@ -293,8 +293,8 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) ->
         parent = chain[-1].sha256 if chain else None
         inputs = (InputImage("", parent, "batch[0]", parent),) if parent else ()
         chain += save(f"step {step}", [picture()], inputs=inputs)
-    assert digests(library.shelf.lineage(chain[-1].sha256)) == digests(chain)
-    assert library.shelf.lineage("0" * 64) == []
+    assert digests(library.catalog.lineage(chain[-1].sha256)) == digests(chain)
+    assert library.catalog.lineage("0" * 64) == []
 
 
 def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Picture) -> None:
@@ -303,7 +303,7 @@ def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Pictur
     shas = [hashlib.sha256(each).hexdigest() for each in data]
     for each, parent in zip(data, reversed(shas), strict=True):
         save(payloads=[each], inputs=(InputImage("", parent, "x", parent),))
-    assert sorted(digests(library.shelf.lineage(shas[0]))) == sorted(shas)
+    assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
 def test_text_that_is_no_utf8_is_stored(library: Library, save: Save, picture: Picture) -> None:

@@ -250,7 +250,7 @@ def test_a_digest_that_is_none_deletes_no_file(
     (image,) = save("a fox", [picture()])
     with library._database.writing() as connection:
         connection.execute("UPDATE images SET sha256 = '../victim', deleted = 1")
-    assert library.marks.empty_trash() == 1
+    assert library.annotations.empty_trash() == 1
     assert victim.read_text() == "precious"
     assert image.id == 1
 
@@ -471,7 +471,7 @@ def test_a_strangers_picture_names_no_file_and_no_address(
     library.close()
     theirs = Library.open(shutil.copytree(home, tmp_path / "theirs"))
     (fox,) = theirs.history("fox")
-    (found,) = theirs.shelf.rows([fox.id or 0])
+    (found,) = theirs.catalog.rows([fox.id or 0])
     for one in (fox, found.picture):
         assert "passport" not in one.cell
         assert "choose:" in one.cell

@@ -438,7 +438,7 @@ def test_a_reload_keeps_working(run: Run, shell: InteractiveShell, server: Serve
 def test_unloading_leaves_nothing(run: Run, shell: InteractiveShell) -> None:
     """No magic, configurable, matcher, thread or open session."""
     run("%xai_image --local a red fox")
-    assert current_session().connections.peers
+    assert current_session().backends.connected
     shell.extension_manager.unload_extension("xai_notebook")
     for table in shell.magics_manager.magics.values():
         assert not [name for name in table if name.startswith("xai")]

@@ -91,7 +91,7 @@ def settle() -> None:
 
 def count() -> int:
     """Return how many pictures the library shows."""
-    return len(current_session().library().shelf.find(Query()).ids)
+    return len(current_session().library().catalog.find(Query()).ids)
 
 
 def files(folder: Path) -> set[str]:

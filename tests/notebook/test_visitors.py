@@ -142,7 +142,7 @@ def test_nothing_is_changed(app: App, others: list[int], tmp_path: Path) -> None
         assert app.ask(panel, kind=kind, ids=ids, tag="mine")["said"] == REFUSED
     for kind, more in (("save", {"ids": [card["id"]]}), ("hand_over", {"form": panel.form})):
         assert app.ask(panel, kind=kind, **more)["said"] == REFUSED
-    marks = current_session().library().marks.of(ids)
+    marks = current_session().library().annotations.of(ids)
     assert all(mark == (False, (), False) for mark in marks.values())
     assert set(app.shell.user_ns) == names
     assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]

@@ -422,7 +422,7 @@ class Backend:
 
     Attributes:
         client: Connected to `host`.
-        backend: `"xai"` or `"local"`.
+        kind: `"xai"` or `"local"`.
         host: What tells its images from those of other hosts.
         free: A price of 0 is one: a server that says nothing of prices says 0, too.
         rewrites: Prompts rewritten in this kernel.
@@ -435,7 +435,7 @@ class Backend:
     """
 
     client: AsyncClient
-    backend: str
+    kind: str
     host: str
     free: bool = False
     rewrites: dict[str, str] = field(default_factory=dict)
@@ -447,9 +447,9 @@ class Backend:
 
     def __post_init__(self) -> None:
         """Ask for prices, and look into the server's file store, when that is first needed."""
-        free = self.free or (self.backend == "xai" and Endpoint.parse(self.host).loopback)
-        self.prices = Prices(self.client, self.backend, self.host, free=free)
-        self.inputs = InputUploads(self.client.files, self.backend, self.host)
+        free = self.free or (self.kind == "xai" and Endpoint.parse(self.host).loopback)
+        self.prices = Prices(self.client, self.kind, self.host, free=free)
+        self.inputs = InputUploads(self.client.files, self.kind, self.host)
 
     def rewriter(
         self,
@@ -463,7 +463,7 @@ class Backend:
         return PromptRewriter(
             client=self.client,
             model=options.rewrite,
-            backend=self.backend,
+            backend=self.kind,
             host=self.host,
             remembered=self.rewrites,
             library=library,
@@ -557,7 +557,7 @@ class Backends:
         Args:
             loop: On which clients and server live.
         """
-        self.peers: dict[Route, Backend] = {}
+        self.connected: dict[Route, Backend] = {}
         self._loop = loop
         self._servers: dict[str, EmbeddedServer] = {}
         # In memory only: other users of this computer see the port, and must not order or read.
@@ -566,14 +566,14 @@ class Backends:
         self._library: Library | None = None
         self._library_lock = threading.Lock()
 
-    async def peer(self, route: Route) -> Backend:
+    async def connect(self, route: Route) -> Backend:
         """Return the server of a route, on the background loop."""
         if self._opening is None:  # made here: a lock belongs to the loop that waits for it
             self._opening = asyncio.Lock()
         async with self._opening:
-            if route not in self.peers:
-                self.peers[route] = await self._open(route)
-            return self.peers[route]
+            if route not in self.connected:
+                self.connected[route] = await self._open(route)
+            return self.connected[route]
 
     async def _open(self, route: Route) -> Backend:
         if route.backend != "local":
@@ -639,7 +639,7 @@ class Backends:
 
     def close(self) -> None:
         """Close channels, stop the embedded servers, close the library."""
-        if self.peers or self._servers:
+        if self.connected or self._servers:
             self._loop.run(self._disconnect())
         with self._library_lock:
             if self._library is not None:
@@ -648,9 +648,9 @@ class Backends:
             self._library = None
 
     async def _disconnect(self) -> None:
-        peers, self.peers = self.peers, {}
-        for peer in peers.values():
-            await peer.client.close()
+        connected, self.connected = self.connected, {}
+        for backend in connected.values():
+            await backend.client.close()
         servers, self._servers = self._servers, {}
         for running in servers.values():
             await running.stop()

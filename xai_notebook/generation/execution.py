@@ -167,11 +167,11 @@ async def generate_each(
     # A bucket of one: requests go out evenly, as the server counts them.
     pace = _Pace(AsyncLimiter(1, 1 / rate) if rate else None)
     slots = asyncio.Semaphore(concurrency)
-    keeper = generator.keeper
+    ingest = generator.ingest
 
     async def before_send() -> None:
         await pace.wait()
-        keeper.check_kept()
+        ingest.check_kept()
 
     generator = replace(generator, slots=slots, before_send=before_send, on_attempt=pace.on_attempt)
     source = _Source(enumerate(requests), lazy=lazy)
@@ -213,11 +213,11 @@ async def _answer_one(
 ) -> tuple[list[Picture], bool]:
     """Return the images of one request, or one card with the cause of its failure."""
     failure: XaiError | None = None
-    placed = await generator.place(request)
+    claimed = await generator.place(request)
     answered = pace.answered
     for _ in range(_ROUNDS):
         try:
-            images = await generator.answer(placed)
+            images = await generator.answer(claimed)
         except RateLimitError as error:
             failure = error
             pace.slow_down()
@@ -256,19 +256,19 @@ async def answer(call: Call, generator: Generator) -> None:
     Raises:
         XaiError: A request failed; of many, what no other could escape.
     """
-    asking = generator.asking
-    await asking.wait_turn()
+    claims = generator.claims
+    await claims.wait_turn()
     try:
         await _answer(call, generator)
     finally:
-        await generator.keeper.remember_shown()
-    asking.complete = call.progress.complete
+        await generator.ingest.remember_shown()
+    claims.complete = call.progress.complete
 
 
 async def _answer(call: Call, generator: Generator) -> None:
-    asking = generator.asking
+    claims = generator.claims
     if call.many:
-        asking.leave_turn()  # reading its requests can take long, and runs the user's code
+        claims.leave_turn()  # reading its requests can take long, and runs the user's code
         configuration = call.configuration
         await generate_each(
             generator,
@@ -279,8 +279,8 @@ async def _answer(call: Call, generator: Generator) -> None:
             lazy=call.lazy,
         )
     else:
-        placed = await generator.place(next(call.requests))
-        call.progress.answered(0, await generator.answer(placed))
+        claimed = await generator.place(next(call.requests))
+        call.progress.answered(0, await generator.answer(claimed))
     if call.options.redo:
         await _redo(call, generator)
 
@@ -309,13 +309,13 @@ class Availability(NamedTuple):
     Attributes:
         stored: How many of its images answer it.
         rewritten: Whether its prompt was rewritten before, or needs no rewriting.
-        placed: The request at its place; None: it has none before its prompt is rewritten.
+        claimed: The request at its place; None: it has none before its prompt is rewritten.
         ordered: How many of its other images are in a job that has not ended.
     """
 
     stored: int
     rewritten: bool
-    placed: ClaimedRequest | None = None
+    claimed: ClaimedRequest | None = None
     ordered: int = 0
 
 
@@ -334,58 +334,58 @@ async def look_up_each(
         redo: Images of them all that are to be made anew.
         batch: They are a job: running its cell again makes new images only with `fresh`.
     """
-    all_placed: list[ClaimedRequest | None] = []
+    all_claimed: list[ClaimedRequest | None] = []
     wanted: dict[int, SlotQuery] = {}
     made: dict[str, int] = {}
     repeated: dict[int, int] = {}
     stored_answers = generator.only_stored or (batch and not generator.fresh)
     for number, request in enumerate(requests):
-        placed = (await generator.look(request)).placed
-        all_placed.append(placed)
-        if placed is None:
+        claimed = (await generator.look(request)).claimed
+        all_claimed.append(claimed)
+        if claimed is None:
             continue
-        if not (claim := placed.claim).anew or stored_answers:
+        if not (claim := claimed.claim).anew or stored_answers:
             if generator.reuse:  # what an equal request before it has made is stored by then
-                repeated[number] = made.get(placed.fingerprint, 0)
-                made[placed.fingerprint] = max(repeated[number], request.n)
+                repeated[number] = made.get(claimed.fingerprint, 0)
+                made[claimed.fingerprint] = max(repeated[number], request.n)
             wanted[number] = SlotQuery(
-                placed.fingerprint,
+                claimed.fingerprint,
                 None if generator.reuse else claim.place,
                 request.n,
                 claim.after,
-                notebook=generator.keeper.notebook,
+                notebook=generator.ingest.notebook,
             )
     counts = dict.fromkeys(range(len(requests)), 0)
-    for number, count in (await _count_stored(generator, all_placed, wanted)).items():
+    for number, count in (await _count_stored(generator, all_claimed, wanted)).items():
         counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
     if generator.only_stored:  # where its own place has too few, another has enough, or none
         short = [at for at in wanted if counts[at] < requests[at].n]
         anywhere = {at: replace(wanted[at], place=None) for at in short}
-        counts |= await _count_stored(generator, all_placed, anywhere)
+        counts |= await _count_stored(generator, all_claimed, anywhere)
     width = requests[0].n if requests else 1
     for number in (index // width for index in redo):
         counts[number] -= 1 if counts[number] else 0
     return [
-        Availability(counts[number], placed is not None, placed)
-        for number, placed in enumerate(all_placed)
+        Availability(counts[number], claimed is not None, claimed)
+        for number, claimed in enumerate(all_claimed)
     ]
 
 
 async def _count_stored(
     generator: Generator,
-    all_placed: Sequence[ClaimedRequest | None],
+    all_claimed: Sequence[ClaimedRequest | None],
     wanted: Mapping[int, SlotQuery],
 ) -> dict[int, int]:
     """Return how many images the library and the bundles have of each request that is wanted."""
-    library = generator.keeper.library
+    library = generator.ingest.library
     counts: dict[int, int] = {}
     if library is None:
         return counts
     found = await asyncio.to_thread(library.find_each, list(wanted.values()))
     for (number, one), pictures in zip(wanted.items(), found, strict=True):
-        placed = all_placed[number]
-        if placed is not None:
-            pictures = await generator.fill(pictures, placed, one.place)  # noqa: PLW2901
+        claimed = all_claimed[number]
+        if claimed is not None:
+            pictures = await generator.fill(pictures, claimed, one.place)  # noqa: PLW2901
         counts[number] = len(pictures)
     return counts
 
@@ -405,7 +405,11 @@ async def expected_costs(
         found: What the library has of them; None: that was not looked up.
         one_by_one: Each image is asked for on its own, with all input images, as in a job.
     """
-    prices, library, rewriter = generator.peer.prices, generator.keeper.library, generator.rewriter
+    prices, library, rewriter = (
+        generator.backend.prices,
+        generator.ingest.library,
+        generator.rewriter,
+    )
     rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
     known: dict[tuple[PriceKey, int], float | None] = {}
     rewritten: set[str] = set()
@@ -432,39 +436,39 @@ async def expected_costs(
 
 def generator_of(
     call: Call,
-    asking: SlotClaims,
-    peer: Backend,
+    claims: SlotClaims,
+    backend: Backend,
     home: Library,
     limits: Limits,
-    beside: BundleLookup,
+    bundle_lookup: BundleLookup,
     recover: Callable[[], object],
 ) -> Generator:
     """Return what answers the requests of a call.
 
     Args:
         call: What to answer.
-        asking: Its places.
-        peer: The server of its route.
+        claims: Its places.
+        backend: The server of its route.
         home: Where everything is kept, though its database may not be open.
         limits: What it may spend.
-        beside: The bundles beside the notebook, which answer after the library.
+        bundle_lookup: The bundles beside the notebook, which answer after the library.
         recover: Puts into the library what another process received before it died.
     """
     options, progress = call.options, call.progress
     library = home if home.failure is None else None
     return Generator(
-        peer,
-        Ingest(home, peer, progress, options.timeout, notebook_name()),
-        asking,
+        backend,
+        Ingest(home, backend, progress, options.timeout, notebook_name()),
+        claims,
         limits=limits,
         progress=progress,
         fresh=(options.fresh or not call.configuration.replay) and not options.redo,
         keep=bool(options.redo),
         only_stored=options.replay,
         timeout=options.timeout,
-        rewriter=peer.rewriter(options, library, progress),
+        rewriter=backend.rewriter(options, library, progress),
         uploads=library.uploads if call.many and library is not None else None,
-        beside=beside,
+        bundle_lookup=bundle_lookup,
         reuse=options.reuse,
         recover=recover,
     )
@@ -495,7 +499,7 @@ async def redo(pictures: Mapping[int, Picture], generator: Generator) -> dict[in
         OptionError: One is not in the library, or was made elsewhere.
         XaiError: A request failed. What others brought is in the library.
     """
-    library = generator.keeper.library
+    library = generator.ingest.library
     if library is None:
         raise OptionError("A picture can be made anew only with a library, which knows its place.")
     chosen = await asyncio.to_thread(_find_slots, pictures, generator, library)
@@ -524,7 +528,7 @@ def _find_slots(
     Raises:
         OptionError: One is not in the library, or was made elsewhere.
     """
-    peer = generator.peer
+    backend = generator.backend
     found = []
     for index, picture in pictures.items():
         slot = None if picture.id is None else library.slot_of(picture.id)
@@ -533,7 +537,7 @@ def _find_slots(
                 f"Image {index} is not in the library, so nothing can take its place. "
                 "Run its cell again: it makes what is missing."
             )
-        if picture.request.fingerprint(peer.backend, peer.host) != slot.fingerprint:
+        if picture.request.fingerprint(backend.kind, backend.host) != slot.fingerprint:
             raise OptionError(
                 f"Image {index} was asked of {slot.host} with all its input images. "
                 "Run its cell with --redo instead."
@@ -546,12 +550,12 @@ async def _has_to_be_made(one: _Anew, generator: Generator, library: Library) ->
     """Claim the right to have a picture made anew; False: it has been, in a pass before."""
     slot = one.slot
     key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
-    claim = generator.asking.claim(hashlib.sha256(key.encode()).hexdigest(), 1, fresh=False)
+    claim = generator.claims.claim(hashlib.sha256(key.encode()).hexdigest(), 1, fresh=False)
     if claim.anew:
-        generator.asking.begin(claim, await asyncio.to_thread(library.newest))
+        generator.claims.begin(claim, await asyncio.to_thread(library.newest))
         return True
     before = await asyncio.to_thread(
-        library.redone, slot, notebook=generator.keeper.notebook, image_id=one.picture.id or 0
+        library.redone, slot, notebook=generator.ingest.notebook, image_id=one.picture.id or 0
     )
     return len(before) <= claim.place or before[-1] <= claim.after
 
@@ -564,8 +568,8 @@ async def _make(group: list[_Anew], generator: Generator) -> dict[int, Picture]:
         (bytes.fromhex(slot.fingerprint)[:16], slot.place), 0, request.n,
         anew=True, after=0, before=None,
     )  # fmt: skip
-    placed = ClaimedRequest(request, slot.fingerprint, claim)
-    made = await generator.make_anew(placed, [one.slot.position for one in group])
+    claimed = ClaimedRequest(request, slot.fingerprint, claim)
+    made = await generator.make_anew(claimed, [one.slot.position for one in group])
     return {one.number: replace(new, replayed=False) for one, new in zip(group, made, strict=True)}
 
 

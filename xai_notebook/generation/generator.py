@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.ingest import Ingest
     from xai_notebook.generation.progress import Progress
     from xai_notebook.generation.replay import SlotClaims
+    from xai_notebook.library import StoredImages
     from xai_notebook.library.inputs import UploadCache
     from xai_notebook.library.replies import ReplyWriter
     from xai_notebook.pictures.picture import Picture
@@ -72,13 +73,13 @@ class Lookup:
     """What is known of a request before a chat model is asked to rewrite its prompt.
 
     Attributes:
-        placed: The request at its place; None: its prompt has yet to be rewritten.
+        claimed: The request at its place; None: its prompt has yet to be rewritten.
         claim: Its place, where there are pictures of it whose prompt was rewritten elsewhere.
             It is counted by the prompt as written, however often that is rewritten.
         packed: Those pictures.
     """
 
-    placed: ClaimedRequest | None
+    claimed: ClaimedRequest | None
     claim: Claim | None = None
     packed: list[Picture] | None = None
 
@@ -88,9 +89,9 @@ class Generator:
     """Answers requests under the options of one call.
 
     Attributes:
-        peer: Where to send what is missing.
-        keeper: What is kept, and how.
-        asking: The places of the call's requests.
+        backend: Where to send what is missing.
+        ingest: What is kept, and how.
+        claims: The places of the call's requests.
         limits: What may be spent.
         progress: Where what happens is counted.
         fresh: What is stored and has been seen never answers.
@@ -103,15 +104,15 @@ class Generator:
         keep: What is stored answers, also where the cell has shown it: single ones are made anew.
         uploads: What the library knows of input images at the server: they are sent once, and named
             from then on. None: each request carries its own.
-        beside: The bundles in the notebook's folder, which answer after the library.
+        bundle_lookup: The bundles in the notebook's folder, which answer after the library.
         reuse: Any stored picture of a request answers; what is missing is made once, however many
             equal requests there are at the same moment.
         recover: Puts into the library what another process received before it died. It blocks.
     """
 
-    peer: Backend
-    keeper: Ingest
-    asking: SlotClaims
+    backend: Backend
+    ingest: Ingest
+    claims: SlotClaims
     limits: Limits
     progress: Progress
     fresh: bool
@@ -123,7 +124,7 @@ class Generator:
     on_attempt: Callable[[Attempt], None] | None = None
     keep: bool = False
     uploads: UploadCache | None = None
-    beside: BundleLookup | None = None
+    bundle_lookup: BundleLookup | None = None
     reuse: bool = False
     recover: Callable[[], object] | None = None
 
@@ -140,8 +141,8 @@ class Generator:
         if self.rewriter is None:
             return Lookup(self.claim(request))
         known = await self.rewriter.recall(request)
-        looked = former or await self._packed(request, known)
-        claim, packed = looked.claim, looked.packed
+        lookup = former or await self._packed(request, known)
+        claim, packed = lookup.claim, lookup.packed
         if known is not None:
             return Lookup(self.claim(known, claim=claim, packed=packed))
         answers = claim is not None and (self.only_stored or not claim.anew)
@@ -158,8 +159,8 @@ class Generator:
         if self.rewriter is None:
             return Lookup(None)
         model, texts = self.rewriter.model, set[str]()
-        if self.beside is not None:
-            texts = await asyncio.to_thread(self.beside.rewrites_of, request, model)
+        if self.bundle_lookup is not None:
+            texts = await asyncio.to_thread(self.bundle_lookup.rewrites_of, request, model)
         foreign = None if known is not None else await self.rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
             return Lookup(None)
@@ -182,23 +183,23 @@ class Generator:
         """
         found: dict[int, Picture] = {}
         if foreign is not None:
-            fingerprint = foreign.fingerprint(self.peer.backend, self.peer.host)
-            wanted = SlotQuery(fingerprint, place, request.n, notebook=self.keeper.notebook)
-            stored = (await self.keeper.find(wanted, foreign)).pictures
+            fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
+            wanted = SlotQuery(fingerprint, place, request.n, notebook=self.ingest.notebook)
+            stored = (await self.ingest.find(wanted, foreign)).pictures
             found = {picture.position: picture for picture in stored}
-        if self.beside is not None and self.rewriter is not None and len(found) < request.n:
+        if self.bundle_lookup is not None and self.rewriter is not None and len(found) < request.n:
             model = self.rewriter.model
-            packed = await self.beside.rewritten(request, model, place, self.progress)
+            packed = await self.bundle_lookup.rewritten(request, model, place, self.progress)
             found = {picture.position: picture for picture in packed} | found
         return [found[position] for position in sorted(found)]
 
     def _written(self, request: ImageRequest, model: str) -> str:
         """Return what tells a request that is to be rewritten from all that are sent."""
-        fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
         return sha256(f"{fingerprint} rewritten by {model}".encode()).hexdigest()
 
     async def place(
-        self, request: ImageRequest, rest: Estimate | None = None, looked: Lookup | None = None
+        self, request: ImageRequest, rest: Estimate | None = None, lookup: Lookup | None = None
     ) -> ClaimedRequest:
         """Return a request at its place. Equal requests get theirs in the order of the calls.
 
@@ -209,27 +210,27 @@ class Generator:
             request: As the user wrote it.
             rest: Returns what everything but the rewrite is expected to cost, in one amount;
                 default: its images.
-            looked: What `look` said of it.
+            lookup: What `look` said of it.
 
         Raises:
             BudgetError: Rewriting the prompt and making its images would pass a limit.
         """
-        self.asking.leave_turn()  # nothing is awaited before this one's place is sure
+        self.claims.leave_turn()  # nothing is awaited before this one's place is sure
         if self.rewriter is None:
             return self.claim(request)
-        fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
         async with (
-            self.peer.rewriting.setdefault(fingerprint, asyncio.Lock()),
+            self.backend.rewriting.setdefault(fingerprint, asyncio.Lock()),
             self._rewriting_once(request, fingerprint),
         ):
-            looked = await self.look(request, looked)
-            if looked.placed is not None:
-                return looked.placed
+            lookup = await self.look(request, lookup)
+            if lookup.claimed is not None:
+                return lookup.claimed
             whole = partial(self._whole, rest or partial(self._images, request, request.n))
             rewrite, images = await self.limits.reserve(whole)
             try:
                 rewritten, extra = await self.rewriter.rewrite(request, rewrite)
-                self.peer.prices.note_rewrite(self.rewriter.model, extra)
+                self.backend.prices.note_rewrite(self.rewriter.model, extra)
                 self.progress.charged(extra)
             except BaseException:
                 images.waive()
@@ -237,7 +238,7 @@ class Generator:
                 raise
             finally:
                 await rewrite.close()
-            return self.claim(rewritten, extra, [images], claim=looked.claim, packed=looked.packed)
+            return self.claim(rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed)
 
     async def place_all(self, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job at their places.
@@ -250,31 +251,33 @@ class Generator:
         """
         if self.rewriter is None or self.only_stored:
             return [await self.place(request) for request in requests]
-        self.asking.leave_turn()
-        placed: dict[int, ClaimedRequest] = {}
+        self.claims.leave_turn()
+        claimed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
         prompts: dict[str, int] = {}  # to be rewritten; equal ones are rewritten once
-        all_looked: list[Lookup] = []
+        lookups: list[Lookup] = []
         for number, request in enumerate(requests):
-            looked = await self.look(request)
-            all_looked.append(looked)
-            if looked.placed is None:
+            lookup = await self.look(request)
+            lookups.append(lookup)
+            if lookup.claimed is None:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
-            one = placed[number] = looked.placed
+            one = claimed[number] = lookup.claimed
             stored = [] if one.claim.anew and self.fresh else await self.recall(one)
             to_make.append((one.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
             rewrites = await self._rewrites(sum(first > number for first in prompts.values()))
-            return [total([rewrites, await self.peer.prices.images(to_make, self.keeper.library)])]
+            return [
+                total([rewrites, await self.backend.prices.images(to_make, self.ingest.library)])
+            ]
 
         for number, request in enumerate(requests):
-            if number not in placed:
-                placed[number] = await self.place(request, rest, all_looked[number])
-                await self._free(placed[number])  # it is set aside again as part of the job
-        return [placed[number] for number in range(len(requests))]
+            if number not in claimed:
+                claimed[number] = await self.place(request, rest, lookups[number])
+                await self._free(claimed[number])  # it is set aside again as part of the job
+        return [claimed[number] for number in range(len(requests))]
 
     async def _whole(self, rest: Estimate) -> list[Amount | None]:
         """Return what rewriting a prompt and all that follows are expected to cost."""
@@ -285,7 +288,7 @@ class Generator:
     async def _rewrites(self, count: int) -> Amount:
         """Return what so many rewrites are expected to cost."""
         model = self.rewriter.model if self.rewriter is not None else ""
-        ticks, confirmed = await self.peer.prices.rewrite(model, self.keeper.library)
+        ticks, confirmed = await self.backend.prices.rewrite(model, self.ingest.library)
         return Amount(ticks * count, confirmed or not count)
 
     async def _images(self, request: ImageRequest, count: int) -> list[Amount | None]:
@@ -295,50 +298,50 @@ class Generator:
         """
         if self.limits.name is None:
             return [FREE]
-        return [await self.peer.prices.image(request, count, self.keeper.library)]
+        return [await self.backend.prices.image(request, count, self.ingest.library)]
 
-    async def answer(self, placed: ClaimedRequest) -> list[Picture]:
+    async def answer(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return the images of a request, or cards that say why one is not there.
 
         Raises:
             XaiError: The request failed as a whole. It can be made again.
         """
         try:
-            return await self._answer(placed)
+            return await self._answer(claimed)
         finally:
-            await self._free(placed)  # what is stored costs nothing
+            await self._free(claimed)  # what is stored costs nothing
 
-    async def _free(self, placed: ClaimedRequest) -> None:
+    async def _free(self, claimed: ClaimedRequest) -> None:
         """Free what was set aside for images that have not been sent."""
-        while placed.reserved:
-            left = placed.reserved.pop()
+        while claimed.reserved:
+            left = claimed.reserved.pop()
             left.waive()
             await left.close()
 
-    async def _answer(self, placed: ClaimedRequest) -> list[Picture]:
-        if (task := self.peer.keeping.get(placed.key)) is not None:
+    async def _answer(self, claimed: ClaimedRequest) -> list[Picture]:
+        if (task := self.backend.keeping.get(claimed.key)) is not None:
             await asyncio.wait({task})
-        stored = await self._stored(placed)
-        if self.reuse and len(stored) < placed.request.n:
+        stored = await self._stored(claimed)
+        if self.reuse and len(stored) < claimed.request.n:
             # Whoever makes these images may wait for this very money.
-            await self._free(placed)
-            async with self._once(placed.fingerprint) as flight:
-                stored = self._with_unkept(await self._stored(placed), flight, placed.request.n)
-                found = await self._complete(placed, stored)
+            await self._free(claimed)
+            async with self._once(claimed.fingerprint) as flight:
+                stored = self._with_unkept(await self._stored(claimed), flight, claimed.request.n)
+                found = await self._complete(claimed, stored)
                 flight.unkept += [one for one in found if one.id is None and one.settled]
                 return found
-        return await self._complete(placed, stored)
+        return await self._complete(claimed, stored)
 
-    async def _complete(self, placed: ClaimedRequest, stored: list[Picture]) -> list[Picture]:
+    async def _complete(self, claimed: ClaimedRequest, stored: list[Picture]) -> list[Picture]:
         """Return the images of a request, those made that are not stored."""
         there = {picture.position for picture in stored}
-        missing = [index for index in range(placed.request.n) if index not in there]
-        if placed.request.share and not self.only_stored:
-            stored = await self.keeper.share(stored, placed.request.share)
+        missing = [index for index in range(claimed.request.n) if index not in there]
+        if claimed.request.share and not self.only_stored:
+            stored = await self.ingest.share(stored, claimed.request.share)
         if not missing:
             return stored
-        made = await self._ask(placed, missing)
-        extra = share(placed.extra_usd, len(made))
+        made = await self._ask(claimed, missing)
+        extra = share(claimed.extra_usd, len(made))
         made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
@@ -360,7 +363,7 @@ class Generator:
             claim: Its place, if it has one.
             packed: As in `ClaimedRequest`.
         """
-        fingerprint = request.fingerprint(self.peer.backend, self.peer.host)
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
         claim = claim or self._claim(fingerprint, request.n)
         return ClaimedRequest(request, fingerprint, claim, extra, [*reserved], packed)
 
@@ -370,36 +373,36 @@ class Generator:
             slot = (bytes.fromhex(fingerprint)[:16], 0)
             return Claim(slot, 0, n, anew=False, after=0, before=None)
         fresh = self.fresh and not self.only_stored
-        return self.asking.claim(fingerprint, n, fresh=fresh, keep=self.keep)
+        return self.claims.claim(fingerprint, n, fresh=fresh, keep=self.keep)
 
-    async def _stored(self, placed: ClaimedRequest) -> list[Picture]:
+    async def _stored(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return what the library has of a request that its cell has not shown yet."""
-        if placed.claim.anew and not self.only_stored:
-            self.asking.begin(placed.claim, await self.keeper.newest())
+        if claimed.claim.anew and not self.only_stored:
+            self.claims.begin(claimed.claim, await self.ingest.newest())
             return []
-        return await self.recall(placed)
+        return await self.recall(claimed)
 
-    async def recall(self, placed: ClaimedRequest) -> list[Picture]:
+    async def recall(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return what the library has of a request, shown or not.
 
         Raises:
             LibraryError: It does not have all, and nothing else may answer.
         """
-        request, claim = placed.request, placed.claim
+        request, claim = claimed.request, claimed.claim
         if self.only_stored:
-            return await self._only_stored(placed)
+            return await self._only_stored(claimed)
         if self.reuse:
-            return await self._anywhere(placed)
-        wanted = self._wanted(placed, claim.place, claim.after)
-        found = await self.keeper.find(wanted, request)
+            return await self._anywhere(claimed)
+        wanted = self._wanted(claimed, claim.place, claim.after)
+        found = await self.ingest.find(wanted, request)
         # Once new images are wanted, what was packed before they were is not.
-        pictures = found.pictures if claim.after else await self._fill(found, placed, claim.place)
+        pictures = found.pictures if claim.after else await self._fill(found, claimed, claim.place)
         await self._show(wanted, found, pictures)
         return pictures
 
-    def _wanted(self, placed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
+    def _wanted(self, claimed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
         return SlotQuery(
-            placed.fingerprint, place, placed.request.n, after, notebook=self.keeper.notebook
+            claimed.fingerprint, place, claimed.request.n, after, notebook=self.ingest.notebook
         )
 
     async def _show(
@@ -407,24 +410,24 @@ class Generator:
     ) -> None:
         """Note which of the pictures were made elsewhere: they answer here from now on."""
         if found.elsewhere:
-            await self.keeper.showed(
+            await self.ingest.showed(
                 wanted, (picture for picture in pictures if picture.id in found.elsewhere)
             )
 
     async def fill(
-        self, pictures: list[Picture], placed: ClaimedRequest, place: int | None
+        self, pictures: list[Picture], claimed: ClaimedRequest, place: int | None
     ) -> list[Picture]:
         """Return pictures of a request, those that are missing taken from bundles."""
-        if placed.packed is not None:
+        if claimed.packed is not None:
             there = {picture.position for picture in pictures}
-            more = [picture for picture in placed.packed if picture.position not in there]
+            more = [picture for picture in claimed.packed if picture.position not in there]
             return sorted([*pictures, *more], key=lambda picture: picture.position)
-        if self.beside is None:
+        if self.bundle_lookup is None:
             return pictures
-        return await self.beside.fill(pictures, placed.request, place, self.progress)
+        return await self.bundle_lookup.fill(pictures, claimed.request, place, self.progress)
 
     async def _fill(
-        self, found: StoredImages, placed: ClaimedRequest, place: int | None
+        self, found: StoredImages, claimed: ClaimedRequest, place: int | None
     ) -> list[Picture]:
         """Return what the library has, and bundles beside the notebook where it has nothing.
 
@@ -432,19 +435,19 @@ class Generator:
         """
         others = [picture for picture in found.pictures if picture.id in found.elsewhere]
         own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
-        filled = await self.fill(own, placed, place)
+        filled = await self.fill(own, claimed, place)
         there = {picture.position for picture in filled}
         filled += [picture for picture in others if picture.position not in there]
         return sorted(filled, key=lambda picture: picture.position)
 
-    async def _anywhere(self, placed: ClaimedRequest) -> list[Picture]:
+    async def _anywhere(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return what is stored for a request, whichever notebook asked for it and wherever."""
         try:
-            found = await self.keeper.find(self._wanted(placed, None), placed.request)
+            found = await self.ingest.find(self._wanted(claimed, None), claimed.request)
         except LibraryError as error:
             self.progress.note(f"Stored images are not looked up: {error}")
             return []
-        return await self._fill(found, placed, None)
+        return await self._fill(found, claimed, None)
 
     def _with_unkept(self, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
         """Return what is stored, filled up with images that an equal request could not store."""
@@ -468,10 +471,10 @@ class Generator:
         Args:
             key: What makes requests equal.
         """
-        library = self.keeper.library
+        library = self.ingest.library
         shared = library is not None and not library.read_only
         folder = library.home / "locks" if library is not None and shared else None
-        async with self.peer.flights.hold(key, folder) as flight:
+        async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited and self.recover is not None:
                 with contextlib.suppress(LibraryError):
                     await asyncio.to_thread(self.recover)
@@ -484,13 +487,13 @@ class Generator:
         async with contextlib.nullcontext() if known else self._once(f"rewrite-{fingerprint}"):
             yield
 
-    async def _only_stored(self, placed: ClaimedRequest) -> list[Picture]:
+    async def _only_stored(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return what is stored for a place; where that is too little, for any."""
-        request = placed.request
-        for place in (placed.claim.place, None):
-            wanted = self._wanted(placed, place)
-            found = await self.keeper.find(wanted, request)
-            pictures = await self._fill(found, placed, place)
+        request = claimed.request
+        for place in (claimed.claim.place, None):
+            wanted = self._wanted(claimed, place)
+            found = await self.ingest.find(wanted, request)
+            pictures = await self._fill(found, claimed, place)
             if len(pictures) == request.n:
                 await self._show(wanted, found, pictures)
                 return pictures
@@ -502,32 +505,36 @@ class Generator:
 
     def _refused(self) -> list[str]:
         """Return why bundles did not answer."""
-        return [f" {sentence}" for sentence in self.beside.refusals()] if self.beside else []
+        return (
+            [f" {sentence}" for sentence in self.bundle_lookup.refusals()]
+            if self.bundle_lookup
+            else []
+        )
 
-    async def make_anew(self, placed: ClaimedRequest, positions: Sequence[int]) -> list[Picture]:
+    async def make_anew(self, claimed: ClaimedRequest, positions: Sequence[int]) -> list[Picture]:
         """Return new images in place of stored ones, in the order of their positions."""
-        made = await self._ask(placed, positions, redo=True)
+        made = await self._ask(claimed, positions, redo=True)
         return sorted(made, key=lambda picture: picture.position)[: len(positions)]
 
     async def _ask(
-        self, placed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
+        self, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
         """Have the images made that are not stored, and keep them.
 
         Args:
-            placed: The request.
+            claimed: The request.
             missing: Their positions.
             redo: They are stored, and others are wanted.
         """
-        request, count = placed.request, len(missing)
-        place = {"fingerprint": placed.fingerprint, "place": placed.claim.place, "redo": redo}
-        arrival = self.keeper.expect(request, missing, place)
+        request, count = claimed.request, len(missing)
+        place = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
+        arrival = self.ingest.expect(request, missing, place)
         try:
-            sent, cost = await self._buy(placed, count, arrival)
+            sent, cost = await self._buy(claimed, count, arrival)
         except BaseException:
             arrival.abandon()
             raise
-        self.peer.prices.note_image(request, count, cost)
+        self.backend.prices.note_image(request, count, cost)
         self.progress.charged(cost)
         responses = kept(sent, count)
         if len(sent) > count:
@@ -535,20 +542,20 @@ class Generator:
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
-        return await self._keep(placed.key, self.keeper.keep(responses, missing, arrival))
+        return await self._keep(claimed.key, self.ingest.keep(responses, missing, arrival))
 
     async def _buy(
-        self, placed: ClaimedRequest, count: int, arrival: ReplyWriter
+        self, claimed: ClaimedRequest, count: int, arrival: ReplyWriter
     ) -> tuple[Sequence[ImageResponse], float | None]:
         """Send a request within the limits, and return its images and what they cost."""
-        request = placed.request
-        if placed.reserved:
-            reservation = placed.reserved.pop()
+        request = claimed.request
+        if claimed.reserved:
+            reservation = claimed.reserved.pop()
         else:
             (reservation,) = await self.limits.reserve(partial(self._images, request, count))
         try:
             # Money first, then room: else two calls could each wait for what the other holds.
-            await self.keeper.check_room(arrival)
+            await self.ingest.check_room(arrival)
             self.progress.to_make += count
             sent = await self._send(request, count, arrival)
             cost = sent[0].cost_usd if sent else arrival.cost_usd
@@ -566,7 +573,7 @@ class Generator:
         self, key: tuple[str, int], storing: Coroutine[Any, Any, list[Picture]]
     ) -> list[Picture]:
         """Keep what has arrived, even when the call is cancelled at this very moment."""
-        keeping = self.peer.keeping
+        keeping = self.backend.keeping
         task = keeping[key] = asyncio.ensure_future(storing)
         task.add_done_callback(lambda _: keeping.pop(key, None))
         try:
@@ -583,7 +590,7 @@ class Generator:
             if self.before_send is not None:
                 await self.before_send()
             send = partial(
-                self.peer.client.image.send,
+                self.backend.client.image.send,
                 timeout=self.timeout,
                 on_attempt=self._note_attempt,
                 on_reply=arrival,
@@ -592,7 +599,7 @@ class Generator:
             arrival.sent = True
             if self.uploads is None or not request.inputs:
                 return await send(request)
-            return await self.peer.inputs.send(request, send, self.uploads)
+            return await self.backend.inputs.send(request, send, self.uploads)
 
     def _note_attempt(self, attempt: Attempt) -> None:
         self.progress.on_attempt(attempt)

@@ -55,7 +55,7 @@ class History:
         return [picture for picture in found if (picture.id or 0) in seen]
 
     @property
-    def beside(self) -> BundleLookup:
+    def bundle_lookup(self) -> BundleLookup:
         """The bundles beside the notebook that runs."""
         return BundleLookup.here(self._bundles)
 
@@ -71,7 +71,9 @@ class History:
         """
         library = self.library()
         if is_for_visitors():
-            rows = library.shelf.rows(self.visible(library.shelf.find(Query(words=words)).ids)[:n])
+            rows = library.catalog.rows(
+                self.visible(library.catalog.find(Query(words=words)).ids)[:n]
+            )
             found = self.as_batch([row.picture for row in rows])
         else:
             found = self.as_batch(library.history(words, n))
@@ -92,7 +94,7 @@ class History:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        line = self._visible(self.library().shelf.lineage(image.sha256))
+        line = self._visible(self.library().catalog.lineage(image.sha256))
         return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
@@ -108,12 +110,12 @@ class History:
             LibraryError: The library cannot be opened.
         """
         library, found = self.library(), dict[str, "GeneratedImage | Path"]()
-        made = self._visible(library.shelf.with_digest(digits))
+        made = self._visible(library.catalog.with_digest(digits))
         if is_for_visitors():  # files that others gave are not theirs
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.given.find(digits)
         if not (found or made):
-            made = list(self.beside.named(digits).values())
+            made = list(self.bundle_lookup.named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:
@@ -143,7 +145,7 @@ class History:
             OptionError: A tag is none.
             LibraryError: An image is in no library, or the library cannot be written to.
         """
-        ids, marks = self._rows_of(images), self.library().marks
+        ids, marks = self._rows_of(images), self.library().annotations
         if starred is not None:
             marks.star(ids, value=starred)
         if tag is not None:
@@ -167,7 +169,7 @@ class History:
         Raises:
             LibraryError: One is not in the library, or that cannot be opened.
         """
-        rows = self.library().shelf.find_rows(images)
+        rows = self.library().catalog.find_rows(images)
         found = [row for row in rows if row is not None]
         if len(found) < len(rows):
             raise LibraryError(
@@ -178,11 +180,11 @@ class History:
 
     def _mark_of(self, image: GeneratedImage) -> Annotation:
         (row,) = self._rows_of([image])
-        return self.library().marks.of([row]).get(row) or Annotation()
+        return self.library().annotations.of([row]).get(row) or Annotation()
 
     def empty_trash(self) -> int:
         """Remove deleted images for good; see `xai_notebook.empty_trash`."""
-        return self.library().marks.empty_trash()
+        return self.library().annotations.empty_trash()
 
     def trust_library(self) -> str:
         """Remember that the library is the user's own; see `xai_notebook.trust_library`."""

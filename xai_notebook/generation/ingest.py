@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client import bounds
 from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError, XaiError
 from xai_notebook.generation.event_loop import Batched
-from xai_notebook.library import ShownImage
+from xai_notebook.library import ShownImage, StoredImages
 from xai_notebook.library.replies import ReplyWriter, absent, look_at, moment, reply_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Ingest:
     Attributes:
         home: Where everything is kept. Replies and originals are, though its database may not be
             open: they go into it later.
-        peer: Where the images come from.
+        backend: Where the images come from.
         progress: Takes notes.
         timeout: Seconds for a download.
         notebook: The notebook the images are for.
@@ -101,7 +101,7 @@ class Ingest:
     """
 
     home: Library
-    peer: Backend
+    backend: Backend
     progress: Progress
     timeout: float
     notebook: str | None = None
@@ -137,7 +137,7 @@ class Ingest:
         """
         while self._unsaved > _MEMORY:  # the disk is slower than the server
             await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
-        if self.peer.free:
+        if self.backend.free:
             return
         if self.refusal is not None:
             raise self.refusal
@@ -174,7 +174,7 @@ class Ingest:
         """
         if self.refusal is not None:
             raise self.refusal
-        if self.home.spool.failed and not self.home.read_only and not self.peer.free:
+        if self.home.spool.failed and not self.home.read_only and not self.backend.free:
             raise NotKeptError(
                 f"What came last could not be written to {self.home.home}, so nothing more was "
                 "sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on another disk.",
@@ -243,7 +243,7 @@ class Ingest:
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
         """Return stored pictures with a public link each, which costs no image anew."""
-        files, library = self.peer.client.files, self.library
+        files, library = self.backend.client.files, self.library
         return [*await asyncio.gather(*(share_late(one, days, files, library) for one in stored))]
 
     def expect(
@@ -257,8 +257,8 @@ class Ingest:
             place: The fields of `Reply` that say where it belongs.
         """
         answer = {
-            "backend": self.peer.backend,
-            "host": self.peer.host,
+            "backend": self.backend.kind,
+            "host": self.backend.host,
             "notebook": self.notebook,
             **place,
         }
@@ -354,7 +354,7 @@ class Ingest:
     def _refuse(self, error: LibraryError) -> None:
         """Say that something is kept nowhere, and order nothing more."""
         self.progress.note(f"Not kept anywhere: {error} Until then, --export saves pictures.")
-        if not self.peer.free:
+        if not self.backend.free:
             self.refusal = NotKeptError(
                 f"{error} What came last could not be kept, so nothing more was sent.",
                 reason="what came last could not be kept",
@@ -394,7 +394,7 @@ class Ingest:
         url = await asyncio.to_thread(self.library.url_of, picture)
         if url is None:
             return None
-        download = self.peer.client.download(url, timeout=self.timeout)
+        download = self.backend.client.download(url, timeout=self.timeout)
         return await self._fetch(picture, download)
 
     async def _fetch(

@@ -86,13 +86,13 @@ class Session(History):
         """
         self.loop = BackgroundLoop()
         self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
-        self.connections = Backends(self.loop)
+        self.backends = Backends(self.loop)
         self._given = settings
         self._kernel = Counter(None, _BUDGET)
         self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
         self._cells = CellTracker()
-        self._desk: JobManager | None = None
+        self._manager: JobManager | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
@@ -111,15 +111,15 @@ class Session(History):
     def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
     def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | BatchJob | Plan:
         """Make images and wait for them; see `xai_notebook.generate`."""
-        with self.ask() as asking:
+        with self.ask() as claims:
             call = self.prepare(prompt, given)
             if call.options.dry_run:
                 return self.plan(call)
             if call.options.batch:
-                job = self.loop.run(self.prepare_job(call, asking))
+                job = self.loop.run(self.prepare_job(call, claims))
                 self.loop.run(job.hand_over())
                 return job.concluded()
-            self.loop.run(self.run(call, asking))
+            self.loop.run(self.run(call, claims))
             return self.finish(call)
 
     @overload
@@ -136,15 +136,15 @@ class Session(History):
         self, prompt: str | None = None, **given: Any
     ) -> ImageBatch | BatchJob | Plan:
         """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
-        with self._cells.ask(in_turn=True) as asking:  # before anything is awaited
+        with self._cells.ask(in_turn=True) as claims:  # before anything is awaited
             call = await asyncio.to_thread(self.prepare, prompt, given)
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
             if call.options.batch:
-                job = await self.loop.wait(self.prepare_job(call, asking))
+                job = await self.loop.wait(self.prepare_job(call, claims))
                 await self.loop.wait(job.hand_over())
                 return await asyncio.to_thread(job.concluded)
-            await self.loop.wait(self.run(call, asking))
+            await self.loop.wait(self.run(call, claims))
             return await asyncio.to_thread(self.finish, call)
 
     def jobs(self, n: int = 24) -> JobList:
@@ -162,7 +162,7 @@ class Session(History):
             return found
         return JobList([job for job in found if job.name in self._prepared])
 
-    def followers_of(self, names: Sequence[str]) -> list[JobPoller]:
+    def pollers_of(self, names: Sequence[str]) -> list[JobPoller]:
         """Return what is known of jobs by their names; empty: the library lacks one of them.
 
         Raises:
@@ -180,18 +180,18 @@ class Session(History):
 
     async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
         """As `models`, on the background loop."""
-        peer = await self.connections.peer(choose_route(self._configuration(), local=local))
-        return list(await peer.client.models.list_image_generation_models())
+        backend = await self.backends.connect(choose_route(self._configuration(), local=local))
+        return list(await backend.client.models.list_image_generation_models())
 
     def close(self) -> None:
         """Cancel calls, keep what has arrived, then close the servers, the loop and the library."""
         self.loop.cancel()
         self._cells.close()
         self._cells = CellTracker()
-        desk, self._desk = self._desk, None
-        if desk is not None:
-            self.loop.run(desk.close())
-        self.connections.close()
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            self.loop.run(manager.close())
+        self.backends.close()
         self.loop.stop()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -231,17 +231,17 @@ class Session(History):
         """
         return self._cells.ask() if apart is None else self._cells.ask_apart(apart)
 
-    async def run(self, call: Call, asking: SlotClaims | None = None) -> None:
+    async def run(self, call: Call, claims: SlotClaims | None = None) -> None:
         """Answer a prepared call, on the background loop. Results are in `call.progress`.
 
-        Without `asking`, from `ask`, the call counts as soon as it is answered.
+        Without `claims`, from `ask`, the call counts as soon as it is answered.
         """
-        with self.ask() if asking is None else nullcontext(asking) as asked:
+        with self.ask() if claims is None else nullcontext(claims) as asked:
             await self._answer(call, asked)
 
-    async def _answer(self, call: Call, asking: SlotClaims) -> None:
-        call.spoil = asking.spoil
-        generator = await self._generator(call, asking)
+    async def _answer(self, call: Call, claims: SlotClaims) -> None:
+        call.spoil = claims.spoil
+        generator = await self._generator(call, claims)
         try:
             await answer(call, generator)
         finally:
@@ -254,10 +254,10 @@ class Session(History):
         if route.automatic and route.painted:
             self._announce(call, NOTICE)
         elif route.automatic:
-            source = await self.connections.source(route, call.options.model[0])
+            source = await self.backends.source(route, call.options.model[0])
             self._announce(call, ENGINE_NOTICE.format(source))
 
-    async def prepare_job(self, call: Call, asking: SlotClaims) -> BatchJob:
+    async def prepare_job(self, call: Call, claims: SlotClaims) -> BatchJob:
         """Return the job of a call, on the background loop; `hand_over` sends what is new in it.
 
         Raises:
@@ -265,7 +265,7 @@ class Session(History):
             LibraryError: It cannot be written down.
         """
         await self._announce_source(call)
-        job = await self._jobs().prepare(call, await self._generator(call, asking))
+        job = await self._jobs().prepare(call, await self._generator(call, claims))
         self._prepared.add(job.name)
         return job
 
@@ -285,7 +285,7 @@ class Session(History):
         totals = self._kernel.totals
         if limit.shared:
             try:
-                spending = self.connections.library(configuration).spending
+                spending = self.backends.library(configuration).spending
                 totals = spending.totals(period_start(limit.period))
             except LibraryError:
                 return None
@@ -293,14 +293,14 @@ class Session(History):
 
     def _jobs(self) -> JobManager:
         """Return what follows the kernel's jobs."""
-        if self._desk is None:
-            self._desk = JobManager(self._connect, self, self._job_limits)
-        return self._desk
+        if self._manager is None:
+            self._manager = JobManager(self._connect, self, self._job_limits)
+        return self._manager
 
     async def _connect(self, backend: str) -> Backend:
         """Return the server that calls go to now."""
         route = choose_route(self._configuration(), local=backend == "local")
-        return await self.connections.peer(route)
+        return await self.backends.connect(route)
 
     def shown_of(self, library: Library) -> Collection[int]:
         """Return the `id` of each image of a library that this kernel has shown."""
@@ -333,15 +333,15 @@ class Session(History):
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
         """Return a batch with some of its images made anew; see `ImageBatch.redo`."""
         check_redo(indices, len(batch))
-        rows = self.library().shelf.find_rows([batch[index] for index in indices])
+        rows = self.library().catalog.find_rows([batch[index] for index in indices])
         chosen = {
             index: replace(batch[index], id=row) for index, row in zip(indices, rows, strict=True)
         }
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
         call = prepare_again(batch.images, self.configured(), local=local, settings=self._given)
-        with self.ask() as asking:
-            made = self.loop.run(self._redo(call, asking, chosen))
+        with self.ask() as claims:
+            made = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
             GeneratedImage.of(made[index], index=index, chosen=image.chosen, maker=self)
             if index in made
@@ -350,20 +350,20 @@ class Session(History):
         )
 
     async def _redo(
-        self, call: Call, asking: SlotClaims, chosen: Mapping[int, GeneratedImage]
+        self, call: Call, claims: SlotClaims, chosen: Mapping[int, GeneratedImage]
     ) -> dict[int, Picture]:
-        made = await redo(chosen, await self._generator(call, asking))
-        asking.complete = True
+        made = await redo(chosen, await self._generator(call, claims))
+        claims.complete = True
         return made
 
     def plan(self, call: Call) -> Plan:
         """Return what a call would send and cost; see `plan`."""
-        asking = self.ask()  # here, where the cell is known
+        claims = self.ask()  # here, where the cell is known
 
         def examine(
             requests: Sequence[ImageRequest], *, look_up: bool
         ) -> tuple[list[Availability] | None, list[float | None]]:
-            return self.loop.run(self._examine(call, requests, asking, look_up=look_up))
+            return self.loop.run(self._examine(call, requests, claims, look_up=look_up))
 
         try:
             return plan(
@@ -373,23 +373,23 @@ class Session(History):
                 None if call.route.painted else self.budget(call.configuration),
             )
         finally:
-            asking.close(succeeded=False)
+            claims.close(succeeded=False)
 
     async def _examine(
-        self, call: Call, requests: Sequence[ImageRequest], asking: SlotClaims, *, look_up: bool
+        self, call: Call, requests: Sequence[ImageRequest], claims: SlotClaims, *, look_up: bool
     ) -> tuple[list[Availability] | None, list[float | None]]:
         """Return what is there of each request, and what the other images will cost."""
         options = call.options
-        generator = await self._generator(call, asking, spends=False)
-        if (failure := generator.keeper.home.failure) is not None:
+        generator = await self._generator(call, claims, spends=False)
+        if (failure := generator.ingest.home.failure) is not None:
             call.progress.note(f"Stored images are not looked up: {failure}")
         found = None
         if look_up:
             found = await look_up_each(generator, requests, redo=options.redo, batch=options.batch)
         if found is not None and options.batch:
-            ordered = await self._jobs().count_ordered([one.placed for one in found], generator)
+            ordered = await self._jobs().count_ordered([one.claimed for one in found], generator)
             if any(one.stored < each.n for one, each in zip(found, requests, strict=True)):
-                generator.keeper.home.check_own()
+                generator.ingest.home.check_own()
             found = [
                 one._replace(ordered=min(count, request.n - one.stored))
                 for one, count, request in zip(found, ordered, requests, strict=True)
@@ -398,18 +398,18 @@ class Session(History):
             return found, [0.0] * len(requests)
         return found, await expected_costs(generator, requests, found, one_by_one=options.batch)
 
-    async def _generator(self, call: Call, asking: SlotClaims, *, spends: bool = True) -> Generator:
+    async def _generator(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
         """Return what answers a call; one that `spends` nothing has no limits."""
-        peer = await self.connections.peer(call.route)
+        backend = await self.backends.connect(call.route)
         home = await asyncio.to_thread(self._home, call)
         limits = self._limits(call, home) if spends else Limits(())
         recover = partial(self._recover, home, call.configuration)
-        return generator_of(call, asking, peer, home, limits, self.beside, recover)
+        return generator_of(call, claims, backend, home, limits, self.bundle_lookup, recover)
 
     def _recover(self, home: Library, configuration: Configuration) -> None:
         """Put into the library what another process received before it died."""
         home.overdue = True
-        self.connections.home(configuration)
+        self.backends.home(configuration)
 
     def _limits(self, call: Call, home: Library) -> Limits:
         """Return what a call may spend; the painter's previews are free."""
@@ -449,12 +449,10 @@ class Session(History):
 
         async def ask() -> None:
             with suppress(XaiError):
-                peer = await self.connections.peer(call.route)
-                library = await asyncio.to_thread(
-                    self.connections.library_or_none, call.configuration
-                )
+                backend = await self.backends.connect(call.route)
+                library = await asyncio.to_thread(self.backends.library_or_none, call.configuration)
                 for count in range(1, request.n + 1):
-                    usd = await peer.prices.image_usd(request, count, library)
+                    usd = await backend.prices.image_usd(request, count, library)
                     if usd is not None:
                         call.progress.expected_usd[count] = usd
                 call.progress.budget = await asyncio.to_thread(self.budget, call.configuration)
@@ -472,21 +470,21 @@ class Session(History):
             XaiError: The server cannot be asked for its prices.
         """
         configuration = self._configuration()
-        peer = await self.connections.peer(choose_route(configuration, local=options.local))
-        library = await asyncio.to_thread(self.connections.library_or_none, configuration)
+        backend = await self.backends.connect(choose_route(configuration, local=options.local))
+        library = await asyncio.to_thread(self.backends.library_or_none, configuration)
         images = (InputImage(url="", sha256="", label=""),) * inputs
         request = options.request("?", options.model[0], images)
         rewrite = 0.0
         if options.rewrite is not None:
-            rewrite = (await peer.prices.rewrite(options.rewrite, library)).ticks / TICKS
+            rewrite = (await backend.prices.rewrite(options.rewrite, library)).ticks / TICKS
         costs = [
-            await peer.prices.image_usd(request, count, library)
+            await backend.prices.image_usd(request, count, library)
             for count in range(1, MAX_IMAGES + 1)
         ]
         return [None if usd is None else usd + rewrite for usd in costs]
 
     async def _price(self, call: Call, model: str) -> float | None:
-        return await (await self.connections.peer(call.route)).prices.list_usd(model)
+        return await (await self.backends.connect(call.route)).prices.list_usd(model)
 
     def library(self) -> Library:
         """Return the open library.
@@ -494,7 +492,7 @@ class Session(History):
         Raises:
             LibraryError: It cannot be opened.
         """
-        return self.connections.library(self._configuration())
+        return self.backends.library(self._configuration())
 
     def _configuration(self) -> Configuration:
         return Configuration.read(self._given, self.configured())
@@ -505,7 +503,7 @@ class Session(History):
         Raises:
             LibraryError: It cannot be opened, and nothing else may answer.
         """
-        home = self.connections.home(call.configuration)
+        home = self.backends.home(call.configuration)
         if home.failure is not None and call.options.replay:
             raise home.failure
         for notice in home.notices:

@@ -106,8 +106,8 @@ class Library:
         self._originals = BlobStore(home / "images")
         self.spool = Spool(home / "spool")
         self.uploads = UploadCache(self._database)
-        self.marks = Annotations(self._database, self._originals)
-        self.shelf = Catalog(self._database, self._originals)
+        self.annotations = Annotations(self._database, self._originals)
+        self.catalog = Catalog(self._database, self._originals)
         self.jobs = JobStore(self._database, self._originals, self.find_each)
         self.panels = PanelStore(self._database)
         self.given = InputFiles(home / "inputs")
@@ -156,7 +156,7 @@ class Library:
                     self._originals.prepare()
                 if not self.foreign:
                     self.overdue = not self.spool.is_empty()
-                    self.marks.empty_trash(older_than=KEPT_IN_TRASH)
+                    self.annotations.empty_trash(older_than=KEPT_IN_TRASH)
         except LibraryError as error:
             self.failure = error
             raise

@@ -262,21 +262,21 @@ class LibraryWidget(PictureWidget):
         if is_for_visitors():
             return  # what there is to choose from is counted over all pictures
         # After the pictures: of a large library, counting takes as long as finding.
-        choices = choices_of(await asyncio.to_thread(library.shelf.facets))
+        choices = choices_of(await asyncio.to_thread(library.catalog.facets))
         if request == self._asked:
             self.send({"kind": "choices"} | choices)
 
     @staticmethod
     def _find(query: Query) -> SearchResult:
         """Return what a query finds of what may be seen, in a worker thread."""
-        found = _library().shelf.find(query)
+        found = _library().catalog.find(query)
         if not is_for_visitors():
             return found
         return SearchResult(array("q", current_session().visible(found.ids)), 0)
 
     def _glance(self, query: Query, rows: int, seen: int) -> _Sight:
         """Return what is seen first, in a worker thread, before all are counted."""
-        ids = _library().shelf.first(query, rows)
+        ids = _library().catalog.first(query, rows)
         return self._see(current_session().visible(ids), seen)
 
     def _see(self, ids: Sequence[int], seen: int) -> _Sight:
@@ -326,7 +326,7 @@ class LibraryWidget(PictureWidget):
     async def _measure(self) -> None:
         """Look up the sizes that an older version did not store."""
         library = await asyncio.to_thread(_library)
-        while await asyncio.to_thread(library.shelf.measure):
+        while await asyncio.to_thread(library.catalog.measure):
             pass
 
 

@@ -221,8 +221,8 @@ class XaiImage(Magics):
                     live.announce(session.plan(call))
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
-            with session.ask() as asking:
-                session.loop.run(session.run(call, asking), tick=live.tick)
+            with session.ask() as claims:
+                session.loop.run(session.run(call, claims), tick=live.tick)
                 batch = session.finish(call)
         except BaseException as error:
             call.interrupted = isinstance(error, KeyboardInterrupt)
@@ -235,8 +235,8 @@ class XaiImage(Magics):
     def _hand_over(self, call: Call) -> BatchJob:
         """Show the job of a call, its size and its price, and only then hand over what is new."""
         session = _session()
-        with session.ask() as asking:
-            job = session.loop.run(session.prepare_job(call, asking))
+        with session.ask() as claims:
+            job = session.loop.run(session.prepare_job(call, claims))
             self._showing = [job] if self.show_job(job) else []
             try:
                 session.loop.run(job.hand_over())

@@ -68,7 +68,7 @@ def rows_of(ids: Sequence[int]) -> list[CatalogEntry]:
         LibraryError: The library cannot be opened.
     """
     session = current_session()
-    return session.library().shelf.rows(session.visible(ids))
+    return session.library().catalog.rows(session.visible(ids))
 
 
 def batch_of(ids: Sequence[int]) -> ImageBatch:
@@ -100,13 +100,13 @@ def gone() -> MissingImageError:
 def star(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
     """Give stars, or take them away."""
     value = content["value"]
-    current_session().library().marks.star(ids, value=value)
+    current_session().library().annotations.star(ids, value=value)
     return f"{_count(ids)} {'starred' if value else 'without a star'}."
 
 
 def tag(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
     """Give a tag, or take it away."""
-    marks, word = current_session().library().marks, content["tag"]
+    marks, word = current_session().library().annotations, content["tag"]
     value = content["value"]
     (marks.tag if value else marks.untag)(ids, word)
     return f"{_count(ids)} {'tagged' if value else 'no longer tagged'} {word.strip()}."
@@ -114,13 +114,13 @@ def tag(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
 
 def delete(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     """Put into the trash."""
-    current_session().library().marks.delete(ids)
+    current_session().library().annotations.delete(ids)
     return f"{_count(ids)} in the trash, for 30 days."
 
 
 def restore(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     """Take out of the trash."""
-    current_session().library().marks.restore(ids)
+    current_session().library().annotations.restore(ids)
     return f"{_count(ids)} brought back."
 
 
@@ -385,7 +385,7 @@ class PictureWidget(anywidget.AnyWidget):
         Raises:
             MissingImageError: None of them is in the library.
         """
-        known = current_session().library().marks.of(message["ids"])
+        known = current_session().library().annotations.of(message["ids"])
         ids = [each for each in message["ids"] if each in known]
         if not ids:
             raise gone()
@@ -455,10 +455,10 @@ class PictureWidget(anywidget.AnyWidget):
         ancestors: list[int] = []
         descendants: list[int] = []
         if row.picture.id is not None and (sha256 := row.picture.sha256) is not None:
-            shelf = current_session().library().shelf
+            catalog = current_session().library().catalog
             visible = current_session().visible
-            ids = [each.id for each in shelf.lineage(sha256)[:-1] if each.id is not None]
-            ancestors, descendants = list(visible(ids)), list(visible(shelf.descendants(sha256)))
+            ids = [each.id for each in catalog.lineage(sha256)[:-1] if each.id is not None]
+            ancestors, descendants = list(visible(ids)), list(visible(catalog.descendants(sha256)))
         data, media_type = shown_bytes(row.picture)
         return {**facts_of(row, ancestors, descendants), "media_type": media_type}, data
 

@@ -278,8 +278,8 @@ class JobDisplay:
         self._lock = threading.Lock()
         self._drawing = False
         self._drawn = time.monotonic()
-        for follower in job.followers:
-            follower.listeners.append(self.update)
+        for poller in job.pollers:
+            poller.listeners.append(self.update)
         self._publisher.publish(job.bundle(), display_id=self._id)
 
     @classmethod
@@ -311,9 +311,9 @@ class JobDisplay:
             self._unfollow()
 
     def _unfollow(self) -> None:
-        for follower in self._job.followers:
+        for poller in self._job.pollers:
             with suppress(ValueError):
-                follower.listeners.remove(self.update)
+                poller.listeners.remove(self.update)
 
 
 class JobWait:

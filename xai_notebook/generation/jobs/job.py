@@ -115,7 +115,7 @@ class BatchJob:
 
     def __init__(
         self,
-        followers: Sequence[JobPoller] | _Pickled,
+        pollers: Sequence[JobPoller] | _Pickled,
         slots: Sequence[JobSlot] | None,
         maker: Any,
         view: JobView,
@@ -123,21 +123,21 @@ class BatchJob:
         """Use `xai_notebook.generate(…, batch=True)` or `xai_notebook.jobs()`.
 
         Args:
-            followers: What is known of it, the newest last. More than one where a part of its
+            pollers: What is known of it, the newest last. More than one where a part of its
                 requests was handed over before the rest; none where the library had all of them.
                 Or what a pickle says, while the library has not been asked.
             slots: Its images in their order; None: as they were handed over.
             maker: Of its images: the session that follows it.
             view: How they are shown.
         """
-        self._known = followers if isinstance(followers, _Pickled) else tuple(followers)
+        self._known = pollers if isinstance(pollers, _Pickled) else tuple(pollers)
         self._slots = slots
         self._maker = maker
         self._view = view
         self._unfinished = view.finish
 
     @property
-    def followers(self) -> tuple[JobPoller, ...]:
+    def pollers(self) -> tuple[JobPoller, ...]:
         """What is known of its parts, the newest last.
 
         Raises:
@@ -146,7 +146,7 @@ class BatchJob:
         """
         if not isinstance(known := self._known, _Pickled):
             return known
-        found = tuple(self._maker.followers_of(known.names))
+        found = tuple(self._maker.pollers_of(known.names))
         if len(found) < len(known.names):
             raise JobError(
                 f"The job {self.name} of {known.card.counts.total:,} images was handed over with "
@@ -177,7 +177,7 @@ class BatchJob:
             return self._known.card.prompt
         if self._slots:
             return self._slots[0].request.prompt
-        first = next((follower.first for follower in self.followers), None)
+        first = next((poller.first for poller in self.pollers), None)
         return first.request.prompt if first else ""
 
     @property
@@ -187,7 +187,7 @@ class BatchJob:
         `"new"` (not wholly handed over), `"running"`, `"done"`, `"cancelled"`, `"expired"`,
         `"refused"` (by the service) or `"gone"` (no longer known to it).
         """
-        opened = [follower.job.state for follower in self.followers if follower.job.open]
+        opened = [poller.job.state for poller in self.pollers if poller.job.open]
         if opened:
             return "new" if "new" in opened else "running"
         return self._job.state if self._job else "done"
@@ -195,20 +195,20 @@ class BatchJob:
     @property
     def done(self) -> bool:
         """Whether it has ended, well or not."""
-        return not any(follower.job.open for follower in self.followers)
+        return not any(poller.job.open for poller in self.pollers)
 
     @property
     def counts(self) -> JobCounts:
         """What has become of its images."""
         succeeded = len(self._view.stored)
         pending = failed = cancelled = 0
-        for follower in self.followers:
-            tally = follower.tally
+        for poller in self.pollers:
+            tally = poller.tally
             succeeded += tally.answered
-            if follower.job.open:
+            if poller.job.open:
                 pending += tally.left
                 failed += tally.failed
-            elif follower.job.state == "done":
+            elif poller.job.state == "done":
                 failed += tally.failed
             else:
                 cancelled += tally.failed
@@ -218,7 +218,7 @@ class BatchJob:
     @property
     def cost_usd(self) -> float | None:
         """What its results cost so far, as reported, in US dollars; None: nothing was reported."""
-        tallies = [follower.tally for follower in self.followers]
+        tallies = [poller.tally for poller in self.pollers]
         if not any(tally.answered > tally.unpriced or tally.cost_usd for tally in tallies):
             return None
         return sum(tally.cost_usd for tally in tallies)
@@ -236,10 +236,10 @@ class BatchJob:
     @property
     def cause(self) -> str | None:
         """Why it ended before its time, or cannot be gone on with."""
-        for follower in reversed(self.followers):
-            if follower.failure is not None:
-                return str(follower.failure)
-            if cause := follower.trouble or follower.job.cause:
+        for poller in reversed(self.pollers):
+            if poller.failure is not None:
+                return str(poller.failure)
+            if cause := poller.trouble or poller.job.cause:
                 return cause
         return None
 
@@ -253,11 +253,11 @@ class BatchJob:
         slots = self._slots if self._slots is not None else list(self._recorded())
         found = dict(self._view.stored)
         lost: dict[str, str] = {}
-        for follower in self.followers:
-            jobs = follower.library.jobs
-            found |= jobs.pictures(follower.job)
-            if follower.tally.failed:
-                of_job = jobs.requests(follower.job)
+        for poller in self.pollers:
+            jobs = poller.library.jobs
+            found |= jobs.pictures(poller.job)
+            if poller.tally.failed:
+                of_job = jobs.requests(poller.job)
                 lost |= {one.key: one.error for one in of_job if one.error is not None}
         cards = []
         for key, request, position, chosen in slots:
@@ -282,7 +282,7 @@ class BatchJob:
         """
 
         async def look() -> None:
-            await asyncio.gather(*(follower.look() for follower in self.followers))
+            await asyncio.gather(*(poller.look() for poller in self.pollers))
 
         self._run(look())
         return self
@@ -319,25 +319,25 @@ class BatchJob:
             JobError: All of it was ordered by another call, together with more.
             XaiError: The service cannot be asked, or the library has lost the job.
         """
-        own = [follower for follower in self.followers if self._has_all_of(follower)]
-        if self.followers and not own:
+        own = [poller for poller in self.pollers if self._has_all_of(poller)]
+        if self.pollers and not own:
             raise JobError(
                 f"The job {self.name} holds requests of another call as well. Cancel it there, or "
                 "with xai.jobs()."
             )
 
         async def cancel() -> None:
-            await asyncio.gather(*(follower.cancel() for follower in own))
+            await asyncio.gather(*(poller.cancel() for poller in own))
 
         self._run(cancel())
         return self
 
-    def _has_all_of(self, follower: JobPoller) -> bool:
+    def _has_all_of(self, poller: JobPoller) -> bool:
         """Tell whether everything that was handed over together belongs to this call."""
         if self._slots is None:
             return True
         keys = {slot.key for slot in self._slots}
-        return all(one.key in keys for one in follower.library.jobs.requests(follower.job))
+        return all(one.key in keys for one in poller.library.jobs.requests(poller.job))
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         return self._awaited().__await__()
@@ -354,13 +354,13 @@ class BatchJob:
         Raises:
             XaiError: The service does not take it, or cannot be asked.
         """
-        for follower in self.followers:
-            if follower.job.open and not follower.under_way:
-                await follower.submit()
-                follower.start()
+        for poller in self.pollers:
+            if poller.job.open and not poller.under_way:
+                await poller.submit()
+                poller.start()
 
     async def _over(self, timeout: float | None) -> None:
-        tasks = [follower.start() for follower in self.followers if follower.job.open]
+        tasks = [poller.start() for poller in self.pollers if poller.job.open]
         if not tasks:
             return
         ended, pending = await asyncio.wait(tasks, timeout=timeout)
@@ -373,9 +373,9 @@ class BatchJob:
                 f"The job is not done after {timeout:g} s: {counts.succeeded:,} of "
                 f"{counts.total:,} images are here. It goes on; wait again."
             )
-        for follower in self.followers:
-            if follower.failure is not None:
-                raise follower.failure
+        for poller in self.pollers:
+            if poller.failure is not None:
+                raise poller.failure
 
     def _conclude(self) -> ImageBatch:
         """Return the images of a job that has ended."""
@@ -393,11 +393,11 @@ class BatchJob:
 
     @property
     def _job(self) -> JobRecord | None:
-        return self.followers[-1].job if self.followers else self._view.past
+        return self.pollers[-1].job if self.pollers else self._view.past
 
     def _recorded(self) -> Iterable[JobSlot]:
-        for follower in self.followers:
-            for one in follower.library.jobs.requests(follower.job):
+        for poller in self.pollers:
+            for one in poller.library.jobs.requests(poller.job):
                 yield JobSlot(one.key, one.request, one.position)
 
     def _summary(self) -> str | None:
@@ -453,7 +453,7 @@ class BatchJob:
     def _unknown(self) -> JobError | LibraryError | None:
         """Why nothing is known of a job that comes from a pickle."""
         try:
-            self.followers  # noqa: B018  # they are looked for
+            self.pollers  # noqa: B018  # they are looked for
         except (JobError, LibraryError) as error:
             return error
         return None
@@ -468,20 +468,20 @@ class BatchJob:
                 self._known.card, title=_ELSEWHERE, state="gone", cause=str(unknown), seconds=0.0
             )
         job, counts, state = self._job, self.counts, self.state
-        stopped = state == "new" and not any(one.handing for one in self.followers)
-        prices = [_price(follower) for follower in self.followers]
+        stopped = state == "new" and not any(one.handing for one in self.pollers)
+        prices = [_price(poller) for poller in self.pollers]
         return JobCard(
             name=self.name,
             prompt=self.prompt,
             title=_HALF if stopped else _TITLES[state],
             state=state,
             counts=counts,
-            made=len(self._view.stored) + sum(one.finished for one in self.followers),
-            handed=sum(one.handed for one in self.followers),
-            replayed=len(self._view.stored) if self.followers else 0,
+            made=len(self._view.stored) + sum(one.finished for one in self.pollers),
+            handed=sum(one.handed for one in self.pollers),
+            replayed=len(self._view.stored) if self.pollers else 0,
             price_usd=None if None in prices else sum(price or 0.0 for price in prices),
             cost_usd=self.cost_usd,
-            free=self._view.free or not self.followers,
+            free=self._view.free or not self.pollers,
             # A clock that was set back must not show a negative time.
             seconds=max((job.ended or time.time()) - job.created, 0.0) if job else 0.0,
             created=self.created or datetime.now(timezone.utc),
@@ -514,9 +514,9 @@ class BatchJob:
             raise NotImplementedError  # IPython goes on to _repr_mimebundle_
 
 
-def _price(follower: JobPoller) -> float | None:
-    price = follower.job.price_usd
-    return None if price is None else price * follower.tally.total
+def _price(poller: JobPoller) -> float | None:
+    price = poller.job.price_usd
+    return None if price is None else price * poller.tally.total
 
 
 def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:

@@ -57,13 +57,13 @@ class JobManager:
         self._limits = limits
         self._connect = connect
         self._maker = maker
-        self._followers: dict[tuple[Library, str], JobPoller] = {}
+        self._pollers: dict[tuple[Library, str], JobPoller] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
         """Return the jobs that were recorded last, those that run as far as they are now."""
         jobs = await asyncio.to_thread(self._newest, library, n)
-        followers = [one for job in jobs for one in job.followers if one.job.state == "running"]
-        looks = (one.look() for one in followers)
+        pollers = [one for job in jobs for one in job.pollers if one.job.state == "running"]
+        looks = (one.look() for one in pollers)
         with suppress(asyncio.TimeoutError):  # what cannot be asked stays as it is known
             await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LOOK)
         return jobs
@@ -71,9 +71,9 @@ class JobManager:
     def _newest(self, library: Library, n: int) -> JobList:
         jobs = []
         for job in library.jobs.newest(n):
-            follower = self._as_it_is(library, job)
+            poller = self._as_it_is(library, job)
             free = job.backend == "local" and not job.price_usd
-            jobs.append(BatchJob([follower], None, self._maker, JobView(free=free)))
+            jobs.append(BatchJob([poller], None, self._maker, JobView(free=free)))
         return JobList(jobs)
 
     def find(self, library: Library, names: Sequence[str]) -> list[JobPoller]:
@@ -83,15 +83,15 @@ class JobManager:
 
     def _as_it_is(self, library: Library, job: JobRecord) -> JobPoller:
         """Return the one follower of a job, which knows what the library knows now."""
-        follower = self._follow(library, job)
-        if not follower.under_way:
-            follower.job, follower.tally = job, library.jobs.tally(job)
-            follower.failure = library.distrust if job.open else None
-        return follower
+        poller = self._follow(library, job)
+        if not poller.under_way:
+            poller.job, poller.tally = job, library.jobs.tally(job)
+            poller.failure = library.distrust if job.open else None
+        return poller
 
     async def close(self) -> None:
         """Follow no job any longer; what goes on at the service is found again."""
-        await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
+        await asyncio.gather(*(poller.stop() for poller in self._pollers.values()))
 
     async def prepare(self, call: Call, generator: Generator) -> BatchJob:
         """Return the job of a call. What has to be handed over is recorded, and nothing is sent.
@@ -106,51 +106,51 @@ class JobManager:
                 else's, and lacks pictures.
             OptionError: There are more requests than a job can have.
         """
-        library = generator.keeper.library
+        library = generator.ingest.library
         if library is None:
-            failure = generator.keeper.home.failure
+            failure = generator.ingest.home.failure
             raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
         if library.read_only:
             raise LibraryError(
                 "A job is recorded in the library, and this one is read-only: set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
             )
-        placed = await _place(call, generator)
-        slots, wanted = _slots(call, placed, generator)
+        claimed = await _place(call, generator)
+        slots, wanted = _slots(call, claimed, generator)
         keys = [slot.key for slot in slots]
         await self._check_followed(library, keys, fresh=call.options.fresh)
-        followers, stored = await self._find_or_record(call, generator, library, placed, wanted)
-        for follower in followers:
-            follower.inputs = placed[0].request.inputs
-            of_job = await asyncio.to_thread(library.jobs.find, follower.job, keys)
-            follower.keys.update(of_job)
+        pollers, stored = await self._find_or_record(call, generator, library, claimed, wanted)
+        for poller in pollers:
+            poller.inputs = claimed[0].request.inputs
+            of_job = await asyncio.to_thread(library.jobs.find, poller.job, keys)
+            poller.keys.update(of_job)
             for key in of_job:
                 stored.pop(key, None)  # it is counted with its job
         past = None
-        if not followers:
+        if not pollers:
             past = await asyncio.to_thread(library.jobs.latest_with, keys)
-        view = JobView(_settings(call), stored, generator.peer.free, past, call.export)
-        generator.asking.complete = True
-        return BatchJob(followers, slots, self._maker, view)
+        view = JobView(_settings(call), stored, generator.backend.free, past, call.export)
+        generator.claims.complete = True
+        return BatchJob(pollers, slots, self._maker, view)
 
     async def count_ordered(
-        self, placed: Sequence[ClaimedRequest | None], generator: Generator
+        self, claimed: Sequence[ClaimedRequest | None], generator: Generator
     ) -> list[int]:
         """Return how many images of each request are in a job that has not ended.
 
         Args:
-            placed: The requests at their places; None: one whose prompt has yet to be rewritten.
+            claimed: The requests at their places; None: one whose prompt has yet to be rewritten.
             generator: Of the call.
 
         Raises:
             LibraryError: The library has lost a job of this kernel that holds some of them.
         """
-        library = generator.keeper.library
+        library = generator.ingest.library
         if library is None or generator.only_stored:
-            return [0] * len(placed)
+            return [0] * len(claimed)
         asked = [
             [_asked(one, generator, position) for position in range(one.request.n)] if one else []
-            for one in placed
+            for one in claimed
         ]
         everything = list(chain.from_iterable(asked))
         if not generator.fresh:
@@ -169,23 +169,23 @@ class JobManager:
         Raises:
             LibraryError: It has lost one: the same requests would be ordered a second time.
         """
-        for (owner, name), follower in list(self._followers.items()):
-            if owner is not library or not follower.job.open or follower.keys.isdisjoint(keys):
+        for (owner, name), poller in list(self._pollers.items()):
+            if owner is not library or not poller.job.open or poller.keys.isdisjoint(keys):
                 continue
             try:
-                await asyncio.to_thread(library.jobs.get, follower.job)
+                await asyncio.to_thread(library.jobs.get, poller.job)
             except LibraryError:
                 if not fresh:
                     raise
-                await follower.stop()
-                del self._followers[owner, name]
+                await poller.stop()
+                del self._pollers[owner, name]
 
     async def _find_or_record(
         self,
         call: Call,
         generator: Generator,
         library: Library,
-        placed: Sequence[ClaimedRequest],
+        claimed: Sequence[ClaimedRequest],
         wanted: Sequence[_Wanted],
     ) -> tuple[list[JobPoller], dict[str, Picture]]:
         """Return the jobs that hold what is not stored, the last of which may be new; and the rest.
@@ -196,7 +196,7 @@ class JobManager:
         requests = [] if generator.only_stored else [one.asked for one in wanted]
         while True:
             found = await asyncio.to_thread(library.jobs.open_with, requests)
-            stored = await _stored(placed, generator)
+            stored = await _stored(claimed, generator)
             missing = [one for one in wanted if one.asked.key not in stored]
             jobs = {job.id: job for key, job in found.items() if key not in stored}
             held = [self._follow(library, jobs[job_id]) for job_id in sorted(jobs)]
@@ -205,29 +205,29 @@ class JobManager:
                 continue
             for one in held:
                 if one.job.state == "new" and not one.handing and one.budget is None:
-                    one.budget = await _allow(one, generator.peer, generator.limits)
+                    one.budget = await _allow(one, generator.backend, generator.limits)
             new = [one for one in missing if one.asked.key not in found]
             if not new:
                 return held, stored
             library.check_own()
-            if (follower := await self._record(generator, library, new)) is not None:
-                return [*held, follower], stored
+            if (poller := await self._record(generator, library, new)) is not None:
+                return [*held, poller], stored
 
-    async def _allow(self, follower: JobPoller, peer: Backend) -> Counter:
+    async def _allow(self, poller: JobPoller, backend: Backend) -> Counter:
         """See that a job which no call hands over is within the limits; see `_allow`."""
-        return await _allow(follower, peer, self._limits(follower.library))
+        return await _allow(poller, backend, self._limits(poller.library))
 
     async def _record(
         self, generator: Generator, library: Library, new: Sequence[_Wanted]
     ) -> JobPoller | None:
         """Record a job and reserve its price; None: look again, something has come meanwhile."""
-        peer = generator.peer
+        backend = generator.backend
         price = await _price(generator, new)
-        newest = await generator.keeper.newest()
+        newest = await generator.ingest.newest()
         job = JobRecord(
             name=new_name([one.asked.key for one in new]),
-            backend=peer.backend,
-            host=peer.host,
+            backend=backend.kind,
+            host=backend.host,
             notebook=notebook_name(),
             price_usd=price,
         )
@@ -249,20 +249,20 @@ class JobManager:
             reservation.in_ledger = True
         for one in new:
             if one.claim.anew and generator.fresh:
-                generator.asking.begin(one.claim, newest)
-        follower = self._follow(library, recorded)
-        follower.resumed, follower.budget = False, generator.limits.kernel
-        follower.tally = RequestCounts(total=len(new))
-        return follower
+                generator.claims.begin(one.claim, newest)
+        poller = self._follow(library, recorded)
+        poller.resumed, poller.budget = False, generator.limits.kernel
+        poller.tally = RequestCounts(total=len(new))
+        return poller
 
     def _follow(self, library: Library, job: JobRecord) -> JobPoller:
         """Return the one follower of a job."""
-        follower = self._followers.get((library, job.name))
-        if follower is None:
+        poller = self._pollers.get((library, job.name))
+        if poller is None:
             tally = library.jobs.tally(job)
-            follower = JobPoller(library, job, self._peer, self._allow, tally)
-            self._followers[library, job.name] = follower
-        return follower
+            poller = JobPoller(library, job, self._peer, self._allow, tally)
+            self._pollers[library, job.name] = poller
+        return poller
 
     async def _peer(self, job: JobRecord) -> Backend:
         """Return the server that has a job.
@@ -270,13 +270,13 @@ class JobManager:
         Raises:
             XaiError: Calls go to another one now.
         """
-        peer = await self._connect(job.backend)
-        if (job.backend, job.host) != (peer.backend, peer.host):
+        backend = await self._connect(job.backend)
+        if (job.backend, job.host) != (backend.kind, backend.host):
             raise XaiError(
                 f"The job {job.name} is at {job.host}. Set XAI_API_HOST, or XAI_NOTEBOOK_BACKEND, "
                 "to what they were when it was handed over."
             )
-        return peer
+        return backend
 
 
 def _settings(call: Call) -> dict[str, Any]:
@@ -305,14 +305,14 @@ async def _place(call: Call, generator: Generator) -> list[ClaimedRequest]:
     Raises:
         OptionError: There are more than a job can have, or reading them failed.
     """
-    await generator.asking.wait_turn()
+    await generator.claims.wait_turn()
     requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MOST + 1)))
     if len(requests) > _MOST:
         raise OptionError(f"A job takes at most {_MOST:,} requests. Hand over fewer at a time.")
     return await generator.place_all(requests)
 
 
-async def _stored(placed: Sequence[ClaimedRequest], generator: Generator) -> dict[str, Picture]:
+async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> dict[str, Picture]:
     """Return what the library has of requests, by key.
 
     Raises:
@@ -326,22 +326,22 @@ async def _stored(placed: Sequence[ClaimedRequest], generator: Generator) -> dic
         for picture in await generator.recall(one):
             found[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
 
-    for start in range(0, len(placed), _AT_ONCE):
-        await asyncio.gather(*map(look, placed[start : start + _AT_ONCE]))
-    await generator.keeper.remember_shown()
-    share = placed[0].request.share if placed and not generator.only_stored else None
+    for start in range(0, len(claimed), _AT_ONCE):
+        await asyncio.gather(*map(look, claimed[start : start + _AT_ONCE]))
+    await generator.ingest.remember_shown()
+    share = claimed[0].request.share if claimed and not generator.only_stored else None
     for key, picture in found.items() if share else ():
-        (found[key],) = await generator.keeper.share([picture], share or 0.0)
+        (found[key],) = await generator.ingest.share([picture], share or 0.0)
     return found
 
 
 def _slots(
-    call: Call, placed: Sequence[ClaimedRequest], generator: Generator
+    call: Call, claimed: Sequence[ClaimedRequest], generator: Generator
 ) -> tuple[list[JobSlot], list[_Wanted]]:
     """Return where each image of a call belongs, and the request for each."""
     slots: list[JobSlot] = []
     wanted: dict[str, _Wanted] = {}  # under --reuse, equal requests have the same images
-    for number, one in enumerate(placed):
+    for number, one in enumerate(claimed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
             asked = _asked(one, generator, position)
@@ -352,38 +352,38 @@ def _slots(
     return slots, [*wanted.values()]
 
 
-def _asked(placed: ClaimedRequest, generator: Generator, position: int) -> JobRequest:
+def _asked(claimed: ClaimedRequest, generator: Generator, position: int) -> JobRequest:
     """Return the job's request for one image of a request."""
     return JobRequest(
-        key=key_of(placed.fingerprint, placed.claim.place, position),
-        fingerprint=placed.fingerprint,
-        place=placed.claim.place,
+        key=key_of(claimed.fingerprint, claimed.claim.place, position),
+        fingerprint=claimed.fingerprint,
+        place=claimed.claim.place,
         position=position,
-        request=placed.request,
-        after=None if _wants_new(placed, generator) else placed.claim.after,
+        request=claimed.request,
+        after=None if _wants_new(claimed, generator) else claimed.claim.after,
     )
 
 
-def _wants_new(placed: ClaimedRequest, generator: Generator) -> bool:
+def _wants_new(claimed: ClaimedRequest, generator: Generator) -> bool:
     """Tell whether stored images do not answer a request."""
-    return placed.claim.anew and generator.fresh and not generator.only_stored
+    return claimed.claim.anew and generator.fresh and not generator.only_stored
 
 
-async def _is_gone(follower: JobPoller, *, fresh: bool) -> bool:
+async def _is_gone(poller: JobPoller, *, fresh: bool) -> bool:
     """Tell whether the service of a job no longer has it, and it may be handed over again."""
-    if follower.under_way or (follower.job.backend != "local" and not fresh):
+    if poller.under_way or (poller.job.backend != "local" and not fresh):
         return False
     try:
-        await follower.look()
+        await poller.look()
     except JobError:
         if fresh:
-            await follower.give_up()
+            await poller.give_up()
     except XaiError:
         return False
-    return follower.job.state == "gone"
+    return poller.job.state == "gone"
 
 
-async def _allow(follower: JobPoller, peer: Backend, limits: Limits) -> Counter:
+async def _allow(poller: JobPoller, backend: Backend, limits: Limits) -> Counter:
     """See that a job which was recorded earlier, and not handed over, is within the limits.
 
     What it costs is found out anew: a row can say any price, and prices change.
@@ -396,24 +396,24 @@ async def _allow(follower: JobPoller, peer: Backend, limits: Limits) -> Counter:
             is sent now.
         XaiError: The server cannot be asked for its prices.
     """
-    library, job = follower.library, follower.job
+    library, job = poller.library, poller.job
     everything = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
     left = [(one.request, 1) for one in everything if not one.settled]
     recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
     amount: Amount | None = recorded
     if limits.name is not None and left:
-        now = await peer.prices.images(left, library)
+        now = await backend.prices.images(left, library)
         amount = None if now is None else max(now, recorded)
     await limits.allow_recorded(amount, job.id)
     if amount is not None and left:
         price = max(amount.ticks / TICKS / len(left), job.price_usd or 0.0)
-        follower.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
+        poller.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
     return limits.kernel
 
 
 async def _price(generator: Generator, new: Sequence[_Wanted]) -> float | None:
     """Return what a request of a job is expected to cost on average; None: no price is known."""
-    prices, library = generator.peer.prices, generator.keeper.library
+    prices, library = generator.backend.prices, generator.ingest.library
     try:
         together = await prices.images(((one.asked.request, 1) for one in new), library)
     except XaiError:

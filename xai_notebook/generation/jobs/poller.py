@@ -158,14 +158,14 @@ class JobPoller:
             await self._reload()
             if not self.job.open:
                 return
-            peer = await self.connect(self.job)
-            submission = self._submission(peer)
+            backend = await self.connect(self.job)
+            submission = self._submission(backend)
             try:
                 await submission.cancel()
             finally:
                 await self._submitted(submission)
             if self.job.open:
-                await self._look(peer)
+                await self._look(backend)
         self.changed()
 
     async def give_up(self) -> None:
@@ -221,14 +221,14 @@ class JobPoller:
         self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
         self.library.check_own()
 
-    async def _submit(self, peer: Backend) -> None:
+    async def _submit(self, backend: Backend) -> None:
         await self._reload()
         await self._count()
         if self.job.state != "new":
             return
         if self.budget is None:
-            self.budget = await self.allow(self, peer)
-        submission = self._submission(peer)
+            self.budget = await self.allow(self, backend)
+        submission = self._submission(backend)
         try:
             await submission.run()
         finally:
@@ -242,15 +242,15 @@ class JobPoller:
             self._settle([None] * self.tally.failed, lost=True)
         self.changed()
 
-    def _submission(self, peer: Backend) -> JobSubmitter:
+    def _submission(self, backend: Backend) -> JobSubmitter:
         def note(handed: int, waits_for: str | None) -> None:
             self.handed, self.trouble = handed, waits_for
             self.changed()
 
-        return JobSubmitter(self.library, peer, self.job, self.inputs, on_progress=note)
+        return JobSubmitter(self.library, backend, self.job, self.inputs, on_progress=note)
 
-    async def _look(self, peer: Backend) -> None:
-        batch = await self._get(peer)
+    async def _look(self, backend: Backend) -> None:
+        batch = await self._get(backend)
         if batch is None:
             return
         state = batch.state
@@ -261,10 +261,10 @@ class JobPoller:
         known = self.tally.answered + self.tally.failed
         # Past its expiry by our clock, only the service can tell whether results can still be read.
         if not batch.HasField("state") or done > known or end is not None or self._seems_expired:
-            await self._collect(peer, complete=complete or end is not None)
+            await self._collect(backend, complete=complete or end is not None)
         if self.job.open and self.tally.left and (end is not None or complete):
             self._token = None  # results may have come in any order: once more from the start
-            await self._collect(peer, complete=True)
+            await self._collect(backend, complete=True)
         if not self.job.open:
             return
         unread = done - self.tally.answered - self.tally.failed
@@ -286,10 +286,10 @@ class JobPoller:
         """Whether results can no longer be read, if the clock of this computer is right."""
         return self.job.expires is not None and self.job.expires <= time.time()
 
-    async def _get(self, peer: Backend) -> wire.Batch | None:
+    async def _get(self, backend: Backend) -> wire.Batch | None:
         """Return the batch as it stands; None: the service no longer knows it, and it is over."""
         try:
-            batch = await peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
+            batch = await backend.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
         except NotFoundError as error:
             # With another key a service says the same: the clock has to agree.
             if self._seems_expired:
@@ -324,15 +324,15 @@ class JobPoller:
 
     # Its images
 
-    async def _collect(self, peer: Backend, *, complete: bool) -> None:
+    async def _collect(self, backend: Backend, *, complete: bool) -> None:
         """Keep all results there are, or note that they can no longer be read.
 
         Args:
-            peer: The service.
+            backend: The service.
             complete: By its own word it makes no more of them.
         """
         try:
-            await self._keep_pages(peer)
+            await self._keep_pages(backend)
         except NotFoundError:
             # It has just shown the batch, so that the key is the right one. Some services may say
             # this of a batch without results as well.
@@ -340,18 +340,18 @@ class JobPoller:
                 raise
             await self._close("expired", _EXPIRED)
 
-    async def _keep_pages(self, peer: Backend) -> None:
+    async def _keep_pages(self, backend: Backend) -> None:
         """Keep the results from the page on that was not full the last time."""
         seen = {self._token, None}
         saving: asyncio.Task[None] | None = None
         try:
             while True:
-                page = await peer.client.batch.list_batch_results(
+                page = await backend.client.batch.list_batch_results(
                     self.job.batch_id or "", _PAGE, self._token, timeout=_PAGE_SECONDS
                 )
                 if saving is not None:
                     await saving
-                saving = asyncio.ensure_future(self._keep(page, peer))
+                saving = asyncio.ensure_future(self._keep(page, backend))
                 token = page.pagination_token
                 if token in seen:
                     self._repeated = token is not None
@@ -364,7 +364,7 @@ class JobPoller:
         await saving
         await self._count()
 
-    async def _keep(self, page: BatchResults, peer: Backend) -> None:
+    async def _keep(self, page: BatchResults, backend: Backend) -> None:
         """Put the results of a page into the library that are not there yet."""
         results = {result.batch_request_id: result for result in page.results}
         jobs = self.library.jobs
@@ -387,7 +387,7 @@ class JobPoller:
                 if isinstance(saved, LibraryError):
                     raise saved
             pending = (one for one in replies if any(p.status == "pending" for p in one.pictures))
-            await self._fetch([*pending], peer)
+            await self._fetch([*pending], backend)
         for why, keys in lost.items():
             await asyncio.to_thread(jobs.fail, self.job, why, keys)
         self._settle([reply.cost_usd for reply in replies])
@@ -395,11 +395,11 @@ class JobPoller:
         self.tally = _grown(self.tally, replies, sum(map(len, lost.values())))
         self.changed()
 
-    async def _fetch(self, replies: Sequence[Reply], peer: Backend) -> None:
+    async def _fetch(self, replies: Sequence[Reply], backend: Backend) -> None:
         """Download what came as a URL, though base64 was asked for: it is gone in an hour."""
-        keeper = Ingest(self.library, peer, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
+        ingest = Ingest(self.library, backend, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
         wanted = [(SlotQuery(one.fingerprint, one.place), one.request) for one in replies]
-        await asyncio.gather(*(keeper.find(*each) for each in wanted))
+        await asyncio.gather(*(ingest.find(*each) for each in wanted))
 
     async def _reply(self, asked: JobRequest, result: BatchResult) -> Reply:
         responses, positions = [result.image_response], [asked.position]

@@ -88,14 +88,14 @@ class JobSubmitter:
 
     Attributes:
         library: Where the job is recorded.
-        peer: The service.
+        backend: The service.
         job: As the library knows it.
         inputs: The input images of its requests, if they are at hand.
         on_progress: Called with how many requests the service has, and with what is waited for.
     """
 
     library: Library
-    peer: Backend
+    backend: Backend
     job: JobRecord
     inputs: Sequence[InputImage] = ()
     on_progress: Callable[[int, str | None], None] = lambda *_: None
@@ -137,7 +137,7 @@ class JobSubmitter:
             ):
                 self.job = await self._bind(batch)
             if self.job.batch_id is not None:
-                await self.peer.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
+                await self.backend.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
                 return await self._change(state="running")
             return await self._end("cancelled", "It was cancelled before it was handed over.")
 
@@ -186,7 +186,7 @@ class JobSubmitter:
             )
         if not asked or not wanted:
             return
-        request = await self.peer.inputs.name(
+        request = await self.backend.inputs.name(
             replace(asked.request, inputs=given), self.library.uploads, lasting=_NEEDED
         )
         places = {image.sha256: image.file_id or image.url for image in request.inputs}
@@ -199,7 +199,7 @@ class JobSubmitter:
         if self.job.batch_id is None:
             return
         try:
-            await self.peer.client.batch.get(self.job.batch_id, timeout=ANSWER_SECONDS)
+            await self.backend.client.batch.get(self.job.batch_id, timeout=ANSWER_SECONDS)
         except NotFoundError as error:
             if self.job.backend != "local":
                 raise unknown(self.job) from error
@@ -212,7 +212,7 @@ class JobSubmitter:
         for _ in range(_ATTEMPTS):
             await self._change(create_sent=True)
             try:
-                return await self.peer.client.batch.create(self.job.name, timeout=ANSWER_SECONDS)
+                return await self.backend.client.batch.create(self.job.name, timeout=ANSWER_SECONDS)
             except XaiError as error:
                 if _changed_nothing(error):
                     await self._change(create_sent=False)
@@ -241,7 +241,7 @@ class JobSubmitter:
         Should there be two, it is the one with requests, or the older. It is recorded before it
         gets requests, and the other never gets any.
         """
-        ask = partial(self.peer.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
+        ask = partial(self.backend.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
         async for page in _pages(ask):
             ours = [
                 batch
@@ -257,7 +257,7 @@ class JobSubmitter:
     async def _present(self) -> set[str]:
         """Return the keys of the requests that the service lists."""
         ask = partial(
-            self.peer.client.batch.list_batch_requests,
+            self.backend.client.batch.list_batch_requests,
             self.job.batch_id or "",
             _PAGE,
             timeout=ANSWER_SECONDS,
@@ -270,7 +270,7 @@ class JobSubmitter:
 
     async def _count(self) -> int:
         """Return how many requests the service counts; 0 if it does not say."""
-        batch = await self.peer.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
+        batch = await self.backend.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
         return batch.state.num_requests
 
     async def _look_for(self, keys: Collection[str], pauses: Sequence[float]) -> set[str]:
@@ -365,7 +365,7 @@ class JobSubmitter:
         for _ in range(_ATTEMPTS):
             await self._mark(requests.keys(), SubmissionState.UNKNOWN)
             try:
-                await self.peer.client.batch.add(
+                await self.backend.client.batch.add(
                     self.job.batch_id or "", requests.values(), timeout=ANSWER_SECONDS
                 )
             except XaiError as error:
@@ -392,7 +392,9 @@ class JobSubmitter:
         """Tidy up after a refusal, and return it with what to do."""
         there = 0
         if self.job.batch_id:
-            batch = await self.peer.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
+            batch = await self.backend.client.batch.cancel(
+                self.job.batch_id, timeout=ANSWER_SECONDS
+            )
             # What was sent and not refused may be there without being listed.
             there = max(len(await self._present()), batch.state.num_requests, len(self._marked))
             if batch.cancel_by_xai_message:

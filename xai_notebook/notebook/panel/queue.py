@@ -118,9 +118,9 @@ class Queue:
             if job.state == "queued" and free and not equal:
                 running.append(job)
                 loop, job.state = asyncio.get_running_loop(), "running"
-                asking = job.session.ask(apart=self)
-                job.task = loop.create_task(job.session.run(job.call, asking))
-                task = loop.create_task(self._follow(job, job.task, asking))
+                claims = job.session.ask(apart=self)
+                job.task = loop.create_task(job.session.run(job.call, claims))
+                task = loop.create_task(self._follow(job, job.task, claims))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -141,7 +141,7 @@ class Queue:
         self._changed()
         return ended
 
-    async def _follow(self, job: Generation, task: asyncio.Task[None], asking: SlotClaims) -> None:
+    async def _follow(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
         """Say how a job goes on until it has ended."""
         progress = job.call.progress
         progress.started = time.monotonic()
@@ -157,19 +157,19 @@ class Queue:
                 await asyncio.wait({task}, timeout=_TICK)
         except asyncio.CancelledError:  # the loop stops
             task.cancel()
-            asking.close(succeeded=False)
+            claims.close(succeeded=False)
             self._end(job, "cancelled", "Stopped with its session.")
             raise
-        await self._settle(job, task, asking)
+        await self._settle(job, task, claims)
         self._start()
 
-    async def _settle(self, job: Generation, task: asyncio.Task[None], asking: SlotClaims) -> None:
+    async def _settle(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
         """Tell what became of a job, whatever became of it."""
         failure = None if task.cancelled() else task.exception()
         if job.call.progress.results:
             failure = await self._collect(job) or failure
         # Before anything is shown: whoever sees the pictures and asks again is to get others.
-        asking.close(succeeded=failure is None and not task.cancelled())
+        claims.close(succeeded=failure is None and not task.cancelled())
         try:
             if job.batch is not None:
                 await self._finished(job)

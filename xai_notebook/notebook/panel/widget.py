@@ -121,7 +121,7 @@ class Album:
         ids = [image.id for image in images]
         found: dict[int, Annotation] = {}
         with suppress(LibraryError):
-            found = current_session().library().marks.of(i for i in ids if i is not None)
+            found = current_session().library().annotations.of(i for i in ids if i is not None)
         marks = [found.get(i or 0, Annotation()) for i in ids]
         return [{"starred": mark.starred, "tags": list(mark.tags)} for mark in marks]
 
