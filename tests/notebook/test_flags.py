@@ -1,12 +1,15 @@
-"""What the browser knows of the option table."""
+"""The browser's copy of the option table."""
 
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
-from xai_notebook.notebook.browser.lab.flags import TABLE, flags
+SCRIPT = Path(__file__).parents[2] / ".ci/flags.py"
 
 
 def test_the_browser_knows_the_options() -> None:
-    """After a change of the table: python xai_notebook/notebook/browser/lab/flags.py."""
-    assert json.loads(TABLE.read_text()) == flags()
+    """After a change of the table: python .ci/flags.py."""
+    script = runpy.run_path(str(SCRIPT))
+    assert json.loads(script["TABLE"].read_text()) == script["flags"]()

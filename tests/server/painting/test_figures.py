@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from xai_notebook.server.painting import figures, paint
-from xai_notebook.server.painting.records import RecordError
+from xai_notebook.server.painting.figures import RecordError
 from xai_notebook.server.painting.scene import read_scene, vocabulary
 from xai_notebook.server.painting.subjects import cut_out, draw
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from xai_notebook.server.painting.canvas import Canvas, gradient, levels, saturation, toned, veil
 from xai_notebook.server.painting.colours import mix, parse_colours
-from xai_notebook.server.painting.records import choices
+from xai_notebook.server.painting.figures import choices
 from xai_notebook.server.painting.scene import make_palette, read_scene
 from xai_notebook.server.painting.scenery import fall, lightning, moon, set_scene, stars
 from xai_notebook.server.painting.styles import finish, working_size

@@ -18,8 +18,7 @@ from xai_notebook.server.painting.colours import (
     scale,
     shift,
 )
-from xai_notebook.server.painting.figures import known_figures
-from xai_notebook.server.painting.records import DATA, choices, read_records
+from xai_notebook.server.painting.figures import DATA, choices, known_figures, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

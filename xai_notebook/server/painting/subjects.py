@@ -20,8 +20,7 @@ from xai_notebook.server.painting.canvas import (
     stroke,
 )
 from xai_notebook.server.painting.colours import WHITE, Colour, mix, parse_colour, scale
-from xai_notebook.server.painting.figures import Figure, known_figures
-from xai_notebook.server.painting.records import RecordError
+from xai_notebook.server.painting.figures import Figure, RecordError, known_figures
 from xai_notebook.server.painting.scene import Subject
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Write `flags.json`: what the browser must know of the option table to tell options from a prompt.
+"""Write `flags.json`, from which the browser tells options from a prompt.
 
-Usage: python xai_notebook/notebook/browser/lab/flags.py
+Usage: python .ci/flags.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from xai_notebook.arguments.options import OPTIONS
 
-TABLE: Final = Path(__file__).with_suffix(".json")
+TABLE: Final = Path(__file__).parents[1] / "xai_notebook/notebook/browser/lab/flags.json"
 
 
 def flags() -> dict[str, str | None]:
