@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,8 @@ keep an engine's addresses and its key safe."""
 NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jupyter_client"}
 """What only `frontend` and `notebook` may know of."""
 MOST_LATE_IMPORTS = 25
-MOST_ENTRIES = 13
+MOST_MODULES = 18
+"""In one folder."""
 
 
 class Import(NamedTuple):
@@ -67,6 +69,11 @@ def modules() -> dict[str, Path]:
 
 
 NAMES = modules()
+
+
+def parsed(name: str) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return ast.parse(NAMES[name].read_text(encoding="utf-8"))
 
 
 def imports(path: Path) -> list[Import]:
@@ -119,12 +126,6 @@ def test_every_module_is_in_a_room() -> None:
     assert {room(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
         name for rooms in ORDER for name in rooms
     }
-
-
-def test_the_root_is_small() -> None:
-    """A stranger takes it in at a glance."""
-    entries = [entry.name for entry in ROOT.iterdir() if entry.name != "__pycache__"]
-    assert len(entries) <= MOST_ENTRIES, sorted(entries)
 
 
 def test_no_room_knows_one_above_or_beside_it(everything: Imports) -> None:
@@ -190,6 +191,34 @@ def test_there_is_no_circle(everything: Imports) -> None:
         assert list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_a_module_with_one_importer_says_why(everything: Imports) -> None:
+    """Otherwise it belongs into the other; what a package offers to everybody has users outside."""
+    importers: dict[str, set[str]] = {name: set() for name in NAMES}
+    for name, found in everything.items():
+        for one in found:
+            if one.name in importers and one.name != name:
+                importers[one.name].add(name)
+    packages = {name for name, path in NAMES.items() if path.name == "__init__.py"}
+    silent = [
+        name
+        for name, users in importers.items()
+        if len(users - packages) == 1
+        and users.isdisjoint(packages)
+        and name not in packages
+        and "Separate because" not in (ast.get_docstring(parsed(name)) or "")
+    ]
+    assert silent == []
+
+
+def test_no_folder_is_crowded() -> None:
+    """A stranger reads the list of a folder's modules in one look."""
+    folders = Counter(path.parent for path in NAMES.values())
+    crowded = {
+        str(folder.relative_to(ROOT)): n for folder, n in folders.items() if n > MOST_MODULES
+    }
+    assert crowded == {}
 
 
 def test_late_imports_of_our_own_are_few_and_reasoned(everything: Imports) -> None:

@@ -1,6 +1,8 @@
 """Files, images and arrays as input images: what they are, and as which bytes they are sent.
 
 Imported only when there is a picture, since it needs Pillow.
+
+Separate because it loads Pillow, which most calls do not need.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A reader yields rows: a number, as the user counts them, and a value. Whatever is no text and no
 record with a prompt is refused with its row, its type and what to do; nothing is turned into text.
+
+Separate because reading tables is a subject of its own, which needs nothing of a call.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ to just that: a name server that answers the next question otherwise is not aske
 certificate and the Host header still go by the name.
 
 Through a proxy it is the proxy that resolves; there the name alone can be checked beforehand.
+
+Separate because it loads requests, which only downloads and engines need.
 """
 
 from __future__ import annotations

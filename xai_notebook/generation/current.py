@@ -1,6 +1,8 @@
 """The session of whichever process uses it: what a pickle holds in a session's place.
 
-A module of its own, since opening a pickle must load neither the session nor gRPC.
+Separate because opening a pickle must load neither the session nor gRPC.
+
+Separate because opening a pickle must load neither the session nor gRPC.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A prepared call answered, on the background loop."""
+"""A prepared call answered, on the background loop.
+
+Separate because the session holds state and this module has none.
+"""
 
 from __future__ import annotations
 

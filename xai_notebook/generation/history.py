@@ -1,4 +1,7 @@
-"""Looking back: what a session finds in the library, and says of it."""
+"""Looking back: what a session finds in the library, and says of it.
+
+Separate because it only reads the library: no call is made here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Small pictures, made once: a cache on disk that may be deleted at any time."""
+"""Small pictures, made once: a cache on disk that may be deleted at any time.
+
+Separate because it is a cache that knows nothing of widgets or of the database.
+"""
 
 from __future__ import annotations
 

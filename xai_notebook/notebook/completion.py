@@ -1,4 +1,7 @@
-"""Tab completion for the magics: options, their values, models, variables; nothing else."""
+"""Tab completion for the magics: options, their values, models, variables; nothing else.
+
+Separate because it must answer within milliseconds and imports next to nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The magics: parse, delegate, return. And `%config XaiImage`."""
+"""The magics: parse, delegate, return. And `%config XaiImage`.
+
+Separate because `extension` only registers what is defined here.
+"""
 
 from __future__ import annotations
 

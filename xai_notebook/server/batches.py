@@ -2,6 +2,8 @@
 
 What is done by when follows from the clock alone, and what a request gives from the request alone.
 So a job of ten thousand keeps ten thousand requests in memory and not one picture.
+
+Separate because batches have state and a clock of their own.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq, "!=": operator.ne,
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
-_MOST: Final = 100
+_MAX_TOKENS: Final = 100
 """Tokens: deeper nesting than this is no question about files."""
 
 
@@ -58,7 +58,7 @@ def parse_filter(text: str, names: Mapping[str, str]) -> Test:
         Refusal: INVALID_ARGUMENT: it cannot be read.
     """
     tokens = list(_tokens(text))
-    if len(tokens) > _MOST:
+    if len(tokens) > _MAX_TOKENS:
         raise invalid("The filter is too long.")
     parser = _Parser(tokens, names)
     test = parser.either()
@@ -445,7 +445,7 @@ def _kind(data: bytes, name: str) -> str:
 _MAX_HEAD: Final = 16 << 10
 """Bytes of request line and headers."""
 _HEAD_TIMEOUT: Final = 10.0
-_MOST: Final = 64
+_MAX_CONNECTIONS: Final = 64
 """Connections at once: any user of the computer can open some, and each takes a descriptor."""
 _SUFFIX: Final = ".jpg"
 
@@ -546,7 +546,7 @@ class FileServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request and close; a client that misbehaves or leaves is no news."""
-        if self._open >= _MOST:
+        if self._open >= _MAX_CONNECTIONS:
             writer.close()
             return
         self._open += 1

@@ -3,6 +3,8 @@
 Such servers differ: one knows no `response_format`, one makes one picture at a time, one has three
 sizes, one wants the field `image[]`. A refusal with 400 or 422 comes before any work; what it names
 is changed, once, and remembered.
+
+Separate because it only interprets replies: it opens no connection.
 """
 
 from __future__ import annotations

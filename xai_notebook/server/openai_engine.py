@@ -5,6 +5,8 @@
 What it makes takes long and may cost money, so nothing is ordered twice: a refusal that came
 before any work is answered with what it asked for, once; everything else ends the call. Trying
 again is left to the client of the embedded server, which is told when that is harmless.
+
+Separate because it loads an HTTP client that the painter does not need.
 """
 
 from __future__ import annotations

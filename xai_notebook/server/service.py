@@ -1,4 +1,7 @@
-"""Answers the calls: images, models, chat, the key; and says who answers the others."""
+"""Answers the calls: images, models, chat, the key; and says who answers the others.
+
+Separate because `runner` starts and stops any service, whatever its methods.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Turn a prepared call into a job: the one that already has its requests, or a new one."""
+"""Turn a prepared call into a job: the one that already has its requests, or a new one.
+
+Separate because it owns all jobs of a kernel, and a poller owns one.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ So each of these calls is recorded in the library before it leaves. After one th
 kernel was killed, the service is asked what it has, several times with growing pauses, before
 anything is sent again: a batch is found by its name, which no other has, and requests by their
 keys. One kernel at a time does this, the others wait for it.
+
+Separate because it alone decides what may be sent again.
 """
 
 from __future__ import annotations

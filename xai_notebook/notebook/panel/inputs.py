@@ -1,4 +1,7 @@
-"""Pictures to edit: uploaded, earlier results of the panel, or what a request was made from."""
+"""Pictures to edit: uploaded, earlier results of the panel, or what a request was made from.
+
+Separate because uploads and input images work without the form.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Generations, as many at once as are configured; all of it runs on the background loop."""
+"""Generations, as many at once as are configured; all of it runs on the background loop.
+
+Separate because it runs on the background loop and knows no widget.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ shows what this panel has made before, and Run All leaves a notebook with all of
 A cell is known by its id. nbclient and papermill say neither the id nor the notebook: then the
 notebook is looked for among those of the folder that had panels, by the code that has run so far.
 Nothing is written down then; and for visitors of a page, nothing is looked for, either.
+
+Separate because it reads and writes the library and knows no widget.
 """
 
 from __future__ import annotations

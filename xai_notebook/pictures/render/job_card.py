@@ -1,4 +1,7 @@
-"""Jobs as they are shown: a card with counts and a bar, and the table of all of them."""
+"""Jobs as they are shown: a card with counts and a bar, and the table of all of them.
+
+Separate because it renders jobs from plain counts, without `BatchJob`.
+"""
 
 from __future__ import annotations
 

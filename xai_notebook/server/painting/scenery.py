@@ -1,4 +1,7 @@
-"""Scenery: everything behind and below the subject, place by place."""
+"""Scenery: everything behind and below the subject, place by place.
+
+Separate because backgrounds and subjects are drawn independently.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Styles: what turns a painted scene into a watercolor, a drawing, a print or neon."""
+"""Styles: what turns a painted scene into a watercolor, a drawing, a print or neon.
+
+Separate because a style changes a finished picture, whatever is in it.
+"""
 
 from __future__ import annotations
 

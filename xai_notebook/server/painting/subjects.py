@@ -1,4 +1,7 @@
-"""Places the subjects of a scene: how large, how high, in which light."""
+"""Places the subjects of a scene: how large, how high, in which light.
+
+Separate because backgrounds and subjects are drawn independently.
+"""
 
 from __future__ import annotations
 
