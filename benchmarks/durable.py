@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import catalog
-
 import stub
 from bench import Row, versus
 

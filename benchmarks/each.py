@@ -1,6 +1,6 @@
 """2,000 prompts through `--each` against a server that takes 50 ms: rate and memory.
 
-    python tests/benchmarks/each.py [--prompts 2000] [--concurrency 32] [--delay 0.05] [--size 2000]
+    python benchmarks/each.py [--prompts 2000] [--concurrency 32] [--delay 0.05] [--size 2000]
 
 The server is a process of its own and sends prepared bytes, so what is measured is
 the way of a reply through client, library and results. The same calls over bare

@@ -1,6 +1,6 @@
 """A job of 10,000 prompts with one input image, from the call to the last picture in the library.
 
-    python tests/benchmarks/jobs.py [--prompts 10000] [--delay 0.05] [--size 20000]
+    python benchmarks/jobs.py [--prompts 10000] [--delay 0.05] [--size 20000]
 
 The server is a process of its own, takes 50 ms for each call and sends prepared bytes. The same
 calls over bare gRPC, which keep nothing, say what this machine allows.

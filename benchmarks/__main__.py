@@ -1,6 +1,6 @@
 """Every speed this project promises, beside what users would take instead, in one run.
 
-    python tests/benchmarks [--quick] [--only NAME] [--json FILE] [--plot FILE]
+    python benchmarks [--quick] [--only NAME] [--json FILE] [--plot FILE]
 
 Rivals are measured turn by turn, so that a busy moment of the machine hits all of them; a row's
 score is the median of the rounds' ratios. Nothing here fails: the last column says what holds.
@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.pop("XAI_API_KEY", None)  # nothing here may reach a server that costs money
 
-import catalog
-
 import calls
+import catalog
 import durable
 import jobs
 import kernels
@@ -59,7 +58,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
 
 def main() -> None:
     """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="a minute or two, with rougher results"
     )
