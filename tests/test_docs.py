@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -37,14 +37,13 @@ for page, cells in json.load(sys.stdin):
 """Pages are run one after the other in one process, each with a namespace of its own."""
 
 
-@pytest.fixture(scope="module")
-def errors() -> ModuleType:
-    """What writes the page of error messages."""
-    spec = importlib.util.spec_from_file_location("error_page", DOCS / "_ext" / "error_page.py")
+def load(name: str) -> ModuleType:
+    """Return a module of `docs/_ext`."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "_ext" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["error_page"] = module  # dataclasses look there
+    sys.modules[name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
@@ -65,8 +64,16 @@ def test_every_cell_of_the_documentation_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
 
 
-def test_every_message_is_on_the_page(errors: Any, tmp_path: Path) -> None:
+def test_the_page_of_options_is_up_to_date(tmp_path: Path) -> None:
+    """After a change of the table: `.ci/docs` writes it."""
+    load("option_page").write(tmp_path / "options.md")
+    written = (tmp_path / "options.md").read_text(encoding="utf-8")
+    assert (DOCS / "reference/options.md").read_text(encoding="utf-8") == written
+
+
+def test_every_message_is_on_the_page(tmp_path: Path) -> None:
     """Wherever an error is made, its sentence can be read from the code, and is an anchor."""
+    errors = load("error_page")
     found = errors.collect()
     assert found.unresolved == []
     errors.write(tmp_path / "messages.md")
@@ -89,7 +96,7 @@ def test_every_public_name_has_a_page() -> None:
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
-    """A page that nobody finds is none."""
+    """A reader finds it in the menu."""
     contents = (DOCS / "index.md").read_text(encoding="utf-8")
     pages = [page.relative_to(DOCS).with_suffix("") for page in DOCS.rglob("*/*.md")]
     pages = [page for page in pages if not page.parts[0].startswith("_")]
