@@ -1,4 +1,4 @@
-"""Look into a wheel and an sdist: what git tracks is there, and nothing else.
+"""Check that a wheel and an sdist contain exactly what git tracks.
 
 Usage: python .ci/contents.py WHEEL SDIST
 
@@ -15,9 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 BUILT = ("*.data/data/share/jupyter/*", "*.data/data/etc/jupyter/*")
-"""What a wheel may hold though git does not track it."""
+"""Files that a wheel may contain although git does not track them."""
 SOURCES = "xai_notebook/notebook/browser/"
-"""What an sdist holds, and a wheel as bundles."""
+"""The JavaScript sources: in an sdist, but in a wheel only as bundles."""
 NEEDED = (
     "xai_notebook/py.typed",
     "xai_notebook/client/messages/*.binpb",
@@ -28,7 +28,7 @@ NEEDED = (
 HEAVIEST_WHEEL = 1_500_000
 HEAVIEST_SDIST = 8_000_000
 HEAVIEST_FILE = 700_000
-"""Bytes; in a wheel, more is a picture or a source map that nobody asked for."""
+"""Bytes. A larger file in a wheel is a picture or a source map by mistake."""
 
 
 def tracked(*folders: str) -> set[str]:
@@ -40,7 +40,7 @@ def tracked(*folders: str) -> set[str]:
 
 
 def wheel_faults(path: Path) -> list[str]:
-    """Return what is wrong with the wheel at `path`, a line each."""
+    """Return the problems of the wheel at `path`, one line each."""
     with zipfile.ZipFile(path) as wheel:
         sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
     names = {name for name in sizes if ".dist-info/" not in name}
@@ -61,7 +61,7 @@ def wheel_faults(path: Path) -> list[str]:
 
 
 def sdist_faults(path: Path) -> list[str]:
-    """Return what is wrong with the sdist at `path`, a line each."""
+    """Return the problems of the sdist at `path`, one line each."""
     with tarfile.open(path) as archive:
         names = {entry.name.partition("/")[2] for entry in archive if entry.isfile()}
     hidden = {name for name in tracked() if name.startswith(".")}
@@ -76,7 +76,7 @@ def sdist_faults(path: Path) -> list[str]:
 
 
 def main(wheel: Path, sdist: Path) -> int:
-    """Print weights and faults; return 1 if there are any faults."""
+    """Print sizes and problems; return 1 if there are problems."""
     notebooks = sum(Path(name).stat().st_size for name in tracked("notebooks"))
     print(f"{wheel.name}: {wheel.stat().st_size / 1000:.0f} kB")
     print(

@@ -1,4 +1,4 @@
-"""Every speed this project promises, beside what users would take instead, in one run.
+"""Measure the speed of everything that the project promises, beside the usual alternatives.
 
     python benchmarks [--quick] [--only NAME] [--json FILE] [--plot FILE]
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-os.environ.pop("XAI_API_KEY", None)  # nothing here may reach a server that costs money
+os.environ.pop("XAI_API_KEY", None)  # no benchmark may use a server that costs money
 
 import calls
 import catalog
@@ -57,7 +57,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print the table, and write the requested files."""
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="a minute or two, with rougher results"
@@ -73,7 +73,7 @@ def main() -> None:
         found = PARTS[name](plan)
         rows += found
         print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
-        if options.json:  # after each part: a long run that is stopped has something to show
+        if options.json:  # after each part, so that an interrupted run is not lost
             options.json.write_text(json.dumps(_report(rows), indent=1), encoding="utf-8")
     print(_table([row for row in rows if not row.curve]))
     if options.plot:

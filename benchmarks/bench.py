@@ -1,4 +1,4 @@
-"""What a benchmark is made of: a row of the table, and rivals measured turn by turn."""
+"""The parts of a benchmark: rows of the table, and alternating measurements of two or more ways."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Plan:
     quick: bool = False
 
     def size(self, full: int) -> int:
-        """Return how large something that grows shall be."""
+        """Return the size for something that grows."""
         return full // 10 if self.quick else full
 
     def at_most(self, rounds: int) -> int:
-        """Return the rounds of something slow."""
+        """Return the number of rounds for something slow."""
         return min(self.rounds, rounds)
 
 
@@ -68,7 +68,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bar is kept; None without one."""
+        """Whether the limit holds; None for a row without a limit."""
         if self.bar is None:
             return None
         return self.score >= self.bar if self.at_least else self.score <= self.bar
@@ -87,7 +87,7 @@ def versus(
     bar: float | None = None,
     unit: str = "s",
 ) -> Row:
-    """Return the row of two rivals measured in the same rounds."""
+    """Return a row that compares two ways, measured in the same rounds."""
     return Row(
         work=work,
         rival=rival,
@@ -103,7 +103,7 @@ def versus(
 def absolute(
     work: str, values: Sequence[float], unit: str = "s", *, bar: float | None = None
 ) -> Row:
-    """Return the row of something that has a limit and no rival."""
+    """Return a row with an absolute limit."""
     median = statistics.median(values)
     return Row(work=work, ours=median, unit=unit, score=median, bar=bar, rounds=len(values))
 
@@ -121,7 +121,7 @@ def point(curve: str, size: float, values: Sequence[float]) -> Row:
 
 
 def compare(rounds: int, *rivals: Callable[[], object], warm: int = 1) -> list[list[float]]:
-    """Return each rival's seconds, round by round: a busy moment of the machine hits all."""
+    """Return the seconds of each way, per round, so that a busy moment of the machine affects all."""
     times: list[list[float]] = [[] for _ in rivals]
     for number in range(-warm, rounds):
         for place in _turns(number, len(rivals)):
@@ -152,5 +152,5 @@ async def compare_async(
 
 
 def _turns(number: int, rivals: int) -> list[int]:
-    """Return who is next: everybody begins equally often."""
+    """Return the order of a round, in which each way comes first equally often."""
     return [(place + number) % rivals for place in range(rivals)]

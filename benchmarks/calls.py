@@ -29,7 +29,7 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 
 
 
 class Rivals:
-    """Three ways to have the images of one request in hand, on one event loop."""
+    """Three ways to fetch the images of one request, on one event loop."""
 
     def __init__(self, address: str) -> None:
         import grpc.aio
@@ -50,7 +50,7 @@ class Rivals:
         await self.sdk.close()
 
     async def raw(self, prompt: str, n: int, form: str) -> list[bytes]:
-        """Return the images with the least that Python can do."""
+        """Return the images with raw grpc.aio."""
         import pybase64
 
         from xai_notebook.client import wire
@@ -65,19 +65,19 @@ class Rivals:
         ]
 
     async def ours(self, prompt: str, n: int, form: str) -> list[bytes]:
-        """Return the images as the notebook's own client gives them."""
+        """Return the images with our client."""
         found = await self.client.image.sample_batch(prompt, MODEL, n, image_format=form)
         return list(await asyncio.gather(*(_wait(one) for one in found)))
 
     async def theirs(self, prompt: str, n: int, form: str) -> list[bytes]:
-        """Return the images as xAI's SDK gives them."""
+        """Return the images with xAI's SDK."""
         found = await self.sdk.image.sample_batch(prompt, MODEL, n, image_format=form)
         return [await one.image for one in found]
 
     async def turns(
         self, rounds: int, prompt: str, n: int, form: str, *ways: Callable[..., Awaitable[Any]]
     ) -> list[list[float]]:
-        """Return the seconds of each way, once all are known to bring the same images."""
+        """Check that all ways return the same images, then return their seconds."""
         brought = [await way(prompt, n, form) for way in ways]
         if any(images != brought[0] for images in brought) or len(brought[0]) != n:
             raise AssertionError(prompt)
@@ -95,7 +95,7 @@ async def _wait(response: Any) -> bytes:
 
 
 def _one_by_one(urls: list[str]) -> list[bytes]:
-    """Download as a first script would."""
+    """Download with a plain loop of requests."""
     import requests
 
     return [requests.get(url, timeout=30).content for url in urls]
@@ -189,7 +189,7 @@ def variety(plan: Plan) -> list[Row]:
 
 
 def memory(plan: Plan) -> list[Row]:
-    """Ten 2k images through the whole session: the most memory that takes, beside the reply.
+    """Peak memory of ten 2k images through the whole session, as a multiple of the reply.
 
     Three times the reply are gRPC's own: what came off the wire, and two copies on the way to it.
     """
@@ -217,7 +217,7 @@ def _measure_memory(address: str, prompt: str, way: str) -> float:
 
 
 def _child(address: str, prompt: str, way: str) -> None:
-    """Print by how many replies this process grew at most while ten 2k images arrived."""
+    """Print the peak growth of this process while ten 2k images arrive, in replies."""
     with tempfile.TemporaryDirectory() as home:
         grown, images = (_grow if way == "ours" else _grow_raw)(address, prompt, home)
     print(grown / (sum(map(len, images)) * 4 / 3))
@@ -228,7 +228,7 @@ def _grow(address: str, prompt: str, home: str) -> tuple[int, list[bytes]]:
 
     os.environ.update(XAI_API_HOST=address, XAI_NOTEBOOK_HOME=home)
     session = Session()
-    session.generate("size=2000", n=10)  # whatever a first call loads
+    session.generate("size=2000", n=10)  # loads what a first call needs
     begun = _forget_peak()
     batch = session.generate(prompt, n=10)
     grown = _status("VmHWM") - begun
@@ -249,7 +249,7 @@ def _grow_raw(address: str, prompt: str, _: str) -> tuple[int, list[bytes]]:
 
 
 def _forget_peak() -> int:
-    """Start the kernel's record of this process's largest size anew; return the size now."""
+    """Reset the peak size of this process; return the current size in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 

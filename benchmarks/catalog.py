@@ -29,11 +29,11 @@ __all__ = ["at_size", "bundle", "library", "opened"]
 _BAR = 0.020
 """Seconds."""
 _FILES = 500
-"""Originals on disk; rows share them, so that filling the library takes seconds."""
+"""Files on disk, which many rows share, so that filling the library takes seconds."""
 _CHUNK = 2000
 """Replies saved in one transaction."""
 _NOBODY = "localhost:1"
-"""A host that nobody answers at, nor needs to."""
+"""A host that is never contacted."""
 _DRAWN = ("insert of 300 kB", "replay look-up", "search, common words")
 _WORDS = (
     *("red", "amber", "teal", "violet", "fox", "owl"),
@@ -87,7 +87,7 @@ def add(library: Library, number: int) -> None:
 
 
 def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
-    """Return seconds of everything a user waits for, in a library of `size` images."""
+    """Return the seconds of each operation in a library of `size` images."""
     fresh = iter(range(10_000_000, 20_000_000))
     step = max(size // 13, 1)
     wanted = iter(number * step % size for number in range(1, 10_000))
@@ -143,7 +143,7 @@ def bundle(plan: Plan) -> list[Row]:
     count = plan.size(1000)
     prompts = [_request(number)[0] for number in range(count)]
     with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)  # the notebook is here
+        os.chdir(name)  # where the notebook is
         folder = Path(name)
         with opened(folder / "home") as catalog:
             ids = set()

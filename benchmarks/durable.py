@@ -1,4 +1,4 @@
-"""From the last byte of a reply to the disk, beside one write and fsync of the same bytes."""
+"""Time from the last byte of a reply to durable storage, beside one write and fsync of the same bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REPLIES = ((1, 300_000), (10, 300_000), (1, 8_000_000), (10, 8_000_000))
 
 
 class Shop:
-    """Replies as they come over the wire, and the two ways to disk."""
+    """Replies as bytes, and the two ways to store them."""
 
     def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
         from xai_notebook.client.request import ImageRequest
@@ -37,7 +37,7 @@ class Shop:
 
         self.sync = library.spool.sync
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
-        client: Any = SimpleNamespace(files=None)  # nothing is asked of it
+        client: Any = SimpleNamespace(files=None)  # never called
         peer = Backend(client, "xai", "api.x.ai")
         self.ingest = Ingest(library, peer, Progress(), timeout=60)
         self.request = ImageRequest(prompt="a red fox", model="m", n=images)
@@ -52,8 +52,8 @@ class Shop:
         self.synced = 0.0
 
     def pictures(self) -> list[bytes]:
-        """Return pictures that nobody has seen."""
-        picture = stub.picture.__wrapped__  # not kept: they are large, and used once
+        """Return new pictures."""
+        picture = stub.picture.__wrapped__  # uncached: they are large, and used once
         return [picture(next(self.numbers), size=self.size) for _ in range(self.images)]
 
     def reply(self) -> bytes:
@@ -69,7 +69,7 @@ class Shop:
         return wire.ImageResponse(images=images, model="prepared").SerializeToString()
 
     async def keep(self, body: bytes) -> None:
-        """Do all that happens to a reply, until it is in the library; note what took how long."""
+        """Store a reply as the session does, and record the times."""
         from xai_notebook.client import wire
         from xai_notebook.client.response import ImageResponse, parse_reply
 
@@ -86,7 +86,7 @@ class Shop:
         self.durable.append(self.synced - begun)
 
     def _note_sync(self, replies: Any) -> Any:
-        """Sync the spool, and note when that was done first."""
+        """Sync the spool, and record the time of the first sync."""
         done = self.sync(replies)
         self.synced = self.synced or time.perf_counter()
         return done
@@ -101,11 +101,11 @@ class Shop:
         self.plain.append(time.perf_counter() - begun)
 
     async def turns(self, rounds: int) -> None:
-        """Have both do their work in turn. The first round makes folders, and does not count."""
+        """Measure both in turn. The first round creates folders and is not counted."""
         for number in range(rounds + 1):
             body, plain = self.reply(), b"".join(self.pictures())
             for ours in (True, False)[:: 1 if number % 2 else -1]:
-                os.sync()  # what one leaves to be written, the other does not pay for
+                os.sync()  # so that neither pays for the other
                 await (self.keep(body) if ours else self.write(plain))
         for times in (self.safe, self.durable, self.kept, self.plain):
             del times[0]

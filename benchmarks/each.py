@@ -47,7 +47,7 @@ async def serve(delay: float, size: int) -> None:
     async def generate(request: bytes, context: Any) -> bytes:
         nonlocal seen
         seen += 1
-        data = start + f"{seen:016}".encode() + b"\xff\xd9"  # every picture is another one
+        data = start + f"{seen:016}".encode() + b"\xff\xd9"  # makes each picture unique
         await asyncio.sleep(delay)
         return wire.ImageResponse(
             images=[{"base64": pybase64.b64encode(data).decode(), "respect_moderation": True}],
@@ -67,7 +67,7 @@ async def serve(delay: float, size: int) -> None:
 
 @contextlib.contextmanager
 def started(delay: float, size: int) -> Iterator[str]:
-    """Run the server as a process and give its address."""
+    """Run the server as a process and yield its address."""
     command = [sys.executable, __file__, "--serve", f"--delay={delay}", f"--size={size}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -78,13 +78,13 @@ def started(delay: float, size: int) -> Iterator[str]:
 
 
 def resident() -> int:
-    """Return the bytes of memory this process holds, on Linux."""
+    """Return the resident memory of this process in bytes, on Linux."""
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def bare(address: str, prompts: int, concurrency: int) -> float:
-    """Return how many calls a second bare gRPC makes, keeping nothing."""
+    """Return the calls per second of raw gRPC, which stores nothing."""
     import grpc
 
     from xai_notebook.client import wire
@@ -106,14 +106,14 @@ async def bare(address: str, prompts: int, concurrency: int) -> float:
 
 
 def measure_bare(address: str, prompts: int, concurrency: int) -> float:
-    """Return how many calls a second bare gRPC makes."""
+    """Return the calls per second of raw gRPC."""
     return asyncio.run(bare(address, prompts, concurrency))
 
 
 def measure(
     address: str, home: Path, prompts: int, concurrency: int, *, trace: bool = False
 ) -> Mapping[str, float]:
-    """Run `--each` and return its rate a second, seconds, and MiB grown over the second half."""
+    """Run `--each`; return calls per second, seconds, and the growth in MiB over the second half."""
     from xai_notebook.generation.session import Session
     from xai_notebook.settings import Configuration
 

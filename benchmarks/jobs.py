@@ -40,7 +40,7 @@ _INPUT = 2_000_000
 
 
 async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one service
-    """Take batches and answer every request of theirs with a JPEG of about `size` bytes."""
+    """Serve batches, and answer each request with a JPEG of about `size` bytes."""
     import grpc
     import pybase64
     from PIL import Image
@@ -55,7 +55,7 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
     numbers = count()
 
     def result(key: str) -> wire.BatchResult:
-        data = start + f"{next(numbers):016}".encode() + b"\xff\xd9"  # each is another one
+        data = start + f"{next(numbers):016}".encode() + b"\xff\xd9"  # makes each picture unique
         image = {"base64": pybase64.b64encode(data).decode(), "respect_moderation": True}
         reply = wire.ImageResponse(images=[image], model="prepared")
         reply.usage.cost_in_usd_ticks = 0
@@ -130,7 +130,7 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
 
 @contextlib.contextmanager
 def started(delay: float, size: int, log: Path) -> Iterator[str]:
-    """Run the server as a process, which logs uploads, and give its address."""
+    """Run the server, which logs uploads, as a process, and yield its address."""
     command = [sys.executable, __file__, "--serve", f"--delay={delay}", f"--size={size}"]
     with (
         log.open("wb") as errors,
@@ -144,7 +144,7 @@ def started(delay: float, size: int, log: Path) -> Iterator[str]:
 
 
 async def bare(address: str, prompts: int, image: bytes) -> float:
-    """Return the seconds of the same calls over bare gRPC, keeping nothing."""
+    """Return the seconds of the same calls with raw gRPC, which stores nothing."""
     import grpc
 
     from xai_notebook.client import wire
@@ -178,13 +178,13 @@ async def bare(address: str, prompts: int, image: bytes) -> float:
 
 
 def resident() -> int:
-    """Return the bytes of memory this process holds, on Linux."""
+    """Return the resident memory of this process in bytes, on Linux."""
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(address: str, home: Path, prompts: int, image: bytes) -> Mapping[str, float]:
-    """Hand a job over and collect it; return its seconds and how memory grew meanwhile."""
+    """Submit and collect a job; return the seconds and the growth of memory."""
     from xai_notebook.generation.session import Session
     from xai_notebook.settings import Configuration
 
@@ -206,7 +206,7 @@ def measure(address: str, home: Path, prompts: int, image: bytes) -> Mapping[str
 
 
 def noise(size: int) -> bytes:
-    """Return a picture of about so many bytes."""
+    """Return a picture of about that many bytes."""
     from PIL import Image
 
     side = int((size / 3) ** 0.5)

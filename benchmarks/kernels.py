@@ -1,4 +1,4 @@
-"""What a user waits for in a kernel: loading, the first picture, the panel, ten pictures."""
+"""Times in a kernel: loading, the first picture, the panel, ten pictures, interrupts."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["cold", "interrupts", "loading", "pixels"]
 
 SDK = "import xai_sdk"
 _OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
-"""Variables that would change what is measured; without byte code every import compiles."""
+"""Variables that would change the result; without byte code every import compiles."""
 
 
 class Kernel:
-    """A real IPython kernel, and a clock at its front end."""
+    """A real IPython kernel, timed from the frontend."""
 
     def __init__(self, client: Any, manager: Any) -> None:
         self.client = client
@@ -62,7 +62,7 @@ class Kernel:
         return seen or time.perf_counter() - begun
 
     def interrupt(self, code: str, *, after: float) -> float:
-        """Return the seconds from an interrupt until a cell that would take long is idle.
+        """Return the seconds from an interrupt until a long-running cell is idle.
 
         Args:
             code: The cell.
@@ -99,7 +99,7 @@ def kernel(**environ: str) -> Iterator[Kernel]:
             client.wait_for_ready(timeout=120)
             running = Kernel(client, manager)
             running.run("pass")
-            time.sleep(0.2)  # a kernel has this and that to do at its start
+            time.sleep(0.2)  # a kernel finishes its startup
             yield running
         finally:
             client.stop_channels()
@@ -120,7 +120,7 @@ print(time.perf_counter() - begun)
 
 
 def loading(plan: Plan) -> list[Row]:
-    """Loading, in fresh IPythons whose byte code is cached."""
+    """Loading, in new IPython processes with cached byte code."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as home:
         kept = {name: value for name, value in os.environ.items() if name not in _OWN}
@@ -139,7 +139,7 @@ def loading(plan: Plan) -> list[Row]:
 
 
 def cold(plan: Plan) -> list[Row]:
-    """The first picture and the panel, each in kernels of their own."""
+    """The first picture and the panel, each in a new kernel."""
     firsts, panels, imports, widgets = [], [], [], []
     for number in range(-1, plan.at_most(9)):
         with kernel() as one:
@@ -176,7 +176,7 @@ for response in await client.image.sample_batch("{prompt}", "m", n=10, image_for
 
 
 def pixels(plan: Plan) -> list[Row]:
-    """From Enter to pictures for ten URLs at 100 ms each."""
+    """Time from Enter to pictures for ten URLs that take 100 ms each."""
     ours, first, whole = [], [], []
     with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
         one.run("%load_ext xai_notebook")
@@ -200,7 +200,7 @@ def pixels(plan: Plan) -> list[Row]:
 
 
 def interrupts(plan: Plan) -> list[Row]:
-    """The kernel's interrupt button: from the click to a kernel that is free again."""
+    """Time from an interrupt to an idle kernel."""
     ours, sleeps = [], []
     with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
         one.run("%load_ext xai_notebook")

@@ -1,4 +1,4 @@
-"""What showing and saving pictures costs, beside displaying PIL images."""
+"""Cost of showing and saving pictures, beside displaying PIL images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _batch(count: int, side: int, start: int = 0) -> ImageBatch:
 
 
 class Shower:
-    """Makes outputs as a kernel does, and saves them as a notebook is saved."""
+    """Makes outputs as a kernel does, and saves them in a notebook."""
 
     def __init__(self, folder: Path) -> None:
         from IPython.core.interactiveshell import InteractiveShell
@@ -52,7 +52,7 @@ class Shower:
         self.file = folder / "shown.ipynb"
 
     def ours(self, batches: Sequence[ImageBatch]) -> int:
-        """Save the outputs of batches, a cell each; return the notebook's bytes."""
+        """Save the outputs of batches, one cell each; return the size of the notebook in bytes."""
         return self._save([[self.format(batch)[0]] for batch in batches])
 
     def pil(self, batches: Sequence[ImageBatch]) -> int:
@@ -115,14 +115,14 @@ def show(plan: Plan) -> list[Row]:
 
 
 def notebook(plan: Plan) -> list[Row]:
-    """Save and reopen a notebook with 100 pictures, ten a cell."""
+    """Save and reopen a notebook with 100 pictures, ten in each cell."""
     cells = plan.size(100) // 10
     with tempfile.TemporaryDirectory() as folder:
         shower = Shower(Path(folder))
         batches = [_batch(10, 1024, number * 10) for number in range(cells)]
         found = []
         for save in (shower.ours, shower.pil):
-            save([_batch(1, 1024)])  # a first time loads what a kernel has loaded
+            save([_batch(1, 1024)])  # loads what a kernel has loaded
             (saving,) = compare(1, functools.partial(save, batches), warm=0)
             (opening,) = compare(plan.at_most(3), shower.reopen, warm=0)
             found.append(([float(shower.file.stat().st_size)], saving, opening))

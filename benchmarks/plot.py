@@ -1,4 +1,4 @@
-"""The plot: cost against size, drawn with Pillow, which is here anyway."""
+"""Plots cost against size, with Pillow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TITLES = {
     "library": ("One look into the library", "images in the library", "ms"),
 }
 _LINEAR = "images"
-"""This panel's axes begin at zero; the others', which span decades, are logarithmic."""
+"""The panel with linear axes; the others are logarithmic."""
 
 Points = dict[str, list[tuple[float, float]]]
 

@@ -1,4 +1,4 @@
-"""Many prompts through `--each`, measured by each.py in processes of its own."""
+"""Many prompts through `--each`, measured by each.py in separate processes."""
 
 from __future__ import annotations
 

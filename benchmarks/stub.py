@@ -1,4 +1,4 @@
-"""A server in a process of its own that answers from prepared bytes: the client is measured.
+"""A server process that answers with prepared bytes, so that only the client is measured.
 
 The prompt says what to answer: `size=300000` for that many bytes an image, `side=2048` for a
 picture of that many pixels, `png=1` for a 2k PNG such as were seen, `delay=2` for seconds before
@@ -31,7 +31,7 @@ _EACH = 65_533
 
 @functools.cache
 def photograph(side: int) -> bytes:
-    """Return a square JPEG with the grain of a photograph, as heavy as one from the API."""
+    """Return a square JPEG with photographic noise, as large as one from the API."""
     from PIL import Image
 
     from xai_notebook.server.painting import paint
@@ -46,7 +46,7 @@ def photograph(side: int) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def picture(number: int, *, side: int = 1024, size: int = 0) -> bytes:
-    """Return picture `number`: its pixels are those of every other, its bytes are its own.
+    """Return picture `number`, with the same pixels as the others and unique bytes.
 
     Args:
         number: What tells it from the others.
@@ -75,7 +75,7 @@ def _tiny() -> bytes:
 
 @functools.cache
 def _png() -> bytes:
-    """Return a 2k PNG of 7 MB, as heavy as one from the API."""
+    """Return a 2k PNG of 7 MB, as large as one from the API."""
     from PIL import Image
 
     smooth = Image.open(io.BytesIO(photograph(2048)))
@@ -148,7 +148,7 @@ class Stub:
         writer.close()
 
     async def serve(self) -> None:
-        """Bind both ports, print them, and serve for ever."""
+        """Bind both ports, print them, and serve until killed."""
         import grpc
 
         files = await asyncio.start_server(self.serve_file, "127.0.0.1", 0)
@@ -166,7 +166,7 @@ class Stub:
 
 @contextlib.contextmanager
 def started() -> Iterator[tuple[str, str]]:
-    """Run the server as a process; give its gRPC address and the base of its URLs."""
+    """Run the server as a process; yield its gRPC address and the base of its URLs."""
     with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True) as process:
         try:
             port, base = (process.stdout or sys.stdin).readline().split()

@@ -1,4 +1,4 @@
-"""How the documentation is built: `sphinx-build -W docs docs/_build/html`."""
+"""Sphinx configuration: `sphinx-build -W docs docs/_build/html`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "_ext"]
-suppress_warnings = ["misc.highlighting_failure"]  # a prompt is no Python
+suppress_warnings = ["misc.highlighting_failure"]  # prompts are not Python
 
-# The tutorials are shown as they are saved: nothing is run, and nothing is asked of anybody.
+# The tutorials are shown as saved; nothing is run.
 nb_execution_mode = "off"
-nb_mime_priority_overrides = [("html", "image/jpeg", None)]  # the HTML beside it has the captions
+nb_mime_priority_overrides = [("html", "image/jpeg", None)]  # the HTML has the captions
 myst_enable_extensions = ["deflist", "colon_fence"]
 myst_heading_anchors = 3
 
@@ -50,7 +50,7 @@ copybutton_exclude = ".linenos, .gp"
 
 
 def _copy_tutorial(notebook: Path, folder: Path) -> None:
-    """Copy a notebook; pictures attached to its cells become files beside it."""
+    """Copy a notebook; pictures attached to its cells become files next to it."""
     found = json.loads(notebook.read_text(encoding="utf-8"))
     for cell in found["cells"]:
         for name, bundle in cell.pop("attachments", {}).items():
@@ -61,7 +61,7 @@ def _copy_tutorial(notebook: Path, folder: Path) -> None:
 
 
 def _write_pages() -> None:
-    """Put the pages in place that are made from something else."""
+    """Write the generated pages: tutorials, messages and options."""
     tutorials = HERE / "tutorials"
     tutorials.mkdir(exist_ok=True)
     for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):

@@ -1,4 +1,4 @@
-"""Run the tutorials anew and save what they show: `python notebooks/regenerate.py [FILE ...]`.
+"""Run the tutorials and save their outputs: `python notebooks/regenerate.py [FILE ...]`.
 
 Each runs in a folder of its own, with an empty library and without a key: what is saved is what a
 reader without a key sees, and nothing of the machine it ran on.
@@ -22,10 +22,10 @@ def regenerate(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     environment = {name: text for name, text in os.environ.items() if not name.startswith("XAI_")}
     with TemporaryDirectory() as folder, TemporaryDirectory() as home:
-        nbformat.write(notebook, Path(folder) / path.name)  # one of them converts itself
+        nbformat.write(notebook, Path(folder) / path.name)  # one tutorial converts itself
         profile = Path(home) / "profile_default"
         profile.mkdir()
-        # Progress is an output too, but only on a busy machine.
+        # Progress would be an output, too, on a busy machine.
         (profile / "ipython_config.py").write_text("c.XaiImage.patience = 600")
         client = NotebookClient(
             notebook,

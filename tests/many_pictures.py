@@ -1,4 +1,4 @@
-"""A library of very many pictures, made in seconds: few originals, rows that share them."""
+"""Makes a large library within seconds: many rows that share few originals."""
 
 from __future__ import annotations
 

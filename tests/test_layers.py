@@ -1,4 +1,4 @@
-"""The house: which room may know which, walked import by import."""
+"""The import order of the package, checked import by import."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("generation",),
     ("notebook",),
 )
-"""From the ground up. A room knows itself and the rooms below, never its neighbours on a floor."""
+"""Lowest level first. A part imports itself and lower levels, never another part of its own level."""
 OF_THE_SERVER = (
     "client.wire", "client.messages", "client.media",
     "client.addresses", "client.http", "client.transport.scrubbing",
 )  # fmt: skip
-"""All that the server knows of the client: the wire, what an image is in bytes, and the rules that
-keep an engine's addresses and its key safe."""
+"""What the server may import from the client: wire messages, image formats, and the safe HTTP client for
+engines."""
 NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jupyter_client"}
-"""What only `frontend` and `notebook` may know of."""
+"""Packages that only `frontend` and `notebook` may import."""
 MOST_LATE_IMPORTS = 25
 MOST_MODULES = 18
-"""In one folder."""
+"""In one folder, so that its list is readable at a glance."""
 
 
 class Import(NamedTuple):
     """One import of one module.
 
     Attributes:
-        name: The module imported; of the package's own without the package's name.
-        own: Whether it is one of the package's.
-        line: Where.
-        late: Whether a function does it.
-        typed: Whether only a type checker sees it.
+        name: The imported module; for our own modules, without `xai_notebook.`.
+        own: Whether it is one of our own modules.
+        line: Line number.
+        late: Whether it is inside a function.
+        typed: Whether only type checkers see it.
     """
 
     name: str
@@ -59,7 +59,7 @@ Imports = dict[str, list[Import]]
 
 
 def modules() -> dict[str, Path]:
-    """Return every module of the package by its name without the package's."""
+    """Return the file of every module, by the module's name without `xai_notebook.`."""
     found = {}
     for path in ROOT.rglob("*.py"):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -77,7 +77,7 @@ def parsed(name: str) -> ast.Module:
 
 
 def imports(path: Path) -> list[Import]:
-    """Return what a file imports: at its top, inside functions, for type checkers."""
+    """Return all imports of a file, including those in functions and for type checkers."""
     found: list[Import] = []
 
     def note(name: str, node: ast.stmt, *, late: bool, typed: bool) -> None:
@@ -104,17 +104,17 @@ def imports(path: Path) -> list[Import]:
 
 @pytest.fixture(scope="module")
 def everything() -> Imports:
-    """What every module imports."""
+    """Return the imports of every module."""
     return {name: imports(path) for name, path in NAMES.items()}
 
 
-def room(name: str) -> str:
-    """Return the room a module is in; the package itself is above all of them."""
+def part(name: str) -> str:
+    """Return the top-level part that a module belongs to."""
     return name.partition(".")[0]
 
 
-def floor(name: str) -> int:
-    return next((i for i, rooms in enumerate(ORDER) if room(name) in rooms), len(ORDER))
+def level(name: str) -> int:
+    return next((i for i, parts in enumerate(ORDER) if part(name) in parts), len(ORDER))
 
 
 def where(name: str, one: Import) -> str:
@@ -122,67 +122,63 @@ def where(name: str, one: Import) -> str:
 
 
 def test_every_module_is_in_a_room() -> None:
-    """Nothing lies about at the root."""
-    assert {room(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
-        name for rooms in ORDER for name in rooms
+        assert {part(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
+        name for parts in ORDER for name in parts
     }
 
 
 def test_no_room_knows_one_above_or_beside_it(everything: Imports) -> None:
-    """Imports inside functions and for type checkers count like any other."""
+    """Imports inside functions and for type checkers count, too."""
     offenders = [
         where(name, one)
         for name, found in everything.items()
         if name != PACKAGE
         for one in found
         if one.own
-        and room(one.name) != room(name)
-        and (floor(one.name) > floor(name) or (floor(one.name) == floor(name)))
+        and part(one.name) != part(name)
+        and (level(one.name) > level(name) or (level(one.name) == level(name)))
     ]
     assert offenders == []
 
 
-def test_the_server_knows_only_the_wire(everything: Imports) -> None:
-    """It stands beside the client, never on it."""
-    offenders = [
+def test_the_server_imports_only_the_wire_of_the_client(everything: Imports) -> None:
+        offenders = [
         where(name, one)
         for name, found in everything.items()
-        if room(name) == "server"
+        if part(name) == "server"
         for one in found
-        if one.own and room(one.name) == "client" and not one.name.startswith(OF_THE_SERVER)
+        if one.own and part(one.name) == "client" and not one.name.startswith(OF_THE_SERVER)
     ]
     assert offenders == []
 
 
 def test_only_one_module_starts_the_server(everything: Imports) -> None:
-    """What speaks to it goes through the wire."""
+    """Everything else uses it over gRPC."""
     users = {
         name
         for name, found in everything.items()
         for one in found
-        if one.own and room(one.name) == "server" and room(name) != "server"
+        if one.own and part(one.name) == "server" and part(name) != "server"
     }
     assert users == {"generation.backends"}
 
 
-@pytest.mark.parametrize("rooms", [{"client", "server", "library"}])
-def test_what_works_in_any_program_knows_nothing_of_notebooks(
-    rooms: set[str], everything: Imports
+@pytest.mark.parametrize("parts", [{"client", "server", "library"}])
+def test_client_server_and_library_do_not_import_ipython(
+    parts: set[str], everything: Imports
 ) -> None:
-    """Client, server and library are of use to those who have never seen a kernel."""
-    offenders = [
+        offenders = [
         where(name, one)
         for name, found in everything.items()
-        if room(name) in rooms
+        if part(name) in parts
         for one in found
         if one.name.partition(".")[0] in NOTEBOOK
     ]
     assert offenders == []
 
 
-def test_there_is_no_circle(everything: Imports) -> None:
-    """Not at import, not in functions, not among types."""
-    graph = {
+def test_imports_have_no_cycle(everything: Imports) -> None:
+        graph = {
         name: {one.name for one in found if one.own and one.name != name}
         for name, found in everything.items()
         if name != PACKAGE
@@ -194,7 +190,7 @@ def test_there_is_no_circle(everything: Imports) -> None:
 
 
 def test_a_module_with_one_importer_says_why(everything: Imports) -> None:
-    """Otherwise it belongs into the other; what a package offers to everybody has users outside."""
+    """Modules that a package exports are exempt: they have users outside of the package."""
     importers: dict[str, set[str]] = {name: set() for name in NAMES}
     for name, found in everything.items():
         for one in found:
@@ -213,16 +209,15 @@ def test_a_module_with_one_importer_says_why(everything: Imports) -> None:
 
 
 def test_no_folder_is_crowded() -> None:
-    """A stranger reads the list of a folder's modules in one look."""
-    folders = Counter(path.parent for path in NAMES.values())
+        folders = Counter(path.parent for path in NAMES.values())
     crowded = {
         str(folder.relative_to(ROOT)): n for folder, n in folders.items() if n > MOST_MODULES
     }
     assert crowded == {}
 
 
-def test_late_imports_of_our_own_are_few_and_reasoned(everything: Imports) -> None:
-    """An import inside a function says why it cannot stand at the top."""
+def test_late_imports_are_few_and_give_a_reason(everything: Imports) -> None:
+    """A comment gives the reason for each import inside a function."""
     late, silent = [], []
     for name, found in everything.items():
         lines = NAMES[name].read_text(encoding="utf-8").splitlines()
@@ -236,8 +231,8 @@ def test_late_imports_of_our_own_are_few_and_reasoned(everything: Imports) -> No
     assert len(late) <= MOST_LATE_IMPORTS, late
 
 
-def test_nobody_prints_or_patches(everything: Imports) -> None:
-    """Output goes through displays and errors; only programs and `--help` print."""
+def test_no_module_prints_or_patches(everything: Imports) -> None:
+    """Output uses displays and errors; only command-line programs and `--help` print."""
     printing = {"__main__", "server.__main__", "notebook.magics"}
     for name, path in NAMES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))

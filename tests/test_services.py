@@ -148,7 +148,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 @needs("streamlit")
 def test_a_streamlit_app_that_reruns_at_every_click(orders: Press, tmp_path: Path) -> None:
-    """Three visitors, each of whom reruns it twice: nothing has to be said for that."""
+    """Three visitors rerun the app twice each, with default settings."""
     visits = json.loads(run("-c", STREAMLIT, folder=tmp_path).splitlines()[-1])
     assert len(visits) == 3
     first, again, grown = visits[0]
@@ -170,7 +170,7 @@ def test_a_service_that_is_asked_by_many(orders: Press, tmp_path: Path) -> None:
 
 @needs("dask")
 def test_batches_in_tasks_of_dask(orders: Press, tmp_path: Path) -> None:
-    """In threads and in processes, made there and given to another task; with stable tokens."""
+    """In threads and processes, made in one task and used in another, with stable tokens."""
     (tmp_path / "tasks.py").write_text(DASK)
     found = json.loads(run("tasks.py", folder=tmp_path))
     assert [prompt for prompt, _ in found] == ["a fox", "an owl"] * 2
@@ -180,7 +180,7 @@ def test_batches_in_tasks_of_dask(orders: Press, tmp_path: Path) -> None:
 
 @needs("marimo")
 def test_a_marimo_notebook(orders: Press, tmp_path: Path) -> None:
-    """In marimo nothing has to be said; as a script it asks for it."""
+    """In marimo by default; as a script with `reuse=True`."""
     file = tmp_path / "app.py"
     pages = []
     for number in range(2):
@@ -199,7 +199,7 @@ def test_a_marimo_notebook(orders: Press, tmp_path: Path) -> None:
 @needs("datasets")
 @pytest.mark.parametrize("kind", ["dataset", "column", "stream", "split", "formatted"])
 def test_a_data_set_is_a_table(kind: str) -> None:
-    """Its column `prompt`, whatever its case; a stream is read as it goes."""
+    """Its column `prompt`, in any case; a stream is read lazily."""
     import datasets
 
     rows = {"id": [1, 2, 3], "Prompt": ["a fox", None, "an owl"]}
@@ -219,7 +219,7 @@ def test_a_data_set_is_a_table(kind: str) -> None:
 
 @needs("sqlalchemy")
 def test_rows_of_sqlalchemy_are_records() -> None:
-    """By the name of their column, or because there is only one."""
+    """By the name of the column, or the only column."""
     from sqlalchemy import create_engine, text
 
     with create_engine("sqlite://").connect() as base:

@@ -1,4 +1,4 @@
-"""The page of error messages, read from the code: every message that the package can raise.
+"""Writes the page of error messages, from the source code: every message that the package can raise.
 
 A message is the first argument of an error that is made. Where that is a name or a call, the
 sentences are those that the function assigns to the name, or that the called function returns.
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[2] / "xai_notebook"
 FILLED = "…"
 DEEPEST = 4
-"""Names and calls that are followed to a sentence."""
+"""Names and calls that are resolved to their text."""
 STATUS = (
     "client/transport/status.py",
     ("_broken", "_unavailable", "_cause_and_cure", "_late"),
     "ApiError",
 )
-"""Where the statuses of gRPC become messages: of which class depends on the status."""
+"""The module that translates gRPC statuses; the error class depends on the status."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Found:
     unresolved: list[str] = field(default_factory=list)
 
     def add(self, kind: str, message: str) -> None:
-        """Note a message, tidied."""
+        """Add a message, with whitespace normalised."""
         text = " ".join(message.split())
         text = re.sub(rf"(?:{FILLED} ?)+{FILLED}", FILLED, text)
         if any(map(str.isalpha, text)) and text not in self.messages[kind]:
@@ -52,7 +52,7 @@ class Found:
 
 
 class Module:
-    """One file, its functions, and what their sentences are."""
+    """One source file, its functions, and the texts that they return."""
 
     def __init__(self, path: Path) -> None:
         """Parse a file."""
@@ -67,7 +67,7 @@ class Module:
     def texts(  # noqa: PLR0911  # one for each kind of expression
         self, node: ast.AST | None, inside: ast.AST | None, depth: int = 0
     ) -> list[str]:
-        """Return the sentences that an expression can be; none: it passes one on, or is unknown."""
+        """Return the texts that an expression can evaluate to; empty if they are unknown or passed in."""
         if depth > DEEPEST or node is None:
             return []
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -90,7 +90,7 @@ class Module:
         return []
 
     def _filled(self, node: ast.JoinedStr, inside: ast.AST | None, depth: int) -> list[str]:
-        """Return a sentence, once for each of the few that a name in it can stand for."""
+        """Return the variants of an f-string, one for each known value of its names."""
         found = [""]
         for value in node.values:
             parts = [str(value.value)] if isinstance(value, ast.Constant) else [FILLED]
@@ -133,7 +133,7 @@ class Module:
         return self.texts(getattr(node.func, "value", None), inside, depth + 1)
 
     def returned(self, function: ast.AST, depth: int = 0) -> list[str]:
-        """Return the sentences that a function of this file returns."""
+        """Return the texts that a function of this file can return."""
         return [
             text
             for node in ast.walk(function)
@@ -167,7 +167,7 @@ def collect() -> Found:
 
 
 def _made(tree: ast.AST, classes: dict[str, str]) -> Iterator[tuple[ast.Call, ast.AST | None]]:
-    """Yield each making of an error, and the function it stands in."""
+    """Yield each call that creates an error, and its enclosing function."""
 
     def visit(node: ast.AST, inside: ast.AST | None) -> Iterator[tuple[ast.Call, ast.AST | None]]:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -184,7 +184,7 @@ def _made(tree: ast.AST, classes: dict[str, str]) -> Iterator[tuple[ast.Call, as
 
 
 def _passes_on(call: ast.Call, inside: ast.AST | None) -> bool:
-    """Tell whether an error repeats the message of another, or one that it was given."""
+    """Tell whether an error repeats the message of another error or an argument."""
     if not call.args:
         return False
     message = call.args[0]
@@ -231,7 +231,7 @@ def write(path: Path) -> None:
 
 
 def _pointer(message: str) -> str:
-    """Return where to read on."""
+    """Return a link to the related page."""
     for word, page in POINTERS.items():
         if word in message:
             return f"See {page}."

@@ -1,4 +1,4 @@
-"""The page of options and settings, from the tables that the magic itself is made of."""
+"""Writes the page of options and settings, from the tables of the magic."""
 
 from __future__ import annotations
 
