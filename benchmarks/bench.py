@@ -121,7 +121,7 @@ def point(curve: str, size: float, values: Sequence[float]) -> Row:
 
 
 def compare(rounds: int, *rivals: Callable[[], object], warm: int = 1) -> list[list[float]]:
-    """Return the seconds of each way, per round, so that a busy moment of the machine affects all."""
+    """Return the seconds of each way, per round: a busy moment of the machine affects all."""
     times: list[list[float]] = [[] for _ in rivals]
     for number in range(-warm, rounds):
         for place in _turns(number, len(rivals)):

@@ -1,4 +1,4 @@
-"""Time from the last byte of a reply to durable storage, beside one write and fsync of the same bytes."""
+"""Time from the last byte of a reply to durable storage, beside one write and fsync."""
 
 from __future__ import annotations
 

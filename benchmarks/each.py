@@ -113,7 +113,7 @@ def measure_bare(address: str, prompts: int, concurrency: int) -> float:
 def measure(
     address: str, home: Path, prompts: int, concurrency: int, *, trace: bool = False
 ) -> Mapping[str, float]:
-    """Run `--each`; return calls per second, seconds, and the growth in MiB over the second half."""
+    """Run `--each`; return calls per second, seconds, and growth in MiB over the second half."""
     from xai_notebook.generation.session import Session
     from xai_notebook.settings import Configuration
 

@@ -23,12 +23,12 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("generation",),
     ("notebook",),
 )
-"""Lowest level first. A part imports itself and lower levels, never another part of its own level."""
+"""Lowest level first. A part imports itself and lower levels, never its own level."""
 OF_THE_SERVER = (
     "client.wire", "client.messages", "client.media",
     "client.addresses", "client.http", "client.transport.scrubbing",
 )  # fmt: skip
-"""What the server may import from the client: wire messages, image formats, and the safe HTTP client for
+"""What the server may import from the client: wire messages, image formats, and the HTTP client for
 engines."""
 NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jupyter_client"}
 """Packages that only `frontend` and `notebook` may import."""
@@ -122,7 +122,7 @@ def where(name: str, one: Import) -> str:
 
 
 def test_every_module_is_in_a_room() -> None:
-        assert {part(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
+    assert {part(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
         name for parts in ORDER for name in parts
     }
 
@@ -142,7 +142,7 @@ def test_no_room_knows_one_above_or_beside_it(everything: Imports) -> None:
 
 
 def test_the_server_imports_only_the_wire_of_the_client(everything: Imports) -> None:
-        offenders = [
+    offenders = [
         where(name, one)
         for name, found in everything.items()
         if part(name) == "server"
@@ -167,7 +167,7 @@ def test_only_one_module_starts_the_server(everything: Imports) -> None:
 def test_client_server_and_library_do_not_import_ipython(
     parts: set[str], everything: Imports
 ) -> None:
-        offenders = [
+    offenders = [
         where(name, one)
         for name, found in everything.items()
         if part(name) in parts
@@ -178,7 +178,7 @@ def test_client_server_and_library_do_not_import_ipython(
 
 
 def test_imports_have_no_cycle(everything: Imports) -> None:
-        graph = {
+    graph = {
         name: {one.name for one in found if one.own and one.name != name}
         for name, found in everything.items()
         if name != PACKAGE
@@ -209,7 +209,7 @@ def test_a_module_with_one_importer_says_why(everything: Imports) -> None:
 
 
 def test_no_folder_is_crowded() -> None:
-        folders = Counter(path.parent for path in NAMES.values())
+    folders = Counter(path.parent for path in NAMES.values())
     crowded = {
         str(folder.relative_to(ROOT)): n for folder, n in folders.items() if n > MOST_MODULES
     }

@@ -79,7 +79,7 @@ def test_both_work_in_one_process(code: str, tmp_path: object) -> None:
 @pytest.mark.parametrize("module", ["client", "server", "generation.session"])
 @pytest.mark.parametrize("given", [None, "1"])
 def test_forks_of_the_kernel_are_left_alone(module: str, given: str | None) -> None:
-    """gRPC's fork handlers are off, unless the user has turned them on.
+    """GRPC's fork handlers are off, unless the user has turned them on.
 
     They would print into the output of one `!cmd` in some hundred.
     """
@@ -187,14 +187,14 @@ def quiet(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedPr
 
 @pytest.mark.parametrize("answer", PROXIES.values(), ids=PROXIES)
 def test_a_proxy_that_refuses_is_told_by_the_error_alone(answer: bytes, tmp_path: Path) -> None:
-        with proxy(answer) as address:
+    with proxy(answer) as address:
         done = quiet(REFUSED, tmp_path, **behind(address))
     assert done.stdout.startswith("api.x.ai cannot be reached")
     assert done.stderr == ""
 
 
 def test_the_log_of_grpc_can_be_turned_on(tmp_path: Path) -> None:
-        with proxy(PROXIES["forbidden"]) as address:
+    with proxy(PROXIES["forbidden"]) as address:
         done = quiet(REFUSED, tmp_path, GRPC_VERBOSITY="ERROR", **behind(address))
     assert "HTTP proxy returned response code 403" in done.stderr
 
@@ -214,13 +214,13 @@ def test_a_proxy_that_refuses_writes_nothing_into_a_cell(
 
 
 def test_a_forked_process_says_one_thing(tmp_path: Path) -> None:
-    """stderr holds its error, and no warnings about coroutines that were never awaited."""
+    """Stderr holds its error, and no warnings about coroutines that were never awaited."""
     done = quiet(FORKED, tmp_path, XAI_NOTEBOOK_BACKEND="local")
     assert done.stdout.split() == ["ForkedProcessError"] * 7
     assert done.stderr == ""
 
 
 def test_a_program_that_ends_in_the_middle_of_calls_ends_quietly(tmp_path: Path) -> None:
-    """stderr has no warnings about pending tasks, open files or databases."""
+    """Stderr has no warnings about pending tasks, open files or databases."""
     done = quiet(ENDING, tmp_path, XAI_NOTEBOOK_BACKEND="local")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Writes the page of error messages, from the source code: every message that the package can raise.
+"""Writes the page of error messages: every message in the source code that can be raised.
 
 A message is the first argument of an error that is made. Where that is a name or a call, the
 sentences are those that the function assigns to the name, or that the called function returns.
@@ -67,7 +67,7 @@ class Module:
     def texts(  # noqa: PLR0911  # one for each kind of expression
         self, node: ast.AST | None, inside: ast.AST | None, depth: int = 0
     ) -> list[str]:
-        """Return the texts that an expression can evaluate to; empty if they are unknown or passed in."""
+        """Return the texts that an expression can have; empty if unknown or passed in."""
         if depth > DEEPEST or node is None:
             return []
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
