@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import settings
@@ -34,6 +35,7 @@ __all__ = [
     "indices",
     "is_batch",
     "is_list",
+    "is_missing",
     "is_picture",
     "models",
     "nearest",
@@ -207,6 +209,14 @@ def is_list(value: Any) -> bool:
 def is_batch(value: Any) -> bool:
     """Tell whether a variable is an earlier result."""
     return type(value).__name__ == "ImageBatch"
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell of a table is empty: None, NaN, NaT, `pd.NA` or a masked element."""
+    kind = type(value).__name__
+    if value is None or kind in {"NAType", "NaTType", "MaskedConstant"}:
+        return True
+    return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
