@@ -69,7 +69,7 @@ def test_the_cell_asks_for_the_same(given: Any) -> None:
         ("aspect=1:1", "'aspect' cannot be compared. Did you mean aspect_ratio?"),
         ("timeout=1,2", "These can: model, aspect_ratio, resolution, quality."),
         ("aspect_ratio=5:4", "5:4.*Did you mean 4:3"),
-        ("quality", "'quality' is no axis; write an option and values: quality=low,medium"),
+        ("quality", "'quality' is not an axis; write an option and values: quality=low,medium"),
         ("quality=", "it is empty"),
         (["quality=low", "quality=medium"], "quality stands twice"),
         ({"quality": 3}, "3 is not a list of values"),

@@ -166,7 +166,7 @@ def test_options_are_read_as_typed_anywhere(run: Run, server: Served, cell: str,
         ("%%xai_image\n--aspect-ratio 16:9\na fox", "--aspect-ratio stands in the body."),
         ("%%xai_image \\\n-n 4\na fox", "There is a prompt on the line and one in the body."),
         ("%%xai_image\n\u2013n 2\na fox", "-n stands in the body."),
-        ("%xai_image \u2013x 2 a fox", "There is no option \u2013x."),
+        ("%xai_image \u2013x 2 a fox", "Unknown option \u2013x."),
         ("%xai_image a fox \u2014aspect-ration 16:9", "Did you mean --aspect-ratio?"),
     ],
 )

@@ -285,7 +285,7 @@ def _unknown(word: str, flags: Mapping[str, Option]) -> str:
     longer = [known for known in bare if len(name) > 1 and known.startswith(name)]
     near = longer[0] if longer else nearest(name, bare)
     hint = f"Did you mean {bare[near]}?" if near else "%xai_image --help lists the options."
-    return f"There is no option {flag}. {hint} Put `--` before a prompt that holds such words."
+    return f"Unknown option {flag}. {hint} Put `--` before a prompt that holds such words."
 
 
 def _unquote(word: str) -> str:
