@@ -185,7 +185,7 @@ class Broken:
         ("batch", "--image batch holds no picture to edit."),
         ("batch[4]", "--image batch[4]: image 4 of a batch of 1."),
         ("number[0]", "--image number[0]:"),
-        ("failed", "--image failed is no picture: withheld"),
+        ("failed", "--image failed is not a picture: withheld"),
         ("array", "an array of shape (2, 2, 9) cannot be sent: "),
         ("data:image/png", "the data URI has no comma"),
         ("data:image/png;base64,@@@", "the data URI is not valid: "),

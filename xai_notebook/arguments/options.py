@@ -187,7 +187,7 @@ class Options:
     replay: bool = field(default=False, metadata=_switch(
         "", "answer from the library only", configurable=False))
     reuse: bool = field(default=False, metadata=_switch(
-        "", "use the stored image of an equal request, from any notebook; make it if none is stored",
+        "", "use the stored image of an equal request, of any notebook; make it if none is stored",
         in_panel=False))
     max_cost: float | None = field(default=None, metadata=row(
         "", "refuse a call that would cost more, in US dollars, before anything is sent",
