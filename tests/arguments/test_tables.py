@@ -1,4 +1,4 @@
-"""Where `--each` finds its prompts."""
+"""How `--each` finds and reads prompts."""
 
 from __future__ import annotations
 
@@ -36,62 +36,18 @@ def prompts(source: Any, **namespace: Any) -> list[str]:
     return list(read_prompts(source, namespace))
 
 
-def test_each_takes_lists_tuples_and_series() -> None:
-    """Whatever can be gone through, in its order."""
-    assert prompts(["a", "b"]) == ["a", "b"]
-    assert prompts("them", them=("a", "b")) == ["a", "b"]
-    assert prompts("them", them=pd.Series(["a", "b"])) == ["a", "b"]
-
-
-def test_each_takes_columns() -> None:
-    """`df.name` and `df["name"]` are that column; a whole frame is read by its column `prompt`."""
-    frame = pd.DataFrame({"prompt": ["a", "b"], "text": ["c", "d"]})
-    assert prompts("frame", frame=frame) == ["a", "b"]
-    assert prompts("frame.text", frame=frame) == ["c", "d"]
-    for line in ("--each frame['text']", '--each frame["text"]', "--each=frame[text]"):
-        assert prompts(parse(line).given["each"], frame=frame) == ["c", "d"]
-
-
-def test_each_leaves_out_what_is_empty() -> None:
-    """Blank lines, None and NaN are no prompts."""
-    assert prompts(["a", "", "  ", None, float("nan"), "b"]) == ["a", "b"]
-    assert prompts("a\n\n  b  \n") == ["a", "b"]
-
-
 @pytest.mark.parametrize("text", ["{{ x }}", "{{ get_ipython() }}", "{% x %}", "\x01{% x %}\x01"])
-def test_what_each_reads_is_no_template(tmp_path: Path, text: str) -> None:
-    """A row of a list, a Series, a table or a file is data, whatever braces it holds."""
+def test_rows_are_not_templates(tmp_path: Path, text: str) -> None:
     table, lines = tmp_path / "a.csv", tmp_path / "a.txt"
-    pd.DataFrame({"prompt": [text]}).to_csv(table, index=False)
-    lines.write_text(text)
     frame = pd.DataFrame({"prompt": [text]})
-    for source in ([text], iter([text]), pd.Series([text]), frame, str(table), str(lines)):
-        assert prompts(source, x="fox") == [text]
-    assert prompts("them", them=[text], x="fox") == [text]
+    frame.to_csv(table, index=False)
+    lines.write_text(text)
+    for source in ([text], iter([text]), frame.prompt, frame, str(table), lines, "them"):
+        assert prompts(source, x="fox", them=[text]) == [text]
 
 
-def test_each_reads_files(tmp_path: Path) -> None:
-    """A text file by its lines; a CSV file by its column `prompt`, or its only one."""
-    text, table, single = tmp_path / "a.txt", tmp_path / "b.csv", tmp_path / "c.csv"
-    text.write_text("a fox\n\nan owl, at night\n", encoding="utf-8")
-    table.write_text('id,Prompt\n1,"a fox, red"\n2,an owl\n', encoding="utf-8-sig")
-    single.write_text("a fox\nan owl\n")
-    assert prompts(str(text)) == ["a fox", "an owl, at night"]
-    assert prompts(str(table)) == ["a fox, red", "an owl"]
-    assert prompts(str(single)) == ["a fox", "an owl"]
-    assert prompts("there", there=str(text)) == ["a fox", "an owl, at night"]
-    assert prompts(text) == ["a fox", "an owl, at night"]
-
-
-def test_each_reads_quoted_line_breaks_of_csv_files(tmp_path: Path) -> None:
-    """A prompt of two lines in a CSV cell is one prompt."""
-    table = tmp_path / "b.csv"
-    table.write_text('prompt\n"a fox\nin snow"\nan owl\n')
-    assert prompts(str(table)) == ["a fox\nin snow", "an owl"]
-
-
-def test_each_reads_a_generator_as_it_goes() -> None:
-    """Only the first prompt is read ahead: a generator may be endless."""
+def test_a_generator_is_read_one_prompt_ahead() -> None:
+    """It may be endless."""
     read = 0
 
     def endless() -> Iterator[str]:
@@ -100,24 +56,23 @@ def test_each_reads_a_generator_as_it_goes() -> None:
             read += 1
             yield f"fox {read}"
 
-    found = read_prompts("them", {"them": endless()})
-    assert [next(found), next(found)] == ["fox 1", "fox 2"]
+    foxes = read_prompts("them", {"them": endless()})
+    assert [next(foxes), next(foxes)] == ["fox 1", "fox 2"]
     assert read == 2
 
 
-def test_each_reads_files_as_it_goes(tmp_path: Path) -> None:
-    """A file of any size takes no memory to speak of."""
+def test_reading_a_file_takes_constant_memory(tmp_path: Path) -> None:
     path = tmp_path / "many.txt"
     path.write_text("a red fox in fresh snow, at dawn\n" * 60_000)
     table = tmp_path / "many.csv"
     table.write_text("prompt\n" + "a fox\n" * 60_000)
     for source in (path, table):
         tracemalloc.start()
-        found = read_prompts(source, {})
-        assert sum(1 for _ in found) == 60_000
+        foxes = read_prompts(source, {})
+        assert sum(1 for _ in foxes) == 60_000
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
-        assert not found.lazy
+        assert not foxes.lazy
 
 
 class Same(Sequence[str]):
@@ -144,10 +99,7 @@ class Same(Sequence[str]):
     ],
     ids=["list", "long", "longer than an index", "series", "endless"],
 )
-def test_each_knows_what_it_may_count_and_what_may_not_end(
-    items: Any, length: int | None, lazy: object
-) -> None:
-    """Nothing is read to find out how long it is."""
+def test_the_length_is_known_without_reading(items: Any, length: int | None, lazy: object) -> None:
     found = read_prompts("them", {"them": items})
     assert (found.length, found.lazy) == (length, lazy)
     assert [next(found), next(found)]
@@ -160,7 +112,7 @@ def broken(*items: str) -> Iterator[str]:
 
 
 class Nameless:
-    """An object that cannot be written down."""
+    """An object that has no text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
@@ -178,8 +130,7 @@ class Nameless:
         (pd.DataFrame, "--each them: a value of type type holds no prompts."),
     ],
 )
-def test_each_names_what_fails_while_it_reads(items: Any, message: str) -> None:
-    """Whatever the user's objects raise, the message says what and after how many prompts."""
+def test_errors_while_reading_say_after_how_many_prompts(items: Any, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts("them", them=items)
     assert "\n" not in str(caught.value)
@@ -195,10 +146,9 @@ def test_each_names_what_fails_while_it_reads(items: Any, message: str) -> None:
         ("a.txt", "a fox".encode("utf-16-le"), "line 1: this is not UTF-8 text. Save the file as"),
     ],
 )
-def test_each_names_the_line_it_cannot_read(
+def test_errors_in_files_name_the_line(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
-    """A file that is broken somewhere says where."""
     (tmp_path / name).write_bytes(data)
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts(tmp_path / name)
@@ -220,10 +170,9 @@ def test_each_names_the_line_it_cannot_read(
         ("table.csv", "no column 'prompt'. There are: id, text."),
     ],
 )
-def test_each_names_what_it_cannot_read(
+def test_unknown_names_and_columns_are_refused_by_name(
     source: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The message says what was found instead, in a line."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "table.csv").write_text("id,text\n1,a fox\n")
     names = {
@@ -238,10 +187,10 @@ def test_each_names_what_it_cannot_read(
     assert "\n" not in str(caught.value)
 
 
-# What people really have: files as Excel, LibreOffice, pandas and polars write them, and objects
+# Objects, and files as Excel, LibreOffice, pandas and polars write them
 
 FOXES: Final = ["a red fox, in snow", "füchse; at night", '"two" owls\nin a tree']
-"""What a prompt can hold: delimiters, letters outside ASCII, quotes, a line break."""
+"""Prompts with delimiters, letters outside ASCII, quotes and a line break."""
 FRAME: Final = pd.DataFrame({
     "id": [7, 8, 9, 10],
     "Prompt": [FOXES[0], None, FOXES[1], FOXES[2]],
@@ -252,7 +201,7 @@ ROWS: Final = FRAME.to_dict("records")
 
 @dataclass
 class Scene:
-    """A record of the user's own."""
+    """A record with a prompt."""
 
     prompt: str
     seed: int = 0
@@ -260,7 +209,7 @@ class Scene:
 
 @dataclass
 class Size:
-    """No record of a prompt."""
+    """A record without a prompt."""
 
     width: int
 
@@ -273,7 +222,7 @@ class Shot(NamedTuple):
 
 
 class Mood(str, Enum):
-    """Text under another type."""
+    """Text of another type."""
 
     CALM = "a calm sea"
 
@@ -282,7 +231,7 @@ Make = Callable[[Path], Any]
 
 
 def written(name: str, text: str | bytes, encoding: str = "utf-8") -> Make:
-    """Return how to write a file of these bytes, and name it."""
+    """Return a function that writes a file and returns its name."""
 
     def make(folder: Path) -> str:
         data = text if isinstance(text, bytes) else text.encode(encoding)
@@ -293,7 +242,7 @@ def written(name: str, text: str | bytes, encoding: str = "utf-8") -> Make:
 
 
 def saved(name: str, save: Callable[[Path], Any]) -> Make:
-    """Return how to have a library write a file, and name it."""
+    """Return a function that has a library write a file, and returns its name."""
 
     def make(folder: Path) -> str:
         save(folder / name)
@@ -307,7 +256,7 @@ def given(value: Any) -> Make:
 
 
 def excel_csv(delimiter: str, encoding: str, head: str = "") -> Make:
-    """Return how to write what Excel writes: CRLF, quotes where needed, blanks for what is missing.
+    """Return a function that writes a file as Excel does: CRLF, quotes where needed, blank cells.
 
     Excel of Europe writes semicolons in CP1252; "Unicode Text" is UTF-16 with tabs; "CSV UTF-8" has
     a byte order mark.
@@ -324,7 +273,7 @@ def excel_csv(delimiter: str, encoding: str, head: str = "") -> Make:
 
 
 def workbook(*rows: Sequence[Any], sheets: int = 1) -> Make:
-    """Return how to write an Excel workbook of these rows."""
+    """Return a function that writes an Excel workbook of these rows."""
 
     def save(path: Path) -> None:
         book = openpyxl.Workbook()
@@ -338,7 +287,7 @@ def workbook(*rows: Sequence[Any], sheets: int = 1) -> Make:
 
 
 def selected(query: str, factory: Any = None, *, fetched: bool = True) -> Make:
-    """Return how to ask a database."""
+    """Return a function that queries a database."""
 
     def make(_: Path) -> Any:
         base = sqlite3.connect(":memory:")
@@ -433,6 +382,8 @@ READ: Final[dict[str, tuple[Make, list[str]]]] = {
         workbook(["Caption"], ["a fox"], [None], ["an owl"]),
         ["a fox", "an owl"],
     ),
+    "lines of a cell": (given("a\n\n  b  \n"), ["a", "b"]),
+    "texts": (given(("a", "", "  ", None, float("nan"), "b")), ["a", "b"]),
     "DataFrame": (given(FRAME), FOXES),
     "DataFrame, Arrow": (given(FRAME.convert_dtypes(dtype_backend="pyarrow")), FOXES),
     "DataFrame, nullable": (given(FRAME.convert_dtypes()), FOXES),
@@ -613,34 +564,31 @@ REFUSED: Final[dict[str, tuple[Make, str]]] = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_what_people_have_is_read(name: str, tmp_path: Path) -> None:
-    """Each reader, dialect, encoding and kind of missing value gives what its author wrote."""
+def test_every_kind_of_source_is_read(name: str, tmp_path: Path) -> None:
     make, expected = READ[name]
     assert prompts(make(tmp_path)) == expected
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_unclear_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    """The message names row, type and cure, in a line."""
+def test_ambiguous_sources_are_refused_with_row_and_cure(name: str, tmp_path: Path) -> None:
     make, message = REFUSED[name]
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts(make(tmp_path))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("place", [0, 9_999, 20_000, 60_000])
-def test_a_list_is_checked_before_it_is_used(place: int, tmp_path: Path) -> None:
-    """A row that is no prompt is found before the first prompt is given, wherever it stands."""
+@pytest.mark.parametrize("index", [0, 20_000, 60_000])
+def test_lists_and_files_are_checked_before_the_first_prompt(index: int, tmp_path: Path) -> None:
     rows: list[Any] = ["a fox"] * 70_000
-    rows[place] = 5
+    rows[index] = 5
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for source, unit in ((rows, "row"), (pd.Series(rows), "row"), (tmp_path / "a.jsonl", "line")):
-        with pytest.raises(OptionError, match=f"{unit} {place + 1:,}: this is a value of type int"):
+        with pytest.raises(OptionError, match=f"{unit} {index + 1:,}: this is a value of type int"):
             read_prompts(source, {})
 
 
 def test_a_progress_bar_around_a_generator_is_read_once() -> None:
-    """It has a length, and nothing of it is lost by looking ahead."""
+    """It has a length, but checking it ahead would lose its prompts."""
 
     class Bar:
         def __init__(self) -> None:
@@ -653,6 +601,9 @@ def test_a_progress_bar_around_a_generator_is_read_once() -> None:
             return self.items
 
     assert prompts(Bar()) == ["a fox", "an owl"]
+
+
+QUOTED: Final = ("--each frame['text']", '--each frame["text"]', "--each=frame[text]")
 
 
 @pytest.mark.parametrize(
@@ -676,12 +627,13 @@ def test_a_progress_bar_around_a_generator_is_read_once() -> None:
         ("nested.train[text]", ["a fox"]),
         ('nested["train"]["text"]', ["a fox"]),
         ("numbered[0]", ["a fox"]),
+        *((parse(line).given["each"], ["a fox"]) for line in QUOTED),
     ],
 )
 def test_columns_are_named_alike_everywhere(
     named: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`name[column]`, in any case, of a file as of a variable, even if both have one name."""
+    """`name[column]` works in any case, for files and variables, even of the same name."""
     monkeypatch.chdir(tmp_path)
     frame = pd.DataFrame({"id": [1], "Text": ["a fox"], "My words": ["an owl"]})
     frame.to_csv("rows.csv", index=False)
@@ -720,7 +672,7 @@ def test_columns_are_named_alike_everywhere(
 def test_a_column_that_is_missing_is_named(
     named: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cure is what can be typed instead."""
+    """The cure can be typed as it is."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.csv", "my a.csv"):
         Path(name).write_text("id,text\n1,a fox\n")
@@ -732,8 +684,7 @@ def test_a_column_that_is_missing_is_named(
         prompts(named, **names)
 
 
-def test_what_was_guessed_is_said(tmp_path: Path) -> None:
-    """Of an old encoding, and of a workbook of several sheets."""
+def test_guesses_are_notes(tmp_path: Path) -> None:
     old = read_prompts(excel_csv(";", "cp1252")(tmp_path), {})
     (note,) = old.notes
     assert note.startswith("excel.csv is not UTF-8: it was read as Windows text (CP1252). Check ")
@@ -751,10 +702,7 @@ def test_pyarrow_or_polars_is_enough_for_parquet(
     assert prompts(tmp_path / "a.parquet") == FOXES
 
 
-def test_the_package_that_is_missing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that only another package can read says which to install."""
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FRAME.to_parquet(tmp_path / "a.parquet")
     FRAME.to_excel(tmp_path / "a.xlsx")
     for name in ("pyarrow.parquet", "polars", "openpyxl"):
@@ -765,15 +713,15 @@ def test_the_package_that_is_missing_is_named(
         prompts(tmp_path / "a.xlsx")
 
 
-def test_an_open_table_is_given_by_its_path(tmp_path: Path) -> None:
-    """Its lines are no prompts: the heading and the other columns would be sent."""
+def test_an_open_table_is_refused(tmp_path: Path) -> None:
+    """Its heading and its other columns would be sent."""
     FRAME.to_csv(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open() as file, pytest.raises(OptionError, match=r"each='a\.csv'"):
         prompts(file)
 
 
 def test_columns_may_be_called_anything() -> None:
-    """A name that is also that of a method or an attribute of tables hides nothing."""
+    """Also like methods and attributes of tables."""
     names = ["columns", "column_names", "collect", "schema", "keys", "dtype", "Prompt"]
     frame = pd.DataFrame([["x"] * 6 + ["a fox"]], columns=names)
     for table in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):
@@ -783,7 +731,7 @@ def test_columns_may_be_called_anything() -> None:
 
 
 def test_lines_of_a_text_end_as_in_a_file(tmp_path: Path) -> None:
-    """A vertical tab of a word processor or a separator of Unicode ends no prompt."""
+    """Vertical tabs and Unicode's line separators stay in the prompt."""
     text = "a fox\x0bin snow\r\nan owl\u2028at night\n"
     (tmp_path / "a.txt").write_text(text, encoding="utf-8", newline="")
     assert split_lines(text) == ["a fox\x0bin snow", "an owl\u2028at night"]
