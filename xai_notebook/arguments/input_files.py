@@ -215,11 +215,7 @@ def _kind(data: bytes) -> str:
 
 
 def _check_reader(kind: str, called: str) -> None:
-    """Check that a decoder for the format is installed.
-
-    Raises:
-        InputImageError: It is missing; the message says how to install it.
-    """
+    """Check that a decoder for the format is installed."""
     # Pillow before 11.3 warns when it is asked about AVIF.
     known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
     if not known or (kind == "AVIF" and not features.check("avif")):

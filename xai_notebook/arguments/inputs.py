@@ -127,11 +127,7 @@ def _name_of(value: Any) -> str:
 
 
 def _by_id(digits: str, named: Named | None) -> GeneratedImage | Path:
-    """Return the picture of the library with an id.
-
-    Raises:
-        InputImageError: The id is unknown or ambiguous.
-    """
+    """Return the picture of the library with an id."""
     matches = named(digits) if named is not None else {}
     if not matches:
         raise InputImageError(
@@ -185,11 +181,7 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
 
 
 def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
-    """Return the bytes of a value, and the changes made to get them.
-
-    Raises:
-        InputImageError: It is not a picture, or cannot be read.
-    """
+    """Return the bytes of a value, and the changes made to get them."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), []
     if isinstance(value, (str, os.PathLike)):
@@ -266,7 +258,7 @@ def _pack(
     cure: str = "",
     parent: str | None = None,
 ) -> tuple[InputImage, str | None]:
-    """Return a file as an input image, and a note of the changes.
+    """Return a file as an input image, and a note about the changes.
 
     Args:
         data: The bytes of the file.

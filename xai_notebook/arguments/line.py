@@ -281,11 +281,7 @@ def _unknown(word: str, flags: Mapping[str, Option]) -> str:
 
 
 def _unquote(word: str) -> str:
-    """Return a word without its quotes and escapes.
-
-    Raises:
-        OptionError: A quote is not closed, or an escape is invalid.
-    """
+    """Return a word without its quotes and escapes."""
     pieces, position = [], 0
     while position < len(word):
         end = _piece_end(word, position)

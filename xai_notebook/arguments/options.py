@@ -373,11 +373,7 @@ def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(option: Option, name: str, value: Any) -> Any:
-    """Return the converted value of an option that the user knows by `name`.
-
-    Raises:
-        OptionError: The value is invalid.
-    """
+    """Return the converted value of an option that the user knows by `name`."""
     try:
         return option.convert(value)
     except ValueError as error:
@@ -451,11 +447,7 @@ def axes_of(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[str, ...]:
-    """Return axes with converted values.
-
-    Raises:
-        OptionError: An option cannot be compared or stands twice, or a value is invalid.
-    """
+    """Return axes with converted values."""
     converters = {name: option.convert for name, option in known.items() if option.axis}
     checked: dict[str, str] = {}
     for axis in written:

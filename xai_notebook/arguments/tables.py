@@ -2,6 +2,7 @@
 
 A reader yields rows: a number, as the user counts them, and a value. A value that is neither text
 nor a record with a prompt is refused by its row and type. Values are never converted to text.
+Every refusal is an OptionError.
 
 Separate because reading tables depends on nothing else of a call.
 """
@@ -301,11 +302,7 @@ def _take_column(source: _Source) -> Any:
 
 
 def _position(source: _Source, names: Sequence[Any]) -> int:
-    """Return the position of the column that holds the prompts.
-
-    Raises:
-        OptionError: No column or several columns match.
-    """
+    """Return the position of the column that holds the prompts."""
     position = _match(source, names, source.where, "columns")
     if position is None:
         raise OptionError(
@@ -316,11 +313,7 @@ def _position(source: _Source, names: Sequence[Any]) -> int:
 
 
 def _match(source: _Source, names: Sequence[Any], where: str, unit: str) -> int | None:
-    """Return the position of the name that the source's column means; None: no name matches.
-
-    Raises:
-        OptionError: Several match. The message begins with `where` and calls them `unit`.
-    """
+    """Return the position of the only name that matches the source's column; None: none does."""
     positions = _matches(names, source.column)
     if len(positions) > 1:
         several = " and ".join(repr(_short(names[i])) for i in positions)
@@ -359,11 +352,7 @@ def _listed(names: Sequence[Any], most: int = 20) -> str:
 
 
 def _read_rows(source: _Source) -> Iterator[_Row]:
-    """Return the rows of an object.
-
-    Raises:
-        OptionError: It is not an iterable of rows, or they have no order.
-    """
+    """Return the rows of an object."""
     value, kind = source.value, type(source.value).__name__
     if isinstance(value, AbstractSet) and not isinstance(value, KeysView):
         raise OptionError(f"{source.where}: a {kind} has no order. Give sorted(…) of it.")
@@ -389,15 +378,9 @@ def _numbered(values: Iterable[Any]) -> Iterator[_Row]:
 
 
 def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> Iterator[str]:
-    """Yield the prompts of rows; missing and blank ones are left out.
+    """Yield the prompts of rows without missing and blank ones.
 
-    Args:
-        source: For messages.
-        rows: The rows of the source.
-        counted: Errors say how many prompts came before.
-
-    Raises:
-        OptionError: A row holds no prompt, reading fails, or there are too many blanks in a row.
+    With `counted`, errors say how many prompts came before.
     """
     count = blanks = 0
     try:
@@ -417,11 +400,7 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
 
 
 def _text(source: _Source, row: _Row) -> str | None:
-    """Return the prompt of a row; None: it is missing.
-
-    Raises:
-        OptionError: The row is neither text nor a record with a prompt.
-    """
+    """Return the prompt of a row; None: it is missing."""
     value = _unboxed(row.value)
     if isinstance(value, str) and source.column is not None:
         raise OptionError(
@@ -480,11 +459,7 @@ def _record(row: Any, column: str | None) -> _Record | None:
 
 
 def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
-    """Return the field of a record that holds the prompt.
-
-    Raises:
-        OptionError: No field or several fields match.
-    """
+    """Return the field of a record that holds the prompt."""
     position = _match(source, record.names, source.locate(row), "fields")
     if position is not None:
         return record.get(record.names[position])
@@ -512,11 +487,7 @@ of Western Europe has: they mean another encoding."""
 
 
 def _file_reader(source: _Source) -> tuple[_Read, tuple[str, ...]]:
-    """Return how to read a file, as often as needed, and notes for the user.
-
-    Raises:
-        OptionError: The file cannot be read, or its type or encoding is unknown.
-    """
+    """Return a function that reads a file from its beginning, and notes for the user."""
     suffix = source.value.suffix.lower()
     if suffix not in TABLES:
         raise OptionError(
@@ -555,10 +526,7 @@ def _file_errors(source: _Source) -> Iterator[None]:
 def _find_encoding(source: _Source, stream: BinaryIO) -> str:
     """Return the encoding of a text file: UTF-8, UTF-16 by its mark, or CP1252.
 
-    The whole file is read, in chunks.
-
-    Raises:
-        OptionError: It has another encoding, or holds no text.
+    It reads the whole file, in chunks.
     """
     mark = stream.read(2)
     stream.seek(0)
@@ -653,11 +621,7 @@ def _read_jsonl(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
 
 
 def _read_json(source: _Source) -> _Source:
-    """Return the content of a .json file: a list of texts or objects, or an object of columns.
-
-    Raises:
-        OptionError: The file cannot be read, or holds something else.
-    """
+    """Return the content of a .json file: a list of texts or objects, or an object of columns."""
     with _file_errors(source):
         data = read_bounded(source.value.expanduser(), _MAX_JSON)
     try:
@@ -731,9 +695,6 @@ def _find_delimiter(source: _Source, sample: Sequence[str]) -> str:
 
     Prompts hold commas and semicolons, so the first line decides: the delimiter sets the wanted
     column apart in it. A first line of one cell means one column.
-
-    Raises:
-        OptionError: The first line is one cell, and the lines below it are a table.
     """
     tables = {delimiter: _cells(sample, delimiter) for delimiter in _DELIMITERS}
     several = {delimiter: rows for delimiter, rows in tables.items() if rows and len(rows[0]) > 1}
@@ -769,10 +730,6 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
         source: For its column.
         rows: Lists of cells; the first that is not blank is the heading, or the first prompt.
         uneven: A row longer than the heading means a delimiter inside a cell.
-
-    Raises:
-        OptionError: The column is missing, the first row can be a heading or a prompt, or a row
-            does not fit the heading.
     """
     for row in rows:
         names = ["" if is_missing(cell) else str(cell) for cell in row.value]
@@ -802,11 +759,7 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
 
 
 def _is_heading(source: _Source, cell: str) -> bool:
-    """Tell whether the first cell of a file with one column is its heading, or a prompt.
-
-    Raises:
-        OptionError: It can be either.
-    """
+    """Tell whether the first cell of a file with one column is a heading; refuse doubtful ones."""
     words = _fold(cell).split()
     if len(words) == 1 and words[0] in _HEADINGS:
         return True
@@ -847,7 +800,7 @@ def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
 
 
 def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]:
-    """Return how to read the first sheet of an Excel workbook, and notes for the user."""
+    """Return a function that reads the first sheet of a workbook, and notes for the user."""
     openpyxl = _imported("openpyxl")
     if openpyxl is None:
         raise OptionError(

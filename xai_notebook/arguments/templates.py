@@ -98,7 +98,7 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
         names: Variables by name.
 
     Raises:
-        OptionError: As `fill`; or a value looks like a variable and is no template.
+        OptionError: As `fill`; or a value looks like a variable of another magic.
     """
     rows = {row.name: row for row in OPTIONS}
     filled: dict[str, Any] = {}
@@ -127,11 +127,7 @@ def _fill_value(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
 
 
 def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[Any]:
-    """Return the values of an expression that is the whole value of an option.
-
-    Raises:
-        _TemplateError: The option does not accept this value.
-    """
+    """Return the values of an expression that is the whole value of an option."""
     name = source.strip()
     takes_names = row.variables is not None
     try:
@@ -511,11 +507,7 @@ class _SizeLimit:
 
 
 def _plain(value: Any, limit: _SizeLimit, depth: int = 0) -> Any:
-    """Return a copy of a value in built-in types, dates and pandas' scalars.
-
-    Raises:
-        _TemplateError: The value is or holds something else, or is too large.
-    """
+    """Return a copy of a value in built-in types, dates and pandas' scalars."""
     kind = type(value)
     limit.spend(1)
     if depth > _MAX_DEPTH:
@@ -590,11 +582,7 @@ def _is_date(value: Any) -> bool:
 
 
 def _unwrapped(value: Any, limit: _SizeLimit) -> Any:
-    """Return a Series, an array or a scalar of NumPy as built-in data.
-
-    Raises:
-        _TemplateError: It is something else.
-    """
+    """Return a Series, an array or a scalar of NumPy as built-in data; refuse all else."""
     if _is_of(value, "numpy", "ndarray", "void") or _is_of(value, "pandas", "Series"):
         limit.spend(value.size)
         return value.tolist()
@@ -621,11 +609,7 @@ def _refusal(value: Any) -> str:
 
 
 def _readable(value: Any) -> Any:
-    """Return a value whose fields and items may be read.
-
-    Raises:
-        _TemplateError: It is a module, a class or callable.
-    """
+    """Return a value whose parts may be read; refuse modules, classes and callables."""
     if issubclass(type(value), ModuleType) or callable(value):
         raise _TemplateError(_refusal(value))
     return value
