@@ -181,10 +181,7 @@ def _is_kernel() -> bool:
 def _is_inherited(name: str, pid: int, *, kernel: bool) -> bool:
     """Tell whether a notebook's name in the environment belongs to another process.
 
-    Args:
-        name: The name in the environment.
-        pid: The id of this process, so that a fork has its own entry in the cache.
-        kernel: This process is a kernel.
+    A fork has another `pid`, and so another entry in the cache.
     """
     started_with = _environment(pid)
     if started_with is not None and started_with.get(_NAME) != name:

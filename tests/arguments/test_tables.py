@@ -136,57 +136,6 @@ def test_errors_while_reading_say_after_how_many_prompts(items: Any, message: st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("a.csv", b"prompt\na fox\n" + b"x" * 140_000, "line 3: field larger than field limit"),
-        ("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000, "Is a quote not closed?"),
-        ("a.txt", b"a fox\nan owl\n" + b"x" * 2_000_000, "line 3: more than 1,048,576 characters"),
-        ("a.txt", b"a fox\n" * 40_000 + b"f\x81chse\n", "line 40,001: this is neither UTF-8 nor"),
-        ("a.txt", "a fox".encode("utf-16-le"), "line 1: this is not UTF-8 text. Save the file as"),
-    ],
-)
-def test_errors_in_files_name_the_line(
-    tmp_path: Path, name: str, data: bytes, message: str
-) -> None:
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        prompts(tmp_path / name)
-    assert str(tmp_path / name) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("~nobody-of-that-name/x.csv", "no such variable or file."),
-        ("nope", "--each nope: no such variable or file."),
-        ("nope.txt", "--each nope.txt: no such variable or file."),
-        ("number", "a value of type int holds no prompts"),
-        ("mapping", "--each mapping: no column 'prompt'. There are: a."),
-        ("data", "a value of type bytes holds no prompts"),
-        ("frame", "no column 'prompt'. There are: text."),
-        ("frame.nope", "no column 'nope'. There are: text."),
-        ("nothing", "--each found no prompt."),
-        ("table.csv", "no column 'prompt'. There are: id, text."),
-    ],
-)
-def test_unknown_names_and_columns_are_refused_by_name(
-    source: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "table.csv").write_text("id,text\n1,a fox\n")
-    names = {
-        "number": 3,
-        "mapping": {"a": 1},
-        "data": b"a",
-        "frame": pd.DataFrame({"text": ["a"]}),
-        "nothing": [],
-    }
-    with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        prompts(source, **names)
-    assert "\n" not in str(caught.value)
-
-
 # Objects, and files as Excel, LibreOffice, pandas and polars write them
 
 FOXES: Final = ["a red fox, in snow", "füchse; at night", '"two" owls\nin a tree']
@@ -422,6 +371,22 @@ READ: Final[dict[str, tuple[Make, list[str]]]] = {
 
 CURE: Final = "A prompt is text, or a record with a field 'prompt'."
 REFUSED: Final[dict[str, tuple[Make, str]]] = {
+    "a long cell": (
+        written("a.csv", b"prompt\na fox\n" + b"x" * 140_000),
+        "line 3: field larger than field limit",
+    ),
+    "an open quote, many lines": (
+        written("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000),
+        "Is a quote not closed?",
+    ),
+    "a long line": (
+        written("a.txt", b"a fox\nan owl\n" + b"x" * 2_000_000),
+        "line 3: more than 1,048,576 characters",
+    ),
+    "an undefined byte after many lines": (
+        written("a.txt", b"a fox\n" * 40_000 + b"f\x81chse\n"),
+        "line 40,001: this is neither UTF-8 nor",
+    ),
     "columns without prompt": (
         written("a.csv", "id;text;n\n1;a fox;2\n"),
         "no column 'prompt'. There are: id, text, n. Name the column that holds the prompts: --ea",
@@ -667,21 +632,29 @@ def test_columns_are_named_alike_everywhere(
         ("frame.words", ' holds the prompts: --each frame["Text"].'),
         ("number.words", "--each number: no column 'words'."),
         ("gone", "--each gone: the file 'prompts.csv' does not exist."),
+        ("~nobody-of-that-name/x.csv", "no such variable or file."),
+        ("nope", "--each nope: no such variable or file."),
+        ("nope.txt", "--each nope.txt: no such variable or file."),
+        ("number", "a value of type int holds no prompts"),
+        ("mapping", "--each mapping: no column 'prompt'. There are: a."),
+        ("data", "a value of type bytes holds no prompts"),
+        ("nothing", "--each found no prompt."),
     ],
 )  # fmt: skip
-def test_a_column_that_is_missing_is_named(
+def test_unknown_names_and_columns_are_refused_with_a_cure(
     named: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cure can be typed as it is."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.csv", "my a.csv"):
         Path(name).write_text("id,text\n1,a fox\n")
     names = {
         "records": [{"text": "a fox"}], "texts": ["a fox"], "number": 3, "gone": "prompts.csv",
+        "mapping": {"a": 1}, "data": b"a", "nothing": [],
         "frame": pd.DataFrame({"Text": ["a fox"]}),
     }  # fmt: skip
-    with pytest.raises(OptionError, match=re.escape(message)):
+    with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts(named, **names)
+    assert "\n" not in str(caught.value)
 
 
 def test_guesses_are_notes(tmp_path: Path) -> None:

@@ -28,9 +28,7 @@ __all__ = ["Parsed", "flags_of", "parse", "prompt_of"]
 _ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
 """As in bash. Elsewhere a backslash is literal, as in a Windows path."""
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001
-_TYPED_FLAG: Final = re.compile(
-    rf"[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)", re.DOTALL
-)
+_TYPED_FLAG: Final = re.compile(rf"[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>(?s:.*))")
 _SHORT_WITH_VALUE: Final = re.compile(r"-[A-Za-z]=?\d")
 _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
@@ -79,7 +77,7 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
         return Parsed(given, line[located[first].end :].strip())
     for position, word in enumerate(rest):
         # A misspelt option that is sent as part of the prompt costs money and goes unnoticed.
-        if _is_unknown(word, flags, leads=position == 0):
+        if _is_unknown(word, flags, is_first=position == 0):
             raise OptionError(_unknown(word, flags))
     after = next((i for i, word in enumerate(rest) if _is_flag(word, flags)), len(rest))
     trailing, stray = _parse_words(rest[after:], flags)
@@ -202,20 +200,15 @@ def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
     return plain if known else word
 
 
-def _is_unknown(word: str, flags: Mapping[str, Option], *, leads: bool) -> bool:
-    """Tell whether a word of the prompt looks like an option and is unknown.
-
-    Args:
-        word: A word of the prompt.
-        flags: The options by flag.
-        leads: It is the first word. Later, a typographic dash may be punctuation.
-    """
+def _is_unknown(word: str, flags: Mapping[str, Option], *, is_first: bool) -> bool:
+    """Tell whether a word of the prompt, or its first one, looks like an option and is unknown."""
     if _LIKE_A_FLAG.fullmatch(word):
         return not _is_flag(word, flags)
     plain = _plain_dashes(word)
     if plain is None:
         return False
-    return leads or nearest(plain.partition("=")[0], flags, cutoff=0.8) is not None
+    # After the first word, a typographic dash may be punctuation.
+    return is_first or nearest(plain.partition("=")[0], flags, cutoff=0.8) is not None
 
 
 def _is_flag(word: str, flags: Mapping[str, Option]) -> bool:

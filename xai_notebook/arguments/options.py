@@ -366,8 +366,8 @@ def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, value in ((ALIASES.get(name, name), value) for name, value in given.items()):
         if name not in rows:
-            hint = did_you_mean(name, rows)
-            raise OptionError(f"Unknown setting {name!r}.{hint or f' Give {_listed(rows)}.'}")
+            hint = did_you_mean(name, rows) or f" Give {', '.join(sorted(rows))}."
+            raise OptionError(f"Unknown setting {name!r}.{hint}")
         checked[name] = None if value is None else _converted(rows[name], name, value)
     return checked
 
@@ -381,15 +381,6 @@ def _converted(option: Option, name: str, value: Any) -> Any:
         raise OptionError(message + "." * message[-1].isalnum()) from None
 
 
-def _listed(names: Iterable[str]) -> str:
-    *others, last = sorted(names)
-    return f"{', '.join(others)} or {last}"
-
-
-_AGAINST_REUSE: Final = ("fresh", "redo", "replay")
-"""Options that contradict `reuse`."""
-
-
 def signature() -> Signature:
     """Return the signature of `generate()`, which completion and help show."""
     return Signature(
@@ -400,6 +391,12 @@ def signature() -> Signature:
             if option.name != "help"
         ]
     )
+
+
+_CONTRADICTIONS: Final = (
+    ("fresh", "replay"), ("redo", "fresh"), ("redo", "replay"), ("redo", "batch"),
+    ("reuse", "fresh"), ("reuse", "redo"), ("reuse", "replay"),
+)  # fmt: skip
 
 
 def resolve(
@@ -424,7 +421,7 @@ def resolve(
         if value is not None and name in known and known[name].configurable
     }
     named = {ALIASES.get(name, name): value for name, value in given.items() if value is not None}
-    if any(named.get(name) for name in _AGAINST_REUSE):
+    if any(named.get(other) for one, other in _CONTRADICTIONS if one == "reuse"):
         merged.pop("reuse", None)  # a call overrules its defaults
     merged.update(named)
     checked = {}
@@ -436,7 +433,9 @@ def resolve(
     if checked.get("matrix"):
         checked["matrix"] = _check_axes(checked["matrix"], known)
     options = kind(**checked)
-    _check_together(options)
+    for one, other in _CONTRADICTIONS:
+        if getattr(options, one) and getattr(options, other):
+            raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
     return options
 
 
@@ -464,15 +463,6 @@ def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[st
         words = [each if isinstance(each, str) else ",".join(each) for each in converted]
         checked[name] = f"{name}={','.join(words)}"
     return tuple(checked.values())
-
-
-def _check_together(options: Options) -> None:
-    """Refuse options that contradict each other."""
-    pairs = [("fresh", "replay"), *(("redo", x) for x in ("fresh", "replay", "batch"))]
-    pairs += [("reuse", name) for name in _AGAINST_REUSE]
-    for one, other in pairs:
-        if getattr(options, one) and getattr(options, other):
-            raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
 
 
 def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
