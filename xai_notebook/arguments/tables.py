@@ -412,8 +412,7 @@ def _text(source: _Source, row: _Row) -> str | None:
         record = _record(value, source.column)
         if record is not None:
             value = _unboxed(_field(source, row, value, record))
-            if record.names:
-                holder = f"the field {source.wanted!r} holds"
+            holder = f"the field {source.wanted!r} holds"
         elif isinstance(value, tuple) and len(value) == 1:  # a row of a database cursor
             value = _unboxed(value[0])
         elif isinstance(value, (tuple, list)):
