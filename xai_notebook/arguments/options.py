@@ -120,7 +120,7 @@ class Options:
 
     # fmt: off
     n: int = field(default=1, metadata=row(
-        "-n", "images from one request, 1 to 10 (default 1)",
+        "-n", "images per request, 1 to 10 (default 1)",
         WholeNumber(1, settings.MAX_IMAGES, "images"), "N", setting="count", label="Images"))
     model: tuple[str, ...] = field(default=(settings.DEFAULT_MODEL,), metadata=row(
         "-m", f"model (default {settings.DEFAULT_MODEL}); repeatable, to compare",
@@ -132,7 +132,7 @@ class Options:
         "-r", "1k is about one megapixel, 2k about four",
         Choice(settings.RESOLUTIONS), "1k|2k", label="Resolution", axis=True))
     quality: str | None = field(default=None, metadata=row(
-        "-q", "for models that offer it",
+        "-q", "quality, for models that offer it",
         Choice(settings.QUALITIES), "low|medium", label="Quality", axis=True))
     image: tuple[Any, ...] = field(default=(), metadata=row(
         "-i", "edit this image: a path, URL, data URI, variable or id (@37ab22b5); repeatable",
@@ -159,7 +159,7 @@ class Options:
     columns: int | None = field(default=None, metadata=row(
         "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
     captions: str | None = field(default=None, metadata=row(
-        "", "prompts under the pictures: in full, three lines, or none; long ones fold if unset",
+        "", "prompts under pictures: full text, three lines, or none; default: long ones fold",
         Choice(settings.CAPTIONS), "full|short|none"))
     full: bool = field(default=False, metadata=_switch(
         "", "embed originals in the notebook instead of previews"))
@@ -167,7 +167,7 @@ class Options:
         "", "show each input image in front of the edits made from it",
         configurable=False, in_panel=False))
     matrix: tuple[str, ...] | None = field(default=None, metadata=row(
-        "", "one request for each word of {a|b} in the prompt, or for each value of an option, "
+        "", "one request for each alternative in {a|b}, or for each value of an option, "
         "such as quality=low,medium",
         convert.axes, "NAME=A,B", bare=True, begins=r"[\w-]+=", repeatable=True,
         configurable=False, in_panel=False))
@@ -185,7 +185,7 @@ class Options:
         "", "make only these images of the cell again; 3 is foxes[3]", convert.indices, "N[,N…]",
         repeatable=True, configurable=False, in_panel=False))
     replay: bool = field(default=False, metadata=_switch(
-        "", "answer from the library only", configurable=False))
+        "", "use stored images only; send nothing", configurable=False))
     reuse: bool = field(default=False, metadata=_switch(
         "", "use the stored image of an equal request, of any notebook; make it if none is stored",
         in_panel=False))
