@@ -49,6 +49,8 @@ class Odd:
         """Raise."""
         raise AssertionError("ran")
 
+    __class__ = computed  # type: ignore[assignment]  # which isinstance() reads
+
     def __getattr__(self, name: str) -> str:
         raise AssertionError("ran")
 

@@ -557,7 +557,7 @@ def _bounded(number: int, limit: _SizeLimit) -> int:
     return number
 
 
-def _is_any(kind: type, kinds: Iterable[type]) -> bool:
+def _is_any(kind: type, kinds: Iterable[Any]) -> bool:
     """Tell whether a class is one of these. `in` would call its metaclass."""
     return any(kind is each for each in kinds)
 
@@ -565,7 +565,7 @@ def _is_any(kind: type, kinds: Iterable[type]) -> bool:
 def _is_of(value: Any, package: str, *names: str) -> bool:
     """Tell whether a value is of one of a package's classes, and not of a subclass."""
     module = sys.modules.get(package)
-    return module is not None and _is_any(type(value), (getattr(module, name) for name in names))
+    return _is_any(type(value), (getattr(module, name, None) for name in names))
 
 
 def _is_date(value: Any) -> bool:
@@ -586,11 +586,12 @@ def _unwrapped(value: Any, limit: _SizeLimit) -> Any:
     if _is_of(value, "numpy", "ndarray", "void") or _is_of(value, "pandas", "Series"):
         limit.spend(value.size)
         return value.tolist()
+    if _is_of(value, "numpy", "datetime64", "timedelta64"):
+        return str(value)
     numpy = sys.modules.get("numpy")
-    kind = type(value)
-    if numpy and issubclass(kind, numpy.generic) and getattr(numpy, kind.__name__, None) is kind:
-        dated = issubclass(kind, (numpy.datetime64, numpy.timedelta64))
-        return str(value) if dated else value.item()
+    kind = type(value)  # isinstance() would read the user's __class__
+    if numpy and issubclass(kind, numpy.generic) and _is_of(value, "numpy", kind.__name__):
+        return value.item()
     raise _TemplateError(_refusal(value))
 
 
