@@ -116,9 +116,7 @@ def test_the_message_for_a_wrong_ratio_names_the_nearest_shape(ratio: str, near:
 
 def test_keywords_and_signature_are_the_table() -> None:
     names = [option.name for option in OPTIONS if option.name != "help"]
-    assert [*Keywords.__annotations__] == [
-        name for name in names if name not in {"dry_run", "batch"}
-    ]
+    assert {*Keywords.__annotations__} == {*names} - {"dry_run", "batch"}
     assert [*signature().parameters] == ["prompt", *names]
     assert inspect.signature(generate) == inspect.signature(agenerate) == signature()
 

@@ -261,41 +261,44 @@ def table(kind: type[Options] = Options) -> tuple[Option, ...]:
     )
 
 
-class Keywords(TypedDict, total=False):
-    """The keywords of `generate()` except `dry_run` and `batch`, for type checkers.
-
-    The types are those of values before they are checked. None: not given.
-    """
-
+class _Common(TypedDict, total=False):
     n: int | None
-    model: str | Sequence[str] | None
     aspect_ratio: str | None
     resolution: str | None
     quality: str | None
-    image: Any
     user: str | None
     format: str | None
-    as_: str | None
     export: str | PathLike[str] | bool | None
     metadata: bool | None
     share: float | bool | None
     columns: int | None
     captions: str | None
     full: bool | None
-    compare: bool | None
-    matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
-    each: Any
     rewrite: str | bool | None
-    fresh: bool | None
-    redo: int | str | Sequence[int] | None
     replay: bool | None
     reuse: bool | None
     max_cost: float | None
     timeout: float | None
+
+
+class Keywords(_Common, total=False):
+    """The keywords of `generate()` except `dry_run` and `batch`, for type checkers.
+
+    The types are those of values before they are checked. None: not given.
+    """
+
+    model: str | Sequence[str] | None
+    image: Any
+    as_: str | None
+    compare: bool | None
+    matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
+    each: Any
+    fresh: bool | None
+    redo: int | str | Sequence[int] | None
     local: bool | None
 
 
-class Defaults(TypedDict, total=False):
+class Defaults(_Common, total=False):
     """The keywords of `configure()`, for type checkers: every row with a default. None: reset."""
 
     backend: str | None
@@ -304,27 +307,10 @@ class Defaults(TypedDict, total=False):
     engine: str | None
     concurrency: int | None
     rate: float | None
-    replay: bool | None
     budget: float | str | settings.BudgetLimit | None
     patience: float | None
     visitors: bool | None
-    n: int | None
     model: str | None
-    aspect_ratio: str | None
-    resolution: str | None
-    quality: str | None
-    user: str | None
-    format: str | None
-    export: str | PathLike[str] | bool | None
-    metadata: bool | None
-    share: float | bool | None
-    columns: int | None
-    captions: str | None
-    full: bool | None
-    rewrite: str | bool | None
-    reuse: bool | None
-    max_cost: float | None
-    timeout: float | None
 
 
 OPTIONS: Final = table()
