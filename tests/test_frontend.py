@@ -1,4 +1,4 @@
-"""Where we are, as the front ends tell it."""
+"""The notebook, its folder and its cells, as front ends name them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from xai_notebook.frontend import notebook_folder, remember_folder
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has told anything yet."""
+    """No front end has named a notebook."""
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.setattr(frontend, "_loaded_in", None)
 
 
-def test_order_of_the_notebooks_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VS Code's variable, then JupyterLab's, then where the extension was loaded, then here."""
+def test_sources_of_the_notebook_s_folder_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vscode, lab, loaded = (tmp_path / name for name in ("vscode", "lab", "loaded"))
     for folder in (vscode, lab, loaded):
         folder.mkdir()
@@ -44,8 +45,9 @@ def test_order_of_the_notebooks_folder(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(user_ns={})])
-def test_shells_that_say_nothing(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
-    """A shell without a namespace, or no shell, is no error."""
+def test_the_working_directory_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, shell: object
+) -> None:
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert notebook_folder() == Path.cwd()
 
@@ -58,13 +60,11 @@ def test_shells_that_say_nothing(monkeypatch: pytest.MonkeyPatch, shell: object)
 def test_a_terminal_is_ipython_without_a_kernel(
     monkeypatch: pytest.MonkeyPatch, shell: object, *, terminal: bool
 ) -> None:
-    """Plain Python is none: there is nobody to look."""
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert frontend.in_terminal() is terminal
 
 
-def test_asking_loads_no_ipython() -> None:
-    """In a script nothing is known, and nothing is loaded to find that out."""
+def test_ipython_is_not_imported() -> None:
     code = (
         "import sys\nfrom xai_notebook import frontend\n"
         "assert frontend.running_shell() is None and not frontend.in_terminal()\n"
@@ -87,8 +87,9 @@ def test_asking_loads_no_ipython() -> None:
         ),
         (SimpleNamespace(kernel=1), SimpleNamespace(), None),
     ],
-    ids=["nothing", "terminal", "kernel", "old IPython", "nobody says"],
+    ids=["nothing", "terminal", "kernel", "old IPython", "unknown"],
 )
-def test_a_cell_is_told_from_others(shell: object, info: object, expected: str | None) -> None:
-    """By its id; in a terminal by what was typed."""
+def test_a_cell_is_identified_by_its_id_or_its_text(
+    shell: object, info: object, expected: str | None
+) -> None:
     assert frontend.cell_identity(shell, info) == expected

@@ -1,4 +1,4 @@
-"""The name of a notebook counts in its own kernel, and in no process that this kernel starts."""
+"""A notebook's name is used in its own kernel, and in no process that this kernel starts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ INNER = """
 %xai_image --export . -n 1 a red fox
 %xai_pack packed.xai
 """
-SAY = (
+PRINT_NAME = (
     "from xai_notebook import frontend\n"
-    "print('told:', frontend.notebook_name(), frontend.notebook_folder())"
+    "print('name:', frontend.notebook_name(), frontend.notebook_folder())"
 )
 LAUNCHERS = {
     "papermill": (
@@ -64,18 +64,18 @@ def outer(folder: Path) -> Iterator[Kernel]:
         yield kernel
 
 
-def test_a_kernel_believes_the_name_that_it_was_given(outer: Kernel, folder: Path) -> None:
-    """A working directory that was changed before the extension was loaded does not count."""
-    assert outer.run(f"%cd -q inner\n{SAY}\n%cd -q ..").stdout.startswith(
-        f"told: {folder / 'outer.ipynb'} {folder}\n"
+def test_a_kernel_uses_the_name_in_its_environment(outer: Kernel, folder: Path) -> None:
+    """Also after a `%cd`."""
+    assert outer.run(f"%cd -q inner\n{PRINT_NAME}\n%cd -q ..").stdout.startswith(
+        f"name: {folder / 'outer.ipynb'} {folder}\n"
     )
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_notebook_run_by_a_cell_is_a_notebook_of_its_own(
+def test_a_notebook_run_by_a_cell_does_not_use_the_name(
     outer: Kernel, folder: Path, launcher: str
 ) -> None:
-    """It exports and packs in its own folder, and its rows name no other notebook."""
+    """It exports and packs into its own folder, and its rows name no notebook."""
     inner, name = folder / "inner", launcher.replace(" ", "_")
     cells = [nbformat.v4.new_code_cell(line) for line in INNER.strip().splitlines()]
     kernel = {"name": "python3", "display_name": "Python", "language": "python"}
@@ -93,62 +93,67 @@ def test_a_notebook_run_by_a_cell_is_a_notebook_of_its_own(
         file.unlink()
 
 
-def test_a_script_does_not_believe_the_name(outer: Kernel, folder: Path) -> None:
+def test_a_script_does_not_use_the_name(outer: Kernel, folder: Path) -> None:
     """Its folder is the working directory."""
-    (folder / "inner" / "say.py").write_text(SAY)
-    shown = outer.run("%cd -q inner\n!python say.py\n!ipython say.py\n%cd -q ..").stdout
-    assert shown.count(f"told: None {folder / 'inner'}") == 2
+    (folder / "inner" / "name.py").write_text(PRINT_NAME)
+    shown = outer.run("%cd -q inner\n!python name.py\n!ipython name.py\n%cd -q ..").stdout
+    assert shown.count(f"name: None {folder / 'inner'}") == 2
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
-def test_a_worker_does_not_believe_the_name(outer: Kernel, method: str) -> None:
-    """However it is started: a fork has the memory of the kernel, too."""
+def test_a_worker_does_not_use_the_name(outer: Kernel, method: str) -> None:
+    """A fork has the memory of the kernel, too."""
     shown = outer.run(
         "import multiprocessing, sys, warnings\n"
         "from xai_notebook.frontend import notebook_name\n"
         "warnings.simplefilter('ignore')\n"
         f"with multiprocessing.get_context({method!r}).Pool(1) as pool:\n"
-        "    print('told:', notebook_name(), pool.apply(notebook_name))"
+        "    print('name:', notebook_name(), pool.apply(notebook_name))"
     )
     assert shown.stdout.endswith("outer.ipynb None\n"), shown.traceback
 
 
 def test_a_server_under_a_notebook_names_its_own_notebooks(outer: Kernel, folder: Path) -> None:
-    """JupyterLab that was started by a cell gives its kernels names of their own."""
+    """A cell can start JupyterLab, which gives each kernel its own name."""
     (folder / "inner" / "own.ipynb").touch()
     launched = outer.run(
         "import os\n"
         "from jupyter_client.manager import start_new_kernel\n"
         "own = os.environ | {'JPY_SESSION_NAME': os.path.abspath('inner/own.ipynb')}\n"
         "manager, client = start_new_kernel(kernel_name='python3', env=own)\n"
-        f"client.execute_interactive({SAY!r})\n"
+        f"client.execute_interactive({PRINT_NAME!r})\n"
         "client.stop_channels()\n"
         "manager.shutdown_kernel(now=True)"
     )
     inner = folder / "inner"
-    assert f"told: {inner / 'own.ipynb'} {inner}\n" in launched.stdout, launched.traceback
+    assert f"name: {inner / 'own.ipynb'} {inner}\n" in launched.stdout, launched.traceback
 
 
 def test_a_shell_script_before_the_kernel_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel of `conda run` and the like has another parent than the server."""
+    """The parent of a kernel under `conda run` is not the server."""
     script, spec = tmp_path / "wrap.sh", tmp_path / "kernels" / "python3" / "kernel.json"
     script.write_text('"$@"\nexit $?\n')
     spec.parent.mkdir(parents=True)
     command = ["sh", str(script), sys.executable, "-m", "ipykernel_launcher", "-f"]
-    told = {"argv": [*command, "{connection_file}"], "display_name": "W", "language": "python"}
-    spec.write_text(json.dumps(told))
+    kernel_spec = {
+        "argv": [*command, "{connection_file}"],
+        "display_name": "W",
+        "language": "python",
+    }
+    spec.write_text(json.dumps(kernel_spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     name = str(tmp_path / "wrapped.ipynb")
     with start_kernel(tmp_path / "work", JPY_SESSION_NAME=name) as kernel:
-        said = kernel.run(f"import os\nprint(os.getppid() == {os.getpid()})\n{SAY}").stdout
-    assert said == f"False\ntold: {name} {tmp_path}\n"
+        printed = kernel.run(
+            f"import os\nprint(os.getppid() == {os.getpid()})\n{PRINT_NAME}"
+        ).stdout
+    assert printed == f"False\nname: {name} {tmp_path}\n"
 
 
-def test_a_kernel_of_the_outer_one_that_loaded_the_extension_first(
+def test_a_loaded_extension_in_the_outer_kernel_changes_nothing(
     outer: Kernel, folder: Path
 ) -> None:
-    """The extension in the outer kernel tells the inner one nothing."""
     assert outer.run("%load_ext xai_notebook").error is None
-    test_a_notebook_run_by_a_cell_is_a_notebook_of_its_own(outer, folder, "papermill")
+    test_a_notebook_run_by_a_cell_does_not_use_the_name(outer, folder, "papermill")

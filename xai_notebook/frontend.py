@@ -1,6 +1,6 @@
-"""Where we are: in a kernel, a terminal or plain Python; in which notebook; what `%config` says.
+"""The surroundings: kernel, terminal or script; the notebook and its folder; `%config XaiImage`.
 
-IPython is not loaded for an answer: where it runs, it is there.
+Nothing here imports IPython: where code runs in it, it is loaded already.
 """
 
 from __future__ import annotations
@@ -40,53 +40,53 @@ __all__ = [
 _NAME: Final = "JPY_SESSION_NAME"
 _loaded_in: Path | None = None
 _configured: Final[dict[str, Any]] = {}
-"""Defaults of this process, as long as no extension holds them."""
+"""Defaults of this process until the extension is loaded and holds them."""
 
 
 def running_shell() -> Any:
-    """Return the IPython that we are in, or None."""
+    """Return the IPython that runs this code, or None."""
     return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 def in_kernel(shell: Any) -> bool:
-    """Tell whether an IPython has a front end that shows more than text."""
+    """Tell whether an IPython belongs to a kernel, whose front ends show more than text."""
     return getattr(shell, "kernel", None) is not None
 
 
 def in_terminal() -> bool:
-    """Tell whether the only front end is plain `ipython`."""
+    """Tell whether this code runs in plain `ipython`."""
     shell = running_shell()
     return shell is not None and not in_kernel(shell)
 
 
 def is_for_visitors() -> bool:
-    """Tell whether those in front of this kernel are visitors of an app, and not its author.
+    """Tell whether visitors of an app use this kernel, and not its author.
 
-    The setting `visitors` says so; where it is not set, the kernel of a page of Voilà is for them,
-    and so is every process that it starts: what they do, they do for the same visitors.
+    The setting `visitors` decides. Unset, it is true in a kernel of Voilà and in the processes
+    that such a kernel starts.
     """
-    told = configured().get("visitors")
-    return bool(told) if told is not None else "VOILA_PREHEAT" in os.environ
+    visitors = configured().get("visitors")
+    return bool(visitors) if visitors is not None else "VOILA_PREHEAT" in os.environ
 
 
 def reruns_by_itself() -> bool:
-    """Tell whether code here is run again without being asked to: by Streamlit, by marimo."""
-    asked = (("streamlit.runtime", "exists"), ("marimo", "running_in_notebook"))
-    tells = (getattr(sys.modules.get(module), name, None) for module, name in asked)
-    return any(tell() for tell in tells if tell is not None)
+    """Tell whether Streamlit or marimo runs this code, which rerun code by themselves."""
+    names = (("streamlit.runtime", "exists"), ("marimo", "running_in_notebook"))
+    checks = (getattr(sys.modules.get(module), name, None) for module, name in names)
+    return any(check() for check in checks if check is not None)
 
 
 def configured() -> Mapping[str, Any]:
-    """Return what `%config XaiImage` or `configure` says, by the names of the option table."""
+    """Return the defaults of `%config XaiImage` or `configure`, by names of the option table."""
     extension = _extension()
     return _configured if extension is None else extension.configuration()
 
 
 def configure(values: Mapping[str, Any]) -> None:
-    """Set defaults: those of `%config XaiImage` where the extension is loaded, now or later.
+    """Set defaults; the extension takes them over, now or when it is loaded.
 
     Args:
-        values: Checked, by the names of the option table; None resets one.
+        values: Checked values by the names of the option table; None resets one.
     """
     extension = _extension()
     if extension is not None:
@@ -98,41 +98,39 @@ def configure(values: Mapping[str, Any]) -> None:
 
 
 def take_configured() -> dict[str, Any]:
-    """Return the defaults that were set before the extension was loaded, and forget them here."""
+    """Return the defaults that were set before the extension was loaded, and clear them here."""
     values = dict(_configured)
     _configured.clear()
     return values
 
 
 def show(job: Any) -> bool:
-    """Have the extension show a job, which it updates; False: it is not loaded here."""
+    """Have the extension show a job and keep the output up to date; False: it is not loaded."""
     extension = _extension()
     return extension is not None and bool(extension.show_job(job))
 
 
 def follow(job: Any) -> Any:
-    """Return what shows a job while it is waited for: called now and then, `.end()` at last.
+    """Return a progress display for the time of waiting for a job; None: no extension is loaded.
 
-    None: the extension is not loaded here.
+    The caller calls it now and then, and its `end()` at the end.
     """
     extension = _extension()
     return None if extension is None else extension.follow_job(job)
 
 
 def _extension() -> Any:
-    """Return the extension, if it is loaded in the IPython that we are in."""
-    for thing in getattr(running_shell(), "configurables", ()):
-        if type(thing).__name__ == "XaiImage":
-            return thing
-    return None
+    """Return the extension of the running IPython; None: it is not loaded."""
+    configurables = getattr(running_shell(), "configurables", ())
+    return next((each for each in configurables if type(each).__name__ == "XaiImage"), None)
 
 
 def cell_identity(shell: Any, info: Any) -> Hashable:
-    """Return what tells a cell from all others; None: nobody says, and it has no next run.
+    """Return an identity of a cell that is the same in its next run; None: it is unknown.
 
     Args:
-        shell: The IPython that runs it.
-        info: What IPython says of the run; None: nothing.
+        shell: The IPython that runs the cell.
+        info: IPython's ExecutionInfo of the run, or None.
     """
     if info is None:
         return None
@@ -145,11 +143,11 @@ def cell_identity(shell: Any, info: Any) -> Hashable:
 
 
 def can_update(shell: Any) -> bool:
-    """Tell whether what a cell shows can be replaced later.
+    """Tell whether a cell's output can be replaced later.
 
-    A console of a kernel, such as `jupyter console`, ignores replacements. It is known by what it
-    sends: it can be asked for input, as those who run notebooks unattended cannot, and names no
-    cell, as those who show notebooks do.
+    A console of a kernel, such as `jupyter console`, ignores replacements. Its requests allow
+    input, unlike those of programs that run notebooks unattended, and name no cell, unlike those of
+    notebook front ends.
     """
     if not in_kernel(shell):
         return False
@@ -161,11 +159,11 @@ def can_update(shell: Any) -> bool:
 
 
 def notebook_name() -> str | None:
-    """Return the notebook as Jupyter names it, which may be a path; None: it is unknown.
+    """Return the notebook's name in Jupyter, which may be a path; None: it is unknown.
 
-    Jupyter Server gives a kernel the name in its environment, which every process inherits that
-    the kernel starts: scripts, workers, and the kernels of papermill and nbconvert, which run other
-    notebooks. None of these is that notebook.
+    Jupyter Server puts the name into the kernel's environment. Processes that the kernel starts
+    inherit it, although they do not run that notebook: scripts, workers, and the kernels of
+    papermill and nbconvert.
     """
     name = os.getenv(_NAME, "")
     inherited = name.strip() and _is_inherited(name, os.getpid(), kernel=_is_kernel())
@@ -173,7 +171,7 @@ def notebook_name() -> str | None:
 
 
 def _is_kernel() -> bool:
-    """Tell whether this process is a kernel, and not one that was forked from it."""
+    """Tell whether this process is a kernel, and not a fork of one."""
     kernel = getattr(running_shell(), "kernel", None)
     started = getattr(getattr(kernel, "session", None), "pid", os.getpid())
     return kernel is not None and bool(started == os.getpid())
@@ -181,39 +179,36 @@ def _is_kernel() -> bool:
 
 @functools.lru_cache(maxsize=4)
 def _is_inherited(name: str, pid: int, *, kernel: bool) -> bool:
-    """Tell whether a notebook's name was meant for another process than this one.
+    """Tell whether a notebook's name in the environment belongs to another process.
 
-    Args:
-        name: As the environment has it.
-        pid: Of this process: a forked one has to be looked at anew.
-        kernel: This process is a kernel.
+    A fork has another `pid`, and so another entry in the cache.
     """
     started_with = _environment(pid)
     if started_with is not None and started_with.get(_NAME) != name:
         return False  # set by code that runs here
     if not kernel:
         return True
-    # Jupyter Server has no such name itself; papermill or nbconvert under a notebook has the same.
-    # A launcher that cannot be read, since it has ended or belongs to another user, is a server.
+    # Jupyter Server itself has another name or none; papermill under a notebook has the same one.
+    # A launcher that has ended or belongs to another user cannot be read, and counts as a server.
     launcher = _launcher()
-    given_by = None if launcher is None else _environment(launcher)
-    return given_by is not None and given_by.get(_NAME) == name
+    launched_with = None if launcher is None else _environment(launcher)
+    return launched_with is not None and launched_with.get(_NAME) == name
 
 
 def _launcher() -> int | None:
-    """Return the id of the process that started this kernel, as jupyter_client tells it."""
-    told = os.getenv("JPY_PARENT_PID", "")
-    if not told.isdecimal():
+    """Return the id of the process that started this kernel, from jupyter_client's variable."""
+    parent = os.getenv("JPY_PARENT_PID", "")
+    if not parent.isdecimal():
         return None
-    if sys.platform == "win32":  # there it is a handle
+    if sys.platform == "win32":  # it is a handle there
         import ctypes  # noqa: PLC0415  # only there
 
-        return int(ctypes.windll.kernel32.GetProcessId(ctypes.c_void_p(int(told)))) or None
-    return int(told)
+        return int(ctypes.windll.kernel32.GetProcessId(ctypes.c_void_p(int(parent)))) or None
+    return int(parent)
 
 
 def _environment(pid: int) -> dict[str, str] | None:
-    """Return the environment that a process was started with; None: it cannot be read."""
+    """Return the environment with which a process started; None: it cannot be read."""
     with suppress(ImportError):
         import psutil  # noqa: PLC0415  # IPython or ipykernel brings it
 
@@ -223,14 +218,19 @@ def _environment(pid: int) -> dict[str, str] | None:
 
 
 def notebook_file() -> Path | None:
-    """Return the notebook's file, whose folder may not be known; None: nobody names it."""
-    in_code = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
-    name = in_code if isinstance(in_code, str) and in_code else notebook_name()
+    """Return the notebook's file, which may be a bare name; None: it is unknown."""
+    name = _vscode_file() or notebook_name()
     return Path(name) if name and name.endswith(".ipynb") else None
 
 
+def _vscode_file() -> str | None:
+    """Return the notebook's path, which VS Code puts into the user's namespace."""
+    file = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
+    return file if isinstance(file, str) else None
+
+
 def remember_folder(folder: Path | None) -> None:
-    """Remember the working directory as it was when the extension was loaded.
+    """Remember the working directory at the time when the extension is loaded.
 
     nbconvert and nbclient start kernels in the notebook's folder; a later `%cd` does not move the
     notebook.
@@ -245,39 +245,31 @@ def remember_folder(folder: Path | None) -> None:
 def notebook_folder() -> Path:
     """Return the folder of the notebook, as well as it can be known.
 
-    In this order: what VS Code puts into the user's namespace, JupyterLab's session name, the
-    working directory when the extension was loaded, the working directory now.
+    In this order: VS Code's variable, Jupyter's name, the working directory when the extension was
+    loaded, the working directory now.
     """
-    return _vscode_folder() or _jupyter_folder() or _loaded_in or Path.cwd()
-
-
-def _vscode_folder() -> Path | None:
-    file = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
-    folder = Path(file).parent if isinstance(file, str) and file else None
-    return folder if folder is not None and folder.is_dir() else None
-
-
-def _jupyter_folder() -> Path | None:
-    file = Path(notebook_name() or "")
-    return file.parent if file.is_absolute() and file.parent.is_dir() else None
+    for name in (_vscode_file, notebook_name):
+        file = Path(name() or "")
+        if file.is_absolute() and file.parent.is_dir():
+            return file.parent
+    return _loaded_in or Path.cwd()
 
 
 def resolve_folder(folder: str | Path | None) -> Path:
-    """Return the folder that a name means, which need not exist.
+    """Return the path of a folder, which need not exist, relative to the notebook's.
 
-    `..` must not lead a relative folder out of the notebook's. An absolute path, `~` and links
-    that the user has put there are followed wherever they lead.
+    `..` cannot lead out of the notebook's folder. Absolute paths, `~` and links lead anywhere.
 
     Args:
         folder: None or `""` is the notebook's.
 
     Raises:
-        ExportError: The name means nothing, or leaves the notebook's folder.
+        ExportError: The name is invalid, or leaves the notebook's folder.
     """
     try:
         path = Path(folder or "").expanduser()
     except RuntimeError as error:
-        raise ExportError(f"Cannot tell whose home {folder} means. Give a full path.") from error
+        raise ExportError(f"The home folder of {folder} is unknown. Give a full path.") from error
     if "\0" in str(path):
         raise ExportError("A folder's name cannot hold a null character. Give another one.")
     path = Path(os.path.normpath(path))

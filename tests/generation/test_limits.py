@@ -552,7 +552,7 @@ def test_scripts_configure(session: Session, priced: Served) -> None:
     ("given", "said"),
     [
         ({"budget": "5/week"}, "budget: '5/week' names no period"),
-        ({"budgt": 5}, "no setting 'budgt'. Did you mean budget?"),
+        ({"budgt": 5}, "Unknown setting 'budgt'. Did you mean budget?"),
         ({"prompt": "x"}, "Give api_host, aspect_ratio"),
         ({"rate": -1}, "rate: -1 is not a possible number of requests"),
         ({"max_cost": "free"}, "max_cost: 'free' is not a number of US dollars"),

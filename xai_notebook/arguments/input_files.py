@@ -1,8 +1,6 @@
-"""Files, images and arrays as input images: what they are, and as which bytes they are sent.
+"""Convert files, PIL images and arrays to bytes that the API accepts.
 
-Imported only when there is a picture, since it needs Pillow.
-
-Separate because it loads Pillow, which most calls do not need.
+Separate because it loads Pillow, which calls without input images do not need.
 """
 
 from __future__ import annotations
@@ -32,23 +30,22 @@ from xai_notebook.settings import MAX_IMAGE_PIXELS, MAX_INPUT_IMAGE_BYTES, MIB
 __all__ = ["Fitted", "encode_object", "fit"]
 
 _SENT: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
-"""Formats that the API takes."""
+"""Formats that the API accepts."""
 _LOSSLESS: Final = {"PNG", "GIF", "BMP", "TIFF"}
-"""Formats whose pixels are sent without loss, if that is not too large."""
+"""Formats whose pixels are sent without loss, within the limit of size."""
 _MODES: Final = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
-"""Modes that every reader of the formats understands."""
-_KEPT: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
-"""Modes of PIL images that become a PNG as they are."""
+"""Modes that every decoder of the formats understands."""
+_PNG_MODES: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
+"""Modes that a PNG can have."""
 _OPENED: Final = {*_SENT, "GIF", "BMP", "TIFF", "AVIF", "HEIC"}
 _FIRST: Final = {"TIFF": "its first page is sent", "HEIC": "its main picture is sent"}
-"""What is said of a file with several pictures that is no animation."""
+"""Notes about files with several pictures that are not animations."""
 _SINCE: Final = f"since it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
 _SIDES: Final = (4096, 3072, 2048, 1536, 1024)
 _MAX_SIDE: Final = 65_500
-"""Pixels: no JPEG has more."""
-_BEGINNING: Final = 4096
-"""Bytes by which a file is known."""
-
+"""Pixels: the limit of JPEG."""
+_HEAD: Final = 4096
+"""Bytes that identify a file."""
 _HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _MAGIC: Final = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
@@ -73,7 +70,7 @@ _MAGIC: Final = (
     (re.compile(rb"\s*(?:<!--.*)?<(?:!doctype html|html|head|body)\b", re.DOTALL | re.IGNORECASE),
      "a web page"),
 )  # fmt: skip
-"""How formats begin, and what they are called."""
+"""The first bytes of formats, and their names."""
 _CURES: Final = {
     "a camera's raw file": "Export it as JPEG.",
     "a PDF or PostScript file": "Export the page as PNG.",
@@ -86,18 +83,18 @@ _CURES: Final = {
     "a text": "Give the picture itself.",
     "empty": "Give another file.",
 }
-"""What to do about files that are no pictures, or none that Pillow reads as they are meant."""
+"""Advice for files that are not pictures, or that Pillow does not read correctly."""
 _REDUCED: Final = 254
-"""Tag of a TIFF whose lowest bit says that its first picture is a preview of another one."""
+"""Tag of a TIFF; its lowest bit marks the first picture as a preview of another one."""
 
 
 class Fitted(NamedTuple):
-    """An image as it is sent.
+    """An image in the form in which it is sent.
 
     Attributes:
-        data: Its bytes.
-        media_type: Of these.
-        notes: What was changed on the way, half a sentence each.
+        data: The bytes of a PNG, JPEG or WebP.
+        media_type: Their media type.
+        notes: Changes to the image, half a sentence each.
     """
 
     data: bytes
@@ -106,15 +103,15 @@ class Fitted(NamedTuple):
 
 
 def fit(data: bytes, called: str, cure: str = "") -> Fitted:
-    """Return a file as the API takes it: unchanged where possible, else as its viewer sees it.
+    """Return a file in a form that the API accepts: unchanged if possible, else as viewers show it.
 
     Args:
-        data: Its bytes.
-        called: What messages call it.
-        cure: What to do instead, in a sentence; empty: it depends on the format.
+        data: The bytes of the file.
+        called: Its name in messages.
+        cure: Advice if it is not an image, in a sentence; "": depends on its format.
 
     Raises:
-        InputImageError: It is no picture that can be sent.
+        InputImageError: It cannot be sent as a picture.
     """
     kind = _kind(data)
     if kind not in _OPENED:
@@ -128,17 +125,17 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
     try:
         data, lost = _bounded(data, kind)
         with warnings.catch_warnings():
-            # Pillow warns about what is odd beside the pixels, and about sizes that we refuse.
+            # Pillow warns about odd metadata, and about sizes that are refused below.
             warnings.simplefilter("ignore")
             image = _open(data, kind)
             if image.width * image.height <= MAX_IMAGE_PIXELS:
-                image.load()  # a truncated file is found here, not by the server
+                image.load()  # raises for a truncated file
     except _RawError as error:
         raise InputImageError(
             f"{called} is a camera's raw file; the API takes PNG, JPEG and WebP. "
             f"{cure or 'Export it as JPEG.'}"
         ) from error
-    except Exception as error:  # Pillow's decoders raise whatever broken bytes make them
+    except Exception as error:  # Pillow's decoders raise many types for broken files
         raise InputImageError(f"{called} cannot be decoded. Is the file whole?") from error
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise InputImageError(
@@ -152,14 +149,14 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
 
 
 def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
-    """Return a PIL image or an array as a PNG, and what was changed; None: it is neither.
+    """Return a PIL image or an array as a PNG, and the changes; None: it is neither.
 
     Args:
         value: Any object.
-        label: How the user named it.
+        label: Its name in messages.
 
     Raises:
-        InputImageError: It is no picture that can be sent.
+        InputImageError: It cannot be sent as a picture.
     """
     notes: list[str] = []
     is_image = isinstance(value, Image.Image)
@@ -174,10 +171,10 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
             notes.append(f"of its frames, number {image.tell() + 1} is sent")
         image.load()
         image = in_srgb(upright(eight_bits(image)), notes)
-        if image.mode not in _KEPT:
+        if image.mode not in _PNG_MODES:
             image = image.convert("RGB")
         return encode(image, "PNG", compress_level=1), notes
-    except Exception as error:  # Pillow's, and whatever the user's own objects raise
+    except Exception as error:  # from Pillow, or from the user's own objects
         what = "this image" if is_image else f"an array of shape {_shape(value)}"
         reason = str(error).rstrip(".")
         raise InputImageError(f"--image {label}: {what} cannot be sent: {reason}.") from error
@@ -186,17 +183,17 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
 def _shape(array: Any) -> Any:
     try:
         return array.shape
-    except Exception:  # noqa: BLE001  # whatever the user's own objects raise
+    except Exception:  # noqa: BLE001  # from the user's own objects
         return "?"
 
 
 class _RawError(Exception):
-    """A TIFF is a camera's raw file, whose first picture is a tiny preview."""
+    """A TIFF is a camera's raw file, whose first picture is a small preview."""
 
 
 def _kind(data: bytes) -> str:
-    """Return what the first bytes say that a file is: a format's name, or half a sentence."""
-    start = data[:_BEGINNING]
+    """Return the name of a file's format, or a noun such as "a text", from its first bytes."""
+    start = data[:_HEAD]
     if not start:
         return "empty"
     for pattern, name in _MAGIC:
@@ -204,25 +201,21 @@ def _kind(data: bytes) -> str:
             return name
     if start[4:8] == b"ftyp":
         length = min(int.from_bytes(start[:4], "big"), len(start))
-        brands = {start[at : at + 4] for at in (8, *range(16, length, 4))}
+        brands = {start[i : i + 4] for i in (8, *range(16, length, 4))}
         if brands & {b"avif", b"avis"}:
             return "AVIF"
         if b"crx " in brands:
             return "a camera's raw file"
         return "HEIC" if brands & _HEIF else "a film"
     try:
-        text = start.decode("utf-8", "strict" if len(data) < _BEGINNING else "ignore")
+        text = start.decode("utf-8", "strict" if len(data) < _HEAD else "ignore")
     except ValueError:
         text = "\0"
     return "a text" if "\0" not in text else "no image that is known"
 
 
 def _check_reader(kind: str, called: str) -> None:
-    """Check that there is what reads a format.
-
-    Raises:
-        InputImageError: There is not; the message says how to install it.
-    """
+    """Check that a decoder for the format is installed."""
     # Pillow before 11.3 warns when it is asked about AVIF.
     known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
     if not known or (kind == "AVIF" and not features.check("avif")):
@@ -241,10 +234,10 @@ def _check_reader(kind: str, called: str) -> None:
 
 
 def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
-    """Return a file without what keeps Pillow from reading it, and what was left out.
+    """Return a file without texts that are too long for Pillow, and notes about them.
 
     Raises:
-        ValueError: It is built to keep a decoder busy.
+        ValueError: Decoding it would take too long.
         _RawError: It is a camera's raw file.
     """
     if kind == "TIFF" and check_tags(data).get(_REDUCED, 0) & 1:
@@ -255,7 +248,7 @@ def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
-    """Return a file as a PIL image whose pixels are not decoded yet."""
+    """Open a file as a PIL image, without decoding its pixels."""
     if kind == "HEIC":
         from pillow_heif import HeifImageFile  # noqa: PLC0415  # optional; nothing is registered
 
@@ -264,16 +257,16 @@ def _open(data: bytes, kind: str) -> Image.Image:
 
 
 def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted:
-    """Return what is sent of a file whose pixels are decoded.
+    """Return a decoded file in the form in which it is sent.
 
     Args:
-        data: The file.
+        data: The bytes of the file.
         kind: Its format.
-        image: Its pixels.
-        notes: What was changed before, half a sentence each.
+        image: Its decoded pixels.
+        notes: Changes made earlier, half a sentence each.
 
     Raises:
-        ValueError: Nobody knows which range its values have.
+        ValueError: The range of its values is unknown.
     """
     over = len(data) > MAX_INPUT_IMAGE_BYTES
     small = bare(data) if over else data
@@ -303,7 +296,7 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
 
 
 def _encode(image: Image.Image, *, lossless: bool) -> tuple[bytes, str, tuple[int, int]]:
-    """Return a file within the limit, as large as it can be, its media type and size in pixels."""
+    """Return the largest file within the limit, its media type, and its width and height."""
     if lossless and len(data := encode(image, "PNG")) <= MAX_INPUT_IMAGE_BYTES:
         return data, "image/png", image.size
     for side in (min(max(image.size), _MAX_SIDE), *_SIDES):

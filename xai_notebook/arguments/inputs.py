@@ -1,4 +1,4 @@
-"""Images to edit: from what the user names to what the wire carries."""
+"""Load input images: from paths, URLs, ids, variables and objects to data that can be sent."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Inputs", "Named", "load_inputs", "load_upload"]
 
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
-_LONGEST: Final = 200
+_MAX_SHOWN: Final = 200
 """Characters of a name in a message."""
-_DEEPEST: Final = 8
-"""Lists in lists that are looked into."""
+_MAX_DEPTH: Final = 8
+"""Levels of nested lists."""
 _FORMS: Final = (
     "a path, an https URL, a data URI, the id of a picture of your library such as @37ab22b5, "
     "or a variable holding a PIL image, an array, bytes, an open file, a path or an earlier result"
@@ -38,7 +38,7 @@ _FORMS: Final = (
 _ID: Final = re.compile("@([0-9a-fA-F]{4,64})")
 
 Named = Callable[[str], "Mapping[str, GeneratedImage | Path]"]
-"""Finds pictures of the library: gives those whose digests begin with some hex digits."""
+"""Finds the pictures of the library, by digest, whose digests begin with some hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Inputs:
 
     Attributes:
         images: In the order given.
-        notes: What was changed on the way, a line each.
+        notes: Changes to the images, a line each.
     """
 
     images: tuple[InputImage, ...] = ()
@@ -57,19 +57,19 @@ class Inputs:
 def load_inputs(
     values: Iterable[Any], namespace: Mapping[str, Any], named: Named | None = None
 ) -> Inputs:
-    """Turn what the user named into images ready to send.
+    """Return the images that the user names, ready to send.
 
     Args:
-        values: Paths, URLs, data URIs, ids, names of variables, or the objects themselves.
+        values: Paths, URLs, data URIs, ids, names of variables, or objects.
         namespace: Where variables are looked up.
-        named: Where ids are looked up; None: there is no library.
+        named: Where ids are looked up; None: without a library.
 
     Raises:
-        InputImageError: One of them is no image the API takes; the message names it.
+        InputImageError: The API does not accept one of them; the message names it.
     """
-    found = [pair for value in values for pair in _resolve(value, namespace, named)]
-    _check_count(len(found))
-    loaded = [_load(value, label) for value, label in found]
+    labelled = [pair for value in values for pair in _resolve(value, namespace, named)]
+    _check_count(len(labelled))
+    loaded = [_load(value, label) for value, label in labelled]
     return Inputs(
         tuple(image for image, _ in loaded), tuple(note for _, note in loaded if note is not None)
     )
@@ -83,10 +83,10 @@ def _check_count(count: int) -> None:
 
 
 def load_upload(data: bytes, name: str) -> Inputs:
-    """Turn the bytes of a file, which messages call `name`, into an image ready to send.
+    """Return the image in a file's bytes, ready to send; messages call it `name`.
 
     Raises:
-        InputImageError: It is no image the API takes.
+        InputImageError: The API does not accept it.
     """
     image, note = _pack(data, name, called=name, cure="Choose another file.")
     return Inputs((image,), () if note is None else (note,))
@@ -95,7 +95,7 @@ def load_upload(data: bytes, name: str) -> Inputs:
 def _resolve(
     value: Any, namespace: Mapping[str, Any], named: Named | None
 ) -> list[tuple[Any, str]]:
-    """Return the objects that `value` stands for, each with a label for messages."""
+    """Return the objects that `value` names, each with a label for messages."""
     if isinstance(value, str) and value.startswith(CHOOSE):
         raise InputImageError(
             f"--image {value} stands for an image that a picture's metadata names. Put your own "
@@ -107,18 +107,18 @@ def _resolve(
     if typed and (match := _VARIABLE.fullmatch(value)):
         name, index = match["name"], match["index"]
         if name in namespace:
-            found = namespace[name]
+            variable = namespace[name]
             if index is not None:
                 try:
-                    found = found[int(index)]
-                except Exception as error:  # whatever the user's own objects raise
+                    variable = variable[int(index)]
+                except Exception as error:  # from the user's own objects
                     raise InputImageError(f"--image {value}: {error}.") from error
-            return _flatten(found, value)
+            return _flatten(variable, value)
     return _flatten(value, _name_of(value))
 
 
 def _name_of(value: Any) -> str:
-    """Return what the cell of a picture made from a value calls it: whole, however long."""
+    """Return the name of a value in generated cells, at full length."""
     if isinstance(value, (str, Path)):
         return str(value)
     if isinstance(value, GeneratedImage) and value.sha256 is not None:
@@ -127,29 +127,25 @@ def _name_of(value: Any) -> str:
 
 
 def _by_id(digits: str, named: Named | None) -> GeneratedImage | Path:
-    """Return the picture of the library with an id.
-
-    Raises:
-        InputImageError: There is none, or more than one.
-    """
-    found = named(digits) if named is not None else {}
-    if not found:
+    """Return the picture of the library with an id."""
+    matches = named(digits) if named is not None else {}
+    if not matches:
         raise InputImageError(
             f"--image @{digits}: no picture of your library has this id. It may have been made "
             "elsewhere, or be deleted. Give its file instead."
         )
-    if len(found) > 1:
-        first, second = sorted(found)[:2]
+    if len(matches) > 1:
+        first, second = sorted(matches)[:2]
         same = next(n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
         raise InputImageError(
-            f"--image @{digits}: several pictures of your library begin so. Write more digits: "
+            f"--image @{digits}: several ids in your library begin like this. Write more digits: "
             f"@{first[: same + 1]} or @{second[: same + 1]}."
         )
-    return next(iter(found.values()))
+    return next(iter(matches.values()))
 
 
 def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
-    """Return the images of batches and lists, and of lists in lists."""
+    """Return the images of batches and nested lists."""
     if isinstance(value, ImageBatch):
         if not value.ok:
             raise InputImageError(f"--image {label} holds no picture to edit.")
@@ -159,7 +155,7 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
             if image.status == "ok"
         ]
     if isinstance(value, (list, tuple)):
-        if depth == _DEEPEST:
+        if depth == _MAX_DEPTH:
             raise InputImageError(f"--image {label}: the list is nested too deep, or holds itself.")
         _check_count(len(value))
         return [
@@ -175,7 +171,7 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
         try:
             return _pack(value.data, label, parent=value.sha256)
         except XaiError as error:
-            raise InputImageError(f"--image {label} is no picture: {error}") from error
+            raise InputImageError(f"--image {label} is not a picture: {error}") from error
     if isinstance(value, str) and value[:8].lower().startswith(("https://", "http://")):
         return InputImage(url=value, sha256=_digest(value.encode()), label=label), None
     if isinstance(value, str) and value[:5].lower() == "data:":
@@ -185,11 +181,7 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
 
 
 def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
-    """Return the bytes that a value stands for, and what was changed to have them.
-
-    Raises:
-        InputImageError: It stands for no picture, or cannot be read.
-    """
+    """Return the bytes of a value, and the changes made to get them."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), []
     if isinstance(value, (str, os.PathLike)):
@@ -214,14 +206,13 @@ def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
 
 
 def _short(name: str) -> str:
-    """Return a name as a message has it."""
-    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    return name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…"
 
 
 def _read(value: str | os.PathLike[str]) -> bytes:
     try:
         return read_bounded(Path(os.fsdecode(value)).expanduser(), MAX_INPUT_FILE_BYTES)
-    except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
+    except (OSError, ValueError, RuntimeError) as error:  # the last: an unknown user's home folder
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputImageError(
             f"--image {_short(str(value))}: {reason or error}. It takes {_FORMS}."
@@ -229,7 +220,7 @@ def _read(value: str | os.PathLike[str]) -> bytes:
 
 
 def _read_stream(stream: Any, label: str) -> bytes:
-    """Return all bytes of an open file, wherever it was read to; its position is kept."""
+    """Return all bytes of an open file, and restore its position."""
     try:
         position = stream.tell() if stream.seekable() else None
         if position is not None:
@@ -241,7 +232,7 @@ def _read_stream(stream: Any, label: str) -> bytes:
             raise TypeError('it was opened as text. Open it with "rb"')  # noqa: TRY301
         if len(data) > MAX_INPUT_FILE_BYTES:
             raise ValueError(f"more than {MAX_INPUT_FILE_BYTES // MIB} MiB")  # noqa: TRY301
-    except Exception as error:  # whatever the user's own objects raise
+    except Exception as error:  # from the user's own objects
         raise InputImageError(f"--image {label} cannot be read: {error}.") from error
     return data
 
@@ -267,15 +258,15 @@ def _pack(
     cure: str = "",
     parent: str | None = None,
 ) -> tuple[InputImage, str | None]:
-    """Return a file as an input image, and a note of what was changed.
+    """Return a file as an input image, and a note about the changes.
 
     Args:
-        data: Its bytes.
-        label: How the user named it.
-        before: What was changed before, half a sentence each.
-        called: What messages call it; empty: the option and the label.
-        cure: What to do if it is no image; empty: it depends on what it is.
-        parent: Digest of the generated image that it is.
+        data: The bytes of the file.
+        label: Its name in generated cells and notes.
+        before: Changes made earlier, half a sentence each.
+        called: Its name in messages; "": the option and the label.
+        cure: Advice if it is not an image; "": depends on its format.
+        parent: Its digest, if it is a generated image.
     """
     from xai_notebook.arguments.input_files import fit  # noqa: PLC0415  # PIL
 

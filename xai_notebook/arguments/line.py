@@ -1,6 +1,6 @@
-"""Parse a magic's text: options and prompt on its line, the prompt in a cell's body.
+"""Parse the text of the magic: options and a prompt on its line, the prompt in a cell's body.
 
-A prompt on the line keeps its quotes, backslashes and braces.
+A prompt keeps its quotes, backslashes and braces.
 """
 
 from __future__ import annotations
@@ -26,34 +26,26 @@ if TYPE_CHECKING:
 __all__ = ["Parsed", "flags_of", "parse", "prompt_of"]
 
 _ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
-"""As in bash; elsewhere a backslash means itself, as in a Windows path."""
+"""As in bash. Elsewhere a backslash is literal, as in a Windows path."""
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001
-_TYPED_FLAG: Final = re.compile(
-    rf"[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)", re.DOTALL
-)
+_TYPED_FLAG: Final = re.compile(rf"[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>(?s:.*))")
 _SHORT_WITH_VALUE: Final = re.compile(r"-[A-Za-z]=?\d")
 _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
 _CELL_COMMENT: Final = re.compile(r"[^\S\n]*#[^\S\n]*[|@][^\n]*(?:\n|$)|[^\S\n]*\n")
-"""A line for Quarto (`#| label: fox`) or for Colab's forms (`#@title Foxes`), or a blank one."""
+"""A comment for Quarto (`#| label: fox`) or Colab (`#@title Foxes`), or a blank line."""
 _MAGIC: Final = re.compile(r"^[^\S\n]*(%%?[A-Za-z]\w*)(?!\S)", re.MULTILINE)
 
 
 class Parsed(NamedTuple):
-    """A magic's line: the options that were given, and the prompt on the line."""
+    """The options that a magic's line gives, by name, and the prompt on it."""
 
     given: dict[str, Any]
     prompt: str
 
 
 class _Word(NamedTuple):
-    """A word of the line.
-
-    Attributes:
-        text: As written, but for typographic dashes of a known flag.
-        start: Where it begins in the line.
-        end: Where it ends.
-    """
+    """A word of the line, with its position; the dashes of a known flag are hyphens."""
 
     text: str
     start: int
@@ -63,29 +55,29 @@ class _Word(NamedTuple):
 def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     """Split a magic's line into options and the prompt, which keeps every character.
 
-    Options stand before the prompt or after it; everything behind ` -- ` is prompt. A `;` at the
-    end of the line, a habit of notebooks, is no part of an option.
+    Options stand before or after the prompt; everything after ` -- ` is the prompt. A `;` at the
+    end of the line, a habit of notebooks, does not belong to an option.
 
     Raises:
-        OptionError: An option does not exist, lacks its value or stands inside the prompt.
+        OptionError: An option is unknown, lacks its value or stands inside the prompt.
     """
     flags = flags_of(rows)
-    found = _words(line, flags)
-    words = [word.text for word in found]
+    located = _words(line, flags)
+    words = [word.text for word in located]
     words[-1:] = [word.removesuffix(";") for word in words[-1:]]
     if "--" in words:
         split = words.index("--")
         given, rest = _parse_words(words[:split], flags)
         if rest:
             raise OptionError(f"{' '.join(rest)!r} stands before `--`. Put `--` before the prompt.")
-        return Parsed(given, line[found[split].end :].strip())
+        return Parsed(given, line[located[split].end :].strip())
     given, rest = _parse_words(words, flags)
     first = len(words) - len(rest)
     if given and rest[:1] in (["–"], ["—"]):  # an editor's `--`  # noqa: RUF001
-        return Parsed(given, line[found[first].end :].strip())
+        return Parsed(given, line[located[first].end :].strip())
     for position, word in enumerate(rest):
-        # Sent as part of the prompt, a misspelt option would cost money and go unnoticed.
-        if _is_unknown(word, flags, leads=position == 0):
+        # A misspelt option that is sent as part of the prompt costs money and goes unnoticed.
+        if _is_unknown(word, flags, is_first=position == 0):
             raise OptionError(_unknown(word, flags))
     after = next((i for i, word in enumerate(rest) if _is_flag(word, flags)), len(rest))
     trailing, stray = _parse_words(rest[after:], flags)
@@ -96,25 +88,25 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
         )
     if not rest:
         return Parsed(given, "")
-    end = found[first + after].start if after < len(rest) else len(line)
+    end = located[first + after].start if after < len(rest) else len(line)
     for name in given.keys() & trailing.keys():
-        if isinstance(given[name], list):  # it is repeatable
+        if isinstance(given[name], list):  # of a repeatable option
             trailing[name] = given[name] + trailing[name]
-    return Parsed({**given, **trailing}, line[found[first].start : end].strip())
+    return Parsed({**given, **trailing}, line[located[first].start : end].strip())
 
 
 def prompt_of(on_line: str, body: str | None) -> str | None:
-    r"""Return the prompt of a cell, from its line or its body; None: there is no prompt.
+    r"""Return the prompt of a cell, from its line or its body; None: both are empty.
 
-    Line ends become `\n`. Lines for Quarto and Colab at the top of the body, and a `;` at its end,
-    are left out.
+    Line ends become `\n`. Comments for Quarto and Colab at the top of the body and a `;` at its end
+    are removed.
 
     Args:
         on_line: The prompt on the magic's line; see `parse`.
-        body: The other lines of the cell; None: the magic has no body.
+        body: The other lines of the cell; None: a line magic.
 
     Raises:
-        OptionError: There are two prompts, or something in the body is meant for IPython.
+        OptionError: There are two prompts, or a magic or an option stands in the prompt.
     """
     lines = (body or "").replace("\r\n", "\n")
     while match := _CELL_COMMENT.match(lines):
@@ -147,8 +139,8 @@ def flags_of(rows: tuple[Option, ...]) -> dict[str, Option]:
 
 
 def _words(line: str, flags: Mapping[str, Option]) -> list[_Word]:
-    """Return the words of a line; a quotation and a `{{ … }}` are each part of one word."""
-    found = []
+    """Return the words of a line. A word ends at white space outside of quotes and `{{ … }}`."""
+    words = []
     position = 0
     while position < len(line):
         if line[position].isspace():
@@ -157,8 +149,8 @@ def _words(line: str, flags: Mapping[str, Option]) -> list[_Word]:
         start = position
         while position < len(line) and not line[position].isspace():
             position = _piece_end(line, position)
-        found.append(_Word(_as_typed(line[start:position], flags), start, position))
-    return found
+        words.append(_Word(_as_typed(line[start:position], flags), start, position))
+    return words
 
 
 def _piece_end(text: str, start: int) -> int:
@@ -186,7 +178,7 @@ def _expression_end(text: str, start: int) -> int:
 
 
 def _plain_dashes(word: str) -> str | None:
-    """Return a word like an option with plain dashes; None: it has no typographic dash.
+    """Return a word that looks like an option with hyphens; None: it has no typographic dash.
 
     Editors turn `--n` into an em dash and `n`, and `-n` into an en dash and `n`.
     """
@@ -199,7 +191,7 @@ def _plain_dashes(word: str) -> str | None:
 
 
 def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
-    """Return a word without invisible characters before it, its dashes plain if it is an option."""
+    """Return a word without leading invisible characters; an option has hyphens as dashes."""
     word = word.lstrip(INVISIBLE) or word
     plain = _plain_dashes(word)
     if plain is None:
@@ -208,20 +200,15 @@ def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
     return plain if known else word
 
 
-def _is_unknown(word: str, flags: Mapping[str, Option], *, leads: bool) -> bool:
-    """Tell whether a word of the prompt looks like an option that does not exist.
-
-    Args:
-        word: Of the prompt.
-        flags: The options.
-        leads: It is where options stand. Elsewhere a typographic dash may be punctuation.
-    """
+def _is_unknown(word: str, flags: Mapping[str, Option], *, is_first: bool) -> bool:
+    """Tell whether a word of the prompt, or its first one, looks like an option and is unknown."""
     if _LIKE_A_FLAG.fullmatch(word):
         return not _is_flag(word, flags)
     plain = _plain_dashes(word)
     if plain is None:
         return False
-    return leads or nearest(plain.partition("=")[0], flags, cutoff=0.8) is not None
+    # After the first word, a typographic dash may be punctuation.
+    return is_first or nearest(plain.partition("=")[0], flags, cutoff=0.8) is not None
 
 
 def _is_flag(word: str, flags: Mapping[str, Option]) -> bool:
@@ -232,9 +219,9 @@ def _is_flag(word: str, flags: Mapping[str, Option]) -> bool:
 def _parse_words(
     words: Sequence[str], flags: Mapping[str, Option]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the options at the start of `words`, and the words behind them as they were.
+    """Return the options at the start of `words`, and the words after them.
 
-    A quoted word is never an option, and what stands behind `--flag=` is always its value.
+    A quoted word is never an option, and text after `--flag=` is always its value.
     """
     given: dict[str, Any] = {}
     position = 0
@@ -250,19 +237,17 @@ def _parse_words(
         while _takes(option, len(values), words[position : position + 1]):
             values.append(words[position])
             position += 1
-        found: list[Any] = [_unquote(each) for each in values]
-        if not found:
-            if option.metavar is not None and option.bare is None:
-                raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
-            found = [option.bare]
+        if not values and option.metavar is not None and option.bare is None:
+            raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
+        plain: list[Any] = [_unquote(each) for each in values] or [option.bare]
         given[option.name] = (
-            [*given.get(option.name, []), *found] if option.repeatable else found[0]
+            [*given.get(option.name, []), *plain] if option.repeatable else plain[0]
         )
     return given, list(words[position:])
 
 
 def _split_flag(word: str) -> tuple[str, str | None]:
-    """Return a flag and the value written to it, as in `--flag=value` and `-n2`."""
+    """Return a flag and the value in the same word, as in `--flag=value` and `-n2`."""
     if word.startswith("--"):
         flag, equals, value = word.partition("=")
         return flag, value if equals else None
@@ -270,10 +255,10 @@ def _split_flag(word: str) -> tuple[str, str | None]:
 
 
 def _takes(option: Option, count: int, following: Sequence[str]) -> bool:
-    """Tell whether the word behind an option is a value of it, beside so many others."""
+    """Tell whether the next word is a value of an option that already has `count` values."""
     if option.metavar is None or not following or _LIKE_AN_OPTION.match(following[0]):
         return False
-    if count and not (option.repeatable and option.begins):  # only a pattern tells it from a prompt
+    if count and not (option.repeatable and option.begins):  # it may be the prompt
         return False
     return re.match(option.begins, following[0]) is not None
 
@@ -285,31 +270,27 @@ def _unknown(word: str, flags: Mapping[str, Option]) -> str:
     longer = [known for known in bare if len(name) > 1 and known.startswith(name)]
     near = longer[0] if longer else nearest(name, bare)
     hint = f"Did you mean {bare[near]}?" if near else "%xai_image --help lists the options."
-    return f"There is no option {flag}. {hint} Put `--` before a prompt that holds such words."
+    return f"Unknown option {flag}. {hint} Put `--` before a prompt that holds such words."
 
 
 def _unquote(word: str) -> str:
-    """Return what a word of the line says, its quotes taken away.
-
-    Raises:
-        OptionError: A quote is not closed.
-    """
+    """Return a word without its quotes and escapes."""
     pieces, position = [], 0
     while position < len(word):
         end = _piece_end(word, position)
         pieces.append(word[position:end])
         position = end
-    if {'"', "'"} & set(pieces):  # a quotation is longer
+    if {'"', "'"} & set(pieces):  # a closed quotation is one longer piece
         if word[0] not in {'"', "'"}:
             return word  # an apostrophe
         raise OptionError(f"The quote in {word} is not closed.")
     try:
-        return "".join(map(_said, pieces))
+        return "".join(map(_unquote_piece, pieces))
     except UnicodeDecodeError as error:
         raise OptionError(f"{word}: {error.reason}.") from error
 
 
-def _said(piece: str) -> str:
+def _unquote_piece(piece: str) -> str:
     if match := _ESCAPED.fullmatch(piece):
         return match[1].encode("ascii", "backslashreplace").decode("unicode-escape")
     return piece[1:-1] if len(piece) > 1 and piece[0] in _QUOTES else piece

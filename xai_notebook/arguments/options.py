@@ -1,14 +1,12 @@
-"""The option table, once: what can be said to the magic, `%config`, the panel and `generate()`.
+"""The option table of the magic, `%config XaiImage`, the panel and `generate()`.
 
-A field of `Options` is a row of the table: a new option is one more. From the rows come the
+Each field of `Options` is a row of the table: a new option is a new field. The rows define the
 flags of the magic, its help and completion, the traits of `%config XaiImage`, the panel's fields
-and the cell that asks for the same again. Values are converted and checked in one place, whoever
-gave them.
+and the cell that repeats a request. `resolve` converts and checks the values, for every caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from inspect import Parameter, Signature
@@ -17,9 +15,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypedDict
 
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
-from xai_notebook.arguments.values import Amount, Choice, WholeNumber, did_you_mean, nonempty
+from xai_notebook.arguments.values import Amount, Choice, WholeNumber, did_you_mean
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures import magic_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from os import PathLike
+
+    from xai_notebook.client.request import ImageRequest, InputImage
+
+    class _Convert(Protocol):
+        def __call__(self, value: Any, /) -> Any: ...
+
 
 __all__ = [
     "ALIASES",
@@ -29,9 +37,7 @@ __all__ = [
     "Keywords",
     "Option",
     "Options",
-    "axes",
     "axes_of",
-    "check_axes",
     "help_text",
     "resolve",
     "resolve_defaults",
@@ -41,97 +47,27 @@ __all__ = [
 ]
 
 
-def axes(value: Any) -> tuple[str, ...] | None:
-    """Return axes as cells have them, `"quality=low,medium"`; None: no matrix is wanted."""
-    if value is None or value is False:
-        return None
-    if value is True or value == "":
-        return ()
-    if isinstance(value, Mapping):
-        return tuple(_written(name, given) for name, given in value.items())
-    if isinstance(value, str):
-        name, equals, given = value.partition("=")
-        if not equals:
-            raise ValueError(
-                f"{value!r} is no axis; write an option and values: quality=low,medium"
-            )
-        return (_written(name, given),)
-    return tuple(one for each in value for one in axes(each) or ())
-
-
-def _written(name: str, given: Any) -> str:
-    values = given.split(",") if isinstance(given, str) else given
-    if not isinstance(values, Iterable):
-        raise ValueError(f"{name}: {given!r} is not a list of values")  # noqa: TRY004  # a converter
-    each = [nonempty(value) for value in values]
-    return f"{name.strip().lstrip('-').replace('-', '_')}={','.join(each)}"
-
-
-def axes_of(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the values of each axis, by the name of its option."""
-    pairs = (axis.partition("=") for axis in written)
-    return {name: tuple(dict.fromkeys(values.split(","))) for name, _, values in pairs}
-
-
-def check_axes(
-    written: Iterable[str], converters: Mapping[str, Callable[[Any], Any]]
-) -> tuple[str, ...]:
-    """Return axes whose options exist, and whose values they take.
-
-    Args:
-        written: As from `axes`.
-        converters: Of the options that can be compared, by name.
-
-    Raises:
-        OptionError: An axis is none; the message names the nearest.
-    """
-    checked: dict[str, str] = {}
-    for name, values in [(axis.partition("=")[0], axis) for axis in written]:
-        if name not in converters:
-            near = did_you_mean(name, converters) or f" These can: {', '.join(converters)}."
-            raise OptionError(f"--matrix: {name!r} cannot be compared.{near}")
-        if name in checked:
-            raise OptionError(f"--matrix: {name} stands twice. Give its values together.")
-        try:
-            each = [converters[name](value) for value in axes_of([values])[name]]
-        except ValueError as error:
-            raise OptionError(f"--matrix {name}: {error}") from None
-        words = [one if isinstance(one, str) else ",".join(one) for one in each]
-        checked[name] = f"{name}={','.join(words)}"
-    return tuple(checked.values())
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from os import PathLike
-
-    from xai_notebook.client.request import ImageRequest, InputImage
-
-    class _Convert(Protocol):
-        def __call__(self, value: Any, /) -> Any: ...
-
-
 class Option(NamedTuple):
     """One row of the table.
 
     Attributes:
         short: Its short flag; the long one follows from the name.
-        help: What it means, for `--help` and `%config`.
-        convert: Checks a value given as text or as an object; raises ValueError.
+        help: Its meaning, for `--help`, `%config` and the documentation.
+        convert: Converts and checks a value given as text or as an object; raises ValueError.
         metavar: Stands for the value in the help; None: the option is a switch.
-        offers: What Tab offers, when `convert` does not know.
-        variables: Which variables of the user's Tab offers.
-        suffixes: Which files Tab offers beside folders; None: neither.
-        bare: The value of the option without one; None: a value is required.
-        begins: A pattern that a word must begin with to be its value, and not the prompt.
+        offers: Values that Tab offers, if `convert` does not list them.
+        variables: Tells whether Tab offers a variable with this value; None: Tab offers none.
+        suffixes: Files that Tab offers in addition to folders; None: neither.
+        bare: The value of the flag alone; None: the flag requires a value.
+        begins: A pattern that separates a value from a prompt that follows the flag.
         axis: `--matrix` can compare its values.
         repeatable: May be given several times.
         configurable: Has a default in `%config XaiImage`.
-        setting: What `%config XaiImage` calls it, when that is not `name`.
-        label: Of its field in the panel; None: it has none.
-        in_panel: The panel keeps it as given, when it has no field for it.
+        setting: Its name in `%config XaiImage`, if that is not `name`.
+        label: The label of its field in the panel; None: no field.
+        in_panel: The panel keeps a given value although it has no field for it.
         name: The keyword of `generate()`.
-        default: Its value when nobody says anything.
+        default: The value of an option that is not given.
     """
 
     short: str
@@ -154,18 +90,18 @@ class Option(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """The flag as cells are written."""
+        """The flag that generated cells use."""
         return magic_source.flag(f"no_{self.name}" if self.bare is False else self.name)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Its flags on a magic's line, short one first."""
+        """All flags, the short one first."""
         setting = self.setting and magic_source.flag(self.setting)
         return tuple(dict.fromkeys(each for each in (self.short, self.flag, setting) if each))
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values to choose from, as text."""
+        """The possible values, as text."""
         return self.offers or getattr(self.convert, "values", ())
 
 
@@ -180,11 +116,11 @@ def _switch(short: str, help_: str, **more: Any) -> dict[str, Option]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Every option of one call, checked. None means unset: the server or the settings decide."""
+    """The checked options of one call. None is unset: the server or the settings decide."""
 
     # fmt: off
     n: int = field(default=1, metadata=row(
-        "-n", "images from one request, 1 to 10 (default 1)",
+        "-n", "images per request, 1 to 10 (default 1)",
         WholeNumber(1, settings.MAX_IMAGES, "images"), "N", setting="count", label="Images"))
     model: tuple[str, ...] = field(default=(settings.DEFAULT_MODEL,), metadata=row(
         "-m", f"model (default {settings.DEFAULT_MODEL}); repeatable, to compare",
@@ -196,7 +132,7 @@ class Options:
         "-r", "1k is about one megapixel, 2k about four",
         Choice(settings.RESOLUTIONS), "1k|2k", label="Resolution", axis=True))
     quality: str | None = field(default=None, metadata=row(
-        "-q", "for models that offer it",
+        "-q", "quality, for models that offer it",
         Choice(settings.QUALITIES), "low|medium", label="Quality", axis=True))
     image: tuple[Any, ...] = field(default=(), metadata=row(
         "-i", "edit this image: a path, URL, data URI, variable or id (@37ab22b5); repeatable",
@@ -223,17 +159,18 @@ class Options:
     columns: int | None = field(default=None, metadata=row(
         "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
     captions: str | None = field(default=None, metadata=row(
-        "", "prompts under pictures: all, three lines, or nothing; unset: long ones are folded",
+        "", "prompts under pictures: full text, three lines, or none; default: long ones fold",
         Choice(settings.CAPTIONS), "full|short|none"))
     full: bool = field(default=False, metadata=_switch(
         "", "embed originals in the notebook instead of previews"))
     compare: bool = field(default=False, metadata=_switch(
-        "", "show the images that edits were made from before them",
+        "", "show each input image in front of the edits made from it",
         configurable=False, in_panel=False))
     matrix: tuple[str, ...] | None = field(default=None, metadata=row(
-        "", "{a|b} in the prompt stands for a and for b; quality=low,medium compares an option",
-        axes, "NAME=A,B", bare=True, begins=r"[\w-]+=", repeatable=True, configurable=False,
-        in_panel=False))
+        "", "one request for each alternative in {a|b}, or for each value of an option, "
+        "such as quality=low,medium",
+        convert.axes, "NAME=A,B", bare=True, begins=r"[\w-]+=", repeatable=True,
+        configurable=False, in_panel=False))
     each: Any = field(default=None, metadata=row(
         "", "one request per prompt: lines of the body, or of the list, table or file NAME; "
         'rows.csv["text"] names a column',
@@ -245,15 +182,15 @@ class Options:
     fresh: bool = field(default=False, metadata=_switch(
         "", "make new images even when the library has some", configurable=False))
     redo: tuple[int, ...] = field(default=(), metadata=row(
-        "", "make only these images of the cell anew: 3 is foxes[3]", convert.indices, "N[,N…]",
+        "", "make only these images of the cell again; 3 is foxes[3]", convert.indices, "N[,N…]",
         repeatable=True, configurable=False, in_panel=False))
     replay: bool = field(default=False, metadata=_switch(
-        "", "answer from the library only", configurable=False))
+        "", "use stored images only; send nothing", configurable=False))
     reuse: bool = field(default=False, metadata=_switch(
-        "", "a stored picture of this very request answers, whoever asked for it; else it is made",
+        "", "use the stored image of an equal request, of any notebook; make it if none is stored",
         in_panel=False))
     max_cost: float | None = field(default=None, metadata=row(
-        "", "refuse before sending what would cost more, in US dollars",
+        "", "refuse a call that would cost more, in US dollars, before anything is sent",
         Amount("US dollars", zero=True), "USD"))
     dry_run: bool = field(default=False, metadata=_switch(
         "", "show the request and its price; send nothing", configurable=False, in_panel=False))
@@ -261,7 +198,7 @@ class Options:
         "", f"seconds for the whole call (default {settings.DEFAULT_TIMEOUT:.0f})",
         Amount("seconds"), "S", label="Timeout in seconds"))
     batch: bool = field(default=False, metadata=_switch(
-        "", "hand the requests over as one job, which outlives the kernel",
+        "", "submit the requests as one job, which continues without the kernel",
         configurable=False, in_panel=False))
     local: bool = field(default=False, metadata=_switch(
         "", "use the embedded server for this call", configurable=False))
@@ -271,33 +208,32 @@ class Options:
 
     @property
     def shape(self) -> str:
-        """What the pictures will look like, as `"width:height"`; a square unless told."""
+        """The expected shape of the pictures, as `"width:height"`; a square by default."""
         return self.aspect_ratio or "1:1"
 
     def request(self, prompt: str, model: str, inputs: tuple[InputImage, ...]) -> ImageRequest:
-        """Return what is asked of the server for one prompt."""
+        """Return the request for one prompt."""
         from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
 
-        asked = _asked()
-        given = {"prompt": prompt, "model": model, "inputs": inputs,
-                 "original_prompt": None, "rewrite_model": None}  # fmt: skip
-        for name in asked.keys() - given.keys():
-            given[name] = getattr(self, asked[name])
-        return ImageRequest(**given)  # type: ignore[arg-type]  # by the names of its fields
+        values: dict[str, Any] = {
+            field: getattr(self, name, None) for field, name in _request_fields().items()
+        }
+        values |= {"prompt": prompt, "model": model, "inputs": inputs, "rewrite_model": None}
+        return ImageRequest(**values)
 
     def to_line(self, defaults: Options) -> str:
-        """Return the first line of the cell that asks for this.
+        """Return the first line of the cell that makes the same call.
 
         Args:
-            defaults: What `%config XaiImage` says. What makes the request is written even then,
-                so that the cell asks for the same elsewhere.
+            defaults: The options of `%config XaiImage`. Options that are part of the request are
+                written although they are configured, so that the cell means the same elsewhere.
         """
         words = ["%%xai_image"]
         for option in table(type(self)):
             value = getattr(self, option.name)
             usual = value == getattr(defaults, option.name)
             if value is None or (
-                usual and (value == option.default or option.name not in _asked().values())
+                usual and (value == option.default or option.name not in _request_fields().values())
             ):
                 continue
             if option.bare is not None and value == option.convert(option.bare):
@@ -308,8 +244,8 @@ class Options:
 
 
 @cache
-def _asked() -> dict[str, str]:
-    """Return the fields of a request, and the options that they come from."""
+def _request_fields() -> dict[str, str]:
+    """Return the option of each field of a request."""
     from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
 
     return {
@@ -325,42 +261,45 @@ def table(kind: type[Options] = Options) -> tuple[Option, ...]:
     )
 
 
-class Keywords(TypedDict, total=False):
-    """What `generate()` takes beside the prompt, `dry_run` and `batch`, for type checkers.
-
-    A key for each row: what may be given, not what it is once it has been checked. None: not given.
-    """
-
+class _Common(TypedDict, total=False):
     n: int | None
-    model: str | Sequence[str] | None
     aspect_ratio: str | None
     resolution: str | None
     quality: str | None
-    image: Any
     user: str | None
     format: str | None
-    as_: str | None
     export: str | PathLike[str] | bool | None
     metadata: bool | None
     share: float | bool | None
     columns: int | None
     captions: str | None
     full: bool | None
-    compare: bool | None
-    matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
-    each: Any
     rewrite: str | bool | None
-    fresh: bool | None
-    redo: int | str | Sequence[int] | None
     replay: bool | None
     reuse: bool | None
     max_cost: float | None
     timeout: float | None
+
+
+class Keywords(_Common, total=False):
+    """The keywords of `generate()` except `dry_run` and `batch`, for type checkers.
+
+    The types are those of values before they are checked. None: not given.
+    """
+
+    model: str | Sequence[str] | None
+    image: Any
+    as_: str | None
+    compare: bool | None
+    matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
+    each: Any
+    fresh: bool | None
+    redo: int | str | Sequence[int] | None
     local: bool | None
 
 
-class Defaults(TypedDict, total=False):
-    """What `configure()` takes, for type checkers: every row that has a default. None: reset."""
+class Defaults(_Common, total=False):
+    """The keywords of `configure()`, for type checkers: every row with a default. None: reset."""
 
     backend: str | None
     api_host: str | None
@@ -368,27 +307,10 @@ class Defaults(TypedDict, total=False):
     engine: str | None
     concurrency: int | None
     rate: float | None
-    replay: bool | None
     budget: float | str | settings.BudgetLimit | None
     patience: float | None
     visitors: bool | None
-    n: int | None
     model: str | None
-    aspect_ratio: str | None
-    resolution: str | None
-    quality: str | None
-    user: str | None
-    format: str | None
-    export: str | PathLike[str] | bool | None
-    metadata: bool | None
-    share: float | bool | None
-    columns: int | None
-    captions: str | None
-    full: bool | None
-    rewrite: str | bool | None
-    reuse: bool | None
-    max_cost: float | None
-    timeout: float | None
 
 
 OPTIONS: Final = table()
@@ -401,52 +323,43 @@ SETTINGS: Final = (
            convert.nonempty, name="engine"),
     Option("", "requests of --each under way at once", WholeNumber(1, 256, "requests"),
            name="concurrency", default=settings.DEFAULT_CONCURRENCY),
-    Option("", "requests of --each per second; 0 is no limit", Amount("requests", zero=True),
+    Option("", "requests of --each per second; 0 means unlimited", Amount("requests", zero=True),
            name="rate", default=settings.DEFAULT_RATE),
-    Option("", "stored images answer the first request of their kind", bool,
+    Option("", "a notebook that is run again gets its images from the library", bool,
            name="replay", default=True),
     Option("", "US dollars that may be spent: 5 by this kernel; 5/day, 50/month or 100/total by "
-           "all that use the library", convert.budget, name="budget"),
+           "all kernels that share the library", convert.budget, name="budget"),
     Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
            Amount("seconds", zero=True), name="patience"),
-    Option("", "panel and library are parts of an app that others open: they see only their own "
-           "pictures, and write nothing; default: in Voila", bool, name="visitors"),
+    Option("", "panel and library are part of an app for visitors, who see only their own "
+           "pictures and write nothing; default: on in Voila", bool, name="visitors"),
 )  # fmt: skip
-"""What only `%config XaiImage` can say."""
+"""Settings of `%config XaiImage` that are not options of a call."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
-"""Other names of options in Python."""
+"""Other names of options in Python, as in xAI's SDK."""
 
 
 def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check defaults for all calls of a process.
+    """Return checked defaults for all calls of a process.
 
     Args:
         given: Values by the names of the tables, as text or objects; None resets one.
 
     Raises:
-        OptionError: A name does not exist or has no default, or a value is not possible.
+        OptionError: A name is unknown or cannot have a default, or a value is invalid.
     """
     rows = {row.name: row for row in (*OPTIONS, *SETTINGS) if row.configurable}
     checked: dict[str, Any] = {}
     for name, value in ((ALIASES.get(name, name), value) for name, value in given.items()):
         if name not in rows:
-            hint = convert.did_you_mean(name, rows)
-            raise OptionError(f"There is no setting {name!r}.{hint or f' Give {_listed(rows)}.'}")
+            hint = did_you_mean(name, rows) or f" Give {', '.join(sorted(rows))}."
+            raise OptionError(f"Unknown setting {name!r}.{hint}")
         checked[name] = None if value is None else _converted(rows[name], name, value)
     return checked
 
 
 def _converted(option: Option, name: str, value: Any) -> Any:
-    """Return a value as its option takes it.
-
-    Args:
-        option: Of the table.
-        name: As the user knows it.
-        value: As given.
-
-    Raises:
-        OptionError: The value is not possible.
-    """
+    """Return the converted value of an option that the user knows by `name`."""
     try:
         return option.convert(value)
     except ValueError as error:
@@ -454,17 +367,8 @@ def _converted(option: Option, name: str, value: Any) -> Any:
         raise OptionError(message + "." * message[-1].isalnum()) from None
 
 
-def _listed(names: Iterable[str]) -> str:
-    *others, last = sorted(names)
-    return f"{', '.join(others)} or {last}"
-
-
-_AGAINST_REUSE: Final = ("fresh", "redo", "replay")
-"""Options that contradict `reuse`."""
-
-
 def signature() -> Signature:
-    """Return the signature of `generate()`, as completion and help show it."""
+    """Return the signature of `generate()`, which completion and help show."""
     return Signature(
         [Parameter("prompt", Parameter.POSITIONAL_OR_KEYWORD, default=None)]
         + [
@@ -475,20 +379,26 @@ def signature() -> Signature:
     )
 
 
+_CONTRADICTIONS: Final = (
+    ("fresh", "replay"), ("redo", "fresh"), ("redo", "replay"), ("redo", "batch"),
+    ("reuse", "fresh"), ("reuse", "redo"), ("reuse", "replay"),
+)  # fmt: skip
+
+
 def resolve(
     given: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
     kind: type[Options] = Options,
 ) -> Options:
-    """Check what was given and fill in what was not.
+    """Return checked options: the given values, then the defaults, then those of the table.
 
     Args:
-        given: Values by the names of the table, as text or objects. None means not given.
-        defaults: What `%config XaiImage` says.
-        kind: Whose table it is.
+        given: Values by the names of the table, as text or objects. None: not given.
+        defaults: Values of `%config XaiImage`.
+        kind: The class whose fields are the table.
 
     Raises:
-        OptionError: A name does not exist, or a value is not possible.
+        OptionError: A name is unknown, a value is invalid, or options contradict each other.
     """
     known = {option.name: option for option in table(kind)}
     merged = {
@@ -496,31 +406,49 @@ def resolve(
         for name, value in (defaults or {}).items()
         if value is not None and name in known and known[name].configurable
     }
-    said = {ALIASES.get(k, k): v for k, v in given.items() if v is not None}
-    if any(said.get(name) for name in _AGAINST_REUSE):
-        merged.pop("reuse", None)  # a call may ask for something else than its defaults
-    merged.update(said)
+    named = {ALIASES.get(name, name): value for name, value in given.items() if value is not None}
+    if any(named.get(other) for one, other in _CONTRADICTIONS if one == "reuse"):
+        merged.pop("reuse", None)  # a call overrules its defaults
+    merged.update(named)
     checked = {}
     for name, value in merged.items():
         option = known.get(name)
         if option is None:
-            raise OptionError(f"There is no option {name!r}.{convert.did_you_mean(name, known)}")
+            raise OptionError(f"Unknown option {name!r}.{did_you_mean(name, known)}")
         checked[name] = _converted(option, "/".join(option.flags), value)
     if checked.get("matrix"):
-        converters = {name: option.convert for name, option in known.items() if option.axis}
-        checked["matrix"] = check_axes(checked["matrix"], converters)
+        checked["matrix"] = _check_axes(checked["matrix"], known)
     options = kind(**checked)
-    _check_together(options)
+    for one, other in _CONTRADICTIONS:
+        if getattr(options, one) and getattr(options, other):
+            raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
     return options
 
 
-def _check_together(options: Options) -> None:
-    """Refuse options that contradict each other."""
-    pairs = [("fresh", "replay"), *(("redo", x) for x in ("fresh", "replay", "batch"))]
-    pairs += [("reuse", name) for name in _AGAINST_REUSE]
-    for one, other in pairs:
-        if getattr(options, one) and getattr(options, other):
-            raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
+def axes_of(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each axis of `Options.matrix`, by the name of its option."""
+    pairs = (axis.partition("=") for axis in written)
+    return {name: tuple(dict.fromkeys(values.split(","))) for name, _, values in pairs}
+
+
+def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[str, ...]:
+    """Return axes with converted values."""
+    converters = {name: option.convert for name, option in known.items() if option.axis}
+    checked: dict[str, str] = {}
+    for axis in written:
+        ((name, values),) = axes_of([axis]).items()
+        if name not in converters:
+            near = did_you_mean(name, converters) or f" These can: {', '.join(converters)}."
+            raise OptionError(f"--matrix: {name!r} cannot be compared.{near}")
+        if name in checked:
+            raise OptionError(f"--matrix: {name} stands twice. Give its values together.")
+        try:
+            converted = [converters[name](value) for value in values]
+        except ValueError as error:
+            raise OptionError(f"--matrix {name}: {error}") from None
+        words = [each if isinstance(each, str) else ",".join(each) for each in converted]
+        checked[name] = f"{name}={','.join(words)}"
+    return tuple(checked.values())
 
 
 def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
@@ -545,8 +473,8 @@ def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
         "  %%xai_image [OPTIONS]              the prompt in the cell's body\n\n"
         f"Options:\n{listed}\n\n"
         "{{ name }} in a prompt or an option's value is filled in from your variables: text,\n"
-        "numbers, dates and the like. Everything else stays as it is, and so does all that\n"
-        "--each NAME brings.\n"
+        "numbers, dates and the like. All other text is sent as it is, and so are the prompts\n"
+        "that --each NAME reads.\n"
         "Without XAI_API_KEY an embedded server draws free local previews, offline.\n\n"
         "Example:\n\n"
         "  %%xai_image -n 4 --aspect-ratio 16:9 --as foxes\n"

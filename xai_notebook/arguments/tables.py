@@ -1,9 +1,10 @@
-"""Read prompts from what `--each` names: a variable, a column, a table in a file, or lines of text.
+"""Read the prompts of `--each` from variables, tables, files and lines; expand those of `--matrix`.
 
-A reader yields rows: a number, as the user counts them, and a value. Whatever is no text and no
-record with a prompt is refused with its row, its type and what to do; nothing is turned into text.
+A reader yields rows: a number, as the user counts them, and a value. A value that is neither text
+nor a record with a prompt is refused by its row and type. Values are never converted to text.
+Every refusal is an OptionError.
 
-Separate because reading tables is a subject of its own, which needs nothing of a call.
+Separate because reading tables depends on nothing else of a call.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from importlib import import_module
-from itertools import chain, islice, product
+from itertools import chain, islice, product, repeat, zip_longest
 from math import prod
-from numbers import Number
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TextIO
 
-from xai_notebook.arguments.values import TABLES
+from xai_notebook.arguments.values import TABLES, is_missing
 from xai_notebook.client import bounds
 from xai_notebook.client.request import is_blank
 from xai_notebook.errors import OptionError
@@ -36,37 +36,17 @@ __all__ = ["MAX_VARIANTS", "Prompts", "Variant", "expand_variants", "read_prompt
 _CHECKED: Final = 100_000
 """Rows of a list or a file that are checked before the first is used."""
 _MAX_BLANKS: Final = 1_000_000
-"""Blank prompts in a row: a source of nothing else would be read for ever."""
-_MAX_LINE: Final = 1 << 20
-"""Characters of a line in a file."""
-_MAX_JSON: Final = 256 * MIB
-"""Bytes of a .json file, which is read as a whole; .jsonl has no limit."""
-_CHUNK: Final = 1 << 16
-_SAMPLE: Final = 100
-"""Lines of a CSV file that its delimiter is found from."""
-_DELIMITERS: Final = ",;\t|"
-_ONE_COLUMN: Final = "\x1f"
-"""The "delimiter" of a file of one column: a character that no text holds."""
+"""Blank prompts in a row, after which an endless source of blanks is given up."""
 _COLUMNS: Final = ("prompt", "prompts")
-"""The column that is read when none is named, in order of preference."""
+"""The column that is read when the user names none, in order of preference."""
 _HEADINGS: Final = frozenset({
     *_COLUMNS, "text", "texts", "caption", "captions", "description", "descriptions",
 })  # fmt: skip
-"""Headings of a file that has one column."""
-_LONGEST_HEADING: Final = 3
-"""Words of a first line that may be a heading when one of `_HEADINGS` is among them."""
+"""Headings of a file with one column."""
 _EDGES: Final = "\ufeff\u200b\u2060"
-"""Invisible characters that editors and exports leave at the start of a text."""
-_SEP: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-"""The line by which Excel learns a delimiter."""
-_NON_ASCII: Final = re.compile("[^\x00-\x7f\udc80-\udcff]")
-_NOT_UTF_8: Final = re.compile("[\udc80-\udcff]")
-_NOT_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]|[\xa1-\xff]{4}")
-"""Bytes that CP1252 leaves undefined; and four letters outside ASCII in a row, which no language
-of Western Europe has: that is another encoding."""
-_STEP: Final = re.compile(r"""\[\s*(["']?)(?P<key>.+?)\1\s*\]|\.(?P<name>[^.\[\]]+)""")
-_NAME: Final = re.compile(r"(?P<head>\w+)(?P<steps>(?:\[[^\[\]]+\]|\.[^.\[\]]+)+)")
-_FILE: Final = re.compile(r"""(?P<file>.+?)\[\s*(["']?)(?P<column>.+)\2\s*\]""", re.DOTALL)
+"""Invisible characters that editors and exports leave at the ends of a text."""
+_TEXT_FILES: Final = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".ndjson"})
+_RECORD_FILES: Final = frozenset({".jsonl", ".ndjson"})
 _SOURCES: Final = (
     "a list, a Series, a DataFrame column such as df.prompt, a generator, "
     "or the path of a file: " + ", ".join(sorted(TABLES))
@@ -79,9 +59,9 @@ class Prompts(Iterator[str]):
 
     Attributes:
         texts: The prompts that are left.
-        length: How many there may be, blanks included; None: the source does not say.
-        lazy: Reading them runs code of the user's own, which may take its time or never end.
-        notes: What the user should know about how they were read.
+        length: The number of rows, blanks included; None: unknown.
+        lazy: Reading runs the user's code, which may be slow or never end.
+        notes: Notes for the user about how the prompts were read.
     """
 
     texts: Iterator[str]
@@ -93,12 +73,12 @@ class Prompts(Iterator[str]):
         return next(self.texts)
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """One row of a source.
 
     Attributes:
-        number: From 1; in a text file, of the line it begins on.
-        value: As it stands there.
+        number: From 1; in a text file, the line on which the row begins.
+        value: Text, a record, or a list of cells.
     """
 
     number: int
@@ -107,41 +87,52 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What holds the prompts.
+    """An object or a file that holds prompts.
 
     Attributes:
-        found: An iterable, a table or the path of a file.
+        value: An iterable, a table, or the path of a file.
         name: As the user typed it; "" for an object given in Python.
         column: The column or field that the user named; None: `prompt`.
     """
 
-    found: Any
+    value: Any
     name: str
     column: str | None = None
 
     @property
     def where(self) -> str:
-        """How messages about it begin."""
+        """The beginning of messages about the source."""
         return f"--each {self.name}" if self.name else "--each"
 
-    def at(self, row: Row) -> str:
-        """How messages about one of its rows begin."""
-        unit = "line" if isinstance(self.found, Path) and _is_text(self.found) else "row"
-        return f"{self.where}, {unit} {row.number:,}"
+    @property
+    def wanted(self) -> str:
+        """The column or field to read."""
+        return self.column or _COLUMNS[0]
+
+    def locate(self, row: _Row) -> str:
+        """Return the beginning of messages about a row."""
+        in_text = isinstance(self.value, Path) and self.value.suffix.lower() in _TEXT_FILES
+        return f"{self.where}, {'line' if in_text else 'row'} {row.number:,}"
 
     def example(self, names: Sequence[Any]) -> str:
-        """Return how to name one of its columns."""
-        told = [str(name) for name in names if str(name).strip()] or [_COLUMNS[0]]
-        column = next((name for name in told if _fold(name) in _HEADINGS), told[-1])
+        """Return how to name one of the source's columns."""
+        columns = [str(name) for name in names if str(name).strip()] or [_COLUMNS[0]]
+        column = next((name for name in columns if _fold(name) in _HEADINGS), columns[-1])
         name = f'"{self.name}"' if " " in self.name else self.name
         return f'--each {name}["{_short(column)}"]' if name else f'each=rows["{_short(column)}"]'
 
 
-def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
-    """Return the prompts that `--each` names, as they stand there.
+_Read = Callable[[], Iterator[_Row]]
+"""Reads a source from its beginning."""
+_Reader = Callable[[_Source, Iterator[_Row]], Iterator[_Row]]
+"""Makes rows of the lines of a text file."""
 
-    The first 100,000 rows of a list or a file are checked at once. Of what can be read only once,
-    such as a generator, only the first prompt is read ahead.
+
+def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
+    """Return the prompts that `--each` names, unchanged.
+
+    The first 100,000 rows of a list or a file are checked at once. Of a source that can be read
+    only once, such as a generator, only the first prompt is read ahead.
 
     Args:
         source: An iterable of prompts, a table, or text: the name of a variable, `name.column` or
@@ -149,30 +140,30 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
         namespace: Where variables are looked up.
 
     Returns:
-        Prompts; going on with them may raise an OptionError, where reading their source does.
+        Prompts. Iterating over them raises an OptionError when a later row cannot be read.
 
     Raises:
-        OptionError: There is nothing of that name, no prompt in it, or it cannot be read.
+        OptionError: The name is unknown, or the source cannot be read or holds no prompt.
     """
     try:
-        named = _find(source, namespace)
-        found = named.found
-        is_file = isinstance(found, Path)
-        length = None if is_file else _length(found)
-        read, notes = _file_reader(named) if is_file else (partial(_read_rows, named), ())
+        found = _find(source, namespace)
+        is_file = isinstance(found.value, Path)
+        length = None if is_file else _length(found.value)
+        read, notes = _file_reader(found) if is_file else (partial(_read_rows, found), ())
     except OptionError:
         raise
-    except Exception as error:  # whatever the user's own objects raise
+    except Exception as error:  # from the user's own objects
         raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
-    lazy = not is_file and not hasattr(found, "__len__")
-    if is_file and found.suffix.lower() not in _RECORDS:
-        named = _Source(found, named.name)  # its column is read, so rows are texts
-    # A progress bar around a generator has a length, and can be read only once.
-    again = is_file or isinstance(found, MappingView) or hasattr(type(found), "__getitem__")
-    if again and not lazy:
-        for _ in islice(_texts(named, read(), told=False), _CHECKED):
+    value = found.value
+    lazy = not is_file and not hasattr(value, "__len__")
+    if is_file and value.suffix.lower() not in _RECORD_FILES:
+        found = _Source(value, found.name)  # the reader yields texts of the column
+    # A progress bar around a generator has a length, but can be read only once.
+    repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
+    if repeatable and not lazy:
+        for _ in islice(_texts(found, read(), counted=False), _CHECKED):
             pass
-    prompts = _texts(named, read())
+    prompts = _texts(found, read())
     first = next(prompts, None)
     if first is None:
         raise OptionError(f"--each found no prompt. It takes {_SOURCES}.")
@@ -180,52 +171,43 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines of a text, which end as those of a file do."""
+    r"""Return the lines of a text, which end at `\n`, `\r` and `\r\n` as those of a file do."""
     return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
 
 
-def _length(found: Any) -> int | None:
+def _length(value: Any) -> int | None:
     try:
-        return len(found) if hasattr(found, "__len__") else None
+        return len(value) if hasattr(value, "__len__") else None
     except (OverflowError, TypeError):  # longer than any index; an array without dimensions
         return None
 
 
-# From a name to what holds the prompts
+# From a name to the object or the file
+
+_NAME: Final = re.compile(r"(?P<head>\w+)(?P<steps>(?:\[[^\[\]]+\]|\.[^.\[\]]+)+)")
+_STEP: Final = re.compile(r"""\[\s*(["']?)(?P<key>.+?)\1\s*\]|\.(?P<name>[^.\[\]]+)""")
+_FILE: Final = re.compile(r"""(?P<file>.+?)\[\s*(["']?)(?P<column>.+)\2\s*\]""", re.DOTALL)
 
 
 def _find(given: Any, namespace: Mapping[str, Any]) -> _Source:
-    """Return what holds the prompts: an iterable, or the path of a file."""
+    """Return an iterable of prompts or records, or the path of a file."""
     if isinstance(given, str) and "\n" not in given:
-        source = _named(given, namespace)
+        source = _look_up(given.strip(), namespace)
     else:
-        source = _Source(given, f"{given}" if isinstance(given, Path) else "")
-    if isinstance(source.found, Path):
-        is_json = source.found.suffix.lower() == ".json"
-        return _narrowed(_read_json(source)) if is_json else source
-    if isinstance(source.found, str):
-        if _suffix(source.found):
-            raise OptionError(f"{source.where}: there is no file {_short(source.found)!r}.")
-        return _Source(split_lines(source.found), source.name)
-    return _narrowed(source)
+        source = _Source(given, str(given) if isinstance(given, Path) else "")
+    if isinstance(source.value, str):
+        if _suffix(source.value):
+            raise OptionError(f"{source.where}: the file {_short(source.value)!r} does not exist.")
+        return _Source(split_lines(source.value), source.name)
+    if isinstance(source.value, Path):
+        if source.value.suffix.lower() != ".json":
+            return source
+        source = _read_json(source)
+    return _narrow(source)
 
 
-def _narrowed(source: _Source) -> _Source:
-    """Return the column of a table that holds the prompts; what is no table as it is."""
-    names = _column_names(source.found)
-    if names is None:
-        return source
-    column = _take_column(source.found, names[_position(source, names)]) if names else ()
-    if isinstance(column, str):  # a single record
-        column = [column]
-    elif isinstance(column, Mapping):  # as DataFrame.to_dict() writes a column
-        column = list(column.values())
-    return _Source(column, source.name)
-
-
-def _named(name: str, namespace: Mapping[str, Any]) -> _Source:
-    """Return what a single line names: a variable, a column of one, or a file."""
-    name = name.strip()
+def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
+    """Return what a name means: a variable, a column of one, or a file."""
     if name in namespace:
         return _variable(name, namespace[name])
     files = [_Source(Path(name), name)]
@@ -242,7 +224,7 @@ def _named(name: str, namespace: Mapping[str, Any]) -> _Source:
     for file in files:
         if _is_file(file.name):
             return file  # of a type that is refused
-    raise OptionError(f"--each {name}: there is no such variable or file. It takes {_SOURCES}.")
+    raise OptionError(f"--each {name}: no such variable or file. It takes {_SOURCES}.")
 
 
 def _variable(name: str, value: Any) -> _Source:
@@ -252,19 +234,18 @@ def _variable(name: str, value: Any) -> _Source:
 
 
 def _follow(source: _Source, step: str) -> _Source:
-    """Return what `.step` or `[step]` behind a name means."""
-    found = source.found
+    """Return what `.step` or `[step]` after a name means."""
+    value = source.value
     name = f"{source.name}.{step}"
-    if isinstance(found, Path):
-        return _Source(found, source.name, step)
-    if (names := _column_names(found)) is not None:
-        position = _position(_Source(found, source.name, step), names)
-        return _Source(_take_column(found, names[position]), name)
-    if (value := getattr(found, step, None)) is not None and not callable(value):
-        return _variable(name, value)
-    if isinstance(found, Iterable) and not isinstance(found, (str, bytes)):
-        return _Source(found, source.name, step)  # a field of its records
-    raise OptionError(f"{source.where}: there is no column {step!r}.")
+    if isinstance(value, Path):
+        return _Source(value, source.name, step)
+    if _column_names(value) is not None:
+        return _Source(_take_column(_Source(value, source.name, step)), name)
+    if (attribute := getattr(value, step, None)) is not None and not callable(attribute):
+        return _variable(name, attribute)
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return _Source(value, source.name, step)  # a field of its records
+    raise OptionError(f"{source.where}: no column {step!r}.")
 
 
 def _suffix(name: str) -> str | None:
@@ -276,22 +257,35 @@ def _suffix(name: str) -> str | None:
 def _is_file(name: str) -> bool:
     try:
         return Path(name).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # the last: nobody's home folder
+    except (OSError, ValueError, RuntimeError):  # the last: an unknown user's home folder
         return False
 
 
-# Columns
+# Columns of tables
+
+
+def _narrow(source: _Source) -> _Source:
+    """Return the column of a table that holds the prompts; other objects unchanged."""
+    names = _column_names(source.value)
+    if names is None:
+        return source
+    column = _take_column(source) if names else ()
+    if isinstance(column, str):  # a single record
+        column = [column]
+    elif isinstance(column, Mapping):  # as DataFrame.to_dict() writes a column
+        column = list(column.values())
+    return _Source(column, source.name)
 
 
 def _column_names(table: Any) -> list[Any] | None:
-    """Return the names of a table's columns; None: it has no columns."""
+    """Return the names of a table's columns; None: the object is not a table."""
     if isinstance(table, Mapping):
         return list(table)
     kind = type(table)
-    if hasattr(kind, "collect_schema"):  # polars, which warns when a LazyFrame is asked otherwise
+    if hasattr(kind, "collect_schema"):  # polars; asking a LazyFrame otherwise gives a warning
         return list(table.collect_schema().names())
     if hasattr(table, "__len__") and hasattr(kind, "__getitem__"):
-        for attribute in ("column_names", "columns"):  # Arrow and datasets, pandas and its kin
+        for attribute in ("column_names", "columns"):  # Arrow and datasets; pandas and the like
             if hasattr(kind, attribute) and not callable(names := getattr(table, attribute)):
                 return list(names) if names is not None else None
         if names := getattr(getattr(table, "dtype", None), "names", None):  # a structured array
@@ -299,41 +293,44 @@ def _column_names(table: Any) -> list[Any] | None:
     return None
 
 
-def _take_column(table: Any, name: Any) -> Any:
+def _take_column(source: _Source) -> Any:
+    table, names = source.value, _column_names(source.value) or []
+    name = names[_position(source, names)]
     if hasattr(type(table), "collect"):  # of a LazyFrame, this column alone
         table = table.select(name).collect()
     return table[name]
 
 
-def _matches(names: Sequence[Any], wanted: str | None) -> list[int]:
-    """Return the positions of the columns that fit a name; an exact match is better than others."""
-    for name in _COLUMNS if wanted is None else (wanted,):
-        exact = [i for i, each in enumerate(names) if str(each) == name]
-        if found := exact or [i for i, each in enumerate(names) if _fold(each) == _fold(name)]:
-            return found
-    return []
-
-
 def _position(source: _Source, names: Sequence[Any]) -> int:
-    """Return the position of the column that holds the prompts.
-
-    Raises:
-        OptionError: There is none, or there are several.
-    """
-    wanted = source.column or _COLUMNS[0]
-    found = _matches(names, source.column)
-    if not found:
+    """Return the position of the column that holds the prompts."""
+    position = _match(source, names, source.where, "columns")
+    if position is None:
         raise OptionError(
-            f"{source.where}: there is no column {wanted!r}. There are: {_listed(names)}. "
+            f"{source.where}: no column {source.wanted!r}. There are: {_listed(names)}. "
             f"Name the column that holds the prompts: {source.example(names)}."
         )
-    if len(found) > 1:
-        told = " and ".join(repr(_short(names[i])) for i in found)
+    return position
+
+
+def _match(source: _Source, names: Sequence[Any], where: str, unit: str) -> int | None:
+    """Return the position of the only name that matches the source's column; None: none does."""
+    positions = _matches(names, source.column)
+    if len(positions) > 1:
+        several = " and ".join(repr(_short(names[i])) for i in positions)
         raise OptionError(
-            f"{source.where}: {len(found)} columns can be meant by {wanted!r}: {told}. "
+            f"{where}: {len(positions)} {unit} can be meant by {source.wanted!r}: {several}. "
             "Rename the others."
         )
-    return found[0]
+    return positions[0] if positions else None
+
+
+def _matches(names: Sequence[Any], wanted: str | None) -> list[int]:
+    """Return the positions of the names that match; an exact match excludes the others."""
+    for name in _COLUMNS if wanted is None else (wanted,):
+        exact = [i for i, each in enumerate(names) if str(each) == name]
+        if positions := exact or [i for i, each in enumerate(names) if _fold(each) == _fold(name)]:
+            return positions
+    return []
 
 
 def _fold(name: Any) -> str:
@@ -346,129 +343,106 @@ def _short(text: Any, limit: int = 60) -> str:
 
 
 def _listed(names: Sequence[Any], most: int = 20) -> str:
-    told = [_short(name) for name in names if str(name).strip()]
-    more = f" and {len(told) - most:,} more" if len(told) > most else ""
-    return (", ".join(told[:most]) or "none with a name") + more
+    shown = [_short(name) for name in names if str(name).strip()]
+    more = f" and {len(shown) - most:,} more" if len(shown) > most else ""
+    return (", ".join(shown[:most]) or "none with a name") + more
 
 
 # From rows to prompts
 
 
-def _read_rows(source: _Source) -> Iterator[Row]:
-    """Yield the rows of an object.
-
-    Raises:
-        OptionError: It has none, or they have no order.
-    """
-    found = source.found
-    if isinstance(found, AbstractSet) and not isinstance(found, KeysView):
-        raise OptionError(
-            f"{source.where}: a {type(found).__name__} has no order. Give sorted(…) of it."
-        )
-    if isinstance(found, io.TextIOBase) and _suffix(name := str(getattr(found, "name", ""))):
+def _read_rows(source: _Source) -> Iterator[_Row]:
+    """Return the rows of an object."""
+    value, kind = source.value, type(source.value).__name__
+    if isinstance(value, AbstractSet) and not isinstance(value, KeysView):
+        raise OptionError(f"{source.where}: a {kind} has no order. Give sorted(…) of it.")
+    if isinstance(value, io.TextIOBase) and _suffix(name := str(getattr(value, "name", ""))):
         raise OptionError(
             f"{source.where}: an open file is read by its lines. Give its path: "
             f"each={Path(name).name!r}."
         )
-    if not isinstance(found, Iterable) or isinstance(found, (bytes, bytearray, memoryview)):
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, memoryview)):
         raise OptionError(
-            f"{source.where}: a value of type {type(found).__name__} is none of these. "
-            f"--each takes {_SOURCES}."
+            f"{source.where}: a value of type {kind} holds no prompts. --each takes {_SOURCES}."
         )
-    if (dimensions := getattr(found, "ndim", 1)) != 1:
+    if (dimensions := getattr(value, "ndim", 1)) != 1:
         raise OptionError(
-            f"{source.where}: a value of type {type(found).__name__} with {dimensions} dimensions "
-            "is no list of prompts. Give one of its columns."
+            f"{source.where}: a value of type {kind} with {dimensions} dimensions is not a list of "
+            "prompts. Give one of its columns."
         )
-    return map(Row._make, enumerate(found, 1))
+    return _numbered(value)
 
 
-def _texts(source: _Source, rows: Iterator[Row], *, told: bool = True) -> Iterator[str]:
-    """Yield the prompts of rows, without those that are missing or blank.
+def _numbered(values: Iterable[Any]) -> Iterator[_Row]:
+    return map(_Row._make, enumerate(values, 1))
 
-    Args:
-        source: For messages.
-        rows: As they stand there.
-        told: A failure says how many prompts came before it.
 
-    Raises:
-        OptionError: A row holds no prompt, reading fails, or there are blanks without end.
+def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> Iterator[str]:
+    """Yield the prompts of rows without missing and blank ones.
+
+    With `counted`, errors say how many prompts came before.
     """
-    given = blanks = 0
+    count = blanks = 0
     try:
         for row in rows:
-            plain = type(row.value) is str and source.column is None
-            value = row.value if plain else _text(source, row, row.value)
+            is_text = type(row.value) is str and source.column is None
+            value = row.value if is_text else _text(source, row)
             if value is not None and not is_blank(value):
-                given, blanks = given + 1, 0
+                count, blanks = count + 1, 0
                 yield value.strip().strip(_EDGES).strip()
             elif (blanks := blanks + 1) == _MAX_BLANKS:
                 raise OptionError(f"--each: {blanks:,} blank prompts in a row.")  # noqa: TRY301
-    except Exception as error:  # whatever the user's own objects raise
+    except Exception as error:  # from the user's own objects
         known = isinstance(error, OptionError)
         reason = str(error) if known else f"--each: {type(error).__name__}: {error}."
-        after = f" It came after {given:,} prompts." if told and given else ""
+        after = f" It came after {count:,} prompts." if counted and count else ""
         raise OptionError(reason + after) from error
 
 
-def _text(source: _Source, row: Row, value: Any, *, inside: bool = False) -> str | None:
-    """Return the prompt of a row; None: it is missing.
-
-    Args:
-        source: Where it stands.
-        row: For messages.
-        value: The row's value, or that of its field.
-        inside: It is that of a field, which is no record itself.
-
-    Raises:
-        OptionError: It is neither text nor a record with a prompt.
-    """
-    if hasattr(type(value), "as_py"):  # a scalar of Arrow
-        value = value.as_py()
-    if isinstance(value, str):
-        if source.column is None or inside:
-            return str.__str__(value)
+def _text(source: _Source, row: _Row) -> str | None:
+    """Return the prompt of a row; None: it is missing."""
+    value = _unboxed(row.value)
+    if isinstance(value, str) and source.column is not None:
         raise OptionError(
-            f"{source.at(row)}: a text has no field {source.column!r}. Leave out "
+            f"{source.locate(row)}: a text has no field {source.column!r}. Leave out "
             f"[{source.column}], or give records."
         )
-    if _is_missing(value):
+    holder = "this is"
+    if not isinstance(value, str) and not is_missing(value):
+        record = _record(value, source.column)
+        if record is not None:
+            value = _unboxed(_field(source, row, value, record))
+            holder = f"the field {source.wanted!r} holds"
+        elif isinstance(value, tuple) and len(value) == 1:  # a row of a database cursor
+            value = _unboxed(value[0])
+        elif isinstance(value, (tuple, list)):
+            raise OptionError(
+                f"{source.locate(row)}: a {type(value).__name__} of {len(value)} values is not a "
+                f"prompt. Give one column, or records with a field {source.wanted!r}."
+            )
+    if isinstance(value, str):
+        return str.__str__(value)
+    if is_missing(value):
         return None
-    if not inside:
-        if (record := _record(value, source.column)) is not None:
-            return _text(source, row, _field(source, row, value, record), inside=True)
-        if isinstance(value, tuple) and len(value) == 1:  # a row of a database cursor
-            return _text(source, row, value[0], inside=True)
-    field = source.column or _COLUMNS[0]
-    if isinstance(value, (tuple, list)) and not inside:
-        raise OptionError(
-            f"{source.at(row)}: a {type(value).__name__} of {len(value)} values is no prompt. "
-            f"Give one column, or records with a field {field!r}."
-        )
-    held = f"the field {field!r} holds" if inside and _record(row.value, None) else "this is"
     raise OptionError(
-        f"{source.at(row)}: {held} a value of type {type(value).__name__}. A prompt is text, or a "
-        f"record with a field {field!r}."
+        f"{source.locate(row)}: {holder} a value of type {type(value).__name__}. A prompt is text, "
+        f"or a record with a field {source.wanted!r}."
     )
 
 
-def _is_missing(value: Any) -> bool:
-    """Tell whether a value stands for nothing: None, NaN, NaT, pd.NA, a masked element."""
-    kind = type(value).__name__
-    if value is None or kind in {"NAType", "NaTType", "MaskedConstant"}:
-        return True
-    return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
+def _unboxed(value: Any) -> Any:
+    return value.as_py() if hasattr(type(value), "as_py") else value  # a scalar of Arrow
 
 
 class _Record(NamedTuple):
-    """A row with named fields: the names, and how to get one."""
+    """A row with named fields."""
 
     names: list[Any]
     get: Callable[[Any], Any]
 
 
 def _record(row: Any, column: str | None) -> _Record | None:
-    """Return a row's fields; None: they have no names, or it is an object without that field."""
+    """Return a row's fields; None: they have no names, or a dataclass lacks the column."""
     row = getattr(row, "_mapping", row)  # SQLAlchemy
     kind = type(row)
     if isinstance(row, tuple) and hasattr(kind, "_fields"):
@@ -483,26 +457,15 @@ def _record(row: Any, column: str | None) -> _Record | None:
     return None
 
 
-def _field(source: _Source, row: Row, value: Any, record: _Record) -> Any:
-    """Return the field of a record that holds the prompt.
-
-    Raises:
-        OptionError: There is none, or there are several.
-    """
-    wanted = source.column or _COLUMNS[0]
-    found = _matches(record.names, source.column)
-    if len(found) == 1:
-        return record.get(record.names[found[0]])
-    if found:
-        told = " and ".join(repr(_short(record.names[i])) for i in found)
-        raise OptionError(
-            f"{source.at(row)}: {len(found)} fields can be meant by {wanted!r}: {told}. "
-            "Rename the others."
-        )
+def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
+    """Return the field of a record that holds the prompt."""
+    position = _match(source, record.names, source.locate(row), "fields")
+    if position is not None:
+        return record.get(record.names[position])
     if len(record.names) == 1 and source.column is None and not isinstance(value, Mapping):
         return record.get(record.names[0])  # a row of a database cursor, of one column
     raise OptionError(
-        f"{source.at(row)}: this {type(value).__name__} has no field {wanted!r}. "
+        f"{source.locate(row)}: this {type(value).__name__} has no field {source.wanted!r}. "
         f"It has: {_listed(record.names)}. Name the field that holds the prompts: "
         f"{source.example(record.names)}."
     )
@@ -510,62 +473,94 @@ def _field(source: _Source, row: Row, value: Any, record: _Record) -> Any:
 
 # Files
 
-_Read = Callable[[], Iterator[Row]]
-_RECORDS: Final = frozenset({".jsonl", ".ndjson"})
-"""Files whose rows can be records."""
-
-
-def _is_text(path: Path) -> bool:
-    return path.suffix.lower() in {".txt", ".csv", ".tsv", ".jsonl", ".ndjson"}
+_CHUNK: Final = 1 << 16
+_MAX_LINE: Final = 1 << 20
+"""Characters of a line in a file."""
+_MAX_JSON: Final = 256 * MIB
+"""Bytes of a .json file, which is read as a whole; .jsonl has no limit."""
+_NON_ASCII: Final = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_NOT_UTF_8: Final = re.compile("[\udc80-\udcff]")
+_NOT_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]|[\xa1-\xff]{4}")
+"""Bytes that CP1252 leaves undefined; and four letters outside ASCII in a row, which no language
+of Western Europe has: they mean another encoding."""
 
 
 def _file_reader(source: _Source) -> tuple[_Read, tuple[str, ...]]:
-    """Return how to read a file, as often as needed, and notes for the user.
-
-    Raises:
-        OptionError: It cannot be read, or is of a type or in an encoding that is unknown.
-    """
-    suffix = source.found.suffix.lower()
+    """Return a function that reads a file from its beginning, and notes for the user."""
+    suffix = source.value.suffix.lower()
     if suffix not in TABLES:
         raise OptionError(
             f"{source.where}: files of type {suffix or '(none)'} are not read. Give one of "
             f"{', '.join(sorted(TABLES))}, or read it in Python and give the DataFrame or list."
         )
-    try:
-        path = source.found.expanduser()
+    with _file_errors(source):
+        path = source.value.expanduser()
         path.stat()
         if suffix == ".parquet":
             return partial(_read_parquet, source, path), ()
         if suffix == ".xlsx":
             return _read_workbook(source, path)
-        encoding = _find_encoding(source, path)
-    except (OSError, RuntimeError) as error:  # the last: nobody's home folder
-        reason = getattr(error, "strerror", None) or error
-        raise OptionError(f"{source.where}: {reason}.") from error
+        with path.open("rb") as stream:
+            encoding = _find_encoding(source, stream)
     note = (
         f"{path.name} is not UTF-8: it was read as Windows text (CP1252). Check its accented "
         "letters, or save it as UTF-8."
     )
-    reader = {".csv": _read_csv, ".tsv": _read_tsv, ".txt": _read_text}.get(suffix, _read_jsonl)
-    read = partial(_read_lines, source, path, encoding, reader)
+    readers: dict[str, _Reader] = {
+        ".csv": _read_csv, ".tsv": partial(_read_csv, delimiter="\t"), ".txt": _read_text,
+    }  # fmt: skip
+    read = partial(_read_lines, source, path, encoding, readers.get(suffix, _read_jsonl))
     return read, (note,) if encoding == "cp1252" else ()
 
 
-def _find_encoding(source: _Source, path: Path) -> str:
+@contextmanager
+def _file_errors(source: _Source) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter: an unknown user's home folder
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(f"{source.where}: {reason}.") from error
+
+
+def _find_encoding(source: _Source, stream: BinaryIO) -> str:
     """Return the encoding of a text file: UTF-8, UTF-16 by its mark, or CP1252.
 
-    All of the file is read, a piece at a time.
-
-    Raises:
-        OptionError: It is none of these.
+    It reads the whole file, in chunks.
     """
-    with path.open("rb") as stream:
-        mark = stream.read(3)
-        stream.seek(0)
-        if mark[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-            _check_utf_16(source, stream)
-            return "utf-16"
-        return _find_byte_encoding(source, stream, marked=mark == codecs.BOM_UTF8)
+    mark = stream.read(2)
+    stream.seek(0)
+    if mark in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        _check_utf_16(source, stream)
+        return "utf-16"
+    # Bytes that are not UTF-8 become lone surrogates, which UTF-8 itself never holds.
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    number = 1
+    not_utf_8 = not_cp1252 = 0  # the first such line
+    has_utf_8 = False  # the mark, or another character that only UTF-8 explains
+    for chunk in chain(iter(partial(stream.read, _CHUNK), b""), [b""]):
+        text = decoder.decode(chunk, final=not chunk)
+        if (start := text.find("\0")) >= 0:
+            number += text.count("\n", 0, start)
+            raise OptionError(
+                f"{source.where}, line {number:,}: this is not UTF-8 text. Save the file as UTF-8; "
+                "in Excel that is the type CSV UTF-8."
+            )
+        if not text.isascii():
+            has_utf_8 = has_utf_8 or _NON_ASCII.search(text) is not None
+            if not not_utf_8 and (match := _NOT_UTF_8.search(text)):
+                not_utf_8 = number + text.count("\n", 0, match.start())
+            if not not_cp1252 and (undefined := _NOT_CP1252.search(chunk)):
+                not_cp1252 = number + chunk.count(b"\n", 0, undefined.start())
+        number += text.count("\n")
+    if not not_utf_8:
+        return "utf-8-sig"
+    if has_utf_8 or not_cp1252:
+        line = not_utf_8 if has_utf_8 else not_cp1252
+        raise OptionError(
+            f"{source.where}, line {line:,}: this is neither UTF-8 nor Windows text (CP1252). "
+            "Save the file as UTF-8."
+        )
+    return "cp1252"
 
 
 def _check_utf_16(source: _Source, stream: BinaryIO) -> None:
@@ -575,7 +570,7 @@ def _check_utf_16(source: _Source, stream: BinaryIO) -> None:
         while chunk := stream.read(_CHUNK):
             text = decoder.decode(chunk)
             if "\0" in text:
-                raise UnicodeError  # noqa: TRY301  # UTF-32, or no text at all
+                raise UnicodeError  # noqa: TRY301  # UTF-32, or binary data
             number += text.count("\n")
         decoder.decode(b"", final=True)
     except UnicodeError as error:
@@ -585,81 +580,38 @@ def _check_utf_16(source: _Source, stream: BinaryIO) -> None:
         ) from error
 
 
-def _find_byte_encoding(source: _Source, stream: BinaryIO, *, marked: bool) -> str:
-    # What is not UTF-8 becomes a lone surrogate, which UTF-8 itself never holds.
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    number = 1
-    other = foreign = 0  # the first line that is not UTF-8; that is not CP1252
-    encoded = False  # there are characters that only UTF-8 explains
-    while True:
-        chunk = stream.read(_CHUNK)
-        text = decoder.decode(chunk, final=not chunk)
-        if (start := text.find("\0")) >= 0:
-            number += text.count("\n", 0, start)
-            raise OptionError(
-                f"{source.where}, line {number:,}: this is not UTF-8 text. Save the file as UTF-8; "
-                "in Excel that is the type CSV UTF-8."
-            )
-        if not text.isascii():
-            encoded = encoded or _NON_ASCII.search(text) is not None
-            if not other and (match := _NOT_UTF_8.search(text)):
-                other = number + text.count("\n", 0, match.start())
-            if not foreign and (undefined := _NOT_CP1252.search(chunk)):
-                foreign = number + chunk.count(b"\n", 0, undefined.start())
-        number += text.count("\n")
-        if not chunk:
-            break
-    if not other:
-        return "utf-8-sig"
-    if encoded or marked or foreign:
-        line = other if encoded or marked else foreign
-        raise OptionError(
-            f"{source.where}, line {line:,}: this is neither UTF-8 nor Windows text (CP1252). "
-            "Save the file as UTF-8."
-        )
-    return "cp1252"
+def _read_lines(source: _Source, path: Path, encoding: str, reader: _Reader) -> Iterator[_Row]:
+    """Yield the rows of a text file while it is read."""
+    with _file_errors(source), path.open(encoding=encoding) as stream:
+        yield from reader(source, _lines(source, stream))
 
 
-def _read_lines(
-    source: _Source,
-    path: Path,
-    encoding: str,
-    reader: Callable[[_Source, Iterator[Row]], Iterator[Row]],
-) -> Iterator[Row]:
-    """Yield the rows of a text file, as it is read."""
-    try:
-        with path.open(encoding=encoding) as stream:
-            yield from reader(source, _lines(source, stream))
-    except OSError as error:
-        raise OptionError(f"{source.where}: {error.strerror or error}.") from error
-
-
-def _lines(source: _Source, stream: TextIO) -> Iterator[Row]:
+def _lines(source: _Source, stream: TextIO) -> Iterator[_Row]:
     for number, line in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), ""), 1):
         if len(line) > _MAX_LINE:
             raise OptionError(
                 f"{source.where}, line {number:,}: more than {_MAX_LINE:,} characters."
             )
-        yield Row(number, line.lstrip(_EDGES) if number == 1 else line)
+        yield _Row(number, line.lstrip(_EDGES) if number == 1 else line)
 
 
-def _read_text(source: _Source, lines: Iterator[Row]) -> Iterator[Row]:
-    """Yield the lines; but of what Excel calls Unicode text, a table with tabs, a column."""
-    first = next(lines, None)
-    if first is None:
-        return iter(())
-    lines = chain([first], lines)
-    cells = first.value.split("\t")
+def _read_text(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
+    """Return the lines; or the column of a table with tabs, which Excel calls Unicode text."""
+    head = list(islice(lines, 1))
+    lines = chain(head, lines)
     if source.column is not None:
         return _read_csv(source, lines)
-    return _read_tsv(source, lines) if len(cells) > 1 and _matches(cells, None) else lines
+    cells = head[0].value.split("\t") if head else []
+    if len(cells) > 1 and _matches(cells, None):
+        return _read_csv(source, lines, "\t")
+    return lines
 
 
-def _read_jsonl(source: _Source, lines: Iterator[Row]) -> Iterator[Row]:
+def _read_jsonl(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
     for number, line in lines:
         if not is_blank(line):
             try:
-                yield Row(number, bounds.parsed(line))
+                yield _Row(number, bounds.parsed(line))
             except ValueError as error:
                 raise OptionError(
                     f"{source.where}, line {number:,}: this is not JSON: "
@@ -668,16 +620,11 @@ def _read_jsonl(source: _Source, lines: Iterator[Row]) -> Iterator[Row]:
 
 
 def _read_json(source: _Source) -> _Source:
-    """Return what a .json file holds: a list of texts or objects, or an object of columns.
-
-    Raises:
-        OptionError: It cannot be read, or holds something else.
-    """
+    """Return the content of a .json file: a list of texts or objects, or an object of columns."""
+    with _file_errors(source):
+        data = read_bounded(source.value.expanduser(), _MAX_JSON)
     try:
-        value = bounds.parsed(read_bounded(source.found.expanduser(), _MAX_JSON))
-    except (OSError, RuntimeError) as error:  # the last: nobody's home folder
-        reason = getattr(error, "strerror", None) or error
-        raise OptionError(f"{source.where}: {reason}.") from error
+        value = bounds.parsed(data)
     except ValueError as error:
         raise OptionError(f"{source.where}: this is not JSON: {error}.") from error
     if not isinstance(value, (list, dict)):
@@ -688,33 +635,43 @@ def _read_json(source: _Source) -> _Source:
     return _Source(value, source.name, source.column)
 
 
-def _read_tsv(source: _Source, lines: Iterator[Row]) -> Iterator[Row]:
-    return _read_csv(source, lines, "\t")
+# CSV
+
+_SAMPLE: Final = 100
+"""Lines of a CSV file that its delimiter is found from."""
+_DELIMITERS: Final = ",;\t|"
+_ONE_COLUMN: Final = "\x1f"
+"""The "delimiter" of a file with one column: a character that no text holds."""
+_LONGEST_HEADING: Final = 3
+"""Words of a first line that may be a heading when one of `_HEADINGS` is among them."""
+_SEP: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""The line by which Excel learns a delimiter."""
 
 
-def _read_csv(source: _Source, lines: Iterator[Row], delimiter: str = "") -> Iterator[Row]:
-    """Yield the cells of the column that holds the prompts."""
+def _read_csv(source: _Source, lines: Iterator[_Row], delimiter: str = "") -> Iterator[_Row]:
+    """Return the cells of the column that holds the prompts."""
     head = list(islice(lines, 1))
+    skipped = 0
     if head and (match := _SEP.fullmatch(head[0].value)):
-        delimiter, head = match[1], []
-    head += islice(lines, _SAMPLE)  # each with its number, for messages
+        delimiter, head, skipped = match[1], [], 1
+    head += islice(lines, _SAMPLE)
     delimiter = delimiter or _find_delimiter(source, [line for _, line in head])
-    last = 0
+    reader = csv.reader(
+        (line for _, line in chain(head, lines)),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=True,
+    )
 
-    def texts() -> Iterator[str]:
-        nonlocal last
-        for last, line in chain(head, lines):  # noqa: B007  # read below
-            yield line
-
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[_Row]:
         while True:
-            first = last + 1
+            first = skipped + reader.line_num + 1
             try:
-                yield Row(first, next(reader))
+                yield _Row(first, next(reader))
             except StopIteration:
                 return
             except csv.Error as error:
-                reason = f"{error}"
+                reason, last = str(error), skipped + reader.line_num
                 if "expected after" in reason:
                     raise OptionError(
                         f"{source.where}, line {last:,}: text follows a closing quote. Put the "
@@ -729,31 +686,22 @@ def _read_csv(source: _Source, lines: Iterator[Row], delimiter: str = "") -> Ite
                     f"{source.where}, line {last:,}: {error}. Is a quote not closed?"
                 ) from error
 
-    reader = csv.reader(texts(), delimiter=delimiter, strict=True, skipinitialspace=True)
     return _below_heading(source, rows(), uneven=True)
 
 
 def _find_delimiter(source: _Source, sample: Sequence[str]) -> str:
     """Return the delimiter of a CSV file, from its first lines.
 
-    Prompts hold commas and semicolons, so the first line decides: the delimiter is what sets the
-    wanted column apart in it. A first line of one cell means one column.
-
-    Raises:
-        OptionError: The first line is one cell, and those below it are a table.
+    Prompts hold commas and semicolons, so the first line decides: the delimiter sets the wanted
+    column apart in it. A first line of one cell means one column.
     """
     tables = {delimiter: _cells(sample, delimiter) for delimiter in _DELIMITERS}
     several = {delimiter: rows for delimiter, rows in tables.items() if rows and len(rows[0]) > 1}
     for delimiter, rows in several.items():
         if _matches(rows[0], source.column):
             return delimiter
-    if several:  # it lacks the column: what is most like a table shows which it has
-
-        def likeness(delimiter: str) -> tuple[int, int]:
-            rows = several[delimiter]
-            return sum(len(row) == len(rows[0]) for row in rows), len(rows[0])
-
-        return max(several, key=likeness)
+    if several:  # the column is missing, and the message lists those of the widest table
+        return max(several, key=lambda delimiter: len(several[delimiter][0]))
     for rows in tables.values():
         widths = {len(row) for row in rows[1:]}
         prose = any(cell.startswith(" ") for row in rows[1:] for cell in row[1:])
@@ -767,27 +715,23 @@ def _find_delimiter(source: _Source, sample: Sequence[str]) -> str:
 
 
 def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Return what lines hold if that is their delimiter, without blank rows."""
+    """Return the rows of a sample with one of the delimiters, without blank ones."""
     rows: list[list[str]] = []
-    with suppress(csv.Error):  # told when it is read
+    with suppress(csv.Error):  # raised when the file is read
         rows.extend(csv.reader(lines, delimiter=delimiter))
     return [row for row in rows if not is_blank("".join(row))]
 
 
-def _below_heading(source: _Source, rows: Iterator[Row], *, uneven: bool) -> Iterator[Row]:
+def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> Iterator[_Row]:
     """Yield the cells of the wanted column.
 
     Args:
         source: For its column.
         rows: Lists of cells; the first that is not blank is the heading, or the first prompt.
         uneven: A row longer than the heading means a delimiter inside a cell.
-
-    Raises:
-        OptionError: There is no such column, the first row can be a heading or a prompt, or a row
-            cannot be the author's.
     """
     for row in rows:
-        names = [_shown(cell) for cell in row.value]
+        names = ["" if is_missing(cell) else str(cell) for cell in row.value]
         if not is_blank("".join(names)):
             break
     else:
@@ -796,7 +740,7 @@ def _below_heading(source: _Source, rows: Iterator[Row], *, uneven: bool) -> Ite
     if len(names) > 1 or source.column is not None or _matches(names, None):
         position = _position(source, names)
     elif not _is_heading(source, names[0]):
-        yield Row(row.number, row.value[0])
+        yield _Row(row.number, row.value[0])
     width = max(i for i, name in enumerate(names, 1) if not is_blank(name))
     for number, cells in rows:
         if uneven and any(not is_blank(cell) for cell in cells[width:]):
@@ -805,7 +749,7 @@ def _below_heading(source: _Source, rows: Iterator[Row], *, uneven: bool) -> Ite
                 f"{width}. Put a prompt that holds the delimiter into quotes."
             )
         if len(cells) > position:
-            yield Row(number, cells[position])
+            yield _Row(number, cells[position])
         elif uneven and len(cells) == 1 and " " in cells[0].strip():
             raise OptionError(
                 f"{source.where}, line {number:,}: this row is a single text, and the heading has "
@@ -813,16 +757,8 @@ def _below_heading(source: _Source, rows: Iterator[Row], *, uneven: bool) -> Ite
             )
 
 
-def _shown(cell: Any) -> str:
-    return "" if _is_missing(cell) else str(cell)
-
-
 def _is_heading(source: _Source, cell: str) -> bool:
-    """Tell whether the first cell of a file of one column is its heading, or a prompt.
-
-    Raises:
-        OptionError: It can be either.
-    """
+    """Tell whether the first cell of a file with one column is a heading; refuse doubtful ones."""
     words = _fold(cell).split()
     if len(words) == 1 and words[0] in _HEADINGS:
         return True
@@ -838,94 +774,87 @@ def _is_heading(source: _Source, cell: str) -> bool:
 # Files that other packages read
 
 
-def _read_parquet(source: _Source, path: Path) -> Iterator[Row]:
-    """Yield a column of a Parquet file, a batch at a time."""
+def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
+    """Return a column of a Parquet file; pyarrow reads it a batch at a time."""
     parquet, polars = _imported("pyarrow.parquet"), _imported("polars")
     if parquet is None and polars is None:
         raise OptionError(
             f"{source.where}: a .parquet file needs pyarrow or polars. Install one of them: "
             "pip install pyarrow."
         )
-    values: Iterable[Any]
     try:
-        if parquet is not None:
-            file = parquet.ParquetFile(path)
-            names = file.schema_arrow.names
-        else:
-            table = polars.scan_parquet(path)
-            names = table.collect_schema().names()
-        name = names[_position(source, names)]
-        if parquet is not None:
-            batches = file.iter_batches(columns=[name])
-            values = (value for batch in batches for value in batch.column(0))
-        else:
-            values = _take_column(table, name)
+        if parquet is None:
+            table = _Source(polars.scan_parquet(path), source.name, source.column)
+            return _numbered(_take_column(table))
+        file = parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+        batches = file.iter_batches(columns=[names[_position(source, names)]])
+        return _numbered(value for batch in batches for value in batch.column(0))
     except OptionError:
         raise
-    except Exception as error:  # whatever the package raises of a file that is no such table
+    except Exception as error:  # pyarrow and polars raise many types for a broken file
         raise OptionError(
             f"{source.where}: this is not a Parquet file: {_short(error, 200).rstrip('.')}."
         ) from error
-    return map(Row._make, enumerate(values, 1))
 
 
 def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]:
-    """Return how to read the first sheet of an Excel workbook, and notes for the user."""
-    pandas, polars, openpyxl = map(_imported, ("pandas", "polars", "openpyxl"))
-    if openpyxl is None or (pandas is None and polars is None):
+    """Return a function that reads the first sheet of a workbook, and notes for the user."""
+    openpyxl = _imported("openpyxl")
+    if openpyxl is None:
         raise OptionError(
-            f"{source.where}: an .xlsx file needs openpyxl, and pandas or polars. Install them: "
-            "pip install pandas openpyxl."
+            f"{source.where}: an .xlsx file needs openpyxl. Install it: pip install openpyxl."
         )
-    rows: list[Sequence[Any]]
     try:
-        if pandas is not None:
-            options = {"header": None, "dtype": object, "keep_default_na": False}
-            books = pandas.read_excel(path, sheet_name=None, engine="openpyxl", **options)
-            sheets = list(books)
-            rows = list(books[sheets[0]].itertuples(index=False, name=None))
-        else:
-            options = {"drop_empty_rows": False, "raise_if_empty": False}
-            books = polars.read_excel(path, sheet_id=0, engine="openpyxl", **options)
-            sheets = list(books)
-            rows = [books[sheets[0]].columns, *books[sheets[0]].iter_rows()]
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+        first, *others = book.worksheets
+        first.reset_dimensions()  # some programs write wrong ones
+        # A cell of type "e" holds an error such as #N/A.
+        rows = [[cell.value if cell.data_type != "e" else None for cell in row] for row in first]
+        book.close()
+        width = max(
+            (i for row in rows for i, cell in enumerate(row, 1) if cell is not None), default=0
+        )
+        rows = [[*row, *repeat(None, width)][:width] for row in rows]
     except OSError:
         raise
-    except Exception as error:  # whatever the package raises of a file that is no workbook
+    except Exception as error:  # openpyxl raises many types for a broken file
         raise OptionError(
             f"{source.where}: this is not an Excel workbook that can be read: "
             f"{_short(error, 200).rstrip('.')}."
         ) from error
-    note = f"{path.name} has several sheets: only the first, {sheets[0]!r}, was read."
+    note = f"{path.name} has several sheets: only the first, {first.title!r}, was read."
 
-    def read() -> Iterator[Row]:
-        return _below_heading(source, map(Row._make, enumerate(rows, 1)), uneven=False)
+    def read() -> Iterator[_Row]:
+        return _below_heading(source, _numbered(rows), uneven=False)
 
-    return read, (note,) if len(sheets) > 1 else ()
+    return read, (note,) if others else ()
 
 
 def _imported(name: str) -> Any:
-    """Return a module that users may have; None: it is not installed."""
+    """Return an optional module; None: it is not installed."""
     try:
         return import_module(name)
     except ImportError:
         return None
 
 
+# Alternatives of --matrix
+
 MAX_VARIANTS: Final = 500
-"""Prompts that one `--matrix` may stand for: more is rarely meant, and always costs."""
+"""Prompts that one `--matrix` may expand to: more is rarely meant, and always costs."""
 _ALTERNATIVES: Final = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
 
 
 class Variant(NamedTuple):
-    """One of the prompts that `{a|b}` stands for, and the alternatives it took."""
+    """One of the prompts that `{a|b}` expands to, and the alternatives in it."""
 
     prompt: str
     chosen: tuple[str, ...]
 
 
 def expand_variants(prompt: str, *, needed: bool = True) -> list[Variant]:
-    """Return every prompt that `{a|b}` stands for.
+    """Return every prompt that `{a|b}` expands to.
 
     Args:
         prompt: As written.
@@ -943,10 +872,10 @@ def expand_variants(prompt: str, *, needed: bool = True) -> list[Variant]:
         )
     if (count := prod(map(len, choices))) > MAX_VARIANTS:
         raise OptionError(f"--matrix: {count:,} combinations are more than {MAX_VARIANTS}.")
-    variants = []
-    for chosen in product(*choices):
-        words = [parts[0]]
-        for word, text in zip(chosen, parts[2::2], strict=True):
-            words += [word, text]
-        variants.append(Variant("".join(words).strip(), tuple(word or "(none)" for word in chosen)))
-    return variants
+    return [
+        Variant(
+            "".join(chain.from_iterable(zip_longest(parts[::2], chosen, fillvalue=""))).strip(),
+            tuple(word or "(none)" for word in chosen),
+        )
+        for chosen in product(*choices)
+    ]

@@ -1,7 +1,7 @@
-"""Values of options: from what was typed or given to what is meant, and which variables fit.
+"""Convert and check the values of options; tell which variables and files Tab may offer.
 
-Every converter takes text, as on a magic's line, or an object, as in Python,
-and raises ValueError with half a sentence that says what is wrong.
+A converter takes text, as on a magic's line, or an object, as in Python. It raises ValueError with
+half a sentence that names the fault.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from numbers import Number
+from typing import Any, Final, NamedTuple
 
 from xai_notebook import settings
 from xai_notebook.errors import ExportError
 from xai_notebook.frontend import resolve_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = [
     "PICTURES",
@@ -24,6 +23,7 @@ __all__ = [
     "Amount",
     "Choice",
     "WholeNumber",
+    "axes",
     "budget",
     "chat_model",
     "days",
@@ -34,6 +34,7 @@ __all__ = [
     "indices",
     "is_batch",
     "is_list",
+    "is_missing",
     "is_picture",
     "models",
     "nearest",
@@ -53,7 +54,7 @@ TABLES: Final = frozenset({
 
 
 class WholeNumber(NamedTuple):
-    """Converts to whole numbers from `low` to `high`, called `unit` in messages."""
+    """Converts to whole numbers from `low` to `high`, which messages call `unit`."""
 
     low: int
     high: int
@@ -78,7 +79,7 @@ class WholeNumber(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """Converts to positive finite numbers of `unit`; `zero` is allowed on request."""
+    """Converts to positive finite numbers of `unit`, or to 0 if `zero` is set."""
 
     unit: str
     zero: bool = False
@@ -95,12 +96,12 @@ class Amount(NamedTuple):
 
 
 def budget(value: Any) -> settings.BudgetLimit:
-    """Return how much may be spent, over which period; see `settings.BudgetLimit`."""
+    """Return a limit on what may be spent in a period."""
     return settings.BudgetLimit.parse(value)
 
 
 class Choice(NamedTuple):
-    """Accepts one of `values`, in any case; `ratios`: they are widths and heights."""
+    """Accepts one of `values`, in any case; with `ratios` they are widths and heights."""
 
     values: tuple[str, ...]
     ratios: bool = False
@@ -116,7 +117,7 @@ class Choice(NamedTuple):
 
 
 def nonempty(value: Any) -> str:
-    """Return text without the white space around it; there must be some."""
+    """Return text without the white space around it; blank text is an error."""
     text = str(value).strip()
     if not text:
         raise ValueError("it is empty")
@@ -124,7 +125,7 @@ def nonempty(value: Any) -> str:
 
 
 def identifier(value: Any) -> str:
-    """Return a name that a variable can have."""
+    """Return a valid name of a variable."""
     text = str(value)
     if not text.isidentifier() or keyword.iskeyword(text):
         raise ValueError(f"{text!r} is not a name a variable can have")
@@ -132,7 +133,7 @@ def identifier(value: Any) -> str:
 
 
 def folder(value: Any) -> str | None:
-    """Return a folder; `""` is the notebook's, None is none."""
+    """Return a folder: `""` is that of the notebook; False turns the option off."""
     if value is True or value == "":
         return ""
     if value is False:
@@ -145,7 +146,7 @@ def folder(value: Any) -> str | None:
 
 
 def days(value: Any) -> float | None:
-    """Return how many days something is shared; True is the usual time, None is none."""
+    """Return the days for which a link is shared; True is the default, False turns it off."""
     if value is True or value == "":
         return settings.DEFAULT_SHARE_DAYS
     if value is False:
@@ -157,14 +158,14 @@ def days(value: Any) -> float | None:
 
 
 def chat_model(value: Any) -> str | None:
-    """Return a chat model; True is the default one, None is none."""
+    """Return the name of a chat model; True is the default, False turns the option off."""
     if value is True or value == "":
         return settings.DEFAULT_CHAT_MODEL
     return None if value is False else nonempty(value)
 
 
 def models(value: Any) -> tuple[str, ...]:
-    """Return one or several model names, each once."""
+    """Return the names of one or several models, each once."""
     names = value if isinstance(value, (list, tuple)) else (value,)
     if not names:
         raise ValueError("it is empty")
@@ -172,13 +173,12 @@ def models(value: Any) -> tuple[str, ...]:
 
 
 def indices(value: Any) -> tuple[int, ...]:
-    """Return numbers of images, each once: one, several, or text with commas between."""
+    """Return indices of images, each once: from one, several, or text with commas."""
     if isinstance(value, (list, tuple, set, range)):
-        numbers = [one for given in value for one in indices(given)]
+        numbers = [number for each in value for number in indices(each)]
     else:
-        each: list[Any] = value.split(",") if isinstance(value, str) else [value]
-        number = WholeNumber(0, 99_999, "(an image, as in foxes[0])")
-        numbers = [number(one) for one in each]
+        convert = WholeNumber(0, 99_999, "(an image, as in foxes[0])")
+        numbers = [convert(x) for x in (value.split(",") if isinstance(value, str) else [value])]
     if not numbers:
         raise ValueError("it is empty")
     return tuple(dict.fromkeys(numbers))
@@ -187,6 +187,31 @@ def indices(value: Any) -> tuple[int, ...]:
 def images(value: Any) -> tuple[Any, ...]:
     """Return one or several input images as a tuple."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def axes(value: Any) -> tuple[str, ...] | None:
+    """Return the axes of a matrix as cells write them, `"quality=low,medium"`; None: no matrix."""
+    if value is None or value is False:
+        return None
+    if value is True or value == "":
+        return ()
+    if isinstance(value, Mapping):
+        return tuple(_axis(name, values) for name, values in value.items())
+    if isinstance(value, str):
+        name, equals, values = value.partition("=")
+        if not equals:
+            raise ValueError(
+                f"{value!r} is not an axis; write an option and values: quality=low,medium"
+            )
+        return (_axis(name, values),)
+    return tuple(axis for each in value for axis in axes(each) or ())
+
+
+def _axis(name: str, given: Any) -> str:
+    values = given.split(",") if isinstance(given, str) else given
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{name}: {given!r} is not a list of values")  # noqa: TRY004  # a converter
+    return f"{name.strip().lstrip('-').replace('-', '_')}={','.join(map(nonempty, values))}"
 
 
 def is_picture(value: Any) -> bool:
@@ -209,21 +234,29 @@ def is_batch(value: Any) -> bool:
     return type(value).__name__ == "ImageBatch"
 
 
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell of a table is empty: None, NaN, NaT, `pd.NA` or a masked element."""
+    kind = type(value).__name__
+    if value is None or kind in {"NAType", "NaTType", "MaskedConstant"}:
+        return True
+    return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return "Did you mean …?" when one of the known words is close, else nothing."""
+    """Return " Did you mean …?" if one of the known words is close, else ""."""
     near = nearest(word, known, cutoff)
     return f" Did you mean {near}?" if near else ""
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known word that is most like another, if one is close."""
+    """Return the known word that is most similar, if one is close."""
     from difflib import get_close_matches  # noqa: PLC0415  # only for messages
 
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _nearest_ratio(text: str, known: Iterable[str]) -> str | None:
-    """Return the known `"width:height"` whose shape is most like another, if that is one."""
+    """Return the known `"width:height"` with the nearest shape; None: `text` is not a shape."""
     width = _log_ratio(text)
     if width is None:
         return None
@@ -231,7 +264,7 @@ def _nearest_ratio(text: str, known: Iterable[str]) -> str | None:
 
 
 def _log_ratio(text: str) -> float | None:
-    """Return the logarithm of width by height: equally far from 1:1 are 2:1 and 1:2."""
+    """Return the logarithm of width by height, so that 2:1 and 1:2 are equally far from 1:1."""
     match = re.fullmatch(r"(\d+\.?\d*)(?:\s*[:/x×]\s*(\d+\.?\d*))?", text)
     sides = [float(side or 1) for side in match.groups()] if match else [0.0]
     return math.log(sides[0] / sides[1]) if all(sides) else None
