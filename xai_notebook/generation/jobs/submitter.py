@@ -188,8 +188,8 @@ class JobSubmitter:
             )
         if not asked or not wanted:
             return
-        request = await self.backend.inputs.name(
-            replace(asked.request, inputs=given), self.library.uploads, lasting=_NEEDED
+        request = await self.backend.inputs.store(
+            replace(asked.request, inputs=given), self.library.uploads, valid_for=_NEEDED
         )
         places = {image.sha256: image.file_id or image.url for image in request.inputs}
         await self._change(inputs=places)
