@@ -32,13 +32,14 @@ VICTIMS = """
 import os, sys
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
 import xai_notebook.generation.jobs.manager
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
 
 submitter._CALL_REQUESTS = 4
 submitter.LOOK_PAUSES = (0.02,) * 6
 submitter.ANSWER_SECONDS = 2.0
-poller._FIRST_PAUSE = 0.02
+poller._BACKOFF = retry.Backoff(0.02, 0.1)
 for line in sys.stdin:
     job, images = map(int, line.split())
     children = []

@@ -17,6 +17,7 @@ from PIL import Image
 
 from harness import CENT, serve, tiny, until
 from xai_notebook import errors
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
 from xai_notebook.server import BatchFaults, Faults
@@ -35,8 +36,7 @@ PROMPTS = [f"fox {number}" for number in range(12)]
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
     """Ask often, and have everything made at once."""
-    monkeypatch.setattr(poller, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(poller, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(poller, "_BACKOFF", retry.Backoff(0.02, 0.1))
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.02, 0.04))
     server.faults.garbage = tiny()
     server.faults.batches.pace = 10_000

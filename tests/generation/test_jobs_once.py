@@ -20,6 +20,7 @@ import xai_notebook as xai
 from batch_service import DAY, REAL_TIME, SILENCE, Batch, BatchService, Failure, batch_service
 from harness import KEY, until
 from xai_notebook import errors
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ PROMPTS = [f"fox {number}" for number in range(12)]
 MANY = [f"fox {number}" for number in range(200)]
 KERNEL = """
 import sys
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
-poller._FIRST_PAUSE = 0.02
+poller._BACKOFF = retry.Backoff(0.02, 0.1)
 submitter._CALL_REQUESTS = 4
 prompts = [f"fox {number}" for number in range(int(sys.argv[1]))]
 options = eval(sys.argv[2])
@@ -51,8 +53,7 @@ session.generate(each=prompts, batch=True, **options)
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
     """Run a service that the environment names."""
-    monkeypatch.setattr(poller, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(poller, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(poller, "_BACKOFF", retry.Backoff(0.02, 0.1))
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.01, 0.02, 0.04))
     with batch_service() as served:
         monkeypatch.setenv("XAI_API_KEY", KEY)
@@ -204,7 +205,7 @@ def test_an_interrupt_ends_the_looking(
             hand(session)
         cause, title = watching.result()
     assert "asked what it has before anything is sent again" in cause
-    assert title == "Handing over"
+    assert title == "Submitting"
     (job,) = session.jobs()
     assert job.cause is None
     assert service.arrived["add"] == 1
