@@ -86,13 +86,7 @@ def total(amounts: Sequence[Amount | None]) -> Amount | None:
 
 
 def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
-    """Tell whether calls fit now, even if the calls in flight cost `MARGIN` times as expected.
-
-    Args:
-        limit: In ticks.
-        totals: What counts against the limit.
-        amounts: The expected costs of the calls.
-    """
+    """Tell whether calls fit now, even if the calls in flight cost `MARGIN` times as expected."""
     wanted = sum(amount.ticks for amount in amounts)
     if totals.unconfirmed and wanted:
         return False

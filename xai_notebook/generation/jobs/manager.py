@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
+from xai_notebook.errors import LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import to_ticks
 from xai_notebook.generation.jobs.job import BatchJob, JobList, JobSlot, JobView
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.generation.backends import Backend
-    from xai_notebook.generation.budget import Counter, Limits
+    from xai_notebook.generation.budget import Limits
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.generator import ClaimedRequest, Generator
     from xai_notebook.library import Library
@@ -153,15 +153,11 @@ class JobManager:
         return [sum(one.key in open_jobs for one in images) for images in wanted]
 
     async def _check_kept(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
-        """Check that the library still has the open jobs of this kernel that hold some keys.
-
-        Args:
-            library: Where they were recorded.
-            keys: Keys of requests.
-            fresh: Forget a job that the library has lost, instead of raising.
+        """Check that the library still has this kernel's open jobs of some requests.
 
         Raises:
-            LibraryError: It has lost one: the same requests would be ordered a second time.
+            LibraryError: It has lost one: the same requests would be ordered a second time. With
+                `fresh` the job is forgotten instead.
         """
         for (owner, name), poller in list(self._pollers.items()):
             if owner is not library or not poller.job.open or poller.keys.isdisjoint(keys):
@@ -190,12 +186,12 @@ class JobManager:
             stored = await _stored(claimed, generator)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
-            gone = [one for one in pollers if await _is_gone(one, fresh=call.options.fresh)]
+            gone = [one for one in pollers if await one.is_gone(fresh=call.options.fresh)]
             if gone:  # their requests have to be submitted again
                 continue
             for poller in pollers:
                 if poller.job.state == "new" and not poller.handing and poller.budget is None:
-                    poller.budget = await _allow(poller, generator.backend, generator.limits)
+                    await poller.check_limits(generator.backend, generator.limits)
             new = [
                 one for key, one in requests.items() if key not in stored and key not in open_jobs
             ]
@@ -252,7 +248,7 @@ class JobManager:
         poller = self._pollers.get((library, job.name))
         if poller is None:
             tally = library.jobs.tally(job)
-            poller = JobPoller(library, job, self._backend_of, self._allow, tally)
+            poller = JobPoller(library, job, self._backend_of, self._limits, tally)
             self._pollers[library, job.name] = poller
         return poller
 
@@ -263,10 +259,6 @@ class JobManager:
             poller.job, poller.tally = job, library.jobs.tally(job)
             poller.failure = library.distrust if job.open else None
         return poller
-
-    async def _allow(self, poller: JobPoller, backend: Backend) -> Counter:
-        """Check a job that no call submits; see `_allow`."""
-        return await _allow(poller, backend, self._limits(poller.library))
 
     async def _backend_of(self, job: JobRecord) -> Backend:
         """Return the server that has a job.
@@ -360,48 +352,6 @@ async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> di
     for key, picture in stored.items() if share else ():
         (stored[key],) = await generator.ingest.share([picture], share or 0.0)
     return stored
-
-
-async def _is_gone(poller: JobPoller, *, fresh: bool) -> bool:
-    """Tell whether the service has lost a job, so that it may be submitted again."""
-    if poller.under_way or (poller.job.backend != "local" and not fresh):
-        return False
-    try:
-        await poller.look()
-    except JobError:
-        if fresh:
-            await poller.give_up()
-    except XaiError:
-        return False
-    return poller.job.state == "gone"
-
-
-async def _allow(poller: JobPoller, backend: Backend, limits: Limits) -> Counter:
-    """Check that a job which was recorded earlier, and not submitted, is within the limits.
-
-    Its cost is estimated again: a row can hold any price, and prices change.
-
-    Returns:
-        The counter of its images.
-
-    Raises:
-        BudgetError: It would exceed a limit, or a limit is set and a price is unknown. Nothing of
-            the job is sent.
-        XaiError: The server cannot be asked for its prices.
-    """
-    library, job = poller.library, poller.job
-    requests = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
-    left = [(one.request, 1) for one in requests if not one.settled]
-    recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
-    amount: Amount | None = recorded
-    if limits.name is not None and left:
-        current = await backend.prices.images(left, library)
-        amount = None if current is None else max(current, recorded)
-    await limits.allow_recorded(amount, job.id)
-    if amount is not None and left:
-        price = max(amount.ticks / TICKS / len(left), job.price_usd or 0.0)
-        poller.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
-    return limits.kernel
 
 
 async def _price(generator: Generator, new: Sequence[JobRequest]) -> float | None:

@@ -28,13 +28,14 @@ from xai_notebook.errors import (
     PermissionDeniedError,
     XaiError,
 )
-from xai_notebook.generation.budget import Counter, to_ticks
+from xai_notebook.generation.budget import to_ticks
 from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, JobSubmitter, unknown_job
 from xai_notebook.generation.progress import Progress
 from xai_notebook.library import Reply, SlotQuery
 from xai_notebook.library.jobs import RequestCounts
 from xai_notebook.library.replies import moment, reply_of
+from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.batch import BatchResult, BatchResults
     from xai_notebook.client.request import InputImage
     from xai_notebook.generation.backends import Backend
+    from xai_notebook.generation.budget import Counter, Limits
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import JobRecord, JobRequest, JobState
 
@@ -78,8 +80,7 @@ class JobPoller:
         library: Where the job is recorded.
         job: The job as the library has it.
         connect: Returns the server of a job.
-        allow: Checks the limits before the job is submitted, and returns the counter of its images;
-            raises `BudgetError` if it would exceed a limit.
+        limits: Returns the limits of jobs that no call submits, by library.
         tally: Counts of its requests.
         finished: Requests that the service has finished, stored here or not.
         handed: Requests that the service has, while the job is being submitted.
@@ -95,7 +96,7 @@ class JobPoller:
     library: Library
     job: JobRecord
     connect: Callable[[JobRecord], Awaitable[Backend]]
-    allow: Callable[[JobPoller, Backend], Awaitable[Counter]]
+    limits: Callable[[Library], Limits]
     tally: RequestCounts = field(default_factory=RequestCounts)
     finished: int = 0
     handed: int = 0
@@ -170,7 +171,7 @@ class JobPoller:
             if self.job.state != "new":
                 return
             if self.budget is None:
-                self.budget = await self.allow(self, backend)
+                await self.check_limits(backend, self.limits(self.library))
             async with self._submitter(backend) as submitter:
                 await submitter.run()
 
@@ -204,9 +205,46 @@ class JobPoller:
                 await self._look(backend)
         self.changed()
 
-    async def give_up(self) -> None:
-        """End a job that the service does not know."""
-        await self._close("gone", "The service did not know it any more.")
+    async def is_gone(self, *, fresh: bool) -> bool:
+        """Tell whether the service has lost the job, so that it may be submitted again.
+
+        Args:
+            fresh: Also ask xAI; with another key the service may still have it.
+        """
+        if self.under_way or (self.job.backend != "local" and not fresh):
+            return False
+        try:
+            await self.look()
+        except JobError:
+            if fresh:
+                await self._close("gone", "The service did not know it any more.")
+        except XaiError:
+            return False
+        return self.job.state == "gone"
+
+    async def check_limits(self, backend: Backend, limits: Limits) -> None:
+        """Check that a job which was recorded earlier, and not submitted, is within the limits.
+
+        Its cost is estimated again: a row can hold any price, and prices change.
+
+        Raises:
+            BudgetError: It would exceed a limit, or a limit is set and a price is unknown. Nothing
+                of the job is sent.
+            XaiError: The server cannot be asked for its prices.
+        """
+        library, job = self.library, self.job
+        requests = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
+        left = [(one.request, 1) for one in requests if not one.settled]
+        recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
+        amount: Amount | None = recorded
+        if limits.name is not None and left:
+            current = await backend.prices.images(left, library)
+            amount = None if current is None else max(current, recorded)
+        await limits.allow_recorded(amount, job.id)
+        if amount is not None and left:
+            price = max(amount.ticks / TICKS / len(left), job.price_usd or 0.0)
+            self.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
+        self.budget = limits.kernel
 
     def changed(self) -> None:
         """Call the listeners."""
@@ -321,12 +359,7 @@ class JobPoller:
     # Results
 
     async def _collect(self, backend: Backend, *, over: bool) -> None:
-        """Store all available results, or close the job if they can no longer be read.
-
-        Args:
-            backend: The service.
-            over: Whether the service says that it makes no more of them.
-        """
+        """Store all available results, or close the job if they can no longer be read."""
         try:
             await self._store_pages(backend)
         except NotFoundError:

@@ -298,14 +298,10 @@ class JobSubmitter:
         raise failure
 
     async def _look_for(self, keys: Collection[str], pauses: Sequence[float]) -> set[str]:
-        """Return the requests that the service has, and mark them as confirmed.
+        """Return which of the unconfirmed requests the service has, and mark them as confirmed.
 
-        Ends when all are there, or after the last look. Whenever more has appeared, the looks begin
-        again: the call is still being applied.
-
-        Args:
-            keys: Keys of requests that were sent and not confirmed.
-            pauses: Seconds between the looks.
+        Ends when all are there, or after the last pause. Whenever more has appeared, the pauses
+        begin again: the call is still being applied.
 
         Raises:
             JobError: The service counts more requests than it lists, so it is unknown which.
@@ -462,11 +458,7 @@ def _chunks(messages: Iterable[wire.BatchRequest]) -> Iterator[list[wire.BatchRe
 
 
 async def _pages(list_page: Callable[..., Awaitable[_Page]]) -> AsyncIterator[_Page]:
-    """Yield pages until the last one, or until a page names one that was already read.
-
-    Args:
-        list_page: Returns the page of a `pagination_token`.
-    """
+    """Yield pages until the last one, or until a page names one that was already read."""
     seen: set[str | None] = {None, ""}
     token: str | None = None
     while True:
