@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.arguments.options import Options
     from xai_notebook.client import AsyncClient
-    from xai_notebook.client.files import FilesClient
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.generation.budget import Reservation
@@ -221,17 +220,9 @@ _INLINE: Final = 2048
 
 @dataclass(slots=True)
 class InputUploads:
-    """Uploads each input image to a server's file store once, for all requests that use it.
+    """Uploads each input image to a server's file store once, for all requests that use it."""
 
-    Attributes:
-        files: Client of the file store.
-        backend: `"xai"` or `"local"`.
-        host: Identifies the server in the library.
-    """
-
-    files: FilesClient
-    backend: str
-    host: str
+    backend: Backend
     _known: dict[str, CachedUpload] = field(default_factory=dict)
     """Uploads that this kernel has made or checked, by the image's digest."""
     _refused: set[str] = field(default_factory=set)
@@ -296,8 +287,9 @@ class InputUploads:
 
     async def _find_cached(self, image: InputImage, uploads: UploadCache) -> CachedUpload | None:
         """Return the upload of another kernel, if the server still has it."""
+        backend = self.backend
         with suppress(LibraryError):
-            upload = await asyncio.to_thread(uploads.find, self.backend, self.host, image.sha256)
+            upload = await asyncio.to_thread(uploads.find, backend.kind, backend.host, image.sha256)
             if upload is not None and await self._exists(upload):
                 return upload
         return None
@@ -305,16 +297,17 @@ class InputUploads:
     async def _exists(self, upload: CachedUpload) -> bool:
         """Tell whether the server has a file; under another key it does not."""
         try:
-            await self.files.get(upload.file_id)
+            await self.backend.client.files.get(upload.file_id)
         except ApiError:
             return False
         return True
 
     async def _upload(self, image: InputImage, uploads: UploadCache) -> CachedUpload:
+        backend = self.backend
         head, _, body = image.url.partition(",")
         data = await asyncio.to_thread(pybase64.b64decode, body)
         extension = head.removeprefix("data:image/").partition(";")[0]
-        stored = await self.files.upload(
+        stored = await backend.client.files.upload(
             data, filename=f"{image.sha256[:16]}.{extension}", expires_after=_LIFETIME
         )
         expires = time.time() + _LIFETIME
@@ -322,7 +315,9 @@ class InputUploads:
             expires = min(expires, float(stored.expires_at.seconds))
         upload = CachedUpload(stored.id, expires)
         with suppress(LibraryError):  # at worst another kernel uploads it again
-            await asyncio.to_thread(uploads.remember, self.backend, self.host, image.sha256, upload)
+            await asyncio.to_thread(
+                uploads.remember, backend.kind, backend.host, image.sha256, upload
+            )
         return upload
 
     async def _forget_lost(self, inputs: Sequence[InputImage]) -> bool:
@@ -498,7 +493,7 @@ def _without_quotes(text: str) -> str:
 # Opened servers
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Backend:
     """A server, and what a kernel remembers about it.
 
@@ -532,7 +527,7 @@ class Backend:
         """Prepare prices and uploads; nothing is sent."""
         free = self.free or (self.kind == "xai" and Endpoint.parse(self.host).loopback)
         self.prices = Prices(self.client, self.kind, self.host, free=free)
-        self.inputs = InputUploads(self.client.files, self.kind, self.host)
+        self.inputs = InputUploads(self)
 
     def rewriter(
         self, options: Options, library: Library | None, progress: Progress

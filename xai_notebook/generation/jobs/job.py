@@ -302,7 +302,7 @@ class BatchJob:
             XaiError: The service refuses it or cannot be asked.
         """
         for poller in self.pollers:
-            if poller.job.open and not poller.under_way:
+            if poller.job.open and not poller.polling:
                 await poller.submit()
                 poller.start()
 
@@ -467,7 +467,7 @@ class BatchJob:
             return lost
         pollers = self.pollers
         job, counts, state = self._job, self.counts, self.state
-        stopped = state == "new" and not any(poller.handing for poller in pollers)
+        stopped = state == "new" and not any(poller.submitting for poller in pollers)
         prices = [
             None if poller.job.price_usd is None else poller.job.price_usd * poller.tally.total
             for poller in pollers
@@ -479,7 +479,7 @@ class BatchJob:
             state=state,
             counts=counts,
             made=len(self._view.stored) + sum(poller.finished for poller in pollers),
-            handed=sum(poller.handed for poller in pollers),
+            handed=sum(poller.submitted for poller in pollers),
             replayed=len(self._view.stored) if pollers else 0,
             price_usd=None if None in prices else sum(price or 0.0 for price in prices),
             cost_usd=self.cost_usd,

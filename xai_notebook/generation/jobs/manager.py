@@ -1,8 +1,8 @@
 """All batch jobs of a kernel: find the job of a call or record a new one, and one poller per job.
 
 The life of a job: `prepare` gives the call's requests their slots, looks for open jobs and stored
-images that answer them, and records the rest as a new job. `BatchJob.hand_over` has the poller
-submit it (`submitter`), poll it and store its results (`poller`) until it has ended or expired.
+images that answer them, and records the rest as a new job. The job's poller then submits it (see
+`submitter`), polls it and stores its results (see `poller`) until it has ended or expired.
 
 Separate because it owns all jobs of a kernel, and a poller owns one.
 """
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.budget import to_ticks
 from xai_notebook.generation.jobs.job import BatchJob, JobList, JobSlot, JobView
 from xai_notebook.generation.jobs.poller import JobPoller
 from xai_notebook.library.jobs import JobRecord, JobRequest, RequestCounts, key_of, new_name
@@ -190,7 +189,7 @@ class JobManager:
             if gone:  # their requests have to be submitted again
                 continue
             for poller in pollers:
-                if poller.job.state == "new" and not poller.handing and poller.budget is None:
+                if poller.job.state == "new" and not poller.submitting and poller.budget is None:
                     await poller.check_limits(generator.backend, generator.limits)
             new = [
                 one for key, one in requests.items() if key not in stored and key not in open_jobs
@@ -209,21 +208,27 @@ class JobManager:
         new: Sequence[JobRequest],
     ) -> JobPoller | None:
         """Record a job and reserve its price; None: something has arrived since, look again."""
+        backend, price = generator.backend, None
         newest = await generator.ingest.newest()
-        job = JobRecord(
-            name=new_name([one.key for one in new]),
-            backend=generator.backend.kind,
-            host=generator.backend.host,
-            notebook=notebook_name(),
-            price_usd=await _price(generator, new),
-        )
 
         async def estimate() -> list[Amount | None]:
-            price = await _price(generator, new)
-            return [None if price is None else Amount(to_ticks(price * len(new)))]
+            nonlocal price
+            amount = None
+            with suppress(XaiError):  # without a limit no price is needed
+                requests = ((one.request, 1) for one in new)
+                amount = await backend.prices.images(requests, library)
+            price = None if amount is None else amount.ticks / TICKS / len(new)
+            return [amount and Amount(amount.ticks)]
 
         async with generator.limits.reserved(estimate) as (reservation,):
             try:
+                job = JobRecord(
+                    name=new_name([one.key for one in new]),
+                    backend=backend.kind,
+                    host=backend.host,
+                    notebook=notebook_name(),
+                    price_usd=price,
+                )
                 recorded = await asyncio.to_thread(library.jobs.record, job, new)
             except BaseException:  # nothing is sent here, and a recorded job counts by itself
                 reservation.waive()
@@ -255,7 +260,7 @@ class JobManager:
     def _updated(self, library: Library, job: JobRecord) -> JobPoller:
         """Return the poller of a job, up to date with the library."""
         poller = self._poller(library, job)
-        if not poller.under_way:
+        if not poller.polling:
             poller.job, poller.tally = job, library.jobs.tally(job)
             poller.failure = library.distrust if job.open else None
         return poller
@@ -352,13 +357,3 @@ async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> di
     for key, picture in stored.items() if share else ():
         (stored[key],) = await generator.ingest.share([picture], share or 0.0)
     return stored
-
-
-async def _price(generator: Generator, new: Sequence[JobRequest]) -> float | None:
-    """Return the expected cost of a job's request in US dollars, on average; None: unknown."""
-    prices, library = generator.backend.prices, generator.ingest.library
-    try:
-        together = await prices.images(((one.request, 1) for one in new), library)
-    except XaiError:
-        return None
-    return None if together is None else together.ticks / TICKS / len(new)

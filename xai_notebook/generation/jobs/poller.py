@@ -83,7 +83,7 @@ class JobPoller:
         limits: Returns the limits of jobs that no call submits, by library.
         tally: Counts of its requests.
         finished: Requests that the service has finished, stored here or not.
-        handed: Requests that the service has, while the job is being submitted.
+        submitted: Requests that the service has, while the job is being submitted.
         trouble: Why the last poll failed, or the reason for a wait; it is tried again.
         failure: Why polling stopped before the job ended.
         inputs: Input images of its requests, if its cell ran in this kernel.
@@ -99,7 +99,7 @@ class JobPoller:
     limits: Callable[[Library], Limits]
     tally: RequestCounts = field(default_factory=RequestCounts)
     finished: int = 0
-    handed: int = 0
+    submitted: int = 0
     trouble: str | None = None
     failure: XaiError | None = None
     inputs: Sequence[InputImage] = ()
@@ -117,14 +117,14 @@ class JobPoller:
     """Polls that found fewer results than the service counts, after it had ended."""
 
     @property
-    def under_way(self) -> bool:
+    def polling(self) -> bool:
         """Whether the job is being polled."""
         return self._task is not None and not self._task.done()
 
     @property
-    def handing(self) -> bool:
+    def submitting(self) -> bool:
         """Whether this kernel submits the job, or is about to."""
-        return self.under_way or self._lock.locked() or not self.resumed
+        return self.polling or self._lock.locked() or not self.resumed
 
     def start(self) -> asyncio.Task[None]:
         """Return the task that polls until the job has ended or a failure is permanent."""
@@ -211,7 +211,7 @@ class JobPoller:
         Args:
             fresh: Also ask xAI; with another key the service may still have it.
         """
-        if self.under_way or (self.job.backend != "local" and not fresh):
+        if self.polling or (self.job.backend != "local" and not fresh):
             return False
         try:
             await self.look()
@@ -256,7 +256,7 @@ class JobPoller:
         """Give the block a submitter, and take over the job as the submitter leaves it."""
 
         def on_progress(submitted: int, reason: str | None) -> None:
-            self.handed, self.trouble = submitted, reason
+            self.submitted, self.trouble = submitted, reason
             self.changed()
 
         submitter = JobSubmitter(self.library, backend, self.job, self.inputs, on_progress)
@@ -406,11 +406,7 @@ class JobPoller:
             try:
                 replies.append(await self._reply(request, results[key]))
             except MissingImageError:
-                cause = one_line(results[key].error_message or "The answer holds no image.")
-                if results[key].cost_usd is None:
-                    failed.setdefault(cause, []).append(key)
-                else:
-                    replies.append(self._reply_without_image(request, results[key], cause))
+                failed.setdefault(_cause_of(results[key]), []).append(key)
         if replies:
             for saved in await asyncio.to_thread(self.library.add_replies, replies):
                 if isinstance(saved, LibraryError):
@@ -433,34 +429,32 @@ class JobPoller:
         await asyncio.gather(*(ingest.find(*each) for each in wanted))
 
     async def _reply(self, request: JobRequest, result: BatchResult) -> Reply:
-        responses, positions = [result.image_response], [request.position]
-        slot = self._slot(request)
-        return replace(
-            await reply_of(request.request, responses, positions, **slot), item=request.id
-        )
+        """Return a result for the library; one that has a cost and no image, for the ledger.
 
-    def _reply_without_image(self, request: JobRequest, result: BatchResult, cause: str) -> Reply:
-        """Return a result that has a cost and no image, for the ledger."""
-        return Reply(
-            request.request,
-            [],
-            [],
-            **self._slot(request),
-            cost_usd=result.cost_usd,
-            model=result.model or request.request.model,
-            item=request.id,
-            error=cause,
-        )
-
-    def _slot(self, request: JobRequest) -> dict[str, Any]:
-        """Return the fields of `Reply` that name the replay slot of a request."""
-        return {
+        Raises:
+            MissingImageError: It has neither.
+        """
+        slot: dict[str, Any] = {
             "fingerprint": request.fingerprint,
             "backend": self.job.backend,
             "host": self.job.host,
             "notebook": self.job.notebook,
             "place": request.place,
         }
+        try:
+            responses = [result.image_response]
+            reply = await reply_of(request.request, responses, [request.position], **slot)
+        except MissingImageError:
+            if result.cost_usd is None:
+                raise
+            model, cost = result.model or request.request.model, result.cost_usd
+            error = _cause_of(result)
+            reply = Reply(request.request, [], [], **slot, cost_usd=cost, model=model, error=error)
+        return replace(reply, item=request.id)
+
+
+def _cause_of(result: BatchResult) -> str:
+    return one_line(result.error_message or "The answer holds no image.")
 
 
 def _add_replies(tally: RequestCounts, replies: Sequence[Reply], failed: int) -> RequestCounts:
