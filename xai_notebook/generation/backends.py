@@ -67,6 +67,7 @@ __all__ = [
     "PromptRewriter",
     "Route",
     "SingleFlight",
+    "acquire",
     "choose_route",
 ]
 
@@ -194,10 +195,10 @@ class SingleFlight:
             lock = None if folder is None else FileLock(folder / f"{key}.lock")
             taken = False
             try:
-                with suppress(LibraryError):
-                    # On the loop: a thread would keep the lock it takes after a cancellation.
-                    while lock is not None and not (taken := lock.take()):  # noqa: ASYNC110
-                        await asyncio.sleep(_LOCK_INTERVAL)
+                if lock is not None:
+                    with suppress(LibraryError):
+                        await acquire(lock)
+                        taken = True
                 flight.inherited = taken and lock is not None and lock.inherited
                 yield flight
             finally:
@@ -207,6 +208,17 @@ class SingleFlight:
                     self._unkept[key] = flight
                     if len(self._unkept) > _MAX_UNKEPT:
                         del self._unkept[next(iter(self._unkept))]
+
+
+async def acquire(lock: FileLock) -> None:
+    """Wait for a lock that other processes hold.
+
+    Raises:
+        LibraryError: Its file cannot be created.
+    """
+    # On the loop: a thread would keep the lock it takes after a cancellation.
+    while not lock.take():  # noqa: ASYNC110  # other processes set no event
+        await asyncio.sleep(_LOCK_INTERVAL)
 
 
 # Input images

@@ -39,14 +39,7 @@ _MAX_BYTES: Final = 64 * MIB
 
 
 class _Query(NamedTuple):
-    """The arguments of `answers`.
-
-    Attributes:
-        request: What is asked for.
-        place: Replay slot of the request; None: any.
-        missing: Positions of the missing images.
-        rewrite_model: As in `Bundle.find`.
-    """
+    """The arguments of `answers`, after the bundles."""
 
     request: ImageRequest
     place: int | None

@@ -158,6 +158,13 @@ class JobPoller:
             unchanged = unchanged + 1 if before == (self.tally, self.finished) else 1
             await asyncio.sleep(_BACKOFF.wait(unchanged))
 
+    def changed(self) -> None:
+        """Call the listeners."""
+        for listener in list(self.listeners):
+            listener()
+
+    # Submit
+
     async def submit(self) -> None:
         """Submit the job, unless the service has all of it.
 
@@ -174,53 +181,6 @@ class JobPoller:
                 await self.check_limits(backend, self.limits(self.library))
             async with self._submitter(backend) as submitter:
                 await submitter.run()
-
-    async def look(self) -> None:
-        """Ask once how far the service is, and store the new results.
-
-        Raises:
-            XaiError: The service cannot be asked, or the library cannot store the results.
-        """
-        async with self._lock:
-            await self._reload()
-            self.failure = self.trouble = None
-            if self.job.state == "running":
-                await self._look(await self.connect(self.job))
-        self.changed()
-
-    async def cancel(self) -> None:
-        """Cancel what is pending at the service; results that are there are stored.
-
-        Raises:
-            XaiError: The service cannot be asked.
-        """
-        async with self._lock:
-            await self._reload()
-            if not self.job.open:
-                return
-            backend = await self.connect(self.job)
-            async with self._submitter(backend) as submitter:
-                await submitter.cancel()
-            if self.job.open:
-                await self._look(backend)
-        self.changed()
-
-    async def is_gone(self, *, fresh: bool) -> bool:
-        """Tell whether the service has lost the job, so that it may be submitted again.
-
-        Args:
-            fresh: Also ask xAI; with another key the service may still have it.
-        """
-        if self.polling or (self.job.backend != "local" and not fresh):
-            return False
-        try:
-            await self.look()
-        except JobError:
-            if fresh:
-                await self._close("gone", "The service did not know it any more.")
-        except XaiError:
-            return False
-        return self.job.state == "gone"
 
     async def check_limits(self, backend: Backend, limits: Limits) -> None:
         """Check that a job which was recorded earlier, and not submitted, is within the limits.
@@ -246,11 +206,6 @@ class JobPoller:
             self.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
         self.budget = limits.kernel
 
-    def changed(self) -> None:
-        """Call the listeners."""
-        for listener in list(self.listeners):
-            listener()
-
     @asynccontextmanager
     async def _submitter(self, backend: Backend) -> AsyncIterator[JobSubmitter]:
         """Give the block a submitter, and take over the job as the submitter leaves it."""
@@ -269,32 +224,20 @@ class JobPoller:
                 self._charge([0.0] * self.tally.failed)
             self.changed()
 
-    async def _reload(self) -> None:
-        """Read what other kernels did to the job.
+    # Poll
+
+    async def look(self) -> None:
+        """Ask once how far the service is, and store the new results.
 
         Raises:
-            LibraryError: The library has lost the job, or is foreign.
+            XaiError: The service cannot be asked, or the library cannot store the results.
         """
-        self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
-        self.library.check_own()
-
-    async def _count(self) -> None:
-        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job)
-
-    async def _close(self, state: JobState, cause: str | None = None) -> None:
-        """Record the end of the job, and of its requests without an answer."""
-        self._charge([0.0] * self.tally.left)
-        self.job = await asyncio.to_thread(self.library.jobs.close, self.job, state, cause)
-        await self._count()
-
-    def _charge(self, costs: Sequence[float | None]) -> None:
-        """Count the costs of requests in place of their expected cost; None: not reported."""
-        if self.budget is not None and self.job.price_usd is not None:
-            for cost in costs:
-                if cost is not None:
-                    self.budget.spent += to_ticks(cost) - to_ticks(self.job.price_usd)
-
-    # One poll
+        async with self._lock:
+            await self._reload()
+            self.failure = self.trouble = None
+            if self.job.state == "running":
+                await self._look(await self.connect(self.job))
+        self.changed()
 
     async def _look(self, backend: Backend) -> None:
         batch = await self._get(backend)
@@ -356,7 +299,7 @@ class JobPoller:
         """Whether results can no longer be read, if this computer's clock is right."""
         return self.job.expires is not None and self.job.expires <= time.time()
 
-    # Results
+    # Store results
 
     async def _collect(self, backend: Backend, *, over: bool) -> None:
         """Store all available results, or close the job if they can no longer be read."""
@@ -451,6 +394,67 @@ class JobPoller:
             error = _cause_of(result)
             reply = Reply(request.request, [], [], **slot, cost_usd=cost, model=model, error=error)
         return replace(reply, item=request.id)
+
+    # End
+
+    async def cancel(self) -> None:
+        """Cancel what is pending at the service; results that are there are stored.
+
+        Raises:
+            XaiError: The service cannot be asked.
+        """
+        async with self._lock:
+            await self._reload()
+            if not self.job.open:
+                return
+            backend = await self.connect(self.job)
+            async with self._submitter(backend) as submitter:
+                await submitter.cancel()
+            if self.job.open:
+                await self._look(backend)
+        self.changed()
+
+    async def is_gone(self, *, fresh: bool) -> bool:
+        """Tell whether the service has lost the job, so that it may be submitted again.
+
+        Args:
+            fresh: The user gives up a job that xAI does not know: another key may still find it.
+        """
+        if self.polling or (self.job.backend != "local" and not fresh):
+            return False
+        try:
+            await self.look()
+        except JobError:
+            if fresh:
+                await self._close("gone", "The service did not know it any more.")
+        except XaiError:
+            return False
+        return self.job.state == "gone"
+
+    async def _close(self, state: JobState, cause: str | None = None) -> None:
+        """Record the end of the job, and of its requests without an answer."""
+        self._charge([0.0] * self.tally.left)
+        self.job = await asyncio.to_thread(self.library.jobs.close, self.job, state, cause)
+        await self._count()
+
+    def _charge(self, costs: Sequence[float | None]) -> None:
+        """Count the costs of requests in place of their expected cost; None: not reported."""
+        if self.budget is not None and self.job.price_usd is not None:
+            for cost in costs:
+                if cost is not None:
+                    self.budget.spent += to_ticks(cost) - to_ticks(self.job.price_usd)
+
+    async def _reload(self) -> None:
+        """Read what other kernels did to the job.
+
+        Raises:
+            LibraryError: The library has lost the job, or is foreign.
+        """
+        self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
+        self.library.check_own()
+
+    async def _count(self) -> None:
+        self.tally = await asyncio.to_thread(self.library.jobs.tally, self.job)
 
 
 def _cause_of(result: BatchResult) -> str:

@@ -31,6 +31,7 @@ from xai_notebook.errors import (
     ReplyError,
     XaiError,
 )
+from xai_notebook.generation.backends import acquire
 from xai_notebook.library.jobs import SubmissionState
 from xai_notebook.library.replies import moment
 
@@ -69,8 +70,6 @@ _LOCAL_LOOKS: Final = 2
 """Pauses used for the embedded server, which runs in this process and lists at once."""
 ANSWER_SECONDS: Final = 120.0
 """Deadline of a call to the service."""
-_LOCK_INTERVAL: Final = 0.1
-"""Seconds between two attempts to take the job's lock."""
 _PAGE: Final = 100
 _INPUT_SECONDS: Final = 48 * 3600.0
 """How long input images must stay stored: a job may take a day or a little longer."""
@@ -151,9 +150,7 @@ class JobSubmitter:
         """Hold the job's lock, and read what other kernels did before."""
         lock = self.library.jobs.turn(self.job.id)
         try:
-            # On the loop: a thread would keep the lock it takes after a cancellation.
-            while not lock.take():  # noqa: ASYNC110  # other processes set no event
-                await asyncio.sleep(_LOCK_INTERVAL)
+            await acquire(lock)
             await self._update(self.library.jobs.get)
             self._marked = await asyncio.to_thread(self.library.jobs.marked, self.job)
             yield
