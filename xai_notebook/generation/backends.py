@@ -42,6 +42,7 @@ from xai_notebook.library.inputs import CachedUpload
 from xai_notebook.library.replies import recover
 from xai_notebook.library.storage.database import interruptible
 from xai_notebook.library.storage.lock import FileLock
+from xai_notebook.server.runner import PAINTING
 from xai_notebook.settings import DEFAULT_API_HOST, ApiKey, Configuration, engine_key
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ __all__ = [
 
 LOCAL_HOST: Final = "embedded"
 """Host of every embedded server: its port differs between kernels, its pictures do not."""
-PAINTING: Final = "painting"
-"""Value of `XAI_NOTEBOOK_ENGINE` for the default engine of the embedded server."""
 _ENGINE: Final = "engine:"
 
 

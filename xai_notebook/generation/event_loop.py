@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
+_INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
 _WAIT_STEP: Final = 0.2
 """Seconds after which a wait looks for an interrupt: on Windows a lock ignores them."""
 _ASYNC_STEP: Final = 0.1
@@ -99,7 +99,7 @@ class BackgroundLoop:
         coroutine: Coroutine[Any, Any, _T],
         *,
         tick: Callable[[], None] | None = None,
-        interrupted: str = INTERRUPTED,
+        interrupted: str = _INTERRUPTED,
     ) -> _T:
         """Run a coroutine and wait for its result; an interrupt cancels it.
 
@@ -133,7 +133,7 @@ class BackgroundLoop:
         return _result(future)
 
     async def wait(
-        self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = INTERRUPTED
+        self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = _INTERRUPTED
     ) -> _T:
         """Run a coroutine on the background loop and await it from any other loop.
 
