@@ -201,7 +201,7 @@ def test_an_interrupt_ends_the_looking(
         with pytest.raises(KeyboardInterrupt):
             run_cell(session)
         cause, title = watching.result()
-    assert "asked what it has before anything is sent again" in cause
+    assert "asked which requests it has before anything is sent again" in cause
     assert title == "Submitting"
     (job,) = session.jobs()
     assert job.cause is None

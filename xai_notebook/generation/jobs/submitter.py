@@ -81,8 +81,8 @@ _REFUSALS: Final = (
 )  # fmt: skip
 """A service that answers with one of these has changed nothing; any other answer leaves it open."""
 _UNCONFIRMED: Final = (
-    "The service did not confirm what it was sent last. It is asked what it has before anything is "
-    "sent again."
+    "The service did not confirm the last call. It is asked which requests it has before anything "
+    "is sent again."
 )
 
 
@@ -102,8 +102,8 @@ class JobSubmitter:
     library: Library
     backend: Backend
     job: JobRecord
-    inputs: Sequence[InputImage] = ()
-    on_progress: Callable[[int, str | None], None] = lambda *_: None
+    inputs: Sequence[InputImage]
+    on_progress: Callable[[int, str | None], None]
     _marked: dict[str, SubmissionState] = field(default_factory=dict)
     """Requests that the service may have, by key."""
 
