@@ -64,7 +64,7 @@ def test_a_used_up_quota_ends_the_run(
     monkeypatch.setattr(execution, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(execution, "_LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(execution, "_ROUNDS", 2)
-    backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry._Backoff(0.01, 0.01)}
+    backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry.Backoff(0.01, 0.01)}
     monkeypatch.setattr(retry, "_BACKOFF", backoff)
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.fail_when = lambda *_: (grpc.StatusCode.RESOURCE_EXHAUSTED, "quota used up")
@@ -91,7 +91,7 @@ def test_attempts_as_the_server_counts_them(
     attempts: int,
 ) -> None:
     """After the work was done, only UNAVAILABLE and rate limits are tried again, five times."""
-    limits = {code: retry._Backoff(0.02, 0.02) for code in retry._BACKOFF}
+    limits = {code: retry.Backoff(0.02, 0.02) for code in retry._BACKOFF}
     monkeypatch.setattr(retry, "_BACKOFF", limits)
     quick.faults.after_work = True
     quick.faults.fail_when = lambda *_: failure
