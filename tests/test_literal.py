@@ -18,7 +18,7 @@ from harness import tiny, until
 from xai_notebook import errors
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.xmp import embed, read_metadata
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def crafted(folder: Path, **changes: Any) -> Path:
     Image.new("RGB", (9, 9)).save(buffer, "PNG")
     request = replace(ImageRequest("a fox", "grok-imagine-image"), **changes)
     path = folder / "crafted.png"
-    path.write_bytes(embed(GeneratedImage(request=request, model="grok"), buffer.getvalue()))
+    path.write_bytes(embed(Picture(request=request, model="grok"), buffer.getvalue()))
     return path
 
 

@@ -221,7 +221,7 @@ def test_copies_share_what_cannot_be_changed(session: Session, quick: Served) ->
     assert copy.copy(batch) is batch
     assert copy.copy(batch[0]) is batch[0]
     parts = dataclasses.asdict(story)
-    assert parts["cover"]["request"]["prompt"] == "a red fox"
+    assert parts["cover"]["picture"]["request"]["prompt"] == "a red fox"
     assert parts["pages"]["images"][1]["index"] == 1
 
 

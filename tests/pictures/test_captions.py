@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.pictures.picture import WITHHELD
+from xai_notebook.pictures.picture import WITHHELD, Picture
 from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -22,7 +22,7 @@ def picture(prompt: str = "a fox", **values: Any) -> GeneratedImage:
     size = values.get("size") or (64, 64)
     Image.new("RGB", size, "teal").save(buffer, "JPEG")
     given = {"cached": buffer.getvalue(), "size": size, "model": "m", **values}
-    return GeneratedImage(request=ImageRequest(prompt, "m"), **given)
+    return GeneratedImage(Picture(request=ImageRequest(prompt, "m"), **given))
 
 
 def withheld(prompt: str = "a fox", **values: Any) -> GeneratedImage:

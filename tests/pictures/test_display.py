@@ -18,7 +18,7 @@ from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import MissingImageError
-from xai_notebook.pictures.picture import SHOWN
+from xai_notebook.pictures.picture import SHOWN, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 from xai_notebook.pictures.render.text import clean
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -48,8 +48,9 @@ def jpeg(size: tuple[int, int] = (96, 64), colour: str = "teal") -> bytes:
 
 def picture(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
     request = ImageRequest(prompt=prompt, model="grok-imagine-image")
+    on_card = {name: values.pop(name) for name in ("index", "chosen", "exported") if name in values}
     settled = {"cached": jpeg(), "model": "local-preview", "size": (96, 64), **values}
-    return GeneratedImage(request=request, **settled)
+    return GeneratedImage(Picture(request=request, **settled), **on_card)
 
 
 @pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\x1b", "\ud800"])

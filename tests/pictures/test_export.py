@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from xai_notebook.errors import ExportError, ModeratedError, OptionError
 from xai_notebook.frontend import remember_folder
 from xai_notebook.library import Library, Reply
 from xai_notebook.pictures import export
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -50,12 +50,18 @@ def encode(colour: str = "teal", kind: str = "JPEG") -> bytes:
     return buffer.getvalue()
 
 
-def image(prompt: str = "A red fox, in fresh snow!", data: bytes | None = None) -> GeneratedImage:
+def image(
+    prompt: str = "A red fox, in fresh snow!",
+    data: bytes | None = None,
+    created: datetime = datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
+) -> GeneratedImage:
     return GeneratedImage(
-        request=ImageRequest(prompt=prompt, model="grok"),
-        cached=data or encode(),
-        created=datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
-        sha256="1a2b3c4d" * 8,
+        Picture(
+            request=ImageRequest(prompt=prompt, model="grok"),
+            cached=data or encode(),
+            created=created,
+            sha256="1a2b3c4d" * 8,
+        )
     )
 
 
@@ -147,9 +153,9 @@ def test_replayed_image_is_the_same_file(tmp_path: Path) -> None:
     library = Library.open(tmp_path / "home")
     fox = image()
     of_reply: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
-    reply = Reply(fox.request, [fox], [fox.data], **of_reply, notebook=None, cost_usd=None)
-    fox = GeneratedImage.of(*library.add(reply))
-    again = GeneratedImage.of(*library.find("f"))
+    reply = Reply(fox.request, [fox.picture], [fox.data], **of_reply, notebook=None, cost_usd=None)
+    fox = GeneratedImage(*library.add(reply))
+    again = GeneratedImage(*library.find("f"))
     library.close()
     assert export_image(again, tmp_path / "out") == export_image(fox, tmp_path / "out")
     assert len(names(tmp_path / "out")) == 1
@@ -328,9 +334,8 @@ def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
 
 def test_nothing_to_export(tmp_path: Path) -> None:
     """A moderated image is no file."""
-    withheld = GeneratedImage(
-        request=ImageRequest(prompt="x", model="grok"), status="moderated", error="Withheld."
-    )
+    request = ImageRequest(prompt="x", model="grok")
+    withheld = GeneratedImage(Picture(request=request, status="moderated", error="Withheld."))
     with pytest.raises(ModeratedError):
         export_image(withheld, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -340,7 +345,7 @@ def test_day_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The day in the name is the user's, not Greenwich's."""
     if not hasattr(time, "tzset"):
         pytest.skip("this platform cannot change its time zone")
-    fox = replace(image(), created=datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc))
+    fox = image(created=datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc))
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.pictures.picture import matrix_of
+from xai_notebook.pictures.picture import Picture, matrix_of
 from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -24,7 +24,7 @@ def picture(*chosen: str, colour: tuple[int, int, int] = (0, 90, 90), **more: An
     Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
     request = ImageRequest(" ".join(chosen), "m")
     given = {"cached": buffer.getvalue(), "size": (64, 64), "model": "m", **more}
-    return GeneratedImage(request=request, chosen=chosen, **given)
+    return GeneratedImage(Picture(request=request, **given), chosen=chosen)
 
 
 def comparison(*axes: tuple[str, ...]) -> ImageBatch:

@@ -17,6 +17,7 @@ from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.media import dimensions
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ReplyError
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.pixels import inspect, open_image, preview
 from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -39,7 +40,7 @@ def half(data: bytes) -> bytes:
 
 def picture(data: bytes) -> GeneratedImage:
     request = ImageRequest(prompt="a fox", model="grok-imagine-image")
-    return GeneratedImage(request=request, cached=data, model="grok", size=SIZE)
+    return GeneratedImage(Picture(request=request, cached=data, model="grok", size=SIZE))
 
 
 JPEG, PNG = encode("JPEG"), encode("PNG")

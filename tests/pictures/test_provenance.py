@@ -22,6 +22,7 @@ from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MetadataError
 from xai_notebook.pictures import xmp
 from xai_notebook.pictures.magic_source import CHOOSE, magic_cell
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.xmp import TRAINED, embed, read_metadata
@@ -51,8 +52,8 @@ def encode(kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def image(request: ImageRequest = REQUEST, **changes: Any) -> GeneratedImage:
-    return GeneratedImage(
+def image(request: ImageRequest = REQUEST, **changes: Any) -> Picture:
+    return Picture(
         request=request,
         model="grok-imagine-image-0926",
         created=datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
@@ -465,12 +466,12 @@ def credentialed(kind: str, store: bytes) -> bytes:
 def test_a_file_with_content_credentials_is_exported_untouched(tmp_path: Path, kind: str) -> None:
     """A signature is worth more than our XMP; the card and the text say why there is none."""
     data = credentialed(kind, manifest())
-    picture = image(cached=data, size=(40, 30))
+    picture = GeneratedImage(image(cached=data, size=(40, 30)))
     for _ in range(2):
         assert picture.export(tmp_path).read_bytes() == data
     (note,) = picture.notes
     assert "Content Credentials" in note
-    assert embed(picture, data) == data
+    assert embed(picture.picture, data) == data
     batch = ImageBatch([picture])
     assert repr(batch).count(note) == to_html(batch).count(note) == 1
 
@@ -487,6 +488,6 @@ def test_other_boxes_are_no_credentials(tmp_path: Path) -> None:
     other = credentialed("JPEG", manifest("00" * 16, b"other"))
     hdr = encode("JPEG")[:20] + b"\xff\xeb\0\x09HDR_RI" + b"x" + encode("JPEG")[20:]
     for data in (other, hdr):
-        picture = image(cached=data)
+        picture = GeneratedImage(image(cached=data))
         assert read_metadata(picture.export(tmp_path)).prompt == NASTY
         assert picture.notes == ()

@@ -22,7 +22,7 @@ REQUEST = ImageRequest("a red fox", "grok-imagine-image")
 @pytest.mark.parametrize("name", ["status", "cost_usd", "index", "chosen", "maker", "exported"])
 def test_an_image_cannot_be_changed(name: str) -> None:
     """Neither what a reply said of it, nor its place in the batch."""
-    batch = ImageBatch([GeneratedImage(request=REQUEST)])
+    batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch[0], name, "x")
 
@@ -30,7 +30,7 @@ def test_an_image_cannot_be_changed(name: str) -> None:
 @pytest.mark.parametrize("name", ["images", "notes", "columns"])
 def test_a_batch_cannot_be_changed(name: str) -> None:
     """Shown otherwise, it is another one."""
-    batch = ImageBatch([GeneratedImage(request=REQUEST)])
+    batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch, name, ())
     wide = batch.shown(columns=1)
@@ -42,7 +42,7 @@ def test_an_image_says_all_that_its_picture_says() -> None:
     picture = Picture(
         request=REQUEST, position=3, model="grok", size=(4, 3), file=Path("a.png"), notes=("x",)
     )
-    image = GeneratedImage.of(picture, index=1, chosen=("low",))
+    image = GeneratedImage(picture, index=1, chosen=("low",))
     for name in Picture.__slots__:
         assert getattr(image, name) == getattr(picture, name)
     assert (image.index, image.position, image.label) == (1, 3, "low")
@@ -53,7 +53,7 @@ def test_an_image_says_all_that_its_picture_says() -> None:
 def made(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> GeneratedImage:
     buffer = io.BytesIO()
     Image.new(mode, (8, 6), colour).save(buffer, "PNG", **options)
-    return GeneratedImage(request=REQUEST, cached=buffer.getvalue())
+    return GeneratedImage(Picture(request=REQUEST, cached=buffer.getvalue()))
 
 
 def test_an_image_is_an_array_of_its_pixels() -> None:
@@ -77,12 +77,12 @@ def test_an_array_of_an_image_is_upright() -> None:
 def test_without_a_picture_there_is_no_array() -> None:
     """The error is the picture's own, not an array without dimensions."""
     with pytest.raises(ModeratedError, match="withheld"):
-        np.asarray(GeneratedImage(request=REQUEST, status="moderated", error="withheld"))
+        np.asarray(GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld")))
 
 
 def test_a_batch_is_an_array_of_its_images() -> None:
     """Their sizes may differ, and some may be withheld; nothing is decoded."""
-    moderated = GeneratedImage(request=REQUEST, status="moderated", error="withheld")
+    moderated = GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld"))
     batch = ImageBatch([made(), moderated])
     array = np.asarray(batch)
     assert array.shape == (2,)

@@ -79,7 +79,7 @@ def export_image(
         # Here, since it loads an XML parser.
         from xai_notebook.pictures.xmp import embed, has_credentials  # noqa: PLC0415
 
-        data = embed(image, data)
+        data = embed(image.picture, data)
         if has_credentials(data) and UNTOUCHED not in notes:
             notes = (*notes, UNTOUCHED)
     return Exported(export_bytes(data, name, folder), notes)

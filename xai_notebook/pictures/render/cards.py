@@ -217,7 +217,7 @@ def _picture(image: Card, source: Shown, place: CardPosition) -> str:
     if isinstance(source, PreviewSource):
         width, height = source.size
         alt = (
-            alt_text(image, place.number + 1, place.total)
+            alt_text(image.picture, place.number + 1, place.total)
             if source.whole
             else f"Damaged. {_DAMAGED}"
         )

@@ -18,7 +18,7 @@ import pybase64
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.picture import Card, Matrix, first_cards, matrix_of
+from xai_notebook.pictures.picture import Card, Matrix, Picture, first_cards, matrix_of
 from xai_notebook.pictures.render.cards import (
     NARROWEST,
     Captions,
@@ -129,7 +129,7 @@ def _lines(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
 def _damaged(image: Card) -> Card:
     """Return a card that says of a picture only that it cannot be shown."""
     request = ImageRequest(prompt="", model="")
-    return Card(request=request, status="damaged", error=_DAMAGED, index=image.index)
+    return Card(Picture(request=request, status="damaged", error=_DAMAGED), index=image.index)
 
 
 def _shown(batch: Grid) -> Sequence[Card]:
