@@ -35,7 +35,7 @@ def listing(folder: Path) -> list[str]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to write: without a name where the system can, else under a hidden one."""
     if request.param == "named":
-        monkeypatch.setattr(files, "_NAMELESS", 0)
+        monkeypatch.setattr(files, "_O_TMPFILE", 0)
     return str(request.param)
 
 
@@ -62,7 +62,7 @@ def test_a_name_that_is_taken_stays_what_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.skipif(not files._NAMELESS, reason="this system has no files without names")
+@pytest.mark.skipif(not files._O_TMPFILE, reason="this system has no files without names")
 def test_a_killed_writer_leaves_nothing(tmp_path: Path) -> None:
     """A file without a name goes with the process that wrote it."""
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
@@ -77,7 +77,7 @@ def test_what_killed_writers_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where unfinished files need names, an old one goes with the next write; others stay."""
-    monkeypatch.setattr(files, "_NAMELESS", 0)
+    monkeypatch.setattr(files, "_O_TMPFILE", 0)
     names = (".xai-notebook-dead.tmp", ".xai-notebook-alive.tmp", ".of-others.tmp")
     dead, alive, others = (tmp_path / name for name in names)
     for path in (dead, alive, others):
