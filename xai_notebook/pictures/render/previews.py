@@ -1,4 +1,4 @@
-"""Previews: what stands in a notebook in place of the originals."""
+"""Previews: small JPEGs that a notebook shows instead of the originals."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "SIDES", "SMALL_SIDE", "Awaited", "PreviewSource", "Previews", "Shown"]
 
 SIDES: Final = {1: 1024, 2: 768, 3: 640}
-"""Longest side in pixels, by the columns of the grid."""
+"""Longest side of a preview in pixels, by the columns of the grid."""
 SMALL_SIDE: Final = 512
 """The same for more columns."""
 LIMITS: Final = ((1, 180_000), (4, 64_000), (12, 45_000))
-"""Bytes of each preview, for grids of up to so many."""
+"""Maximum cards of a grid, and the bytes of each preview then."""
 _SMALL_LIMIT: Final = 30_000
-"""The same for more."""
+"""Bytes of a preview in larger grids."""
 
 
 class PreviewSource(NamedTuple):
@@ -33,8 +33,8 @@ class PreviewSource(NamedTuple):
 
     Attributes:
         uri: A data URI.
-        size: The width and height it asks for.
-        whole: Every pixel could be decoded.
+        size: Width and height in pixels.
+        whole: Whether every pixel could be decoded.
     """
 
     uri: str
@@ -43,45 +43,44 @@ class PreviewSource(NamedTuple):
 
 
 class Awaited(NamedTuple):
-    """A picture that is still to come, or to be scaled, as its card shows it.
+    """The placeholder of a picture that has not arrived or is not scaled yet.
 
     Attributes:
-        size: The width and height it will ask for.
+        size: Expected width and height in pixels.
     """
 
     size: tuple[int, int]
 
 
 Shown: TypeAlias = "PreviewSource | Awaited | str | None"
-"""What a card shows: a picture, the place of one, a message, or nothing."""
-
+"""Content of a card: a picture, a placeholder, an error message, or nothing."""
 
 _Key: TypeAlias = "tuple[object, ...]"
 
 
 class Previews:
-    """The previews of a grid, none of which is made twice."""
+    """The previews of a grid; each is made once."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin empty."""
         self._made: dict[_Key, PreviewSource | str] = {}
 
     def make(
         self, images: Sequence[Card], columns: int, *, full: bool = False, most: int | None = None
     ) -> list[Shown]:
-        """Return what each card shows.
+        """Return the content of each card.
 
-        Previews are made side by side: Pillow frees the lock while it decodes and scales.
+        Previews are made in threads: Pillow releases the GIL while it decodes and scales.
 
         Args:
             images: The cards.
-            columns: Of their grid.
-            full: Show originals.
-            most: Previews to make now, of a grid that is still growing: in place of the others, and
-                of what is pending, their places are kept. None: all, and nothing is awaited.
+            columns: Cards per row of their grid.
+            full: Use the originals.
+            most: Maximum of previews to make now, for a grid that is still growing; the other cards
+                and pending ones get placeholders. None: make all, without placeholders.
         """
         side = SIDES.get(columns, SMALL_SIDE)
-        limit = next((bytes_ for count, bytes_ in LIMITS if len(images) <= count), _SMALL_LIMIT)
+        limit = next((size for count, size in LIMITS if len(images) <= count), _SMALL_LIMIT)
         keys = [
             (image.sha256, image.file, id(image.cached), side, limit, full)
             if image.status == "ok"
@@ -120,7 +119,7 @@ class Previews:
 def _awaited(image: Card, side: int) -> Awaited:
     try:
         width, height = image.size or map(float, image.request.shape.split(":"))
-    except ValueError:  # a server may take other shapes than we know
+    except ValueError:  # a shape that is not a ratio
         width = height = 1.0
     scale = side / max(width, height)
     return Awaited((round(width * scale), round(height * scale)))
