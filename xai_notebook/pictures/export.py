@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
@@ -15,11 +15,9 @@ from xai_notebook.frontend import resolve_folder
 from xai_notebook.pictures.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from xai_notebook.pictures.picture import Card
 
-__all__ = ["export_image"]
+__all__ = ["export_bytes", "export_image"]
 
 UNTOUCHED: Final = (
     "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
@@ -36,21 +34,9 @@ _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Variation selectors, such as the one for emoji in colour."""
 
 
-class Exported(NamedTuple):
-    """An exported file.
-
-    Attributes:
-        path: Its absolute path.
-        notes: The image's notes, and those about the file.
-    """
-
-    path: Path
-    notes: tuple[str, ...]
-
-
 def export_image(
     image: Card, folder: str | Path | None = None, *, metadata: bool = True
-) -> Exported:
+) -> tuple[Path, tuple[str, ...]]:
     """Write an image into a folder.
 
     A file with exactly this content is reused. Other files are never overwritten: the new file gets
@@ -63,6 +49,9 @@ def export_image(
             the extension is corrected to that of the image's format.
         metadata: Add the provenance as XMP. False: exactly the bytes that the server sent. A file
             with Content Credentials is always written unchanged, with a note.
+
+    Returns:
+        The file's absolute path, and the image's notes with those about the file.
 
     Raises:
         ExportError: The file cannot be written. The image is not affected.
@@ -79,7 +68,7 @@ def export_image(
         data = embed(image.picture, data)
         if has_credentials(data) and UNTOUCHED not in notes:
             notes = (*notes, UNTOUCHED)
-    return Exported(export_bytes(data, name, folder), notes)
+    return export_bytes(data, name, folder), notes
 
 
 def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
@@ -144,20 +133,15 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
     Raises:
         OSError: It cannot be written. Nothing is left behind.
     """
-    for path in _candidates(folder, name):
+    stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
+    for suffix in ("", *(f"-{number}" for number in range(2, _MAX_COPIES))):
+        path = folder / f"{stem}{suffix}{extension}"
         if not os.path.lexists(path) and write_atomically(path, data):
             return path
         # Checked last: another export of the same image may just have taken the name.
         if _holds(path, data):
             return path
     raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
-
-
-def _candidates(folder: Path, name: str) -> Iterator[Path]:
-    stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
-    yield folder / name
-    for number in range(2, _MAX_COPIES):
-        yield folder / f"{stem}-{number}{extension}"
 
 
 def _holds(path: Path, data: bytes) -> bool:

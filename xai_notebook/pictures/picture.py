@@ -56,7 +56,7 @@ class Picture:
     Attributes:
         request: The request that it answers.
         position: Index among the images of its request, as the library counts them.
-        status: `"ok"`, or why there is no picture.
+        status: `"ok"`, or why the picture is missing.
         model: The model as the server named it.
         rewritten_prompt: The prompt as rewritten by the server, or by a chat model for us.
         rewritten_by: The chat model; None if the image server rewrote the prompt itself.
@@ -65,7 +65,7 @@ class Picture:
         size: Width and height in pixels.
         created: When the reply arrived, in UTC.
         replayed: Loaded from the library instead of the server.
-        error: Why there is no picture, in one line.
+        error: Why the picture is missing, in one line.
         sha256: Hex digest of the original bytes.
         file: The original in the library.
         id: The row in the library.
@@ -143,7 +143,7 @@ class Picture:
             return self.held()
         if self.file is not None:
             return self._read(self.file)
-        reason = self.error or "There is no image."
+        reason = self.error or "The image is missing."
         if self.status == "moderated":
             raise ModeratedError(reason)
         if self.status == "missing":

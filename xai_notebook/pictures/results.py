@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ReplyError, XaiError
-from xai_notebook.pictures.export import export_image
+from xai_notebook.pictures.export import export_bytes, export_image
 from xai_notebook.pictures.picture import Card, Grid, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
 
@@ -141,7 +141,7 @@ class GeneratedImage(Annotatable, Card):
         """A new, decoded PIL image; `size` and `media_type` are known without decoding.
 
         Raises:
-            ReplyError: There is no image, or its bytes are damaged.
+            ReplyError: The image is missing, or its bytes are damaged.
         """
         from xai_notebook.pictures.pixels import load_image  # noqa: PLC0415  # PIL costs 24 ms
 
@@ -220,11 +220,11 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             ExportError: The file cannot be written. The image is not affected.
         """
-        exported = export_image(self, folder, metadata=metadata)
+        path, notes = export_image(self, folder, metadata=metadata)
         # The card shows the last export; this is the only change an image goes through.
-        object.__setattr__(self, "exported", exported.path)
-        object.__setattr__(self, "picture", replace(self.picture, notes=exported.notes))
-        return exported.path
+        object.__setattr__(self, "exported", path)
+        object.__setattr__(self, "picture", replace(self.picture, notes=notes))
+        return path
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_image, (VERSION, _pack_image(self), self.maker)
@@ -341,7 +341,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
             *indices: As in `batch[3]`.
 
         Raises:
-            OptionError: There is no such image, or it cannot be requested again.
+            OptionError: An index is out of range, or the image cannot be requested again.
             XaiError: As `xai_notebook.generate`.
         """
         if not indices:
@@ -390,7 +390,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
             max_pixels: The sheet is scaled down to this many pixels.
 
         Raises:
-            MissingImageError: There is no picture to show.
+            MissingImageError: No image has a picture.
         """
         from xai_notebook.pictures.render.contact_sheet import draw_sheet  # noqa: PLC0415  # PIL
 
@@ -407,11 +407,12 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
         Raises:
             ExportError: The file cannot be written.
-            MissingImageError: There is no picture to show.
+            MissingImageError: No image has a picture.
         """
-        from xai_notebook.pictures.render.contact_sheet import export_sheet  # noqa: PLC0415  # PIL
+        from xai_notebook.pictures.pixels import encode  # noqa: PLC0415  # PIL costs 24 ms
 
-        return export_sheet(self, folder, max_pixels=max_pixels)
+        sheet = self.contact_sheet(columns=self.columns, max_pixels=max_pixels)
+        return export_bytes(encode(sheet, "JPEG", quality=88), "contact-sheet.jpg", folder)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas DataFrame, one row per image.

@@ -424,7 +424,7 @@ _PNG_KEYWORD: Final = b"XML:com.adobe.xmp\0"
 _MARKER: Final = 0xFF
 _APP0, _APP1, _APP11 = b"\xff\xe0", b"\xff\xe1", b"\xff\xeb"
 _LAST: Final = {b"\xff\xda", b"\xff\xd9", b"IEND"}
-"""Parts after which there is no XMP: the first scan or the end of a JPEG, the end of a PNG."""
+"""Parts that end the search for XMP: the first scan or the end of a JPEG, the end of a PNG."""
 _CREDENTIALS: Final = {b"caBX", b"C2PA"}
 """Chunks with a C2PA manifest, in PNG and in WebP."""
 _C2PA: Final = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
@@ -436,12 +436,13 @@ _JUMBF: Final = re.compile(
 
 def find_packet(data: bytes) -> bytes | None:
     """Return the XMP packet in a JPEG or PNG; None: no packet, or an unreadable one."""
-    parts = _parts(data)
-    if media_type(data) == "image/png":
-        packets = [_png_text(_body(data, part)) for part in parts if _is_xmp(data, part)]
-    else:
-        packets = [_body(data, part)[len(_JPEG_HEADER) :] for part in parts if _is_xmp(data, part)]
-    return next((packet for packet in packets if packet and len(packet) <= MAX_PACKET), None)
+    for part in _parts(data):
+        if _is_xmp(data, part):
+            body = data[part.body : part.end]
+            packet = body[len(_JPEG_HEADER) :] if part.kind == _APP1 else _png_text(body)
+            if packet and len(packet) <= MAX_PACKET:
+                return packet
+    return None
 
 
 def has_credentials(data: bytes) -> bool:
@@ -494,10 +495,6 @@ def _parts(data: bytes) -> list[Part]:
         return []
     whole = parts and parts[-1].kind in _LAST
     return parts if whole and (parts[0].kind == b"IHDR" or parts[0].kind[0] == _MARKER) else []
-
-
-def _body(data: bytes, part: Part) -> bytes:
-    return data[part.body : part.end]
 
 
 def _is_xmp(data: bytes, part: Part) -> bool:

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from xai_notebook.errors import MissingImageError, ReplyError
-from xai_notebook.pictures.export import export_bytes
 from xai_notebook.pictures.picture import Matrix, matrix_of
 from xai_notebook.pictures.pixels import encode, flatten, load_image, upright
 from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from xai_notebook.pictures.picture import Card, Grid
 
-__all__ = ["draw_sheet", "export_sheet", "small_sheet"]
+__all__ = ["draw_sheet", "small_sheet"]
 
 _CELL: Final = 640
 """Side of a picture in pixels, unless the limit of the sheet demands less."""
@@ -53,12 +51,12 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
         max_pixels: Maximum of width × height of the sheet.
 
     Raises:
-        MissingImageError: There is no picture.
+        MissingImageError: No image has a picture.
         ReplyError: All of them are damaged.
     """
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
-        raise MissingImageError("There is no picture for a contact sheet.")
+        raise MissingImageError("A contact sheet needs at least one picture.")
     return _draw([(image, _data_of(image)) for image in images], columns, _CELL, max_pixels)
 
 
@@ -167,17 +165,6 @@ def _draw(
     if len(damaged) == len(images):
         raise damaged[0]
     return sheet
-
-
-def export_sheet(batch: Grid, folder: str | Path | None, *, max_pixels: int) -> Path:
-    """Write the contact sheet of `batch` as a JPEG and return its path.
-
-    Raises:
-        ExportError: The file cannot be written.
-        MissingImageError: There is no picture.
-    """
-    sheet = draw_sheet(batch, columns=batch.columns, max_pixels=max_pixels)
-    return export_bytes(encode(sheet, "JPEG", quality=88), "contact-sheet.jpg", folder)
 
 
 def _shrunk(data: bytes, side: int) -> Image.Image:

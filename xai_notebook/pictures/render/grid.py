@@ -50,7 +50,7 @@ _TABLE: Final = "border-collapse:collapse;table-layout:auto;margin:0 0 12px;font
 _HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 14px 8px 0"
 _NAME: Final = "min-width:56px;max-width:150px;overflow-wrap:break-word"
 _CELL: Final = "text-align:left;vertical-align:top;padding:8px 0 0"
-_DAMAGED: Final = "What is said of this picture is damaged. The other pictures are not."
+_DAMAGED: Final = "The data of this picture is damaged. The other pictures are not affected."
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 

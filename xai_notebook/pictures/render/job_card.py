@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.render.text import NAME, bounded, clean, dollars, text
+from xai_notebook.pictures.render.text import NAME, bounded, clean, dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -225,13 +225,9 @@ def rows(cards: Sequence[JobCard]) -> list[dict[str, str]]:
 
 def table_text(cards: Sequence[JobCard]) -> str:
     """Return the jobs as a plain text table."""
-    lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows(cards)]
-    shown = [name for name in _COLUMNS if any(line[name] for line in lines[1:])]
-    widths = {name: max(len(clean(line[name])) for line in lines) for name in shown}
-    return "\n".join(
-        "  ".join(clean(line[name]).ljust(widths[name]) for name in shown).rstrip()
-        for line in lines
-    )
+    lines = rows(cards)
+    shown = [name for name in _COLUMNS if any(line[name] for line in lines)]
+    return text_table([shown, *([line[name] for name in shown] for line in lines)])
 
 
 def table_html(cards: Sequence[JobCard]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.render.text import clean, dollars, text
+from xai_notebook.pictures.render.text import clean, dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -245,14 +245,7 @@ class CostTable(Sequence[CostRow]):
         return [*cells, ("total", "", requests, images, total)]
 
     def __repr__(self) -> str:
-        if not self._rows:
-            return _NOTHING
-        rows = [_COLUMNS, *self._cells()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-        return "\n".join(
-            "  ".join(clean(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in rows
-        )
+        return text_table([_COLUMNS, *self._cells()]) if self._rows else _NOTHING
 
     def _repr_html_(self) -> str:
         return _table(_COLUMNS, self._cells()) if self._rows else f"<div>{_NOTHING}</div>"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.bounds import clean
 
-__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text", "text_table"]
 
 LONGEST: Final = 8_000
 """Maximum characters of a text in a card; the complete text is available in Python."""
@@ -47,6 +50,13 @@ def text(value: str, limit: int = LONGEST) -> str:
     escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
     isolated = _TEX.sub(r"<span>\g<0></span>", escaped)
     return f'<bdi dir="auto">{isolated}</bdi>'
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines of plain text with aligned columns."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cleaned)
 
 
 def short_path(path: Path) -> str:
