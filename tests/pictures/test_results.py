@@ -1,4 +1,4 @@
-"""What users hold cannot be changed from anywhere."""
+"""`GeneratedImage` and `ImageBatch`: immutable, and arrays."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ REQUEST = ImageRequest("a red fox", "grok-imagine-image")
 
 
 @pytest.mark.parametrize("name", ["status", "cost_usd", "index", "chosen", "maker", "exported"])
-def test_an_image_cannot_be_changed(name: str) -> None:
-    """Neither what a reply said of it, nor its place in the batch."""
+def test_an_image_is_immutable(name: str) -> None:
     batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch[0], name, "x")
 
 
 @pytest.mark.parametrize("name", ["images", "notes", "columns"])
-def test_a_batch_cannot_be_changed(name: str) -> None:
-    """Shown otherwise, it is another one."""
+def test_a_batch_is_immutable(name: str) -> None:
     batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch, name, ())
@@ -37,8 +35,7 @@ def test_a_batch_cannot_be_changed(name: str) -> None:
     assert (wide.columns, batch.columns, wide.images) == (1, None, batch.images)
 
 
-def test_an_image_says_all_that_its_picture_says() -> None:
-    """Its place in the library and its place in the batch are two."""
+def test_an_image_has_the_attributes_of_its_picture() -> None:
     picture = Picture(
         request=REQUEST, position=3, model="grok", size=(4, 3), file=Path("a.png"), notes=("x",)
     )
@@ -57,7 +54,6 @@ def made(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> Gene
 
 
 def test_an_image_is_an_array_of_its_pixels() -> None:
-    """Height × width × 3, whatever its mode."""
     pixels = np.asarray(made())
     assert pixels.shape == (6, 8, 3)
     assert pixels.dtype == np.uint8
@@ -74,14 +70,12 @@ def test_an_array_of_an_image_is_upright() -> None:
     assert np.asarray(made(exif=exif)).shape == (8, 6, 3)
 
 
-def test_without_a_picture_there_is_no_array() -> None:
-    """The error is the picture's own, not an array without dimensions."""
+def test_an_array_of_a_withheld_image_raises_its_error() -> None:
     with pytest.raises(ModeratedError, match="withheld"):
         np.asarray(GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld")))
 
 
 def test_a_batch_is_an_array_of_its_images() -> None:
-    """Their sizes may differ, and some may be withheld; nothing is decoded."""
     moderated = GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld"))
     batch = ImageBatch([made(), moderated])
     array = np.asarray(batch)

@@ -1,4 +1,4 @@
-"""Captions: what stands under pictures, once above them, and how much of it."""
+"""Captions of cards and of the grid."""
 
 from __future__ import annotations
 
@@ -33,23 +33,20 @@ def told(html: str) -> str:
     return re.sub("<.*?>", " ", html)
 
 
-def test_what_all_share_stands_once_above() -> None:
-    """Under the pictures is only what differs."""
+def test_a_common_prompt_is_above_the_grid() -> None:
     html = to_html(ImageBatch(picture() for _ in range(3)))
     assert told(html).count("a fox") == 1
     assert html.index("a fox</bdi>") < html.index("<figure")
 
 
 @pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1)])
-def test_a_line_of_pixels_is_shown(size: tuple[int, int]) -> None:
-    """Whatever shape a server sends, its card has a caption."""
+def test_extreme_shapes_have_captions(size: tuple[int, int]) -> None:
     html = to_html(ImageBatch([picture(size=size, rewritten_prompt=LONG)]))
     assert "a lighthouse" in told(html)
     assert "<img " in html
 
 
-def test_a_shared_prompt_with_several_rewrites() -> None:
-    """What was written stands above, what was made of it under each picture."""
+def test_rewrites_of_a_common_prompt_are_below_each_picture() -> None:
     html = to_html(ImageBatch(picture(rewritten_prompt=f"A fox, {n}.") for n in "xyz"))
     above, *cards = html.split("<figure ")
     assert "Prompt: a fox" in " ".join(told(above).split())
@@ -58,21 +55,19 @@ def test_a_shared_prompt_with_several_rewrites() -> None:
         assert "Prompt as written" not in card
 
 
-def test_different_prompts_stay_under_their_pictures() -> None:
-    """And so does the prompt of a single one."""
+def test_other_prompts_are_below_their_pictures() -> None:
     for batch in (ImageBatch([picture("a fox"), picture("an owl")]), ImageBatch([picture()])):
         assert to_html(batch).startswith("<div><figure")
 
 
-def test_each_says_how_python_calls_it() -> None:
-    """As in `foxes[2]`, also where something was not sent; one alone needs no number."""
+def test_cards_show_their_index_unless_alone() -> None:
+    """Unsent images count, too."""
     batch = ImageBatch([picture("a"), picture("b", status="unsent"), picture("c")])
     assert re.findall(r"\[\d+\]", told(to_html(batch))) == ["[0]", "[2]"]
     assert "[0]" not in to_html(ImageBatch([picture()]))
 
 
-def test_equal_withheld_pictures_are_one_card() -> None:
-    """How many, why, which, and what all of them cost."""
+def test_equal_withheld_pictures_share_a_card() -> None:
     html = to_html(ImageBatch([picture(), *[withheld(cost_usd=0.02) for _ in range(3)]]))
     assert html.count("<figure ") == 2
     assert "3 pictures were withheld by moderation. Change the prompt." in told(html)
@@ -83,16 +78,14 @@ def test_equal_withheld_pictures_are_one_card() -> None:
 
 
 @pytest.mark.parametrize("rewritten", [None, LONG])
-def test_all_of_it(rewritten: str | None) -> None:
-    """Nothing is folded but the prompt as written."""
+def test_full_captions_fold_only_the_prompt_as_written(rewritten: str | None) -> None:
     html = to_html(ImageBatch([picture(LONG, rewritten_prompt=rewritten)]).shown(captions="full"))
     assert html.count("<details") == (rewritten is not None)
     assert LONG in html.partition("<details")[0]
 
 
 @pytest.mark.parametrize("captions", ["short", None])
-def test_three_lines_of_it(captions: str | None) -> None:
-    """The rest is folded, and so is what was written; what surely fits is not."""
+def test_short_captions_fold_after_three_lines(captions: str | None) -> None:
     html = to_html(ImageBatch([picture("x", rewritten_prompt=LONG)]).shown(captions=captions))
     assert html.count("<details") == 1
     head, rest = html.split("</summary>")
@@ -106,16 +99,14 @@ def test_three_lines_of_it(captions: str | None) -> None:
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(640, 640), (640, 288), (288, 640)])
-def test_as_much_as_fits_in_three_lines(columns: int, size: tuple[int, int]) -> None:
-    """Of a narrow card less is shown at once."""
+def test_narrow_cards_fold_earlier(columns: int, size: tuple[int, int]) -> None:
     html = to_html(ImageBatch([picture(LONG, size=size)], columns=columns))
     (head,) = re.findall("<summary.*?</bdi></summary>", html)
     pixels = min(900 / columns, 640, 640 * size[0] / size[1])
     assert len(told(head)) < 3 * pixels / 6
 
 
-def test_none_of_it() -> None:
-    """Pictures alone, with their alternative texts; what went wrong is said all the same."""
+def test_without_captions_alt_texts_notes_and_errors_remain() -> None:
     html = to_html(
         ImageBatch([picture("x", notes=("Mind this.",)), withheld()]).shown(captions="none")
     )
