@@ -72,7 +72,7 @@ def run(code: str, *arguments: object, home: str | Path | None = None, **variabl
     """Run code in a new process and return its output."""
     if home is not None:
         variables["XAI_NOTEBOOK_HOME"] = str(home)
-    return output_of(["-W", "error", "-c", code, *map(str, arguments)], **variables)
+    return output_of(["-W", "error", "-c", code, *map(str, arguments)], None, **variables)
 
 
 def output_of(command: list[str], folder: Path | None = None, **variables: str) -> str:

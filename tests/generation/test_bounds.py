@@ -402,7 +402,7 @@ def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
          "rewrite_model", "answered_by", "rewritten_prompt"]
     ))  # fmt: skip
     values[name] = data.draw(TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([{}]))
-    written = embed(batch[1], tiny(3))
+    written = embed(batch[1].picture, tiny(3))
     start = written.index(b'{"prompt"')
     end = written.index(b"}", start) + 1
     said = json.dumps(values).replace("&", "&amp;").replace("<", "&lt;").encode()[:40_000]

@@ -61,7 +61,7 @@ def test_what_is_in_no_library_cannot_be_marked(session: Session) -> None:
     """The error says so; an empty batch has nothing to mark."""
     request = ImageRequest(prompt="a fox", model="m")
     with pytest.raises(LibraryError, match="not in the library"):
-        GeneratedImage(Picture(request=request), maker=session).star()  # type: ignore[arg-type]
+        GeneratedImage(Picture(request=request), maker=session).star()
     with pytest.raises(XaiError, match="not made by a session"):
         GeneratedImage(Picture(request=request)).star()
     ImageBatch().delete()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xai_notebook.pictures import files
-from xai_notebook.pictures.files import read_bounded, write_atomically
+from xai_notebook.pictures.files import open_atomically, read_bounded, write_atomically
 
 WRITER = """
 import os, sys, time
@@ -59,6 +59,24 @@ def test_existing_files_folders_and_links_are_not_replaced(tmp_path: Path) -> No
     assert not any(write_atomically(tmp_path / name, b"fox") for name in before)
     assert listing(tmp_path) == before
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_existing_file_is_replaced_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "fox"
+    path.write_text("old")
+    assert write_atomically(path, b"new", overwrite=True, private=True, durable=False)
+    assert path.read_bytes() == b"new"
+    assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
+    assert listing(tmp_path) == ["fox"]
+
+
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "fox"
+    path.write_text("old")
+    with pytest.raises(TypeError), open_atomically(path, overwrite=True) as stream:
+        stream.writelines([b"half", None])  # type: ignore[list-item]
+    assert path.read_text() == "old"
+    assert listing(tmp_path) == ["fox"]
 
 
 @pytest.mark.skipif(not files._O_TMPFILE, reason="this system has no files without names")

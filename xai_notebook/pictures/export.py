@@ -1,4 +1,7 @@
-"""Export images: readable file names, atomic writes, no overwriting."""
+"""Export images: readable file names, atomic writes, no overwriting.
+
+Separate because naming and writing files needs nothing of batches, sessions or pickles.
+"""
 
 from __future__ import annotations
 
