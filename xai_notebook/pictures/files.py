@@ -11,13 +11,13 @@ import os
 import stat
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["open_atomically", "read_bounded", "write_atomically"]
 
@@ -115,9 +115,7 @@ def open_atomically(
         FileExistsError: A file has this name already, and `overwrite` is false.
         OSError: The file cannot be written. Nothing is left behind.
     """
-    for stale in _stale(path.parent):
-        with contextlib.suppress(OSError):  # another process may be cleaning up, too
-            stale.unlink()
+    _remove_stale(path.parent)
     temporary = path.parent / uuid.uuid4().hex.join(_TEMPORARY)
     try:
         with temporary.open("xb") as stream:
@@ -172,15 +170,15 @@ def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> 
     return True
 
 
-def _stale(folder: Path) -> Iterator[Path]:
+def _remove_stale(folder: Path) -> None:
     prefix, suffix = _TEMPORARY
     oldest = time.time() - _STALE_AFTER
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(suffix):
-                with contextlib.suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        yield Path(entry.path)
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            if file.name.startswith(prefix) and file.name.endswith(suffix):
+                with contextlib.suppress(OSError):  # another process may be cleaning up, too
+                    if file.lstat().st_mtime < oldest:
+                        file.unlink()
 
 
 def _restrict(descriptor: int, *, private: bool) -> None:

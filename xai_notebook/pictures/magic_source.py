@@ -94,25 +94,16 @@ def flag(name: str) -> str:
 
 
 def words(flag: str, values: Iterable[Any]) -> list[str]:
-    """Return an option as words of a magic's line, one per value.
-
-    Args:
-        flag: As `flag` returns it.
-        values: Literal texts and numbers; `True` gives the flag alone.
-    """
+    """Return an option as words of a magic's line, one per value; `True` gives the flag alone."""
     link = "=" if flag.startswith("--") else " "
-    return [flag if value is True else f"{flag}{link}{_written(value)}" for value in values]
+    return [flag if value is True else f"{flag}{link}{_quote(value)}" for value in values]
 
 
-def _written(value: str | float) -> str:
-    """Return a value as it follows its flag, quoted."""
+def _quote(value: str | float) -> str:
     if not isinstance(value, str):
         return f"{value:g}"
     # Braces and a leading `$` would be read as a variable.
-    return _quote(_LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value))
-
-
-def _quote(value: str) -> str:
+    value = _LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value)
     if _PLAIN.fullmatch(value):
         return value
     if value.isprintable() and not set(value) & set("“”‘’„"):  # noqa: RUF001

@@ -130,7 +130,15 @@ class Annotatable(ABC):
 class GeneratedImage(Annotatable, Card):
     """One image of a reply, or the reason why it is missing. It is immutable.
 
+    Besides the attributes below, it has those of its picture: `request`, `status`, `error`,
+    `model`, `rewritten_prompt`, `rewritten_by`, `cost_usd`, `size`, `media_type`, `created`,
+    `replayed`, `notes`, `sha256`, `file`, `id`, `public_url`, `public_url_expires` and `bundle`.
+
     Attributes:
+        picture: What the reply or the library says of the image.
+        index: Index among the images of its request, in this batch.
+        chosen: Its value on each axis of a comparison.
+        exported: The file written by the last export.
         maker: The session that made or found it, for `edit` and `lineage`.
     """
 

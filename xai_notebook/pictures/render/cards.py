@@ -237,10 +237,7 @@ def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
 def facts(image: Card, position: CardPosition, *, dated: bool = False) -> str:
     """Return the small line under a caption: index, model, size, cost, badges, file.
 
-    Args:
-        image: The image.
-        position: Position in the batch.
-        dated: Show the creation time instead of whether it was replayed.
+    With `dated`, it has the creation time instead of the badge of a replayed image.
     """
     items = [position.subscript] if position.total > 1 else []
     items += [text(image.model, NAME)] if image.model else []
@@ -334,9 +331,7 @@ class Captions:
     def under(self, image: Card, size: tuple[int, int]) -> str:
         """Return the prompts of an image that are not above the grid, as HTML.
 
-        Args:
-            image: The image.
-            size: Width and height of its preview: a tall picture has a narrow card.
+        The `size` of its preview gives the width of the card, which is narrow for a tall picture.
         """
         if self._style == "none" or self._all_alike:
             return ""
@@ -358,14 +353,7 @@ class Captions:
         return self._prompt("Rewritten prompt", image.rewritten_prompt, fit, image.prompt)
 
     def _prompt(self, label: str, prompt: str, fit: int, written: str | None = None) -> str:
-        """Return a prompt, or its first three lines with the rest folded.
-
-        Args:
-            label: Its name.
-            prompt: The complete prompt.
-            fit: Characters in three lines.
-            written: The prompt as the user wrote it, if it was rewritten.
-        """
+        """Return a prompt, or its first three lines, of `fit` characters, with the rest folded."""
         label = f"<strong>{label}:</strong>"
         fits = _SURELY_FITS if self._style == "short" else fit * _WORTH_FOLDING
         if self._style == "full" or len(prompt) <= fits:

@@ -58,11 +58,7 @@ def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
     """Return text/html, text/plain and image/jpeg of a batch; only text in a terminal.
 
     The text is the same on every run, so that notebooks can be compared. Only a terminal, which
-    shows nothing else, gets sizes, costs and paths of the library.
-
-    Args:
-        batch: The batch.
-        previews: Reuse these previews.
+    shows nothing else, gets sizes, costs and paths of the library. `previews` are reused.
     """
     if in_terminal():
         return {"text/plain": _wrapped(plain_text(batch, paths=True))}
@@ -87,12 +83,7 @@ def _wrapped(plain: str) -> str:
 
 
 def plain_text(batch: Grid, *, paths: bool = False) -> str:
-    """Return a sentence or two per image.
-
-    Args:
-        batch: The batch.
-        paths: Add sizes, costs, and the library's path of images that were not exported.
-    """
+    """Return a sentence or two per image; with `paths`, also sizes, costs and library paths."""
     shown = _shown(batch)
     total = sum(image.status != "unsent" for image in batch.images)
     lines = [] if total else ["No images."]
@@ -111,7 +102,10 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
 def _lines_of(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
     """Return the lines of one image."""
     head += f"{bounded(image.label, NAME)}. " if image.label else ""
-    lines = [head + _sentence(image)]
+    caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
+    if image.status != "ok":
+        caption = f"No picture: {bounded(image.error or '')} {caption}"
+    lines = [head + caption]
     if paths and (facts := _plain_facts(image)):
         lines.append(f"  {facts}")
     if image.exported is not None:
@@ -124,12 +118,6 @@ def _lines_of(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
     if cells:
         lines.append(textwrap.indent(bounded(image.cell), "  "))
     return lines
-
-
-def _damaged(image: Card) -> Card:
-    """Return a card that replaces one that cannot be rendered."""
-    request = ImageRequest(prompt="", model="")
-    return Card(Picture(request=request, status="damaged", error=_DAMAGED), index=image.index)
 
 
 def _shown(batch: Grid) -> Sequence[Card]:
@@ -149,41 +137,23 @@ def _plain_facts(image: Card) -> str:
     return " · ".join(items)
 
 
-def _sentence(image: Card) -> str:
-    caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
-    if image.status == "ok":
-        return caption
-    return f"No picture: {bounded(image.error or '')} {caption}"
-
-
-def _columns(batch: Grid, shown: Sequence[Card]) -> int:
-    """Return the number of cards per row."""
+def _layout(batch: Grid) -> tuple[Sequence[Card], int, Matrix | None]:
+    """Return the images that get a card, the cards per row, and the matrix of a comparison."""
+    shown = _shown(batch)
     if batch.columns:
-        return batch.columns
-    if matrix := _matrix(batch, shown):
-        return len(matrix.columns)
+        return shown, batch.columns, None
+    if matrix := matrix_of(shown):
+        return shown, len(matrix.columns), matrix
     before = len(shown[0].request.inputs) if batch.compare and shown else 0
-    return grid_columns(before + len(shown))
-
-
-def _matrix(batch: Grid, shown: Sequence[Card]) -> Matrix | None:
-    """Return the layout of a comparison, unless the user set the number of columns."""
-    return None if batch.columns else matrix_of(shown)
+    return shown, grid_columns(before + len(shown)), None
 
 
 def preview(
     batch: Grid, previews: Previews | None = None, *, most: int | None = None
 ) -> list[Shown]:
-    """Return the preview of each card.
-
-    Args:
-        batch: The batch.
-        previews: Reuse these previews and add the new ones.
-        most: Maximum of previews to make now, for a batch that is still growing; None: all.
-    """
-    shown = _shown(batch)
+    """Return the preview of each card; see `Previews.make`. New ones are added to `previews`."""
+    shown, columns, _ = _layout(batch)
     full = batch.full and most is None
-    columns = _columns(batch, shown)
     return (previews or Previews()).make(shown, columns, full=full, most=most)
 
 
@@ -191,7 +161,7 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     """Return the grid as one small JPEG in base64; empty: no pictures."""
     from xai_notebook.pictures.render.contact_sheet import small_sheet  # noqa: PLC0415  # PIL
 
-    shown = _shown(batch)
+    shown, columns, matrix = _layout(batch)
     whole = [
         (image, pybase64.b64decode(source.uri.partition(",")[2]))
         for image, source in zip(shown, pictures, strict=True)
@@ -199,23 +169,15 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     ]
     if not whole:
         return ""
-    matrix = _matrix(batch, shown) is not None
-    sheet = small_sheet(whole, columns=None if matrix else _columns(batch, shown))
+    sheet = small_sheet(whole, columns=None if matrix else columns)
     return pybase64.b64encode_as_string(sheet)
 
 
 def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
-    """Return the captioned grid of a batch.
-
-    Args:
-        batch: The batch.
-        pictures: Its previews; None: make them.
-    """
-    shown = _shown(batch)
-    columns = _columns(batch, shown)
+    """Return the captioned grid of a batch, with its previews if they have been made."""
+    shown, columns, matrix = _layout(batch)
     pictures = preview(batch) if pictures is None else pictures
     total = sum(image.status != "unsent" for image in batch.images)
-    matrix = _matrix(batch, shown)
     captions = Captions(shown, columns, style=batch.captions, share=not batch.cells)
     indices = {id(image): index for index, image in enumerate(batch.images)}
 
@@ -229,7 +191,9 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
         try:
             return draw(image, pictures[number])
         except Exception:  # noqa: BLE001  # a stranger's value costs one card, not the grid
-            return draw(_damaged(image), None)
+            request = ImageRequest(prompt="", model="")
+            damaged = Picture(request=request, status="damaged", error=_DAMAGED)
+            return draw(Card(damaged, index=image.index), None)
 
     lines = [batch.summary] if batch.summary else []
     if total > len(shown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -12,7 +13,7 @@ from xai_notebook.client.workers import Workers
 from xai_notebook.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from xai_notebook.pictures.picture import Card
 
@@ -92,28 +93,17 @@ class Previews:
             for key, image in zip(keys, images, strict=True)
             if key is not None and key not in self._made
         }
-        self._add(
-            dict(islice(missing.items(), most)), lambda image: _embed(image, side, limit, full=full)
-        )
+        now = dict(islice(missing.items(), most))
+        embed = partial(_embed, side=side, limit=limit, full=full)
+        with Workers(max_workers=4) if len(now) > 1 else nullcontext() as pool:
+            made = (pool.map if pool else map)(embed, now.values())
+            self._made.update(zip(now, made, strict=True))
         return [
             _awaited(image, side)
             if most is not None and (image.status == "pending" or (key and key not in self._made))
             else key and self._made[key]
             for key, image in zip(keys, images, strict=True)
         ]
-
-    def _add(self, images: Mapping[_Key, Card], embed: Callable[[Card], PreviewSource]) -> None:
-        def source(image: Card) -> PreviewSource | str:
-            try:
-                return embed(image)
-            except ReplyError as error:
-                return str(error)
-            except Exception:  # noqa: BLE001  # one bad picture costs one card
-                return "The picture cannot be shown. `.data` has its bytes as they came."
-
-        with Workers(max_workers=4) if len(images) > 1 else nullcontext() as pool:
-            made = (pool.map if pool else map)(source, images.values())
-            self._made.update(zip(images, made, strict=True))
 
 
 def _awaited(image: Card, side: int) -> Awaited:
@@ -125,14 +115,20 @@ def _awaited(image: Card, side: int) -> Awaited:
     return Awaited((round(width * scale), round(height * scale)))
 
 
-def _embed(image: Card, side: int, limit: int, *, full: bool) -> PreviewSource:
+def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource | str:
+    """Return the picture of a card, or why it cannot be shown."""
     from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
 
-    data = image.data
-    if full:
-        kind, size = inspect(data)
-        whole = is_whole(data)
-    else:
-        data, size, whole = preview(data, side=side, limit=limit)
-        kind = "image/jpeg"
+    try:
+        data = image.data
+        if full:
+            kind, size = inspect(data)
+            whole = is_whole(data)
+        else:
+            data, size, whole = preview(data, side=side, limit=limit)
+            kind = "image/jpeg"
+    except ReplyError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001  # one bad picture costs one card
+        return "The picture cannot be shown. `.data` has its bytes as they came."
     return PreviewSource(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)

@@ -171,11 +171,7 @@ class Plan:
 def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
     """Return a sentence about a call that will make images.
 
-    Args:
-        images: How many.
-        cost: Their cost.
-        stored: Number of images that the library has; None: not looked up.
-        budget: The budget that applies.
+    `stored` is the number of images that the library has; None: not looked up.
     """
     library = "less what your library has" if stored is None else f"from your library: {stored:,}"
     left = f"; {budget}" if budget is not None else ""

@@ -38,14 +38,10 @@ def bounded(value: str, limit: int = LONGEST) -> str:
 
 
 def text(value: str, limit: int = LONGEST) -> str:
-    """Return untrusted text as HTML that shows it literally.
+    """Return untrusted text as HTML that shows it literally, cut like `bounded`.
 
-    Notebooks typeset TeX in HTML, too, unless its delimiter has an element of its own. The
-    direction of the text follows its letters.
-
-    Args:
-        value: Text of a server, a file or a user.
-        limit: Maximum characters; a note says how many there are.
+    Notebooks typeset TeX in HTML, too, unless its delimiter is in a separate element. The direction
+    of the text follows its letters.
     """
     escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
     isolated = _TEX.sub(r"<span>\g<0></span>", escaped)
