@@ -173,12 +173,12 @@ def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> 
 def _remove_stale(folder: Path) -> None:
     prefix, suffix = _TEMPORARY
     oldest = time.time() - _STALE_AFTER
-    with contextlib.suppress(OSError):
-        for file in folder.iterdir():
-            if file.name.startswith(prefix) and file.name.endswith(suffix):
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(suffix):
                 with contextlib.suppress(OSError):  # another process may be cleaning up, too
-                    if file.lstat().st_mtime < oldest:
-                        file.unlink()
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry)  # noqa: PTH108
 
 
 def _restrict(descriptor: int, *, private: bool) -> None:

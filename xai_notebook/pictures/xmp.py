@@ -275,9 +275,8 @@ def _remove(description: minidom.Element, name: str) -> None:
     uri, local = _qualified(name)
     if description.hasAttributeNS(uri, local):
         description.removeAttributeNS(uri, local)
-    for node in list(description.childNodes):
-        if (node.namespaceURI, node.localName) == (uri, local):
-            description.removeChild(node)
+    for node in _children(description, uri, local):
+        description.removeChild(node)
 
 
 def _is_empty(description: minidom.Element) -> bool:
@@ -314,33 +313,33 @@ def _parse(packet: bytes) -> minidom.Document | None:
 
 def _rdf(document: minidom.Document) -> Any:
     root: Any = document.documentElement
-    for node in (root, *root.childNodes):
-        if (node.namespaceURI, node.localName) == (_RDF, "RDF"):
-            return node
-    return None
+    if (root.namespaceURI, root.localName) == (_RDF, "RDF"):
+        return root
+    return next(iter(_children(root, _RDF, "RDF")), None)
+
+
+def _children(node: Any, uri: str, local: str) -> list[Any]:
+    return [n for n in node.childNodes if (n.namespaceURI, n.localName) == (uri, local)]
 
 
 def _descriptions(rdf: Any) -> list[Any]:
-    nodes = rdf.childNodes
-    return [node for node in nodes if (node.namespaceURI, node.localName) == (_RDF, "Description")]
+    return _children(rdf, _RDF, "Description")
 
 
 def _read_properties(packet: bytes) -> dict[str, str]:
     """Return the texts of our properties in a packet."""
     document = _parse(packet)
     rdf = _rdf(document) if document else None
-    names = ("dc:description", "xmp:CreatorTool", "Iptc4xmpExt:DigitalSourceType", _REQUEST)
+    names = ("xmp:CreatorTool", "Iptc4xmpExt:DigitalSourceType", _REQUEST)
     properties = {}
     for description in _descriptions(rdf) if rdf else ():
         for name in names:
             uri, local = _qualified(name)
             if description.hasAttributeNS(uri, local):
                 properties[name] = description.getAttributeNS(uri, local)
-            for node in description.childNodes:
-                if (node.namespaceURI, node.localName) == (uri, local):
-                    properties[name] = "".join(
-                        child.data for child in node.childNodes if child.nodeType in _TEXT
-                    )
+            for node in _children(description, uri, local):
+                texts = (child.data for child in node.childNodes if child.nodeType in _TEXT)
+                properties[name] = "".join(texts)
     return properties
 
 
