@@ -1,4 +1,4 @@
-"""Batches as HTML that survives sanitizers, and as plain text."""
+"""Batches as HTML that survives sanitizers, with captions, and as plain text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import MissingImageError
-from xai_notebook.pictures.picture import SHOWN, Picture
+from xai_notebook.pictures.picture import SHOWN, WITHHELD, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 from xai_notebook.pictures.render.text import clean
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -49,7 +49,8 @@ def jpeg(size: tuple[int, int] = (96, 64), colour: str = "teal") -> bytes:
 def picture(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
     request = ImageRequest(prompt=prompt, model="grok-imagine-image")
     on_card = {name: values.pop(name) for name in ("index", "chosen", "exported") if name in values}
-    settled = {"cached": jpeg(), "model": "local-preview", "size": (96, 64), **values}
+    size = values.get("size") or (96, 64)
+    settled = {"cached": jpeg(size), "model": "local-preview", "size": size, **values}
     return GeneratedImage(Picture(request=request, **settled), **on_card)
 
 
@@ -262,12 +263,12 @@ def test_a_terminal_shows_facts_and_wraps_between_words(
     old = picture(cost_usd=0.005, replayed=True)
     bundle = ImageBatch([new, old])._repr_mimebundle_()
     assert list(bundle) == ["text/plain"]
-    told = bundle["text/plain"]
-    assert "96 × 64 · $1.88\n" in told
-    assert "96 × 64 · replayed (made for $0.005)" in told
-    assert all(len(line) < 50 for line in told.split("\n") if "long-name" not in line)
-    assert set(words.split()) <= set(told.split())
-    assert "long-name" * 9 + ".png" in told
+    plain = bundle["text/plain"]
+    assert "96 × 64 · $1.88\n" in plain
+    assert "96 × 64 · replayed (made for $0.005)" in plain
+    assert all(len(line) < 50 for line in plain.split("\n") if "long-name" not in line)
+    assert set(words.split()) <= set(plain.split())
+    assert "long-name" * 9 + ".png" in plain
 
 
 def test_a_small_sheet_is_for_paper() -> None:
@@ -285,3 +286,100 @@ def test_repr_is_the_plain_text() -> None:
         "Image 1 of 2. Prompt: a red fox",
         "Image 2 of 2. No picture: Gone. Prompt: a red fox",
     ]
+
+
+# Captions
+
+LONG = "a lighthouse in a storm " * 30
+
+
+def withheld(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
+    return picture(prompt, status="moderated", error=WITHHELD, cached=None, size=None, **values)
+
+
+def text_of(html: str) -> str:
+    return re.sub("<.*?>", " ", html)
+
+
+def test_a_common_prompt_is_above_the_grid() -> None:
+    html = to_html(ImageBatch(picture() for _ in range(3)))
+    assert text_of(html).count("a red fox") == 1
+    assert html.index("a red fox</bdi>") < html.index("<figure")
+
+
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1)])
+def test_extreme_shapes_have_captions(size: tuple[int, int]) -> None:
+    html = to_html(ImageBatch([picture(size=size, rewritten_prompt=LONG)]))
+    assert "a lighthouse" in text_of(html)
+    assert "<img " in html
+
+
+def test_rewrites_of_a_common_prompt_are_below_each_picture() -> None:
+    html = to_html(ImageBatch(picture(rewritten_prompt=f"A fox, {n}.") for n in "xyz"))
+    above, *cards = html.split("<figure ")
+    assert "Prompt: a red fox" in " ".join(text_of(above).split())
+    for card, name in zip(cards, "xyz", strict=True):
+        assert f"A fox, {name}." in text_of(card)
+        assert "Prompt as written" not in card
+
+
+def test_other_prompts_are_below_their_pictures() -> None:
+    for batch in (ImageBatch([picture("a fox"), picture("an owl")]), ImageBatch([picture()])):
+        assert to_html(batch).startswith("<div><figure")
+
+
+def test_cards_show_their_index_unless_alone() -> None:
+    """Unsent images count, too."""
+    batch = ImageBatch([picture("a"), picture("b", status="unsent"), picture("c")])
+    assert re.findall(r"\[\d+\]", text_of(to_html(batch))) == ["[0]", "[2]"]
+    assert "[0]" not in to_html(ImageBatch([picture()]))
+
+
+def test_equal_withheld_pictures_share_a_card() -> None:
+    html = to_html(ImageBatch([picture(), *[withheld(cost_usd=0.02) for _ in range(3)]]))
+    assert html.count("<figure ") == 2
+    assert "3 pictures were withheld by moderation. Change the prompt." in text_of(html)
+    assert "[1:4]" in html
+    assert "$0.06" in html
+    apart = to_html(ImageBatch([withheld("a"), withheld("b")]))
+    assert apart.count("The image was withheld") == 2
+
+
+@pytest.mark.parametrize("rewritten", [None, LONG])
+def test_full_captions_fold_only_the_prompt_as_written(rewritten: str | None) -> None:
+    html = to_html(ImageBatch([picture(LONG, rewritten_prompt=rewritten)]).shown(captions="full"))
+    assert html.count("<details") == (rewritten is not None)
+    assert LONG in html.partition("<details")[0]
+
+
+@pytest.mark.parametrize("captions", ["short", None])
+def test_short_captions_fold_after_three_lines(captions: str | None) -> None:
+    html = to_html(ImageBatch([picture("x", rewritten_prompt=LONG)]).shown(captions=captions))
+    assert html.count("<details") == 1
+    head, rest = html.split("</summary>")
+    assert "max-height:4.35em" in head
+    assert len(text_of(head)) < 300
+    assert LONG in rest
+    assert "Prompt as written: x" in " ".join(text_of(rest).split())
+    short = to_html(ImageBatch([picture("short")]).shown(captions=captions))
+    assert "<details" not in short
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(640, 640), (640, 288), (288, 640)])
+def test_narrow_cards_fold_earlier(columns: int, size: tuple[int, int]) -> None:
+    html = to_html(ImageBatch([picture(LONG, size=size)], columns=columns))
+    (head,) = re.findall("<summary.*?</bdi></summary>", html)
+    pixels = min(900 / columns, 640, 640 * size[0] / size[1])
+    assert len(text_of(head)) < 3 * pixels / 6
+
+
+def test_without_captions_alt_texts_notes_and_errors_remain() -> None:
+    html = to_html(
+        ImageBatch([picture("x", notes=("Mind this.",)), withheld()]).shown(captions="none")
+    )
+    assert html.count("<figcaption") == 1
+    assert "Mind this." in html
+    assert "withheld" in html
+    assert "Prompt:" not in html
+    assert "generated from the prompt: x" in html

@@ -11,7 +11,7 @@ import zlib
 from typing import Any
 
 import pytest
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.media import dimensions
@@ -139,20 +139,13 @@ def test_broken_headers_raise_reply_error() -> None:
 
 def commented(kind: str, size: int) -> bytes:
     """Return a picture with a long comment."""
+    text = "SECRET" * (size // 6)
+    in_png = PngImagePlugin.PngInfo()
+    in_png.add_text("comment", text)
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 6), "teal").save(buffer, kind)
-    data = buffer.getvalue()
-    if kind == "PNG":
-        body = b"comment\0" + b"SECRET" * (size // 6)
-        chunk = b"tEXt" + body
-        found = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return data[:33] + found + data[33:]
-    if kind == "JPEG":
-        body = (b"SECRET" * (size // 6))[:65_533]
-        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(body) + 2) + body + data[2:]
-    blocks = (b"\xff" + (b"SECRET" * 43)[:255]) * (size // 255)
-    at = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))  # behind the colour table
-    return data[:at] + b"\x21\xfe" + blocks + b"\0" + data[at:]
+    image = Image.new("RGB", (8, 6), "teal")
+    image.save(buffer, kind, comment=text[:65_533].encode(), pnginfo=in_png)
+    return buffer.getvalue()
 
 
 def test_a_png_with_long_texts_is_opened() -> None:
