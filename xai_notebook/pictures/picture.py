@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
 
 from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
 from xai_notebook.pictures.files import read_bounded
@@ -167,15 +168,16 @@ class Picture:
         return data
 
 
-def _delegated(read: Callable[[Picture], T], documented: object = None) -> T:
-    """Return a property of `Card` that reads from its picture, typed as the value that it reads.
+class _FromPicture(property, Generic[T]):
+    """An attribute of a card that has the value and the docstring of its picture's attribute."""
 
-    Args:
-        read: Reads the value.
-        documented: The property of `Picture` whose docstring it shares.
-    """
-    delegate: Any = property(lambda card: read(card.picture), doc=(documented or read).__doc__)
-    return delegate  # type: ignore[no-any-return]  # type checkers see the value, not the property
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__init__(attrgetter(f"picture.{name}"))  # in C: a grid reads thousands
+        self.__doc__ = getattr(Picture, name).__doc__
+
+    if TYPE_CHECKING:
+
+        def __get__(self, card: object, owner: type | None = None) -> T: ...  # type: ignore[override]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -195,33 +197,33 @@ class Card:
     chosen: tuple[str, ...] = ()
     exported: Path | None = None
 
-    request = _delegated(lambda picture: picture.request)
-    position = _delegated(lambda picture: picture.position)
-    status = _delegated(lambda picture: picture.status)
-    model = _delegated(lambda picture: picture.model)
-    rewritten_prompt = _delegated(lambda picture: picture.rewritten_prompt)
-    rewritten_by = _delegated(lambda picture: picture.rewritten_by)
-    cost_usd = _delegated(lambda picture: picture.cost_usd)
-    media_type = _delegated(lambda picture: picture.media_type)
-    size = _delegated(lambda picture: picture.size)
-    created = _delegated(lambda picture: picture.created)
-    replayed = _delegated(lambda picture: picture.replayed)
-    error = _delegated(lambda picture: picture.error)
-    sha256 = _delegated(lambda picture: picture.sha256)
-    file = _delegated(lambda picture: picture.file)
-    id = _delegated(lambda picture: picture.id)
-    notes = _delegated(lambda picture: picture.notes)
-    cached = _delegated(lambda picture: picture.cached)
-    held = _delegated(lambda picture: picture.held)
-    public_url = _delegated(lambda picture: picture.public_url)
-    public_url_expires = _delegated(lambda picture: picture.public_url_expires)
-    bundle = _delegated(lambda picture: picture.bundle)
-    settled = _delegated(lambda picture: picture.settled, Picture.settled)
-    is_public = _delegated(lambda picture: picture.is_public, Picture.is_public)
-    prompt = _delegated(lambda picture: picture.prompt, Picture.prompt)
-    caption = _delegated(lambda picture: picture.caption, Picture.caption)
-    cell = _delegated(lambda picture: picture.cell, Picture.cell)
-    data = _delegated(lambda picture: picture.data, Picture.data)
+    request = _FromPicture["ImageRequest"]()
+    position = _FromPicture[int]()
+    status = _FromPicture[Status]()
+    model = _FromPicture[str]()
+    rewritten_prompt = _FromPicture[str | None]()
+    rewritten_by = _FromPicture[str | None]()
+    cost_usd = _FromPicture[float | None]()
+    media_type = _FromPicture[str | None]()
+    size = _FromPicture[tuple[int, int] | None]()
+    created = _FromPicture[datetime]()
+    replayed = _FromPicture[bool]()
+    error = _FromPicture[str | None]()
+    sha256 = _FromPicture[str | None]()
+    file = _FromPicture["Path | None"]()
+    id = _FromPicture[int | None]()
+    notes = _FromPicture[tuple[str, ...]]()
+    cached = _FromPicture[bytes | None]()
+    held = _FromPicture["Callable[[], bytes] | None"]()
+    public_url = _FromPicture[str | None]()
+    public_url_expires = _FromPicture[datetime | None]()
+    bundle = _FromPicture[str | None]()
+    settled = _FromPicture[bool]()
+    is_public = _FromPicture[bool]()
+    prompt = _FromPicture[str]()
+    caption = _FromPicture[str]()
+    cell = _FromPicture[str]()
+    data = _FromPicture[bytes]()
 
     @property
     def label(self) -> str | None:
