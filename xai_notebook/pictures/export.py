@@ -6,6 +6,7 @@ Separate because naming and writing files needs nothing of batches, sessions or 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import unicodedata
@@ -101,10 +102,8 @@ def _stem(image: Card, data: bytes) -> str:
 
     The leading date avoids names that Windows reserves, such as `CON`.
     """
-    from hashlib import sha256  # noqa: PLC0415
-
     day = image.created.astimezone().strftime("%Y-%m-%d")
-    digest = (image.sha256 or sha256(data).hexdigest())[:8]
+    digest = (image.sha256 or hashlib.sha256(data).hexdigest())[:8]
     return "-".join(part for part in (day, _slug(image.prompt), digest) if part)
 
 

@@ -117,9 +117,9 @@ def _awaited(image: Card, side: int) -> Awaited:
 
 def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource | str:
     """Return the picture of a card, or why it cannot be shown."""
-    from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
-
     try:
+        from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
+
         data = image.data
         if full:
             kind, size = inspect(data)
