@@ -92,9 +92,9 @@ def test_the_sheet_is_the_same_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     written: dict[str, tuple[int, int]] = {}
     draw = ImageDraw.ImageDraw.multiline_text
 
-    def note(self: Any, place: Any, text: str, *more: Any, **given: Any) -> None:
-        written.setdefault(text, place)
-        draw(self, place, text, *more, **given)
+    def note(self: Any, corner: Any, text: str, *more: Any, **given: Any) -> None:
+        written.setdefault(text, corner)
+        draw(self, corner, text, *more, **given)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", note)
     pairs = list(product(ROWS, COLUMNS))
