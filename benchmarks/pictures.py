@@ -25,17 +25,20 @@ PIL = "IPython.display of PIL images"
 
 def _batch(count: int, side: int, start: int = 0) -> ImageBatch:
     from xai_notebook.client.request import ImageRequest
+    from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
     request = ImageRequest(prompt="a red fox in fresh snow", model="prepared", n=count)
     return ImageBatch(
         GeneratedImage(
-            request=request,
+            Picture(
+                request=request,
+                size=(side, side),
+                model="prepared",
+                media_type="image/jpeg",
+                cached=stub.picture(start + number, side=side),
+            ),
             index=number,
-            size=(side, side),
-            model="prepared",
-            media_type="image/jpeg",
-            cached=stub.picture(start + number, side=side),
         )
         for number in range(count)
     )

@@ -1,4 +1,4 @@
-"""Text that nobody typed as a template reaches the server letter by letter, and runs nothing."""
+"""Only text typed as a template is one; all other text is sent literally."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness import tiny, until
 from xai_notebook import errors
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.xmp import embed, read_metadata
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ EVIL = [
 
 @pytest.fixture(autouse=True)
 def _mine(keyed: Served, shell: InteractiveShell) -> None:
-    """Quick pictures, a variable that a template could read, and a picture not to be sent."""
+    """Prepare small pictures, variables and files."""
     keyed.faults.garbage = tiny()
     shell.user_ns |= {"light": "dawn", "evil": EVIL, "series": pd.Series(EVIL)}
     shell.user_ns |= {"frame": pd.DataFrame({"prompt": EVIL}), "stream": iter(EVIL)}
@@ -49,7 +49,7 @@ def _mine(keyed: Served, shell: InteractiveShell) -> None:
 
 
 def prompts(keyed: Served) -> list[str]:
-    """Return what has arrived, once it is certain that nothing was run."""
+    """Return the prompts received; check that no code was run."""
     assert not Path("x").exists()
     return sorted(call.message.prompt for call in keyed.calls)
 
@@ -58,20 +58,17 @@ def prompts(keyed: Served) -> list[str]:
     "source", ["evil", "series", "frame", "frame.prompt", "stream", "rows.csv", "rows.txt"]
 )
 def test_rows_are_literal(shell: InteractiveShell, keyed: Served, source: str) -> None:
-    """Of a list, a Series, a table, a generator, a CSV file and a text file."""
     shell.run_line_magic("config", "XaiImage.rate = 0")
     shell.run_cell(f"%xai_image --each {source}").raise_error()
     assert prompts(keyed) == sorted(EVIL)
 
 
-def test_lines_of_a_body_were_typed(shell: InteractiveShell, keyed: Served) -> None:
-    """They are templates, each on its own."""
+def test_lines_of_a_body_are_templates(shell: InteractiveShell, keyed: Served) -> None:
     shell.run_cell("%%xai_image --each\na fox {{ light }}\nan owl {{ 1 + 1 }}").raise_error()
     assert prompts(keyed) == ["a fox dawn", "an owl 2"]
 
 
-def test_prompts_given_in_python_are_literal(keyed: Served, shell: InteractiveShell) -> None:
-    """`generate()`, one prompt or many, has no variables to fill in."""
+def test_prompts_of_generate_are_literal(keyed: Served, shell: InteractiveShell) -> None:
     for text in EVIL:
         xai.generate(text)
     xai.generate(each=EVIL)
@@ -79,20 +76,19 @@ def test_prompts_given_in_python_are_literal(keyed: Served, shell: InteractiveSh
 
 
 def crafted(folder: Path, **changes: Any) -> Path:
-    """Write a picture whose metadata a stranger chose."""
+    """Write a picture with the metadata of a stranger."""
     buffer = io.BytesIO()
     Image.new("RGB", (9, 9)).save(buffer, "PNG")
     request = replace(ImageRequest("a fox", "grok-imagine-image"), **changes)
     path = folder / "crafted.png"
-    path.write_bytes(embed(GeneratedImage(request=request, model="grok"), buffer.getvalue()))
+    path.write_bytes(embed(Picture(request=request, model="grok"), buffer.getvalue()))
     return path
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_the_cell_of_a_strangers_picture_asks_for_its_text(
+def test_the_cell_of_a_strangers_picture_is_literal(
     shell: InteractiveShell, keyed: Served, text: str, tmp_path: Path
 ) -> None:
-    """Run as it is, it sends the prompt of the metadata and nothing else."""
     cell = read_metadata(crafted(tmp_path, prompt=text)).cell
     shell.run_cell(cell).raise_error()
     assert prompts(keyed) == [text]
@@ -100,20 +96,18 @@ def test_the_cell_of_a_strangers_picture_asks_for_its_text(
 
 
 @pytest.mark.parametrize("option", ["rewrite_model", "model", "aspect_ratio", "quality"])
-def test_no_value_of_metadata_becomes_an_option(
+def test_values_of_metadata_do_not_become_options(
     shell: InteractiveShell, keyed: Served, tmp_path: Path, option: str
 ) -> None:
-    """`--image=secret.png` as the name of a model is the name of a model."""
     path = crafted(tmp_path, **{option: "--image=secret.png"})
     shell.run_cell(read_metadata(path).cell)
     assert not [call for call in keyed.calls if call.message.HasField("image")]
 
 
 @pytest.mark.parametrize("label", ["secret.png", "light", "https://example.com/a.png"])
-def test_the_cell_of_a_strangers_picture_opens_nothing(
+def test_the_cell_of_a_strangers_picture_opens_no_files(
     shell: InteractiveShell, keyed: Served, tmp_path: Path, label: str
 ) -> None:
-    """Images to edit are named, but have to be chosen by whoever runs the cell."""
     path = crafted(tmp_path, inputs=(InputImage("", "", label),))
     cell = read_metadata(path).cell
     assert f"--image=choose:{label}" in cell
@@ -123,10 +117,10 @@ def test_the_cell_of_a_strangers_picture_opens_nothing(
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_a_rewritten_prompt_is_used_literally(
+def test_a_rewritten_prompt_is_literal(
     shell: InteractiveShell, keyed: Served, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a chat model wrote is sent, used in the field, sent again, and in a cell: one text."""
+    """Sent, used in the panel's field, sent again, and in a cell."""
     shell.display_pub = CapturingDisplayPublisher()
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     panel = Panel("", {}, shell)
@@ -151,7 +145,7 @@ def test_a_rewritten_prompt_is_used_literally(
 def test_the_field_of_a_panel_made_in_python_is_literal(
     shell: InteractiveShell, keyed: Served
 ) -> None:
-    """`panel(prompt=…)` may get its text from anywhere; `%xai_panel` was typed."""
+    """`%xai_panel` is typed, so its field is a template."""
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     shell.display_pub = CapturingDisplayPublisher()
     assert xai.panel("a {{ light }}").form["prompt"] == "a {{ '{{' }} light }}"

@@ -1,4 +1,4 @@
-"""Batches, pictures, jobs and errors in pickles, workers and other processes."""
+"""Pickles and copies of batches, images, jobs and errors; other processes."""
 
 from __future__ import annotations
 
@@ -69,33 +69,24 @@ assert not Path(sys.argv[2]).exists()
 
 
 def run(code: str, *arguments: object, home: str | Path | None = None, **variables: str) -> str:
-    """Run code in a new process, perhaps with a library of its own, and return what it prints."""
-    own = {} if home is None else {"XAI_NOTEBOOK_HOME": str(home)}
+    """Run code in a new process and return its output."""
+    if home is not None:
+        variables["XAI_NOTEBOOK_HOME"] = str(home)
+    return output_of(["-W", "error", "-c", code, *map(str, arguments)], None, **variables)
+
+
+def output_of(command: list[str], folder: Path | None = None, **variables: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False,
-        env=without_xai() | {"XAI_NOTEBOOK_BACKEND": "local"} | own | variables,
+        [sys.executable, *command],
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+        env=without_xai() | {"XAI_NOTEBOOK_BACKEND": "local"} | variables,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def run_program(code: str, folder: Path, **variables: str) -> list[str]:
-    """Run a program from a file, which processes that it starts import, and return its lines."""
-    program = folder / "program.py"
-    program.write_text(code)
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
-        env=without_xai() | {"XAI_NOTEBOOK_BACKEND": "local"}
-        | {"XAI_NOTEBOOK_HOME": str(folder / "home")} | variables,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
-
-
-def told(batch: xai.ImageBatch) -> list[Any]:
-    """Return everything that is told about the pictures of a batch."""
+def attributes_of(batch: xai.ImageBatch) -> list[Any]:
+    """Return all attributes of the images of a batch."""
     names = (
         "request", "position", "index", "status", "model", "prompt", "caption", "cell", "cost_usd",
         "media_type", "size", "created", "replayed", "error", "sha256", "id", "notes", "chosen",
@@ -108,28 +99,26 @@ def told(batch: xai.ImageBatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_a_batch_says_the_same_when_it_is_opened(
+def test_a_batch_is_restored(
     session: Session, server: Served, protocol: int, tmp_path: Path
 ) -> None:
-    """In every protocol: words, costs, links, labels, bytes, how it is shown."""
     batch = session.generate(
         "a {red|blue} fox [moderated]", n=2, matrix=True, columns=1, captions="short", share=1
     ) + session.generate("an owl")
     batch[-1].export(tmp_path)
     opened = pickle.loads(pickle.dumps(batch, protocol))
-    assert told(opened) == told(batch)
+    assert attributes_of(opened) == attributes_of(batch)
     assert [image.data for image in opened.ok] == [image.data for image in batch.ok]
     assert len(opened.ok) == 1
     assert opened[-1].exported == batch[-1].exported
     assert opened.bundle() == batch.bundle()
     alone = pickle.loads(pickle.dumps(batch[-1:], protocol))
-    assert told(alone) == told(batch[-1:])
+    assert attributes_of(alone) == attributes_of(batch[-1:])
     (image,) = pickle.loads(pickle.dumps([batch[-1]], protocol))
     assert image.data == batch[-1].data
 
 
-def test_an_original_is_in_a_pickle_once(session: Session, server: Served) -> None:
-    """However many pictures show it: the same one, a slice, what history has found."""
+def test_a_pickle_has_each_original_once(session: Session, server: Served) -> None:
     batch = session.generate("a red fox")
     alone = len(pickle.dumps(batch))
     several = pickle.dumps([batch, batch[:], batch + batch, session.history(), batch[0]])
@@ -138,8 +127,9 @@ def test_an_original_is_in_a_pickle_once(session: Session, server: Served) -> No
     assert len({id(image.data) for each in opened[:4] for image in each}) == 1
 
 
-def test_a_pickle_names_only_what_opens_it(session: Session, quick: Served) -> None:
-    """Everything else in it is plain data."""
+def test_a_pickle_refers_only_to_the_functions_that_open_it(
+    session: Session, quick: Served
+) -> None:
     pickled = pickle.dumps(session.generate("a red fox"), 3)
     named = {arg for code, arg, _ in pickletools.genops(pickled) if code.name == "GLOBAL"}
     assert named == {
@@ -151,7 +141,6 @@ def test_a_pickle_names_only_what_opens_it(session: Session, quick: Served) -> N
 
 
 def test_the_first_format_can_be_read() -> None:
-    """Pickles are kept for years."""
     batch = pickle.loads(zlib.decompress(b85decode(FORMAT_1)))
     assert [image.status for image in batch] == ["ok", "moderated"]
     assert sha256(batch[0].data).hexdigest() == batch[0].sha256
@@ -163,21 +152,18 @@ def test_the_first_format_can_be_read() -> None:
 
 
 def test_a_later_format_is_refused() -> None:
-    """With the cure."""
     with pytest.raises(XaiError, match=r"newer version.*pip install --upgrade xai-notebook"):
         open_batch(2, {})
 
 
-def test_what_a_later_version_adds_is_ignored(session: Session, quick: Served) -> None:
-    """As long as the format is the same."""
+def test_unknown_fields_are_ignored(session: Session, quick: Served) -> None:
     function, (version, values) = session.generate("a red fox").__reduce__()
     assert function(version, values | {"mood": "sunny"})[0].prompt == "a red fox"
 
 
-def test_a_picture_of_a_bundle_takes_its_bytes_along(
+def test_a_pickle_has_the_originals_of_a_bundle(
     session: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read from the bundle, which stays where it is."""
     monkeypatch.chdir(tmp_path)
     made = session.generate("a red fox")
     bundle = session.pack("story.xai")
@@ -189,8 +175,7 @@ def test_a_picture_of_a_bundle_takes_its_bytes_along(
     assert (opened[0].data, opened[0].bundle) == (made[0].data, "story.xai")
 
 
-def test_a_picture_whose_original_is_gone_says_so(session: Session, quick: Served) -> None:
-    """The others can be pickled all the same."""
+def test_an_image_without_its_original_is_missing(session: Session, quick: Served) -> None:
     quick.faults.garbage = None
     batch = session.generate(each=["a red fox", "an owl"])
     assert batch[0].file is not None
@@ -205,8 +190,8 @@ def test_a_picture_whose_original_is_gone_says_so(session: Session, quick: Serve
 # Copies
 
 
-def test_copies_share_what_cannot_be_changed(session: Session, quick: Served) -> None:
-    """Ten thousand pictures are copied without one of their files being read."""
+def test_copies_are_the_same_object(session: Session, quick: Served) -> None:
+    """No file is read."""
 
     @dataclasses.dataclass
     class Story:
@@ -221,15 +206,16 @@ def test_copies_share_what_cannot_be_changed(session: Session, quick: Served) ->
     assert copy.copy(batch) is batch
     assert copy.copy(batch[0]) is batch[0]
     parts = dataclasses.asdict(story)
-    assert parts["cover"]["request"]["prompt"] == "a red fox"
+    assert parts["cover"]["picture"]["request"]["prompt"] == "a red fox"
     assert parts["pages"]["images"][1]["index"] == 1
 
 
 # Other processes and other libraries
 
 
-def test_opening_starts_nothing(session: Session, server: Served, tmp_path: Path) -> None:
-    """No session, no library, no gRPC; and the bytes are there without a library."""
+def test_opening_loads_no_session_and_no_library(
+    session: Session, server: Served, tmp_path: Path
+) -> None:
     batch, file, home = session.generate("a red fox"), tmp_path / "batch.pickle", tmp_path / "other"
     file.write_bytes(pickle.dumps(batch))
     code = OPENED + "print(batch[0].prompt, batch[0].sha256, len(batch[0].data), batch)\n"
@@ -242,7 +228,6 @@ def test_opening_starts_nothing(session: Session, server: Served, tmp_path: Path
 def test_a_batch_works_with_another_library(
     session: Session, server: Served, tmp_path: Path
 ) -> None:
-    """It is edited and exported there, and a picture of that library is not mistaken for it."""
     batch, file, home = session.generate("a red fox"), tmp_path / "batch.pickle", tmp_path / "other"
     file.write_bytes(pickle.dumps(batch))
     code = (
@@ -277,10 +262,10 @@ print(own[0].starred, len(xai.history()))
     assert printed[2:] == ["['a red fox']", *[marked] * 3, redone, "False 2"]
 
 
-def test_a_batch_marks_its_own_pictures_in_its_own_library(
+def test_a_batch_is_annotated_in_its_library(
     session: Session, keyed: Served, tmp_path: Path
 ) -> None:
-    """Also one that was withheld, which has no original to be known by."""
+    """A withheld image has no digest."""
     batch = session.generate("a red fox") + session.generate("an owl [moderated]")
     file = tmp_path / "batch.pickle"
     file.write_bytes(pickle.dumps(batch))
@@ -292,10 +277,9 @@ def test_a_batch_marks_its_own_pictures_in_its_own_library(
     assert [(image.starred, image.tags) for image in batch] == [(True, ("noir",)), (True, ())]
 
 
-def test_a_row_of_another_library_is_not_marked(
+def test_a_row_of_another_library_is_not_annotated(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A kernel that changes its library holds pictures of the first one."""
     quick.faults.garbage = None
     fox = session.generate("a red fox")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "second"))
@@ -310,15 +294,14 @@ def test_a_row_of_another_library_is_not_marked(
 # Jobs
 
 
-def test_a_job_is_found_again_by_its_pickle(session: Session, quick: Served) -> None:
-    """As one job, which is followed once; with the options of its cell."""
+def test_a_job_is_restored(session: Session, quick: Served) -> None:
     job = session.generate(each=["a red fox", "an owl"], batch=True, columns=1)
     opened = pickle.loads(pickle.dumps(job))
     assert (opened.name, opened.id, opened.prompt) == (job.name, job.id, "a red fox")
     assert copy.deepcopy(job) is copy.copy(job) is job
     images = job.wait(60)
     again = pickle.loads(pickle.dumps(opened))
-    assert [told(opened.wait(60)), opened.images.columns] == [told(images), 1]
+    assert [attributes_of(opened.wait(60)), opened.images.columns] == [attributes_of(images), 1]
     assert again.counts == job.counts
     (listed,) = pickle.loads(pickle.dumps(session.jobs()))
     assert listed.name == job.name
@@ -328,7 +311,6 @@ def test_a_job_is_found_again_by_its_pickle(session: Session, quick: Served) -> 
 def test_a_job_in_another_process(
     session: Session, quick: Served, tmp_path: Path, home: str
 ) -> None:
-    """With its library it goes on; with another one it says what it is, and the cure."""
     job, file = session.generate("a red fox", batch=True, n=2), tmp_path / "job.pickle"
     job.wait(60)
     file.write_bytes(pickle.dumps(job))
@@ -363,7 +345,6 @@ print("Not in this library" in job._repr_mimebundle_()["text/html"])
 
 
 def test_files_of_joblib_and_shelve(session: Session, server: Served, tmp_path: Path) -> None:
-    """Both hold a batch."""
     batch = session.generate("a red fox")
     joblib.dump(batch, tmp_path / "batch.joblib", compress=1)
     with shelve.open(str(tmp_path / "shelf")) as catalog:
@@ -373,8 +354,7 @@ def test_files_of_joblib_and_shelve(session: Session, server: Served, tmp_path: 
     assert [each[0].data for each in opened] == [batch[0].data] * 2
 
 
-def test_frames_of_pictures(session: Session, server: Served, tmp_path: Path) -> None:
-    """A column of pictures is written and read by pandas, and copied."""
+def test_data_frames_of_images(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox", n=2)
     frame = pd.DataFrame({"image": list(batch), "all": [batch, batch]})
     frame.to_pickle(tmp_path / "frame.pickle")
@@ -383,8 +363,7 @@ def test_frames_of_pictures(session: Session, server: Served, tmp_path: Path) ->
     assert copy.deepcopy(frame)["image"][1] is batch[1]
 
 
-def test_functions_that_hold_a_batch(session: Session, server: Served, tmp_path: Path) -> None:
-    """A closure that goes to another process takes the bytes along."""
+def test_closures_over_a_batch(session: Session, server: Served, tmp_path: Path) -> None:
     batch, file = session.generate("a red fox"), tmp_path / "function.pickle"
     file.write_bytes(cloudpickle.dumps(lambda: len(batch[0].data)))
     code = (
@@ -440,14 +419,14 @@ WORKERS = {
 
 
 @pytest.mark.parametrize("work", WORKERS.values(), ids=WORKERS)
-def test_workers_make_and_take_batches(work: str, tmp_path: Path) -> None:
-    """In processes of every kind but forks; and what they raise arrives."""
-    lines = run_program(POOLS.replace("WORK", work), tmp_path)
-    assert lines == ["['a red fox', 'an owl']", "True", "[True, False]", "so it is"]
+def test_worker_processes_exchange_batches_and_errors(work: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"  # a file, which the workers can import
+    program.write_text(POOLS.replace("WORK", work))
+    printed = output_of([str(program)], tmp_path, XAI_NOTEBOOK_HOME=str(tmp_path / "home"))
+    assert printed.splitlines() == ["['a red fox', 'an owl']", "True", "[True, False]", "so it is"]
 
 
-def test_store_in_one_kernel_and_another(tmp_path: Path) -> None:
-    """`%store` writes with an old protocol."""
+def test_the_store_magic_in_two_kernels(tmp_path: Path) -> None:
     folder, shared = tmp_path / "work", {"IPYTHONDIR": str(tmp_path / "ipython")}
     with start_kernel(folder, XAI_NOTEBOOK_BACKEND="local", **shared) as kernel:
         made = kernel.run("%load_ext xai_notebook\n%xai_image --as batch a red fox")
@@ -462,8 +441,7 @@ def test_store_in_one_kernel_and_another(tmp_path: Path) -> None:
 # Errors and the rest that users hold
 
 
-def test_errors_arrive_as_they_were_raised() -> None:
-    """All classes, with their words and whatever else they say; a pool waits for ever otherwise."""
+def test_errors_are_restored() -> None:
     raised: list[XaiError] = [getattr(errors, name)("It broke.") for name in errors.__all__]
     code: Any = {
         "code": "ABORTED",
@@ -482,8 +460,7 @@ def test_errors_arrive_as_they_were_raised() -> None:
             assert vars(opened) == vars(error)
 
 
-def test_an_interrupt_with_a_short_traceback_arrives() -> None:
-    """It is not an error of ours, and carries what IPython shows."""
+def test_an_interrupt_with_a_short_traceback_is_restored() -> None:
     interrupt = KeyboardInterrupt()
     errors.shorten(interrupt, "the call was cancelled.")
     opened: Any = pickle.loads(pickle.dumps(interrupt))
@@ -491,7 +468,6 @@ def test_an_interrupt_with_a_short_traceback_arrives() -> None:
 
 
 def test_tables_can_be_pickled(session: Session, server: Served, tmp_path: Path) -> None:
-    """What a call would send, what was spent, what a file says."""
     batch = session.generate("a red fox")
     held = [
         session.generate("an owl", dry_run=True),
@@ -504,8 +480,7 @@ def test_tables_can_be_pickled(session: Session, server: Served, tmp_path: Path)
         assert repr(copy.deepcopy(value)) == repr(value)
 
 
-def test_replies_of_the_client_can_be_pickled(server: Served) -> None:
-    """With the reply they came in; the key stays here."""
+def test_replies_of_the_client_are_restored_without_the_key(server: Served) -> None:
 
     async def ask() -> None:
         async with AsyncClient(KEY, api_host=server.address) as client:

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, features
 from xai_notebook.arguments.inputs import Inputs, load_inputs, load_upload
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import InputImageError
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ def by_uri(data: bytes, folder: Path) -> Inputs:
 
 def by_result(data: bytes, folder: Path) -> Inputs:
     request = ImageRequest(prompt="a fox", model="m")
-    return load_inputs(["it"], {"it": GeneratedImage(request=request, cached=data)})
+    return load_inputs(["it"], {"it": GeneratedImage(Picture(request=request, cached=data))})
 
 
 def opened(data: bytes) -> Image.Image:

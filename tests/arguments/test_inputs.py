@@ -16,6 +16,7 @@ from PIL import Image
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import MAX_INPUT_IMAGE_BYTES
 
@@ -44,7 +45,7 @@ def sent(image: InputImage) -> bytes:
 
 def generated(data: bytes = JPEG, **values: Any) -> GeneratedImage:
     request = ImageRequest(prompt="a fox", model="grok-imagine-image")
-    return GeneratedImage(request=request, cached=data, sha256="5ha", **values)
+    return GeneratedImage(Picture(request=request, cached=data, sha256="5ha", **values))
 
 
 @pytest.mark.parametrize("data", [JPEG, PNG, WEBP], ids=["jpeg", "png", "webp"])
@@ -167,9 +168,8 @@ def test_values_that_are_not_images_are_refused_by_name(
     value: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    failed = GeneratedImage(
-        request=ImageRequest(prompt="a fox", model="m"), status="moderated", error="withheld"
-    )
+    request = ImageRequest(prompt="a fox", model="m")
+    failed = GeneratedImage(Picture(request=request, status="moderated", error="withheld"))
     os.mkfifo("pipe")
     with Path("sparse.png").open("wb") as stream:
         stream.truncate(1 << 40)

@@ -64,7 +64,7 @@ def grid(count: int, size: tuple[int, int]) -> str:
         request=ImageRequest(PROMPT, "m", n=count), model="m", size=size,
         media_type="image/jpeg", cached=buffer.getvalue(),
     )  # fmt: skip
-    return to_html(ImageBatch(GeneratedImage.of(picture, index=i) for i in range(count)))
+    return to_html(ImageBatch(GeneratedImage(picture, index=i) for i in range(count)))
 
 
 def measure(page: Page, html: str, width: int, height: int) -> Any:
@@ -130,7 +130,7 @@ def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (640, 640), "teal").save(buffer, "JPEG")
     batch = ImageBatch(
-        GeneratedImage.of(
+        GeneratedImage(
             Picture(request=ImageRequest(PROMPT, "m"), size=(640, 640), cached=buffer.getvalue()),
             chosen=chosen,
         )

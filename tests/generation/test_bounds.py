@@ -35,6 +35,7 @@ from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.library.bundles import HEADER, REQUESTS, BundleFolder, answers
 from xai_notebook.library.catalog import Query
 from xai_notebook.notebook.picture_widget import describe, facts_of, thumbnail
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.pictures.xmp import embed, read_metadata
 
@@ -301,7 +302,7 @@ def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: 
     found, problems = answers(read, asked, None, {0, 1})
     for sentence in (*refusals, *problems):
         shown(sentence)
-    use(ImageBatch(GeneratedImage.of(picture) for picture in found), tmp_path / "exported")
+    use(ImageBatch(GeneratedImage(picture) for picture in found), tmp_path / "exported")
     try:
         use(session_of.unpack(file), tmp_path / "exported")
     except LibraryError:
@@ -381,7 +382,7 @@ def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")
     batch = ImageBatch(
-        GeneratedImage(request=request, cached=one, index=number)
+        GeneratedImage(Picture(request=request, cached=one), index=number)
         for number, one in enumerate((content, tiny(3)))
     )
     html = use(batch, tmp_path / "exported")
@@ -401,7 +402,7 @@ def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
          "rewrite_model", "answered_by", "rewritten_prompt"]
     ))  # fmt: skip
     values[name] = data.draw(TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([{}]))
-    written = embed(batch[1], tiny(3))
+    written = embed(batch[1].picture, tiny(3))
     start = written.index(b'{"prompt"')
     end = written.index(b"}", start) + 1
     said = json.dumps(values).replace("&", "&amp;").replace("<", "&lt;").encode()[:40_000]

@@ -21,7 +21,8 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport import retry
 from xai_notebook.generation import execution
 from xai_notebook.library import Library
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def test_one_bad_reply_does_not_spoil_the_others(session: Session, quick: Served
         request = ImageRequest(f"p{number}", "m")
         replies.append(
             Reply(
-                request, [GeneratedImage(request=request)], [data], fingerprint=f"{number}",
+                request, [Picture(request=request)], [data], fingerprint=f"{number}",
                 backend="xai", host="h", notebook=None, cost_usd=None, model="m",
             )
         )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 import xai_notebook
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError, OptionError, XaiError
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def test_what_is_in_no_library_cannot_be_marked(session: Session) -> None:
     """The error says so; an empty batch has nothing to mark."""
     request = ImageRequest(prompt="a fox", model="m")
     with pytest.raises(LibraryError, match="not in the library"):
-        GeneratedImage(request=request, maker=session).star()  # type: ignore[arg-type]
+        GeneratedImage(Picture(request=request), maker=session).star()
     with pytest.raises(XaiError, match="not made by a session"):
-        GeneratedImage(request=request).star()
+        GeneratedImage(Picture(request=request)).star()
     ImageBatch().delete()
 
 

@@ -15,7 +15,7 @@ from harness import start_kernel, tiny
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.progress import CallProgress
-from xai_notebook.pictures.picture import Card
+from xai_notebook.pictures.picture import Card, Picture
 from xai_notebook.pictures.render.previews import Awaited, Previews, PreviewSource
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def test_no_preview_is_made_twice(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.jpg" for number in range(3)]
     for number, file in enumerate(files):
         file.write_bytes(tiny(number))
-    pending = Card(request=request, status="pending")
-    cards = [Card(request=request, file=file) for file in files]
+    pending = Card(Picture(request=request, status="pending"))
+    cards = [Card(Picture(request=request, file=file)) for file in files]
     previews = Previews()
     some = previews.make([*cards[:2], pending], 3, most=1)
     assert [type(shown) for shown in some] == [PreviewSource, Awaited, Awaited]

@@ -18,6 +18,7 @@ from harness import CENT, settings_of, until
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.generation.session import NOTICE, Session, close_session
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -630,7 +631,7 @@ def test_a_result_reads_well() -> None:
     from xai_notebook.client.request import ImageRequest
 
     request = ImageRequest(prompt="a red fox", model="m")
-    made = ImageBatch([GeneratedImage(request=request, index=i) for i in range(3)])
+    made = ImageBatch([GeneratedImage(Picture(request=request), index=i) for i in range(3)])
     assert isinstance(made[1:], ImageBatch)
     assert len(made[1:] + made[:1]) == 3
     with pytest.raises(IndexError, match="image 3 of a batch of 3"):

@@ -117,12 +117,12 @@ def test_an_expired_link_is_none(session: Session, quick: Served) -> None:
     """It is said when it ended, nothing points to it, and asking again makes a new one."""
     (image,) = session.generate("a fox", share=1)
     past = datetime.now(timezone.utc) - timedelta(days=3)
-    object.__setattr__(image, "public_url_expires", past)
+    object.__setattr__(image.picture, "public_url_expires", past)
     html = to_html(session.generate("a fox").shown(images=[image]))
     assert f"public link expired on {past.astimezone():%Y-%m-%d}" in html
     assert "<a href" not in html
     library = Library.open(session.library().home)
-    library.share(image)
+    library.share(image.picture)
     library.close()
     other = Session()
     try:

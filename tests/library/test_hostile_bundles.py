@@ -241,7 +241,7 @@ def look(folder: Path, name: str) -> str:
         assert picture.request is ASKED, name
         if picture.status == "ok":
             assert digest(picture.data) == picture.sha256, name
-        shown = ImageBatch([GeneratedImage.of(picture)])._repr_mimebundle_()["text/html"]
+        shown = ImageBatch([GeneratedImage(picture)])._repr_mimebundle_()["text/html"]
         assert not re.search(r"<(script|img src=x|svg|html)", shown), name
         assert "\u202e" not in picture.model, name
     return "shown" if pictures else "refused" if sentences or problems else "silent"

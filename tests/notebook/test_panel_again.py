@@ -20,7 +20,7 @@ from harness import CENT, tiny, until
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError
 from xai_notebook.notebook.panel.widget import Panel
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.xmp import embed
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def crafted(**changes: Any) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (9, 9)).save(buffer, "PNG")
     request = replace(ImageRequest("a fox", "grok-imagine-image"), **changes)
-    return embed(GeneratedImage(request=request, model="grok"), buffer.getvalue())
+    return embed(Picture(request=request, model="grok"), buffer.getvalue())
 
 
 def test_an_exported_file_restores_its_request(opened: Open, keyed: Served) -> None:

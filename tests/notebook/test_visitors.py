@@ -17,7 +17,7 @@ from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.gallery import LibraryWidget, query_of
 from xai_notebook.notebook.panel.widget import Panel
 from xai_notebook.notebook.picture_widget import explain
-from xai_notebook.pictures.results import GeneratedImage
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.xmp import embed
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_an_upload_is_kept_nowhere_and_brings_nothing(
         InputImage(url="", sha256=one, label="/etc/passwd") for one in (theirs, theirs[:1])
     )
     request = ImageRequest("a bear", "grok-imagine-image", inputs=images)
-    data = embed(GeneratedImage(request=request, model="grok"), tiny(1))
+    data = embed(Picture(request=request, model="grok"), tiny(1))
     panel = app.panel()
     content = {"kind": "upload", "id": "u1", "name": "a.jpg", "parts": 1, "restore": True}
     panel._receive(None, content, [data])

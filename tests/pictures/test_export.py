@@ -1,4 +1,4 @@
-"""Exports: where they go, what they are called, and that nothing is ever overwritten or half."""
+"""Exports: folders, file names, and that no file is overwritten or incomplete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from xai_notebook.errors import ExportError, ModeratedError, OptionError
 from xai_notebook.frontend import remember_folder
 from xai_notebook.library import Library, Reply
 from xai_notebook.pictures import export
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def unknown_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No hint where the notebook is, and an empty working directory."""
+    """Use an empty working directory; the notebook's folder is unknown."""
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     work = tmp_path / "work"
     work.mkdir()
@@ -50,27 +50,28 @@ def encode(colour: str = "teal", kind: str = "JPEG") -> bytes:
     return buffer.getvalue()
 
 
-def image(prompt: str = "A red fox, in fresh snow!", data: bytes | None = None) -> GeneratedImage:
+def image(
+    prompt: str = "A red fox, in fresh snow!",
+    data: bytes | None = None,
+    created: datetime = datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
+) -> GeneratedImage:
     return GeneratedImage(
-        request=ImageRequest(prompt=prompt, model="grok"),
-        cached=data or encode(),
-        created=datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
-        sha256="1a2b3c4d" * 8,
+        Picture(
+            request=ImageRequest(prompt=prompt, model="grok"),
+            cached=data or encode(),
+            created=created,
+            sha256="1a2b3c4d" * 8,
+        )
     )
-
-
-def export_image(image: GeneratedImage, folder: Any = None, *, metadata: bool = True) -> Path:
-    return image.export(folder, metadata=metadata)
 
 
 def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
-def test_name_and_bytes(tmp_path: Path) -> None:
-    """The name has day, prompt and digest; without metadata the bytes are the server's."""
+def test_the_name_has_day_prompt_and_digest(tmp_path: Path) -> None:
     fox = image()
-    path = export_image(fox, tmp_path / "new" / "folder", metadata=False)
+    path = fox.export(tmp_path / "new" / "folder", metadata=False)
     assert path == tmp_path / "new" / "folder" / "2026-11-22-a-red-fox-in-fresh-snow-1a2b3c4d.jpg"
     assert path.read_bytes() == fox.data
     assert fox.exported == fox.path == path
@@ -78,16 +79,14 @@ def test_name_and_bytes(tmp_path: Path) -> None:
 
 
 def test_metadata_is_added_by_default(tmp_path: Path) -> None:
-    """An export says by default what made it."""
     fox = image()
-    assert b"A red fox, in fresh snow!" in export_image(fox, tmp_path).read_bytes()
+    assert b"A red fox, in fresh snow!" in fox.export(tmp_path).read_bytes()
     assert b"A red fox" not in fox.data
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp")])
-def test_extension_by_the_bytes(tmp_path: Path, kind: str, suffix: str) -> None:
-    """The extension follows what the bytes are."""
-    assert export_image(image(data=encode(kind=kind)), tmp_path).suffix == suffix
+def test_the_extension_follows_the_format(tmp_path: Path, kind: str, suffix: str) -> None:
+    assert image(data=encode(kind=kind)).export(tmp_path).suffix == suffix
 
 
 @pytest.mark.parametrize(
@@ -110,21 +109,18 @@ def test_extension_by_the_bytes(tmp_path: Path, kind: str, suffix: str) -> None:
         ("x" * 200, "x" * 60),
     ],
 )
-def test_slug(tmp_path: Path, prompt: str, slug: str) -> None:
-    """Letters and digits of any script stay; everything else becomes single hyphens."""
-    path = export_image(image(prompt), tmp_path)
+def test_letters_and_digits_of_any_script_are_kept(tmp_path: Path, prompt: str, slug: str) -> None:
+    path = image(prompt).export(tmp_path)
     assert path.name == f"2026-11-22-{slug}-1a2b3c4d.jpg"
 
 
-def test_prompt_without_letters(tmp_path: Path) -> None:
-    """A prompt of emoji alone leaves day and digest."""
-    assert export_image(image("🦊 ❤️ !"), tmp_path).name == "2026-11-22-1a2b3c4d.jpg"
+def test_a_prompt_of_emoji_leaves_day_and_digest(tmp_path: Path) -> None:
+    assert image("🦊 ❤️ !").export(tmp_path).name == "2026-11-22-1a2b3c4d.jpg"
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=300))
 def test_any_slug_is_safe(prompt: str) -> None:
-    """Whatever the prompt, the name is short, of letters, marks, digits and hyphens, and stable."""
     slug = export._slug(prompt)
     assert len(slug) <= 60
     assert len(slug.encode()) <= 120
@@ -135,28 +131,20 @@ def test_any_slug_is_safe(prompt: str) -> None:
     assert "--" not in slug
 
 
-def test_same_image_twice_is_one_file(tmp_path: Path) -> None:
-    """Exporting again to the same folder returns the file that is there."""
-    first, second = export_image(image(), tmp_path), export_image(image(), tmp_path)
-    assert first == second
-    assert len(names(tmp_path)) == 2  # and the working directory
-
-
-def test_replayed_image_is_the_same_file(tmp_path: Path) -> None:
-    """Restart and Run All with an export leaves one file, not one for each run."""
+def test_a_replayed_image_reuses_its_file(tmp_path: Path) -> None:
+    """Restart and Run All leaves one file."""
     library = Library.open(tmp_path / "home")
     fox = image()
     of_reply: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
-    reply = Reply(fox.request, [fox], [fox.data], **of_reply, notebook=None, cost_usd=None)
-    fox = GeneratedImage.of(*library.add(reply))
-    again = GeneratedImage.of(*library.find("f"))
+    reply = Reply(fox.request, [fox.picture], [fox.data], **of_reply, notebook=None, cost_usd=None)
+    fox = GeneratedImage(*library.add(reply))
+    again = GeneratedImage(*library.find("f"))
     library.close()
-    assert export_image(again, tmp_path / "out") == export_image(fox, tmp_path / "out")
+    assert again.export(tmp_path / "out") == fox.export(tmp_path / "out")
     assert len(names(tmp_path / "out")) == 1
 
 
-def test_a_name_of_ones_own(tmp_path: Path) -> None:
-    """The ending is that of the bytes; the same image is the same file, others are counted on."""
+def test_a_chosen_name_gets_the_right_extension_and_a_number(tmp_path: Path) -> None:
     fox, owl = image(), image("an owl", encode("red", "PNG"))
     assert fox.export("covers/cover.jpg") == tmp_path / "work" / "covers" / "cover.jpg"
     assert fox.export(tmp_path / "work" / "covers" / "cover.jpeg").name == "cover.jpg"
@@ -170,32 +158,20 @@ def test_a_name_of_ones_own(tmp_path: Path) -> None:
         fox.export("../cover.jpg")
 
 
-def test_another_file_of_that_name_stays(tmp_path: Path) -> None:
-    """A file that has the name already is never touched: the export gets a number."""
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    first = export_image(image(data=encode("red")), folder)
+    first = image(data=encode("red")).export(folder)
     first.write_text("edited by hand")
-    second = export_image(image(data=encode("red")), folder)
-    third = export_image(image(data=encode("blue")), folder)
+    second = image(data=encode("red")).export(folder)
+    third = image(data=encode("blue")).export(folder)
     assert (second.stem, third.stem) == (first.stem + "-2", first.stem + "-3")
     assert first.read_text() == "edited by hand"
-    assert export_image(image(data=encode("red")), folder) == second
+    assert image(data=encode("red")).export(folder) == second
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
-def test_dangling_link_is_not_followed(tmp_path: Path) -> None:
-    """A link with the file's name does not lead the export elsewhere."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "2026-11-22-a-red-fox-in-fresh-snow-1a2b3c4d.jpg").symlink_to(tmp_path / "elsewhere")
-    assert export_image(image(), folder).stem.endswith("-2")
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_exports_at_once(tmp_path: Path) -> None:
-    """Threads exporting different images of one name get a file each, those of one image share."""
+def test_threads_export_different_images_of_one_name(tmp_path: Path) -> None:
     images = [image(data=encode(colour)) for colour in ("red", "green", "blue", "white") * 4]
-    threads = [threading.Thread(target=export_image, args=(each, tmp_path)) for each in images]
+    threads = [threading.Thread(target=each.export, args=(tmp_path,)) for each in images]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -204,8 +180,7 @@ def test_exports_at_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.jpg"))) == 4
 
 
-def test_one_image_exported_at_once_is_one_file(tmp_path: Path) -> None:
-    """However the exports of the same bytes interleave, they share a file."""
+def test_threads_share_the_file_of_one_image(tmp_path: Path) -> None:
     for attempt in range(40):
         start = threading.Barrier(8)
 
@@ -223,93 +198,84 @@ def test_one_image_exported_at_once_is_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
-def test_file_system_without_links(
+def test_without_hard_links_exports_are_complete_and_overwrite_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """Where hard links do not work, an export is whole and overwrites nothing all the same."""
 
     def link(*args: Any, **options: Any) -> None:
         raise OSError(code, "no links here")
 
     monkeypatch.setattr(os, "link", link)
-    first = export_image(image(data=encode("red")), tmp_path)
-    second = export_image(image(data=encode("blue")), tmp_path)
+    first = image(data=encode("red")).export(tmp_path)
+    second = image(data=encode("blue")).export(tmp_path)
     assert second.stem == first.stem + "-2"
     with Image.open(first) as one, Image.open(second) as two:
         assert one.getpixel((0, 0)) != two.getpixel((0, 0))
     assert not list(tmp_path.glob(".*"))
 
 
-def test_relative_folder_is_inside_the_notebooks(tmp_path: Path) -> None:
-    """A relative folder is inside the notebook's, and no folder is the notebook's itself."""
+def test_relative_folders_are_inside_the_notebooks_folder(tmp_path: Path) -> None:
     remember_folder(tmp_path)
-    assert export_image(image(), "pictures").parent == tmp_path / "pictures"
-    assert export_image(image()).parent == tmp_path
+    assert image().export("pictures").parent == tmp_path / "pictures"
+    assert image().export().parent == tmp_path
 
 
 @pytest.mark.parametrize("folder", ["..", "../outside", "sub/../../x", "a/../../work/b"])
 def test_dots_do_not_lead_out_of_the_notebooks_folder(tmp_path: Path, folder: str) -> None:
-    """It is refused as an option, before anything is sent, and by `export` as well."""
     with pytest.raises(OptionError, match="outside the notebook's folder"):
         resolve({"export": folder})
     with pytest.raises(ExportError, match="outside the notebook's folder"):
-        export_image(image(), folder)
+        image().export(folder)
     assert names(tmp_path) == ["work"]
 
 
-def test_dots_may_stay_inside(tmp_path: Path) -> None:
-    """`..` after a folder means the folder above it, even where a link leads elsewhere."""
+def test_dots_are_resolved_before_links(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
     Path("link").symlink_to(tmp_path / "elsewhere" / "deep")
-    assert export_image(image(), "link/../pictures").parent == tmp_path / "work" / "pictures"
+    assert image().export("link/../pictures").parent == tmp_path / "work" / "pictures"
     assert names(tmp_path / "elsewhere") == ["deep"]
 
 
-def test_links_and_full_paths_are_the_users_wish(tmp_path: Path) -> None:
-    """A link in the notebook's folder is followed, and so is a path from the root."""
+def test_links_and_absolute_paths_may_lead_outside(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     Path("link").symlink_to(outside)
-    export_image(image(), "link")
-    export_image(image("an owl"), tmp_path / "work" / ".." / "outside")
+    image().export("link")
+    image("an owl").export(tmp_path / "work" / ".." / "outside")
     assert len(names(outside)) == 2
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tilde is the user's home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert export_image(image(), "~/pictures").parent == tmp_path / "pictures"
+    assert image().export("~/pictures").parent == tmp_path / "pictures"
 
 
 @pytest.mark.parametrize("folder", ["~nobody-of-that-name/x", "a\0b"])
-def test_folder_that_means_nothing(folder: str) -> None:
-    """A folder's name that cannot be one is a clear error."""
+def test_an_invalid_folder_is_refused(folder: str) -> None:
     with pytest.raises(ExportError, match="Give"):
-        export_image(image(), folder)
+        image().export(folder)
 
 
-def test_file_in_the_folders_place(tmp_path: Path) -> None:
-    """A file where the folder should be is named and stays; the image stays usable."""
+def test_a_file_in_the_folders_place_stays_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     fox = image()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ExportError, match=r"not a folder.*image itself is safe"):
-            export_image(fox, folder)
+            fox.export(folder)
     assert (tmp_path / "file").read_text() == "mine"
     assert fox.exported is None
-    assert export_image(fox, tmp_path).exists()
+    assert fox.export(tmp_path).exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_read_only_folder() -> None:
-    """A folder that may not be written to is named in one line."""
+def test_a_read_only_folder_is_named_in_one_line() -> None:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o555)
     fox = image()
     try:
         with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
-            export_image(fox, folder)
+            fox.export(folder)
         assert "\n" not in str(caught.value)
         assert isinstance(caught.value.__cause__, PermissionError)
     finally:
@@ -317,33 +283,29 @@ def test_read_only_folder() -> None:
         shutil.rmtree(folder)
 
 
-def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
-    """On a full disk the error says so, nothing half is left, and the image stays usable."""
+def test_a_full_disk_leaves_no_file(tmp_path: Path, small_disk: Path) -> None:
     fox = image(data=encode() + b"0" * 2_000_000)
     with pytest.raises(ExportError, match=r"is full\. Free some space"):
-        export_image(fox, small_disk)
+        fox.export(small_disk)
     assert names(small_disk) == []
-    assert export_image(fox, tmp_path).read_bytes()[-10:] == b"0" * 10
+    assert fox.export(tmp_path).read_bytes()[-10:] == b"0" * 10
 
 
-def test_nothing_to_export(tmp_path: Path) -> None:
-    """A moderated image is no file."""
-    withheld = GeneratedImage(
-        request=ImageRequest(prompt="x", model="grok"), status="moderated", error="Withheld."
-    )
+def test_a_withheld_image_is_not_exported(tmp_path: Path) -> None:
+    request = ImageRequest(prompt="x", model="grok")
+    withheld = GeneratedImage(Picture(request=request, status="moderated", error="Withheld."))
     with pytest.raises(ModeratedError):
-        export_image(withheld, tmp_path / "out")
+        withheld.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_day_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The day in the name is the user's, not Greenwich's."""
+def test_the_day_is_in_local_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not hasattr(time, "tzset"):
         pytest.skip("this platform cannot change its time zone")
-    fox = replace(image(), created=datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc))
+    fox = image(created=datetime(2026, 11, 22, 23, 30, tzinfo=timezone.utc))
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
-        name = export_image(fox, tmp_path).name
+        name = fox.export(tmp_path).name
     time.tzset()
     assert name.startswith("2026-11-23-")

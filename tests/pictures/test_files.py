@@ -1,4 +1,4 @@
-"""Files of the user's: read within bounds, written whole or not at all."""
+"""Bounded reads and atomic writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xai_notebook.pictures import files
-from xai_notebook.pictures.files import read_bounded, write_atomically
+from xai_notebook.pictures.files import open_atomically, read_bounded, write_atomically
 
 WRITER = """
 import os, sys, time
@@ -33,15 +33,15 @@ def listing(folder: Path) -> list[str]:
 
 @pytest.fixture(params=["nameless", "named"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to write: without a name where the system can, else under a hidden one."""
+    """Write with O_TMPFILE, and without."""
     if request.param == "named":
-        monkeypatch.setattr(files, "_NAMELESS", 0)
+        monkeypatch.setattr(files, "_O_TMPFILE", 0)
     return str(request.param)
 
 
 @pytest.mark.usefixtures("way")
 def test_a_file_appears_with_its_content(tmp_path: Path) -> None:
-    """Nothing else is left in the folder, and the user's umask decides who may read it."""
+    """The user's umask applies."""
     assert write_atomically(tmp_path / "fox.jpg", b"fox" * 1000)
     assert (tmp_path / "fox.jpg").read_bytes() == b"fox" * 1000
     assert listing(tmp_path) == ["fox.jpg"]
@@ -51,8 +51,7 @@ def test_a_file_appears_with_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("way")
-def test_a_name_that_is_taken_stays_what_it_is(tmp_path: Path) -> None:
-    """A file, a folder and a link that leads nowhere are not replaced."""
+def test_existing_files_folders_and_links_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -62,9 +61,26 @@ def test_a_name_that_is_taken_stays_what_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.skipif(not files._NAMELESS, reason="this system has no files without names")
+def test_an_existing_file_is_replaced_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "fox"
+    path.write_text("old")
+    assert write_atomically(path, b"new", overwrite=True, private=True, durable=False)
+    assert path.read_bytes() == b"new"
+    assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
+    assert listing(tmp_path) == ["fox"]
+
+
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "fox"
+    path.write_text("old")
+    with pytest.raises(TypeError), open_atomically(path, overwrite=True) as stream:
+        stream.writelines([b"half", None])  # type: ignore[list-item]
+    assert path.read_text() == "old"
+    assert listing(tmp_path) == ["fox"]
+
+
+@pytest.mark.skipif(not files._O_TMPFILE, reason="this system has no files without names")
 def test_a_killed_writer_leaves_nothing(tmp_path: Path) -> None:
-    """A file without a name goes with the process that wrote it."""
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -73,11 +89,8 @@ def test_a_killed_writer_leaves_nothing(tmp_path: Path) -> None:
     assert listing(tmp_path) == []
 
 
-def test_what_killed_writers_left_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where unfinished files need names, an old one goes with the next write; others stay."""
-    monkeypatch.setattr(files, "_NAMELESS", 0)
+def test_old_unfinished_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_O_TMPFILE", 0)
     names = (".xai-notebook-dead.tmp", ".xai-notebook-alive.tmp", ".of-others.tmp")
     dead, alive, others = (tmp_path / name for name in names)
     for path in (dead, alive, others):
@@ -89,23 +102,20 @@ def test_what_killed_writers_left_is_removed(
 
 
 def test_a_full_disk_leaves_nothing(small_disk: Path, way: str) -> None:
-    """What does not fit is an error, and the space is free again."""
     with pytest.raises(OSError, match="No space left"):
         write_atomically(small_disk / f"{way}.jpg", b"0" * 2_000_000)
     assert listing(small_disk) == []
     assert write_atomically(small_disk / f"{way}.jpg", b"0" * 500_000)
 
 
-def test_a_regular_file_is_read(tmp_path: Path) -> None:
-    """All of it, up to the limit itself."""
+def test_a_file_of_maximum_size_is_read(tmp_path: Path) -> None:
     (tmp_path / "fox").write_bytes(b"fox")
     assert read_bounded(tmp_path / "fox", 3) == b"fox"
 
 
-def test_a_file_that_grows_is_read_as_it_was(
+def test_a_growing_file_is_read_up_to_its_first_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A writer that never ends does not keep the reader."""
     path = tmp_path / "fox"
     path.write_bytes(b"fox")
     measure = os.fstat
@@ -131,10 +141,9 @@ def test_a_file_that_grows_is_read_as_it_was(
         ("nothing", "No such file"),
     ],
 )
-def test_what_has_no_end_is_not_read(
+def test_endless_and_large_files_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
-    """Devices, pipes, folders and files over the limit are refused before a byte is read."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
     with Path("sparse").open("wb") as stream:

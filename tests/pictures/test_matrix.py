@@ -1,4 +1,4 @@
-"""A comparison as a matrix: in the cell, and on the sheet."""
+"""Comparisons as matrices: in HTML, and on the contact sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.pictures.picture import matrix_of
+from xai_notebook.pictures.picture import Picture, matrix_of
 from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -24,7 +24,7 @@ def picture(*chosen: str, colour: tuple[int, int, int] = (0, 90, 90), **more: An
     Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
     request = ImageRequest(" ".join(chosen), "m")
     given = {"cached": buffer.getvalue(), "size": (64, 64), "model": "m", **more}
-    return GeneratedImage(request=request, chosen=chosen, **given)
+    return GeneratedImage(Picture(request=request, **given), chosen=chosen)
 
 
 def comparison(*axes: tuple[str, ...]) -> ImageBatch:
@@ -32,7 +32,7 @@ def comparison(*axes: tuple[str, ...]) -> ImageBatch:
 
 
 def table(html: str) -> list[list[str]]:
-    """Return the rows of the only table: its headers, and the prompts in its cells."""
+    """Return the rows of the only table: its headers, and the prompts of its cells."""
     (body,) = re.findall(r"<table.*?</table>", html)
     rows = []
     for row in re.findall(r"<tr.*?</tr>", body):
@@ -41,8 +41,7 @@ def table(html: str) -> list[list[str]]:
     return rows
 
 
-def test_five_rows_and_three_columns_with_their_names() -> None:
-    """The last axis gives the columns, the one before the rows."""
+def test_the_last_axis_gives_columns_and_the_one_before_rows() -> None:
     head, *rows = table(to_html(comparison(ROWS, COLUMNS)))
     assert head == ["", *COLUMNS]
     assert [row[0] for row in rows] == list(ROWS)
@@ -53,25 +52,21 @@ def test_five_rows_and_three_columns_with_their_names() -> None:
 
 
 def test_further_axes_are_sections() -> None:
-    """A table each, under its name."""
     html = to_html(comparison(("ink", "oil"), ROWS[:2], COLUMNS))
     assert html.count("<table") == 2
     assert html.index("ink") < html.index("<table") < html.index("oil") < html.rindex("<table")
 
 
 @pytest.mark.parametrize("axes", [(), (COLUMNS,), (("fox",), COLUMNS), (ROWS, ("dawn",))])
-def test_a_single_row_is_a_grid(axes: tuple[tuple[str, ...], ...]) -> None:
-    """Pictures under their labels wrap as ever."""
+def test_a_single_row_or_column_is_a_grid(axes: tuple[tuple[str, ...], ...]) -> None:
     assert "<table" not in to_html(comparison(*axes))
 
 
-def test_a_chosen_width_is_kept() -> None:
-    """Who asks for two columns gets two."""
+def test_a_chosen_number_of_columns_gives_a_grid() -> None:
     assert "<table" not in to_html(comparison(ROWS, COLUMNS).shown(columns=2))
 
 
-def test_what_has_not_come_leaves_its_place_empty() -> None:
-    """The others stay where they belong."""
+def test_a_missing_card_leaves_an_empty_cell() -> None:
     batch = comparison(ROWS[:2], COLUMNS)
     some = batch.shown(images=[*batch[:4], batch[5]])
     _, first, second = table(to_html(some))
@@ -80,7 +75,6 @@ def test_what_has_not_come_leaves_its_place_empty() -> None:
 
 
 def test_only_whole_rows_are_shown() -> None:
-    """Seven rows of three and a half of the eighth: the rest is named."""
     batch = comparison(tuple(f"row {i}" for i in range(9)), COLUMNS).shown(limit=23)
     rows = table(to_html(batch))
     assert len(rows) == 1 + 7
@@ -89,20 +83,18 @@ def test_only_whole_rows_are_shown() -> None:
 
 
 def test_names_are_shown_literally() -> None:
-    """They are part of a prompt, which may say anything."""
     html = to_html(comparison(("<script>", "b"), ("<img src=x>", "$d$")))
     assert "<script>" not in html
     assert "<img src=x" not in html
 
 
 def test_the_sheet_is_the_same_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """5 rows and 3 columns under their names, large and as what stands beside the HTML."""
     written: dict[str, tuple[int, int]] = {}
     draw = ImageDraw.ImageDraw.multiline_text
 
-    def note(self: Any, place: Any, text: str, *more: Any, **given: Any) -> None:
-        written.setdefault(text, place)
-        draw(self, place, text, *more, **given)
+    def note(self: Any, corner: Any, text: str, *more: Any, **given: Any) -> None:
+        written.setdefault(text, corner)
+        draw(self, corner, text, *more, **given)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", note)
     pairs = list(product(ROWS, COLUMNS))
@@ -124,8 +116,7 @@ def test_the_sheet_is_the_same_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {*ROWS, *COLUMNS} <= written.keys()
 
 
-def test_a_matrix_is_read_from_the_choices_alone() -> None:
-    """Also of slices and of what was made anew."""
+def test_a_slice_of_a_matrix_is_a_matrix() -> None:
     batch = comparison(ROWS, COLUMNS)
     assert matrix_of(batch[3:9]) is not None
     assert matrix_of(batch[3:6]) is None

@@ -1,4 +1,4 @@
-"""Damaged and hostile bytes: what of them is opened, shown and told."""
+"""Damaged and hostile files: what is decoded, shown and reported."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import zlib
 from typing import Any
 
 import pytest
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client.media import dimensions
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ReplyError
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.pixels import inspect, open_image, preview
 from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -25,7 +26,7 @@ SIZE = (640, 480)
 
 
 def encode(kind: str, **options: Any) -> bytes:
-    """Return noise on the left, white on the right: a file of some length."""
+    """Return a picture with noise on the left and white on the right."""
     image = Image.effect_noise(SIZE, 60).convert("RGB")
     image.paste("white", (SIZE[0] // 2, 0, *SIZE))
     buffer = io.BytesIO()
@@ -39,7 +40,7 @@ def half(data: bytes) -> bytes:
 
 def picture(data: bytes) -> GeneratedImage:
     request = ImageRequest(prompt="a fox", model="grok-imagine-image")
-    return GeneratedImage(request=request, cached=data, model="grok", size=SIZE)
+    return GeneratedImage(Picture(request=request, cached=data, model="grok", size=SIZE))
 
 
 JPEG, PNG = encode("JPEG"), encode("PNG")
@@ -58,8 +59,7 @@ damaged = pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 
 
 @damaged
-def test_what_can_be_decoded_of_a_damaged_picture_is_shown(data: bytes) -> None:
-    """Its card says that it is damaged, and shows the part that is there."""
+def test_the_decodable_part_of_a_damaged_picture_is_shown(data: bytes) -> None:
     shown = preview(data, side=320, limit=60_000)
     assert not shown.whole
     top = Image.open(io.BytesIO(shown.data)).convert("L").crop((200, 0, 300, 60))
@@ -72,8 +72,8 @@ def test_what_can_be_decoded_of_a_damaged_picture_is_shown(data: bytes) -> None:
 
 
 @damaged
-def test_pixels_of_a_damaged_picture_are_an_error_of_ours(data: bytes) -> None:
-    """`.pil` says why in a line; the contact sheet has the other pictures."""
+def test_a_damaged_picture_raises_reply_error(data: bytes) -> None:
+    """The contact sheet has the other pictures."""
     whole = picture(JPEG)
     with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
         _ = picture(data).pil
@@ -87,15 +87,14 @@ def test_pixels_of_a_damaged_picture_are_an_error_of_ours(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("data", "count"), [(half(JPEG), 1), (TORN, 1), (JPEG, 0), (MPO, 0)])
-def test_originals_in_the_notebook_say_whether_they_are_damaged(data: bytes, count: int) -> None:
-    """With `--full` the bytes are shown as they are, by the browser, and the card says so."""
+def test_full_pictures_are_marked_if_damaged(data: bytes, count: int) -> None:
     html = to_html(ImageBatch([picture(data)], full=True))
     assert html.count("Damaged.</strong>") == count
     assert html.count('<img src="data:image/') == 1
 
 
 def test_a_file_of_several_pictures_is_a_jpeg() -> None:
-    """Cameras put several JPEGs into one file; the first is what is shown."""
+    """Cameras put several JPEGs into one MPO file."""
     assert inspect(MPO) == ("image/jpeg", SIZE)
     assert picture(MPO).pil.size == SIZE
     assert preview(MPO, side=320, limit=60_000).whole
@@ -114,8 +113,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_what_is_padded_without_bound_is_not_opened(name: str) -> None:
-    """Neither we nor Pillow step through megabytes of nothing."""
+def test_endless_padding_is_refused(name: str) -> None:
     head, nothing, times, rest = HUGE[name]
     data = head + nothing * times + rest
     with pytest.raises(ReplyError, match="not a readable image"):
@@ -124,14 +122,12 @@ def test_what_is_padded_without_bound_is_not_opened(name: str) -> None:
 
 
 def test_a_little_padding_is_harmless() -> None:
-    """Markers may be padded, and segments have a few stray bytes between them."""
     padded = HEAD + b"\xff" * 1000 + b"\xff\xfe\0\4hi" + bytes(1000) + REST
     assert dimensions(padded) == inspect(padded)[1] == SIZE
     assert preview(padded, side=320, limit=60_000).whole
 
 
-def test_no_broken_header_is_a_raw_error() -> None:
-    """Whatever stands in the first bytes, opening ends well or with an error of ours."""
+def test_broken_headers_raise_reply_error() -> None:
     for data in (JPEG, PNG, PROGRESSIVE, MPO, encode("WEBP"), encode("GIF")):
         for at in range(2, 600, 29):
             hurt = data[:at] + os.urandom(3) + data[at + 3 :]
@@ -142,25 +138,18 @@ def test_no_broken_header_is_a_raw_error() -> None:
 
 
 def commented(kind: str, size: int) -> bytes:
-    """Return a picture with a long comment, as a stranger's program can write it."""
+    """Return a picture with a long comment."""
+    text = "SECRET" * (size // 6)
+    in_png = PngImagePlugin.PngInfo()
+    in_png.add_text("comment", text)
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 6), "teal").save(buffer, kind)
-    data = buffer.getvalue()
-    if kind == "PNG":
-        body = b"comment\0" + b"SECRET" * (size // 6)
-        chunk = b"tEXt" + body
-        found = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return data[:33] + found + data[33:]
-    if kind == "JPEG":
-        body = (b"SECRET" * (size // 6))[:65_533]
-        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(body) + 2) + body + data[2:]
-    blocks = (b"\xff" + (b"SECRET" * 43)[:255]) * (size // 255)
-    at = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))  # behind the colour table
-    return data[:at] + b"\x21\xfe" + blocks + b"\0" + data[at:]
+    image = Image.new("RGB", (8, 6), "teal")
+    image.save(buffer, kind, comment=text[:65_533].encode(), pnginfo=in_png)
+    return buffer.getvalue()
 
 
-def test_long_texts_do_not_damage_a_picture() -> None:
-    """Pillow opens no PNG with more than a megabyte of compressed text; here it is opened."""
+def test_a_png_with_long_texts_is_opened() -> None:
+    """Pillow refuses more than a megabyte of compressed text."""
     chunk = b"zTXtprompt\0\0" + zlib.compress(bytes(4_000_000))
     text = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     data = PNG[:33] + text + PNG[33:]
@@ -170,8 +159,7 @@ def test_long_texts_do_not_damage_a_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG"])
-def test_a_comment_does_not_travel(kind: str) -> None:
-    """However long it is: not into previews, and not into what is sent to be edited."""
+def test_comments_are_neither_shown_nor_sent(kind: str) -> None:
     data = commented(kind, 70_000)
     shown = preview(data, side=320, limit=60_000)
     assert shown.whole
@@ -184,8 +172,7 @@ def test_a_comment_does_not_travel(kind: str) -> None:
     assert b"SECRET" not in base64.b64decode(sent.url.partition(",")[2])
 
 
-def test_colours_of_an_image_to_edit_are_converted_and_its_profile_stays_here() -> None:
-    """What is sent means sRGB, as no profile travels with it."""
+def test_input_images_are_converted_to_srgb() -> None:
     lab = ImageCms.createProfile("LAB")
     plain = Image.new("RGB", (4, 4), (200, 40, 40))
     red = ImageCms.profileToProfile(plain, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")

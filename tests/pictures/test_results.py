@@ -1,4 +1,4 @@
-"""What users hold cannot be changed from anywhere."""
+"""`GeneratedImage` and `ImageBatch`: immutable, and arrays."""
 
 from __future__ import annotations
 
@@ -20,29 +20,26 @@ REQUEST = ImageRequest("a red fox", "grok-imagine-image")
 
 
 @pytest.mark.parametrize("name", ["status", "cost_usd", "index", "chosen", "maker", "exported"])
-def test_an_image_cannot_be_changed(name: str) -> None:
-    """Neither what a reply said of it, nor its place in the batch."""
-    batch = ImageBatch([GeneratedImage(request=REQUEST)])
+def test_an_image_is_immutable(name: str) -> None:
+    batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch[0], name, "x")
 
 
 @pytest.mark.parametrize("name", ["images", "notes", "columns"])
-def test_a_batch_cannot_be_changed(name: str) -> None:
-    """Shown otherwise, it is another one."""
-    batch = ImageBatch([GeneratedImage(request=REQUEST)])
+def test_a_batch_is_immutable(name: str) -> None:
+    batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch, name, ())
     wide = batch.shown(columns=1)
     assert (wide.columns, batch.columns, wide.images) == (1, None, batch.images)
 
 
-def test_an_image_says_all_that_its_picture_says() -> None:
-    """Its place in the library and its place in the batch are two."""
+def test_an_image_has_the_attributes_of_its_picture() -> None:
     picture = Picture(
         request=REQUEST, position=3, model="grok", size=(4, 3), file=Path("a.png"), notes=("x",)
     )
-    image = GeneratedImage.of(picture, index=1, chosen=("low",))
+    image = GeneratedImage(picture, index=1, chosen=("low",))
     for name in Picture.__slots__:
         assert getattr(image, name) == getattr(picture, name)
     assert (image.index, image.position, image.label) == (1, 3, "low")
@@ -53,11 +50,10 @@ def test_an_image_says_all_that_its_picture_says() -> None:
 def made(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> GeneratedImage:
     buffer = io.BytesIO()
     Image.new(mode, (8, 6), colour).save(buffer, "PNG", **options)
-    return GeneratedImage(request=REQUEST, cached=buffer.getvalue())
+    return GeneratedImage(Picture(request=REQUEST, cached=buffer.getvalue()))
 
 
 def test_an_image_is_an_array_of_its_pixels() -> None:
-    """Height × width × 3, whatever its mode."""
     pixels = np.asarray(made())
     assert pixels.shape == (6, 8, 3)
     assert pixels.dtype == np.uint8
@@ -74,15 +70,13 @@ def test_an_array_of_an_image_is_upright() -> None:
     assert np.asarray(made(exif=exif)).shape == (8, 6, 3)
 
 
-def test_without_a_picture_there_is_no_array() -> None:
-    """The error is the picture's own, not an array without dimensions."""
+def test_an_array_of_a_withheld_image_raises_its_error() -> None:
     with pytest.raises(ModeratedError, match="withheld"):
-        np.asarray(GeneratedImage(request=REQUEST, status="moderated", error="withheld"))
+        np.asarray(GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld")))
 
 
 def test_a_batch_is_an_array_of_its_images() -> None:
-    """Their sizes may differ, and some may be withheld; nothing is decoded."""
-    moderated = GeneratedImage(request=REQUEST, status="moderated", error="withheld")
+    moderated = GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld"))
     batch = ImageBatch([made(), moderated])
     array = np.asarray(batch)
     assert array.shape == (2,)

@@ -138,7 +138,7 @@ def prepare_call(
 
 
 def prepare_again(
-    images: Sequence[Picture],
+    images: Sequence[GeneratedImage],
     defaults: Mapping[str, Any],
     *,
     local: bool,
@@ -333,13 +333,11 @@ def _first_cards(call: Call, first: Sequence[ImageRequest]) -> ImageBatch:
 
 
 def _images(
-    call: Call, results: Iterable[tuple[int, list[Picture]]], maker: object = None
+    call: Call, results: Iterable[tuple[int, list[Picture]]], maker: Any = None
 ) -> list[GeneratedImage]:
     chosen = call.chosen
     return [
-        GeneratedImage.of(
-            picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
-        )
+        GeneratedImage(picture, index=index, chosen=chosen[number] if chosen else (), maker=maker)
         for number, pictures in results
         for index, picture in enumerate(pictures)
     ]

@@ -5,7 +5,8 @@ Separate because it only reads the library: no call is made here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import LibraryError
 from xai_notebook.frontend import is_for_visitors
@@ -172,7 +173,7 @@ class History:
         Raises:
             LibraryError: One is not in the library, or that cannot be opened.
         """
-        rows = self.library().catalog.find_rows(images)
+        rows = self.library().catalog.find_rows([image.picture for image in images])
         found = [row for row in rows if row is not None]
         if len(found) < len(rows):
             raise LibraryError(
@@ -195,8 +196,9 @@ class History:
 
     def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
         """Return pictures of the library as users hold them."""
+        maker: Any = self  # a session
         return ImageBatch(
-            GeneratedImage.of(picture, index=picture.position, replayed=True, maker=self)
+            GeneratedImage(replace(picture, replayed=True), index=picture.position, maker=maker)
             for picture in pictures
         )
 

@@ -333,9 +333,11 @@ class Session(History):
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
         """Return a batch with some of its images made anew; see `ImageBatch.redo`."""
         check_redo(indices, len(batch))
-        rows = self.library().catalog.find_rows([batch[index] for index in indices])
+        pictures = [batch[index].picture for index in indices]
+        rows = self.library().catalog.find_rows(pictures)
         chosen = {
-            index: replace(batch[index], id=row) for index, row in zip(indices, rows, strict=True)
+            index: replace(picture, id=row)
+            for index, picture, row in zip(indices, pictures, rows, strict=True)
         }
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
@@ -343,14 +345,14 @@ class Session(History):
         with self.ask() as claims:
             made = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
-            GeneratedImage.of(made[index], index=index, chosen=image.chosen, maker=self)
+            GeneratedImage(made[index], index=index, chosen=image.chosen, maker=self)
             if index in made
             else image
             for index, image in enumerate(batch)
         )
 
     async def _redo(
-        self, call: Call, claims: SlotClaims, chosen: Mapping[int, GeneratedImage]
+        self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
         made = await redo(chosen, await self._generator(call, claims))
         claims.complete = True

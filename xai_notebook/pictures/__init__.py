@@ -1,1 +1,1 @@
-"""What users hold, and how it is shown and written."""
+"""Pictures as users hold them: data, rendering, export and files."""

@@ -1,16 +1,17 @@
-"""Images as files of their own: readable names, writes that lose nothing.
+"""Export images: readable file names, atomic writes, no overwriting.
 
-A file appears under its name whole or not at all, and never takes the place of another.
+Separate because naming and writing files needs nothing of batches, sessions or pickles.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError
@@ -18,71 +19,60 @@ from xai_notebook.frontend import resolve_folder
 from xai_notebook.pictures.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from xai_notebook.pictures.picture import Card
 
-__all__ = ["export_image"]
+__all__ = ["export_bytes", "export_image"]
 
 UNTOUCHED: Final = (
     "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
     "our metadata added."
 )
-"""Note of an image whose file says nothing of ours, though metadata was asked for."""
+"""Note on an image that was exported without the metadata the user wanted."""
 _MAX_SLUG: Final = 60
-"""Characters of the prompt in a file's name."""
+"""Maximum characters of the prompt in a file name."""
 _MAX_SLUG_BYTES: Final = 120
-"""In UTF-8: with date, digest and extension well below the 255 that file systems take."""
+"""Maximum in UTF-8; with date, digest and extension well below the 255 of file systems."""
 _MAX_COPIES: Final = 1000
 _ENDINGS: Final = frozenset({*EXTENSIONS.values(), ".jpeg"})
 _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Marks that choose how the character before is drawn, such as an emoji in colour."""
-
-
-class Exported(NamedTuple):
-    """A file that has been written.
-
-    Attributes:
-        path: Where, absolute.
-        notes: Those of the image, and what is to be known about the file.
-    """
-
-    path: Path
-    notes: tuple[str, ...]
+"""Variation selectors, such as the one for emoji in colour."""
 
 
 def export_image(
     image: Card, folder: str | Path | None = None, *, metadata: bool = True
-) -> Exported:
+) -> tuple[Path, tuple[str, ...]]:
     """Write an image into a folder.
 
-    An image that is there already, the same to the byte, is not written again. Other files are
-    never overwritten: the new one gets `-2`, `-3` and so on.
+    A file with exactly this content is reused. Other files are never overwritten: the new file gets
+    the suffix `-2`, `-3` and so on.
 
     Args:
-        image: One with a picture.
-        folder: Created where needed. Default: the notebook's folder; see `frontend.resolve_folder`.
-            With the ending of a picture, such as `cover.jpg`, it is the name of the file instead;
-            the ending becomes that of what the server sent.
-        metadata: Add what made the image as XMP. False: exactly the bytes the server sent. A file
-            with Content Credentials is written as it came in any case, and a note says so.
+        image: An image with a picture.
+        folder: Created if missing. Default: the notebook's folder; see `frontend.resolve_folder`.
+            With the extension of an image, such as `cover.jpg`, it is the name of the file instead;
+            the extension is corrected to that of the image's format.
+        metadata: Add the provenance as XMP. False: exactly the bytes that the server sent. A file
+            with Content Credentials is always written unchanged, with a note.
+
+    Returns:
+        The file's absolute path, and the image's notes with those about the file.
 
     Raises:
-        ExportError: The file cannot be written. The image is still at hand.
+        ExportError: The file cannot be written. The image is not affected.
         ReplyError: The image has no picture.
     """
     data, notes = image.data, image.notes
     extension = EXTENSIONS.get(media_type(data) or "", ".bin")
-    folder, stem = _chosen(folder)
+    folder, stem = _split_name(folder)
     name = (stem or _stem(image, data)) + extension
     if metadata:
-        # Here, since it loads an XML parser.
+        # A late import: it loads an XML parser.
         from xai_notebook.pictures.xmp import embed, has_credentials  # noqa: PLC0415
 
-        data = embed(image, data)
+        data = embed(image.picture, data)
         if has_credentials(data) and UNTOUCHED not in notes:
             notes = (*notes, UNTOUCHED)
-    return Exported(export_bytes(data, name, folder), notes)
+    return export_bytes(data, name, folder), notes
 
 
 def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
@@ -99,8 +89,8 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
         raise ExportError(_explain(error, target)) from error
 
 
-def _chosen(folder: str | Path | None) -> tuple[str | Path | None, str]:
-    """Return the folder, and the name of the file without its ending if one was given."""
+def _split_name(folder: str | Path | None) -> tuple[str | Path | None, str]:
+    """Return the folder, and the name of the file without its extension, if one is given."""
     path = Path(folder or "")
     if path.suffix.lower() not in _ENDINGS or resolve_folder(folder).is_dir():
         return folder, ""
@@ -108,22 +98,20 @@ def _chosen(folder: str | Path | None) -> tuple[str | Path | None, str]:
 
 
 def _stem(image: Card, data: bytes) -> str:
-    """Return a name that sorts by day, reads like the prompt and is safe on every system.
+    """Return a file name of day, prompt and digest.
 
-    Windows reserves names such as `CON`; the date in front keeps clear of them.
+    The leading date avoids names that Windows reserves, such as `CON`.
     """
-    from hashlib import sha256  # noqa: PLC0415
-
     day = image.created.astimezone().strftime("%Y-%m-%d")
-    digest = (image.sha256 or sha256(data).hexdigest())[:8]
+    digest = (image.sha256 or hashlib.sha256(data).hexdigest())[:8]
     return "-".join(part for part in (day, _slug(image.prompt), digest) if part)
 
 
 def _slug(prompt: str) -> str:
     """Return the letters and digits of a prompt, in any script, joined by hyphens.
 
-    Combining marks stay with their letters, which Arabic, Hindi and Thai need; emoji, control and
-    bidirectional characters go.
+    Combining marks stay, as Arabic, Hindi and Thai need them; emoji, control and bidirectional
+    characters are removed.
     """
     text = ""
     # Lower case first: it can decompose ("İ"), and NFKC composes again.
@@ -137,30 +125,25 @@ def _slug(prompt: str) -> str:
     cut = text[:_MAX_SLUG].encode()[:_MAX_SLUG_BYTES].decode(errors="ignore")
     words = cut.rpartition("-")[0]
     whole = text.startswith(cut + "-")
-    # A script without spaces, or one very long word, is cut where it must be.
+    # Scripts without spaces and very long words are cut anywhere.
     return cut if whole or len(words) < len(cut) // 2 else words.strip("-")
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:
-    """Write a file under the first name that is free, or return the one with this content.
+    """Write a file under the first free name, or return an existing one with this content.
 
     Raises:
         OSError: It cannot be written. Nothing is left behind.
     """
-    for path in _candidates(folder, name):
+    stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
+    for suffix in ("", *(f"-{number}" for number in range(2, _MAX_COPIES))):
+        path = folder / f"{stem}{suffix}{extension}"
         if not os.path.lexists(path) and write_atomically(path, data):
             return path
-        # Looked at last: another export of the same image may just have taken the name.
+        # Checked last: another export of the same image may just have taken the name.
         if _holds(path, data):
             return path
     raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
-
-
-def _candidates(folder: Path, name: str) -> Iterator[Path]:
-    stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
-    yield folder / name
-    for number in range(2, _MAX_COPIES):
-        yield folder / f"{stem}-{number}{extension}"
 
 
 def _holds(path: Path, data: bytes) -> bool:
@@ -171,7 +154,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _explain(error: OSError, folder: Path) -> str:
-    """Return cause and cure in a line."""
+    """Return cause and cure in one line."""
     safe = "The image itself is safe."
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"The disk of {folder} is full. Free some space and export again. {safe}"

@@ -1,4 +1,7 @@
-"""Files of the user's: read within bounds, written whole or not at all."""
+"""Files on disk: bounded reads, atomic writes.
+
+Every atomic write of the package goes through `write_atomically` or `open_atomically`.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +11,41 @@ import os
 import stat
 import time
 import uuid
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["read_bounded", "write_atomically"]
+__all__ = ["open_atomically", "read_bounded", "write_atomically"]
 
 _UNSUPPORTED: Final = {
     errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL
 }  # fmt: skip
-"""What file systems answer that lack hard links, such as FAT and some network shares."""
-_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-_NAMELESS: Final[int] = getattr(os, "O_TMPFILE", 0)
+"""Errors of file systems without hard links, such as FAT and some network shares."""
+_O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
 _TEMPORARY: Final = (".xai-notebook-", ".tmp")
-"""How the names of unfinished files begin and end, where a file must have one."""
+"""Prefix and suffix of the names of unfinished files."""
 _STALE_AFTER: Final = 3600.0
-"""Seconds after which whoever wrote an unfinished file is surely dead: a write takes one."""
+"""Seconds after which the writer of an unfinished file must be dead: a write takes one."""
 
 
 def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
-    """Return what a regular file holds.
+    """Return the content of a regular file.
 
-    Devices, pipes and sockets may have no end, or keep the reader waiting for ever: they are not
-    opened. Of a file that grows meanwhile, what it held at the beginning is read.
+    Devices, pipes and sockets are not opened: they can block or be endless. Of a file that grows
+    meanwhile, the bytes that it had when it was opened are read.
 
     Args:
         path: The file.
-        limit: Most bytes it may have.
+        limit: Maximum size in bytes.
         links: Follow symbolic links.
 
     Raises:
-        OSError: It cannot be read, is no regular file or is larger; `strerror` says which.
-        ValueError: The path cannot be one.
+        OSError: The file cannot be read, is not a regular file or is too large, as `strerror` says.
+        ValueError: The path is invalid.
     """
     mode = path.stat(follow_symlinks=links).st_mode
     if stat.S_ISDIR(mode):
@@ -57,107 +59,138 @@ def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
         return stream.read(size)
 
 
-def write_atomically(path: Path, data: bytes, *, private: bool = False) -> bool:
-    """Make a file durable that appears under its name whole or not at all.
+def write_atomically(
+    path: Path,
+    data: bytes,
+    *,
+    private: bool = False,
+    overwrite: bool = False,
+    durable: bool = True,
+) -> bool:
+    """Write a file that appears under its name complete or not at all.
 
-    A file that has the name already stays. On Linux the unfinished file has no name, so that a
-    kill leaves nothing behind; elsewhere it is hidden, and the next write into the folder removes
-    it once it is an hour old.
+    On Linux the unfinished file has no name, so a killed process leaves nothing behind; elsewhere,
+    and if files are overwritten, see `open_atomically`.
 
     Args:
-        path: In a folder that exists.
-        data: All of the content.
-        private: Only the user may read it, whatever the umask.
+        path: In an existing folder.
+        data: The complete content.
+        private: Readable by the user only, whatever the umask.
+        overwrite: Replace an existing file.
+        durable: Return only when the file survives a power cut.
 
     Returns:
-        False: the name is taken.
+        False: a file has this name already, and `overwrite` is false.
 
     Raises:
-        OSError: It cannot be written. Nothing is left behind.
+        OSError: The file cannot be written. Nothing is left behind.
     """
     try:
-        written = _write_nameless(path, data, private=private)
-        if written is None:
-            written = _write_named(path, data, private=private)
+        if overwrite or not _write_unnamed(path, data, private=private, durable=durable):
+            with open_atomically(
+                path, private=private, overwrite=overwrite, durable=durable
+            ) as stream:
+                stream.write(data)
     except FileExistsError:
         return False
-    if written:
-        _sync(path.parent)
-    return written
-
-
-def _write_nameless(path: Path, data: bytes, *, private: bool) -> bool | None:
-    """Write a file that gets its first name when it is finished; None: that is not possible here.
-
-    Raises:
-        FileExistsError: The name is taken.
-        OSError: It cannot be written.
-    """
-    if not _NAMELESS:
-        return None
-    try:
-        descriptor = os.open(path.parent, _NAMELESS | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        if error.errno in _UNSUPPORTED | {errno.EISDIR, errno.ENOENT}:
-            return None
-        raise
-    try:
-        _fill(descriptor, data, private=private)
-        # With a descriptor beside it, Python calls linkat(), which follows the link in /proc.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
-    except OSError as error:
-        if error.errno in _UNSUPPORTED | {errno.ENOENT, errno.EXDEV}:
-            return None
-        raise
-    finally:
-        os.close(descriptor)
     return True
 
 
-def _write_named(path: Path, data: bytes, *, private: bool) -> bool:
-    """Write a hidden file, then give it its name."""
-    for stale in _stale(path.parent):
-        with contextlib.suppress(OSError):  # another process may be cleaning up too
-            stale.unlink()
+@contextlib.contextmanager
+def open_atomically(
+    path: Path, *, private: bool = False, overwrite: bool = False, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """Open a hidden file that gets its name when the block ends without an exception.
+
+    A file that a killed process leaves behind is removed by the next write into the folder, once it
+    is an hour old.
+
+    Args:
+        path: In an existing folder.
+        private: Readable by the user only, whatever the umask.
+        overwrite: Replace an existing file.
+        durable: Return only when the file survives a power cut.
+
+    Raises:
+        FileExistsError: A file has this name already, and `overwrite` is false.
+        OSError: The file cannot be written. Nothing is left behind.
+    """
+    _remove_stale(path.parent)
     temporary = path.parent / uuid.uuid4().hex.join(_TEMPORARY)
     try:
-        descriptor = os.open(temporary, _CREATE, 0o666)
-        try:
-            _fill(descriptor, data, private=private)
-        finally:
-            os.close(descriptor)
-        return _publish(temporary, path)
+        with temporary.open("xb") as stream:
+            _restrict(stream.fileno(), private=private)
+            yield stream
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _rename(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+    if durable:
+        _sync(path.parent)
 
 
-def _stale(folder: Path) -> Iterator[Path]:
-    start, end = _TEMPORARY
+def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> bool:
+    """Write a file that gets its first name when it is complete; False: not supported here.
+
+    Raises:
+        FileExistsError: A file has this name already.
+        OSError: The file cannot be written.
+    """
+    if not _O_TMPFILE:
+        return False
+    try:
+        descriptor = os.open(path.parent, _O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED | {errno.EISDIR, errno.ENOENT}:
+            return False
+        raise
+    try:
+        _restrict(descriptor, private=private)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        if durable:
+            os.fsync(descriptor)
+        # Given `src_dir_fd`, Python calls linkat(), which follows the link in /proc.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED | {errno.ENOENT, errno.EXDEV}:
+            return False
+        raise
+    finally:
+        os.close(descriptor)
+    if durable:
+        _sync(path.parent)
+    return True
+
+
+def _remove_stale(folder: Path) -> None:
+    prefix, suffix = _TEMPORARY
     oldest = time.time() - _STALE_AFTER
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(start) and entry.name.endswith(end):
-                with contextlib.suppress(OSError):
+            if entry.name.startswith(prefix) and entry.name.endswith(suffix):
+                with contextlib.suppress(OSError):  # another process may be cleaning up, too
                     if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        yield Path(entry.path)
+                        os.unlink(entry)  # noqa: PTH108
 
 
-def _fill(descriptor: int, data: bytes, *, private: bool) -> None:
+def _restrict(descriptor: int, *, private: bool) -> None:
     if private and hasattr(os, "fchmod"):  # not on Windows
         os.fchmod(descriptor, 0o600)
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
-    os.fsync(descriptor)
 
 
-def _publish(temporary: Path, path: Path) -> bool:
-    """Give a finished file its name, unless another process has just taken the name.
+def _rename(temporary: Path, path: Path) -> None:
+    """Give a complete file its name, unless another process has just taken the name.
 
-    A hard link fails where a name is taken; a rename would overwrite. Where there are no links,
-    an empty file takes the name, and the finished one then takes its place: two processes that
-    write the same may leave two files there.
+    A hard link fails if the name is taken, while a rename would overwrite. Without hard links, an
+    empty file reserves the name first, and the complete one then replaces it.
     """
     try:
         os.link(temporary, path)
@@ -165,7 +198,7 @@ def _publish(temporary: Path, path: Path) -> bool:
         if error.errno not in _UNSUPPORTED:
             raise
     else:
-        return True
+        return
     path.touch(exist_ok=False)
     try:
         temporary.replace(path)
@@ -173,11 +206,10 @@ def _publish(temporary: Path, path: Path) -> bool:
         with contextlib.suppress(OSError):
             path.unlink()
         raise
-    return True
 
 
 def _sync(folder: Path) -> None:
-    """Make the new name durable, where the platform lets folders be opened."""
+    """Make a new name durable, where the platform can open folders."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

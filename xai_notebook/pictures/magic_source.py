@@ -1,6 +1,6 @@
-"""The cell that asks for a picture again: the one way in which options and prompts are written.
+"""Source of `%%xai_image` cells: quoting of options, escaping of prompts, and their inverse.
 
-Run as IPython runs cells, it asks for exactly what its request asked for.
+Run by IPython, the cell of a request makes exactly that request.
 """
 
 from __future__ import annotations
@@ -32,55 +32,54 @@ __all__ = [
 ]
 
 CHOOSE: Final = "choose:"
-"""Begins the name of an image in a cell made from a file, which must not open anything here."""
+"""Prefix of input images in a cell made from a stranger's file, which must not open local files."""
 OPTION_OF: Final = {"image_format": "format", "inputs": "image", "rewrite_model": "rewrite"}
-"""What users call those fields of a request that are another option by name."""
-_OF_A_PICTURE: Final = (
+"""Options of those fields of a request that have another name."""
+_PICTURE_FIELDS: Final = (
     "n", "model", "aspect_ratio", "resolution", "quality", "inputs", "image_format",
     "rewrite_model",
 )  # fmt: skip
-"""What a cell says of a request. It does not publish the picture anew, or name a user for it."""
+"""Fields that a cell repeats. It neither publishes the picture anew nor sends a user id."""
 DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
-"""The hyphen-minus, and what editors and web pages write in its place."""
+"""The hyphen-minus, and the dashes that editors and web pages replace it with."""
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
-"""Characters of no width that come with text from web pages."""
+"""Zero-width characters, which come with text from web pages."""
 _PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
-"""What needs no quotes."""
+"""Values that need no quotes."""
 _LIKE_A_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
 _PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
-_UNSPEAKABLE: Final = (
+_UNSAFE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
-"""What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
-_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]")
+"""Characters that cells, fields and clipboards change, lose or hide. Tab and newline are safe."""
+_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSAFE}])|[{_UNSAFE}]")
 _CHANGED_BY_IPYTHON: Final = re.compile(
     r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
     r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
     r"|%(?=%?[A-Za-z]))",
     re.MULTILINE,
 )
-"""Lines of blanks and those that look like the prompt of a terminal, which IPython takes away, and
-those that look like a magic."""
+"""Blank lines and terminal prompts, which IPython removes, and lines that look like a magic."""
 _NO_PROMPT: Final = re.compile(
     rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
 )
-"""What begins a body with an option, or with a comment for Quarto or Colab."""
+"""Beginnings of a body that read as an option, or as a comment for Quarto or Colab."""
 
 
 class OpenExpressionError(Exception):
-    """An expression of a template has no end."""
+    """An expression of a template is not closed."""
 
 
 def magic_cell(request: ImageRequest) -> str:
-    """Return the `%%xai_image` cell that would ask for the pictures of `request` again.
+    """Return the `%%xai_image` cell that requests the pictures of `request` again.
 
-    It names what describes a picture and nothing else, because a request can be a stranger's.
-    Input images stand as the user named them. A prompt with `{{` is written as a template of it.
+    It has the options that describe a picture only, because a request can come from a stranger.
+    Input images keep the names that the user gave them. A `{{` in the prompt is escaped.
     """
     given = ["%%xai_image"]
     defaults = {field.name: field.default for field in fields(request)} | {"model": DEFAULT_MODEL}
-    for name in _OF_A_PICTURE:
+    for name in _PICTURE_FIELDS:
         value = getattr(request, name)
         if value != defaults[name]:
             values = [image.label for image in value] if name == "inputs" else [value]
@@ -90,30 +89,21 @@ def magic_cell(request: ImageRequest) -> str:
 
 
 def flag(name: str) -> str:
-    """Return the flag of an option that Python calls `name`: `--max-cost` for `max_cost`."""
+    """Return the flag of an option by its name in Python: `--max-cost` for `max_cost`."""
     return f"-{name}" if len(name) == 1 else f"--{name.strip('_').replace('_', '-')}"
 
 
 def words(flag: str, values: Iterable[Any]) -> list[str]:
-    """Return an option as a magic's line has it, once for each value.
-
-    Args:
-        flag: As in `flag`.
-        values: Texts, as they are meant, and numbers; `True` is the flag alone.
-    """
+    """Return an option as words of a magic's line, one per value; `True` gives the flag alone."""
     link = "=" if flag.startswith("--") else " "
-    return [flag if value is True else f"{flag}{link}{_written(value)}" for value in values]
+    return [flag if value is True else f"{flag}{link}{_quote(value)}" for value in values]
 
 
-def _written(value: str | float) -> str:
-    """Return a value as the end of a word of a magic's line, behind its flag."""
+def _quote(value: str | float) -> str:
     if not isinstance(value, str):
         return f"{value:g}"
     # Braces and a leading `$` would be read as a variable.
-    return _quote(_LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value))
-
-
-def _quote(value: str) -> str:
+    value = _LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value)
     if _PLAIN.fullmatch(value):
         return value
     if value.isprintable() and not set(value) & set("“”‘’„"):  # noqa: RUF001
@@ -129,26 +119,26 @@ def _escaped(character: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return the template that says exactly `text`, whatever it holds.
+    """Return the template that renders exactly `text`.
 
-    Two braces become `{{ '{{' }}`, and a character that no cell or field keeps its number.
+    Two braces become `{{ '{{' }}`, an unsafe character becomes its number in such an expression.
     """
     return _SPECIAL.sub(lambda match: _as_template(match[0]), text)
 
 
 def cell_body(template: str) -> str:
-    """Return a template as the body of a cell, in which IPython changes nothing."""
+    """Return a template as the body of a cell, protected from IPython's transformations."""
     try:
         parts = list(split(template))
     except OpenExpressionError:
-        return template  # an open {{: the cell is refused just as the template is
+        return template  # the cell is refused for its open {{, like the template
     body = "".join(
         _CHANGED_BY_IPYTHON.sub(_protected, escape(literal))
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
     body = _NO_PROMPT.sub(_protected, body)
-    # A magic drops a final semicolon as a habit; here it is part of the prompt.
+    # The magic drops a final semicolon, which users write out of habit.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 
 
@@ -166,10 +156,10 @@ def _protected(match: re.Match[str]) -> str:
 
 
 def split(text: str) -> Iterator[tuple[str, str | None]]:
-    """Yield text and the expression behind it; None behind the last.
+    """Yield each literal text and the expression after it, which is None at the end.
 
     Raises:
-        OpenExpressionError: An expression has no end.
+        OpenExpressionError: An expression is not closed.
     """
     position = 0
     while (opening := text.find("{{", position)) >= 0:
@@ -180,14 +170,14 @@ def split(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def expression_end(text: str, start: int) -> int:
-    """Return where the `}}` of an expression is: not in a string, not of a dict.
+    """Return the index of the `}}` that closes an expression, outside strings and brackets.
 
     Args:
-        text: Of a prompt or a magic's line.
-        start: Behind the `{{`.
+        text: A prompt or a magic's line.
+        start: Index after the `{{`.
 
     Raises:
-        OpenExpressionError: The expression has no end.
+        OpenExpressionError: The expression is not closed.
     """
     depth = 0
     for match in _PART.finditer(text, start, start + _MAX_EXPRESSION):

@@ -1,14 +1,15 @@
-"""Pictures as data: what a reply or the library says of one, and how a batch of them is shown.
+"""Frozen data of pictures: one image of a reply, its card in a batch, the grid of a batch.
 
-All of it is frozen: a change is a new value.
+Nothing here is rendered; `render/` turns a `Grid` into HTML and text.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
 
 from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
 from xai_notebook.pictures.files import read_bounded
@@ -35,12 +36,13 @@ __all__ = [
     "matrix_of",
 ]
 
-Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
-"""What became of an image: `pending` is known to the library, but not downloaded yet; `unsent` was
-never asked for, because a budget did not allow it; the library's row of a `damaged` one is."""
+T = TypeVar("T")
 
+Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
+"""Outcome of one image. `pending`: recorded in the library, not downloaded yet. `unsent`: never
+requested, because of a budget. `damaged`: the library's row cannot be read."""
 SHOWN: Final = 24
-"""Cards of a grid, unless more are asked for."""
+"""Default number of cards in a grid."""
 WITHHELD: Final = "The image was withheld by moderation. Change the prompt."
 
 
@@ -50,29 +52,29 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Picture:
-    """One image of a reply, or the reason why there is none.
+    """One image of a reply, or the reason why it is missing.
 
     Attributes:
-        request: What was asked.
-        position: Place in the library: among the images of its request, from 0.
-        status: `"ok"`, or why there is no picture.
+        request: The request that it answers.
+        position: Index among the images of its request, as the library counts them.
+        status: `"ok"`, or why the picture is missing.
         model: The model as the server named it.
         rewritten_prompt: The prompt as rewritten by the server, or by a chat model for us.
-        rewritten_by: The chat model, or None when the image server rewrote the prompt itself.
-        cost_usd: This image's share of what the request cost in US dollars; None: not reported.
-        media_type: Such as `"image/jpeg"`, by the bytes.
+        rewritten_by: The chat model; None if the image server rewrote the prompt itself.
+        cost_usd: This image's share of the reported cost in US dollars; None: not reported.
+        media_type: Such as `"image/jpeg"`, detected from the bytes.
         size: Width and height in pixels.
-        created: When the reply came, in UTC.
-        replayed: It came from the library, not from the server.
-        error: Why there is no picture, in a line.
+        created: When the reply arrived, in UTC.
+        replayed: Loaded from the library instead of the server.
+        error: Why the picture is missing, in one line.
         sha256: Hex digest of the original bytes.
         file: The original in the library.
         id: The row in the library.
-        notes: What the user should know about it.
-        cached: The original bytes, where no library has them.
-        held: Reads the original where it is part of another file, such as a bundle.
-        public_url: Where everybody who has the link may see it.
-        public_url_expires: When that ends, in UTC; None: with the file at the server.
+        notes: Notes for the user, a line each.
+        cached: The original bytes, if no library holds them.
+        held: Reads the original from inside another file, such as a bundle.
+        public_url: Public link to the image.
+        public_url_expires: When the link expires, in UTC; None: as long as the server has the file.
         bundle: Name of the bundle that it comes from.
     """
 
@@ -100,7 +102,7 @@ class Picture:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more will come of it: it is here, or was withheld, and was paid for."""
+        """Whether the outcome is final and paid for: the image arrived or was withheld."""
         return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
 
     @property
@@ -116,14 +118,14 @@ class Picture:
 
     @property
     def caption(self) -> str:
-        """The prompt that made the image, labelled honestly, as one plain text."""
+        """The prompt that made the image, as plain text, labelled if it was rewritten."""
         if self.rewritten_prompt:
             return f"Rewritten prompt: {self.rewritten_prompt}"
         return f"Prompt: {self.prompt}"
 
     @property
     def cell(self) -> str:
-        """The `%%xai_image` cell that asks for the image again."""
+        """The `%%xai_image` cell that requests the image again."""
         return magic_cell(self.request)
 
     @property
@@ -142,7 +144,7 @@ class Picture:
             return self.held()
         if self.file is not None:
             return self._read(self.file)
-        reason = self.error or "There is no image."
+        reason = self.error or "The image is missing."
         if self.status == "moderated":
             raise ModeratedError(reason)
         if self.status == "missing":
@@ -150,7 +152,7 @@ class Picture:
         raise ReplyError(reason)
 
     def _read(self, file: Path) -> bytes:
-        """Return the original from its file; its digest says whether it is what was stored."""
+        """Read the original from its file and compare its digest with the stored one."""
         try:
             data = read_bounded(file, MAX_RECEIVE_BYTES, links=False)
         except OSError as error:
@@ -166,28 +168,71 @@ class Picture:
         return data
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class Card(Picture):
-    """A picture in a user's batch.
+class _FromPicture(property, Generic[T]):
+    """An attribute of a card that has the value and the docstring of its picture's attribute."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__init__(attrgetter(f"picture.{name}"))  # in C: a grid reads thousands
+        self.__doc__ = getattr(Picture, name).__doc__
+
+    if TYPE_CHECKING:
+
+        def __get__(self, card: object, owner: type | None = None) -> T: ...  # type: ignore[override]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Card:
+    """A picture in a batch. It has the attributes of its picture, too.
 
     Attributes:
-        index: Place in the batch: among the images of its request, from 0.
-        chosen: What tells it from the others of a comparison: its value on each axis.
+        picture: The image of a reply, or of the library.
+        index: Index among the images of its request, in this batch.
+        chosen: Its value on each axis of a comparison.
         exported: The file written by the last export.
     """
 
+    picture: Picture
+    _: KW_ONLY
     index: int = 0
     chosen: tuple[str, ...] = ()
     exported: Path | None = None
 
+    request = _FromPicture["ImageRequest"]()
+    position = _FromPicture[int]()
+    status = _FromPicture[Status]()
+    model = _FromPicture[str]()
+    rewritten_prompt = _FromPicture[str | None]()
+    rewritten_by = _FromPicture[str | None]()
+    cost_usd = _FromPicture[float | None]()
+    media_type = _FromPicture[str | None]()
+    size = _FromPicture[tuple[int, int] | None]()
+    created = _FromPicture[datetime]()
+    replayed = _FromPicture[bool]()
+    error = _FromPicture[str | None]()
+    sha256 = _FromPicture[str | None]()
+    file = _FromPicture["Path | None"]()
+    id = _FromPicture[int | None]()
+    notes = _FromPicture[tuple[str, ...]]()
+    cached = _FromPicture[bytes | None]()
+    held = _FromPicture["Callable[[], bytes] | None"]()
+    public_url = _FromPicture[str | None]()
+    public_url_expires = _FromPicture[datetime | None]()
+    bundle = _FromPicture[str | None]()
+    settled = _FromPicture[bool]()
+    is_public = _FromPicture[bool]()
+    prompt = _FromPicture[str]()
+    caption = _FromPicture[str]()
+    cell = _FromPicture[str]()
+    data = _FromPicture[bytes]()
+
     @property
     def label(self) -> str | None:
-        """What tells it from the others of a comparison, in a line."""
+        """Its values in a comparison, in one line."""
         return " · ".join(self.chosen) or None
 
     @property
     def path(self) -> Path | None:
-        """Where the original is on disk: the exported file, else the library's; None: nowhere."""
+        """The exported file, else the original in the library; None: neither exists."""
         return self.exported or self.file
 
 
@@ -197,15 +242,15 @@ class Grid:
 
     Attributes:
         images: In the order of their requests and indices.
-        name: Of the variable that holds them, if that is known.
-        columns: Width of the grid; None: by count.
-        captions: `"full"`, `"short"` or `"none"`; None: what is long is folded.
+        name: Name of the variable that holds them, if known.
+        columns: Cards per row; None: by count.
+        captions: `"full"`, `"short"` or `"none"`; None: fold only long prompts.
         full: Show originals instead of previews.
-        compare: Show the images that edits were made from before them.
-        cells: Show with each image when it was made and the magic that asks for it again.
-        limit: Cards of the grid; the rest is counted.
-        notes: What the user should know, a line each.
-        summary: A line that ends the grid of many prompts.
+        compare: Show the input images before their edits.
+        cells: Show the creation time and the magic that requests the image again.
+        limit: Most cards to show; the rest is only counted.
+        notes: Notes for the user, a line each.
+        summary: A line below the grid of many prompts.
     """
 
     images: Sequence[Card] = ()
@@ -227,8 +272,8 @@ class Row(NamedTuple):
     """A row of a matrix.
 
     Attributes:
-        name: What its pictures have in common.
-        cells: The places of the cards in their grid, for each column.
+        name: The value that its pictures share.
+        cells: For each column, the indices of its cards in the grid.
     """
 
     name: str
@@ -236,18 +281,18 @@ class Row(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Rows that have further axes in common, whose values are its name; it may have none."""
+    """Rows that share their values on the outer axes, which are its name; it can be empty."""
 
     name: str
     rows: list[Row]
 
 
 class Matrix(NamedTuple):
-    """Where the cards of a grid stand.
+    """Layout of a comparison: the last axis gives the columns, the one before it the rows.
 
     Attributes:
         columns: Their names.
-        sections: One above the other.
+        sections: From top to bottom.
     """
 
     columns: tuple[str, ...]
@@ -255,28 +300,28 @@ class Matrix(NamedTuple):
 
 
 def matrix_of(cards: Sequence[Card]) -> Matrix | None:
-    """Return where the cards of a comparison stand; None: they are none, or make a single row."""
+    """Return the layout of a comparison; None: not a comparison, or a single row or column."""
     chosen = [card.chosen for card in cards]
     depth = len(chosen[0]) if chosen else 0
-    if depth < 2 or any(len(each) != depth for each in chosen):  # noqa: PLR2004  # rows and columns
+    if depth < 2 or any(len(values) != depth for values in chosen):  # noqa: PLR2004  # rows, columns
         return None
-    columns = tuple(dict.fromkeys(each[-1] for each in chosen))
-    places: dict[tuple[str, ...], dict[str, list[int]]] = {}
-    for place, each in enumerate(chosen):
-        places.setdefault(each[:-1], {}).setdefault(each[-1], []).append(place)
-    if len(columns) < 2 or len(places) < 2:  # noqa: PLR2004
+    columns = tuple(dict.fromkeys(values[-1] for values in chosen))
+    rows: dict[tuple[str, ...], dict[str, list[int]]] = {}
+    for index, values in enumerate(chosen):
+        rows.setdefault(values[:-1], {}).setdefault(values[-1], []).append(index)
+    if len(columns) < 2 or len(rows) < 2:  # noqa: PLR2004
         return None
     sections: dict[tuple[str, ...], Section] = {}
-    for (*further, name), row in places.items():
-        section = sections.setdefault(tuple(further), Section(" · ".join(further), []))
-        section.rows.append(Row(name, tuple(tuple(row.get(column, ())) for column in columns)))
+    for (*outer, name), cells in rows.items():
+        section = sections.setdefault(tuple(outer), Section(" · ".join(outer), []))
+        section.rows.append(Row(name, tuple(tuple(cells.get(column, ())) for column in columns)))
     return Matrix(columns, list(sections.values()))
 
 
 def first_cards(cards: Sequence[_Card], limit: int) -> Sequence[_Card]:
-    """Return at most `limit` cards; of a matrix, those of whole rows, if that is one at least."""
+    """Return at most `limit` cards; of a matrix, only whole rows, if there is at least one."""
     first = cards[:limit]
     if len(cards) <= limit or matrix_of(first) is None:
         return first
-    begun = cards[limit].chosen[:-1]
-    return [card for card in first if card.chosen[:-1] != begun] or first
+    cut_row = cards[limit].chosen[:-1]
+    return [card for card in first if card.chosen[:-1] != cut_row] or first

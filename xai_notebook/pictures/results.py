@@ -1,15 +1,16 @@
-"""What users hold: `GeneratedImage` and `ImageBatch`.
+"""What `generate` returns: `GeneratedImage`, `ImageBatch`, and how they are pickled.
 
-Bytes stay on disk when the library has them, so ten thousand images cost a few
-megabytes of memory. Nothing is decoded before somebody asks for `.pil`.
+Originals stay on disk where the library has them, so ten thousand images cost a few megabytes of
+memory. Nothing is decoded before `.pil` is read, and importing this loads neither PIL nor NumPy.
 """
 
 from __future__ import annotations
 
 import os.path
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
@@ -17,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ReplyError, XaiError
-from xai_notebook.pictures.export import export_image
+from xai_notebook.pictures.export import export_bytes, export_image
 from xai_notebook.pictures.picture import Card, Grid, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
 
@@ -34,152 +35,53 @@ __all__ = [
     "VERSION",
     "GeneratedImage",
     "ImageBatch",
-    "card_fields",
     "check_version",
-    "known",
-    "pack_card",
+    "open_batch",
+    "open_image",
     "pack_request",
     "unpack_request",
 ]
 
-VERSION: Final = 1
-"""Of the data in a pickle."""
-_TIMES: Final = ("created", "public_url_expires")
-_FILES: Final = ("file", "exported")
-_HELD: Final = ("cached", "held")
-"""Where the original is in this process; a pickle has its bytes."""
-
-
-class _Original:
-    """The bytes of an original, which a pickle holds once, however many pictures show them."""
-
-    __slots__ = ("__weakref__", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return bytes, (self.data,)
-
-
-_originals: Final[WeakValueDictionary[str, _Original]] = WeakValueDictionary()
-"""By digest; a pickler keeps what it has written until it is done."""
-
-
-def check_version(version: int) -> None:
-    """See that a pickle can be understood.
-
-    Raises:
-        XaiError: It is a later version's.
-    """
-    if version > VERSION:
-        raise XaiError(
-            f"This pickle was written by a newer version of xai-notebook (format {version}; this "
-            f"one reads up to {VERSION}). Update it: pip install --upgrade xai-notebook."
-        )
-
-
-def known(of: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those values that a dataclass has fields for."""
-    names = {field.name for field in fields(of)}
-    return {name: value for name, value in values.items() if name in names}
-
-
-def pack_request(request: ImageRequest) -> dict[str, Any]:
-    """Return a request as plain data, with the images that it edits."""
-    return asdict(request)
-
-
-def unpack_request(values: Mapping[str, Any]) -> ImageRequest:
-    """Return the request that `pack_request` has packed."""
-    inputs = tuple(InputImage(**known(InputImage, one)) for one in values["inputs"])
-    return ImageRequest(**known(ImageRequest, values) | {"inputs": inputs})
-
-
-def pack_card(card: Card) -> dict[str, Any]:
-    """Return a picture as plain data, with its original's bytes.
-
-    One whose original is gone is packed without it, and says so when it is opened.
-    """
-    values = {field.name: getattr(card, field.name) for field in fields(Card)}
-    for name in _HELD:
-        del values[name]
-    for name in _TIMES:
-        values[name] = values[name] and values[name].isoformat()
-    for name in _FILES:
-        values[name] = values[name] and str(values[name])
-    values["request"] = pack_request(card.request)
-    values["data"] = None
-    if card.cached is not None or card.held is not None or card.file is not None:
-        try:
-            values["data"] = _original_of(card)
-        except XaiError as error:
-            values |= {"status": "missing", "error": str(error)}
-    return values
-
-
-def _original_of(card: Card) -> _Original:
-    digest = card.sha256 or ""
-    original = _originals.get(digest) or _Original(card.data)
-    return _originals.setdefault(digest, original) if digest else original
-
-
-def card_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a picture that `pack_card` has packed."""
-    opened = known(Card, values) | {"cached": values["data"]}
-    for name in _TIMES:
-        opened[name] = opened[name] and datetime.fromisoformat(opened[name])
-    for name in _FILES:  # on another computer they mean nothing
-        there = opened[name] and os.path.isfile(opened[name])  # noqa: PTH113  # raises nothing
-        opened[name] = Path(opened[name]) if there else None
-    return opened | {"request": unpack_request(values["request"])}
-
-
-_TOLD: Final = tuple(field.name for field in fields(Picture))
-
 
 class Maker(Protocol):
-    """What makes images from images: the session."""
+    """The session, as far as images and batches need it."""
 
     def generate(self, prompt: str | None = None, **given: Any) -> Any:
         """Make images and wait for them."""
-        ...
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
-        """Return the images that one was made from."""
-        ...
+        """Return the images that an image was made from."""
 
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
         """Return a batch with some of its images made anew."""
-        ...
 
-    def mark(self, images: Sequence[GeneratedImage], **marks: Any) -> None:
-        """Give images stars and tags, or put them into the trash."""
-        ...
+    def mark(
+        self,
+        images: Sequence[GeneratedImage],
+        *,
+        starred: bool | None = None,
+        tag: str | None = None,
+        untag: str | None = None,
+        deleted: bool | None = None,
+    ) -> None:
+        """Star, tag, delete or restore images."""
 
     def tags(self, image: GeneratedImage) -> tuple[str, ...]:
         """Return the tags of an image."""
-        ...
 
     def starred(self, image: GeneratedImage) -> bool:
         """Tell whether an image has a star."""
-        ...
 
 
-class Annotatable:
-    """What can be said of images in the library, for one and for many."""
+class Annotatable(ABC):
+    """Stars, tags and trash of one image or of many."""
 
-    __slots__ = ()
-
-    def _marked(self) -> Sequence[GeneratedImage]:
-        raise NotImplementedError
-
+    @abstractmethod
     def _mark(self, **marks: Any) -> None:
-        if images := self._marked():
-            images[0]._made_by().mark(images, **marks)  # noqa: SLF001  # of this module
+        """Change the annotations of all images."""
 
     def star(self, *, value: bool = True) -> None:
-        """Give a star; `value=False` takes it away.
+        """Star the images; `value=False` removes the star.
 
         Raises:
             LibraryError: The image is in no library, or the library cannot be written to.
@@ -187,27 +89,28 @@ class Annotatable:
         self._mark(starred=value)
 
     def tag(self, tag: str) -> None:
-        """Give a tag: a word or a few, by which the library finds it.
+        """Add a tag, a word or a few, that the library can search for.
 
         Raises:
-            OptionError: It is none.
+            OptionError: The tag is empty or has invalid characters.
             LibraryError: As `star`.
         """
         self._mark(tag=tag)
 
     def untag(self, tag: str) -> None:
-        """Take a tag away.
+        """Remove a tag.
 
         Raises:
-            OptionError: It is none.
+            OptionError: The tag is empty or has invalid characters.
             LibraryError: As `star`.
         """
         self._mark(untag=tag)
 
     def delete(self) -> None:
-        """Put into the trash: it answers its request no more, and can be brought back.
+        """Move to the trash; the library no longer replays the image.
 
-        What is in the trash is gone after 30 days, or by `xai_notebook.empty_trash()`.
+        The trash is emptied after 30 days, or by `xai_notebook.empty_trash()`. Until then,
+        `restore` brings the image back.
 
         Raises:
             LibraryError: As `star`.
@@ -215,7 +118,7 @@ class Annotatable:
         self._mark(deleted=True)
 
     def restore(self) -> None:
-        """Take out of the trash.
+        """Move out of the trash.
 
         Raises:
             LibraryError: As `star`.
@@ -223,32 +126,30 @@ class Annotatable:
         self._mark(deleted=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GeneratedImage(Annotatable, Card):
-    """One image of a reply, or the reason why there is none. It cannot be changed.
+    """One image of a reply, or the reason why it is missing. It is immutable.
+
+    Besides the attributes below, it has those of its picture: `request`, `status`, `error`,
+    `model`, `rewritten_prompt`, `rewritten_by`, `cost_usd`, `size`, `media_type`, `created`,
+    `replayed`, `notes`, `sha256`, `file`, `id`, `public_url`, `public_url_expires` and `bundle`.
 
     Attributes:
+        picture: What the reply or the library says of the image.
+        index: Index among the images of its request, in this batch.
+        chosen: Its value on each axis of a comparison.
+        exported: The file written by the last export.
         maker: The session that made or found it, for `edit` and `lineage`.
     """
 
     maker: Maker | None = None
 
-    @classmethod
-    def of(cls, picture: Picture, **of_batch: Any) -> GeneratedImage:
-        """Return a picture as users hold it.
-
-        Args:
-            picture: From a reply or the library.
-            **of_batch: `index`, `chosen` and `maker`; what else differs from the picture.
-        """
-        return cls(**{name: getattr(picture, name) for name in _TOLD} | of_batch)
-
     @property
     def pil(self) -> Image.Image:
-        """A new PIL image, its pixels decoded; `size` and `media_type` are known without.
+        """A new, decoded PIL image; `size` and `media_type` are known without decoding.
 
         Raises:
-            ReplyError: There is no image, or its bytes are damaged.
+            ReplyError: The image is missing, or its bytes are damaged.
         """
         from xai_notebook.pictures.pixels import load_image  # noqa: PLC0415  # PIL costs 24 ms
 
@@ -259,9 +160,9 @@ class GeneratedImage(Annotatable, Card):
 
         Raises:
             ReplyError: As `pil`.
-            ValueError: `copy=False` is asked for; the pixels are always decoded anew.
+            ValueError: `copy=False`; the pixels are always decoded anew.
         """
-        import numpy as np  # noqa: PLC0415  # optional; whoever calls this has it
+        import numpy as np  # noqa: PLC0415  # optional, but installed if this is called
 
         from xai_notebook.pictures.pixels import load_rgb  # noqa: PLC0415  # PIL costs 24 ms
 
@@ -284,10 +185,10 @@ class GeneratedImage(Annotatable, Card):
 
     @property
     def lineage(self) -> ImageBatch:
-        """The images this one was made from, oldest first, and itself at the end.
+        """The images that this one was made from, oldest first, then the image itself.
 
         Raises:
-            LibraryError: The library, which knows, cannot be opened.
+            LibraryError: The library cannot be opened.
         """
         return self._made_by().lineage(self)
 
@@ -309,8 +210,8 @@ class GeneratedImage(Annotatable, Card):
         """
         return self._made_by().tags(self)
 
-    def _marked(self) -> Sequence[GeneratedImage]:
-        return (self,)
+    def _mark(self, **marks: Any) -> None:
+        self._made_by().mark((self,), **marks)
 
     def _made_by(self) -> Maker:
         if self.maker is None:
@@ -321,23 +222,23 @@ class GeneratedImage(Annotatable, Card):
         """Write the original into a folder and return the new file's path.
 
         Args:
-            folder: Default: the notebook's folder; a relative one is inside it.
+            folder: Default: the notebook's folder; a relative path is inside it.
             metadata: Add the prompt, the model and the kind of source as XMP.
 
         Raises:
-            ExportError: The file cannot be written. The image is still at hand.
+            ExportError: The file cannot be written. The image is not affected.
         """
-        exported = export_image(self, folder, metadata=metadata)
-        # The one thing that it remembers, for its card.
-        object.__setattr__(self, "exported", exported.path)
-        object.__setattr__(self, "notes", exported.notes)
-        return exported.path
+        path, notes = export_image(self, folder, metadata=metadata)
+        # The card shows the last export; this is the only change an image goes through.
+        object.__setattr__(self, "exported", path)
+        object.__setattr__(self, "picture", replace(self.picture, notes=notes))
+        return path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_image, (VERSION, pack_card(self), self.maker)
+        return open_image, (VERSION, _pack_image(self), self.maker)
 
     def __copy__(self) -> GeneratedImage:
-        return self  # it cannot be changed
+        return self  # immutable
 
     def __deepcopy__(self, memo: object) -> GeneratedImage:
         return self
@@ -356,7 +257,7 @@ class GeneratedImage(Annotatable, Card):
 
 
 class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
-    """The images of one cell, in order. Shown as a captioned grid; it cannot be changed."""
+    """The images of one cell, in order. Shown as a captioned grid; immutable."""
 
     images: tuple[GeneratedImage, ...]
 
@@ -372,8 +273,8 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
         Args:
             images: In the order of their requests and indices.
-            notes: What the user should know, a line each.
-            undrawn: Called when the grid cannot be drawn.
+            notes: Notes for the user, a line each.
+            undrawn: Called when rendering the grid fails.
             **shown: How it is shown; see `Grid`.
         """
         super().__init__(images=tuple(images), notes=tuple(notes), **shown)
@@ -383,13 +284,13 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return len(self.images)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
-        """Return a NumPy array of its images, as objects: their sizes may differ.
+        """Return a NumPy array of its images, as objects: their sizes can differ.
 
         Raises:
-            TypeError: Another type is asked for, which would decode all of them.
-            ValueError: `copy=False` is asked for.
+            TypeError: Another dtype is requested, which would decode all of them.
+            ValueError: `copy=False`.
         """
-        import numpy as np  # noqa: PLC0415  # optional; whoever calls this has it
+        import numpy as np  # noqa: PLC0415  # optional, but installed if this is called
 
         if copy is False:
             raise ValueError("The images of a batch cannot be given without a copy.")
@@ -398,7 +299,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
                 "A batch is an array of images. Use numpy.stack([numpy.asarray(i) for i in batch])."
             )
         images = np.empty(len(self), object)
-        for position, image in enumerate(self):
+        for position, image in enumerate(self):  # `images[:] = ` would decode every image
             images[position] = image
         return images
 
@@ -421,30 +322,34 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     @property
     def cost_usd(self) -> float | None:
-        """What these images cost now, in US dollars; None when any of it is unknown.
+        """Cost of these images in US dollars; None if the cost of one is unknown.
 
-        Replayed images cost nothing.
+        Replayed images are free.
         """
-        costs = [0.0 if image.replayed else image.cost_usd for image in self.images]
-        if any(cost is None for cost in costs):
-            return None
-        return sum(cost for cost in costs if cost is not None)
+        total = 0.0
+        for image in self.images:
+            if image.replayed:
+                continue
+            if image.cost_usd is None:
+                return None
+            total += image.cost_usd
+        return total
 
-    def _marked(self) -> Sequence[GeneratedImage]:
-        return self.images
+    def _mark(self, **marks: Any) -> None:
+        if self.images:
+            self[0]._made_by().mark(self.images, **marks)  # noqa: SLF001  # of this module
 
     def redo(self, *indices: int) -> ImageBatch:
-        """Return the batch with some of its images made anew; the others are left as they are.
+        """Return the batch with some of its images made anew; the others stay.
 
-        What is new takes the place of the former image, so that the cell that made it shows it
-        from then on; the former one stays in the library. In another kernel, the same call has
-        what was made anew before, at no cost.
+        A new image replaces the former one in its cell from then on; the former one stays in the
+        library. The same call in another kernel returns what was made anew before, free of charge.
 
         Args:
-            *indices: Which, as in `batch[3]`.
+            *indices: As in `batch[3]`.
 
         Raises:
-            OptionError: There is no such image, or it cannot be asked for again.
+            OptionError: An index is out of range, or the image cannot be requested again.
             XaiError: As `xai_notebook.generate`.
         """
         if not indices:
@@ -453,23 +358,23 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # of this module
 
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
-        """Return the images for which `keep` is true, as a batch."""
+        """Return a batch of the images for which `keep` returns true."""
         return self.shown(images=filter(keep, self.images))
 
     @property
     def ok(self) -> ImageBatch:
-        """The images that are pictures."""
+        """The images that have a picture."""
         return self.filter(lambda image: image.status == "ok")
 
     def export(self, folder: str | Path | None = None, *, metadata: bool = True) -> list[Path]:
         """Write every picture into a folder and return the paths, in order.
 
         Args:
-            folder: Default: the notebook's folder; a relative one is inside it.
+            folder: Default: the notebook's folder; a relative path is inside it.
             metadata: Add the prompt, the model and the kind of source as XMP.
 
         Raises:
-            ExportError: A file cannot be written. The images are still at hand.
+            ExportError: A file cannot be written. The images are not affected.
             ReplyError: The original of a picture is gone. The other pictures have been written.
         """
         paths = []
@@ -489,11 +394,11 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Return all pictures on one labelled sheet, as a PIL image.
 
         Args:
-            columns: Width of the grid; None: by count.
-            max_pixels: The sheet is scaled to have no more.
+            columns: Pictures per row; None: by count.
+            max_pixels: The sheet is scaled down to this many pixels.
 
         Raises:
-            MissingImageError: There is no picture to show.
+            MissingImageError: No image has a picture.
         """
         from xai_notebook.pictures.render.contact_sheet import draw_sheet  # noqa: PLC0415  # PIL
 
@@ -505,16 +410,17 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Write the contact sheet as a JPEG into a folder and return its path.
 
         Args:
-            folder: Default: the notebook's folder; a relative one is inside it.
-            max_pixels: The sheet is scaled to have no more.
+            folder: Default: the notebook's folder; a relative path is inside it.
+            max_pixels: The sheet is scaled down to this many pixels.
 
         Raises:
             ExportError: The file cannot be written.
-            MissingImageError: There is no picture to show.
+            MissingImageError: No image has a picture.
         """
-        from xai_notebook.pictures.render.contact_sheet import export_sheet  # noqa: PLC0415  # PIL
+        from xai_notebook.pictures.pixels import encode  # noqa: PLC0415  # PIL costs 24 ms
 
-        return export_sheet(self, folder, max_pixels=max_pixels)
+        sheet = self.contact_sheet(columns=self.columns, max_pixels=max_pixels)
+        return export_bytes(encode(sheet, "JPEG", quality=88), "contact-sheet.jpg", folder)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas DataFrame, one row per image.
@@ -536,8 +442,8 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Return the batch shown otherwise: `columns`, `full`, `compare`, `cells`, `limit`.
 
         Args:
-            images: Other images; the lines under the pictures are left out then.
-            **changes: The settings to change.
+            images: Replace the images; the name, the notes and the summary are dropped.
+            **changes: Replace settings of `Grid`.
         """
         settings = _settings(self)
         if images is not None:
@@ -548,7 +454,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return open_batch, (VERSION, _settings(self))
 
     def __copy__(self) -> ImageBatch:
-        return self  # it cannot be changed
+        return self  # immutable
 
     def __deepcopy__(self, memo: object) -> ImageBatch:
         return self
@@ -567,7 +473,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Return what a notebook shows, by MIME type.
 
         Args:
-            previews: Those that have been made.
+            previews: Reuse these previews.
         """
         try:
             return mimebundle(self, previews)
@@ -581,22 +487,110 @@ def _settings(grid: Grid) -> dict[str, Any]:
     return {field.name: getattr(grid, field.name) for field in fields(Grid)}
 
 
+# Pickling: plain data, and the functions that open it
+
+VERSION: Final = 1
+"""Format of the data in a pickle."""
+_TIMES: Final = ("created", "public_url_expires")
+_FILES: Final = ("file", "exported")
+_IN_PROCESS: Final = ("cached", "held")
+"""Where this process finds the original; a pickle holds the bytes instead."""
+_ON_CARD: Final = ("index", "chosen", "exported")
+
+
+class _Original:
+    """The bytes of an original. A pickle holds them once, however many images share them."""
+
+    __slots__ = ("__weakref__", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (self.data,)
+
+
+_originals: Final[WeakValueDictionary[str, _Original]] = WeakValueDictionary()
+"""By digest. A pickler keeps what it has written alive until it is done."""
+
+
+def check_version(version: int) -> None:
+    """Check that a pickle can be read.
+
+    Raises:
+        XaiError: A later version wrote it.
+    """
+    if version > VERSION:
+        raise XaiError(
+            f"This pickle was written by a newer version of xai-notebook (format {version}; this "
+            f"one reads up to {VERSION}). Update it: pip install --upgrade xai-notebook."
+        )
+
+
 def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> GeneratedImage:
-    """Return the image of a pickle, which names this function.
+    """Return the image of a pickle, which refers to this function by name.
 
     Args:
-        version: Of the data.
-        values: The image as plain data, with its original's bytes.
+        version: Format of the data.
+        values: The image as plain data, with the bytes of its original.
         maker: The session of this process.
 
     Raises:
-        XaiError: The pickle is a later version's.
+        XaiError: A later version wrote the pickle.
     """
     check_version(version)
-    return GeneratedImage(**card_fields(values), maker=maker)
+    opened = dict(values) | {"cached": values["data"]}
+    opened["request"] = unpack_request(values["request"])
+    for name in _TIMES:
+        opened[name] = opened[name] and datetime.fromisoformat(opened[name])
+    for name in _FILES:  # paths of another computer are dropped
+        exists = opened[name] and os.path.isfile(opened[name])  # noqa: PTH113  # raises nothing
+        opened[name] = Path(opened[name]) if exists else None
+    on_card = {name: opened[name] for name in _ON_CARD}
+    return GeneratedImage(Picture(**_known(Picture, opened)), **on_card, maker=maker)
 
 
 def open_batch(version: int, values: Mapping[str, Any]) -> ImageBatch:
-    """Return the batch of a pickle, which names this function; see `open_image`."""
+    """Return the batch of a pickle, which refers to this function by name; see `open_image`."""
     check_version(version)
-    return ImageBatch(**known(Grid, values))
+    return ImageBatch(**_known(Grid, values))
+
+
+def pack_request(request: ImageRequest) -> dict[str, Any]:
+    """Return a request as plain data, with the images that it edits."""
+    return asdict(request)
+
+
+def unpack_request(values: Mapping[str, Any]) -> ImageRequest:
+    """Return the request that `pack_request` packed."""
+    inputs = tuple(InputImage(**_known(InputImage, source)) for source in values["inputs"])
+    return ImageRequest(**_known(ImageRequest, values) | {"inputs": inputs})
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a dataclass has fields for: a later version may have added some."""
+    names = {field.name for field in fields(cls)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _pack_image(image: GeneratedImage) -> dict[str, Any]:
+    """Return an image as plain data; one whose original is gone is packed as missing."""
+    names = [*(field.name for field in fields(Picture)), *_ON_CARD]
+    values = {name: getattr(image, name) for name in names if name not in _IN_PROCESS}
+    for name in _TIMES:
+        values[name] = values[name] and values[name].isoformat()
+    for name in _FILES:
+        values[name] = values[name] and str(values[name])
+    values |= {"request": pack_request(image.request), "data": None}
+    if image.cached is not None or image.picture.held is not None or image.file is not None:
+        try:
+            values["data"] = _original_of(image)
+        except XaiError as error:
+            values |= {"status": "missing", "error": str(error)}
+    return values
+
+
+def _original_of(image: GeneratedImage) -> _Original:
+    digest = image.sha256 or ""
+    original = _originals.get(digest) or _Original(image.data)
+    return _originals.setdefault(digest, original) if digest else original

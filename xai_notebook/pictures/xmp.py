@@ -1,13 +1,12 @@
-"""What made an image, written into its file as XMP and read back.
+"""Provenance in image files: XMP in JPEG and PNG, written on export and read back.
 
-Photo tools see the standard's fields (Dublin Core description, XMP creator tool, IPTC digital
-source type and, since IPTC 2025.1, the AI system and prompt). Our own field holds the request as
-JSON, so that `read_metadata` can ask again. It describes the picture and nothing else: neither the
-key, nor the end user's id, nor for how long the picture was shared, nor anything of input images
-but their digests and names goes into a file, or is read from one.
+Photo tools read the standard fields: Dublin Core's description, XMP's creator tool, IPTC's digital
+source type and, since IPTC 2025.1, the AI system and prompt. A field of our own holds the request
+as JSON, so that `read_metadata` can offer the cell that repeats it. It describes the picture only:
+no API key, no user id, no duration of sharing, and of input images only digests and names.
 
-An image that carries Content Credentials (C2PA) is left as it is: their signature covers the whole
-file, and would no longer hold once anything is added.
+Files with Content Credentials (C2PA) are left unchanged: the signature covers the whole file, and
+any addition would break it.
 """
 
 from __future__ import annotations
@@ -56,124 +55,11 @@ __all__ = [
     "replace_packet",
 ]
 
-MAX_PACKET: Final = 4 << 20
-"""Largest packet read, in bytes; what a photo tool writes is a thousandth of it."""
-_JPEG_HEADER: Final = b"http://ns.adobe.com/xap/1.0/\0"
-MAX_JPEG_PACKET: Final = 0xFFFF - 2 - len(_JPEG_HEADER)
-"""Largest packet that fits into a JPEG segment, in bytes: its length field has 16 bits."""
-_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_KEYWORD: Final = b"XML:com.adobe.xmp\0"
-_MARKER: Final = 0xFF
-_APP0, _APP1, _APP11 = b"\xff\xe0", b"\xff\xe1", b"\xff\xeb"
-_LAST: Final = {b"\xff\xda", b"\xff\xd9", b"IEND"}
-"""Parts that end what can hold XMP: the start of a JPEG's first scan or its end, a PNG's end."""
-_CREDENTIALS: Final = {b"caBX", b"C2PA"}
-"""Chunks that hold a C2PA manifest in PNG and in WebP."""
-_C2PA: Final = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
-_JUMBF: Final = re.compile(
-    rb"JP.{6}(?:....jumb|\x00\x00\x00\x01jumb.{8})....jumd" + re.escape(_C2PA), re.DOTALL
-)
-"""Start of a JPEG segment that holds one: a JUMBF superbox whose description says C2PA."""
-
-
-def find_packet(data: bytes) -> bytes | None:
-    """Return the XMP packet in a JPEG or PNG; None: there is none, or not one we can read."""
-    parts = _parts(data)
-    if media_type(data) == "image/png":
-        packets = [_png_text(_body(data, part)) for part in parts if _is_xmp(data, part)]
-    else:
-        packets = [_body(data, part)[len(_JPEG_HEADER) :] for part in parts if _is_xmp(data, part)]
-    return next((packet for packet in packets if packet and len(packet) <= MAX_PACKET), None)
-
-
-def has_credentials(data: bytes) -> bool:
-    """Tell whether a JPEG, PNG or WebP carries Content Credentials (C2PA), valid or not."""
-    try:
-        return any(
-            part.kind in _CREDENTIALS
-            or (part.kind == _APP11 and _JUMBF.match(data, part.body, part.end) is not None)
-            for part in parts_of(data)
-        )
-    except ValueError:
-        return False
-
-
-def replace_packet(data: bytes, packet: bytes) -> bytes:
-    """Return the image with `packet` as its only XMP, every other byte unchanged.
-
-    Args:
-        data: A JPEG or PNG. Anything else, or one whose structure is broken, comes back as it is.
-        packet: At most `MAX_JPEG_PACKET` bytes where `data` is a JPEG.
-    """
-    if media_type(data) == "image/jpeg":
-        segment = _JPEG_HEADER + packet
-        new = _APP1 + (len(segment) + 2).to_bytes(2, "big") + segment
-    else:
-        # Not compressed, no language: what the XMP specification asks for.
-        body = b"iTXt" + _PNG_KEYWORD + b"\0\0\0\0" + packet
-        new = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    parts = _parts(data)
-    if not parts:
-        return data
-    at = parts[0].start
-    for part in parts:
-        if not _is_preface(data, part):
-            break
-        at = part.next
-    pieces = [data[:at], new]
-    for part in parts:
-        if part.start >= at and _is_xmp(data, part):
-            pieces.append(data[at : part.start])
-            at = part.next
-    return b"".join([*pieces, data[at:]])
-
-
-def _parts(data: bytes) -> list[Part]:
-    """Return the parts of a JPEG or PNG; empty when they cannot be followed to the end."""
-    try:
-        parts = list(parts_of(data))
-    except ValueError:
-        return []
-    whole = parts and parts[-1].kind in _LAST
-    return parts if whole and (parts[0].kind == b"IHDR" or parts[0].kind[0] == _MARKER) else []
-
-
-def _body(data: bytes, part: Part) -> bytes:
-    return data[part.body : part.end]
-
-
-def _is_xmp(data: bytes, part: Part) -> bool:
-    if part.kind == _APP1:
-        return data.startswith(_JPEG_HEADER, part.body, part.end)
-    return part.kind == b"iTXt" and data.startswith(_PNG_KEYWORD, part.body, part.end)
-
-
-def _is_preface(data: bytes, part: Part) -> bool:
-    """Whether readers insist on this part before XMP: JFIF, then Exif; a PNG's header."""
-    is_exif = part.kind == _APP1 and data.startswith(b"Exif\0", part.body, part.end)
-    return is_exif or part.kind in {_APP0, b"IHDR"}
-
-
-def _png_text(body: bytes) -> bytes | None:
-    """Return the text of an iTXt chunk, decompressed within bounds; None: it is damaged."""
-    flags, rest = body[len(_PNG_KEYWORD) :][:2], body[len(_PNG_KEYWORD) + 2 :]
-    _, found, rest = rest.partition(b"\0")  # the language
-    _, found_too, text = rest.partition(b"\0")  # the keyword in that language
-    if not (found and found_too):
-        return None
-    if flags[:1] != b"\1":
-        return text
-    try:
-        return zlib.decompressobj().decompress(text, MAX_PACKET + 1)
-    except zlib.error:
-        return None
-
-
 _SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED: Final = f"{_SOURCE_TYPES}trainedAlgorithmicMedia"
-"""IPTC's digital source type of what a model made."""
+"""IPTC's digital source type of images made by a model."""
 ALGORITHMIC: Final = f"{_SOURCE_TYPES}algorithmicMedia"
-"""IPTC's digital source type of a local preview: an algorithm painted it, trained on nothing."""
+"""IPTC's digital source type of local previews, which are drawn by an untrained algorithm."""
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NAMESPACES: Final = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -183,34 +69,35 @@ _NAMESPACES: Final = {
 }
 _XMLNS: Final = "http://www.w3.org/2000/xmlns/"
 _ELEMENT: Final = minidom.Node.ELEMENT_NODE
+_TEXT: Final = {minidom.Node.TEXT_NODE, minidom.Node.CDATA_SECTION_NODE}
 _REQUEST: Final = "xaiNotebook:request"
-_TEXTS: Final = ("prompt", "original_prompt", "rewritten_prompt")
+_PROMPTS: Final = ("prompt", "original_prompt", "rewritten_prompt")
 _OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
-"""Fields of a request that describe a picture and are a word or None."""
+"""Fields of a request that describe a picture; each is a word or None."""
 _LIMITS: Final[tuple[tuple[int | None, int | None], ...]] = (
     (None, None), (2000, None), (400, None), (400, 8000), (400, 4000), (400, 1500), (100, 300),
 )  # fmt: skip
-"""Characters left of prompts in the standard's fields and in ours, tried until a packet fits."""
+"""Characters kept of prompts in the standard's fields and in ours, tried until a packet fits."""
 _MAX_MARKUP: Final = 20_000
-"""Tags and attributes of a packet that is read, ten times what photo tools write: a tree of more
-takes seconds to build and to change."""
+"""Maximum tags and attributes of a packet, ten times what photo tools write: a tree of more takes
+seconds to build and to change."""
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold, not even escaped."""
+"""Characters that XML 1.0 cannot hold, not even escaped."""
 _PACKET: Final = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{}\n<?xpacket end="r"?>'
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file says about how its image was made.
+    """Provenance of an image, as its file states it.
 
     Attributes:
-        prompt: As the user wrote it.
+        prompt: The prompt as the user wrote it.
         rewritten_prompt: The prompt as rewritten, by the server or by a chat model.
         model: The model as the server named it.
-        options: Aspect ratio, resolution and the like, those that were set.
+        options: Aspect ratio, resolution and other options that were set.
         creator_tool: The program that wrote the metadata, with its version.
         digital_source_type: IPTC's URI for the kind of source.
-        request: What was asked; input images have no URL.
+        request: The request; its input images have no URL.
     """
 
     prompt: str
@@ -223,10 +110,10 @@ class Metadata:
 
     @property
     def cell(self) -> str:
-        """The `%%xai_image` cell that asks for the image again.
+        """The `%%xai_image` cell that requests the image again.
 
-        A file may be anybody's, so it names no image of yours: `--image=choose:photo.png` is for
-        you to fill in, and an error until then.
+        The file may come from a stranger, so the cell opens none of your files: an input image
+        appears as `--image=choose:photo.png`, an error until you put your own in.
         """
         inputs = tuple(
             replace(source, label=f"{CHOOSE}{source.label}") for source in self.request.inputs
@@ -235,20 +122,20 @@ class Metadata:
 
 
 def embed(image: Picture, data: bytes) -> bytes:
-    """Return the file `data` with what made `image` as XMP; the pixels are the same.
+    """Return the file `data` with the provenance of `image` as XMP; the pixels stay the same.
 
-    XMP that is already there is kept, but for the fields we write.
+    Existing XMP is kept, except for the fields we write.
 
     Args:
-        image: Tells the prompt, the model and the options.
-        data: Its original bytes. WebP, GIF and broken files come back unchanged, and so do those
-            with Content Credentials.
+        image: Provides the prompt, the model and the options.
+        data: Its original bytes. WebP, GIF, broken files and files with Content Credentials are
+            returned unchanged.
     """
     if has_credentials(data):
         return data
     limit = MAX_JPEG_PACKET if media_type(data) == "image/jpeg" else MAX_PACKET
-    found = find_packet(data)
-    for old in (found, None) if found else (None,):
+    existing = find_packet(data)
+    for old in (existing, None) if existing else (None,):
         for standard, own in _LIMITS:
             packet = _packet(_properties(image, standard, own), old)
             if len(packet) <= limit:
@@ -257,19 +144,19 @@ def embed(image: Picture, data: bytes) -> bytes:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Read what an exported file says about how its image was made.
+    """Read the provenance of an exported image from its file.
 
-    The file is not trusted: a DTD is refused, sizes are bounded, and texts are only texts.
+    The file is not trusted: a DTD is refused, sizes are limited, and texts are never interpreted.
 
     Args:
         path: A JPEG or PNG that `export` wrote; `~` is expanded.
 
     Raises:
-        MetadataError: The file cannot be read, or has no such metadata.
+        MetadataError: The file cannot be read, or has no metadata of ours.
     """
     try:
         packet = find_packet(read_bounded(Path(path).expanduser(), MAX_DOWNLOAD_BYTES))
-    except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: unknown user after ~
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise MetadataError(f"Cannot read {path}: {reason}.") from error
     properties = _read_properties(packet) if packet else {}
@@ -288,7 +175,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def _properties(image: Picture, standard: int | None, own: int | None) -> dict[str, str]:
-    """Return the fields, their prompts no longer than `standard` and `own` characters."""
+    """Return the XMP properties, their prompts cut to `standard` and `own` characters."""
     request = image.request
     return {
         "dc:description": _shorten(image.rewritten_prompt or image.prompt, standard),
@@ -303,9 +190,9 @@ def _properties(image: Picture, standard: int | None, own: int | None) -> dict[s
 
 def _request_json(image: Picture, limit: int | None) -> str:
     request = image.request
+    fields = ("prompt", "original_prompt", "model", "n", *_OPTIONS)
     values: dict[str, Any] = {
-        **{name: getattr(request, name) for name in ("prompt", "original_prompt", "model", "n")},
-        **{name: getattr(request, name) for name in _OPTIONS},
+        **{name: getattr(request, name) for name in fields},
         "rewritten_prompt": image.rewritten_prompt,
         "rewritten_by": image.rewritten_by,
         "answered_by": image.model,
@@ -314,7 +201,7 @@ def _request_json(image: Picture, limit: int | None) -> str:
             for source in request.inputs
         ],
     }
-    for name in _TEXTS:
+    for name in _PROMPTS:
         if values[name] is not None:
             values[name] = _shorten(values[name], limit)
     text = json.dumps({k: v for k, v in values.items() if v is not None}, ensure_ascii=False)
@@ -322,7 +209,7 @@ def _request_json(image: Picture, limit: int | None) -> str:
 
 
 def _public_name(source: InputImage) -> str:
-    """Return a name that gives away neither folders, nor secrets in an address, nor data."""
+    """Return a name of an input image without folders, credentials, query strings or data."""
     if source.label.startswith("data:"):
         return "data URI"
     if source.label.startswith(("https://", "http://")):
@@ -339,7 +226,7 @@ def _shorten(text: str, limit: int | None) -> str:
 
 
 def _packet(properties: dict[str, str], old: bytes | None) -> bytes:
-    """Return an XMP packet with these properties, and the others of the packet `old`."""
+    """Return an XMP packet with these properties and all others of the packet `old`."""
     document = _document(properties)
     merged = _merge(document, old) if old else None
     return _PACKET.format(merged or document).encode()
@@ -362,7 +249,7 @@ def _document(properties: dict[str, str]) -> str:
 
 
 def _merge(document: str, old: bytes) -> str | None:
-    """Return the packet `old` with the properties of `document`; None: `old` is not readable."""
+    """Return the packet `old` with the properties of `document`; None: `old` is unreadable."""
     target = _parse(old)
     rdf = _rdf(target) if target else None
     if target is None or rdf is None:
@@ -375,11 +262,11 @@ def _merge(document: str, old: bytes) -> str | None:
         if _is_empty(description):
             rdf.removeChild(description)
     if theirs and (about := theirs[0].getAttributeNS(_RDF, "about")):
-        ours.setAttributeNS(_RDF, "rdf:about", about)  # all of a packet speaks of one thing
+        ours.setAttributeNS(_RDF, "rdf:about", about)  # all of a packet describes the same resource
     rdf.appendChild(target.importNode(ours, deep=True))
     try:
         return "".join(node.toxml() for node in target.childNodes if node.nodeType == _ELEMENT)
-    except RecursionError:  # nested thousands deep: nobody's metadata
+    except RecursionError:  # nested thousands deep: not metadata
         return None
 
 
@@ -388,9 +275,8 @@ def _remove(description: minidom.Element, name: str) -> None:
     uri, local = _qualified(name)
     if description.hasAttributeNS(uri, local):
         description.removeAttributeNS(uri, local)
-    for node in list(description.childNodes):
-        if (node.namespaceURI, node.localName) == (uri, local):
-            description.removeChild(node)
+    for node in _children(description, uri, local):
+        description.removeChild(node)
 
 
 def _is_empty(description: minidom.Element) -> bool:
@@ -409,10 +295,10 @@ def _qualified(name: str) -> tuple[str, str]:
 
 
 def _parse(packet: bytes) -> minidom.Document | None:
-    """Parse untrusted XML; None: it is not well-formed UTF-8 XML, has a DTD or is all markup.
+    """Parse untrusted XML; None: not well-formed UTF-8 XML, or with a DTD or too much markup.
 
-    Without a DTD there are no entities, hence nothing that grows or reaches out. Decoding first
-    leaves no encoding in which one could hide.
+    Without a DTD there are no entities that could expand or load external files. Decoding first
+    rules out encodings that could hide a DTD.
     """
     try:
         text = packet.decode().strip("\ufeff\0 \n\r\t")
@@ -427,51 +313,52 @@ def _parse(packet: bytes) -> minidom.Document | None:
 
 def _rdf(document: minidom.Document) -> Any:
     root: Any = document.documentElement
-    for node in (root, *root.childNodes):
-        if (node.namespaceURI, node.localName) == (_RDF, "RDF"):
-            return node
-    return None
+    if (root.namespaceURI, root.localName) == (_RDF, "RDF"):
+        return root
+    return next(iter(_children(root, _RDF, "RDF")), None)
+
+
+def _children(node: Any, uri: str, local: str) -> list[Any]:
+    return [n for n in node.childNodes if (n.namespaceURI, n.localName) == (uri, local)]
 
 
 def _descriptions(rdf: Any) -> list[Any]:
-    nodes = rdf.childNodes
-    return [node for node in nodes if (node.namespaceURI, node.localName) == (_RDF, "Description")]
+    return _children(rdf, _RDF, "Description")
 
 
 def _read_properties(packet: bytes) -> dict[str, str]:
-    """Return the text of each of our properties that the packet has."""
+    """Return the texts of our properties in a packet."""
     document = _parse(packet)
     rdf = _rdf(document) if document else None
-    names = ("dc:description", "xmp:CreatorTool", "Iptc4xmpExt:DigitalSourceType", _REQUEST)
-    found = {}
+    names = ("xmp:CreatorTool", "Iptc4xmpExt:DigitalSourceType", _REQUEST)
+    properties = {}
     for description in _descriptions(rdf) if rdf else ():
         for name in names:
             uri, local = _qualified(name)
             if description.hasAttributeNS(uri, local):
-                found[name] = description.getAttributeNS(uri, local)
-            for node in description.childNodes:
-                if (node.namespaceURI, node.localName) == (uri, local):
-                    found[name] = "".join(
-                        child.data for child in node.childNodes if _is_text(child)
-                    )
-    return found
-
-
-def _is_text(node: Any) -> bool:
-    return node.nodeType in {node.TEXT_NODE, node.CDATA_SECTION_NODE}
+                properties[name] = description.getAttributeNS(uri, local)
+            for node in _children(description, uri, local):
+                texts = (child.data for child in node.childNodes if child.nodeType in _TEXT)
+                properties[name] = "".join(texts)
+    return properties
 
 
 def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
-    """Build the result from untrusted JSON; anything of the wrong type raises."""
+    """Build the result from untrusted JSON.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: A value is missing, invalid or of another
+            type.
+    """
     count = values["n"]
     if type(count) is not int or not 1 <= count <= MAX_IMAGES:
         raise ValueError(f"n is {count!r}")
     sources = values.get("inputs", [])
     if not isinstance(sources, list) or len(sources) > MAX_INPUT_IMAGES:
-        raise TypeError(f"{sources!r} are no input images")
+        raise TypeError(f"{sources!r} is not a list of input images")
     request = ImageRequest(
         prompt=_prompt(values["prompt"]),
-        model=_line(_text(values["model"])) or "",
+        model=_line(bounds.text(values["model"])) or "",
         n=count,
         inputs=tuple(_input(source) for source in sources),
         original_prompt=_optional(values, "original_prompt", _prompt),
@@ -479,7 +366,7 @@ def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
     )
     return Metadata(
         prompt=request.original_prompt or request.prompt,
-        rewritten_prompt=_optional(values, "rewritten_prompt", _text),
+        rewritten_prompt=_optional(values, "rewritten_prompt", bounds.text),
         model=_line(values.get("answered_by")) or request.model,
         options={k: v for k, v in asdict(request).items() if k in _OPTIONS and v is not None},
         creator_tool=bounds.line(properties.get("xmp:CreatorTool", "")),
@@ -496,7 +383,7 @@ def _input(source: dict[str, Any]) -> InputImage:
 
 
 def _digest(value: object) -> str | None:
-    """Return a digest; None: there is none, or something else in its place."""
+    """Return a digest; None: missing or invalid."""
     try:
         return bounds.digest(value)
     except ValueError:
@@ -509,20 +396,129 @@ def _optional(values: dict[str, Any], name: str, read: Callable[[object], str]) 
 
 
 def _prompt(value: object) -> str:
-    """Return a prompt as requests have it: there is something, and no white space around it."""
-    text = _text(value).strip()
+    """Return a prompt as requests have it: stripped and not empty."""
+    text = bounds.text(value).strip()
     if not text:
         raise ValueError("a prompt is empty")
     return text
 
 
 def _line(value: object) -> Any:
-    """Return a text of one line that can be an option's value; None when there is nothing."""
+    """Return the value of an option, on one line; None: missing or empty."""
     if value is None:
         return None
-    text = _text(value)[: bounds.MAX_NAME].strip()
+    text = bounds.text(value)[: bounds.MAX_NAME].strip()
     return "".join(char if char.isprintable() else "?" for char in text) or None
 
 
-def _text(value: object) -> str:
-    return bounds.text(value)
+# Containers: where XMP is in a JPEG and in a PNG
+
+MAX_PACKET: Final = 4 << 20
+"""Largest packet to read, in bytes, a thousand times what photo tools write."""
+_JPEG_HEADER: Final = b"http://ns.adobe.com/xap/1.0/\0"
+MAX_JPEG_PACKET: Final = 0xFFFF - 2 - len(_JPEG_HEADER)
+"""Largest packet in a JPEG segment, in bytes: the length field has 16 bits."""
+_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_KEYWORD: Final = b"XML:com.adobe.xmp\0"
+_MARKER: Final = 0xFF
+_APP0, _APP1, _APP11 = b"\xff\xe0", b"\xff\xe1", b"\xff\xeb"
+_LAST: Final = {b"\xff\xda", b"\xff\xd9", b"IEND"}
+"""Parts that end the search for XMP: the first scan or the end of a JPEG, the end of a PNG."""
+_CREDENTIALS: Final = {b"caBX", b"C2PA"}
+"""Chunks with a C2PA manifest, in PNG and in WebP."""
+_C2PA: Final = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
+_JUMBF: Final = re.compile(
+    rb"JP.{6}(?:....jumb|\x00\x00\x00\x01jumb.{8})....jumd" + re.escape(_C2PA), re.DOTALL
+)
+"""Start of a JPEG segment with a C2PA manifest: a JUMBF superbox of that type."""
+
+
+def find_packet(data: bytes) -> bytes | None:
+    """Return the XMP packet in a JPEG or PNG; None: no packet, or an unreadable one."""
+    for part in _parts(data):
+        if _is_xmp(data, part):
+            body = data[part.body : part.end]
+            packet = body[len(_JPEG_HEADER) :] if part.kind == _APP1 else _png_text(body)
+            if packet and len(packet) <= MAX_PACKET:
+                return packet
+    return None
+
+
+def has_credentials(data: bytes) -> bool:
+    """Tell whether a JPEG, PNG or WebP has Content Credentials (C2PA), valid or not."""
+    try:
+        return any(
+            part.kind in _CREDENTIALS
+            or (part.kind == _APP11 and _JUMBF.match(data, part.body, part.end) is not None)
+            for part in parts_of(data)
+        )
+    except ValueError:
+        return False
+
+
+def replace_packet(data: bytes, packet: bytes) -> bytes:
+    """Return the image with `packet` as its only XMP, every other byte unchanged.
+
+    Args:
+        data: A JPEG or PNG. Other formats and broken files are returned unchanged.
+        packet: At most `MAX_JPEG_PACKET` bytes where `data` is a JPEG.
+    """
+    if media_type(data) == "image/jpeg":
+        segment = _JPEG_HEADER + packet
+        new = _APP1 + (len(segment) + 2).to_bytes(2, "big") + segment
+    else:
+        # The XMP specification demands: uncompressed, no language.
+        body = b"iTXt" + _PNG_KEYWORD + b"\0\0\0\0" + packet
+        new = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    parts = _parts(data)
+    if not parts:
+        return data
+    position = parts[0].start
+    for part in parts:
+        if not _is_preface(data, part):
+            break
+        position = part.next
+    pieces = [data[:position], new]
+    for part in parts:
+        if part.start >= position and _is_xmp(data, part):
+            pieces.append(data[position : part.start])
+            position = part.next
+    return b"".join([*pieces, data[position:]])
+
+
+def _parts(data: bytes) -> list[Part]:
+    """Return the parts of a JPEG or PNG; empty: its structure is broken."""
+    try:
+        parts = list(parts_of(data))
+    except ValueError:
+        return []
+    whole = parts and parts[-1].kind in _LAST
+    return parts if whole and (parts[0].kind == b"IHDR" or parts[0].kind[0] == _MARKER) else []
+
+
+def _is_xmp(data: bytes, part: Part) -> bool:
+    if part.kind == _APP1:
+        return data.startswith(_JPEG_HEADER, part.body, part.end)
+    return part.kind == b"iTXt" and data.startswith(_PNG_KEYWORD, part.body, part.end)
+
+
+def _is_preface(data: bytes, part: Part) -> bool:
+    """Tell whether readers expect a part before XMP: JFIF, then Exif; the header of a PNG."""
+    is_exif = part.kind == _APP1 and data.startswith(b"Exif\0", part.body, part.end)
+    return is_exif or part.kind in {_APP0, b"IHDR"}
+
+
+def _png_text(body: bytes) -> bytes | None:
+    """Return the text of an iTXt chunk, decompressed up to a limit; None: it is damaged."""
+    start = len(_PNG_KEYWORD)
+    compressed = body[start : start + 1] == b"\1"
+    _language, *more = body[start + 2 :].split(b"\0", 2)
+    if len(more) != 2:  # noqa: PLR2004  # the translated keyword and the text
+        return None
+    text = more[1]
+    if not compressed:
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, MAX_PACKET + 1)
+    except zlib.error:
+        return None

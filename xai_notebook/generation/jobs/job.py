@@ -273,7 +273,7 @@ class BatchJob:
                 )
             if picture is not None:
                 cards.append(
-                    GeneratedImage.of(picture, index=position, chosen=chosen, maker=self._maker)
+                    GeneratedImage(picture, index=position, chosen=chosen, maker=self._maker)
                 )
         return ImageBatch(cards, summary=self._summary(), **self._view.settings)
 
@@ -433,7 +433,7 @@ class BatchJob:
             ],
             "settings": dict(view.settings),
             "stored": {
-                key: GeneratedImage.of(picture, maker=self._maker)
+                key: GeneratedImage(picture, maker=self._maker)
                 for key, picture in view.stored.items()
             },
             "free": view.free,

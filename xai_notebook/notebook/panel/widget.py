@@ -164,12 +164,12 @@ def describe_card(
         "ok": ok,
         "title": "" if ok else TITLES.get(image.status, "Failed"),
         "error": "" if ok else clean(bounded(image.error or "")),
-        "alt": alt_text(image, number, total),
+        "alt": alt_text(image.picture, number, total),
         "label": "Rewritten prompt" if rewritten else "Prompt",
         "asked": clean(image.prompt),  # what the pictures of a group have in common
         "prompt": clean(rewritten or image.prompt),
         "written": bool(rewritten),
-        "facts": details_of(image),
+        "facts": details_of(image.picture),
         "replayed": image.replayed,
         "size": list(image.size or ()),
         "saved": "" if image.exported is None else name_of(image.exported),
@@ -384,7 +384,7 @@ class Pictures(PanelTraits):
         if image.id is not None:
             with suppress(XaiError):
                 return super()._shelved({"id": image.id})
-        return CatalogEntry(image, Annotation(), "", None)
+        return CatalogEntry(image.picture, Annotation(), "", None)
 
     async def _tell(self, ids: list[int]) -> None:
         """Pass on what was said of pictures; cards show it, too."""

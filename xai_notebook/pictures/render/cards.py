@@ -1,4 +1,4 @@
-"""One card of a grid in HTML: a picture or what stands in its place, and its caption."""
+"""Cards of a grid in HTML: the picture or the reason why it is missing, and its caption."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ __all__ = [
 ]
 
 _ALT: Final = 240
+"""Characters of a prompt in an alternative text."""
 _TALLEST: Final = 640
-"""Pixels: a picture and the first line of its caption fit on a laptop's screen."""
+"""Pixels: with the first line of its caption, such a picture fits on a laptop's screen."""
 _GAP: Final = 14
 NARROWEST: Final = 168 + _GAP
-"""Pixels of a card: where that many do not fit side by side, fewer stand in a row."""
+"""Minimum width of a card in pixels; rows hold fewer cards in a narrow window."""
 _FIGURE: Final = (
     "display:inline-block;vertical-align:top;box-sizing:border-box;"
     f"width:{{width}};max-width:{{pixels}}px;margin:0;padding:0 {_GAP}px 18px 0"
@@ -54,12 +55,12 @@ _IMG: Final = (
     "display:block;width:auto;height:auto;max-width:min(100%,66vh*{width}/{height});"
     "border-radius:6px"
 )
-"""Two thirds of the window's height: JupyterLab takes no `vh` for a height itself."""
-_PLACE: Final = (
+"""At most two thirds of the window high. JupyterLab's sanitizer allows `vh` in widths only."""
+_PLACEHOLDER: Final = (
     "width:min(100%,66vh*{width}/{height},{width}px);aspect-ratio:{width}/{height};"
     "border-radius:6px;background-color:rgba(128,128,128,0.13)"
 )
-"""Where a picture will be: as large as `_IMG` will make it."""
+"""As large as `_IMG` will be."""
 _CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:break-word"
 _CARD: Final = (
     "padding:18px 16px;border:1px dashed rgba(128,128,128,0.7);border-radius:6px;"
@@ -72,7 +73,7 @@ TITLES: Final = {
     "damaged": "Damaged",
     "pending": "Waiting",
 }
-"""What stands over a card without a picture; otherwise it failed."""
+"""Titles of cards without a picture, by status; the others are `Failed`."""
 _BADGE: Final = (
     "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
 )
@@ -83,12 +84,12 @@ _DAMAGED: Final = (
 
 
 class CardPosition(NamedTuple):
-    """Where an image is in its batch.
+    """Position of a card in its batch.
 
     Attributes:
-        number: As in `batch[number]`.
-        total: Images of the batch.
-        alike: How many its card stands for, from this one on.
+        number: Index of its image, as in `batch[number]`.
+        total: Number of images in the batch.
+        alike: Number of images that the card stands for, from this one on.
     """
 
     number: int
@@ -96,28 +97,26 @@ class CardPosition(NamedTuple):
     alike: int = 1
 
     @property
-    def told(self) -> str:
-        """As users write it."""
-        return (
-            f"[{self.number}]" if self.alike == 1 else f"[{self.number}:{self.number + self.alike}]"
-        )
+    def subscript(self) -> str:
+        """As in Python: `[2]` or `[2:5]`."""
+        end = f":{self.number + self.alike}" if self.alike > 1 else ""
+        return f"[{self.number}{end}]"
 
 
 def notes_of(lines: Iterable[str]) -> str:
-    """Return lines for the user, small."""
+    """Return notes for the user in small print."""
     return "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
 
 
 def heading_of(label: str, batch: Grid) -> str:
-    """Return the line above a row of a comparison: what it is, and what it cost."""
-    costs = [image.cost_usd for image in batch.images if image.label == label]
-    known = [cost for cost in costs if cost]
-    cost = f" · {dollars(sum(known))}" if known and len(known) == len(costs) else ""
+    """Return the heading of a row of a comparison: its label, and its cost if known."""
+    costs = [image.cost_usd or 0.0 for image in batch.images if image.label == label]
+    cost = f" · {dollars(sum(costs))}" if all(costs) else ""
     return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
 
 
 def _style(size: tuple[int, int], columns: int) -> str:
-    """Return the style of a card: no wider than its picture may be."""
+    """Return the style of a card, as wide as its picture at most."""
     width, height = size
     pixels = max(min(width, _TALLEST * width // height) + _GAP, NARROWEST)
     return _FIGURE.format(width=_share(columns), pixels=pixels)
@@ -125,9 +124,9 @@ def _style(size: tuple[int, int], columns: int) -> str:
 
 @cache
 def _share(columns: int) -> str:
-    """Return the width of so many cards side by side: of fewer, where they would be too narrow.
+    """Return the CSS width of a card among so many in a row, or fewer in a narrow window.
 
-    It is an expression of the width that there is: sanitizers leave no rules for several widths.
+    It is an expression, as sanitizers remove media queries.
     """
     if columns == 1:
         return "100%"
@@ -136,7 +135,7 @@ def _share(columns: int) -> str:
 
 
 def inputs_of(image: Card, columns: int) -> str:
-    """Return a card for each image that `image` was made from."""
+    """Return a card for each input image of `image`."""
     inputs = image.request.inputs
     names = ["Before"] if len(inputs) == 1 else [f"Input {n}" for n, _ in enumerate(inputs, 1)]
     return "".join(
@@ -145,18 +144,14 @@ def inputs_of(image: Card, columns: int) -> str:
 
 
 def _input(source: InputImage, name: str, columns: int) -> str:
-    uri = source.url
-    if uri.startswith("data:"):
+    if source.url.startswith("data:"):
         from xai_notebook.pictures.pixels import preview  # noqa: PLC0415  # PIL
 
-        data = pybase64.b64decode(uri.partition(",")[2])
+        data = pybase64.b64decode(source.url.partition(",")[2])
         small, size, _ = preview(data, side=SIDES.get(columns, SMALL_SIDE), limit=LIMITS[1][1])
         uri = f"data:image/jpeg;base64,{pybase64.b64encode_as_string(small)}"
-        picture = (
-            f'<img src="{uri}" alt="{name}: {html.escape(clean(source.label[:NAME]))}" '
-            f'width="{size[0]}" height="{size[1]}" '
-            f'style="{_IMG.format(width=size[0], height=size[1])}">'
-        )
+        alt = f"{name}: {clean(source.label[:NAME])}"
+        picture = _img(PreviewSource(uri, size, whole=True), alt)
     else:
         picture, size = f'<div style="{_CARD}">{text(source.label, NAME)}</div>', (SMALL_SIDE,) * 2
     style = _style(size, columns)
@@ -170,7 +165,7 @@ def _input(source: InputImage, name: str, columns: int) -> str:
 def figure(
     image: Card,
     source: Shown,
-    place: CardPosition,
+    position: CardPosition,
     captions: Captions,
     *,
     columns: int,
@@ -180,87 +175,77 @@ def figure(
     """Return the card of an image.
 
     Args:
-        image: What it is about.
-        source: What it shows.
-        place: Where it is among the others.
-        captions: Of the grid.
-        columns: Of the grid.
+        image: The image.
+        source: The picture to show, or the reason why it is missing.
+        position: Position in the batch.
+        captions: Captions of the grid.
+        columns: Cards per row of the grid.
         heading: HTML above the picture.
-        cells: It is a look back: say when, and the magic that asks for it again.
+        cells: Show the creation time and the magic that requests the image again.
     """
-    drawn = (
-        source
-        if isinstance(source, (PreviewSource, Awaited))
-        else Awaited((SMALL_SIDE, SMALL_SIDE))
-    )
-    style = _style(drawn.size, columns)
-    told = (
-        captions.under(image, drawn.size) + facts(image, place, dated=cells)
-        if captions.wanted
-        else ""
-    )
-    told += notes_of(image.notes) + (_cell(image) if cells else "")
-    caption = f'<figcaption style="{_CAPTION}">{told}</figcaption>' if told else ""
-    picture = _picture(image, source, place)
-    return f'<figure style="{style}">{heading}{picture}{caption}</figure>'
+    size = source.size if isinstance(source, (PreviewSource, Awaited)) else (SMALL_SIDE,) * 2
+    caption = ""
+    if captions.wanted:
+        caption = captions.under(image, size) + facts(image, position, dated=cells)
+    caption += notes_of(image.notes) + (_cell(image) if cells else "")
+    if caption:
+        caption = f'<figcaption style="{_CAPTION}">{caption}</figcaption>'
+    picture = _picture(image, source, position)
+    return f'<figure style="{_style(size, columns)}">{heading}{picture}{caption}</figure>'
 
 
 def _cell(image: Card) -> str:
-    """Return the magic that asks for an image again, folded away."""
+    """Return the magic that requests an image again, folded."""
     return (
         "<details><summary>Magic that made it</summary>"
         f'<pre style="white-space:pre-wrap"><code>{text(image.cell)}</code></pre></details>'
     )
 
 
-def _picture(image: Card, source: Shown, place: CardPosition) -> str:
+def _picture(image: Card, source: Shown, position: CardPosition) -> str:
     if isinstance(source, PreviewSource):
-        width, height = source.size
-        alt = (
-            alt_text(image, place.number + 1, place.total)
-            if source.whole
-            else f"Damaged. {_DAMAGED}"
-        )
-        return (
-            f'<img src="{source.uri}" alt="{html.escape(alt)}" '
-            f'width="{width}" height="{height}" '
-            f'style="{_IMG.format(width=width, height=height)}">'
-        ) + ("" if source.whole else f"<div><strong>Damaged.</strong> {_DAMAGED}</div>")
+        if source.whole:
+            return _img(source, alt_text(image.picture, position.number + 1, position.total))
+        damaged = f"<div><strong>Damaged.</strong> {_DAMAGED}</div>"
+        return _img(source, f"Damaged. {_DAMAGED}") + damaged
     if isinstance(source, Awaited):
-        width, height = source.size
-        return (
-            f'<div class="xai-waiting" style="{_PLACE.format(width=width, height=height)}"></div>'
-        )
+        style = _PLACEHOLDER.format(width=source.size[0], height=source.size[1])
+        return f'<div class="xai-waiting" style="{style}"></div>'
     title = TITLES.get(image.status, "Failed")
     reason = source or image.error or ""
-    if place.alike > 1:
-        reason = reason.replace("The image was", f"{place.alike} pictures were")
+    if position.alike > 1:
+        reason = reason.replace("The image was", f"{position.alike} pictures were")
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 
 
+def _img(source: PreviewSource, alt: str) -> str:
+    width, height = source.size
+    return (
+        f'<img src="{source.uri}" alt="{html.escape(alt)}" width="{width}" height="{height}" '
+        f'style="{_IMG.format(width=width, height=height)}">'
+    )
+
+
 def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
-    """Return what a reader hears in place of the picture."""
+    """Return the alternative text of a picture."""
     prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
     prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
-    place = f"Image {number} of {total}" if total > 1 else "Image"
-    return f"{place}, generated from the prompt: {prompt}"
+    name = f"Image {number} of {total}" if total > 1 else "Image"
+    return f"{name}, generated from the prompt: {prompt}"
 
 
-def facts(image: Card, place: CardPosition, *, dated: bool = False) -> str:
+def facts(image: Card, position: CardPosition, *, dated: bool = False) -> str:
     """Return the small line under a caption: index, model, size, cost, badges, file.
 
-    Args:
-        image: What it is about.
-        place: Where it is among the others.
-        dated: It is a look back: say when, and not that it is stored.
+    With `dated`, it has the creation time instead of the badge of a replayed image.
     """
-    items = [place.told] if place.total > 1 else []
+    items = [position.subscript] if position.total > 1 else []
     items += [text(image.model, NAME)] if image.model else []
     if image.rewritten_by and image.rewritten_prompt:
         items.append(f"rewritten by {text(image.rewritten_by, NAME)}")
     if image.size:
         items.append(f'<span style="white-space:nowrap">{image.size[0]} × {image.size[1]}</span>')
-    cost = dollars(image.cost_usd * place.alike) if image.cost_usd else None
+    cost = dollars(image.cost_usd * position.alike) if image.cost_usd else None
     if cost and (dated or not image.replayed):
         items.append(cost)
     if dated:
@@ -279,7 +264,7 @@ def facts(image: Card, place: CardPosition, *, dated: bool = False) -> str:
 
 
 def _link(image: Card) -> str:
-    """Return the public link of an image, and until when it is one."""
+    """Return the public link of an image and its expiry."""
     when = until(image)
     if not image.is_public:
         return f"public link expired{when}"
@@ -288,7 +273,7 @@ def _link(image: Card) -> str:
 
 
 def until(image: Card) -> str:
-    """Return until when a public link is one, or when it ended; nothing where that is not said."""
+    """Return when a public link expires or did expire; empty: unknown."""
     expires = image.public_url_expires
     if expires is None:
         return ""
@@ -297,15 +282,15 @@ def until(image: Card) -> str:
 
 _THREE_LINES: Final = "max-height:4.35em;line-height:1.45;overflow:hidden"
 _FIT: Final = {1: 260, 2: 165, 3: 100}
-"""Characters that three lines of a card hold, by the columns of its grid."""
+"""Characters in three lines of a card, by the columns of its grid."""
 _FIT_NARROW: Final = 66
 """The same for more columns."""
 _LEAST: Final = 20
-"""The same for any card: a server may send a picture one pixel wide."""
+"""The same for any card: a server can send a picture one pixel wide."""
 _WORTH_FOLDING: Final = 1.3
-"""How much longer a prompt must be: one that is only a little longer is shown whole."""
+"""A prompt is folded if it is longer than what fits by this factor."""
 _SURELY_FITS: Final = 60
-"""Characters that three lines of any card hold."""
+"""Characters that fit in three lines of any card."""
 _WRITTEN: Final = "Prompt as written"
 
 
@@ -318,11 +303,11 @@ class Captions:
         """Find out what the cards have in common.
 
         Args:
-            cards: All that are shown.
-            columns: Side by side.
-            style: `"full"`, `"short"` (three lines, the rest folded) or `"none"`; None: what is
-                long for its card is folded, to three lines.
-            share: What all have in common stands above the grid.
+            cards: All cards of the grid.
+            columns: Cards per row.
+            style: `"full"`, `"short"` (three lines, the rest folded) or `"none"`; None: fold to
+                three lines what is long for its card.
+            share: Show common prompts once, above the grid.
         """
         self._style = style
         self._fit = _FIT.get(columns, _FIT_NARROW)
@@ -333,23 +318,20 @@ class Captions:
 
     @property
     def above(self) -> str:
-        """What is said once, as HTML; it may be nothing."""
+        """The common prompts as HTML; empty: the prompts differ."""
         image = self._first
         if image is None or not self._one_prompt:
             return ""
-        told = (
-            self._both(image, _FIT[1])
-            if self._all_alike
-            else self._told("Prompt", image.prompt, _FIT[1])
-        )
-        return f'<div style="margin:4px 0 12px;max-width:60em;line-height:1.45">{told}</div>'
+        if self._all_alike:
+            prompts = self._both(image, _FIT[1])
+        else:
+            prompts = self._prompt("Prompt", image.prompt, _FIT[1])
+        return f'<div style="margin:4px 0 12px;max-width:60em;line-height:1.45">{prompts}</div>'
 
     def under(self, image: Card, size: tuple[int, int]) -> str:
-        """Return what is said of one image, as HTML.
+        """Return the prompts of an image that are not above the grid, as HTML.
 
-        Args:
-            image: Which.
-            size: Width and height of what its card shows: a tall picture has a narrow card.
+        The `size` of its preview gives the width of the card, which is narrow for a tall picture.
         """
         if self._style == "none" or self._all_alike:
             return ""
@@ -357,28 +339,21 @@ class Captions:
         if not self._one_prompt:
             return self._both(image, fit)
         rewritten = image.rewritten_prompt
-        return self._told("Rewritten prompt", rewritten, fit) if rewritten else ""
+        return self._prompt("Rewritten prompt", rewritten, fit) if rewritten else ""
 
     @property
     def wanted(self) -> bool:
-        """Whether anything stands under pictures."""
+        """Whether pictures have captions."""
         return self._style != "none"
 
     def _both(self, image: Card, fit: int) -> str:
-        """Return the prompt that made an image, and the one that was written."""
+        """Return the prompt that made an image, and the prompt as written if that differs."""
         if not image.rewritten_prompt:
-            return self._told("Prompt", image.prompt, fit)
-        return self._told("Rewritten prompt", image.rewritten_prompt, fit, image.prompt)
+            return self._prompt("Prompt", image.prompt, fit)
+        return self._prompt("Rewritten prompt", image.rewritten_prompt, fit, image.prompt)
 
-    def _told(self, label: str, prompt: str, fit: int, written: str | None = None) -> str:
-        """Return a prompt, or its first three lines with the rest behind them.
-
-        Args:
-            label: What it is.
-            prompt: All of it.
-            fit: Characters that three lines hold.
-            written: What the user wrote, where that is another one.
-        """
+    def _prompt(self, label: str, prompt: str, fit: int, written: str | None = None) -> str:
+        """Return a prompt, or its first three lines, of `fit` characters, with the rest folded."""
         label = f"<strong>{label}:</strong>"
         fits = _SURELY_FITS if self._style == "short" else fit * _WORTH_FOLDING
         if self._style == "full" or len(prompt) <= fits:

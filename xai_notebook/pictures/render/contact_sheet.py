@@ -9,33 +9,33 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from xai_notebook.errors import MissingImageError, ReplyError
-from xai_notebook.pictures.export import export_bytes
 from xai_notebook.pictures.picture import Matrix, matrix_of
 from xai_notebook.pictures.pixels import encode, flatten, load_image, upright
 from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from xai_notebook.pictures.picture import Card, Grid
 
-__all__ = ["draw_sheet", "export_sheet", "small_sheet"]
+__all__ = ["draw_sheet", "small_sheet"]
 
 _CELL: Final = 640
-"""Side of a picture in pixels, before the bound on the sheet makes it smaller."""
+"""Side of a picture in pixels, unless the limit of the sheet demands less."""
 _SMALLEST: Final = 48
 _SMALL: Final = 640
-"""Width in pixels of a sheet that stands beside the HTML of an output."""
+"""Width in pixels of the sheet in a cell's output."""
 _SMALL_BYTES: Final = 35_000
 _GAP: Final = 0.05
+"""Space between pictures, as a share of the cell, as all lengths here."""
 _TEXT: Final = 0.16
-"""Height of a label, as a share of the cell."""
+"""Height of a label."""
 _STEP: Final = (1 + _GAP, 1 + _GAP + _TEXT)
-"""From one picture to the next, across and down."""
+"""Distance from one picture to the next, across and down."""
 _NAMES: Final = 0.5
-"""Width of the names of a matrix's rows, as a share of the cell; a line of names has `_LINE`."""
+"""Width of the row names of a matrix."""
 _LINE: Final = 0.13
+"""Height of a line of names."""
 _PAPER: Final = "#fbfaf7"
 _INK: Final = "#23262b"
 
@@ -43,25 +43,25 @@ _INK: Final = "#23262b"
 def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Image:
     """Return the pictures of `batch` in a grid, each above its label.
 
+    A damaged or missing picture is replaced by the word `Damaged`.
+
     Args:
         batch: Cards without a picture are left out.
-        columns: Width of the grid; None: a comparison is a matrix, others are about square.
-        max_pixels: Bound on width × height of the sheet.
-
-    A picture that is damaged, or whose file is gone, is a word in its place.
+        columns: Pictures per row; None: a matrix for a comparison, else about square.
+        max_pixels: Maximum of width × height of the sheet.
 
     Raises:
-        MissingImageError: There is no picture.
+        MissingImageError: No image has a picture.
         ReplyError: All of them are damaged.
     """
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
-        raise MissingImageError("There is no picture for a contact sheet.")
+        raise MissingImageError("A contact sheet needs at least one picture.")
     return _draw([(image, _data_of(image)) for image in images], columns, _CELL, max_pixels)
 
 
 def _data_of(image: Card) -> bytes:
-    """Return the bytes of a picture; `b""` where they are gone."""
+    """Return the bytes of a picture; empty: they are gone."""
     try:
         return image.data
     except ReplyError:
@@ -69,11 +69,11 @@ def _data_of(image: Card) -> bytes:
 
 
 def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
-    """Return a JPEG of at most 40 kB or so that shows a grid on paper, where no HTML can be.
+    """Return a JPEG of about 40 kB at most that shows a grid on paper, instead of HTML.
 
     Args:
-        images: Whole pictures, each with bytes to draw: a preview will do.
-        columns: Width of the grid; None: it is a matrix.
+        images: Pictures, each with bytes to draw, such as its preview.
+        columns: Pictures per row; None: a matrix.
     """
     columns = columns and min(columns, len(images))
     largest = _SMALL // (columns or 3)
@@ -86,12 +86,12 @@ def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) ->
 
 
 class _Layout(NamedTuple):
-    """Where things stand on a sheet, in sides of a picture.
+    """Layout of a sheet; all lengths are shares of a cell's side.
 
     Attributes:
         size: Width and height.
-        pictures: The left top corner of each.
-        names: What stands where: the names of sections, columns and rows.
+        pictures: Left and top of each picture.
+        names: Left, top and text of the names of sections, columns and rows.
     """
 
     size: tuple[float, float]
@@ -100,19 +100,18 @@ class _Layout(NamedTuple):
 
 
 def _in_rows(count: int, columns: int) -> _Layout:
-    """Return pictures side by side, so many in a row."""
-    places = [
+    """Return the layout of a grid."""
+    corners = [
         (_GAP + number % columns * _STEP[0], _GAP + number // columns * _STEP[1])
         for number in range(count)
     ]
-    return _Layout(
-        (columns * _STEP[0] + _GAP, math.ceil(count / columns) * _STEP[1] + _GAP), places, []
-    )
+    height = math.ceil(count / columns) * _STEP[1] + _GAP
+    return _Layout((columns * _STEP[0] + _GAP, height), corners, [])
 
 
 def _as_matrix(matrix: Matrix, count: int) -> _Layout:
-    """Return pictures under the names of their columns and behind those of their rows."""
-    places = [(0.0, 0.0)] * count
+    """Return the layout of a matrix, with the names of sections, columns and rows."""
+    corners = [(0.0, 0.0)] * count
     names: list[tuple[float, float, str]] = []
     lefts = [_GAP + _NAMES + column * _STEP[0] for column in range(len(matrix.columns))]
     top = _GAP
@@ -126,15 +125,15 @@ def _as_matrix(matrix: Matrix, count: int) -> _Layout:
             names.append((_GAP, top, name))
             for left, numbers in zip(lefts, cells, strict=True):
                 for below, number in enumerate(numbers):
-                    places[number] = (left, top + below * _STEP[1])
+                    corners[number] = (left, top + below * _STEP[1])
             top += max(map(len, cells)) * _STEP[1]
-    return _Layout((lefts[-1] + _STEP[0], top + _GAP), places, names)
+    return _Layout((lefts[-1] + _STEP[0], top + _GAP), corners, names)
 
 
 def _draw(
     images: Sequence[tuple[Card, bytes]], columns: int | None, largest: int, max_pixels: int
 ) -> Image.Image:
-    """Return a sheet: a matrix, or else so many pictures in a row."""
+    """Return a sheet: a matrix of a comparison unless `columns` are given, else a grid."""
     matrix = None if columns else matrix_of([image for image, _ in images])
     if matrix is not None:
         layout = _as_matrix(matrix, len(images))
@@ -157,26 +156,15 @@ def _draw(
             damaged.append(error)
             draw.text((left + cell * _GAP, top + cell // 2), "Damaged", _INK, large)
         else:
-            # In a matrix, a row is read along its upper edge; else pictures stand on their labels.
+            # Pictures of a matrix are aligned at the top of their row, others above their label.
             above = 0 if matrix else cell - picture.height
             sheet.paste(picture, (left + (cell - picture.width) // 2, top + above))
-        told = (not matrix and image.label) or image.rewritten_prompt or image.prompt
-        place = (left, top + cell + int(cell * _GAP / 3))
-        draw.multiline_text(place, _latin(told, 46), _INK, font, spacing=2)
+        label = (not matrix and image.label) or image.rewritten_prompt or image.prompt
+        below = (left, top + cell + int(cell * _GAP / 3))
+        draw.multiline_text(below, _latin(label, 46), _INK, font, spacing=2)
     if len(damaged) == len(images):
         raise damaged[0]
     return sheet
-
-
-def export_sheet(batch: Grid, folder: str | Path | None, *, max_pixels: int) -> Path:
-    """Write the contact sheet of `batch` as a JPEG and return its path.
-
-    Raises:
-        ExportError: The file cannot be written.
-        MissingImageError: There is no picture.
-    """
-    sheet = draw_sheet(batch, columns=batch.columns, max_pixels=max_pixels)
-    return export_bytes(encode(sheet, "JPEG", quality=88), "contact-sheet.jpg", folder)
 
 
 def _shrunk(data: bytes, side: int) -> Image.Image:
@@ -185,12 +173,12 @@ def _shrunk(data: bytes, side: int) -> Image.Image:
         picture.thumbnail((side, side), reducing_gap=2.0)
     except ReplyError:
         raise
-    except Exception as error:  # of metadata that Pillow reads to turn a picture
+    except Exception as error:  # Pillow raises anything on damaged metadata
         raise ReplyError("The image is damaged: its pixels cannot be decoded.") from error
     return picture
 
 
-def _latin(told: str, width: int) -> str:
-    """Return two lines of Latin text: Pillow's own font has no other letters."""
-    told = clean(told).replace("\n", " ").encode("latin-1", "replace").decode("latin-1")
-    return "\n".join(textwrap.wrap(told, width, max_lines=2, placeholder=" ..."))
+def _latin(label: str, width: int) -> str:
+    """Return at most two lines of Latin text: Pillow's own font has no other letters."""
+    label = clean(label).replace("\n", " ").encode("latin-1", "replace").decode("latin-1")
+    return "\n".join(textwrap.wrap(label, width, max_lines=2, placeholder=" ..."))

@@ -1,9 +1,8 @@
-"""Results as MIME bundles: a captioned grid in HTML, and sentences for everything else.
+"""Batches as MIME bundles: a captioned grid in HTML, plain text, and a JPEG for paper.
 
-The HTML must survive what strips it: JupyterLab cleans untrusted notebooks
-(no script, style element or button), GitHub drops every style. So pictures are
-`<img>` with data URIs and alt texts, the layout is inline and may vanish, and
-nothing depends on it. Colours are inherited, so light and dark themes both fit.
+The HTML must survive sanitizers: JupyterLab removes scripts, style elements and buttons from
+untrusted notebooks, GitHub removes all styles. So pictures are `<img>` with data URIs and
+alternative texts, and the inline layout is optional. Colours are inherited from the theme.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pybase64
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.picture import Card, Matrix, first_cards, matrix_of
+from xai_notebook.pictures.picture import Card, Matrix, Picture, first_cards, matrix_of
 from xai_notebook.pictures.render.cards import (
     NARROWEST,
     Captions,
@@ -51,34 +50,30 @@ _TABLE: Final = "border-collapse:collapse;table-layout:auto;margin:0 0 12px;font
 _HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 14px 8px 0"
 _NAME: Final = "min-width:56px;max-width:150px;overflow-wrap:break-word"
 _CELL: Final = "text-align:left;vertical-align:top;padding:8px 0 0"
-_DAMAGED: Final = "What is said of this picture is damaged. The other pictures are not."
+_DAMAGED: Final = "The data of this picture is damaged. The other pictures are not affected."
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 
 def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
-    """Return text/html and text/plain for a batch, and image/jpeg of what is shown.
+    """Return text/html, text/plain and image/jpeg of a batch; only text in a terminal.
 
-    The text is the same on every run, so that notebooks can be compared; paths of the library
-    stand in it only in a plain terminal, where it is all there is to see.
-
-    Args:
-        batch: What to show.
-        previews: Those that have been made.
+    The text is the same on every run, so that notebooks can be compared. Only a terminal, which
+    shows nothing else, gets sizes, costs and paths of the library. `previews` are reused.
     """
     if in_terminal():
         return {"text/plain": _wrapped(plain_text(batch, paths=True))}
     pictures = preview(batch, previews)
     bundle = {"text/html": to_html(batch, pictures), "text/plain": plain_text(batch)}
     if sheet := _sheet(batch, pictures):
-        bundle["image/jpeg"] = sheet  # for paper: LaTeX and PDF take no HTML
+        bundle["image/jpeg"] = sheet  # LaTeX and PDF take no HTML
     return bundle
 
 
-def _wrapped(told: str) -> str:
-    """Return text whose lines end between words where the terminal ends; paths stay whole."""
+def _wrapped(plain: str) -> str:
+    """Wrap text between words at the terminal's width; paths stay whole."""
     width = max(shutil.get_terminal_size().columns - 1, 40)
     lines = []
-    for line in told.split("\n"):
+    for line in plain.split("\n"):
         indent = line[: len(line) - len(line.lstrip())]
         lines += textwrap.wrap(
             line.strip(), width, initial_indent=indent, subsequent_indent=indent,
@@ -88,20 +83,15 @@ def _wrapped(told: str) -> str:
 
 
 def plain_text(batch: Grid, *, paths: bool = False) -> str:
-    """Return a sentence or two per image.
-
-    Args:
-        batch: What to tell about.
-        paths: Name the library's file where an image was not exported.
-    """
+    """Return a sentence or two per image; with `paths`, also sizes, costs and library paths."""
     shown = _shown(batch)
     total = sum(image.status != "unsent" for image in batch.images)
     lines = [] if total else ["No images."]
     for number, image in enumerate(shown, 1):
         head = f"Image {number} of {total}. " if total > 1 else ""
         try:
-            lines += _lines(image, head, paths=paths, cells=batch.cells)
-        except Exception:  # noqa: BLE001  # as in `to_html`
+            lines += _lines_of(image, head, paths=paths, cells=batch.cells)
+        except Exception:  # noqa: BLE001  # see `to_html`
             lines.append(f"{head}No picture: {_DAMAGED}")
     if total > len(shown):
         lines.append(_more(batch, shown))
@@ -109,15 +99,19 @@ def plain_text(batch: Grid, *, paths: bool = False) -> str:
     return "\n".join(clean(bounded(line)) for line in lines)
 
 
-def _lines(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
-    """Return what is said of one image."""
+def _lines_of(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
+    """Return the lines of one image."""
     head += f"{bounded(image.label, NAME)}. " if image.label else ""
-    lines = [head + _sentence(image)]
-    if paths and (told := _plain_facts(image)):
-        lines.append(f"  {told}")
-    where = image.exported or (image.file if paths else None)
-    if where is not None:
-        lines.append(f"  {'saved as ' if image.exported else ''}{short_path(where)}")
+    caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
+    if image.status != "ok":
+        caption = f"No picture: {bounded(image.error or '')} {caption}"
+    lines = [head + caption]
+    if paths and (facts := _plain_facts(image)):
+        lines.append(f"  {facts}")
+    if image.exported is not None:
+        lines.append(f"  saved as {short_path(image.exported)}")
+    elif paths and image.file is not None:
+        lines.append(f"  {short_path(image.file)}")
     if image.is_public:
         lines.append(f"  public link{until(image)}: {image.public_url}")
     lines += [f"  {note}" for note in image.notes]
@@ -126,20 +120,14 @@ def _lines(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
     return lines
 
 
-def _damaged(image: Card) -> Card:
-    """Return a card that says of a picture only that it cannot be shown."""
-    request = ImageRequest(prompt="", model="")
-    return Card(request=request, status="damaged", error=_DAMAGED, index=image.index)
-
-
 def _shown(batch: Grid) -> Sequence[Card]:
-    """Return the images with a card; the summary counts those that were never asked for."""
+    """Return the images that get a card; the summary counts the unsent ones."""
     sent = [image for image in batch.images if image.status != "unsent"]
     return sent[: batch.limit] if batch.columns else first_cards(sent, batch.limit)
 
 
 def _plain_facts(image: Card) -> str:
-    """Return what a terminal tells beside the caption: size, cost, whether it is stored."""
+    """Return size and cost, and whether it was replayed."""
     items = [f"{image.size[0]} × {image.size[1]}"] if image.size else []
     cost = dollars(image.cost_usd) if image.cost_usd else ""
     if image.replayed:
@@ -149,88 +137,63 @@ def _plain_facts(image: Card) -> str:
     return " · ".join(items)
 
 
-def _sentence(image: Card) -> str:
-    caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
-    if image.status == "ok":
-        return caption
-    return f"No picture: {bounded(image.error or '')} {caption}"
-
-
-def _columns(batch: Grid, shown: Sequence[Card]) -> int:
-    """Return how many cards stand side by side."""
+def _layout(batch: Grid) -> tuple[Sequence[Card], int, Matrix | None]:
+    """Return the images that get a card, the cards per row, and the matrix of a comparison."""
+    shown = _shown(batch)
     if batch.columns:
-        return batch.columns
-    if matrix := _matrix(batch, shown):
-        return len(matrix.columns)
+        return shown, batch.columns, None
+    if matrix := matrix_of(shown):
+        return shown, len(matrix.columns), matrix
     before = len(shown[0].request.inputs) if batch.compare and shown else 0
-    return grid_columns(before + len(shown))
-
-
-def _matrix(batch: Grid, shown: Sequence[Card]) -> Matrix | None:
-    """Return where the cards of a comparison stand, unless the user wants so many in a row."""
-    return None if batch.columns else matrix_of(shown)
+    return shown, grid_columns(before + len(shown)), None
 
 
 def preview(
     batch: Grid, previews: Previews | None = None, *, most: int | None = None
 ) -> list[Shown]:
-    """Return what each card of a batch shows.
-
-    Args:
-        batch: What to show.
-        previews: Those that have been made, to which what is made now is added.
-        most: Previews to make now, of a batch that is still growing; None: all.
-    """
-    shown = _shown(batch)
+    """Return the preview of each card; see `Previews.make`. New ones are added to `previews`."""
+    shown, columns, _ = _layout(batch)
     full = batch.full and most is None
-    columns = _columns(batch, shown)
     return (previews or Previews()).make(shown, columns, full=full, most=most)
 
 
 def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
-    """Return what is shown as one small JPEG, in base64; empty: there is no picture."""
+    """Return the grid as one small JPEG in base64; empty: no pictures."""
     from xai_notebook.pictures.render.contact_sheet import small_sheet  # noqa: PLC0415  # PIL
 
-    shown = _shown(batch)
-    there = [
+    shown, columns, matrix = _layout(batch)
+    whole = [
         (image, pybase64.b64decode(source.uri.partition(",")[2]))
         for image, source in zip(shown, pictures, strict=True)
         if isinstance(source, PreviewSource) and source.whole
     ]
-    if not there:
+    if not whole:
         return ""
-    matrix = _matrix(batch, shown) is not None
-    drawn = small_sheet(there, columns=None if matrix else _columns(batch, shown))
-    return pybase64.b64encode_as_string(drawn)
+    sheet = small_sheet(whole, columns=None if matrix else columns)
+    return pybase64.b64encode_as_string(sheet)
 
 
 def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
-    """Return the captioned grid of a batch.
-
-    Args:
-        batch: What to show.
-        pictures: Its previews, if they have been made.
-    """
-    shown = _shown(batch)
-    columns = _columns(batch, shown)
+    """Return the captioned grid of a batch, with its previews if they have been made."""
+    shown, columns, matrix = _layout(batch)
     pictures = preview(batch) if pictures is None else pictures
     total = sum(image.status != "unsent" for image in batch.images)
-    pairs = list(zip(shown, pictures, strict=True))
-    matrix = _matrix(batch, shown)
     captions = Captions(shown, columns, style=batch.captions, share=not batch.cells)
     indices = {id(image): index for index, image in enumerate(batch.images)}
 
     def card(number: int, columns: int, heading: str = "", alike: int = 1) -> str:
-        place = CardPosition(indices[id(shown[number])], len(batch.images), alike)
-        image, source = pairs[number]
+        image = shown[number]
         draw = partial(
-            figure, place=place, captions=captions, columns=columns, heading=heading,
-            cells=batch.cells,
+            figure,
+            position=CardPosition(indices[id(image)], len(batch.images), alike),
+            captions=captions, columns=columns, heading=heading, cells=batch.cells,
         )  # fmt: skip
         try:
-            return draw(image, source)
-        except Exception:  # noqa: BLE001  # whatever a stranger's value does: it costs one card
-            return draw(_damaged(image), None)
+            return draw(image, pictures[number])
+        except Exception:  # noqa: BLE001  # a stranger's value costs one card, not the grid
+            request = ImageRequest(prompt="", model="")
+            damaged = Picture(request=request, status="damaged", error=_DAMAGED)
+            return draw(Card(damaged, index=image.index), None)
 
     lines = [batch.summary] if batch.summary else []
     if total > len(shown):
@@ -249,8 +212,8 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
 def _in_rows(
     batch: Grid, shown: Sequence[Card], columns: int, card: Callable[[int, int, str, int], str]
 ) -> str:
-    """Return cards side by side, under their labels and behind the images they were made from."""
-    # One picture each: the label stands in its figure, and the figures side by side.
+    """Return cards in rows, below their labels and after their input images."""
+    # With one picture per label, the label goes into the figure.
     single = len({image.label for image in shown}) == len(shown)
     parts = []
     previous = None
@@ -268,9 +231,9 @@ def _in_rows(
 
 
 def _cards(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
-    """Yield what has a card: the number of its first image, and how many it stands for.
+    """Yield the index of the first image of each card, and how many images it stands for.
 
-    One is enough for pictures that were withheld one after the other for the same reason.
+    Consecutive pictures that were withheld for the same reason share a card.
     """
 
     def withheld(number: int) -> object:
@@ -283,7 +246,7 @@ def _cards(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
 
 
 def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
-    """Return a table for each section of a matrix, which scrolls sideways where it is narrow."""
+    """Return a table for each section of a matrix; it scrolls sideways in a narrow window."""
     head = "".join(_header("col", name) for name in matrix.columns)
     parts = []
     for section in matrix.sections:
@@ -295,8 +258,8 @@ def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
         for name, cells in section.rows:
             pictures = (
                 f'<td style="{_CELL}"><div style="min-width:{NARROWEST}px">'
-                f"{''.join(map(card, places))}</div></td>"
-                for places in cells
+                f"{''.join(map(card, numbers))}</div></td>"
+                for numbers in cells
             )
             rows.append(
                 f'<tr style="background:none">{_header("row", name)}{"".join(pictures)}</tr>'
@@ -309,18 +272,18 @@ def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
 
 
 def _header(scope: str, name: str) -> str:
-    """Return the cell that names a row or a column."""
+    """Return the header cell of a row or a column."""
     inside = f'<div style="{_NAME}">{text(name, NAME)}</div>'
     return f'<th scope="{scope}" style="{_HEAD}">{inside}</th>'
 
 
 def _more(batch: Grid, shown: Sequence[Card]) -> str:
-    """Return how many cards are not shown, and what shows them."""
+    """Return how many cards are left out, and the expression that shows them."""
     first = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
     left = sum(image.status != "unsent" for image in batch.images[first:])
     return f"… and {left:,} more: {batch.name or '_'}[{first}:] shows them."
 
 
 def grid_columns(count: int) -> int:
-    """Return how many pictures of `count` stand side by side."""
+    """Return how many of `count` pictures are in a row."""
     return count if count <= 2 else 2 if count == 4 else 3 if count <= 6 else 4  # noqa: PLR2004

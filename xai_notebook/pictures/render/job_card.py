@@ -1,6 +1,6 @@
-"""Jobs as they are shown: a card with counts and a bar, and the table of all of them.
+"""Batch jobs in HTML and text: a card with counts and a progress bar, and the table of all jobs.
 
-Separate because it renders jobs from plain counts, without `BatchJob`.
+Separate because rendering needs only plain counts, not a live `BatchJob`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.render.text import NAME, bounded, clean, dollars, text
+from xai_notebook.pictures.render.text import NAME, bounded, clean, dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,14 +39,14 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """What has become of the images of a job.
+    """The images of a job, by outcome.
 
     Attributes:
-        total: Asked for.
-        pending: Not made yet, as far as is known.
+        total: Requested.
+        pending: Not made yet, as far as we know.
         succeeded: In the library.
-        failed: Without a picture, for a reason of their own.
-        cancelled: Dropped, because the job ended before its time.
+        failed: Failed individually.
+        cancelled: Not made, because the job ended early.
     """
 
     total: int = 0
@@ -58,24 +58,24 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCard:
-    """What is told about a job.
+    """A job as it is shown.
 
     Attributes:
-        name: Of the job.
-        prompt: The first one.
-        title: Its state, in a word or two.
-        state: Its state.
-        counts: Of its images.
-        made: Images that the service has made, kept or not.
-        handed: Requests handed over so far, while that lasts.
-        replayed: Images that the library had before.
-        price_usd: List price of all of it, in US dollars; None: unknown.
-        cost_usd: Reported so far, in US dollars; None: nothing was.
-        free: It costs nothing.
-        seconds: Since it was recorded, or until its end.
-        created: When it was recorded.
-        expires: When its results can no longer be read.
-        cause: Why it ended, or is held up.
+        name: The job's name.
+        prompt: The first prompt.
+        title: The state as users read it.
+        state: The state.
+        counts: Its images, by outcome.
+        made: Images that the service has made, saved or not.
+        handed: Requests submitted so far, while the job is `new`.
+        replayed: Images that were in the library before.
+        price_usd: List price of the job in US dollars; None: unknown.
+        cost_usd: Cost reported so far in US dollars; None: not reported.
+        free: Whether the job is free of charge.
+        seconds: From its creation until now or its end.
+        created: When it was created.
+        expires: When the service deletes its results.
+        cause: Why it ended or is stuck.
     """
 
     name: str
@@ -95,7 +95,7 @@ class JobCard:
     cause: str | None = None
 
     def facts(self) -> Iterator[str]:
-        """Yield what there is to say, most important first."""
+        """Yield the facts below the bar, most important first."""
         counts = self.counts
         if self.state == "new" and self.handed:
             yield f"{self.handed:,} of {counts.total:,} submitted"
@@ -115,7 +115,7 @@ class JobCard:
 
     @property
     def money(self) -> str:
-        """What it costs so far, and will at list price; `""`: nothing was made of it."""
+        """The cost so far, and the list price; empty: nothing was made."""
         if self.free:
             return "free"
         price = None if self.price_usd is None else dollars(self.price_usd)
@@ -128,12 +128,12 @@ class JobCard:
 
     @property
     def ended_early(self) -> bool:
-        """Whether it ended before all of it was made."""
+        """Whether it ended before all images were made."""
         return self.state not in {"new", "running", "done"}
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in the two units that matter."""
+    """Format a time span with its two largest units."""
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:
@@ -144,7 +144,7 @@ def duration(seconds: float) -> str:
 
 
 def job_sentence(card: JobCard) -> str:
-    """Return a job in a line, which is the same for every run that came as far."""
+    """Return a job in a line without times, so that notebooks can be compared."""
     counts = card.counts
     images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
     parts = [f"{card.title}: {images}"]
@@ -159,12 +159,12 @@ def job_sentence(card: JobCard) -> str:
 
 
 def job_bundle(card: JobCard) -> dict[str, Any]:
-    """Return text/html and text/plain for a job that has no pictures to show yet."""
+    """Return text/html and text/plain for a job without pictures to show."""
     return {"text/html": job_html(card), "text/plain": job_sentence(card)}
 
 
 def job_html(card: JobCard) -> str:
-    """Return the card of a job. It must make sense where styles are stripped, too."""
+    """Return the card of a job, which is readable without styles, too."""
     counts = card.counts
     images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
     head = f"<strong>{text(card.title)}</strong> · {images}"
@@ -186,7 +186,7 @@ def job_html(card: JobCard) -> str:
 
 
 def _bar(card: JobCard) -> str:
-    """Return how far it is; nothing for what will not get any further and never did."""
+    """Return the progress bar; empty for a job that ended without any result."""
     counts = card.counts
     settled = counts.succeeded + counts.failed
     if card.ended_early and not settled:
@@ -208,7 +208,7 @@ _PROMPT: Final = 60
 
 
 def rows(cards: Sequence[JobCard]) -> list[dict[str, str]]:
-    """Return the cells of the table by their columns, a row for each job."""
+    """Return the cells of the table by column, a row per job."""
     return [
         {
             "created": f"{card.created.astimezone():%Y-%m-%d %H:%M}",
@@ -224,18 +224,14 @@ def rows(cards: Sequence[JobCard]) -> list[dict[str, str]]:
 
 
 def table_text(cards: Sequence[JobCard]) -> str:
-    """Return the jobs as a table of plain text."""
-    lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows(cards)]
-    shown = [name for name in _COLUMNS if any(line[name] for line in lines[1:])]
-    widths = {name: max(len(clean(line[name])) for line in lines) for name in shown}
-    return "\n".join(
-        "  ".join(clean(line[name]).ljust(widths[name]) for name in shown).rstrip()
-        for line in lines
-    )
+    """Return the jobs as a plain text table."""
+    lines = rows(cards)
+    shown = [name for name in _COLUMNS if any(line[name] for line in lines)]
+    return text_table([shown, *([line[name] for name in shown] for line in lines)])
 
 
 def table_html(cards: Sequence[JobCard]) -> str:
-    """Return the jobs as a table; why one ended stands under its state."""
+    """Return the jobs as an HTML table, with the cause below the state."""
     names = _COLUMNS[:-1]
     head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
     body = "".join(

@@ -1,13 +1,12 @@
-"""Small tables a notebook shows: what a call would send, and what was spent."""
+"""Tables of a dry run (`Plan`) and of the money spent (`CostTable`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.render.text import clean, dollars, text
+from xai_notebook.pictures.render.text import clean, dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,19 +14,22 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = ["CostRow", "CostTable", "Plan", "to_make"]
+__all__ = ["BudgetState", "CostRow", "CostTable", "Plan", "to_make"]
 
 _LISTED: Final = 10
+"""Prompts listed in a plan."""
+_NOTHING: Final = "Nothing was spent: the library holds no requests yet."
+_COLUMNS: Final = ("day", "model", "requests", "images", "cost")
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A budget, and how far it is used up.
+    """A budget and its use.
 
     Attributes:
-        limit: As it was given, such as `"$5/day"`.
-        limit_usd: US dollars.
-        used_usd: What has been spent or set aside in its period, in US dollars.
+        limit: As the user set it, such as `"$5/day"`.
+        limit_usd: The limit in US dollars.
+        used_usd: Spent or reserved in the current period, in US dollars.
     """
 
     limit: str
@@ -36,31 +38,31 @@ class BudgetState:
 
     @property
     def left_usd(self) -> float:
-        """What is left, in US dollars."""
+        """The remaining budget in US dollars."""
         return max(self.limit_usd - self.used_usd, 0.0)
 
     def __str__(self) -> str:
-        """Return what is left in words."""
+        """Return the remaining budget as text."""
         return f"{dollars(self.left_usd)} of {self.limit} left"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a call would send, from `--dry-run`.
+    """What a call would send: the result of `--dry-run`.
 
     Attributes:
-        requests: What would be asked, one per prompt.
+        requests: The requests, one per prompt.
         backend: `"xai"` or `"local"`.
         host: The API host.
-        prices: List price of an image in US dollars, by model; None: the server names none.
-        expected: What making the missing images of each request is expected to cost in US dollars,
-            input images and a rewrite included; None: a price is unknown.
-        stored: How many images of each request the library has; None: that was not looked up.
-        ordered: How many images are in a job that has not ended, and are not ordered again.
-        rewriter: The model that would rewrite the prompts first.
-        budget: The budget that holds; None: no budget is set.
-        notes: What the user should know.
-        more: There are more requests than these: a source of prompts is not read without end.
+        prices: List price per image in US dollars, by model; None: unknown.
+        expected: Expected cost in US dollars of the missing images of each request, with input
+            images and a rewrite; None: a price is unknown.
+        stored: Images of each request in the library; None: not looked up.
+        ordered: Images in a running job, which are not ordered again.
+        rewriter: The model that would rewrite the prompts.
+        budget: The budget that applies, if one is set.
+        notes: Notes for the user, a line each.
+        more: There are more requests than these: endless sources of prompts are not exhausted.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -77,26 +79,26 @@ class Plan:
 
     @property
     def images(self) -> int:
-        """How many images were asked for."""
+        """Number of images requested."""
         return sum(request.n for request in self.requests)
 
     @property
     def new(self) -> int:
-        """How many of them would be made."""
+        """Number of images that would be made."""
         return self.images - sum(self.stored or ()) - self.ordered
 
     @property
     def cost_usd(self) -> float | None:
-        """What making them is expected to cost in US dollars; None: a price is unknown.
+        """Expected cost of the new images in US dollars; None: a price is unknown.
 
-        That is the list price, or what such requests cost last, whichever is more. Input images
-        and rewrites are included.
+        This is the list price or the last reported cost of such a request, whichever is higher,
+        with input images and rewrites.
         """
         known = [usd for usd in self.expected if usd is not None]
         return sum(known) if len(known) == len(self.expected) else None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the lines of the table: what, and its value."""
+        """Return the rows of the table: name and value."""
         first = self.requests[0]
         server = "the embedded server" if self.backend == "local" else self.host
         models = dict.fromkeys(request.model for request in self.requests)
@@ -114,8 +116,8 @@ class Plan:
             rows.append(("in a running job", f"{self.ordered:,}"))
         for name in ("aspect_ratio", "resolution", "quality", "user"):
             values = dict.fromkeys(getattr(request, name) for request in self.requests)
-            if told := ", ".join(value for value in values if value):
-                rows.append((name.replace("_", " "), told))
+            if listed := ", ".join(value for value in values if value):
+                rows.append((name.replace("_", " "), listed))
         rows += [("input image", image.label) for image in first.inputs]
         rows += [("price", price) for price in self._prices()]
         rows.append(("expected cost", self._cost))
@@ -129,7 +131,7 @@ class Plan:
 
     @property
     def _images(self) -> str:
-        """Requests × images, where they differ."""
+        """Number of images, and of requests if that differs."""
         requests, images = f"{len(self.requests):,}", f"{self.images:,}"
         each = {request.n for request in self.requests}
         if requests == "1" or each == {1}:
@@ -149,11 +151,12 @@ class Plan:
 
     @property
     def sentence(self) -> str:
-        """What would be made, what it would cost and what is there, in a line."""
+        """New images, their cost and stored images, in a line."""
         cost = "price unknown" if self.cost_usd is None else self._cost
-        free = self.new and self.cost_usd == 0
-        made = f"{self._at_least}{self.new:,}", "at no cost" if free else cost
-        return to_make(*made, None if self.stored is None else sum(self.stored), self.budget)
+        if self.new and self.cost_usd == 0:
+            cost = "at no cost"
+        stored = None if self.stored is None else sum(self.stored)
+        return to_make(f"{self._at_least}{self.new:,}", cost, stored, self.budget)
 
     def __repr__(self) -> str:
         rows = self.rows()
@@ -166,31 +169,27 @@ class Plan:
 
 
 def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
-    """Return what will be made and cost, in a sentence.
+    """Return a sentence about a call that will make images.
 
-    Args:
-        images: How many.
-        cost: In words.
-        stored: How many others the library has; None: that was not looked up.
-        budget: The budget that holds.
+    `stored` is the number of images that the library has; None: not looked up.
     """
-    there = "less what your library has" if stored is None else f"from your library: {stored:,}"
+    library = "less what your library has" if stored is None else f"from your library: {stored:,}"
     left = f"; {budget}" if budget is not None else ""
-    return f"To make: {images}, {cost}; {there}{left}."
+    return f"To make: {images}, {cost}; {library}{left}."
 
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """What one model cost on one day.
+    """Cost of one model on one day.
 
     Attributes:
-        day: In this machine's time zone; None: the rows do not say, they are damaged.
-        model: As the server named it; a chat model where prompts were rewritten.
+        day: In the local time zone; None: unknown, as the library's rows are damaged.
+        model: As the server named it; a chat model if prompts were rewritten.
         backend: `"xai"` or `"local"`.
         requests: Answered requests.
-        images: Pictures received.
-        cost_usd: Sum of what the server reported, in US dollars.
-        unknown: Requests whose cost was not reported, and is not in `cost_usd`.
+        images: Images received.
+        cost_usd: Sum of the reported costs in US dollars.
+        unknown: Requests without a reported cost, which `cost_usd` lacks.
     """
 
     day: date | None
@@ -203,10 +202,10 @@ class CostRow:
 
 
 class CostTable(Sequence[CostRow]):
-    """What was spent, by day and model. A sequence of `CostRow`, shown as a table."""
+    """Money spent, by day and model: a sequence of `CostRow`, shown as a table."""
 
     def __init__(self, rows: Sequence[CostRow]) -> None:
-        """Hold the rows, as the library orders them."""
+        """Hold the rows in the library's order."""
         self._rows = tuple(rows)
 
     def __len__(self) -> int:
@@ -217,12 +216,12 @@ class CostTable(Sequence[CostRow]):
 
     @property
     def total_usd(self) -> float:
-        """The sum of what is known, in US dollars."""
+        """The sum of the known costs in US dollars."""
         return sum(row.cost_usd for row in self._rows)
 
     @property
     def unknown(self) -> int:
-        """Requests whose cost was not reported, and is not in the total."""
+        """Requests without a reported cost, which the total lacks."""
         return sum(row.unknown for row in self._rows)
 
     def _cells(self) -> list[tuple[str, ...]]:
@@ -236,39 +235,26 @@ class CostTable(Sequence[CostRow]):
             )
             for row in self._rows
         ]
-        requests, images = (str(sum(column)) for column in self._counts())
+        requests = str(sum(row.requests for row in self._rows))
+        images = str(sum(row.images for row in self._rows))
         total = _with_unknown(self.total_usd, self.unknown)
         return [*cells, ("total", "", requests, images, total)]
 
-    def _counts(self) -> tuple[list[int], list[int]]:
-        return [row.requests for row in self._rows], [row.images for row in self._rows]
-
     def __repr__(self) -> str:
-        if not self._rows:
-            return _NOTHING
-        rows = [_COLUMNS, *self._cells()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-        return "\n".join(
-            "  ".join(clean(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in rows
-        )
+        return text_table([_COLUMNS, *self._cells()]) if self._rows else _NOTHING
 
     def _repr_html_(self) -> str:
         return _table(_COLUMNS, self._cells()) if self._rows else f"<div>{_NOTHING}</div>"
 
 
-_NOTHING: Final = "Nothing was spent: the library holds no requests yet."
-_COLUMNS: Final = ("day", "model", "requests", "images", "cost")
-
-
 def _table(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
-    top, *lines = (
-        "".join(f'<{tag} style="text-align:left">{text(cell)}</{tag}>' for cell in row)
-        for tag, row in [("th", head or ()), *zip(repeat("td"), rows)]  # endless
-    )
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    thead = f"<thead><tr>{top}</tr></thead>" if top else ""
-    return f"<table>{thead}<tbody>{body}</tbody></table>"
+    thead = f"<thead>{_row('th', head)}</thead>" if head else ""
+    return f"<table>{thead}<tbody>{''.join(_row('td', row) for row in rows)}</tbody></table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    inner = "".join(f'<{tag} style="text-align:left">{text(cell)}</{tag}>' for cell in cells)
+    return f"<tr>{inner}</tr>"
 
 
 def _with_unknown(amount: float, unknown: int) -> str:

@@ -1,25 +1,28 @@
-"""Text of others, fit to be shown: bounded, without control characters, as literal HTML."""
+"""Untrusted text for display: shortened, without control characters, escaped for HTML."""
 
 from __future__ import annotations
 
 import html
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.bounds import clean
 
-__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text", "text_table"]
 
 LONGEST: Final = 8_000
-"""Characters of one text in a card; what says more says so, and has the rest in Python."""
+"""Maximum characters of a text in a card; the complete text is available in Python."""
 NAME: Final = 200
-"""Characters of a name: a model's, a file's, a row's."""
-_TYPESET: Final = re.compile(r"[$\\]")
+"""Maximum characters of a name, such as that of a model, a file or a row."""
+_TEX: Final = re.compile(r"[$\\]")
 
 
 def dollars(amount: float | None) -> str:
-    """Return US dollars as they stand everywhere: cents, and what is less only below a dollar."""
+    """Format US dollars: two decimals, up to four below a dollar."""
     if amount is None:
         return "unknown"
     if amount >= 1 or abs(amount - round(amount, 2)) < 1e-6:  # noqa: PLR2004  # sums are not exact
@@ -28,32 +31,32 @@ def dollars(amount: float | None) -> str:
 
 
 def bounded(value: str, limit: int = LONGEST) -> str:
-    """Return text with at most `limit` characters of its own, and how many it had."""
+    """Return at most `limit` characters of a text, and its length if it is longer."""
     if len(value) <= limit:
         return value
     return f"{value[:limit]} … ({len(value):,} characters in all; the image has them in Python)"
 
 
 def text(value: str, limit: int = LONGEST) -> str:
-    """Return untrusted text as HTML that shows it literally.
+    """Return untrusted text as HTML that shows it literally, cut like `bounded`.
 
-    Notebooks typeset TeX between dollars or backslashed brackets even in HTML; a delimiter in an
-    element of its own is left alone. The direction of the text follows its own letters.
-
-    Args:
-        value: From a server, a file or a user.
-        limit: Characters shown; a note says how many there are.
+    Notebooks typeset TeX in HTML, too, unless its delimiter is in a separate element. The direction
+    of the text follows its letters.
     """
     escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
-    return f'<bdi dir="auto">{_TYPESET.sub(_isolated, escaped)}</bdi>'
+    isolated = _TEX.sub(r"<span>\g<0></span>", escaped)
+    return f'<bdi dir="auto">{isolated}</bdi>'
 
 
-def _isolated(match: re.Match[str]) -> str:
-    return f"<span>{match.group()}</span>"
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines of plain text with aligned columns."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cleaned)
 
 
 def short_path(path: Path) -> str:
-    """Return a path relative to the working directory when it is inside."""
+    """Return a path, relative to the working directory if it is inside."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):

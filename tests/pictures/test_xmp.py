@@ -1,4 +1,4 @@
-"""Provenance: what exported files say, read by ourselves, by Pillow and by exiftool."""
+"""Metadata in exported files, as we, Pillow and exiftool read it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import MetadataError
 from xai_notebook.pictures import xmp
 from xai_notebook.pictures.magic_source import CHOOSE, magic_cell
+from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.render.grid import to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.pictures.xmp import TRAINED, embed, read_metadata
+from xai_notebook.pictures.xmp import ALGORITHMIC, TRAINED, embed, read_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Served
 
 KINDS = ["JPEG", "PNG"]
 NASTY = 'A fox\'s "den" & <b>]]></b> --> 🦊 שלום {{ x }} \\u0041 %00\ttab'
@@ -51,8 +56,8 @@ def encode(kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def image(request: ImageRequest = REQUEST, **changes: Any) -> GeneratedImage:
-    return GeneratedImage(
+def image(request: ImageRequest = REQUEST, **changes: Any) -> Picture:
+    return Picture(
         request=request,
         model="grok-imagine-image-0926",
         created=datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
@@ -67,7 +72,7 @@ def write(folder: Path, data: bytes) -> Path:
 
 
 def exiftool(path: Path) -> dict[str, Any]:
-    """Return what exiftool reads; skip where it is not installed, unless this is CI."""
+    """Return what exiftool reads; skip the test if it is not installed, except in CI."""
     if not shutil.which("exiftool"):
         if os.environ.get("CI"):
             pytest.fail("exiftool is missing: apt-get install libimage-exiftool-perl")
@@ -79,8 +84,7 @@ def exiftool(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_round_trip(tmp_path: Path, kind: str) -> None:
-    """What is read back is what was asked, but for what must not leave the notebook."""
+def test_the_request_is_read_back_without_private_data(tmp_path: Path, kind: str) -> None:
     data = embed(image(), encode(kind))
     metadata = read_metadata(write(tmp_path, data))
     assert metadata.prompt == NASTY
@@ -96,8 +100,7 @@ def test_round_trip(tmp_path: Path, kind: str) -> None:
     assert b"SECRET" not in data
 
 
-def test_a_shared_picture_is_read_back_and_shares_nothing(tmp_path: Path) -> None:
-    """For how long it was shared is no property of a picture: it is neither written nor asked."""
+def test_the_duration_of_sharing_is_not_written(tmp_path: Path) -> None:
     data = embed(image(replace(REQUEST, share=3.0, image_format="url")), encode("JPEG"))
     metadata = read_metadata(write(tmp_path, data))
     assert metadata.request.share is None
@@ -107,8 +110,7 @@ def test_a_shared_picture_is_read_back_and_shares_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("days", ["3.0", '"30"', '"30 --export=/"', "true", "[]"])
-def test_metadata_asks_for_nothing_but_the_picture(tmp_path: Path, days: str) -> None:
-    """A stranger's file, or one of ours that an earlier version wrote, publishes nothing."""
+def test_foreign_options_are_ignored(tmp_path: Path, days: str) -> None:
     more = (
         f'"share": {days}, "user": "a", "max_cost": "1", "export": "/", "batch": true, '
         '"api_host": "evil", "image_format": "url", '
@@ -126,8 +128,7 @@ def test_metadata_asks_for_nothing_but_the_picture(tmp_path: Path, days: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exiftool_reads_it(tmp_path: Path, kind: str) -> None:
-    """exiftool, which nobody here wrote, reads the fields and finds nothing to complain about."""
+def test_exiftool_reads_the_fields(tmp_path: Path, kind: str) -> None:
     values = exiftool(write(tmp_path, embed(image(), encode(kind))))
     assert values["XMP-dc:Description"] == "a detailed red fox"
     assert values["XMP-xmp:CreatorTool"].startswith("xai-notebook")
@@ -138,8 +139,7 @@ def test_exiftool_reads_it(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exiftool_reads_any_prompt(tmp_path: Path, kind: str) -> None:
-    """Quotes, markup, emoji and right-to-left text arrive in a photo tool as they were written."""
+def test_exiftool_reads_special_characters(tmp_path: Path, kind: str) -> None:
     request = ImageRequest(prompt=NASTY.replace("\t", " "), model="grok")
     values = exiftool(write(tmp_path, embed(image(request, rewritten_prompt=None), encode(kind))))
     assert values["XMP-dc:Description"] == request.prompt
@@ -155,8 +155,7 @@ def test_exiftool_reads_any_prompt(tmp_path: Path, kind: str) -> None:
         ("PNG", {"icc_profile": b"profile", "dpi": (300, 300)}),
     ],
 )
-def test_only_the_packet_is_added(kind: str, options: dict[str, Any]) -> None:
-    """The decoded pixels are equal, and without the new part so is every byte."""
+def test_only_the_packet_is_added_to_the_bytes(kind: str, options: dict[str, Any]) -> None:
     data = encode(kind, **options)
     marked = embed(image(), data)
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(marked)) as after:
@@ -171,8 +170,7 @@ def test_only_the_packet_is_added(kind: str, options: dict[str, Any]) -> None:
     )
 
 
-def test_jpeg_order() -> None:
-    """In a JPEG the packet stands behind JFIF and Exif, which readers expect first."""
+def test_the_packet_is_after_jfif_and_exif() -> None:
     exif = Image.Exif()
     exif[0x010E] = "hello"
     marked = embed(image(), encode("JPEG", exif=exif, dpi=(72, 72)))
@@ -182,7 +180,6 @@ def test_jpeg_order() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_embedding_twice_leaves_one_packet(tmp_path: Path, kind: str) -> None:
-    """Marking a file again replaces what we wrote before."""
     data = encode(kind)
     once = embed(image(), data)
     twice = embed(image(replace(REQUEST, original_prompt="another")), once)
@@ -202,8 +199,7 @@ FOREIGN = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_foreign_fields_are_kept(tmp_path: Path, kind: str) -> None:
-    """XMP that the server sent stays, but for the fields that we write."""
+def test_other_fields_of_existing_xmp_are_kept(tmp_path: Path, kind: str) -> None:
     data = xmp.replace_packet(encode(kind), FOREIGN.encode())
     marked = embed(image(), data)
     assert marked.count(b"<x:xmpmeta") == 1
@@ -230,7 +226,6 @@ def test_foreign_fields_are_kept(tmp_path: Path, kind: str) -> None:
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_unusable_packets_are_replaced(tmp_path: Path, kind: str, old: bytes) -> None:
-    """A packet that cannot be read, or leaves no room, gives way to ours."""
     data = xmp.replace_packet(encode(kind), old)
     assert read_metadata(write(tmp_path, embed(image(), data))).prompt == NASTY
 
@@ -245,8 +240,7 @@ def test_unusable_packets_are_replaced(tmp_path: Path, kind: str, old: bytes) ->
         '</rdf:Description><rdf:Description rdf:about="">',
     ],
 )
-def test_a_packet_that_is_all_markup_takes_no_time(tmp_path: Path, markup: str) -> None:
-    """Two megabytes of tags are not made into a tree, to be taken apart again node by node."""
+def test_a_packet_with_too_much_markup_is_not_parsed(tmp_path: Path, markup: str) -> None:
     packet = FOREIGN.replace("xmlns:dc=", 'xmlns:q="q" xmlns:dc=', 1)
     packet = packet.replace("</rdf:Description>", markup * (2_000_000 // len(markup)), 1)
     packet = packet.replace("</rdf:RDF>", "</rdf:Description></rdf:RDF>", 1)
@@ -262,8 +256,7 @@ def test_a_packet_that_is_all_markup_takes_no_time(tmp_path: Path, markup: str) 
     "prompt", ["x" * 5000, "狐" * 5000, "🦊" * 5000, "&<" * 20_000, "\x01" * 9000]
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_prompts_fit(tmp_path: Path, kind: str, prompt: str) -> None:
-    """Five thousand characters of any kind come back whole; what cannot fit is cut, no failure."""
+def test_long_prompts_fit_or_are_cut(tmp_path: Path, kind: str, prompt: str) -> None:
     request = ImageRequest(prompt=prompt, model="grok", original_prompt="short")
     data = embed(image(request), encode(kind))
     with Image.open(io.BytesIO(data)) as picture:
@@ -282,8 +275,7 @@ def test_long_prompts_fit(tmp_path: Path, kind: str, prompt: str) -> None:
 @given(
     prompt=st.text(min_size=1, max_size=60).map(str.strip).filter(bool), kind=st.sampled_from(KINDS)
 )
-def test_any_prompt_comes_back(tmp_path: Path, prompt: str, kind: str) -> None:
-    """Every prompt is read back character by character, control characters included."""
+def test_any_prompt_is_read_back(tmp_path: Path, prompt: str, kind: str) -> None:
     request = ImageRequest(prompt=prompt, model="grok")
     data = embed(image(request, rewritten_prompt=prompt), encode(kind))
     metadata = read_metadata(write(tmp_path, data))
@@ -291,16 +283,14 @@ def test_any_prompt_comes_back(tmp_path: Path, prompt: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF"])
-def test_other_formats_are_left_alone(kind: str) -> None:
-    """WebP and GIF come back as they are."""
+def test_other_formats_are_unchanged(kind: str) -> None:
     data = encode(kind)
     assert embed(image(), data) == data
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keep", [3, 9, 20, 40, 70])
-def test_broken_files_are_left_alone(kind: str, keep: int) -> None:
-    """A file that ends too early comes back as it is."""
+def test_broken_files_are_unchanged(kind: str, keep: int) -> None:
     data = encode(kind)[:keep]
     assert embed(image(), data) == data
     assert xmp.find_packet(data) is None
@@ -311,15 +301,13 @@ def test_broken_files_are_left_alone(kind: str, keep: int) -> None:
     st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1"]),
     st.binary(max_size=200),
 )
-def test_any_bytes_are_safe(start: bytes, rest: bytes) -> None:
-    """Bytes from anywhere neither raise nor lose anything."""
+def test_random_bytes_do_not_raise(start: bytes, rest: bytes) -> None:
     data = start + rest
     assert len(embed(image(), data)) >= len(data) or b"xap/1.0" in data
     xmp.find_packet(data)
 
 
 def test_compressed_png_text_is_read(tmp_path: Path) -> None:
-    """A packet that another program compressed is read; one that would explode is not."""
 
     def with_text(packet: bytes) -> bytes:
         body = b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet)
@@ -334,8 +322,7 @@ def test_compressed_png_text_is_read(tmp_path: Path) -> None:
         read_metadata(write(tmp_path, with_text(packet + b" " * (50 << 20))))
 
 
-def test_file_without_metadata(tmp_path: Path) -> None:
-    """A file of another origin, or one that is none, is a clear error."""
+def test_a_file_without_metadata_raises_metadata_error(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="says nothing about its prompt"):
         read_metadata(write(tmp_path, encode("JPEG")))
     with pytest.raises(MetadataError, match="says nothing"):
@@ -348,7 +335,6 @@ def test_file_without_metadata(tmp_path: Path) -> None:
 
 
 def test_doctype_is_refused(tmp_path: Path) -> None:
-    """A DTD, with which XML can grow without bound, is never parsed."""
     packet = xmp.find_packet(embed(image(), encode("PNG")))
     assert packet
     bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">]>'
@@ -368,8 +354,7 @@ def test_doctype_is_refused(tmp_path: Path) -> None:
         "[" * 100_000,
     ],
 )  # fmt: skip
-def test_damaged_request(tmp_path: Path, text: str) -> None:
-    """JSON that is not what we write is a clear error, whatever it is."""
+def test_a_damaged_request_raises_metadata_error(tmp_path: Path, text: str) -> None:
     properties = {**xmp._properties(image(), None, None), "xaiNotebook:request": text}
     packet = xmp._packet(properties, None)
     path = write(tmp_path, xmp.replace_packet(encode("PNG"), packet))
@@ -377,8 +362,8 @@ def test_damaged_request(tmp_path: Path, text: str) -> None:
         read_metadata(path)
 
 
-def test_properties_as_attributes(tmp_path: Path) -> None:
-    """Metadata that another tool rewrote in XMP's short form is read too."""
+def test_properties_as_attributes_are_read(tmp_path: Path) -> None:
+    """Other tools write XMP's short form."""
     packet = xmp.find_packet(embed(image(), encode("PNG")))
     assert packet
     tool = packet.split(b"<xmp:CreatorTool>")[1].split(b"</xmp:CreatorTool>")[0]
@@ -388,8 +373,7 @@ def test_properties_as_attributes(tmp_path: Path) -> None:
     assert metadata.creator_tool == tool.decode()
 
 
-def test_survives_exiftool(tmp_path: Path) -> None:
-    """A file whose metadata exiftool has edited still says what made it."""
+def test_metadata_survives_an_edit_with_exiftool(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(embed(image(), encode("JPEG")))
     exiftool(path)
@@ -398,14 +382,12 @@ def test_survives_exiftool(tmp_path: Path) -> None:
     assert read_metadata(path).request.original_prompt == NASTY
 
 
-def test_cell_asks_for_the_request(tmp_path: Path) -> None:
-    """The cell is that of the request that was read."""
+def test_the_cell_is_that_of_the_request(tmp_path: Path) -> None:
     metadata = read_metadata(write(tmp_path, embed(image(), encode("JPEG"))))
     assert metadata.cell.replace(CHOOSE, "") == magic_cell(metadata.request)
 
 
-def test_options_stay_on_their_line(tmp_path: Path) -> None:
-    """A file cannot smuggle a second line into the cell through an option or a name."""
+def test_options_of_a_file_stay_on_one_line(tmp_path: Path) -> None:
     request = ImageRequest(
         prompt="p", model="m\n!rm", quality="low\r%", inputs=(InputImage("", "ab", "x\ny"),)
     )
@@ -425,8 +407,7 @@ def test_options_stay_on_their_line(tmp_path: Path) -> None:
         ("http://[", "URL"),
     ],
 )
-def test_names_give_nothing_away(label: str, expected: str) -> None:
-    """Input images are named without folders, passwords, signatures or data."""
+def test_names_of_input_images_have_no_private_data(label: str, expected: str) -> None:
     assert xmp._public_name(InputImage("", "ab", label)) == expected
 
 
@@ -434,18 +415,17 @@ def test_names_give_nothing_away(label: str, expected: str) -> None:
 
 
 def box(kind: bytes, body: bytes) -> bytes:
-    """Return an ISO base media box."""
     return (len(body) + 8).to_bytes(4, "big") + kind + body
 
 
 def manifest(uuid: str = "6332706100110010800000AA00389B71", label: bytes = b"c2pa") -> bytes:
-    """Return a JUMBF superbox as C2PA writes it, around 70 kB of something."""
+    """Return a JUMBF superbox as C2PA writes it, of about 70 kB."""
     described = box(b"jumd", bytes.fromhex(uuid) + b"\3" + label + b"\0")
     return box(b"jumb", described + box(b"free", bytes(70_000)))
 
 
 def credentialed(kind: str, store: bytes) -> bytes:
-    """Return a picture that carries a JUMBF superbox where its container has a place for one."""
+    """Return a picture with a JUMBF superbox."""
     data = encode(kind)
     if kind == "PNG":
         chunk = b"caBX" + store
@@ -462,31 +442,61 @@ def credentialed(kind: str, store: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "WEBP"])
-def test_a_file_with_content_credentials_is_exported_untouched(tmp_path: Path, kind: str) -> None:
-    """A signature is worth more than our XMP; the card and the text say why there is none."""
+def test_a_file_with_content_credentials_is_unchanged(tmp_path: Path, kind: str) -> None:
     data = credentialed(kind, manifest())
-    picture = image(cached=data, size=(40, 30))
+    picture = GeneratedImage(image(cached=data, size=(40, 30)))
     for _ in range(2):
         assert picture.export(tmp_path).read_bytes() == data
     (note,) = picture.notes
     assert "Content Credentials" in note
-    assert embed(picture, data) == data
+    assert embed(picture.picture, data) == data
     batch = ImageBatch([picture])
     assert repr(batch).count(note) == to_html(batch).count(note) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_our_credentials_are_what_others_read(tmp_path: Path, kind: str) -> None:
-    """The files of these tests are built as C2PA says: exiftool finds the manifest's label."""
+def test_exiftool_reads_our_test_credentials(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, credentialed(kind, manifest()))
     assert "c2pa" in exiftool(path).values()
 
 
-def test_other_boxes_are_no_credentials(tmp_path: Path) -> None:
-    """JUMBF holds other things too, and a segment of that number still others."""
+def test_other_jumbf_boxes_are_not_content_credentials(tmp_path: Path) -> None:
     other = credentialed("JPEG", manifest("00" * 16, b"other"))
     hdr = encode("JPEG")[:20] + b"\xff\xeb\0\x09HDR_RI" + b"x" + encode("JPEG")[20:]
     for data in (other, hdr):
-        picture = image(cached=data)
+        picture = GeneratedImage(image(cached=data))
         assert read_metadata(picture.export(tmp_path)).prompt == NASTY
         assert picture.notes == ()
+
+
+# From the magic to the file
+
+MAGIC = "%xai_image --aspect-ratio 3:4 --model grok-imagine-image-2.0 {} -- a fox's “tail” & 20 %"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cell_of_an_export_makes_the_request_again(
+    shell: InteractiveShell, keyed: Served, kind: str
+) -> None:
+    keyed.faults.garbage = data = encode(kind)
+    batch: Any = shell.run_cell(MAGIC.format("--export")).result
+    assert batch[0].exported.read_bytes() != data
+    first = keyed.last
+    cell = read_metadata(batch[0].exported).cell
+    shell.run_cell(cell.replace("%%xai_image", "%%xai_image --fresh"))
+    assert len(keyed.calls) == 2
+    assert keyed.last == first
+
+
+def test_a_local_preview_is_not_declared_as_made_by_a_model(shell: InteractiveShell) -> None:
+    batch: Any = shell.run_cell("%xai_image --local --export a red fox").result
+    metadata = read_metadata(batch[0].exported)
+    assert (metadata.model, metadata.digital_source_type) == ("local-preview", ALGORITHMIC)
+
+
+def test_without_metadata_the_file_has_the_servers_bytes(
+    shell: InteractiveShell, keyed: Served
+) -> None:
+    keyed.faults.garbage = data = encode("JPEG")
+    batch: Any = shell.run_cell(MAGIC.format("--export --no-metadata")).result
+    assert batch[0].exported.read_bytes() == data

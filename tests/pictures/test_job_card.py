@@ -1,4 +1,4 @@
-"""The card of a job and the table of all: what they say, and what they do not claim."""
+"""The card of a job and the table of all jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from xai_notebook.pictures.render.job_card import (
 
 
 def card(**values: Any) -> JobCard:
-    """Return the card of a running job of eight."""
     given: dict[str, Any] = {
         "name": "xai-notebook-1",
         "prompt": "a red fox",
@@ -28,8 +27,7 @@ def card(**values: Any) -> JobCard:
     return JobCard(**(given | values))
 
 
-def test_a_running_job_says_what_it_has_cost_and_will() -> None:
-    """At list price before anything came, then the one beside the other."""
+def test_a_running_job_shows_its_cost_and_list_price() -> None:
     assert "$0.16 at list price" in job_bundle(card())["text/plain"]
     bundle = job_bundle(card(counts=JobCounts(8, 5, 3), cost_usd=0.06))
     assert "$0.06 of $0.16" in bundle["text/plain"]
@@ -38,8 +36,7 @@ def test_a_running_job_says_what_it_has_cost_and_will() -> None:
 
 
 @pytest.mark.parametrize("state", ["cancelled", "expired", "refused", "gone"])
-def test_what_was_not_made_has_no_price(state: str) -> None:
-    """Nor a bar that will never move; what is there is that it ended, and why."""
+def test_a_job_without_results_shows_no_price_and_no_bar(state: str) -> None:
     counts = JobCounts(8, cancelled=8)
     bundle = job_bundle(card(title="Ended", state=state, counts=counts, cause="No room."))
     for shown in bundle.values():
@@ -49,8 +46,7 @@ def test_what_was_not_made_has_no_price(state: str) -> None:
     assert "8 not made" in bundle["text/html"]
 
 
-def test_what_was_made_before_the_end_has_its_cost() -> None:
-    """As it was reported, and a bar that shows how far it came."""
+def test_a_cancelled_job_shows_the_cost_of_its_results() -> None:
     counts = JobCounts(8, succeeded=3, cancelled=5)
     bundle = job_bundle(card(title="Cancelled", state="cancelled", counts=counts, cost_usd=0.06))
     assert "$0.06" in bundle["text/plain"]
@@ -58,8 +54,7 @@ def test_what_was_made_before_the_end_has_its_cost() -> None:
     assert "progressbar" in bundle["text/html"]
 
 
-def test_the_table_says_which_is_which() -> None:
-    """By the first prompt of each; a cause stands there only where a job has one."""
+def test_the_table_shows_prompts_and_causes() -> None:
     listed = [card(), card(prompt="a whale " * 40)]
     lines = table_text(listed).splitlines()
     assert lines[0].split() == ["created", "state", "images", "cost", "prompt", "job"]
@@ -70,8 +65,7 @@ def test_the_table_says_which_is_which() -> None:
     assert "No such model." in table_html([ended])
 
 
-def test_the_words_of_others_show_and_do_nothing() -> None:
-    """A prompt, a name and a cause are text."""
+def test_foreign_text_is_shown_literally() -> None:
     words = "<script>x</script>\x1b[2J"
     hostile = card(prompt=words, name=words, cause=words, title="Cancelled", state="cancelled")
     for shown in (table_html([hostile]), job_bundle(hostile)["text/html"]):

@@ -1,4 +1,4 @@
-"""What a batch looks like: HTML that survives cleaning, sentences for everything else."""
+"""Batches as HTML that survives sanitizers, with captions, and as plain text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import MissingImageError
-from xai_notebook.pictures.picture import SHOWN
+from xai_notebook.pictures.picture import SHOWN, WITHHELD, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 from xai_notebook.pictures.render.text import clean
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -48,13 +48,14 @@ def jpeg(size: tuple[int, int] = (96, 64), colour: str = "teal") -> bytes:
 
 def picture(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
     request = ImageRequest(prompt=prompt, model="grok-imagine-image")
-    settled = {"cached": jpeg(), "model": "local-preview", "size": (96, 64), **values}
-    return GeneratedImage(request=request, **settled)
+    on_card = {name: values.pop(name) for name in ("index", "chosen", "exported") if name in values}
+    size = values.get("size") or (96, 64)
+    settled = {"cached": jpeg(size), "model": "local-preview", "size": size, **values}
+    return GeneratedImage(Picture(request=request, **settled), **on_card)
 
 
 @pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\x1b", "\ud800"])
-def test_no_mark_reorders_what_is_shown(mark: str) -> None:
-    """Neither text nor HTML, alt texts and folded cells included, has marks of strangers."""
+def test_bidirectional_and_control_characters_are_removed(mark: str) -> None:
     odd = f"fox{mark}gpj.exe"
     image = picture(
         odd, rewritten_prompt=odd, rewritten_by=odd, model=odd, notes=(odd,), error=odd,
@@ -67,8 +68,7 @@ def test_no_mark_reorders_what_is_shown(mark: str) -> None:
     assert "gpj.exe" in bundle["text/plain"]
 
 
-def test_one_picture_that_cannot_be_told_costs_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with what is said of it, the others are shown."""
+def test_one_invalid_value_costs_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     last = datetime.max.replace(tzinfo=timezone.utc)
@@ -83,8 +83,7 @@ def test_one_picture_that_cannot_be_told_costs_one_card(monkeypatch: pytest.Monk
     assert "an owl" in bundle["text/plain"]
 
 
-def test_one_picture_that_is_gone_costs_no_other_its_export(tmp_path: Path) -> None:
-    """The others are written before it is said."""
+def test_the_other_pictures_are_exported_if_one_is_gone(tmp_path: Path) -> None:
     batch = ImageBatch([picture(cached=None, file=tmp_path / "gone.jpg"), picture("an owl")])
     with pytest.raises(MissingImageError, match="The original of image 1 is gone"):
         batch.export(tmp_path / "exported")
@@ -93,7 +92,7 @@ def test_one_picture_that_is_gone_costs_no_other_its_export(tmp_path: Path) -> N
 
 
 class Reader(HTMLParser):
-    """Collects tags, attributes and text, and checks that every tag is closed in order."""
+    """Collect tags, attributes and text; check that tags are closed in order."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -103,20 +102,17 @@ class Reader(HTMLParser):
         self.feed(source)
         self.close()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: D102
         self.tags.append((tag, dict(attrs)))
         if tag == "br":
             self.text.append("\n")
         elif tag != "img":
             self.open.append(tag)
 
-    def handle_endtag(self, tag: str) -> None:
-        """Close the last one."""
+    def handle_endtag(self, tag: str) -> None:  # noqa: D102
         assert self.open.pop() == tag
 
-    def handle_data(self, data: str) -> None:
-        """Note the text."""
+    def handle_data(self, data: str) -> None:  # noqa: D102
         self.text.append(data)
 
 
@@ -127,7 +123,6 @@ def read(source: str) -> Reader:
 
 
 def test_a_grid_has_a_captioned_figure_per_image() -> None:
-    """With an alternative text and the size, so that the page does not jump."""
     page = read(to_html(ImageBatch([picture(index=i) for i in range(4)])))
     names = [name for name, _ in page.tags]
     assert names.count("figure") == names.count("img") == names.count("figcaption") == 4
@@ -140,7 +135,6 @@ def test_a_grid_has_a_captioned_figure_per_image() -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("field", ["prompt", "model", "rewritten_prompt", "rewritten_by", "error"])
 def test_foreign_text_is_shown_literally(field: str, text: str) -> None:
-    """Whatever it holds, only our own tags are there, and the text is, every letter of it."""
     values: dict[str, Any] = {field: text}
     if field == "error":
         values["status"] = "failed"
@@ -157,24 +151,15 @@ def test_foreign_text_is_shown_literally(field: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("delimiter", ["$x$", "$$x$$", r"\(x\)", r"\[x\]", r"\begin{a}x\end{a}"])
-def test_no_delimiter_of_tex_stands_in_one_text(delimiter: str) -> None:
-    """Notebooks typeset TeX in HTML too, unless a tag stands between."""
+def test_delimiters_of_tex_are_isolated(delimiter: str) -> None:
+    """Notebooks typeset TeX in HTML, too."""
     page = read(to_html(ImageBatch([picture(f"a {delimiter} b")])))
     assert not any(re.search(r"\$.*\$|\\[(\[b]", piece) for piece in page.text)
     assert delimiter in "".join(page.text)
 
 
-def test_a_long_prompt_is_folded() -> None:
-    """Its beginning is seen, the rest is a click away, and none is lost."""
-    prompt = " ".join(f"word{i}" for i in range(800))
-    page = read(to_html(ImageBatch([picture(prompt)])))
-    assert "details" in {name for name, _ in page.tags}
-    assert prompt in "".join(page.text)
-
-
 @pytest.mark.parametrize("character", ["x", "$", "<", "\n", "word "])
-def test_megabytes_of_text_stay_out_of_the_page(character: str) -> None:
-    """Whatever a server says of its pictures, the page stays small, and says what is missing."""
+def test_megabytes_of_text_are_cut(character: str) -> None:
     long = (character * 1_000_000)[:1_000_000]
     images = [
         picture(
@@ -190,8 +175,7 @@ def test_megabytes_of_text_stay_out_of_the_page(character: str) -> None:
     assert len(plain_text(batch)) < 100_000
 
 
-def test_a_rewritten_prompt_is_labelled_so_and_keeps_the_original() -> None:
-    """Both are there, under the names they deserve."""
+def test_a_rewritten_prompt_is_labelled() -> None:
     page = read(to_html(ImageBatch([picture(rewritten_prompt="A fox, red.")])))
     text = "".join(page.text)
     assert "Rewritten prompt: A fox, red." in text
@@ -200,8 +184,7 @@ def test_a_rewritten_prompt_is_labelled_so_and_keeps_the_original() -> None:
     assert "Rewritten" not in "".join(plain.text)
 
 
-def test_the_facts_are_those_the_server_said() -> None:
-    """Model, size, cost, badge, file; what is unknown is not mentioned."""
+def test_a_card_shows_the_known_facts() -> None:
     image = picture(cost_usd=0.07, replayed=True, exported=Path("pictures/fox.jpg").absolute())
     text = "".join(read(to_html(ImageBatch([image]))).text)
     assert "local-preview · 96 × 64 · replayed (made for $0.07) · saved as " in text
@@ -212,8 +195,7 @@ def test_the_facts_are_those_the_server_said() -> None:
 @pytest.mark.parametrize(
     ("status", "title"), [("moderated", "Moderated"), ("missing", "Missing"), ("failed", "Failed")]
 )
-def test_what_is_no_picture_is_a_card(status: Any, title: str) -> None:
-    """With its reason, and in the text as well."""
+def test_a_missing_picture_is_a_card_with_its_reason(status: Any, title: str) -> None:
     batch = ImageBatch([picture(status=status, error="It was withheld.", cached=None)])
     page = read(to_html(batch))
     assert "img" not in {name for name, _ in page.tags}
@@ -222,20 +204,17 @@ def test_what_is_no_picture_is_a_card(status: Any, title: str) -> None:
 
 
 def test_damaged_bytes_are_a_card() -> None:
-    """Showing never raises: the images are paid for."""
     batch = ImageBatch([picture(cached=b"\xff\xd8\xffrubbish"), picture(cached=jpeg()[:300])])
     text = "".join(read(to_html(batch)).text)
     assert text.count("Failed.") == 2
 
 
-def test_a_deleted_original_is_a_card(tmp_path: Path) -> None:
-    """Its file is gone: said so, with the cure."""
+def test_a_deleted_original_is_a_card_with_the_cure(tmp_path: Path) -> None:
     text = "".join(read(to_html(ImageBatch([picture(cached=None, file=tmp_path / "x")]))).text)
     assert "Ask again with --fresh." in text
 
 
 def test_a_large_grid_is_cut_and_counted() -> None:
-    """A page of thousands would freeze the browser; the batch holds them all."""
     batch = ImageBatch([picture(index=i) for i in range(SHOWN + 6)])
     page = read(to_html(batch))
     assert [name for name, _ in page.tags].count("img") == SHOWN
@@ -244,13 +223,12 @@ def test_a_large_grid_is_cut_and_counted() -> None:
 
 
 def test_an_empty_batch_says_so() -> None:
-    """Nothing found is not nothing shown."""
     assert "No images." in to_html(ImageBatch())
     assert plain_text(ImageBatch()) == "No images."
 
 
-def test_previews_are_small_and_full_is_the_original() -> None:
-    """Noise is the worst case of a JPEG: four 2k images still stay below 400 kB."""
+def test_previews_of_noise_are_small_and_full_shows_originals() -> None:
+    """Noise is the worst case of a JPEG."""
     noise = Image.frombytes("RGB", (512, 512), os.urandom(512 * 512 * 3)).resize((2048, 2048))
     buffer = io.BytesIO()
     noise.save(buffer, "JPEG", quality=90)
@@ -261,8 +239,8 @@ def test_previews_are_small_and_full_is_the_original() -> None:
     assert 'width="2048"' in full
 
 
-def test_the_text_is_the_same_on_every_run() -> None:
-    """No times, costs or paths of the library: notebooks can be compared."""
+def test_the_text_has_no_costs_or_paths() -> None:
+    """It is the same on every run."""
     first, second = (
         mimebundle(ImageBatch([picture(cost_usd=cost, file=Path(name))]))["text/plain"]
         for cost, name in ((0.07, "/a"), (0.09, "/b"))
@@ -270,29 +248,30 @@ def test_the_text_is_the_same_on_every_run() -> None:
     assert first == second == "Prompt: a red fox"
 
 
-def test_columns_are_what_was_asked_for() -> None:
-    """`--columns 1` is one beneath the other."""
+def test_the_number_of_columns_can_be_set() -> None:
     images = [picture(index=i) for i in range(2)]
     assert "width:100%;" in to_html(ImageBatch(images, columns=1))
     assert "width:clamp(50%," in to_html(ImageBatch(images))
 
 
-def test_a_terminal_says_what_a_card_says(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Size, cost, whether it is stored; lines end between words, and a path is never broken."""
+def test_a_terminal_shows_facts_and_wraps_between_words(
+    shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     words = "a red fox in fresh snow under a very wide and quiet winter sky"
     new = picture(prompt=words, cost_usd=1.88, file=Path("/a/" + "long-name" * 9 + ".png"))
     old = picture(cost_usd=0.005, replayed=True)
-    told = ImageBatch([new, old])._repr_mimebundle_()["text/plain"]
-    assert "96 × 64 · $1.88\n" in told
-    assert "96 × 64 · replayed (made for $0.005)" in told
-    assert all(len(line) < 50 for line in told.split("\n") if "long-name" not in line)
-    assert set(words.split()) <= set(told.split())
-    assert "long-name" * 9 + ".png" in told
+    bundle = ImageBatch([new, old])._repr_mimebundle_()
+    assert list(bundle) == ["text/plain"]
+    plain = bundle["text/plain"]
+    assert "96 × 64 · $1.88\n" in plain
+    assert "96 × 64 · replayed (made for $0.005)" in plain
+    assert all(len(line) < 50 for line in plain.split("\n") if "long-name" not in line)
+    assert set(words.split()) <= set(plain.split())
+    assert "long-name" * 9 + ".png" in plain
 
 
-def test_paper_gets_a_small_sheet() -> None:
-    """LaTeX takes no HTML: one JPEG of all pictures that there are."""
+def test_a_small_sheet_is_for_paper() -> None:
     shown = [picture(index=index) for index in range(4)]
     bundle = mimebundle(ImageBatch([*shown, picture(status="missing", error="Gone.")]))
     sheet = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
@@ -301,19 +280,106 @@ def test_paper_gets_a_small_sheet() -> None:
     assert "image/jpeg" not in mimebundle(ImageBatch([picture(status="missing", error="Gone.")]))
 
 
-def test_a_terminal_gets_text_and_paths(shell: Any, tmp_path: Path) -> None:
-    """Plain `ipython` shows captions and where the files are."""
-    batch = ImageBatch([picture(file=tmp_path / "x.jpg")])
-    bundle = mimebundle(batch)
-    assert list(bundle) == ["text/plain"]
-    assert str(tmp_path / "x.jpg") in bundle["text/plain"]
-    assert repr(batch) == "Prompt: a red fox"
-
-
 def test_repr_is_the_plain_text() -> None:
-    """`print(batch)` reads like the output."""
     batch = ImageBatch([picture(), picture(status="missing", error="Gone.")])
     assert repr(batch).splitlines() == [
         "Image 1 of 2. Prompt: a red fox",
         "Image 2 of 2. No picture: Gone. Prompt: a red fox",
     ]
+
+
+# Captions
+
+LONG = "a lighthouse in a storm " * 30
+
+
+def withheld(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
+    return picture(prompt, status="moderated", error=WITHHELD, cached=None, size=None, **values)
+
+
+def text_of(html: str) -> str:
+    return re.sub("<.*?>", " ", html)
+
+
+def test_a_common_prompt_is_above_the_grid() -> None:
+    html = to_html(ImageBatch(picture() for _ in range(3)))
+    assert text_of(html).count("a red fox") == 1
+    assert html.index("a red fox</bdi>") < html.index("<figure")
+
+
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1)])
+def test_extreme_shapes_have_captions(size: tuple[int, int]) -> None:
+    html = to_html(ImageBatch([picture(size=size, rewritten_prompt=LONG)]))
+    assert "a lighthouse" in text_of(html)
+    assert "<img " in html
+
+
+def test_rewrites_of_a_common_prompt_are_below_each_picture() -> None:
+    html = to_html(ImageBatch(picture(rewritten_prompt=f"A fox, {n}.") for n in "xyz"))
+    above, *cards = html.split("<figure ")
+    assert "Prompt: a red fox" in " ".join(text_of(above).split())
+    for card, name in zip(cards, "xyz", strict=True):
+        assert f"A fox, {name}." in text_of(card)
+        assert "Prompt as written" not in card
+
+
+def test_other_prompts_are_below_their_pictures() -> None:
+    for batch in (ImageBatch([picture("a fox"), picture("an owl")]), ImageBatch([picture()])):
+        assert to_html(batch).startswith("<div><figure")
+
+
+def test_cards_show_their_index_unless_alone() -> None:
+    """Unsent images count, too."""
+    batch = ImageBatch([picture("a"), picture("b", status="unsent"), picture("c")])
+    assert re.findall(r"\[\d+\]", text_of(to_html(batch))) == ["[0]", "[2]"]
+    assert "[0]" not in to_html(ImageBatch([picture()]))
+
+
+def test_equal_withheld_pictures_share_a_card() -> None:
+    html = to_html(ImageBatch([picture(), *[withheld(cost_usd=0.02) for _ in range(3)]]))
+    assert html.count("<figure ") == 2
+    assert "3 pictures were withheld by moderation. Change the prompt." in text_of(html)
+    assert "[1:4]" in html
+    assert "$0.06" in html
+    apart = to_html(ImageBatch([withheld("a"), withheld("b")]))
+    assert apart.count("The image was withheld") == 2
+
+
+@pytest.mark.parametrize("rewritten", [None, LONG])
+def test_full_captions_fold_only_the_prompt_as_written(rewritten: str | None) -> None:
+    html = to_html(ImageBatch([picture(LONG, rewritten_prompt=rewritten)]).shown(captions="full"))
+    assert html.count("<details") == (rewritten is not None)
+    assert LONG in html.partition("<details")[0]
+
+
+@pytest.mark.parametrize("captions", ["short", None])
+def test_short_captions_fold_after_three_lines(captions: str | None) -> None:
+    html = to_html(ImageBatch([picture("x", rewritten_prompt=LONG)]).shown(captions=captions))
+    assert html.count("<details") == 1
+    head, rest = html.split("</summary>")
+    assert "max-height:4.35em" in head
+    assert len(text_of(head)) < 300
+    assert LONG in rest
+    assert "Prompt as written: x" in " ".join(text_of(rest).split())
+    short = to_html(ImageBatch([picture("short")]).shown(captions=captions))
+    assert "<details" not in short
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(640, 640), (640, 288), (288, 640)])
+def test_narrow_cards_fold_earlier(columns: int, size: tuple[int, int]) -> None:
+    html = to_html(ImageBatch([picture(LONG, size=size)], columns=columns))
+    (head,) = re.findall("<summary.*?</bdi></summary>", html)
+    pixels = min(900 / columns, 640, 640 * size[0] / size[1])
+    assert len(text_of(head)) < 3 * pixels / 6
+
+
+def test_without_captions_alt_texts_notes_and_errors_remain() -> None:
+    html = to_html(
+        ImageBatch([picture("x", notes=("Mind this.",)), withheld()]).shown(captions="none")
+    )
+    assert html.count("<figcaption") == 1
+    assert "Mind this." in html
+    assert "withheld" in html
+    assert "Prompt:" not in html
+    assert "generated from the prompt: x" in html
