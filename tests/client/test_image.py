@@ -13,7 +13,7 @@ from xai_sdk.proto import image_pb2, models_pb2
 
 from xai_notebook import errors, settings
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.encoding import CHOICES, build_request
+from xai_notebook.client.encoding import CHOICES
 from xai_notebook.settings import package_version
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
@@ -209,8 +209,9 @@ def test_a_reply_that_is_no_message_is_an_error() -> None:
 )
 def test_wrong_options_fail_before_anything_is_sent(options: dict[str, Any], said: str) -> None:
     """A wrong value raises OptionError whose message names the right ones."""
+    client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
-        build_request(**{"prompt": "p", "model": "m", **options})
+        asyncio.run(client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options}))
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300
 

@@ -18,8 +18,13 @@ from xai_sdk.proto import image_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient, wire
-from xai_notebook.client.encoding import build_request
 from xai_notebook.server import EmbeddedServer
+
+
+def prepare(**options: Any) -> wire.GenerateImageRequest:
+    """Return the request that these options make."""
+    client = AsyncClient("", api_host="localhost:9")
+    return client.image.prepare("p", "m", **options).image_request
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,7 @@ from xai_notebook.server import EmbeddedServer
 )
 def test_storage_options_mean_the_same(options: Any) -> None:
     """Letter by letter what the SDK would send, a message of either kind included."""
-    request = build_request("p", "m", storage_options=options)
+    request = prepare(storage_options=options)
     if isinstance(options, wire.StorageOptions):
         options = image_pb2.StorageOptions.FromString(options.SerializeToString())
     wanted = _resolve_storage_options_pb(options).SerializeToString(deterministic=True)
@@ -61,7 +66,7 @@ def test_storage_options_mean_the_same(options: Any) -> None:
 def test_other_storage_options_are_refused(options: Any, said: str) -> None:
     """What means nothing is not dropped silently."""
     with pytest.raises(errors.OptionError, match=said):
-        build_request("p", "m", storage_options=options)
+        prepare(storage_options=options)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -72,9 +77,9 @@ def test_an_image_to_edit_may_be_base64_alone(kind: str, several: bool) -> None:
     Image.new("RGB", (64, 64), "teal").save(stream, kind)
     text = base64.b64encode(stream.getvalue()).decode()
     if several:
-        (source,) = build_request("p", "m", image_urls=[text]).images
+        (source,) = prepare(image_urls=[text]).images
     else:
-        source = build_request("p", "m", image_url=text).image
+        source = prepare(image_url=text).image
     assert source.image_url == f"data:image/{kind.lower()};base64,{text}"
 
 
