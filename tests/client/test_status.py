@@ -10,7 +10,13 @@ import pytest
 
 from xai_notebook import errors
 from xai_notebook.client.transport.call import FailureKind
-from xai_notebook.client.transport.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
+from xai_notebook.client.transport.status import (
+    MAX_DETAILS,
+    CallInfo,
+    one_line,
+    scrubbed,
+    translate,
+)
 from xai_notebook.settings import ApiKey
 
 CODE = grpc.StatusCode
@@ -167,7 +173,7 @@ def test_untrusted_text_is_cleaned() -> None:
     text = "a\x1b[31m\u202eb\r\n\tc\x00" + "d" * 10_000
     cleaned = one_line(text)
     assert cleaned.startswith("a [31m b c d")
-    assert len(cleaned) == MAX_SAID
+    assert len(cleaned) == MAX_DETAILS
     assert cleaned.endswith("…")
 
 

@@ -85,7 +85,7 @@ class FilesClient:
                 lambda: _chunks(first, source, progress),
                 wire.File,
                 timeout=timeout,
-                max_attempts=None if source.repeatable else 1,
+                repeatable=source.repeatable,
             )
             span.add({"file.id": stored.id, "file.filename": stored.filename})
         return stored
