@@ -31,7 +31,7 @@ _URL: Final = re.compile(r"(?i:(https?)://)([^/?#]*)([^#]*)(?:#.*)?")
 _AUTHORITY: Final = re.compile(r"(?:([a-z0-9_.-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
 _UNQUOTED: Final = "!$%&'()*+,/:;=?@[]~"
 """Characters that stay as they are in a path and a query, like letters, digits and `_.-`."""
-_NO_URL: Final = "The server named an address that is no URL: not fetched."
+_NO_URL: Final = "The server named an invalid URL: not fetched."
 
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMBER: Final = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
@@ -50,7 +50,7 @@ metadata service, and documentation."""
 
 
 class RefusedError(ValueError):
-    """An image must not be fetched from the address; the message says which and why.
+    """The address is not allowed; the message names it and the reason.
 
     Not an OSError, which urllib3 would take for a failed connection and retry.
     """
@@ -96,7 +96,7 @@ class Endpoint:
         match = _API_HOST.fullmatch(text.strip().lower())
         if match is None or int(match["port"] or 1) not in range(1, 1 << 16):
             raise ConfigurationError(
-                f"{text!r} is no API host. Set XAI_API_HOST to a host or host:port."
+                f"{text!r} is not an API host. Set XAI_API_HOST to a host or host:port."
             )
         host = match["host"].strip("[]")
         loopback = is_loopback(host)

@@ -442,7 +442,7 @@ class _RequestConnection:
             OSError: The name cannot be resolved.
         """
         if (host, port) != (self._address.host, self._address.port):
-            raise RefusedError("The server named an address that is no URL: not fetched.")
+            raise RefusedError("The server named an invalid URL: not fetched.")
         return [host] if self._own else addresses_of(host, port)
 
     def hold(self, connected: socket.socket) -> None:
