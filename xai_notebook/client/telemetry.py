@@ -1,8 +1,8 @@
-"""OpenTelemetry spans when the user traces, nothing otherwise.
+"""OpenTelemetry spans of the client's calls, if the user traces.
 
-Tracing is on when `opentelemetry.trace` is already imported: whoever wants
-spans has set up a tracer provider, and that imports it. Nobody else pays the
-15 ms, and no provider is ever set from here. Image data is never an attribute.
+Tracing is on if `opentelemetry.trace` is already imported: setting up a tracer provider imports it.
+Without tracing, the 15 ms of its import are saved; this module never sets a provider. Image data is
+never an attribute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Span = TypeVar("_Span", bound="CallSpan")
 
 
 class CallSpan:
-    """The span of one call, or the absence of one."""
+    """The span of one call; without tracing, it does nothing."""
 
     def __init__(self, span: Any = None, *, sensitive: bool = False) -> None:
         """Wrap an OpenTelemetry span, or None."""
@@ -34,12 +34,12 @@ class CallSpan:
         self._sensitive = sensitive
 
     def add(self, attributes: Attributes) -> None:
-        """Add what came back, unless such things are not to be told."""
+        """Add attributes of the reply, unless sensitive attributes are disabled."""
         if self._span is not None and self._sensitive:
             self._span.set_attributes(attributes)
 
     def fail(self, error: BaseException) -> None:
-        """Mark the span as failed. Only our own messages are shown: they hold no key."""
+        """Mark the span as failed. Only our own messages are added: they hold no key."""
         if self._span is None:
             return
         from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415  # already imported
@@ -56,7 +56,7 @@ class ImageSpan(CallSpan):
     """The span of one request for images."""
 
     def record(self, request: wire.GenerateImageRequest, reply: wire.ImageResponse) -> None:
-        """Add what came back."""
+        """Add the attributes of the reply."""
         if self._span is None or not self._span.is_recording():
             return
         attributes: Attributes = {"gen_ai.response.model": reply.model or request.model}
@@ -76,10 +76,10 @@ def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[I
 
     Args:
         operation: `image.sample` or `image.sample_batch`.
-        request: What is about to be sent.
+        request: The request to send.
 
     Yields:
-        What takes the reply; it does nothing when nobody traces.
+        The span, to which the reply is added.
     """
     with _open(
         ImageSpan,
@@ -91,14 +91,14 @@ def image_span(operation: str, request: wire.GenerateImageRequest) -> Iterator[I
 
 @contextmanager
 def call_span(name: str, operation: str | None = None) -> Iterator[CallSpan]:
-    """Open the span of a call about files or the key, called as in xAI's SDK.
+    """Open the span of a call about files or the key, named as in xAI's SDK.
 
     Args:
         name: Such as `file.upload`.
-        operation: What xAI's SDK calls it beside that.
+        operation: The SDK's `operation.name`, if the span has one.
 
     Yields:
-        What takes the reply; it does nothing when nobody traces.
+        The span.
     """
     attributes: Attributes = {}
     if operation:
@@ -111,7 +111,7 @@ def call_span(name: str, operation: str | None = None) -> Iterator[CallSpan]:
 def _open(
     kind: type[_Span], name: str, attributes: Callable[[bool], Attributes]
 ) -> Iterator[_Span]:
-    """Open a span, with the attributes for whether sensitive ones are wanted."""
+    """Open a span; `attributes` is called with whether sensitive attributes are enabled."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or settings.switched_on("XAI_SDK_DISABLE_TRACING"):
         yield kind()
@@ -174,7 +174,7 @@ def _storage_attributes(options: wire.StorageOptions) -> Attributes:
 
 
 def _lower(name: str) -> str:
-    """Return the value an enum's name ends with: `IMG_RESOLUTION_2K` -> `2k`."""
+    """Return the value at the end of an enum's name: `IMG_RESOLUTION_2K` -> `2k`."""
     return name.rpartition("_")[2].lower()
 
 
