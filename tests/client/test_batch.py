@@ -156,7 +156,7 @@ def test_results_tell_success_from_everything_else(call: Any) -> None:
     [
         ([prepare(1, "x" * MAX_ADD_BYTES)], "one call at most"),
         ([prepare(1), prepare(2), prepare(1)], "'r1' stands twice"),
-        (["a prompt"], "no batch request"),
+        (["a prompt"], "not a batch request"),
     ],
 )
 def test_what_cannot_be_added_is_not_sent(call: Any, requests: list[Any], said: str) -> None:

@@ -15,7 +15,7 @@ from xai_sdk.proto import chat_pb2, image_pb2, models_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.transport.scrubbing import PIECE, SMALL, scrub
+from xai_notebook.client.transport.scrubbing import PIECE, SMALL_BYTES, scrub
 from xai_notebook.settings import ApiKey
 
 KEY = "xai-AbC/01+23?45~defGHIjkl678mnoPQR90"
@@ -128,7 +128,7 @@ SAID = " | ".join(FORMS.values())
 
 def test_an_echo_in_a_reply_is_taken_out(serve: Any) -> None:
     """Every text of a reply of images, and fields that nobody knows; the image stays as it is."""
-    jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL)
+    jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL_BYTES)
     image = image_pb2.GeneratedImage(
         base64=base64.b64encode(jpeg).decode(),
         respect_moderation=True,

@@ -116,7 +116,7 @@ def test_progress_is_told_in_all_three_ways(call: Any) -> None:
         ("/nowhere/at/all.png", "cannot be read: No such file"),
         (b"bytes", "has no name"),
         (io.BytesIO(b"bytes"), "has no name"),
-        (7, "is no file"),
+        (7, "is not a file"),
     ],
 )
 def test_what_cannot_be_uploaded_is_an_option_error(call: Any, file: Any, said: str) -> None:
