@@ -38,34 +38,13 @@ from __future__ import annotations
 import traceback
 
 __all__ = [
-    "ApiError",
-    "AuthenticationError",
-    "BudgetError",
-    "CallCancelledError",
-    "ConfigurationError",
-    "DeadlineExceededError",
-    "DownloadError",
-    "ExportError",
-    "ForkedProcessError",
-    "InputImageError",
-    "InvalidRequestError",
-    "JobError",
-    "JobTimeoutError",
-    "LibraryError",
-    "MetadataError",
-    "MissingImageError",
-    "ModeratedError",
-    "NotFoundError",
-    "NotKeptError",
-    "OptionError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "ReplyError",
-    "ReplyTooLargeError",
-    "ServerError",
-    "UnavailableError",
-    "XaiError",
-]
+    "ApiError", "AuthenticationError", "BudgetError", "CallCancelledError", "ConfigurationError",
+    "DeadlineExceededError", "DownloadError", "ExportError", "ForkedProcessError",
+    "InputImageError", "InvalidRequestError", "JobError", "JobTimeoutError", "LibraryError",
+    "MetadataError", "MissingImageError", "ModeratedError", "NotFoundError", "NotKeptError",
+    "OptionError", "PermissionDeniedError", "RateLimitError", "ReplyError", "ReplyTooLargeError",
+    "ServerError", "UnavailableError", "XaiError",
+]  # fmt: skip
 
 
 class XaiError(Exception):
@@ -125,7 +104,6 @@ class BudgetError(XaiError):
     """
 
     def __init__(self, message: str, *, reason: str = "the budget is used up") -> None:
-        """Keep the reason, too."""
         super().__init__(message)
         self.reason = reason
 
@@ -152,7 +130,6 @@ class ApiError(XaiError):
         maybe_billed: bool = False,
         unsent: bool = False,
     ) -> None:
-        """Keep the status, too."""
         super().__init__(message)
         self.code = code
         self.details = details
@@ -262,7 +239,6 @@ class NotKeptError(LibraryError):
     cure = "Make room for them"
 
     def __init__(self, message: str, *, reason: str = "it could not be kept") -> None:
-        """Keep the reason, too."""
         super().__init__(message)
         self.reason = reason
 

@@ -131,11 +131,9 @@ class ApiKey:
         return self._value
 
     def __repr__(self) -> str:
-        """Return a text without the key."""
         return "ApiKey(***)"
 
     def __str__(self) -> str:
-        """Return a text without the key."""
         return "***"
 
     def __eq__(self, other: object) -> bool:
@@ -145,7 +143,6 @@ class ApiKey:
         return isinstance(other, ApiKey) and compare_digest(other._value, self._value)
 
     def __hash__(self) -> int:
-        """Hash by value."""
         return hash((ApiKey, self._value))
 
     def __getstate__(self) -> NoReturn:
@@ -275,7 +272,7 @@ def environment_key() -> ApiKey | None:
     Raises:
         ConfigurationError: The value cannot be a key.
     """
-    return _key("XAI_API_KEY")
+    return take_key([variable("XAI_API_KEY")])
 
 
 def engine_key() -> ApiKey | None:
@@ -284,11 +281,7 @@ def engine_key() -> ApiKey | None:
     Raises:
         ConfigurationError: The value cannot be a key.
     """
-    return _key("XAI_NOTEBOOK_ENGINE_KEY")
-
-
-def _key(name: str) -> ApiKey | None:
-    return ApiKey(variable(name)) if variable(name) else None
+    return take_key([variable("XAI_NOTEBOOK_ENGINE_KEY")])
 
 
 @dataclass(frozen=True, slots=True)

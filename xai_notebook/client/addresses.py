@@ -193,7 +193,6 @@ class WebAddress:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        """Return the URL."""
         return f"{self.scheme}://{self.authority}{self.target}"
 
 

@@ -27,12 +27,10 @@ class BatchResult:
     """The result of one request of a batch."""
 
     def __init__(self, proto: wire.BatchResult, downloader: Downloader) -> None:
-        """Wrap a result from the wire."""
         self.proto = proto
         self._downloader = downloader
 
     def __repr__(self) -> str:
-        """Return its id and whether it succeeded."""
         return f"BatchResult({self.batch_request_id!r}, is_success={self.is_success})"
 
     @property
@@ -88,12 +86,10 @@ class BatchResults:
     """A page of results."""
 
     def __init__(self, proto: wire.ListBatchResultsResponse, downloader: Downloader) -> None:
-        """Wrap a page from the wire."""
         self.proto = proto
         self._downloader = downloader
 
     def __repr__(self) -> str:
-        """Return the number of results."""
         return f"BatchResults({len(self.proto.results)} results)"
 
     @property
@@ -126,7 +122,6 @@ class BatchClient:
     """
 
     def __init__(self, connection: Connection, downloader: Downloader) -> None:
-        """Send calls over `connection`; `downloader` fetches images that come as URLs."""
         self._connection = connection
         self._downloader = downloader
 
@@ -196,10 +191,6 @@ class BatchClient:
         """Return the present state of a batch.
 
         A batch without `state` is not finished.
-
-        Args:
-            batch_id: Id of the batch.
-            timeout: See the class.
         """
         request = message(wire.GetBatchRequest, batch_id=batch_id)
         return await self._connection.unary(
@@ -207,12 +198,7 @@ class BatchClient:
         )
 
     async def cancel(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
-        """Cancel the pending requests; results stay. A batch that has ended is not changed.
-
-        Args:
-            batch_id: Id of the batch.
-            timeout: See the class.
-        """
+        """Cancel the pending requests; results stay. A batch that has ended is not changed."""
         request = message(wire.CancelBatchRequest, batch_id=batch_id)
         return await self._connection.unary(
             wire.CANCEL_BATCH, request, wire.Batch, timeout=timeout, idempotent=True

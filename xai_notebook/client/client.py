@@ -113,7 +113,6 @@ class AsyncClient:
         self.auth = AuthClient(self._connection)
 
     def __repr__(self) -> str:
-        """Return the host, without the key."""
         # A traceback may print a client whose constructor failed.
         connection = vars(self).get("_connection")
         return (
@@ -121,7 +120,6 @@ class AsyncClient:
         )
 
     async def __aenter__(self) -> Self:
-        """Open the channel on the running event loop."""
         self._connection.open()
         return self
 
@@ -131,7 +129,6 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the client."""
         await self.close()
 
     async def download(self, url: str, *, timeout: float | None = None) -> bytes:
@@ -173,7 +170,6 @@ class ChatClient:
     """Gets answers from a chat model."""
 
     def __init__(self, connection: Connection) -> None:
-        """Send every call over `connection`."""
         self._connection = connection
 
     async def complete(  # the options of the wire
@@ -239,14 +235,10 @@ class AuthClient:
     """Describes the key."""
 
     def __init__(self, connection: Connection) -> None:
-        """Send every call over `connection`."""
         self._connection = connection
 
     async def get_api_key_info(self, *, timeout: float | None = None) -> wire.ApiKey:
         """Return the key's name, owner and permissions, and whether it is blocked. Costs nothing.
-
-        Args:
-            timeout: Deadline in seconds over all attempts; default: the client's.
 
         Raises:
             ApiError: The server answered with a status other than OK.

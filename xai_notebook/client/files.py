@@ -46,7 +46,6 @@ class FilesClient:
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Send every call over `connection`."""
         self._connection = connection
 
     async def upload(
@@ -124,12 +123,7 @@ class FilesClient:
         )
 
     async def get(self, file_id: str, *, timeout: float | None = None) -> wire.File:
-        """Return the description of a file.
-
-        Args:
-            file_id: Id of the file.
-            timeout: See the class.
-        """
+        """Return the description of a file."""
         request = message(wire.RetrieveFileRequest, file_id=file_id)
         return await self._connection.unary(
             wire.RETRIEVE_FILE, request, wire.File, timeout=timeout, idempotent=True
@@ -138,12 +132,7 @@ class FilesClient:
     async def delete(
         self, file_id: str, *, timeout: float | None = None
     ) -> wire.DeleteFileResponse:
-        """Delete a file and its public link.
-
-        Args:
-            file_id: Id of the file.
-            timeout: See the class.
-        """
+        """Delete a file and its public link."""
         request = message(wire.DeleteFileRequest, file_id=file_id)
         with call_span("file.delete", "delete") as span:
             reply = await self._connection.unary(
@@ -208,12 +197,7 @@ class FilesClient:
     async def revoke_public_url(
         self, file_id: str, *, timeout: float | None = None
     ) -> wire.RevokePublicUrlResponse:
-        """Remove a file's public link, if it has one.
-
-        Args:
-            file_id: Id of the file.
-            timeout: See the class.
-        """
+        """Remove a file's public link, if it has one."""
         return await self._connection.unary(
             wire.REVOKE_PUBLIC_URL,
             message(wire.RevokePublicUrlRequest, file_id=file_id),

@@ -226,7 +226,6 @@ class UnreachableError(Exception):
     """
 
     def __init__(self, reason: str, *, refused: bool = False, unsafe: bool = False) -> None:
-        """Keep the reason and its kind."""
         super().__init__(reason)
         self.refused, self.unsafe = refused, unsafe
 

@@ -12,7 +12,7 @@ from xai_notebook.client import wire
 from xai_notebook.client.encoding import encode, message
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse
-from xai_notebook.client.telemetry import image_span
+from xai_notebook.client.telemetry import call_span
 from xai_notebook.client.transport.call import Deadline
 from xai_notebook.client.transport.status import one_line
 from xai_notebook.errors import MissingImageError, NotFoundError, OptionError, XaiError
@@ -63,7 +63,6 @@ class ImageClient:
     """Generates and edits images."""
 
     def __init__(self, connection: Connection, downloader: Downloader) -> None:
-        """Send calls over `connection`; `downloader` fetches images that come as URLs."""
         self._connection = connection
         self._downloader = downloader
 
@@ -183,7 +182,7 @@ class ImageClient:
         on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
         deadline = Deadline.after(self._connection.timeout if timeout is None else timeout)
-        with image_span(operation, request) as span:
+        with call_span(f"{operation} {request.model}", request=request) as span:
             try:
                 reply = await self._connection.unary(
                     wire.GENERATE_IMAGE,
@@ -197,7 +196,7 @@ class ImageClient:
             except NotFoundError as error:
                 await self._name_models(error, request.model)
                 raise
-            span.record(request, reply)
+            span.add_images(request, reply)
         left = deadline.remaining()
         return [
             ImageResponse(reply, index, self._downloader, timeout=left)
@@ -258,23 +257,20 @@ def _encode_options(
 
 
 class ModelsClient:
-    """Lists the models and their prices."""
+    """Lists the models and their prices.
+
+    Every method takes a `timeout` in seconds over all attempts; default: the client's. Every method
+    raises an `ApiError` if the server answers with a status other than OK, or does not answer:
+    `NotFoundError` if it does not know the model.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        """Send every call over `connection`."""
         self._connection = connection
 
     async def list_image_generation_models(
         self, *, timeout: float | None = None
     ) -> list[wire.ImageGenerationModel]:
-        """Return the image models that the key may use; `image_price_usd` reads their prices.
-
-        Args:
-            timeout: Deadline in seconds; default: the client's.
-
-        Raises:
-            ApiError: The server answered with a status other than OK.
-        """
+        """Return the image models that the key may use; `image_price_usd` reads their prices."""
         reply = await self._connection.unary(
             wire.LIST_IMAGE_GENERATION_MODELS,
             wire.Empty(),
@@ -287,16 +283,7 @@ class ModelsClient:
     async def get_image_generation_model(
         self, name: str, *, timeout: float | None = None
     ) -> wire.ImageGenerationModel:
-        """Return one model by its name or an alias.
-
-        Args:
-            name: Such as `grok-imagine-image`.
-            timeout: Deadline in seconds; default: the client's.
-
-        Raises:
-            NotFoundError: The server does not know the model.
-            ApiError: The server answered with another status.
-        """
+        """Return a model by its name or an alias."""
         return await self._connection.unary(
             wire.GET_IMAGE_GENERATION_MODEL,
             wire.GetModelRequest(name=name),

@@ -83,7 +83,6 @@ class ImageResponse:
         self._image = self._reply.images[self.index]
 
     def __repr__(self) -> str:
-        """Return index, model and form, without the image."""
         form = self._image.WhichOneof("image") or "empty"
         return f"ImageResponse(index={self.index}, model={self.model!r}, {form})"
 

@@ -23,72 +23,35 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.internal import enum_type_wrapper
 
 if TYPE_CHECKING:
-    from xai_notebook.client.messages.auth_pb2 import (
-        ApiKey,
-    )
+    # isort: off
+    # fmt: off
+    from xai_notebook.client.messages.auth_pb2 import ApiKey
     from xai_notebook.client.messages.batch_pb2 import (
-        AddBatchRequestsRequest,
-        Batch,
-        BatchRequest,
-        BatchRequestMetadata,
-        BatchResult,
-        BatchState,
-        CancelBatchRequest,
-        CreateBatchRequest,
-        GetBatchRequest,
-        GetBatchRequestResultRequest,
-        GetBatchRequestResultResponse,
-        ListBatchesRequest,
-        ListBatchesResponse,
-        ListBatchRequestMetadataRequest,
-        ListBatchRequestMetadataResponse,
-        ListBatchResultsRequest,
+        AddBatchRequestsRequest, Batch, BatchRequest, BatchRequestMetadata, BatchResult, BatchState,
+        CancelBatchRequest, CreateBatchRequest, GetBatchRequest, GetBatchRequestResultRequest,
+        GetBatchRequestResultResponse, ListBatchesRequest, ListBatchesResponse,
+        ListBatchRequestMetadataRequest, ListBatchRequestMetadataResponse, ListBatchResultsRequest,
         ListBatchResultsResponse,
     )
     from xai_notebook.client.messages.chat_pb2 import (
-        GetChatCompletionResponse,
-        GetCompletionsRequest,
-        MessageRole,
+        GetChatCompletionResponse, GetCompletionsRequest, MessageRole,
     )
     from xai_notebook.client.messages.files_pb2 import (
-        CreatePublicUrlRequest,
-        CreatePublicUrlResponse,
-        DeleteFileRequest,
-        DeleteFileResponse,
-        DownloadFormat,
-        File,
-        FileContentChunk,
-        FilesSortBy,
-        ListFilesRequest,
-        ListFilesResponse,
-        Ordering,
-        RetrieveFileContentRequest,
-        RetrieveFileRequest,
-        RevokePublicUrlRequest,
-        RevokePublicUrlResponse,
-        UploadFileChunk,
-        UploadFileInit,
+        CreatePublicUrlRequest, CreatePublicUrlResponse, DeleteFileRequest, DeleteFileResponse,
+        DownloadFormat, File, FileContentChunk, FilesSortBy, ListFilesRequest, ListFilesResponse,
+        Ordering, RetrieveFileContentRequest, RetrieveFileRequest, RevokePublicUrlRequest,
+        RevokePublicUrlResponse, UploadFileChunk, UploadFileInit,
     )
     from xai_notebook.client.messages.image_pb2 import (
-        FileOutput,
-        GeneratedImage,
-        GenerateImageRequest,
-        ImageAspectRatio,
-        ImageDetail,
-        ImageFormat,
-        ImageQuality,
-        ImageResolution,
-        ImageResponse,
-        ImageUrlContent,
-        StorageOptions,
+        FileOutput, GeneratedImage, GenerateImageRequest, ImageAspectRatio, ImageDetail,
+        ImageFormat, ImageQuality, ImageResolution, ImageResponse, ImageUrlContent, StorageOptions,
     )
     from xai_notebook.client.messages.models_pb2 import (
-        GetModelRequest,
-        ImageGenerationModel,
-        ListImageGenerationModelsResponse,
-        Modality,
+        GetModelRequest, ImageGenerationModel, ListImageGenerationModelsResponse, Modality,
     )
     from xai_notebook.client.messages.usage_pb2 import SamplingUsage
+    # fmt: on
+    # isort: on
 
 __all__ = [
     "ADD_BATCH_REQUESTS", "CANCEL_BATCH", "CREATE_BATCH", "CREATE_PUBLIC_URL", "DELETE_FILE",

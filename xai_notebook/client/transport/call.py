@@ -132,7 +132,6 @@ class Failure(Exception):  # noqa: N818  # callers get an error of our tree, mad
     """
 
     def __init__(self, error: grpc.aio.AioRpcError, kind: FailureKind) -> None:
-        """Keep both."""
         super().__init__(error, kind)
         self.error = error
         self.kind = kind

@@ -191,7 +191,6 @@ class KeyPlugin(grpc.AuthMetadataPlugin):
     """Adds `authorization: Bearer KEY` to calls; gRPC uses it only on a secure connection."""
 
     def __init__(self, key: ApiKey) -> None:
-        """Keep the wrapped key."""
         self._key = key
 
     def __call__(

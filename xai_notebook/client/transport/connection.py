@@ -74,7 +74,6 @@ class Connection:
         title: str | None = None,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        """Check and keep the options; nothing is opened."""
         self.endpoint = endpoint
         self.timeout = settings.DEFAULT_TIMEOUT if timeout is None else timeout
         Deadline.after(self.timeout)  # refuses a wrong default before the first call
@@ -92,7 +91,6 @@ class Connection:
         self._closed = False
 
     def __repr__(self) -> str:
-        """Return the endpoint, without the key."""
         return f"Connection({self.endpoint})"
 
     async def unary(  # noqa: PLR0913  # each caller needs a few of them
@@ -150,18 +148,10 @@ class Connection:
         repeatable: bool,
         timeout: float | None = None,
     ) -> Reply:
-        """Send a stream of messages and return the reply.
+        """Send a stream of messages and return the reply, as `unary` does.
 
-        Args:
-            method: Path of the method.
-            messages: Called for each attempt; returns all messages.
-            reply: The class of the reply.
-            repeatable: `messages` can be called more than once.
-            timeout: As in `unary`.
-
-        Raises:
-            XaiError: As in `unary`.
-            Exception: What `messages` raises. The call is cancelled then.
+        `messages` is called for each attempt; unless it is `repeatable`, only once. If it raises an
+        exception, the call is cancelled.
         """
         send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.open().stream_stream(method)
 
@@ -187,18 +177,10 @@ class Connection:
         max_bytes: int,
         timeout: float | None = None,
     ) -> list[Reply]:
-        """Send an idempotent `request` and return all messages of the reply.
-
-        Args:
-            method: Path of the method.
-            request: The message.
-            reply: The class of the reply's messages.
-            max_bytes: Size limit of all messages together.
-            timeout: As in `unary`.
+        """Send an idempotent request and return all messages of the reply, as `unary` does.
 
         Raises:
-            XaiError: As in `unary`.
-            DownloadError: The reply is longer than `max_bytes`.
+            DownloadError: The messages have more than `max_bytes` together.
         """
         send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
         payload = request.SerializeToString()
