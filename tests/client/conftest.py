@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from xai_notebook.client import AsyncClient
 
@@ -26,7 +28,7 @@ from xai_sdk.proto import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 KEY = "xai-test-0123456789abcdef"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
@@ -74,13 +76,13 @@ class Peer(
     files_pb2_grpc.FilesServicer,
     auth_pb2_grpc.AuthServicer,
 ):
-    """Records what arrives and answers with `answer(request, context)`.
+    """Records what arrives and answers with `answer(request, context)`, or always with `answer`.
 
     The request of an upload is the iterator of its pieces; the answer to a request for content is
     an asynchronous iterator of them.
     """
 
-    def __init__(self, answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]) -> None:
+    def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
@@ -98,7 +100,7 @@ class Peer(
         self.remaining.append(context.time_remaining())
         # As behind a proxy: in a refusal without headers it shows that no reply had begun.
         context.set_trailing_metadata((HEAD,))
-        return await self.answer(request, context)
+        return await self.answer(request, context) if callable(self.answer) else self.answer
 
     GenerateImage = _take
     ListImageGenerationModels = _take
@@ -119,7 +121,7 @@ class Peer(
 
 @contextlib.asynccontextmanager
 async def _serve(
-    answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]],
+    answer: Any,
     *,
     credentials: grpc.ServerCredentials | None = None,
     port: int = 0,
@@ -215,6 +217,14 @@ class Web:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+
+    def use_tls(self, name: str) -> trustme.CA:
+        """Serve over TLS with a certificate for `name`; return its authority."""
+        authority = trustme.CA()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(self.context)
+        self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True)
+        return authority
 
     def url(self, path: str) -> str:
         """Return the address of `path`."""

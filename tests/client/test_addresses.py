@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 
 from xai_notebook import errors
-from xai_notebook.client.addresses import RefusedError, addresses_of, check_host
+from xai_notebook.client.addresses import RefusedError, WebAddress, addresses_of, check_host
 from xai_notebook.client.http import Downloader
 
 if TYPE_CHECKING:
@@ -158,12 +156,9 @@ def test_a_pinned_connection_speaks_to_the_name(
     web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TLS, its certificate and the Host header go by the name, on an address that was looked up."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority = web.use_tls("localhost")
     indicated: list[Any] = []
-    context.sni_callback = lambda _, name, __: indicated.append(name)
-    web.server.socket = context.wrap_socket(web.server.socket, server_side=True)
+    web.context.sni_callback = lambda _, name, __: indicated.append(name)
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
     web.send("/x", jpeg)
@@ -230,3 +225,26 @@ def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://other.example.com/x.jpg")
     assert names["other.example.com"] == [PUBLIC]
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://example.com", "/"),
+        ("https://example.com?a=b", "/?a=b"),
+        ("https://example.com/a fox.png", "/a%20fox.png"),
+        ("https://example.com/a%20f\u00f6x.png?q=\u20ac", "/a%20f%C3%B6x.png?q=%E2%82%AC"),
+        ("https://example.com/a\\b@c", "/a%5Cb@c"),
+        ("  https://EXAMPLE.com:443/x#y\n", "/x"),
+    ],
+)
+def test_a_url_is_written_in_one_way(url: str, target: str) -> None:
+    """What is sent is ASCII without anything that another parser could take for a host."""
+    assert str(WebAddress.parse(url)) == f"https://example.com{target}"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "+80", "8 0", "\u0661", "80:80"])
+def test_a_port_is_a_number(port: str) -> None:
+    """In ASCII digits, and one that exists."""
+    with pytest.raises(RefusedError, match="not fetched"):
+        WebAddress.parse(f"https://example.com:{port}/x")

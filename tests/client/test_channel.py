@@ -86,11 +86,11 @@ def test_an_empty_key_sends_none(serve: Any, reply: Any, monkeypatch: pytest.Mon
     """`api_key=""` keeps the key of the environment from a server on loopback."""
     monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def main() -> None:
-        async with serve(answer) as peer, AsyncClient("", api_host=peer.host) as client:
+        async with (
+            serve(reply(base64="AAAA")) as peer,
+            AsyncClient("", api_host=peer.host) as client,
+        ):
             await client.image.sample("p", "m")
             assert "authorization" not in peer.metadata[0]
 
@@ -149,11 +149,10 @@ def tls() -> Tls:
 def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> Any:
     """Ask a server for one image; return the response or the error, and the peer."""
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def main() -> Any:
-        async with serve(answer, credentials=tls.credentials if tls else None) as peer:
+        async with serve(
+            reply(base64="AAAA"), credentials=tls.credentials if tls else None
+        ) as peer:
             options.setdefault("api_host", f"https://localhost:{peer.port}")
             async with AsyncClient(key, timeout=2, **options) as client:
                 try:
@@ -289,12 +288,12 @@ def through(  # fixtures
 ) -> Any:
     """Ask `api.test`, a name only the proxy knows, for one image."""
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def main() -> Any:
         credentials = tls.credentials if tls else None
-        async with serve(answer, credentials=credentials) as peer, proxied(peer.port) as proxy:
+        async with (
+            serve(reply(base64="AAAA"), credentials=credentials) as peer,
+            proxied(peer.port) as proxy,
+        ):
             monkeypatch.setenv(name, f"http://user:secret@127.0.0.1:{proxy.port}")
             async with AsyncClient(key, api_host="api.test", timeout=2) as client:
                 try:
@@ -345,10 +344,7 @@ def test_loopback_never_goes_through_a_proxy(
     for name in ("HTTPS_PROXY", "https_proxy", "http_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
-    assert call(answer, lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
+    assert call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
 
 
 @pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])

@@ -21,10 +21,7 @@ def test_ten_2k_images_arrive(call: Any, reply: Any, mib: int) -> None:
     """As JPEG, as the PNGs that were seen, and as PNGs that nothing could be compressed of."""
     text = "QUJD" * ((mib << 18) // 10)
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(10, base64=text)
-
-    responses, _ = call(answer, lambda c: c.image.sample_batch("p", "m", 10))
+    responses, _ = call(reply(10, base64=text), lambda c: c.image.sample_batch("p", "m", 10))
     assert sum(len(one.base64) for one in responses) == 10 * len(text) > (mib - 1) << 20
     assert responses[9].base64 == text
 
@@ -33,10 +30,9 @@ def test_a_request_of_several_input_images_is_sent(call: Any, reply: Any) -> Non
     """Three input images of almost 10 MiB each fit into one request."""
     uri = "data:image/png;base64," + "A" * (13 << 20)
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
-    response, peer = call(answer, lambda c: c.image.sample("p", "m", image_urls=[uri] * 3))
+    response, peer = call(
+        reply(base64="AAAA"), lambda c: c.image.sample("p", "m", image_urls=[uri] * 3)
+    )
     assert response.base64 == "AAAA"
     assert peer.requests[0].images[2].image_url == uri
 
@@ -136,10 +132,7 @@ def test_an_image_is_usable_after_the_client_is_closed(call: Any, reply: Any, we
     """What was replied can be fetched when the client is gone: it has been paid for."""
     url = web.send("/x.jpg", b"\xff\xd8\xff\xe0")
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(url=url)
-
-    response, _ = call(answer, lambda c: c.image.sample("p", "m"))
+    response, _ = call(reply(url=url), lambda c: c.image.sample("p", "m"))
 
     async def load() -> bytes:
         return await response.image

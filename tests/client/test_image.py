@@ -74,11 +74,9 @@ def test_every_option_arrives_as_it_was_set(call: Any, reply: Any) -> None:
 
 def test_unset_options_are_absent(call: Any, reply: Any) -> None:
     """What was not asked for is not on the wire, not even as a default."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(url="https://example.com/x.jpg")
-
-    _, peer = call(answer, lambda client: client.image.sample("a fox", "m"))
+    _, peer = call(
+        reply(url="https://example.com/x.jpg"), lambda client: client.image.sample("a fox", "m")
+    )
 
     names = [field.name for field, _ in peer.requests[0].ListFields()]
     assert names == ["prompt", "model", "n", "format"]
@@ -92,11 +90,10 @@ def test_a_single_image_to_edit_goes_into_image(
     call: Any, reply: Any, option: str, field: str
 ) -> None:
     """One image to edit is sent in `image`, not in `images`."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(url="https://example.com/x.jpg")
-
-    _, peer = call(answer, lambda client: client.image.sample("p", "m", **{option: DATA_URI}))
+    _, peer = call(
+        reply(url="https://example.com/x.jpg"),
+        lambda client: client.image.sample("p", "m", **{option: DATA_URI}),
+    )
 
     assert getattr(peer.requests[0].image, field) == DATA_URI
     assert not peer.requests[0].images
@@ -104,11 +101,9 @@ def test_a_single_image_to_edit_goes_into_image(
 
 def test_metadata_says_who_calls(call: Any, reply: Any, key: str) -> None:
     """A call carries the key, our version, Python's version and the caller's own metadata."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
-    _, peer = call(answer, lambda c: c.image.sample("p", "m"), metadata=[("X-Team", "blue")])
+    _, peer = call(
+        reply(base64="AAAA"), lambda c: c.image.sample("p", "m"), metadata=[("X-Team", "blue")]
+    )
 
     (metadata,) = peer.metadata
     assert metadata["authorization"] == f"Bearer {key}"
@@ -121,14 +116,11 @@ def test_metadata_says_who_calls(call: Any, reply: Any, key: str) -> None:
 def test_the_default_deadline_travels(call: Any, reply: Any) -> None:
     """The server sees the deadline of 1620 s, or that of the call."""
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def use(client: Any) -> None:
         await client.image.sample("p", "m")
         await client.image.sample("p", "m", timeout=9)
 
-    _, peer = call(answer, use)
+    _, peer = call(reply(base64="AAAA"), use)
 
     assert 1600 < peer.remaining[0] < settings.DEFAULT_TIMEOUT + 20
     assert 8 < peer.remaining[1] < 9.5  # the header rounds up
@@ -149,11 +141,7 @@ def test_fewer_images_than_asked_are_returned(call: Any, reply: Any) -> None:
 
 def test_sample_without_an_image_is_an_error(call: Any, reply: Any) -> None:
     """`sample` raises MissingImageError for an empty reply."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(0)
-
-    error, _ = call(answer, lambda client: client.image.sample("p", "m"))
+    error, _ = call(reply(0), lambda client: client.image.sample("p", "m"))
     assert isinstance(error, errors.MissingImageError)
 
 

@@ -26,10 +26,10 @@ def test_models_are_listed(call: Any) -> None:
     )
     sent.created.seconds = 1_700_000_000
 
-    async def answer(request: Any, context: Any) -> Any:
-        return models_pb2.ListImageGenerationModelsResponse(models=[sent])
-
-    (model,), _ = call(answer, lambda client: client.models.list_image_generation_models())
+    (model,), _ = call(
+        models_pb2.ListImageGenerationModelsResponse(models=[sent]),
+        lambda client: client.models.list_image_generation_models(),
+    )
     assert (model.name, model.image_price, list(model.aliases)) == (
         "grok-imagine-image",
         700_000_000,
@@ -84,12 +84,8 @@ def completion(content: str) -> chat_pb2.GetChatCompletionResponse:
 
 def test_a_prompt_is_rewritten(call: Any) -> None:
     """System text, prompt and options arrive; content, model and cost come back."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return completion("a very red fox")
-
     response, peer = call(
-        answer,
+        completion("a very red fox"),
         lambda client: client.chat.complete(
             "a fox", "grok-4-fast", system="Be vivid.", max_tokens=99, temperature=0.5, user="me"
         ),
@@ -111,11 +107,7 @@ def test_a_prompt_is_rewritten(call: Any) -> None:
 
 def test_unset_chat_options_are_absent(call: Any) -> None:
     """What was not asked for is not on the wire."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return completion("x")
-
-    _, peer = call(answer, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+    _, peer = call(completion("x"), lambda client: client.chat.complete("a fox", "grok-4-fast"))
     names = [field.name for field, _ in peer.requests[0].ListFields()]
     assert names == ["messages", "model"]
 
@@ -123,11 +115,7 @@ def test_unset_chat_options_are_absent(call: Any) -> None:
 @pytest.mark.parametrize("reply", [chat_pb2.GetChatCompletionResponse(), completion(" \n")])
 def test_no_text_is_an_error(call: Any, reply: Any) -> None:
     """An answer without text is a ReplyError."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply
-
-    error, _ = call(answer, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+    error, _ = call(reply, lambda client: client.chat.complete("a fox", "grok-4-fast"))
     assert isinstance(error, errors.ReplyError)
 
 

@@ -148,12 +148,8 @@ def test_nothing_else_is_tried_again(call: Any, code: Any, details: str, kind: t
 
 def test_a_real_size_limit_is_not_tried_again(call: Any, reply: Any) -> None:
     """A reply over the receive limit is ReplyTooLargeError after one attempt."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="A" * 2000)
-
     limit = [("grpc.max_receive_message_length", 1000)]
-    error, peer = call(answer, sample, channel_options=limit)
+    error, peer = call(reply(base64="A" * 2000), sample, channel_options=limit)
     assert type(error) is errors.ReplyTooLargeError
     assert len(peer.requests) == 1
 
@@ -257,9 +253,6 @@ def test_unreadable_hints_are_no_hints(name: str, value: Any) -> None:
 def test_a_server_that_comes_back_is_reached(serve: Any, reply: Any) -> None:
     """Attempts really connect again: a server that starts late answers the same call."""
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def main() -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -267,7 +260,7 @@ def test_a_server_that_comes_back_is_reached(serve: Any, reply: Any) -> None:
         async with AsyncClient(api_host=f"localhost:{port}") as client:
             task = asyncio.create_task(client.image.sample("p", "m"))
             await asyncio.sleep(0.25)
-            async with serve(answer, port=port):
+            async with serve(reply(base64="AAAA"), port=port):
                 assert (await task).base64 == "AAAA"
 
     asyncio.run(main())

@@ -116,10 +116,7 @@ def client_of(host: str) -> AsyncClient:
 
 
 async def _ask(serve: Any, reply: Any, use: Any) -> Any:
-    async def answer(request: Any, context: Any) -> Any:
-        return reply
-
-    async with serve(answer) as peer, client_of(peer.host) as client:
+    async with serve(reply) as peer, client_of(peer.host) as client:
         return await use(client)
 
 

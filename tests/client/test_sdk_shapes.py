@@ -108,10 +108,7 @@ def test_both_servers_ways_take_base64_alone() -> None:
 
 
 async def _answer(metadata: Any, serve: Any) -> dict[str, Any]:
-    async def answer(request: Any, context: Any) -> Any:
-        return image_pb2.ImageResponse(images=[{"base64": "AAAA"}])
-
-    async with serve(answer) as peer:
+    async with serve(image_pb2.ImageResponse(images=[{"base64": "AAAA"}])) as peer:
         async with AsyncClient(
             "", api_host=peer.host, metadata=metadata, channel_options=None
         ) as client:
@@ -174,11 +171,7 @@ STORED = image_pb2.ImageResponse(
 
 def both(call: Any, index: int) -> tuple[Any, Any]:
     """Return image `index` of `STORED` as our client and as the SDK give it."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return STORED
-
-    ours, _ = call(answer, lambda client: client.image.sample_batch("p", "m", 3))
+    ours, _ = call(STORED, lambda client: client.image.sample_batch("p", "m", 3))
     return ours[index], SdkResponse(STORED, index)
 
 

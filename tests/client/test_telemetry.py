@@ -94,10 +94,10 @@ def test_what_is_stored_is_on_the_span(call: Any, spans: InMemorySpanExporter) -
     stored = {"file_id": "f", "public_url": "https://x.example/f", "public_url_error": "late"}
     image = {"url": "https://x.example/a", "file_output": stored, "storage_error": "full"}
 
-    async def answer(request: Any, context: Any) -> Any:
-        return image_pb2.ImageResponse(images=[image])
-
-    _, peer = call(answer, lambda c: c.image.sample("p", "m", storage_options=options))
+    _, peer = call(
+        image_pb2.ImageResponse(images=[image]),
+        lambda c: c.image.sample("p", "m", storage_options=options),
+    )
     (request,), reply = peer.requests, image_pb2.ImageResponse(images=[image])
     theirs = {
         **_make_span_request_attributes(request),
