@@ -125,6 +125,10 @@ class Call:
         self._connection.writer.write(head + payload)
         await self._connection.flush()
 
+    async def sleep(self, seconds: float) -> None:
+        """Do nothing for a while."""
+        await asyncio.sleep(seconds)
+
     def freeze(self) -> None:
         """Stand still: the connection stays, nobody reads from it."""
         self._connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
