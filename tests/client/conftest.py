@@ -17,6 +17,7 @@ from xai_notebook.client import AsyncClient
 # isort: split
 import grpc
 import grpc.aio
+from xai_sdk import AsyncClient as Sdk
 from xai_sdk.proto import (
     auth_pb2_grpc,
     batch_pb2_grpc,
@@ -182,6 +183,29 @@ def call(
                     return await use(client), peer
                 except Exception as error:  # noqa: BLE001  # the test says what it expects
                     return error, peer
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def beside_sdk(
+    serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
+) -> Callable[..., tuple[Any, Any]]:
+    """Return what gives the SDK's and our results of the same use; the requests must be equal."""
+
+    def run(answer: Any, use: Any) -> tuple[Any, Any]:
+        async def main() -> tuple[Any, Any]:
+            async with serve(answer) as peer:
+                sdk = Sdk(api_key=KEY, api_host=peer.host)
+                theirs = await use(sdk)
+                await sdk.close()
+                async with AsyncClient(KEY, api_host=peer.host) as client:
+                    ours = await use(client)
+            half = len(peer.requests) // 2
+            assert peer.requests[:half] == peer.requests[half:]
+            return theirs, ours
 
         return asyncio.run(main())
 

@@ -34,7 +34,11 @@ def prepare(number: int = 1, prompt: str = "p") -> wire.BatchRequest:
     return client.image.prepare(prompt, "m", batch_request_id=f"r{number}")
 
 
-@pytest.mark.parametrize("options", [{}, OPTIONS])
+@pytest.mark.parametrize(
+    "options",
+    [{}, OPTIONS, {"image_url": "data:image/png;base64,iVBORw0KGgo="}, {"image_file_id": "f1"},
+     {"image_urls": ["https://example.com/a.png"]}],
+)  # fmt: skip
 def test_a_prepared_request_is_that_of_the_sdk(options: dict[str, Any]) -> None:
     """Letter by letter: one image, and the same options."""
     ours = AsyncClient("xai-key", api_host="localhost:1").image.prepare(
@@ -80,13 +84,14 @@ async def _scripted(request: Any, context: Any) -> Any:
     return answers[request.DESCRIPTOR.name]
 
 
-def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
-    """Ours and the SDK's calls, one after the other, arrive as equal messages."""
+def test_every_method_asks_what_the_sdk_asks(beside_sdk: Any) -> None:
+    """With equal messages, and equal answers; ours takes the SDK's requests."""
+    request = batch_pb2.BatchRequest(batch_request_id="r1", image_request={"prompt": "p"})
 
-    async def use(client: Any, requests: list[Any]) -> list[Any]:
+    async def use(client: Any) -> list[Any]:
         return [
             await client.batch.create("a name"),
-            await client.batch.add("b", requests),
+            await client.batch.add("b", [request]),
             await client.batch.get("b"),
             await client.batch.cancel("b"),
             await client.batch.list(),
@@ -96,21 +101,10 @@ def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
             await client.auth.get_api_key_info(),
         ]
 
-    async def main() -> tuple[Any, list[Any], list[Any]]:
-        async with serve(_scripted) as peer:
-            sdk = Sdk(api_key="xai-key", api_host=peer.host)
-            theirs = [sdk.image.prepare("p", "m", batch_request_id="r1")]
-            replies = await use(sdk, theirs)
-            await sdk.close()
-            async with AsyncClient("xai-key", api_host=peer.host) as client:
-                return peer, replies, await use(client, theirs)  # ours takes the SDK's as well
-
-    peer, theirs, ours = asyncio.run(main())
-    half = len(peer.requests) // 2
-    assert peer.requests[:half] == peer.requests[half:]
-    for their, our in zip(theirs, ours, strict=True):
-        kept = [getattr(one, "proto", one) for one in (their, our) if one is not None]
-        assert len({one.SerializeToString(deterministic=True) for one in kept}) <= 1
+    theirs, ours = beside_sdk(_scripted, use)
+    for pair in zip(theirs, ours, strict=True):
+        messages = [getattr(one, "proto", one) for one in pair if one is not None]
+        assert len({one.SerializeToString(deterministic=True) for one in messages}) <= 1
     assert ours[-2].pagination_token == "2"
     assert ours[-1].name == "mine"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -17,86 +16,6 @@ from xai_notebook.client.encoding import CHOICES
 from xai_notebook.settings import package_version
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
-
-
-def test_every_option_arrives_as_it_was_set(call: Any, reply: Any) -> None:
-    """Every option of sample_batch arrives in its field."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(request.n, base64="AAAA")
-
-    responses, peer = call(
-        answer,
-        lambda client: client.image.sample_batch(
-            "a fox",
-            "grok-imagine-image",
-            3,
-            image_urls=["https://example.com/a.png", DATA_URI],
-            image_file_ids=["file-1"],
-            user="someone",
-            image_format="base64",
-            aspect_ratio="9:19.5",
-            resolution="2k",
-            quality="low",
-            storage_options={
-                "filename": "fox.png",
-                "expires_after": timedelta(hours=1),
-                "public_url": {"expires_after": 60},
-            },
-        ),
-    )
-
-    assert len(responses) == 3
-    auto = image_pb2.DETAIL_AUTO
-    assert peer.requests == [
-        image_pb2.GenerateImageRequest(
-            prompt="a fox",
-            model="grok-imagine-image",
-            n=3,
-            user="someone",
-            format=image_pb2.IMG_FORMAT_BASE64,
-            quality=image_pb2.IMG_QUALITY_LOW,
-            aspect_ratio=image_pb2.IMG_ASPECT_RATIO_9_19_5,
-            resolution=image_pb2.IMG_RESOLUTION_2K,
-            images=[
-                image_pb2.ImageUrlContent(file_id="file-1", detail=auto),
-                image_pb2.ImageUrlContent(image_url="https://example.com/a.png", detail=auto),
-                image_pb2.ImageUrlContent(image_url=DATA_URI, detail=auto),
-            ],
-            storage_options=image_pb2.StorageOptions(
-                filename="fox.png",
-                expires_after=3600,
-                public_url=image_pb2.PublicUrlOptions(expires_after=60),
-            ),
-        )
-    ]
-
-
-def test_unset_options_are_absent(call: Any, reply: Any) -> None:
-    """What was not asked for is not on the wire, not even as a default."""
-    _, peer = call(
-        reply(url="https://example.com/x.jpg"), lambda client: client.image.sample("a fox", "m")
-    )
-
-    names = [field.name for field, _ in peer.requests[0].ListFields()]
-    assert names == ["prompt", "model", "n", "format"]
-    assert peer.requests[0].format == image_pb2.IMG_FORMAT_URL
-
-
-@pytest.mark.parametrize(
-    ("option", "field"), [("image_url", "image_url"), ("image_file_id", "file_id")]
-)
-def test_a_single_image_to_edit_goes_into_image(
-    call: Any, reply: Any, option: str, field: str
-) -> None:
-    """One image to edit is sent in `image`, not in `images`."""
-    _, peer = call(
-        reply(url="https://example.com/x.jpg"),
-        lambda client: client.image.sample("p", "m", **{option: DATA_URI}),
-    )
-
-    assert getattr(peer.requests[0].image, field) == DATA_URI
-    assert not peer.requests[0].images
 
 
 def test_metadata_says_who_calls(call: Any, reply: Any, key: str) -> None:

@@ -62,29 +62,6 @@ def test_three_failures_and_then_success(call: Any) -> None:
     assert attempts[2].elapsed >= attempts[0].wait + attempts[1].wait
 
 
-def test_five_failures_are_an_error(call: Any) -> None:
-    """After the fifth attempt UnavailableError names the host and the number of attempts."""
-    error, peer = call(failing(9, CODE.UNAVAILABLE), sample)
-
-    assert isinstance(error, errors.UnavailableError)
-    assert isinstance(error, ConnectionError)
-    assert len(peer.requests) == error.attempts == 5
-    assert peer.host in str(error)
-    assert "5 attempts" in str(error)
-
-
-def test_a_refusal_that_nothing_proves_is_not_repeated(call: Any) -> None:
-    """The error says that it may be billed: a reply that broke off looks the same."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        await context.abort(CODE.UNAVAILABLE, "busy", (("x-request-id", "1"),))
-
-    error, peer = call(answer, sample)
-    assert isinstance(error, errors.ApiError)
-    assert error.maybe_billed
-    assert len(peer.requests) == error.attempts == 1
-
-
 def test_a_call_has_a_listener_of_its_own(call: Any) -> None:
     """Both the client's and the call's on_attempt hear of an attempt."""
     heard: list[str] = []

@@ -200,16 +200,6 @@ def test_what_is_not_there_is_a_value_error(call: Any, index: int, name: str) ->
             asyncio.run(look())
 
 
-@pytest.mark.parametrize("key", [None, ""])
-def test_a_missing_key_is_a_value_error(key: str | None) -> None:
-    """As in the SDK."""
-    from xai_sdk import AsyncClient as Sdk
-
-    for kind in (AsyncClient, Sdk):
-        with pytest.raises(ValueError, match=r"(?i)key"):
-            kind(key)
-
-
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_localhost_may_listen_on_ipv6_only() -> None:
     """`localhost` is [::1] when nothing listens on 127.0.0.1, and 127.0.0.1 when both do."""

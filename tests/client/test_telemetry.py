@@ -19,7 +19,7 @@ from xai_sdk.image import (
     _make_span_request_attributes,
     _make_span_response_attributes,
 )
-from xai_sdk.proto import image_pb2
+from xai_sdk.proto import files_pb2, image_pb2
 
 from xai_notebook import errors
 
@@ -36,16 +36,12 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 def answering(reply: Any) -> Any:
     """Return an answer with one base64 and one URL image."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
-        sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
-        sent.images.extend(reply(1, url="data:image/png;base64,PIXELS").images)
-        sent.usage.prompt_tokens = 5
-        sent.usage.cost_in_usd_ticks = 42
-        return sent
-
-    return answer
+    sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
+    sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
+    sent.images.extend(reply(1, url="data:image/png;base64,PIXELS").images)
+    sent.usage.prompt_tokens = 5
+    sent.usage.cost_in_usd_ticks = 42
+    return sent
 
 
 def ask(client: Any) -> Any:
@@ -152,6 +148,26 @@ def test_a_failure_is_on_the_span(
     assert (span.attributes or {})["error.type"] == "UNAUTHENTICATED"
     assert span.events == ()
     assert key not in span.to_json()
+
+
+def test_calls_that_change_files_are_spans(call: Any, spans: InMemorySpanExporter) -> None:
+    """Named as in xAI's SDK, with the file's id."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        assert [piece async for piece in request]
+        return files_pb2.File(id="f1", filename="a")
+
+    call(answer, lambda client: client.files.upload(b"bytes", filename="a"))
+    call(files_pb2.DeleteFileResponse(), lambda client: client.files.delete("f1"))
+    uploaded, deleted = spans.get_finished_spans()
+    assert (uploaded.name, deleted.name) == ("file.upload", "file.delete")
+    assert dict(uploaded.attributes or {}) == {
+        "operation.name": "upload_file",
+        "provider.name": "xai",
+        "file.id": "f1",
+        "file.filename": "a",
+    }
+    assert dict(deleted.attributes or {})["file.id"] == "f1"
 
 
 def test_nobody_pays_for_tracing_who_does_not_trace() -> None:
