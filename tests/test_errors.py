@@ -79,12 +79,6 @@ def test_the_second_rendering_has_the_whole_chain() -> None:
     assert "Traceback" in full
 
 
-def test_an_api_error_keeps_the_status() -> None:
-    """Status, details and attempts stand beside the message."""
-    error = errors.RateLimitError("m", code="RESOURCE_EXHAUSTED", details="d", attempts=5)
-    assert (error.code, error.details, error.attempts) == ("RESOURCE_EXHAUSTED", "d", 5)
-
-
 def test_foreign_handlers_catch_what_they_expect() -> None:
     """The usual built-in classes catch our errors too."""
     assert issubclass(errors.OptionError, ValueError)

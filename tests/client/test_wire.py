@@ -102,36 +102,19 @@ def test_enum_values_are_those_of_xai(name: str) -> None:
         assert official[value] == number
 
 
-@pytest.mark.parametrize(
-    ("path", "service"),
-    [
-        (wire.GENERATE_IMAGE, image_pb2),
-        (wire.LIST_IMAGE_GENERATION_MODELS, models_pb2),
-        (wire.GET_IMAGE_GENERATION_MODEL, models_pb2),
-        (wire.GET_COMPLETION, chat_pb2),
-        (wire.CREATE_BATCH, batch_pb2),
-        (wire.ADD_BATCH_REQUESTS, batch_pb2),
-        (wire.GET_BATCH, batch_pb2),
-        (wire.CANCEL_BATCH, batch_pb2),
-        (wire.LIST_BATCHES, batch_pb2),
-        (wire.LIST_BATCH_REQUEST_METADATA, batch_pb2),
-        (wire.LIST_BATCH_RESULTS, batch_pb2),
-        (wire.GET_BATCH_REQUEST_RESULT, batch_pb2),
-        (wire.UPLOAD_FILE, files_pb2),
-        (wire.LIST_FILES, files_pb2),
-        (wire.RETRIEVE_FILE, files_pb2),
-        (wire.RETRIEVE_FILE_CONTENT, files_pb2),
-        (wire.DELETE_FILE, files_pb2),
-        (wire.CREATE_PUBLIC_URL, files_pb2),
-        (wire.REVOKE_PUBLIC_URL, files_pb2),
-        (wire.GET_API_KEY_INFO, auth_pb2),
-    ],
-)
-def test_method_paths_are_those_of_xai(path: str, service: Any) -> None:
+PATHS = [value for value in vars(wire).values() if str(value).startswith("/xai_api.")]
+SERVICES = {
+    service.full_name: service
+    for module in (image_pb2, models_pb2, chat_pb2, batch_pb2, files_pb2, auth_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_method_paths_are_those_of_xai(path: str) -> None:
     """Each path names a method xAI's descriptors have."""
-    _, full_name, method = path.split("/")
-    services = {one.full_name: one for one in service.DESCRIPTOR.services_by_name.values()}
-    assert method in services[full_name].methods_by_name
+    _, service, method = path.split("/")
+    assert method in SERVICES[service].methods_by_name
 
 
 def test_names_are_our_own() -> None:

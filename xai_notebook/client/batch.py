@@ -234,14 +234,7 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> wire.ListBatchRequestMetadataResponse:
-        """Return a page of the requests and their states.
-
-        Args:
-            batch_id: Id of the batch.
-            limit: As in `list`.
-            pagination_token: As in `list`.
-            timeout: See the class.
-        """
+        """Return a page of the requests and their states; see `list` for the pages."""
         return await self._connection.unary(
             wire.LIST_BATCH_REQUEST_METADATA,
             message(
@@ -265,11 +258,8 @@ class BatchClient:
     ) -> BatchResults:
         """Return a page of the present results, in any order, also while the batch runs.
 
-        Args:
-            batch_id: Id of the batch.
-            limit: As in `list`. A page of images in base64 is one message: keep it small.
-            pagination_token: As in `list`. Services were seen to repeat a token: stop then.
-            timeout: See the class.
+        See `list` for the pages. A page of images in base64 is one message: keep its `limit` small.
+        Services were seen to repeat a `pagination_token`: stop then.
         """
         reply = await self._connection.unary(
             wire.LIST_BATCH_RESULTS,

@@ -132,11 +132,9 @@ class AsyncClient:
         await self.close()
 
     async def download(self, url: str, *, timeout: float | None = None) -> bytes:
-        """Return the image at a URL that an earlier reply gave.
+        """Return the image at a URL of an earlier reply.
 
-        Args:
-            url: As the reply named it.
-            timeout: Seconds, at most and by default two minutes.
+        The `timeout` is in seconds, at most and by default two minutes.
 
         Raises:
             DownloadError: The URL is not allowed, has expired, or holds no image.

@@ -150,11 +150,6 @@ class FilesClient:
     ) -> bytes:
         """Return the bytes of a file.
 
-        Args:
-            file_id: Id of the file.
-            max_bytes: Size limit.
-            timeout: See the class.
-
         Raises:
             DownloadError: The file has more than `max_bytes`.
         """

@@ -90,7 +90,7 @@ class Downloader:
                 an API on this computer has a reason to name one.
             own: The server that names the URLs, if the user named it: images may be fetched from
                 its origin, even in a private network, and URLs may be relative to it.
-            key: Sent to the origin of `own` only.
+            key: Sent as a bearer token, to the origin of `own` only.
             timeout: Seconds for one image.
             max_bytes: Size limit of one image.
         """
@@ -294,13 +294,7 @@ class HttpClient:
         own: WebAddress | None = None,
         key: ApiKey | None = None,
     ) -> None:
-        """Prepare; the first request imports requests.
-
-        Args:
-            allow_loopback: Whether addresses of this computer are allowed, http too.
-            own: An address that the user named: its origin is allowed, even in a private network.
-            key: Sent to the origin of `own` as a bearer token, and nowhere else.
-        """
+        """Prepare; see `Downloader` for the arguments. The first request imports requests."""
         self._allow_loopback = allow_loopback
         self._own = own
         self._key = key
@@ -413,19 +407,15 @@ class HttpClient:
 
 
 class _RequestConnection:
-    """The connection of one request, which another thread can shut down.
+    """The connection of one request to `address`, which another thread can shut down.
+
+    If the address is the user's `own`, it may be a private one.
 
     Attributes:
         opened: There was a connection, so something may have been sent.
     """
 
     def __init__(self, address: WebAddress, *, own: bool) -> None:
-        """Begin without a connection.
-
-        Args:
-            address: The only address to connect to.
-            own: It is the user's own: a private address is allowed.
-        """
         self.opened = False
         self._address = address
         self._own = own

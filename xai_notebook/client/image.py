@@ -106,15 +106,7 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         **options: Unpack[ImageOptions],
     ) -> list[ImageResponse]:
-        """Make `n` images in one request.
-
-        Args:
-            prompt: What they show.
-            model: Such as `grok-imagine-image`.
-            n: Number of images, 1 to 10.
-            timeout: As in `sample`.
-            on_attempt: As in `sample`.
-            **options: As in `sample`.
+        """Make `n` images, 1 to 10, in one request; the other arguments are those of `sample`.
 
         Returns:
             The images that the server sent, perhaps fewer than `n` or none. They are decoded or
@@ -135,13 +127,9 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
-        """Make the images of a request; returns and raises as `sample_batch`.
+        """Make the images of a request, as `sample_batch` does.
 
-        Args:
-            request: What to make.
-            timeout: As in `sample`.
-            on_attempt: As in `sample`.
-            on_reply: Called with the reply's bytes before they are parsed.
+        `on_reply` is called with the reply's bytes before they are parsed.
         """
         return await self._generate(
             "image.sample_batch", encode(request), timeout, on_attempt, on_reply

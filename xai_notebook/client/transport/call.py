@@ -211,9 +211,7 @@ async def _write(
 async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
     """Return the first message of a call as soon as it is whole: it has been paid for.
 
-    Args:
-        call: A call that was just begun.
-        connected: Set once it has a connection.
+    `connected` is set once the call has a connection.
 
     Raises:
         Failure: There was no message.
