@@ -128,7 +128,7 @@ def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: 
 
 
 def test_the_key_of_the_kernels_server_is_found_nowhere(tmp_path: Path) -> None:
-    """It is in the memory of the kernel alone, and no child of it is told."""
+    """It is only in the kernel's memory, not in its child processes."""
     find = (
         "import gc; print([one.reveal() for one in gc.get_objects() "
         "if type(one).__name__ == 'ApiKey'])"
@@ -150,7 +150,6 @@ def test_the_key_of_the_kernels_server_is_found_nowhere(tmp_path: Path) -> None:
 def test_a_saved_notebook_and_its_widgets_hold_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state of every widget is saved by nbclient: none of them has ever seen the key."""
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     failing = re.compile("fail|%tb|nope|timeout")
     cells = [cell for cell in CELLS if not failing.search(cell)]
@@ -177,14 +176,14 @@ def test_a_saved_notebook_and_its_widgets_hold_no_key(
 
 
 @pytest.mark.parametrize("variable", FAILURES, ids=lambda text: text.partition("=")[0])
-def test_no_frame_holds_the_environment(
+def test_no_frame_holds_the_key(
     shell: InteractiveShell,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     variable: str,
 ) -> None:
-    """`%xmode Verbose`, `%tb` and the locals of every frame show no key, whatever fails."""
+    """With `%xmode Verbose`, `%tb` and the locals of every frame."""
     monkeypatch.setenv("XAI_API_KEY", KEY)
     monkeypatch.setenv(*variable.split("="))
     shell.run_cell("import os; import xai_notebook as xai\n%xmode Verbose")

@@ -83,10 +83,9 @@ def fetch(*urls: str, allow_loopback: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("loopback", [False, True])
-def test_what_is_not_public_is_refused_without_a_packet(
+def test_private_hosts_are_refused_without_a_packet(
     connected: list[Any], *, loopback: bool
 ) -> None:
-    """No spelling of an address in this computer or its network is ever connected to."""
     # With an API on this computer, its plain spellings may be fetched; these are none of them.
     hosts = [host for host in HOSTS if not (loopback and host in {"localhost.", "127.0.0.1."})]
     assert len(hosts) >= 37
@@ -97,8 +96,7 @@ def test_what_is_not_public_is_refused_without_a_packet(
     assert connected == []
 
 
-def test_redirects_into_the_network_are_refused(connected: list[Any], web: Any) -> None:
-    """A redirect is looked at like a first address, however deep it is."""
+def test_redirects_to_private_hosts_are_refused(connected: list[Any], web: Any) -> None:
     for host in HOSTS:
         ascii_host = host.encode("ascii", "ignore").decode()
         web.send("/1", b"", status=302, Location="/2")
@@ -114,20 +112,20 @@ def test_redirects_into_the_network_are_refused(connected: list[Any], web: Any) 
     ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1",
      "64:ff9b::a9fe:a9fe", f"{PUBLIC} 192.168.1.1", f"10.0.0.1 {PUBLIC}"],
 )  # fmt: skip
-def test_a_name_is_worth_what_it_stands_for(
+def test_names_of_private_addresses_are_refused(
     connected: list[Any], names: dict[str, list[str]], answer: str
 ) -> None:
-    """A public name with a private address, even one of several, is not connected to."""
+    """Even if only one of several addresses is private."""
     names["images.example.com"] = [answer]
     with pytest.raises(errors.DownloadError, match=r"not public, images\.example\.com \("):
         fetch("https://images.example.com/x.jpg")
     assert connected == []
 
 
-def test_a_name_that_changes_its_mind_is_refused(
+def test_each_attempt_checks_the_addresses_again(
     connected: list[Any], names: dict[str, list[str]]
 ) -> None:
-    """What was checked is what is connected to, and the next answer is checked anew."""
+    """The connection uses the checked addresses, not a second look-up."""
     names["images.example.com"] = [PUBLIC, "127.0.0.1"]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://images.example.com/x.jpg")
@@ -137,7 +135,6 @@ def test_a_name_that_changes_its_mind_is_refused(
 def test_every_public_address_of_a_name_is_tried(
     connected: list[Any], names: dict[str, list[str]]
 ) -> None:
-    """An address that does not answer is followed by the next one of the same answer."""
     names["images.example.com"] = [f"{PUBLIC} 8.8.8.8"]
     with pytest.raises(errors.DownloadError, match="could not be fetched"):
         fetch("https://images.example.com/x.jpg")
@@ -145,17 +142,17 @@ def test_every_public_address_of_a_name_is_tried(
 
 
 def test_localhost_must_be_this_computer(names: dict[str, list[str]], web: Any) -> None:
-    """`localhost` that a resolver places elsewhere is refused."""
+    """A resolver may give `localhost` another address."""
     web.send("/x", b"\xff\xd8\xff")
     names["localhost"] = [PUBLIC]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch(f"http://localhost:{web.port}/x", allow_loopback=True)
 
 
-def test_a_pinned_connection_speaks_to_the_name(
+def test_a_pinned_connection_uses_the_name(
     web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS, its certificate and the Host header go by the name, on an address that was looked up."""
+    """For TLS, the certificate and the Host header."""
     authority = web.use_tls("localhost")
     indicated: list[Any] = []
     web.context.sni_callback = lambda _, name, __: indicated.append(name)
@@ -175,7 +172,7 @@ def test_a_pinned_connection_speaks_to_the_name(
 def test_this_computer_is_reached_without_a_proxy(
     web: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, host: str, variable: str
 ) -> None:
-    """Pictures of a server on this computer come directly, also with no NO_PROXY."""
+    """Also without NO_PROXY."""
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     web.send("/x", jpeg)
     assert fetch(f"http://{host}:{web.port}/x", allow_loopback=True) == jpeg
@@ -184,7 +181,7 @@ def test_this_computer_is_reached_without_a_proxy(
 def test_a_proxy_is_asked_for_public_names_only(
     connected: list[Any], monkeypatch: pytest.MonkeyPatch, web: Any
 ) -> None:
-    """Behind a proxy names are not resolved here, and what looks private is not asked for."""
+    """The proxy resolves them, not this computer."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{web.port}")
 
     def never(*_: Any, **__: Any) -> Any:
@@ -205,19 +202,17 @@ def test_a_proxy_is_asked_for_public_names_only(
     ["imgen.x.ai", "images.example.com.", "xn--bcher-kva.example", "a_b.example.com", PUBLIC,
      "2606:4700::6810:1", "64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "1.example.com", "a.0xyz"],
 )  # fmt: skip
-def test_public_hosts_are_let_through(host: str) -> None:
-    """Names and addresses of the internet are no trouble, whatever they look like."""
+def test_public_hosts_are_allowed(host: str) -> None:
     check_host(host, allow_loopback=False)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::6810:1", "64:ff9b::808:808"])
 def test_public_addresses_resolve_to_themselves(address: str) -> None:
-    """An address is its own answer."""
     assert addresses_of(address, 443) == [address]
 
 
-def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
-    """What is refused is not tried again: each try would ask the name server anew."""
+def test_a_refusal_is_not_retried(names: dict[str, list[str]]) -> None:
+    """Each attempt would ask the name server again."""
     names["images.example.com"] = ["10.0.0.1", PUBLIC]
     with pytest.raises(RefusedError):
         addresses_of("images.example.com", 443)
@@ -238,13 +233,12 @@ def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
         ("  https://EXAMPLE.com:443/x#y\n", "/x"),
     ],
 )
-def test_a_url_is_written_in_one_way(url: str, target: str) -> None:
-    """What is sent is ASCII without anything that another parser could take for a host."""
+def test_a_url_is_normalised(url: str, target: str) -> None:
+    """To ASCII, without characters that another parser could take for a host."""
     assert str(WebAddress.parse(url)) == f"https://example.com{target}"
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "+80", "8 0", "\u0661", "80:80"])
 def test_a_port_is_a_number(port: str) -> None:
-    """In ASCII digits, and one that exists."""
     with pytest.raises(RefusedError, match="not fetched"):
         WebAddress.parse(f"https://example.com:{port}/x")

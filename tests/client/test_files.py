@@ -54,8 +54,7 @@ taken: list[Any] = []
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "bytearray", "open", "memory", "pipe"])
-def test_a_file_is_uploaded_in_pieces(call: Any, kind: str, tmp_path: Path) -> None:
-    """First what it is called, then its bytes in order, from wherever they come."""
+def test_a_file_is_uploaded_in_chunks(call: Any, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(DATA)
     stream = io.BytesIO(b"before" + DATA)
@@ -83,8 +82,8 @@ def test_a_file_is_uploaded_in_pieces(call: Any, kind: str, tmp_path: Path) -> N
     assert taken[0][1][1] == CHUNK_BYTES
 
 
-def test_progress_is_told_in_all_three_ways(call: Any) -> None:
-    """Bytes so far of all there are, bytes of the piece, or a bar; a broken listener is logged."""
+def test_progress_callbacks_of_all_kinds_are_called(call: Any) -> None:
+    """Exceptions of a callback are logged."""
     told: list[Any] = []
 
     class Bar:
@@ -114,8 +113,7 @@ def test_progress_is_told_in_all_three_ways(call: Any) -> None:
         (7, "is not a file"),
     ],
 )
-def test_what_cannot_be_uploaded_is_an_option_error(call: Any, file: Any, said: str) -> None:
-    """Before a call is made."""
+def test_invalid_files_are_not_uploaded(call: Any, file: Any, said: str) -> None:
     error, peer = call(taking, lambda client: client.files.upload(file))
     assert isinstance(error, errors.OptionError)
     assert said in str(error)
@@ -123,8 +121,8 @@ def test_what_cannot_be_uploaded_is_an_option_error(call: Any, file: Any, said: 
 
 
 @pytest.mark.parametrize("kind", ["text", "broken"])
-def test_a_file_that_fails_midway_ends_the_call(call: Any, kind: str) -> None:
-    """The server hears that no more will come: it must not store half a file."""
+def test_a_read_error_cancels_the_upload(call: Any, kind: str) -> None:
+    """The server must not store half a file."""
 
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -174,8 +172,7 @@ def refusing(*, begun: bool) -> Any:
     return answer
 
 
-def test_a_refused_upload_is_sent_again_from_its_first_byte(call: Any) -> None:
-    """Nothing came of it; the file is read anew from where it stood."""
+def test_a_refused_upload_is_retried_from_its_start(call: Any) -> None:
     stored, peer = call(
         refusing(begun=False), lambda client: client.files.upload(io.BytesIO(DATA), filename="a")
     )
@@ -183,8 +180,7 @@ def test_a_refused_upload_is_sent_again_from_its_first_byte(call: Any) -> None:
     assert len(peer.requests) == 2
 
 
-def test_an_upload_that_can_be_read_only_once_is_not_sent_again(call: Any) -> None:
-    """What was read is gone."""
+def test_the_upload_of_a_pipe_is_not_retried(call: Any) -> None:
     error, peer = call(refusing(begun=False), lambda client: client.files.upload(Pipe(DATA)))
     assert isinstance(error, errors.UnavailableError)
     assert not error.maybe_billed
@@ -197,8 +193,7 @@ async def refusing_without_proof(request: Any, context: Any) -> Any:
 
 
 @pytest.mark.parametrize("answer", [refusing(begun=True), refusing_without_proof])
-def test_an_upload_that_may_have_been_served_is_not_repeated(call: Any, answer: Any) -> None:
-    """The error says what may have happened, and where to look."""
+def test_an_upload_that_may_have_been_stored_is_not_retried(call: Any, answer: Any) -> None:
     error, peer = call(answer, lambda client: client.files.upload(io.BytesIO(DATA), filename="a"))
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
@@ -213,9 +208,7 @@ async def _pieces(*parts: bytes) -> Any:
 
 
 @pytest.mark.parametrize("parts", [(), (b"one",), (b"one", b"", b"two")])
-def test_content_is_the_pieces_together(call: Any, parts: tuple[bytes, ...]) -> None:
-    """In order; none at all is an empty file."""
-
+def test_content_is_joined_from_chunks(call: Any, parts: tuple[bytes, ...]) -> None:
     async def answer(request: Any, context: Any) -> Any:
         assert request.file_id == "f1"
         return _pieces(*parts)
@@ -224,8 +217,7 @@ def test_content_is_the_pieces_together(call: Any, parts: tuple[bytes, ...]) -> 
     assert data == b"".join(parts)
 
 
-def test_content_is_bounded(call: Any) -> None:
-    """A server may go on for ever: it is cut off, and hears of it."""
+def test_endless_content_is_cut_off(call: Any) -> None:
     sent = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -242,8 +234,7 @@ def test_content_is_bounded(call: Any) -> None:
     assert len(sent) < 60
 
 
-def test_content_that_broke_off_is_asked_for_again(call: Any) -> None:
-    """Whole or not at all."""
+def test_content_is_retried(call: Any) -> None:
     calls: list[int] = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -283,16 +274,13 @@ STREAMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_has_a_deadline(call: Any, name: str) -> None:
-    """However much of it has come."""
     error, peer = call(stalling, lambda client: STREAMS[name](client, timeout=2))
     assert isinstance(error, errors.DeadlineExceededError)
     assert 0 < peer.remaining[0] <= 2
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_cancelling_a_stream_cancels_it_at_the_server(serve: Any, name: str) -> None:
-    """As with any other call."""
-
+def test_cancelling_a_stream_reaches_the_server(serve: Any, name: str) -> None:
     async def main() -> bool:
         began, ended = asyncio.Event(), asyncio.Event()
 
@@ -323,7 +311,7 @@ async def _scripted(request: Any, context: Any) -> Any:
     return answers[request.DESCRIPTOR.name]
 
 
-def test_every_method_asks_what_the_sdk_asks(beside_sdk: Any) -> None:
+def test_every_method_sends_what_the_sdk_sends(beside_sdk: Any) -> None:
     """With equal messages, and equal answers."""
 
     async def use(client: Any) -> list[Any]:
@@ -345,8 +333,7 @@ def test_every_method_asks_what_the_sdk_asks(beside_sdk: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"order": "up"}, {"sort_by": "colour"}, {"limit": "many"}])
-def test_a_wrong_option_of_a_list_is_not_sent(call: Any, options: dict[str, Any]) -> None:
-    """The message names those that are right."""
+def test_wrong_list_options_are_not_sent(call: Any, options: dict[str, Any]) -> None:
     error, peer = call(_scripted, lambda client: client.files.list(**options))
     assert isinstance(error, errors.OptionError)
     assert not peer.requests

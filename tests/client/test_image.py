@@ -18,8 +18,8 @@ from xai_notebook.settings import package_version
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
 
 
-def test_metadata_says_who_calls(call: Any, reply: Any, key: str) -> None:
-    """A call carries the key, our version, Python's version and the caller's own metadata."""
+def test_a_call_sends_metadata(call: Any, reply: Any, key: str) -> None:
+    """The key, our version, Python's version and the caller's own metadata."""
     _, peer = call(
         reply(base64="AAAA"), lambda c: c.image.sample("p", "m"), metadata=[("X-Team", "blue")]
     )
@@ -32,9 +32,7 @@ def test_metadata_says_who_calls(call: Any, reply: Any, key: str) -> None:
     assert str(metadata["user-agent"]).startswith("xai-notebook/")
 
 
-def test_the_default_deadline_travels(call: Any, reply: Any) -> None:
-    """The server sees the deadline of 1620 s, or that of the call."""
-
+def test_the_deadline_is_sent(call: Any, reply: Any) -> None:
     async def use(client: Any) -> None:
         await client.image.sample("p", "m")
         await client.image.sample("p", "m", timeout=9)
@@ -45,9 +43,7 @@ def test_the_default_deadline_travels(call: Any, reply: Any) -> None:
     assert 8 < peer.remaining[1] < 9.5  # the header rounds up
 
 
-def test_fewer_images_than_asked_are_returned(call: Any, reply: Any) -> None:
-    """A reply with fewer images gives fewer responses; none gives an empty list."""
-
+def test_fewer_images_than_requested_are_returned(call: Any, reply: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         return reply(2 if request.n == 4 else 0, base64="AAAA")
 
@@ -59,14 +55,11 @@ def test_fewer_images_than_asked_are_returned(call: Any, reply: Any) -> None:
 
 
 def test_sample_without_an_image_is_an_error(call: Any, reply: Any) -> None:
-    """`sample` raises MissingImageError for an empty reply."""
     error, _ = call(reply(0), lambda client: client.image.sample("p", "m"))
     assert isinstance(error, errors.MissingImageError)
 
 
-def test_a_reply_that_is_no_message_is_an_error() -> None:
-    """Bytes that cannot be parsed raise ReplyError, not None."""
-
+def test_an_unparsable_reply_is_an_error() -> None:
     async def answer(request: bytes, context: Any) -> bytes:
         return b"\x0a\x01\x07"
 
@@ -115,7 +108,7 @@ def test_a_reply_that_is_no_message_is_an_error() -> None:
     ],
 )
 def test_wrong_options_fail_before_anything_is_sent(options: dict[str, Any], said: str) -> None:
-    """A wrong value raises OptionError whose message names the right ones."""
+    """The message lists the valid values."""
     client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
         asyncio.run(client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options}))
@@ -123,16 +116,14 @@ def test_wrong_options_fail_before_anything_is_sent(options: dict[str, Any], sai
     assert len(str(caught.value)) < 300
 
 
-def test_the_wrong_type_of_timeout_is_refused(call: Any) -> None:
-    """A timeout that is no positive number is an OptionError, and nothing is sent."""
+def test_a_wrong_timeout_is_refused(call: Any) -> None:
     for timeout in (0, -1, float("nan"), float("inf"), "10"):
         error, peer = call(None, lambda c, t=timeout: c.image.sample("p", "m", timeout=t))
         assert isinstance(error, errors.OptionError)
         assert peer.requests == []
 
 
-def test_aspect_ratios_are_those_of_the_wire() -> None:
-    """The thirteen ratios map to the enum values of xAI's SDK."""
+def test_aspect_ratios_equal_the_sdks() -> None:
     from xai_sdk.image import convert_image_aspect_ratio_to_pb
 
     assert tuple(CHOICES["aspect_ratio"]) == settings.ASPECT_RATIOS
@@ -140,9 +131,7 @@ def test_aspect_ratios_are_those_of_the_wire() -> None:
         assert convert_image_aspect_ratio_to_pb(name) == value
 
 
-def test_an_unknown_model_names_those_that_exist(call: Any) -> None:
-    """NOT_FOUND for a model lists the models of the server, cleaned."""
-
+def test_an_unknown_model_lists_the_existing_models(call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         if isinstance(request, image_pb2.GenerateImageRequest):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
@@ -158,8 +147,6 @@ def test_an_unknown_model_names_those_that_exist(call: Any) -> None:
 
 
 def test_an_unknown_file_is_not_blamed_on_the_model(call: Any) -> None:
-    """NOT_FOUND for a model that exists speaks of the input image."""
-
     async def answer(request: Any, context: Any) -> Any:
         if isinstance(request, image_pb2.GenerateImageRequest):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no file f-1")

@@ -130,10 +130,8 @@ AFTER = {
 
 
 @named(AFTER)
-def test_a_whole_message_is_kept_whatever_comes_after(
-    script: Script, tls: ssl.SSLContext | None
-) -> None:
-    """The picture arrives and one order was sent, though its trailers never came."""
+def test_a_whole_message_is_kept_after_any_end(script: Script, tls: ssl.SSLContext | None) -> None:
+    """The picture arrives, and one request was sent."""
 
     async def reply(call: Call) -> None:
         await call.headers()
@@ -147,7 +145,6 @@ def test_a_whole_message_is_kept_whatever_comes_after(
 
 
 def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
-    """The reading begins before the headers come, or this would be a matter of luck."""
     script = play(("headers",), ("message", REPLY), ("reset", 2), together=True)
     for _ in range(20):
         response, server = order(script)
@@ -156,24 +153,20 @@ def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
 
 
 def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
-    """17 MiB came whole, the trailers did not."""
     script = play(("headers",), ("message", LARGE), ("sleep", 0.1), ("cut",))
     response, server = order(script)
     assert len(response.base64) == 17 << 20
     assert len(server.orders) == 1
 
 
-def test_long_leading_metadata_is_taken() -> None:
-    """20 kB before the message cost neither the picture nor a second order."""
+def test_long_leading_metadata_is_accepted() -> None:
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     response, server = order(script)
     assert response.base64 == PICTURE
     assert len(server.orders) == 1
 
 
-def test_a_server_that_never_ends_a_call_is_told_to() -> None:
-    """A call whose message has come is cancelled when its trailers do not follow."""
-
+def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
     async def main() -> None:
         ended = asyncio.Event()
 
@@ -190,8 +183,8 @@ def test_a_server_that_never_ends_a_call_is_told_to() -> None:
     asyncio.run(main())
 
 
-def test_a_call_that_has_ended_holds_nothing() -> None:
-    """Neither its request nor its connection waits for the garbage collector."""
+def test_an_ended_call_is_freed() -> None:
+    """Without the garbage collector."""
 
     async def script(call: Call) -> None:
         if call.number % 2:
@@ -284,10 +277,10 @@ BROKEN = {
 
 
 @named(BROKEN)
-def test_what_may_have_been_made_is_not_ordered_again(
+def test_a_call_that_may_have_been_billed_is_not_retried(
     script: Script, tls: ssl.SSLContext | None
 ) -> None:
-    """One order, and an error that says it may have been billed."""
+    """And the error says so."""
     error, server = order(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
@@ -303,13 +296,13 @@ def test_what_may_have_been_made_is_not_ordered_again(
     [UNAVAILABLE_TRAILERS, ("reset", 7), ("reset", 2)],
     ids=["unavailable", "REFUSED_STREAM", "INTERNAL_ERROR"],
 )
-def test_a_reply_that_breaks_off_at_any_moment_is_not_ordered_again(
+def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
     end: tuple[Any, ...],
     begin: tuple[Any, ...],
     gap: float | None,
     tls: ssl.SSLContext | None,
 ) -> None:
-    """In one packet, where gRPC shows what it shows of a refusal, and in two some time apart."""
+    """In one packet, where gRPC shows the same as for a refusal, or with a gap."""
     pause = () if gap is None else (("sleep", gap),)
     script = play(("headers",), *begin, *pause, end, together=gap is None)
     error, server = order(script, tls)
@@ -318,8 +311,8 @@ def test_a_reply_that_breaks_off_at_any_moment_is_not_ordered_again(
     assert len(server.orders) == error.attempts == 1
 
 
-def test_a_server_that_stands_still_is_noticed() -> None:
-    """On loopback too, long before the deadline; nobody knows whether it served the request."""
+def test_a_hanging_server_is_noticed() -> None:
+    """Long before the deadline."""
 
     async def script(call: Call) -> None:
         call.freeze()
@@ -341,16 +334,15 @@ NO_PICTURE = {
 
 
 @named(NO_PICTURE)
-def test_ok_without_a_picture_is_an_error(script: Script) -> None:
-    """ReplyError, once, and it says that it may have been billed."""
+def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
     error, server = order(script)
     assert type(error) is errors.ReplyError
     assert "may have been billed" in str(error)
     assert len(server.orders) == 1
 
 
-def test_metadata_over_a_limit_of_ours_is_no_rate_limit() -> None:
-    """It comes as RESOURCE_EXHAUSTED; the order is not repeated."""
+def test_metadata_over_our_limit_is_not_retried() -> None:
+    """It is RESOURCE_EXHAUSTED, but not a rate limit."""
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     limits = [("grpc.max_metadata_size", 1000), ("grpc.absolute_max_metadata_size", 2000)]
     error, server = order(script, channel_options=limits)
@@ -380,9 +372,7 @@ REFUSED = {
 
 
 @named(REFUSED)
-def test_what_was_refused_is_ordered_again(script: Script, tls: ssl.SSLContext | None) -> None:
-    """Refused twice before it began: three attempts, one picture."""
-
+def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> None:
     async def refuse_twice(call: Call) -> None:
         await (script(call) if call.number <= 2 else call.answer(REPLY))
 
@@ -392,8 +382,8 @@ def test_what_was_refused_is_ordered_again(script: Script, tls: ssl.SSLContext |
 
 
 @pytest.mark.parametrize("script", [UNAVAILABLE_REFUSAL, BACKEND_UNREACHED])
-def test_refusals_to_the_end_were_not_billed(script: Script) -> None:
-    """After five of them the server is called unavailable, not unreachable."""
+def test_five_refusals_were_not_billed(script: Script) -> None:
+    """The server is called unavailable, not unreachable."""
     error, server = order(script)
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
@@ -402,9 +392,7 @@ def test_refusals_to_the_end_were_not_billed(script: Script) -> None:
 
 
 @pytest.mark.parametrize("refuse", [UNAVAILABLE_REFUSAL, EXHAUSTED_REFUSAL])
-def test_a_proven_refusal_is_known_however_late_our_loop_is(refuse: Script) -> None:
-    """The proof is in the answer: a busy computer changes nothing."""
-
+def test_a_proof_of_refusal_does_not_depend_on_time(refuse: Script) -> None:
     async def script(call: Call) -> None:
         if call.number == 1:
             await refuse(call)
@@ -418,7 +406,6 @@ def test_a_proven_refusal_is_known_however_late_our_loop_is(refuse: Script) -> N
 
 
 def test_an_unproven_refusal_says_when_to_try_again() -> None:
-    """The error names the cause, what may have been billed, and the server's wish."""
     error, _ = order(play(("only_trailers", UNAVAILABLE, "busy", ("retry-after", "7"))))
     assert isinstance(error, errors.UnavailableError)
     assert "is not available" in str(error)
@@ -426,16 +413,14 @@ def test_an_unproven_refusal_says_when_to_try_again() -> None:
     assert "run it again in 7 s" in str(error)
 
 
-def test_too_many_requests_in_http_is_a_rate_limit() -> None:
-    """A 429 of a proxy says so, whatever status gRPC makes of it."""
+def test_http_429_is_a_rate_limit() -> None:
     error, _ = order(TOO_MANY_IN_HTTP, max_attempts=1)
     assert isinstance(error, errors.RateLimitError)
     assert not error.maybe_billed
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_the_number_of_attempts_can_be_chosen(most: int) -> None:
-    """`max_attempts=1` sends nothing a second time."""
+def test_max_attempts_limits_the_requests(most: int) -> None:
     error, server = order(UNAVAILABLE_REFUSAL, max_attempts=most)
     assert isinstance(error, errors.UnavailableError)
     assert len(server.orders) == error.attempts == most
@@ -443,13 +428,12 @@ def test_the_number_of_attempts_can_be_chosen(most: int) -> None:
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, None, "2"])
 def test_a_wrong_number_of_attempts_is_refused(most: Any) -> None:
-    """It is an OptionError, before anything is opened."""
     with pytest.raises(errors.OptionError, match="max_attempts"):
         AsyncClient(api_host="localhost:9", max_attempts=most)
 
 
 def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
-    """With a retry policy in the channel options, the core makes its attempts and we make none."""
+    """With a retry policy in the channel options, only the core retries."""
     policy = {
         "maxAttempts": 3,
         "initialBackoff": "0.01s",
@@ -466,8 +450,8 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
     assert len(server.orders) == 3
 
 
-def test_a_question_that_costs_nothing_is_asked_again() -> None:
-    """A list of models that was cut off, or refused without a proof, is asked for once more."""
+def test_idempotent_calls_are_retried() -> None:
+    """After a broken connection, and after a refusal without proof."""
     models = models_pb2.ListImageGenerationModelsResponse(
         models=[models_pb2.ImageGenerationModel(name="one")]
     )
@@ -489,8 +473,8 @@ def test_a_question_that_costs_nothing_is_asked_again() -> None:
     asyncio.run(main())
 
 
-def test_a_reply_that_begins_and_fails_faster_than_we_look_is_not_asked_for_again() -> None:
-    """Its headers are waited for before the request leaves, however late our loop comes to them."""
+def test_headers_are_seen_by_a_busy_event_loop() -> None:
+    """A reply that begins and fails while the loop is busy is not retried."""
     calls: list[int] = []
 
     def answer(_: object, context: Any) -> None:

@@ -43,7 +43,6 @@ async def load(response: ImageResponse) -> bytes:
 )
 @pytest.mark.parametrize("size", [1, 2, 3, THREAD_CHARACTERS])
 def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
-    """Base64 of any length gives the original bytes, with a data prefix or without."""
     data = (jpeg * (size // len(jpeg) + 1))[:size]
     text = prefix + base64.b64encode(data).decode()
     response = respond(base64=text, respect_moderation=True)
@@ -52,20 +51,17 @@ def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda t: t.rstrip("="), lambda t: t[:40] + "\r\n " + t[40:]])
-def test_harmless_flaws_of_base64_are_forgiven(spoil: Any, jpeg: bytes) -> None:
-    """Missing padding and line breaks do not lose an image that was paid for."""
+def test_harmless_flaws_of_base64_are_accepted(spoil: Any, jpeg: bytes) -> None:
     text = spoil(base64.b64encode(jpeg[:100]).decode())
     assert asyncio.run(load(respond(base64=text))) == jpeg[:100]
 
 
 def test_broken_base64_is_an_error() -> None:
-    """Text that is no base64 raises MissingImageError."""
     with pytest.raises(errors.MissingImageError, match="base64"):
         asyncio.run(load(respond(base64="A", respect_moderation=True)))
 
 
-def test_the_result_is_kept(jpeg: bytes) -> None:
-    """Awaiting twice decodes once."""
+def test_decoded_bytes_are_cached(jpeg: bytes) -> None:
     response = respond(base64=base64.b64encode(jpeg).decode())
 
     async def main() -> None:
@@ -74,8 +70,7 @@ def test_the_result_is_kept(jpeg: bytes) -> None:
     asyncio.run(main())
 
 
-def test_the_media_type_is_what_the_bytes_say() -> None:
-    """A PNG that claims to be a JPEG is a PNG, once it was decoded."""
+def test_the_media_type_is_that_of_the_bytes() -> None:
     text = "data:image/jpeg;base64," + base64.b64encode(PNG).decode()
     response = respond(base64=text)
     assert response.media_type == "image/jpeg"
@@ -96,12 +91,10 @@ def test_the_media_type_is_what_the_bytes_say() -> None:
     ],
 )
 def test_media_types_are_recognised(head: bytes, kind: str | None) -> None:
-    """The first bytes name the media type."""
     assert media_type(head) == kind
 
 
-def test_an_image_comes_in_one_form_only() -> None:
-    """Asking for the other form raises MissingImageError naming the one there is."""
+def test_the_other_form_of_an_image_is_missing() -> None:
     with pytest.raises(errors.MissingImageError, match="came as url, not as base64"):
         _ = respond(url="https://example.com/x.jpg").base64
     with pytest.raises(errors.MissingImageError, match="came as base64, not as url"):
@@ -110,7 +103,6 @@ def test_an_image_comes_in_one_form_only() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"base64": ""}, {"url": ""}])
 def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
-    """An empty image raises ModeratedError when withheld, MissingImageError otherwise."""
     for moderated, kind in (
         (True, errors.ModeratedError),
         (False, errors.MissingImageError),
@@ -125,14 +117,12 @@ def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
 
 
 def test_a_placeholder_of_moderation_is_readable(jpeg: bytes) -> None:
-    """A withheld image whose placeholder came can be looked at."""
     response = respond(base64=base64.b64encode(jpeg).decode(), respect_moderation=False)
     assert asyncio.run(load(response)) == jpeg
     assert response.respect_moderation is False
 
 
-def test_what_the_server_did_not_say_is_none() -> None:
-    """Prompt, cost, file and storage error are empty, not invented."""
+def test_unreported_values_are_empty() -> None:
     response = respond(base64="AAAA")
     assert response.prompt == ""
     assert response.cost_usd is None
@@ -140,8 +130,7 @@ def test_what_the_server_did_not_say_is_none() -> None:
     assert response.storage_error is None
 
 
-def test_what_the_server_said_is_told() -> None:
-    """Prompt, cost, model, usage, file and storage error are read from the reply."""
+def test_reported_values_are_returned() -> None:
     sent = image_pb2.ImageResponse(
         model="grok-2",
         images=[
@@ -169,20 +158,18 @@ def test_what_the_server_said_is_told() -> None:
 
 
 def test_zero_cost_is_not_unknown() -> None:
-    """A reported cost of nothing is 0.0, not None."""
     reply = wire.ImageResponse(images=[wire.GeneratedImage(base64="AAAA")])
     reply.usage.cost_in_usd_ticks = 0
     assert ImageResponse(reply, 0, Downloader(allow_loopback=False)).cost_usd == 0.0
 
 
 def test_repr_holds_no_image() -> None:
-    """The repr says what it is in one short line."""
     text = repr(respond(base64="QUJD" * 1000))
     assert text == "ImageResponse(index=0, model='m', base64)"
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(call: Any, reply: Any) -> None:
-    """sample_batch returns the parsed reply; decoding these images would fail."""
+def test_images_are_decoded_on_demand(call: Any, reply: Any) -> None:
+    """Decoding these images would fail."""
     broken = reply(3, base64="!" * 300_000)
     responses, _ = call(broken, lambda c: c.image.sample_batch("p", "m", 3))
     assert len(responses) == 3
@@ -201,16 +188,15 @@ def serialized() -> bytes:
     return made.SerializeToString()
 
 
-def test_a_good_reply_is_read_as_protobuf_reads_it() -> None:
-    """What keeps the rules is not touched."""
+def test_a_valid_reply_is_parsed_as_by_protobuf() -> None:
     assert parse_reply(wire.ImageResponse, serialized()) == wire.ImageResponse.FromString(
         serialized()
     )
 
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
-def test_text_that_is_not_utf8_costs_no_picture(broken: bytes) -> None:
-    """A broken prompt, model or file name becomes U+FFFD, and everything else arrives."""
+def test_invalid_utf8_is_replaced(broken: bytes) -> None:
+    """Everything else arrives."""
     data = serialized().replace(b"~", broken[:1])
     with pytest.raises(DecodeError):
         wire.ImageResponse.FromString(data)
@@ -221,8 +207,8 @@ def test_text_that_is_not_utf8_costs_no_picture(broken: bytes) -> None:
     assert found.usage.cost_in_usd_ticks == 700_000_000
 
 
-def test_what_is_not_known_is_kept_while_mending() -> None:
-    """Fields of a newer API survive, of every wire type."""
+def test_unknown_fields_survive_the_repair() -> None:
+    """Of every wire type."""
     unknown = b"\xa0\x06\x07\xa9\x06" + bytes(8) + b"\xb2\x06\x02\xff\xfe\xbd\x06" + bytes(4)
     found = parse_reply(wire.ImageResponse, serialized().replace(b"~", b"\xff") + unknown)
     assert [field.field_number for field in UnknownFieldSet(found)] == [100, 101, 102, 103]  # type: ignore[attr-defined]
@@ -231,15 +217,14 @@ def test_what_is_not_known_is_kept_while_mending() -> None:
 @pytest.mark.parametrize(
     "data", [b"\x0a", b"\x0a\x05ab", b"\x0b", b"\xff" * 11, b"\x12\x01\xff\x0f", b"\x0a\x01\x0b"]
 )
-def test_what_is_no_message_is_an_error(data: bytes) -> None:
-    """Garbage stays a DecodeError, whatever is tried to mend it."""
+def test_garbage_is_a_decode_error(data: bytes) -> None:
     with pytest.raises(DecodeError):
         parse_reply(wire.ImageResponse, data)
 
 
 @pytest.mark.parametrize("entry", [b"\x0a\x00", b"\x0a\x02\x20\x01", b"\x12\x00"])
-def test_millions_of_empty_entries_cost_nothing(entry: bytes) -> None:
-    """A reply of empty entries is read as far as any real reply goes, in the memory of that."""
+def test_millions_of_empty_entries_are_ignored(entry: bytes) -> None:
+    """Time and memory are those of a real reply."""
     data = serialized() + entry * (20_000_000 // len(entry))
     tracemalloc.start()
     found = parse_reply(wire.ImageResponse, data)
@@ -252,6 +237,6 @@ def test_millions_of_empty_entries_cost_nothing(entry: bytes) -> None:
 
 
 def test_many_large_images_are_read() -> None:
-    """What counts is the number of entries, not their size."""
+    """The limit is on the number of entries, not their size."""
     large = wire.ImageResponse(images=[wire.GeneratedImage(base64="A" * 1_000_000)] * 10)
     assert parse_reply(wire.ImageResponse, large.SerializeToString()) == large

@@ -43,8 +43,7 @@ def prepare(**options: Any) -> wire.GenerateImageRequest:
         wire.StorageOptions(filename="a.png", public_url={}),
     ],
 )
-def test_storage_options_mean_the_same(options: Any) -> None:
-    """Letter by letter what the SDK would send, a message of either kind included."""
+def test_storage_options_equal_the_sdks(options: Any) -> None:
     request = prepare(storage_options=options)
     if isinstance(options, wire.StorageOptions):
         options = image_pb2.StorageOptions.FromString(options.SerializeToString())
@@ -63,15 +62,14 @@ def test_storage_options_mean_the_same(options: Any) -> None:
         ({"filename": "a", "public_url": {"days": 3}}, "public_url"),
     ],
 )
-def test_other_storage_options_are_refused(options: Any, said: str) -> None:
-    """What means nothing is not dropped silently."""
+def test_invalid_storage_options_are_refused(options: Any, said: str) -> None:
     with pytest.raises(errors.OptionError, match=said):
         prepare(storage_options=options)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("several", [False, True])
-def test_an_image_to_edit_may_be_base64_alone(kind: str, several: bool) -> None:  # noqa: FBT001
+def test_an_input_image_may_be_bare_base64(kind: str, several: bool) -> None:  # noqa: FBT001
     """It travels as a data URI of the kind that its first bytes tell."""
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(stream, kind)
@@ -83,8 +81,7 @@ def test_an_image_to_edit_may_be_base64_alone(kind: str, several: bool) -> None:
     assert source.image_url == f"data:image/{kind.lower()};base64,{text}"
 
 
-def test_both_servers_ways_take_base64_alone() -> None:
-    """The embedded server takes it from the SDK as it takes it from our client."""
+def test_the_server_accepts_bare_base64_from_both_clients() -> None:
     from xai_sdk import AsyncClient as Sdk
 
     stream = io.BytesIO()
@@ -120,13 +117,12 @@ async def _answer(metadata: Any, serve: Any) -> dict[str, Any]:
     "metadata", [None, (), (("X-Team", "a b"),), [["x-team", "a b"]], iter([("x-team", "a b")])]
 )
 def test_metadata_may_be_none(metadata: Any, serve: Any) -> None:
-    """As in the SDK; and what is given arrives."""
     expected = "a b" if metadata else None
     assert asyncio.run(_answer(metadata, serve)).get("x-team") == expected
 
 
 def test_metadata_may_be_bytes(serve: Any) -> None:
-    """Where gRPC allows them: under names that end with -bin."""
+    """Under names that end with -bin."""
     assert asyncio.run(_answer([("x-bin", b"\0\xff")], serve))["x-bin"] == b"\0\xff"
 
 
@@ -148,8 +144,8 @@ def test_metadata_may_be_bytes(serve: Any) -> None:
         [("Authorization", "Bearer x")],
     ],
 )
-def test_metadata_that_cannot_be_sent_is_refused(metadata: Any) -> None:
-    """When the client is made, in one line."""
+def test_invalid_metadata_is_refused(metadata: Any) -> None:
+    """In one line, when the client is made."""
     with pytest.raises(errors.ConfigurationError, match=r"^The metadata ") as caught:
         AsyncClient("", api_host="localhost:1", metadata=metadata)
     assert "\n" not in str(caught.value)
@@ -176,8 +172,7 @@ def both(call: Any, index: int) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_response_says_the_same(call: Any, index: int) -> None:
-    """Where the stored file is to be had, why it is not, and the whole reply."""
+def test_responses_equal_the_sdks(call: Any, index: int) -> None:
     ours, theirs = both(call, index)
     for name in ("model", "public_url", "public_url_error", "storage_error", "cost_usd"):
         assert getattr(ours, name) == getattr(theirs, name)
@@ -187,8 +182,8 @@ def test_a_response_says_the_same(call: Any, index: int) -> None:
 @pytest.mark.parametrize(
     ("index", "name"), [(0, "url"), (1, "base64"), (2, "url"), (2, "base64"), (2, "image")]
 )
-def test_what_is_not_there_is_a_value_error(call: Any, index: int, name: str) -> None:
-    """As in the SDK, whose users catch that."""
+def test_missing_images_are_value_errors(call: Any, index: int, name: str) -> None:
+    """As in the SDK."""
     for response in both(call, index):
 
         async def look(response: Any = response) -> None:
@@ -202,7 +197,7 @@ def test_what_is_not_there_is_a_value_error(call: Any, index: int, name: str) ->
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_localhost_may_listen_on_ipv6_only() -> None:
-    """`localhost` is [::1] when nothing listens on 127.0.0.1, and 127.0.0.1 when both do."""
+    """`localhost` is 127.0.0.1 if servers listen on both addresses."""
 
     async def main() -> list[int]:
         async with EmbeddedServer(host="::1") as server:
@@ -218,8 +213,7 @@ def test_localhost_may_listen_on_ipv6_only() -> None:
     assert asyncio.run(main()) == [1, 1]
 
 
-def test_the_early_name_of_a_model_is_known() -> None:
-    """`grok-imagine-image-pro` is served by what it became."""
+def test_a_former_name_of_a_model_is_known() -> None:
     from xai_sdk import AsyncClient as Sdk
 
     async def main() -> Any:
@@ -234,7 +228,7 @@ def test_the_early_name_of_a_model_is_known() -> None:
 
 
 def test_a_request_without_a_format_gets_urls() -> None:
-    """The field is optional, and the API's default is a URL; a number it does not know is wrong."""
+    """An unknown format is an error."""
 
     async def main(number: int) -> Any:
         request = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")

@@ -53,7 +53,7 @@ def ask(client: Any) -> Any:
 
 
 def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter) -> None:
-    """Name, kind and attributes say what was asked and what came, but hold no image data."""
+    """Without image data."""
     call(answering(reply), ask)
     (span,) = spans.get_finished_spans()
     assert span.name == "image.sample_batch grok-x"
@@ -84,8 +84,7 @@ def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter)
     assert "UElYRUxT" not in str(attributes)
 
 
-def test_what_is_stored_is_on_the_span(call: Any, spans: InMemorySpanExporter) -> None:
-    """Every attribute of storage that xAI's SDK has, with its value."""
+def test_storage_attributes_equal_the_sdks(call: Any, spans: InMemorySpanExporter) -> None:
     options = {"filename": "a.png", "expires_after": 7200, "public_url": True}
     stored = {"file_id": "f", "public_url": "https://x.example/f", "public_url_error": "late"}
     image = {"url": "https://x.example/a", "file_output": stored, "storage_error": "full"}
@@ -104,10 +103,9 @@ def test_what_is_stored_is_on_the_span(call: Any, spans: InMemorySpanExporter) -
     assert dict(span.attributes or {}) == theirs
 
 
-def test_sensitive_attributes_can_be_left_out(
+def test_sensitive_attributes_can_be_disabled(
     call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The switch leaves model and operation only."""
     monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
     call(answering(reply), ask)
     (span,) = spans.get_finished_spans()
@@ -120,10 +118,9 @@ def test_sensitive_attributes_can_be_left_out(
     }
 
 
-def test_tracing_can_be_switched_off(
+def test_tracing_can_be_disabled(
     call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XAI_SDK_DISABLE_TRACING leaves no span."""
     monkeypatch.setenv("XAI_SDK_DISABLE_TRACING", "true")
     call(answering(reply), ask)
     assert spans.get_finished_spans() == ()
@@ -133,7 +130,7 @@ def test_tracing_can_be_switched_off(
 def test_a_failure_is_on_the_span(
     call: Any, spans: InMemorySpanExporter, key: str, monkeypatch: Any, *, sensitive: bool
 ) -> None:
-    """A failed request marks its span, without the key and without a traceback."""
+    """Without the key and without a traceback."""
     if not sensitive:
         monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
 
@@ -170,8 +167,7 @@ def test_calls_that_change_files_are_spans(call: Any, spans: InMemorySpanExporte
     assert dict(deleted.attributes or {})["file.id"] == "f1"
 
 
-def test_nobody_pays_for_tracing_who_does_not_trace() -> None:
-    """A call imports neither OpenTelemetry nor requests, and no provider is set."""
+def test_calls_import_no_tracing_by_default() -> None:
     script = """
 import asyncio, sys
 from xai_notebook import errors

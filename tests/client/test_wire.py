@@ -75,8 +75,8 @@ def shape(field: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", sorted(messages()))
-def test_fields_are_those_of_xai(name: str) -> None:
-    """Each field has number, type, presence and oneof of xAI's own descriptor."""
+def test_fields_equal_the_sdks(name: str) -> None:
+    """Number, type, presence and oneof."""
     official = theirs(name).DESCRIPTOR.fields_by_name
     for field in messages()[name].fields:
         if (name, field.name) in ONLY_OURS:
@@ -95,8 +95,7 @@ def test_fields_are_those_of_xai(name: str) -> None:
     ["DownloadFormat", "FilesSortBy", "ImageAspectRatio", "ImageDetail", "ImageFormat",
      "ImageQuality", "ImageResolution", "MessageRole", "Modality", "Ordering"],
 )  # fmt: skip
-def test_enum_values_are_those_of_xai(name: str) -> None:
-    """Each value we know has xAI's number."""
+def test_enum_values_equal_the_sdks(name: str) -> None:
     official = dict(theirs(name).items())
     for value, number in getattr(wire, name).items():
         assert official[value] == number
@@ -111,21 +110,20 @@ SERVICES = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_method_paths_are_those_of_xai(path: str) -> None:
-    """Each path names a method xAI's descriptors have."""
+def test_method_paths_exist_in_the_sdk(path: str) -> None:
     _, service, method = path.split("/")
     assert method in SERVICES[service].methods_by_name
 
 
-def test_names_are_our_own() -> None:
-    """No file and no message of ours carries a name that xAI's SDK registers."""
+def test_names_are_not_the_sdks() -> None:
+    """Each name can be registered once in a process."""
     for descriptor in messages().values():
         assert descriptor.full_name.startswith("xai_notebook.")
         assert not descriptor.file.name.startswith("xai/")
 
 
-def test_what_is_shipped_was_made_from_the_sources(tmp_path: Path) -> None:
-    """The committed descriptors and stubs are what protos/regenerate.py makes."""
+def test_descriptors_are_up_to_date(tmp_path: Path) -> None:
+    """They equal the output of protos/regenerate.py."""
     pytest.importorskip("grpc_tools")
     source = ROOT / "protos" / "regenerate.py"
     spec = importlib.util.spec_from_file_location("regenerate", source)
@@ -141,7 +139,6 @@ def test_what_is_shipped_was_made_from_the_sources(tmp_path: Path) -> None:
         assert one.read_bytes() == (MESSAGES / one.name).read_bytes(), one.name
 
 
-def test_every_name_is_there() -> None:
-    """`__all__` is true: each name exists."""
+def test_every_exported_name_exists() -> None:
     for name in wire.__all__:
         assert hasattr(wire, name)
