@@ -1,4 +1,4 @@
-"""The error tree: as drawn, complete, short at first sight."""
+"""The error tree: complete, as the docstring shows it, with short messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key goes nowhere: one unique key through everything, then a search of everything."""
+"""The key of a kernel appears in no output, file or traceback."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ FAILURES = {
 
 
 def occurrences(folder: Path, key: str) -> list[str]:
-    """Return every file below a folder that holds the key, or has it in its name."""
+    """Return every file below a folder with the key in its content or name."""
     return [
         str(path)
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""The peers of the client's tests: real servers on loopback, speaking through xAI's own stubs."""
+"""Servers for the client's tests, on loopback: gRPC with xAI's own stubs, and HTTP."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ENVIRONMENT = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away what the computer's own environment says about keys, roots and proxies."""
+    """Unset the variables for keys, roots and proxies."""
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -59,7 +59,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def key() -> str:
-    """Return a key that can be searched for."""
+    """Return an API key."""
     return KEY
 
 
@@ -77,10 +77,10 @@ class Peer(
     files_pb2_grpc.FilesServicer,
     auth_pb2_grpc.AuthServicer,
 ):
-    """Records what arrives and answers with `answer(request, context)`, or always with `answer`.
+    """A gRPC server that records requests and answers with `answer(request, context)` or `answer`.
 
-    The request of an upload is the iterator of its pieces; the answer to a request for content is
-    an asynchronous iterator of them.
+    The request of an upload is the iterator of its chunks; the answer to a request for content is
+    an asynchronous iterator of chunks.
     """
 
     def __init__(self, answer: Any) -> None:
@@ -92,14 +92,14 @@ class Peer(
 
     @property
     def host(self) -> str:
-        """Where it listens, by name."""
+        """Host and port."""
         return f"localhost:{self.port}"
 
     async def _take(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
         self.remaining.append(context.time_remaining())
-        # As behind a proxy: in a refusal without headers it shows that no reply had begun.
+        # As a proxy does: in a refusal without headers, it proves that no reply had begun.
         context.set_trailing_metadata((HEAD,))
         return await self.answer(request, context) if callable(self.answer) else self.answer
 
@@ -115,7 +115,7 @@ class Peer(
     async def RetrieveFileContent(  # noqa: N802  # as xAI's stubs call it
         self, request: Any, context: Any
     ) -> AsyncIterator[Any]:
-        """Send the pieces of the answer."""
+        """Send the chunks of the answer."""
         async for piece in await self._take(request, context):
             yield piece
 
@@ -163,7 +163,7 @@ def _reply(n: int = 1, **fields: Any) -> image_pb2.ImageResponse:
 
 @pytest.fixture
 def reply() -> Callable[..., image_pb2.ImageResponse]:
-    """Return the maker of replies with n equal images, such as `reply(2, url=…)`."""
+    """Return a function that makes replies with n equal images, such as `reply(2, url=…)`."""
     return _reply
 
 
@@ -171,7 +171,7 @@ def reply() -> Callable[..., image_pb2.ImageResponse]:
 def call(
     serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
 ) -> Callable[..., tuple[Any, Peer]]:
-    """Return what makes one call: `call(answer, lambda client: client.image.sample(…))`."""
+    """Return a function for one call: `call(answer, lambda client: client.image.sample(…))`."""
 
     def run(answer: Any, use: Any, **options: Any) -> tuple[Any, Peer]:
         async def main() -> tuple[Any, Peer]:
@@ -193,7 +193,7 @@ def call(
 def beside_sdk(
     serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
 ) -> Callable[..., tuple[Any, Any]]:
-    """Return what gives the SDK's and our results of the same use; the requests must be equal."""
+    """Return a function that compares our requests with the SDK's, and returns both results."""
 
     def run(answer: Any, use: Any) -> tuple[Any, Any]:
         async def main() -> tuple[Any, Any]:
@@ -213,7 +213,7 @@ def beside_sdk(
 
 
 class Web:
-    """An HTTP server whose paths are answered by functions taking the handler."""
+    """An HTTP server with one function of the handler for each path."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -225,7 +225,7 @@ class Web:
 
             def do_GET(self) -> None:
                 web.seen.append((self.path, dict(self.headers)))
-                with contextlib.suppress(OSError):  # the client may leave at any time
+                with contextlib.suppress(OSError):  # the client may disconnect at any time
                     web.routes[self.path](self)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -273,7 +273,7 @@ class Web:
 
 @pytest.fixture
 def new_web() -> Iterator[Callable[[], Web]]:
-    """Return what starts HTTP servers on loopback."""
+    """Return a function that starts HTTP servers on loopback."""
     started: list[Web] = []
 
     def start() -> Web:

@@ -1,4 +1,4 @@
-"""Addresses that a server names for an image: which are connected to, and which never are."""
+"""URLs of images: which addresses are allowed and which are refused."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 PUBLIC = "93.184.215.14"
 HOSTS = [
-    # This computer, in every spelling that some parser or resolver takes.
+    # This computer, in every spelling that a parser or resolver accepts.
     "0.0.0.0", "0", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1",
     "017700000001", "127.0.0.1.", "127.1.", "localhost.", "a.localhost", "loc%61lhost",
     "%6cocalhost", "127.0.0.1%2eexample.com", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
     "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
     "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "localhost\\.example.com",
-    # The network that it is in.
+    # Its private network.
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "2852039166",
     "100.64.0.1", "192.0.0.170", "198.18.0.1", "224.0.0.1", "239.255.255.250", "240.0.0.1",
     "168.63.129.16", "192.0.0.8", "192.88.99.1", "[3fff::1]",
@@ -36,7 +36,7 @@ HOSTS = [
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the list of the addresses that sockets are told to connect to."""
+    """Return the addresses that sockets connect to."""
     seen: list[Any] = []
     connect = socket.socket.connect
 
@@ -52,7 +52,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Return what a name server answers: each time the next entry, the last one for ever."""
+    """Return the name server's answers: each look-up takes the next, the last one stays."""
     answers: dict[str, list[str]] = {}
     real = socket.getaddrinfo
 
@@ -67,7 +67,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 def fetch(*urls: str, allow_loopback: bool = False) -> Any:
-    """Fetch one URL after the other over the same connections; return the last bytes."""
+    """Fetch URLs one after the other over the same connections; return the last bytes."""
     downloader = Downloader(allow_loopback=allow_loopback, timeout=10)
 
     async def main() -> Any:
@@ -86,7 +86,7 @@ def fetch(*urls: str, allow_loopback: bool = False) -> Any:
 def test_private_hosts_are_refused_without_a_packet(
     connected: list[Any], *, loopback: bool
 ) -> None:
-    # With an API on this computer, its plain spellings may be fetched; these are none of them.
+    # With an API on this computer, only its plain spellings are allowed.
     hosts = [host for host in HOSTS if not (loopback and host in {"localhost.", "127.0.0.1."})]
     assert len(hosts) >= 37
     for host in hosts:
@@ -193,7 +193,7 @@ def test_a_proxy_is_asked_for_public_names_only(
             fetch(f"https://{host}/x.jpg")
     assert connected == []
     with pytest.raises(errors.DownloadError, match="could not be fetched"):
-        fetch("https://images.example.com/x.jpg")  # this proxy knows no CONNECT
+        fetch("https://images.example.com/x.jpg")  # this proxy has no CONNECT
     assert set(connected) == {("127.0.0.1", web.port)}
 
 

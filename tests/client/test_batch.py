@@ -1,4 +1,4 @@
-"""Batches and key info, on a server made of xAI's stubs."""
+"""Batches and key info, compared with xAI's SDK."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_prepared_request_equals_the_sdks(options: dict[str, Any]) -> None:
         "p", "m", batch_request_id="one", **options
     )
 
-    async def main() -> Any:  # the SDK's client wants a loop
+    async def main() -> Any:  # the SDK's client needs a loop
         return Sdk(api_key="xai-key").image.prepare("p", "m", batch_request_id="one", **options)
 
     theirs = asyncio.run(main())
@@ -159,7 +159,7 @@ def test_invalid_requests_are_not_added(call: Any, requests: list[Any], said: st
 
 
 def failing(times: int, *, begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
-    """Return an answer that fails so many times, after a reply had begun or before."""
+    """Return an answer that fails `times` times, after a reply had begun or before."""
     left = [times]
 
     async def answer(request: Any, context: Any) -> Any:

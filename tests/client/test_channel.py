@@ -1,4 +1,4 @@
-"""Hosts, TLS, roots and proxies: where a key may go."""
+"""Endpoints, TLS, root certificates, proxies and keepalive."""
 
 from __future__ import annotations
 
@@ -109,14 +109,14 @@ def test_keepalive_is_as_frequent_as_servers_allow(host: str, milliseconds: int)
 
 
 class Tls:
-    """A certificate authority and what a server needs of it."""
+    """A certificate authority, and the credentials of a server."""
 
     def __init__(self) -> None:
         self.authority = trustme.CA()
         self.credentials = self.issue("localhost", "127.0.0.1", "api.test")
 
     def issue(self, *names: str, end: datetime | None = None) -> grpc.ServerCredentials:
-        """Return what a server of these names needs; `end` is when its certificate runs out."""
+        """Return credentials for these names; the certificate expires at `end`."""
         issued = self.authority.issue_cert(
             *names, not_before=end and end - timedelta(days=1), not_after=end
         )
@@ -124,7 +124,7 @@ class Tls:
         return grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
 
     def roots(self, path: Path) -> Path:
-        """Write the roots a client needs."""
+        """Write the root certificate for a client."""
         path.write_bytes(self.authority.cert_pem.bytes())
         return path
 
@@ -156,7 +156,7 @@ def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> An
     "variable", ["SSL_CERT_FILE", "ssl_cert_file", "REQUESTS_CA_BUNDLE", "requests_ca_bundle"]
 )
 @pytest.mark.parametrize("folder", [False, True])
-def test_roots_come_from_the_environment(  # fixtures
+def test_roots_come_from_the_environment(
     serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
     variable: str, *, folder: bool,
 ) -> None:  # fmt: skip
@@ -184,7 +184,7 @@ def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, t
     ],
     ids=["another host", "expired"],
 )
-def test_a_wrong_certificate_is_described(  # fixtures
+def test_a_wrong_certificate_is_described(
     serve: Any, reply: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
     names: list[str], end: datetime | None, words: str,
 ) -> None:  # fmt: skip
@@ -226,7 +226,7 @@ def test_plain_text_does_not_replace_tls(serve: Any, reply: Any, key: str) -> No
 
 
 class Proxy:
-    """An HTTP proxy that takes CONNECT to any host and goes to one port of this computer."""
+    """An HTTP proxy that connects CONNECT requests for any host to one port of this computer."""
 
     def __init__(self, port: int) -> None:
         self.goes_to = port
@@ -259,7 +259,7 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def proxied(port: int) -> AsyncIterator[Proxy]:
-    """Start a proxy that goes to `port`."""
+    """Start a proxy that connects to `port`."""
     proxy = Proxy(port)
     server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
@@ -270,10 +270,8 @@ async def proxied(port: int) -> AsyncIterator[Proxy]:
         await asyncio.gather(*proxy.tasks, return_exceptions=True)
 
 
-def through(  # fixtures
-    serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any, name: str
-) -> Any:
-    """Ask `api.test`, a name only the proxy knows, for one image."""
+def through(serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any, name: str) -> Any:
+    """Ask `api.test`, which only the proxy can resolve, for one image."""
 
     async def main() -> Any:
         credentials = tls.credentials if tls else None
@@ -293,7 +291,7 @@ def through(  # fixtures
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
-def test_a_proxy_is_used(  # fixtures
+def test_a_proxy_is_used(
     serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, name: str
 ) -> None:
     """With CONNECT; the key stays inside TLS."""

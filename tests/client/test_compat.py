@@ -1,4 +1,4 @@
-"""In one process with xAI's own SDK, in either order, on every protobuf we allow."""
+"""The client beside xAI's SDK in one process, on every supported protobuf."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A whole call through xAI's stubs: both sets of messages are really serialized and parsed.
+# A whole call through xAI's stubs serializes and parses both sets of messages.
 SCRIPT = """
 import asyncio, sys
 if sys.argv[1] == "ours":

@@ -1,4 +1,4 @@
-"""One channel on one event loop: sizes, cancellation, closing, forking."""
+"""The channel: message sizes, cancellation, closing, event loops and forking."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_another_event_loop_is_refused(serve: Any, reply: Any) -> None:
         asyncio.run(use())
     with pytest.raises(errors.ConfigurationError, match="another event loop"):
         asyncio.run(use())
-    asyncio.run(client.close())  # closing there is harmless
+    asyncio.run(client.close())  # on a third loop
     gc.collect()
 
 
@@ -211,7 +211,7 @@ async def main():
             os.execvp("true", ["true"])
         try:
             said = os.read(terminal, 1000)
-        except OSError:  # the terminal is gone without a word
+        except OSError:  # nothing was written
             said = b""
         assert os.waitpid(pid, 0)[1] == 0
         assert not said, said

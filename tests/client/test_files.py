@@ -1,4 +1,4 @@
-"""Stored files, up and down, on a server made of xAI's stubs."""
+"""Upload, download and management of stored files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STORED = files_pb2.File(id="f1", filename="a.bin", size=len(DATA))
 
 
 class Pipe(io.RawIOBase):
-    """A file that can be read once."""
+    """A file that can be read only once."""
 
     name = "/dev/pipe"
 
@@ -36,12 +36,12 @@ class Pipe(io.RawIOBase):
         return self._data.read(size)
 
     def seekable(self) -> bool:
-        """Tell that it stays where it is."""
+        """Return False."""
         return False
 
 
 async def taking(request: Any, context: Any) -> Any:
-    """Answer an upload with what arrived, as an id."""
+    """Check an upload and answer with its name and expiry."""
     pieces = [piece async for piece in request]
     data = b"".join(piece.data for piece in pieces[1:])
     assert data == DATA
@@ -157,7 +157,7 @@ def test_a_read_error_cancels_the_upload(call: Any, kind: str) -> None:
 
 
 def refusing(*, begun: bool) -> Any:
-    """Return an answer that fails once, before it reads or, its reply begun, after."""
+    """Return an answer that fails once: before it reads, or after its reply has begun."""
     calls: list[int] = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -254,7 +254,7 @@ def test_content_is_retried(call: Any) -> None:
 
 
 async def stalling(request: Any, context: Any) -> Any:
-    """Answer neither an upload nor a request for content to its end."""
+    """Answer an upload and a request for content without an end."""
 
     async def slow() -> Any:
         yield files_pb2.FileContentChunk(data=b"one")

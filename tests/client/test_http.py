@@ -307,7 +307,7 @@ SECRET = "engine-key-5ca1ab1e"
 
 @pytest.fixture
 def public(new_web: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a server that passes for a public one: `https://pictures.example.com:PORT`."""
+    """Return a server at the public name `https://pictures.example.com:PORT`."""
     web = new_web()
     authority = web.use_tls("pictures.example.com")
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
@@ -323,13 +323,13 @@ def public(new_web: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def fetch_own(engine: Any, url: str) -> bytes:
-    """Fetch a URL that the user's own `engine` named."""
+    """Fetch a URL that the user's own `engine` returned."""
     own = WebAddress.parse(engine.url("/v1/"))
     return fetch(url, timeout=10, allow_loopback=False, own=own, key=ApiKey(SECRET))[0]
 
 
 def keys(web: Any) -> list[str | None]:
-    """Return the key of each request that came."""
+    """Return the authorization header of each request."""
     return [headers.get("Authorization") for _, headers in web.seen]
 
 

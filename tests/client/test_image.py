@@ -1,4 +1,4 @@
-"""Options of image generation, as they arrive at a server made of xAI's own stubs."""
+"""Image generation: options, metadata, deadlines and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls beside image generation."""
+"""Models and chat."""
 
 from __future__ import annotations
 

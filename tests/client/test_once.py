@@ -1,4 +1,4 @@
-"""An order is sent again only where nothing came of it, and a whole message is always kept."""
+"""A request is only sent again if it was not served, and a whole reply is always kept."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tls(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> ssl.SSLContext | None:
-    """How the server is spoken to: over TLS gRPC has other words for some failures."""
+    """Return the server's TLS context; over TLS, gRPC words some failures differently."""
     if not request.param:
         return None
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
@@ -90,14 +90,14 @@ def play(*steps: tuple[Any, ...], together: bool = False, delay: float = 0) -> S
 
 
 def named(scripts: dict[str, Script]) -> Any:
-    """Return the parametrisation of a test with scripts."""
+    """Parametrise a test with scripts."""
     return pytest.mark.parametrize("script", scripts.values(), ids=scripts.keys())
 
 
 def order(
     script: Script, tls: ssl.SSLContext | None = None, **options: Any
 ) -> tuple[ImageResponse | errors.XaiError, RawServer]:
-    """Ask a server that does what `script` says for one image."""
+    """Request one image from a server that runs `script`."""
 
     async def main() -> tuple[ImageResponse | errors.XaiError, RawServer]:
         async with raw_server(script, tls=tls) as server:
@@ -136,7 +136,7 @@ def test_a_whole_message_is_kept_after_any_end(script: Script, tls: ssl.SSLConte
     async def reply(call: Call) -> None:
         await call.headers()
         await call.message(REPLY)
-        await call.sleep(0.01)  # a TCP reset can overtake what it follows
+        await call.sleep(0.01)  # a TCP reset can overtake the data before it
         await script(call)
 
     response, server = order(reply, tls)
@@ -200,7 +200,7 @@ def test_an_ended_call_is_freed() -> None:
             for _ in range(10):
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
-            for _ in range(200):  # the last may not have heard of its end yet
+            for _ in range(200):  # the last call may not have ended yet
                 if not any(isinstance(one, grpc.aio.StreamStreamCall) for one in gc.get_objects()):
                     return
                 await asyncio.sleep(0.01)
@@ -225,7 +225,7 @@ BROKEN = {
     "60 percent": play(("headers",), ("data", frame(REPLY)[: len(REPLY) * 6 // 10]), ("cut",)),
     "headers, unavailable": play(("headers",), ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
     "headers, exhausted": play(("headers",), ("sleep", BEGUN), EXHAUSTED_TRAILERS),
-    # No answer from afar is as quick as one from this loop: hence the delay.
+    # The delay: no remote answer is as quick as one on this loop.
     "metadata, unavailable": play(
         ("headers", ("date", "today")), UNAVAILABLE_TRAILERS, together=True, delay=BEGUN
     ),
@@ -236,7 +236,7 @@ BROKEN = {
     "half, reset": play(("headers",), HALF, ("reset", 2)),
     "headers, REFUSED_STREAM": play(("headers",), ("sleep", BEGUN), ("reset", 7)),
     "half, goaway": play(("headers",), HALF, ("goaway",), ("cut",)),
-    # These say of a server behind what gRPC says of one that it did not reach.
+    # The details are about another server behind, in gRPC's words for an unreached one.
     "metadata, unreached": play(
         ("headers", ("date", "today")), ("trailers", UNAVAILABLE, UNREACHED)
     ),

@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 def respond(**fields: Any) -> ImageResponse:
-    """Return the response of a reply with one image, through the wire."""
+    """Return the response for a reply with one image."""
     sent = image_pb2.ImageResponse(model="m", images=[image_pb2.GeneratedImage(**fields)])
     reply = wire.ImageResponse.FromString(sent.SerializeToString())
     return ImageResponse(reply, 0, Downloader(allow_loopback=True))
@@ -181,7 +181,7 @@ PARSED = wire.GeneratedImage(base64="AAAA", up_sampled_prompt="a f~x", respect_m
 
 
 def serialized() -> bytes:
-    """Return a reply with one image, in bytes."""
+    """Return a serialized reply with one image."""
     made = wire.ImageResponse(images=[PARSED], model="m~del")
     made.usage.cost_in_usd_ticks = 700_000_000
     made.images[0].file_output.file_id = "file~1"

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and when."""
+"""Retries: which failures, after what wait, and until when."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CODE = grpc.StatusCode
 
 @pytest.fixture
 def hasty() -> None:
-    """Here clients come back as late as users' do."""
+    """Use the real waits."""
 
 
 def failing(times: int, code: Any, details: str = "busy", trailing: Any = ()) -> Any:
-    """Return an answer that fails so many times and then succeeds."""
+    """Return an answer that fails `times` times and then succeeds."""
     count = 0
 
     async def answer(request: Any, context: Any) -> Any:
@@ -151,7 +151,7 @@ def test_a_slow_server_meets_the_deadline(call: Any) -> None:
 
 
 def retry_info(seconds: float) -> bytes:
-    """Return a google.rpc.Status whose details are something else and a RetryInfo."""
+    """Return a google.rpc.Status with a Help and a RetryInfo."""
     return retry_info_of(Duration(nanos=int(seconds * 1e9)).SerializeToString())
 
 

@@ -1,4 +1,4 @@
-"""What a server says never holds the key: whole, in pieces or in another alphabet."""
+"""The key is masked in every text of a server: whole, in pieces or encoded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FORMS = {
 
 
 def leaks(text: str) -> list[str]:
-    """Return the pieces of any form that a text holds; without what stands beside a key in it."""
+    """Return the pieces of the key's forms that a text holds."""
     lower = text.lower()
     words = [word.lower() for form in FORMS.values() for word in form.split()]
     pieces = [word[at : at + 16] for word in words for at in range(len(word) - 15)]

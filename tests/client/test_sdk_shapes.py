@@ -1,4 +1,4 @@
-"""What xAI's SDK takes and gives, its users take and give here: compared with the SDK itself."""
+"""Arguments and results equal those of xAI's SDK."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ STORED = image_pb2.ImageResponse(
 
 
 def both(call: Any, index: int) -> tuple[Any, Any]:
-    """Return image `index` of `STORED` as our client and as the SDK give it."""
+    """Return image `index` of `STORED` from our client and from the SDK."""
     ours, _ = call(STORED, lambda client: client.image.sample_batch("p", "m", 3))
     return ours[index], SdkResponse(STORED, index)
 

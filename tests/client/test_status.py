@@ -1,4 +1,4 @@
-"""gRPC statuses become errors that name cause and cure."""
+"""Translation of gRPC statuses into errors with cause and cure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def failure(code: Any, details: str = "") -> grpc.aio.AioRpcError:
 
 
 def info(key: str | None = "xai-secret-key", model: str = "grok-x") -> CallInfo:
-    """Return a call to the real host."""
+    """Return the description of a call to api.x.ai."""
     return CallInfo("api.x.ai", ApiKey(key) if key else None, model, timeout=30.0, attempts=2)
 
 

@@ -1,4 +1,4 @@
-"""Spans for those who trace, nothing for the others."""
+"""OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from xai_notebook import errors
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Return where spans land; the process's own provider stays as it is."""
+    """Return an exporter of spans, without changing the process's provider."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -35,7 +35,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 
 def answering(reply: Any) -> Any:
-    """Return an answer with one base64 and one URL image."""
+    """Return a reply with images in base64, as URL and as data URI."""
     sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
     sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
     sent.images.extend(reply(1, url="data:image/png;base64,PIXELS").images)

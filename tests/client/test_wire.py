@@ -1,4 +1,4 @@
-"""Our messages against their sources and against xAI's own descriptors."""
+"""Messages and method paths equal those of xAI's SDK."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def messages() -> dict[str, Descriptor]:
 
 
 def shape(field: Any) -> tuple[Any, ...]:
-    """Return what matters of a field on the wire and in Python."""
+    """Return a field's properties on the wire and in Python."""
     kind = field.message_type or field.enum_type
     oneof = field.containing_oneof.name if field.containing_oneof else ""
     return (

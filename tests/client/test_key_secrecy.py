@@ -1,4 +1,4 @@
-"""The key goes nowhere but into the header of a call."""
+"""The key appears in no error, traceback, repr, log or pickle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSENDABLE = "xai-unsendable \u00fc 0123456789"
 
 
 def shown(error: BaseException) -> str:
-    """Return all that is ever shown of an error, with the locals of every frame."""
+    """Return everything that can be shown of an error, with the locals of every frame."""
     chain = traceback.TracebackException.from_exception(error, capture_locals=True)
     texts = ["".join(chain.format()), repr(error), str(error), repr(vars(error))]
     if isinstance(error, errors.XaiError):
@@ -41,7 +41,7 @@ def shown(error: BaseException) -> str:
 
 
 async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
-    """Call a server that answers with a status that repeats the key in every place."""
+    """Call a server that echoes the key in details and metadata of its status."""
     heard: list[Any] = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -58,7 +58,7 @@ async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
 
 
 def client_of(host: str) -> AsyncClient:
-    """Return a client with the key; this frame is in no traceback."""
+    """Return a client with the key, outside of the traceback's frames."""
     return AsyncClient(KEY, api_host=host)
 
 
