@@ -84,6 +84,7 @@ def test_an_unparsable_reply_is_an_error() -> None:
         ({"aspect_ratio": "5:4"}, "19.5:9"),
         ({"aspect_ratio": 1.5}, "16:9"),
         ({"aspect_ratio": "auto"}, "16:9"),
+        ({"aspect_ratio": ["1:1"]}, "16:9"),
         ({"resolution": "4k"}, "1k, 2k"),
         ({"quality": "high"}, "low, medium"),
         ({"image_format": "png"}, "base64, url"),

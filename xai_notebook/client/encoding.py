@@ -114,7 +114,7 @@ def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
     Raises:
         OptionError: `value` is not among `values`; the message lists them.
     """
-    if value not in values:
+    if not isinstance(value, str) or value not in values:
         raise OptionError(f"{option} is {value!r}. Choose one of: {', '.join(values)}.")
     return values[value]
 
