@@ -1,6 +1,6 @@
-"""An HTTP/2 server that does what gRPC's own never does: half a reply, two of them, hanging up.
+"""A scripted HTTP/2 server that can do what gRPC's cannot: half a reply, two replies, hanging up.
 
-A script decides what happens to each call, step by step; every step is on the wire before the next.
+A script handles each call step by step; each step is sent before the next begins.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["Call", "RawServer", "frame", "raw_server"]
 
 
 def frame(message: bytes) -> bytes:
-    """Return a message with gRPC's prefix: not compressed, and its length."""
+    """Return a message with gRPC's prefix: a flag (not compressed) and its length."""
     return struct.pack(">BI", 0, len(message)) + message
 
 
 class Call:
-    """One call, received whole, and what can be done to it."""
+    """A call whose request was received, and the steps to answer it."""
 
     def __init__(self, connection: _Connection, stream: int, number: int, body: bytes) -> None:
         self.number = number
@@ -64,7 +64,7 @@ class Call:
         await self._connection.flush()
 
     async def data(self, data: bytes) -> None:
-        """Send bytes of a reply, as fast as the client takes them."""
+        """Send bytes of a reply, with flow control."""
         connection, sent = self._connection, 0
         while sent < len(data):
             size = min(
@@ -91,7 +91,7 @@ class Call:
         await self._connection.flush()
 
     async def only_trailers(self, status: int, said: str = "", *more: tuple[str, str]) -> None:
-        """Answer with a status and nothing else, as servers refuse."""
+        """Answer with a status only, as servers refuse a call."""
         head = [(":status", "200"), ("content-type", "application/grpc"), *more]
         head += [("grpc-status", str(status)), ("grpc-message", said)]
         self._connection.h2.send_headers(self._stream, head, end_stream=True)
@@ -104,7 +104,7 @@ class Call:
         await self.trailers()
 
     async def http(self, status: int, body: bytes = b"") -> None:
-        """Answer as a proxy does, without a word of gRPC."""
+        """Answer in HTTP without gRPC, as a proxy does."""
         head = [(":status", str(status)), ("content-type", "text/html")]
         self._connection.h2.send_headers(self._stream, head, end_stream=not body)
         if body:
@@ -117,16 +117,20 @@ class Call:
         await self._connection.flush()
 
     async def goaway(self, last: int | None = None, code: int = 0) -> None:
-        """Say that the connection ends; streams up to `last` (default: this) are served."""
+        """Send GOAWAY: streams up to `last` (default: this one) are served."""
         last = self._stream if last is None else last
-        # By hand: after its own GOAWAY the library would answer no stream any more.
+        # By hand: the library would not answer any stream after its own GOAWAY.
         payload = struct.pack(">II", last, code)
         head = struct.pack(">HBBBI", 0, len(payload), 7, 0, 0)
         self._connection.writer.write(head + payload)
         await self._connection.flush()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
     def freeze(self) -> None:
-        """Stand still: the connection stays, nobody reads from it."""
+        """Keep the connection open, but stop reading from it."""
         self._connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def cut(self) -> None:
@@ -134,16 +138,16 @@ class Call:
         self._connection.drop()
 
     async def close(self) -> None:
-        """Close the connection in good order, as most servers do: without waiting for a farewell.
+        """Close the connection as most servers do: without waiting for TLS's closing alert.
 
-        Over TLS, asyncio waits 30 s for one that gRPC never sends.
+        Over TLS, asyncio would wait 30 s for the alert, which gRPC does not send.
         """
         self._connection.writer.close()
         await asyncio.sleep(0.05)
         self._connection.writer.transport.abort()
 
     async def raw(self, data: bytes) -> None:
-        """Write bytes that are no HTTP/2."""
+        """Write bytes that are not HTTP/2."""
         self._connection.writer.write(data)
         await self._connection.flush()
 
@@ -202,13 +206,13 @@ class _Connection:
             task.add_done_callback(self.scripts.discard)
 
     async def _run(self, call: Call) -> None:
-        # The client may leave at any time.
+        # The client may disconnect at any time.
         with contextlib.suppress(OSError, ProtocolError):
             await self.server.script(call)
 
 
 class RawServer:
-    """What the server saw."""
+    """A server, and what it received."""
 
     def __init__(self, script: Callable[[Call], Awaitable[None]]) -> None:
         self.script = script
@@ -224,7 +228,7 @@ class RawServer:
 
     @property
     def host(self) -> str:
-        """Where it listens, by name."""
+        """Host and port."""
         return f"localhost:{self.port}"
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -243,7 +247,7 @@ class RawServer:
             writer.close()
 
     def stop(self) -> None:
-        """Hang up on everybody."""
+        """Drop all connections."""
         for connection in list(self._serving):
             connection.drop()
 
@@ -252,7 +256,7 @@ class RawServer:
 async def raw_server(
     script: Callable[[Call], Awaitable[None]], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawServer]:
-    """Serve on loopback for as long as the context lasts."""
+    """Serve on loopback within the context."""
     raw = RawServer(script)
     server = await asyncio.start_server(raw._handle, "127.0.0.1", 0, ssl=tls)
     raw.port = server.sockets[0].getsockname()[1]
@@ -261,4 +265,4 @@ async def raw_server(
     finally:
         server.close()
         raw.stop()
-        await asyncio.sleep(0)  # the readers hear of it
+        await asyncio.sleep(0)  # lets the readers notice

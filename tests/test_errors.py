@@ -1,4 +1,4 @@
-"""The error tree: as drawn, complete, short at first sight."""
+"""The error tree: complete, as the docstring shows it, with short messages."""
 
 from __future__ import annotations
 
@@ -35,12 +35,10 @@ def classes() -> dict[str, type[BaseException]]:
 
 
 def test_all_is_sorted_and_complete() -> None:
-    """`__all__` lists every error, in order."""
     assert errors.__all__ == sorted(classes())
 
 
-def test_the_tree_is_as_drawn() -> None:
-    """The docstring's tree names every class below its real parent."""
+def test_the_docstring_shows_the_tree() -> None:
     bases = {
         name: kind.__bases__[0].__name__ if kind is not errors.XaiError else ""
         for name, kind in classes().items()
@@ -54,15 +52,14 @@ def test_the_tree_is_as_drawn() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for _, kind in sorted(classes().items())])
-def test_a_message_stays_as_it_is(kind: type[errors.XaiError]) -> None:
-    """Each error can be raised with a message alone and shows exactly that."""
+def test_a_message_is_shown_unchanged(kind: type[errors.XaiError]) -> None:
     error = kind("cause.\ncure.")
     assert str(error) == "cause.\ncure."
     assert error._render_traceback_() == [f"{kind.__name__}: cause.\ncure."]
 
 
 def test_the_second_rendering_has_the_whole_chain() -> None:
-    """`%tb` after an error shows the traceback with its cause; the cell shows the message."""
+    """As `%tb` shows it."""
 
     def fail() -> None:
         try:
@@ -79,14 +76,7 @@ def test_the_second_rendering_has_the_whole_chain() -> None:
     assert "Traceback" in full
 
 
-def test_an_api_error_keeps_the_status() -> None:
-    """Status, details and attempts stand beside the message."""
-    error = errors.RateLimitError("m", code="RESOURCE_EXHAUSTED", details="d", attempts=5)
-    assert (error.code, error.details, error.attempts) == ("RESOURCE_EXHAUSTED", "d", 5)
-
-
-def test_foreign_handlers_catch_what_they_expect() -> None:
-    """The usual built-in classes catch our errors too."""
+def test_errors_have_builtin_bases() -> None:
     assert issubclass(errors.OptionError, ValueError)
     assert issubclass(errors.DeadlineExceededError, TimeoutError)
     assert issubclass(errors.UnavailableError, ConnectionError)

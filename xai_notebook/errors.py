@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, in one tree.
+"""All errors that this package raises, in one tree.
 
     XaiError
     ├── OptionError            an option or argument is wrong; nothing was sent
@@ -18,7 +18,7 @@
     │   └── ServerError            INTERNAL, UNKNOWN and every other status
     ├── ReplyError             the server answered, but not with a usable image
     │   ├── ModeratedError         withheld by moderation
-    │   ├── MissingImageError      fewer images than asked for, or an empty one
+    │   ├── MissingImageError      the reply has fewer images than requested, or an empty one
     │   └── DownloadError          the image's URL could not be fetched
     ├── JobError               a job ended before its images were made
     │   └── JobTimeoutError        it is still running after the time given to wait for it
@@ -26,11 +26,11 @@
     ├── LibraryError           the library cannot be opened, read or written
     │   └── NotKeptError           a reply could not be kept, so nothing was sent
     ├── ExportError            a file could not be written; the images are safe
-    └── MetadataError          a file does not say how its image was made
+    └── MetadataError          a file has no data about how its image was made
 
-A message says the cause, then the cure, in one or two lines, and never holds a
-key. Foreign errors (grpc, requests, sqlite3, OSError) are translated where they
-enter, and stay reachable as `__cause__`.
+A message states the cause and the cure in one or two lines, and never contains a key. Errors of
+libraries (grpc, requests, sqlite3, OSError) are translated where they occur, and stay available as
+`__cause__`.
 """
 
 from __future__ import annotations
@@ -38,47 +38,25 @@ from __future__ import annotations
 import traceback
 
 __all__ = [
-    "ApiError",
-    "AuthenticationError",
-    "BudgetError",
-    "CallCancelledError",
-    "ConfigurationError",
-    "DeadlineExceededError",
-    "DownloadError",
-    "ExportError",
-    "ForkedProcessError",
-    "InputImageError",
-    "InvalidRequestError",
-    "JobError",
-    "JobTimeoutError",
-    "LibraryError",
-    "MetadataError",
-    "MissingImageError",
-    "ModeratedError",
-    "NotFoundError",
-    "NotKeptError",
-    "OptionError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "ReplyError",
-    "ReplyTooLargeError",
-    "ServerError",
-    "UnavailableError",
-    "XaiError",
-]
+    "ApiError", "AuthenticationError", "BudgetError", "CallCancelledError", "ConfigurationError",
+    "DeadlineExceededError", "DownloadError", "ExportError", "ForkedProcessError",
+    "InputImageError", "InvalidRequestError", "JobError", "JobTimeoutError", "LibraryError",
+    "MetadataError", "MissingImageError", "ModeratedError", "NotFoundError", "NotKeptError",
+    "OptionError", "PermissionDeniedError", "RateLimitError", "ReplyError", "ReplyTooLargeError",
+    "ServerError", "UnavailableError", "XaiError",
+]  # fmt: skip
 
 
 class XaiError(Exception):
-    """Base of every error raised by this package.
+    """Base class of this package's errors.
 
-    In a notebook the first rendering is the message alone; `%tb` renders the
-    whole chain.
+    A notebook shows only the message at first; `%tb` shows the whole chain.
     """
 
     _rendered = False
 
     def _render_traceback_(self) -> list[str]:
-        """Return the lines IPython shows: short the first time, the full chain after that."""
+        """Return the lines for IPython: the message the first time, then the whole chain."""
         if self._rendered:
             return traceback.format_exception(type(self), self, self.__traceback__)
         self._rendered = True
@@ -86,22 +64,19 @@ class XaiError(Exception):
 
 
 def shorten(error: BaseException, line: str) -> None:
-    """Let IPython show one line for an error that is not ours: an interrupt, a cancellation.
-
-    As with ours, `%tb` renders the whole chain.
-    """
+    """Make IPython show one line for an interrupt or a cancellation; `%tb` shows all of it."""
     error._render_traceback_ = _Shortened(error, line)  # type: ignore[attr-defined]  # IPython's
 
 
 class _Shortened:
-    """What IPython calls to render an error. Unlike a closure, it can be pickled with the error."""
+    """Renders an error for IPython. Unlike a closure, it can be pickled with the error."""
 
     def __init__(self, error: BaseException, line: str) -> None:
         self._error = error
         self._lines: list[str] | None = [f"{type(error).__name__}: {line}"]
 
     def __call__(self) -> list[str]:
-        """Return one line the first time, the full chain after that."""
+        """Return one line the first time, then the whole chain."""
         lines, self._lines = self._lines, None
         if lines is not None:
             return lines
@@ -114,22 +89,21 @@ class OptionError(XaiError, ValueError):
 
 
 class ConfigurationError(XaiError, ValueError):
-    """The key, the host, the backend or the home folder does not fit."""
+    """The key, the host, the backend or the home folder is wrong."""
 
 
 class ForkedProcessError(XaiError, RuntimeError):
-    """gRPC cannot be used in a forked child: use the "spawn" start method."""
+    """gRPC cannot be used in a forked child process: use the "spawn" start method."""
 
 
 class BudgetError(XaiError):
     """Sending would cost more than `--max-cost` or `XaiImage.budget` allow.
 
     Attributes:
-        reason: Why, in a few words that can stand inside a sentence.
+        reason: The cause as part of a sentence.
     """
 
     def __init__(self, message: str, *, reason: str = "the budget is used up") -> None:
-        """Keep the reason beside the message."""
         super().__init__(message)
         self.reason = reason
 
@@ -139,12 +113,11 @@ class ApiError(XaiError):
 
     Attributes:
         code: Name of the gRPC status, such as `"INVALID_ARGUMENT"`.
-        details: What the server said, unchanged (untrusted text).
-        attempts: How many times the call was sent.
-        maybe_billed: Whether the server may have done the work and counted it: a reply had or may
-            have begun, or the connection broke before there was an answer. Never sent again by
-            itself.
-        unsent: Whether the request never left: no connection was made, or it was too large.
+        details: The server's text without the key (untrusted).
+        attempts: How many times the request was sent.
+        maybe_billed: Whether the server may have done the work and billed it: a reply had or may
+            have begun, or the connection broke before an answer came. Such a call is not retried.
+        unsent: Whether the request was not sent: no connection was made, or it was too large.
     """
 
     def __init__(
@@ -157,7 +130,6 @@ class ApiError(XaiError):
         maybe_billed: bool = False,
         unsent: bool = False,
     ) -> None:
-        """Keep the status beside the message."""
         super().__init__(message)
         self.code = code
         self.details = details
@@ -167,7 +139,7 @@ class ApiError(XaiError):
 
 
 class InvalidRequestError(ApiError):
-    """The server does not accept the request as it is."""
+    """The server does not accept the request."""
 
 
 class AuthenticationError(ApiError):
@@ -175,11 +147,11 @@ class AuthenticationError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """The key is right, but may not do this."""
+    """The key has no permission for the call."""
 
 
 class NotFoundError(ApiError):
-    """The server does not know what was named, usually the model."""
+    """The server does not know the model, file or batch."""
 
 
 class RateLimitError(ApiError):
@@ -187,7 +159,7 @@ class RateLimitError(ApiError):
 
 
 class ReplyTooLargeError(ApiError):
-    """A message was over a size limit. The work may have been done and billed: never retried."""
+    """A message is over a size limit. The work may have been done and billed: never retried."""
 
 
 class DeadlineExceededError(ApiError, TimeoutError):
@@ -195,14 +167,14 @@ class DeadlineExceededError(ApiError, TimeoutError):
 
 
 class UnavailableError(ApiError, ConnectionError):
-    """The server cannot be reached or is not available, even after every attempt.
+    """The server cannot be reached or is not available, after all attempts.
 
-    Or its connection broke in the middle of a call, which is not tried again: `maybe_billed`.
+    Or the connection broke during a call, which is not retried (`maybe_billed`).
     """
 
 
 class CallCancelledError(ApiError):
-    """The call was cancelled, and not by us."""
+    """The server cancelled the call, or the client was closed."""
 
 
 class ServerError(ApiError):
@@ -213,7 +185,7 @@ class ReplyError(XaiError):
     """The server answered, but not with a usable image or text.
 
     Attributes:
-        cost_usd: What the reply cost all the same, in US dollars; None: not known.
+        cost_usd: The cost of the reply in US dollars; None if unknown.
     """
 
     cost_usd: float | None = None
@@ -224,28 +196,28 @@ class ModeratedError(ReplyError, ValueError):
 
 
 class MissingImageError(ReplyError, LookupError, ValueError):
-    """The reply holds no such image, or not in the form asked for."""
+    """The reply has no such image, or not in the requested form."""
 
 
 class DownloadError(ReplyError, OSError):
-    """The image's URL could not be fetched, or what it holds is no image.
+    """The image's URL could not be fetched, or its content is not an image.
 
     Attributes:
-        gone: The server no longer has the image; anything else may be over in a moment.
+        gone: The server no longer has the image; other failures may be temporary.
     """
 
     gone = False
 
-    # OSError.__str__ formats errno pairs; the plain message is what we want.
+    # OSError.__str__ would format errno pairs.
     __str__ = Exception.__str__
 
 
 class JobError(XaiError):
-    """A job ended before its images were made, or cannot be gone on with."""
+    """A job ended before its images were made, or cannot be continued."""
 
 
 class JobTimeoutError(JobError, TimeoutError):
-    """A job is still running. It goes on, and can be waited for again."""
+    """A job is still running after the waiting time. It can be waited for again."""
 
 
 class InputImageError(OptionError):
@@ -257,26 +229,25 @@ class LibraryError(XaiError):
 
 
 class NotKeptError(LibraryError):
-    """A reply could not be stored, or the next one could not be stored. Nothing more was sent.
+    """A reply could not be stored, or the next one could not be. Nothing more was sent.
 
     Attributes:
-        reason: Why, in a few words that can stand inside a sentence.
-        cure: What the user can do, likewise.
+        reason: The cause as part of a sentence.
+        cure: The cure as part of a sentence.
     """
 
     cure = "Make room for them"
 
     def __init__(self, message: str, *, reason: str = "it could not be kept") -> None:
-        """Keep the reason beside the message."""
         super().__init__(message)
         self.reason = reason
 
 
 class ExportError(XaiError, OSError):
-    """A file could not be written. The images are still at hand."""
+    """A file could not be written. The images are still available."""
 
     __str__ = Exception.__str__
 
 
 class MetadataError(XaiError, ValueError):
-    """A file cannot be read, or does not say how its image was made."""
+    """A file cannot be read, or has no data about how its image was made."""

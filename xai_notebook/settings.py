@@ -1,7 +1,6 @@
-"""Every default and every environment variable, in one frozen place.
+"""Defaults, limits, environment variables and the configuration of a call.
 
-Nothing here is read at import: `Configuration.read()` is called when a
-call is made, so a variable set in an earlier cell counts.
+The environment is read for every call, so a variable that an earlier cell set is used.
 """
 
 from __future__ import annotations
@@ -23,36 +22,36 @@ __all__ = ["ApiKey", "Backend", "BudgetLimit", "Configuration", "Period"]
 
 Backend = Literal["auto", "xai", "local"]
 Period = Literal["kernel", "day", "month", "total"]
-"""What a budget covers: this process, or all processes of a library since midnight, since the
-first of the month (both in local time), or ever."""
+"""What a budget covers: this process, or all processes that share a library: since midnight, since
+the first of the month (local time), or since the library was created."""
 
 DEFAULT_MODEL: Final = "grok-imagine-image"
 KNOWN_MODELS: Final = ("grok-imagine-image", "grok-imagine-image-2.0", "grok-imagine-image-quality")
-"""Model names to offer while no server has been asked."""
+"""Model names to offer before a server has listed its models."""
 DEFAULT_CHAT_MODEL: Final = "grok-4-fast-non-reasoning"
 LOCAL_MODEL: Final = "local-preview"
-"""What the embedded server says made its pictures."""
+"""Model name of the embedded server's painter."""
 LOCAL_REWRITER: Final = "embedded server"
-"""Who rewrote a prompt for an engine behind the embedded server: not the chat model asked for."""
+"""Recorded as the rewriter of a prompt if an engine behind the embedded server rewrote it."""
 
 REWRITE_USD: Final = 0.001
-"""US dollars that a rewrite by a chat model is expected to cost, before one has been reported."""
+"""Expected price of a chat model's rewrite in US dollars, before a price was reported."""
 INPUT_USD: Final = {"grok-imagine-image": 0.002}
-"""What each input image adds to a request, in US dollars: the server's list does not tell it."""
+"""Price of each input image in US dollars, which the server's list does not have."""
 OTHER_INPUT_USD: Final = 0.01
-"""The same for models that are not named above."""
+"""Price of each input image for other models."""
 RELATIVE_PRICES: Final = {
     "grok-imagine-image-2.0": {
         ("low", "1k"): 4 / 6, ("medium", "1k"): 1.0, ("low", "2k"): 1.0, ("medium", "2k"): 8 / 6,
     },
 }  # fmt: skip
-"""What an image costs by quality and resolution, beside the list price of `medium` at `1k`."""
+"""Price by quality and resolution, relative to the list price (`medium` at `1k`)."""
 
 DEFAULT_API_HOST: Final = "api.x.ai"
 DEFAULT_TIMEOUT: Final = 1620.0
 """Deadline of a whole call in seconds, over all attempts."""
 DEFAULT_CONCURRENCY: Final = 4
-"""Requests of one `--each` under way at the same time."""
+"""Concurrent requests of one `--each`."""
 DEFAULT_RATE: Final = 5.0
 """Requests per second."""
 
@@ -60,18 +59,18 @@ MIB: Final = 1 << 20
 MAX_IMAGES: Final = 10
 """Images one request may ask for."""
 MAX_SEND_BYTES: Final = 256 * MIB
-"""Several input images of 10 MiB each, in base64, must fit into one request."""
+"""One request must hold several input images of 10 MiB each in base64."""
 MAX_RECEIVE_BYTES: Final = 256 * MIB
-"""A reply lost to a limit has been paid for. Ten 2k images in base64 are mostly 25 to 90 MiB, and
-214 MiB if all were PNGs with an alpha channel that nothing can be compressed of: none is larger."""
+"""A reply over a limit is lost, but paid for. Ten 2k images in base64 are mostly 25 to 90 MiB; the
+maximum is 214 MiB, for PNGs with an alpha channel that cannot be compressed."""
 MAX_INPUT_IMAGES: Final = 5
 """Reference images one edit may carry."""
 MAX_INPUT_IMAGE_BYTES: Final = 10 * MIB
 MAX_INPUT_FILE_BYTES: Final = 128 * MIB
-"""Largest file read for an edit, before it is scaled: a PNG of as many pixels as are decoded."""
+"""Largest file that is read for an edit, before it is scaled."""
 MAX_DOWNLOAD_BYTES: Final = 64 * MIB
 MAX_IMAGE_PIXELS: Final = 64_000_000
-"""Largest image decoded, sixteen times what the API makes: a guard against bombs."""
+"""Largest image that is decoded, 16 times what the API makes: a limit for decompression bombs."""
 
 ASPECT_RATIOS: Final = (
     "1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2",
@@ -81,21 +80,21 @@ RESOLUTIONS: Final = ("1k", "2k")
 DEFAULT_SHARE_DAYS: Final = 30.0
 MIN_SHARE_DAYS: Final = 1 / 24
 MAX_SHARE_DAYS: Final = 30.0
-"""Days for which the server keeps what is shared."""
+"""Days for which the server keeps shared images."""
 QUALITIES: Final = ("low", "medium")
 CAPTIONS: Final = ("full", "short", "none")
 FORMATS: Final = ("base64", "url")
 BACKENDS: Final = ("auto", "xai", "local")
 
 PERIODS: Final = ("day", "month", "total")
-"""What a budget may name; without a name it covers the process."""
+"""Periods in the text of a budget; without one it covers the process."""
 _BUDGET: Final = re.compile(r"\$?\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*([a-z]+))?", re.IGNORECASE)
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 class ApiKey:
-    """An API key that no repr, log, format string or pickle shows.
+    """An API key that does not appear in a repr, log, format string or pickle.
 
     Examples:
         >>> key = ApiKey("xai-123")
@@ -109,10 +108,10 @@ class ApiKey:
         """Check that `value` can be sent as a header.
 
         Raises:
-            ConfigurationError: The key is no text, is empty or holds characters no header can
-                carry. Neither the message nor a frame of its traceback holds the key.
+            ConfigurationError: The key is not a string, is empty, or has characters that a header
+                cannot have. Neither the message nor a frame of its traceback holds the key.
         """
-        if not issubclass(type(value), str):  # checkers do not see every caller
+        if not issubclass(type(value), str):  # untyped callers
             kind = type(value).__name__
             del value
             raise ConfigurationError(f"The API key is of type {kind}. Give it as text.")
@@ -128,47 +127,44 @@ class ApiKey:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the key itself. Only `client.interceptors` has a reason to call this."""
+        """Return the key itself, to send it or to search for it."""
         return self._value
 
     def __repr__(self) -> str:
-        """Return a text without the key."""
         return "ApiKey(***)"
 
     def __str__(self) -> str:
-        """Return a text without the key."""
         return "***"
 
     def __eq__(self, other: object) -> bool:
-        """Compare by value, in time that does not tell how much of a guess was right."""
-        from hmac import compare_digest  # noqa: PLC0415  # 3 ms that loading need not pay
+        """Compare by value in constant time."""
+        from hmac import compare_digest  # noqa: PLC0415  # 3 ms that loading saves
 
         return isinstance(other, ApiKey) and compare_digest(other._value, self._value)
 
     def __hash__(self) -> int:
-        """Hash by value."""
         return hash((ApiKey, self._value))
 
     def __getstate__(self) -> NoReturn:
-        """Refuse to be copied or pickled: neither says where the copy goes."""
+        """Refuse to be copied or pickled: the key could end up in a file."""
         raise TypeError("an ApiKey cannot be copied or pickled")
 
     def __reduce__(self) -> NoReturn:
-        """As `__getstate__`: Python 3.10 does not ask that one for slots."""
+        """As `__getstate__`, which Python 3.10 does not call for classes with slots."""
         self.__getstate__()
 
 
 REFUSED_BUDGET: Final = "refused_budget"
-"""Among what is configured: a budget that was set last and means nothing."""
+"""Key of `%config XaiImage` for an invalid budget, which must stop calls that spend."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimit:
-    """How much may be spent, and over which period.
+    """A spending limit.
 
     Attributes:
         usd: US dollars.
-        period: See `Period`.
+        period: The period that it covers.
 
     Examples:
         >>> BudgetLimit.parse("5/day")
@@ -180,7 +176,7 @@ class BudgetLimit:
 
     @classmethod
     def parse(cls, value: object) -> BudgetLimit:
-        """Return the limit that a number or a text such as `5`, `"$5"` or `"50/month"` means.
+        """Parse a number or a text such as `5`, `"$5"` or `"50/month"`.
 
         Raises:
             ValueError: It is neither; the message is half a sentence.
@@ -208,14 +204,14 @@ class BudgetLimit:
         return self.period != "kernel"
 
     def __str__(self) -> str:
-        """Return the limit as it can be given: `$5/day`."""
+        """Return the limit as the user can write it: `$5/day`."""
         cents = self.usd >= 1 or abs(self.usd - round(self.usd, 2)) < 1e-9  # noqa: PLR2004
         usd = f"{self.usd:,.2f}".removesuffix(".00") if cents else f"{self.usd:g}"
         return f"${usd}/{self.period}" if self.shared else f"${usd}"
 
 
 def take_key(given: list[Any]) -> ApiKey | None:
-    """Return the key in `given`, wrapped; None for None and `""`.
+    """Return the key in a list as an `ApiKey`; None for None and `""`.
 
     The list is emptied, so that no frame of a traceback holds the plain text.
 
@@ -230,7 +226,7 @@ def take_key(given: list[Any]) -> ApiKey | None:
 @functools.cache
 def package_version() -> str:
     """Return this package's version; `"0"` when it runs from a folder and is not installed."""
-    from importlib import metadata  # noqa: PLC0415  # 15 ms for one word
+    from importlib import metadata  # noqa: PLC0415  # 15 ms
 
     try:
         return metadata.version("xai-notebook")
@@ -239,74 +235,70 @@ def package_version() -> str:
 
 
 def prepare_grpc() -> None:
-    """Set what gRPC's core reads once, at its first import; a value that the user has set stays.
+    """Set the variables that gRPC's core reads at its first import, unless the user has set them.
 
-    The first turns off the log of gRPC's core, which is written past Python into the user's cell:
-    two lines for each connection that a proxy refuses, one for each `!cmd`. The errors that calls
-    raise say the same. With the second, the core does nothing at a fork; otherwise a poller in the
-    child complains that its descriptors are closed, after 13 of 3,000 `!cmd`.
+    The first turns off the core's log, which writes to the process's stderr, and so into the user's
+    cell: two lines for each connection that a proxy refuses, one for each `!cmd`. The calls' errors
+    have the same information. With the second, the core does nothing at a fork; otherwise a poller
+    in the child logged that its descriptors were closed after 13 of 3,000 `!cmd`.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def variable(name: str) -> str:
-    """Return an environment variable without the blanks around it; `""` if it is not set.
+    """Return an environment variable without surrounding white space; `""` if it is not set.
 
-    The one way to the environment: a frame that holds a mapping of it shows the key in every
-    traceback with values, `%xmode Verbose` for one.
+    All reads of the environment use this function: a traceback with values, such as
+    `%xmode Verbose`, would show the key in a frame with a mapping of the environment.
     """
     return os.getenv(name, "").strip()
 
 
 def switched_on(name: str) -> bool:
-    """Tell whether the variable `name` is set to something that means yes."""
+    """Tell whether the variable `name` is set to 1, true, yes or on."""
     return variable(name).lower() in _TRUE
 
 
 def either_case(*names: str) -> str | None:
-    """Return the first non-empty variable among `names`, each tried in upper and lower case."""
+    """Return the first variable of `names` that is not empty, in upper or lower case."""
     variants = (variant for name in names for variant in (name.upper(), name.lower()))
     return next((value for variant in variants if (value := variable(variant))), None)
 
 
 def environment_key() -> ApiKey | None:
-    """Return the key in `XAI_API_KEY`, if there is one.
+    """Return the key in `XAI_API_KEY`; None if it is not set.
 
     Raises:
-        ConfigurationError: What is there cannot be a key.
+        ConfigurationError: The value cannot be a key.
     """
-    return _key("XAI_API_KEY")
+    return take_key([variable("XAI_API_KEY")])
 
 
 def engine_key() -> ApiKey | None:
-    """Return the key in `XAI_NOTEBOOK_ENGINE_KEY`, if there is one.
+    """Return the key in `XAI_NOTEBOOK_ENGINE_KEY`; None if it is not set.
 
     Raises:
-        ConfigurationError: What is there cannot be a key.
+        ConfigurationError: The value cannot be a key.
     """
-    return _key("XAI_NOTEBOOK_ENGINE_KEY")
-
-
-def _key(name: str) -> ApiKey | None:
-    return ApiKey(variable(name)) if variable(name) else None
+    return take_key([variable("XAI_NOTEBOOK_ENGINE_KEY")])
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What holds for a call, checked: what the environment says, overruled by `%config XaiImage`.
+    """The checked settings of a call: from the environment, overridden by `%config XaiImage`.
 
     Attributes:
         api_key: `XAI_API_KEY`, or None.
         api_host: `XAI_API_HOST`: a host, or `host:port`.
         backend: `XAI_NOTEBOOK_BACKEND`.
-        home: `XAI_NOTEBOOK_HOME`: where the library lives.
+        home: `XAI_NOTEBOOK_HOME`: the library's folder.
         engine: `XAI_NOTEBOOK_ENGINE`: what makes the embedded server's pictures; `""`: its painter.
-        concurrency: Requests of one `--each` under way at the same time.
-        rate: Requests of `--each` per second; 0: no limit.
-        replay: Stored images answer what has not been seen in this kernel.
-        budget: What may be spent, `XAI_NOTEBOOK_BUDGET`; None: no limit.
-        patience: Seconds before progress is shown; None: as usual.
+        concurrency: Concurrent requests of one `--each`.
+        rate: Requests of `--each` per second; 0: unlimited.
+        replay: Use stored images for requests that are new in this kernel.
+        budget: `XAI_NOTEBOOK_BUDGET`: the spending limit; None: unlimited.
+        patience: Seconds before progress is shown; None: the default.
     """
 
     api_key: ApiKey | None
@@ -325,7 +317,7 @@ class Configuration:
         """Read and check the environment.
 
         Raises:
-            ConfigurationError: A variable has a value that means nothing.
+            ConfigurationError: A variable has an invalid value.
         """
         return cls(
             api_key=environment_key(),
@@ -338,35 +330,38 @@ class Configuration:
 
     @classmethod
     def for_call(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
-        """As `read`, for a call that may spend: a budget that was refused stops it.
+        """As `read`, for a call that may cost money: an invalid budget raises an error.
 
         Raises:
-            ConfigurationError: A variable or a configured value means nothing.
+            ConfigurationError: A variable or a configured value is invalid.
         """
         _budget("XaiImage.budget", configured.get(REFUSED_BUDGET))
         return cls.read(given, configured)
 
     @classmethod
     def read(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
-        """Return what holds now.
+        """Return the settings that apply now.
 
         Args:
-            given: Default: what the environment says.
-            configured: What `%config XaiImage` says; None and `""` say nothing.
+            given: The settings to override; default: those of the environment.
+            configured: The values of `%config XaiImage`; None and `""` mean not set.
 
         Raises:
-            ConfigurationError: A variable or a configured value means nothing.
+            ConfigurationError: A variable or a configured value is invalid.
         """
-        known = {one.name for one in fields(cls)} - {"api_key"}
-        said = {name: configured[name] for name in known & set(configured)}
-        said = {name: value for name, value in said.items() if value not in (None, "")}
-        if "backend" in said:
-            said["backend"] = _backend("XaiImage.backend", said["backend"])
-        if "home" in said:
-            said["home"] = home_folder(str(said["home"]))
-        if "budget" in said:
-            said["budget"] = _budget("XaiImage.budget", said["budget"])
-        return replace(cls.from_environment() if given is None else given, **said)
+        names = {each.name for each in fields(cls)} - {"api_key"}
+        values = {
+            name: value
+            for name, value in configured.items()
+            if name in names and value not in (None, "")
+        }
+        if "backend" in values:
+            values["backend"] = _backend("XaiImage.backend", values["backend"])
+        if "home" in values:
+            values["home"] = home_folder(str(values["home"]))
+        if "budget" in values:
+            values["budget"] = _budget("XaiImage.budget", values["budget"])
+        return replace(cls.from_environment() if given is None else given, **values)
 
 
 def _backend(name: str, value: str) -> Backend:
@@ -385,16 +380,16 @@ def _budget(name: str, value: object) -> BudgetLimit | None:
 
 
 def home_folder(value: str) -> Path:
-    """Return where the library lives.
+    """Return the library's folder.
 
     Args:
-        value: As configured; empty: the platform's folder for the data of users.
+        value: As configured; empty: the platform's folder for user data.
 
     Raises:
-        ConfigurationError: It is relative to a folder, or names a user, that does not exist.
+        ConfigurationError: The working folder or the user in `value` does not exist.
     """
     if not value:
-        import platformdirs  # noqa: PLC0415  # a few ms that most calls never need
+        import platformdirs  # noqa: PLC0415  # a few ms, rarely needed
 
         return Path(platformdirs.user_data_dir("xai-notebook", appauthor=False))
     try:

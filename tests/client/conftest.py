@@ -1,20 +1,23 @@
-"""The peers of the client's tests: real servers on loopback, speaking through xAI's own stubs."""
+"""Servers for the client's tests, on loopback: gRPC with xAI's own stubs, and HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from xai_notebook.client import AsyncClient
 
 # isort: split
 import grpc
 import grpc.aio
+from xai_sdk import AsyncClient as Sdk
 from xai_sdk.proto import (
     auth_pb2_grpc,
     batch_pb2_grpc,
@@ -26,7 +29,7 @@ from xai_sdk.proto import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 KEY = "xai-test-0123456789abcdef"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
@@ -48,7 +51,7 @@ ENVIRONMENT = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away what the computer's own environment says about keys, roots and proxies."""
+    """Unset the variables for keys, roots and proxies."""
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -56,7 +59,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def key() -> str:
-    """Return a key that can be searched for."""
+    """Return an API key."""
     return KEY
 
 
@@ -74,13 +77,13 @@ class Peer(
     files_pb2_grpc.FilesServicer,
     auth_pb2_grpc.AuthServicer,
 ):
-    """Records what arrives and answers with `answer(request, context)`.
+    """A gRPC server that records requests and answers with `answer(request, context)` or `answer`.
 
-    The request of an upload is the iterator of its pieces; the answer to a request for content is
-    an asynchronous iterator of them.
+    The request of an upload is the iterator of its chunks; the answer to a request for content is
+    an asynchronous iterator of chunks.
     """
 
-    def __init__(self, answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]) -> None:
+    def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
@@ -89,16 +92,16 @@ class Peer(
 
     @property
     def host(self) -> str:
-        """Where it listens, by name."""
+        """Host and port."""
         return f"localhost:{self.port}"
 
     async def _take(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
         self.remaining.append(context.time_remaining())
-        # As behind a proxy: in a refusal without headers it shows that no reply had begun.
+        # As a proxy does: in a refusal without headers, it proves that no reply had begun.
         context.set_trailing_metadata((HEAD,))
-        return await self.answer(request, context)
+        return await self.answer(request, context) if callable(self.answer) else self.answer
 
     GenerateImage = _take
     ListImageGenerationModels = _take
@@ -112,14 +115,14 @@ class Peer(
     async def RetrieveFileContent(  # noqa: N802  # as xAI's stubs call it
         self, request: Any, context: Any
     ) -> AsyncIterator[Any]:
-        """Send the pieces of the answer."""
+        """Send the chunks of the answer."""
         async for piece in await self._take(request, context):
             yield piece
 
 
 @contextlib.asynccontextmanager
 async def _serve(
-    answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]],
+    answer: Any,
     *,
     credentials: grpc.ServerCredentials | None = None,
     port: int = 0,
@@ -160,7 +163,7 @@ def _reply(n: int = 1, **fields: Any) -> image_pb2.ImageResponse:
 
 @pytest.fixture
 def reply() -> Callable[..., image_pb2.ImageResponse]:
-    """Return the maker of replies with n equal images, such as `reply(2, url=…)`."""
+    """Return a function that makes replies with n equal images, such as `reply(2, url=…)`."""
     return _reply
 
 
@@ -168,7 +171,7 @@ def reply() -> Callable[..., image_pb2.ImageResponse]:
 def call(
     serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
 ) -> Callable[..., tuple[Any, Peer]]:
-    """Return what makes one call: `call(answer, lambda client: client.image.sample(…))`."""
+    """Return a function for one call: `call(answer, lambda client: client.image.sample(…))`."""
 
     def run(answer: Any, use: Any, **options: Any) -> tuple[Any, Peer]:
         async def main() -> tuple[Any, Peer]:
@@ -186,8 +189,31 @@ def call(
     return run
 
 
+@pytest.fixture
+def beside_sdk(
+    serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
+) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that compares our requests with the SDK's, and returns both results."""
+
+    def run(answer: Any, use: Any) -> tuple[Any, Any]:
+        async def main() -> tuple[Any, Any]:
+            async with serve(answer) as peer:
+                sdk = Sdk(api_key=KEY, api_host=peer.host)
+                theirs = await use(sdk)
+                await sdk.close()
+                async with AsyncClient(KEY, api_host=peer.host) as client:
+                    ours = await use(client)
+            half = len(peer.requests) // 2
+            assert peer.requests[:half] == peer.requests[half:]
+            return theirs, ours
+
+        return asyncio.run(main())
+
+    return run
+
+
 class Web:
-    """An HTTP server whose paths are answered by functions taking the handler."""
+    """An HTTP server with one function of the handler for each path."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -199,7 +225,7 @@ class Web:
 
             def do_GET(self) -> None:
                 web.seen.append((self.path, dict(self.headers)))
-                with contextlib.suppress(OSError):  # the client may leave at any time
+                with contextlib.suppress(OSError):  # the client may disconnect at any time
                     web.routes[self.path](self)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -215,6 +241,14 @@ class Web:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+
+    def use_tls(self, name: str) -> trustme.CA:
+        """Serve over TLS with a certificate for `name`; return its authority."""
+        authority = trustme.CA()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(self.context)
+        self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True)
+        return authority
 
     def url(self, path: str) -> str:
         """Return the address of `path`."""
@@ -239,7 +273,7 @@ class Web:
 
 @pytest.fixture
 def new_web() -> Iterator[Callable[[], Web]]:
-    """Return what starts HTTP servers on loopback."""
+    """Return a function that starts HTTP servers on loopback."""
     started: list[Web] = []
 
     def start() -> Web:

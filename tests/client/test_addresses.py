@@ -1,17 +1,15 @@
-"""Addresses that a server names for an image: which are connected to, and which never are."""
+"""URLs of images: which addresses are allowed and which are refused."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 
 from xai_notebook import errors
-from xai_notebook.client.addresses import RefusedError, addresses_of, check_host
+from xai_notebook.client.addresses import RefusedError, WebAddress, addresses_of, check_host
 from xai_notebook.client.http import Downloader
 
 if TYPE_CHECKING:
@@ -19,13 +17,13 @@ if TYPE_CHECKING:
 
 PUBLIC = "93.184.215.14"
 HOSTS = [
-    # This computer, in every spelling that some parser or resolver takes.
+    # This computer, in every spelling that a parser or resolver accepts.
     "0.0.0.0", "0", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1",
     "017700000001", "127.0.0.1.", "127.1.", "localhost.", "a.localhost", "loc%61lhost",
     "%6cocalhost", "127.0.0.1%2eexample.com", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
     "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
     "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "localhost\\.example.com",
-    # The network that it is in.
+    # Its private network.
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "2852039166",
     "100.64.0.1", "192.0.0.170", "198.18.0.1", "224.0.0.1", "239.255.255.250", "240.0.0.1",
     "168.63.129.16", "192.0.0.8", "192.88.99.1", "[3fff::1]",
@@ -38,7 +36,7 @@ HOSTS = [
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the list of the addresses that sockets are told to connect to."""
+    """Return the addresses that sockets connect to."""
     seen: list[Any] = []
     connect = socket.socket.connect
 
@@ -54,7 +52,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Return what a name server answers: each time the next entry, the last one for ever."""
+    """Return the name server's answers: each look-up takes the next, the last one stays."""
     answers: dict[str, list[str]] = {}
     real = socket.getaddrinfo
 
@@ -69,7 +67,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 def fetch(*urls: str, allow_loopback: bool = False) -> Any:
-    """Fetch one URL after the other over the same connections; return the last bytes."""
+    """Fetch URLs one after the other over the same connections; return the last bytes."""
     downloader = Downloader(allow_loopback=allow_loopback, timeout=10)
 
     async def main() -> Any:
@@ -85,11 +83,10 @@ def fetch(*urls: str, allow_loopback: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("loopback", [False, True])
-def test_what_is_not_public_is_refused_without_a_packet(
+def test_private_hosts_are_refused_without_a_packet(
     connected: list[Any], *, loopback: bool
 ) -> None:
-    """No spelling of an address in this computer or its network is ever connected to."""
-    # With an API on this computer, its plain spellings may be fetched; these are none of them.
+    # With an API on this computer, only its plain spellings are allowed.
     hosts = [host for host in HOSTS if not (loopback and host in {"localhost.", "127.0.0.1."})]
     assert len(hosts) >= 37
     for host in hosts:
@@ -99,8 +96,7 @@ def test_what_is_not_public_is_refused_without_a_packet(
     assert connected == []
 
 
-def test_redirects_into_the_network_are_refused(connected: list[Any], web: Any) -> None:
-    """A redirect is looked at like a first address, however deep it is."""
+def test_redirects_to_private_hosts_are_refused(connected: list[Any], web: Any) -> None:
     for host in HOSTS:
         ascii_host = host.encode("ascii", "ignore").decode()
         web.send("/1", b"", status=302, Location="/2")
@@ -116,20 +112,20 @@ def test_redirects_into_the_network_are_refused(connected: list[Any], web: Any) 
     ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1",
      "64:ff9b::a9fe:a9fe", f"{PUBLIC} 192.168.1.1", f"10.0.0.1 {PUBLIC}"],
 )  # fmt: skip
-def test_a_name_is_worth_what_it_stands_for(
+def test_names_of_private_addresses_are_refused(
     connected: list[Any], names: dict[str, list[str]], answer: str
 ) -> None:
-    """A public name with a private address, even one of several, is not connected to."""
+    """Even if only one of several addresses is private."""
     names["images.example.com"] = [answer]
     with pytest.raises(errors.DownloadError, match=r"not public, images\.example\.com \("):
         fetch("https://images.example.com/x.jpg")
     assert connected == []
 
 
-def test_a_name_that_changes_its_mind_is_refused(
+def test_each_attempt_checks_the_addresses_again(
     connected: list[Any], names: dict[str, list[str]]
 ) -> None:
-    """What was checked is what is connected to, and the next answer is checked anew."""
+    """The connection uses the checked addresses, not a second look-up."""
     names["images.example.com"] = [PUBLIC, "127.0.0.1"]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://images.example.com/x.jpg")
@@ -139,7 +135,6 @@ def test_a_name_that_changes_its_mind_is_refused(
 def test_every_public_address_of_a_name_is_tried(
     connected: list[Any], names: dict[str, list[str]]
 ) -> None:
-    """An address that does not answer is followed by the next one of the same answer."""
     names["images.example.com"] = [f"{PUBLIC} 8.8.8.8"]
     with pytest.raises(errors.DownloadError, match="could not be fetched"):
         fetch("https://images.example.com/x.jpg")
@@ -147,23 +142,20 @@ def test_every_public_address_of_a_name_is_tried(
 
 
 def test_localhost_must_be_this_computer(names: dict[str, list[str]], web: Any) -> None:
-    """`localhost` that a resolver places elsewhere is refused."""
+    """A resolver may give `localhost` another address."""
     web.send("/x", b"\xff\xd8\xff")
     names["localhost"] = [PUBLIC]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch(f"http://localhost:{web.port}/x", allow_loopback=True)
 
 
-def test_a_pinned_connection_speaks_to_the_name(
+def test_a_pinned_connection_uses_the_name(
     web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS, its certificate and the Host header go by the name, on an address that was looked up."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    """For TLS, the certificate and the Host header."""
+    authority = web.use_tls("localhost")
     indicated: list[Any] = []
-    context.sni_callback = lambda _, name, __: indicated.append(name)
-    web.server.socket = context.wrap_socket(web.server.socket, server_side=True)
+    web.context.sni_callback = lambda _, name, __: indicated.append(name)
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
     web.send("/x", jpeg)
@@ -180,7 +172,7 @@ def test_a_pinned_connection_speaks_to_the_name(
 def test_this_computer_is_reached_without_a_proxy(
     web: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, host: str, variable: str
 ) -> None:
-    """Pictures of a server on this computer come directly, also with no NO_PROXY."""
+    """Also without NO_PROXY."""
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     web.send("/x", jpeg)
     assert fetch(f"http://{host}:{web.port}/x", allow_loopback=True) == jpeg
@@ -189,7 +181,7 @@ def test_this_computer_is_reached_without_a_proxy(
 def test_a_proxy_is_asked_for_public_names_only(
     connected: list[Any], monkeypatch: pytest.MonkeyPatch, web: Any
 ) -> None:
-    """Behind a proxy names are not resolved here, and what looks private is not asked for."""
+    """The proxy resolves them, not this computer."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{web.port}")
 
     def never(*_: Any, **__: Any) -> Any:
@@ -201,7 +193,7 @@ def test_a_proxy_is_asked_for_public_names_only(
             fetch(f"https://{host}/x.jpg")
     assert connected == []
     with pytest.raises(errors.DownloadError, match="could not be fetched"):
-        fetch("https://images.example.com/x.jpg")  # this proxy knows no CONNECT
+        fetch("https://images.example.com/x.jpg")  # this proxy has no CONNECT
     assert set(connected) == {("127.0.0.1", web.port)}
 
 
@@ -210,19 +202,17 @@ def test_a_proxy_is_asked_for_public_names_only(
     ["imgen.x.ai", "images.example.com.", "xn--bcher-kva.example", "a_b.example.com", PUBLIC,
      "2606:4700::6810:1", "64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "1.example.com", "a.0xyz"],
 )  # fmt: skip
-def test_public_hosts_are_let_through(host: str) -> None:
-    """Names and addresses of the internet are no trouble, whatever they look like."""
+def test_public_hosts_are_allowed(host: str) -> None:
     check_host(host, allow_loopback=False)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::6810:1", "64:ff9b::808:808"])
 def test_public_addresses_resolve_to_themselves(address: str) -> None:
-    """An address is its own answer."""
     assert addresses_of(address, 443) == [address]
 
 
-def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
-    """What is refused is not tried again: each try would ask the name server anew."""
+def test_a_refusal_is_not_retried(names: dict[str, list[str]]) -> None:
+    """Each attempt would ask the name server again."""
     names["images.example.com"] = ["10.0.0.1", PUBLIC]
     with pytest.raises(RefusedError):
         addresses_of("images.example.com", 443)
@@ -230,3 +220,25 @@ def test_a_refusal_is_no_failed_connection(names: dict[str, list[str]]) -> None:
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://other.example.com/x.jpg")
     assert names["other.example.com"] == [PUBLIC]
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://example.com", "/"),
+        ("https://example.com?a=b", "/?a=b"),
+        ("https://example.com/a fox.png", "/a%20fox.png"),
+        ("https://example.com/a%20f\u00f6x.png?q=\u20ac", "/a%20f%C3%B6x.png?q=%E2%82%AC"),
+        ("https://example.com/a\\b@c", "/a%5Cb@c"),
+        ("  https://EXAMPLE.com:443/x#y\n", "/x"),
+    ],
+)
+def test_a_url_is_normalised(url: str, target: str) -> None:
+    """To ASCII, without characters that another parser could take for a host."""
+    assert str(WebAddress.parse(url)) == f"https://example.com{target}"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "+80", "8 0", "\u0661", "80:80"])
+def test_a_port_is_a_number(port: str) -> None:
+    with pytest.raises(RefusedError, match="not fetched"):
+        WebAddress.parse(f"https://example.com:{port}/x")

@@ -1,4 +1,4 @@
-"""Batches and key info, on a server made of xAI's stubs."""
+"""Batches and key info, compared with xAI's SDK."""
 
 from __future__ import annotations
 
@@ -34,14 +34,17 @@ def prepare(number: int = 1, prompt: str = "p") -> wire.BatchRequest:
     return client.image.prepare(prompt, "m", batch_request_id=f"r{number}")
 
 
-@pytest.mark.parametrize("options", [{}, OPTIONS])
-def test_a_prepared_request_is_that_of_the_sdk(options: dict[str, Any]) -> None:
-    """Letter by letter: one image, and the same options."""
+@pytest.mark.parametrize(
+    "options",
+    [{}, OPTIONS, {"image_url": "data:image/png;base64,iVBORw0KGgo="}, {"image_file_id": "f1"},
+     {"image_urls": ["https://example.com/a.png"]}],
+)  # fmt: skip
+def test_a_prepared_request_equals_the_sdks(options: dict[str, Any]) -> None:
     ours = AsyncClient("xai-key", api_host="localhost:1").image.prepare(
         "p", "m", batch_request_id="one", **options
     )
 
-    async def main() -> Any:  # the SDK's client wants a loop
+    async def main() -> Any:  # the SDK's client needs a loop
         return Sdk(api_key="xai-key").image.prepare("p", "m", batch_request_id="one", **options)
 
     theirs = asyncio.run(main())
@@ -53,8 +56,7 @@ def test_a_prepared_request_is_that_of_the_sdk(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options", [{"aspect_ratio": "5:4"}, {"batch_request_id": 7}, {"image_url": "nothing"}]
 )
-def test_a_wrong_option_is_refused_where_it_is_prepared(options: dict[str, Any]) -> None:
-    """Not a day later, in the results."""
+def test_prepare_refuses_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(errors.OptionError):
         AsyncClient("xai-key", api_host="localhost:1").image.prepare("p", "m", **options)
 
@@ -80,13 +82,14 @@ async def _scripted(request: Any, context: Any) -> Any:
     return answers[request.DESCRIPTOR.name]
 
 
-def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
-    """Ours and the SDK's calls, one after the other, arrive as equal messages."""
+def test_every_method_sends_what_the_sdk_sends(beside_sdk: Any) -> None:
+    """With equal messages, and equal answers; ours takes the SDK's requests."""
+    request = batch_pb2.BatchRequest(batch_request_id="r1", image_request={"prompt": "p"})
 
-    async def use(client: Any, requests: list[Any]) -> list[Any]:
+    async def use(client: Any) -> list[Any]:
         return [
             await client.batch.create("a name"),
-            await client.batch.add("b", requests),
+            await client.batch.add("b", [request]),
             await client.batch.get("b"),
             await client.batch.cancel("b"),
             await client.batch.list(),
@@ -96,27 +99,16 @@ def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
             await client.auth.get_api_key_info(),
         ]
 
-    async def main() -> tuple[Any, list[Any], list[Any]]:
-        async with serve(_scripted) as peer:
-            sdk = Sdk(api_key="xai-key", api_host=peer.host)
-            theirs = [sdk.image.prepare("p", "m", batch_request_id="r1")]
-            replies = await use(sdk, theirs)
-            await sdk.close()
-            async with AsyncClient("xai-key", api_host=peer.host) as client:
-                return peer, replies, await use(client, theirs)  # ours takes the SDK's as well
-
-    peer, theirs, ours = asyncio.run(main())
-    half = len(peer.requests) // 2
-    assert peer.requests[:half] == peer.requests[half:]
-    for their, our in zip(theirs, ours, strict=True):
-        kept = [getattr(one, "proto", one) for one in (their, our) if one is not None]
-        assert len({one.SerializeToString(deterministic=True) for one in kept}) <= 1
+    theirs, ours = beside_sdk(_scripted, use)
+    for pair in zip(theirs, ours, strict=True):
+        messages = [getattr(one, "proto", one) for one in pair if one is not None]
+        assert len({one.SerializeToString(deterministic=True) for one in messages}) <= 1
     assert ours[-2].pagination_token == "2"
     assert ours[-1].name == "mine"
 
 
-def test_results_tell_success_from_everything_else(call: Any) -> None:
-    """An answer is one; an error is none, and neither is a result with neither."""
+def test_only_results_with_an_answer_are_successes(call: Any) -> None:
+    """Not those with an error, nor those with neither."""
     jpeg = b"\xff\xd8\xff" + b"pixels" * 50
     data = base64.b64encode(jpeg).decode()
     image = image_pb2.ImageResponse(model="m", images=[{"base64": data}])
@@ -156,11 +148,10 @@ def test_results_tell_success_from_everything_else(call: Any) -> None:
     [
         ([prepare(1, "x" * MAX_ADD_BYTES)], "one call at most"),
         ([prepare(1), prepare(2), prepare(1)], "'r1' stands twice"),
-        (["a prompt"], "no batch request"),
+        (["a prompt"], "not a batch request"),
     ],
 )
-def test_what_cannot_be_added_is_not_sent(call: Any, requests: list[Any], said: str) -> None:
-    """Too much for one call, an id twice, or no request at all."""
+def test_invalid_requests_are_not_added(call: Any, requests: list[Any], said: str) -> None:
     error, peer = call(_scripted, lambda client: client.batch.add("b", requests))
     assert isinstance(error, errors.OptionError)
     assert said in str(error)
@@ -168,7 +159,7 @@ def test_what_cannot_be_added_is_not_sent(call: Any, requests: list[Any], said: 
 
 
 def failing(times: int, *, begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
-    """Return an answer that fails so many times, after a reply had begun or before."""
+    """Return an answer that fails `times` times, after a reply had begun or before."""
     left = [times]
 
     async def answer(request: Any, context: Any) -> Any:
@@ -197,8 +188,8 @@ READS = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_of_unknown_fate_is_not_repeated(call: Any, name: str) -> None:
-    """The error says what may have happened, and where to look."""
+def test_a_change_that_may_have_been_served_is_not_retried(call: Any, name: str) -> None:
+    """The error states the possible effect and where to look."""
     use, look = CHANGES[name]
     error, peer = call(failing(1, begun=True), use)
     assert isinstance(error, errors.UnavailableError)
@@ -209,8 +200,8 @@ def test_a_change_of_unknown_fate_is_not_repeated(call: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"])
-def test_a_change_that_was_refused_is_not_repeated(call: Any, name: str, code: str) -> None:
-    """A service may do the work and refuse it: the error says where to look."""
+def test_a_refused_change_is_not_retried(call: Any, name: str, code: str) -> None:
+    """A service may do the work and refuse it."""
     use, look = CHANGES[name]
     error, peer = call(failing(1, begun=False, code=grpc.StatusCode[code]), use)
     assert isinstance(error, errors.ApiError)
@@ -220,8 +211,7 @@ def test_a_change_that_was_refused_is_not_repeated(call: Any, name: str, code: s
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_that_never_left_is_repeated(name: str) -> None:
-    """Without a connection nothing can have come of it."""
+def test_an_unsent_change_is_retried(name: str) -> None:
     attempts: list[Any] = []
 
     async def main() -> None:
@@ -237,16 +227,13 @@ def test_a_change_that_never_left_is_repeated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_read_is_repeated_whatever_became_of_it(call: Any, name: str) -> None:
-    """It costs nothing, and cancelling twice is cancelling."""
+def test_reads_and_cancel_are_always_retried(call: Any, name: str) -> None:
     reply, peer = call(failing(2, begun=True), READS[name])
     assert not isinstance(reply, Exception)
     assert len(peer.requests) == 3
 
 
-def test_a_late_add_says_where_to_look(call: Any) -> None:
-    """A deadline is an unknown fate too."""
-
+def test_a_deadline_of_add_says_where_to_look(call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         await asyncio.sleep(60)
 
@@ -256,9 +243,7 @@ def test_a_late_add_says_where_to_look(call: Any) -> None:
     assert "list_batch_requests()" in str(error)
 
 
-def test_the_key_is_taken_out_of_results(call: Any, key: str) -> None:
-    """Whoever answers may echo it."""
-
+def test_an_echoed_key_is_scrubbed_from_results(call: Any, key: str) -> None:
     async def answer(request: Any, context: Any) -> Any:
         return batch_pb2.ListBatchResultsResponse(
             results=[{"batch_request_id": "r", "error": {"code": 3, "message": f"bad {key}"}}]

@@ -1,4 +1,4 @@
-"""Hosts, TLS, roots and proxies: where a key may go."""
+"""Endpoints, TLS, root certificates, proxies and keepalive."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
         ("127.0.0.1.nip.io", "dns:///127.0.0.1.nip.io:443", None, True, False),
     ],
 )
-def test_hosts_are_understood(
+def test_endpoints_are_parsed(
     text: str, target: str, shown: str | None, *, tls: bool, loopback: bool
 ) -> None:
-    """A host is read in all its spellings; only loopback goes without TLS."""
+    """Only loopback is used without TLS."""
     endpoint = Endpoint.parse(text)
     assert endpoint.target == target
     assert (endpoint.tls, endpoint.loopback) == (tls, loopback)
@@ -54,62 +54,51 @@ def test_hosts_are_understood(
     ["", "a b", "unix:/tmp/x", "dns:///x", "user@host", "host/path", "host:0", "host:65536",
      "host:port", "ftp://host", "localhost", "http://localhost", "[::1]"],
 )  # fmt: skip
-def test_other_hosts_are_refused(text: str) -> None:
-    """What is no host, or a loopback host without a port, is a ConfigurationError."""
+def test_invalid_endpoints_are_refused(text: str) -> None:
     with pytest.raises(errors.ConfigurationError):
         Endpoint.parse(text)
 
 
 @pytest.mark.parametrize("host", ["http://example.com", "http://10.0.0.7:80", "http://[::2]:1"])
 def test_a_key_is_refused_on_a_plain_channel(host: str, key: str) -> None:
-    """Plain text to anything but loopback is a ConfigurationError naming https."""
+    """The error suggests https."""
     with pytest.raises(errors.ConfigurationError, match="https://"):
         AsyncClient(key, api_host=host)
 
 
 def test_a_remote_host_needs_a_key() -> None:
-    """Without a key only loopback can be used, and the message names XAI_API_KEY."""
     for key in (None, ""):
         with pytest.raises(errors.ConfigurationError, match="XAI_API_KEY"):
             AsyncClient(key)
     AsyncClient(api_host="localhost:9")
 
 
-def test_the_environment_names_key_and_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """XAI_API_KEY and XAI_API_HOST are used when nothing is given."""
+def test_key_and_host_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
     monkeypatch.setenv("XAI_API_HOST", "gateway.example")
     assert repr(AsyncClient()) == "AsyncClient(api_host='gateway.example')"
 
 
-def test_an_empty_key_sends_none(serve: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`api_key=""` keeps the key of the environment from a server on loopback."""
+def test_an_empty_key_is_not_sent(serve: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It overrides the key of the environment."""
     monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def main() -> None:
-        async with serve(answer) as peer, AsyncClient("", api_host=peer.host) as client:
+        async with (
+            serve(reply(base64="AAAA")) as peer,
+            AsyncClient("", api_host=peer.host) as client,
+        ):
             await client.image.sample("p", "m")
             assert "authorization" not in peer.metadata[0]
 
     asyncio.run(main())
 
 
-def test_the_metadata_takes_no_key(key: str) -> None:
-    """An authorization header in the metadata is refused, without being shown."""
-    with pytest.raises(errors.ConfigurationError) as caught:
-        AsyncClient(api_host="localhost:9", metadata=[("Authorization", f"Bearer {key}")])
-    assert key not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("host", "milliseconds"),
     [("gateway.corp", 300_000), ("[::1]:9", 300_000), ("api.x.ai", 30_000), ("max.ai", 300_000)],
 )
-def test_keepalive_is_as_quick_as_servers_allow(host: str, milliseconds: int) -> None:
-    """A channel pings while calls run: every five minutes, and x.ai as often as its own SDK."""
+def test_keepalive_is_as_frequent_as_servers_allow(host: str, milliseconds: int) -> None:
     options = dict(_options(Endpoint.parse(host)))
     assert options["grpc.keepalive_time_ms"] == milliseconds
     assert options["grpc.keepalive_permit_without_calls"] == 0
@@ -120,14 +109,14 @@ def test_keepalive_is_as_quick_as_servers_allow(host: str, milliseconds: int) ->
 
 
 class Tls:
-    """A certificate authority and what a server needs of it."""
+    """A certificate authority, and the credentials of a server."""
 
     def __init__(self) -> None:
         self.authority = trustme.CA()
         self.credentials = self.issue("localhost", "127.0.0.1", "api.test")
 
     def issue(self, *names: str, end: datetime | None = None) -> grpc.ServerCredentials:
-        """Return what a server of these names needs; `end` is when its certificate runs out."""
+        """Return credentials for these names; the certificate expires at `end`."""
         issued = self.authority.issue_cert(
             *names, not_before=end and end - timedelta(days=1), not_after=end
         )
@@ -135,7 +124,7 @@ class Tls:
         return grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
 
     def roots(self, path: Path) -> Path:
-        """Write the roots a client needs."""
+        """Write the root certificate for a client."""
         path.write_bytes(self.authority.cert_pem.bytes())
         return path
 
@@ -149,11 +138,10 @@ def tls() -> Tls:
 def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> Any:
     """Ask a server for one image; return the response or the error, and the peer."""
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
     async def main() -> Any:
-        async with serve(answer, credentials=tls.credentials if tls else None) as peer:
+        async with serve(
+            reply(base64="AAAA"), credentials=tls.credentials if tls else None
+        ) as peer:
             options.setdefault("api_host", f"https://localhost:{peer.port}")
             async with AsyncClient(key, timeout=2, **options) as client:
                 try:
@@ -168,7 +156,7 @@ def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> An
     "variable", ["SSL_CERT_FILE", "ssl_cert_file", "REQUESTS_CA_BUNDLE", "requests_ca_bundle"]
 )
 @pytest.mark.parametrize("folder", [False, True])
-def test_roots_come_from_the_environment(  # fixtures
+def test_roots_come_from_the_environment(
     serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
     variable: str, *, folder: bool,
 ) -> None:  # fmt: skip
@@ -181,7 +169,7 @@ def test_roots_come_from_the_environment(  # fixtures
 
 
 def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, tls: Tls) -> None:
-    """A server whose certificate nobody vouches for gets neither request nor key."""
+    """The server gets neither request nor key."""
     error, peer = ask(serve, reply, key, tls)
     assert isinstance(error, errors.UnavailableError)
     assert "SSL_CERT_FILE" in str(error)
@@ -196,7 +184,7 @@ def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, t
     ],
     ids=["another host", "expired"],
 )
-def test_a_certificate_that_does_not_fit_is_described(  # fixtures
+def test_a_wrong_certificate_is_described(
     serve: Any, reply: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
     names: list[str], end: datetime | None, words: str,
 ) -> None:  # fmt: skip
@@ -212,8 +200,7 @@ def test_a_certificate_that_does_not_fit_is_described(  # fixtures
     assert peer.requests == []
 
 
-def test_roots_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: Any) -> None:
-    """A missing file is a ConfigurationError naming the variable and the file."""
+def test_missing_roots_are_a_configuration_error(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
     with pytest.raises(errors.ConfigurationError, match=r"SSL_CERT_FILE names .*gone.pem"):
         root_certificates_path()
@@ -222,15 +209,14 @@ def test_roots_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: Any) -> 
 def test_roots_without_a_certificate_are_refused(
     serve: Any, reply: Any, key: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """A file that holds no PEM certificate is a ConfigurationError, before anything is sent."""
+    """Before anything is sent."""
     (tmp_path / "roots.pem").write_text("hello")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
     with pytest.raises(errors.ConfigurationError, match="no PEM certificate"):
         ask(serve, reply, key, None)
 
 
-def test_tls_is_not_given_up(serve: Any, reply: Any, key: str) -> None:
-    """A server that speaks plain text where TLS is due never sees a byte of metadata."""
+def test_plain_text_does_not_replace_tls(serve: Any, reply: Any, key: str) -> None:
     error, peer = ask(serve, reply, key, None)
     assert isinstance(error, errors.UnavailableError)
     assert peer.metadata == []
@@ -240,7 +226,7 @@ def test_tls_is_not_given_up(serve: Any, reply: Any, key: str) -> None:
 
 
 class Proxy:
-    """An HTTP proxy that takes CONNECT to any host and goes to one port of this computer."""
+    """An HTTP proxy that connects CONNECT requests for any host to one port of this computer."""
 
     def __init__(self, port: int) -> None:
         self.goes_to = port
@@ -273,7 +259,7 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def proxied(port: int) -> AsyncIterator[Proxy]:
-    """Start a proxy that goes to `port`."""
+    """Start a proxy that connects to `port`."""
     proxy = Proxy(port)
     server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
@@ -284,17 +270,15 @@ async def proxied(port: int) -> AsyncIterator[Proxy]:
         await asyncio.gather(*proxy.tasks, return_exceptions=True)
 
 
-def through(  # fixtures
-    serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any, name: str
-) -> Any:
-    """Ask `api.test`, a name only the proxy knows, for one image."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
+def through(serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any, name: str) -> Any:
+    """Ask `api.test`, which only the proxy can resolve, for one image."""
 
     async def main() -> Any:
         credentials = tls.credentials if tls else None
-        async with serve(answer, credentials=credentials) as peer, proxied(peer.port) as proxy:
+        async with (
+            serve(reply(base64="AAAA"), credentials=credentials) as peer,
+            proxied(peer.port) as proxy,
+        ):
             monkeypatch.setenv(name, f"http://user:secret@127.0.0.1:{proxy.port}")
             async with AsyncClient(key, api_host="api.test", timeout=2) as client:
                 try:
@@ -307,10 +291,10 @@ def through(  # fixtures
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
-def test_a_proxy_is_used(  # fixtures
+def test_a_proxy_is_used(
     serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, name: str
 ) -> None:
-    """HTTPS_PROXY in either case is gone through with CONNECT; the key stays inside TLS."""
+    """With CONNECT; the key stays inside TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
     response, peer, proxy = through(serve, reply, key, tls, monkeypatch, name)
     assert response.base64 == "AAAA"
@@ -320,10 +304,10 @@ def test_a_proxy_is_used(  # fixtures
     assert peer.metadata[0]["authorization"] == f"Bearer {key}"
 
 
-def test_the_key_is_not_sent_in_clear_through_a_proxy(
+def test_the_key_is_not_sent_in_plain_text_through_a_proxy(
     serve: Any, reply: Any, key: str, monkeypatch: Any
 ) -> None:
-    """A plain-text server that poses as a remote host sees no call, no key."""
+    """A plain-text server poses as a remote host."""
     error, peer, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
     assert isinstance(error, errors.UnavailableError)
     assert proxy.heads
@@ -331,7 +315,7 @@ def test_the_key_is_not_sent_in_clear_through_a_proxy(
 
 
 def test_no_proxy_is_honoured(serve: Any, reply: Any, key: str, monkeypatch: Any) -> None:
-    """A host in NO_PROXY is asked for directly: here a name that does not exist."""
+    """The direct connection fails: only the proxy knows the name."""
     monkeypatch.setenv("NO_PROXY", "example.com,.test")
     error, _, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
     assert isinstance(error, errors.UnavailableError)
@@ -341,19 +325,15 @@ def test_no_proxy_is_honoured(serve: Any, reply: Any, key: str, monkeypatch: Any
 def test_loopback_never_goes_through_a_proxy(
     call: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server on loopback is reached although every proxy variable points to nowhere."""
     for name in ("HTTPS_PROXY", "https_proxy", "http_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
-    assert call(answer, lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
+    assert call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
 
 
 @pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])
-def test_other_proxies_are_refused(proxy: str, key: str, monkeypatch: Any) -> None:
-    """A proxy gRPC cannot use is a ConfigurationError that hides its password."""
+def test_proxies_of_other_kinds_are_refused(proxy: str, key: str, monkeypatch: Any) -> None:
+    """Without their password in the message."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""In one process with xAI's own SDK, in either order, on every protobuf we allow."""
+"""The client beside xAI's SDK in one process, on every supported protobuf."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A whole call through xAI's stubs: both sets of messages are really serialized and parsed.
+# A whole call through xAI's stubs serializes and parses both sets of messages.
 SCRIPT = """
 import asyncio, sys
 if sys.argv[1] == "ours":
@@ -67,8 +67,8 @@ def run(first: str, path: str = "") -> str:
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_both_live_in_one_process(first: str) -> None:
-    """Whichever is imported first, both work."""
+def test_our_client_and_the_sdk_share_a_process(first: str) -> None:
+    """In both import orders."""
     assert run(first)
 
 
@@ -99,6 +99,6 @@ def protobuf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_every_allowed_protobuf_works(protobuf: Path, first: str) -> None:
-    """A whole call works on protobuf 5.29, 6.33 and 7.36, in both import orders."""
+    """In both import orders."""
     version = run(first, str(protobuf))
     assert (protobuf / f"protobuf-{version}.dist-info").exists()

@@ -1,4 +1,4 @@
-"""One channel on one event loop: sizes, cancellation, closing, forking."""
+"""The channel: message sizes, cancellation, closing, event loops and forking."""
 
 from __future__ import annotations
 
@@ -18,31 +18,26 @@ from xai_notebook.client import AsyncClient
 
 @pytest.mark.parametrize("mib", [26, 93, 214])
 def test_ten_2k_images_arrive(call: Any, reply: Any, mib: int) -> None:
-    """As JPEG, as the PNGs that were seen, and as PNGs that nothing could be compressed of."""
+    """As JPEG, as typical PNG, and as the largest possible PNG."""
     text = "QUJD" * ((mib << 18) // 10)
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(10, base64=text)
-
-    responses, _ = call(answer, lambda c: c.image.sample_batch("p", "m", 10))
+    responses, _ = call(reply(10, base64=text), lambda c: c.image.sample_batch("p", "m", 10))
     assert sum(len(one.base64) for one in responses) == 10 * len(text) > (mib - 1) << 20
     assert responses[9].base64 == text
 
 
-def test_a_request_of_several_input_images_is_sent(call: Any, reply: Any) -> None:
-    """Three input images of almost 10 MiB each fit into one request."""
+def test_three_input_images_fit_into_a_request(call: Any, reply: Any) -> None:
     uri = "data:image/png;base64," + "A" * (13 << 20)
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(base64="AAAA")
-
-    response, peer = call(answer, lambda c: c.image.sample("p", "m", image_urls=[uri] * 3))
+    response, peer = call(
+        reply(base64="AAAA"), lambda c: c.image.sample("p", "m", image_urls=[uri] * 3)
+    )
     assert response.base64 == "AAAA"
     assert peer.requests[0].images[2].image_url == uri
 
 
 def test_cancelling_reaches_the_server(serve: Any) -> None:
-    """A cancelled call is cancelled at the server, and the next one works."""
+    """And the next call works."""
 
     async def main() -> None:
         started, cancelled = asyncio.Event(), asyncio.Event()
@@ -72,8 +67,6 @@ def test_cancelling_reaches_the_server(serve: Any) -> None:
 
 
 def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
-    """A task cancelled while it waits for its next attempt ends at once and sends no more."""
-
     async def answer(request: Any, context: Any) -> Any:
         await context.abort(
             grpc.StatusCode.UNAVAILABLE,
@@ -98,9 +91,7 @@ def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Task.cancelling is new in Python 3.11")
-def test_closing_ends_calls_under_way_with_an_error(serve: Any) -> None:
-    """A call cut short by close() raises CallCancelledError, not a stray CancelledError."""
-
+def test_closing_raises_an_error_in_pending_calls(serve: Any) -> None:
     async def main() -> None:
         started = asyncio.Event()
 
@@ -119,8 +110,8 @@ def test_closing_ends_calls_under_way_with_an_error(serve: Any) -> None:
     asyncio.run(main())
 
 
-def test_a_closed_client_says_so(serve: Any) -> None:
-    """A call after close() raises ConfigurationError; closing twice is fine."""
+def test_a_closed_client_raises_an_error(serve: Any) -> None:
+    """Closing twice is allowed."""
 
     async def main() -> None:
         client = AsyncClient(api_host="localhost:9")
@@ -132,14 +123,12 @@ def test_a_closed_client_says_so(serve: Any) -> None:
     asyncio.run(main())
 
 
-def test_an_image_is_usable_after_the_client_is_closed(call: Any, reply: Any, web: Any) -> None:
-    """What was replied can be fetched when the client is gone: it has been paid for."""
+def test_an_image_can_be_downloaded_after_the_client_is_closed(
+    call: Any, reply: Any, web: Any
+) -> None:
     url = web.send("/x.jpg", b"\xff\xd8\xff\xe0")
 
-    async def answer(request: Any, context: Any) -> Any:
-        return reply(url=url)
-
-    response, _ = call(answer, lambda c: c.image.sample("p", "m"))
+    response, _ = call(reply(url=url), lambda c: c.image.sample("p", "m"))
 
     async def load() -> bytes:
         return await response.image
@@ -148,8 +137,6 @@ def test_an_image_is_usable_after_the_client_is_closed(call: Any, reply: Any, we
 
 
 def test_another_event_loop_is_refused(serve: Any, reply: Any) -> None:
-    """A client used from a second loop raises an error that says so, and sends nothing."""
-
     async def answer(request: Any, context: Any) -> Any:
         return reply(base64="AAAA")
 
@@ -162,12 +149,11 @@ def test_another_event_loop_is_refused(serve: Any, reply: Any) -> None:
         asyncio.run(use())
     with pytest.raises(errors.ConfigurationError, match="another event loop"):
         asyncio.run(use())
-    asyncio.run(client.close())  # closing there is harmless
+    asyncio.run(client.close())  # on a third loop
     gc.collect()
 
 
-def test_nothing_is_opened_without_a_loop() -> None:
-    """A client can be made outside of a coroutine."""
+def test_a_client_can_be_made_without_an_event_loop() -> None:
     assert repr(AsyncClient(api_host="localhost:9")) == "AsyncClient(api_host='localhost:9')"
 
 
@@ -197,8 +183,8 @@ assert isinstance(use(), errors.UnavailableError)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_is_told_what_to_do() -> None:
-    """After a fork the child gets ForkedProcessError, the parent goes on, nobody prints."""
+def test_a_forked_child_gets_an_error() -> None:
+    """The parent can go on, and gRPC prints nothing."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK],
         capture_output=True,
@@ -225,7 +211,7 @@ async def main():
             os.execvp("true", ["true"])
         try:
             said = os.read(terminal, 1000)
-        except OSError:  # the terminal is gone without a word
+        except OSError:  # nothing was written
             said = b""
         assert os.waitpid(pid, 0)[1] == 0
         assert not said, said
@@ -234,8 +220,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no fork")
-def test_a_subprocess_prints_no_noise() -> None:
-    """Starting a command while gRPC runs writes nothing into the user's cell."""
+def test_grpc_prints_nothing_in_a_subprocess() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SHELL],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The calls beside image generation."""
+"""Models and chat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from xai_notebook.client.image import image_price_usd
 
 
 def test_models_are_listed(call: Any) -> None:
-    """Names, prices, aliases and modalities of the image models arrive."""
     sent = models_pb2.ImageGenerationModel(
         name="grok-imagine-image",
         version="1.0",
@@ -26,10 +25,10 @@ def test_models_are_listed(call: Any) -> None:
     )
     sent.created.seconds = 1_700_000_000
 
-    async def answer(request: Any, context: Any) -> Any:
-        return models_pb2.ListImageGenerationModelsResponse(models=[sent])
-
-    (model,), _ = call(answer, lambda client: client.models.list_image_generation_models())
+    (model,), _ = call(
+        models_pb2.ListImageGenerationModelsResponse(models=[sent]),
+        lambda client: client.models.list_image_generation_models(),
+    )
     assert (model.name, model.image_price, list(model.aliases)) == (
         "grok-imagine-image",
         700_000_000,
@@ -52,14 +51,11 @@ def test_models_are_listed(call: Any) -> None:
         ((1 << 63) - 1, None),
     ],
 )
-def test_a_list_price_is_read_in_its_real_unit(price: int, usd: float | None) -> None:
-    """Ticks of 1e-10 USD, or cents where that makes sense; nonsense is no price."""
+def test_list_prices_are_ticks_or_cents(price: int, usd: float | None) -> None:
     assert image_price_usd(wire.ImageGenerationModel(image_price=price)) == usd
 
 
-def test_one_model_is_asked_for_by_name(call: Any) -> None:
-    """The name arrives, and an unknown one is NotFoundError naming it."""
-
+def test_a_model_is_found_by_name(call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         if request.name != "a":
             await context.abort(grpc.StatusCode.NOT_FOUND, "")
@@ -83,13 +79,8 @@ def completion(content: str) -> chat_pb2.GetChatCompletionResponse:
 
 
 def test_a_prompt_is_rewritten(call: Any) -> None:
-    """System text, prompt and options arrive; content, model and cost come back."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return completion("a very red fox")
-
     response, peer = call(
-        answer,
+        completion("a very red fox"),
         lambda client: client.chat.complete(
             "a fox", "grok-4-fast", system="Be vivid.", max_tokens=99, temperature=0.5, user="me"
         ),
@@ -110,29 +101,18 @@ def test_a_prompt_is_rewritten(call: Any) -> None:
 
 
 def test_unset_chat_options_are_absent(call: Any) -> None:
-    """What was not asked for is not on the wire."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return completion("x")
-
-    _, peer = call(answer, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+    _, peer = call(completion("x"), lambda client: client.chat.complete("a fox", "grok-4-fast"))
     names = [field.name for field, _ in peer.requests[0].ListFields()]
     assert names == ["messages", "model"]
 
 
 @pytest.mark.parametrize("reply", [chat_pb2.GetChatCompletionResponse(), completion(" \n")])
-def test_no_text_is_an_error(call: Any, reply: Any) -> None:
-    """An answer without text is a ReplyError."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return reply
-
-    error, _ = call(answer, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+def test_a_chat_answer_without_text_is_an_error(call: Any, reply: Any) -> None:
+    error, _ = call(reply, lambda client: client.chat.complete("a fox", "grok-4-fast"))
     assert isinstance(error, errors.ReplyError)
 
 
 def test_wrong_chat_options_are_refused(call: Any) -> None:
-    """A value of the wrong type is OptionError, and nothing is sent."""
     error, peer = call(None, lambda client: client.chat.complete("x", "m", max_tokens="many"))
     assert isinstance(error, errors.OptionError)
     assert peer.requests == []

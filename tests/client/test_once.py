@@ -1,4 +1,4 @@
-"""An order is sent again only where nothing came of it, and a whole message is always kept."""
+"""A request is only sent again if it was not served, and a whole reply is always kept."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from raw_server import RawServer
     from xai_notebook.client import ImageResponse
+
+    Script = Callable[[Call], Awaitable[None]]
 
 UNAVAILABLE, EXHAUSTED, INTERNAL = 14, 8, 13
 PICTURE = "QUJD" * 100
@@ -57,7 +59,7 @@ def tls(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> ssl.SSLContext | None:
-    """How the server is spoken to: over TLS gRPC has other words for some failures."""
+    """Return the server's TLS context; over TLS, gRPC words some failures differently."""
     if not request.param:
         return None
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
@@ -68,24 +70,43 @@ def tls(
     return context
 
 
+def play(*steps: tuple[Any, ...], together: bool = False, delay: float = 0) -> Script:
+    """Return a script of `Call`'s methods with their arguments.
+
+    Args:
+        *steps: Each the name of a method and its arguments.
+        together: Send everything in one packet.
+        delay: Seconds before the first step.
+    """
+
+    async def script(call: Call) -> None:
+        await call.sleep(delay)
+        with call.one_packet() if together else contextlib.nullcontext():
+            for name, *args in steps:
+                if (sending := getattr(call, name)(*args)) is not None:
+                    await sending
+
+    return script
+
+
+def named(scripts: dict[str, Script]) -> Any:
+    """Parametrise a test with scripts."""
+    return pytest.mark.parametrize("script", scripts.values(), ids=scripts.keys())
+
+
 def order(
-    script: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None = None, **options: Any
+    script: Script, tls: ssl.SSLContext | None = None, **options: Any
 ) -> tuple[ImageResponse | errors.XaiError, RawServer]:
-    """Ask a server that does what `script` says for one image."""
+    """Request one image from a server that runs `script`."""
 
     async def main() -> tuple[ImageResponse | errors.XaiError, RawServer]:
         async with raw_server(script, tls=tls) as server:
             host = f"https://{server.host}" if tls else server.host
-            return await ask(host, server)
-
-    async def ask(
-        host: str, server: RawServer
-    ) -> tuple[ImageResponse | errors.XaiError, RawServer]:
-        async with AsyncClient("a-key", api_host=host, timeout=30, **options) as client:
-            try:
-                return await client.image.sample("p", "m", image_format="base64"), server
-            except errors.XaiError as error:
-                return error, server
+            async with AsyncClient("a-key", api_host=host, timeout=30, **options) as client:
+                try:
+                    return await client.image.sample("p", "m", image_format="base64"), server
+                except errors.XaiError as error:
+                    return error, server
 
     return asyncio.run(main())
 
@@ -93,85 +114,38 @@ def order(
 # --- a whole message --------------------------------------------------------------------------
 
 
-async def then_cut(call: Call) -> None:
-    """Drop the connection."""
-    call.cut()
+UNAVAILABLE_TRAILERS = ("trailers", UNAVAILABLE, "busy")
+EXHAUSTED_TRAILERS = ("trailers", EXHAUSTED, "busy")
+AFTER = {
+    "cut": play(("cut",)),
+    "closed": play(("close",)),
+    "reset": play(("reset", 2)),
+    "goaway": play(("goaway",), ("cut",)),
+    "silence": play(("sleep", 30)),
+    "unavailable": play(UNAVAILABLE_TRAILERS),
+    "exhausted": play(EXHAUSTED_TRAILERS),
+    "a second message": play(("message", b"\xff" * 100), ("trailers",)),
+    "long trailers": play(("trailers", 0, "", LONG)),
+}
 
 
-async def then_closed(call: Call) -> None:
-    """Close the connection."""
-    await call.close()
+@named(AFTER)
+def test_a_whole_message_is_kept_after_any_end(script: Script, tls: ssl.SSLContext | None) -> None:
+    """The picture arrives, and one request was sent."""
 
-
-async def then_reset(call: Call) -> None:
-    """Reset the stream."""
-    await call.reset(2)
-
-
-async def then_goaway(call: Call) -> None:
-    """Say that the connection ends, and end it."""
-    await call.goaway()
-    call.cut()
-
-
-async def then_silence(call: Call) -> None:
-    """Say nothing any more."""
-    await asyncio.sleep(30)
-
-
-async def then_unavailable(call: Call) -> None:
-    """Send trailers that say it failed."""
-    await call.trailers(UNAVAILABLE, "busy")
-
-
-async def then_exhausted(call: Call) -> None:
-    """Send trailers that say it was too much."""
-    await call.trailers(EXHAUSTED, "busy")
-
-
-async def then_another(call: Call) -> None:
-    """Send a second message, which no unary call has."""
-    await call.message(b"\xff" * 100)
-    await call.trailers()
-
-
-async def then_long_trailers(call: Call) -> None:
-    """Send more metadata than gRPC takes by default."""
-    await call.trailers(0, "", LONG)
-
-
-AFTER = [
-    then_cut, then_closed, then_reset, then_goaway, then_silence, then_unavailable, then_exhausted,
-    then_another, then_long_trailers,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("after", AFTER, ids=lambda after: after.__name__)
-def test_a_whole_message_is_kept_whatever_comes_after(
-    after: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None
-) -> None:
-    """The picture arrives and one order was sent, though its trailers never came."""
-
-    async def script(call: Call) -> None:
+    async def reply(call: Call) -> None:
         await call.headers()
         await call.message(REPLY)
-        await asyncio.sleep(0.01)  # a TCP reset can overtake what it follows
-        await after(call)
+        await call.sleep(0.01)  # a TCP reset can overtake the data before it
+        await script(call)
 
-    response, server = order(script, tls)
+    response, server = order(reply, tls)
     assert response.base64 == PICTURE
     assert len(server.orders) == 1
 
 
 def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
-    """The reading begins before the headers come, or this would be a matter of luck."""
-
-    async def script(call: Call) -> None:
-        with call.one_packet():
-            await call.headers()
-            await call.message(REPLY)
-            await call.reset(2)
-
+    script = play(("headers",), ("message", REPLY), ("reset", 2), together=True)
     for _ in range(20):
         response, server = order(script)
         assert response.base64 == PICTURE
@@ -179,35 +153,20 @@ def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
 
 
 def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
-    """17 MiB came whole, the trailers did not."""
-
-    async def script(call: Call) -> None:
-        await call.headers()
-        await call.message(LARGE)
-        await asyncio.sleep(0.1)
-        call.cut()
-
+    script = play(("headers",), ("message", LARGE), ("sleep", 0.1), ("cut",))
     response, server = order(script)
     assert len(response.base64) == 17 << 20
     assert len(server.orders) == 1
 
 
-def test_long_leading_metadata_is_taken() -> None:
-    """20 kB before the message cost neither the picture nor a second order."""
-
-    async def script(call: Call) -> None:
-        await call.headers(LONG)
-        await call.message(REPLY)
-        await call.trailers()
-
+def test_long_leading_metadata_is_accepted() -> None:
+    script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     response, server = order(script)
     assert response.base64 == PICTURE
     assert len(server.orders) == 1
 
 
-def test_a_server_that_never_ends_a_call_is_told_to() -> None:
-    """A call whose message has come is cancelled when its trailers do not follow."""
-
+def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
     async def main() -> None:
         ended = asyncio.Event()
 
@@ -224,8 +183,8 @@ def test_a_server_that_never_ends_a_call_is_told_to() -> None:
     asyncio.run(main())
 
 
-def test_a_call_that_has_ended_holds_nothing() -> None:
-    """Neither its request nor its connection waits for the garbage collector."""
+def test_an_ended_call_is_freed() -> None:
+    """Without the garbage collector."""
 
     async def script(call: Call) -> None:
         if call.number % 2:
@@ -241,7 +200,7 @@ def test_a_call_that_has_ended_holds_nothing() -> None:
             for _ in range(10):
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
-            for _ in range(200):  # the last may not have heard of its end yet
+            for _ in range(200):  # the last call may not have ended yet
                 if not any(isinstance(one, grpc.aio.StreamStreamCall) for one in gc.get_objects()):
                     return
                 await asyncio.sleep(0.01)
@@ -255,202 +214,73 @@ def test_a_call_that_has_ended_holds_nothing() -> None:
         gc.enable()
 
 
-# --- a reply that had begun -------------------------------------------------------------------
+# --- a reply that had begun, and other failures after which it may have been billed -----------
 
 
-async def cut_after_3_of_17_mib(call: Call) -> None:
-    """Break in the middle of a large picture."""
-    await call.headers()
-    await call.data(frame(LARGE)[: 3 << 20])
-    call.cut()
+HALF = ("data", frame(REPLY)[:50])
+ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
+BROKEN = {
+    "3 of 17 MiB": play(("headers",), ("data", frame(LARGE)[: 3 << 20]), ("cut",)),
+    "headers": play(("headers",), ("cut",)),
+    "60 percent": play(("headers",), ("data", frame(REPLY)[: len(REPLY) * 6 // 10]), ("cut",)),
+    "headers, unavailable": play(("headers",), ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
+    "headers, exhausted": play(("headers",), ("sleep", BEGUN), EXHAUSTED_TRAILERS),
+    # The delay: no remote answer is as quick as one on this loop.
+    "metadata, unavailable": play(
+        ("headers", ("date", "today")), UNAVAILABLE_TRAILERS, together=True, delay=BEGUN
+    ),
+    "metadata, exhausted": play(
+        ("headers", ("date", "today")), EXHAUSTED_TRAILERS, together=True, delay=BEGUN
+    ),
+    "half, unavailable": play(("headers",), HALF, ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
+    "half, reset": play(("headers",), HALF, ("reset", 2)),
+    "headers, REFUSED_STREAM": play(("headers",), ("sleep", BEGUN), ("reset", 7)),
+    "half, goaway": play(("headers",), HALF, ("goaway",), ("cut",)),
+    # The details are about another server behind, in gRPC's words for an unreached one.
+    "metadata, unreached": play(
+        ("headers", ("date", "today")), ("trailers", UNAVAILABLE, UNREACHED)
+    ),
+    "half, unreached": play(
+        ("headers",),
+        HALF,
+        ("sleep", BEGUN),
+        ("trailers", UNAVAILABLE, "DNS resolution failed for backend:443"),
+    ),
+    "metadata, request too large": play(
+        ("headers", ("date", "today")),
+        ("trailers", EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)"),
+    ),
+    "cut": play(("cut",)),
+    "closed": play(("close",)),
+    "INTERNAL_ERROR": play(("reset", 2)),
+    "ENHANCE_YOUR_CALM": play(("reset", 11)),
+    "goaway with this call": play(("goaway",), ("cut",)),
+    "HTTP 502": play(("http", 502, b"<html>")),
+    "HTTP 503": play(("http", 503, b"<html>")),
+    "HTTP 503 without a page": play(("http", 503)),
+    "HTTP 504": play(("http", 504, b"<html>")),
+    "HTTP 524 of Cloudflare": play(("http", 524, b"<html>")),
+    "Envoy lost its server": play(
+        ("only_trailers", UNAVAILABLE, f"{ENVOY}connection termination", HEAD)
+    ),
+    "not HTTP/2": play(("raw", b"\xff" * 100)),
+    "a gRPC server is stopped": play(("only_trailers", UNAVAILABLE, "Cancelling all calls")),
+    # gRPC shows the same for a reply that had begun.
+    "REFUSED_STREAM": play(("reset", 7)),
+    "refused without proof": play(("only_trailers", UNAVAILABLE, "busy")),
+    "metadata in trailers": play(
+        ("headers",),
+        (*UNAVAILABLE_TRAILERS, ("x-request-id", "1"), ("retry-after", "1")),
+        together=True,
+    ),
+}
 
 
-async def cut_after_headers(call: Call) -> None:
-    """Break when nothing but headers was sent."""
-    await call.headers()
-    call.cut()
-
-
-async def sixty_percent(call: Call) -> None:
-    """Break in the middle of a small picture."""
-    await call.headers()
-    await call.data(frame(REPLY)[: len(REPLY) * 6 // 10])
-    call.cut()
-
-
-async def headers_then_unavailable(call: Call) -> None:
-    """Begin a reply and give up."""
-    await call.headers()
-    await asyncio.sleep(BEGUN)
-    await call.trailers(UNAVAILABLE, "busy")
-
-
-async def headers_then_exhausted(call: Call) -> None:
-    """Begin a reply and call it too much."""
-    await call.headers()
-    await asyncio.sleep(BEGUN)
-    await call.trailers(EXHAUSTED, "busy")
-
-
-async def metadata_then_unavailable(call: Call) -> None:
-    """Begin a reply as services behind a proxy do, and give up at once."""
-    await asyncio.sleep(BEGUN)  # no answer from afar is as quick as one from this loop
-    with call.one_packet():
-        await call.headers(("date", "today"))
-        await call.trailers(UNAVAILABLE, "busy")
-
-
-async def metadata_then_exhausted(call: Call) -> None:
-    """The same, and call it too much."""
-    await asyncio.sleep(BEGUN)
-    with call.one_packet():
-        await call.headers(("date", "today"))
-        await call.trailers(EXHAUSTED, "busy")
-
-
-async def begun_but_unreachable(call: Call) -> None:
-    """Begin a reply, and say of a server behind what gRPC says of one it never reached."""
-    await call.headers(("date", "today"))
-    await call.trailers(UNAVAILABLE, UNREACHED)
-
-
-async def part_then_unreachable(call: Call) -> None:
-    """The same in the middle of the message."""
-    await call.headers()
-    await call.data(frame(REPLY)[:50])
-    await asyncio.sleep(BEGUN)
-    await call.trailers(UNAVAILABLE, "DNS resolution failed for backend:443")
-
-
-async def begun_but_too_large(call: Call) -> None:
-    """Begin a reply, and say what gRPC says of a request that was never sent."""
-    await call.headers(("date", "today"))
-    await call.trailers(EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)")
-
-
-async def part_then_unavailable(call: Call) -> None:
-    """Give up in the middle of the message."""
-    await call.headers()
-    await call.data(frame(REPLY)[:50])
-    await asyncio.sleep(BEGUN)
-    await call.trailers(UNAVAILABLE, "busy")
-
-
-async def reset_in_the_middle(call: Call) -> None:
-    """Reset the stream in the middle of the message."""
-    await call.headers()
-    await call.data(frame(REPLY)[:50])
-    await call.reset(2)
-
-
-async def refused_in_the_middle(call: Call) -> None:
-    """Call a stream refused that is being answered."""
-    await call.headers()
-    await asyncio.sleep(BEGUN)
-    await call.reset(7)
-
-
-async def goaway_in_the_middle(call: Call) -> None:
-    """End the connection in the middle of the message."""
-    await call.headers()
-    await call.data(frame(REPLY)[:50])
-    await call.goaway()
-    call.cut()
-
-
-# --- fates that nobody knows ------------------------------------------------------------------
-
-
-async def reset_by_error(call: Call) -> None:
-    """Reset the stream instead of answering."""
-    await call.reset(2)
-
-
-async def calm_down(call: Call) -> None:
-    """Reset the stream for too much traffic."""
-    await call.reset(11)
-
-
-async def goaway_with_ours(call: Call) -> None:
-    """End the connection, having taken the request."""
-    await call.goaway()
-    call.cut()
-
-
-async def bad_gateway(call: Call) -> None:
-    """Answer as a proxy whose server hung up."""
-    await call.http(502, b"<html>")
-
-
-async def unavailable_page(call: Call) -> None:
-    """Answer as a proxy whose server is gone."""
-    await call.http(503, b"<html>")
-
-
-async def unavailable_in_one_frame(call: Call) -> None:
-    """The same without a page."""
-    await call.http(503)
-
-
-async def gateway_timeout(call: Call) -> None:
-    """Answer as a proxy whose server was too slow."""
-    await call.http(504, b"<html>")
-
-
-async def envoy_lost_it(call: Call) -> None:
-    """Answer in gRPC as a proxy whose server hung up."""
-    said = "upstream connect error or disconnect/reset before headers. reset reason: "
-    await call.only_trailers(UNAVAILABLE, f"{said}connection termination", HEAD)
-
-
-async def refused_stream(call: Call) -> None:
-    """Refuse the stream. gRPC shows the same where a reply had begun."""
-    await call.reset(7)
-
-
-async def bare_unavailable(call: Call) -> None:
-    """Refuse with gRPC's own fields alone. gRPC shows the same where a reply had begun."""
-    await call.only_trailers(UNAVAILABLE, "busy")
-
-
-async def metadata_in_trailers(call: Call) -> None:
-    """Begin a reply, and end it with metadata of the service itself."""
-    with call.one_packet():
-        await call.headers()
-        await call.trailers(UNAVAILABLE, "busy", ("x-request-id", "1"), ("retry-after", "1"))
-
-
-async def cloudflare_lost_it(call: Call) -> None:
-    """Answer as Cloudflare does whose server was too slow."""
-    await call.http(524, b"<html>")
-
-
-async def no_http2(call: Call) -> None:
-    """Answer with bytes that mean nothing, and that gRPC calls too large a frame."""
-    await call.raw(b"\xff" * 100)
-
-
-async def shut_down(call: Call) -> None:
-    """Answer as gRPC's own server when it is stopped."""
-    await call.only_trailers(UNAVAILABLE, "Cancelling all calls")
-
-
-BROKEN = [
-    cut_after_3_of_17_mib, cut_after_headers, sixty_percent, headers_then_unavailable,
-    headers_then_exhausted, metadata_then_unavailable, metadata_then_exhausted,
-    part_then_unavailable, reset_in_the_middle, refused_in_the_middle, goaway_in_the_middle,
-    begun_but_unreachable, part_then_unreachable, begun_but_too_large,
-    then_cut, then_closed, reset_by_error, calm_down, goaway_with_ours, bad_gateway,
-    unavailable_page, unavailable_in_one_frame, gateway_timeout, envoy_lost_it, cloudflare_lost_it,
-    no_http2, shut_down, refused_stream, bare_unavailable, metadata_in_trailers,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("script", BROKEN, ids=lambda script: script.__name__)
-def test_what_may_have_been_made_is_not_ordered_again(
-    script: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None
+@named(BROKEN)
+def test_a_call_that_may_have_been_billed_is_not_retried(
+    script: Script, tls: ssl.SSLContext | None
 ) -> None:
-    """One order, and an error that says it may have been billed."""
+    """And the error says so."""
     error, server = order(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
@@ -459,59 +289,30 @@ def test_what_may_have_been_made_is_not_ordered_again(
     assert len(server.orders) == error.attempts == 1
 
 
-async def unavailable_at_last(call: Call) -> None:
-    """End a reply with UNAVAILABLE."""
-    await call.trailers(UNAVAILABLE, "busy")
-
-
-async def refused_at_last(call: Call) -> None:
-    """End a reply with REFUSED_STREAM."""
-    await call.reset(7)
-
-
-async def reset_at_last(call: Call) -> None:
-    """End a reply with INTERNAL_ERROR."""
-    await call.reset(2)
-
-
 @pytest.mark.parametrize("gap", [None, 0, 0.001, 0.005, 0.02, 0.05], ids=lambda gap: f"gap {gap}")
-@pytest.mark.parametrize("sent", [0, 50], ids=["bare headers", "half a message"])
+@pytest.mark.parametrize("begin", [(), (HALF,)], ids=["bare headers", "half a message"])
 @pytest.mark.parametrize(
     "end",
-    [unavailable_at_last, refused_at_last, reset_at_last],
-    ids=lambda end: end.__name__,
+    [UNAVAILABLE_TRAILERS, ("reset", 7), ("reset", 2)],
+    ids=["unavailable", "REFUSED_STREAM", "INTERNAL_ERROR"],
 )
-def test_a_reply_that_breaks_off_at_any_moment_is_not_ordered_again(
-    end: Callable[[Call], Awaitable[None]],
-    sent: int,
+def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
+    end: tuple[Any, ...],
+    begin: tuple[Any, ...],
     gap: float | None,
     tls: ssl.SSLContext | None,
 ) -> None:
-    """In one packet, where gRPC shows what it shows of a refusal, and in two some time apart."""
-
-    async def begin(call: Call) -> None:
-        await call.headers()
-        if sent:
-            await call.data(frame(REPLY)[:sent])
-
-    async def script(call: Call) -> None:
-        if gap is None:
-            with call.one_packet():
-                await begin(call)
-                await end(call)
-        else:
-            await begin(call)
-            await asyncio.sleep(gap)
-            await end(call)
-
+    """In one packet, where gRPC shows the same as for a refusal, or with a gap."""
+    pause = () if gap is None else (("sleep", gap),)
+    script = play(("headers",), *begin, *pause, end, together=gap is None)
     error, server = order(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
     assert len(server.orders) == error.attempts == 1
 
 
-def test_a_server_that_stands_still_is_noticed() -> None:
-    """On loopback too, long before the deadline; nobody knows whether it served the request."""
+def test_a_hanging_server_is_noticed() -> None:
+    """Long before the deadline."""
 
     async def script(call: Call) -> None:
         call.freeze()
@@ -524,52 +325,25 @@ def test_a_server_that_stands_still_is_noticed() -> None:
     assert len(server.orders) == 1
 
 
-async def nothing(call: Call) -> None:
-    """Say OK with nothing before it."""
-    await call.headers()
-    await call.trailers()
+NO_PICTURE = {
+    "headers": play(("headers",), ("trailers",)),
+    "trailers only": play(("only_trailers", 0)),
+    "shorter than it says": play(("headers",), ("data", frame(REPLY)[:-1]), ("trailers",)),
+    "another message": play(("headers",), ("message", b"\xff" * 100), ("trailers",)),
+}
 
 
-async def nothing_at_all(call: Call) -> None:
-    """Say OK instead of a reply."""
-    await call.only_trailers(0)
-
-
-async def shorter_than_it_says(call: Call) -> None:
-    """Say OK in the middle of the message."""
-    await call.headers()
-    await call.data(frame(REPLY)[:-1])
-    await call.trailers()
-
-
-async def no_message_of_ours(call: Call) -> None:
-    """Say OK after bytes that mean nothing."""
-    await call.headers()
-    await call.message(b"\xff" * 100)
-    await call.trailers()
-
-
-@pytest.mark.parametrize(
-    "script",
-    [nothing, nothing_at_all, shorter_than_it_says, no_message_of_ours],
-    ids=lambda script: script.__name__,
-)
-def test_ok_without_a_picture_is_an_error(script: Callable[[Call], Awaitable[None]]) -> None:
-    """ReplyError, once, and it says that it may have been billed."""
+@named(NO_PICTURE)
+def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
     error, server = order(script)
     assert type(error) is errors.ReplyError
     assert "may have been billed" in str(error)
     assert len(server.orders) == 1
 
 
-def test_metadata_over_a_limit_of_ours_is_no_rate_limit() -> None:
-    """It comes as RESOURCE_EXHAUSTED; the order is not repeated."""
-
-    async def script(call: Call) -> None:
-        await call.headers(LONG)
-        await call.message(REPLY)
-        await call.trailers()
-
+def test_metadata_over_our_limit_is_not_retried() -> None:
+    """It is RESOURCE_EXHAUSTED, but not a rate limit."""
+    script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     limits = [("grpc.max_metadata_size", 1000), ("grpc.absolute_max_metadata_size", 2000)]
     error, server = order(script, channel_options=limits)
     assert isinstance(error, errors.ReplyTooLargeError)
@@ -580,80 +354,45 @@ def test_metadata_over_a_limit_of_ours_is_no_rate_limit() -> None:
 # --- refusals ---------------------------------------------------------------------------------
 
 
-async def unavailable(call: Call) -> None:
-    """Refuse, as a service behind a proxy does."""
-    await call.only_trailers(UNAVAILABLE, "busy", HEAD)
+UNAVAILABLE_REFUSAL = play(("only_trailers", UNAVAILABLE, "busy", HEAD))
+EXHAUSTED_REFUSAL = play(("only_trailers", EXHAUSTED, "too many requests", HEAD))
+TOO_MANY_IN_HTTP = play(("http", 429))
+BACKEND_UNREACHED = play(("only_trailers", UNAVAILABLE, UNREACHED, HEAD))
+REFUSED = {
+    "unavailable": UNAVAILABLE_REFUSAL,
+    "exhausted": EXHAUSTED_REFUSAL,
+    "exhausted, no proxy": play(("only_trailers", EXHAUSTED, "too many requests")),
+    "goaway without this call": play(("goaway", 0)),
+    "HTTP 429": TOO_MANY_IN_HTTP,
+    "Envoy reached nothing": play(
+        ("only_trailers", UNAVAILABLE, f"{ENVOY}remote connection failure", HEAD)
+    ),
+    "the server behind was not reached": BACKEND_UNREACHED,
+}
 
 
-async def exhausted(call: Call) -> None:
-    """Refuse, by rate."""
-    await call.only_trailers(EXHAUSTED, "too many requests", HEAD)
+@named(REFUSED)
+def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> None:
+    async def refuse_twice(call: Call) -> None:
+        await (script(call) if call.number <= 2 else call.answer(REPLY))
 
-
-async def bare_exhausted(call: Call) -> None:
-    """Refuse by rate, with gRPC's own fields alone."""
-    await call.only_trailers(EXHAUSTED, "too many requests")
-
-
-async def goaway_without_ours(call: Call) -> None:
-    """End the connection, not having taken the request."""
-    await call.goaway(0)
-
-
-async def too_many_in_http(call: Call) -> None:
-    """Refuse as a proxy does."""
-    await call.http(429)
-
-
-async def backend_reached_nobody(call: Call) -> None:
-    """Refuse as a server whose own call found nobody, and which hands on what gRPC said of it."""
-    await call.only_trailers(UNAVAILABLE, UNREACHED, HEAD)
-
-
-async def envoy_reached_nobody(call: Call) -> None:
-    """Refuse as a proxy whose server is down."""
-    said = "upstream connect error or disconnect/reset before headers. reset reason: "
-    await call.only_trailers(UNAVAILABLE, f"{said}remote connection failure", HEAD)
-
-
-@pytest.mark.parametrize(
-    "refuse",
-    [unavailable, exhausted, bare_exhausted, goaway_without_ours, too_many_in_http,
-     envoy_reached_nobody, backend_reached_nobody],
-    ids=lambda refuse: refuse.__name__,
-)  # fmt: skip
-def test_what_was_refused_is_ordered_again(
-    refuse: Callable[[Call], Awaitable[None]], tls: ssl.SSLContext | None
-) -> None:
-    """Refused twice before it began: three attempts, one picture."""
-
-    async def script(call: Call) -> None:
-        if call.number <= 2:
-            await refuse(call)
-        else:
-            await call.answer(REPLY)
-
-    response, server = order(script, tls)
+    response, server = order(refuse_twice, tls)
     assert response.base64 == PICTURE
     assert len(server.orders) == 3
 
 
-@pytest.mark.parametrize("refuse", [unavailable, backend_reached_nobody])
-def test_refusals_to_the_end_were_not_billed(refuse: Callable[[Call], Awaitable[None]]) -> None:
-    """After five of them the server is called unavailable, not unreachable."""
-    error, server = order(refuse)
+@pytest.mark.parametrize("script", [UNAVAILABLE_REFUSAL, BACKEND_UNREACHED])
+def test_five_refusals_were_not_billed(script: Script) -> None:
+    """The server is called unavailable, not unreachable."""
+    error, server = order(script)
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
     assert not error.maybe_billed
     assert len(server.orders) == 5
 
 
-@pytest.mark.parametrize("refuse", [unavailable, exhausted])
-def test_a_proven_refusal_is_known_however_late_our_loop_is(
-    refuse: Callable[[Call], Awaitable[None]],
-) -> None:
-    """The proof is in the answer: a busy computer changes nothing."""
-
+@pytest.mark.parametrize("refuse", [UNAVAILABLE_REFUSAL, EXHAUSTED_REFUSAL])
+def test_a_proof_of_refusal_does_not_depend_on_time(refuse: Script) -> None:
     async def script(call: Call) -> None:
         if call.number == 1:
             await refuse(call)
@@ -667,42 +406,34 @@ def test_a_proven_refusal_is_known_however_late_our_loop_is(
 
 
 def test_an_unproven_refusal_says_when_to_try_again() -> None:
-    """The error names the cause, what may have been billed, and the server's wish."""
-
-    async def script(call: Call) -> None:
-        await call.only_trailers(UNAVAILABLE, "busy", ("retry-after", "7"))
-
-    error, _ = order(script)
+    error, _ = order(play(("only_trailers", UNAVAILABLE, "busy", ("retry-after", "7"))))
     assert isinstance(error, errors.UnavailableError)
     assert "is not available" in str(error)
     assert "may have been billed" in str(error)
     assert "run it again in 7 s" in str(error)
 
 
-def test_too_many_requests_in_http_is_a_rate_limit() -> None:
-    """A 429 of a proxy says so, whatever status gRPC makes of it."""
-    error, _ = order(too_many_in_http, max_attempts=1)
+def test_http_429_is_a_rate_limit() -> None:
+    error, _ = order(TOO_MANY_IN_HTTP, max_attempts=1)
     assert isinstance(error, errors.RateLimitError)
     assert not error.maybe_billed
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_the_number_of_attempts_can_be_chosen(most: int) -> None:
-    """`max_attempts=1` sends nothing a second time."""
-    error, server = order(unavailable, max_attempts=most)
+def test_max_attempts_limits_the_requests(most: int) -> None:
+    error, server = order(UNAVAILABLE_REFUSAL, max_attempts=most)
     assert isinstance(error, errors.UnavailableError)
     assert len(server.orders) == error.attempts == most
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, None, "2"])
 def test_a_wrong_number_of_attempts_is_refused(most: Any) -> None:
-    """It is an OptionError, before anything is opened."""
     with pytest.raises(errors.OptionError, match="max_attempts"):
         AsyncClient(api_host="localhost:9", max_attempts=most)
 
 
 def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
-    """With a retry policy in the channel options, the core makes its attempts and we make none."""
+    """With a retry policy in the channel options, only the core retries."""
     policy = {
         "maxAttempts": 3,
         "initialBackoff": "0.01s",
@@ -712,15 +443,15 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
     }
     config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
     error, server = order(
-        unavailable,
+        UNAVAILABLE_REFUSAL,
         channel_options=[("grpc.enable_retries", 1), ("grpc.service_config", config)],
     )
     assert isinstance(error, errors.UnavailableError)
     assert len(server.orders) == 3
 
 
-def test_a_question_that_costs_nothing_is_asked_again() -> None:
-    """A list of models that was cut off, or refused without a proof, is asked for once more."""
+def test_idempotent_calls_are_retried() -> None:
+    """After a broken connection, and after a refusal without proof."""
     models = models_pb2.ListImageGenerationModelsResponse(
         models=[models_pb2.ImageGenerationModel(name="one")]
     )
@@ -742,8 +473,8 @@ def test_a_question_that_costs_nothing_is_asked_again() -> None:
     asyncio.run(main())
 
 
-def test_a_reply_that_begins_and_fails_faster_than_we_look_is_not_asked_for_again() -> None:
-    """Its headers are waited for before the request leaves, however late our loop comes to them."""
+def test_headers_are_seen_by_a_busy_event_loop() -> None:
+    """A reply that begins and fails while the loop is busy is not retried."""
     calls: list[int] = []
 
     def answer(_: object, context: Any) -> None:

@@ -1,25 +1,33 @@
-"""What a caller gets from one image of a reply."""
+"""Replies to requests for images: parsing, and what one image of a reply gives."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import tracemalloc
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from xai_sdk.proto import image_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.client.http import Downloader
 from xai_notebook.client.media import media_type
-from xai_notebook.client.response import THREAD_CHARACTERS, ImageResponse
+from xai_notebook.client.response import (
+    MAX_FIELDS,
+    THREAD_CHARACTERS,
+    ImageResponse,
+    parse_reply,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 def respond(**fields: Any) -> ImageResponse:
-    """Return the response of a reply with one image, through the wire."""
+    """Return the response for a reply with one image."""
     sent = image_pb2.ImageResponse(model="m", images=[image_pb2.GeneratedImage(**fields)])
     reply = wire.ImageResponse.FromString(sent.SerializeToString())
     return ImageResponse(reply, 0, Downloader(allow_loopback=True))
@@ -35,7 +43,6 @@ async def load(response: ImageResponse) -> bytes:
 )
 @pytest.mark.parametrize("size", [1, 2, 3, THREAD_CHARACTERS])
 def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
-    """Base64 of any length gives the original bytes, with a data prefix or without."""
     data = (jpeg * (size // len(jpeg) + 1))[:size]
     text = prefix + base64.b64encode(data).decode()
     response = respond(base64=text, respect_moderation=True)
@@ -44,20 +51,17 @@ def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda t: t.rstrip("="), lambda t: t[:40] + "\r\n " + t[40:]])
-def test_harmless_flaws_of_base64_are_forgiven(spoil: Any, jpeg: bytes) -> None:
-    """Missing padding and line breaks do not lose an image that was paid for."""
+def test_harmless_flaws_of_base64_are_accepted(spoil: Any, jpeg: bytes) -> None:
     text = spoil(base64.b64encode(jpeg[:100]).decode())
     assert asyncio.run(load(respond(base64=text))) == jpeg[:100]
 
 
 def test_broken_base64_is_an_error() -> None:
-    """Text that is no base64 raises MissingImageError."""
     with pytest.raises(errors.MissingImageError, match="base64"):
         asyncio.run(load(respond(base64="A", respect_moderation=True)))
 
 
-def test_the_result_is_kept(jpeg: bytes) -> None:
-    """Awaiting twice decodes once."""
+def test_decoded_bytes_are_cached(jpeg: bytes) -> None:
     response = respond(base64=base64.b64encode(jpeg).decode())
 
     async def main() -> None:
@@ -66,8 +70,7 @@ def test_the_result_is_kept(jpeg: bytes) -> None:
     asyncio.run(main())
 
 
-def test_the_media_type_is_what_the_bytes_say() -> None:
-    """A PNG that claims to be a JPEG is a PNG, once it was decoded."""
+def test_the_media_type_is_that_of_the_bytes() -> None:
     text = "data:image/jpeg;base64," + base64.b64encode(PNG).decode()
     response = respond(base64=text)
     assert response.media_type == "image/jpeg"
@@ -88,12 +91,10 @@ def test_the_media_type_is_what_the_bytes_say() -> None:
     ],
 )
 def test_media_types_are_recognised(head: bytes, kind: str | None) -> None:
-    """The first bytes name the media type."""
     assert media_type(head) == kind
 
 
-def test_an_image_comes_in_one_form_only() -> None:
-    """Asking for the other form raises MissingImageError naming the one there is."""
+def test_the_other_form_of_an_image_is_missing() -> None:
     with pytest.raises(errors.MissingImageError, match="came as url, not as base64"):
         _ = respond(url="https://example.com/x.jpg").base64
     with pytest.raises(errors.MissingImageError, match="came as base64, not as url"):
@@ -102,7 +103,6 @@ def test_an_image_comes_in_one_form_only() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"base64": ""}, {"url": ""}])
 def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
-    """An empty image raises ModeratedError when withheld, MissingImageError otherwise."""
     for moderated, kind in (
         (True, errors.ModeratedError),
         (False, errors.MissingImageError),
@@ -117,14 +117,12 @@ def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
 
 
 def test_a_placeholder_of_moderation_is_readable(jpeg: bytes) -> None:
-    """A withheld image whose placeholder came can be looked at."""
     response = respond(base64=base64.b64encode(jpeg).decode(), respect_moderation=False)
     assert asyncio.run(load(response)) == jpeg
     assert response.respect_moderation is False
 
 
-def test_what_the_server_did_not_say_is_none() -> None:
-    """Prompt, cost, file and storage error are empty, not invented."""
+def test_unreported_values_are_empty() -> None:
     response = respond(base64="AAAA")
     assert response.prompt == ""
     assert response.cost_usd is None
@@ -132,8 +130,7 @@ def test_what_the_server_did_not_say_is_none() -> None:
     assert response.storage_error is None
 
 
-def test_what_the_server_said_is_told() -> None:
-    """Prompt, cost, model, usage, file and storage error are read from the reply."""
+def test_reported_values_are_returned() -> None:
     sent = image_pb2.ImageResponse(
         model="grok-2",
         images=[
@@ -161,13 +158,85 @@ def test_what_the_server_said_is_told() -> None:
 
 
 def test_zero_cost_is_not_unknown() -> None:
-    """A reported cost of nothing is 0.0, not None."""
     reply = wire.ImageResponse(images=[wire.GeneratedImage(base64="AAAA")])
     reply.usage.cost_in_usd_ticks = 0
     assert ImageResponse(reply, 0, Downloader(allow_loopback=False)).cost_usd == 0.0
 
 
 def test_repr_holds_no_image() -> None:
-    """The repr says what it is in one short line."""
     text = repr(respond(base64="QUJD" * 1000))
     assert text == "ImageResponse(index=0, model='m', base64)"
+
+
+def test_images_are_decoded_on_demand(call: Any, reply: Any) -> None:
+    """Decoding these images would fail."""
+    broken = reply(3, base64="!" * 300_000)
+    responses, _ = call(broken, lambda c: c.image.sample_batch("p", "m", 3))
+    assert len(responses) == 3
+
+
+# --- parsing ----------------------------------------------------------------------------------
+
+PARSED = wire.GeneratedImage(base64="AAAA", up_sampled_prompt="a f~x", respect_moderation=True)
+
+
+def serialized() -> bytes:
+    """Return a serialized reply with one image."""
+    made = wire.ImageResponse(images=[PARSED], model="m~del")
+    made.usage.cost_in_usd_ticks = 700_000_000
+    made.images[0].file_output.file_id = "file~1"
+    return made.SerializeToString()
+
+
+def test_a_valid_reply_is_parsed_as_by_protobuf() -> None:
+    assert parse_reply(wire.ImageResponse, serialized()) == wire.ImageResponse.FromString(
+        serialized()
+    )
+
+
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
+def test_invalid_utf8_is_replaced(broken: bytes) -> None:
+    """Everything else arrives."""
+    data = serialized().replace(b"~", broken[:1])
+    with pytest.raises(DecodeError):
+        wire.ImageResponse.FromString(data)
+    found = parse_reply(wire.ImageResponse, data)
+    assert found.images[0].up_sampled_prompt == "a f\ufffdx"
+    assert (found.model, found.images[0].file_output.file_id) == ("m\ufffddel", "file\ufffd1")
+    assert (found.images[0].base64, found.images[0].respect_moderation) == ("AAAA", True)
+    assert found.usage.cost_in_usd_ticks == 700_000_000
+
+
+def test_unknown_fields_survive_the_repair() -> None:
+    """Of every wire type."""
+    unknown = b"\xa0\x06\x07\xa9\x06" + bytes(8) + b"\xb2\x06\x02\xff\xfe\xbd\x06" + bytes(4)
+    found = parse_reply(wire.ImageResponse, serialized().replace(b"~", b"\xff") + unknown)
+    assert [field.field_number for field in UnknownFieldSet(found)] == [100, 101, 102, 103]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x0a", b"\x0a\x05ab", b"\x0b", b"\xff" * 11, b"\x12\x01\xff\x0f", b"\x0a\x01\x0b"]
+)
+def test_garbage_is_a_decode_error(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        parse_reply(wire.ImageResponse, data)
+
+
+@pytest.mark.parametrize("entry", [b"\x0a\x00", b"\x0a\x02\x20\x01", b"\x12\x00"])
+def test_millions_of_empty_entries_are_ignored(entry: bytes) -> None:
+    """Time and memory are those of a real reply."""
+    data = serialized() + entry * (20_000_000 // len(entry))
+    tracemalloc.start()
+    found = parse_reply(wire.ImageResponse, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.images[0] == parse_reply(wire.ImageResponse, serialized()).images[0]
+    assert len(found.images) <= MAX_FIELDS
+    assert found.ByteSize() < 100_000
+    assert peak < 1_000_000
+
+
+def test_many_large_images_are_read() -> None:
+    """The limit is on the number of entries, not their size."""
+    large = wire.ImageResponse(images=[wire.GeneratedImage(base64="A" * 1_000_000)] * 10)
+    assert parse_reply(wire.ImageResponse, large.SerializeToString()) == large

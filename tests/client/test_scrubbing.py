@@ -1,4 +1,4 @@
-"""What a server says never holds the key: whole, in pieces or in another alphabet."""
+"""The key is masked in every text of a server: whole, in pieces or encoded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xai_sdk.proto import chat_pb2, image_pb2, models_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
-from xai_notebook.client.transport.scrubbing import PIECE, SMALL, scrub
+from xai_notebook.client.transport.scrubbing import PIECE, SMALL_BYTES, scrub
 from xai_notebook.settings import ApiKey
 
 KEY = "xai-AbC/01+23?45~defGHIjkl678mnoPQR90"
@@ -42,7 +42,7 @@ FORMS = {
 
 
 def leaks(text: str) -> list[str]:
-    """Return the pieces of any form that a text holds; without what stands beside a key in it."""
+    """Return the pieces of the key's forms that a text holds."""
     lower = text.lower()
     words = [word.lower() for form in FORMS.values() for word in form.split()]
     pieces = [word[at : at + 16] for word in words for at in range(len(word) - 15)]
@@ -50,8 +50,8 @@ def leaks(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_form_of_the_key_is_taken_out(form: str) -> None:
-    """What stands around it stays as it was."""
+def test_every_form_of_the_key_is_masked(form: str) -> None:
+    """The text around it stays."""
     kept = scrub(f"«the key {FORMS[form]} is wrong»", ApiKey(KEY))
     assert leaks(kept) == []
     assert kept.startswith("«the key ")
@@ -64,16 +64,17 @@ def test_a_form_of_the_key_is_taken_out(form: str) -> None:
     after=st.text(max_size=30),
     cut=st.tuples(st.integers(0, len(KEY) - PIECE), st.integers(PIECE, len(KEY))),
 )
-def test_every_piece_of_twelve_is_found(before: str, after: str, cut: tuple[int, int]) -> None:
-    """Wherever in a text it stands; shorter ones and other texts stay."""
+def test_every_piece_of_twelve_bytes_is_masked(
+    before: str, after: str, cut: tuple[int, int]
+) -> None:
     piece = KEY[cut[0] : cut[0] + cut[1]]
     assert piece not in scrub(f"{before}{piece}{after}", ApiKey(KEY))
     assert "***" in scrub(f"{before}{piece}{after}", ApiKey(KEY))
 
 
 @given(st.text(st.characters(), max_size=300))
-def test_other_texts_stay_letter_by_letter(text: str) -> None:
-    """Nothing else is changed, lone surrogates and pieces of eleven included."""
+def test_other_texts_stay_unchanged(text: str) -> None:
+    """Including lone surrogates and pieces of eleven bytes."""
     for said in (text, f"{text}«{KEY[: PIECE - 1]}»{text}"):
         assert scrub(said, ApiKey(KEY)) == said
 
@@ -97,15 +98,13 @@ def test_other_texts_stay_letter_by_letter(text: str) -> None:
 )
 @pytest.mark.parametrize("step", [1, 5, 11])
 @pytest.mark.parametrize("form", ["plain", "reversed", "hex", "base64 std 0="])
-def test_a_key_that_is_spelt_out_is_found(gap: str, step: int, form: str) -> None:
-    """Its characters with gaps between them, which a reader or a cell would close again."""
+def test_a_key_with_gaps_is_masked(gap: str, step: int, form: str) -> None:
     text = FORMS[form]
     spelt = gap.join(text[at : at + step] for at in range(0, len(text), step))
     assert scrub(f"the key {spelt} is wrong", ApiKey(KEY)) == "***"
 
 
-def test_a_short_key_is_found_whole() -> None:
-    """One shorter than a piece is looked for as it is."""
+def test_a_short_key_is_masked_as_a_whole() -> None:
     assert scrub("k=abc12", ApiKey("abc12")) == "k=***"
     assert scrub("abc1 bc12", ApiKey("abc12")) == "abc1 bc12"
     assert scrub("xyz", ApiKey("y")) == "x***z"
@@ -116,19 +115,16 @@ def client_of(host: str) -> AsyncClient:
 
 
 async def _ask(serve: Any, reply: Any, use: Any) -> Any:
-    async def answer(request: Any, context: Any) -> Any:
-        return reply
-
-    async with serve(answer) as peer, client_of(peer.host) as client:
+    async with serve(reply) as peer, client_of(peer.host) as client:
         return await use(client)
 
 
 SAID = " | ".join(FORMS.values())
 
 
-def test_an_echo_in_a_reply_is_taken_out(serve: Any) -> None:
-    """Every text of a reply of images, and fields that nobody knows; the image stays as it is."""
-    jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL)
+def test_an_echo_in_a_reply_is_masked(serve: Any) -> None:
+    """In every text and unknown field; the image stays."""
+    jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL_BYTES)
     image = image_pb2.GeneratedImage(
         base64=base64.b64encode(jpeg).decode(),
         respect_moderation=True,
@@ -152,15 +148,13 @@ def test_an_echo_in_a_reply_is_taken_out(serve: Any) -> None:
     assert leaks(f"{response.proto!s}{response.proto.SerializeToString().decode('latin-1')}") == []
 
 
-def test_an_echo_instead_of_an_image_is_taken_out(serve: Any) -> None:
-    """A text where an image should be."""
+def test_an_echo_instead_of_an_image_is_masked(serve: Any) -> None:
     sent = image_pb2.ImageResponse(images=[{"base64": f"data:{KEY}"}])
     response = asyncio.run(_ask(serve, sent, lambda client: client.image.sample("p", "m")))
     assert response.base64 == "data:***"
 
 
-def test_an_echo_in_models_and_chat_is_taken_out(serve: Any) -> None:
-    """Lists of texts too."""
+def test_an_echo_in_models_and_chat_is_masked(serve: Any) -> None:
     model = models_pb2.ImageGenerationModel(name=KEY, aliases=["a", SAID])
     models = asyncio.run(
         _ask(
@@ -180,8 +174,8 @@ def test_an_echo_in_models_and_chat_is_taken_out(serve: Any) -> None:
 
 @pytest.mark.parametrize("form", ["halves", "base64 url 0", "hex"])
 @pytest.mark.parametrize("place", ["details", "metadata"])
-def test_an_echo_in_an_error_is_taken_out(serve: Any, form: str, place: str) -> None:
-    """In its message, its details and everything that hangs on its cause."""
+def test_an_echo_in_an_error_is_masked(serve: Any, form: str, place: str) -> None:
+    """In its message, its details and its cause."""
 
     async def answer(request: Any, context: Any) -> Any:
         said = FORMS[form] if place == "details" else "no"

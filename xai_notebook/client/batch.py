@@ -1,4 +1,4 @@
-"""Requests handed to the service as one job, and their results."""
+"""The batch methods of the client: many requests as one job, and their results."""
 
 from __future__ import annotations
 
@@ -20,39 +20,37 @@ if TYPE_CHECKING:
 __all__ = ["BatchClient", "BatchResult", "BatchResults"]
 
 MAX_ADD_BYTES: Final = 4_000_000
-"""Of one call that adds requests: larger ones were refused by the service."""
+"""Of one call that adds requests; the service refused larger ones."""
 
 
 class BatchResult:
-    """What became of one request of a batch."""
+    """The result of one request of a batch."""
 
     def __init__(self, proto: wire.BatchResult, downloader: Downloader) -> None:
-        """Look at a result as it is on the wire."""
         self.proto = proto
         self._downloader = downloader
 
     def __repr__(self) -> str:
-        """Return which it is and how it went."""
         return f"BatchResult({self.batch_request_id!r}, is_success={self.is_success})"
 
     @property
     def batch_request_id(self) -> str:
-        """The id of the request, ours or the one that the service chose."""
+        """The id of the request, chosen by the caller or the service."""
         return self.proto.batch_request_id
 
     @property
     def is_success(self) -> bool:
-        """Whether there is an answer. A result with neither an answer nor an error has failed."""
+        """Whether the result has an answer. With neither an answer nor an error, it has failed."""
         return self.proto.response.WhichOneof("response") is not None
 
     @property
     def has_error(self) -> bool:
-        """Whether there is no answer."""
+        """Whether the request failed."""
         return not self.is_success
 
     @property
     def error_message(self) -> str | None:
-        """Why there is no answer; None if there is one."""
+        """Why the request failed; None if it succeeded."""
         if self.is_success:
             return None
         return (
@@ -62,12 +60,12 @@ class BatchResult:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the request in US dollars, with or without an image; None: not reported."""
+        """Price of the request in US dollars, with or without an image; None if not reported."""
         return cost_usd(self.proto.response.image_response.usage)
 
     @property
     def model(self) -> str:
-        """The model that answered; `""`: the service did not say."""
+        """The model that answered; `""` if not reported."""
         return bounds.line(self.proto.response.image_response.model)
 
     @property
@@ -75,7 +73,7 @@ class BatchResult:
         """The image.
 
         Raises:
-            MissingImageError: The request failed, or its answer holds none.
+            MissingImageError: The request failed, or its answer has no image.
         """
         reply = self.proto.response.image_response
         if not reply.images:
@@ -88,45 +86,42 @@ class BatchResults:
     """A page of results."""
 
     def __init__(self, proto: wire.ListBatchResultsResponse, downloader: Downloader) -> None:
-        """Look at a page as it is on the wire."""
         self.proto = proto
         self._downloader = downloader
 
     def __repr__(self) -> str:
-        """Return how many there are."""
         return f"BatchResults({len(self.proto.results)} results)"
 
     @property
     def results(self) -> Sequence[BatchResult]:
-        """All of the page, in the order of the service."""
+        """All results of the page, in the service's order."""
         return [BatchResult(result, self._downloader) for result in self.proto.results]
 
     @property
     def succeeded(self) -> Sequence[BatchResult]:
-        """Those with an answer."""
+        """The results with an answer."""
         return [result for result in self.results if result.is_success]
 
     @property
     def failed(self) -> Sequence[BatchResult]:
-        """Those without."""
+        """The results without an answer."""
         return [result for result in self.results if result.has_error]
 
     @property
     def pagination_token(self) -> str | None:
-        """What to ask for the next page with; None: this was the last one."""
+        """The token of the next page; None if this is the last one."""
         return self.proto.pagination_token or None
 
 
 class BatchClient:
-    """Hands over requests as one job, and collects their results.
+    """Submits many requests as one job, and lists their results.
 
-    Every method takes a `timeout`: its deadline in seconds, over all attempts; default: the
-    client's. And every one raises an `ApiError` when the server answers with a status other than
-    OK, or not at all: `NotFoundError` if it does not know the batch.
+    Every method takes a `timeout` in seconds over all attempts; default: the client's. Every method
+    raises an `ApiError` if the server answers with a status other than OK, or does not answer:
+    `NotFoundError` if it does not know the batch.
     """
 
     def __init__(self, connection: Connection, downloader: Downloader) -> None:
-        """Use `connection` for calls and `downloader` for images that come as URLs."""
         self._connection = connection
         self._downloader = downloader
 
@@ -137,16 +132,16 @@ class BatchClient:
         input_file_id: str | None = None,
         timeout: float | None = None,
     ) -> wire.Batch:
-        """Begin a batch.
+        """Create a batch.
 
-        A call that failed is sent again only if no connection came about. After any other failure
-        the batch may have been made: look for its name with `list`, more than once, before you
-        call this again. A service may do the work and answer UNAVAILABLE.
+        A failed call is retried only if no connection was made. After any other failure the batch
+        may exist: look for its name with `list`, more than once, before you call this again. A
+        service may do the work and answer UNAVAILABLE.
 
         Args:
-            batch_name: What it can be found by.
-            input_file_id: A stored file of requests, one JSON object a line; nothing can be added
-                then.
+            batch_name: Name that `list` shows.
+            input_file_id: A stored file of requests, one JSON object a line. Requests cannot be
+                added to such a batch.
             timeout: See the class.
         """
         request = message(wire.CreateBatchRequest, name=batch_name, input_file_id=input_file_id)
@@ -161,30 +156,30 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> None:
-        """Add requests to a batch, all of them or none, in one call.
+        """Add requests to a batch in one call, all of them or none.
 
-        A call that failed is sent again only if no connection came about. After any other failure
-        the requests may have been added: compare with `list_batch_requests`, more than once, before
-        you call this again. A service may do the work and answer UNAVAILABLE, and its list may show
-        the requests seconds later.
+        A failed call is retried only if no connection was made. After any other failure the
+        requests may have been added: compare with `list_batch_requests`, more than once, before you
+        call this again. A service may do the work and answer UNAVAILABLE, and its list may show the
+        requests seconds later.
 
         Args:
-            batch_id: Of the batch.
-            batch_requests: As `client.image.prepare` makes them.
+            batch_id: Id of the batch.
+            batch_requests: Made by `client.image.prepare`.
             timeout: See the class.
 
         Raises:
             OptionError: They are too large for one call, or two have the same id. Nothing was sent.
         """
-        given = [_own(request) for request in batch_requests]
-        named = [request.batch_request_id for request in given if request.batch_request_id]
-        if len(named) > len(set(named)):
-            twice = next(name for name in named if named.count(name) > 1)
-            raise OptionError(f"The batch_request_id {twice!r} stands twice. Make each unique.")
-        request = message(wire.AddBatchRequestsRequest, batch_id=batch_id, batch_requests=given)
+        requests = [_own_message(request) for request in batch_requests]
+        ids = [request.batch_request_id for request in requests if request.batch_request_id]
+        if len(ids) > len(set(ids)):
+            duplicate = next(each for each in ids if ids.count(each) > 1)
+            raise OptionError(f"The batch_request_id {duplicate!r} stands twice. Make each unique.")
+        request = message(wire.AddBatchRequestsRequest, batch_id=batch_id, batch_requests=requests)
         if (size := request.ByteSize()) > MAX_ADD_BYTES:
             raise OptionError(
-                f"{len(given)} requests take {size:,} bytes, and one call at most"
+                f"{len(requests)} requests take {size:,} bytes, and one call at most"
                 f" {MAX_ADD_BYTES:,}. Add fewer at a time, or upload input images and name them by"
                 " image_file_id."
             )
@@ -193,13 +188,9 @@ class BatchClient:
         )
 
     async def get(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
-        """Return a batch as it stands.
+        """Return the present state of a batch.
 
-        Its `state` is not always there, which means that it is not finished.
-
-        Args:
-            batch_id: Of the batch.
-            timeout: See the class.
+        A batch without `state` is not finished.
         """
         request = message(wire.GetBatchRequest, batch_id=batch_id)
         return await self._connection.unary(
@@ -207,12 +198,7 @@ class BatchClient:
         )
 
     async def cancel(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
-        """Drop what is pending; what is done stays. A batch that has ended is left as it is.
-
-        Args:
-            batch_id: Of the batch.
-            timeout: See the class.
-        """
+        """Cancel the pending requests; results stay. A batch that has ended is not changed."""
         request = message(wire.CancelBatchRequest, batch_id=batch_id)
         return await self._connection.unary(
             wire.CANCEL_BATCH, request, wire.Batch, timeout=timeout, idempotent=True
@@ -228,8 +214,8 @@ class BatchClient:
         """Return a page of all batches.
 
         Args:
-            limit: Of the page; default: the service's.
-            pagination_token: Of the page before. An empty one in a reply ends the list.
+            limit: Entries of the page; default: the service's.
+            pagination_token: From the page before. The last page has an empty one.
             timeout: See the class.
         """
         return await self._connection.unary(
@@ -248,14 +234,7 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> wire.ListBatchRequestMetadataResponse:
-        """Return a page of what has become of each request.
-
-        Args:
-            batch_id: Of the batch.
-            limit: As in `list`.
-            pagination_token: As in `list`.
-            timeout: See the class.
-        """
+        """Return a page of the requests and their states; see `list` for the pages."""
         return await self._connection.unary(
             wire.LIST_BATCH_REQUEST_METADATA,
             message(
@@ -277,13 +256,10 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> BatchResults:
-        """Return a page of the results there are, in any order, while the batch runs too.
+        """Return a page of the present results, in any order, also while the batch runs.
 
-        Args:
-            batch_id: Of the batch.
-            limit: As in `list`. A page of images in base64 comes as one message: keep it small.
-            pagination_token: As in `list`. Services were seen to repeat one: stop there.
-            timeout: See the class.
+        See `list` for the pages. A page of images in base64 is one message: keep its `limit` small.
+        Services were seen to repeat a `pagination_token`: stop then.
         """
         reply = await self._connection.unary(
             wire.LIST_BATCH_RESULTS,
@@ -300,11 +276,11 @@ class BatchClient:
         return BatchResults(reply, self._downloader)
 
 
-def _own(request: Message) -> wire.BatchRequest:
-    """Return a request, ours or one of xAI's SDK, as ours: one message on the wire."""
+def _own_message(request: Message) -> wire.BatchRequest:
+    """Return a request of this client or of xAI's SDK as our class; on the wire they are equal."""
     if isinstance(request, wire.BatchRequest):
         return request
     if not isinstance(request, Message) or request.DESCRIPTOR.name != "BatchRequest":
         kind = type(request).__name__
-        raise OptionError(f"A {kind} is no batch request. Make them with image.prepare().")
+        raise OptionError(f"A {kind} is not a batch request. Make them with image.prepare().")
     return wire.BatchRequest.FromString(request.SerializeToString())

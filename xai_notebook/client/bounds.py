@@ -1,8 +1,8 @@
-"""Limits on what strangers say: times, amounts, sizes and texts, checked once, on arrival.
+"""Limits for untrusted values: times, amounts, sizes and texts, checked once, on arrival.
 
-A stranger is a server, a bundle, a picture's metadata, or a row of a database that any program can
-have written. A value out of its limits is left out, put at the limit or refused; the caller
-chooses which. What passes can be shown, stored and calculated with in every time zone and on every
+They come from a server, a bundle, a picture's metadata, or a database row that any program may have
+written. Depending on the function, a value out of bounds becomes None, is clamped, or raises an
+error. A value that passes can be shown, stored and calculated with in every time zone and on every
 platform.
 """
 
@@ -46,40 +46,39 @@ MAX_LINK: Final = 2000
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)
-"""No local time overflows between these, on Windows neither."""
+"""Between these, no local time overflows, not even on Windows."""
 _LARGEST: Final = 1 << 63
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _REORDERING: Final = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Marks, overrides and isolates that change the order in which other characters are shown."""
-_HALF: Final = re.compile(r"[\ud800-\udfff]")
-"""Halves of characters, which no encoding can write."""
+"""Marks, overrides and isolates that change the display order of other characters."""
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""Lone surrogates, which no encoding can write."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LINK: Final = re.compile(r"https://[!-~]+|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/][!-~]+")
 
 
 def moment(seconds: object) -> datetime | None:
-    """Return seconds since 1970 as a time in UTC; None: not a time between 2000 and 2200."""
+    """Return seconds since 1970 as a time in UTC; None if it is not between 2000 and 2200."""
     if _is_number(seconds) and _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():  # type: ignore[operator]
         return datetime.fromtimestamp(float(seconds), timezone.utc)  # type: ignore[arg-type]
     return None
 
 
 def moment_near(seconds: object) -> datetime:
-    """Return the time between 2000 and 2200 that is nearest: a computer's clock can be wrong.
+    """Return the nearest time between 2000 and 2200, as a computer's clock can be wrong.
 
     Raises:
         ValueError: It is not a number.
     """
     if not _is_number(seconds):
         raise ValueError(seconds)
-    found = moment(seconds)
-    return found or (_EARLIEST if seconds < _EARLIEST.timestamp() else _LATEST)  # type: ignore[operator]
+    return moment(seconds) or (_EARLIEST if seconds < _EARLIEST.timestamp() else _LATEST)  # type: ignore[operator]
 
 
 def cost(usd: object) -> float | None:
-    """Return an amount in US dollars; None: it is negative, absurdly large or not a number.
+    """Return an amount in US dollars; None if it is negative, implausibly large or not a number.
 
-    A negative or absurd amount would make every budget endless, or end it.
+    Such an amount would disable every budget, or use it up.
     """
     return float(usd) if _is_number(usd) and 0 <= usd <= MAX_COST_USD else None  # type: ignore[operator, arg-type]
 
@@ -91,7 +90,7 @@ def _is_number(value: object) -> bool:
 
 
 def count(value: object, least: int, most: int) -> int:
-    """Return a whole number that is within its limits.
+    """Return `value` if it is a whole number from `least` to `most`.
 
     Raises:
         ValueError: It is not.
@@ -102,7 +101,7 @@ def count(value: object, least: int, most: int) -> int:
 
 
 def size(width: object, height: object) -> tuple[int, int] | None:
-    """Return width and height in pixels; None: one of them is impossible."""
+    """Return width and height in pixels; None if one of them is not possible."""
     try:
         return count(width, 1, MAX_SIDE), count(height, 1, MAX_SIDE)
     except ValueError:
@@ -110,14 +109,14 @@ def size(width: object, height: object) -> tuple[int, int] | None:
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:
-    """Return a text of several lines that every encoding can write, cut at the limit.
+    """Return a multi-line text without lone surrogates, cut at the limit.
 
     Raises:
         TypeError: It is not a text.
     """
     if not isinstance(value, str):
         raise TypeError(value)
-    return _HALF.sub("\ufffd", value if len(value) <= limit else f"{value[: limit - 1]}…")
+    return _SURROGATE.sub("\ufffd", value if len(value) <= limit else f"{value[: limit - 1]}…")
 
 
 def line(value: object, limit: int = MAX_NAME) -> str:
@@ -126,21 +125,18 @@ def line(value: object, limit: int = MAX_NAME) -> str:
     Raises:
         TypeError: It is not a text.
     """
-    # What is cut off is not looked at: a text of megabytes takes no time.
+    # Cut first, so that megabytes take no time.
     return text(" ".join(clean(text(value, 2 * limit)).split()), limit)
 
 
 def clean(value: str) -> str:
-    """Return text without what a terminal obeys, or what shows other characters in another order.
-
-    Newlines and tabs stay.
-    """
+    """Return text without control and reordering characters; newlines and tabs stay."""
     value = _CONTROL.sub(" ", value.replace("\r\n", "\n"))
-    return _HALF.sub("\ufffd", _REORDERING.sub("", value))
+    return _SURROGATE.sub("\ufffd", _REORDERING.sub("", value))
 
 
 def parsed(text: str | bytes) -> Any:
-    """Return what a stranger's JSON says.
+    """Parse untrusted JSON.
 
     Raises:
         ValueError: It is not JSON, or is nested too deeply to be read.
@@ -152,10 +148,10 @@ def parsed(text: str | bytes) -> Any:
 
 
 def digest(value: object) -> str:
-    """Return a SHA-256 digest in hexadecimal.
+    """Return `value` if it is a SHA-256 digest in hexadecimal.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: It is not.
     """
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
         raise ValueError(value)
@@ -163,6 +159,6 @@ def digest(value: object) -> str:
 
 
 def link(url: object) -> str | None:
-    """Return an address that can be shown as a link; None: it is too long or of another kind."""
+    """Return a URL that can be shown as a link; None if it is too long or of another kind."""
     is_link = isinstance(url, str) and len(url) <= MAX_LINK and _LINK.fullmatch(url)
     return str(url) if is_link else None

@@ -1,4 +1,7 @@
-"""`AsyncClient`: a channel and its sub-clients."""
+"""`AsyncClient` and its sub-clients for chat and for the key.
+
+The other sub-clients have modules of their own: `image`, `batch` and `files`.
+"""
 
 from __future__ import annotations
 
@@ -31,45 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient", "AuthClient", "ChatClient", "ChatResponse"]
 
 
-class AuthClient:
-    """Asks about the key."""
-
-    def __init__(self, connection: Connection) -> None:
-        """Use `connection` for every call."""
-        self._connection = connection
-
-    async def get_api_key_info(self, *, timeout: float | None = None) -> wire.ApiKey:
-        """Return the key's name, owner and permissions, and whether it is blocked. Costs nothing.
-
-        Args:
-            timeout: Deadline in seconds over all attempts; default: the client's.
-
-        Raises:
-            ApiError: The server answered with a status other than OK.
-        """
-        with call_span("get_api_key_info"):
-            return await self._connection.unary(
-                wire.GET_API_KEY_INFO,
-                wire.Empty(),
-                wire.ApiKey,
-                timeout=timeout,
-                idempotent=True,
-            )
-
-
 class AsyncClient:
     """A channel and its sub-clients.
 
-    Making one opens nothing and needs no event loop. The first call opens the channel on its
-    loop, and every later call must be on the same one.
+    The constructor opens nothing and needs no event loop. The first call opens the channel on its
+    loop; every later call must be on the same loop.
 
     Attributes:
-        image: Makes images.
-        models: Asks about models.
+        image: Generates and edits images.
+        models: Lists the models and their prices.
         chat: Rewrites prompts.
-        batch: Hands over requests as one job.
+        batch: Submits many requests as one job.
         files: Stores files.
-        auth: Asks about the key.
+        auth: Describes the key.
     """
 
     def __init__(  # named as in xAI's SDK
@@ -87,23 +64,23 @@ class AsyncClient:
         """Check the options.
 
         Args:
-            api_key: Default: `XAI_API_KEY`. A server on loopback needs none, and `""` sends none.
+            api_key: Default: `XAI_API_KEY`. `""` sends no key, which only a loopback host allows.
             api_host: `host`, `host:port` or `localhost:port`; default: `XAI_API_HOST`, `api.x.ai`.
             timeout: Deadline of a call in seconds, over all attempts; default: 1620.
-            metadata: Sent with every call: pairs of a name and its text; bytes where the name ends
+            metadata: Sent with every call: pairs of a name and its text; bytes if the name ends
                 with `-bin`.
-            channel_options: gRPC channel options; they win over ours. With `grpc.enable_retries`
-                and a service config with a retryPolicy, gRPC's core sends calls again by that
-                policy, unseen and also where the connection broke; then nothing else does.
-            on_attempt: Called on the event loop with each failed attempt that is made again,
-                before the wait. What it raises is logged.
-            title: What messages call the server; default: its host.
-            max_attempts: How often a call is sent at most. Sent again is only what no server has
-                begun to answer; 1: never again.
+            channel_options: gRPC channel options; they override ours. With `grpc.enable_retries`
+                and a service config with a retryPolicy, gRPC's core retries calls by that policy,
+                invisibly and also if the connection broke; the client itself does not retry then.
+            on_attempt: Called on the event loop with each failed attempt that is retried, before
+                the wait. Its exceptions are logged.
+            title: The server's name in messages; default: its host.
+            max_attempts: How often a call is sent at most. A call is only sent again if the server
+                did not begin to serve it.
 
         Raises:
-            ConfigurationError: There is no key, or key, host or metadata cannot be used.
-            OptionError: The timeout is no positive number, or max_attempts no whole one.
+            ConfigurationError: The key is missing, or key, host or metadata cannot be used.
+            OptionError: The timeout is not a positive number, or max_attempts not a whole one.
         """
         # The plain text leaves this frame before anything can fail: tracebacks may show locals.
         given, extra = [api_key], [metadata or ()]
@@ -136,15 +113,13 @@ class AsyncClient:
         self.auth = AuthClient(self._connection)
 
     def __repr__(self) -> str:
-        """Return where it goes, and no key."""
-        # A traceback may print a client whose options were refused half way through.
+        # A traceback may print a client whose constructor failed.
         connection = vars(self).get("_connection")
         return (
             f"AsyncClient(api_host={str(connection.endpoint)!r})" if connection else "AsyncClient()"
         )
 
     async def __aenter__(self) -> Self:
-        """Open the channel on the running event loop."""
         self._connection.open()
         return self
 
@@ -154,15 +129,12 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the client."""
         await self.close()
 
     async def download(self, url: str, *, timeout: float | None = None) -> bytes:
-        """Return the image at a URL that an earlier reply gave.
+        """Return the image at a URL of an earlier reply.
 
-        Args:
-            url: As the reply named it.
-            timeout: Seconds; default: two minutes, which also hold when more is given.
+        The `timeout` is in seconds, at most and by default two minutes.
 
         Raises:
             DownloadError: The URL is not allowed, has expired, or holds no image.
@@ -170,20 +142,20 @@ class AsyncClient:
         return (await self._downloader.fetch(url, timeout=timeout))[0]
 
     async def close(self) -> None:
-        """Close the channel. Calls under way are cancelled; images already replied stay usable."""
+        """Close the channel and cancel its calls. Images of earlier replies stay usable."""
         await self._connection.close()
         self._downloader.close()
 
 
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
-    """What the chat model answered.
+    """The answer of a chat model.
 
     Attributes:
-        content: Its text.
+        content: The text.
         model: The model that answered, aliases resolved.
-        usage: Tokens.
-        cost_usd: US dollars, or None if the server did not say.
+        usage: Tokens and cost.
+        cost_usd: US dollars; None if not reported.
     """
 
     content: str
@@ -193,10 +165,9 @@ class ChatResponse:
 
 
 class ChatClient:
-    """Asks a chat model for one answer."""
+    """Gets answers from a chat model."""
 
     def __init__(self, connection: Connection) -> None:
-        """Use `connection` for every call."""
         self._connection = connection
 
     async def complete(  # the options of the wire
@@ -214,22 +185,29 @@ class ChatClient:
         """Return the answer to one message.
 
         Args:
-            prompt: What the user says.
+            prompt: The user's message.
             model: Name of a chat model.
-            system: What the model is told before.
+            system: The system message.
             max_tokens: Length limit of the answer, in tokens.
-            temperature: 0 to 2; the server's default when not given.
+            temperature: 0 to 2; default: the server's.
             user: Opaque id of the end user.
             timeout: Deadline in seconds over all attempts; default: the client's.
-            on_attempt: Hears of each failed attempt that is made again.
+            on_attempt: Called with each failed attempt that is retried.
 
         Raises:
-            OptionError: A value cannot be sent. Nothing was.
+            OptionError: A value cannot be sent. Nothing was sent.
             ApiError: The server answered with a status other than OK.
             ReplyError: The answer holds no text.
         """
-        options = {"model": model, "user": user or "", "max_tokens": max_tokens}
-        request = _request(prompt, system, **options, temperature=temperature)
+        try:
+            request = wire.GetCompletionsRequest(
+                model=model, user=user or "", max_tokens=max_tokens, temperature=temperature
+            )
+            if system is not None:
+                request.messages.add(role=wire.MessageRole.ROLE_SYSTEM).content.add(text=system)
+            request.messages.add(role=wire.MessageRole.ROLE_USER).content.add(text=prompt)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"An option of the chat request cannot be sent: {error}") from error
         reply = await self._connection.unary(
             wire.GET_COMPLETION,
             request,
@@ -238,26 +216,36 @@ class ChatClient:
             timeout=timeout,
             on_attempt=on_attempt,
         )
-        return _answer(reply, model)
+        texts = (output.message.content for output in reply.outputs if output.message.content)
+        content = next(texts, "")
+        if not content.strip():
+            failure = ReplyError(
+                f"The chat model {model!r} gave no text. Try again, or another model."
+            )
+            failure.cost_usd = cost_usd(reply.usage)
+            raise failure
+        return ChatResponse(
+            bounds.text(content), bounds.line(reply.model), reply.usage, cost_usd(reply.usage)
+        )
 
 
-def _request(prompt: str, system: str | None, **options: Any) -> wire.GetCompletionsRequest:
-    """Return the request; options that are None stay absent."""
-    try:
-        request = wire.GetCompletionsRequest(**options)
-        if system is not None:
-            request.messages.add(role=wire.MessageRole.ROLE_SYSTEM).content.add(text=system)
-        request.messages.add(role=wire.MessageRole.ROLE_USER).content.add(text=prompt)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"An option of the chat request cannot be sent: {error}") from error
-    return request
+class AuthClient:
+    """Describes the key."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-def _answer(reply: wire.GetChatCompletionResponse, model: str) -> ChatResponse:
-    content = next((one.message.content for one in reply.outputs if one.message.content), "")
-    if not content.strip():
-        error = ReplyError(f"The chat model {model!r} gave no text. Try again, or another model.")
-        error.cost_usd = cost_usd(reply.usage)
-        raise error
-    model = bounds.line(reply.model)
-    return ChatResponse(bounds.text(content), model, reply.usage, cost_usd(reply.usage))
+    async def get_api_key_info(self, *, timeout: float | None = None) -> wire.ApiKey:
+        """Return the key's name, owner and permissions, and whether it is blocked. Costs nothing.
+
+        Raises:
+            ApiError: The server answered with a status other than OK.
+        """
+        with call_span("get_api_key_info"):
+            return await self._connection.unary(
+                wire.GET_API_KEY_INFO,
+                wire.Empty(),
+                wire.ApiKey,
+                timeout=timeout,
+                idempotent=True,
+            )

@@ -1,4 +1,4 @@
-"""Options of image generation -> the request on the wire, checked before anything is sent."""
+"""Encode an `ImageRequest` as a wire message; every value is checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from google.protobuf.message import Message
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.client.media import media_type
-from xai_notebook.client.request import ImageOptions, is_blank
+from xai_notebook.client.request import is_blank
 from xai_notebook.errors import InputImageError, OptionError
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from xai_notebook.client.request import ImageRequest, InputImage
 
-    from xai_notebook.client.request import ImageRequest
-
-__all__ = ["build_request", "choice", "encode", "message", "seconds"]
+__all__ = ["choice", "encode", "message", "seconds"]
 
 _M = TypeVar("_M", bound=Message)
 
-FORMATS: Final = {
+_FORMATS: Final = {
     name: wire.ImageFormat.Value(f"IMG_FORMAT_{name.upper()}") for name in settings.FORMATS
 }
 CHOICES: Final = {
@@ -45,106 +43,85 @@ CHOICES: Final = {
         name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
     },
 }
+"""Options of an image with a fixed set of values, and their numbers on the wire."""
 
-BEGINNING: Final = 64
-"""Characters of base64 that show what kind of image it is."""
+_SNIFFED: Final = 64
+"""Characters of base64 that are enough to recognise the kind of image."""
 
 
-def encode(request: ImageRequest) -> wire.GenerateImageRequest:
-    """Return a request as it goes over the wire; see `build_request`."""
-    options = ImageOptions(
+def encode(
+    request: ImageRequest,
+    *,
+    storage_options: Mapping[str, Any] | Message | None = None,
+    as_list: bool = False,
+) -> wire.GenerateImageRequest:
+    """Return a request as the message that is sent; options that are None stay absent.
+
+    Args:
+        request: What to make.
+        storage_options: How the server stores the images, when `request.share` does not say it:
+            `filename`, `expires_after` and `public_url`, or a `StorageOptions` message.
+        as_list: Send a single input image as a list with one entry.
+
+    Raises:
+        OptionError: A value is wrong; the message names the valid ones.
+        InputImageError: An input image is neither a URL nor a data URI nor base64, or too large.
+    """
+    if not isinstance(request.prompt, str) or is_blank(request.prompt):
+        raise OptionError("The prompt is empty. Say what the image shows.")
+    if not isinstance(request.model, str) or not request.model.strip():
+        raise OptionError(f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}.")
+    options = {name: getattr(request, name) for name in CHOICES}
+    if request.share:
+        storage_options = _share_options(request.prompt, request.share)
+    encoded = message(
+        wire.GenerateImageRequest,
+        prompt=request.prompt,
+        model=request.model,
+        n=_count(request.n),
         user=request.user,
-        image_format=request.image_format,
-        aspect_ratio=request.aspect_ratio,
-        resolution=request.resolution,
-        quality=request.quality,
-        storage_options=_shared(request.prompt, request.share) if request.share else None,
+        format=choice("image_format", request.image_format, _FORMATS),
+        storage_options=None if storage_options is None else _storage(storage_options),
+        **{
+            name: choice(name, value, CHOICES[name])
+            for name, value in options.items()
+            if value is not None
+        },
     )
-    encoded = build_request(request.prompt, request.model, request.n, **options)
-    sources = [_input(None if each.file_id else each.url, each.file_id) for each in request.inputs]
-    if len(sources) == 1:
-        encoded.image.CopyFrom(sources[0])
+    inputs = [_input(image) for image in request.inputs]
+    if len(inputs) == 1 and not as_list:
+        encoded.image.CopyFrom(inputs[0])
     else:
-        encoded.images.extend(sources)
+        encoded.images.extend(inputs)
     return encoded
 
 
-def _shared(prompt: str, days: float) -> dict[str, Any]:
-    """Return the storage options of an image that everybody who has its link may see."""
-    lifetime = int(days * 24 * 3600)
-    name = re.sub(r"\W+", "-", prompt)[:60].strip("-_") or "image"
-    public = {"expires_after": lifetime}
-    return {"filename": f"{name}.jpg", "expires_after": lifetime, "public_url": public}
-
-
-def build_request(
-    prompt: str, model: str, n: int = 1, **options: Unpack[ImageOptions]
-) -> wire.GenerateImageRequest:
-    """Return the request for these options; what is None stays absent.
-
-    Raises:
-        OptionError: A value is wrong; the message names the right ones.
-        InputImageError: An image to edit is neither a URL nor a data URI, or too large.
-        TypeError: There is no such option.
-    """
-    for name in options.keys() - ImageOptions.__annotations__.keys():
-        raise TypeError(f"sample() got an unexpected keyword argument {name!r}")
-    _check_texts(prompt, model)
-    try:
-        request = wire.GenerateImageRequest(
-            prompt=prompt,
-            model=model,
-            n=_count(n),
-            user=options.get("user") or "",
-            format=choice("image_format", options.get("image_format") or "url", FORMATS),
-        )
-        for option, values in CHOICES.items():
-            if (value := options.get(option)) is not None:
-                setattr(request, option, choice(option, value, values))
-        _add_inputs(request, options)
-        if (storage := options.get("storage_options")) is not None:
-            request.storage_options.CopyFrom(_storage(storage))
-    except OptionError:
-        raise
-    except (TypeError, ValueError) as error:  # protobuf's, at a wrong type or a lone surrogate
-        raise OptionError(f"An option cannot be sent: {error}") from error
-    return request
-
-
 def message(kind: type[_M], **fields: Any) -> _M:
-    """Return a message of these fields; what is None stays absent.
+    """Return a message with these fields; those that are None stay absent.
 
     Raises:
-        OptionError: A value is of the wrong type, or no such number or text can be sent.
+        OptionError: A value has the wrong type, or is a number or text that cannot be sent.
     """
     try:
         return kind(**fields)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:  # the latter for a lone surrogate, too
         raise OptionError(f"An option cannot be sent: {error}") from error
 
 
-def _add_inputs(request: wire.GenerateImageRequest, options: ImageOptions) -> None:
-    url, file_id = options.get("image_url"), options.get("image_file_id")
-    urls, file_ids = options.get("image_urls"), options.get("image_file_ids")
-    single = url if file_id is None else file_id
-    several = urls is not None or file_ids is not None
-    if (url is not None and file_id is not None) or (single is not None and several):
-        raise OptionError(
-            "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
-            " not both."
-        )
-    if single is not None:
-        request.image.CopyFrom(_input(url, file_id))
-    # In this order, as in xAI's SDK: prompts count images by it.
-    request.images.extend(_input(None, one) for one in file_ids or ())
-    request.images.extend(_input(one, None) for one in urls or ())
+def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
+    """Return the wire value for the `value` of an option.
+
+    Raises:
+        OptionError: `value` is not among `values`; the message lists them.
+    """
+    if not isinstance(value, str) or value not in values:
+        raise OptionError(f"{option} is {value!r}. Choose one of: {', '.join(values)}.")
+    return values[value]
 
 
-def _check_texts(prompt: str, model: str) -> None:
-    if not isinstance(prompt, str) or is_blank(prompt):
-        raise OptionError("The prompt is empty. Say what the image shows.")
-    if not isinstance(model, str) or not model.strip():
-        raise OptionError(f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}.")
+def seconds(value: timedelta | int | None) -> int | None:
+    """Return a time span in whole seconds."""
+    return int(value.total_seconds()) if isinstance(value, timedelta) else value
 
 
 def _count(n: int) -> int:
@@ -157,71 +134,67 @@ def _count(n: int) -> int:
     return count
 
 
-def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
-    """Return what stands for the `value` of an option.
-
-    Raises:
-        OptionError: It is none of `values`; the message names them.
-    """
-    if value not in values:
-        raise OptionError(f"{option} is {value!r}. Choose one of: {', '.join(values)}.")
-    return values[value]
+def _input(image: InputImage) -> wire.ImageUrlContent:
+    source = {"file_id": image.file_id} if image.file_id else {"image_url": _image_url(image.url)}
+    return message(wire.ImageUrlContent, **source, detail=wire.ImageDetail.DETAIL_AUTO)
 
 
-def _input(url: str | None, file_id: str | None) -> wire.ImageUrlContent:
+def _image_url(image: str) -> str:
+    """Return an input image as a URL or data URI; bare base64 gets the prefix of its media type."""
+    url = None
+    if isinstance(image, str):
+        if image[:11].lower().startswith(("https://", "http://", "data:image/")):
+            url = image
+        else:
+            with suppress(ValueError):
+                if kind := media_type(base64.b64decode(image[:_SNIFFED], validate=True)):
+                    url = f"data:{kind};base64,{image}"
     if url is None:
-        return wire.ImageUrlContent(file_id=file_id, detail=wire.ImageDetail.DETAIL_AUTO)
-    url = _address(url)
+        raise InputImageError(
+            "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
+        )
     # Four characters of base64 are three bytes.
     if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
         raise InputImageError(
             f"An image to edit is larger than {limit} MiB. Make it smaller first."
         )
-    return wire.ImageUrlContent(image_url=url, detail=wire.ImageDetail.DETAIL_AUTO)
+    return url
 
 
-def _address(image: str) -> str:
-    """Return an image to edit as a URL or data URI; base64 alone is told by how it begins."""
-    if isinstance(image, str):
-        if image[:11].lower().startswith(("https://", "http://", "data:image/")):
-            return image
-        with suppress(ValueError):
-            if kind := media_type(base64.b64decode(image[:BEGINNING], validate=True)):
-                return f"data:{kind};base64,{image}"
-    raise InputImageError(
-        "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
-    )
+def _share_options(prompt: str, days: float) -> dict[str, Any]:
+    """Return the storage options of an image that everyone with its link can see."""
+    lifetime = int(days * 24 * 3600)
+    name = re.sub(r"\W+", "-", prompt)[:60].strip("-_") or "image"
+    public = {"expires_after": lifetime}
+    return {"filename": f"{name}.jpg", "expires_after": lifetime, "public_url": public}
 
 
 def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
     if isinstance(options, Message) and options.DESCRIPTOR.name == "StorageOptions":
-        # Ours or that of xAI's SDK: two classes, one message on the wire.
-        return _named(wire.StorageOptions.FromString(options.SerializeToString()))
-    known = {"filename", "expires_after", "public_url"}
-    if not isinstance(options, Mapping) or not known.issuperset(options):
-        raise OptionError(f"storage_options may hold: {', '.join(sorted(known))}.")
-    stored = wire.StorageOptions(
-        filename=options.get("filename"), expires_after=seconds(options.get("expires_after"))
-    )
-    public = options.get("public_url")
-    if public is True:
-        stored.public_url.SetInParent()
-    elif isinstance(public, Mapping) and {"expires_after"}.issuperset(public):
-        stored.public_url.SetInParent()
-        if (expires := seconds(public.get("expires_after"))) is not None:
-            stored.public_url.expires_after = expires
-    elif public is not None and public is not False:
-        raise OptionError("public_url of storage_options is True or {'expires_after': seconds}.")
-    return _named(stored)
-
-
-def _named(options: wire.StorageOptions) -> wire.StorageOptions:
-    if not options.filename:
+        # Ours or that of xAI's SDK: two classes, the same message on the wire.
+        stored = wire.StorageOptions.FromString(options.SerializeToString())
+    else:
+        known = {"filename", "expires_after", "public_url"}
+        if not isinstance(options, Mapping) or not known.issuperset(options):
+            raise OptionError(f"storage_options may hold: {', '.join(sorted(known))}.")
+        public = options.get("public_url")
+        if isinstance(public, bool):
+            public = {} if public else None
+        if public is not None and not (
+            isinstance(public, Mapping) and {"expires_after"}.issuperset(public)
+        ):
+            raise OptionError(
+                "public_url of storage_options is True or {'expires_after': seconds}."
+            )
+        stored = message(
+            wire.StorageOptions,
+            filename=options.get("filename"),
+            expires_after=seconds(options.get("expires_after")),
+            public_url=public and {"expires_after": seconds(public.get("expires_after"))},
+        )
+        if public is not None:
+            stored.public_url.SetInParent()
+    if not stored.filename:
         raise OptionError("storage_options need a filename.")
-    return options
-
-
-def seconds(value: timedelta | int | None) -> int | None:
-    """Return a time span in whole seconds."""
-    return int(value.total_seconds()) if isinstance(value, timedelta) else value
+    return stored

@@ -1,4 +1,4 @@
-"""The provider's file store: upload, list, fetch, delete, share."""
+"""The file methods of the client: upload, list, download, delete and share stored files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["FilesClient"]
 
 CHUNK_BYTES: Final = 3 * settings.MIB
-"""Of one message of an upload."""
+"""Size of one message of an upload."""
 MAX_FILE_BYTES: Final = 512 * settings.MIB
-ORDERS: Final = {"asc": wire.Ordering.ASCENDING, "desc": wire.Ordering.DESCENDING}
-SORTS: Final = {
+_ORDERS: Final = {"asc": wire.Ordering.ASCENDING, "desc": wire.Ordering.DESCENDING}
+_SORTS: Final = {
     name: wire.FilesSortBy.Value(f"FILES_SORT_BY_{name.upper()}")
     for name in ("created_at", "filename", "size")
 }
@@ -38,15 +38,14 @@ _log = logging.getLogger(__name__)
 
 
 class FilesClient:
-    """Stores files, and gives them back.
+    """Stores files, and returns them.
 
-    Every method takes a `timeout`: its deadline in seconds, over all attempts and all pieces;
-    default: the client's. And every one raises an `ApiError` when the server answers with a status
-    other than OK, or not at all: `NotFoundError` if it does not know the file.
+    Every method takes a `timeout` in seconds over all attempts and chunks; default: the client's.
+    Every method raises an `ApiError` if the server answers with a status other than OK, or does not
+    answer: `NotFoundError` if it does not know the file.
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Use `connection` for every call."""
         self._connection = connection
 
     async def upload(
@@ -58,34 +57,33 @@ class FilesClient:
         on_progress: Any = None,
         timeout: float | None = None,
     ) -> wire.File:
-        """Store a file, read piece by piece in a thread.
+        """Store a file, read in chunks on a thread.
 
-        A call whose reply was lost is not sent again: look for the file with `list` first.
+        A call whose reply was lost is not retried: look for the file with `list` first.
 
         Args:
-            file: A path, bytes, or a file opened for reading bytes, which is read from where it
-                stands.
-            filename: Its name in the store; default: that of the path or the open file.
-            expires_after: Seconds or a timedelta, after which the store deletes it; default: never.
-            on_progress: Called after each piece with the bytes sent so far and all there are (None
-                if unknown); or with the bytes of the piece, if it takes one argument or is an
-                object with an `update` method, such as a progress bar.
+            file: A path, bytes, or a binary file opened for reading, which is read from its
+                current position.
+            filename: Its name in the store; default: the name of the path or the open file.
+            expires_after: Seconds or a timedelta until the store deletes it; default: never.
+            on_progress: Called after each chunk with the bytes sent so far and the total (None if
+                unknown). A function with one argument, or the `update` method of an object such as
+                a progress bar, is called with the bytes of the chunk.
             timeout: See the class.
 
         Raises:
-            OptionError: There is no such file, no name for it, or it is too large. Nothing is
-                stored.
+            OptionError: The file does not exist, has no name or is too large. Nothing is stored.
         """
-        source = _Source(file, filename)
-        first = message(wire.UploadFileInit, name=source.name, expires_after=seconds(expires_after))
-        progress = _progress(on_progress)
+        source = _UploadSource(file, filename)
+        init = message(wire.UploadFileInit, name=source.name, expires_after=seconds(expires_after))
+        notify = _progress_notifier(on_progress)
         with call_span("file.upload", "upload_file") as span:
             stored = await self._connection.stream_unary(
                 wire.UPLOAD_FILE,
-                lambda: _chunks(first, source, progress),
+                lambda: _chunks(init, source, notify),
                 wire.File,
                 timeout=timeout,
-                max_attempts=None if source.repeatable else 1,
+                repeatable=source.repeatable,
             )
             span.add({"file.id": stored.id, "file.filename": stored.filename})
         return stored
@@ -103,10 +101,10 @@ class FilesClient:
         """Return a page of the files stored.
 
         Args:
-            limit: Of the page, at most 100, which is the default.
+            limit: Files of the page, at most and by default 100.
             order: `"asc"` (default) or `"desc"`.
             sort_by: `"created_at"` (default), `"filename"` or `"size"`.
-            pagination_token: Of the page before. An empty one in a reply ends the list.
+            pagination_token: From the page before. The last page has an empty one.
             filter: Such as `size_bytes > 1000000 AND public_url != null`. Fields: `file_id`,
                 `name`, `size_bytes`, `content_type`, `created_at`, `expires_at`, `public_url`,
                 `public_url_expires_at`; operators: `= != > >= < <= AND OR NOT`.
@@ -115,8 +113,8 @@ class FilesClient:
         request = message(
             wire.ListFilesRequest,
             limit=limit,
-            order=choice("order", order or "asc", ORDERS),
-            sort_by=None if sort_by is None else choice("sort_by", sort_by, SORTS),
+            order=choice("order", order or "asc", _ORDERS),
+            sort_by=None if sort_by is None else choice("sort_by", sort_by, _SORTS),
             pagination_token=pagination_token,
             filter=filter or None,
         )
@@ -125,12 +123,7 @@ class FilesClient:
         )
 
     async def get(self, file_id: str, *, timeout: float | None = None) -> wire.File:
-        """Return what is known of a file.
-
-        Args:
-            file_id: Of the file.
-            timeout: See the class.
-        """
+        """Return the description of a file."""
         request = message(wire.RetrieveFileRequest, file_id=file_id)
         return await self._connection.unary(
             wire.RETRIEVE_FILE, request, wire.File, timeout=timeout, idempotent=True
@@ -139,12 +132,7 @@ class FilesClient:
     async def delete(
         self, file_id: str, *, timeout: float | None = None
     ) -> wire.DeleteFileResponse:
-        """Delete a file, and its public link with it.
-
-        Args:
-            file_id: Of the file.
-            timeout: See the class.
-        """
+        """Delete a file and its public link."""
         request = message(wire.DeleteFileRequest, file_id=file_id)
         with call_span("file.delete", "delete") as span:
             reply = await self._connection.unary(
@@ -162,13 +150,8 @@ class FilesClient:
     ) -> bytes:
         """Return the bytes of a file.
 
-        Args:
-            file_id: Of the file.
-            max_bytes: More are not taken.
-            timeout: See the class.
-
         Raises:
-            DownloadError: It has more than `max_bytes`.
+            DownloadError: The file has more than `max_bytes`.
         """
         chunks = await self._connection.unary_stream(
             wire.RETRIEVE_FILE_CONTENT,
@@ -186,12 +169,12 @@ class FilesClient:
         expires_after: timedelta | int | None = None,
         timeout: float | None = None,
     ) -> wire.CreatePublicUrlResponse:
-        """Make a file readable for everybody who has the link, or return the link it has.
+        """Make a public link to a file, or return the existing link.
 
         Args:
-            file_id: Of an image, a video or a PDF.
-            expires_after: Seconds or a timedelta, after which the link ends, also where there is
-                one already; default: with the file.
+            file_id: Id of an image, a video or a PDF.
+            expires_after: Seconds or a timedelta until the link ends, also if it exists already;
+                default: it ends with the file.
             timeout: See the class.
         """
         return await self._connection.unary(
@@ -209,12 +192,7 @@ class FilesClient:
     async def revoke_public_url(
         self, file_id: str, *, timeout: float | None = None
     ) -> wire.RevokePublicUrlResponse:
-        """End a file's public link; one that has none is left as it is.
-
-        Args:
-            file_id: Of the file.
-            timeout: See the class.
-        """
+        """Remove a file's public link, if it has one."""
         return await self._connection.unary(
             wire.REVOKE_PUBLIC_URL,
             message(wire.RevokePublicUrlRequest, file_id=file_id),
@@ -224,28 +202,29 @@ class FilesClient:
         )
 
 
-class _Source:
-    """What is uploaded.
+class _UploadSource:
+    """The bytes to upload.
 
     Attributes:
-        name: In the store.
-        size: Bytes; None: nobody knows.
-        repeatable: It can be read again.
+        name: File name in the store.
+        size: Bytes; None if unknown.
+        repeatable: It can be read more than once.
     """
 
     def __init__(self, file: Any, name: str | None) -> None:
         self._path: Path | None = None
         self._start: int | None = 0
-        given = getattr(file, "name", None)
+        own_name = getattr(file, "name", None)
         if isinstance(file, (str, os.PathLike)):
             self._path = Path(file).expanduser()
-            given = self._path.name
+            own_name = self._path.name
         elif isinstance(file, (bytes, bytearray, memoryview)):
             file = io.BytesIO(file)
         elif not callable(getattr(file, "read", None)):
-            raise OptionError(f"A {type(file).__name__} is no file. Give a path, bytes or a file.")
+            kind = type(file).__name__
+            raise OptionError(f"A {kind} is not a file. Give a path, bytes or a file.")
         self._file = file
-        self.name = name or (Path(given).name if isinstance(given, str) else "")
+        self.name = name or (Path(own_name).name if isinstance(own_name, str) else "")
         if not self.name:
             raise OptionError("The file has no name. Give it a filename.")
         self.size = self._measure()
@@ -255,7 +234,7 @@ class _Source:
             raise OptionError(f"{self.name} is larger than {limit} MiB, which no upload may be.")
 
     def _measure(self) -> int | None:
-        """Return how many bytes there are to read, and note where they begin."""
+        """Return the number of bytes to read, and note where they begin."""
         if self._path is not None:
             try:
                 return self._path.stat().st_size
@@ -265,14 +244,14 @@ class _Source:
             start: int = self._file.tell()
             end: int = self._file.seek(0, os.SEEK_END)
             self._file.seek(start)
-        except (OSError, AttributeError):
+        except (OSError, AttributeError):  # a pipe, for example
             self._start = None
             return None
         self._start = start
         return max(end - start, 0)
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the bytes from the first one on."""
+    async def read(self) -> AsyncGenerator[bytes]:
+        """Yield all chunks, from the first one on."""
         file: IO[bytes] | None = None
         try:
             if self._path is None:
@@ -281,10 +260,10 @@ class _Source:
                     await asyncio.to_thread(file.seek, self._start)
             else:
                 file = await asyncio.to_thread(self._path.open, "rb")
-            while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                if not isinstance(piece, bytes):
+            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                if not isinstance(chunk, bytes):
                     raise OptionError(f"{self.name} is open as text. Open it with mode 'rb'.")
-                yield piece
+                yield chunk
         except OSError as error:
             raise _unreadable(self.name, error) from error
         finally:
@@ -293,16 +272,18 @@ class _Source:
 
 
 async def _chunks(
-    first: wire.UploadFileInit, source: _Source, progress: Callable[[int, int, int | None], None]
+    init: wire.UploadFileInit,
+    source: _UploadSource,
+    notify: Callable[[int, int, int | None], None],
 ) -> AsyncGenerator[wire.UploadFileChunk]:
     """Yield the messages of an upload."""
-    yield wire.UploadFileChunk(init=first)
+    yield wire.UploadFileChunk(init=init)
     sent = 0
-    async with aclosing(source.pieces()) as pieces:
-        async for piece in pieces:
-            yield wire.UploadFileChunk(data=piece)
-            sent += len(piece)
-            progress(len(piece), sent, source.size)
+    async with aclosing(source.read()) as chunks:
+        async for chunk in chunks:
+            yield wire.UploadFileChunk(data=chunk)
+            sent += len(chunk)
+            notify(len(chunk), sent, source.size)
 
 
 def _unreadable(name: str, error: OSError) -> OptionError:
@@ -310,30 +291,30 @@ def _unreadable(name: str, error: OSError) -> OptionError:
     return OptionError(f"{name} cannot be read: {reason}. Nothing was stored.")
 
 
-def _progress(listener: Any) -> Callable[[int, int, int | None], None]:
-    """Return what tells a listener of a piece: its bytes, those so far, those in all."""
-    if listener is None:
+def _progress_notifier(callback: Any) -> Callable[[int, int, int | None], None]:
+    """Return a function of the bytes of a chunk, of all so far and in total that calls back."""
+    if callback is None:
         return lambda *_: None
-    update = getattr(listener, "update", None)
-    whole = not callable(update) and _takes_two(listener)
+    update = getattr(callback, "update", None)
+    takes_totals = not callable(update) and _takes_two(callback)
 
-    def tell(piece: int, sent: int, size: int | None) -> None:
+    def notify(chunk: int, sent: int, size: int | None) -> None:
         try:
-            if whole:
-                listener(sent, size)
+            if takes_totals:
+                callback(sent, size)
             else:
-                (update if callable(update) else listener)(piece)
-        except Exception:  # noqa: BLE001  # a broken listener must not cost the upload
+                (update if callable(update) else callback)(chunk)
+        except Exception:  # noqa: BLE001  # a broken callback must not cost the upload
             _log.warning("an on_progress callback failed", exc_info=True)
 
-    return tell
+    return notify
 
 
-def _takes_two(listener: Callable[..., object]) -> bool:
+def _takes_two(callback: Callable[..., object]) -> bool:
     try:
-        inspect.signature(listener).bind(0, 0)
+        inspect.signature(callback).bind(0, 0)
     except TypeError:
         return False
-    except ValueError:  # written in C, and silent about it
+    except ValueError:  # a function in C without a signature
         return True
     return True

@@ -1,100 +1,68 @@
-"""Image generation and editing: sample one, sample a batch."""
+"""The image and model methods of the client, named as in xAI's SDK.
+
+The keyword methods of `ImageClient` make an `ImageRequest`, and `encoding` makes the wire message
+of it: one path for keywords, the magic and the panel.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from xai_notebook.client import wire
-from xai_notebook.client.encoding import build_request, encode, message
+from xai_notebook.client.encoding import encode, message
+from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse
-from xai_notebook.client.telemetry import image_span
+from xai_notebook.client.telemetry import call_span
 from xai_notebook.client.transport.call import Deadline
 from xai_notebook.client.transport.status import one_line
-from xai_notebook.errors import MissingImageError, NotFoundError, XaiError
+from xai_notebook.errors import MissingImageError, NotFoundError, OptionError, XaiError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.protobuf.message import Message
     from typing_extensions import Unpack
 
     from xai_notebook.client.http import Downloader
-    from xai_notebook.client.request import ImageOptions, ImageRequest
     from xai_notebook.client.transport.connection import Connection, OnReply
     from xai_notebook.client.transport.retry import OnAttempt
 
 __all__ = ["ImageClient", "ModelsClient", "image_price_usd"]
 
-_LEAST_TICKS: Final = 100_000
-"""From here on `image_price` is ticks; in US cents it would be $1,000 an image."""
-_CENTS_PER_USD: Final = 100
-_MOST_USD: Final = 100
-"""A list price above this is no price."""
 
+class ImageOptions(TypedDict, total=False):
+    """Keyword options of `ImageClient.sample`, named as in xAI's SDK; None means not given.
 
-def image_price_usd(model: wire.ImageGenerationModel) -> float | None:
-    """Return the list price of an image in US dollars; None: none that makes sense.
-
-    The comment in xAI's public protos says that `image_price` is in US cents; wherever a real one
-    was seen, it was in ticks of 1e-10 USD, 200000000 for $0.02. What one can mean the other cannot.
+    Attributes:
+        image_url: URL, data URI or base64 of an image to edit.
+        image_file_id: Id of an image to edit in the server's file store.
+        image_urls: Several input images; in the request they follow `image_file_ids`.
+        image_file_ids: Several input images in the server's file store.
+        user: Opaque id of the end user, for abuse monitoring.
+        image_format: `"url"` (default) or `"base64"`.
+        aspect_ratio: `"16:9"` and so on.
+        resolution: `"1k"` or `"2k"`.
+        quality: `"low"` or `"medium"`.
+        storage_options: Store the images: `filename`, `expires_after` (seconds or timedelta),
+            `public_url` (bool or `{"expires_after": …}`); or a `StorageOptions` message.
     """
-    price = model.image_price
-    usd = price / (wire.TICKS_PER_USD if price >= _LEAST_TICKS else _CENTS_PER_USD)
-    return usd if 0 <= usd <= _MOST_USD else None
 
-
-class ModelsClient:
-    """Asks about models."""
-
-    def __init__(self, connection: Connection) -> None:
-        """Use `connection` for every call."""
-        self._connection = connection
-
-    async def list_image_generation_models(
-        self, *, timeout: float | None = None
-    ) -> list[wire.ImageGenerationModel]:
-        """Return the image models the key may use; see `image_price_usd` for their prices.
-
-        Args:
-            timeout: Deadline in seconds; default: the client's.
-
-        Raises:
-            ApiError: The server answered with a status other than OK.
-        """
-        reply = await self._connection.unary(
-            wire.LIST_IMAGE_GENERATION_MODELS,
-            wire.Empty(),
-            wire.ListImageGenerationModelsResponse,
-            timeout=timeout,
-            idempotent=True,
-        )
-        return list(reply.models)
-
-    async def get_image_generation_model(
-        self, name: str, *, timeout: float | None = None
-    ) -> wire.ImageGenerationModel:
-        """Return one model by its name or an alias.
-
-        Args:
-            name: Such as `grok-imagine-image`.
-            timeout: Deadline in seconds; default: the client's.
-
-        Raises:
-            NotFoundError: There is no such model.
-            ApiError: The server answered with another status.
-        """
-        return await self._connection.unary(
-            wire.GET_IMAGE_GENERATION_MODEL,
-            wire.GetModelRequest(name=name),
-            wire.ImageGenerationModel,
-            model=name,
-            timeout=timeout,
-            idempotent=True,
-        )
+    image_url: str | None
+    image_file_id: str | None
+    image_urls: Sequence[str] | None
+    image_file_ids: Sequence[str] | None
+    user: str | None
+    image_format: Literal["base64", "url"] | str | None  # noqa: PYI051
+    aspect_ratio: str | None
+    resolution: str | None
+    quality: str | None
+    storage_options: Mapping[str, Any] | Message | None
 
 
 class ImageClient:
-    """Makes images."""
+    """Generates and edits images."""
 
     def __init__(self, connection: Connection, downloader: Downloader) -> None:
-        """Use `connection` for calls and `downloader` for images that come as URLs."""
         self._connection = connection
         self._downloader = downloader
 
@@ -112,9 +80,9 @@ class ImageClient:
         Args:
             prompt: What it shows.
             model: Such as `grok-imagine-image`.
-            timeout: Deadline in seconds over all attempts; default: the client's. What is left of
-                it when the reply has come is what awaiting its images may take.
-            on_attempt: Hears of each failed attempt that is made again.
+            timeout: Deadline in seconds over all attempts and the image's download; default: the
+                client's.
+            on_attempt: Called with each failed attempt that is retried.
             **options: `aspect_ratio`, `resolution`, `image_url` and so on; see `ImageOptions`.
 
         Raises:
@@ -122,7 +90,7 @@ class ImageClient:
             ApiError: The server answered with a status other than OK.
             MissingImageError: The reply holds no image.
         """
-        request = build_request(prompt, model, 1, **options)
+        request = _encode_options(prompt, model, 1, options)
         responses = await self._generate("image.sample", request, timeout, on_attempt)
         if not responses:
             raise MissingImageError("The reply holds no image. Ask again, or change the prompt.")
@@ -138,25 +106,17 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         **options: Unpack[ImageOptions],
     ) -> list[ImageResponse]:
-        """Make `n` images in one request.
-
-        Args:
-            prompt: What they show.
-            model: Such as `grok-imagine-image`.
-            n: How many, 1 to 10.
-            timeout: As in `sample`, like all that follow.
-            on_attempt: As in `sample`.
-            **options: As in `sample`.
+        """Make `n` images, 1 to 10, in one request; the other arguments are those of `sample`.
 
         Returns:
-            As many as the server sent: fewer than `n`, or none, is no error. Nothing is decoded
-            or downloaded yet; `await response.image` does.
+            The images that the server sent, perhaps fewer than `n` or none. They are decoded or
+            downloaded by `await response.image`.
 
         Raises:
             OptionError: A value is wrong. Nothing was sent.
             ApiError: The server answered with a status other than OK.
         """
-        request = build_request(prompt, model, n, **options)
+        request = _encode_options(prompt, model, n, options)
         return await self._generate("image.sample_batch", request, timeout, on_attempt)
 
     async def send(
@@ -167,16 +127,13 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
-        """Make the images of a request; see `sample_batch`.
+        """Make the images of a request, as `sample_batch` does.
 
-        Args:
-            request: What to make.
-            timeout: As in `sample`.
-            on_attempt: As in `sample`.
-            on_reply: Given the reply's bytes as they came, before anything looks at them.
+        `on_reply` is called with the reply's bytes before they are parsed.
         """
-        encoded = encode(request)
-        return await self._generate("image.sample_batch", encoded, timeout, on_attempt, on_reply)
+        return await self._generate(
+            "image.sample_batch", encode(request), timeout, on_attempt, on_reply
+        )
 
     def prepare(
         self,
@@ -191,10 +148,9 @@ class ImageClient:
         Args:
             prompt: What it shows.
             model: Such as `grok-imagine-image`.
-            batch_request_id: What its result will be found by, unique in the batch; default: the
-                service chooses one.
-            **options: As in `sample`. URLs in results die an hour after the image was made:
-                `image_format="base64"` lives as long as the batch.
+            batch_request_id: Id of its result, unique in the batch; default: the service's choice.
+            **options: As in `sample`. URLs in results expire an hour after the image was made;
+                images in base64 stay as long as the batch.
 
         Raises:
             OptionError: A value is wrong.
@@ -202,7 +158,7 @@ class ImageClient:
         return message(
             wire.BatchRequest,
             batch_request_id=batch_request_id,
-            image_request=build_request(prompt, model, 1, **options),
+            image_request=_encode_options(prompt, model, 1, options),
         )
 
     async def _generate(
@@ -214,7 +170,7 @@ class ImageClient:
         on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
         deadline = Deadline.after(self._connection.timeout if timeout is None else timeout)
-        with image_span(operation, request) as span:
+        with call_span(f"{operation} {request.model}", request=request) as span:
             try:
                 reply = await self._connection.unary(
                     wire.GENERATE_IMAGE,
@@ -228,7 +184,7 @@ class ImageClient:
             except NotFoundError as error:
                 await self._name_models(error, request.model)
                 raise
-            span.record(request, reply)
+            span.add_images(request, reply)
         left = deadline.remaining()
         return [
             ImageResponse(reply, index, self._downloader, timeout=left)
@@ -236,17 +192,109 @@ class ImageClient:
         ]
 
     async def _name_models(self, error: NotFoundError, model: str) -> None:
-        """Add the models that exist to the message, if the server tells them quickly."""
+        """Add the names of the existing models to the message, if the server lists them quickly."""
         try:
             models = await ModelsClient(self._connection).list_image_generation_models(timeout=3)
         except XaiError:
             return
-        if any(model in {one.name, *one.aliases} for one in models):
-            said = one_line(error.details)
-            error.args = (f"The server did not find an input image or file.\nDetails: {said}",)
-            return
-        if all(one.name in error.details for one in models):
-            return  # the server said so itself
-        names = ", ".join(one_line(one.name) for one in models[:20])
-        if names:
+        if any(model in {known.name, *known.aliases} for known in models):
+            details = one_line(error.details)
+            error.args = (f"The server did not find an input image or file.\nDetails: {details}",)
+        elif not all(known.name in error.details for known in models):
+            names = ", ".join(one_line(known.name) for known in models[:20])
             error.args = (f"{error}\nModels that exist: {names}",)
+
+
+def _encode_options(
+    prompt: str, model: str, n: int, options: ImageOptions
+) -> wire.GenerateImageRequest:
+    """Make an `ImageRequest` of keyword options, and encode it.
+
+    Raises:
+        OptionError: A value is wrong.
+        TypeError: An option is unknown.
+    """
+    for name in options.keys() - ImageOptions.__annotations__.keys():
+        raise TypeError(f"sample() got an unexpected keyword argument {name!r}")
+    url, file_id = options.get("image_url"), options.get("image_file_id")
+    urls, file_ids = options.get("image_urls"), options.get("image_file_ids")
+    several = urls is not None or file_ids is not None
+    if sum((url is not None, file_id is not None, several)) > 1:
+        raise OptionError(
+            "Give one image (image_url or image_file_id) or several (image_urls, image_file_ids),"
+            " not both."
+        )
+    file_ids = [file_id] if file_id is not None else file_ids or ()
+    urls = [url] if url is not None else urls or ()
+    # File ids come first, as in xAI's SDK: prompts count images in this order. Digests and labels
+    # are for the library, which does not see this request.
+    inputs = [InputImage("", "", "", file_id=each) for each in file_ids]
+    inputs += [InputImage(each, "", "") for each in urls]
+    request = ImageRequest(
+        prompt,
+        model,
+        n,
+        aspect_ratio=options.get("aspect_ratio"),
+        resolution=options.get("resolution"),
+        quality=options.get("quality"),
+        inputs=tuple(inputs),
+        user=options.get("user"),
+        image_format=options.get("image_format") or "url",
+    )
+    return encode(request, storage_options=options.get("storage_options"), as_list=several)
+
+
+class ModelsClient:
+    """Lists the models and their prices.
+
+    Every method takes a `timeout` in seconds over all attempts; default: the client's. Every method
+    raises an `ApiError` if the server answers with a status other than OK, or does not answer:
+    `NotFoundError` if it does not know the model.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list_image_generation_models(
+        self, *, timeout: float | None = None
+    ) -> list[wire.ImageGenerationModel]:
+        """Return the image models that the key may use; `image_price_usd` reads their prices."""
+        reply = await self._connection.unary(
+            wire.LIST_IMAGE_GENERATION_MODELS,
+            wire.Empty(),
+            wire.ListImageGenerationModelsResponse,
+            timeout=timeout,
+            idempotent=True,
+        )
+        return list(reply.models)
+
+    async def get_image_generation_model(
+        self, name: str, *, timeout: float | None = None
+    ) -> wire.ImageGenerationModel:
+        """Return a model by its name or an alias."""
+        return await self._connection.unary(
+            wire.GET_IMAGE_GENERATION_MODEL,
+            wire.GetModelRequest(name=name),
+            wire.ImageGenerationModel,
+            model=name,
+            timeout=timeout,
+            idempotent=True,
+        )
+
+
+_MIN_TICKS: Final = 100_000
+"""A smaller `image_price` is in US cents; in cents, this one would be $1,000 per image."""
+_CENTS_PER_USD: Final = 100
+_MAX_PRICE_USD: Final = 100
+"""A higher list price is not plausible."""
+
+
+def image_price_usd(model: wire.ImageGenerationModel) -> float | None:
+    """Return the list price of an image in US dollars; None if it is not plausible.
+
+    xAI's public protos say that `image_price` is in US cents. The real service sends ticks of
+    1e-10 USD, such as 200000000 for $0.02. The plausible ranges do not overlap.
+    """
+    price = model.image_price
+    usd = price / (wire.TICKS_PER_USD if price >= _MIN_TICKS else _CENTS_PER_USD)
+    return usd if 0 <= usd <= _MAX_PRICE_USD else None

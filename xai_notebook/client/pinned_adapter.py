@@ -1,10 +1,8 @@
-"""Connections of requests that go to checked addresses, and that another thread can cut.
+"""The requests session of `http`: its connections go to checked addresses and can be cancelled.
 
-A name is resolved once for each connection. What was found is checked, and the connection is made
-to just that: a name server that answers the next question otherwise is not asked. TLS, the
-certificate and the Host header still go by the name.
-
-Through a proxy it is the proxy that resolves; there the name alone can be checked beforehand.
+A name is resolved once for each connection. The addresses are checked, and the connection is made
+to one of them, so a name server that changes its answer does not matter. TLS, the certificate and
+the Host header still use the name. A proxy resolves names itself; there only the name is checked.
 
 Separate because it loads requests, which only downloads and engines need.
 """
@@ -24,10 +22,10 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 
 from xai_notebook import settings
 
-__all__ = ["open_session", "work"]
+__all__ = ["current", "open_session"]
 
-work = threading.local()
-"""Its `line` says where the request of a thread may connect to, and holds the connection."""
+current = threading.local()
+"""Its `connection` is the one of the thread's request: where it may connect to, and its socket."""
 
 
 class _Pinned(HTTPConnection):
@@ -35,12 +33,12 @@ class _Pinned(HTTPConnection):
         """Connect to the first checked address that answers.
 
         Raises:
-            RefusedError: The name stands for an address that is not fetched from.
-            HTTPError: It cannot be resolved, or nothing answers.
+            RefusedError: The name resolves to a refused address.
+            HTTPError: The name cannot be resolved, or no address answers.
         """
         name = self._dns_host
         try:
-            *others, last = work.line.addresses(name, self.port)
+            *others, last = current.connection.addresses(name, self.port)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         try:
@@ -56,7 +54,7 @@ class _Pinned(HTTPConnection):
 
 
 class _PinnedHTTPS(_Pinned, HTTPSConnection):
-    """TLS checks the certificate against the name that it finds here again."""
+    """Pinned, too: `_dns_host` is the name again when TLS checks the certificate."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -68,35 +66,35 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 def _held(pool: Any) -> Any:
-    """Return a kind of pool whose connections are held by the line of the request they serve."""
+    """Return a pool class whose connections are held by the request that they serve."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]  # the pool decides
         def connect(self) -> None:
             super().connect()
-            work.line.hold(self.sock)
+            current.connection.hold(self.sock)
 
         def putrequest(self, *args: Any, **options: Any) -> None:
-            if self.sock is not None:  # used before
-                work.line.hold(self.sock)
+            if self.sock is not None:  # a reused connection
+                current.connection.hold(self.sock)
             super().putrequest(*args, **options)
 
     return type("Pool", (pool,), {"ConnectionCls": Connection})
 
 
 class _PinnedAdapter(HTTPAdapter):
-    """Sends requests over held connections; over pinned ones, unless a proxy makes them."""
+    """Sends requests over held connections, which are pinned unless they go to a proxy."""
 
     if TYPE_CHECKING:
         poolmanager: Any
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Open connections of our kind where there is no proxy."""
+        """Pin and hold direct connections."""
         super().init_poolmanager(*args, **options)
         pools = {"http": _Pool, "https": _HTTPSPool}
         self.poolmanager.pool_classes_by_scheme = {name: _held(pools[name]) for name in pools}
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Hold the connections through a proxy as well."""
+        """Hold connections to a proxy."""
         known = proxy in self.proxy_manager
         manager: Any = super().proxy_manager_for(proxy, **options)
         if not known:
@@ -106,16 +104,16 @@ class _PinnedAdapter(HTTPAdapter):
 
 
 class _Session(requests.Session):
-    """Follows nothing: looking where a redirect goes would read its body, whatever its size."""
+    """Ignores redirects: requests reads their whole body, even if they are not followed."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return that there is none."""
+        """Return None: no redirect."""
 
 
 def open_session() -> requests.Session:
-    """Return a session that keeps no cookies and knows no passwords."""
+    """Return a session without cookies and without stored passwords."""
     session = _Session()
-    session.trust_env = False  # no .netrc: a password kept there for a host is not for this
+    session.trust_env = False  # no passwords from .netrc
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["User-Agent"] = f"xai-notebook/{settings.package_version()}"
     session.headers["Accept-Encoding"] = "identity"

@@ -1,10 +1,12 @@
-"""What came back for one image: parsed, but neither decoded nor downloaded until asked for."""
+"""The reply to a request for images: bounded parsing, and one `ImageResponse` for each image.
+
+Images are decoded or downloaded when `ImageResponse.image` is awaited.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,22 +28,19 @@ if TYPE_CHECKING:
 __all__ = ["ImageResponse", "cost_usd", "parse_reply"]
 
 THREAD_CHARACTERS = 1 << 22
-"""Base64 longer than this, 3 MiB of image, is decoded in a thread. Shorter takes about 1 ms, hardly
-more than the change; and each thread would keep memory of its own for the next reply."""
+"""Longer base64 (3 MiB of image) is decoded in a thread. Shorter takes about 1 ms, hardly more than
+the switch to a thread, and each thread would keep memory for its next reply."""
 
 _MAX_URL: Final = 10_000
-"""Characters; longer text is no address, and not looked at."""
+"""Bytes; a longer base64 field is not checked for a URL."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def cost_usd(usage: wire.SamplingUsage) -> float | None:
-    """Return the price of the whole request in US dollars, or None if the server did not say.
-
-    An amount out of bounds counts as not said.
-    """
+    """Return the price of the whole request in US dollars; None if not reported or implausible."""
     if not usage.HasField("cost_in_usd_ticks"):
         return None
-    # A division is rounded correctly: 0.07, where a product with 1e-10 gives 0.07000000000000001.
+    # A division rounds to 0.07, a product with 1e-10 to 0.07000000000000001.
     return bounds.cost(usage.cost_in_usd_ticks / wire.TICKS_PER_USD)
 
 
@@ -49,7 +48,7 @@ class ImageResponse:
     """One image of a reply.
 
     Attributes:
-        index: Its place in the reply, from 0.
+        index: Its index in the reply, from 0.
     """
 
     def __init__(
@@ -60,13 +59,13 @@ class ImageResponse:
         *,
         timeout: float = inf,
     ) -> None:
-        """Look at image `index` of `reply`, which is shared and not copied.
+        """Refer to image `index` of `reply`, which is not copied.
 
         Args:
             reply: The whole reply.
-            index: Of the image in it.
+            index: Index of the image.
             downloader: Fetches the image if it came as a URL.
-            timeout: Seconds of the call's deadline that a download has left.
+            timeout: Seconds left of the call's deadline, for a download.
         """
         self._reply = reply
         self._image = reply.images[index]
@@ -77,14 +76,13 @@ class ImageResponse:
         self.index = index
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_image": None}  # a part of the reply, which is there once
+        return self.__dict__ | {"_image": None}  # part of the reply
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         self._image = self._reply.images[self.index]
 
     def __repr__(self) -> str:
-        """Return what it is, without the image."""
         form = self._image.WhichOneof("image") or "empty"
         return f"ImageResponse(index={self.index}, model={self.model!r}, {form})"
 
@@ -95,42 +93,42 @@ class ImageResponse:
 
     @property
     def usage(self) -> wire.SamplingUsage:
-        """What the whole request consumed."""
+        """Tokens and cost of the whole request."""
         return self._reply.usage
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the whole request in US dollars; None if the server did not say."""
+        """Price of the whole request in US dollars; None if not reported."""
         return cost_usd(self._reply.usage)
 
     @property
     def prompt(self) -> str:
-        """The prompt as the server rewrote it, or `""`: today's servers do not say."""
+        """The prompt as the server rewrote it; `""` if not reported."""
         return bounds.text(self._image.up_sampled_prompt)
 
     @property
     def respect_moderation(self) -> bool:
-        """False: the image was withheld, and what is here is a placeholder or nothing."""
+        """False if the image was withheld: it is a placeholder or missing."""
         return self._image.respect_moderation
 
     @property
     def file_output(self) -> FileOutput | None:
-        """Where the server stored the image, if it was asked to and did."""
+        """The stored file, if the server was asked to store the image and did."""
         return self._image.file_output if self._image.HasField("file_output") else None
 
     @property
     def storage_error(self) -> str | None:
-        """Why the server did not store the image, if it was asked to and did not."""
+        """Why the server could not store the image, if it was asked to."""
         return bounds.line(self._image.storage_error) or None
 
     @property
     def public_url(self) -> str | None:
-        """The stored image's address for everybody, if one was asked for and made."""
+        """The stored image's public link, if one was requested and made."""
         return bounds.line(self._image.file_output.public_url, bounds.MAX_LINK) or None
 
     @property
     def public_url_error(self) -> str | None:
-        """Why the stored image has no address for everybody, if one was asked for."""
+        """Why there is no public link, if one was requested."""
         return bounds.line(self._image.file_output.public_url_error) or None
 
     @property
@@ -140,7 +138,7 @@ class ImageResponse:
 
     @property
     def url(self) -> str:
-        """The address of the image, good for about an hour.
+        """The URL of the image, valid for about an hour.
 
         Raises:
             ModeratedError: The image was withheld.
@@ -152,7 +150,7 @@ class ImageResponse:
 
     @property
     def base64(self) -> str:
-        """The image in base64, as it came, with the prefix of a data URI or without.
+        """The image in base64 as it came, with or without the prefix of a data URI.
 
         Raises:
             ModeratedError: The image was withheld.
@@ -164,13 +162,13 @@ class ImageResponse:
 
     @property
     def holds_image(self) -> bool:
-        """Whether the image came at all, as bytes or as a URL."""
+        """Whether the reply has the image, as bytes or as a URL."""
         form = self._image.WhichOneof("image")
         return form is not None and bool(getattr(self._image, form))
 
     @property
     def waits_at(self) -> str | None:
-        """The URL to fetch the image from, in whichever field it came; None: there is none."""
+        """The URL to download the image from, sent in either field; None if it came as bytes."""
         image = self._image
         if text := image.url:
             return None if text.lstrip()[:5].lower() == "data:" else text
@@ -180,18 +178,17 @@ class ImageResponse:
 
     @property
     def media_type(self) -> str:
-        """`image/jpeg` and the like; what the bytes say once `image` was awaited."""
+        """Such as `image/jpeg`; read from the bytes when `image` is awaited."""
         return self._media_type
 
     @property
     async def image(self) -> bytes:
-        """The original bytes: `await response.image`. Fetched or decoded once, then kept.
+        """The original bytes: `await response.image`. Downloaded or decoded once, then cached.
 
         Raises:
             ModeratedError: The image was withheld.
-            MissingImageError: The reply holds no such image, or it cannot be decoded.
-            DownloadError: The URL could not be fetched within the call's timeout, or holds no
-                image.
+            MissingImageError: The image is empty or cannot be decoded.
+            DownloadError: The URL cannot be fetched within the call's timeout, or holds no image.
         """
         if self._data is None:
             if url := self.waits_at:
@@ -218,7 +215,7 @@ class ImageResponse:
 
 
 def _decode(text: str) -> bytes:
-    """Return the bytes of base64, with a `data:` prefix or without, in whatever dress it comes."""
+    """Return the bytes of base64, with or without a `data:` prefix."""
     if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
     try:
@@ -229,18 +226,17 @@ def _decode(text: str) -> bytes:
     if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
     try:
-        # White space, missing padding and the alphabet of URLs are harmless, but the fast decoder
-        # takes none of them. This one drops what is no base64, and needs exactly as much padding or
-        # more.
+        # White space, missing padding and the URL-safe alphabet are harmless, but the fast decoder
+        # refuses them. This one skips other characters, and accepts too much padding.
         return base64.b64decode(f"{text.translate(_URL_SAFE).rstrip('=')}===")
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise MissingImageError(
-            "An image of the reply is no valid base64. Ask for the format 'url'."
+            "An image of the reply is not valid base64. Ask for the format 'url'."
         ) from error
 
 
 MAX_FIELDS: Final = 10_000
-"""Fields read of a message, entries of lists counted one by one; what follows is left out."""
+"""Fields that are read of a message; each entry of a list counts, and the rest is ignored."""
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
@@ -249,45 +245,45 @@ Reply = TypeVar("Reply", bound=Message)
 
 
 def parse_reply(kind: type[Reply], data: bytes) -> Reply:
-    """Return the message in `data`, with U+FFFD for what is not UTF-8.
+    """Parse a message; bytes that are not UTF-8 become U+FFFD.
 
     Args:
         kind: The class of the message.
-        data: As it came over the wire.
+        data: The bytes from the wire.
 
     Raises:
-        DecodeError: It is no such message.
+        DecodeError: `data` cannot be parsed.
     """
-    if len(data) > 2 * MAX_FIELDS:  # a field takes two bytes at least
+    if len(data) > 2 * MAX_FIELDS:  # a field has at least two bytes
         data = _bounded(data)
     try:
         return kind.FromString(data)
     except DecodeError:
         try:
-            mended = _mended(memoryview(data), kind.DESCRIPTOR)
+            repaired = _repaired(memoryview(data), kind.DESCRIPTOR)
         except ValueError:
-            mended = b""
-        if not mended:
+            repaired = b""
+        if not repaired:
             raise
-    return kind.FromString(mended)
+    return kind.FromString(repaired)
 
 
 def _bounded(data: bytes) -> bytes:
-    """Return `data` up to its last field that is read."""
+    """Return `data` with at most `MAX_FIELDS` fields."""
     try:
         for count, (start, *_) in enumerate(_fields(memoryview(data))):
             if count == MAX_FIELDS:
                 return data[:start]
     except ValueError:
-        pass  # protobuf says so better
+        pass  # protobuf's error is better
     return data
 
 
-def _mended(data: memoryview, descriptor: Any) -> bytes:
-    """Return a message whose texts are UTF-8.
+def _repaired(data: memoryview, descriptor: Any) -> bytes:
+    """Return a message whose strings are valid UTF-8.
 
     Raises:
-        ValueError: It is no message.
+        ValueError: `data` is not a message.
     """
     parts: list[bytes | memoryview] = []
     for start, number, kind, body, end in _fields(data):
@@ -297,7 +293,7 @@ def _mended(data: memoryview, descriptor: Any) -> bytes:
             if field.type == FieldDescriptor.TYPE_STRING:
                 content = bytes(data[body:end]).decode("utf-8", "replace").encode()
             elif field.type == FieldDescriptor.TYPE_MESSAGE:
-                content = _mended(data[body:end], field.message_type)
+                content = _repaired(data[body:end], field.message_type)
         if content is None:
             parts.append(data[start:end])
         else:
@@ -306,42 +302,42 @@ def _mended(data: memoryview, descriptor: Any) -> bytes:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield of each field: where it starts, its number, its wire type, where its value is.
+    """Yield (start, field number, wire type, start of value, end) of each field.
 
     Raises:
-        ValueError: `data` is no message.
+        ValueError: `data` is not a message.
     """
-    at = 0
-    while at < len(data):
-        start = at
-        tag, at = _read_varint(data, at)
+    position = 0
+    while position < len(data):
+        start = position
+        tag, body = _read_varint(data, start)
         kind = tag & 7
-        body = at
         if kind == _VARINT:
-            _, at = _read_varint(data, at)
+            _, position = _read_varint(data, body)
         elif kind == _DELIMITED:
-            size, body = _read_varint(data, at)
-            at = body + size
+            size, body = _read_varint(data, body)
+            position = body + size
         elif kind in _FIXED:
-            at += _FIXED[kind]
+            position = body + _FIXED[kind]
         else:
             raise ValueError(f"wire type {kind}")
-        if at > len(data):
+        if position > len(data):
             raise ValueError("cut off")
-        yield start, tag >> 3, kind, body, at
+        yield start, tag >> 3, kind, body, position
 
 
-def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
+    """Return a number and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
-        if at >= len(data):
+        if position >= len(data):
             break
-        byte = data[at]
-        at += 1
+        byte = data[position]
+        position += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004  # the bit that says: more follows
-            return value, at
-    raise ValueError("no varint")
+        if byte < 0x80:  # noqa: PLR2004  # the high bit says that more bytes follow
+            return value, position
+    raise ValueError("not a varint")
 
 
 def _varint(value: int) -> bytes:

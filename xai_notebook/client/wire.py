@@ -1,12 +1,10 @@
-"""The messages and methods of the wire, made from the compiled `protos/`.
+"""The messages and method paths of the wire, made from the compiled `protos/`.
 
-The classes come from a descriptor set at run time instead of from generated
-code. Generated code refuses protobuf runtimes older than its compiler, and
-xAI's SDK registers the names `xai/api/v1/*.proto` and `xai_api.*` in the one
-pool a process has: whoever came second would not import. Our files and our
-package have names of their own, so both live side by side in either order.
-The names on the wire, `/xai_api.Image/GenerateImage` and so on, are method
-paths and do not depend on either.
+The classes are made from a descriptor set at run time. Generated code refuses protobuf runtimes
+older than its compiler. And xAI's SDK registers the names `xai/api/v1/*.proto` and `xai_api.*` in
+the process's only descriptor pool, so a second module with these names could not be imported. Our
+files and package have other names and work beside the SDK in either order of import. The method
+paths on the wire, `/xai_api.Image/GenerateImage` and so on, depend on neither.
 """
 
 from __future__ import annotations
@@ -18,158 +16,65 @@ from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
     message_factory,
-    # Imported for their side effect as well: both must be in the pool before ours are.
+    # Imported for its side effect, too: it must be in the pool before our files.
     timestamp_pb2,
 )
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.internal import enum_type_wrapper
 
 if TYPE_CHECKING:
-    from xai_notebook.client.messages.auth_pb2 import (
-        ApiKey,
-    )
+    # isort: off
+    # fmt: off
+    from xai_notebook.client.messages.auth_pb2 import ApiKey
     from xai_notebook.client.messages.batch_pb2 import (
-        AddBatchRequestsRequest,
-        Batch,
-        BatchRequest,
-        BatchRequestMetadata,
-        BatchResult,
-        BatchState,
-        CancelBatchRequest,
-        CreateBatchRequest,
-        GetBatchRequest,
-        GetBatchRequestResultRequest,
-        GetBatchRequestResultResponse,
-        ListBatchesRequest,
-        ListBatchesResponse,
-        ListBatchRequestMetadataRequest,
-        ListBatchRequestMetadataResponse,
-        ListBatchResultsRequest,
+        AddBatchRequestsRequest, Batch, BatchRequest, BatchRequestMetadata, BatchResult, BatchState,
+        CancelBatchRequest, CreateBatchRequest, GetBatchRequest, GetBatchRequestResultRequest,
+        GetBatchRequestResultResponse, ListBatchesRequest, ListBatchesResponse,
+        ListBatchRequestMetadataRequest, ListBatchRequestMetadataResponse, ListBatchResultsRequest,
         ListBatchResultsResponse,
     )
     from xai_notebook.client.messages.chat_pb2 import (
-        GetChatCompletionResponse,
-        GetCompletionsRequest,
-        MessageRole,
+        GetChatCompletionResponse, GetCompletionsRequest, MessageRole,
     )
     from xai_notebook.client.messages.files_pb2 import (
-        CreatePublicUrlRequest,
-        CreatePublicUrlResponse,
-        DeleteFileRequest,
-        DeleteFileResponse,
-        DownloadFormat,
-        File,
-        FileContentChunk,
-        FilesSortBy,
-        ListFilesRequest,
-        ListFilesResponse,
-        Ordering,
-        RetrieveFileContentRequest,
-        RetrieveFileRequest,
-        RevokePublicUrlRequest,
-        RevokePublicUrlResponse,
-        UploadFileChunk,
-        UploadFileInit,
+        CreatePublicUrlRequest, CreatePublicUrlResponse, DeleteFileRequest, DeleteFileResponse,
+        DownloadFormat, File, FileContentChunk, FilesSortBy, ListFilesRequest, ListFilesResponse,
+        Ordering, RetrieveFileContentRequest, RetrieveFileRequest, RevokePublicUrlRequest,
+        RevokePublicUrlResponse, UploadFileChunk, UploadFileInit,
     )
     from xai_notebook.client.messages.image_pb2 import (
-        FileOutput,
-        GeneratedImage,
-        GenerateImageRequest,
-        ImageAspectRatio,
-        ImageDetail,
-        ImageFormat,
-        ImageQuality,
-        ImageResolution,
-        ImageResponse,
-        ImageUrlContent,
-        StorageOptions,
+        FileOutput, GeneratedImage, GenerateImageRequest, ImageAspectRatio, ImageDetail,
+        ImageFormat, ImageQuality, ImageResolution, ImageResponse, ImageUrlContent, StorageOptions,
     )
     from xai_notebook.client.messages.models_pb2 import (
-        GetModelRequest,
-        ImageGenerationModel,
-        ListImageGenerationModelsResponse,
-        Modality,
+        GetModelRequest, ImageGenerationModel, ListImageGenerationModelsResponse, Modality,
     )
     from xai_notebook.client.messages.usage_pb2 import SamplingUsage
+    # fmt: on
+    # isort: on
 
 __all__ = [
-    "ADD_BATCH_REQUESTS",
-    "CANCEL_BATCH",
-    "CREATE_BATCH",
-    "CREATE_PUBLIC_URL",
-    "DELETE_FILE",
-    "GENERATE_IMAGE",
-    "GET_API_KEY_INFO",
-    "GET_BATCH",
-    "GET_BATCH_REQUEST_RESULT",
-    "GET_COMPLETION",
-    "GET_IMAGE_GENERATION_MODEL",
-    "LIST_BATCHES",
-    "LIST_BATCH_REQUEST_METADATA",
-    "LIST_BATCH_RESULTS",
-    "LIST_FILES",
-    "LIST_IMAGE_GENERATION_MODELS",
-    "RETRIEVE_FILE",
-    "RETRIEVE_FILE_CONTENT",
-    "REVOKE_PUBLIC_URL",
-    "TICKS_PER_USD",
-    "UPLOAD_FILE",
-    "AddBatchRequestsRequest",
-    "ApiKey",
-    "Batch",
-    "BatchRequest",
-    "BatchRequestMetadata",
-    "BatchResult",
-    "BatchState",
-    "CancelBatchRequest",
-    "CreateBatchRequest",
-    "CreatePublicUrlRequest",
-    "CreatePublicUrlResponse",
-    "DeleteFileRequest",
-    "DeleteFileResponse",
-    "DownloadFormat",
-    "Empty",
-    "File",
-    "FileContentChunk",
-    "FileOutput",
-    "FilesSortBy",
-    "GenerateImageRequest",
-    "GeneratedImage",
-    "GetBatchRequest",
-    "GetBatchRequestResultRequest",
-    "GetBatchRequestResultResponse",
-    "GetChatCompletionResponse",
-    "GetCompletionsRequest",
-    "GetModelRequest",
-    "ImageAspectRatio",
-    "ImageDetail",
-    "ImageFormat",
-    "ImageGenerationModel",
-    "ImageQuality",
-    "ImageResolution",
-    "ImageResponse",
-    "ImageUrlContent",
-    "ListBatchRequestMetadataRequest",
-    "ListBatchRequestMetadataResponse",
-    "ListBatchResultsRequest",
-    "ListBatchResultsResponse",
-    "ListBatchesRequest",
-    "ListBatchesResponse",
-    "ListFilesRequest",
-    "ListFilesResponse",
-    "ListImageGenerationModelsResponse",
-    "MessageRole",
-    "Modality",
-    "Ordering",
-    "RetrieveFileContentRequest",
-    "RetrieveFileRequest",
-    "RevokePublicUrlRequest",
-    "RevokePublicUrlResponse",
-    "SamplingUsage",
-    "StorageOptions",
-    "UploadFileChunk",
+    "ADD_BATCH_REQUESTS", "CANCEL_BATCH", "CREATE_BATCH", "CREATE_PUBLIC_URL", "DELETE_FILE",
+    "GENERATE_IMAGE", "GET_API_KEY_INFO", "GET_BATCH", "GET_BATCH_REQUEST_RESULT", "GET_COMPLETION",
+    "GET_IMAGE_GENERATION_MODEL", "LIST_BATCHES", "LIST_BATCH_REQUEST_METADATA",
+    "LIST_BATCH_RESULTS", "LIST_FILES", "LIST_IMAGE_GENERATION_MODELS", "RETRIEVE_FILE",
+    "RETRIEVE_FILE_CONTENT", "REVOKE_PUBLIC_URL", "TICKS_PER_USD", "UPLOAD_FILE",
+    "AddBatchRequestsRequest", "ApiKey", "Batch", "BatchRequest", "BatchRequestMetadata",
+    "BatchResult", "BatchState", "CancelBatchRequest", "CreateBatchRequest",
+    "CreatePublicUrlRequest", "CreatePublicUrlResponse", "DeleteFileRequest", "DeleteFileResponse",
+    "DownloadFormat", "Empty", "File", "FileContentChunk", "FileOutput", "FilesSortBy",
+    "GenerateImageRequest", "GeneratedImage", "GetBatchRequest", "GetBatchRequestResultRequest",
+    "GetBatchRequestResultResponse", "GetChatCompletionResponse", "GetCompletionsRequest",
+    "GetModelRequest", "ImageAspectRatio", "ImageDetail", "ImageFormat", "ImageGenerationModel",
+    "ImageQuality", "ImageResolution", "ImageResponse", "ImageUrlContent",
+    "ListBatchRequestMetadataRequest", "ListBatchRequestMetadataResponse",
+    "ListBatchResultsRequest", "ListBatchResultsResponse", "ListBatchesRequest",
+    "ListBatchesResponse", "ListFilesRequest", "ListFilesResponse",
+    "ListImageGenerationModelsResponse", "MessageRole", "Modality", "Ordering",
+    "RetrieveFileContentRequest", "RetrieveFileRequest", "RevokePublicUrlRequest",
+    "RevokePublicUrlResponse", "SamplingUsage", "StorageOptions", "UploadFileChunk",
     "UploadFileInit",
-]
+]  # fmt: skip
 
 GENERATE_IMAGE: Final = "/xai_api.Image/GenerateImage"
 LIST_IMAGE_GENERATION_MODELS: Final = "/xai_api.Models/ListImageGenerationModels"
@@ -194,22 +99,22 @@ UPLOAD_FILE: Final = "/xai_api.Files/UploadFile"
 GET_API_KEY_INFO: Final = "/xai_api.Auth/get_api_key_info"
 
 TICKS_PER_USD: Final = 10**10
-"""The unit of `SamplingUsage.cost_in_usd_ticks` is 1e-10 USD: whole numbers add up exactly."""
+"""The unit of `SamplingUsage.cost_in_usd_ticks` is 1e-10 USD."""
 
 _PACKAGE = "xai_notebook.api.v1"
 
 
 def _load() -> dict[str, Any]:
-    """Add our files to the default pool and return its message and enum classes by name."""
+    """Add our files to the default pool and return their message and enum classes by name."""
     pool = descriptor_pool.Default()
     source = resources.files("xai_notebook.client") / "messages" / "descriptors.binpb"
     files = descriptor_pb2.FileDescriptorSet.FromString(source.read_bytes())
     classes: dict[str, Any] = {}
     pending = list(files.file)
     known = {timestamp_pb2.DESCRIPTOR.name}
-    while pending:  # in order of dependency, whatever order the set has
+    while pending:  # in order of dependency
         for file in [f for f in pending if known.issuperset(f.dependency)]:
-            # Adding an identical file again is allowed: a reloaded module finds its own.
+            # Adding an identical file again is allowed, as when the module is reloaded.
             pool.AddSerializedFile(file.SerializeToString())
             known.add(file.name)
             pending.remove(file)
@@ -224,4 +129,4 @@ def _load() -> dict[str, Any]:
 
 
 if not TYPE_CHECKING:
-    globals().update({name: made for name, made in _load().items() if name in __all__})
+    globals().update({name: cls for name, cls in _load().items() if name in __all__})

@@ -1,4 +1,4 @@
-"""Threads for work that blocks, and what to do where no more of them can be started."""
+"""A thread pool that works without threads if the system cannot start more of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Workers"]
 
 
 class Workers(ThreadPoolExecutor):
-    """A pool whose work is done in the calling thread when the system allows no new one.
+    """A thread pool that runs a function in the calling thread if no thread can be started.
 
-    That blocks the caller, and nothing that has been paid for is lost.
+    That blocks the caller, but no paid picture is lost.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a function called; see `Executor.submit`."""
+        """Schedule a function; see `Executor.submit`."""
         done_here = False
 
         def work() -> Any:
@@ -29,10 +29,10 @@ class Workers(ThreadPoolExecutor):
         except RuntimeError as error:
             if "new thread" not in str(error):
                 raise  # it has been shut down
-        done_here = True  # what was queued for the thread that never came is nobody's now
+        done_here = True  # `work` stays in the queue, and must not call it again
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  # it belongs to who asks for the result
+        except Exception as error:  # noqa: BLE001  # raised by future.result()
             future.set_exception(error)
         return future

@@ -1,1 +1,1 @@
-"""gRPC under the client: channels, calls, retries, statuses, and the key in all of them."""
+"""gRPC for the client: channels, calls, retries, error translation, and keeping the key secret."""

@@ -1,8 +1,7 @@
-"""Channels: TLS and its roots, proxies, sizes, keepalive. The only place where a key meets one.
+"""gRPC channels: key, TLS and its roots, proxies, size limits, keepalive, and the calls' metadata.
 
-A key travels over TLS, or over a loopback connection under local channel
-credentials, which gRPC itself refuses for any other peer. There is no option
-to do otherwise.
+A key is sent over TLS, or over a loopback connection with local channel credentials, which gRPC
+itself refuses for any other peer. No option changes that.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import grpc.aio
 
 from xai_notebook import settings
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.settings import package_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,107 +29,44 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyPlugin", "call_metadata", "open_channel", "retries_itself", "root_certificates_path"]
 
-_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
-
-
-class KeyPlugin(grpc.AuthMetadataPlugin):
-    """Adds `authorization: Bearer KEY` to a call whose connection deserves it."""
-
-    def __init__(self, key: ApiKey) -> None:
-        """Keep the wrapped key."""
-        self._key = key
-
-    def __call__(
-        self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
-    ) -> None:
-        """Hand the header to gRPC; called by it once per attempt, on a thread of its own."""
-        del context
-        # In one expression: no local variable of this frame ever holds the plain text.
-        callback((("authorization", f"Bearer {self._key.reveal()}"),), None)
-
-
-def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Metadata:
-    """Return the metadata of every call: `extra`, then who we are.
-
-    Args:
-        extra: Pairs of a name and a text; of a name that ends with `-bin`, bytes.
-
-    Raises:
-        ConfigurationError: It is anything else, or holds the header that is the key's own.
-            Neither the message nor a frame of its traceback holds a value.
-    """
-    pairs: list[tuple[str, str | bytes]] = []
-    try:
-        pairs = [(name.lower(), value) for name, value in extra]
-        problems = (_problem(name, value) for name, value in pairs)
-        problem = next(filter(None, problems), None)
-    except (AttributeError, TypeError, ValueError):
-        problem = "is not made of pairs: a name and a text each"
-    if problem:
-        del pairs, extra
-        raise ConfigurationError(f"The metadata {problem}.")
-    return grpc.aio.Metadata(
-        *pairs,
-        ("xai-sdk-version", f"python/{package_version()}"),
-        ("xai-sdk-language", f"python/{sys.version_info.major}.{sys.version_info.minor}"),
-    )
-
-
-def _problem(name: str, value: str | bytes) -> str | None:
-    """Return what keeps a header from being sent, as the end of a sentence."""
-    if name == "authorization":
-        return "holds an authorization header. Give the key as api_key instead"
-    if _HEADER_NAME.fullmatch(name) is None:
-        return "holds a name that no header can have"
-    if name.endswith("-bin"):
-        return None if isinstance(value, bytes) else f"holds no bytes for {name}"
-    text = isinstance(value, str) and value.isascii() and value.isprintable()
-    return None if text else f"holds no text of printable ASCII characters for {name}"
-
-
 ROOT_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PROXY_VARIABLES = ("GRPC_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 KEEPALIVE_MS = 300_000
-"""A default server of gRPC cuts a connection that pings more often without data, call or no call:
-every minute for instance after four minutes, with the call that had taken so long. So a server that
-stands still in the middle of a call is noticed after five minutes and the time below."""
+"""By default, a gRPC server closes a connection with more frequent pings and no data, together with
+its calls: with one ping a minute after four minutes. So a server that hangs during a call is
+noticed after five minutes and the time below."""
 KEEPALIVE_XAI_MS = 30_000
-"""api.x.ai is pinged this often by xAI's own SDK."""
+"""xAI's own SDK pings api.x.ai this often."""
 PING_TIMEOUT_MS = 20_000
-"""A ping not answered for so long, and on Linux data not acknowledged: the connection is dead."""
+"""After this time without the answer to a ping (on Linux: to data, too), a connection is dead."""
 MAX_METADATA_BYTES = settings.MIB
-"""A reply with more is lost after it was paid for; gRPC's own limit is 8 to 16 kB."""
+"""A reply with more is lost, but paid for; gRPC's default is 8 to 16 kB."""
 
 
 def open_channel(
     endpoint: Endpoint, key: ApiKey | None, options: Sequence[tuple[str, Any]] = ()
 ) -> grpc.aio.Channel:
-    """Open a channel on the running event loop. Connecting waits for the first call.
+    """Open a channel on the running event loop. The first call connects.
 
     Args:
-        endpoint: Where to.
+        endpoint: The server.
         key: Sent with every call as call credentials; None only for loopback.
-        options: Channel options of the caller; they win over ours of the same name.
+        options: Channel options of the caller; they override ours of the same name.
 
     Raises:
-        ConfigurationError: No key for a remote host, or the environment names roots or a proxy
-            that cannot be used.
+        ConfigurationError: The environment names roots or a proxy that cannot be used.
     """
-    if key is None and not endpoint.loopback:
-        raise ConfigurationError(
-            f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
-        )
-    merged = {**dict(_options(endpoint)), **dict(options)}
+    merged = dict(_options(endpoint)) | dict(options)
     return grpc.aio.secure_channel(
         _target(endpoint), _credentials(endpoint, key), options=list(merged.items())
     )
 
 
 def _target(endpoint: Endpoint) -> str:
-    """Return the name gRPC resolves. `localhost` is [::1] when somebody listens only there.
+    """Return the target for gRPC. `localhost` is [::1] if a server listens only there.
 
-    gRPC is not asked: it would try [::1] first, and beside a server on 127.0.0.1 anybody on this
-    computer may listen there.
+    gRPC would try [::1] first, where another user of this computer may listen while the intended
+    server is on 127.0.0.1.
     """
     if endpoint.host == "localhost" and _in_use("::1", endpoint.port):
         address = "127.0.0.1" if _in_use("127.0.0.1", endpoint.port) else "::1"
@@ -140,7 +75,7 @@ def _target(endpoint: Endpoint) -> str:
 
 
 def _in_use(address: str, port: int) -> bool:
-    """Tell whether somebody has a port of a loopback address, without knocking at it."""
+    """Tell whether a port of a loopback address is taken, without connecting to it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family) as probe:
@@ -151,11 +86,10 @@ def _in_use(address: str, port: int) -> bool:
 
 
 def retries_itself(options: Sequence[tuple[str, Any]]) -> bool:
-    """Tell whether the caller's channel options make gRPC's core repeat calls by itself."""
-    given = dict(options)
-    return bool(given.get("grpc.enable_retries")) and "retryPolicy" in str(
-        given.get("grpc.service_config", "")
-    )
+    """Tell whether the caller's channel options make gRPC's core retry calls."""
+    named = dict(options)
+    config = str(named.get("grpc.service_config", ""))
+    return bool(named.get("grpc.enable_retries")) and "retryPolicy" in config
 
 
 def _credentials(endpoint: Endpoint, key: ApiKey | None) -> grpc.ChannelCredentials:
@@ -170,33 +104,28 @@ def _credentials(endpoint: Endpoint, key: ApiKey | None) -> grpc.ChannelCredenti
 
 
 def _options(endpoint: Endpoint) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = [
+    is_xai = f".{endpoint.host}".endswith(".x.ai")
+    proxy = _proxy(endpoint)
+    return [
         ("grpc.max_send_message_length", settings.MAX_SEND_BYTES),
         ("grpc.max_receive_message_length", settings.MAX_RECEIVE_BYTES),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.primary_user_agent", f"xai-notebook/{settings.package_version()}"),
         ("grpc.default_authority", endpoint.authority),
-        # Core's own retries are invisible and cannot tell a rate limit from a size limit.
+        # The core's retries are invisible and cannot tell a rate limit from a size limit.
         ("grpc.enable_retries", 0),
-        # While core waits before it connects again, every call fails at once. Its default of
-        # 1 s to 120 s would use up our attempts without a single packet.
+        # While the core waits to reconnect, every call fails at once. With its default of 1 s to
+        # 120 s, all our attempts would fail without a single packet.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    ]
-    xai = f".{endpoint.host}".endswith(".x.ai")
-    options += [
-        ("grpc.keepalive_time_ms", KEEPALIVE_XAI_MS if xai else KEEPALIVE_MS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_XAI_MS if is_xai else KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
         ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 0),
+        ("grpc.http_proxy", proxy) if proxy else ("grpc.enable_http_proxy", 0),
     ]
-    if proxy := _proxy(endpoint):
-        options.append(("grpc.http_proxy", proxy))
-    else:
-        options.append(("grpc.enable_http_proxy", 0))
-    return options
 
 
 def _proxy(endpoint: Endpoint) -> str | None:
@@ -213,7 +142,7 @@ def _proxy(endpoint: Endpoint) -> str | None:
         proxy = f"http://{proxy}"
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
-        # Only the scheme is named: the rest may hold a password.
+        # The message has only the scheme: the rest may hold a password.
         raise ConfigurationError(
             f"HTTPS_PROXY names a proxy of the kind {parts.scheme!r}, and gRPC can use only http://."
             f" Set it to an http:// proxy, or list {endpoint.host} in NO_PROXY."
@@ -222,7 +151,7 @@ def _proxy(endpoint: Endpoint) -> str | None:
 
 
 def root_certificates_path() -> Path | None:
-    """Return the file or folder of trusted roots the environment names, or None for the defaults.
+    """Return the file or folder of trusted roots from the environment; None: use the defaults.
 
     Raises:
         ConfigurationError: It does not exist.
@@ -256,3 +185,60 @@ def _root_certificates() -> bytes | None:
             f"{path} holds no PEM certificate. Correct SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
         )
     return pem
+
+
+class KeyPlugin(grpc.AuthMetadataPlugin):
+    """Adds `authorization: Bearer KEY` to calls; gRPC uses it only on a secure connection."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self._key = key
+
+    def __call__(
+        self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
+    ) -> None:
+        """Pass the header to gRPC, which calls this once per attempt on a thread of its own."""
+        del context
+        # In one expression: no local variable of this frame ever holds the plain text.
+        callback((("authorization", f"Bearer {self._key.reveal()}"),), None)
+
+
+_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
+
+
+def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Metadata:
+    """Return the metadata of every call: `extra`, and the versions of this package and Python.
+
+    Args:
+        extra: Pairs of a name and a text, or bytes if the name ends with `-bin`.
+
+    Raises:
+        ConfigurationError: A pair cannot be sent, or is the authorization header. Neither the
+            message nor a frame of its traceback holds a value.
+    """
+    pairs: list[tuple[str, str | bytes]] = []
+    try:
+        pairs = [(name.lower(), value) for name, value in extra]
+        problems = (_problem(name, value) for name, value in pairs)
+        problem = next(filter(None, problems), None)
+    except (AttributeError, TypeError, ValueError):
+        problem = "is not made of pairs: a name and a text each"
+    if problem:
+        del pairs, extra
+        raise ConfigurationError(f"The metadata {problem}.")
+    return grpc.aio.Metadata(
+        *pairs,
+        ("xai-sdk-version", f"python/{settings.package_version()}"),
+        ("xai-sdk-language", f"python/{sys.version_info.major}.{sys.version_info.minor}"),
+    )
+
+
+def _problem(name: str, value: str | bytes) -> str | None:
+    """Return why a header cannot be sent, as the end of a sentence."""
+    if name == "authorization":
+        return "holds an authorization header. Give the key as api_key instead"
+    if _HEADER_NAME.fullmatch(name) is None:
+        return "holds a name that no header can have"
+    if name.endswith("-bin"):
+        return None if isinstance(value, bytes) else f"holds no bytes for {name}"
+    text = isinstance(value, str) and value.isascii() and value.isprintable()
+    return None if text else f"holds no text of printable ASCII characters for {name}"

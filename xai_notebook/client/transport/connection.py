@@ -1,10 +1,11 @@
-"""One channel on one event loop, and the way every call takes through it."""
+"""The channel of a client, and its calls: with retries, a deadline, and translated errors."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
@@ -47,17 +48,21 @@ _T = TypeVar("_T")
 OnReply: TypeAlias = "Callable[[bytes], object]"
 
 _started_in: int | None = None
-"""The process in which a channel was first opened: gRPC's threads do not survive a fork."""
+"""Id of the process that first opened a channel: gRPC's threads do not survive a fork."""
 
 
 class Connection:
-    """Sends requests and receives replies, with retries and one deadline over all of them.
+    """Sends requests and returns replies, with retries and one deadline over all attempts.
 
-    The channel is opened by the first call, on its event loop: everything of grpc.aio belongs
-    to the loop it was made on.
+    The first call opens the channel on its event loop; grpc.aio's objects belong to the loop that
+    they were made on.
+
+    Attributes:
+        endpoint: The server.
+        timeout: Deadline in seconds of a call without its own.
     """
 
-    def __init__(  # it is what AsyncClient takes
+    def __init__(  # the options of AsyncClient
         self,
         endpoint: Endpoint,
         key: ApiKey | None,
@@ -69,32 +74,26 @@ class Connection:
         title: str | None = None,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        """Keep what calls need; nothing is opened."""
         self.endpoint = endpoint
+        self.timeout = settings.DEFAULT_TIMEOUT if timeout is None else timeout
+        Deadline.after(self.timeout)  # refuses a wrong default before the first call
         self._title = title or str(endpoint)
         self._key = key
-        self._timeout = settings.DEFAULT_TIMEOUT if timeout is None else timeout
-        Deadline.after(self._timeout)  # a bad default is better refused before the first call
         self._metadata = metadata
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
-        RetryPolicy(max_attempts)
-        # Attempts of gRPC's core and ours would multiply: five times five.
-        self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
+        self._policy = RetryPolicy(max_attempts)
+        if retries_itself(self._channel_options):
+            # The attempts of gRPC's core and ours would multiply.
+            self._policy = RetryPolicy(1)
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def __repr__(self) -> str:
-        """Return where it goes, and no key."""
         return f"Connection({self.endpoint})"
 
-    @property
-    def timeout(self) -> float:
-        """Deadline in seconds of a call that names none."""
-        return self._timeout
-
-    async def unary(  # noqa: PLR0913  # one call has that many sides
+    async def unary(  # noqa: PLR0913  # each caller needs a few of them
         self,
         method: str,
         request: Message,
@@ -107,22 +106,22 @@ class Connection:
         only_unsent: bool = False,
         on_reply: OnReply | None = None,
     ) -> Reply:
-        """Send `request`, return the reply.
+        """Send `request` and return the reply.
 
         Args:
             method: Path of the method.
             request: The message.
-            reply: The class of the answer.
-            model: What to call the model in an error.
+            reply: The class of the reply.
+            model: The model's name in error messages.
             timeout: Deadline in seconds over all attempts; default: the client's.
-            on_attempt: Hears of each failed attempt that is made again, after the client's own.
-            idempotent: Asking twice costs nothing: try again also where no refusal is proven.
-            only_unsent: Arriving twice would order twice: try again only if it never left.
-            on_reply: Given the bytes of the reply, before anything looks at them.
+            on_attempt: Called after the client's own with each failed attempt that is retried.
+            idempotent: As in `RetryPolicy`, like `only_unsent`.
+            only_unsent: As in `RetryPolicy`.
+            on_reply: Called with the bytes of the reply before they are parsed.
 
         Raises:
-            ApiError: The server answered with a status other than OK, or not at all.
-            ReplyError: The answer is no such message. What it was for may have been billed.
+            ApiError: The server answered with a status other than OK, or did not answer.
+            ReplyError: The reply cannot be parsed. The work may have been billed.
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
         """
@@ -130,12 +129,11 @@ class Connection:
         payload = request.SerializeToString()
         data = await self._call(
             method,
-            lambda **options: exchange(send(**options), _alone(payload)),
+            lambda **options: exchange(send(**options), _single(payload)),
             model=model,
             timeout=timeout,
             on_attempt=on_attempt,
-            idempotent=idempotent,
-            only_unsent=only_unsent,
+            policy=replace(self._policy, idempotent=idempotent, only_unsent=only_unsent),
         )
         if on_reply is not None:
             on_reply(data)
@@ -147,37 +145,26 @@ class Connection:
         messages: Callable[[], AsyncGenerator[Message]],
         reply: type[Reply],
         *,
+        repeatable: bool,
         timeout: float | None = None,
-        on_attempt: OnAttempt | None = None,
-        max_attempts: int | None = None,
     ) -> Reply:
-        """Send a stream of messages, return the reply.
+        """Send a stream of messages and return the reply, as `unary` does.
 
-        Args:
-            method: Path of the method.
-            messages: Called for each attempt; gives them from the first one on.
-            reply: The class of the answer.
-            timeout: As in `unary`.
-            on_attempt: As in `unary`.
-            max_attempts: 1: `messages` can be had only once. Default: the client's.
-
-        Raises:
-            XaiError: As in `unary`.
-            Exception: What `messages` raises. The call is cancelled then.
+        `messages` is called for each attempt; unless it is `repeatable`, only once. If it raises an
+        exception, the call is cancelled.
         """
         send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.open().stream_stream(method)
 
-        async def pieces() -> AsyncGenerator[bytes]:
-            async with aclosing(messages()) as given:
-                async for message in given:
+        async def payloads() -> AsyncGenerator[bytes]:
+            async with aclosing(messages()) as stream:
+                async for message in stream:
                     yield message.SerializeToString()
 
         data = await self._call(
             method,
-            lambda **options: exchange(send(**options), pieces()),
+            lambda **options: exchange(send(**options), payloads()),
             timeout=timeout,
-            on_attempt=on_attempt,
-            max_attempts=max_attempts,
+            policy=self._policy if repeatable else RetryPolicy(1),
         )
         return self._parse(reply, data)
 
@@ -189,21 +176,11 @@ class Connection:
         *,
         max_bytes: int,
         timeout: float | None = None,
-        on_attempt: OnAttempt | None = None,
     ) -> list[Reply]:
-        """Send `request`, return all messages of the answer, which costs nothing to ask for twice.
-
-        Args:
-            method: Path of the method.
-            request: The message.
-            reply: The class of the answer's messages.
-            max_bytes: That they may have together.
-            timeout: As in `unary`.
-            on_attempt: As in `unary`.
+        """Send an idempotent request and return all messages of the reply, as `unary` does.
 
         Raises:
-            XaiError: As in `unary`.
-            DownloadError: The answer is longer than `max_bytes`.
+            DownloadError: The messages have more than `max_bytes` together.
         """
         send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
         payload = request.SerializeToString()
@@ -212,8 +189,7 @@ class Connection:
                 method,
                 lambda **options: receive_all(send(payload, **options), max_bytes),
                 timeout=timeout,
-                on_attempt=on_attempt,
-                idempotent=True,
+                policy=replace(self._policy, idempotent=True),
             )
         except TooLongError as error:
             raise DownloadError(
@@ -226,20 +202,15 @@ class Connection:
         method: str,
         begin: Callable[..., Awaitable[_T]],
         *,
+        policy: RetryPolicy,
         model: str = "",
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
-        idempotent: bool = False,
-        only_unsent: bool = False,
-        max_attempts: int | None = None,
     ) -> _T:
-        """Return what `begin` returns, called for each attempt with the options of a gRPC call."""
+        """Return the result of `begin`, called for each attempt with the options of a gRPC call."""
         error: Exception
-        deadline = Deadline.after(self._timeout if timeout is None else timeout)
-        callbacks = [one for one in (self._on_attempt, on_attempt) if one is not None]
-        policy = RetryPolicy(
-            max_attempts or self._max_attempts, idempotent=idempotent, only_unsent=only_unsent
-        )
+        deadline = Deadline.after(self.timeout if timeout is None else timeout)
+        callbacks = [each for each in (self._on_attempt, on_attempt) if each is not None]
         retries = Retries(method, deadline, policy, callbacks)
 
         async def attempt() -> _T:
@@ -249,38 +220,46 @@ class Connection:
         try:
             return await retries.run(attempt)
         except Failure as failure:
-            error, fate = failure.error, failure.fate
-            if idempotent and fate is FailureKind.UNPROVEN:
-                fate = FailureKind.REFUSED  # nothing is billed either way
+            error, kind = failure.error, failure.kind
+            if policy.idempotent and kind is FailureKind.UNPROVEN:
+                kind = FailureKind.REFUSED  # idempotent calls cost nothing
         except grpc.aio.BaseError as raised:
-            error, fate = raised, FailureKind.LOST
+            error, kind = raised, FailureKind.LOST
         except asyncio.CancelledError:
             self._raise_if_closed_meanwhile()
             raise
-        spent = (deadline.timeout, retries.sent, deadline.elapsed())
-        call = CallInfo(self._title, self._key, model, *spent, method, self.endpoint.loopback)
-        raise translate(error, call, fate) from error
+        call = CallInfo(
+            self._title,
+            self._key,
+            model,
+            deadline.timeout,
+            attempts=retries.sent,
+            elapsed=deadline.elapsed(),
+            method=method,
+            loopback=self.endpoint.loopback,
+        )
+        raise translate(error, call, kind) from error
 
     async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:
-        """Return what is being received, or fail without the key in the failure.
+        """Await an attempt; a failure is raised without the key in it.
 
         Raises:
-            Failure: There is none.
-            ReplyError: There is none, and the server says that all is well.
+            Failure: There was no reply.
+            ReplyError: The server answered OK without a message.
         """
         try:
             return await receiving
         except Failure as failure:
-            # Its frames hold the task that it is the result of: itself, and the call.
-            error, fate = failure.with_traceback(None).error, failure.fate
+            # Its frames hold the task whose result it is, and so itself and the call.
+            error, kind = failure.with_traceback(None).error, failure.kind
         except NoMessageError as none:
             raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
-        # Outside of the handler: an echoed key would stay as its context.
-        raise Failure(scrubbed(error, self._key), fate)
+        # Outside of the handler, or an echoed key would stay in the context.
+        raise Failure(scrubbed(error, self._key), kind)
 
     def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:
-            # Parsed here and not by gRPC, which logs a broken reply and returns None.
+            # gRPC's own deserializer would log a broken reply and return None.
             message = parse_reply(kind, data)
         except DecodeError as error:
             raise ReplyError(self._broken("cannot be read")) from error
@@ -294,7 +273,12 @@ class Connection:
         )
 
     def open(self) -> grpc.aio.Channel:
-        """Return the channel, opened if need be. Call it on the event loop that will use it."""
+        """Return the channel; the first call opens it on the running event loop.
+
+        Raises:
+            ConfigurationError: The client is closed or belongs to another event loop.
+            ForkedProcessError: gRPC was used before this process was forked.
+        """
         global _started_in  # noqa: PLW0603  # it is a fact about the process
         if _started_in not in {None, os.getpid()}:
             raise ForkedProcessError(
@@ -315,16 +299,16 @@ class Connection:
         return self._channel
 
     async def close(self) -> None:
-        """Close the channel; calls under way are cancelled. May be called again."""
+        """Close the channel and cancel its calls. Can be called again."""
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():
             await channel.close()
 
     def _raise_if_closed_meanwhile(self) -> None:
-        """Tell a call cut short by close() from a task that was itself cancelled."""
+        """Raise an error if close() cancelled the call, and not the caller's own task."""
         task = asyncio.current_task()
-        # Python 3.10 cannot tell; there the cancellation stands.
+        # Python 3.10 cannot tell them apart; there the cancellation stands.
         cancelling = getattr(task, "cancelling", None)
         if self._closed and cancelling is not None and not cancelling():
             raise CallCancelledError(
@@ -332,6 +316,5 @@ class Connection:
             )
 
 
-async def _alone(message: bytes) -> AsyncGenerator[bytes]:
-    """Give the only message of a request."""
+async def _single(message: bytes) -> AsyncGenerator[bytes]:
     yield message

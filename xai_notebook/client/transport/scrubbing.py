@@ -1,14 +1,12 @@
-"""Takes the key out of what a server says, in every form it could be echoed in.
+"""Remove the key from a server's texts, in every form in which the server could echo it.
 
-Whoever was sent the key can send it back: whole, cut in pieces, in base64 or
-hexadecimal, in an error, a model's name, a rewritten prompt. From there it
-would land in outputs, saved notebooks and the library. So nothing that a
-server says is looked at before it has been through here.
+A server that was sent the key can send it back: whole, in pieces, in base64 or hexadecimal, in an
+error, a model's name or a rewritten prompt. It would end up in outputs, saved notebooks and the
+library. So every text of a server is scrubbed before it is used.
 
-Nearly nothing said holds a key, and that is found out quickly. Every piece of
-`PIECE` bytes that could be told holds a whole clue, half as long, at one of
-the places where the text is looked at: one look-up for every seven bytes. The
-bytes of an image are no text and are left alone.
+Hardly any text holds a key, so the check is fast: every run of `PIECE` bytes of a form of the key
+contains, at one of the sampled offsets, a whole "clue" of half that length; one look-up is enough
+for seven bytes. The bytes of an image are not text and are skipped.
 """
 
 from __future__ import annotations
@@ -32,36 +30,35 @@ if TYPE_CHECKING:
 __all__ = ["scrub", "scrub_message"]
 
 PIECE: Final = 12
-"""Bytes in a row of a key, or of its encoded forms, that are too many to be shown."""
-HIDDEN: Final = b"***"
+"""Consecutive bytes of the key, or of an encoded form, that must not be shown."""
+MASK: Final = b"***"
 _ASCII_GAPS: Final = bytes([*range(0x21), 0x7F])
 _GAPS: Final = re.compile(
     rb"\xc2[\x80-\xa0\xad]|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]|\xe3\x80\x80|\xef\xbb\xbf"
 )
-"""What can stand between the characters of a key without hiding it from a reader."""
+"""Invisible characters and spaces between the characters of a key, which stays readable."""
 IMAGE_FIELD: Final = "base64"
-"""Holds the bytes of an image, which only a decoder reads; in a small message, perhaps a text."""
-SMALL: Final = 10_000
-"""Bytes."""
+"""Holds the bytes of an image, except in a small message, where it may be a text."""
+SMALL_BYTES: Final = 10_000
 
 
 def scrub(text: str, key: ApiKey | None) -> str:
-    """Return `text` with `***` in place of the key and its pieces, encoded ones too.
+    """Return `text` with `***` in place of the key and its pieces, also encoded ones.
 
-    A text that spells it with gaps is `***` as a whole.
+    A text with the key spelled with gaps is replaced as a whole.
     """
     if key is None or not text:
         return text
-    said = text.encode("utf-8", "surrogatepass")
-    traces = _traces(key)
-    kept = traces.hide(said)
-    if traces.spelt(kept):
-        return HIDDEN.decode()
-    return text if kept is said else kept.decode("utf-8", "surrogatepass")
+    data = text.encode("utf-8", "surrogatepass")
+    matcher = _matcher(key)
+    masked = matcher.mask(data)
+    if matcher.matches_with_gaps(masked):
+        return MASK.decode()
+    return text if masked is data else masked.decode("utf-8", "surrogatepass")
 
 
 def scrub_message(message: Message, key: ApiKey | None) -> None:
-    """Scrub every text of a reply where it stands, and forget its unknown fields."""
+    """Scrub every text of a reply in place, and discard its unknown fields."""
     if key is None:
         return
     message.DiscardUnknownFields()
@@ -69,13 +66,13 @@ def scrub_message(message: Message, key: ApiKey | None) -> None:
 
 
 def _scrub_fields(message: Message, key: ApiKey) -> None:
-    for name, is_text in _told(message.DESCRIPTOR):
-        if name == IMAGE_FIELD and message.ByteSize() > SMALL:
+    for name, is_text in _text_fields(message.DESCRIPTOR):
+        if name == IMAGE_FIELD and message.ByteSize() > SMALL_BYTES:
             continue
         value: Any = getattr(message, name)
         if isinstance(value, str):
-            if (kept := scrub(value, key)) is not value:
-                setattr(message, name, kept)
+            if (masked := scrub(value, key)) is not value:
+                setattr(message, name, masked)
         elif is_text:
             value[:] = [scrub(text, key) for text in value]
         elif not isinstance(value, Message):
@@ -86,18 +83,18 @@ def _scrub_fields(message: Message, key: ApiKey) -> None:
 
 
 @functools.cache
-def _told(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
-    """Return the fields of a message that are text, or messages that hold some."""
+def _text_fields(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
+    """Return the fields that are text (True), or messages with such fields (False)."""
     fields = []
     for field in kind.fields:
         is_text = field.type == FieldDescriptor.TYPE_STRING
-        if is_text or (field.message_type is not None and _told(field.message_type)):
+        if is_text or (field.message_type is not None and _text_fields(field.message_type)):
             fields.append((field.name, is_text))
     return tuple(fields)
 
 
-class _Traces:
-    """What tells that a key is in a text. Pieces are kept as hashes: they may be shown."""
+class _KeyMatcher:
+    """Finds pieces of a key in a text. It keeps their hashes, which a traceback may show."""
 
     __slots__ = ("_clue", "_clues", "_piece", "_pieces", "_stride")
 
@@ -111,66 +108,66 @@ class _Traces:
             hash(clue) for part in pieces for clue in _windows(part, self._clue)
         )
 
-    def hide(self, said: bytes) -> bytes:
-        """Return `said`, the same object if nothing in it is of the key."""
-        lower = said.lower()  # base64 aside, a key in capitals is still a key
+    def mask(self, data: bytes) -> bytes:
+        """Return `data` with its pieces of the key masked; the same object without any."""
+        lower = data.lower()  # a key in capitals is still readable
         size, last = self._clue, len(lower) - self._clue + 1
         if self._clues.isdisjoint(
-            hash(lower[at : at + size]) for at in range(0, last, self._stride)
+            hash(lower[start : start + size]) for start in range(0, last, self._stride)
         ):
-            return said
-        kept, end = [], 0
+            return data
+        parts, end = [], 0
         for first, behind in self._runs(lower):
-            kept += [said[end:first], HIDDEN]
+            parts += [data[end:first], MASK]
             end = behind
-        return b"".join([*kept, said[end:]]) if kept else said
+        return b"".join([*parts, data[end:]]) if parts else data
 
-    def spelt(self, said: bytes) -> bool:
-        """Tell whether a text holds a piece of the key once its gaps are taken out."""
-        joined = said.translate(None, _ASCII_GAPS)
+    def matches_with_gaps(self, data: bytes) -> bool:
+        """Tell whether a text without its gaps holds a piece of the key."""
+        joined = data.translate(None, _ASCII_GAPS)
         if not joined.isascii():
             joined = _GAPS.sub(b"", joined)
-        # A key so short that it is looked for whole may be in any words that are put together.
-        return self._piece == PIECE and joined != said and self.hide(joined) is not joined
+        # A key shorter than PIECE could match any words without the spaces between them.
+        return self._piece == PIECE and joined != data and self.mask(joined) is not joined
 
     def _runs(self, lower: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where pieces begin and end, those that overlap or touch as one."""
+        """Yield start and end of the pieces; overlapping and adjacent ones are merged."""
         first, end = 0, -1
-        for at, part in enumerate(_windows(lower, self._piece)):
+        for start, part in enumerate(_windows(lower, self._piece)):
             if hash(part) not in self._pieces:
                 continue
-            if at > end:
+            if start > end:
                 if end > 0:
                     yield first, end
-                first = at
-            end = at + self._piece
+                first = start
+            end = start + self._piece
         if end > 0:
             yield first, end
 
 
 @functools.lru_cache(maxsize=16)
-def _traces(key: ApiKey) -> _Traces:
-    """Return the traces of a key; one shorter than a piece is looked for as it is."""
+def _matcher(key: ApiKey) -> _KeyMatcher:
+    """Return the matcher of a key; a key shorter than a piece is matched as it is."""
     plain = key.reveal().encode()
     if len(plain) < PIECE:
-        return _Traces([plain], len(plain))
-    return _Traces(_forms(plain), PIECE)
+        return _KeyMatcher([plain], len(plain))
+    return _KeyMatcher(_forms(plain), PIECE)
 
 
 def _forms(plain: bytes) -> Iterator[bytes]:
-    """Yield the key as it can be told."""
+    """Yield the key and its encoded forms."""
     yield plain
     yield plain[::-1]
     yield plain.hex().encode()
     yield quote_from_bytes(plain, safe="").encode()
     yield b"".join(b"%%%02x" % byte for byte in plain)
-    for shift in range(3):  # where in a group of three bytes the key begins, as behind "Bearer "
+    for shift in range(3):  # base64 depends on the key's offset in a group of three bytes
         encoded = base64.b64encode(bytes(shift) + plain)
-        # Its first and last characters hold bits of what stands beside the key as well.
+        # The first and last characters also hold bits of the neighbouring bytes.
         core = encoded[-(-shift * 4 // 3) : (shift + len(plain)) * 4 // 3]
         yield core
         yield core.replace(b"+", b"-").replace(b"/", b"_")
 
 
 def _windows(data: bytes, size: int) -> Iterator[bytes]:
-    return (data[at : at + size] for at in range(len(data) - size + 1))
+    return (data[start : start + size] for start in range(len(data) - size + 1))

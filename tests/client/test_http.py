@@ -1,20 +1,22 @@
-"""URLs of images, fetched from servers that are slow, broken or lying."""
+"""Downloads from slow, broken and lying servers, and from the user's own, which gets its key."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 
 from xai_notebook import errors
+from xai_notebook.client.addresses import WebAddress, is_loopback
 from xai_notebook.client.http import Downloader
+from xai_notebook.settings import ApiKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -32,15 +34,15 @@ def fetch(url: str, *, timeout: float = 5, max_bytes: int = 1 << 20, **more: Any
     return asyncio.run(main())
 
 
-def test_an_image_is_fetched(web: Any, jpeg: bytes) -> None:
-    """The bytes arrive unchanged, with the media type they speak of."""
+def test_an_image_is_downloaded(web: Any, jpeg: bytes) -> None:
+    """The media type is that of the bytes."""
     assert fetch(web.send("/x", jpeg, kind="application/octet-stream")) == (jpeg, "image/jpeg")
 
 
-def test_the_request_says_who_asks_and_nothing_else(
+def test_a_download_sends_a_user_agent_and_no_credentials(
     web: Any, jpeg: bytes, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server sees our user agent, but no key, no password of .netrc and no cookie."""
+    """No key, no password from .netrc and no cookie."""
     monkeypatch.setenv("XAI_API_KEY", key)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
@@ -69,7 +71,6 @@ def test_the_request_says_who_asks_and_nothing_else(
     ],
 )
 def test_only_https_is_fetched(url: str) -> None:
-    """Anything but https to a host is refused before a connection is made."""
     with pytest.raises(errors.DownloadError) as caught:
         fetch(url)
     assert "secret" not in str(caught.value)
@@ -78,7 +79,6 @@ def test_only_https_is_fetched(url: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.1.2.3"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_remote_api_cannot_point_at_this_computer(host: str, scheme: str) -> None:
-    """An address of this computer is refused, unless the API itself is here."""
     with pytest.raises(errors.DownloadError, match="this computer"):
         fetch(f"{scheme}://{host}:1/x", allow_loopback=False)
 
@@ -87,13 +87,11 @@ def test_a_remote_api_cannot_point_at_this_computer(host: str, scheme: str) -> N
     "target", ["file:///etc/passwd", "http://example.com/x.jpg", "ftp://127.0.0.1/x", "https://"]
 )
 def test_redirects_are_checked_like_the_first_address(web: Any, target: str) -> None:
-    """A redirect to another scheme, or to plain http elsewhere, is not followed."""
     with pytest.raises(errors.DownloadError, match=r"not fetched|without a host"):
         fetch(web.send("/x", b"", status=302, Location=target))
 
 
-def test_redirects_are_followed_a_few_times(web: Any, jpeg: bytes) -> None:
-    """Five redirects are followed, an endless ring is not."""
+def test_five_redirects_are_followed(web: Any, jpeg: bytes) -> None:
     for number in range(5):
         web.send(f"/{number}", b"", status=307, Location=f"/{number + 1}")
     web.send("/5", jpeg)
@@ -104,7 +102,6 @@ def test_redirects_are_followed_a_few_times(web: Any, jpeg: bytes) -> None:
 
 
 def test_a_declared_size_over_the_limit_is_not_read(web: Any) -> None:
-    """A Content-Length over the limit is refused while the body is still to come."""
     refused = threading.Event()
 
     def route(handler: Any) -> None:
@@ -119,8 +116,7 @@ def test_a_declared_size_over_the_limit_is_not_read(web: Any) -> None:
     refused.set()
 
 
-def test_an_endless_body_is_cut(web: Any, jpeg: bytes) -> None:
-    """A body without end stops at the limit, and the server is hung up on."""
+def test_an_endless_body_is_cut_off(web: Any, jpeg: bytes) -> None:
     gone = threading.Event()
 
     def route(handler: Any) -> None:
@@ -139,9 +135,7 @@ def test_an_endless_body_is_cut(web: Any, jpeg: bytes) -> None:
     assert gone.wait(2)
 
 
-def test_a_body_shorter_than_declared_is_an_error(web: Any, jpeg: bytes) -> None:
-    """A body that breaks off is tried again, and is an error when it always does."""
-
+def test_an_incomplete_body_is_retried(web: Any, jpeg: bytes) -> None:
     def route(handler: Any) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "9999")
@@ -157,7 +151,7 @@ def test_a_body_shorter_than_declared_is_an_error(web: Any, jpeg: bytes) -> None
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_dripping_body_meets_the_deadline(web: Any, jpeg: bytes, *, chunked: bool) -> None:
-    """A server that sends a byte now and then is left at the deadline: there is no last byte."""
+    """The server sends single bytes without an end."""
     gone = threading.Event()
 
     def route(handler: Any) -> None:
@@ -181,7 +175,6 @@ def test_a_dripping_body_meets_the_deadline(web: Any, jpeg: bytes, *, chunked: b
 
 
 def test_a_silent_server_meets_the_deadline(web: Any) -> None:
-    """A server that answers nothing is left at the deadline."""
     left = threading.Event()
     web.routes["/x"] = lambda _: left.wait(60)
     with pytest.raises(errors.DownloadError, match=r"longer than 0.3 s"):
@@ -198,22 +191,20 @@ def test_a_silent_server_meets_the_deadline(web: Any) -> None:
         (b"", "image/jpeg", "no image"),
     ],
 )
-def test_what_is_no_image_is_refused(web: Any, body: bytes, kind: str, said: str) -> None:
-    """A login page or an error text in place of the image is called what it is."""
+def test_other_content_is_refused(web: Any, body: bytes, kind: str, said: str) -> None:
+    """The message names a login page or an error text."""
     with pytest.raises(errors.DownloadError, match=said):
         fetch(web.send("/x", body, kind=kind))
 
 
-def test_an_unknown_kind_of_image_is_taken(web: Any) -> None:
-    """What the server declares to be an image is one, even in a format we do not know."""
+def test_an_unknown_image_format_is_accepted(web: Any) -> None:
     assert fetch(web.send("/x", b"\x00\x01\x02", kind="image/jxl")) == (
         b"\x00\x01\x02",
         "image/jxl",
     )
 
 
-def test_a_failing_server_is_asked_again(web: Any, jpeg: bytes) -> None:
-    """Two failures of the server do not lose an image that was paid for."""
+def test_a_failing_download_is_retried(web: Any, jpeg: bytes) -> None:
     web.send("/bad", b"", status=503)
     web.send("/good", jpeg)
     bad, good = web.routes["/bad"], web.routes["/good"]
@@ -229,22 +220,21 @@ def test_a_failing_server_is_asked_again(web: Any, jpeg: bytes) -> None:
     ("status", "tries", "said"), [(404, 1, "no longer has"), (500, 3, "500"), (418, 1, "418")]
 )
 def test_statuses_are_explained(web: Any, status: int, tries: int, said: str) -> None:
-    """An expired URL is not asked again; a failing server is, twice."""
+    """An expired URL is not retried."""
     with pytest.raises(errors.DownloadError, match=said) as caught:
         fetch(web.send("/secret-path", b"", status=status))
     assert len(web.seen) == tries
     assert "secret-path" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_an_error() -> None:
-    """A refused connection is a DownloadError with its cause."""
+def test_a_refused_connection_is_a_download_error() -> None:
     with pytest.raises(errors.DownloadError, match="could not be fetched") as caught:
         fetch("http://127.0.0.1:9/x")
     assert caught.value.__cause__ is not None
 
 
-def test_ten_downloads_are_under_way_at_once(web: Any, jpeg: bytes) -> None:
-    """Ten URLs take as long as one: the server answers none before it has been asked for all."""
+def test_ten_downloads_run_in_parallel(web: Any, jpeg: bytes) -> None:
+    """The server answers none of them before all have arrived."""
     web.send("/now", jpeg)
     now, all_here = web.routes["/now"], threading.Barrier(10)
 
@@ -261,8 +251,7 @@ def test_ten_downloads_are_under_way_at_once(web: Any, jpeg: bytes) -> None:
     assert [data for data, _ in asyncio.run(main())] == [jpeg] * 10
 
 
-def test_cancelling_is_prompt_and_stops_the_stream(web: Any, jpeg: bytes) -> None:
-    """A cancelled download ends at once, and the server is hung up on."""
+def test_cancelling_a_download_closes_the_connection(web: Any, jpeg: bytes) -> None:
     begun, gone = threading.Event(), threading.Event()
 
     def route(handler: Any) -> None:
@@ -295,10 +284,7 @@ def test_roots_come_from_the_environment(
     web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     """A private authority is trusted when a variable names it, and only then."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    web.server.socket = context.wrap_socket(web.server.socket, server_side=True)
+    authority = web.use_tls("localhost")
     web.send("/x", jpeg)
     url = f"https://localhost:{web.port}/x"
     with pytest.raises(errors.DownloadError, match="safely"):
@@ -308,8 +294,112 @@ def test_roots_come_from_the_environment(
     assert fetch(url)[0] == jpeg
 
 
-def test_roots_that_do_not_exist_are_named(monkeypatch: pytest.MonkeyPatch, web: Any) -> None:
-    """A wrong SSL_CERT_FILE is a ConfigurationError, not a failed download."""
+def test_missing_roots_are_a_configuration_error(monkeypatch: pytest.MonkeyPatch, web: Any) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/roots.pem")
     with pytest.raises(errors.ConfigurationError, match="SSL_CERT_FILE"):
         fetch(web.send("/x", b""))
+
+
+# --- the user's own server --------------------------------------------------------------------
+
+SECRET = "engine-key-5ca1ab1e"
+
+
+@pytest.fixture
+def public(new_web: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a server at the public name `https://pictures.example.com:PORT`."""
+    web = new_web()
+    authority = web.use_tls("pictures.example.com")
+    authority.cert_pem.write_to_path(tmp_path / "roots.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+
+    def resolve(host: str, _port: int) -> list[str]:
+        assert host == "pictures.example.com" or is_loopback(host)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("xai_notebook.client.http.addresses_of", resolve)
+    web.base = f"https://pictures.example.com:{web.port}"
+    return web
+
+
+def fetch_own(engine: Any, url: str) -> bytes:
+    """Fetch a URL that the user's own `engine` returned."""
+    own = WebAddress.parse(engine.url("/v1/"))
+    return fetch(url, timeout=10, allow_loopback=False, own=own, key=ApiKey(SECRET))[0]
+
+
+def keys(web: Any) -> list[str | None]:
+    """Return the authorization header of each request."""
+    return [headers.get("Authorization") for _, headers in web.seen]
+
+
+@pytest.mark.parametrize("url", ["{base}/made/x", "/made/x", "../made/x", "//{host}/made/x"])
+def test_the_own_origin_gets_the_key(web: Any, jpeg: bytes, url: str) -> None:
+    """Also with http at a private address."""
+    web.send("/made/x", jpeg)
+    host = f"127.0.0.1:{web.port}"
+    assert fetch_own(web, url.format(base=f"http://{host}", host=host)) == jpeg
+    assert keys(web) == [f"Bearer {SECRET}"]
+
+
+def test_a_public_address_gets_no_key(web: Any, public: Any, jpeg: bytes) -> None:
+    public.send("/x", jpeg)
+    assert fetch_own(web, f"{public.base}/x") == jpeg
+    assert (keys(public), web.seen) == ([None], [])
+
+
+def test_a_redirect_to_a_public_address_carries_no_key(web: Any, public: Any, jpeg: bytes) -> None:
+    web.send("/made/x", b"", status=302, Location=f"{public.base}/x")
+    public.send("/x", jpeg)
+    assert fetch_own(web, "/made/x") == jpeg
+    assert (keys(web), keys(public)) == ([f"Bearer {SECRET}"], [None])
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://pictures.example.com:{public}/y", "http://127.0.0.1:{engine}/made/y",
+     "https://127.0.0.1:{engine}/y", "https://10.0.0.1/y", "https://[::1]:{engine}/y",
+     "https://me@pictures.example.com:{public}/y", "ftp://pictures.example.com/y",
+     "https://127.0.0.1:{engine}\\@pictures.example.com:{public}/y"],
+)  # fmt: skip
+def test_a_public_address_cannot_redirect_into_the_network(
+    web: Any, public: Any, jpeg: bytes, target: str
+) -> None:
+    web.send("/made/y", jpeg)
+    public.send("/y", jpeg)
+    location = target.format(public=public.port, engine=web.port)
+    public.send("/x", b"", status=302, Location=location)
+    with pytest.raises(errors.DownloadError, match="not fetched"):
+        fetch_own(web, f"{public.base}/x")
+    assert web.seen == []
+
+
+@pytest.mark.parametrize(
+    ("port", "path"), [(-1, "/made/x"), (0, "/made/x")], ids=["another port", "another scheme"]
+)
+def test_the_origin_is_scheme_host_and_port(web: Any, jpeg: bytes, port: int, path: str) -> None:
+    web.send(path, jpeg)
+    scheme = "https" if port == 0 else "http"
+    with pytest.raises(errors.DownloadError):
+        fetch_own(web, f"{scheme}://127.0.0.1:{web.port + port}{path}")
+    assert web.seen == []
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+def test_no_download_error_holds_the_key(web: Any, status: int) -> None:
+    """Nor the locals of any frame in its traceback."""
+
+    def route(handler: Any) -> None:
+        handler.send_response(status)
+        handler.send_header("Location", "http://10.0.0.1/x")
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"x")
+        handler.close_connection = True
+
+    web.routes["/made/x"] = route
+    with pytest.raises(errors.DownloadError) as caught:
+        fetch_own(web, "/made/x")
+    assert keys(web)[0] == f"Bearer {SECRET}"
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert SECRET not in "".join(told.format())

@@ -1,4 +1,4 @@
-"""Stored files, up and down, on a server made of xAI's stubs."""
+"""Upload, download and management of stored files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from xai_sdk import AsyncClient as Sdk
 from xai_sdk.proto import files_pb2
 
 from xai_notebook import errors
@@ -28,7 +23,7 @@ STORED = files_pb2.File(id="f1", filename="a.bin", size=len(DATA))
 
 
 class Pipe(io.RawIOBase):
-    """A file that can be read once."""
+    """A file that can be read only once."""
 
     name = "/dev/pipe"
 
@@ -41,12 +36,12 @@ class Pipe(io.RawIOBase):
         return self._data.read(size)
 
     def seekable(self) -> bool:
-        """Tell that it stays where it is."""
+        """Return False."""
         return False
 
 
 async def taking(request: Any, context: Any) -> Any:
-    """Answer an upload with what arrived, as an id."""
+    """Check an upload and answer with its name and expiry."""
     pieces = [piece async for piece in request]
     data = b"".join(piece.data for piece in pieces[1:])
     assert data == DATA
@@ -59,8 +54,7 @@ taken: list[Any] = []
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "bytearray", "open", "memory", "pipe"])
-def test_a_file_is_uploaded_in_pieces(call: Any, kind: str, tmp_path: Path) -> None:
-    """First what it is called, then its bytes in order, from wherever they come."""
+def test_a_file_is_uploaded_in_chunks(call: Any, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(DATA)
     stream = io.BytesIO(b"before" + DATA)
@@ -88,8 +82,8 @@ def test_a_file_is_uploaded_in_pieces(call: Any, kind: str, tmp_path: Path) -> N
     assert taken[0][1][1] == CHUNK_BYTES
 
 
-def test_progress_is_told_in_all_three_ways(call: Any) -> None:
-    """Bytes so far of all there are, bytes of the piece, or a bar; a broken listener is logged."""
+def test_progress_callbacks_of_all_kinds_are_called(call: Any) -> None:
+    """Exceptions of a callback are logged."""
     told: list[Any] = []
 
     class Bar:
@@ -116,11 +110,10 @@ def test_progress_is_told_in_all_three_ways(call: Any) -> None:
         ("/nowhere/at/all.png", "cannot be read: No such file"),
         (b"bytes", "has no name"),
         (io.BytesIO(b"bytes"), "has no name"),
-        (7, "is no file"),
+        (7, "is not a file"),
     ],
 )
-def test_what_cannot_be_uploaded_is_an_option_error(call: Any, file: Any, said: str) -> None:
-    """Before a call is made."""
+def test_invalid_files_are_not_uploaded(call: Any, file: Any, said: str) -> None:
     error, peer = call(taking, lambda client: client.files.upload(file))
     assert isinstance(error, errors.OptionError)
     assert said in str(error)
@@ -128,8 +121,8 @@ def test_what_cannot_be_uploaded_is_an_option_error(call: Any, file: Any, said: 
 
 
 @pytest.mark.parametrize("kind", ["text", "broken"])
-def test_a_file_that_fails_midway_ends_the_call(call: Any, kind: str) -> None:
-    """The server hears that no more will come: it must not store half a file."""
+def test_a_read_error_cancels_the_upload(call: Any, kind: str) -> None:
+    """The server must not store half a file."""
 
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -164,7 +157,7 @@ def test_a_file_that_fails_midway_ends_the_call(call: Any, kind: str) -> None:
 
 
 def refusing(*, begun: bool) -> Any:
-    """Return an answer that fails once, before it reads or, its reply begun, after."""
+    """Return an answer that fails once: before it reads, or after its reply has begun."""
     calls: list[int] = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -179,8 +172,7 @@ def refusing(*, begun: bool) -> Any:
     return answer
 
 
-def test_a_refused_upload_is_sent_again_from_its_first_byte(call: Any) -> None:
-    """Nothing came of it; the file is read anew from where it stood."""
+def test_a_refused_upload_is_retried_from_its_start(call: Any) -> None:
     stored, peer = call(
         refusing(begun=False), lambda client: client.files.upload(io.BytesIO(DATA), filename="a")
     )
@@ -188,32 +180,25 @@ def test_a_refused_upload_is_sent_again_from_its_first_byte(call: Any) -> None:
     assert len(peer.requests) == 2
 
 
-def test_an_upload_that_can_be_read_only_once_is_not_sent_again(call: Any) -> None:
-    """What was read is gone."""
+def test_the_upload_of_a_pipe_is_not_retried(call: Any) -> None:
     error, peer = call(refusing(begun=False), lambda client: client.files.upload(Pipe(DATA)))
     assert isinstance(error, errors.UnavailableError)
     assert not error.maybe_billed
     assert len(peer.requests) == 1
 
 
-def test_an_upload_whose_refusal_nothing_proves_is_not_repeated(call: Any) -> None:
-    """The error says where to look."""
+async def refusing_without_proof(request: Any, context: Any) -> Any:
+    """Refuse as gRPC shows a reply that broke off, too."""
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "gone", (("x-request-id", "1"),))
 
-    async def answer(request: Any, context: Any) -> Any:
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone", (("x-request-id", "1"),))
 
+@pytest.mark.parametrize("answer", [refusing(begun=True), refusing_without_proof])
+def test_an_upload_that_may_have_been_stored_is_not_retried(call: Any, answer: Any) -> None:
     error, peer = call(answer, lambda client: client.files.upload(io.BytesIO(DATA), filename="a"))
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
-    assert "files.list()" in str(error)
-    assert len(peer.requests) == 1
-
-
-def test_an_upload_of_unknown_fate_is_not_repeated(call: Any) -> None:
-    """The error says where to look."""
-    error, peer = call(refusing(begun=True), lambda client: client.files.upload(DATA, filename="a"))
-    assert isinstance(error, errors.UnavailableError)
     assert "may have been stored" in str(error)
+    assert "files.list()" in str(error)
     assert len(peer.requests) == 1
 
 
@@ -223,9 +208,7 @@ async def _pieces(*parts: bytes) -> Any:
 
 
 @pytest.mark.parametrize("parts", [(), (b"one",), (b"one", b"", b"two")])
-def test_content_is_the_pieces_together(call: Any, parts: tuple[bytes, ...]) -> None:
-    """In order; none at all is an empty file."""
-
+def test_content_is_joined_from_chunks(call: Any, parts: tuple[bytes, ...]) -> None:
     async def answer(request: Any, context: Any) -> Any:
         assert request.file_id == "f1"
         return _pieces(*parts)
@@ -234,8 +217,7 @@ def test_content_is_the_pieces_together(call: Any, parts: tuple[bytes, ...]) -> 
     assert data == b"".join(parts)
 
 
-def test_content_is_bounded(call: Any) -> None:
-    """A server may go on for ever: it is cut off, and hears of it."""
+def test_endless_content_is_cut_off(call: Any) -> None:
     sent = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -252,8 +234,7 @@ def test_content_is_bounded(call: Any) -> None:
     assert len(sent) < 60
 
 
-def test_content_that_broke_off_is_asked_for_again(call: Any) -> None:
-    """Whole or not at all."""
+def test_content_is_retried(call: Any) -> None:
     calls: list[int] = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -273,7 +254,7 @@ def test_content_that_broke_off_is_asked_for_again(call: Any) -> None:
 
 
 async def stalling(request: Any, context: Any) -> Any:
-    """Answer neither an upload nor a request for content to its end."""
+    """Answer an upload and a request for content without an end."""
 
     async def slow() -> Any:
         yield files_pb2.FileContentChunk(data=b"one")
@@ -293,16 +274,13 @@ STREAMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_has_a_deadline(call: Any, name: str) -> None:
-    """However much of it has come."""
     error, peer = call(stalling, lambda client: STREAMS[name](client, timeout=2))
     assert isinstance(error, errors.DeadlineExceededError)
     assert 0 < peer.remaining[0] <= 2
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_cancelling_a_stream_cancels_it_at_the_server(serve: Any, name: str) -> None:
-    """As with any other call."""
-
+def test_cancelling_a_stream_reaches_the_server(serve: Any, name: str) -> None:
     async def main() -> bool:
         began, ended = asyncio.Event(), asyncio.Event()
 
@@ -333,8 +311,8 @@ async def _scripted(request: Any, context: Any) -> Any:
     return answers[request.DESCRIPTOR.name]
 
 
-def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
-    """Ours and the SDK's calls, one after the other, arrive as equal messages."""
+def test_every_method_sends_what_the_sdk_sends(beside_sdk: Any) -> None:
+    """With equal messages, and equal answers."""
 
     async def use(client: Any) -> list[Any]:
         files = client.files
@@ -350,42 +328,12 @@ def test_every_method_asks_what_the_sdk_asks(serve: Any) -> None:
             await files.revoke_public_url("f1"),
         ]
 
-    async def main() -> tuple[Any, list[Any], list[Any]]:
-        async with serve(_scripted) as peer:
-            sdk = Sdk(api_key="xai-key", api_host=peer.host)
-            theirs = await use(sdk)
-            await sdk.close()
-            async with AsyncClient("xai-key", api_host=peer.host) as client:
-                return peer, theirs, await use(client)
-
-    peer, theirs, ours = asyncio.run(main())
-    half = len(peer.requests) // 2
-    assert peer.requests[:half] == peer.requests[half:]
+    theirs, ours = beside_sdk(_scripted, use)
     assert [one.SerializeToString() for one in theirs] == [one.SerializeToString() for one in ours]
 
 
 @pytest.mark.parametrize("options", [{"order": "up"}, {"sort_by": "colour"}, {"limit": "many"}])
-def test_a_wrong_option_of_a_list_is_not_sent(call: Any, options: dict[str, Any]) -> None:
-    """The message names those that are right."""
+def test_wrong_list_options_are_not_sent(call: Any, options: dict[str, Any]) -> None:
     error, peer = call(_scripted, lambda client: client.files.list(**options))
     assert isinstance(error, errors.OptionError)
     assert not peer.requests
-
-
-def test_calls_that_change_files_are_spans(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Called as in xAI's SDK, with the file's id."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    call(taking, lambda client: client.files.upload(DATA, filename="a"))
-    call(_scripted, lambda client: client.files.delete("f1"))
-    uploaded, deleted = exporter.get_finished_spans()
-    assert (uploaded.name, deleted.name) == ("file.upload", "file.delete")
-    assert dict(uploaded.attributes or {}) == {
-        "operation.name": "upload_file",
-        "provider.name": "xai",
-        "file.id": "f1",
-        "file.filename": "a",
-    }
-    assert dict(deleted.attributes or {})["file.id"] == "f1"

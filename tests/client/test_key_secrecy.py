@@ -1,4 +1,4 @@
-"""The key goes nowhere but into the header of a call."""
+"""The key appears in no error, traceback, repr, log or pickle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSENDABLE = "xai-unsendable \u00fc 0123456789"
 
 
 def shown(error: BaseException) -> str:
-    """Return all that is ever shown of an error, with the locals of every frame."""
+    """Return everything that can be shown of an error, with the locals of every frame."""
     chain = traceback.TracebackException.from_exception(error, capture_locals=True)
     texts = ["".join(chain.format()), repr(error), str(error), repr(vars(error))]
     if isinstance(error, errors.XaiError):
@@ -41,7 +41,7 @@ def shown(error: BaseException) -> str:
 
 
 async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
-    """Call a server that answers with a status that repeats the key in every place."""
+    """Call a server that echoes the key in details and metadata of its status."""
     heard: list[Any] = []
 
     async def answer(request: Any, context: Any) -> Any:
@@ -58,7 +58,7 @@ async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
 
 
 def client_of(host: str) -> AsyncClient:
-    """Return a client with the key; this frame is in no traceback."""
+    """Return a client with the key, outside of the traceback's frames."""
     return AsyncClient(KEY, api_host=host)
 
 
@@ -68,7 +68,7 @@ def client_of(host: str) -> AsyncClient:
 def test_an_echoed_key_is_in_no_error(
     code: Any, serve: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A server that repeats the key does not get it into an error, traceback, log or output."""
+    """Nor in its traceback, the log or the output."""
     with caplog.at_level(logging.DEBUG):
         error = asyncio.run(fail(code, serve))
     assert "***" in str(error)
@@ -77,7 +77,6 @@ def test_an_echoed_key_is_in_no_error(
 
 
 def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Client, sub-clients, connection and settings show no key, however they are printed."""
     client = client_of("api.x.ai")
     monkeypatch.setenv("XAI_API_KEY", KEY)
     settings = Configuration.from_environment()
@@ -106,8 +105,7 @@ def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda key: pickle.dumps(AsyncClient(key)),
     ],
 )
-def test_a_key_is_not_given_away(take: Any) -> None:
-    """Whatever copies, pickles or takes apart is refused, and the refusal does not show it."""
+def test_a_key_cannot_be_copied_or_serialised(take: Any) -> None:
     with pytest.raises(TypeError) as caught:
         take(ApiKey(KEY))
     assert KEY not in shown(caught.value)
@@ -134,7 +132,7 @@ def test_a_key_is_not_given_away(take: Any) -> None:
     ],
 )
 def test_a_failing_constructor_shows_no_key(make: Any) -> None:
-    """Tracebacks that show the locals of every frame hold no key when making a client fails."""
+    """In the locals of any frame."""
     with pytest.raises(errors.XaiError) as caught:
         make()
     text = shown(caught.value)
@@ -143,7 +141,6 @@ def test_a_failing_constructor_shows_no_key(make: Any) -> None:
 
 
 def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key of the environment that cannot be sent is not shown."""
     monkeypatch.setenv("XAI_API_KEY", UNSENDABLE)
     for make in (AsyncClient, Configuration.from_environment):
         with pytest.raises(errors.ConfigurationError) as caught:
@@ -162,10 +159,9 @@ def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch
         ("HTTPS_PROXY", "socks5://proxy:1"),
     ],
 )
-def test_a_wrong_variable_shows_no_other(
+def test_a_wrong_variable_shows_no_other_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """Tracebacks show neither the environment nor the key in it, however much they show."""
     monkeypatch.setenv("XAI_API_KEY", KEY)
     monkeypatch.setenv(name, value)
 
@@ -182,7 +178,6 @@ def test_a_wrong_variable_shows_no_other(
 
 
 def test_an_attempt_and_a_response_hold_no_key(serve: Any, reply: Any) -> None:
-    """What callers receive has no way back to the key in its repr."""
     heard: list[Any] = []
 
     async def answer(request: Any, context: Any) -> Any:
