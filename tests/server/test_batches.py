@@ -182,11 +182,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "unbatchable": (lambda image: [image.prepare("p", "grok-2-image")], "does not support batch"),
     "the same id": (
         lambda image: [image.prepare("p", MODEL, batch_request_id="r1")],
-        "there already",
+        "exists already",
     ),
     "twice": (
         lambda image: [image.prepare("p", MODEL, batch_request_id="new") for _ in range(2)],
-        "there already",
+        "exists already",
     ),
     "large": (
         lambda image: [image.prepare("x" * 7000, MODEL) for _ in range(600)],

@@ -88,7 +88,7 @@ def test_an_engine_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, mine="an_engine:Mine")
     engine = choose_engine("mine")
     assert isinstance(engine, Mine)
-    assert engine.place == "mine"
+    assert engine.location == "mine"
 
 
 @pytest.mark.parametrize(

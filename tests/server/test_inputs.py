@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from xai_notebook.server.engine import checked
+from xai_notebook.server.engine import check_picture
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.service import decode_input
 
@@ -140,7 +140,7 @@ def test_a_hollow_file_is_refused_before_it_is_decoded(
     with pytest.raises(Refusal, match="not a readable PNG, JPEG or WebP"):
         decode_input(HOLLOW[name])
     with pytest.raises(ValueError, match="its file has"):  # of an engine
-        checked(HOLLOW[name])
+        check_picture(HOLLOW[name])
 
 
 @pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, PNG, WEBP])
@@ -148,7 +148,7 @@ def test_a_hollow_file_is_refused_before_it_is_decoded(
 def test_what_is_real_is_not_refused(data: bytes, more: bytes) -> None:
     """Also with something behind its end, as cameras and phones put it there."""
     assert decode_input(data + more).size == Image.open(io.BytesIO(data)).size
-    assert checked(data + more)
+    assert check_picture(data + more)
 
 
 def test_a_segment_without_a_length_is_harmless() -> None:

@@ -43,37 +43,33 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
     "503": (Reply(503, {"detail": "loading"}), grpc.StatusCode.UNAVAILABLE, "loading"),
     "401": (Reply(401, {}), grpc.StatusCode.FAILED_PRECONDITION, "XAI_NOTEBOOK_ENGINE_KEY"),
     "404": (Reply(404, {}), grpc.StatusCode.FAILED_PRECONDITION, "the address or the model"),
-    "405": (Reply(405, {}), grpc.StatusCode.UNIMPLEMENTED, "does not do this"),
+    "405": (Reply(405, {}), grpc.StatusCode.UNIMPLEMENTED, "does not support this"),
     "redirect": (
         Reply(307, {}, {"Location": "http://127.0.0.1:1/"}),
         grpc.StatusCode.FAILED_PRECONDITION,
         "redirects",
     ),
     "html": (Reply(body=b"<!doctype html>"), grpc.StatusCode.FAILED_PRECONDITION, "a web page"),
-    "no json": (Reply(body=b"hello"), grpc.StatusCode.FAILED_PRECONDITION, "no JSON"),
-    "a list": (Reply(body=[1, 2]), grpc.StatusCode.FAILED_PRECONDITION, "no JSON"),
-    "nothing": (Reply(body={"data": []}), grpc.StatusCode.INTERNAL, "it holds none"),
+    "no json": (Reply(body=b"hello"), grpc.StatusCode.FAILED_PRECONDITION, "other than JSON"),
+    "a list": (Reply(body=[1, 2]), grpc.StatusCode.FAILED_PRECONDITION, "other than JSON"),
+    "nothing": (Reply(body={"data": []}), grpc.StatusCode.INTERNAL, "it is empty"),
     "odd": (Reply(body={"data": [7, {"b64_json": 7}]}), grpc.StatusCode.INTERNAL, "neither"),
     "no picture": (
-        Reply(body={"data": [{"b64_json": "aGVsbG8="}]}), grpc.StatusCode.INTERNAL, "no readable",
+        Reply(body={"data": [{"b64_json": "aGVsbG8="}]}),
+        grpc.StatusCode.INTERNAL,
+        "not a readable",
     ),
     "half a picture": (
         Reply(body={"data": [{"b64_json": base64.b64encode(png()[:90]).decode()}]}),
         grpc.StatusCode.INTERNAL,
-        "no readable",
+        "not a readable",
     ),
     "too many pixels": (
-        Reply(
-            body={
-                "data": [
-                    {"b64_json": base64.b64encode(enormous_png()).decode()}
-                ]
-            }
-        ),
+        Reply(body={"data": [{"b64_json": base64.b64encode(enormous_png()).decode()}]}),
         grpc.StatusCode.INTERNAL,
         "30000 x 3000 pixels",
     ),
-    "cut": (Reply(body=b'{"data": [{"b64', cut=500), grpc.StatusCode.INTERNAL, "not asked again"),
+    "cut": (Reply(body=b'{"data": [{"b64', cut=500), grpc.StatusCode.INTERNAL, "is not repeated"),
     "huge": (
         Reply(body=b"{}", cut=settings.MAX_RECEIVE_BYTES),
         grpc.StatusCode.INTERNAL,
@@ -210,13 +206,13 @@ def test_no_netrc(
         ("http://169.254.169.254/v1", "without TLS"),
         ("http://0.0.0.0:8000/v1", "without TLS"),
         ("http://gpu-box:8000/v1", "without TLS"),
-        ("https://me:pass@example.com/v1", "holds a password"),
-        ("https://example.com/v1?key=pass", "holds a password"),
-        ("http://example.com\\@localhost/v1", "holds a password"),
-        ("http://example.com\\.localhost/v1", "is no URL"),
-        ("http://local\thost:8000/v1", "is no URL"),
-        ("ftp://localhost/v1", "no http or https URL"),
-        ("http://localhost:x/v1", "is no URL"),
+        ("https://me:pass@example.com/v1", "contains a password"),
+        ("https://example.com/v1?key=pass", "contains a password"),
+        ("http://example.com\\@localhost/v1", "contains a password"),
+        ("http://example.com\\.localhost/v1", "is not a valid URL"),
+        ("http://local\thost:8000/v1", "is not a valid URL"),
+        ("ftp://localhost/v1", "not an http or https URL"),
+        ("http://localhost:x/v1", "is not a valid URL"),
     ],
 )
 def test_addresses_that_are_refused(url: str, text: str) -> None:
@@ -237,7 +233,7 @@ def test_addresses_that_are_refused(url: str, text: str) -> None:
 )  # fmt: skip
 def test_addresses_that_are_right(url: str) -> None:
     """Https anywhere; http on this computer and at private addresses in numbers."""
-    assert OpenAIEngine(url).place in url
+    assert OpenAIEngine(url).location in url
 
 
 def test_nothing_is_left_open(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:

@@ -71,7 +71,7 @@ def test_garbage_is_refused_in_a_sentence() -> None:
 
     code, details = asyncio.run(send("right"))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert details == "The request is no GenerateImageRequest message."
+    assert details == "The request is not a GenerateImageRequest message."
     assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
