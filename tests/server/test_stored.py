@@ -140,7 +140,7 @@ def test_what_is_public_may_be_edited_by_its_link() -> None:
 
     made, missing = run(script)
     assert made[0] == made[1]
-    assert missing == (grpc.StatusCode.NOT_FOUND, "There is no file 'file_none'.")
+    assert missing == (grpc.StatusCode.NOT_FOUND, "The file 'file_none' does not exist.")
 
 
 LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -224,7 +224,7 @@ def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> 
         got = await client.files.get(stored.id)
         content = await client.files.content(stored.id)
         deleted = await client.files.delete(stored.id)
-        with pytest.raises(grpc.RpcError, match="There is no file"):
+        with pytest.raises(grpc.RpcError, match="does not exist"):
             await client.files.get(stored.id)
         return stored, listed, shared, revoked, got, content, deleted
 

@@ -311,7 +311,7 @@ class Batches:
         entry = batch.entries.get(request.batch_request_id)
         if entry is None or not batch.is_complete(entry, self._clock()):
             raise Refusal(
-                grpc.StatusCode.NOT_FOUND, f"There is no result for {request.batch_request_id!r}."
+                grpc.StatusCode.NOT_FOUND, f"{request.batch_request_id!r} has no result yet."
             )
         return wire.GetBatchRequestResultResponse(
             request=entry.request, result=await self._result(entry)
@@ -366,7 +366,7 @@ class Batches:
         Faults.strike(faults.failure)
         batch = self._batches.get(batch_id)
         if batch is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no batch {batch_id!r}.")
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"The batch {batch_id!r} does not exist.")
         if faults.cancelled and batch.end(self._clock()) is None:
             batch.cancelled, batch.reason = self._clock(), faults.cancelled
         return batch

@@ -192,7 +192,7 @@ class FileStore:
         return self._find(file_id).data
 
     def keep(self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions) -> None:
-        """Store a picture; its message gets the id and link, or the reason why there is none."""
+        """Store a picture, and put id and link, or the reason of a failure, into its message."""
         if self._faults.files.storage_error:
             image.storage_error = self._faults.files.storage_error
             return
@@ -257,7 +257,7 @@ class FileStore:
     def _find(self, file_id: str) -> _StoredFile:
         file = self._unexpired().get(file_id)
         if file is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no file {file_id!r}.")
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"The file {file_id!r} does not exist.")
         return file
 
     def _publish(self, file: _StoredFile, lifetime: int | None) -> None:
@@ -277,7 +277,7 @@ class FileStore:
             file.link_expires = expires
 
     def _url(self, file: _StoredFile) -> str | None:
-        """Return the public link of a file; None if there is none or it has expired."""
+        """Return the public link of a file; None if it has no link, or an expired one."""
         if file.link_expires is not None and file.link_expires <= self._clock():
             file.link = None
         return None if file.link is None else self._web.address(file.link)

@@ -360,7 +360,7 @@ class OpenAIEngine(Engine):
         """Return the usable pictures of a response.
 
         Raises:
-            Refusal: It has none.
+            Refusal: No picture is usable.
         """
         entries = list_entries(await asyncio.to_thread(self._errors.parse, response))
         try:

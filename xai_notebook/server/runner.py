@@ -284,8 +284,8 @@ def _installed(name: str) -> Engine:
     if name not in points:
         names = ", ".join([PAINTING, *sorted(points)])
         raise ConfigurationError(
-            f"There is no engine {name!r}. Set XAI_NOTEBOOK_ENGINE to the URL of an images API, "
-            f"such as http://localhost:8000/v1, or to one of: {names}."
+            f"The engine {name!r} does not exist. Set XAI_NOTEBOOK_ENGINE to the URL of an images "
+            f"API, such as http://localhost:8000/v1, or to one of: {names}."
         )
     try:
         engine = points[name].load()()

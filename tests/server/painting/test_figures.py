@@ -84,7 +84,7 @@ def test_a_new_figure_is_one_record(folder: Path) -> None:
     scene = read_scene("two blue snails and a Schnecke")
     assert [subject.name for subject in scene.subjects] == ["snail", "snail"]
     assert scene.subjects[0].colour == vocabulary().colours["blue"]
-    assert scene.place in {"meadow", "forest"}
+    assert scene.setting in {"meadow", "forest"}
     snail, meadow = (
         cast(
             "list[tuple[int, tuple[int, ...]]]",
@@ -102,15 +102,15 @@ def test_a_new_figure_is_one_record(folder: Path) -> None:
         ("[snail]\nwords", "snails.ini"),
         (SNAIL + SNAIL, "snail"),
         (SNAIL.replace("[snail]", "[cat]"), "another figure has this name"),
-        (SNAIL.replace("home = meadow", "home = moon"), "home: 'moon' is none of city, desert"),
+        (SNAIL.replace("home = meadow", "home = moon"), "home: 'moon' is not one of city, desert"),
         (SNAIL.replace("height = 0.3", "height = tall"), "height: could not convert"),
-        (SNAIL.replace("height = 0.3\n", ""), "whatever has words has a height"),
-        (SNAIL.replace("home = meadow forest\n", ""), "a home and a colour"),
-        (SNAIL.replace("colour = #ff00ff\n", ""), "a home and a colour"),
-        (SNAIL.replace("head = ", "hat = "), "'hat' is no key: use words, home"),
-        (SNAIL.replace("words = snail", "words = Snail"), "words: 'Snail' is no word"),
-        (SNAIL.replace("words = snail", "words = snail#12"), "'#12' is no colour"),
-        (SNAIL.replace("home = ", "stands = sky\nhome = "), "stands: 'sky' is none of ground"),
+        (SNAIL.replace("height = 0.3\n", ""), "a record with words needs a height"),
+        (SNAIL.replace("home = meadow forest\n", ""), "needs a home and a colour"),
+        (SNAIL.replace("colour = #ff00ff\n", ""), "needs a home and a colour"),
+        (SNAIL.replace("head = ", "hat = "), "'hat' is not a key: use words, home"),
+        (SNAIL.replace("words = snail", "words = Snail"), "words: 'Snail' is not a word"),
+        (SNAIL.replace("words = snail", "words = snail#12"), "'#12' is not a colour"),
+        (SNAIL.replace("home = ", "stands = sky\nhome = "), "stands: 'sky' is not one of ground"),
         (SNAIL.replace("#00ff00: ", ""), "needs a tone before it"),
         (SNAIL.replace("parts =", "build = legs 1\nparts ="), "either parts or a build"),
     ],
@@ -126,15 +126,15 @@ def test_a_wrong_record_says_what_is_wrong(folder: Path, wrong: str, message: st
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("circle", "cirkle", "'cirkle' is no shape: use polygon, blob"),
+        ("circle", "cirkle", "'cirkle' is not a shape: use polygon, blob"),
         ("0,0.5 0.44", "0,0.5", "circle does not take 1 points and 0 sizes"),
         ("0,0.5 0.44", "0,0.5 wide", "could not convert string to float: 'wide'"),
-        ("0.44", "0.44 | spin 3", "'spin' is no change: use mirror, turn or at"),
-        ("colour:", "color:", "'color' is no colour: write it as #rrggbb"),
+        ("0.44", "0.44 | spin 3", "'spin' is not a change: use mirror, turn or at"),
+        ("colour:", "color:", "'color' is not a colour: write it as #rrggbb"),
         (
             "colour: circle",
             "figure shell in colour\n    colour: circle",
-            "There is no figure 'shell'",
+            "The figure 'shell' does not exist",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_wrong_line_says_what_is_wrong(folder: Path, old: str, new: str, messa
 
 @pytest.mark.parametrize(
     ("build", "message"),
-    [("legs 0.3, wings 2", "'wings' is no measure: use legs"), ("ear square", "ear-square")],
+    [("legs 0.3, wings 2", "'wings' is not a measure: use legs"), ("ear square", "ear-square")],
 )
 def test_a_wrong_build_says_what_is_wrong(folder: Path, build: str, message: str) -> None:
     """The measure or the piece that there is not."""
@@ -159,12 +159,11 @@ def test_a_wrong_build_says_what_is_wrong(folder: Path, build: str, message: str
         cut_out(figure, None, GREEN, helmet=False)
 
 
-def test_words_and_records_name_the_same_places() -> None:
-    """Whatever a word may call a place can be a home, and is painted."""
+def test_words_and_records_have_the_same_settings() -> None:
     named = {
         meaning.value
         for meanings in vocabulary().meanings.values()
         for meaning in meanings
-        if meaning.kind == "place"
+        if meaning.kind == "setting"
     }
-    assert named == set(figures.PLACES)
+    assert named == set(figures.SETTINGS)

@@ -36,7 +36,7 @@ def test_words_set_place_weather_and_time(
     """English, German, French and Spanish words are understood."""
     scene = read_scene(prompt)
     place, weather, when = expected
-    assert scene.place == place
+    assert scene.setting == place
     assert scene.time == when
     assert weather is None or scene.weather == weather
 
@@ -123,7 +123,7 @@ def test_phrases(prompt: str, subjects: list[str], place: str) -> None:
     scene = read_scene(prompt)
     assert [subject.name for subject in scene.subjects] == subjects
     if len(subjects) == 1:
-        assert scene.place == place
+        assert scene.setting == place
 
 
 def test_rewriting_needs_no_pillow() -> None:
