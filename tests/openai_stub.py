@@ -16,17 +16,14 @@ import grpc
 import pytest
 from PIL import Image
 
+from bare_client import dial
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
 from xai_notebook.settings import ApiKey
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
-
-    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
-    MakeRequest = Callable[..., wire.GenerateImageRequest]
+    from collections.abc import Callable, Iterator
 
 
 def png(colour: str = "teal") -> bytes:
@@ -187,9 +184,7 @@ def answers(*replies: Reply) -> Callable[[Asked, int], Reply]:
     return lambda _asked, number: replies[min(number, len(replies)) - 1]
 
 
-def ask(
-    dial: Dial, stub: Stub, request: Any, method: str = wire.GENERATE_IMAGE, *, key: str = ""
-) -> Any:
+def ask(stub: Stub, request: Any, method: str = wire.GENERATE_IMAGE, *, key: str = "") -> Any:
     """Send one request through an embedded server that has the stub as its engine."""
 
     async def main() -> Any:
@@ -200,11 +195,9 @@ def ask(
     return asyncio.run(main())
 
 
-def refusal(
-    dial: Dial, stub: Stub, request: Any, **options: Any
-) -> tuple[Any, str, dict[str, Any]]:
+def refusal(stub: Stub, request: Any, **options: Any) -> tuple[Any, str, dict[str, Any]]:
     """Send a request that must fail; return code, details and trailing metadata."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        ask(dial, stub, request, **options)
+        ask(stub, request, **options)
     error = caught.value
     return error.code(), error.details() or "", dict(error.trailing_metadata() or ())

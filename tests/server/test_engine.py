@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from openai_stub import EDIT, enormous_png, png
 from xai_notebook.client import wire
 from xai_notebook.errors import ConfigurationError
@@ -26,7 +27,6 @@ from xai_notebook.server.validation import Model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_stub import Dial, MakeRequest
     from xai_notebook.server.engine import EngineInput
     from xai_notebook.server.validation import ImageOrder
 
@@ -69,7 +69,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
     monkeypatch.setitem(sys.modules, "an_engine", sys.modules[__name__])
 
 
-def ask(dial: Dial, engine: Engine, request: Any, method: str = wire.GENERATE_IMAGE) -> Any:
+def ask(engine: Engine, request: Any, method: str = wire.GENERATE_IMAGE) -> Any:
     async def run() -> Any:
         async with EmbeddedServer(engine=engine) as server, dial(server) as call:
             return await call(method, request)
@@ -121,10 +121,10 @@ def test_the_process_refuses_an_engine_that_is_none(capsys: pytest.CaptureFixtur
     assert "without TLS" in capsys.readouterr().err
 
 
-def test_pictures_of_an_engine(dial: Dial, image_request: MakeRequest) -> None:
+def test_pictures_of_an_engine() -> None:
     """It gets the checked request and each index; the reply names its model and media type."""
     engine = Mine()
-    reply = ask(dial, engine, image_request(n=3, prompt="a fox [moderated:2]"))
+    reply = ask(engine, image_request(n=3, prompt="a fox [moderated:2]"))
     assert reply.model == "mine-1"
     assert [index for _, index, _ in engine.orders] == [0, 1, 2]
     assert engine.orders[0][0].prompt == "a fox [moderated:2]"
@@ -134,18 +134,18 @@ def test_pictures_of_an_engine(dial: Dial, image_request: MakeRequest) -> None:
     assert engine.state == "closed"
 
 
-def test_inputs_of_an_engine(dial: Dial, image_request: MakeRequest) -> None:
+def test_inputs_of_an_engine() -> None:
     """An edit brings the file as sent, and decoded."""
     engine = Mine()
-    ask(dial, engine, image_request(**EDIT))
+    ask(engine, image_request(**EDIT))
     ((_, _, (source,)),) = engine.orders
     assert source.data == png("navy")
     assert source.image.size == (64, 48)
 
 
-def test_models_of_an_engine(dial: Dial) -> None:
+def test_models_of_an_engine() -> None:
     """They are the list, with what they can do."""
-    listed = ask(dial, Mine(), wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
+    listed = ask(Mine(), wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
     assert [(one.name, list(one.aliases), one.version) for one in listed] == [
         ("mine-1", ["mine"], "7"),
         ("flat-1", [], ""),
@@ -154,12 +154,12 @@ def test_models_of_an_engine(dial: Dial) -> None:
 
 
 @pytest.mark.parametrize("made", [b"", b"<html>", png()[:60], enormous_png()])
-def test_no_picture(dial: Dial, image_request: MakeRequest, made: bytes) -> None:
+def test_no_picture(made: bytes) -> None:
     """What an engine hands over is looked at before it is passed on."""
     engine = Mine()
     engine.made = made
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        ask(dial, engine, image_request())
+        ask(engine, image_request())
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "mine-1 made a picture that cannot be used" in (caught.value.details() or "")
 

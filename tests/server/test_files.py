@@ -10,21 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from bare_client import dial, image_request
 from harness import until
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer, Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
-    MakeRequest = Callable[..., wire.GenerateImageRequest]
+    from collections.abc import Callable
 
 
-def fetch(
-    dial: Dial, image_request: MakeRequest, action: Callable[[list[str]], Any], **options: Any
-) -> Any:
+def fetch(action: Callable[[list[str]], Any], **options: Any) -> Any:
     """Make two pictures in the `url` format and return what `action` makes of their URLs."""
 
     async def main() -> Any:
@@ -37,18 +32,18 @@ def fetch(
     return asyncio.run(main())
 
 
-def test_urls_are_unguessable_loopback_addresses(dial: Dial, image_request: MakeRequest) -> None:
+def test_urls_are_unguessable_loopback_addresses() -> None:
     """Each URL is on 127.0.0.1 and holds a long random name of its own."""
-    urls = fetch(dial, image_request, lambda urls: urls)
+    urls = fetch(lambda urls: urls)
     assert all(url.startswith("http://127.0.0.1:") and url.endswith(".jpg") for url in urls)
     names = {url.rsplit("/", 1)[1] for url in urls}
     assert len(names) == 2
     assert min(len(name) for name in names) >= 32
 
 
-def test_a_download_has_the_right_headers(dial: Dial, image_request: MakeRequest) -> None:
+def test_a_download_has_the_right_headers() -> None:
     """Type, length and caching are said, and the bytes are a JPEG."""
-    reply = fetch(dial, image_request, lambda urls: requests.get(urls[0], timeout=5))
+    reply = fetch(lambda urls: requests.get(urls[0], timeout=5))
     assert reply.status_code == 200
     assert reply.headers["Content-Type"] == "image/jpeg"
     assert int(reply.headers["Content-Length"]) == len(reply.content)
@@ -56,52 +51,50 @@ def test_a_download_has_the_right_headers(dial: Dial, image_request: MakeRequest
     assert reply.content[:2] == b"\xff\xd8"
 
 
-def test_head_has_no_body(dial: Dial, image_request: MakeRequest) -> None:
+def test_head_has_no_body() -> None:
     """HEAD says what GET would send."""
-    reply = fetch(dial, image_request, lambda urls: requests.head(urls[0], timeout=5))
+    reply = fetch(lambda urls: requests.head(urls[0], timeout=5))
     assert int(reply.headers["Content-Length"]) > 1000
     assert reply.content == b""
 
 
 @pytest.mark.parametrize("path", ["", "x.jpg", "../etc/passwd", "%2e%2e/x"])
-def test_every_other_address_is_404(dial: Dial, image_request: MakeRequest, path: str) -> None:
+def test_every_other_address_is_404(path: str) -> None:
     """Only addresses that were handed out exist."""
 
     def action(urls: list[str]) -> Any:
         return requests.get(urls[0].rsplit("/", 1)[0] + "/" + path, timeout=5).status_code
 
-    assert fetch(dial, image_request, action) == 404
+    assert fetch(action) == 404
 
 
-def test_other_methods_are_refused(dial: Dial, image_request: MakeRequest) -> None:
+def test_other_methods_are_refused() -> None:
     """Nothing can be written."""
-    reply = fetch(dial, image_request, lambda urls: requests.post(urls[0], b"x", timeout=5))
+    reply = fetch(lambda urls: requests.post(urls[0], b"x", timeout=5))
     assert reply.status_code == 405
 
 
-def test_addresses_expire(dial: Dial, image_request: MakeRequest) -> None:
+def test_addresses_expire() -> None:
     """After its time an address is gone."""
 
     def action(urls: list[str]) -> Any:
         return until(lambda: requests.get(urls[0], timeout=5).status_code == 404)
 
-    assert fetch(dial, image_request, action, keep_seconds=0.5)
+    assert fetch(action, keep_seconds=0.5)
 
 
-def test_memory_is_bounded(dial: Dial, image_request: MakeRequest) -> None:
+def test_memory_is_bounded() -> None:
     """When there is no room for all, the oldest picture goes and the newest stays."""
 
     def action(urls: list[str]) -> Any:
         return sorted(requests.get(url, timeout=5).status_code for url in urls)
 
-    assert fetch(dial, image_request, action, keep_bytes=1000) == [200, 404]
+    assert fetch(action, keep_bytes=1000) == [200, 404]
 
 
-def test_download_faults(dial: Dial, image_request: MakeRequest) -> None:
+def test_download_faults() -> None:
     """A download can fail, be late and break off."""
     reply = fetch(
-        dial,
-        image_request,
         lambda urls: requests.get(urls[0], timeout=5).status_code,
         faults=Faults(download_status=503, download_delay=0.05),
     )
@@ -111,7 +104,7 @@ def test_download_faults(dial: Dial, image_request: MakeRequest) -> None:
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             requests.get(urls[0], timeout=5)
 
-    fetch(dial, image_request, broken, faults=Faults(download_short=100))
+    fetch(broken, faults=Faults(download_short=100))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +123,7 @@ def test_download_faults(dial: Dial, image_request: MakeRequest) -> None:
         ([], 421),
     ],
 )
-def test_only_its_own_names_are_answered(
-    dial: Dial, image_request: MakeRequest, hosts: list[str], status: int
-) -> None:
+def test_only_its_own_names_are_answered(hosts: list[str], status: int) -> None:
     """A page whose name was made to point to this computer reads nothing, not even the address."""
 
     def action(urls: list[str]) -> int:
@@ -143,4 +134,4 @@ def test_only_its_own_names_are_answered(
             with connection.makefile("rb") as stream:
                 return int(stream.readline().split()[1])
 
-    assert fetch(dial, image_request, action) == status
+    assert fetch(action) == status

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from openai_stub import (
     DATA_URI,
     EDIT,
@@ -28,17 +29,13 @@ from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
 
-if TYPE_CHECKING:
-    from openai_stub import Dial, MakeRequest
-
-
 # What is sent, and what comes of it
 
 
-def test_one_order_brings_all_pictures(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_one_order_brings_all_pictures(stub: Stub) -> None:
     """`n` travels in one order; the reply names the engine's model and its own rewrites."""
     stub.answer = answers(reply_of(3, revised_prompt="a very red fox"))
-    reply = ask(dial, stub, image_request(n=3))
+    reply = ask(stub, image_request(n=3))
     assert [asked.json for asked in stub.orders] == [
         {
             "model": "fox-1", "prompt": "a red fox", "n": 3, "size": "1024x1024",
@@ -51,44 +48,38 @@ def test_one_order_brings_all_pictures(dial: Dial, stub: Stub, image_request: Ma
     assert reply.usage.cost_in_usd_ticks == 0
 
 
-def test_a_prompt_that_was_not_rewritten_is_not_said_to_be(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
+def test_a_prompt_that_was_not_rewritten_is_not_said_to_be(stub: Stub) -> None:
     """The painter's rewrites are not what an engine was sent, and its marks mean nothing there."""
-    reply = ask(dial, stub, image_request(prompt="a fox [moderated]"))
+    reply = ask(stub, image_request(prompt="a fox [moderated]"))
     assert (reply.images[0].up_sampled_prompt, reply.images[0].respect_moderation) == ("", True)
     assert stub.orders[0].json["prompt"] == "a fox [moderated]"
 
 
-def test_one_at_a_time(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_one_at_a_time(stub: Stub) -> None:
     """An engine that makes one picture for an order of four gets an order for each other one."""
-    reply = ask(dial, stub, image_request(n=4))
+    reply = ask(stub, image_request(n=4))
     assert len(reply.images) == 4
     assert [asked.json.get("n") for asked in stub.orders] == [4, None, None, None]
 
 
-def test_what_came_is_kept_when_the_rest_fails(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
+def test_what_came_is_kept_when_the_rest_fails(stub: Stub) -> None:
     """One picture is there, the order for the second fails: the reply has one, nothing repeats."""
     stub.answer = answers(reply_of(), Reply(500, complaint("out of memory")))
-    assert len(ask(dial, stub, image_request(n=2)).images) == 1
+    assert len(ask(stub, image_request(n=2)).images) == 1
     assert len(stub.orders) == 2
 
 
-def test_the_url_format(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_the_url_format(stub: Stub) -> None:
     """Pictures of an engine wait at the embedded server's own address when that was asked for."""
-    reply = ask(dial, stub, image_request(format=wire.ImageFormat.IMG_FORMAT_URL))
+    reply = ask(stub, image_request(format=wire.ImageFormat.IMG_FORMAT_URL))
     assert reply.images[0].url.startswith("http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("made", ["/v1/made/1.png", "{base}/made/1.png", DATA_URI])
-def test_a_picture_at_an_address(
-    dial: Dial, stub: Stub, image_request: MakeRequest, made: str
-) -> None:
+def test_a_picture_at_an_address(stub: Stub, made: str) -> None:
     """A URL of the engine's own, a relative one and a data URI are as good as base64."""
     stub.answer = answers(Reply(body={"data": [{"url": made.format(base=stub.url)}]}))
-    reply = ask(dial, stub, image_request(), key=SECRET)
+    reply = ask(stub, image_request(), key=SECRET)
     assert reply.images[0].base64.startswith("data:image/png;base64,")
     assert len(stub.orders) == 1
 
@@ -101,27 +92,23 @@ def test_a_picture_at_an_address(
         ([Reply(404, {})], False),
     ],
 )
-def test_what_is_paid_for_is_fetched_again(
-    dial: Dial, stub: Stub, image_request: MakeRequest, fetched: list[Reply], *, good: bool
-) -> None:
+def test_what_is_paid_for_is_fetched_again(stub: Stub, fetched: list[Reply], *, good: bool) -> None:
     """A download that breaks off is tried again, a refused one is not; the order is one."""
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
     stub.fetched = fetched
     if good:
-        assert ask(dial, stub, image_request()).images[0].base64
+        assert ask(stub, image_request()).images[0].base64
     else:
-        assert refusal(dial, stub, image_request())[0] is grpc.StatusCode.INTERNAL
+        assert refusal(stub, image_request())[0] is grpc.StatusCode.INTERNAL
     assert len(stub.orders) == 1
 
 
-def test_a_picture_elsewhere_gets_no_key_and_no_visit(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
+def test_a_picture_elsewhere_gets_no_key_and_no_visit(stub: Stub) -> None:
     """Another address is fetched only when it is public and https."""
     with run_stub() as other:
         for url in (f"{other.url}/1.png", "https://169.254.169.254/x", "https://127.0.0.1/x"):
             stub.answer = answers(Reply(body={"data": [{"url": url}]}))
-            code, details, _ = refusal(dial, stub, image_request(), key=SECRET)
+            code, details, _ = refusal(stub, image_request(), key=SECRET)
             assert code is grpc.StatusCode.INTERNAL
             assert "without a usable picture" in details
         assert other.seen == []
@@ -135,11 +122,9 @@ def test_a_picture_elsewhere_gets_no_key_and_no_visit(
         ({"aspect_ratio": "IMG_ASPECT_RATIO_9_19_5"}, "688x1504"),
     ],
 )
-def test_size(
-    dial: Dial, stub: Stub, image_request: MakeRequest, fields: dict[str, str], size: str
-) -> None:
+def test_size(stub: Stub, fields: dict[str, str], size: str) -> None:
     """Ratio and resolution become width and height, multiples of 16."""
-    ask(dial, stub, image_request(**fields))
+    ask(stub, image_request(**fields))
     assert stub.orders[0].json["size"] == size
 
 
@@ -153,28 +138,24 @@ def test_size(
         ("size is over the limit of this model", "1344x768"),
     ],
 )
-def test_a_size_that_is_refused(
-    dial: Dial, stub: Stub, image_request: MakeRequest, said: str, second: str
-) -> None:
+def test_a_size_that_is_refused(stub: Stub, said: str, second: str) -> None:
     """The nearest of the sizes that the refusal lists is asked for, else the next smaller one."""
     stub.answer = answers(Reply(400, complaint(said, param="size")), reply_of())
     fields = {"aspect_ratio": "IMG_ASPECT_RATIO_16_9", "resolution": "IMG_RESOLUTION_2K"}
-    assert len(ask(dial, stub, image_request(**fields)).images) == 1
+    assert len(ask(stub, image_request(**fields)).images) == 1
     assert [asked.json["size"] for asked in stub.orders] == ["2736x1536", second]
 
 
-def test_a_size_is_changed_once(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_a_size_is_changed_once(stub: Stub) -> None:
     """An engine that refuses every size hears two, and its words are the error."""
     stub.answer = answers(Reply(422, {"detail": [{"loc": ["body", "size"], "msg": "bad size"}]}))
-    code, details, _ = refusal(dial, stub, image_request())
+    code, details, _ = refusal(stub, image_request())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "It says: bad size" in details
     assert len(stub.orders) == 2
 
 
-def test_what_is_not_known_is_left_out_from_then_on(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
+def test_what_is_not_known_is_left_out_from_then_on(stub: Stub) -> None:
     """A parameter that was refused is learned: the second request is right at once."""
 
     def answer(asked: Asked, _number: int) -> Reply:
@@ -199,11 +180,11 @@ def test_what_is_not_known_is_left_out_from_then_on(
 
 
 @pytest.mark.parametrize("images", [1, 2])
-def test_edits(dial: Dial, stub: Stub, image_request: MakeRequest, images: int) -> None:
+def test_edits(stub: Stub, images: int) -> None:
     """Input images travel as files, the way OpenAI's own clients send one and several."""
     source = {"image_url": DATA_URI}
     fields = {"image": source} if images == 1 else {"images": [source] * images}
-    assert len(ask(dial, stub, image_request(**fields)).images) == 1
+    assert len(ask(stub, image_request(**fields)).images) == 1
     (asked,) = stub.orders
     assert asked.path == "/v1/images/edits"
     assert asked.headers["content-type"].startswith("multipart/form-data; boundary=")
@@ -213,12 +194,10 @@ def test_edits(dial: Dial, stub: Stub, image_request: MakeRequest, images: int) 
     assert b'name="size"' not in asked.body  # an edit keeps the shape of its input
 
 
-def test_the_other_name_of_an_input_image(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
+def test_the_other_name_of_an_input_image(stub: Stub) -> None:
     """stable-diffusion.cpp wants `image[]` for a single one too."""
     stub.answer = answers(Reply(400, {"error": "at least one image[] required"}), reply_of())
-    ask(dial, stub, image_request(**EDIT))
+    ask(stub, image_request(**EDIT))
     assert [b'"image[]"' in asked.body for asked in stub.orders] == [False, True]
 
 
@@ -229,49 +208,49 @@ def test_the_other_name_of_an_input_image(
         complaint("rejected", code="content_policy_violation"),
     ],
 )
-def test_moderation(dial: Dial, stub: Stub, image_request: MakeRequest, body: Any) -> None:
+def test_moderation(stub: Stub, body: Any) -> None:
     """A refusal for what the picture would show is a withheld picture, as with the real API."""
     stub.answer = answers(Reply(400, body))
-    reply = ask(dial, stub, image_request())
+    reply = ask(stub, image_request())
     assert [image.respect_moderation for image in reply.images] == [False]
     assert len(stub.orders) == 1
 
 
-def test_a_gateway_says_what_it_cost(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_a_gateway_says_what_it_cost(stub: Stub) -> None:
     """LiteLLM names the price of a reply in a header."""
     header = {"x-litellm-response-cost": "0.08"}
     stub.answer = answers(Reply(body={"data": [entry(), entry()]}, headers=header))
-    usage = ask(dial, stub, image_request(n=2)).usage
+    usage = ask(stub, image_request(n=2)).usage
     assert usage.cost_in_usd_ticks == 800_000_000
 
 
 # Models
 
 
-def test_models_are_the_engines(dial: Dial, stub: Stub) -> None:
+def test_models_are_the_engines(stub: Stub) -> None:
     """The list is that of `/models`; a single one answers for the names of xAI's models."""
-    listed = ask(dial, stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
+    listed = ask(stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
     assert [model.name for model in listed] == ["fox-1"]
     assert "grok-imagine-image" in listed[0].aliases
     assert "local" not in listed[0].version + listed[0].system_fingerprint
 
 
-def test_several_models_want_a_name(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_several_models_want_a_name(stub: Stub) -> None:
     """Which one is meant is not guessed; its own name says it."""
     stub.models = ["fox-1", "owl-2"]
-    code, details, _ = refusal(dial, stub, image_request())
+    code, details, _ = refusal(stub, image_request())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "--model" in details
     assert "fox-1, owl-2" in details
-    assert ask(dial, stub, image_request(model="owl-2")).model == "owl-2"
-    assert refusal(dial, stub, image_request(model="bear-3"))[0] is grpc.StatusCode.NOT_FOUND
+    assert ask(stub, image_request(model="owl-2")).model == "owl-2"
+    assert refusal(stub, image_request(model="bear-3"))[0] is grpc.StatusCode.NOT_FOUND
     assert [asked.json["model"] for asked in stub.orders] == ["owl-2"]
 
 
-def test_the_model_of_the_url(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_the_model_of_the_url(stub: Stub) -> None:
     """A model behind `#` is meant by default, also where there is no list."""
     stub.models, stub.url = None, f"{stub.url}#Qwen/Qwen-Image"
-    assert ask(dial, stub, image_request()).model == "Qwen/Qwen-Image"
+    assert ask(stub, image_request()).model == "Qwen/Qwen-Image"
 
 
 @pytest.mark.parametrize(

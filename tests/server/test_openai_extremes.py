@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from openai_stub import SECRET, Asked, Reply, Stub, entry, png
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
@@ -19,7 +20,6 @@ from xai_notebook.settings import ApiKey
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openai_stub import Dial, MakeRequest
 
 VALUES = {
     "null": b"null",
@@ -120,7 +120,7 @@ REPLIES: dict[str, tuple[Reply, int]] = {
 """What the engine answers, and how many of its pictures are good."""
 
 
-def test_a_picture_that_came_is_kept(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_a_picture_that_came_is_kept(stub: Stub) -> None:
     """Whatever stands beside it; what is kept of that can be sent, and is bounded."""
     wrong = {}
 
@@ -170,9 +170,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-def test_a_refusal_is_a_sentence(
-    dial: Dial, stub: Stub, image_request: MakeRequest, status: int
-) -> None:
+def test_a_refusal_is_a_sentence(stub: Stub, status: int) -> None:
     """Of whatever the engine says: ours, bounded, and without its key."""
     wrong = {}
     pauses = itertools.cycle(["9" * 5000, "-1", "1e9", "\xb2", "soon", "99999", ""])
@@ -196,7 +194,7 @@ def test_a_refusal_is_a_sentence(
     assert {name: said for name, said in wrong.items() if said != "0"} == {}
 
 
-def test_models_of_odd_names(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_models_of_odd_names(stub: Stub) -> None:
     """Those that can be named are, and the sentence that lists them is bounded."""
     names = [
         json.loads(value, strict=False)
@@ -223,9 +221,7 @@ def test_models_of_odd_names(dial: Dial, stub: Stub, image_request: MakeRequest)
     assert len(said.encode()) < 4096
 
 
-def test_pictures_that_are_too_large_together(
-    dial: Dial, stub: Stub, image_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_that_are_too_large_together(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be handed over in one reply is left out, and the rest is kept."""
     monkeypatch.setattr("xai_notebook.server.openai_engine._MAX_PICTURES_BYTES", 2 * len(png()) + 1)
 

@@ -6,11 +6,12 @@ import asyncio
 import base64
 import gc
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from openai_stub import (
     EDIT,
     SECRET,
@@ -28,10 +29,6 @@ from xai_notebook import errors, settings
 from xai_notebook.client import AsyncClient, wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
-
-if TYPE_CHECKING:
-    from openai_stub import Dial, MakeRequest
-
 
 # What goes wrong: one order each, and an error that says what to do
 
@@ -79,11 +76,11 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_failures(dial: Dial, stub: Stub, image_request: MakeRequest, kind: str) -> None:
+def test_failures(stub: Stub, kind: str) -> None:
     """Each is ordered once, ends with its status, names the engine, and is not tried again."""
     reply, status, text = FAILURES[kind]
     stub.answer = answers(reply)
-    code, details, trailing = refusal(dial, stub, image_request(), key=SECRET)
+    code, details, trailing = refusal(stub, image_request(), key=SECRET)
     assert code is status
     assert details.startswith(f"The engine at {stub.url[7:-3]} ")
     assert text in details
@@ -127,21 +124,19 @@ def test_our_client_orders_once(stub: Stub, kind: str) -> None:
     assert len(stub.orders) == 1
 
 
-def test_nobody_there(dial: Dial, image_request: MakeRequest) -> None:
+def test_nobody_there() -> None:
     """Nothing was sent, so the client may try again: it may just be starting."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         gone = Stub(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
-        code, details, trailing = refusal(dial, gone, image_request())
+        code, details, trailing = refusal(gone, image_request())
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "Start it" in details
     assert "grpc-retry-pushback-ms" not in trailing
 
 
 @pytest.mark.parametrize("edit", [False, True])
-def test_cancelling_hangs_up(
-    dial: Dial, stub: Stub, image_request: MakeRequest, *, edit: bool
-) -> None:
+def test_cancelling_hangs_up(stub: Stub, *, edit: bool) -> None:
     """The engine sees its connection end, so that it can stop its work."""
     stub.answer = answers(Reply(waits=True))
 
@@ -159,7 +154,7 @@ def test_cancelling_hangs_up(
     assert len(stub.orders) == 1
 
 
-def test_a_deadline_hangs_up(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_a_deadline_hangs_up(stub: Stub) -> None:
     """An engine that is slower than the call may take is not kept busy for nobody."""
     stub.answer = answers(Reply(waits=True))
 
@@ -177,24 +172,20 @@ def test_a_deadline_hangs_up(dial: Dial, stub: Stub, image_request: MakeRequest)
 # The key and the address
 
 
-def test_the_key_travels_and_is_told_by_nobody(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
+def test_the_key_travels_and_is_told_by_nobody(stub: Stub) -> None:
     """It is a bearer token of every request; an engine that echoes it is not repeated."""
     stub.answer = answers(Reply(400, complaint(f"the key {SECRET} is of no use")))
-    _, details, _ = refusal(dial, stub, image_request(), key=SECRET)
+    _, details, _ = refusal(stub, image_request(), key=SECRET)
     assert {asked.headers["authorization"] for asked in stub.seen} == {f"Bearer {SECRET}"}
     assert SECRET not in details
     assert "the key *** is of no use" in details
 
 
-def test_no_netrc(
-    dial: Dial, stub: Stub, image_request: MakeRequest, tmp_path: Any, monkeypatch: Any
-) -> None:
+def test_no_netrc(stub: Stub, tmp_path: Any, monkeypatch: Any) -> None:
     """A password kept for the host elsewhere is not sent."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    ask(dial, stub, image_request())
+    ask(stub, image_request())
     assert all("authorization" not in asked.headers for asked in stub.seen)
 
 
@@ -236,7 +227,7 @@ def test_addresses_that_are_right(url: str) -> None:
     assert OpenAIEngine(url).location in url
 
 
-def test_nothing_is_left_open(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
+def test_nothing_is_left_open(stub: Stub) -> None:
     """Connections are closed: a warning of an unclosed one fails this test."""
-    ask(dial, stub, image_request(n=2))
+    ask(stub, image_request(n=2))
     gc.collect()

@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 from PIL import Image
 
+from bare_client import dial, image_request
 from xai_notebook.client import wire
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server import EmbeddedServer, Faults
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
-    MakeRequest = Callable[..., wire.GenerateImageRequest]
-
 
 PREFIX = "data:image/jpeg;base64,"
 
@@ -38,7 +31,7 @@ def decoded(image: Any) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(image.base64[len(PREFIX) :])))
 
 
-def ask(dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> Any:
+def ask(request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> Any:
     """Send one request to a fresh server and return its reply."""
 
     async def main() -> Any:
@@ -48,12 +41,10 @@ def ask(dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: 
     return asyncio.run(main())
 
 
-def refusal(
-    dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: Any
-) -> tuple[Any, str]:
+def refusal(request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> tuple[Any, str]:
     """Send one request that must be refused; return code and details."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        ask(dial, request, method, **options)
+        ask(request, method, **options)
     return caught.value.code(), caught.value.details() or ""
 
 
@@ -75,9 +66,9 @@ def test_garbage_is_refused_in_a_sentence() -> None:
     assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_reply_says_local_preview_and_costs_nothing(dial: Dial, image_request: MakeRequest) -> None:
+def test_reply_says_local_preview_and_costs_nothing() -> None:
     """A reply names no real model, and its cost is zero, not unknown."""
-    reply = ask(dial, image_request())
+    reply = ask(image_request())
     assert reply.model == "local-preview"
     assert reply.usage.HasField("cost_in_usd_ticks")
     assert reply.usage.cost_in_usd_ticks == 0
@@ -85,9 +76,9 @@ def test_reply_says_local_preview_and_costs_nothing(dial: Dial, image_request: M
     assert decoded(reply.images[0]).size == (1024, 1024)
 
 
-def test_rewritten_prompt_keeps_the_users_words(dial: Dial, image_request: MakeRequest) -> None:
+def test_rewritten_prompt_keeps_the_users_words() -> None:
     """`up_sampled_prompt` begins with the prompt and adds to it, differently for each image."""
-    reply = ask(dial, image_request(n=2))
+    reply = ask(image_request(n=2))
     prompts = [image.up_sampled_prompt for image in reply.images]
     assert all(prompt.startswith("A red fox, in ") for prompt in prompts)
     assert prompts[0] != prompts[1]
@@ -95,9 +86,7 @@ def test_rewritten_prompt_keeps_the_users_words(dial: Dial, image_request: MakeR
 
 
 @pytest.mark.parametrize(("repeat", "different"), [(True, 2), (False, 4)])
-def test_equal_requests_can_be_other_takes(
-    dial: Dial, image_request: MakeRequest, *, repeat: bool, different: int
-) -> None:
+def test_equal_requests_can_be_other_takes(*, repeat: bool, different: int) -> None:
     """Asked again, a server repeats itself or goes on; another prompt is new in either case."""
 
     async def main() -> list[Any]:
@@ -115,11 +104,9 @@ def test_equal_requests_can_be_other_takes(
 
 
 @pytest.mark.parametrize("options", [{"rewrite": False}, {"faults": Faults(up_sampled=False)}])
-def test_rewriting_can_be_off(
-    dial: Dial, image_request: MakeRequest, options: dict[str, Any]
-) -> None:
+def test_rewriting_can_be_off(options: dict[str, Any]) -> None:
     """Without rewriting the server behaves as today's servers: the field stays empty."""
-    assert ask(dial, image_request(), **options).images[0].up_sampled_prompt == ""
+    assert ask(image_request(), **options).images[0].up_sampled_prompt == ""
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -163,27 +150,23 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_requests_are_invalid_arguments(
-    dial: Dial, image_request: MakeRequest, case: str
-) -> None:
+def test_bad_requests_are_invalid_arguments(case: str) -> None:
     """What the API does not accept is INVALID_ARGUMENT, with details that help."""
     fields, hint = BAD[case]
-    code, details = refusal(dial, image_request(**fields))
+    code, details = refusal(image_request(**fields))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert hint in details
 
 
-def test_unknown_model_names_those_that_exist(dial: Dial, image_request: MakeRequest) -> None:
+def test_unknown_model_names_those_that_exist() -> None:
     """An unknown model is NOT_FOUND, and the details list the models there are."""
-    code, details = refusal(dial, image_request(model="grok-imagine"))
+    code, details = refusal(image_request(model="grok-imagine"))
     assert code is grpc.StatusCode.NOT_FOUND
     assert "grok-imagine-image-2.0" in details
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "right"])
-def test_wrong_key_is_unauthenticated(
-    dial: Dial, image_request: MakeRequest, header: str | None
-) -> None:
+def test_wrong_key_is_unauthenticated(header: str | None) -> None:
     """With a key set, every other key and none are refused, and the key is not recorded."""
     metadata = [("authorization", header)] if header else []
 
@@ -200,17 +183,15 @@ def test_wrong_key_is_unauthenticated(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_single_edit_keeps_the_inputs_ratio(
-    dial: Dial, image_request: MakeRequest, kind: str
-) -> None:
+def test_a_single_edit_keeps_the_inputs_ratio(kind: str) -> None:
     """An edit without an aspect ratio has that of its input."""
     picture = {"image_url": data_uri((300, 200), kind)}
-    reply = ask(dial, image_request(prompt="make it night", image=picture))
+    reply = ask(image_request(prompt="make it night", image=picture))
     width, height = decoded(reply.images[0]).size
     assert width / height == pytest.approx(1.5, rel=0.02)
 
 
-def test_own_urls_can_be_edited(dial: Dial, image_request: MakeRequest) -> None:
+def test_own_urls_can_be_edited() -> None:
     """A URL that this server handed out can be the input of the next request."""
 
     async def main() -> Any:
@@ -225,16 +206,14 @@ def test_own_urls_can_be_edited(dial: Dial, image_request: MakeRequest) -> None:
 @pytest.mark.parametrize(
     ("mark", "allowed"), [("[moderated]", [False] * 3), ("[moderated:2]", [True, False, True])]
 )
-def test_moderation_can_be_rehearsed(
-    dial: Dial, image_request: MakeRequest, mark: str, allowed: list[bool]
-) -> None:
+def test_moderation_can_be_rehearsed(mark: str, allowed: list[bool]) -> None:
     """The marks withhold all images or one, and a withheld image is empty."""
-    reply = ask(dial, image_request(prompt=f"a fox {mark}", n=3))
+    reply = ask(image_request(prompt=f"a fox {mark}", n=3))
     assert [image.respect_moderation for image in reply.images] == allowed
     assert [bool(image.base64) for image in reply.images] == allowed
 
 
-def test_models_are_listed_and_found_by_alias(dial: Dial) -> None:
+def test_models_are_listed_and_found_by_alias() -> None:
     """The list holds today's models, and an alias leads to its model."""
 
     async def main() -> Any:
@@ -250,7 +229,7 @@ def test_models_are_listed_and_found_by_alias(dial: Dial) -> None:
     assert model.image_price == 0
 
 
-def test_chat_rewrites_the_last_user_message(dial: Dial) -> None:
+def test_chat_rewrites_the_last_user_message() -> None:
     """A completion is the last user message, rewritten, and costs nothing."""
     role = wire.MessageRole
     messages = [
@@ -259,20 +238,20 @@ def test_chat_rewrites_the_last_user_message(dial: Dial) -> None:
         {"content": [{"text": "a lighthouse at night"}], "role": role.ROLE_USER},
     ]
     request = wire.GetCompletionsRequest(messages=messages, model="grok-4")
-    reply = ask(dial, request, wire.GET_COMPLETION)
+    reply = ask(request, wire.GET_COMPLETION)
     message = reply.outputs[0].message
     assert message.content.startswith("A lighthouse at night, in ")
     assert message.role == role.ROLE_ASSISTANT
     assert reply.usage.cost_in_usd_ticks == 0
 
 
-def test_chat_without_a_user_message_is_invalid(dial: Dial) -> None:
+def test_chat_without_a_user_message_is_invalid() -> None:
     """There must be something to rewrite."""
-    code, _ = refusal(dial, wire.GetCompletionsRequest(model="m"), wire.GET_COMPLETION)
+    code, _ = refusal(wire.GetCompletionsRequest(model="m"), wire.GET_COMPLETION)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_cancelling_stops_painting(dial: Dial, image_request: MakeRequest) -> None:
+def test_cancelling_stops_painting() -> None:
     """A cancelled call is recorded as such, and its remaining images are not painted."""
 
     async def main() -> Any:
@@ -313,7 +292,7 @@ def test_only_loopback_can_be_bound() -> None:
         EmbeddedServer(host="0.0.0.0")
 
 
-def test_a_server_can_start_again(dial: Dial, image_request: MakeRequest) -> None:
+def test_a_server_can_start_again() -> None:
     """Stopping twice is harmless, and a stopped server can be started once more."""
 
     async def main() -> Any:
@@ -327,7 +306,7 @@ def test_a_server_can_start_again(dial: Dial, image_request: MakeRequest) -> Non
     assert len(asyncio.run(main()).images) == 1
 
 
-def test_remembered_calls_are_bounded(dial: Dial) -> None:
+def test_remembered_calls_are_bounded() -> None:
     """Only the last calls are remembered, but all are counted."""
 
     async def main() -> Any:
