@@ -1,4 +1,4 @@
-"""A server of the OpenAI images API on loopback, as good or as bad as a test wants it."""
+"""A server of the OpenAI images API on loopback that fails as a test wants."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def png(colour: str = "teal") -> bytes:
 
 
 def enormous_png() -> bytes:
-    """Return a picture of more pixels than anybody wants, made without a quarter of a gigabyte."""
+    """Return a small file with more pixels than the limit."""
     stream = io.BytesIO()
     Image.new("1", (30000, 3000)).save(stream, "PNG")
     return stream.getvalue()
@@ -51,13 +51,13 @@ def entry(**more: Any) -> dict[str, Any]:
 
 
 def complaint(message: str, **more: Any) -> dict[str, Any]:
-    """Return an error as OpenAI says it."""
+    """Return an error in the form of OpenAI."""
     return {"error": {"message": message, "type": "invalid_request_error", **more}}
 
 
 @dataclass
 class Asked:
-    """A request that came."""
+    """A received request."""
 
     method: str
     path: str
@@ -72,7 +72,7 @@ class Asked:
 
 @dataclass
 class Reply:
-    """What the stub answers.
+    """A reply of the stub.
 
     Attributes:
         status: Of HTTP.
@@ -91,7 +91,7 @@ class Reply:
 
 @dataclass
 class Stub:
-    """The stub, and what it saw.
+    """The state of the stub.
 
     Attributes:
         answer: Called with each order and its number, from 1.
@@ -175,12 +175,12 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
 
 
 def reply_of(count: int = 1, **more: Any) -> Reply:
-    """Return a good reply."""
+    """Return a valid reply."""
     return Reply(body={"data": [entry(**more) for _ in range(count)]})
 
 
 def answers(*replies: Reply) -> Callable[[Asked, int], Reply]:
-    """Answer orders with these, the last one again and again."""
+    """Reply to orders with these in turn; the last one repeats."""
     return lambda _asked, number: replies[min(number, len(replies)) - 1]
 
 

@@ -1,4 +1,4 @@
-"""Batches of the embedded server, by a clock that the tests turn; spoken to with xAI's SDK."""
+"""Batches of the embedded server, on a clock of the test; the client is xAI's SDK."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PENDING, SUCCEEDED, CANCELLED, FAILED = 1, 2, 3, 4
 
 
 class Clock:
-    """A time that goes on when it is told to."""
+    """A clock that tests set."""
 
     now = 1_000_000.0
 
@@ -55,7 +55,7 @@ def run(
 
 
 async def filled(client: Any, count: int, **options: Any) -> str:
-    """Return the id of a batch with so many requests."""
+    """Return the id of a batch with `count` requests."""
     batch = await client.batch.create("foxes")
     requests = [
         client.image.prepare(
@@ -74,12 +74,12 @@ def numbers(batch: Any) -> tuple[int, ...]:
 
 
 def code(error: pytest.ExceptionInfo[Any]) -> grpc.StatusCode:
-    """Return the status of a call that failed."""
+    """Return the status of a failed call."""
     return error.value.code()
 
 
-def test_requests_are_done_at_a_pace() -> None:
-    """So many a second, in their order; results can be read while it runs; the cost adds up."""
+def test_requests_complete_in_order_at_the_pace() -> None:
+    """Results can be read while the batch is running; the cost adds up."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 5)
@@ -102,8 +102,7 @@ def test_requests_are_done_at_a_pace() -> None:
     assert painted == 2  # what nobody reads is not painted
 
 
-def test_cancelling_keeps_what_is_done() -> None:
-    """The rest is dropped, and stays dropped."""
+def test_cancelling_keeps_completed_requests() -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 4)
@@ -126,7 +125,7 @@ def test_cancelling_keeps_what_is_done() -> None:
 
 @pytest.mark.parametrize("count", [0, 4])
 def test_the_service_cancels_a_batch(count: int) -> None:
-    """With its reason; with no request in it as well, and what was done stays."""
+    """Also an empty one; the batch has the reason, and completed requests stay."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, count)
@@ -144,7 +143,7 @@ def test_the_service_cancels_a_batch(count: int) -> None:
 
 
 def test_a_batch_expires() -> None:
-    """What was not done by then is cancelled, and results cannot be read any more."""
+    """Pending requests are cancelled, and results can no longer be read."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 4)
@@ -161,8 +160,7 @@ def test_a_batch_expires() -> None:
 
 
 @pytest.mark.parametrize("lost", ["lost_creates", "lost_adds"])
-def test_a_lost_reply_is_lost_after_the_work(lost: str) -> None:
-    """The client hears of a broken connection, and what it asked for is done."""
+def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -196,8 +194,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_an_add_is_whole_or_nothing(name: str) -> None:
-    """One request that cannot be added keeps out all others of its call."""
+def test_an_invalid_request_keeps_its_whole_call_out(name: str) -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         batch = await filled(client, 2)
@@ -212,7 +209,6 @@ def test_an_add_is_whole_or_nothing(name: str) -> None:
 
 
 def test_pages_may_repeat_a_token() -> None:
-    """For ever, as was seen."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 3)
@@ -227,8 +223,7 @@ def test_pages_may_repeat_a_token() -> None:
     assert len(set(run(script, Faults(batches=BatchFaults(repeat_token=True))))) == 1
 
 
-def test_a_result_may_be_neither_and_a_batch_stateless() -> None:
-    """Members that may be left out are."""
+def test_optional_members_can_be_missing() -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 2)
@@ -243,7 +238,7 @@ def test_a_result_may_be_neither_and_a_batch_stateless() -> None:
 
 
 def test_a_result_is_the_same_each_time_and_stored_once() -> None:
-    """Painted again when many others were read in between, and kept in the file store once."""
+    """Also after it was dropped from the cache and painted again."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 40, storage_options={"filename": "a.jpg"}, aspect_ratio="2:1")
@@ -260,8 +255,7 @@ def test_a_result_is_the_same_each_time_and_stored_once() -> None:
     assert len(files.data) == 40
 
 
-def test_requests_are_listed_by_their_state() -> None:
-    """And one result can be asked for by its id."""
+def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 4)
@@ -292,8 +286,7 @@ def test_requests_are_listed_by_their_state() -> None:
     assert status is grpc.StatusCode.NOT_FOUND
 
 
-def test_requests_are_bounded() -> None:
-    """A server that was asked to keep little keeps little."""
+def test_the_bytes_of_requests_are_bounded() -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         with pytest.raises(grpc.aio.AioRpcError, match="holds no more") as caught:
@@ -305,7 +298,6 @@ def test_requests_are_bounded() -> None:
 
 @pytest.mark.parametrize("call", ["create", "add", "get", "list"])
 def test_every_call_can_fail(call: str) -> None:
-    """With the status that was asked for."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 1)
@@ -344,7 +336,7 @@ class Mine(Engine):
 
 
 def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
-    """Whoever reads, at once or again, gets the same; what they cost is not claimed to be known."""
+    """However often they are read; their cost is unknown."""
 
     async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
         name = await filled(client, 40)
@@ -361,8 +353,7 @@ def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
     assert not batch.HasField("cost_breakdown")
 
 
-def test_equal_requests_are_other_takes() -> None:
-    """As with the real service: who asks for a prompt four times gets four pictures."""
+def test_equal_requests_get_different_pictures() -> None:
 
     async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
         batch = await client.batch.create("foxes")
@@ -384,8 +375,8 @@ def test_equal_requests_are_other_takes() -> None:
     assert len(set(made)) == 4
 
 
-def test_an_engine_without_the_model_takes_nothing() -> None:
-    """All of a call is refused, and the models that exist are named; so when it cannot be asked."""
+def test_an_engine_without_the_model_refuses_the_whole_call() -> None:
+    """Likewise if its models are unknown."""
 
     async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
         batch = await client.batch.create("foxes")

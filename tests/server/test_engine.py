@@ -1,4 +1,4 @@
-"""Engines: which one is chosen, and what one that somebody else wrote has to do."""
+"""Engines: their choice, and the interface for engines in Python."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def broken() -> Engine:
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
-    """Pretend that an installed package offers engines."""
+    """Pretend that an installed package has these entry points."""
     points = [metadata.EntryPoint(n, v, "xai_notebook.engines") for n, v in targets.items()]
     found = {"xai_notebook.engines": points}
     monkeypatch.setattr(metadata, "entry_points", lambda group: found[group])
@@ -78,13 +78,11 @@ def ask(engine: Engine, request: Any, method: str = wire.GENERATE_IMAGE) -> Any:
 
 
 def test_the_painter_is_the_default() -> None:
-    """Nothing, or its name, means the painter."""
     assert [type(choose_engine(wanted)) for wanted in ("", "painting")] == [PaintingEngine] * 2
     assert isinstance(EmbeddedServer().engine, PaintingEngine)
 
 
-def test_an_engine_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is found by the name of its entry point, and placed under it."""
+def test_an_entry_point_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, mine="an_engine:Mine")
     engine = choose_engine("mine")
     assert isinstance(engine, Mine)
@@ -100,8 +98,9 @@ def test_an_engine_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gone", "cannot be loaded: ModuleNotFoundError"),
     ],
 )
-def test_what_is_no_engine(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
-    """An unknown name lists those there are; one that cannot be loaded says why."""
+def test_an_invalid_engine_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
     offer(
         monkeypatch,
         mine="an_engine:Mine", bad="builtins:dict", broken="an_engine:broken", gone="no_such:Thing",
@@ -111,18 +110,16 @@ def test_what_is_no_engine(monkeypatch: pytest.MonkeyPatch, name: str, text: str
 
 
 def test_a_url_is_an_images_api() -> None:
-    """An address means the OpenAI images API there."""
     assert isinstance(choose_engine("http://localhost:8000/v1"), OpenAIEngine)
 
 
-def test_the_process_refuses_an_engine_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--engine` is checked before anything is bound, and the error is a line."""
+def test_the_command_line_refuses_an_invalid_engine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--engine", "http://example.com/v1"]) == 1
     assert "without TLS" in capsys.readouterr().err
 
 
 def test_pictures_of_an_engine() -> None:
-    """It gets the checked request and each index; the reply names its model and media type."""
+    """It gets the checked request and each index; the reply has its model and media type."""
     engine = Mine()
     reply = ask(engine, image_request(n=3, prompt="a fox [moderated:2]"))
     assert reply.model == "mine-1"
@@ -134,8 +131,7 @@ def test_pictures_of_an_engine() -> None:
     assert engine.state == "closed"
 
 
-def test_inputs_of_an_engine() -> None:
-    """An edit brings the file as sent, and decoded."""
+def test_an_engine_gets_inputs_as_sent_and_decoded() -> None:
     engine = Mine()
     ask(engine, image_request(**EDIT))
     ((_, _, (source,)),) = engine.orders
@@ -143,8 +139,7 @@ def test_inputs_of_an_engine() -> None:
     assert source.image.size == (64, 48)
 
 
-def test_models_of_an_engine() -> None:
-    """They are the list, with what they can do."""
+def test_the_models_of_an_engine_are_listed() -> None:
     listed = ask(Mine(), wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
     assert [(one.name, list(one.aliases), one.version) for one in listed] == [
         ("mine-1", ["mine"], "7"),
@@ -154,8 +149,7 @@ def test_models_of_an_engine() -> None:
 
 
 @pytest.mark.parametrize("made", [b"", b"<html>", png()[:60], enormous_png()])
-def test_no_picture(made: bytes) -> None:
-    """What an engine hands over is looked at before it is passed on."""
+def test_pictures_of_an_engine_are_checked(made: bytes) -> None:
     engine = Mine()
     engine.made = made
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -164,8 +158,7 @@ def test_no_picture(made: bytes) -> None:
     assert "mine-1 made a picture that cannot be used" in (caught.value.details() or "")
 
 
-def test_nothing_more_is_imported_without_an_engine() -> None:
-    """The painter's server loads neither HTTP nor the list of installed packages."""
+def test_the_painter_imports_neither_http_nor_package_metadata() -> None:
     code = (
         "import sys, json; from xai_notebook.server.runner import choose_engine; "
         "from xai_notebook.server import EmbeddedServer; EmbeddedServer(engine=choose_engine('')); "

@@ -1,4 +1,4 @@
-"""Each fault does what its line of documentation says."""
+"""Every fault works as documented."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def outcome(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
     return asyncio.run(main())
 
 
-def test_failures_are_used_up_one_by_one() -> None:
-    """Each failure strikes one call, with its details and trailing metadata; None lets it pass."""
+def test_failures_are_consumed_one_by_one() -> None:
+    """With details and trailing metadata; None lets a call succeed."""
     hint = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", [("retry-after", "1")])
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE, None, hint])
     results, _ = outcome([image_request()] * 4, faults)
@@ -46,7 +46,6 @@ def test_failures_are_used_up_one_by_one() -> None:
 
 
 def test_fail_when_decides_by_request_and_number() -> None:
-    """The function sees the request and the number of the call."""
     faults = Faults(
         fail_when=lambda request, number: (
             grpc.StatusCode.INTERNAL if request.n == 2 and number == 2 else None
@@ -58,7 +57,6 @@ def test_fail_when_decides_by_request_and_number() -> None:
 
 
 def test_after_work_fails_after_painting() -> None:
-    """The pictures were painted before the call failed."""
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE], after_work=True)
     results, painted = outcome([image_request()], faults)
     assert results[0].code() is grpc.StatusCode.UNAVAILABLE
@@ -66,7 +64,6 @@ def test_after_work_fails_after_painting() -> None:
 
 
 def test_delay_can_depend_on_the_request() -> None:
-    """The answer takes as much longer as the function says."""
     faults = Faults(delay=lambda request: 0.2 if request.n == 2 else 0.0, garbage=b"x")
     start = time.monotonic()
     outcome([image_request(n=2)], faults)
@@ -74,7 +71,6 @@ def test_delay_can_depend_on_the_request() -> None:
 
 
 def test_cancelling_a_delay_is_recorded() -> None:
-    """A client that goes away during the delay is noticed at once."""
 
     async def main() -> Any:
         faults = Faults(delay=30)
@@ -95,13 +91,12 @@ def test_cancelling_a_delay_is_recorded() -> None:
 
 @pytest.mark.parametrize(("short", "left"), [(1, 1), (2, 0), (9, 0)])
 def test_short_returns_fewer_images(short: int, left: int) -> None:
-    """Fewer images than asked for, even none."""
     results, _ = outcome([image_request(n=2)], Faults(short=short))
     assert len(results[0].images) == left
 
 
 def test_broken_images() -> None:
-    """Garbage, empty fields and a missing prefix reach the client as such."""
+    """Garbage, empty fields and a missing prefix reach the client unchanged."""
     faults = Faults(garbage=b"not an image", no_prefix=True)
     results, _ = outcome([image_request()], faults)
     assert base64.b64decode(results[0].images[0].base64) == b"not an image"
@@ -111,7 +106,6 @@ def test_broken_images() -> None:
 
 
 def test_padded_images_are_still_images() -> None:
-    """`min_bytes` makes replies huge without breaking the JPEG."""
     results, _ = outcome([image_request()], Faults(min_bytes=3_000_000, no_prefix=True))
     data = base64.b64decode(results[0].images[0].base64)
     assert len(data) >= 3_000_000
@@ -120,8 +114,7 @@ def test_padded_images_are_still_images() -> None:
         assert image.size == (1024, 1024)
 
 
-def test_prices() -> None:
-    """Costs are per image; None reports none."""
+def test_costs_are_per_image_or_missing() -> None:
     results, _ = outcome([image_request(n=3)], Faults(cost_ticks=200_000_000))
     assert results[0].usage.cost_in_usd_ticks == 600_000_000
     results, _ = outcome([image_request()], Faults(cost_ticks=None, model_name="grok-x"))
@@ -130,7 +123,7 @@ def test_prices() -> None:
 
 
 def test_chat_and_model_faults() -> None:
-    """Chat and models have faults of their own, which may change while the server runs."""
+    """They can change while the server is running."""
     messages = [{"content": [{"text": "a cat"}], "role": wire.MessageRole.ROLE_USER}]
     request = wire.GetCompletionsRequest(messages=messages)
 

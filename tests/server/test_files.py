@@ -1,4 +1,4 @@
-"""Pictures over loopback HTTP."""
+"""The HTTP server for pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def fetch(action: Callable[[list[str]], Any], **options: Any) -> Any:
 
 
 def test_urls_are_unguessable_loopback_addresses() -> None:
-    """Each URL is on 127.0.0.1 and holds a long random name of its own."""
     urls = fetch(lambda urls: urls)
     assert all(url.startswith("http://127.0.0.1:") and url.endswith(".jpg") for url in urls)
     names = {url.rsplit("/", 1)[1] for url in urls}
@@ -42,7 +41,6 @@ def test_urls_are_unguessable_loopback_addresses() -> None:
 
 
 def test_a_download_has_the_right_headers() -> None:
-    """Type, length and caching are said, and the bytes are a JPEG."""
     reply = fetch(lambda urls: requests.get(urls[0], timeout=5))
     assert reply.status_code == 200
     assert reply.headers["Content-Type"] == "image/jpeg"
@@ -52,15 +50,13 @@ def test_a_download_has_the_right_headers() -> None:
 
 
 def test_head_has_no_body() -> None:
-    """HEAD says what GET would send."""
     reply = fetch(lambda urls: requests.head(urls[0], timeout=5))
     assert int(reply.headers["Content-Length"]) > 1000
     assert reply.content == b""
 
 
 @pytest.mark.parametrize("path", ["", "x.jpg", "../etc/passwd", "%2e%2e/x"])
-def test_every_other_address_is_404(path: str) -> None:
-    """Only addresses that were handed out exist."""
+def test_every_other_path_is_404(path: str) -> None:
 
     def action(urls: list[str]) -> Any:
         return requests.get(urls[0].rsplit("/", 1)[0] + "/" + path, timeout=5).status_code
@@ -69,13 +65,11 @@ def test_every_other_address_is_404(path: str) -> None:
 
 
 def test_other_methods_are_refused() -> None:
-    """Nothing can be written."""
     reply = fetch(lambda urls: requests.post(urls[0], b"x", timeout=5))
     assert reply.status_code == 405
 
 
-def test_addresses_expire() -> None:
-    """After its time an address is gone."""
+def test_urls_expire() -> None:
 
     def action(urls: list[str]) -> Any:
         return until(lambda: requests.get(urls[0], timeout=5).status_code == 404)
@@ -83,8 +77,7 @@ def test_addresses_expire() -> None:
     assert fetch(action, keep_seconds=0.5)
 
 
-def test_memory_is_bounded() -> None:
-    """When there is no room for all, the oldest picture goes and the newest stays."""
+def test_the_oldest_pictures_are_dropped_for_space() -> None:
 
     def action(urls: list[str]) -> Any:
         return sorted(requests.get(url, timeout=5).status_code for url in urls)
@@ -123,8 +116,8 @@ def test_download_faults() -> None:
         ([], 421),
     ],
 )
-def test_only_its_own_names_are_answered(hosts: list[str], status: int) -> None:
-    """A page whose name was made to point to this computer reads nothing, not even the address."""
+def test_only_loopback_hosts_are_answered(hosts: list[str], status: int) -> None:
+    """DNS rebinding: a web page whose name resolves to loopback reads nothing."""
 
     def action(urls: list[str]) -> int:
         parts = urlsplit(urls[0])

@@ -1,4 +1,4 @@
-"""A server with a key: who does not have it gets nothing, and costs nothing."""
+"""A server with a key reveals nothing without it; its log is bounded."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
 
 
 @pytest.mark.parametrize("metadata", CREDENTIALS)
-def test_a_refusal_waits_for_no_request(metadata: tuple[tuple[str, str], ...]) -> None:
-    """Each method, and what is none, is refused while the whole request is still to come."""
+def test_a_wrong_key_is_refused_before_the_request_is_read(
+    metadata: tuple[tuple[str, str], ...],
+) -> None:
+    """For every method, also unknown ones."""
 
     async def main() -> set[Any]:
         async with (
@@ -50,8 +52,8 @@ def test_a_refusal_waits_for_no_request(metadata: tuple[tuple[str, str], ...]) -
     assert asyncio.run(main()) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
-def test_what_is_refused_fills_no_memory() -> None:
-    """Of a refused call only the method is kept, and only if there is such a method."""
+def test_refused_calls_use_no_memory() -> None:
+    """Only the method is logged, and only if it exists."""
 
     async def main() -> list[Any]:
         async with (
@@ -69,8 +71,7 @@ def test_what_is_refused_fills_no_memory() -> None:
     assert (seen.message.ByteSize(), seen.metadata, seen.status) == (0, {}, "UNAUTHENTICATED")
 
 
-def test_without_a_key_every_client_is_welcome() -> None:
-    """As the tests of other people's programs need it, with xAI's SDK as well."""
+def test_without_a_key_every_client_is_accepted() -> None:
 
     async def main() -> None:
         async with (

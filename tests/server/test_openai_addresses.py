@@ -1,4 +1,4 @@
-"""Addresses that an engine names for its pictures, seen at the sockets."""
+"""URLs in an engine's replies, observed at the sockets."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _END = b"end"
 
 @contextlib.contextmanager
 def listening() -> Iterator[tuple[int, list[bytes]]]:
-    """Listen on a port until the block ends; what comes out is what each connection sent first."""
+    """Listen on a port until the block ends; yield the port and what each connection sent."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -96,8 +96,8 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
 
 
 @pytest.mark.parametrize("spelling", TWO_HOSTS)
-def test_a_stranger_hears_nothing(stub: Stub, spelling: str) -> None:
-    """However its address is written beside the engine's."""
+def test_other_hosts_get_no_connection(stub: Stub, spelling: str) -> None:
+    """However their address is combined with the engine's."""
     with listening() as (port, heard):
         engine = stub.url.removeprefix("http://").removesuffix("/v1")
         url = spelling.format(stranger=f"127.0.0.1:{port}", port=port, engine=engine)
@@ -118,7 +118,7 @@ def test_a_stranger_hears_nothing(stub: Stub, spelling: str) -> None:
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed_with_the_key(stub: Stub, target: str, status: int) -> None:
-    """Neither to a stranger nor, as this engine's address is private, to the engine itself."""
+    """Neither to other hosts nor, as the engine's address is private, to the engine itself."""
     with listening() as (port, heard):
         location = {"Location": target.format(port=port)}
         stub.fetched = [Reply(status, {}, location), Reply(500, {})]
@@ -130,7 +130,7 @@ def test_no_redirect_is_followed_with_the_key(stub: Stub, target: str, status: i
 
 
 def test_the_engine_gets_its_key_for_its_own_pictures(stub: Stub) -> None:
-    """A gateway may not hand them out without it."""
+    """A gateway may refuse downloads without it."""
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
     assert ask(stub, image_request(), key=SECRET).images[0].base64
     headers: list[Any] = [asked.headers for asked in stub.seen if asked.path == "/made/1.png"]
@@ -138,7 +138,7 @@ def test_the_engine_gets_its_key_for_its_own_pictures(stub: Stub) -> None:
 
 
 def test_no_proxy_reads_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine at a private address is asked directly: without TLS a proxy would see it."""
+    """An engine at a private address is connected directly."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
         with contextlib.suppress(OSError):  # no packet is sent
             outward.connect(("10.255.255.255", 9))

@@ -1,4 +1,4 @@
-"""Every field of an engine's replies, with values that nobody expects."""
+"""Replies of an engine with unexpected values in every field."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ COSTS = [
 
 
 def reply(fields: Iterable[tuple[str, bytes]] = (), entries: Iterable[bytes] = ()) -> bytes:
-    """Return a reply with these fields, in which the last picture is a good one."""
+    """Return a reply with these fields, whose last picture is valid."""
     good = json.dumps(entry()).encode()
     parts = [b'"%s": %s' % (name.encode(), value) for name, value in fields]
     return b"{%s}" % b", ".join([*parts, b'"data": [%s]' % b", ".join([*entries, good])])
@@ -120,8 +120,8 @@ REPLIES: dict[str, tuple[Reply, int]] = {
 """What the engine answers, and how many of its pictures are good."""
 
 
-def test_a_picture_that_came_is_kept(stub: Stub) -> None:
-    """Whatever stands beside it; what is kept of that can be sent, and is bounded."""
+def test_valid_pictures_survive_invalid_fields(stub: Stub) -> None:
+    """The rest of the reply can be sent, and is bounded."""
     wrong = {}
 
     async def main() -> None:
@@ -170,8 +170,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-def test_a_refusal_is_a_sentence(stub: Stub, status: int) -> None:
-    """Of whatever the engine says: ours, bounded, and without its key."""
+def test_every_error_is_a_bounded_sentence_without_the_key(stub: Stub, status: int) -> None:
     wrong = {}
     pauses = itertools.cycle(["9" * 5000, "-1", "1e9", "\xb2", "soon", "99999", ""])
 
@@ -194,8 +193,7 @@ def test_a_refusal_is_a_sentence(stub: Stub, status: int) -> None:
     assert {name: said for name, said in wrong.items() if said != "0"} == {}
 
 
-def test_models_of_odd_names(stub: Stub) -> None:
-    """Those that can be named are, and the sentence that lists them is bounded."""
+def test_odd_model_names_are_bounded(stub: Stub) -> None:
     names = [
         json.loads(value, strict=False)
         for value in (
@@ -221,8 +219,7 @@ def test_models_of_odd_names(stub: Stub) -> None:
     assert len(said.encode()) < 4096
 
 
-def test_pictures_that_are_too_large_together(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be handed over in one reply is left out, and the rest is kept."""
+def test_pictures_over_the_limit_are_left_out(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xai_notebook.server.openai_engine._MAX_PICTURES_BYTES", 2 * len(png()) + 1)
 
     def answer(_asked: Asked, _number: int) -> Reply:

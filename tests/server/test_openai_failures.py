@@ -1,4 +1,4 @@
-"""An engine behind the OpenAI images API that fails, hangs or lies; and its key and address."""
+"""The engine for the OpenAI images API: failures, cancellation, key and URL."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_failures(stub: Stub, kind: str) -> None:
-    """Each is ordered once, ends with its status, names the engine, and is not tried again."""
+def test_failures_end_the_call_after_one_order(stub: Stub, kind: str) -> None:
     reply, status, text = FAILURES[kind]
     stub.answer = answers(reply)
     code, details, trailing = refusal(stub, image_request(), key=SECRET)
@@ -90,8 +89,7 @@ def test_failures(stub: Stub, kind: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_the_client_comes_back_when_the_engine_says_so(stub: Stub, status: int) -> None:
-    """Busy before any work, with a time to come back at: the client asks again, then and once."""
+def test_the_client_retries_after_retry_after(stub: Stub, status: int) -> None:
     busy = Reply(status, complaint("later"), {"Retry-After": "0"})
     stub.answer = answers(busy, reply_of())
 
@@ -108,8 +106,7 @@ def test_the_client_comes_back_when_the_engine_says_so(stub: Stub, status: int) 
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "503", "cut", "html", "huge"])
-def test_our_client_orders_once(stub: Stub, kind: str) -> None:
-    """With its retries, too, an engine that may have done the work is not asked again."""
+def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -> None:
     stub.answer = answers(FAILURES[kind][0])
 
     async def main() -> None:
@@ -124,8 +121,7 @@ def test_our_client_orders_once(stub: Stub, kind: str) -> None:
     assert len(stub.orders) == 1
 
 
-def test_nobody_there() -> None:
-    """Nothing was sent, so the client may try again: it may just be starting."""
+def test_an_engine_that_is_not_running_can_be_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         gone = Stub(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
@@ -136,8 +132,7 @@ def test_nobody_there() -> None:
 
 
 @pytest.mark.parametrize("edit", [False, True])
-def test_cancelling_hangs_up(stub: Stub, *, edit: bool) -> None:
-    """The engine sees its connection end, so that it can stop its work."""
+def test_cancelling_closes_the_connection(stub: Stub, *, edit: bool) -> None:
     stub.answer = answers(Reply(waits=True))
 
     async def main() -> None:
@@ -154,8 +149,7 @@ def test_cancelling_hangs_up(stub: Stub, *, edit: bool) -> None:
     assert len(stub.orders) == 1
 
 
-def test_a_deadline_hangs_up(stub: Stub) -> None:
-    """An engine that is slower than the call may take is not kept busy for nobody."""
+def test_a_deadline_closes_the_connection(stub: Stub) -> None:
     stub.answer = answers(Reply(waits=True))
 
     async def main() -> grpc.StatusCode:
@@ -172,8 +166,7 @@ def test_a_deadline_hangs_up(stub: Stub) -> None:
 # The key and the address
 
 
-def test_the_key_travels_and_is_told_by_nobody(stub: Stub) -> None:
-    """It is a bearer token of every request; an engine that echoes it is not repeated."""
+def test_the_key_is_sent_and_removed_from_errors(stub: Stub) -> None:
     stub.answer = answers(Reply(400, complaint(f"the key {SECRET} is of no use")))
     _, details, _ = refusal(stub, image_request(), key=SECRET)
     assert {asked.headers["authorization"] for asked in stub.seen} == {f"Bearer {SECRET}"}
@@ -181,8 +174,7 @@ def test_the_key_travels_and_is_told_by_nobody(stub: Stub) -> None:
     assert "the key *** is of no use" in details
 
 
-def test_no_netrc(stub: Stub, tmp_path: Any, monkeypatch: Any) -> None:
-    """A password kept for the host elsewhere is not sent."""
+def test_netrc_is_ignored(stub: Stub, tmp_path: Any, monkeypatch: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     ask(stub, image_request())
@@ -206,8 +198,8 @@ def test_no_netrc(stub: Stub, tmp_path: Any, monkeypatch: Any) -> None:
         ("http://localhost:x/v1", "is not a valid URL"),
     ],
 )
-def test_addresses_that_are_refused(url: str, text: str) -> None:
-    """Prompts and keys do not travel in clear text, and an address holds no secret."""
+def test_unsafe_urls_are_refused(url: str, text: str) -> None:
+    """The message repeats no secret."""
     with pytest.raises(errors.ConfigurationError, match=text) as caught:
         OpenAIEngine(url)
     assert "pass@" not in str(caught.value)
@@ -222,12 +214,11 @@ def test_addresses_that_are_refused(url: str, text: str) -> None:
         "https://example.com/@team/v1#@big/model",
     ],
 )  # fmt: skip
-def test_addresses_that_are_right(url: str) -> None:
-    """Https anywhere; http on this computer and at private addresses in numbers."""
+def test_https_and_private_urls_are_accepted(url: str) -> None:
     assert OpenAIEngine(url).location in url
 
 
-def test_nothing_is_left_open(stub: Stub) -> None:
-    """Connections are closed: a warning of an unclosed one fails this test."""
+def test_connections_are_closed(stub: Stub) -> None:
+    """An unclosed one is a warning, which fails the test."""
     ask(stub, image_request(n=2))
     gc.collect()

@@ -1,4 +1,4 @@
-"""Calls, as a bare gRPC client sees them."""
+"""Calls of the embedded server; the client is a bare gRPC client."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def refusal(request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> 
     return caught.value.code(), caught.value.details() or ""
 
 
-def test_garbage_is_refused_in_a_sentence() -> None:
-    """Bytes that are no such message get INVALID_ARGUMENT, and without the key not even that."""
+def test_garbage_is_an_invalid_argument() -> None:
+    """Without the key, it is UNAUTHENTICATED."""
 
     async def send(key: str) -> tuple[Any, str]:
         async with EmbeddedServer(api_key="right") as server:
@@ -66,8 +66,7 @@ def test_garbage_is_refused_in_a_sentence() -> None:
     assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_reply_says_local_preview_and_costs_nothing() -> None:
-    """A reply names no real model, and its cost is zero, not unknown."""
+def test_a_reply_names_local_preview_and_costs_nothing() -> None:
     reply = ask(image_request())
     assert reply.model == "local-preview"
     assert reply.usage.HasField("cost_in_usd_ticks")
@@ -76,8 +75,7 @@ def test_reply_says_local_preview_and_costs_nothing() -> None:
     assert decoded(reply.images[0]).size == (1024, 1024)
 
 
-def test_rewritten_prompt_keeps_the_users_words() -> None:
-    """`up_sampled_prompt` begins with the prompt and adds to it, differently for each image."""
+def test_a_rewritten_prompt_begins_with_the_prompt() -> None:
     reply = ask(image_request(n=2))
     prompts = [image.up_sampled_prompt for image in reply.images]
     assert all(prompt.startswith("A red fox, in ") for prompt in prompts)
@@ -86,8 +84,7 @@ def test_rewritten_prompt_keeps_the_users_words() -> None:
 
 
 @pytest.mark.parametrize(("repeat", "different"), [(True, 2), (False, 4)])
-def test_equal_requests_can_be_other_takes(*, repeat: bool, different: int) -> None:
-    """Asked again, a server repeats itself or goes on; another prompt is new in either case."""
+def test_equal_requests_can_get_different_pictures(*, repeat: bool, different: int) -> None:
 
     async def main() -> list[Any]:
         async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
@@ -105,7 +102,6 @@ def test_equal_requests_can_be_other_takes(*, repeat: bool, different: int) -> N
 
 @pytest.mark.parametrize("options", [{"rewrite": False}, {"faults": Faults(up_sampled=False)}])
 def test_rewriting_can_be_off(options: dict[str, Any]) -> None:
-    """Without rewriting the server behaves as today's servers: the field stays empty."""
     assert ask(image_request(), **options).images[0].up_sampled_prompt == ""
 
 
@@ -150,24 +146,21 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_requests_are_invalid_arguments(case: str) -> None:
-    """What the API does not accept is INVALID_ARGUMENT, with details that help."""
+def test_invalid_requests_are_refused_with_a_hint(case: str) -> None:
     fields, hint = BAD[case]
     code, details = refusal(image_request(**fields))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert hint in details
 
 
-def test_unknown_model_names_those_that_exist() -> None:
-    """An unknown model is NOT_FOUND, and the details list the models there are."""
+def test_an_unknown_model_lists_the_existing_ones() -> None:
     code, details = refusal(image_request(model="grok-imagine"))
     assert code is grpc.StatusCode.NOT_FOUND
     assert "grok-imagine-image-2.0" in details
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "right"])
-def test_wrong_key_is_unauthenticated(header: str | None) -> None:
-    """With a key set, every other key and none are refused, and the key is not recorded."""
+def test_a_wrong_key_is_refused_and_not_logged(header: str | None) -> None:
     metadata = [("authorization", header)] if header else []
 
     async def main() -> Any:
@@ -184,15 +177,13 @@ def test_wrong_key_is_unauthenticated(header: str | None) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_single_edit_keeps_the_inputs_ratio(kind: str) -> None:
-    """An edit without an aspect ratio has that of its input."""
     picture = {"image_url": data_uri((300, 200), kind)}
     reply = ask(image_request(prompt="make it night", image=picture))
     width, height = decoded(reply.images[0]).size
     assert width / height == pytest.approx(1.5, rel=0.02)
 
 
-def test_own_urls_can_be_edited() -> None:
-    """A URL that this server handed out can be the input of the next request."""
+def test_own_urls_can_be_inputs() -> None:
 
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
@@ -207,14 +198,12 @@ def test_own_urls_can_be_edited() -> None:
     ("mark", "allowed"), [("[moderated]", [False] * 3), ("[moderated:2]", [True, False, True])]
 )
 def test_moderation_can_be_rehearsed(mark: str, allowed: list[bool]) -> None:
-    """The marks withhold all images or one, and a withheld image is empty."""
     reply = ask(image_request(prompt=f"a fox {mark}", n=3))
     assert [image.respect_moderation for image in reply.images] == allowed
     assert [bool(image.base64) for image in reply.images] == allowed
 
 
 def test_models_are_listed_and_found_by_alias() -> None:
-    """The list holds today's models, and an alias leads to its model."""
 
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
@@ -230,7 +219,6 @@ def test_models_are_listed_and_found_by_alias() -> None:
 
 
 def test_chat_rewrites_the_last_user_message() -> None:
-    """A completion is the last user message, rewritten, and costs nothing."""
     role = wire.MessageRole
     messages = [
         {"content": [{"text": "Rewrite prompts."}], "role": role.ROLE_SYSTEM},
@@ -246,13 +234,11 @@ def test_chat_rewrites_the_last_user_message() -> None:
 
 
 def test_chat_without_a_user_message_is_invalid() -> None:
-    """There must be something to rewrite."""
     code, _ = refusal(wire.GetCompletionsRequest(model="m"), wire.GET_COMPLETION)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_cancelling_stops_painting() -> None:
-    """A cancelled call is recorded as such, and its remaining images are not painted."""
 
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
@@ -275,7 +261,7 @@ def test_cancelling_stops_painting() -> None:
 
 
 def test_a_taken_port_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """The second server on a port says that it is taken, without noise on stderr."""
+    """And stderr stays empty."""
 
     async def main() -> Any:
         async with EmbeddedServer() as server:
@@ -287,13 +273,12 @@ def test_a_taken_port_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_only_loopback_can_be_bound() -> None:
-    """A host that others can reach is refused."""
     with pytest.raises(ConfigurationError, match="loopback"):
         EmbeddedServer(host="0.0.0.0")
 
 
 def test_a_server_can_start_again() -> None:
-    """Stopping twice is harmless, and a stopped server can be started once more."""
+    """Stopping twice is harmless."""
 
     async def main() -> Any:
         server = EmbeddedServer()
@@ -306,8 +291,7 @@ def test_a_server_can_start_again() -> None:
     assert len(asyncio.run(main()).images) == 1
 
 
-def test_remembered_calls_are_bounded() -> None:
-    """Only the last calls are remembered, but all are counted."""
+def test_the_call_log_is_bounded() -> None:
 
     async def main() -> Any:
         async with EmbeddedServer(keep_calls=3) as server, dial(server) as call:

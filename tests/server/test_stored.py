@@ -1,4 +1,4 @@
-"""The file store of the embedded server, by a clock that the tests turn; with xAI's SDK."""
+"""The file store, on a clock of the test; the client is xAI's SDK."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL = "grok-imagine-image"
 
 
 class Clock:
-    """A time that goes on when it is told to."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -83,7 +83,6 @@ async def refusal(awaitable: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
 
 
 def test_files_expire_with_their_links() -> None:
-    """Nothing is left of them: neither by id nor at the link."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(png(), filename="a.png", expires_after=3600)
@@ -100,7 +99,7 @@ def test_files_expire_with_their_links() -> None:
 
 
 def test_a_link_expires_is_changed_and_is_revoked() -> None:
-    """On its own; the file stays; a file has one link at a time."""
+    """A file has one link at a time, and stays without it."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(png(), filename="a.png")
@@ -125,8 +124,8 @@ def test_a_link_expires_is_changed_and_is_revoked() -> None:
     assert not left.HasField("public_url")
 
 
-def test_what_is_public_may_be_edited_by_its_link() -> None:
-    """It is one of this server's own URLs."""
+def test_a_stored_file_can_be_an_input() -> None:
+    """By its link or its id."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(png(), filename="a.png")
@@ -161,7 +160,6 @@ LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 def test_lists_are_sorted_filtered_and_paged() -> None:
-    """By every field, with every operator, in pages of any size."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         files = client.files
@@ -237,8 +235,7 @@ REFUSED: dict[str, tuple[Any, grpc.StatusCode, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_an_upload_that_is_wrong_is_refused(name: str) -> None:
-    """And nothing of it is stored."""
+def test_an_invalid_upload_is_refused_and_not_stored(name: str) -> None:
     use, code, said = REFUSED[name]
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
@@ -249,8 +246,7 @@ def test_an_upload_that_is_wrong_is_refused(name: str) -> None:
     assert not left
 
 
-def test_text_is_not_made_public() -> None:
-    """Only images, videos and PDFs."""
+def test_only_images_videos_and_pdfs_are_public() -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(b"words", filename="a.txt")
@@ -262,8 +258,7 @@ def test_text_is_not_made_public() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_pictures_are_stored_as_asked(count: int) -> None:
-    """Each under its own id, with when it and its link expire."""
+def test_storage_options_store_every_picture(count: int) -> None:
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         options = {"filename": "a.jpg", "expires_after": 7200, "public_url": {"expires_after": 60}}
@@ -290,8 +285,7 @@ STORAGE_FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("name", STORAGE_FAULTS)
-def test_a_picture_that_is_not_stored_is_still_there(name: str) -> None:
-    """The message says what went wrong with its copy."""
+def test_a_picture_that_is_not_stored_is_still_returned(name: str) -> None:
     options, storage_error, public_error = STORAGE_FAULTS[name]
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
@@ -319,7 +313,6 @@ def test_a_picture_that_is_not_stored_is_still_there(name: str) -> None:
     ],
 )
 def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) -> None:
-    """What cannot be kept so is not painted."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         refused = await refusal(client.image.sample("p", MODEL, storage_options=options))
@@ -330,7 +323,7 @@ def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) ->
 
 
 def test_a_deadline_ends_a_slow_stream() -> None:
-    """At the client, and the server notices."""
+    """At the client, and on the server."""
 
     async def main() -> Any:
         faults = Faults(files=FileFaults(chunk_delay=30))
@@ -354,7 +347,6 @@ def test_a_deadline_ends_a_slow_stream() -> None:
 
 
 def test_an_upload_that_breaks_off_is_not_stored() -> None:
-    """Half a file is no file."""
 
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:

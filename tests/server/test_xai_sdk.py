@@ -1,4 +1,4 @@
-"""xAI's own SDK, today's and an early one, cannot tell the server from the real one."""
+"""xAI's SDK, the current and an early version, works with the embedded server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,6 @@ def run(address: str, use: Callable[[Any], Awaitable[Any]], key: str = "right") 
 
 @pytest.mark.parametrize("image_format", ["base64", "url"])
 def test_sample(server_process: str, image_format: str) -> None:
-    """One image arrives in either format."""
 
     async def use(client: Any) -> Any:
         response = await client.image.sample(
@@ -84,7 +83,6 @@ def test_sample(server_process: str, image_format: str) -> None:
 
 @pytest.mark.parametrize("image_format", ["base64", "url"])
 def test_sample_batch(server_process: str, image_format: str) -> None:
-    """Ten images come from one request, all of them different."""
 
     async def use(client: Any) -> Any:
         batch = await client.image.sample_batch("a fox", MODEL, 10, image_format=image_format)
@@ -96,7 +94,6 @@ def test_sample_batch(server_process: str, image_format: str) -> None:
 
 
 def test_models(server_process: str) -> None:
-    """The models are listed, and each can be asked for by name."""
 
     async def use(client: Any) -> Any:
         models = await client.models.list_image_generation_models()
@@ -161,7 +158,6 @@ def use_sdk(request: pytest.FixtureRequest, server_process: str) -> Callable[...
 
 
 def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
-    """Made, filled, polled until it is done, its results read page by page, found in the list."""
 
     async def use(client: Any) -> Any:
         batch = await client.batch.create("foxes")
@@ -196,7 +192,6 @@ def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
 
 
 def test_a_batch_is_cancelled(use_sdk: Callable[..., Any]) -> None:
-    """What is pending is dropped."""
 
     async def use(client: Any) -> Any:
         batch = await client.batch.create("foxes")
@@ -239,7 +234,7 @@ def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> 
 
 
 def test_stored_images_are_edited(use_sdk: Callable[..., Any]) -> None:
-    """By their ids, alone or several, which come before URLs."""
+    """By id, one or several; ids come before URLs."""
 
     async def use(client: Any) -> Any:
         red, blue = (picture(colour) for colour in ("red", "blue"))
@@ -265,7 +260,6 @@ def test_stored_images_are_edited(use_sdk: Callable[..., Any]) -> None:
 
 
 def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
-    """`storage_options` give a file id and a link that work."""
 
     async def use(client: Any) -> Any:
         response = await client.image.sample(
@@ -284,8 +278,7 @@ def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
     assert response.storage_error is None
 
 
-def test_key_info(use_sdk: Callable[..., Any]) -> None:
-    """The key may be asked about; nothing of it is told."""
+def test_key_info_reveals_nothing(use_sdk: Callable[..., Any]) -> None:
 
     async def use(client: Any) -> Any:
         return await client.auth.get_api_key_info()
@@ -305,8 +298,9 @@ def test_key_info(use_sdk: Callable[..., Any]) -> None:
         ({"model": "grok-nothing"}, grpc.StatusCode.NOT_FOUND),
     ],
 )
-def test_statuses(server_process: str, change: dict[str, Any], status: grpc.StatusCode) -> None:
-    """What is wrong gets the status the real API gives it."""
+def test_errors_have_the_statuses_of_the_real_api(
+    server_process: str, change: dict[str, Any], status: grpc.StatusCode
+) -> None:
     wanted = {"prompt": "a red fox", "model": MODEL, "n": 1, **change}
     key = wanted.pop("key", "right")
 
@@ -320,7 +314,7 @@ def test_statuses(server_process: str, change: dict[str, Any], status: grpc.Stat
 
 @pytest.fixture(scope="module")
 def early_sdk() -> Path:
-    """Return a folder with the early SDK in it, fetched once per machine."""
+    """Return a folder with the early SDK, downloaded once per machine."""
     folder = (
         Path(tempfile.gettempdir())
         / f"xai-notebook-tests-{getpass.getuser()}-sdk-{EARLY}-protobuf-6"
@@ -344,7 +338,7 @@ def early_sdk() -> Path:
 
 
 def test_the_early_sdk_sees_the_rewritten_prompt(server_process: str, early_sdk: Path) -> None:
-    """SDK 1.2.0, from when servers rewrote prompts, finds them in `.prompt`."""
+    """SDK 1.2.0, from the time when servers rewrote prompts, has them in `.prompt`."""
     done = subprocess.run(
         [sys.executable, "-c", EARLY_CLIENT, server_process],
         env={**os.environ, "PYTHONPATH": str(early_sdk)},

@@ -11,7 +11,7 @@ KNOWN = Path(__file__).with_name("known_words.txt")
 
 
 def meanings(word: str) -> set[str]:
-    """Return all that a word says, as the list writes it."""
+    """Return all meanings of a word in the notation of the file."""
     known = vocabulary()
     found = {f"{meaning.kind} {meaning.value}" for meaning in known.look_up(word)}
     if word in known.colours:
@@ -25,8 +25,7 @@ def meanings(word: str) -> set[str]:
     return found
 
 
-def test_no_word_is_forgotten() -> None:
-    """Every word still says at least what it once said."""
+def test_every_known_word_keeps_its_meaning() -> None:
     forgotten = []
     for line in KNOWN.read_text(encoding="utf-8").splitlines():
         meaning, words = line.split(": ")
