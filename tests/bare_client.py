@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 
 from xai_notebook.client import wire
+from xai_notebook.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,3 +48,23 @@ def image_request(**fields: Any) -> wire.GenerateImageRequest:
         "format": wire.ImageFormat.IMG_FORMAT_BASE64,
     }
     return wire.GenerateImageRequest(**{**defaults, **fields})
+
+
+def ask(request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> Any:
+    """Send one request to a new server with these options, and return the reply."""
+
+    async def main() -> Any:
+        async with EmbeddedServer(**options) as server, dial(server) as call:
+            return await call(method, request)
+
+    return asyncio.run(main())
+
+
+def refusal(
+    request: Any, method: str = wire.GENERATE_IMAGE, **options: Any
+) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
+    """Send one request that must fail; return code, details and trailing metadata."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        ask(request, method, **options)
+    error = caught.value
+    return error.code(), error.details() or "", dict(error.trailing_metadata() or ())

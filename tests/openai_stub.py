@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -12,18 +11,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import pytest
 from PIL import Image
 
-from bare_client import dial
-from xai_notebook.client import wire
-from xai_notebook.server import EmbeddedServer
+import bare_client
 from xai_notebook.server.openai_engine import OpenAIEngine
 from xai_notebook.settings import ApiKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import grpc
 
 
 def png(colour: str = "teal") -> bytes:
@@ -184,20 +181,15 @@ def answers(*replies: Reply) -> Callable[[Asked, int], Reply]:
     return lambda _asked, number: replies[min(number, len(replies)) - 1]
 
 
-def ask(stub: Stub, request: Any, method: str = wire.GENERATE_IMAGE, *, key: str = "") -> Any:
+def ask(stub: Stub, request: Any, *options: Any, key: str = "") -> Any:
     """Send one request through an embedded server that has the stub as its engine."""
-
-    async def main() -> Any:
-        engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
-        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
-            return await call(method, request)
-
-    return asyncio.run(main())
+    engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
+    return bare_client.ask(request, *options, engine=engine)
 
 
-def refusal(stub: Stub, request: Any, **options: Any) -> tuple[Any, str, dict[str, Any]]:
+def refusal(
+    stub: Stub, request: Any, *options: Any, key: str = ""
+) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
     """Send a request that must fail; return code, details and trailing metadata."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        ask(stub, request, **options)
-    error = caught.value
-    return error.code(), error.details() or "", dict(error.trailing_metadata() or ())
+    engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
+    return bare_client.refusal(request, *options, engine=engine)

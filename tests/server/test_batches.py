@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from xai_sdk import AsyncClient as Sdk
 
 from openai_stub import png
+from sdk_client import Clock, run
 from xai_notebook.client import wire
 from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
 from xai_notebook.server.engine import Engine
@@ -17,41 +17,10 @@ from xai_notebook.server.faults import Refusal
 from xai_notebook.server.validation import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
 MODEL = "grok-imagine-image"
 PENDING, SUCCEEDED, CANCELLED, FAILED = 1, 2, 3, 4
-
-
-class Clock:
-    """A clock that tests set."""
-
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
-
-
-def run(
-    script: Callable[[Any, Clock, EmbeddedServer], Awaitable[Any]], faults: Faults, **options: Any
-) -> Any:
-    """Return what a script makes of a client, a clock and a server."""
-
-    async def main() -> Any:
-        clock = Clock()
-        async with EmbeddedServer(faults=faults, clock=clock, **options) as server:
-            client = Sdk(
-                api_key="key",
-                api_host=server.address,
-                channel_options=[("grpc.enable_retries", 0)],
-            )
-            try:
-                return await script(client, clock, server)
-            finally:
-                await client.close()
-
-    return asyncio.run(main())
 
 
 async def filled(client: Any, count: int, **options: Any) -> str:
@@ -93,7 +62,7 @@ def test_requests_complete_in_order_at_the_pace() -> None:
         return seen, results, metadata.batch_request_metadata, server.painted
 
     faults = Faults(cost_ticks=7, batches=BatchFaults(pace=2))
-    seen, results, metadata, painted = run(script, faults)
+    seen, results, metadata, painted = run(script, faults=faults)
     assert [numbers(one) for one in seen] == [(5, 0, 0, 0), (3, 2, 0, 0), (0, 5, 0, 0)]
     assert [one.batch_request_id for one in results.results] == ["r0", "r1"]
     assert [one.state for one in metadata] == [SUCCEEDED, SUCCEEDED, PENDING, PENDING, PENDING]
@@ -115,10 +84,10 @@ def test_cancelling_keeps_completed_requests() -> None:
             await client.batch.add(name, [client.image.prepare("p", MODEL)])
         return await client.batch.get(name), results, code(refused)
 
-    batch, results, status = run(script, Faults(batches=BatchFaults(pace=2)))
+    batch, results, status = run(script, faults=Faults(batches=BatchFaults(pace=2)))
     assert numbers(batch) == (0, 2, 0, 2)
     assert len(results.results) == 2
-    assert batch.cancel_time.seconds == int(Clock.now) + 1
+    assert batch.cancel_time.seconds == batch.create_time.seconds + 1
     assert not batch.HasField("cancel_by_xai_message")
     assert status is grpc.StatusCode.FAILED_PRECONDITION
 
@@ -135,7 +104,7 @@ def test_the_service_cancels_a_batch(count: int) -> None:
         clock.now += 60
         return await client.batch.get(name)
 
-    batch = run(script, Faults(batches=BatchFaults(pace=2)))
+    batch = run(script, faults=Faults(batches=BatchFaults(pace=2)))
     assert batch.cancel_by_xai_message == "over capacity"
     assert batch.state.num_requests == count
     assert batch.state.num_pending == 0
@@ -153,9 +122,9 @@ def test_a_batch_expires() -> None:
             await client.batch.list_batch_results(name)
         return batch, code(caught)
 
-    batch, status = run(script, Faults(batches=BatchFaults(pace=1, lifetime=2)))
+    batch, status = run(script, faults=Faults(batches=BatchFaults(pace=1, lifetime=2)))
     assert numbers(batch) == (0, 2, 0, 2)
-    assert batch.expire_time.seconds == int(Clock.now) + 2
+    assert batch.expire_time.seconds == batch.create_time.seconds + 2
     assert status is grpc.StatusCode.NOT_FOUND
 
 
@@ -169,7 +138,7 @@ def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
         await client.batch.create("again")
         return batch, code(caught), tuple(caught.value.initial_metadata() or ())
 
-    batch, status, headers = run(script, Faults(batches=BatchFaults(**{lost: 1})))  # type: ignore[arg-type]
+    batch, status, headers = run(script, faults=Faults(batches=BatchFaults(**{lost: 1})))  # type: ignore[arg-type]
     assert status is grpc.StatusCode.UNAVAILABLE
     assert headers  # a reply had begun
     assert batch.name == "foxes"
@@ -205,7 +174,7 @@ def test_an_invalid_request_keeps_its_whole_call_out(name: str) -> None:
         return code(caught), (await client.batch.get(batch)).state.num_requests
 
     faults = Faults(batches=BatchFaults(unbatchable=frozenset({"grok-2-image"})))
-    assert run(script, faults) == (grpc.StatusCode.INVALID_ARGUMENT, 2)
+    assert run(script, faults=faults) == (grpc.StatusCode.INVALID_ARGUMENT, 2)
 
 
 def test_pages_may_repeat_a_token() -> None:
@@ -220,7 +189,7 @@ def test_pages_may_repeat_a_token() -> None:
             tokens.append(token)
         return tokens
 
-    assert len(set(run(script, Faults(batches=BatchFaults(repeat_token=True))))) == 1
+    assert len(set(run(script, faults=Faults(batches=BatchFaults(repeat_token=True))))) == 1
 
 
 def test_optional_members_can_be_missing() -> None:
@@ -232,7 +201,7 @@ def test_optional_members_can_be_missing() -> None:
         return await client.batch.get(name), results.proto
 
     faults = Faults(batches=BatchFaults(neither=frozenset({"r1"}), stateless=True))
-    batch, results = run(script, faults)
+    batch, results = run(script, faults=faults)
     assert not batch.HasField("state")
     assert [one.WhichOneof("result") for one in results.results] == ["response", None]
 
@@ -248,7 +217,7 @@ def test_a_result_is_the_same_each_time_and_stored_once() -> None:
         again = await client.batch.list_batch_results(name, 1)
         return first.proto, again.proto, server.painted, await client.files.list()
 
-    first, again, painted, files = run(script, Faults())
+    first, again, painted, files = run(script)
     assert first == again
     assert first.results[0].response.image_response.images[0].file_output.file_id
     assert painted > 40
@@ -279,7 +248,7 @@ def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
                 await one(wanted.SerializeToString())
         return states, result, code(caught)
 
-    states, result, status = run(script, Faults(batches=BatchFaults(pace=2)))
+    states, result, status = run(script, faults=Faults(batches=BatchFaults(pace=2)))
     assert states == [["r2", "r3"], ["r0", "r1"], []]
     assert result.request.image_request.prompt == "fox 1"
     assert result.result.response.image_response.images[0].base64
@@ -293,7 +262,7 @@ def test_the_bytes_of_requests_are_bounded() -> None:
             await filled(client, 1000)
         return code(caught)
 
-    assert run(script, Faults(), keep_bytes=10_000) is grpc.StatusCode.FAILED_PRECONDITION
+    assert run(script, keep_bytes=10_000) is grpc.StatusCode.FAILED_PRECONDITION
 
 
 @pytest.mark.parametrize("call", ["create", "add", "get", "list"])
@@ -312,10 +281,10 @@ def test_every_call_can_fail(call: str) -> None:
             await calls[call]()
         return code(caught)
 
-    assert run(script, Faults()) is grpc.StatusCode.PERMISSION_DENIED
+    assert run(script) is grpc.StatusCode.PERMISSION_DENIED
 
 
-class Mine(Engine):
+class _MyEngine(Engine):
     """An engine that makes another picture every time."""
 
     def __init__(self) -> None:
@@ -345,8 +314,8 @@ def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
         first, second = await asyncio.gather(read(name), read(name))
         return first, second, await read(name), await client.batch.get(name)
 
-    engine = Mine()
-    first, second, third, batch = run(script, Faults(), engine=engine)
+    engine = _MyEngine()
+    first, second, third, batch = run(script, engine=engine)
     assert engine.made == 40
     assert first.proto == second.proto == third.proto
     assert {one.proto.response.image_response.model for one in first.results} == {"mine-1"}
@@ -370,7 +339,7 @@ def test_equal_requests_get_different_pictures() -> None:
         takes = await client.image.sample_batch("a fox", MODEL, 4, image_format="base64")
         return [one.image_response.base64 for one in results.results], [t.base64 for t in takes]
 
-    made, takes = run(script, Faults())
+    made, takes = run(script)
     assert made == takes
     assert len(set(made)) == 4
 
@@ -391,8 +360,8 @@ def test_an_engine_without_the_model_refuses_the_whole_call() -> None:
             await client.batch.add(batch.batch_id, requests)
         return await client.batch.get(batch.batch_id), unknown, caught
 
-    engine = Mine()
-    batch, unknown, caught = run(script, Faults(), engine=engine)
+    engine = _MyEngine()
+    batch, unknown, caught = run(script, engine=engine)
     assert numbers(batch) == (0, 0, 0, 0)
     assert code(unknown) is grpc.StatusCode.NOT_FOUND
     assert code(caught) is grpc.StatusCode.UNAVAILABLE

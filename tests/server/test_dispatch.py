@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 
@@ -83,3 +84,50 @@ def test_without_a_key_every_client_is_accepted() -> None:
                 assert await list_models(b"", metadata=metadata)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "right"])
+def test_a_wrong_key_is_refused_and_not_logged(header: str | None) -> None:
+    metadata = [("authorization", header)] if header else []
+
+    async def main() -> Any:
+        async with EmbeddedServer(api_key="right") as server, dial(server) as call:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(wire.GENERATE_IMAGE, image_request(), metadata=metadata)
+            return caught.value.code(), server.requests[-1]
+
+    code, seen = asyncio.run(main())
+    assert code is grpc.StatusCode.UNAUTHENTICATED
+    assert seen.status == "UNAUTHENTICATED"
+    assert seen.metadata.get("authorization") == ("***" if header else None)
+
+
+def test_garbage_is_an_invalid_argument() -> None:
+    """Without the key, it is UNAUTHENTICATED."""
+
+    async def send(key: str) -> tuple[Any, str]:
+        async with EmbeddedServer(api_key="right") as server:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                call = channel.unary_unary(wire.GENERATE_IMAGE)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
+            assert [seen.status for seen in server.requests] == [caught.value.code().name]
+        return caught.value.code(), caught.value.details() or ""
+
+    code, details = asyncio.run(send("right"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == "The request is not a GenerateImageRequest message."
+    assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_the_call_log_is_bounded() -> None:
+
+    async def main() -> Any:
+        async with EmbeddedServer(keep_calls=3) as server, dial(server) as call:
+            for _ in range(5):
+                await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
+            return server.requests, server.counts
+
+    requests, counts = asyncio.run(main())
+    assert [call.number for call in requests] == [3, 4, 5]
+    assert counts[wire.LIST_IMAGE_GENERATION_MODELS] == 5
