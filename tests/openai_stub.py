@@ -73,7 +73,7 @@ class Reply:
 
     Attributes:
         status: Of HTTP.
-        body: Bytes, or what is sent as JSON.
+        body: Bytes, or a value to send as JSON.
         headers: More of them.
         cut: Bytes that are announced and not sent.
         waits: Answers nothing, until the client leaves.
@@ -92,8 +92,8 @@ class Stub:
 
     Attributes:
         answer: Called with each order and its number, from 1.
-        models: Names that `/models` lists; None: there is no such address.
-        fetched: What the addresses of pictures answer in turn, the last one again and again.
+        models: Names that `/models` lists; None: it replies with 404.
+        fetched: Replies to downloads in turn; the last one repeats.
         waiting: Set when an order waits.
         left: Set when the client of a waiting order has gone.
     """
@@ -152,7 +152,7 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(OSError):  # one that is refused for its size is not read
+            with contextlib.suppress(OSError):  # the client refuses it for its size
                 self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:

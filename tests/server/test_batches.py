@@ -68,7 +68,7 @@ def test_requests_complete_in_order_at_the_pace() -> None:
     assert [one.state for one in metadata] == [SUCCEEDED, SUCCEEDED, PENDING, PENDING, PENDING]
     assert [one.HasField("finish_time") for one in metadata] == [True, True, False, False, False]
     assert [one.cost_breakdown.total_cost_usd_ticks for one in seen] == [0, 14, 35]
-    assert painted == 2  # what nobody reads is not painted
+    assert painted == 2  # unread results are not painted
 
 
 def test_cancelling_keeps_completed_requests() -> None:
@@ -168,8 +168,8 @@ def test_an_invalid_request_keeps_its_whole_call_out(name: str) -> None:
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         batch = await filled(client, 2)
         good = client.image.prepare("p", MODEL, batch_request_id="good")
-        wrong, said = REFUSED[name]
-        with pytest.raises(grpc.aio.AioRpcError, match=said) as caught:
+        wrong, text = REFUSED[name]
+        with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
             await client.batch.add(batch, [good, *wrong(client.image)])
         return code(caught), (await client.batch.get(batch)).state.num_requests
 
@@ -292,7 +292,7 @@ class _MyEngine(Engine):
         self.down = False
 
     async def models(self) -> Sequence[Model]:
-        """Return one, unless it is down."""
+        """Return one model, unless the engine is down."""
         if self.down:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "loading")
         return (Model("mine-1", (), 0),)
@@ -301,7 +301,7 @@ class _MyEngine(Engine):
         """Return a picture after a while."""
         self.made += 1
         await asyncio.sleep(0)
-        return png(f"rgb({self.made}, 0, 0)")  # another one each time
+        return png(f"rgb({self.made}, 0, 0)")  # different each time
 
 
 def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:

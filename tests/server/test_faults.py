@@ -18,7 +18,7 @@ from xai_notebook.server import EmbeddedServer, Faults
 
 
 def outcome(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
-    """Send the requests one after the other; return replies or codes, and the server."""
+    """Send requests in turn; return replies or errors, and the count of pictures."""
 
     async def main() -> Any:
         results = []

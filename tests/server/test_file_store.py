@@ -200,13 +200,13 @@ REFUSED: dict[str, tuple[Any, grpc.StatusCode, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_invalid_upload_is_refused_and_not_stored(name: str) -> None:
-    use, code, said = REFUSED[name]
+    use, code, text = REFUSED[name]
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         return await refusal(use(client.files)), (await client.files.list()).data
 
     (status, details), left = run(script, keep_bytes=1_000_000)
-    assert (status, said in details) == (code, True)
+    assert (status, text in details) == (code, True)
     assert not left
 
 

@@ -95,10 +95,10 @@ def test_a_key_on_the_command_line_works_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), (b"", "is empty"), (b"two words", "characters")]
+    ("content", "text"), [(None, "No such file"), (b"", "is empty"), (b"two words", "characters")]
 )
 def test_an_invalid_key_file_is_one_line_on_stderr(
-    tmp_path: Path, content: bytes | None, said: str
+    tmp_path: Path, content: bytes | None, text: str
 ) -> None:
     file = tmp_path / "key"
     if content is not None:
@@ -108,4 +108,4 @@ def test_an_invalid_key_file_is_one_line_on_stderr(
         capture_output=True, text=True, check=False, timeout=20,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert said in done.stderr
+    assert text in done.stderr

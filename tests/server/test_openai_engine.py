@@ -29,7 +29,7 @@ from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
 
-# What is sent, and what comes of it
+# Orders and replies
 
 
 def test_one_order_brings_all_pictures(stub: Stub) -> None:
@@ -124,7 +124,7 @@ def test_ratio_and_resolution_become_a_size(stub: Stub, fields: dict[str, str], 
 
 
 @pytest.mark.parametrize(
-    ("said", "second"),
+    ("text", "second"),
     [
         (
             "Invalid value: '2736x1536'. Supported: '1024x1024', '1536x1024', '1024x1536'",
@@ -133,9 +133,9 @@ def test_ratio_and_resolution_become_a_size(stub: Stub, fields: dict[str, str], 
         ("size is over the limit of this model", "1344x768"),
     ],
 )
-def test_a_refused_size_is_replaced(stub: Stub, said: str, second: str) -> None:
+def test_a_refused_size_is_replaced(stub: Stub, text: str, second: str) -> None:
     """By the nearest listed size, or by the next smaller one."""
-    stub.answer = answers(Reply(400, complaint(said, param="size")), reply_of())
+    stub.answer = answers(Reply(400, complaint(text, param="size")), reply_of())
     fields = {"aspect_ratio": "IMG_ASPECT_RATIO_16_9", "resolution": "IMG_RESOLUTION_2K"}
     assert len(ask(stub, image_request(**fields)).images) == 1
     assert [asked.json["size"] for asked in stub.orders] == ["2736x1536", second]

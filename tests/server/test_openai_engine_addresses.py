@@ -82,15 +82,15 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
                 connection, _ = server.accept()
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(5)
-                    if (said := connection.recv(4096)) == _END:
+                    if (text := connection.recv(4096)) == _END:
                         return
-                    heard.append(said)
+                    heard.append(text)
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         address = server.getsockname()
         yield address[1], heard
-        with socket.create_connection(address) as last:  # behind whoever came before
+        with socket.create_connection(address) as last:  # after all other connections
             last.sendall(_END)
         thread.join(20)
 

@@ -184,13 +184,13 @@ def test_every_error_is_a_bounded_sentence_without_the_key(stub: Stub, status: i
                     made = await call(wire.GENERATE_IMAGE, image_request())
                     wrong[name] = str(len([one for one in made.images if one.respect_moderation]))
                 except grpc.aio.AioRpcError as error:
-                    said = error.details() or ""
-                    ours = said.startswith("The engine at 127.0.0.1:")
-                    if not ours or len(said) > 1200 or SECRET in said:
-                        wrong[name] = said[:200]
+                    text = error.details() or ""
+                    ours = text.startswith("The engine at 127.0.0.1:")
+                    if not ours or len(text) > 1200 or SECRET in text:
+                        wrong[name] = text[:200]
 
     asyncio.run(main())
-    assert {name: said for name, said in wrong.items() if said != "0"} == {}
+    assert {name: text for name, text in wrong.items() if text != "0"} == {}
 
 
 def test_odd_model_names_are_bounded(stub: Stub) -> None:
@@ -213,10 +213,10 @@ def test_odd_model_names_are_bounded(stub: Stub) -> None:
                 await call(wire.GENERATE_IMAGE, image_request())
             return listed.models, caught.value.details() or ""
 
-    models, said = asyncio.run(main())
+    models, text = asyncio.run(main())
     assert models[-1].name == "fox-1"
-    assert "has several models" in said
-    assert len(said.encode()) < 4096
+    assert "has several models" in text
+    assert len(text.encode()) < 4096
 
 
 def test_pictures_over_the_limit_are_left_out(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

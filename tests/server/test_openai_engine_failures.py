@@ -30,7 +30,7 @@ from xai_notebook.client import AsyncClient, wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
 
-# What goes wrong: one order each, and an error that says what to do
+# Failures
 
 
 FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def ask(use: Callable[[Any], Any]) -> Any:
-    """Return what `use(client.chat)` returns, or the status and what was said."""
+    """Return what `use(client.chat)` returns, or status and details of an error."""
 
     async def main() -> Any:
         async with EmbeddedServer() as server:

@@ -117,7 +117,7 @@ def uri(data: bytes) -> str:
 
 
 def fetch(url: str) -> tuple[bytes, str]:
-    """Return what is at an address, and its type."""
+    """Return content and media type of a URL."""
     with urllib.request.urlopen(url, timeout=20) as reply:
         return reply.read(), reply.headers["Content-Type"]
 

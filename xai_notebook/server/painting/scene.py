@@ -125,7 +125,8 @@ _WORD: Final = re.compile(r"[^\W\d_]+|\b[23]\b")
 _SETTINGS: Final = ("mountains", "lake", "sea", "meadow", "forest", "desert")
 _FAIR: Final = ("clear", "clear", "clear", "cloudy", "cloudy")
 _TIMES: Final = ("dawn", "day", "golden", "dusk")
-_MARK: Final = re.compile(r"\[moderated[^\]]*\]", re.IGNORECASE)
+_MARK: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
+"""Marks that rehearse moderation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,7 +469,6 @@ _DETAILED: Final = 40
 _SHORT: Final = 3
 """Words up to which an edit can lack a verb: "snow", "oil painting"."""
 _ANY_WORD: Final = re.compile(r"[^\W\d_]+")
-_MARKS: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
 
 
 def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False) -> str:
@@ -481,7 +481,7 @@ def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False)
         extra: As for `read_scene`.
         edit: The prompt is an instruction to change input images.
     """
-    core = " ".join(_MARKS.sub("", prompt).split())
+    core = " ".join(_MARK.sub("", prompt).split())
     if _is_detailed(core):
         return core
     core = core.rstrip(" .,;:!")

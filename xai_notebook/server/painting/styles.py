@@ -39,6 +39,14 @@ _TIP: Final = ((-1.0, 0.2), (-0.6, -0.9), (0.7, -0.85), (1.0, 0.0), (0.6, 0.95),
 """Outline of a brush stroke, along and across the brush."""
 _PASSES: Final = ((40, 0.036, 0.0125, 0), (70, 0.018, 0.0066, 7), (120, 0.0088, 0.0034, 13))
 """Coarse to fine: strokes across the picture, their half length and width, minimum of detail."""
+_GLARE: Final = 247
+"""Level of a grey that glows like white."""
+_PAPER: Final = (252, 249, 241)
+_INK: Final = (46, 44, 56)
+_MARK: Final = "local preview"
+_VIGNETTES: Final = {"vintage": 90, "watercolor": 20, "sketch": 26}
+_VIGNETTE: Final = 46
+"""Levels by which the corners are darkened; for other styles."""
 
 
 def _oil(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
@@ -114,11 +122,6 @@ def _stamps(length: float, width: float) -> list[list[float]]:
     return stamps
 
 
-_GLARE: Final = 247
-_PAPER: Final = (252, 249, 241)
-_INK: Final = (46, 44, 56)
-
-
 @dataclass(frozen=True, slots=True)
 class Style:
     """The implementation of a style.
@@ -131,14 +134,6 @@ class Style:
 
     apply: Callable[[Image.Image, tuple[int, int], random.Random], Image.Image]
     side: int | None = None
-
-    def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size at which to paint the scene of a picture of `size`."""
-        if self.side is None:
-            return size
-        full = min(size)
-        side = min(full, self.side * max(1.0, math.sqrt(math.prod(size)) / 1024) ** 0.5)
-        return round(size[0] * side / full), round(size[1] * side / full)
 
 
 def _watercolor(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
@@ -252,14 +247,14 @@ STYLES: Final[dict[str, Style]] = {
 }  # fmt: skip
 
 
-_MARK: Final = "local preview"
-_VIGNETTES: Final = {"vintage": 90, "watercolor": 20, "sketch": 26}
-_VIGNETTE: Final = 46
-
-
 def working_size(scene: Scene, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size at which to paint `scene` for a picture of `size`."""
-    return STYLES[scene.style].working_size(size) if scene.style else size
+    """Return the size at which to paint `scene` for a picture of `size`, in pixels."""
+    limit = STYLES[scene.style].side if scene.style else None
+    if limit is None:
+        return size
+    full = min(size)
+    side = min(full, limit * max(1.0, math.sqrt(math.prod(size)) / 1024) ** 0.5)
+    return round(size[0] * side / full), round(size[1] * side / full)
 
 
 def finish(
