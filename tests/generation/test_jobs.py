@@ -63,7 +63,8 @@ def sent(server: Served, method: str) -> list[Any]:
 def held(server: Served) -> Counter[str]:
     """Return how often the service has each prompt, over all batches."""
     batches = server.server._service._batches._batches.values()
-    return Counter(one.image_request.prompt for batch in batches for one in batch.requests)
+    entries = [entry for batch in batches for entry in batch.entries.values()]
+    return Counter(entry.request.image_request.prompt for entry in entries)
 
 
 def stop(server: Served) -> None:
@@ -262,11 +263,11 @@ def test_a_call_of_unknown_fate_is_looked_into(
     """A reply begins and breaks off: of what was asked for all is there, or nothing."""
     method, broken = getattr(Batches, name), [True] * 3
 
-    async def break_off(self: Any, request: Any, call: Any) -> Any:
+    async def break_off(self: Any, *request: Any) -> Any:
         if broken and work == "before":
             broken.pop()
             raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
-        reply = await method(self, request, call)
+        reply = await method(self, *request)
         if broken:
             broken.pop()
             raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
@@ -290,8 +291,8 @@ def test_a_call_without_an_answer_ends(
     """The service did the work and says nothing: it is looked at, and nothing is sent twice."""
     method, hanging = getattr(Batches, name), [True]
 
-    async def hang(self: Any, request: Any, call: Any) -> Any:
-        reply = await method(self, request, call)
+    async def hang(self: Any, *request: Any) -> Any:
+        reply = await method(self, *request)
         if hanging:
             hanging.clear()
             await asyncio.Event().wait()

@@ -23,7 +23,6 @@ from xai_notebook.server.validation import invalid, page_of, timestamp
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from xai_notebook.server.dispatch import SeenCall
 
 __all__ = ["Batches"]
 
@@ -204,14 +203,13 @@ class Batches:
 
     # Methods of the wire
 
-    async def create(self, request: wire.CreateBatchRequest, _call: SeenCall) -> wire.Batch:
+    async def create(self, request: wire.CreateBatchRequest) -> wire.Batch:
         """Create a batch.
 
         Raises:
             Refusal: It has no name, or names a file of requests.
         """
         faults = self._faults.batches
-        Faults.strike(faults.failure)
         if not request.name.strip():
             raise invalid("A batch needs a name.")
         if request.input_file_id:
@@ -227,7 +225,7 @@ class Batches:
             raise _lost_reply()
         return self._message(self._find(batch.id))
 
-    async def add(self, request: wire.AddBatchRequestsRequest, _call: SeenCall) -> wire.Empty:
+    async def add(self, request: wire.AddBatchRequestsRequest) -> wire.Empty:
         """Add all requests of a call to a batch, or none.
 
         Raises:
@@ -252,20 +250,18 @@ class Batches:
             raise _lost_reply()
         return wire.Empty()
 
-    async def get(self, request: wire.GetBatchRequest, _call: SeenCall) -> wire.Batch:
+    async def get(self, request: wire.GetBatchRequest) -> wire.Batch:
         """Describe a batch."""
         return self._message(self._find(request.batch_id))
 
-    async def cancel(self, request: wire.CancelBatchRequest, _call: SeenCall) -> wire.Batch:
+    async def cancel(self, request: wire.CancelBatchRequest) -> wire.Batch:
         """Cancel pending requests; completed ones stay."""
         batch = self._find(request.batch_id)
         if batch.end(self._clock()) is None:
             batch.cancelled = self._clock()
         return self._message(batch)
 
-    async def list_all(
-        self, request: wire.ListBatchesRequest, _call: SeenCall
-    ) -> wire.ListBatchesResponse:
+    async def list_all(self, request: wire.ListBatchesRequest) -> wire.ListBatchesResponse:
         """Return a page of the batches, the newest first."""
         newest = list(self._batches)[::-1]
         page, token = page_of(newest, request.limit, request.pagination_token)
@@ -275,7 +271,7 @@ class Batches:
         )
 
     async def list_requests(
-        self, request: wire.ListBatchRequestMetadataRequest, _call: SeenCall
+        self, request: wire.ListBatchRequestMetadataRequest
     ) -> wire.ListBatchRequestMetadataResponse:
         """Return a page of the requests of a batch, in their order, filtered by state."""
         batch, now = self._find(request.batch_id), self._clock()
@@ -291,7 +287,7 @@ class Batches:
         )
 
     async def list_results(
-        self, request: wire.ListBatchResultsRequest, _call: SeenCall
+        self, request: wire.ListBatchResultsRequest
     ) -> wire.ListBatchResultsResponse:
         """Return a page of the results of a batch, in the order of its requests."""
         entries = self._readable(request.batch_id).completed(self._clock())
@@ -300,7 +296,7 @@ class Batches:
         return wire.ListBatchResultsResponse(results=results, pagination_token=self._token(token))
 
     async def get_result(
-        self, request: wire.GetBatchRequestResultRequest, _call: SeenCall
+        self, request: wire.GetBatchRequestResultRequest
     ) -> wire.GetBatchRequestResultResponse:
         """Return one request with its result.
 
@@ -360,10 +356,9 @@ class Batches:
         """Return a batch, after `BatchFaults.cancelled` has cancelled it.
 
         Raises:
-            Refusal: NOT_FOUND, or an injected fault.
+            Refusal: NOT_FOUND.
         """
         faults = self._faults.batches
-        Faults.strike(faults.failure)
         batch = self._batches.get(batch_id)
         if batch is None:
             raise Refusal(grpc.StatusCode.NOT_FOUND, f"The batch {batch_id!r} does not exist.")

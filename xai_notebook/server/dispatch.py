@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from xai_notebook.client import wire
-from xai_notebook.server.faults import Refusal
+from xai_notebook.server.faults import Faults, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -72,13 +72,13 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 class Methods:
     """The methods of a server, to be registered with gRPC.
 
-    A method takes the request and its entry in the log; it may raise a `Refusal`. Requests are
-    parsed here: gRPC itself would answer garbage with the name of a Python class.
+    A method takes the request and may raise a `Refusal`. Requests are parsed here, because gRPC
+    would answer garbage with the name of a Python class.
     """
 
-    def __init__(self, log: CallLog) -> None:
-        """Start without methods; `log` receives every call."""
-        self._log = log
+    def __init__(self, log: CallLog, faults: Faults) -> None:
+        """Start without methods; `log` receives every call, `faults` can make some fail."""
+        self._log, self._faults = log, faults
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -90,48 +90,48 @@ class Methods:
         return [f"/{service}/{name}" for service, names in self._services.items() for name in names]
 
     def add(
-        self, path: str, answer: Callable[[Any, SeenCall], Awaitable[Message]], kind: type[Message]
+        self, path: str, answer: Callable[[Any], Awaitable[Message]], kind: type[Message]
     ) -> None:
         """Add a method with one request, of type `kind`, and one reply."""
 
         async def handle(data: bytes, context: Any) -> bytes:
-            async with self._answering(path, data, kind, context) as (request, call):
-                return (await answer(request, call)).SerializeToString()
+            async with self._answering(path, data, kind, context) as request:
+                return (await answer(request)).SerializeToString()
 
         self._register(path, grpc.unary_unary_rpc_method_handler(handle))
 
     def add_upload(
         self,
         path: str,
-        answer: Callable[[AsyncIterator[Any], SeenCall], Awaitable[Message]],
+        answer: Callable[[AsyncIterator[Any]], Awaitable[Message]],
         kind: type[Message],
     ) -> None:
         """Add a method that takes a stream; only the first message is logged."""
 
         async def handle(stream: AsyncIterator[bytes], context: Any) -> bytes:
             data = await anext(aiter(stream), b"")
-            async with self._answering(path, data, kind, context) as (first, call):
+            async with self._answering(path, data, kind, context) as first:
 
                 async def requests() -> AsyncIterator[Message]:
                     yield first
                     async for data in stream:
                         yield _parse(data, kind)
 
-                return (await answer(requests(), call)).SerializeToString()
+                return (await answer(requests())).SerializeToString()
 
         self._register(path, grpc.stream_unary_rpc_method_handler(handle))
 
     def add_download(
         self,
         path: str,
-        answer: Callable[[Any, SeenCall], AsyncIterator[Message]],
+        answer: Callable[[Any], AsyncIterator[Message]],
         kind: type[Message],
     ) -> None:
         """Add a method that replies with a stream."""
 
         async def handle(data: bytes, context: Any) -> AsyncIterator[bytes]:
-            async with self._answering(path, data, kind, context) as (request, call):
-                async for reply in answer(request, call):
+            async with self._answering(path, data, kind, context) as request:
+                async for reply in answer(request):
                     yield reply.SerializeToString()
 
         self._register(path, grpc.unary_stream_rpc_method_handler(handle))
@@ -143,7 +143,7 @@ class Methods:
     @asynccontextmanager
     async def _answering(
         self, path: str, data: bytes, kind: type[Message], context: Any
-    ) -> AsyncIterator[tuple[Message, SeenCall]]:
+    ) -> AsyncIterator[Message]:
         """Parse the request and log the call; a `Refusal` becomes the status of the call."""
         refusal: Refusal | None = None
         status: str | None = None
@@ -155,7 +155,8 @@ class Methods:
         call = self._log.open(path, request, context.invocation_metadata() or ())
         try:
             if refusal is None:
-                yield request, call
+                Faults.strike(self._faults.failure_of(path))
+                yield request
                 status = grpc.StatusCode.OK.name
         except Refusal as error:
             refusal = error

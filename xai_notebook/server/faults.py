@@ -167,6 +167,15 @@ class Faults:
             failure = self.fail_when(request, number)
         return failure
 
+    def failure_of(self, path: str) -> Fault | None:
+        """Return the failure of every call of the service that has this method."""
+        return {
+            "Models": self.models_failure,
+            "Chat": self.chat_failure,
+            "BatchMgmt": self.batches.failure,
+            "Files": self.files.failure,
+        }.get(path.split("/")[1].removeprefix("xai_api."))
+
     async def wait(self, request: wire.GenerateImageRequest) -> None:
         """Sleep for `delay`."""
         seconds = self.delay(request) if callable(self.delay) else self.delay

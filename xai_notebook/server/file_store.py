@@ -39,7 +39,6 @@ from xai_notebook.server.validation import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from xai_notebook.server.dispatch import SeenCall
 
 __all__ = ["FileServer", "FileStore"]
 
@@ -92,15 +91,12 @@ class FileStore:
 
     # Methods of the wire
 
-    async def upload(
-        self, chunks: AsyncIterator[wire.UploadFileChunk], _call: SeenCall
-    ) -> wire.File:
+    async def upload(self, chunks: AsyncIterator[wire.UploadFileChunk]) -> wire.File:
         """Store a file that is sent in pieces.
 
         Raises:
             Refusal: The first message is not `init`, or the store is full.
         """
-        Faults.strike(self._faults.files.failure)
         first = await anext(chunks)
         if not first.HasField("init"):
             raise invalid("An upload must begin with init.")
@@ -114,11 +110,8 @@ class FileStore:
         expires = first.init.expires_after if first.init.HasField("expires_after") else None
         return self._message(self._put(first.init.name, bytes(data), expires))
 
-    async def list_all(
-        self, request: wire.ListFilesRequest, _call: SeenCall
-    ) -> wire.ListFilesResponse:
+    async def list_all(self, request: wire.ListFilesRequest) -> wire.ListFilesResponse:
         """Return a page of the files that match the filter."""
-        Faults.strike(self._faults.files.failure)
         facts = {file.id: self._facts(file) for file in self._unexpired().values()}
         matching = _Filter(request.filter, facts).either() if request.filter else facts
         found = [file_id for file_id in facts if file_id in matching]
@@ -132,25 +125,20 @@ class FileStore:
             data=[self._message(self._files[file_id]) for file_id in page], pagination_token=token
         )
 
-    async def get(self, request: wire.RetrieveFileRequest, _call: SeenCall) -> wire.File:
+    async def get(self, request: wire.RetrieveFileRequest) -> wire.File:
         """Describe a file."""
-        Faults.strike(self._faults.files.failure)
         return self._message(self._find(request.file_id))
 
-    async def delete(
-        self, request: wire.DeleteFileRequest, _call: SeenCall
-    ) -> wire.DeleteFileResponse:
+    async def delete(self, request: wire.DeleteFileRequest) -> wire.DeleteFileResponse:
         """Delete a file and its public link."""
-        Faults.strike(self._faults.files.failure)
         file = self._find(request.file_id)
         del self._files[file.id]
         return wire.DeleteFileResponse(id=file.id, deleted=True)
 
     async def content(
-        self, request: wire.RetrieveFileContentRequest, _call: SeenCall
+        self, request: wire.RetrieveFileContentRequest
     ) -> AsyncIterator[wire.FileContentChunk]:
         """Yield a file in pieces."""
-        Faults.strike(self._faults.files.failure)
         data = self._find(request.file_id).data
         for start in range(0, len(data), CHUNK_BYTES):
             if self._faults.files.chunk_delay > 0:
@@ -158,10 +146,9 @@ class FileStore:
             yield wire.FileContentChunk(data=data[start : start + CHUNK_BYTES])
 
     async def create_public_url(
-        self, request: wire.CreatePublicUrlRequest, _call: SeenCall
+        self, request: wire.CreatePublicUrlRequest
     ) -> wire.CreatePublicUrlResponse:
         """Create the public link of a file, or change when it expires."""
-        Faults.strike(self._faults.files.failure)
         if self._faults.files.public_url_error:
             raise Refusal(grpc.StatusCode.INTERNAL, self._faults.files.public_url_error)
         file = self._find(request.file_id)
@@ -171,10 +158,9 @@ class FileStore:
         )
 
     async def revoke_public_url(
-        self, request: wire.RevokePublicUrlRequest, _call: SeenCall
+        self, request: wire.RevokePublicUrlRequest
     ) -> wire.RevokePublicUrlResponse:
         """Revoke the public link of a file, if it has one."""
-        Faults.strike(self._faults.files.failure)
         file = self._find(request.file_id)
         url, file.link = self._url(file), None
         return wire.RevokePublicUrlResponse(

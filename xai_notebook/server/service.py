@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from PIL import Image
 
-    from xai_notebook.server.dispatch import CallLog, SeenCall
+    from xai_notebook.server.dispatch import CallLog
     from xai_notebook.server.engine import Engine
     from xai_notebook.server.file_store import FileServer
     from xai_notebook.server.validation import ImageOrder
@@ -95,7 +95,7 @@ class Service:
 
     def methods(self) -> Methods:
         """Return the methods to register."""
-        methods = Methods(self._log)
+        methods = Methods(self._log, self._faults)
         batches, stored = self._batches, self._stored
         for path, method, kind in (
             (wire.GENERATE_IMAGE, self.generate_image, wire.GenerateImageRequest),
@@ -133,15 +133,13 @@ class Service:
         self._pool.close()
         self._batches.close()
 
-    async def generate_image(
-        self, request: wire.GenerateImageRequest, call: SeenCall
-    ) -> wire.ImageResponse:
+    async def generate_image(self, request: wire.GenerateImageRequest) -> wire.ImageResponse:
         """Make the pictures of a request.
 
         Raises:
             Refusal: The request is invalid, the engine failed, or a fault was injected.
         """
-        failure = self._faults.next_failure(request, call.number)
+        failure = self._faults.next_failure(request, self._log.counts[wire.GENERATE_IMAGE])
         if not self._faults.after_work:
             Faults.strike(failure)
         order = await self._check(request)
@@ -291,23 +289,17 @@ class Service:
             usage.cost_in_usd_ticks = sum(known)
         return usage
 
-    async def list_models(
-        self, _request: wire.Empty, _call: SeenCall
-    ) -> wire.ListImageGenerationModelsResponse:
+    async def list_models(self, _request: wire.Empty) -> wire.ListImageGenerationModelsResponse:
         """List every model."""
-        Faults.strike(self._faults.models_failure)
         return wire.ListImageGenerationModelsResponse(
             models=[model.to_message(self._faults) for model in await self._engine.models()]
         )
 
-    async def get_model(
-        self, request: wire.GetModelRequest, _call: SeenCall
-    ) -> wire.ImageGenerationModel:
+    async def get_model(self, request: wire.GetModelRequest) -> wire.ImageGenerationModel:
         """Describe one model."""
-        Faults.strike(self._faults.models_failure)
         return (await self._engine.find(request.name)).to_message(self._faults)
 
-    async def key_info(self, _request: wire.Empty, _call: SeenCall) -> wire.ApiKey:
+    async def key_info(self, _request: wire.Empty) -> wire.ApiKey:
         """Describe the key; every key gets the same reply."""
         return wire.ApiKey(
             redacted_api_key="***",
@@ -318,11 +310,8 @@ class Service:
             api_key_id="local",
         )
 
-    async def complete(
-        self, request: wire.GetCompletionsRequest, _call: SeenCall
-    ) -> wire.GetChatCompletionResponse:
+    async def complete(self, request: wire.GetCompletionsRequest) -> wire.GetChatCompletionResponse:
         """Reply to the last user message with its text as a rewritten prompt."""
-        Faults.strike(self._faults.chat_failure)
         system, prompt = read_chat(request)
         reply = self._faults.chat_text
         if reply is None:
@@ -361,6 +350,8 @@ def _padded(jpeg: bytes, size: int) -> bytes:
 
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)((?:;[^,;]*)*),", re.IGNORECASE)
+_MAX_PREFIX: Final = 256
+"""Characters of a data URI before its base64."""
 _MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp"})
 _MAX_PIXELS: Final = {
     "PNG": settings.MAX_IMAGE_PIXELS,
@@ -386,6 +377,10 @@ def read_input(url: str, files: FileServer) -> bytes:
     Raises:
         Refusal: INVALID_ARGUMENT: `url` is something else, or the file is too large.
     """
+    limit = settings.MAX_INPUT_IMAGE_BYTES
+    too_large = invalid(f"An input image must have at most {limit // settings.MIB} MiB.")
+    if len(url) > limit * 4 // 3 + _MAX_PREFIX:
+        raise too_large
     data: bytes | None
     if url[:5].lower() == "data:":
         data = _data_uri(url)
@@ -402,11 +397,8 @@ def read_input(url: str, files: FileServer) -> bytes:
             raise invalid(
                 "An input image must be a URL, a data URI or base64: of a PNG, JPEG or WebP image."
             )
-    if len(data) > settings.MAX_INPUT_IMAGE_BYTES:
-        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        raise invalid(
-            f"An input image must have at most {limit} MiB, this one has {len(data)} bytes."
-        )
+    if len(data) > limit:
+        raise too_large
     return data
 
 
@@ -459,7 +451,7 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def _data_uri(uri: str) -> bytes:
-    match = _DATA_URI.match(uri[:256])
+    match = _DATA_URI.match(uri[:_MAX_PREFIX])
     if match is None or not match[2].lower().endswith(";base64"):
         raise invalid("A data URI must look like data:image/png;base64,...")
     if match[1].lower() not in _MEDIA_TYPES:
@@ -472,14 +464,7 @@ def _data_uri(uri: str) -> bytes:
 
 
 def _base64(encoded: str) -> bytes | None:
-    """Decode base64; None if it is damaged.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT: too large.
-    """
-    if len(encoded) > settings.MAX_INPUT_IMAGE_BYTES * 4 // 3 + 4:
-        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        raise invalid(f"An input image must have at most {limit} MiB.")
+    """Decode base64; None if it is damaged."""
     try:
         return base64.b64decode(encoded, validate=True)
     except ValueError:  # also for characters that are not ASCII
