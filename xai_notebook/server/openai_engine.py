@@ -129,8 +129,7 @@ class EngineAddress:
         private = is_loopback(base.host) or _is_private(base.host)
         if base.scheme == "http" and not private:
             raise _wrong(
-                f"goes to {base.host} without TLS. "
-                "Use https, localhost or a private address in numbers"
+                f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
             )
         return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
 

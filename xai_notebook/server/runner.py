@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -111,15 +112,20 @@ class EmbeddedServer:
         self._host = _LOOPBACK[host]
         self._wanted_port = port
         self._port: int | None = None
-        self._rewrite, self._repeat = rewrite, repeat
-        self._keep_bytes = keep_bytes
-        self._clock = clock
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
         self._files = FileServer(
-            host=self._host,
+            host=self._host, faults=self.faults, keep_seconds=keep_seconds, keep_bytes=keep_bytes
+        )
+        self._new_service = functools.partial(
+            Service,
+            files=self._files,
+            log=self._log,
             faults=self.faults,
-            keep_seconds=keep_seconds,
+            engine=self.engine,
+            rewrites=rewrite,
+            repeats=repeat,
             keep_bytes=keep_bytes,
+            clock=clock,
         )
         self._service: Service | None = None
         self._server: grpc.aio.Server | None = None
@@ -177,16 +183,7 @@ class EmbeddedServer:
         """
         if self._server is not None:
             raise ConfigurationError("The embedded server is running already.")
-        service = Service(
-            files=self._files,
-            log=self._log,
-            faults=self.faults,
-            engine=self.engine,
-            rewrites=self._rewrite,
-            repeats=self._repeat,
-            keep_bytes=self._keep_bytes,
-            clock=self._clock,
-        )
+        service = self._new_service()
         methods = service.methods()
         interceptors = []
         if self._api_key is not None:

@@ -195,7 +195,7 @@ def _moved(
 
 _DARK: Final = TONES["ink"]
 
-# Outlines read better in rows than with one number a line.
+# Outlines are more readable in rows than with one number per line.
 # fmt: off
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +363,8 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
     parts.append((_DARK, dots))
     return parts
 
+
+# fmt: on
 
 _ON_LAND: Final = frozenset({"ground", "far", "hands"})
 _GROUNDLESS: Final = frozenset({"space", "underwater"})
