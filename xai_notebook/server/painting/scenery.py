@@ -513,7 +513,7 @@ def _hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> No
         if number == 1 and scene.setting in {"meadow", "mountains", "lake"}:
             _hedges(canvas, dice, line, palette, scene)
         if nearest and not _white(scene):
-            _grass(canvas, (dice, scene), line, tone, palette)
+            _grass(canvas, dice, scene, line, tone, palette)
 
 
 def _white(scene: Scene) -> bool:
@@ -536,13 +536,13 @@ def _hedges(
 
 def _grass(
     canvas: Canvas,
-    source: tuple[random.Random, Scene],
+    dice: random.Random,
+    scene: Scene,
     line: list[Point],
     tone: Colour,
     palette: Palette,
 ) -> None:
     """Paint grass in the foreground of a hill; in a spring or summer meadow, flowers."""
-    dice, scene = source
     blades, dots = [], []
     for _ in range(130):
         x, ground = line[dice.randrange(len(line))]
@@ -564,6 +564,7 @@ def _peaks(canvas: Canvas, scene: Scene, palette: Palette, *, height: float = 0.
     """Paint two ranges of peaks above the horizon, lit from the side of the sun."""
     dice = scene.dice("mountains")
     base = canvas.height * (scene.shot.horizon + 0.04)
+    side, snow = 1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _white(scene) else 0.24  # noqa: PLR2004
     for distance, tall, count in ((0.68, height, 4), (0.40, height * 0.66, 5)):
         bodies: list[Shape] = []
         faces: list[Shape] = []
@@ -571,9 +572,7 @@ def _peaks(canvas: Canvas, scene: Scene, palette: Palette, *, height: float = 0.
         for number in range(count):
             x = canvas.width * (number + dice.uniform(0.1, 0.9)) / count
             rise = canvas.height * tall * dice.uniform(0.55, 1.0)
-            _peak(dice, (x, base - rise), base, (bodies, faces, caps), (
-                1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _white(scene) else 0.24  # noqa: PLR2004
-            ))  # fmt: skip
+            _peak(dice, (x, base - rise), base, (bodies, faces, caps), side, snow)
         rock = palette.lit(palette.rock, distance)
         canvas.fill(bodies, scale(rock, 0.86), mix(rock, palette.haze, 0.5))
         bright = mix(rock, palette.sky[2], 0.4)
@@ -586,10 +585,10 @@ def _peak(
     top: Point,
     base: float,
     layers: tuple[list[Shape], list[Shape], list[Shape]],
-    look: tuple[int, float],
+    side: int,
+    snow: float,
 ) -> None:
-    """Add one peak to the bodies, lit faces and snow caps in `layers`."""
-    side, snow = look
+    """Add one peak to `layers`: bodies, faces lit from `side`, caps of `snow` (a fraction)."""
     x, y = top
     rise = base - y
     spread = rise * dice.uniform(0.75, 1.1)

@@ -56,7 +56,7 @@ def _oil(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Imag
     painting = rough.resize(size, Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(painting)
     for cells, length, width, least in _PASSES:
-        _cover(draw, image, size, (cells, length, width, least), dice)
+        _cover(draw, image, size, cells, length, width, least, dice)
     return painting
 
 
@@ -64,11 +64,13 @@ def _cover(
     draw: ImageDraw.ImageDraw,
     image: Image.Image,
     size: tuple[int, int],
-    plan: tuple[int, float, float, int],
+    cells: int,
+    length: float,
+    width: float,
+    least: int,
     dice: random.Random,
 ) -> None:
     """Paint strokes in random order wherever the picture has detail."""
-    cells, length, width, least = plan
     unit = min(size)
     across, down = round(cells * size[0] / unit), round(cells * size[1] / unit)
     small = image.resize((across, down), Image.Resampling.BOX)

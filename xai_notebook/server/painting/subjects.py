@@ -392,9 +392,9 @@ def paint_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
     ashore = [o for o, s in enumerate(standing) if figures[s.name].stands in _ON_LAND]
     for order, subject in reversed(list(enumerate(standing))):
         ground = scenery and order == max(ashore, default=-1)
-        _paint_subject(canvas, scene, palette, (subject, order), helmet=helmet, ground=ground)
+        _paint_subject(canvas, scene, palette, subject, order, helmet=helmet, ground=ground)
     for subject in held:
-        _paint_subject(canvas, scene, palette, (subject, 0), helmet=False, ground=False)
+        _paint_subject(canvas, scene, palette, subject, 0, helmet=False, ground=False)
 
 
 def _still_life(scene: Scene) -> tuple[Subject, ...]:
@@ -408,27 +408,27 @@ def _paint_subject(
     canvas: Canvas,
     scene: Scene,
     palette: Palette,
-    what: tuple[Subject, int],
+    subject: Subject,
+    order: int,
     *,
     helmet: bool,
     ground: bool,
 ) -> None:
-    subject, order = what
     figure = known_figures()[subject.name]
     parts = cut_out(figure, subject.colour, palette.leaf, helmet=helmet)
-    x, base, size = _measure(canvas, scene, (figure, order), parts)
+    x, base, size = _measure(canvas, scene, figure, order, parts)
     facing = 1 if x < canvas.width / 2 else -1
     if ground and scene.setting in _SHORES:
         _shore(canvas, scene, palette, base - size * 0.03)
     afloat = figure.stands == "water" and scene.setting in {"sea", "lake"}
     if not (afloat or figure.stands in {"air", "depths"} or scene.setting in _GROUNDLESS):
-        _shadow(canvas, scene, (x, base, size * 0.42))
+        _shadow(canvas, scene, x, base, size * 0.42)
     if ground and figure.blooms and scene.setting == "meadow" and order == 0:
-        _field(canvas, scene, palette, parts, (x, base, size))
-    _paint_parts(canvas, parts, palette, (x, base, size * facing, size))
+        _field(canvas, scene, palette, parts, x, base, size)
+    _paint_parts(canvas, parts, palette, x, base, size * facing, size)
     if palette.dark and figure.lamp is not None:
-        lamp = (x, base - size * figure.lamp, size)
-        _shine(canvas, lamp, facing if figure.beam else None)
+        beam = facing if figure.beam else None
+        _shine(canvas, x, base - size * figure.lamp, size, beam)
 
 
 def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
@@ -452,10 +452,9 @@ def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool
 
 
 def _measure(
-    canvas: Canvas, scene: Scene, what: tuple[Figure, int], parts: list[Part]
+    canvas: Canvas, scene: Scene, figure: Figure, order: int, parts: list[Part]
 ) -> tuple[float, float, float]:
     """Return position (x and y) and size of a figure, so that no part of it is cut off."""
-    figure, order = what
     shot = scene.shot
     # The second and third subject stand on the other side, smaller and further away.
     aside = (0.0, 0.36, -0.3)[order] * (1 if shot.subject_x < 0.5 else -1)  # noqa: PLR2004
@@ -486,9 +485,14 @@ def _base(canvas: Canvas, scene: Scene, stands: str, size: float, order: int) ->
 
 
 def _paint_parts(
-    canvas: Canvas, parts: list[Part], palette: Palette, where: tuple[float, float, float, float]
+    canvas: Canvas,
+    parts: list[Part],
+    palette: Palette,
+    x: float,
+    base: float,
+    across: float,
+    up: float,
 ) -> None:
-    x, base, across, up = where
     light = [0.55 + 0.45 * factor for factor in palette.light]
     for tone, shapes in parts:
         lit = mix(scale(tone, *light), palette.haze, 0.05)
@@ -501,11 +505,12 @@ def _field(
     scene: Scene,
     palette: Palette,
     parts: list[Part],
-    where: tuple[float, float, float],
+    x: float,
+    base: float,
+    size: float,
 ) -> None:
     """Paint rows of the same flower behind the near one, smaller with the distance."""
     dice = scene.dice("field")
-    x, base, size = where
     top = canvas.height * (scene.shot.horizon + 0.04)
     for row in range(3):
         nearness = (0.12, 0.36, 0.68)[row]
@@ -521,8 +526,7 @@ def _field(
                          for left, foot in spots for shape in shapes], lit)  # fmt: skip
 
 
-def _shadow(canvas: Canvas, scene: Scene, where: tuple[float, float, float]) -> None:
-    x, base, reach = where
+def _shadow(canvas: Canvas, scene: Scene, x: float, base: float, reach: float) -> None:
     drift = (0.5 - scene.shot.sun_x) * reach * 0.9
     canvas.fill([ellipse(x + drift, base + reach * 0.03, reach * 1.1, reach * 0.13)], (28, 26, 56),
                 opacity=0.3, blur=max(1.0, reach * 0.05))  # fmt: skip
@@ -543,9 +547,8 @@ def _shore(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None:
     canvas.ground(line, mix(tone, palette.haze, 0.15), scale(tone, 0.85))
 
 
-def _shine(canvas: Canvas, lamp: tuple[float, float, float], beam: int | None) -> None:
+def _shine(canvas: Canvas, x: float, y: float, size: float, beam: int | None) -> None:
     """Light a lamp. A beam reaches further to the side of `beam`: -1 is left, 1 is right."""
-    x, y, size = lamp
     for hand, reach in ((beam, 3.2), (-beam, 1.4)) if beam else ():
         end, up, down = x + hand * size * reach, size * 0.204 * reach, size * 0.08 * reach
         shape = [(x, y - size * 0.03), (end, y - up), (end, y + down), (x, y + size * 0.03)]
