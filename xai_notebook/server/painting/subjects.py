@@ -55,13 +55,13 @@ TONES: Final[Tones] = {
 }
 
 
-def draw(name: str, tones: Tones, *, at: str = "") -> list[Part]:
+def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
     """Return the parts of the figure or piece called `name`.
 
     Args:
         name: Of a record with parts.
         tones: The tones `colour`, `leaf` and `light`.
-        at: A change of all shapes, such as `at 0,1`.
+        change: Applied to all shapes, such as `at 0,1`.
 
     Raises:
         RecordError: The record does not exist, or cannot be drawn.
@@ -76,7 +76,7 @@ def draw(name: str, tones: Tones, *, at: str = "") -> list[Part]:
                 parts.append((shade(tone, tones), shapes))
         except (ValueError, IndexError) as error:
             raise RecordError(f"[{name}], {tone}: {error}") from error
-    return [(tone, _repeated(shapes, at)) for tone, shapes in parts] if at else parts
+    return [(tone, _repeated(shapes, change)) for tone, shapes in parts] if change else parts
 
 
 def dye(name: str, colour: Colour | None, leaf: Colour) -> Colour:
@@ -116,10 +116,10 @@ def _named(name: str, tones: Tones) -> Colour:
 
 def _included(line: str, tones: Tones) -> list[Part]:
     """Return the parts of another record: `figure NAME in TONE | CHANGE`."""
-    record, _, at = line.partition(" | ")
+    record, _, change = line.partition(" | ")
     _, name, *tone = record.split(maxsplit=2)
     own = tone[0].removeprefix("in ") if tone else _record(name).colour
-    return draw(name, {**tones, "colour": shade(own, tones)} if own else tones, at=at)
+    return draw(name, {**tones, "colour": shade(own, tones)} if own else tones, change=change)
 
 
 def _arches(points: list[Point], sizes: list[float]) -> Shape:
@@ -266,10 +266,10 @@ def draw_quadruped(text: str, coat: Colour) -> tuple[list[Part], tuple[float, fl
     root = f"at {-build.body * 0.98},{middle + build.girth * 0.35}"
     parts: list[Part] = [
         (scale(coat, 0.78), [_leg(rear + 0.1, build, -0.02), _leg(front - 0.11, build, 0.05)]),
-        *draw(f"tail-{build.tail}", tones, at=root),
+        *draw(f"tail-{build.tail}", tones, change=root),
     ]
     if build.back:
-        parts += draw(build.back, tones, at=f"at {x},{y},{build.head}")
+        parts += draw(build.back, tones, change=f"at {x},{y},{build.head}")
     if build.pattern == "humps":
         parts.append((scale(coat, 0.94), [ellipse(at, middle + build.girth * 0.9, 0.13, 0.17)
                                           for at in (-0.15, 0.13)]))
@@ -342,9 +342,9 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
     r = build.head
     ear = f"ear-{build.ear}"
     nose = (x + r * 0.5 + build.muzzle, y - r * 0.42)
-    parts = draw(ear, {"colour": scale(coat, 0.74)}, at=f"at {x - r * 0.1},{y},{r * 0.9}")
+    parts = draw(ear, {"colour": scale(coat, 0.74)}, change=f"at {x - r * 0.1},{y},{r * 0.9}")
     if build.crown:
-        parts += draw(build.crown, {"colour": coat}, at=f"at {x},{y},{r}")
+        parts += draw(build.crown, {"colour": coat}, change=f"at {x},{y},{r}")
     skull: list[Shape] = [circle(x, y, r)]
     dots = [circle(x + r * 0.42, y + r * 0.18, r * 0.13)]
     if build.trunk:
@@ -359,7 +359,7 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
         lip = (nose[0] - 0.005, nose[1] - r * 0.12)
         parts.append((light, [stroke([(x + r * 0.1, y - r * 0.66), lip], r * 0.7, r * 0.4)]))
     near = {"colour": mix(coat, light, 0.12)}
-    parts += draw(ear, near, at=f"at {x - r * 0.35},{y},{r}")
+    parts += draw(ear, near, change=f"at {x - r * 0.35},{y},{r}")
     parts.append((_DARK, dots))
     return parts
 
