@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from bare_client import dial, image_request
+from bare_client import dial
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 
@@ -36,7 +36,7 @@ CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
 def test_a_wrong_key_is_refused_before_the_request_is_read(
     metadata: tuple[tuple[str, str], ...],
 ) -> None:
-    """For every method, also unknown ones."""
+    """For every method, also unknown ones; no key is logged."""
 
     async def main() -> set[Any]:
         async with (
@@ -47,7 +47,10 @@ def test_a_wrong_key_is_refused_before_the_request_is_read(
                 channel.stream_stream(path)(metadata=metadata, timeout=20)
                 for path in (*METHODS, *OTHERS)
             ]
-            return {await call.code() for call in calls}
+            codes = {await call.code() for call in calls}
+            logged = {value for seen in server.requests for value in seen.metadata.values()}
+            assert logged <= {"***"}
+            return codes
 
     assert len(METHODS) > 15
     assert asyncio.run(main()) == {grpc.StatusCode.UNAUTHENTICATED}
@@ -84,22 +87,6 @@ def test_without_a_key_every_client_is_accepted() -> None:
                 assert await list_models(b"", metadata=metadata)
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize("header", [None, "Bearer wrong", "right"])
-def test_a_wrong_key_is_refused_and_not_logged(header: str | None) -> None:
-    metadata = [("authorization", header)] if header else []
-
-    async def main() -> Any:
-        async with EmbeddedServer(api_key="right") as server, dial(server) as call:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(wire.GENERATE_IMAGE, image_request(), metadata=metadata)
-            return caught.value.code(), server.requests[-1]
-
-    code, seen = asyncio.run(main())
-    assert code is grpc.StatusCode.UNAUTHENTICATED
-    assert seen.status == "UNAUTHENTICATED"
-    assert seen.metadata.get("authorization") == ("***" if header else None)
 
 
 def test_garbage_is_an_invalid_argument() -> None:
