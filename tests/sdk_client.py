@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import pytest
 from xai_sdk import AsyncClient
 
 from xai_notebook.server import EmbeddedServer
@@ -42,3 +44,10 @@ def run(script: Callable[[Any, Clock, EmbeddedServer], Awaitable[Any]], **option
                 await client.close()
 
     return asyncio.run(main())
+
+
+async def refusal(awaitable: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
+    """Return code and details of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await awaitable
+    return caught.value.code(), caught.value.details() or ""

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from openai_stub import png
-from sdk_client import Clock, run
+from sdk_client import Clock, refusal, run
 from xai_notebook.client import wire
 from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
 from xai_notebook.server.engine import Engine
@@ -42,11 +42,6 @@ def numbers(batch: Any) -> tuple[int, ...]:
     return (state.num_pending, state.num_success, state.num_error, state.num_cancelled)
 
 
-def code(error: pytest.ExceptionInfo[Any]) -> grpc.StatusCode:
-    """Return the status of a failed call."""
-    return error.value.code()
-
-
 def test_requests_complete_in_order_at_the_pace() -> None:
     """Results can be read while the batch is running; the cost adds up."""
 
@@ -72,7 +67,6 @@ def test_requests_complete_in_order_at_the_pace() -> None:
 
 
 def test_cancelling_keeps_completed_requests() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 4)
         clock.now += 1
@@ -80,16 +74,15 @@ def test_cancelling_keeps_completed_requests() -> None:
         clock.now += 60
         await client.batch.cancel(name)  # once more: nothing
         results = await client.batch.list_batch_results(name)
-        with pytest.raises(grpc.aio.AioRpcError, match="has ended") as refused:
-            await client.batch.add(name, [client.image.prepare("p", MODEL)])
-        return await client.batch.get(name), results, code(refused)
+        refused = await refusal(client.batch.add(name, [client.image.prepare("p", MODEL)]))
+        return await client.batch.get(name), results, refused
 
-    batch, results, status = run(script, faults=Faults(batches=BatchFaults(pace=2)))
+    batch, results, refused = run(script, faults=Faults(batches=BatchFaults(pace=2)))
     assert numbers(batch) == (0, 2, 0, 2)
     assert len(results.results) == 2
     assert batch.cancel_time.seconds == batch.create_time.seconds + 1
     assert not batch.HasField("cancel_by_xai_message")
-    assert status is grpc.StatusCode.FAILED_PRECONDITION
+    assert refused == (grpc.StatusCode.FAILED_PRECONDITION, "The batch has ended.")
 
 
 @pytest.mark.parametrize("count", [0, 4])
@@ -118,25 +111,22 @@ def test_a_batch_expires() -> None:
         name = await filled(client, 4)
         clock.now += 100
         batch = await client.batch.get(name)
-        with pytest.raises(grpc.aio.AioRpcError, match="expired") as caught:
-            await client.batch.list_batch_results(name)
-        return batch, code(caught)
+        return batch, await refusal(client.batch.list_batch_results(name))
 
-    batch, status = run(script, faults=Faults(batches=BatchFaults(pace=1, lifetime=2)))
+    batch, refused = run(script, faults=Faults(batches=BatchFaults(pace=1, lifetime=2)))
     assert numbers(batch) == (0, 2, 0, 2)
     assert batch.expire_time.seconds == batch.create_time.seconds + 2
-    assert status is grpc.StatusCode.NOT_FOUND
+    assert refused == (grpc.StatusCode.NOT_FOUND, "The batch has expired.")
 
 
 @pytest.mark.parametrize("lost", ["lost_creates", "lost_adds"])
 def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await filled(client, 3)
         (batch,) = (await client.batch.list()).batches
         await client.batch.create("again")
-        return batch, code(caught), tuple(caught.value.initial_metadata() or ())
+        return batch, caught.value.code(), tuple(caught.value.initial_metadata() or ())
 
     batch, status, headers = run(script, faults=Faults(batches=BatchFaults(**{lost: 1})))  # type: ignore[arg-type]
     assert status is grpc.StatusCode.UNAVAILABLE
@@ -164,21 +154,19 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_invalid_request_keeps_its_whole_call_out(name: str) -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         batch = await filled(client, 2)
         good = client.image.prepare("p", MODEL, batch_request_id="good")
         wrong, text = REFUSED[name]
-        with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
-            await client.batch.add(batch, [good, *wrong(client.image)])
-        return code(caught), (await client.batch.get(batch)).state.num_requests
+        code, details = await refusal(client.batch.add(batch, [good, *wrong(client.image)]))
+        assert text in details
+        return code, (await client.batch.get(batch)).state.num_requests
 
     faults = Faults(batches=BatchFaults(unbatchable=frozenset({"grok-2-image"})))
     assert run(script, faults=faults) == (grpc.StatusCode.INVALID_ARGUMENT, 2)
 
 
 def test_pages_may_repeat_a_token() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 3)
         clock.now += 60
@@ -193,7 +181,6 @@ def test_pages_may_repeat_a_token() -> None:
 
 
 def test_optional_members_can_be_missing() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 2)
         clock.now += 60
@@ -225,7 +212,6 @@ def test_a_result_is_the_same_each_time_and_stored_once() -> None:
 
 
 def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 4)
         clock.now += 1
@@ -246,7 +232,7 @@ def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
             wanted = wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id="r3")
             with pytest.raises(grpc.aio.AioRpcError, match="no result") as caught:
                 await one(wanted.SerializeToString())
-        return states, result, code(caught)
+        return states, result, caught.value.code()
 
     states, result, status = run(script, faults=Faults(batches=BatchFaults(pace=2)))
     assert states == [["r2", "r3"], ["r0", "r1"], []]
@@ -256,18 +242,16 @@ def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
 
 
 def test_the_bytes_of_requests_are_bounded() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        with pytest.raises(grpc.aio.AioRpcError, match="holds no more") as caught:
-            await filled(client, 1000)
-        return code(caught)
+        return await refusal(filled(client, 1000))
 
-    assert run(script, keep_bytes=10_000) is grpc.StatusCode.FAILED_PRECONDITION
+    code, details = run(script, keep_bytes=10_000)
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "holds no more" in details
 
 
 @pytest.mark.parametrize("call", ["create", "add", "get", "list"])
 def test_every_call_can_fail(call: str) -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         name = await filled(client, 1)
         server.faults.batches.failure = grpc.StatusCode.PERMISSION_DENIED
@@ -277,11 +261,9 @@ def test_every_call_can_fail(call: str) -> None:
             "get": lambda: client.batch.get(name),
             "list": client.batch.list,
         }
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await calls[call]()
-        return code(caught)
+        return await refusal(calls[call]())
 
-    assert run(script) is grpc.StatusCode.PERMISSION_DENIED
+    assert run(script)[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
 class _MyEngine(Engine):
@@ -323,7 +305,6 @@ def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
 
 
 def test_equal_requests_get_different_pictures() -> None:
-
     async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
         batch = await client.batch.create("foxes")
         requests = [
@@ -353,15 +334,14 @@ def test_an_engine_without_the_model_refuses_the_whole_call() -> None:
             client.image.prepare("fox", model, batch_request_id=model)
             for model in ("mine-1", "mine-2")
         ]
-        with pytest.raises(grpc.aio.AioRpcError, match="Those that do: mine-1") as unknown:
-            await client.batch.add(batch.batch_id, requests)
+        unknown = await refusal(client.batch.add(batch.batch_id, requests))
         engine.down = True
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await client.batch.add(batch.batch_id, requests)
-        return await client.batch.get(batch.batch_id), unknown, caught
+        down = await refusal(client.batch.add(batch.batch_id, requests))
+        return await client.batch.get(batch.batch_id), unknown, down
 
     engine = _MyEngine()
-    batch, unknown, caught = run(script, engine=engine)
+    batch, unknown, down = run(script, engine=engine)
     assert numbers(batch) == (0, 0, 0, 0)
-    assert code(unknown) is grpc.StatusCode.NOT_FOUND
-    assert code(caught) is grpc.StatusCode.UNAVAILABLE
+    assert unknown[0] is grpc.StatusCode.NOT_FOUND
+    assert "Those that do: mine-1" in unknown[1]
+    assert down[0] is grpc.StatusCode.UNAVAILABLE

@@ -76,7 +76,6 @@ def test_refused_calls_use_no_memory() -> None:
 
 
 def test_without_a_key_every_client_is_accepted() -> None:
-
     async def main() -> None:
         async with (
             EmbeddedServer() as server,
@@ -108,7 +107,6 @@ def test_garbage_is_an_invalid_argument() -> None:
 
 
 def test_the_call_log_is_bounded() -> None:
-
     async def main() -> Any:
         async with EmbeddedServer(keep_calls=3) as server, dial(server) as call:
             for _ in range(5):

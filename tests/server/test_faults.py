@@ -71,7 +71,6 @@ def test_delay_can_depend_on_the_request() -> None:
 
 
 def test_cancelling_a_delay_is_recorded() -> None:
-
     async def main() -> Any:
         faults = Faults(delay=30)
         async with EmbeddedServer(faults=faults) as server, dial(server) as call:

@@ -16,13 +16,13 @@ from xai_sdk.proto import files_pb2
 
 from bare_client import dial, image_request
 from harness import until
-from sdk_client import Clock, run
+from sdk_client import Clock, refusal, run
 from xai_notebook.client import AsyncClient, wire
 from xai_notebook.errors import DeadlineExceededError
 from xai_notebook.server import EmbeddedServer, Faults, FileFaults
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 MODEL = "grok-imagine-image"
 
@@ -39,15 +39,7 @@ async def status_of(url: str) -> int:
     return (await asyncio.to_thread(requests.get, url, timeout=20)).status_code
 
 
-async def refusal(awaitable: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
-    """Return what a call was refused with."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await awaitable
-    return caught.value.code(), caught.value.details() or ""
-
-
 def test_files_expire_with_their_links() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(png(), filename="a.png", expires_after=3600)
         link = await client.files.create_public_url(stored.id)
@@ -124,7 +116,6 @@ LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 def test_lists_are_sorted_filtered_and_paged() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         files = client.files
         for name, data in (("c.png", png()), ("a.txt", b"1"), ("b.txt", b"12")):
@@ -211,7 +202,6 @@ def test_an_invalid_upload_is_refused_and_not_stored(name: str) -> None:
 
 
 def test_only_images_videos_and_pdfs_are_public() -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(b"words", filename="a.txt")
         pdf = await client.files.upload(b"%PDF-1.7", filename="b")
@@ -223,7 +213,6 @@ def test_only_images_videos_and_pdfs_are_public() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_storage_options_store_every_picture(count: int) -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         options = {"filename": "a.jpg", "expires_after": 7200, "public_url": {"expires_after": 60}}
         images = await client.image.sample_batch(
@@ -277,7 +266,6 @@ def test_a_picture_that_is_not_stored_is_still_returned(name: str) -> None:
     ],
 )
 def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) -> None:
-
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         refused = await refusal(client.image.sample("p", MODEL, storage_options=options))
         return refused, server.painted
@@ -377,7 +365,6 @@ def test_head_has_no_body() -> None:
 
 @pytest.mark.parametrize("path", ["", "x.jpg", "../etc/passwd", "%2e%2e/x"])
 def test_every_other_path_is_404(path: str) -> None:
-
     def action(urls: list[str]) -> Any:
         return requests.get(urls[0].rsplit("/", 1)[0] + "/" + path, timeout=5).status_code
 
@@ -390,7 +377,6 @@ def test_other_methods_are_refused() -> None:
 
 
 def test_urls_expire() -> None:
-
     def action(urls: list[str]) -> Any:
         return until(lambda: requests.get(urls[0], timeout=5).status_code == 404)
 
@@ -398,7 +384,6 @@ def test_urls_expire() -> None:
 
 
 def test_the_oldest_pictures_are_dropped_for_space() -> None:
-
     def action(urls: list[str]) -> Any:
         return sorted(requests.get(url, timeout=5).status_code for url in urls)
 

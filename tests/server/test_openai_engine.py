@@ -150,7 +150,6 @@ def test_a_size_is_changed_once(stub: Stub) -> None:
 
 
 def test_unsupported_parameters_are_remembered(stub: Stub) -> None:
-
     def answer(asked: Asked, _number: int) -> Reply:
         if "response_format" in asked.json:
             return Reply(400, complaint("Unknown parameter: 'response_format'."))

@@ -49,7 +49,6 @@ def test_a_rewritten_prompt_begins_with_the_prompt() -> None:
 
 @pytest.mark.parametrize(("repeat", "different"), [(True, 2), (False, 4)])
 def test_equal_requests_can_get_different_pictures(*, repeat: bool, different: int) -> None:
-
     async def main() -> list[Any]:
         async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
             return [
@@ -132,7 +131,6 @@ def test_a_single_edit_keeps_the_inputs_ratio(kind: str) -> None:
 
 
 def test_own_urls_can_be_inputs() -> None:
-
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
             first = await call(wire.GENERATE_IMAGE, image_request(format=2))
@@ -152,7 +150,6 @@ def test_moderation_can_be_rehearsed(mark: str, allowed: list[bool]) -> None:
 
 
 def test_models_are_listed_and_found_by_alias() -> None:
-
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
             models = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
@@ -187,7 +184,6 @@ def test_chat_without_a_user_message_is_invalid() -> None:
 
 
 def test_cancelling_stops_painting() -> None:
-
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
             await call(wire.GENERATE_IMAGE, image_request())  # Pillow is imported now

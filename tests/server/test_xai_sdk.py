@@ -30,13 +30,8 @@ EARLY_CLIENT = """
 import asyncio, json, sys
 from xai_sdk import AsyncClient
 import xai_sdk
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-
-async def main() -> Any:
+async def main():
     client = AsyncClient(api_key="right", api_host=sys.argv[1])
     one = await client.image.sample("a red fox", "grok-imagine-image", image_format="base64")
     many = await client.image.sample_batch("a red fox", "grok-imagine-image", n=3,
@@ -52,12 +47,12 @@ asyncio.run(main())
 """
 
 
-def run(address: str, use: Callable[[Any], Awaitable[Any]], key: str = "right") -> Any:
-    """Return what `use(client)` returns, with xAI's asynchronous client."""
+def run(address: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Return the result of `use(client)`, with xAI's asynchronous client."""
     from xai_sdk import AsyncClient
 
     async def main() -> Any:
-        client = AsyncClient(api_key=key, api_host=address)
+        client = AsyncClient(api_key="right", api_host=address)
         try:
             return await use(client)
         finally:
@@ -68,7 +63,6 @@ def run(address: str, use: Callable[[Any], Awaitable[Any]], key: str = "right") 
 
 @pytest.mark.parametrize("image_format", ["base64", "url"])
 def test_sample(server_process: str, image_format: str) -> None:
-
     async def use(client: Any) -> Any:
         response = await client.image.sample(
             "a red fox", MODEL, image_format=image_format, aspect_ratio="16:9", resolution="1k"
@@ -83,7 +77,6 @@ def test_sample(server_process: str, image_format: str) -> None:
 
 @pytest.mark.parametrize("image_format", ["base64", "url"])
 def test_sample_batch(server_process: str, image_format: str) -> None:
-
     async def use(client: Any) -> Any:
         batch = await client.image.sample_batch("a fox", MODEL, 10, image_format=image_format)
         return [await response.image for response in batch]
@@ -94,7 +87,6 @@ def test_sample_batch(server_process: str, image_format: str) -> None:
 
 
 def test_models(server_process: str) -> None:
-
     async def use(client: Any) -> Any:
         models = await client.models.list_image_generation_models()
         return models, await client.models.get_image_generation_model(models[0].name)
@@ -158,7 +150,6 @@ def use_sdk(request: pytest.FixtureRequest, server_process: str) -> Callable[...
 
 
 def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
-
     async def use(client: Any) -> Any:
         batch = await client.batch.create("foxes")
         prompts = ["a red fox", "a blue fox", "", "[moderated]", "a white fox"]
@@ -189,20 +180,6 @@ def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
     assert results[0].image_response.model == "local-preview"
     assert batch.batch_id in [one.batch_id for one in known.batches]
     assert [one.batch_request_id for one in metadata] == [f"r{i}" for i in range(5)]
-
-
-def test_a_batch_is_cancelled(use_sdk: Callable[..., Any]) -> None:
-
-    async def use(client: Any) -> Any:
-        batch = await client.batch.create("foxes")
-        requests = [client.image.prepare("a fox", MODEL) for _ in range(1000)]
-        await client.batch.add(batch.batch_id, requests)
-        return await client.batch.cancel(batch.batch_id)
-
-    cancelled = use_sdk(use)
-    assert cancelled.HasField("cancel_time")
-    assert cancelled.state.num_pending == 0
-    assert cancelled.state.num_cancelled + cancelled.state.num_success == 1000
 
 
 def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> None:
@@ -260,7 +237,6 @@ def test_stored_images_are_edited(use_sdk: Callable[..., Any]) -> None:
 
 
 def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
-
     async def use(client: Any) -> Any:
         response = await client.image.sample(
             "a red fox",
@@ -279,37 +255,12 @@ def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
 
 
 def test_key_info_reveals_nothing(use_sdk: Callable[..., Any]) -> None:
-
     async def use(client: Any) -> Any:
         return await client.auth.get_api_key_info()
 
     info = use_sdk(use)
     assert info.acls
     assert "right" not in str(info)
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ({"key": "wrong"}, grpc.StatusCode.UNAUTHENTICATED),
-        ({"n": 0}, grpc.StatusCode.INVALID_ARGUMENT),
-        ({"n": 11}, grpc.StatusCode.INVALID_ARGUMENT),
-        ({"prompt": ""}, grpc.StatusCode.INVALID_ARGUMENT),
-        ({"model": "grok-nothing"}, grpc.StatusCode.NOT_FOUND),
-    ],
-)
-def test_errors_have_the_statuses_of_the_real_api(
-    server_process: str, change: dict[str, Any], status: grpc.StatusCode
-) -> None:
-    wanted = {"prompt": "a red fox", "model": MODEL, "n": 1, **change}
-    key = wanted.pop("key", "right")
-
-    async def use(client: Any) -> Any:
-        await client.image.sample_batch(**wanted)
-
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        run(server_process, use, key)
-    assert caught.value.code() is status
 
 
 @pytest.fixture(scope="module")
