@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 import requests
-from PIL import Image
 from xai_sdk.proto import files_pb2
 
 from bare_client import dial, image_request
 from harness import until
+from openai_stub import png
 from sdk_client import Clock, refusal, run
 from xai_notebook.client import AsyncClient, wire
 from xai_notebook.errors import DeadlineExceededError
@@ -24,14 +24,9 @@ from xai_notebook.server import EmbeddedServer, Faults, FileFaults
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xai_notebook.server import SeenCall
+
 MODEL = "grok-imagine-image"
-
-
-def png() -> bytes:
-    """Return a small picture."""
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 8), "teal").save(stream, "PNG")
-    return stream.getvalue()
 
 
 async def status_of(url: str) -> int:
@@ -274,6 +269,14 @@ def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) ->
     assert (status, painted) == (grpc.StatusCode.INVALID_ARGUMENT, 0)
 
 
+async def last_call(server: EmbeddedServer) -> SeenCall:
+    """Return the last call of a server, after it has ended."""
+    call = server.requests[-1]
+    while call.ended is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    return call
+
+
 def test_a_deadline_ends_a_slow_stream() -> None:
     """At the client, and on the server."""
 
@@ -286,12 +289,7 @@ def test_a_deadline_ends_a_slow_stream() -> None:
             stored = await client.files.upload(b"12", filename="a")
             with pytest.raises(DeadlineExceededError):
                 await client.files.content(stored.id, timeout=2)
-            for _ in range(500):
-                call = server.requests[-1]
-                if call.ended is not None:
-                    break
-                await asyncio.sleep(0.02)
-            return call
+            return await last_call(server)
 
     call = asyncio.run(main())
     assert call.method == wire.RETRIEVE_FILE_CONTENT
@@ -299,7 +297,6 @@ def test_a_deadline_ends_a_slow_stream() -> None:
 
 
 def test_an_upload_that_breaks_off_is_not_stored() -> None:
-
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell():
@@ -313,11 +310,7 @@ def test_an_upload_that_breaks_off_is_not_stored() -> None:
         ):
             with pytest.raises(ValueError, match="Input/output error"):
                 await client.files.upload(Broken(bytes(4_000_000)), filename="a")
-            for _ in range(500):
-                if server.requests[-1].ended is not None:
-                    break
-                await asyncio.sleep(0.02)
-            return server.requests[-1], (await client.files.list()).data
+            return await last_call(server), (await client.files.list()).data
 
     call, left = asyncio.run(main())
     assert call.cancelled

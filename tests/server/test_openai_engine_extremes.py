@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from bare_client import dial, image_request
-from openai_stub import SECRET, Asked, Reply, Stub, entry, png
+from openai_stub import SECRET, Reply, Stub, answers, ask, entry, png, refusal, reply_of
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
@@ -194,26 +194,13 @@ def test_every_error_is_a_bounded_sentence_without_the_key(stub: Stub, status: i
 
 
 def test_odd_model_names_are_bounded(stub: Stub) -> None:
-    names = [
-        json.loads(value, strict=False)
-        for value in (
-            VALUES["half an emoji"],
-            VALUES["long and wide"],
-            VALUES["NUL"],
-            VALUES["bidi"],
-        )
-    ]
+    kinds = ("half an emoji", "long and wide", "NUL", "bidi")
+    names = [json.loads(VALUES[kind], strict=False) for kind in kinds]
     wide = ["\U0001f98a" * 1000 + str(number) for number in range(12)]
     stub.models = [*names, *wide, 7, None, {}, "fox-1"]  # type: ignore[list-item]
 
-    async def main() -> tuple[Any, str]:
-        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            listed = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(wire.GENERATE_IMAGE, image_request())
-            return listed.models, caught.value.details() or ""
-
-    models, text = asyncio.run(main())
+    models = ask(stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
+    _, text, _ = refusal(stub, image_request())
     assert models[-1].name == "fox-1"
     assert "has several models" in text
     assert len(text.encode()) < 4096
@@ -222,13 +209,5 @@ def test_odd_model_names_are_bounded(stub: Stub) -> None:
 def test_pictures_over_the_limit_are_left_out(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xai_notebook.server.openai_engine._MAX_PICTURES_BYTES", 2 * len(png()) + 1)
 
-    def answer(_asked: Asked, _number: int) -> Reply:
-        return Reply(body={"data": [entry() for _ in range(5)]})
-
-    stub.answer = answer
-
-    async def main() -> int:
-        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            return len((await call(wire.GENERATE_IMAGE, image_request(n=2))).images)
-
-    assert asyncio.run(main()) == 2
+    stub.answer = answers(reply_of(5))
+    assert len(ask(stub, image_request(n=2)).images) == 2

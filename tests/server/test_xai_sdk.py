@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import getpass
-import io
 import json
 import os
 import subprocess
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from PIL import Image
+
+from openai_stub import png
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,13 +94,6 @@ def test_models(server_process: str) -> None:
     models, model = run(server_process, use)
     assert MODEL in [each.name for each in models]
     assert model == models[0]
-
-
-def picture(colour: str) -> bytes:
-    """Return a small picture."""
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64), colour).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def uri(data: bytes) -> str:
@@ -185,7 +178,7 @@ def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
 def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> None:
     """Uploaded in pieces, listed, described, fetched, published, revoked, deleted."""
     path = tmp_path / "big.png"
-    path.write_bytes(picture("red") + os.urandom(7_000_000))
+    path.write_bytes(png("red") + os.urandom(7_000_000))
 
     async def use(client: Any) -> Any:
         stored = await client.files.upload(str(path), expires_after=7200)
@@ -214,7 +207,7 @@ def test_stored_images_are_edited(use_sdk: Callable[..., Any]) -> None:
     """By id, one or several; ids come before URLs."""
 
     async def use(client: Any) -> Any:
-        red, blue = (picture(colour) for colour in ("red", "blue"))
+        red, blue = (png(colour) for colour in ("red", "blue"))
         stored = await client.files.upload(red, filename="a.png")
         made = []
         for options in (
