@@ -48,19 +48,13 @@ class Refusal(Exception):  # noqa: N818  # a reply, not an error
         self.begun = begun
 
 
-PACE = 25.0
-"""Requests of a batch completed per second."""
-LIFETIME = 24 * 3600.0
-"""Seconds after which a batch expires and its results are gone."""
-
-
 @dataclass(kw_only=True)
 class BatchFaults:
     """Faults of batches.
 
     Attributes:
         pace: Requests completed per second; applies to requests added later.
-        lifetime: Seconds until a batch expires.
+        lifetime: Seconds until a batch expires and its results are gone.
         lost_creates: The next N calls create the batch, but their reply is lost.
         lost_adds: The next N calls add their requests, but their reply is lost.
         cancelled: The service cancels every running batch, for this reason.
@@ -71,8 +65,8 @@ class BatchFaults:
         failure: Every batch call fails with this.
     """
 
-    pace: float = PACE
-    lifetime: float = LIFETIME
+    pace: float = 25.0
+    lifetime: float = 24 * 3600.0
     lost_creates: int = 0
     lost_adds: int = 0
     cancelled: str = ""
