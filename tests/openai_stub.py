@@ -1,8 +1,7 @@
-"""A server of the OpenAI images API on loopback, as good or as bad as a test wants it."""
+"""A server of the OpenAI images API on loopback that fails as a test wants."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -12,21 +11,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import pytest
 from PIL import Image
 
-from xai_notebook.client import wire
-from xai_notebook.server import EmbeddedServer
+import bare_client
 from xai_notebook.server.openai_engine import OpenAIEngine
 from xai_notebook.settings import ApiKey
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Iterator
 
-    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
-    MakeRequest = Callable[..., wire.GenerateImageRequest]
+    import grpc
 
 
 def png(colour: str = "teal") -> bytes:
@@ -37,7 +31,7 @@ def png(colour: str = "teal") -> bytes:
 
 
 def enormous_png() -> bytes:
-    """Return a picture of more pixels than anybody wants, made without a quarter of a gigabyte."""
+    """Return a small file with more pixels than the limit."""
     stream = io.BytesIO()
     Image.new("1", (30000, 3000)).save(stream, "PNG")
     return stream.getvalue()
@@ -54,13 +48,13 @@ def entry(**more: Any) -> dict[str, Any]:
 
 
 def complaint(message: str, **more: Any) -> dict[str, Any]:
-    """Return an error as OpenAI says it."""
+    """Return an error in the form of OpenAI."""
     return {"error": {"message": message, "type": "invalid_request_error", **more}}
 
 
 @dataclass
 class Asked:
-    """A request that came."""
+    """A received request."""
 
     method: str
     path: str
@@ -75,11 +69,11 @@ class Asked:
 
 @dataclass
 class Reply:
-    """What the stub answers.
+    """A reply of the stub.
 
     Attributes:
         status: Of HTTP.
-        body: Bytes, or what is sent as JSON.
+        body: Bytes, or a value to send as JSON.
         headers: More of them.
         cut: Bytes that are announced and not sent.
         waits: Answers nothing, until the client leaves.
@@ -94,12 +88,12 @@ class Reply:
 
 @dataclass
 class Stub:
-    """The stub, and what it saw.
+    """The state of the stub.
 
     Attributes:
         answer: Called with each order and its number, from 1.
-        models: Names that `/models` lists; None: there is no such address.
-        fetched: What the addresses of pictures answer in turn, the last one again and again.
+        models: Names that `/models` lists; None: it replies with 404.
+        fetched: Replies to downloads in turn; the last one repeats.
         waiting: Set when an order waits.
         left: Set when the client of a waiting order has gone.
     """
@@ -158,7 +152,7 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(OSError):  # one that is refused for its size is not read
+            with contextlib.suppress(OSError):  # the client refuses it for its size
                 self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
@@ -178,33 +172,24 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
 
 
 def reply_of(count: int = 1, **more: Any) -> Reply:
-    """Return a good reply."""
+    """Return a valid reply."""
     return Reply(body={"data": [entry(**more) for _ in range(count)]})
 
 
 def answers(*replies: Reply) -> Callable[[Asked, int], Reply]:
-    """Answer orders with these, the last one again and again."""
+    """Reply to orders with these in turn; the last one repeats."""
     return lambda _asked, number: replies[min(number, len(replies)) - 1]
 
 
-def ask(
-    dial: Dial, stub: Stub, request: Any, method: str = wire.GENERATE_IMAGE, *, key: str = ""
-) -> Any:
+def ask(stub: Stub, request: Any, *options: Any, key: str = "") -> Any:
     """Send one request through an embedded server that has the stub as its engine."""
-
-    async def main() -> Any:
-        engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
-        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
-            return await call(method, request)
-
-    return asyncio.run(main())
+    engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
+    return bare_client.ask(request, *options, engine=engine)
 
 
 def refusal(
-    dial: Dial, stub: Stub, request: Any, **options: Any
-) -> tuple[Any, str, dict[str, Any]]:
+    stub: Stub, request: Any, *options: Any, key: str = ""
+) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
     """Send a request that must fail; return code, details and trailing metadata."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        ask(dial, stub, request, **options)
-    error = caught.value
-    return error.code(), error.details() or "", dict(error.trailing_metadata() or ())
+    engine = OpenAIEngine(stub.url, key=ApiKey(key) if key else None)
+    return bare_client.refusal(request, *options, engine=engine)

@@ -61,7 +61,8 @@ def sent(server: Served, method: str) -> list[Any]:
 def held(server: Served) -> Counter[str]:
     """Count each prompt that the service has, over all batches."""
     batches = server.server._service._batches._batches.values()
-    return Counter(one.image_request.prompt for batch in batches for one in batch.requests)
+    entries = [entry for batch in batches for entry in batch.entries.values()]
+    return Counter(entry.request.image_request.prompt for entry in entries)
 
 
 def stop(server: Served) -> None:
@@ -220,11 +221,11 @@ def test_a_call_of_unknown_fate_is_looked_into(
     """The reply breaks off; the service did all of the work, or none."""
     method, broken = getattr(Batches, name), [True] * 3
 
-    async def break_off(self: Any, request: Any, call: Any) -> Any:
+    async def break_off(self: Any, *request: Any) -> Any:
         if broken and work == "before":
             broken.pop()
             raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
-        reply = await method(self, request, call)
+        reply = await method(self, *request)
         if broken:
             broken.pop()
             raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
@@ -247,8 +248,8 @@ def test_a_poll_without_an_answer_is_repeated(
 ) -> None:
     method, hanging = getattr(Batches, name), [True]
 
-    async def hang(self: Any, request: Any, call: Any) -> Any:
-        reply = await method(self, request, call)
+    async def hang(self: Any, *request: Any) -> Any:
+        reply = await method(self, *request)
         if hanging:
             hanging.clear()
             await asyncio.Event().wait()

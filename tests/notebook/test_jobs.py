@@ -59,7 +59,8 @@ def test_a_card_becomes_the_grid(reader: Kernel, slow: Served, tmp_path: Path) -
     shown = reader.see(waiting, "Running: 3 images")
     slow.faults.batches.pace = 1e6
     for batch in slow.server._service._batches._batches.values():
-        batch.due[:] = [0.0] * len(batch.due)
+        for entry in batch.entries.values():
+            entry.due = 0.0
     done = reader.collect(waiting, outcome=shown)
     assert done.error is None
     assert done.text == [""]  # the images take its place

@@ -1,4 +1,4 @@
-"""Each fault does what its line of documentation says."""
+"""Every fault works as documented."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ import asyncio
 import base64
 import io
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 from PIL import Image
 
+from bare_client import dial, image_request
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer, Faults
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
 
-    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
-    MakeRequest = Callable[..., wire.GenerateImageRequest]
-
-
-def outcome(dial: Dial, requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
-    """Send the requests one after the other; return replies or codes, and the server."""
+def outcome(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
+    """Send requests in turn; return replies or errors, and the count of pictures."""
 
     async def main() -> Any:
         results = []
@@ -39,11 +33,11 @@ def outcome(dial: Dial, requests: list[Any], faults: Faults) -> tuple[list[Any],
     return asyncio.run(main())
 
 
-def test_failures_are_used_up_one_by_one(dial: Dial, image_request: MakeRequest) -> None:
-    """Each failure strikes one call, with its details and trailing metadata; None lets it pass."""
+def test_failures_are_consumed_one_by_one() -> None:
+    """With details and trailing metadata; None lets a call succeed."""
     hint = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", [("retry-after", "1")])
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE, None, hint])
-    results, _ = outcome(dial, [image_request()] * 4, faults)
+    results, _ = outcome([image_request()] * 4, faults)
     assert results[0].code() is grpc.StatusCode.UNAVAILABLE
     assert len(results[1].images) == 1
     assert results[2].details() == "slow down"
@@ -51,37 +45,32 @@ def test_failures_are_used_up_one_by_one(dial: Dial, image_request: MakeRequest)
     assert len(results[3].images) == 1
 
 
-def test_fail_when_decides_by_request_and_number(dial: Dial, image_request: MakeRequest) -> None:
-    """The function sees the request and the number of the call."""
+def test_fail_when_decides_by_request_and_number() -> None:
     faults = Faults(
         fail_when=lambda request, number: (
             grpc.StatusCode.INTERNAL if request.n == 2 and number == 2 else None
         )
     )
-    results, _ = outcome(dial, [image_request(n=2), image_request(n=2)], faults)
+    results, _ = outcome([image_request(n=2), image_request(n=2)], faults)
     assert len(results[0].images) == 2
     assert results[1].code() is grpc.StatusCode.INTERNAL
 
 
-def test_after_work_fails_after_painting(dial: Dial, image_request: MakeRequest) -> None:
-    """The pictures were painted before the call failed."""
+def test_after_work_fails_after_painting() -> None:
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE], after_work=True)
-    results, painted = outcome(dial, [image_request()], faults)
+    results, painted = outcome([image_request()], faults)
     assert results[0].code() is grpc.StatusCode.UNAVAILABLE
     assert painted == 1
 
 
-def test_delay_can_depend_on_the_request(dial: Dial, image_request: MakeRequest) -> None:
-    """The answer takes as much longer as the function says."""
+def test_delay_can_depend_on_the_request() -> None:
     faults = Faults(delay=lambda request: 0.2 if request.n == 2 else 0.0, garbage=b"x")
     start = time.monotonic()
-    outcome(dial, [image_request(n=2)], faults)
+    outcome([image_request(n=2)], faults)
     assert time.monotonic() - start >= 0.2
 
 
-def test_cancelling_a_delay_is_recorded(dial: Dial, image_request: MakeRequest) -> None:
-    """A client that goes away during the delay is noticed at once."""
-
+def test_cancelling_a_delay_is_recorded() -> None:
     async def main() -> Any:
         faults = Faults(delay=30)
         async with EmbeddedServer(faults=faults) as server, dial(server) as call:
@@ -100,27 +89,23 @@ def test_cancelling_a_delay_is_recorded(dial: Dial, image_request: MakeRequest) 
 
 
 @pytest.mark.parametrize(("short", "left"), [(1, 1), (2, 0), (9, 0)])
-def test_short_returns_fewer_images(
-    dial: Dial, image_request: MakeRequest, short: int, left: int
-) -> None:
-    """Fewer images than asked for, even none."""
-    results, _ = outcome(dial, [image_request(n=2)], Faults(short=short))
+def test_short_returns_fewer_images(short: int, left: int) -> None:
+    results, _ = outcome([image_request(n=2)], Faults(short=short))
     assert len(results[0].images) == left
 
 
-def test_broken_images(dial: Dial, image_request: MakeRequest) -> None:
-    """Garbage, empty fields and a missing prefix reach the client as such."""
+def test_broken_images() -> None:
+    """Garbage, empty fields and a missing prefix reach the client unchanged."""
     faults = Faults(garbage=b"not an image", no_prefix=True)
-    results, _ = outcome(dial, [image_request()], faults)
+    results, _ = outcome([image_request()], faults)
     assert base64.b64decode(results[0].images[0].base64) == b"not an image"
-    results, _ = outcome(dial, [image_request()], Faults(empty=True))
+    results, _ = outcome([image_request()], Faults(empty=True))
     assert results[0].images[0].WhichOneof("image") is None
     assert results[0].images[0].respect_moderation
 
 
-def test_padded_images_are_still_images(dial: Dial, image_request: MakeRequest) -> None:
-    """`min_bytes` makes replies huge without breaking the JPEG."""
-    results, _ = outcome(dial, [image_request()], Faults(min_bytes=3_000_000, no_prefix=True))
+def test_padded_images_are_still_images() -> None:
+    results, _ = outcome([image_request()], Faults(min_bytes=3_000_000, no_prefix=True))
     data = base64.b64decode(results[0].images[0].base64)
     assert len(data) >= 3_000_000
     with Image.open(io.BytesIO(data)) as image:
@@ -128,17 +113,16 @@ def test_padded_images_are_still_images(dial: Dial, image_request: MakeRequest) 
         assert image.size == (1024, 1024)
 
 
-def test_prices(dial: Dial, image_request: MakeRequest) -> None:
-    """Costs are per image; None reports none."""
-    results, _ = outcome(dial, [image_request(n=3)], Faults(cost_ticks=200_000_000))
+def test_costs_are_per_image_or_missing() -> None:
+    results, _ = outcome([image_request(n=3)], Faults(cost_ticks=200_000_000))
     assert results[0].usage.cost_in_usd_ticks == 600_000_000
-    results, _ = outcome(dial, [image_request()], Faults(cost_ticks=None, model_name="grok-x"))
+    results, _ = outcome([image_request()], Faults(cost_ticks=None, model_name="grok-x"))
     assert not results[0].usage.HasField("cost_in_usd_ticks")
     assert results[0].model == "grok-x"
 
 
-def test_chat_and_model_faults(dial: Dial) -> None:
-    """Chat and models have faults of their own, which may change while the server runs."""
+def test_chat_and_model_faults() -> None:
+    """They can change while the server is running."""
     messages = [{"content": [{"text": "a cat"}], "role": wire.MessageRole.ROLE_USER}]
     request = wire.GetCompletionsRequest(messages=messages)
 

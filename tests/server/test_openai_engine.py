@@ -1,13 +1,14 @@
-"""An engine behind the OpenAI images API: what it is sent, what its answers become."""
+"""The engine for the OpenAI images API: its requests, and the results of replies."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from openai_stub import (
     DATA_URI,
     EDIT,
@@ -28,17 +29,13 @@ from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
 
-if TYPE_CHECKING:
-    from openai_stub import Dial, MakeRequest
+# Orders and replies
 
 
-# What is sent, and what comes of it
-
-
-def test_one_order_brings_all_pictures(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """`n` travels in one order; the reply names the engine's model and its own rewrites."""
+def test_one_order_brings_all_pictures(stub: Stub) -> None:
+    """One order with `n`; the reply has the engine's model and its rewritten prompts."""
     stub.answer = answers(reply_of(3, revised_prompt="a very red fox"))
-    reply = ask(dial, stub, image_request(n=3))
+    reply = ask(stub, image_request(n=3))
     assert [asked.json for asked in stub.orders] == [
         {
             "model": "fox-1", "prompt": "a red fox", "n": 3, "size": "1024x1024",
@@ -51,44 +48,34 @@ def test_one_order_brings_all_pictures(dial: Dial, stub: Stub, image_request: Ma
     assert reply.usage.cost_in_usd_ticks == 0
 
 
-def test_a_prompt_that_was_not_rewritten_is_not_said_to_be(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """The painter's rewrites are not what an engine was sent, and its marks mean nothing there."""
-    reply = ask(dial, stub, image_request(prompt="a fox [moderated]"))
+def test_the_painters_rewrites_and_marks_do_not_apply(stub: Stub) -> None:
+    reply = ask(stub, image_request(prompt="a fox [moderated]"))
     assert (reply.images[0].up_sampled_prompt, reply.images[0].respect_moderation) == ("", True)
     assert stub.orders[0].json["prompt"] == "a fox [moderated]"
 
 
-def test_one_at_a_time(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """An engine that makes one picture for an order of four gets an order for each other one."""
-    reply = ask(dial, stub, image_request(n=4))
+def test_missing_pictures_are_ordered_one_by_one(stub: Stub) -> None:
+    reply = ask(stub, image_request(n=4))
     assert len(reply.images) == 4
     assert [asked.json.get("n") for asked in stub.orders] == [4, None, None, None]
 
 
-def test_what_came_is_kept_when_the_rest_fails(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """One picture is there, the order for the second fails: the reply has one, nothing repeats."""
+def test_pictures_are_kept_when_a_later_order_fails(stub: Stub) -> None:
     stub.answer = answers(reply_of(), Reply(500, complaint("out of memory")))
-    assert len(ask(dial, stub, image_request(n=2)).images) == 1
+    assert len(ask(stub, image_request(n=2)).images) == 1
     assert len(stub.orders) == 2
 
 
-def test_the_url_format(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """Pictures of an engine wait at the embedded server's own address when that was asked for."""
-    reply = ask(dial, stub, image_request(format=wire.ImageFormat.IMG_FORMAT_URL))
+def test_the_url_format_uses_the_embedded_servers_urls(stub: Stub) -> None:
+    reply = ask(stub, image_request(format=wire.ImageFormat.IMG_FORMAT_URL))
     assert reply.images[0].url.startswith("http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("made", ["/v1/made/1.png", "{base}/made/1.png", DATA_URI])
-def test_a_picture_at_an_address(
-    dial: Dial, stub: Stub, image_request: MakeRequest, made: str
-) -> None:
-    """A URL of the engine's own, a relative one and a data URI are as good as base64."""
+def test_a_picture_can_be_a_url(stub: Stub, made: str) -> None:
+    """An absolute, a relative and a data URI."""
     stub.answer = answers(Reply(body={"data": [{"url": made.format(base=stub.url)}]}))
-    reply = ask(dial, stub, image_request(), key=SECRET)
+    reply = ask(stub, image_request(), key=SECRET)
     assert reply.images[0].base64.startswith("data:image/png;base64,")
     assert len(stub.orders) == 1
 
@@ -101,27 +88,23 @@ def test_a_picture_at_an_address(
         ([Reply(404, {})], False),
     ],
 )
-def test_what_is_paid_for_is_fetched_again(
-    dial: Dial, stub: Stub, image_request: MakeRequest, fetched: list[Reply], *, good: bool
+def test_a_broken_download_is_retried_without_a_new_order(
+    stub: Stub, fetched: list[Reply], *, good: bool
 ) -> None:
-    """A download that breaks off is tried again, a refused one is not; the order is one."""
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
     stub.fetched = fetched
     if good:
-        assert ask(dial, stub, image_request()).images[0].base64
+        assert ask(stub, image_request()).images[0].base64
     else:
-        assert refusal(dial, stub, image_request())[0] is grpc.StatusCode.INTERNAL
+        assert refusal(stub, image_request())[0] is grpc.StatusCode.INTERNAL
     assert len(stub.orders) == 1
 
 
-def test_a_picture_elsewhere_gets_no_key_and_no_visit(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """Another address is fetched only when it is public and https."""
+def test_private_urls_are_not_fetched(stub: Stub) -> None:
     with run_stub() as other:
         for url in (f"{other.url}/1.png", "https://169.254.169.254/x", "https://127.0.0.1/x"):
             stub.answer = answers(Reply(body={"data": [{"url": url}]}))
-            code, details, _ = refusal(dial, stub, image_request(), key=SECRET)
+            code, details, _ = refusal(stub, image_request(), key=SECRET)
             assert code is grpc.StatusCode.INTERNAL
             assert "without a usable picture" in details
         assert other.seen == []
@@ -135,16 +118,13 @@ def test_a_picture_elsewhere_gets_no_key_and_no_visit(
         ({"aspect_ratio": "IMG_ASPECT_RATIO_9_19_5"}, "688x1504"),
     ],
 )
-def test_size(
-    dial: Dial, stub: Stub, image_request: MakeRequest, fields: dict[str, str], size: str
-) -> None:
-    """Ratio and resolution become width and height, multiples of 16."""
-    ask(dial, stub, image_request(**fields))
+def test_ratio_and_resolution_become_a_size(stub: Stub, fields: dict[str, str], size: str) -> None:
+    ask(stub, image_request(**fields))
     assert stub.orders[0].json["size"] == size
 
 
 @pytest.mark.parametrize(
-    ("said", "second"),
+    ("text", "second"),
     [
         (
             "Invalid value: '2736x1536'. Supported: '1024x1024', '1536x1024', '1024x1536'",
@@ -153,30 +133,23 @@ def test_size(
         ("size is over the limit of this model", "1344x768"),
     ],
 )
-def test_a_size_that_is_refused(
-    dial: Dial, stub: Stub, image_request: MakeRequest, said: str, second: str
-) -> None:
-    """The nearest of the sizes that the refusal lists is asked for, else the next smaller one."""
-    stub.answer = answers(Reply(400, complaint(said, param="size")), reply_of())
+def test_a_refused_size_is_replaced(stub: Stub, text: str, second: str) -> None:
+    """By the nearest listed size, or by the next smaller one."""
+    stub.answer = answers(Reply(400, complaint(text, param="size")), reply_of())
     fields = {"aspect_ratio": "IMG_ASPECT_RATIO_16_9", "resolution": "IMG_RESOLUTION_2K"}
-    assert len(ask(dial, stub, image_request(**fields)).images) == 1
+    assert len(ask(stub, image_request(**fields)).images) == 1
     assert [asked.json["size"] for asked in stub.orders] == ["2736x1536", second]
 
 
-def test_a_size_is_changed_once(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """An engine that refuses every size hears two, and its words are the error."""
+def test_a_size_is_changed_once(stub: Stub) -> None:
     stub.answer = answers(Reply(422, {"detail": [{"loc": ["body", "size"], "msg": "bad size"}]}))
-    code, details, _ = refusal(dial, stub, image_request())
+    code, details, _ = refusal(stub, image_request())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "It says: bad size" in details
     assert len(stub.orders) == 2
 
 
-def test_what_is_not_known_is_left_out_from_then_on(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """A parameter that was refused is learned: the second request is right at once."""
-
+def test_unsupported_parameters_are_remembered(stub: Stub) -> None:
     def answer(asked: Asked, _number: int) -> Reply:
         if "response_format" in asked.json:
             return Reply(400, complaint("Unknown parameter: 'response_format'."))
@@ -199,11 +172,11 @@ def test_what_is_not_known_is_left_out_from_then_on(
 
 
 @pytest.mark.parametrize("images", [1, 2])
-def test_edits(dial: Dial, stub: Stub, image_request: MakeRequest, images: int) -> None:
-    """Input images travel as files, the way OpenAI's own clients send one and several."""
+def test_edits(stub: Stub, images: int) -> None:
+    """Inputs are sent as files, with the field names of OpenAI's clients."""
     source = {"image_url": DATA_URI}
     fields = {"image": source} if images == 1 else {"images": [source] * images}
-    assert len(ask(dial, stub, image_request(**fields)).images) == 1
+    assert len(ask(stub, image_request(**fields)).images) == 1
     (asked,) = stub.orders
     assert asked.path == "/v1/images/edits"
     assert asked.headers["content-type"].startswith("multipart/form-data; boundary=")
@@ -213,12 +186,10 @@ def test_edits(dial: Dial, stub: Stub, image_request: MakeRequest, images: int) 
     assert b'name="size"' not in asked.body  # an edit keeps the shape of its input
 
 
-def test_the_other_name_of_an_input_image(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """stable-diffusion.cpp wants `image[]` for a single one too."""
+def test_the_other_name_of_an_input_image(stub: Stub) -> None:
+    """stable-diffusion.cpp requires `image[]` for a single input, too."""
     stub.answer = answers(Reply(400, {"error": "at least one image[] required"}), reply_of())
-    ask(dial, stub, image_request(**EDIT))
+    ask(stub, image_request(**EDIT))
     assert [b'"image[]"' in asked.body for asked in stub.orders] == [False, True]
 
 
@@ -229,54 +200,50 @@ def test_the_other_name_of_an_input_image(
         complaint("rejected", code="content_policy_violation"),
     ],
 )
-def test_moderation(dial: Dial, stub: Stub, image_request: MakeRequest, body: Any) -> None:
-    """A refusal for what the picture would show is a withheld picture, as with the real API."""
+def test_a_moderation_error_is_a_withheld_picture(stub: Stub, body: Any) -> None:
     stub.answer = answers(Reply(400, body))
-    reply = ask(dial, stub, image_request())
+    reply = ask(stub, image_request())
     assert [image.respect_moderation for image in reply.images] == [False]
     assert len(stub.orders) == 1
 
 
-def test_a_gateway_says_what_it_cost(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """LiteLLM names the price of a reply in a header."""
+def test_the_cost_header_of_litellm_is_reported(stub: Stub) -> None:
     header = {"x-litellm-response-cost": "0.08"}
     stub.answer = answers(Reply(body={"data": [entry(), entry()]}, headers=header))
-    usage = ask(dial, stub, image_request(n=2)).usage
+    usage = ask(stub, image_request(n=2)).usage
     assert usage.cost_in_usd_ticks == 800_000_000
 
 
 # Models
 
 
-def test_models_are_the_engines(dial: Dial, stub: Stub) -> None:
-    """The list is that of `/models`; a single one answers for the names of xAI's models."""
-    listed = ask(dial, stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
+def test_models_are_those_of_the_engine(stub: Stub) -> None:
+    """A single one has the names of xAI's models as aliases."""
+    listed = ask(stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
     assert [model.name for model in listed] == ["fox-1"]
     assert "grok-imagine-image" in listed[0].aliases
     assert "local" not in listed[0].version + listed[0].system_fingerprint
 
 
-def test_several_models_want_a_name(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """Which one is meant is not guessed; its own name says it."""
+def test_several_models_need_a_name(stub: Stub) -> None:
     stub.models = ["fox-1", "owl-2"]
-    code, details, _ = refusal(dial, stub, image_request())
+    code, details, _ = refusal(stub, image_request())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "--model" in details
     assert "fox-1, owl-2" in details
-    assert ask(dial, stub, image_request(model="owl-2")).model == "owl-2"
-    assert refusal(dial, stub, image_request(model="bear-3"))[0] is grpc.StatusCode.NOT_FOUND
+    assert ask(stub, image_request(model="owl-2")).model == "owl-2"
+    assert refusal(stub, image_request(model="bear-3"))[0] is grpc.StatusCode.NOT_FOUND
     assert [asked.json["model"] for asked in stub.orders] == ["owl-2"]
 
 
-def test_the_model_of_the_url(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """A model behind `#` is meant by default, also where there is no list."""
+def test_the_model_of_the_url_is_the_default(stub: Stub) -> None:
+    """Also if the engine has no list of models."""
     stub.models, stub.url = None, f"{stub.url}#Qwen/Qwen-Image"
-    assert ask(dial, stub, image_request()).model == "Qwen/Qwen-Image"
+    assert ask(stub, image_request()).model == "Qwen/Qwen-Image"
 
 
 @pytest.mark.parametrize(
     ("url", "free"), [("http://localhost:8000/v1", True), ("https://example.com/v1", False)]
 )
-def test_only_an_engine_of_ones_own_is_free(url: str, *, free: bool) -> None:
-    """A list price of 0 counts as one there; elsewhere it is not known."""
+def test_only_a_private_engine_is_free(url: str, *, free: bool) -> None:
     assert OpenAIEngine(url).free is free

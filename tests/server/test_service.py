@@ -1,27 +1,19 @@
-"""Calls, as a bare gRPC client sees them."""
+"""Calls of the embedded server; the client is a bare gRPC client."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 from PIL import Image
 
+from bare_client import ask, dial, image_request, refusal
 from xai_notebook.client import wire
-from xai_notebook.errors import ConfigurationError
 from xai_notebook.server import EmbeddedServer, Faults
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Dial = Callable[..., AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]]
-    MakeRequest = Callable[..., wire.GenerateImageRequest]
-
 
 PREFIX = "data:image/jpeg;base64,"
 
@@ -38,46 +30,8 @@ def decoded(image: Any) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(image.base64[len(PREFIX) :])))
 
 
-def ask(dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: Any) -> Any:
-    """Send one request to a fresh server and return its reply."""
-
-    async def main() -> Any:
-        async with EmbeddedServer(**options) as server, dial(server) as call:
-            return await call(method, request)
-
-    return asyncio.run(main())
-
-
-def refusal(
-    dial: Dial, request: Any, method: str = wire.GENERATE_IMAGE, **options: Any
-) -> tuple[Any, str]:
-    """Send one request that must be refused; return code and details."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        ask(dial, request, method, **options)
-    return caught.value.code(), caught.value.details() or ""
-
-
-def test_garbage_is_refused_in_a_sentence() -> None:
-    """Bytes that are no such message get INVALID_ARGUMENT, and without the key not even that."""
-
-    async def send(key: str) -> tuple[Any, str]:
-        async with EmbeddedServer(api_key="right") as server:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                call = channel.unary_unary(wire.GENERATE_IMAGE)
-                with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
-            assert [seen.status for seen in server.requests] == [caught.value.code().name]
-        return caught.value.code(), caught.value.details() or ""
-
-    code, details = asyncio.run(send("right"))
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert details == "The request is no GenerateImageRequest message."
-    assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
-
-
-def test_reply_says_local_preview_and_costs_nothing(dial: Dial, image_request: MakeRequest) -> None:
-    """A reply names no real model, and its cost is zero, not unknown."""
-    reply = ask(dial, image_request())
+def test_a_reply_names_local_preview_and_costs_nothing() -> None:
+    reply = ask(image_request())
     assert reply.model == "local-preview"
     assert reply.usage.HasField("cost_in_usd_ticks")
     assert reply.usage.cost_in_usd_ticks == 0
@@ -85,9 +39,8 @@ def test_reply_says_local_preview_and_costs_nothing(dial: Dial, image_request: M
     assert decoded(reply.images[0]).size == (1024, 1024)
 
 
-def test_rewritten_prompt_keeps_the_users_words(dial: Dial, image_request: MakeRequest) -> None:
-    """`up_sampled_prompt` begins with the prompt and adds to it, differently for each image."""
-    reply = ask(dial, image_request(n=2))
+def test_a_rewritten_prompt_begins_with_the_prompt() -> None:
+    reply = ask(image_request(n=2))
     prompts = [image.up_sampled_prompt for image in reply.images]
     assert all(prompt.startswith("A red fox, in ") for prompt in prompts)
     assert prompts[0] != prompts[1]
@@ -95,11 +48,7 @@ def test_rewritten_prompt_keeps_the_users_words(dial: Dial, image_request: MakeR
 
 
 @pytest.mark.parametrize(("repeat", "different"), [(True, 2), (False, 4)])
-def test_equal_requests_can_be_other_takes(
-    dial: Dial, image_request: MakeRequest, *, repeat: bool, different: int
-) -> None:
-    """Asked again, a server repeats itself or goes on; another prompt is new in either case."""
-
+def test_equal_requests_can_get_different_pictures(*, repeat: bool, different: int) -> None:
     async def main() -> list[Any]:
         async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
             return [
@@ -115,11 +64,8 @@ def test_equal_requests_can_be_other_takes(
 
 
 @pytest.mark.parametrize("options", [{"rewrite": False}, {"faults": Faults(up_sampled=False)}])
-def test_rewriting_can_be_off(
-    dial: Dial, image_request: MakeRequest, options: dict[str, Any]
-) -> None:
-    """Without rewriting the server behaves as today's servers: the field stays empty."""
-    assert ask(dial, image_request(), **options).images[0].up_sampled_prompt == ""
+def test_rewriting_can_be_off(options: dict[str, Any]) -> None:
+    assert ask(image_request(), **options).images[0].up_sampled_prompt == ""
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -163,56 +109,28 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_requests_are_invalid_arguments(
-    dial: Dial, image_request: MakeRequest, case: str
-) -> None:
-    """What the API does not accept is INVALID_ARGUMENT, with details that help."""
+def test_invalid_requests_are_refused_with_a_hint(case: str) -> None:
     fields, hint = BAD[case]
-    code, details = refusal(dial, image_request(**fields))
+    code, details, _ = refusal(image_request(**fields))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert hint in details
 
 
-def test_unknown_model_names_those_that_exist(dial: Dial, image_request: MakeRequest) -> None:
-    """An unknown model is NOT_FOUND, and the details list the models there are."""
-    code, details = refusal(dial, image_request(model="grok-imagine"))
+def test_an_unknown_model_lists_the_existing_ones() -> None:
+    code, details, _ = refusal(image_request(model="grok-imagine"))
     assert code is grpc.StatusCode.NOT_FOUND
     assert "grok-imagine-image-2.0" in details
 
 
-@pytest.mark.parametrize("header", [None, "Bearer wrong", "right"])
-def test_wrong_key_is_unauthenticated(
-    dial: Dial, image_request: MakeRequest, header: str | None
-) -> None:
-    """With a key set, every other key and none are refused, and the key is not recorded."""
-    metadata = [("authorization", header)] if header else []
-
-    async def main() -> Any:
-        async with EmbeddedServer(api_key="right") as server, dial(server) as call:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(wire.GENERATE_IMAGE, image_request(), metadata=metadata)
-            return caught.value.code(), server.requests[-1]
-
-    code, seen = asyncio.run(main())
-    assert code is grpc.StatusCode.UNAUTHENTICATED
-    assert seen.status == "UNAUTHENTICATED"
-    assert seen.metadata.get("authorization") == ("***" if header else None)
-
-
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_single_edit_keeps_the_inputs_ratio(
-    dial: Dial, image_request: MakeRequest, kind: str
-) -> None:
-    """An edit without an aspect ratio has that of its input."""
+def test_a_single_edit_keeps_the_inputs_ratio(kind: str) -> None:
     picture = {"image_url": data_uri((300, 200), kind)}
-    reply = ask(dial, image_request(prompt="make it night", image=picture))
+    reply = ask(image_request(prompt="make it night", image=picture))
     width, height = decoded(reply.images[0]).size
     assert width / height == pytest.approx(1.5, rel=0.02)
 
 
-def test_own_urls_can_be_edited(dial: Dial, image_request: MakeRequest) -> None:
-    """A URL that this server handed out can be the input of the next request."""
-
+def test_own_urls_can_be_inputs() -> None:
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
             first = await call(wire.GENERATE_IMAGE, image_request(format=2))
@@ -225,18 +143,13 @@ def test_own_urls_can_be_edited(dial: Dial, image_request: MakeRequest) -> None:
 @pytest.mark.parametrize(
     ("mark", "allowed"), [("[moderated]", [False] * 3), ("[moderated:2]", [True, False, True])]
 )
-def test_moderation_can_be_rehearsed(
-    dial: Dial, image_request: MakeRequest, mark: str, allowed: list[bool]
-) -> None:
-    """The marks withhold all images or one, and a withheld image is empty."""
-    reply = ask(dial, image_request(prompt=f"a fox {mark}", n=3))
+def test_moderation_can_be_rehearsed(mark: str, allowed: list[bool]) -> None:
+    reply = ask(image_request(prompt=f"a fox {mark}", n=3))
     assert [image.respect_moderation for image in reply.images] == allowed
     assert [bool(image.base64) for image in reply.images] == allowed
 
 
-def test_models_are_listed_and_found_by_alias(dial: Dial) -> None:
-    """The list holds today's models, and an alias leads to its model."""
-
+def test_models_are_listed_and_found_by_alias() -> None:
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
             models = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
@@ -250,8 +163,7 @@ def test_models_are_listed_and_found_by_alias(dial: Dial) -> None:
     assert model.image_price == 0
 
 
-def test_chat_rewrites_the_last_user_message(dial: Dial) -> None:
-    """A completion is the last user message, rewritten, and costs nothing."""
+def test_chat_rewrites_the_last_user_message() -> None:
     role = wire.MessageRole
     messages = [
         {"content": [{"text": "Rewrite prompts."}], "role": role.ROLE_SYSTEM},
@@ -259,22 +171,19 @@ def test_chat_rewrites_the_last_user_message(dial: Dial) -> None:
         {"content": [{"text": "a lighthouse at night"}], "role": role.ROLE_USER},
     ]
     request = wire.GetCompletionsRequest(messages=messages, model="grok-4")
-    reply = ask(dial, request, wire.GET_COMPLETION)
+    reply = ask(request, wire.GET_COMPLETION)
     message = reply.outputs[0].message
     assert message.content.startswith("A lighthouse at night, in ")
     assert message.role == role.ROLE_ASSISTANT
     assert reply.usage.cost_in_usd_ticks == 0
 
 
-def test_chat_without_a_user_message_is_invalid(dial: Dial) -> None:
-    """There must be something to rewrite."""
-    code, _ = refusal(dial, wire.GetCompletionsRequest(model="m"), wire.GET_COMPLETION)
+def test_chat_without_a_user_message_is_invalid() -> None:
+    code, _, _ = refusal(wire.GetCompletionsRequest(model="m"), wire.GET_COMPLETION)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_cancelling_stops_painting(dial: Dial, image_request: MakeRequest) -> None:
-    """A cancelled call is recorded as such, and its remaining images are not painted."""
-
+def test_cancelling_stops_painting() -> None:
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
             await call(wire.GENERATE_IMAGE, image_request())  # Pillow is imported now
@@ -293,49 +202,3 @@ def test_cancelling_stops_painting(dial: Dial, image_request: MakeRequest) -> No
     assert seen.cancelled
     assert seen.status is None
     assert painted < 1 + 10 + 1
-
-
-def test_a_taken_port_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """The second server on a port says that it is taken, without noise on stderr."""
-
-    async def main() -> Any:
-        async with EmbeddedServer() as server:
-            with pytest.raises(ConfigurationError, match="taken"):
-                await EmbeddedServer(port=server.port).start()
-
-    asyncio.run(main())
-    assert capfd.readouterr().err == ""
-
-
-def test_only_loopback_can_be_bound() -> None:
-    """A host that others can reach is refused."""
-    with pytest.raises(ConfigurationError, match="loopback"):
-        EmbeddedServer(host="0.0.0.0")
-
-
-def test_a_server_can_start_again(dial: Dial, image_request: MakeRequest) -> None:
-    """Stopping twice is harmless, and a stopped server can be started once more."""
-
-    async def main() -> Any:
-        server = EmbeddedServer()
-        await server.start()
-        await server.stop()
-        await server.stop()
-        async with server, dial(server) as call:
-            return await call(wire.GENERATE_IMAGE, image_request())
-
-    assert len(asyncio.run(main()).images) == 1
-
-
-def test_remembered_calls_are_bounded(dial: Dial) -> None:
-    """Only the last calls are remembered, but all are counted."""
-
-    async def main() -> Any:
-        async with EmbeddedServer(keep_calls=3) as server, dial(server) as call:
-            for _ in range(5):
-                await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
-            return server.requests, server.counts
-
-    requests, counts = asyncio.run(main())
-    assert [call.number for call in requests] == [3, 4, 5]
-    assert counts[wire.LIST_IMAGE_GENERATION_MODELS] == 5

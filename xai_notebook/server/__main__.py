@@ -1,4 +1,4 @@
-"""Runs the embedded server as a process of its own: `python -m xai_notebook.server`."""
+"""Command line of the embedded server: `python -m xai_notebook.server`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _VARIABLE: Final = "XAI_NOTEBOOK_SERVER_KEY"
-_IN_SIGHT: Final = (
+_KEY_VISIBLE: Final = (
     "--api-key shows the key to everybody who can list the processes of this computer. "
     f"Use {_VARIABLE} or --api-key-file."
 )
@@ -28,11 +28,11 @@ _EPILOG = """\
 Prints `listening on 127.0.0.1:PORT` when it is ready. Stop it with Ctrl-C.
 
 The key comes from XAI_NOTEBOOK_SERVER_KEY or from --api-key-file. --api-key shows
-it to everybody who can list processes. Without a key every client is welcome.
+it to everybody who can list processes. Without a key every client is accepted.
 
-Pictures are painted, unless --engine or XAI_NOTEBOOK_ENGINE names what makes them:
+The default engine paints previews. --engine or XAI_NOTEBOOK_ENGINE chooses another:
 the URL of an OpenAI-compatible images API (its key: XAI_NOTEBOOK_ENGINE_KEY), or
-the name that an installed package offers.
+the name of an engine that an installed package offers.
 
 Words in a prompt that rehearse moderation:
   [moderated]     every image of the request is withheld
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        arguments: Default: those of the process.
+        arguments: Command-line arguments; default: those of the process.
 
     Returns:
         The exit status: 0 after a signal, 1 when the server could not start.
@@ -56,20 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--port", type=int, default=0, help="port to bind; 0: a free one")
+    parser.add_argument("--port", type=int, default=0, help="port to bind; 0: any free port")
     keys = parser.add_mutually_exclusive_group()
-    keys.add_argument("--api-key-file", metavar="FILE", help="refuse clients without the key in it")
-    keys.add_argument("--api-key", metavar="KEY", help="the same, but in sight: see below")
+    keys.add_argument(
+        "--api-key-file", metavar="FILE", help="refuse clients without the key in FILE"
+    )
+    keys.add_argument("--api-key", metavar="KEY", help="the same, but visible to others: see below")
     parser.add_argument(
         "--no-rewrite",
         action="store_true",
-        help="leave up_sampled_prompt empty, as today's servers do",
+        help="leave up_sampled_prompt empty, as xAI's servers do",
     )
     parser.add_argument(
         "--engine",
         metavar="URL",
         default=variable("XAI_NOTEBOOK_ENGINE"),
-        help="what makes the pictures, such as http://localhost:8000/v1#MODEL",
+        help="engine that makes the pictures, such as http://localhost:8000/v1#MODEL",
     )
     return _run(parser.parse_args(arguments))
 
@@ -86,19 +88,19 @@ def _run(options: argparse.Namespace) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the terminal is this program's only reader
         return 1
-    except KeyboardInterrupt:  # where signal handlers cannot be set: Windows
+    except KeyboardInterrupt:  # Windows, which has no signal handlers
         pass
     return 0
 
 
 def _key(options: argparse.Namespace) -> ApiKey | None:
-    """Return the key that clients must have, if one was given.
+    """Return the key that clients must send, if one was given.
 
     Raises:
-        ConfigurationError: The file cannot be read, or what was given cannot be a key.
+        ConfigurationError: The file cannot be read, or the key is invalid.
     """
     if options.api_key:
-        print(_IN_SIGHT, file=sys.stderr)  # noqa: T201
+        print(_KEY_VISIBLE, file=sys.stderr)  # noqa: T201
         return ApiKey(options.api_key)
     if options.api_key_file is None:
         return ApiKey(variable(_VARIABLE)) if variable(_VARIABLE) else None

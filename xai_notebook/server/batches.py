@@ -1,7 +1,7 @@
-"""Batches: requests handed over as one job, done at a pace, their pictures painted when asked for.
+"""Batches: requests submitted as one job, completed at a fixed pace, painted when they are read.
 
-What is done by when follows from the clock alone, and what a request gives from the request alone.
-So a job of ten thousand keeps ten thousand requests in memory and not one picture.
+The clock alone decides which requests are complete, and a request alone decides its pictures. So a
+job of ten thousand requests keeps its requests in memory, but no pictures.
 
 Separate because batches have state and a clock of their own.
 """
@@ -9,46 +9,64 @@ Separate because batches have state and a clock of their own.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from bisect import bisect_right
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from xai_notebook.client import wire
 from xai_notebook.server.faults import Faults, Refusal
-from xai_notebook.server.validation import invalid, timestamp
+from xai_notebook.server.validation import invalid, page_of, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from xai_notebook.server.dispatch import SeenCall
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batches"]
 
+MAX_ADD_BYTES: Final = 4_000_000
+"""Limit of one call that adds requests."""
+_MAX_CACHED: Final = 32
+"""Painted results kept for a page that is read again."""
+_CONCURRENCY: Final = 4
+"""Requests that an engine other than the painter gets concurrently."""
 _ENDPOINT: Final = "/v1/images/generations"
 _State = wire.BatchRequestMetadata.State
 
 
-@dataclass(slots=True)
-class Batch:
-    """One job. Times are seconds since 1970.
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One request of a batch.
 
     Attributes:
-        id: Ours.
-        name: The client's.
-        created: When it was made.
+        id: Its `batch_request_id`; assigned here if the client gave none.
+        request: As received.
+        due: When it completes, in seconds since 1970.
+        take: Number of equal requests before it: each gets other pictures.
+        refusal: Why it fails, if the request is invalid.
+        stored: Where its picture was stored: painting it again must not store it again.
+    """
+
+    id: str
+    request: wire.BatchRequest
+    due: float
+    take: int
+    refusal: Refusal | None
+    stored: wire.GeneratedImage | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One job. Times are in seconds since 1970.
+
+    Attributes:
+        id: Assigned by this server.
+        name: Given by the client.
+        created: When it was created.
         expires: When it can no longer be read.
-        requests: By their ids, in the order they were added, which is that they are done in.
-        keys: Their ids.
-        due: When each of them is done.
-        places: Where in the order each of them is.
-        takes: How many equal ones came before each: equal requests are other takes.
-        refused: Why some of them can only fail, by their places.
-        outputs: What a picture was stored as that may have to be painted again.
+        entries: Its requests by id, in the order in which they complete.
         cancelled: When it was cancelled.
         reason: Why the service cancelled it.
     """
@@ -57,69 +75,58 @@ class Batch:
     name: str
     created: float
     expires: float
-    requests: list[wire.BatchRequest] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    due: list[float] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
-    takes: list[int] = field(default_factory=list)
-    refused: dict[int, Refusal] = field(default_factory=dict)
-    outputs: dict[int, wire.GeneratedImage] = field(default_factory=dict)
+    entries: dict[str, _Entry] = field(default_factory=dict)
     cancelled: float | None = None
     reason: str | None = None
     _equal: Counter[int] = field(default_factory=Counter)
 
     def end(self, now: float) -> float | None:
-        """Return when it ended before its work was done; None: it did not."""
-        ends = [at for at in (self.cancelled, self.expires) if at is not None and at <= now]
+        """Return when it was cancelled or expired; None while it is running."""
+        ends = [end for end in (self.cancelled, self.expires) if end is not None and end <= now]
         return min(ends, default=None)
-
-    def done(self, now: float) -> int:
-        """Return how many of its requests are done: always the first ones."""
-        end = self.end(now)
-        return bisect_right(self.due, now if end is None else end)
 
     def add(
         self, key: str, request: wire.BatchRequest, due: float, refusal: Refusal | None
     ) -> None:
-        """Put a request behind the others; a `refusal` says why it can only fail."""
-        place = len(self.keys)
-        self.places[key] = place
-        self.requests.append(request)
-        self.keys.append(key)
-        self.due.append(due)
-        asked = hash(request.image_request.SerializeToString(deterministic=True))
-        self.takes.append(self._equal[asked])
-        self._equal[asked] += 1
-        if refusal is not None:
-            self.refused[place] = refusal
+        """Append a request; a `refusal` means that it will fail."""
+        digest = hash(request.image_request.SerializeToString(deterministic=True))
+        self.entries[key] = _Entry(key, request, due, self._equal[digest], refusal)
+        self._equal[digest] += 1
 
-    def state(self, place: int, now: float) -> wire.BatchRequestMetadata.State:
-        """Return what has become of a request."""
-        if place < self.done(now):
-            return _State.STATE_FAILED if place in self.refused else _State.STATE_SUCCEEDED
+    def is_complete(self, entry: _Entry, now: float) -> bool:
+        """Tell whether a request completed before the batch ended."""
+        end = self.end(now)
+        return entry.due <= (now if end is None else end)
+
+    def completed(self, now: float) -> list[_Entry]:
+        """Return the completed requests."""
+        return [entry for entry in self.entries.values() if self.is_complete(entry, now)]
+
+    def state(self, entry: _Entry, now: float) -> wire.BatchRequestMetadata.State:
+        """Return the state of a request."""
+        if self.is_complete(entry, now):
+            return _State.STATE_FAILED if entry.refusal else _State.STATE_SUCCEEDED
         return _State.STATE_PENDING if self.end(now) is None else _State.STATE_CANCELLED
 
     def counts(self, now: float) -> wire.BatchState:
-        """Return how many requests are where."""
-        total, done = len(self.keys), self.done(now)
-        failed = sum(place < done for place in self.refused)
-        ended = self.end(now) is not None
+        """Return the number of requests in each state."""
+        states = Counter(self.state(entry, now) for entry in self.entries.values())
         return wire.BatchState(
-            num_requests=total,
-            num_pending=0 if ended else total - done,
-            num_success=done - failed,
-            num_error=failed,
-            num_cancelled=total - done if ended else 0,
+            num_requests=len(self.entries),
+            num_pending=states[_State.STATE_PENDING],
+            num_success=states[_State.STATE_SUCCEEDED],
+            num_error=states[_State.STATE_FAILED],
+            num_cancelled=states[_State.STATE_CANCELLED],
         )
 
-    def metadata(self, place: int, now: float) -> wire.BatchRequestMetadata:
+    def metadata(self, entry: _Entry, now: float) -> wire.BatchRequestMetadata:
         """Describe a request."""
-        state, end = self.state(place, now), self.end(now)
-        finished = self.due[place] if end is None else min(end, self.due[place])
+        state, end = self.state(entry, now), self.end(now)
+        finished = entry.due if end is None else min(end, entry.due)
         return wire.BatchRequestMetadata(
-            batch_request_id=self.keys[place],
+            batch_request_id=entry.id,
             endpoint=_ENDPOINT,
-            model=self.requests[place].image_request.model,
+            model=entry.request.image_request.model,
             state=state,
             create_time=timestamp(self.created),
             finish_time=None if state == _State.STATE_PENDING else timestamp(finished),
@@ -130,8 +137,8 @@ class Batch:
 
         Args:
             now: Seconds since 1970.
-            ticks: What each image cost, in 1e-10 USD; None: not known.
-            stateless: Leave the counts out.
+            ticks: Cost of each image in 1e-10 USD; None: unknown.
+            stateless: Omit the counts.
         """
         counts = self.counts(now)
         cost, number = counts.num_success * (ticks or 0), counts.num_success
@@ -155,66 +162,54 @@ class Batch:
         )
 
 
-MAX_ADD_BYTES: Final = 4_000_000
-"""Of one call that adds requests."""
-_PAGE: Final = 100
-_PAINTED: Final = 32
-"""Results kept for a page that is asked for again."""
-_AT_ONCE: Final = 4
-"""Requests that an engine other than the painter has at the same time."""
-
-_T = TypeVar("_T")
-
-
 class Batches:
-    """Every batch of one server."""
+    """The batches of one server, and the methods of the wire about them."""
 
     def __init__(
         self,
-        answer: Callable[[wire.GenerateImageRequest, int], Awaitable[wire.ImageResponse]],
+        make: Callable[[wire.GenerateImageRequest, int], Awaitable[wire.ImageResponse]],
         check: Callable[[wire.GenerateImageRequest], Awaitable[object]],
         faults: Faults,
         *,
         repeatable: bool,
         keep_bytes: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
-        """Start without any.
+        """Start empty.
 
         Args:
-            answer: Makes the pictures of a request that was checked, a take of it.
-            check: Raises a `Refusal` of what can only fail.
-            faults: What goes wrong on purpose.
-            repeatable: A picture made again is the same one: not all are kept.
-            keep_bytes: Of all requests together; what goes over is refused.
-            clock: Seconds since 1970.
+            make: Makes a take of the pictures of a request.
+            check: Raises a `Refusal` for a request that cannot succeed.
+            faults: Faults to inject.
+            repeatable: Making a picture again gives the same one, so results are not kept.
+            keep_bytes: Limit for all requests together; more is refused.
+            clock: Returns seconds since 1970.
         """
-        self._answer = answer
+        self._make = make
         self._check = check
         self._repeatable = repeatable
         self._faults = faults
-        self._left = keep_bytes
+        self._bytes_left = keep_bytes
         self._clock = clock
-        self._batches: dict[str, Batch] = {}
-        self._painted: OrderedDict[tuple[str, int], wire.BatchResult] = OrderedDict()
-        self._making: dict[tuple[str, int], asyncio.Task[wire.BatchResult]] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._batches: dict[str, _Batch] = {}
+        self._cache: OrderedDict[_Entry, wire.BatchResult] = OrderedDict()
+        self._tasks: dict[_Entry, asyncio.Task[wire.BatchResult]] = {}
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
 
     def close(self) -> None:
-        """Have nothing more made."""
-        for making in self._making.values():
-            making.cancel()
+        """Cancel the work that engines are doing."""
+        for task in self._tasks.values():
+            task.cancel()
 
-    # The methods of the wire
+    # Methods of the wire
 
-    async def create(self, request: wire.CreateBatchRequest, _call: SeenCall) -> wire.Batch:
-        """Begin a batch.
+    async def create(self, request: wire.CreateBatchRequest) -> wire.Batch:
+        """Create a batch.
 
         Raises:
             Refusal: It has no name, or names a file of requests.
         """
         faults = self._faults.batches
-        Faults.strike(faults.failure)
         if not request.name.strip():
             raise invalid("A batch needs a name.")
         if request.input_file_id:
@@ -223,148 +218,131 @@ class Batches:
                 "The embedded server reads no file of requests. Add them with AddBatchRequests.",
             )
         now = self._clock()
-        batch = Batch(f"batch_{uuid.uuid4()}", request.name, now, now + faults.lifetime)
+        batch = _Batch(f"batch_{uuid.uuid4()}", request.name, now, now + faults.lifetime)
         self._batches[batch.id] = batch
         if faults.lost_creates:
             faults.lost_creates -= 1
-            raise _lost()
+            raise _lost_reply()
         return self._message(self._find(batch.id))
 
-    async def add(self, request: wire.AddBatchRequestsRequest, _call: SeenCall) -> wire.Empty:
-        """Add requests to a batch: all of them, or none.
+    async def add(self, request: wire.AddBatchRequestsRequest) -> wire.Empty:
+        """Add all requests of a call to a batch, or none.
 
         Raises:
-            Refusal: The batch is unknown or has ended, the call is too large, an id stands twice,
-                or a model cannot be batched, or is none.
+            Refusal: The batch is unknown or has ended, the call is too large, an id exists
+                already, or a model is unknown or cannot be batched.
         """
         faults = self._faults.batches
         refusals = [await self._refusal(each.image_request) for each in request.batch_requests]
-        # Nothing is awaited from here on: two calls cannot add the same id.
+        # No await from here on: two calls cannot add the same id.
         batch = self._find(request.batch_id)
         now = self._clock()
         if batch.end(now) is not None:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "The batch has ended.")
-        given = self._checked(batch, request)
-        begun = max([now, *batch.due[-1:]])
-        for number, (key, refusal) in enumerate(zip(given, refusals, strict=True), 1):
-            batch.add(key, given[key], begun + number / faults.pace, refusal)
-        self._left -= request.ByteSize()
+        added = self._checked(batch, request)
+        last = next(reversed(batch.entries.values()), None)
+        start = max(now, last.due) if last else now
+        for number, (key, refusal) in enumerate(zip(added, refusals, strict=True), 1):
+            batch.add(key, added[key], start + number / faults.pace, refusal)
+        self._bytes_left -= request.ByteSize()
         if faults.lost_adds:
             faults.lost_adds -= 1
-            raise _lost()
+            raise _lost_reply()
         return wire.Empty()
 
-    async def get(self, request: wire.GetBatchRequest, _call: SeenCall) -> wire.Batch:
-        """Return a batch as it stands.
-
-        Raises:
-            Refusal: There is none of this id.
-        """
+    async def get(self, request: wire.GetBatchRequest) -> wire.Batch:
+        """Describe a batch."""
         return self._message(self._find(request.batch_id))
 
-    async def cancel(self, request: wire.CancelBatchRequest, _call: SeenCall) -> wire.Batch:
-        """Drop what is pending; what is done stays.
-
-        Raises:
-            Refusal: There is no batch of this id.
-        """
+    async def cancel(self, request: wire.CancelBatchRequest) -> wire.Batch:
+        """Cancel pending requests; completed ones stay."""
         batch = self._find(request.batch_id)
         if batch.end(self._clock()) is None:
             batch.cancelled = self._clock()
         return self._message(batch)
 
-    async def list_all(
-        self, request: wire.ListBatchesRequest, _call: SeenCall
-    ) -> wire.ListBatchesResponse:
-        """Return a page of batches, the newest first."""
+    async def list_all(self, request: wire.ListBatchesRequest) -> wire.ListBatchesResponse:
+        """Return a page of the batches, the newest first."""
         newest = list(self._batches)[::-1]
-        page, token = self._page(newest, request.limit, request.pagination_token)
+        page, token = page_of(newest, request.limit, request.pagination_token)
         return wire.ListBatchesResponse(
-            batches=[self._message(self._find(name)) for name in page], pagination_token=token
+            batches=[self._message(self._find(batch_id)) for batch_id in page],
+            pagination_token=self._token(token),
         )
 
     async def list_requests(
-        self, request: wire.ListBatchRequestMetadataRequest, _call: SeenCall
+        self, request: wire.ListBatchRequestMetadataRequest
     ) -> wire.ListBatchRequestMetadataResponse:
-        """Return a page of what has become of a batch's requests, in their order.
-
-        Raises:
-            Refusal: There is no batch of this id.
-        """
+        """Return a page of the requests of a batch, in their order, filtered by state."""
         batch, now = self._find(request.batch_id), self._clock()
-        wanted = set(request.status)
-        places: Sequence[int] = range(len(batch.keys))
-        if wanted:
-            places = [place for place in places if batch.state(place, now) in wanted]
-        page, token = self._page(places, request.limit, request.pagination_token)
+        entries = [
+            entry
+            for entry in batch.entries.values()
+            if not request.status or batch.state(entry, now) in request.status
+        ]
+        page, token = page_of(entries, request.limit, request.pagination_token)
         return wire.ListBatchRequestMetadataResponse(
-            batch_request_metadata=[batch.metadata(place, now) for place in page],
-            pagination_token=token,
+            batch_request_metadata=[batch.metadata(entry, now) for entry in page],
+            pagination_token=self._token(token),
         )
 
     async def list_results(
-        self, request: wire.ListBatchResultsRequest, _call: SeenCall
+        self, request: wire.ListBatchResultsRequest
     ) -> wire.ListBatchResultsResponse:
-        """Return a page of the results there are, in the order of their requests.
-
-        Raises:
-            Refusal: There is no batch of this id, or it has expired.
-        """
-        batch = self._readable(request.batch_id)
-        done = range(batch.done(self._clock()))
-        page, token = self._page(done, request.limit, request.pagination_token)
-        results = await asyncio.gather(*(self._result(batch, place) for place in page))
-        return wire.ListBatchResultsResponse(results=results, pagination_token=token)
+        """Return a page of the results of a batch, in the order of its requests."""
+        entries = self._readable(request.batch_id).completed(self._clock())
+        page, token = page_of(entries, request.limit, request.pagination_token)
+        results = await asyncio.gather(*map(self._result, page))
+        return wire.ListBatchResultsResponse(results=results, pagination_token=self._token(token))
 
     async def get_result(
-        self, request: wire.GetBatchRequestResultRequest, _call: SeenCall
+        self, request: wire.GetBatchRequestResultRequest
     ) -> wire.GetBatchRequestResultResponse:
         """Return one request with its result.
 
         Raises:
-            Refusal: There is none of this id, or it is not done.
+            Refusal: The id is unknown, or the request is not complete.
         """
         batch = self._readable(request.batch_id)
-        done = batch.done(self._clock())
-        place = batch.places.get(request.batch_request_id, done)
-        if place >= done:
+        entry = batch.entries.get(request.batch_request_id)
+        if entry is None or not batch.is_complete(entry, self._clock()):
             raise Refusal(
-                grpc.StatusCode.NOT_FOUND, f"There is no result for {request.batch_request_id!r}."
+                grpc.StatusCode.NOT_FOUND, f"{request.batch_request_id!r} has no result yet."
             )
         return wire.GetBatchRequestResultResponse(
-            request=batch.requests[place], result=await self._result(batch, place)
+            request=entry.request, result=await self._result(entry)
         )
 
-    # What is where
+    # Batches and requests
 
     def _checked(
-        self, batch: Batch, request: wire.AddBatchRequestsRequest
+        self, batch: _Batch, request: wire.AddBatchRequestsRequest
     ) -> dict[str, wire.BatchRequest]:
-        """Return the requests of a call by their ids, if all of them can be added."""
+        """Return the requests of a call by id, if all of them can be added."""
         if (size := request.ByteSize()) > MAX_ADD_BYTES:
             raise invalid(f"A call may add at most {MAX_ADD_BYTES:,} bytes, not {size:,}.")
-        if size > self._left:
+        if size > self._bytes_left:
             raise Refusal(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "The embedded server holds no more requests. Start it again.",
             )
-        given: dict[str, wire.BatchRequest] = {}
+        added: dict[str, wire.BatchRequest] = {}
         for each in request.batch_requests:
             key = each.batch_request_id or str(uuid.uuid4())
-            if key in batch.places or key in given:
-                raise invalid(f"The batch_request_id {key!r} is there already.")
+            if key in batch.entries or key in added:
+                raise invalid(f"The batch_request_id {key!r} exists already.")
             if not each.HasField("image_request"):
                 raise invalid("The embedded server takes batches of images only.")
             if (model := each.image_request.model) in self._faults.batches.unbatchable:
                 raise invalid(f"The model {model!r} does not support batch requests.")
-            given[key] = each
-        return given
+            added[key] = each
+        return added
 
     async def _refusal(self, request: wire.GenerateImageRequest) -> Refusal | None:
-        """Return why a request can only fail.
+        """Return why a request cannot succeed.
 
         Raises:
-            Refusal: There is no such model, or it cannot be told now.
+            Refusal: Its model does not exist, or the engine's models are unknown.
         """
         try:
             await self._check(request)
@@ -374,97 +352,90 @@ class Batches:
             return refusal
         return None
 
-    def _find(self, batch_id: str) -> Batch:
-        """Return a batch, cancelled if the service is to cancel batches."""
+    def _find(self, batch_id: str) -> _Batch:
+        """Return a batch, after `BatchFaults.cancelled` has cancelled it.
+
+        Raises:
+            Refusal: NOT_FOUND.
+        """
         faults = self._faults.batches
-        Faults.strike(faults.failure)
         batch = self._batches.get(batch_id)
         if batch is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no batch {batch_id!r}.")
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"The batch {batch_id!r} does not exist.")
         if faults.cancelled and batch.end(self._clock()) is None:
             batch.cancelled, batch.reason = self._clock(), faults.cancelled
         return batch
 
-    def _readable(self, batch_id: str) -> Batch:
+    def _readable(self, batch_id: str) -> _Batch:
+        """Return a batch whose results have not expired."""
         batch = self._find(batch_id)
         if self._clock() >= batch.expires:
             raise Refusal(grpc.StatusCode.NOT_FOUND, "The batch has expired.")
         return batch
 
-    def _page(self, items: Sequence[_T], limit: int, token: str) -> tuple[Sequence[_T], str | None]:
-        """Return a page and the token of the next one, which is the place it begins at."""
-        size = limit if 0 < limit <= _PAGE else _PAGE
-        if self._faults.batches.repeat_token:
-            return items[:size], "0"
-        start = int(token) if token.isdecimal() else 0
-        end = start + size
-        return items[start:end], str(end) if end < len(items) else None
+    def _token(self, token: str | None) -> str | None:
+        return "0" if self._faults.batches.repeat_token else token
 
-    # Messages
-
-    def _message(self, batch: Batch) -> wire.Batch:
+    def _message(self, batch: _Batch) -> wire.Batch:
         return batch.to_message(
             self._clock(),
             ticks=self._faults.cost_ticks or 0 if self._repeatable else None,
             stateless=self._faults.batches.stateless,
         )
 
-    async def _result(self, batch: Batch, place: int) -> wire.BatchResult:
-        """Return the result of a request that is done, painted now if it was not a moment ago."""
-        at = (batch.id, place)
+    # Results
+
+    async def _result(self, entry: _Entry) -> wire.BatchResult:
+        """Return the result of a completed request, making its pictures if necessary."""
         if not self._repeatable:
-            return await self._made_once(at, batch)
-        result = self._painted.get(at)
+            # It takes long and may cost money: make it once, even if the client leaves.
+            if entry not in self._tasks:
+                self._tasks[entry] = asyncio.ensure_future(self._run_engine(entry))
+            return await asyncio.shield(self._tasks[entry])
+        result = self._cache.get(entry)
         if result is None:
-            result = self._painted[at] = await self._paint(batch, place)
-            if len(self._painted) > _PAINTED:
-                self._painted.popitem(last=False)
+            result = self._cache[entry] = await self._make_result(entry)
+            if len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
         return result
 
-    async def _made_once(self, at: tuple[str, int], batch: Batch) -> wire.BatchResult:
-        """Return a result that took long and may have cost something: whoever asks, it is kept."""
+    async def _run_engine(self, entry: _Entry) -> wire.BatchResult:
+        async with self._slots:
+            return await self._make_result(entry)
 
-        async def make() -> wire.BatchResult:
-            async with self._slots:
-                return await self._paint(batch, at[1])
-
-        if at not in self._making:
-            self._making[at] = asyncio.ensure_future(make())
-        return await asyncio.shield(self._making[at])
-
-    async def _paint(self, batch: Batch, place: int) -> wire.BatchResult:
-        result = wire.BatchResult(batch_request_id=batch.keys[place])
-        if result.batch_request_id in self._faults.batches.neither:
+    async def _make_result(self, entry: _Entry) -> wire.BatchResult:
+        result = wire.BatchResult(batch_request_id=entry.id)
+        if entry.id in self._faults.batches.neither:
             return result
-        refusal = batch.refused.get(place)
+        refusal = entry.refusal
         if refusal is None:
             try:
-                result.response.image_response.CopyFrom(await self._reply(batch, place))
-            except Refusal as refused:  # an input image that cannot be read, say
-                refusal = refused
+                result.response.image_response.CopyFrom(await self._make_response(entry))
+            except Refusal as error:  # such as an unreadable input image
+                refusal = error
         if refusal is not None:
             result.error.code = int(refusal.code.value[0])
             result.error.message = refusal.details
         return result
 
-    async def _reply(self, batch: Batch, place: int) -> wire.ImageResponse:
-        """Paint the pictures of a request, and store them only once."""
-        request, take = batch.requests[place].image_request, batch.takes[place]
-        if place not in batch.outputs:
-            reply = await self._answer(request, take)
-            if request.HasField("storage_options") and reply.images:
-                kept = wire.GeneratedImage(storage_error=reply.images[0].storage_error or None)
-                if reply.images[0].HasField("file_output"):
-                    kept.file_output.CopyFrom(reply.images[0].file_output)
-                batch.outputs[place] = kept
-            return reply
+    async def _make_response(self, entry: _Entry) -> wire.ImageResponse:
+        """Make the pictures of a request, and store them only the first time."""
+        request = entry.request.image_request
+        if entry.stored is None:
+            response = await self._make(request, entry.take)
+            if request.HasField("storage_options") and response.images:
+                image = response.images[0]
+                entry.stored = wire.GeneratedImage(storage_error=image.storage_error or None)
+                if image.HasField("file_output"):
+                    entry.stored.file_output.CopyFrom(image.file_output)
+            return response
         again = wire.GenerateImageRequest()
         again.CopyFrom(request)
         again.ClearField("storage_options")
-        reply = await self._answer(again, take)
-        reply.images[0].MergeFrom(batch.outputs[place])
-        return reply
+        response = await self._make(again, entry.take)
+        response.images[0].MergeFrom(entry.stored)
+        return response
 
 
-def _lost() -> Refusal:
+def _lost_reply() -> Refusal:
     return Refusal(grpc.StatusCode.UNAVAILABLE, "the reply was lost", begun=True)

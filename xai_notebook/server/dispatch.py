@@ -1,4 +1,4 @@
-"""Calls as they come in: checked for the key, parsed, remembered, and refused in gRPC's words."""
+"""Between gRPC and the methods: checks the key, parses requests, logs calls, sends statuses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -18,36 +18,36 @@ from xai_notebook.server.faults import Faults, Refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from xai_notebook.server.faults import Fault
     from xai_notebook.settings import ApiKey
 
-__all__ = ["CallLog", "Gate", "Methods", "SeenCall"]
+__all__ = ["AuthInterceptor", "CallLog", "Methods", "SeenCall"]
 
-_HEAD = ("server", "xai-notebook")
-"""What the head of a refusal holds, and no trailers ever do."""
-_OWN_KEY = (
+_HEAD: Final = ("server", "xai-notebook")
+"""Metadata of a trailers-only reply. Clients see from it that no reply had begun, as with proxies;
+see `client.transport.call`."""
+_KERNEL_KEY: Final = (
     "A server inside a notebook's kernel answers that kernel alone; start one for other "
     "programs with python -m xai_notebook.server."
 )
 
 
-class Gate(grpc.aio.ServerInterceptor):
-    """Lets only calls with the key in, whatever they call, before a byte of a request is read."""
+class AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls without the key, of any method, before a byte of the request is read."""
 
     def __init__(self, log: CallLog, api_key: ApiKey, paths: Iterable[str]) -> None:
-        """Begin.
+        """Check against `api_key`.
 
         Args:
-            log: Remembers the calls that are refused.
+            log: Receives refused calls.
             api_key: The only key accepted.
-            paths: The methods there are; calls of others are not remembered.
+            paths: The existing methods; calls of unknown methods are not logged.
         """
         self._log = log
         self._api_key = api_key
         self._paths = frozenset(paths)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Return what answers a call: its method, or a refusal."""
+        """Return the handler of a call: its method, or a refusal."""
         sent = [value for name, value in details.invocation_metadata if name == "authorization"]
         if len(sent) == 1 and self._is_right(sent[0]):
             return await continuation(details)
@@ -59,9 +59,9 @@ class Gate(grpc.aio.ServerInterceptor):
                 self._log.close(call, grpc.StatusCode.UNAUTHENTICATED.name)
             why = "The API key is wrong." if sent else "No API key was sent."
             code = grpc.StatusCode.UNAUTHENTICATED
-            await context.abort(code, f"{why} {_OWN_KEY}", (_HEAD,))
+            await context.abort(code, f"{why} {_KERNEL_KEY}", (_HEAD,))
 
-        # A stream of requests is read when it is asked for, and it is not.
+        # Streams are read on demand, and `refuse` reads nothing.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _is_right(self, header: str | bytes) -> bool:
@@ -72,78 +72,66 @@ class Gate(grpc.aio.ServerInterceptor):
 class Methods:
     """The methods of a server, to be registered with gRPC.
 
-    What answers one takes a request and the call as it is remembered. It may raise a `Refusal`.
-    Requests are parsed here and not by gRPC, which answers garbage with the name of a class.
+    A method takes the request and may raise a `Refusal`. Requests are parsed here, because gRPC
+    would answer garbage with the name of a Python class.
     """
 
-    def __init__(self, log: CallLog) -> None:
-        """Begin without any.
-
-        Args:
-            log: Remembers every call.
-        """
-        self._log = log
+    def __init__(self, log: CallLog, faults: Faults) -> None:
+        """Start without methods; `log` receives every call, `faults` can make some fail."""
+        self._log, self._faults = log, faults
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return what to register, one for each service of the API."""
+        """Return one handler for each service of the API."""
         return [grpc.method_handlers_generic_handler(*item) for item in self._services.items()]
 
     def paths(self) -> list[str]:
         """Return the path of each method."""
-        return [f"/{service}/{name}" for service, own in self._services.items() for name in own]
+        return [f"/{service}/{name}" for service, names in self._services.items() for name in names]
 
     def add(
-        self, path: str, answer: Callable[[Any, SeenCall], Awaitable[Message]], kind: type[Message]
+        self, path: str, answer: Callable[[Any], Awaitable[Message]], kind: type[Message]
     ) -> None:
-        """Add a method of one request, of that `kind`, and one reply."""
+        """Add a method with one request, of type `kind`, and one reply."""
 
         async def handle(data: bytes, context: Any) -> bytes:
-            request, garbage = _parsed(data, kind)
-            async with self._answering(path, request, context) as call:
-                Faults.strike(garbage)
-                return (await answer(request, call)).SerializeToString()
+            async with self._answering(path, data, kind, context) as request:
+                return (await answer(request)).SerializeToString()
 
         self._register(path, grpc.unary_unary_rpc_method_handler(handle))
 
     def add_upload(
         self,
         path: str,
-        answer: Callable[[AsyncIterator[Any], SeenCall], Awaitable[Message]],
+        answer: Callable[[AsyncIterator[Any]], Awaitable[Message]],
         kind: type[Message],
     ) -> None:
-        """Add a method that takes a stream. Only its first message is remembered."""
+        """Add a method that takes a stream; only the first message is logged."""
 
         async def handle(stream: AsyncIterator[bytes], context: Any) -> bytes:
             data = await anext(aiter(stream), b"")
-            first, garbage = _parsed(data, kind)
+            async with self._answering(path, data, kind, context) as first:
 
-            async def requests() -> AsyncIterator[Message]:
-                yield first
-                async for data in stream:
-                    request, garbage = _parsed(data, kind)
-                    Faults.strike(garbage)
-                    yield request
+                async def requests() -> AsyncIterator[Message]:
+                    yield first
+                    async for data in stream:
+                        yield _parse(data, kind)
 
-            async with self._answering(path, first, context) as call:
-                Faults.strike(garbage)
-                return (await answer(requests(), call)).SerializeToString()
+                return (await answer(requests())).SerializeToString()
 
         self._register(path, grpc.stream_unary_rpc_method_handler(handle))
 
     def add_download(
         self,
         path: str,
-        answer: Callable[[Any, SeenCall], AsyncIterator[Message]],
+        answer: Callable[[Any], AsyncIterator[Message]],
         kind: type[Message],
     ) -> None:
         """Add a method that replies with a stream."""
 
         async def handle(data: bytes, context: Any) -> AsyncIterator[bytes]:
-            request, garbage = _parsed(data, kind)
-            async with self._answering(path, request, context) as call:
-                Faults.strike(garbage)
-                async for reply in answer(request, call):
+            async with self._answering(path, data, kind, context) as request:
+                async for reply in answer(request):
                     yield reply.SerializeToString()
 
         self._register(path, grpc.unary_stream_rpc_method_handler(handle))
@@ -154,43 +142,51 @@ class Methods:
 
     @asynccontextmanager
     async def _answering(
-        self, path: str, request: Message, context: Any
-    ) -> AsyncIterator[SeenCall]:
-        """Remember the call, turn refusals into statuses."""
-        metadata = [(name, value) for name, value in context.invocation_metadata() or ()]
-        call = self._log.open(path, request, metadata)
-        status: str | None = None
+        self, path: str, data: bytes, kind: type[Message], context: Any
+    ) -> AsyncIterator[Message]:
+        """Parse the request and log the call; a `Refusal` becomes the status of the call."""
         refusal: Refusal | None = None
+        status: str | None = None
+        request = kind()
         try:
-            yield call
-            status = "OK"
-        except Refusal as refused:
-            refusal = refused
+            request = _parse(data, kind)
+        except Refusal as garbage:
+            refusal = garbage
+        call = self._log.open(path, request, context.invocation_metadata() or ())
+        try:
+            if refusal is None:
+                Faults.strike(self._faults.failure_of(path))
+                yield request
+                status = grpc.StatusCode.OK.name
+        except Refusal as error:
+            refusal = error
         except Exception as error:  # noqa: BLE001  # gRPC would print a traceback
             refusal = Refusal(
                 grpc.StatusCode.INTERNAL,
                 f"The embedded server failed: {type(error).__name__}: {error}",
             )
         finally:
-            status = status or (refusal.code.name if refusal else None)
-            self._log.close(call, status)
+            self._log.close(call, refusal.code.name if refusal else status)
         if refusal is not None:
             if refusal.begun:
                 await context.send_initial_metadata((("x-local-reply", "begun"),))
                 await context.abort(refusal.code, refusal.details, refusal.trailing)
-            # As proxies do: the field shows that no reply had begun, see client/transport/call.py.
             await context.abort(refusal.code, refusal.details, (*refusal.trailing, _HEAD))
 
 
-def _parsed(data: bytes, kind: type[Message]) -> tuple[Message, Fault | None]:
-    """Return a request, and what to refuse the call with if it is none."""
+def _parse(data: bytes, kind: type[Message]) -> Message:
+    """Parse a message.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT.
+    """
     try:
-        return kind.FromString(data), None
+        return kind.FromString(data)
     except DecodeError:
-        return kind(), (
+        raise Refusal(
             grpc.StatusCode.INVALID_ARGUMENT,
-            f"The request is no {kind.DESCRIPTOR.name} message.",
-        )
+            f"The request is not a {kind.DESCRIPTOR.name} message.",
+        ) from None
 
 
 @dataclass(slots=True)
@@ -203,9 +199,9 @@ class SeenCall:
         metadata: Header names and values; the value of `authorization` is only ever `"***"`.
         number: 1 for the first call of this method.
         started: Monotonic time in seconds.
-        ended: Monotonic time in seconds, or None while the call is under way.
-        cancelled: The client went away or its deadline passed before the answer was ready.
-        status: Name of the status sent, such as `"OK"`; None when none was sent.
+        ended: Monotonic time in seconds; None while the call is running.
+        cancelled: The client left, or its deadline passed, before the reply was ready.
+        status: Name of the status, such as `"OK"`; None if the call was cancelled.
     """
 
     method: str
@@ -222,7 +218,7 @@ class CallLog:
     """The last calls, bounded in number and in bytes of their messages."""
 
     def __init__(self, *, max_calls: int, max_bytes: int) -> None:
-        """Start empty."""
+        """Start with an empty log."""
         self.counts: Counter[str] = Counter()
         self._calls: deque[SeenCall] = deque()
         self._bytes = 0
@@ -231,18 +227,21 @@ class CallLog:
 
     @property
     def calls(self) -> list[SeenCall]:
-        """The calls remembered, oldest first."""
+        """The logged calls, oldest first."""
         return list(self._calls)
 
     @property
-    def under_way(self) -> bool:
-        """Whether a call remembered has not ended yet."""
+    def is_busy(self) -> bool:
+        """Whether a logged call is still running."""
         return any(call.ended is None for call in self._calls)
 
     def open(self, method: str, message: Any, metadata: Iterable[tuple[str, Any]]) -> SeenCall:
-        """Remember a call that has just arrived, forgetting the oldest when there are too many."""
+        """Log a new call; the oldest entries are dropped when there are too many."""
         self.counts[method] += 1
-        call = SeenCall(method, message, _without_key(metadata), self.counts[method])
+        visible = {
+            name: "***" if name == "authorization" else str(value) for name, value in metadata
+        }
+        call = SeenCall(method, message, visible, self.counts[method])
         self._calls.append(call)
         self._bytes += message.ByteSize()
         while len(self._calls) > self._max_calls or (
@@ -252,11 +251,7 @@ class CallLog:
         return call
 
     def close(self, call: SeenCall, status: str | None) -> None:
-        """Note how a call ended; no status means that it was cancelled."""
+        """Record the end of a call; a status of None means that it was cancelled."""
         call.ended = time.monotonic()
         call.status = status
         call.cancelled = status is None
-
-
-def _without_key(metadata: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    return {name: "***" if name == "authorization" else str(value) for name, value in metadata}

@@ -1,11 +1,13 @@
-"""What makes the pictures behind the protocol: the painter, or an engine that somebody runs.
+"""The interface of engines, which make the pictures, and the default engine: the painter.
 
-    class Mine(Engine):
-        async def models(self): return (Model("my-model", (), 0),)
+    class MyEngine(Engine):
+        async def models(self):
+            return (Model("my-model", (), 0),)
+
         async def make(self, order, index, inputs):
-            return await to_thread(draw, order.prompt, index)
+            return await asyncio.to_thread(draw, order.prompt, index)
 
-An engine that makes several pictures at once has a `make_each` of its own.
+An engine that makes several pictures in one go overrides `make_each`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from xai_notebook import settings
 from xai_notebook.client import media
 from xai_notebook.server import painting
 from xai_notebook.server.faults import Refusal
-from xai_notebook.server.validation import Model, find_model, list_models, model_names
+from xai_notebook.server.validation import MODEL_NAMES, MODELS, Model, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.validation import ImageOrder
 
-__all__ = ["Engine", "EngineInput", "EnginePool", "EngineResult", "PaintingEngine", "checked"]
+__all__ = ["Engine", "EngineInput", "EnginePool", "EngineResult", "PaintingEngine", "check_picture"]
 
-_WORKERS: Final = 2
+_THREADS: Final = 2
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
 
 _T = TypeVar("_T")
@@ -47,7 +49,7 @@ class EngineInput:
 
     Attributes:
         data: The file as sent: PNG, JPEG or WebP, of at most 10 MiB.
-        image: The same, decoded: upright, in RGB, its longer side at most 2896 pixels.
+        image: The decoded image: upright, in RGB, its longer side at most 2896 pixels.
     """
 
     data: bytes
@@ -56,13 +58,13 @@ class EngineInput:
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """What became of one picture.
+    """One picture that an engine made or withheld.
 
     Attributes:
-        data: The file; None: withheld by the engine's moderation.
+        data: The image file; None: withheld by the engine's moderation.
         media_type: Of `data`.
-        rewritten: The prompt that made it, where the engine says that it was another one.
-        cost_ticks: What it cost, in ticks of 1e-10 US dollars; None: not known.
+        rewritten: The prompt that the engine used, if it reports a changed one.
+        cost_ticks: Cost in ticks of 1e-10 US dollars; None: unknown.
     """
 
     data: bytes | None
@@ -72,54 +74,54 @@ class EngineResult:
 
 
 class Engine(ABC):
-    """Makes pictures of requests that were checked.
+    """Makes pictures for requests that were checked.
 
-    What it raises ends the call: a `Refusal` with its status, anything else as INTERNAL. A call
-    that is cancelled cancels `make`.
+    An exception ends the call: a `Refusal` with its own status, any other as INTERNAL. When a call
+    is cancelled, its `make` is cancelled.
 
     Attributes:
-        place: Where it is, as a sentence names it; `""`: in this process.
+        location: Host and port, or the name of the entry point, for messages; `""`: the painter.
         previews: It only sketches, and obeys the marks that rehearse moderation: the painter.
-        free: Nobody is paid for its pictures.
+        free: Its pictures cost no money.
     """
 
-    place: str = ""
+    location: str = ""
     previews: bool = False
     free: bool = True
 
-    async def start(self) -> None:  # noqa: B027  # most need nothing
-        """Get ready; called once, on the event loop of all later calls."""
+    async def start(self) -> None:  # noqa: B027  # most engines need no preparation
+        """Prepare. Called once, on the event loop of all later calls."""
 
     async def close(self) -> None:  # noqa: B027
-        """Let go of everything."""
+        """Release all resources."""
 
     @abstractmethod
     async def models(self) -> Sequence[Model]:
-        """Return the models there are, the default first.
+        """Return the models, the default first.
 
         Raises:
-            Refusal: They cannot be found out.
+            Refusal: The list is not available.
         """
 
     async def find(self, name: str) -> Model:
-        """Return the model of that name or alias. The names of xAI's models mean the default.
+        """Return the model with that name or alias. The names of xAI's models mean the default.
 
         Raises:
-            Refusal: INVALID_ARGUMENT without a name, NOT_FOUND for one that does not exist.
+            Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
         """
         models = await self.models()
         served = {each for model in models for each in (model.name, *model.aliases)}
-        if models and name not in served and name in model_names():
+        if models and name not in served and name in MODEL_NAMES:
             return models[0]
         return find_model(name, models)
 
     async def source(self, name: str) -> str:
-        """Return where pictures of a model come from, as a sentence says it: "MODEL at PLACE"."""
+        """Return the source of a model's pictures, for sentences: "MODEL at LOCATION"."""
         try:
             model = (await self.find(name)).name
         except Refusal:
-            return self.place
-        return f"{model} at {self.place}" if self.place else model
+            return self.location
+        return f"{model} at {self.location}" if self.location else model
 
     @abstractmethod
     async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
@@ -127,97 +129,98 @@ class Engine(ABC):
 
         Args:
             order: The request; its `model` is the name of one of `models`.
-            index: Which picture, from 0: each is another take.
+            index: Number of the picture, from 0. Pictures of a request differ from each other.
             inputs: The images to edit, if any.
 
         Raises:
-            Refusal: It cannot be made.
+            Refusal: The picture cannot be made.
         """
 
     async def make_each(
         self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Return the pictures of a request, fewer when the engine has no more to give.
+        """Return the pictures of a request, fewer if the engine cannot make more.
 
-        By default each is made by a `make` of its own, all at the same time.
+        The default calls `make` for all of them concurrently.
         """
-        making = [asyncio.ensure_future(self._made(order, index, inputs)) for index in indices]
+        tasks = [asyncio.ensure_future(self._make_one(order, index, inputs)) for index in indices]
         try:
-            return list(await asyncio.gather(*making))
+            return list(await asyncio.gather(*tasks))
         finally:
-            for one in making:  # one failed: the others are made for nobody
-                one.cancel()
+            for task in tasks:  # one failed: the rest would be discarded
+                task.cancel()
 
-    async def _made(
+    async def _make_one(
         self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]
     ) -> EngineResult:
-        """Make one picture, and look at what others than we made.
+        """Make one picture, and check it unless the painter made it.
 
         Raises:
-            Refusal: It is no picture.
+            Refusal: The picture is not usable.
         """
         data = await self.make(order, index, inputs)
         if self.previews:
             return EngineResult(data)
         try:
-            return EngineResult(data, await asyncio.to_thread(checked, data))
+            return EngineResult(data, await asyncio.to_thread(check_picture, data))
         except ValueError as error:
             msg = f"{order.model} made a picture that cannot be used: {error}."
             raise Refusal(grpc.StatusCode.INTERNAL, msg) from error
 
 
 class EnginePool:
-    """Two threads, with no more waiting for them than that.
+    """A pool of two threads with a queue on the event loop.
 
-    A cancelled call, or a process that exits, waits for one picture and not for ten.
+    Only running functions are on a thread: a cancelled call, or a process that exits, waits for at
+    most two pictures.
     """
 
     def __init__(self) -> None:
-        """Start no thread yet."""
-        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="xai-notebook-painter")
-        self._slots = asyncio.Semaphore(_WORKERS)
+        """Create the pool; threads start with the first call."""
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="xai-notebook-painter")
+        self._slots = asyncio.Semaphore(_THREADS)
 
     async def run(self, function: Callable[[], _T]) -> _T:
-        """Return what `function` returns on a worker thread."""
+        """Call `function` on a thread of the pool and return its result."""
         async with self._slots:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def close(self) -> None:
-        """Let the threads end; what they have not begun is dropped."""
+        """Let the threads end after their current function."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class PaintingEngine(Engine):
-    """Paints from the words of the prompt: offline, free, the same for the same request.
+    """Paints from the words of the prompt: offline, free, the same picture for the same request.
 
     Attributes:
-        painted: How many pictures since `start`.
+        painted: Pictures painted since `start`.
     """
 
     previews = True
 
     def __init__(self) -> None:
-        """Load nothing yet."""
+        """Prepare; Pillow and the figures are loaded with the first picture."""
         self.painted = 0
-        self._workers: EnginePool | None = None
+        self._pool: EnginePool | None = None
 
     async def start(self) -> None:
-        """Have threads to paint on."""
+        """Create the threads to paint on."""
         self.painted = 0
-        self._workers = EnginePool()
+        self._pool = EnginePool()
 
     async def close(self) -> None:
         """Stop painting."""
-        if self._workers is not None:
-            self._workers.close()
+        if self._pool is not None:
+            self._pool.close()
 
     async def models(self) -> Sequence[Model]:
-        """Return the names of the real ones."""
-        return list_models()
+        """Return xAI's models."""
+        return MODELS
 
     async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
-        """Paint one picture on a worker thread, so that Pillow is imported there."""
-        if self._workers is None:
+        """Paint one picture on a thread of the pool, where Pillow is imported, too."""
+        if self._pool is None:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "The painter was not started.")
         paint = functools.partial(
             painting.paint,
@@ -227,18 +230,21 @@ class PaintingEngine(Engine):
             resolution=order.resolution,
             quality=order.quality,
             model=order.model,
-            inputs=[one.image for one in inputs],
+            inputs=[source.image for source in inputs],
         )
-        data = await self._workers.run(paint)
+        data = await self._pool.run(paint)
         self.painted += 1
         return data
 
 
-def checked(data: bytes) -> str:
-    """Return the media type of a picture, decoded whole to be sure; on a worker thread.
+def check_picture(data: bytes) -> str:
+    """Decode a picture completely; call it on a thread.
+
+    Returns:
+        The media type.
 
     Raises:
-        ValueError: It is no PNG, JPEG or WebP, is damaged, or has too many pixels.
+        ValueError: It is not a PNG, JPEG or WebP image, is damaged, or has too many pixels.
     """
     from PIL import Image  # noqa: PLC0415
 
@@ -256,4 +262,4 @@ def checked(data: bytes) -> str:
             image.load()
             return str(Image.MIME[str(image.format)])
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("it is no readable PNG, JPEG or WebP image") from error
+        raise ValueError("it is not a readable PNG, JPEG or WebP image") from error

@@ -1,4 +1,4 @@
-"""Everything that can be made to go wrong on purpose."""
+"""Fault injection: what a test can make the embedded server do wrong; and refusals of calls."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ Fault = (
     | tuple[grpc.StatusCode, str]
     | tuple[grpc.StatusCode, str, Sequence[tuple[str, str | bytes]]]
 )
-"""A status, with details and trailing metadata when wanted."""
+"""A status, optionally with details and trailing metadata."""
 
 
-class Refusal(Exception):  # noqa: N818  # not an error of ours: an answer to the client
-    """Ends a call with a status."""
+class Refusal(Exception):  # noqa: N818  # a reply, not an error
+    """Ends a call with a status.
+
+    Args:
+        code: The status.
+        details: The message for the user.
+        trailing: Trailing metadata.
+        begun: Send initial metadata first, as if a reply had begun.
+    """
 
     def __init__(
         self,
@@ -34,7 +41,6 @@ class Refusal(Exception):  # noqa: N818  # not an error of ours: an answer to th
         *,
         begun: bool = False,
     ) -> None:
-        """Keep what `context.abort` wants, and whether a reply is to begin before that."""
         super().__init__(details)
         self.code = code
         self.details = details
@@ -42,31 +48,25 @@ class Refusal(Exception):  # noqa: N818  # not an error of ours: an answer to th
         self.begun = begun
 
 
-PACE = 25.0
-"""Requests of a batch done in a second."""
-LIFETIME = 24 * 3600.0
-"""Seconds after which a batch's results cannot be read any more."""
-
-
 @dataclass(kw_only=True)
 class BatchFaults:
-    """What batches can be made to do wrong.
+    """Faults of batches.
 
     Attributes:
-        pace: Requests done in a second; counts for what is added from then on.
-        lifetime: Seconds until a batch expires.
-        lost_creates: Of so many calls to come the batch is made, and the reply breaks off.
-        lost_adds: Of so many calls to come the requests are added, and the reply breaks off.
-        cancelled: The service cancels every batch that has not ended, with this for its reason.
+        pace: Requests completed per second; applies to requests added later.
+        lifetime: Seconds until a batch expires and its results are gone.
+        lost_creates: The next N calls create the batch, but their reply is lost.
+        lost_adds: The next N calls add their requests, but their reply is lost.
+        cancelled: The service cancels every running batch, for this reason.
         stateless: Batches come without their state.
-        repeat_token: Every page names the same next one, for ever.
-        neither: Ids of requests whose result has neither an answer nor an error.
+        repeat_token: Every page has the same token of a next page, without end.
+        neither: Ids of requests whose result has neither a response nor an error.
         unbatchable: Models that cannot be batched.
-        failure: Every call about batches fails with this.
+        failure: Every batch call fails with this.
     """
 
-    pace: float = PACE
-    lifetime: float = LIFETIME
+    pace: float = 25.0
+    lifetime: float = 24 * 3600.0
     lost_creates: int = 0
     lost_adds: int = 0
     cancelled: str = ""
@@ -79,13 +79,13 @@ class BatchFaults:
 
 @dataclass(kw_only=True)
 class FileFaults:
-    """What the file store can be made to do wrong.
+    """Faults of the file store.
 
     Attributes:
-        failure: Every call about files fails with this.
+        failure: Every file call fails with this.
         chunk_delay: Seconds before each piece of a file's content.
-        storage_error: Why pictures are not stored, though that is asked for.
-        public_url_error: Why nothing stored gets a public link.
+        storage_error: No picture is stored, for this reason.
+        public_url_error: No stored file gets a public link, for this reason.
     """
 
     failure: Fault | None = None
@@ -99,29 +99,30 @@ class Faults:
     """Faults to inject. All can be changed while the server runs.
 
     Attributes:
-        failures: Consumed by the next image calls, one each; None lets a call succeed.
-        fail_when: Called with the image request and the call's number (from 1); a failure or None.
-        after_work: The two above strike after the pictures were painted, not before.
-        delay: Seconds an image call takes longer, or a function of the request that says so.
-        short: How many images fewer than asked are returned.
+        failures: One for each of the next image calls; None lets a call succeed.
+        fail_when: Called with the image request and the number of the call, from 1; returns a
+            failure or None.
+        after_work: `failures` and `fail_when` apply after the pictures were made, not before.
+        delay: Seconds that an image call takes longer, or a function of the request.
+        short: Number of images missing in each reply.
         garbage: Bytes returned instead of every image.
-        empty: The image field is left out, though moderation had nothing against it.
-        no_prefix: base64 comes without its `data:image/jpeg;base64,`.
-        min_bytes: Every image is padded to this many bytes, and is still a good JPEG.
+        empty: Images come without data, though moderation passed them.
+        no_prefix: base64 lacks its `data:image/jpeg;base64,`.
+        min_bytes: Every image is padded to this many bytes, and is still a valid JPEG.
         up_sampled: False leaves `up_sampled_prompt` empty, as today's servers do.
-        model_name: Reported as the model that answered, instead of `local-preview`.
-        cost_ticks: Cost per image in ticks of 1e-10 USD; None: not reported at all.
-        input_ticks: What each input image adds to the cost of a request, in the same ticks.
-        chat_ticks: Cost of a chat call, in the same ticks; None: not reported at all.
-        image_price: List price of every model, in ticks of 1e-10 USD per image.
-        models_failure: Every call about models fails with this.
+        model_name: Reported as the model, instead of `local-preview`.
+        cost_ticks: Cost per image in ticks of 1e-10 USD; None: not reported.
+        input_ticks: Cost per input image, in ticks.
+        chat_ticks: Cost of a chat call, in ticks; None: not reported.
+        image_price: List price per image of every model, in ticks.
+        models_failure: Every model call fails with this.
         chat_failure: Every chat call fails with this.
-        chat_text: Answer of every chat call, instead of a rewritten prompt; may be empty.
-        download_delay: Seconds before an image's URL answers.
-        download_status: HTTP status of every image's URL, such as 404 or 503.
-        download_short: Bytes that are missing at the end of every download.
-        batches: What batches do wrong.
-        files: What the file store does wrong.
+        chat_text: Reply of every chat call, instead of a rewritten prompt; may be empty.
+        download_delay: Seconds before the URL of an image replies.
+        download_status: HTTP status of every image URL, such as 404 or 503.
+        download_short: Number of bytes missing at the end of every download.
+        batches: Faults of batches.
+        files: Faults of the file store.
     """
 
     failures: Iterable[Fault | None] = ()
@@ -151,7 +152,7 @@ class Faults:
     _source: Any = field(default=None, init=False, repr=False)
 
     def next_failure(self, request: wire.GenerateImageRequest, number: int) -> Fault | None:
-        """Return what this image call shall fail with, and use it up."""
+        """Return the failure of this image call, if any, and consume it."""
         if self.failures is not self._source:  # set or replaced since the last call
             self._source = self.failures
             self._left = deque(self.failures)
@@ -160,19 +161,24 @@ class Faults:
             failure = self.fail_when(request, number)
         return failure
 
+    def failure_of(self, path: str) -> Fault | None:
+        """Return the failure of every call of the service that has this method."""
+        return {
+            "Models": self.models_failure,
+            "Chat": self.chat_failure,
+            "BatchMgmt": self.batches.failure,
+            "Files": self.files.failure,
+        }.get(path.split("/")[1].removeprefix("xai_api."))
+
     async def wait(self, request: wire.GenerateImageRequest) -> None:
-        """Sleep for `delay`; a cancelled call wakes up at once."""
+        """Sleep for `delay`."""
         seconds = self.delay(request) if callable(self.delay) else self.delay
         if seconds > 0:
             await asyncio.sleep(seconds)
 
     @staticmethod
     def strike(failure: Fault | None) -> None:
-        """End the call with `failure`, if there is one.
-
-        Raises:
-            Refusal: There is one.
-        """
+        """Raise `failure` as a `Refusal`, unless it is None."""
         if failure is None:
             return
         if isinstance(failure, grpc.StatusCode):

@@ -1,4 +1,8 @@
-"""The file store: uploads and kept pictures, in memory, with public links on loopback."""
+"""The file store: uploads and stored pictures in memory, and a loopback HTTP server for them.
+
+`FileStore` has the methods of the wire, `FileServer` serves public links and pictures in the `url`
+format. The HTTP server is our own because it shares the event loop of the gRPC server.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -23,155 +28,40 @@ from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.client.media import media_type
 from xai_notebook.server.faults import Faults, Refusal
-from xai_notebook.server.validation import check_lifetime, invalid, iso, timestamp
+from xai_notebook.server.validation import (
+    check_lifetime,
+    check_link_lifetime,
+    invalid,
+    page_of,
+    timestamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from xai_notebook.server.dispatch import SeenCall
 
-__all__ = ["FileServer", "FileStore", "parse_filter"]
-
-Fields: TypeAlias = Mapping[str, Any]
-Test: TypeAlias = Callable[[Fields], bool]
-
-_TOKEN: Final = re.compile(
-    r"""\s*(?: (?P<text>"[^"]*"|'[^']*') | (?P<sign>!=|>=|<=|[=<>()]) | (?P<word>[\w.:+-]+) )""",
-    re.VERBOSE,
-)
-_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "=": operator.eq, "!=": operator.ne,
-    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
-}  # fmt: skip
-_MAX_TOKENS: Final = 100
-"""Tokens: deeper nesting than this is no question about files."""
-
-
-def parse_filter(text: str, names: Mapping[str, str]) -> Test:
-    """Return what tells whether a file's fields pass a filter.
-
-    Args:
-        text: The filter.
-        names: The fields that there are, by what they may be called.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT: it cannot be read.
-    """
-    tokens = list(_tokens(text))
-    if len(tokens) > _MAX_TOKENS:
-        raise invalid("The filter is too long.")
-    parser = _Parser(tokens, names)
-    test = parser.either()
-    if parser.left:
-        raise invalid(f"The filter cannot be read from {parser.left[0]!r} on.")
-    return test
-
-
-def _tokens(text: str) -> list[str]:
-    tokens, at, text = [], 0, text.strip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise invalid(f"The filter cannot be read from {text[at : at + 20]!r} on.")
-        tokens.append(match[0].strip())
-        at = match.end()
-    return tokens
-
-
-class _Parser:
-    """Reads tokens from the left: OR of ANDs of NOTs of comparisons and parentheses."""
-
-    def __init__(self, tokens: list[str], names: Mapping[str, str]) -> None:
-        self.left = tokens
-        self._names = names
-
-    def either(self) -> Test:
-        tests = [self._both()]
-        while self._skip("OR"):
-            tests.append(self._both())
-        return lambda fields: any(test(fields) for test in tests)
-
-    def _both(self) -> Test:
-        tests = [self._one()]
-        while self._skip("AND"):
-            tests.append(self._one())
-        return lambda fields: all(test(fields) for test in tests)
-
-    def _one(self) -> Test:
-        if self._skip("NOT"):
-            test = self._one()
-            return lambda fields: not test(fields)
-        if self._skip("("):
-            test = self.either()
-            if not self._skip(")"):
-                raise invalid("The filter lacks a closing parenthesis.")
-            return test
-        return self._comparison()
-
-    def _comparison(self) -> Test:
-        if len(self.left) < 3:  # noqa: PLR2004  # a field, an operator, a value
-            raise invalid("The filter ends in the middle of a comparison.")
-        field, sign, given = self.left[:3]
-        del self.left[:3]
-        if field not in self._names:
-            raise invalid(f"The filter knows no field {field!r}, but {', '.join(self._names)}.")
-        if sign not in _COMPARE:
-            raise invalid(f"The filter knows no operator {sign!r}, but {' '.join(_COMPARE)}.")
-        name, compare, value = self._names[field], _COMPARE[sign], _value(given)
-
-        def test(fields: Fields) -> bool:
-            held = fields[name]
-            if held is None or value is None:
-                return sign in {"=", "!="} and compare(held, value)
-            if isinstance(held, (int, float)) != isinstance(value, (int, float)):
-                return compare(str(held), str(value))
-            return compare(held, value)
-
-        return test
-
-    def _skip(self, token: str) -> bool:
-        if self.left and self.left[0].upper() == token:
-            del self.left[0]
-            return True
-        return False
-
-
-def _value(given: str) -> str | float | None:
-    if given[0] in "\"'":
-        return given[1:-1]
-    if given == "null":
-        return None
-    try:
-        return float(given)
-    except ValueError:
-        return given
-
+__all__ = ["FileServer", "FileStore"]
 
 CHUNK_BYTES: Final = 3 * settings.MIB
-_PAGE: Final = 100
 _MAX_NAME: Final = 255
 _SETTLE: Final = 0.01
-"""Seconds. grpc.aio reports a stream whose client has gone as ended, and cancels the call then."""
-_NAMES: Final = {
-    "file_id": "id", "id": "id", "name": "name", "file_name": "name", "filename": "name",
-    "size_bytes": "size", "content_type": "kind", "created_at": "created",
-    "expires_at": "expires", "public_url": "url", "public_url_expires_at": "url_expires",
-}  # fmt: skip
+"""Seconds. If the client of a stream has gone, grpc.aio first ends the stream and cancels later."""
 _SORTS: Final[dict[int, str]] = {
-    wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created",
+    wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created_at",
     wire.FilesSortBy.FILES_SORT_BY_FILENAME: "name",
-    wire.FilesSortBy.FILES_SORT_BY_SIZE: "size",
+    wire.FilesSortBy.FILES_SORT_BY_SIZE: "size_bytes",
 }
+"""Fields to sort by."""
 
 
 @dataclass(slots=True)
-class _Stored:
-    """One file. Times are seconds since 1970; None: never."""
+class _StoredFile:
+    """A stored file. Times are in seconds since 1970; None means never."""
 
     id: str
     name: str
     data: bytes
-    kind: str
+    media_type: str
     created: float
     expires: float | None
     link: str | None = None
@@ -179,96 +69,76 @@ class _Stored:
 
 
 class FileStore:
-    """Every file of one server."""
+    """The files of one server, and the methods of the wire about them."""
 
     def __init__(
-        self,
-        web: FileServer,
-        faults: Faults,
-        *,
-        keep_bytes: int,
-        clock: Callable[[], float] = time.time,
+        self, web: FileServer, faults: Faults, *, keep_bytes: int, clock: Callable[[], float]
     ) -> None:
-        """Start without any.
+        """Start empty.
 
         Args:
-            web: Hands out what is public.
-            faults: What goes wrong on purpose.
-            keep_bytes: Of all files together; what goes over is refused.
-            clock: Seconds since 1970.
+            web: Serves files that have a public link.
+            faults: Faults to inject.
+            keep_bytes: Limit for all files together; more is refused.
+            clock: Returns seconds since 1970.
         """
         self._web = web
         self._faults = faults
         self._keep_bytes = keep_bytes
         self._clock = clock
-        self._files: dict[str, _Stored] = {}
+        self._files: dict[str, _StoredFile] = {}
         web.share(self._published)
 
-    # The methods of the wire
+    # Methods of the wire
 
-    async def upload(
-        self, chunks: AsyncIterator[wire.UploadFileChunk], _call: SeenCall
-    ) -> wire.File:
-        """Store a file that comes in pieces.
+    async def upload(self, chunks: AsyncIterator[wire.UploadFileChunk]) -> wire.File:
+        """Store a file that is sent in pieces.
 
         Raises:
-            Refusal: It does not begin with its name, or there is no room for it.
+            Refusal: The first message is not `init`, or the store is full.
         """
-        self._faults.strike(self._faults.files.failure)
         first = await anext(chunks)
         if not first.HasField("init"):
             raise invalid("An upload must begin with init.")
         data = bytearray()
         async for chunk in chunks:
             if not chunk.HasField("data"):
-                raise invalid("After init, every piece of an upload must be data.")
+                raise invalid("After init, every message of an upload must be data.")
             data += chunk.data
-            self._check_room(len(data))
+            self._check_space(len(data))
         await asyncio.sleep(_SETTLE)
         expires = first.init.expires_after if first.init.HasField("expires_after") else None
         return self._message(self._put(first.init.name, bytes(data), expires))
 
-    async def list_all(
-        self, request: wire.ListFilesRequest, _call: SeenCall
-    ) -> wire.ListFilesResponse:
-        """Return a page of the files that pass the filter."""
-        self._faults.strike(self._faults.files.failure)
-        facts = [(self._facts(file), file) for file in self._alive().values()]
-        if request.filter:
-            passes = parse_filter(request.filter, _NAMES)
-            facts = [one for one in facts if passes(one[0])]
+    async def list_all(self, request: wire.ListFilesRequest) -> wire.ListFilesResponse:
+        """Return a page of the files that match the filter."""
+        facts = {file.id: self._facts(file) for file in self._unexpired().values()}
+        matching = _Filter(request.filter, facts).either() if request.filter else facts
+        found = [file_id for file_id in facts if file_id in matching]
         field = _SORTS.get(request.sort_by)
         if field is None:
             raise invalid("sort_by is unknown.")
-        facts.sort(key=lambda one: one[0][field], reverse=request.order == wire.Ordering.DESCENDING)
-        size = request.limit if 0 < request.limit <= _PAGE else _PAGE
-        token = request.pagination_token
-        start = int(token) if token.isdecimal() else 0
-        end = start + size
+        descending = request.order == wire.Ordering.DESCENDING
+        found.sort(key=lambda file_id: facts[file_id][field], reverse=descending)
+        page, token = page_of(found, request.limit, request.pagination_token)
         return wire.ListFilesResponse(
-            data=[self._message(file) for _, file in facts[start:end]],
-            pagination_token=str(end) if end < len(facts) else None,
+            data=[self._message(self._files[file_id]) for file_id in page], pagination_token=token
         )
 
-    async def get(self, request: wire.RetrieveFileRequest, _call: SeenCall) -> wire.File:
+    async def get(self, request: wire.RetrieveFileRequest) -> wire.File:
         """Describe a file."""
-        self._faults.strike(self._faults.files.failure)
         return self._message(self._find(request.file_id))
 
-    async def delete(
-        self, request: wire.DeleteFileRequest, _call: SeenCall
-    ) -> wire.DeleteFileResponse:
-        """Forget a file and its link."""
-        self._faults.strike(self._faults.files.failure)
+    async def delete(self, request: wire.DeleteFileRequest) -> wire.DeleteFileResponse:
+        """Delete a file and its public link."""
         file = self._find(request.file_id)
         del self._files[file.id]
         return wire.DeleteFileResponse(id=file.id, deleted=True)
 
     async def content(
-        self, request: wire.RetrieveFileContentRequest, _call: SeenCall
+        self, request: wire.RetrieveFileContentRequest
     ) -> AsyncIterator[wire.FileContentChunk]:
-        """Hand out a file in pieces."""
-        self._faults.strike(self._faults.files.failure)
+        """Yield a file in pieces."""
         data = self._find(request.file_id).data
         for start in range(0, len(data), CHUNK_BYTES):
             if self._faults.files.chunk_delay > 0:
@@ -276,10 +146,9 @@ class FileStore:
             yield wire.FileContentChunk(data=data[start : start + CHUNK_BYTES])
 
     async def create_public_url(
-        self, request: wire.CreatePublicUrlRequest, _call: SeenCall
+        self, request: wire.CreatePublicUrlRequest
     ) -> wire.CreatePublicUrlResponse:
-        """Make a file readable for everybody, or change when that ends."""
-        self._faults.strike(self._faults.files.failure)
+        """Create the public link of a file, or change when it expires."""
         if self._faults.files.public_url_error:
             raise Refusal(grpc.StatusCode.INTERNAL, self._faults.files.public_url_error)
         file = self._find(request.file_id)
@@ -289,17 +158,16 @@ class FileStore:
         )
 
     async def revoke_public_url(
-        self, request: wire.RevokePublicUrlRequest, _call: SeenCall
+        self, request: wire.RevokePublicUrlRequest
     ) -> wire.RevokePublicUrlResponse:
-        """End a link; a file without one is left as it is."""
-        self._faults.strike(self._faults.files.failure)
+        """Revoke the public link of a file, if it has one."""
         file = self._find(request.file_id)
         url, file.link = self._url(file), None
         return wire.RevokePublicUrlResponse(
             file_id=file.id, revoked=url is not None, public_url=url
         )
 
-    # For pictures
+    # Used by the image service
 
     def read(self, file_id: str) -> bytes:
         """Return the bytes of a file.
@@ -310,7 +178,7 @@ class FileStore:
         return self._find(file_id).data
 
     def keep(self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions) -> None:
-        """Store a picture and say in its message where; or why it is not stored, or not public."""
+        """Store a picture, and put id and link, or the reason of a failure, into its message."""
         if self._faults.files.storage_error:
             image.storage_error = self._faults.files.storage_error
             return
@@ -328,7 +196,7 @@ class FileStore:
                 seconds = public.expires_after if public.HasField("expires_after") else None
                 try:
                     self._publish(file, seconds)
-                except Refusal as refusal:  # garbage, which is no picture
+                except Refusal as refusal:  # not a picture: `Faults.garbage`
                     error = refusal.details
         image.file_output.CopyFrom(
             wire.FileOutput(
@@ -341,85 +209,87 @@ class FileStore:
             )
         )
 
-    # What is where
+    # Files
 
-    def _put(self, name: str, data: bytes, lifetime: int | None) -> _Stored:
+    def _put(self, name: str, data: bytes, lifetime: int | None) -> _StoredFile:
         name = name.strip()
         if not name or len(name) > _MAX_NAME or not name.isprintable():
             raise invalid(f"A file needs a name of 1 to {_MAX_NAME} characters.")
         check_lifetime(lifetime)
-        self._check_room(len(data))
+        self._check_space(len(data))
         now = self._clock()
-        file = _Stored(
-            f"file_{uuid.uuid4()}", name, data, _kind(data, name), now, _after(now, lifetime)
-        )
+        expires = None if lifetime is None else now + lifetime
+        kind = _media_type(data, name)
+        file = _StoredFile(f"file_{uuid.uuid4()}", name, data, kind, now, expires)
         self._files[file.id] = file
         return file
 
-    def _check_room(self, size: int) -> None:
-        held = sum(len(file.data) for file in self._alive().values())
+    def _check_space(self, size: int) -> None:
+        held = sum(len(file.data) for file in self._unexpired().values())
         if held + size > self._keep_bytes:
             raise Refusal(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"The file store holds {self._keep_bytes:,} bytes at most. Delete some files.",
             )
 
-    def _alive(self) -> dict[str, _Stored]:
-        """Return every file that has not expired, and forget the others."""
+    def _unexpired(self) -> dict[str, _StoredFile]:
+        """Drop expired files; return the others."""
         now = self._clock()
         for file in list(self._files.values()):
             if file.expires is not None and file.expires <= now:
                 self._files.pop(file.id, None)  # input images are read on worker threads
         return self._files
 
-    def _find(self, file_id: str) -> _Stored:
-        file = self._alive().get(file_id)
+    def _find(self, file_id: str) -> _StoredFile:
+        file = self._unexpired().get(file_id)
         if file is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"There is no file {file_id!r}.")
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"The file {file_id!r} does not exist.")
         return file
 
-    def _publish(self, file: _Stored, lifetime: int | None) -> None:
-        if not file.kind.startswith(("image/", "video/")) and file.kind != "application/pdf":
+    def _publish(self, file: _StoredFile, lifetime: int | None) -> None:
+        if not file.media_type.startswith(("image/", "video/")) and (
+            file.media_type != "application/pdf"
+        ):
             raise invalid("Only images, videos and PDFs can be made public.")
-        expires = file.expires
+        now, expires = self._clock(), file.expires
         if lifetime is not None:
-            expires = _after(self._clock(), lifetime)
-            if lifetime <= 0 or (file.expires is not None and (expires or 0) > file.expires + 1):
-                raise invalid("A public URL must expire after now, and not after its file.")
+            # Times of a request are rounded to seconds, those of files are not: allow one more.
+            check_link_lifetime(lifetime, None if file.expires is None else file.expires + 1 - now)
+            expires = now + lifetime
         if self._url(file) is None:
             file.link = secrets.token_urlsafe(24)
             file.link_expires = expires
         elif lifetime is not None:
             file.link_expires = expires
 
-    def _url(self, file: _Stored) -> str | None:
-        """Return the link of a file, unless it has none or that has ended."""
+    def _url(self, file: _StoredFile) -> str | None:
+        """Return the public link of a file; None if it has no link, or an expired one."""
         if file.link_expires is not None and file.link_expires <= self._clock():
             file.link = None
         return None if file.link is None else self._web.address(file.link)
 
     def _published(self, name: str) -> tuple[bytes, str] | None:
-        """Return what a link stands for: whoever has it may read the file."""
-        for file in self._alive().values():
+        """Return bytes and media type of the file with this public link, if there is one."""
+        for file in self._unexpired().values():
             link = (file.link or "").encode()
             if link and hmac.compare_digest(link, name.encode()) and self._url(file) is not None:
-                return file.data, file.kind
+                return file.data, file.media_type
         return None
 
-    def _facts(self, file: _Stored) -> dict[str, Any]:
-        """Return what can be asked of a file in a filter."""
+    def _facts(self, file: _StoredFile) -> _Facts:
+        """Return the fields of a file that filters and sorting know, by the names of the API."""
         return {
-            "id": file.id,
+            "file_id": file.id,
             "name": file.name,
-            "size": len(file.data),
-            "kind": file.kind,
-            "created": iso(file.created),
-            "expires": iso(file.expires),
-            "url": self._url(file),
-            "url_expires": iso(file.link_expires if file.link else None),
+            "size_bytes": len(file.data),
+            "content_type": file.media_type,
+            "created_at": _iso(file.created),
+            "expires_at": _iso(file.expires),
+            "public_url": self._url(file),
+            "public_url_expires_at": _iso(file.link_expires if file.link else None),
         }
 
-    def _message(self, file: _Stored) -> wire.File:
+    def _message(self, file: _StoredFile) -> wire.File:
         url = self._url(file)
         return wire.File(
             size=len(file.data),
@@ -432,21 +302,102 @@ class FileStore:
         )
 
 
-def _after(now: float, lifetime: int | None) -> float | None:
-    return None if lifetime is None else now + lifetime
+def _iso(seconds: float | None) -> str | None:
+    """Return a time in a form that sorts as text."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _kind(data: bytes, name: str) -> str:
+def _media_type(data: bytes, name: str) -> str:
     if data.startswith(b"%PDF-"):
         return "application/pdf"
     return media_type(data) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
+_Facts: TypeAlias = Mapping[str, Any]
+
+_FIELDS: Final = (
+    "file_id", "name", "size_bytes", "content_type", "created_at", "expires_at", "public_url",
+    "public_url_expires_at",
+)  # fmt: skip
+_TOKEN: Final = re.compile(r"""\s*("[^"]*"|'[^']*'|[!<>]=|[=<>()]|[\w.:+-]+|\S)""")
+_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq, "!=": operator.ne,
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
+_MAX_TOKENS: Final = 100
+"""Limits the depth of the recursion."""
+
+
+class _Filter:
+    """Evaluates the filter of a list: comparisons, joined with NOT, AND, OR and parentheses.
+
+    Its methods consume tokens and return the ids of the files that match. They raise a `Refusal`
+    (INVALID_ARGUMENT) when the filter cannot be read.
+    """
+
+    def __init__(self, text: str, files: Mapping[str, _Facts]) -> None:
+        tokens = [*_TOKEN.findall(text), ""]
+        self._tokens = tokens if len(tokens) <= _MAX_TOKENS else [text[:20]]
+        self._files = files
+
+    def either(self, end: str = "") -> set[str]:
+        """Evaluate terms joined with OR and AND, up to the token `end`."""
+        found = self._both()
+        while self._skip("OR"):
+            found |= self._both()
+        self._expect(end)
+        return found
+
+    def _both(self) -> set[str]:
+        found = self._term()
+        while self._skip("AND"):
+            found &= self._term()
+        return found
+
+    def _term(self) -> set[str]:
+        if self._skip("NOT"):
+            return self._files.keys() - self._term()
+        if self._skip("("):
+            return self.either(")")
+        field, sign, literal = self._expect(*_FIELDS), self._expect(*_COMPARE), self._expect()
+        return {
+            file_id
+            for file_id, facts in self._files.items()
+            if _compare(facts[field], sign, literal)
+        }
+
+    def _skip(self, word: str) -> bool:
+        return self._tokens[0].upper() == word and bool(self._tokens.pop(0))
+
+    def _expect(self, *allowed: str) -> str:
+        """Consume one of these tokens; without any, every token but the end."""
+        token = self._tokens[0]
+        if token not in allowed if allowed else not token:
+            raise invalid(
+                f"The filter cannot be read at {token!r}. Write it like "
+                'size_bytes > 1000 AND NOT (name = "a.png" OR public_url = null). '
+                f"Fields: {', '.join(_FIELDS)}. Operators: {' '.join(_COMPARE)}."
+            )
+        return self._tokens.pop(0)
+
+
+def _compare(held: str | int | None, sign: str, literal: str) -> bool:
+    """Compare a field with a literal: as numbers if both are numbers, else as text."""
+    if literal == "null" or held is None:
+        return sign in {"=", "!="} and _COMPARE[sign](held is None, literal == "null")
+    if isinstance(held, int):
+        with contextlib.suppress(ValueError):
+            return _COMPARE[sign](held, float(literal))
+    return _COMPARE[sign](str(held), literal[1:-1] if literal[0] in "\"'" else literal)
+
+
 _MAX_HEAD: Final = 16 << 10
-"""Bytes of request line and headers."""
+"""Limit for request line and headers, in bytes."""
 _HEAD_TIMEOUT: Final = 10.0
 _MAX_CONNECTIONS: Final = 64
-"""Connections at once: any user of the computer can open some, and each takes a descriptor."""
+"""Concurrent connections. Every user of the computer can open some; each needs a descriptor."""
 _SUFFIX: Final = ".jpg"
 
 
@@ -454,35 +405,34 @@ _SUFFIX: Final = ".jpg"
 class _File:
     content: bytes
     media_type: str
-    expires: float
+    expires: float  # monotonic time in seconds
 
 
 class FileServer:
-    """Serves what was put into it, each file at its own address, for a while."""
+    """HTTP server on loopback: each file has an unguessable URL of limited life."""
 
     def __init__(self, *, host: str, faults: Faults, keep_seconds: float, keep_bytes: int) -> None:
-        """Prepare; nothing is bound yet.
+        """Prepare; `start` binds the port.
 
         Args:
             host: Loopback address to bind.
             faults: For `download_delay`, `download_status` and `download_short`.
-            keep_seconds: How long an address is good.
-            keep_bytes: Bytes kept in memory; the oldest files go first.
+            keep_seconds: Life of a URL.
+            keep_bytes: Limit of memory; the oldest files are dropped first.
         """
         self.served = 0
         self._host = host
         self._faults = faults
         self._keep_seconds = keep_seconds
         self._keep_bytes = keep_bytes
-        # By the hash of a name, which is another one in each process: the time that a look-up takes
-        # tells nothing of a name.
+        # A dict compares randomized hashes: the duration of a look-up reveals nothing of a name.
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._open = 0
         self._bytes = 0
         self._server: asyncio.Server | None = None
         self._base = ""
         self._names: frozenset[str] = frozenset()
-        self._find: Callable[[str], tuple[bytes, str] | None] = lambda _: None
+        self._find_shared: Callable[[str], tuple[bytes, str] | None] = lambda _: None
 
     async def start(self) -> None:
         """Bind a free port of the host."""
@@ -493,7 +443,7 @@ class FileServer:
         self._names = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
     async def stop(self) -> None:
-        """Unbind and forget every file."""
+        """Unbind and drop all files."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -501,40 +451,36 @@ class FileServer:
         self._bytes = 0
 
     def put(self, content: bytes, media_type: str = "image/jpeg") -> str:
-        """Keep `content` and return the URL it can be fetched from."""
+        """Keep `content` and return its URL."""
         name = secrets.token_urlsafe(24) + _SUFFIX
         self._files[name] = _File(content, media_type, time.monotonic() + self._keep_seconds)
         self._bytes += len(content)
-        self._forget()
+        self._drop_old()
         return self.address(name)
 
     def share(self, find: Callable[[str], tuple[bytes, str] | None]) -> None:
-        """Serve other files too.
-
-        Args:
-            find: Returns the bytes and the media type of the file of a name, if there is one.
-        """
-        self._find = find
+        """Serve other files, too: `find` returns bytes and media type of a name, or None."""
+        self._find_shared = find
 
     def address(self, name: str) -> str:
-        """Return the URL of a name."""
+        """Return the URL for a name."""
         return self._base + name
 
     def get(self, url: str) -> bytes | None:
-        """Return what one of this server's own URLs stands for, None for every other URL."""
+        """Return the content of one of this server's own URLs; None for every other URL."""
         if not self._base or not url.startswith(self._base):
             return None
         file = self._lookup(url[len(self._base) :])
         return None if file is None else file.content
 
     def _lookup(self, name: str) -> _File | None:
-        self._forget()
-        if name not in self._files and (found := self._find(name)):
-            return _File(*found, time.monotonic())  # nobody shall keep what may be revoked
+        self._drop_old()
+        if name not in self._files and (shared := self._find_shared(name)):
+            return _File(*shared, time.monotonic())  # no caching: the link can be revoked
         return self._files.get(name)
 
-    def _forget(self) -> None:
-        """Drop what has expired and, oldest first, what does not fit. The newest always fits."""
+    def _drop_old(self) -> None:
+        """Drop expired files and, oldest first, those over the limit; the newest always stays."""
         now = time.monotonic()
         while self._files:
             name, oldest = next(iter(self._files.items()))
@@ -545,7 +491,7 @@ class FileServer:
             self._bytes -= len(oldest.content)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request and close; a client that misbehaves or leaves is no news."""
+        """Reply to one request and close; clients that misbehave or leave are ignored."""
         if self._open >= _MAX_CONNECTIONS:
             writer.close()
             return
@@ -554,9 +500,12 @@ class FileServer:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_TIMEOUT)
             writer.write(await self._reply(head))
             await writer.drain()
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError):
-            pass
-        except OSError:
+        except (
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            asyncio.TimeoutError,
+            OSError,
+        ):
             pass
         finally:
             self._open -= 1
@@ -569,7 +518,7 @@ class FileServer:
         if not version.startswith("HTTP/1."):
             return _response(HTTPStatus.BAD_REQUEST)
         if not self._names.issuperset(hosts := _hosts(head)) or len(hosts) != 1:
-            # A web page whose own name was made to point here must not read anything.
+            # DNS rebinding: a web page whose name resolves to loopback must not read anything.
             return _response(HTTPStatus.MISDIRECTED_REQUEST)
         if method not in {b"GET", b"HEAD"}:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, extra=("Allow: GET, HEAD",))
@@ -593,7 +542,7 @@ class FileServer:
 
 
 def _hosts(head: bytes) -> list[str]:
-    """Return what a request says about whom it is for."""
+    """Return the values of the `Host` headers."""
     headers = (line.partition(b":") for line in head.split(b"\r\n")[1:])
     return [
         value.strip().lower().decode("latin-1")
@@ -610,7 +559,7 @@ def _response(
     extra: tuple[str, ...] = (),
     with_body: bool = True,
 ) -> bytes:
-    """Return a whole HTTP response; without `body` its text is the status itself."""
+    """Return a complete HTTP response; without `body`, its text is the status."""
     if body is None:
         body = f"{status.value} {status.phrase}\n".encode()
     lines = [

@@ -1,10 +1,10 @@
-"""What one server of the OpenAI images API accepts, learned from what it refuses.
+"""Replies of OpenAI-compatible servers: their entries, their errors, and what those teach.
 
-Such servers differ: one knows no `response_format`, one makes one picture at a time, one has three
-sizes, one wants the field `image[]`. A refusal with 400 or 422 comes before any work; what it names
-is changed, once, and remembered.
+Such servers differ: one lacks `response_format`, one makes one picture at a time, one has three
+sizes, one wants the field `image[]`. A refusal with 400 or 422 comes before any work and names a
+parameter; `Capabilities` remembers how to send it from then on.
 
-Separate because it only interprets replies: it opens no connection.
+Separate because it only interprets replies: `openai_engine` sends the requests.
 """
 
 from __future__ import annotations
@@ -27,57 +27,56 @@ __all__ = [
     "Capabilities",
     "ErrorBody",
     "Size",
-    "bytes_of",
     "cost_ticks",
-    "entries",
-    "parsed",
-    "sizes_in",
-    "whole_text",
+    "fetch_picture",
+    "list_entries",
+    "parse_json",
+    "replace_surrogates",
 ]
 
 _TICKS: Final = 10**10
-"""In a US dollar."""
+"""In one US dollar."""
 _MAX_USD: Final = 10_000.0
-"""What one reply may cost; who names more is not believed."""
+"""Highest credible cost of one reply."""
 _MAX_DIGITS: Final = 300
-"""Of a whole number. Python reads no more than 4300, and refuses the reply around it."""
+"""Of an integer. Python refuses to parse JSON with an integer of more than 4300 digits."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
-def parsed(body: bytes) -> Any:
-    """Return what a body in JSON says, also where some of its fields are damaged.
+def parse_json(body: bytes) -> Any:
+    """Parse JSON, tolerating invalid UTF-8, control characters and huge integers.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: The body is not JSON.
     """
     text = body.decode(json.detect_encoding(body), "replace")
     try:
-        return json.loads(text, strict=False, parse_int=_whole_number)
+        return json.loads(text, strict=False, parse_int=_parse_integer)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def _whole_number(digits: str) -> int | float:
+def _parse_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
-def whole_text(text: str) -> str:
-    """Return `text` with half characters replaced, which no message of gRPC can hold."""
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which protobuf cannot encode."""
     return _SURROGATES.sub("\ufffd", text)
 
 
-def entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of a reply, of pictures or models."""
+def list_entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a reply: pictures or models."""
     data = reply.get("data")
-    return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
 def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
-    """Return what each picture of a reply cost, as LiteLLM says; None: it says nothing credible.
+    """Return the cost of each picture of a reply, as LiteLLM reports it; None if not credible.
 
     Raises:
-        KeyError: It says nothing.
+        KeyError: The reply has no cost.
     """
     try:
         usd = float(headers["x-litellm-response-cost"])
@@ -86,12 +85,12 @@ def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
     return round(usd * _TICKS / max(pictures, 1)) if 0 <= usd <= _MAX_USD else None
 
 
-async def bytes_of(entry: dict[str, Any], downloader: Downloader) -> bytes:
-    """Return the picture of an entry, as it came: no one has looked at it yet.
+async def fetch_picture(entry: dict[str, Any], downloader: Downloader) -> bytes:
+    """Return the file of an entry, not checked yet.
 
     Raises:
-        ValueError: There is none.
-        DownloadError: It is at an address that is not fetched from, or cannot be fetched.
+        ValueError: The entry has no picture, or damaged base64.
+        DownloadError: Its URL is not allowed, or cannot be downloaded.
     """
     text, url = entry.get("b64_json"), entry.get("url")
     if not (isinstance(text, str) and text):
@@ -102,13 +101,13 @@ async def bytes_of(entry: dict[str, Any], downloader: Downloader) -> bytes:
         text = url
     encoded = text.partition(",")[2] if text[:5].lower() == "data:" else text
     try:
-        return await asyncio.to_thread(_decoded, encoded)
+        return await asyncio.to_thread(_decode, encoded)
     except ValueError:
         raise ValueError("its base64 is damaged") from None
 
 
-def _decoded(encoded: str) -> bytes:
-    """Return the bytes of base64, in the alphabet of URLs and without padding as well."""
+def _decode(encoded: str) -> bytes:
+    """Decode base64, also in the URL-safe alphabet and without padding."""
     return base64.b64decode(f"{encoded.translate(_URL_SAFE).rstrip('= ')}===")
 
 
@@ -117,11 +116,11 @@ Size = tuple[int, int]
 
 _SIDES: Final = {"2k": 2048, "1k": 1024}
 _SMALLER: Final = (1024, 768, 512, 256)
-"""Sides of the squares to fall back to."""
+"""Sides of squares to fall back to, in pixels."""
 _FINE, _COARSE = 16, 64
-"""Sides are multiples of these: what the real API makes, and what every engine can."""
-_CLEARLY: Final = 0.9
-"""Times a side, to be a smaller one."""
+"""Sides are multiples of these: in the real API, and in every engine."""
+_SHRINK: Final = 0.9
+"""A smaller side must be less than this fraction of the refused one."""
 _MODERATION: Final = re.compile(
     r"content.?policy|moderation|safety.?(?:system|filter|violation)|nsfw", re.IGNORECASE
 )
@@ -133,17 +132,17 @@ _WORDS: Final = {
     "quality": r"\bquality\b",
     "image": r"image\[\]|['\"`]image['\"`]|\bno image|\bimages? (?:\w+ ){0,2}(?:required|missing)",
 }
-"""How a refusal names a parameter in its sentence."""
+"""How messages mention a parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The body of an error, in the words it was said with.
+    """The body of an error reply.
 
     Attributes:
-        text: The sentence.
+        text: The message.
         code: Such as `content_policy_violation`.
-        names: Parameters it names apart from the sentence.
+        names: Parameters named in fields of their own.
     """
 
     text: str
@@ -152,22 +151,22 @@ class ErrorBody:
 
     @classmethod
     def parse(cls, body: bytes) -> ErrorBody:
-        """Read the forms there are: OpenAI's, FastAPI's, and plain ones."""
+        """Parse an error in the form of OpenAI or FastAPI, or plain text."""
         try:
-            said: Any = parsed(body)
+            reply: Any = parse_json(body)
         except ValueError:
             text = body[:4096].decode("utf-8", "replace")
             return cls("" if text.lstrip()[:1] == "<" else text)
-        if not isinstance(said, dict):
-            return cls(str(said)[:4096])
-        error = said.get("error", said)
+        if not isinstance(reply, dict):
+            return cls(str(reply)[:4096])
+        error = reply.get("error", reply)
         if not isinstance(error, dict):
-            return cls(str(said.get("message") or error))
+            return cls(str(reply.get("message") or error))
         detail = error.get("detail")
         if isinstance(detail, list):
             return cls(
-                "; ".join(str(_get(one, "msg")) for one in detail),
-                names=frozenset(str(_last(_get(one, "loc"))) for one in detail),
+                "; ".join(str(_get(item, "msg")) for item in detail),
+                names=frozenset(str(_last(_get(item, "loc"))) for item in detail),
             )
         text = error.get("message") or detail or error.get("error") or ""
         code = f"{error.get('code') or ''} {error.get('type') or ''}".strip()
@@ -175,11 +174,11 @@ class ErrorBody:
 
     @property
     def moderated(self) -> bool:
-        """Whether the prompt or the picture was refused for what it shows."""
+        """Whether moderation refused the prompt or the picture."""
         return _MODERATION.search(f"{self.code} {self.text}") is not None
 
     def about(self, parameter: str) -> bool:
-        """Tell whether `parameter` is what it complains of."""
+        """Tell whether the error is about `parameter`."""
         if self.names:
             return parameter in {name.removesuffix("[]") for name in self.names}
         return re.search(_WORDS[parameter], self.text, re.IGNORECASE) is not None
@@ -193,22 +192,22 @@ def _last(thing: Any) -> Any:
     return thing[-1] if isinstance(thing, list) and thing else thing
 
 
-def sizes_in(text: str) -> frozenset[Size]:
-    """Return the sizes that a sentence lists, `1024x1536` for one."""
-    found = ((int(match[1]), int(match[2])) for match in _SIZE.finditer(text))
-    return frozenset(size for size in found if min(size) >= _COARSE)
+def _sizes_in(text: str) -> frozenset[Size]:
+    """Return the sizes that a message lists, such as `1024x1536`."""
+    sizes = ((int(match[1]), int(match[2])) for match in _SIZE.finditer(text))
+    return frozenset(size for size in sizes if min(size) >= _COARSE)
 
 
 @dataclass(slots=True)
 class Capabilities:
-    """What has been learned.
+    """What an engine supports, as far as its refusals have told.
 
     Attributes:
-        dropped: Parameters it does not know.
-        most: Pictures it makes for one order, at most.
-        sizes: The only sizes it has, where it listed them.
-        side: The largest square it makes, where it refused a larger one.
-        field: Name of an input image: None is as OpenAI's own clients do, `image` for one and
+        dropped: Parameters it does not support.
+        most: Limit of pictures per order.
+        sizes: The only sizes it supports, if it listed them.
+        side: Side of the largest square it makes, if it refused a larger one, in pixels.
+        field: Multipart field of input images; None: as in OpenAI's clients, `image` for one and
             `image[]` for several.
     """
 
@@ -219,11 +218,11 @@ class Capabilities:
     field: str | None = None
 
     def size(self, order: ImageOrder, *, edit: bool) -> Size | None:
-        """Return the size to ask for; None: leave it to the engine."""
+        """Return the size to send; None leaves it to the engine."""
         if "size" in self.dropped:
             return None
         if edit and order.aspect_ratio is None and order.resolution == "1k":
-            return None  # an edit keeps the shape of its input
+            return None  # an edit has the shape of its input
         across, down = (float(part) for part in (order.aspect_ratio or "1:1").split(":"))
         ratio, side = across / down, _SIDES[order.resolution]
         if self.sizes:
@@ -236,38 +235,38 @@ class Capabilities:
         """Return the name of the multipart field for input images."""
         return self.field or ("image" if images == 1 else "image[]")
 
-    def learn(self, complaint: ErrorBody, sent: Mapping[str, Any]) -> str | None:
-        """Change what a refusal names.
+    def learn(self, error: ErrorBody, sent: Mapping[str, Any]) -> str | None:
+        """Change how the parameter that a refusal is about is sent.
 
         Args:
-            complaint: The refusal.
-            sent: The parameters that may be changed, as they were sent.
+            error: The refusal.
+            sent: The parameters that can be changed, as they were sent.
 
         Returns:
-            The parameter that was changed; None: nothing can be.
+            The changed parameter; None if the refusal is about none of them.
         """
-        named = next((parameter for parameter in sent if complaint.about(parameter)), None)
+        named = next((parameter for parameter in sent if error.about(parameter)), None)
         if named == "n":
             self.most = 1
         elif named == "size":
-            self._shrink(complaint, sent["size"])
+            self._shrink(error, sent["size"])
         elif named == "image":
             self.field = "image" if sent["image"] == "image[]" else "image[]"
         elif named is not None:
             self.dropped.add(named)
         return named
 
-    def _shrink(self, complaint: ErrorBody, size: Size) -> None:
-        listed = sizes_in(complaint.text) - {size}
+    def _shrink(self, error: ErrorBody, size: Size) -> None:
+        listed = _sizes_in(error.text) - {size}
         if listed:
             self.sizes = listed
             return
         side = math.sqrt(size[0] * size[1])
-        self.side = next((each for each in _SMALLER if each < _CLEARLY * side), _SMALLER[-1])
+        self.side = next((each for each in _SMALLER if each < _SHRINK * side), _SMALLER[-1])
 
 
 def _rectangle(ratio: float, side: int, multiple: int) -> Size:
-    """Return the rectangle of that shape with the area of a square."""
+    """Return the size with this ratio and the area of a square with this side."""
     across, down = side * math.sqrt(ratio), side / math.sqrt(ratio)
     return (
         max(1, round(across / multiple)) * multiple,
@@ -276,7 +275,7 @@ def _rectangle(ratio: float, side: int, multiple: int) -> Size:
 
 
 def _nearest(sizes: Iterable[Size], ratio: float, side: int) -> Size:
-    """Return the size nearest in shape and, among those alike, in area."""
+    """Return the size nearest in shape and, among equal shapes, in area."""
 
     def distance(size: Size) -> tuple[float, float]:
         width, height = size

@@ -1,10 +1,10 @@
-"""An engine behind the OpenAI images API: vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp.
+"""The engine for servers of the OpenAI images API: vLLM-Omni, SGLang, LocalAI and others.
 
     engine = OpenAIEngine("http://localhost:8000/v1#Qwen/Qwen-Image")
 
-What it makes takes long and may cost money, so nothing is ordered twice: a refusal that came
-before any work is answered with what it asked for, once; everything else ends the call. Trying
-again is left to the client of the embedded server, which is told when that is harmless.
+Pictures take long and may cost money, so no order is sent twice. A refusal before any work (400,
+422) is followed by a corrected order, once per parameter; every other failure ends the call. The
+client of the embedded server retries, if the status tells it that this is harmless.
 
 Separate because it loads an HTTP client that the painter does not need.
 """
@@ -31,18 +31,18 @@ from xai_notebook.client.http import (
 )
 from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.errors import ConfigurationError, DownloadError
-from xai_notebook.server.engine import Engine, EngineResult, checked
+from xai_notebook.server.engine import Engine, EngineResult, check_picture
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.openai_capabilities import (
     Capabilities,
     ErrorBody,
-    bytes_of,
     cost_ticks,
-    entries,
-    parsed,
-    whole_text,
+    fetch_picture,
+    list_entries,
+    parse_json,
+    replace_surrogates,
 )
-from xai_notebook.server.validation import Model, find_model, model_names
+from xai_notebook.server.validation import MODEL_NAMES, Model, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,16 +55,54 @@ if TYPE_CHECKING:
 __all__ = ["EngineAddress", "ErrorTranslator", "OpenAIEngine"]
 
 _SCHEMES: Final = ("http://", "https://")
+_MODELS_TIMEOUT: Final = 20.0
+_MODELS_TTL: Final = 60.0
+"""Seconds for which a list of models is cached."""
+_MAX_MODELS: Final = 200
+_MAX_NAMED: Final = 12
+"""Models named in a message."""
+_MAX_NAME: Final = 80
+"""Characters of a model's name in a message."""
+_CONCURRENCY: Final = 4
+"""Concurrent orders of one request, if it takes several."""
+_MAX_REWRITTEN: Final = 32_768
+"""Characters of a rewritten prompt that an engine reports."""
+_MAX_PICTURES_BYTES: Final = settings.MAX_RECEIVE_BYTES * 3 // 4 - settings.MIB
+"""Limit for all pictures of a reply: in base64, more would not fit into the reply to the client."""
+_MAX_MESSAGE: Final = 600
+"""Characters of an engine's own error message."""
+_MAX_DIGITS: Final = 5
+"""Of `Retry-After` in seconds: a little more than a day."""
+_OK: Final = 200
+_BEFORE_WORK: Final = frozenset({400, 422})
+_MODERATED: Final = frozenset({400, 403, 422, 451})
+_REDIRECTS: Final = range(300, 400)
+_BUSY: Final = (429, 503)
+_NO_RETRY: Final = (("grpc-retry-pushback-ms", "-1"),)
+_FAILED: Final = (Code.INTERNAL, "failed. It may have done the work, so the order is not repeated.")
+_STATUSES: Final[dict[int, tuple[Code, str]]] = {
+    400: (Code.INVALID_ARGUMENT, "does not accept the request."),
+    401: (Code.FAILED_PRECONDITION, "wants another key. Set it in XAI_NOTEBOOK_ENGINE_KEY."),
+    403: (Code.FAILED_PRECONDITION, "does not allow this, at least not with that key."),
+    404: (Code.FAILED_PRECONDITION, "does not know the address or the model."),
+    405: (Code.UNIMPLEMENTED, "does not support this."),
+    413: (Code.INVALID_ARGUMENT, "finds the request too large. Use smaller images."),
+    422: (Code.INVALID_ARGUMENT, "does not accept the request."),
+    429: (Code.RESOURCE_EXHAUSTED, "has too much to do, or the quota is used up."),
+    501: (Code.UNIMPLEMENTED, "does not support this."),
+    503: (Code.UNAVAILABLE, "is not ready."),
+}
+"""Status and message for HTTP statuses of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineAddress:
-    """The base of an API.
+    """The base URL of an API.
 
     Attributes:
-        base: Its path has no slash at its end.
-        model: The model behind `#`, or `""`.
-        private: On this computer or in its own network, where nobody is paid.
+        base: Its path does not end in a slash.
+        model: The model after `#`, or `""`.
+        private: On this computer or in its private network, where pictures are free.
     """
 
     base: WebAddress
@@ -73,170 +111,150 @@ class EngineAddress:
 
     @classmethod
     def parse(cls, url: str) -> EngineAddress:
-        """Read a URL.
+        """Parse a URL.
 
         Raises:
-            ConfigurationError: It is none, holds a password or a query, or would send prompts and
-                keys over the internet in clear text. The message repeats nothing secret.
+            ConfigurationError: It is invalid, contains a password or a query, or would send prompts
+                and keys over the internet in clear text. The message repeats no secret.
         """
         text, _, model = url.strip().partition("#")
         if not text.lower().startswith(_SCHEMES):
-            raise _wrong("is no http or https URL")
+            raise _wrong("is not an http or https URL")
         if "@" in text.split("/")[2] or "?" in text:
-            raise _wrong("holds a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
+            raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
         try:
             base = WebAddress.parse(text)
         except RefusedError:
-            raise _wrong("is no URL") from None
+            raise _wrong("is not a valid URL") from None
         private = is_loopback(base.host) or _is_private(base.host)
         if base.scheme == "http" and not private:
             raise _wrong(
-                f"goes to {base.host} without TLS. "
-                "Use https, localhost or a private address in numbers"
+                f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
             )
         return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
 
     @property
-    def place(self) -> str:
-        """Host and port, as a sentence names them."""
+    def location(self) -> str:
+        """Host and port."""
         return self.base.authority
 
     def url(self, path: str) -> WebAddress:
-        """Return the URL of a method of the API."""
+        """Return the URL of an endpoint."""
         return replace(self.base, target=f"{self.base.target}/{path}")
 
 
 def _is_private(host: str) -> bool:
-    """Tell whether a host is the address, in numbers, of a computer in a network of one's own."""
+    """Tell whether a host is an IP address in a private network."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    elsewhere = (address.is_link_local, address.is_multicast, address.is_unspecified)
-    return not (address.is_global or address.is_reserved or any(elsewhere))
+    special = (address.is_link_local, address.is_multicast, address.is_unspecified)
+    return not (address.is_global or address.is_reserved or any(special))
 
 
 def _wrong(why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"XAI_NOTEBOOK_ENGINE {why}. It is an address such as http://localhost:8000/v1#MODEL."
+        f"XAI_NOTEBOOK_ENGINE {why}. It must look like http://localhost:8000/v1#MODEL."
     )
-
-
-_MODELS_TIMEOUT: Final = 20.0
-_FRESH: Final = 60.0
-"""Seconds that a list of models is believed."""
-_MAX_MODELS: Final = 200
-_MAX_NAMED: Final = 12
-"""Models named in a message."""
-_MAX_NAME: Final = 80
-"""Characters of each."""
-_AT_ONCE: Final = 4
-"""Orders of one request under way at the same time, where it takes several."""
-_MAX_REWRITTEN: Final = 32_768
-"""Characters of a prompt that an engine says it used."""
-_MAX_PICTURES_BYTES: Final = settings.MAX_RECEIVE_BYTES * 3 // 4 - settings.MIB
-"""Of all pictures of a reply: in base64, more would be lost on their way to the client."""
-_OK: Final = 200
-_BEFORE_WORK: Final = frozenset({400, 422})
-_MODERATED: Final = frozenset({400, 403, 422, 451})
 
 
 class OpenAIEngine(Engine):
     """Makes pictures with a server of the OpenAI images API."""
 
     def __init__(self, url: str, *, key: ApiKey | None = None) -> None:
-        """Prepare; nothing is asked yet.
+        """Prepare; nothing is sent yet.
 
         Args:
-            url: Base of the API, with the model behind `#`: https, or http on loopback or at a
-                private address.
-            key: Sent as a bearer token, there and nowhere else.
+            url: Base of the API, with the model after `#`: https, or http on loopback or at a
+                private IP address.
+            key: Sent as a bearer token to that address only.
 
         Raises:
-            ConfigurationError: The address cannot be used.
+            ConfigurationError: The URL cannot be used.
         """
         self._address = EngineAddress.parse(url)
         self._key = key
-        self._terms = Capabilities()
-        self._refusals = ErrorTranslator(self._address.place, key)
+        self._capabilities = Capabilities()
+        self._errors = ErrorTranslator(self._address.location, key)
         base = self._address.url("")
         self._http = HttpClient(own=base, key=key)
         self._downloader = Downloader(allow_loopback=False, own=base, key=key)
-        self._known: tuple[Model, ...] = ()
-        self._asked = float("-inf")
-        self._asking = asyncio.Lock()
-        self.place = self._address.place
+        self._models: tuple[Model, ...] = ()
+        self._listed_at = float("-inf")
+        self._listing = asyncio.Lock()
+        self.location = self._address.location
         self.free = self._address.private
 
     async def close(self) -> None:
-        """Drop idle connections."""
+        """Close idle connections."""
         self._downloader.close()
 
     # Models
 
     async def models(self) -> Sequence[Model]:
-        """Return what `/models` lists, the one of the URL first.
+        """Return the models that `/models` lists, the one of the URL first.
 
         Raises:
-            Refusal: It cannot be asked, and the URL names no model.
+            Refusal: The list is not available, and the URL does not name a model.
         """
-        async with self._asking:
-            if time.monotonic() - self._asked > _FRESH:
+        async with self._listing:
+            if time.monotonic() - self._listed_at > _MODELS_TTL:
                 named = [self._address.model] if self._address.model else []
                 try:
-                    names = dict.fromkeys([*named, *await self._listed()])
+                    names = dict.fromkeys([*named, *await self._list_names()])
                 except Refusal:
                     if not named:
                         raise
                     names = dict.fromkeys(named)
-                self._known = tuple(self._model(name, list(names)) for name in names)
-                self._asked = time.monotonic()
-            return self._known
+                self._models = tuple(self._model(name, len(names)) for name in names)
+                self._listed_at = time.monotonic()
+            return self._models
 
     async def find(self, name: str) -> Model:
-        """Return the model of that name. A name of xAI's means that of the URL, or the only one.
+        """Return the model with that name. xAI's names mean the model of the URL, or the only one.
 
         Raises:
-            Refusal: There is none of that name, or there are several and none was named.
+            Refusal: The model does not exist, or xAI's name is ambiguous.
         """
         models = await self.models()
-        if name not in model_names() or name in (model.name for model in models):
+        if name not in MODEL_NAMES or name in (model.name for model in models):
             return find_model(name, models)
         if len(models) == 1 or self._address.model:
             return models[0]
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
-        raise self._refusals.because(
+        raise self._errors.refusal(
             Code.INVALID_ARGUMENT,
-            "has several models. Name one with --model, or behind # in XAI_NOTEBOOK_ENGINE: "
+            "has several models. Name one with --model, or after # in XAI_NOTEBOOK_ENGINE: "
             f"{', '.join(some)}",
         )
 
-    def _model(self, name: str, names: list[str]) -> Model:
-        # Whoever asks what a picture costs asks for xAI's name: on own computers, nothing.
-        stands_in = name == self._address.model or len(names) == 1
-        aliases = model_names() if stands_in and self._address.private else ()
+    def _model(self, name: str, count: int) -> Model:
+        # Prices are looked up by xAI's name: as an alias, it gets the price of a free engine.
+        is_default = name == self._address.model or count == 1
+        aliases = MODEL_NAMES if is_default and self._address.private else ()
         return Model(name, aliases, 0, has_quality=True, price_ticks=0)
 
-    async def _listed(self) -> list[str]:
-        """Return the names that `/models` lists.
+    async def _list_names(self) -> list[str]:
+        """Return the names of models that `/models` lists.
 
         Raises:
-            Refusal: It lists none.
+            Refusal: The list is not available, or empty.
         """
         url = self._address.url("models")
         request = HttpRequest(
             "GET", url, alone=True, timeout=_MODELS_TIMEOUT, max_bytes=settings.MIB
         )
-        answer = await self._exchange(request)
-        if answer.status != _OK:
-            raise self._refusals.answered(answer)
-        ids = [entry.get("id") for entry in entries(self._refusals.parsed(answer))]
-        names = [self._refusals.cleaned(name) for name in ids if isinstance(name, str) and name]
+        response = await self._send(request)
+        if response.status != _OK:
+            raise self._errors.status(response)
+        ids = [entry.get("id") for entry in list_entries(self._errors.parse(response))]
+        names = [self._errors.clean(name) for name in ids if isinstance(name, str) and name]
         if not names:
-            raise self._refusals.because(
+            raise self._errors.refusal(
                 Code.FAILED_PRECONDITION,
-                "lists no models. Name one behind # in XAI_NOTEBOOK_ENGINE.",
+                "lists no models. Name one after # in XAI_NOTEBOOK_ENGINE.",
             )
         return names[:_MAX_MODELS]
 
@@ -246,233 +264,207 @@ class OpenAIEngine(Engine):
         """Make one picture.
 
         Raises:
-            Refusal: It cannot be made, or was withheld.
+            Refusal: The picture cannot be made, or was withheld.
         """
-        made = (await self.make_each(order, [index], inputs))[0]
-        if made.data is None:
-            raise self._refusals.because(Code.PERMISSION_DENIED, "withheld the picture.")
-        return made.data
+        result = (await self.make_each(order, [index], inputs))[0]
+        if result.data is None:
+            raise self._errors.refusal(Code.PERMISSION_DENIED, "withheld the picture.")
+        return result.data
 
     async def make_each(
         self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Order all pictures at once, and what is missing then, in as many orders as that takes.
+        """Order all pictures at once, then missing ones in as many orders as necessary.
 
         Raises:
-            Refusal: There is none of them.
+            Refusal: The first order brought no picture.
         """
-        made = await self._ordered(order, len(indices), inputs)
-        missing = len(indices) - len(made)
+        results = await self._order(order, len(indices), inputs)
+        missing = len(indices) - len(results)
         if missing <= 0:
-            return made
-        most = self._terms.most = max(1, min(len(made), self._terms.most))
+            return results
+        most = self._capabilities.most = max(1, min(len(results), self._capabilities.most))
         counts = [min(most, missing - first) for first in range(0, missing, most)]
-        slots = asyncio.Semaphore(_AT_ONCE)
+        slots = asyncio.Semaphore(_CONCURRENCY)
 
-        async def ordered(count: int) -> list[EngineResult]:
+        async def order_more(count: int) -> list[EngineResult]:
             async with slots:
-                return await self._ordered(order, count, inputs)
+                return await self._order(order, count, inputs)
 
-        # What came stays, whatever becomes of the rest: it is made, and perhaps paid for.
-        for more in await asyncio.gather(*map(ordered, counts), return_exceptions=True):
+        # Keep what has arrived if a later order is refused: it may have been paid for.
+        for more in await asyncio.gather(*map(order_more, counts), return_exceptions=True):
             if isinstance(more, list):
-                made += more
+                results += more
             elif not isinstance(more, Refusal):
                 raise more
-        return made
+        return results
 
-    async def _ordered(
+    async def _order(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Return what one order brings, changed as refusals before any work ask for.
+        """Send one order, again with a changed parameter after a refusal before any work.
 
         Raises:
-            Refusal: It brings no picture.
+            Refusal: It brought no picture.
         """
         changed: set[str] = set()
         while True:
-            asked = min(count, self._terms.most)
+            asked = min(count, self._capabilities.most)
             request, sent = self._request(order, asked, inputs)
-            answer = await self._exchange(request)
-            if answer.status == _OK:
-                return await self._pictures(answer)
-            complaint = ErrorBody.parse(answer.body)
-            if answer.status in _MODERATED and complaint.moderated:
+            response = await self._send(request)
+            if response.status == _OK:
+                return await self._pictures(response)
+            error = ErrorBody.parse(response.body)
+            if response.status in _MODERATED and error.moderated:
                 return [EngineResult(None)] * asked
-            open_to = {name: value for name, value in sent.items() if name not in changed}
-            learned = answer.status in _BEFORE_WORK and self._terms.learn(complaint, open_to)
-            if not learned:
-                raise self._refusals.answered(answer)
-            changed.add(learned)
+            changeable = {name: value for name, value in sent.items() if name not in changed}
+            parameter = response.status in _BEFORE_WORK and self._capabilities.learn(
+                error, changeable
+            )
+            if not parameter:
+                raise self._errors.status(response)
+            changed.add(parameter)
 
     def _request(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> tuple[HttpRequest, dict[str, Any]]:
-        """Return what is sent for a request, and the parameters that may still be changed."""
+        """Return the HTTP request, and those of its parameters that can be changed."""
         sent: dict[str, Any] = {"response_format": "b64_json"}
-        if size := self._terms.size(order, edit=bool(inputs)):
+        if size := self._capabilities.size(order, edit=bool(inputs)):
             sent["size"] = size
-        if order.quality == "low":  # medium is also what was not said
+        if order.quality == "low":  # medium is the default
             sent["quality"] = "low"
         if count > 1:
             sent["n"] = count
-        sent = {name: value for name, value in sent.items() if name not in self._terms.dropped}
+        for name in self._capabilities.dropped:
+            sent.pop(name, None)
         body = {"model": order.model, "prompt": order.prompt, **sent}
         if "size" in body:
             body["size"] = "{}x{}".format(*body["size"])
         if not inputs:
             return self._post("images/generations", {"json": body}), sent
-        field = sent["image"] = self._terms.image_field(len(inputs))
+        field = sent["image"] = self._capabilities.image_field(len(inputs))
         files = []
-        for number, one in enumerate(inputs):
-            kind = media.media_type(one.data) or "image/png"
+        for number, source in enumerate(inputs):
+            kind = media.media_type(source.data) or "image/png"
             name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
-            files.append((field, (name, one.data, kind)))
+            files.append((field, (name, source.data, kind)))
         form = {name: str(value) for name, value in body.items()}
         return self._post("images/edits", {"data": form, "files": files}), sent
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
         return HttpRequest("POST", self._address.url(path), body=body, alone=True)
 
-    async def _pictures(self, answer: HttpResponse) -> list[EngineResult]:
-        """Return the pictures of a reply.
+    async def _pictures(self, response: HttpResponse) -> list[EngineResult]:
+        """Return the usable pictures of a response.
 
         Raises:
-            Refusal: There is none that can be used.
+            Refusal: No picture is usable.
         """
-        reply = await asyncio.to_thread(self._refusals.parsed, answer)
-        found = entries(reply)
+        entries = list_entries(await asyncio.to_thread(self._errors.parse, response))
         try:
-            cost = cost_ticks(answer.headers, len(found))
+            cost = cost_ticks(response.headers, len(entries))
         except KeyError:
             cost = 0 if self._address.private else None
-        made, problem, room = [], "it holds none", _MAX_PICTURES_BYTES
-        for entry in found[: 4 * settings.MAX_IMAGES]:
+        results, problem, space = [], "it is empty", _MAX_PICTURES_BYTES
+        for entry in entries[: 4 * settings.MAX_IMAGES]:
             try:
-                data = await bytes_of(entry, self._downloader)
-                kind = await asyncio.to_thread(checked, data)
+                data = await fetch_picture(entry, self._downloader)
+                kind = await asyncio.to_thread(check_picture, data)
             except (ValueError, ConfigurationError, DownloadError) as error:
                 problem = str(error).rstrip(".")
                 continue
-            if len(data) > room:
+            if len(data) > space:
                 problem = "its pictures are too large together"
                 continue
-            room -= len(data)
-            made.append(EngineResult(data, kind, self._rewritten(entry), cost))
-        if not made:
-            raise self._refusals.because(
+            space -= len(data)
+            results.append(EngineResult(data, kind, self._rewritten(entry), cost))
+        if not results:
+            raise self._errors.refusal(
                 Code.INTERNAL, f"answered without a usable picture: {problem}."
             )
-        return made
+        return results
 
     def _rewritten(self, entry: dict[str, Any]) -> str:
-        """Return the prompt that made a picture, where the engine says that it was another one."""
-        said = entry.get("revised_prompt")
-        if not isinstance(said, str):
+        """Return the changed prompt that the engine reports for a picture, or `""`."""
+        prompt = entry.get("revised_prompt")
+        if not isinstance(prompt, str):
             return ""
-        return whole_text(scrub(said[:_MAX_REWRITTEN], self._key))
+        return replace_surrogates(scrub(prompt[:_MAX_REWRITTEN], self._key))
 
-    async def _exchange(self, request: HttpRequest) -> HttpResponse:
-        """Send once.
+    async def _send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request, once.
 
         Raises:
-            Refusal: No whole answer came.
+            Refusal: No complete response came.
         """
         try:
             return await self._http.send(request)
         except ConfigurationError as error:
-            raise self._refusals.because(
-                Code.FAILED_PRECONDITION, f"is not asked: {error}"
-            ) from None
+            refusal = self._errors.refusal(Code.FAILED_PRECONDITION, f"cannot be used: {error}")
         except UnreachableError as error:
-            raise self._refusals.unreachable(error) from None
+            # Nothing was sent: a retry is harmless, but helps only if the engine is starting.
+            text = f"cannot be reached ({error}). Start it, or change XAI_NOTEBOOK_ENGINE."
+            trailing = () if error.refused else _NO_RETRY
+            refusal = self._errors.refusal(Code.UNAVAILABLE, text, trailing)
         except BrokenError as error:
-            raise self._refusals.broken(error) from None
-
-
-_MAX_SAID: Final = 600
-"""Characters of an engine's own words."""
-_MAX_DIGITS: Final = 5
-"""Of the seconds to wait: a day and a bit."""
-_NEVER: Final = (("grpc-retry-pushback-ms", "-1"),)
-_FAILED: Final = (Code.INTERNAL, "failed. It may have done the work: not asked again.")
-_STATUSES: Final[dict[int, tuple[Code, str]]] = {
-    400: (Code.INVALID_ARGUMENT, "does not accept the request."),
-    401: (Code.FAILED_PRECONDITION, "wants another key. Set it in XAI_NOTEBOOK_ENGINE_KEY."),
-    403: (Code.FAILED_PRECONDITION, "does not allow this, at least not with that key."),
-    404: (Code.FAILED_PRECONDITION, "does not know the address or the model."),
-    405: (Code.UNIMPLEMENTED, "does not do this."),
-    413: (Code.INVALID_ARGUMENT, "finds the request too large. Use smaller images."),
-    422: (Code.INVALID_ARGUMENT, "does not accept the request."),
-    429: (Code.RESOURCE_EXHAUSTED, "has too much to do, or the quota is used up."),
-    501: (Code.UNIMPLEMENTED, "does not do this."),
-    503: (Code.UNAVAILABLE, "is not ready."),
-}
-_REDIRECTS: Final = range(300, 400)
-_BUSY: Final = (429, 503)
+            refusal = self._errors.refusal(
+                Code.INTERNAL,
+                f"failed: {error}. It may have done the work, so the order is not repeated.",
+            )
+        raise refusal
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorTranslator:
-    """Refusals in the name of one engine.
+    """Turns failures of an engine into refusals.
 
     Attributes:
-        place: Where it is.
-        key: What it was sent, and could say back.
+        location: Host and port of the engine.
+        key: Its API key, which its messages may repeat.
     """
 
-    place: str
+    location: str
     key: ApiKey | None
 
-    def because(self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()) -> Refusal:
-        """Return a refusal for a cause that continues "The engine at …"."""
-        return Refusal(code, f"The engine at {self.place} {text}", trailing)
+    def refusal(self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()) -> Refusal:
+        """Return a refusal; `text` continues "The engine at ..."."""
+        return Refusal(code, f"The engine at {self.location} {text}", trailing)
 
-    def unreachable(self, error: UnreachableError) -> Refusal:
-        """Return the refusal when nothing was sent: harmless to try again, if that may help."""
-        text = f"cannot be reached ({error}). Start it, or change XAI_NOTEBOOK_ENGINE."
-        return self.because(Code.UNAVAILABLE, text, () if error.refused else _NEVER)
-
-    def broken(self, error: BrokenError) -> Refusal:
-        """Return the refusal when no whole answer came."""
-        return self.because(
-            Code.INTERNAL, f"failed: {error}. It may have done the work: not asked again."
-        )
-
-    def answered(self, answer: HttpResponse) -> Refusal:
-        """Return the refusal that an answer other than 200 means."""
-        said = self.cleaned(ErrorBody.parse(answer.body).text)
-        code, text = _STATUSES.get(answer.status, _FAILED)
-        if answer.status in _REDIRECTS:
+    def status(self, response: HttpResponse) -> Refusal:
+        """Return the refusal for an HTTP status other than 200."""
+        code, text = _STATUSES.get(response.status, _FAILED)
+        if response.status in _REDIRECTS:
             code, text = Code.FAILED_PRECONDITION, "redirects, which is not followed."
         trailing: tuple[tuple[str, str], ...] = ()
-        if answer.status in _BUSY:
-            pause = answer.headers.get("retry-after", "")
+        if response.status in _BUSY:
+            pause = response.headers.get("retry-after", "")
             credible = pause.isdecimal() and len(pause) <= _MAX_DIGITS
-            trailing = (("retry-after", pause),) if credible else _NEVER
-        said = f" It says: {said}" if said else ""
-        return self.because(code, f"{text} (HTTP {answer.status}){said}", trailing)
+            trailing = (("retry-after", pause),) if credible else _NO_RETRY
+        message = self.clean(ErrorBody.parse(response.body).text)
+        message = f" It says: {message}" if message else ""
+        return self.refusal(code, f"{text} (HTTP {response.status}){message}", trailing)
 
-    def parsed(self, answer: HttpResponse) -> dict[str, Any]:
-        """Return the object that an answer is.
+    def parse(self, response: HttpResponse) -> dict[str, Any]:
+        """Return the JSON object of a response.
 
         Raises:
-            Refusal: It is none.
+            Refusal: The response is something else.
         """
         try:
-            said = parsed(answer.body)
+            reply = parse_json(response.body)
         except ValueError:
-            said = None
-        if isinstance(said, dict):
-            return said
-        kind = "a web page" if answer.body.lstrip()[:1] == b"<" else "no JSON"
-        raise self.because(
+            reply = None
+        if isinstance(reply, dict):
+            return reply
+        kind = "a web page" if response.body.lstrip()[:1] == b"<" else "something other than JSON"
+        raise self.refusal(
             Code.FAILED_PRECONDITION,
             f"answered with {kind}. The address must be that of the API, which mostly ends in "
             "/v1; a proxy or login page may be in the way.",
         )
 
-    def cleaned(self, text: str) -> str:
-        """Return what the engine said, bounded and without the key."""
-        text = whole_text(text[: 8 * _MAX_SAID])
-        return " ".join(scrub(text, self.key)[:_MAX_SAID].split())
+    def clean(self, text: str) -> str:
+        """Return text of the engine on one line, shortened and without the key."""
+        text = replace_surrogates(text[: 8 * _MAX_MESSAGE])
+        return " ".join(scrub(text, self.key)[:_MAX_MESSAGE].split())

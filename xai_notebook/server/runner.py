@@ -1,7 +1,8 @@
-"""Starts and stops the embedded server."""
+"""The embedded server: its life, its ports, and the choice of its engine."""
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -11,7 +12,7 @@ import grpc
 
 from xai_notebook import settings
 from xai_notebook.errors import ConfigurationError
-from xai_notebook.server.dispatch import CallLog, Gate, SeenCall
+from xai_notebook.server.dispatch import AuthInterceptor, CallLog, SeenCall
 from xai_notebook.server.engine import Engine, PaintingEngine
 from xai_notebook.server.faults import Faults
 from xai_notebook.server.file_store import FileServer
@@ -33,39 +34,42 @@ _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", settings.MAX_SEND_BYTES),
     ("grpc.max_send_message_length", -1),
-    # Two servers must not share a port: the second shall hear that it is taken.
+    # Two servers must not share a port: the second gets an error.
     ("grpc.so_reuseport", 0),
-    # xAI's SDK pings every 30 s, even without calls; a default server hangs up on it.
+    # xAI's SDK pings every 30 s, even without calls; by default, a server would disconnect it.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),
 )
-
-
 _GOODBYE: Final = 0.2
-"""Seconds at most for idle connections to close."""
+"""Seconds for idle connections to close."""
+GROUP: Final = "xai_notebook.engines"
+"""Entry points of installed engines."""
+PAINTING: Final = "painting"
 
 
 class EmbeddedServer:
-    """xAI's image service on loopback, with pictures of its own.
+    """xAI's image service on loopback, with pictures by an engine.
 
-    Everything is bound to the event loop that runs `start`; nothing is bound before.
+    It runs on the event loop that calls `start`.
 
     Args:
-        api_key: The only key accepted; None accepts any key, and none.
+        api_key: The only key accepted; None: every client is accepted, with or without a key.
         host: Loopback address to bind.
-        port: Port to bind; 0: a free one.
-        faults: What goes wrong on purpose.
+        port: Port to bind; 0: any free port.
+        faults: Faults to inject.
         engine: Makes the pictures; default: the painter.
         rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
-        repeat: Equal requests get equal pictures; False: other takes, as the real API makes them.
-        keep_calls: How many calls `requests` remembers.
-        keep_call_bytes: Bytes of messages `requests` remembers.
-        keep_seconds: How long an image's URL is good.
-        keep_bytes: Bytes of images kept at their URLs; the oldest go first.
+        repeat: Equal requests get equal pictures; False: other pictures, as from the real API.
+        keep_calls: Limit of calls in `requests`.
+        keep_call_bytes: Limit of bytes of the messages in `requests`.
+        keep_seconds: Life of an image's URL.
+        keep_bytes: Limit of bytes of images with a URL, the oldest of which are dropped first; and
+            of stored files; and of the requests of batches.
+        clock: Returns seconds since 1970.
 
     Attributes:
-        faults: What goes wrong on purpose; may be changed while the server runs.
+        faults: Faults to inject; can be changed while the server runs.
         engine: Makes the pictures.
 
     Raises:
@@ -108,22 +112,27 @@ class EmbeddedServer:
         self._host = _LOOPBACK[host]
         self._wanted_port = port
         self._port: int | None = None
-        self._rewrite, self._repeat = rewrite, repeat
-        self._keep_bytes = keep_bytes
-        self._clock = clock
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
         self._files = FileServer(
-            host=self._host,
+            host=self._host, faults=self.faults, keep_seconds=keep_seconds, keep_bytes=keep_bytes
+        )
+        self._new_service = functools.partial(
+            Service,
+            files=self._files,
+            log=self._log,
             faults=self.faults,
-            keep_seconds=keep_seconds,
+            engine=self.engine,
+            rewrites=rewrite,
+            repeats=repeat,
             keep_bytes=keep_bytes,
+            clock=clock,
         )
         self._service: Service | None = None
         self._server: grpc.aio.Server | None = None
 
     @property
     def port(self) -> int:
-        """The port bound.
+        """The bound port.
 
         Raises:
             ConfigurationError: The server is not running.
@@ -134,37 +143,37 @@ class EmbeddedServer:
 
     @property
     def title(self) -> str:
-        """What messages call it: it is the engine that fails, or cannot be reached."""
-        place = self.engine.place
-        return f"the engine at {place}" if place else "the embedded server"
+        """Name of the server in messages, where the engine matters more than the server."""
+        location = self.engine.location
+        return f"the engine at {location}" if location else "the embedded server"
 
     @property
     def address(self) -> str:
-        """Where clients find the server, as `localhost` and its port."""
+        """Address for clients: `localhost:PORT`."""
         return f"localhost:{self.port}"
 
     @property
     def requests(self) -> list[SeenCall]:
-        """The last calls seen, oldest first, refused and cancelled ones too."""
+        """The last calls, oldest first, including refused and cancelled ones."""
         return self._log.calls
 
     @property
     def counts(self) -> Counter[str]:
-        """How many calls each method has had, by its full path."""
+        """Number of calls of each method, by its full path."""
         return self._log.counts
 
     @property
     def painted(self) -> int:
-        """How many pictures were painted since `start`."""
+        """Number of pictures painted since `start`."""
         return self.engine.painted if isinstance(self.engine, PaintingEngine) else 0
 
     @property
     def downloads(self) -> int:
-        """How many pictures were handed out over HTTP."""
+        """Number of pictures served over HTTP."""
         return self._files.served
 
     async def start(self) -> int:
-        """Bind the gRPC port and the one of the files, and serve.
+        """Bind the ports of gRPC and HTTP, and serve.
 
         Returns:
             The gRPC port.
@@ -174,20 +183,12 @@ class EmbeddedServer:
         """
         if self._server is not None:
             raise ConfigurationError("The embedded server is running already.")
-        service = Service(
-            files=self._files,
-            log=self._log,
-            faults=self.faults,
-            engine=self.engine,
-            rewrites=self._rewrite,
-            repeats=self._repeat,
-            keep_bytes=self._keep_bytes,
-            clock=self._clock,
-        )
+        service = self._new_service()
         methods = service.methods()
-        key = self._api_key
-        gates = () if key is None else (Gate(self._log, key, methods.paths()),)
-        server = grpc.aio.server(options=_OPTIONS, interceptors=gates)
+        interceptors = []
+        if self._api_key is not None:
+            interceptors.append(AuthInterceptor(self._log, self._api_key, methods.paths()))
+        server = grpc.aio.server(options=_OPTIONS, interceptors=interceptors)
         server.add_generic_rpc_handlers(tuple(methods.handlers()))
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
@@ -206,7 +207,7 @@ class EmbeddedServer:
         return port
 
     def _probe(self) -> None:
-        """Try the wanted port with a socket of our own: gRPC's failure writes to stderr.
+        """Try the wanted port with a plain socket first: a failure in gRPC writes to stderr.
 
         Raises:
             OSError: The port cannot be bound.
@@ -215,21 +216,21 @@ class EmbeddedServer:
             return
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         with socket.socket(family) as probe:
-            if os.name == "posix":  # elsewhere it would allow what we want to find out
+            if os.name == "posix":  # on Windows it would let two sockets share the port
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((self._host, self._wanted_port))
 
     async def stop(self, grace: float | None = 0.0) -> None:
-        """Stop serving. Stopping twice, or before `start`, does nothing.
+        """Stop serving. Does nothing if the server is not running.
 
         Args:
-            grace: Seconds that calls under way are given to end; None: cancel them at once.
+            grace: Seconds for running calls to end; None: cancel them at once.
         """
         server, self._server, self._port = self._server, None, None
         if server is None:
             return
-        if not self._log.under_way:
-            # Nobody is cut off: say goodbye properly, or gRPC logs an error in every client.
+        if not self._log.is_busy:
+            # Close idle connections in an orderly way, or gRPC logs an error in every client.
             grace = max(grace or 0.0, _GOODBYE)
         await server.stop(grace)
         await self._files.stop()
@@ -252,20 +253,16 @@ class EmbeddedServer:
         await self.stop()
 
 
-GROUP: Final = "xai_notebook.engines"
-PAINTING: Final = "painting"
-
-
 def choose_engine(wanted: str, key: ApiKey | None = None) -> Engine:
-    """Return the engine that a setting names, not started.
+    """Return the engine for a setting; it is not started yet.
 
     Args:
         wanted: `""` or `"painting"`, the URL of an OpenAI-compatible images API, or the name of an
             entry point.
-        key: What the API of such a URL asks for.
+        key: API key for such a URL.
 
     Raises:
-        ConfigurationError: It names none, or one that cannot be used.
+        ConfigurationError: The engine does not exist, or cannot be used.
     """
     if wanted in {"", PAINTING}:
         return PaintingEngine()
@@ -277,27 +274,27 @@ def choose_engine(wanted: str, key: ApiKey | None = None) -> Engine:
 
 
 def _installed(name: str) -> Engine:
-    """Return the engine that an installed package offers under `name`."""
-    from importlib.metadata import entry_points  # noqa: PLC0415  # reads every package's files
+    """Return the engine of the entry point `name`."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  # slow: reads metadata of all packages
 
-    offered = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in offered:
-        names = ", ".join([PAINTING, *sorted(offered)])
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        names = ", ".join([PAINTING, *sorted(points)])
         raise ConfigurationError(
-            f"There is no engine {name!r}. Set XAI_NOTEBOOK_ENGINE to the URL of an images API, "
-            f"such as http://localhost:8000/v1, or to one of: {names}."
+            f"The engine {name!r} does not exist. Set XAI_NOTEBOOK_ENGINE to the URL of an images "
+            f"API, such as http://localhost:8000/v1, or to one of: {names}."
         )
     try:
-        engine = offered[name].load()()
+        engine = points[name].load()()
     except Exception as error:
         raise ConfigurationError(
-            f"The engine {name!r} of {offered[name].value} cannot be loaded: "
+            f"The engine {name!r} of {points[name].value} cannot be loaded: "
             f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(engine, Engine):
         raise ConfigurationError(
-            f"{offered[name].value} returned no engine. It must return a subclass of "
+            f"{points[name].value} returned no engine. It must return an instance of a subclass of "
             "xai_notebook.server.engine.Engine."
         )
-    engine.place = engine.place or name
+    engine.location = engine.location or name
     return engine

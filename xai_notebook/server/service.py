@@ -1,6 +1,9 @@
-"""Answers the calls: images, models, chat, the key; and says who answers the others.
+"""The methods of the wire: image generation, models, chat rewriting and the API key.
 
-Separate because `runner` starts and stops any service, whatever its methods.
+`Service` registers the methods of batches and files, too. Below it stand its two readers: input
+images (`read_input`, `decode_input`) and chat messages (`read_chat`).
+
+Separate because `runner` handles ports, keys and the life of the server, whatever its methods do.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import io
 import math
 import re
 from collections import Counter
-from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,13 +25,13 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from xai_notebook import settings
 from xai_notebook.client import wire
 from xai_notebook.client.media import check_structure, media_type, readable
-from xai_notebook.server import painting, validation
+from xai_notebook.server import painting
 from xai_notebook.server.batches import Batches
 from xai_notebook.server.dispatch import Methods
 from xai_notebook.server.engine import EngineInput, EnginePool, EngineResult
-from xai_notebook.server.faults import Refusal
+from xai_notebook.server.faults import Faults, Refusal
 from xai_notebook.server.file_store import FileStore
-from xai_notebook.server.validation import invalid
+from xai_notebook.server.validation import check_request, input_images, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,87 +39,22 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from PIL import Image
 
-    from xai_notebook.server.dispatch import CallLog, SeenCall
+    from xai_notebook.server.dispatch import CallLog
     from xai_notebook.server.engine import Engine
-    from xai_notebook.server.faults import Faults
     from xai_notebook.server.file_store import FileServer
+    from xai_notebook.server.validation import ImageOrder
 
 __all__ = ["Service", "decode_input", "read_chat", "read_input"]
 
-_FEATURES: Final = {
-    "GetCompletionsRequest": {
-        5: "logprobs", 6: "top_logprobs", 8: "n", 10: "response_format", 12: "stop", 17: "tools",
-        18: "tool_choice", 20: "search_parameters", 22: "previous_response_id",
-        23: "store_messages", 24: "use_encrypted_content", 25: "max_turns", 26: "include",
-        29: "agent_count",
-    },
-    "Message": {4: "tool_calls", 5: "reasoning_content", 6: "encrypted_content", 7: "tool_call_id"},
-    "Content": {2: "image_url", 3: "file"},
-}  # fmt: skip
-"""Fields of the wire that ask for something else than a text, by the names xAI's SDK gives them."""
-
-_HINTS: Final = {
-    "GetCompletionsRequest": {3, 9, 11, 15, 19, 21, 31, 34},
-    "Message": {3},
-    "Content": set[int](),
-}
-"""Fields that only tune an answer: penalties, seed, top_p, effort, tier, ids. Nothing to tune."""
-
-_VARINT: Final = 0
-"""The wire type of numbers and switches."""
-_N: Final = 8
-
-
-def read_chat(request: wire.GetCompletionsRequest) -> tuple[str, str]:
-    """Return the system text, in one, and the last message of the user.
-
-    Raises:
-        Refusal: UNIMPLEMENTED: the request asks for something that this server cannot do.
-            INVALID_ARGUMENT: it holds no message of the user.
-    """
-    _refuse_features(request)
-    for message in request.messages:
-        _refuse_features(message)
-        for content in message.content:
-            _refuse_features(content)
-    prompts = _texts(request, wire.MessageRole.ROLE_USER)
-    if not prompts or not prompts[-1].strip():
-        raise invalid("Messages must hold a user message with text.")
-    return " ".join(_texts(request, wire.MessageRole.ROLE_SYSTEM)), prompts[-1]
-
-
-def _refuse_features(message: Message) -> None:
-    kind, fields = message.DESCRIPTOR.name, UnknownFieldSet(message)
-    for field in (fields[index] for index in range(len(fields))):
-        number, off = field.field_number, field.wire_type == _VARINT and field.data == 0
-        if off or number in _HINTS[kind]:
-            continue
-        if number == _N and kind == "GetCompletionsRequest" and field.data == 1:
-            continue  # what xAI's SDK says for one answer
-        name = _FEATURES[kind].get(number, f"field {number} of {kind}")
-        raise Refusal(
-            grpc.StatusCode.UNIMPLEMENTED,
-            f"The embedded server only rewrites prompts: it does not support {name}.",
-        )
-
-
-def _texts(request: wire.GetCompletionsRequest, role: int) -> list[str]:
-    """Return the messages of one role."""
-    return [
-        "".join(content.text for content in message.content)
-        for message in request.messages
-        if message.role == role
-    ]
-
-
 _COMMENT_BYTES: Final = 65_533
-"""What one JPEG comment segment can hold."""
+"""Capacity of a JPEG comment segment."""
+_MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)
 
 
 class Service:
     """The methods of the wire, on one event loop; an engine makes the pictures."""
 
-    def __init__(  # independent options, keyword-only
+    def __init__(
         self,
         *,
         files: FileServer,
@@ -129,27 +66,27 @@ class Service:
         keep_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        """Start nothing yet.
+        """Prepare; neither threads nor engine are started.
 
         Args:
-            files: Where pictures in the `url` format go.
-            log: Remembers every call.
-            faults: What goes wrong on purpose.
+            files: Serves pictures in the `url` format.
+            log: Receives every call.
+            faults: Faults to inject.
             engine: Makes the pictures.
             rewrites: Fill `up_sampled_prompt`.
             repeats: Equal requests get equal pictures.
-            keep_bytes: Of stored files, and of the requests of batches.
-            clock: Seconds since 1970.
+            keep_bytes: Limit for stored files, and for the requests of batches.
+            clock: Returns seconds since 1970.
         """
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
         self._taken: Counter[int] | None = None if repeats else Counter()
-        self._workers = EnginePool()
+        self._pool = EnginePool()
         self._decoding = asyncio.Lock()
         self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
         self._batches = Batches(
-            self._answer,
-            self._order,
+            self._make_batched,
+            self._check,
             faults,
             repeatable=engine.previews,
             keep_bytes=keep_bytes,
@@ -158,9 +95,9 @@ class Service:
 
     def methods(self) -> Methods:
         """Return the methods to register."""
-        methods = Methods(self._log)
+        methods = Methods(self._log, self._faults)
         batches, stored = self._batches, self._stored
-        for path, answer, kind in (
+        for path, method, kind in (
             (wire.GENERATE_IMAGE, self.generate_image, wire.GenerateImageRequest),
             (wire.LIST_IMAGE_GENERATION_MODELS, self.list_models, wire.Empty),
             (wire.GET_IMAGE_GENERATION_MODEL, self.get_model, wire.GetModelRequest),
@@ -184,7 +121,7 @@ class Service:
             (wire.CREATE_PUBLIC_URL, stored.create_public_url, wire.CreatePublicUrlRequest),
             (wire.REVOKE_PUBLIC_URL, stored.revoke_public_url, wire.RevokePublicUrlRequest),
         ):
-            methods.add(path, cast("Any", answer), kind)
+            methods.add(path, cast("Any", method), kind)
         methods.add_upload(wire.UPLOAD_FILE, stored.upload, wire.UploadFileChunk)
         methods.add_download(
             wire.RETRIEVE_FILE_CONTENT, stored.content, wire.RetrieveFileContentRequest
@@ -192,34 +129,41 @@ class Service:
         return methods
 
     def close(self) -> None:
-        """Let the worker threads end; what they have not begun is dropped."""
-        self._workers.close()
+        """Let the threads end, and stop making pictures of batches."""
+        self._pool.close()
         self._batches.close()
 
-    async def generate_image(
-        self, request: wire.GenerateImageRequest, call: SeenCall
-    ) -> wire.ImageResponse:
-        """Have the pictures of one request made.
+    async def generate_image(self, request: wire.GenerateImageRequest) -> wire.ImageResponse:
+        """Make the pictures of a request.
 
         Raises:
-            Refusal: The request is wrong, or a fault was injected.
+            Refusal: The request is invalid, the engine failed, or a fault was injected.
         """
-        failure = self._faults.next_failure(request, call.number)
+        failure = self._faults.next_failure(request, self._log.counts[wire.GENERATE_IMAGE])
         if not self._faults.after_work:
-            self._faults.strike(failure)
-        order = await self._order(request)
+            Faults.strike(failure)
+        order = await self._check(request)
         await self._faults.wait(request)
-        reply = await self._fulfil(replace(order, first=self._first_take(request)))
+        reply = await self._make(request, order, self._first_take(request))
         if self._faults.after_work:
-            self._faults.strike(failure)
+            Faults.strike(failure)
         return reply
 
-    async def _answer(self, request: wire.GenerateImageRequest, take: int) -> wire.ImageResponse:
-        """Have the pictures of a request made that came in a batch."""
-        return await self._fulfil(replace(await self._order(request), first=take))
+    async def _make_batched(
+        self, request: wire.GenerateImageRequest, take: int
+    ) -> wire.ImageResponse:
+        return await self._make(request, await self._check(request), take)
+
+    async def _check(self, request: wire.GenerateImageRequest) -> ImageOrder:
+        """Check a request and resolve its model.
+
+        Raises:
+            Refusal: The request is invalid, or its model does not exist.
+        """
+        return check_request(request, await self._engine.find(request.model))
 
     def _first_take(self, request: wire.GenerateImageRequest) -> int:
-        """Return how many pictures equal requests have had, whatever their counts."""
+        """Return how many pictures were made of equal requests, apart from their `n`."""
         if self._taken is None:
             return 0
         alike = wire.GenerateImageRequest()
@@ -230,149 +174,103 @@ class Service:
         self._taken[key] += request.n or 1
         return first
 
-    async def _order(self, request: wire.GenerateImageRequest) -> validation.ImageOrder:
-        """Return a request as an order for the engine.
+    async def _make(
+        self, request: wire.GenerateImageRequest, order: ImageOrder, first: int
+    ) -> wire.ImageResponse:
+        """Make the pictures of a checked request; `first` is the take of the first picture."""
+        inputs = await self._read_inputs(input_images(request))
+        results = await self._run_engine(request, order, first, inputs)
+        model = settings.LOCAL_MODEL if self._engine.previews else order.model
+        edit = bool(inputs)
+        return wire.ImageResponse(
+            images=[
+                self._image(request, order, first + index, result, edit=edit)
+                for index, result in sorted(results.items())
+            ],
+            model=self._faults.model_name or model,
+            usage=self._usage(order.prompt, list(results.values()), inputs=len(inputs)),
+        )
+
+    async def _run_engine(
+        self,
+        request: wire.GenerateImageRequest,
+        order: ImageOrder,
+        first: int,
+        inputs: list[EngineInput],
+    ) -> dict[int, EngineResult | None]:
+        """Return the result of each picture by its index; None for `Faults.empty`.
 
         Raises:
-            Refusal: It is wrong, or its model is not there.
+            Refusal: The engine made no picture.
         """
-        order = validation.check(request, await self._engine.find(request.model))
-        # What moderates behind another engine knows no marks.
-        return order if self._engine.previews else replace(order, withheld=frozenset())
+        asked = request.n or 1
+        # Other engines have a moderation of their own.
+        withheld = _withheld(request) if self._engine.previews else frozenset()
+        indices = range(max(0, asked - self._faults.short))
+        results: dict[int, EngineResult | None] = {
+            index: EngineResult(None) for index in indices if index in withheld
+        }
+        wanted = [index for index in indices if index not in withheld]
+        made: Sequence[EngineResult | None] = []
+        if self._faults.empty:
+            made = [None] * len(wanted)
+        elif self._faults.garbage is not None:
+            made = [EngineResult(self._faults.garbage)] * len(wanted)
+        elif wanted:
+            takes = [first + index for index in wanted]
+            made = await self._engine.make_each(order, takes, inputs)
+        # An engine may return fewer pictures than asked for, or more.
+        results.update(zip(chain(wanted, count(asked)), made, strict=False))
+        return results
 
-    async def _fulfil(self, order: validation.ImageOrder) -> wire.ImageResponse:
-        references = await self._references(order.inputs)
-        made = await self._made(order, references)
-        edit = bool(references)
-        own = settings.LOCAL_MODEL if self._engine.previews else order.model
-        return wire.ImageResponse(
-            images=[self._image(order, index, each, edit=edit) for index, each in made],
-            model=self._faults.model_name or own,
-            usage=self._usage(order.prompt, [each for _, each in made], inputs=len(references)),
-        )
-
-    async def list_models(
-        self, _request: wire.Empty, _call: SeenCall
-    ) -> wire.ListImageGenerationModelsResponse:
-        """List every model."""
-        self._faults.strike(self._faults.models_failure)
-        return wire.ListImageGenerationModelsResponse(
-            models=[model.to_message(self._faults) for model in await self._engine.models()]
-        )
-
-    async def get_model(
-        self, request: wire.GetModelRequest, _call: SeenCall
-    ) -> wire.ImageGenerationModel:
-        """Describe one model."""
-        self._faults.strike(self._faults.models_failure)
-        return (await self._engine.find(request.name)).to_message(self._faults)
-
-    async def key_info(self, _request: wire.Empty, _call: SeenCall) -> wire.ApiKey:
-        """Describe the key, whichever it was."""
-        return wire.ApiKey(
-            redacted_api_key="***",
-            user_id="local",
-            name=settings.LOCAL_MODEL,
-            team_id="local",
-            acls=["api-key:endpoint:*", "api-key:model:*"],
-            api_key_id="local",
-        )
-
-    async def complete(
-        self, request: wire.GetCompletionsRequest, _call: SeenCall
-    ) -> wire.GetChatCompletionResponse:
-        """Answer the last user message with the rewritten prompt."""
-        self._faults.strike(self._faults.chat_failure)
-        system, prompt = read_chat(request)
-        answer = self._faults.chat_text
-        if answer is None:
-            answer = painting.rewrite(prompt, edit="editing" in system.lower())
-        usage = self._usage(prompt)
-        usage.ClearField("cost_in_usd_ticks")
-        if self._faults.chat_ticks is not None:
-            usage.cost_in_usd_ticks = self._faults.chat_ticks
-        usage.completion_tokens = len(answer.split())
-        usage.total_tokens += usage.completion_tokens
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
-        message = {"content": answer, "role": wire.MessageRole.ROLE_ASSISTANT}
-        return wire.GetChatCompletionResponse(
-            id=f"local-{digest[:16]}",
-            outputs=[{"finish_reason": 1, "index": 0, "message": message}],  # 1: it was finished
-            model=self._faults.model_name or settings.LOCAL_MODEL,
-            usage=usage,
-        )
-
-    async def _references(self, sources: Sequence[wire.ImageUrlContent]) -> list[EngineInput]:
-        """Read the input images, one at a time among all calls: decoded they can be large."""
-        references = []
+    async def _read_inputs(self, sources: Sequence[wire.ImageUrlContent]) -> list[EngineInput]:
+        """Read and decode input images, one at a time among all calls: they can be large."""
+        inputs = []
         for source in sources:
             async with self._decoding:
-                read = functools.partial(self._reference, source)
-                references.append(await self._workers.run(read))
-        return references
+                inputs.append(await self._pool.run(functools.partial(self._read_input, source)))
+        return inputs
 
-    def _reference(self, source: wire.ImageUrlContent) -> EngineInput:
-        """Return an input image, read and decoded; on a worker thread."""
+    def _read_input(self, source: wire.ImageUrlContent) -> EngineInput:
         if source.HasField("file_id"):
             data = self._stored.read(source.file_id)
         else:
             data = read_input(source.image_url, self._files)
         return EngineInput(data, decode_input(data))
 
-    async def _made(
-        self, order: validation.ImageOrder, references: list[EngineInput]
-    ) -> list[tuple[int, EngineResult | None]]:
-        """Return what became of each picture, by its index; None: nothing, as the faults want it.
-
-        Raises:
-            Refusal: The engine made none.
-        """
-        indices = range(max(0, order.count - self._faults.short))
-        if self._faults.empty:
-            return [(i, EngineResult(None) if i in order.withheld else None) for i in indices]
-        wanted = [i for i in indices if i not in order.withheld]
-        made: list[EngineResult] = []
-        if self._faults.garbage is not None:
-            made = [EngineResult(self._faults.garbage) for _ in wanted]
-        elif wanted:
-            takes = [order.first + index for index in wanted]
-            made = await self._engine.make_each(order, takes, references)
-        outcomes: dict[int, EngineResult | None] = {
-            i: EngineResult(None) for i in order.withheld if i in indices
-        }
-        # An engine may have made fewer than asked for, or more.
-        outcomes.update(zip(chain(wanted, count(order.count)), made, strict=False))
-        return sorted(outcomes.items())
-
     def _image(
-        self, order: validation.ImageOrder, index: int, made: EngineResult | None, *, edit: bool
+        self,
+        request: wire.GenerateImageRequest,
+        order: ImageOrder,
+        take: int,
+        result: EngineResult | None,
+        *,
+        edit: bool,
     ) -> wire.GeneratedImage:
-        """Hand image `index` over in the format asked for."""
-        withheld = made is not None and made.data is None
-        image = wire.GeneratedImage(respect_moderation=not withheld)
+        """Return a result in the format of the request, stored if the request says so."""
+        data = result.data if result else None
+        image = wire.GeneratedImage(respect_moderation=result is None or data is not None)
         if not self._engine.previews:
-            image.up_sampled_prompt = made.rewritten if made else ""
+            image.up_sampled_prompt = result.rewritten if result else ""
         elif self._rewrites and self._faults.up_sampled:
-            take = order.first + index
             image.up_sampled_prompt = painting.rewrite(order.prompt, take, order.model, edit=edit)
-        if made is None or made.data is None:
+        if result is None or data is None:
             return image
-        data = made.data
         if self._faults.min_bytes:
             data = _padded(data, self._faults.min_bytes)
-        if order.storage is not None:
-            self._stored.keep(image, data, order.storage)
-        if order.as_url:
-            image.url = self._files.put(data, made.media_type)
+        if request.HasField("storage_options"):
+            self._stored.keep(image, data, request.storage_options)
+        if request.format != wire.ImageFormat.IMG_FORMAT_BASE64:  # also if it is unset
+            image.url = self._files.put(data, result.media_type)
         else:
-            prefix = "" if self._faults.no_prefix else f"data:{made.media_type};base64,"
+            prefix = "" if self._faults.no_prefix else f"data:{result.media_type};base64,"
             image.base64 = prefix + base64.b64encode(data).decode("ascii")
         return image
 
     def _usage(
-        self, prompt: str, made: Sequence[EngineResult | None] = (), *, inputs: int = 0
+        self, prompt: str, results: Sequence[EngineResult | None] = (), *, inputs: int = 0
     ) -> wire.SamplingUsage:
-        """Return a usage whose tokens are words, and whose cost is what the engine knows."""
+        """Return a usage that counts words as tokens; without a cost if that is unknown."""
         words = len(prompt.split())
         usage = wire.SamplingUsage(
             prompt_tokens=words + inputs,
@@ -382,18 +280,68 @@ class Service:
         )
         if self._engine.previews:
             if self._faults.cost_ticks is not None:
-                cost = self._faults.cost_ticks * len(made) + self._faults.input_ticks * inputs
+                cost = self._faults.cost_ticks * len(results) + self._faults.input_ticks * inputs
                 usage.cost_in_usd_ticks = cost
             return usage
-        costs = [each.cost_ticks for each in made if each is not None]
+        costs = [result.cost_ticks for result in results if result is not None]
         known = [cost for cost in costs if cost is not None]
         if len(known) == len(costs):
             usage.cost_in_usd_ticks = sum(known)
         return usage
 
+    async def list_models(self, _request: wire.Empty) -> wire.ListImageGenerationModelsResponse:
+        """List every model."""
+        return wire.ListImageGenerationModelsResponse(
+            models=[model.to_message(self._faults) for model in await self._engine.models()]
+        )
+
+    async def get_model(self, request: wire.GetModelRequest) -> wire.ImageGenerationModel:
+        """Describe one model."""
+        return (await self._engine.find(request.name)).to_message(self._faults)
+
+    async def key_info(self, _request: wire.Empty) -> wire.ApiKey:
+        """Describe the key; every key gets the same reply."""
+        return wire.ApiKey(
+            redacted_api_key="***",
+            user_id="local",
+            name=settings.LOCAL_MODEL,
+            team_id="local",
+            acls=["api-key:endpoint:*", "api-key:model:*"],
+            api_key_id="local",
+        )
+
+    async def complete(self, request: wire.GetCompletionsRequest) -> wire.GetChatCompletionResponse:
+        """Reply to the last user message with its text as a rewritten prompt."""
+        system, prompt = read_chat(request)
+        reply = self._faults.chat_text
+        if reply is None:
+            reply = painting.rewrite(prompt, edit="editing" in system.lower())
+        usage = self._usage(prompt)
+        usage.ClearField("cost_in_usd_ticks")
+        if self._faults.chat_ticks is not None:
+            usage.cost_in_usd_ticks = self._faults.chat_ticks
+        usage.completion_tokens = len(reply.split())
+        usage.total_tokens += usage.completion_tokens
+        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+        message = {"content": reply, "role": wire.MessageRole.ROLE_ASSISTANT}
+        return wire.GetChatCompletionResponse(
+            id=f"local-{digest[:16]}",
+            outputs=[{"finish_reason": 1, "index": 0, "message": message}],  # 1: complete
+            model=self._faults.model_name or settings.LOCAL_MODEL,
+            usage=usage,
+        )
+
+
+def _withheld(request: wire.GenerateImageRequest) -> frozenset[int]:
+    """Return the indices of images that `[moderated]` or `[moderated:2]` in the prompt withhold."""
+    marks = [match[1] for match in _MODERATED.finditer(request.prompt)]
+    if None in marks:
+        return frozenset(range(request.n or 1))
+    return frozenset(int(mark) - 1 for mark in marks)
+
 
 def _padded(jpeg: bytes, size: int) -> bytes:
-    """Return the same JPEG with comments in front, at least `size` bytes long."""
+    """Return the JPEG with comments inserted, at least `size` bytes long."""
     missing = size - len(jpeg)
     if missing <= 0:
         return jpeg
@@ -402,27 +350,37 @@ def _padded(jpeg: bytes, size: int) -> bytes:
 
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)((?:;[^,;]*)*),", re.IGNORECASE)
+_MAX_PREFIX: Final = 256
+"""Characters of a data URI before its base64."""
 _MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp"})
 _MAX_PIXELS: Final = {
     "PNG": settings.MAX_IMAGE_PIXELS,
     "JPEG": settings.MAX_IMAGE_PIXELS,
-    "WEBP": settings.MAX_IMAGE_PIXELS // 2,  # its decoder holds every pixel three times over
+    "WEBP": settings.MAX_IMAGE_PIXELS // 2,  # its decoder uses three times the memory
 }
 _MAX_SIDE: Final = 2896
-"""Pixels. Pictures are never larger, so inputs are shrunk once instead of in every painting."""
+"""Pixels. Pictures are never larger, so inputs are reduced once instead of in every painting."""
 _STRIP: Final = 256
-"""Rows of the reduced image that are made at a time."""
+"""Rows of the reduced image per step."""
 _ORIENTATION: Final = 0x0112
 _MAX_EXIF: Final = 1 << 16
-"""Bytes. Pillow takes seconds for the entries that fit into a megabyte."""
+"""Bytes. Pillow takes seconds to read a megabyte of entries."""
 
 
 def read_input(url: str, files: FileServer) -> bytes:
-    """Return the bytes of the image behind `url`, not decoded.
+    """Return the file of an input image, not decoded.
+
+    Args:
+        url: A data URI, base64 or a URL of `files`.
+        files: Serves this server's own pictures.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: no data URI, not base64, not one of our own URLs, or too large.
+        Refusal: INVALID_ARGUMENT: `url` is something else, or the file is too large.
     """
+    limit = settings.MAX_INPUT_IMAGE_BYTES
+    too_large = invalid(f"An input image must have at most {limit // settings.MIB} MiB.")
+    if len(url) > limit * 4 // 3 + _MAX_PREFIX:
+        raise too_large
     data: bytes | None
     if url[:5].lower() == "data:":
         data = _data_uri(url)
@@ -439,23 +397,20 @@ def read_input(url: str, files: FileServer) -> bytes:
             raise invalid(
                 "An input image must be a URL, a data URI or base64: of a PNG, JPEG or WebP image."
             )
-    if len(data) > settings.MAX_INPUT_IMAGE_BYTES:
-        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        raise invalid(
-            f"An input image must have at most {limit} MiB, this one has {len(data)} bytes."
-        )
+    if len(data) > limit:
+        raise too_large
     return data
 
 
 def decode_input(data: bytes) -> Image.Image:
     """Return the image upright, in RGB, its longer side at most 2896 pixels.
 
-    What is decoded is held once: 64 megapixels with transparency are 256 MB.
+    Only one decoded copy is held: 64 megapixels with transparency are 256 MB.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: not a PNG, JPEG or WebP, damaged, or with too many pixels.
+        Refusal: INVALID_ARGUMENT: not a PNG, JPEG or WebP image, damaged, or too many pixels.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415  # on a worker thread, never at start
+    from PIL import Image, ImageOps  # noqa: PLC0415  # on a thread, never at start
 
     try:
         check_structure(data)
@@ -464,7 +419,7 @@ def decode_input(data: bytes) -> Image.Image:
                 raise invalid(
                     f"An input image of {opened.width} x {opened.height} pixels is too large."
                 )
-            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a JPEG is decoded smaller at once
+            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # lets a JPEG be decoded at a smaller size
             image = _reduced(opened)
             if len(opened.info.get("exif", b"")) > _MAX_EXIF:
                 del opened.info["exif"]
@@ -485,7 +440,7 @@ def _reduced(image: Image.Image) -> Image.Image:
     for top in range(0, image.height, _STRIP * factor):
         bottom = min(top + _STRIP * factor, image.height)
         strip = image.crop((0, top, image.width, bottom))
-        if strip.mode.startswith("I;16"):  # which Pillow would clip
+        if strip.mode.startswith("I;16"):  # Pillow would clip it
             strip = strip.point(lambda value: value / 257).convert("L")
         if strip.has_transparency_data:
             strip = strip.convert("RGBA").reduce(factor)
@@ -496,7 +451,7 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def _data_uri(uri: str) -> bytes:
-    match = _DATA_URI.match(uri[:256])
+    match = _DATA_URI.match(uri[:_MAX_PREFIX])
     if match is None or not match[2].lower().endswith(";base64"):
         raise invalid("A data URI must look like data:image/png;base64,...")
     if match[1].lower() not in _MEDIA_TYPES:
@@ -509,15 +464,75 @@ def _data_uri(uri: str) -> bytes:
 
 
 def _base64(encoded: str) -> bytes | None:
-    """Return the bytes of base64; None: it is none.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT: too large.
-    """
-    if len(encoded) > settings.MAX_INPUT_IMAGE_BYTES * 4 // 3 + 4:
-        limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
-        raise invalid(f"An input image must have at most {limit} MiB.")
+    """Decode base64; None if it is damaged."""
     try:
         return base64.b64decode(encoded, validate=True)
-    except ValueError:  # a character that is not ASCII too
+    except ValueError:  # also for characters that are not ASCII
         return None
+
+
+_FEATURES: Final = {
+    "GetCompletionsRequest": {
+        5: "logprobs", 6: "top_logprobs", 8: "n", 10: "response_format", 12: "stop", 17: "tools",
+        18: "tool_choice", 20: "search_parameters", 22: "previous_response_id",
+        23: "store_messages", 24: "use_encrypted_content", 25: "max_turns", 26: "include",
+        29: "agent_count",
+    },
+    "Message": {4: "tool_calls", 5: "reasoning_content", 6: "encrypted_content", 7: "tool_call_id"},
+    "Content": {2: "image_url", 3: "file"},
+}  # fmt: skip
+"""Fields that ask for more than a text, with their names in xAI's SDK. The server refuses them."""
+
+_HINTS: Final = {
+    "GetCompletionsRequest": {3, 9, 11, 15, 19, 21, 31, 34},
+    "Message": {3},
+    "Content": set[int](),
+}
+"""Ignored fields, which only tune a text: penalties, seed, top_p, effort, tier, ids."""
+
+_VARINT: Final = 0
+"""Wire type of numbers and booleans."""
+_N: Final = 8
+"""Field number of `n`."""
+
+
+def read_chat(request: wire.GetCompletionsRequest) -> tuple[str, str]:
+    """Return the system messages as one text, and the last user message.
+
+    Raises:
+        Refusal: UNIMPLEMENTED if the request uses features that this server lacks,
+            INVALID_ARGUMENT if it has no user message with text.
+    """
+    _refuse_features(request)
+    for message in request.messages:
+        _refuse_features(message)
+        for content in message.content:
+            _refuse_features(content)
+    prompts = _texts(request, wire.MessageRole.ROLE_USER)
+    if not prompts or not prompts[-1].strip():
+        raise invalid("Messages must hold a user message with text.")
+    return " ".join(_texts(request, wire.MessageRole.ROLE_SYSTEM)), prompts[-1]
+
+
+def _refuse_features(message: Message) -> None:
+    kind, fields = message.DESCRIPTOR.name, UnknownFieldSet(message)
+    for field in (fields[index] for index in range(len(fields))):
+        number, off = field.field_number, field.wire_type == _VARINT and field.data == 0
+        if off or number in _HINTS[kind]:
+            continue
+        if number == _N and kind == "GetCompletionsRequest" and field.data == 1:
+            continue  # n=1, which xAI's SDK sends
+        name = _FEATURES[kind].get(number, f"field {number} of {kind}")
+        raise Refusal(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"The embedded server only rewrites prompts: it does not support {name}.",
+        )
+
+
+def _texts(request: wire.GetCompletionsRequest, role: int) -> list[str]:
+    """Return the messages with this role."""
+    return [
+        "".join(content.text for content in message.content)
+        for message in request.messages
+        if message.role == role
+    ]

@@ -1,11 +1,9 @@
-"""Checks an image request the way the real API does, before any work is done."""
+"""The catalog of image models, and the checks that every service makes before any work is done."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,36 +18,42 @@ if TYPE_CHECKING:
     from xai_notebook.server.faults import Faults
 
 __all__ = [
-    "MAX_PROMPT_LENGTH",
-    "MAX_REFERENCE_IMAGES",
+    "MODELS",
+    "MODEL_NAMES",
     "ImageOrder",
     "Model",
-    "check",
     "check_lifetime",
+    "check_link_lifetime",
+    "check_request",
     "find_model",
+    "input_images",
     "invalid",
-    "iso",
-    "list_models",
-    "model_names",
+    "page_of",
     "timestamp",
 ]
 
+_T = TypeVar("_T")
+
 MAX_PROMPT_LENGTH: Final = 8000
 """Characters."""
+MIN_LIFETIME: Final = 3600
+MAX_LIFETIME: Final = 30 * 24 * 3600
+"""Seconds that a file may be kept."""
+_MAX_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One image model.
+    """An image model.
 
     Attributes:
         name: As the API spells it.
-        aliases: Other names for it.
+        aliases: Other names that clients may use.
         created: Unix time in seconds.
         edits: Accepts input images.
         has_quality: Accepts the `quality` option.
-        version: What the API says as version and fingerprint.
-        price_ticks: List price of an image in ticks of 1e-10 USD; None: as the faults say.
+        version: Reported as version and fingerprint.
+        price_ticks: List price of an image in ticks of 1e-10 USD; None: `Faults.image_price`.
     """
 
     name: str
@@ -77,7 +81,7 @@ class Model:
 
 
 _PREVIEW: Final = settings.LOCAL_MODEL
-_MODELS: Final = (
+MODELS: Final = (
     Model("grok-imagine-image", ("grok-imagine-image-latest",), 1_769_000_000, version=_PREVIEW),
     Model(
         "grok-imagine-image-2.0",
@@ -100,26 +104,19 @@ _MODELS: Final = (
         version=_PREVIEW,
     ),
 )
+"""xAI's models, which the painter stands in for; the default first."""
+MODEL_NAMES: Final = tuple(name for model in MODELS for name in (model.name, *model.aliases))
+"""Names and aliases of xAI's models."""
 
 
-def list_models() -> tuple[Model, ...]:
-    """Return every model of the painter, the default first."""
-    return _MODELS
-
-
-def model_names() -> tuple[str, ...]:
-    """Return every name and alias of the real models."""
-    return tuple(name for model in _MODELS for name in (model.name, *model.aliases))
-
-
-def find_model(name: str, models: Sequence[Model] = _MODELS) -> Model:
-    """Return the model of that name or alias among `models`.
+def find_model(name: str, models: Sequence[Model]) -> Model:
+    """Return the model with that name or alias.
 
     Raises:
-        Refusal: INVALID_ARGUMENT without a name, NOT_FOUND for one that does not exist.
+        Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
     """
     if not name.strip():
-        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Model must not be empty.")
+        raise invalid("Model must not be empty.")
     for model in models:
         if name == model.name or name in model.aliases:
             return model
@@ -129,174 +126,143 @@ def find_model(name: str, models: Sequence[Model] = _MODELS) -> Model:
     )
 
 
-MAX_REFERENCE_IMAGES: Final = 5
-"""Input images of one request."""
-
-MIN_LIFETIME: Final = 3600
-MAX_LIFETIME: Final = 30 * 24 * 3600
-"""Seconds."""
-
-_MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)
+def invalid(details: str) -> Refusal:
+    """Return a refusal with INVALID_ARGUMENT."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageOrder:
-    """A request that was checked, in the words of an engine.
+    """What an engine makes pictures of: the wire request, checked, with its enums as text.
 
     Attributes:
         prompt: As sent.
-        model: Name of the model, alias resolved.
-        count: Images asked for, 1 to 10.
-        as_url: The images shall be URLs, not base64.
-        aspect_ratio: Such as `"16:9"`; None: the engine's choice.
+        model: Name of the model, with aliases resolved.
+        aspect_ratio: Such as `"16:9"`; None: the engine chooses.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
-        inputs: Input images, unread: data URIs, URLs, or ids in the file store.
-        storage: How to keep a copy in the file store, if that is asked for.
-        withheld: Indices of the images that moderation withholds (from 0).
-        first: Which take of the request the first image is.
     """
 
     prompt: str
     model: str
-    count: int
-    as_url: bool
     aspect_ratio: str | None
     resolution: str
     quality: str
-    inputs: tuple[wire.ImageUrlContent, ...]
-    storage: wire.StorageOptions | None
-    withheld: frozenset[int]
-    first: int = 0
 
 
-def invalid(details: str) -> Refusal:
-    """Return the refusal of a request that is wrong as it is."""
-    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
+_ASPECT_RATIOS: Final[dict[int, str]] = {
+    wire.ImageAspectRatio.Value(
+        "IMG_ASPECT_RATIO_" + name.replace(":", "_").replace(".", "_")
+    ): name
+    for name in settings.ASPECT_RATIOS
+}
+_RESOLUTIONS: Final[dict[int, str]] = {
+    wire.ImageResolution.IMG_RESOLUTION_1K: "1k",
+    wire.ImageResolution.IMG_RESOLUTION_2K: "2k",
+}
+_QUALITIES: Final[dict[int, str]] = {
+    wire.ImageQuality.IMG_QUALITY_LOW: "low",
+    wire.ImageQuality.IMG_QUALITY_MEDIUM: "medium",
+}
+_FORMATS: Final = (
+    wire.ImageFormat.IMG_FORMAT_INVALID,  # 0: the field is unset, which means URL
+    wire.ImageFormat.IMG_FORMAT_URL,
+    wire.ImageFormat.IMG_FORMAT_BASE64,
+)
 
 
-def check(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
-    """Return `request` as an `ImageOrder`.
+def check_request(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
+    """Check every field of an image request, as the real API does.
 
     Args:
-        request: As it came.
-        model: What its `model` stands for.
+        request: The request as received.
+        model: The model that `request.model` stands for.
 
     Raises:
-        Refusal: INVALID_ARGUMENT, with details that say what would be right.
+        Refusal: INVALID_ARGUMENT. The details name the allowed values.
     """
-    count = request.n if request.HasField("n") else 1
-    if not 1 <= count <= settings.MAX_IMAGES:
-        raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {count}.")
-    return ImageOrder(
-        prompt=_prompt(request.prompt),
-        model=model.name,
-        count=count,
-        as_url=_as_url(request),
-        aspect_ratio=_aspect_ratio(request),
-        resolution=_resolution(request),
-        quality=_quality(request, model),
-        inputs=_inputs(request, model),
-        storage=_storage(request),
-        withheld=_withheld(request.prompt, count),
-    )
-
-
-def _prompt(prompt: str) -> str:
-    if not prompt.strip():
+    if request.HasField("n") and not 1 <= request.n <= settings.MAX_IMAGES:
+        raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {request.n}.")
+    if not request.prompt.strip():
         raise invalid("Prompt must not be empty.")
-    if len(prompt) > MAX_PROMPT_LENGTH:
+    if (length := len(request.prompt)) > MAX_PROMPT_LENGTH:
         raise invalid(
-            f"Prompt must have at most {MAX_PROMPT_LENGTH} characters, this one has {len(prompt)}."
+            f"Prompt must have at most {MAX_PROMPT_LENGTH} characters, this one has {length}."
         )
-    return prompt
+    if request.format not in _FORMATS:
+        raise invalid(f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}.")
+    order = ImageOrder(
+        request.prompt, model.name, _aspect_ratio(request), _resolution(request),
+        _quality(request, model),
+    )  # fmt: skip
+    _check_inputs(request, model)
+    if request.HasField("storage_options"):
+        _check_storage(request.storage_options)
+    return order
 
 
-def _as_url(request: wire.GenerateImageRequest) -> bool:
-    """Tell whether URLs are asked for; a request that does not say gets them, as in the API."""
-    if request.format in {
-        wire.ImageFormat.IMG_FORMAT_URL,
-        wire.ImageFormat.IMG_FORMAT_INVALID,  # 0, which is what an unset field reads as
-    }:
-        return True
-    if request.format == wire.ImageFormat.IMG_FORMAT_BASE64:
-        return False
-    raise invalid(f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}.")
+def input_images(request: wire.GenerateImageRequest) -> Sequence[wire.ImageUrlContent]:
+    """Return the images to edit, not read yet: data URIs, URLs or ids in the file store."""
+    return [request.image] if request.HasField("image") else request.images
 
 
 def _aspect_ratio(request: wire.GenerateImageRequest) -> str | None:
-    if not request.HasField("aspect_ratio"):
+    """Return the ratio as text; None if the request leaves it to the engine."""
+    number = request.aspect_ratio
+    if not request.HasField("aspect_ratio") or (
+        number == wire.ImageAspectRatio.IMG_ASPECT_RATIO_AUTO
+    ):
         return None
-    if request.aspect_ratio == wire.ImageAspectRatio.IMG_ASPECT_RATIO_AUTO:
-        return None
-    for name in settings.ASPECT_RATIOS:
-        member = "IMG_ASPECT_RATIO_" + name.replace(":", "_").replace(".", "_")
-        if request.aspect_ratio == wire.ImageAspectRatio.Value(member):
-            return name
-    raise invalid(
-        f"aspect_ratio {request.aspect_ratio} is not supported. "
-        f"Use one of: {', '.join(settings.ASPECT_RATIOS)}."
-    )
+    if number not in _ASPECT_RATIOS:
+        known = ", ".join(settings.ASPECT_RATIOS)
+        raise invalid(f"aspect_ratio {number} is not supported. Use one of: {known}.")
+    return _ASPECT_RATIOS[number]
 
 
 def _resolution(request: wire.GenerateImageRequest) -> str:
     if not request.HasField("resolution"):
         return "1k"
-    if request.resolution == wire.ImageResolution.IMG_RESOLUTION_1K:
-        return "1k"
-    if request.resolution == wire.ImageResolution.IMG_RESOLUTION_2K:
-        return "2k"
-    raise invalid(f"resolution {request.resolution} is not supported. Use 1k or 2k.")
+    if request.resolution not in _RESOLUTIONS:
+        raise invalid(f"resolution {request.resolution} is not supported. Use 1k or 2k.")
+    return _RESOLUTIONS[request.resolution]
 
 
 def _quality(request: wire.GenerateImageRequest, model: Model) -> str:
     if not request.HasField("quality"):
         return "medium"
     if not model.has_quality:
-        able = ", ".join(each.name for each in list_models() if each.has_quality)
+        able = ", ".join(each.name for each in MODELS if each.has_quality)
         raise invalid(f"quality is not supported by {model.name}, only by {able}.")
-    if request.quality == wire.ImageQuality.IMG_QUALITY_LOW:
-        return "low"
-    if request.quality == wire.ImageQuality.IMG_QUALITY_MEDIUM:
-        return "medium"
-    raise invalid("quality must be low or medium.")
+    if request.quality not in _QUALITIES:
+        raise invalid("quality must be low or medium.")
+    return _QUALITIES[request.quality]
 
 
-def _inputs(request: wire.GenerateImageRequest, model: Model) -> tuple[wire.ImageUrlContent, ...]:
-    sources: Sequence[wire.ImageUrlContent] = request.images
-    if request.HasField("image"):
-        if request.images:
-            raise invalid("image and images must not be used together.")
-        sources = [request.image]
+def _check_inputs(request: wire.GenerateImageRequest, model: Model) -> None:
+    if request.HasField("image") and request.images:
+        raise invalid("image and images must not be used together.")
+    sources = input_images(request)
     if sources and not model.edits:
         raise invalid(f"{model.name} does not accept input images.")
-    if len(sources) > MAX_REFERENCE_IMAGES:
+    if len(sources) > settings.MAX_INPUT_IMAGES:
         raise invalid(
-            f"At most {MAX_REFERENCE_IMAGES} input images are supported, got {len(sources)}."
+            f"At most {settings.MAX_INPUT_IMAGES} input images are supported, got {len(sources)}."
         )
-    for source in sources:
-        if not source.image_url and not source.file_id:
-            raise invalid("An input image is empty.")
-    return tuple(sources)
+    if any(not source.image_url and not source.file_id for source in sources):
+        raise invalid("An input image is empty.")
 
 
-def _storage(request: wire.GenerateImageRequest) -> wire.StorageOptions | None:
-    if not request.HasField("storage_options"):
-        return None
-    options = request.storage_options
+def _check_storage(options: wire.StorageOptions) -> None:
     if not options.filename.strip():
         raise invalid("storage_options need a filename.")
-    kept = options.expires_after if options.HasField("expires_after") else None
-    check_lifetime(kept)
+    lifetime = options.expires_after if options.HasField("expires_after") else None
+    check_lifetime(lifetime)
     if options.public_url.HasField("expires_after"):
-        public = options.public_url.expires_after
-        if public <= 0 or (kept is not None and public > kept):
-            raise invalid("A public URL must expire after now, and not after its file.")
-    return options
+        check_link_lifetime(options.public_url.expires_after, lifetime)
 
 
 def check_lifetime(seconds: int | None) -> None:
-    """Check how long a file is to be kept; None: for ever.
+    """Check for how long a file is to be kept; None means without end.
 
     Raises:
         Refusal: INVALID_ARGUMENT: too short or too long.
@@ -305,23 +271,36 @@ def check_lifetime(seconds: int | None) -> None:
         raise invalid(f"expires_after must be {MIN_LIFETIME} to {MAX_LIFETIME} seconds.")
 
 
-def _withheld(prompt: str, count: int) -> frozenset[int]:
-    """Return the indices that the marks `[moderated]` and `[moderated:2]` in the prompt name."""
-    marks = [match[1] for match in _MODERATED.finditer(prompt)]
-    if None in marks:
-        return frozenset(range(count))
-    return frozenset(int(mark) - 1 for mark in marks)
+def check_link_lifetime(seconds: float, file_lifetime: float | None) -> None:
+    """Check for how long a public link is to work.
+
+    Args:
+        seconds: From now.
+        file_lifetime: Seconds until the file expires; None: it does not.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT: the link would outlive its file, or has expired already.
+    """
+    if seconds <= 0 or (file_lifetime is not None and seconds > file_lifetime):
+        raise invalid("A public URL must expire after now, and not after its file.")
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
-    """Return a time as a message; None stays None."""
+    """Convert Unix time to a message; None stays None."""
     if seconds is None:
         return None
     return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
 
 
-def iso(seconds: float | None) -> str | None:
-    """Return a time as a text that compares like the time; None stays None."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def page_of(items: Sequence[_T], limit: int, token: str) -> tuple[Sequence[_T], str | None]:
+    """Return a page of a list, and the token of the next page if there is one.
+
+    Args:
+        items: The whole list.
+        limit: Items of the page: 1 to 100; every other number means 100.
+        token: That of the page before; `""` for the first page.
+    """
+    size = limit if 0 < limit <= _MAX_PAGE else _MAX_PAGE
+    start = int(token) if token.isdecimal() else 0
+    end = start + size
+    return items[start:end], str(end) if end < len(items) else None

@@ -1,4 +1,4 @@
-"""Figures: all can be drawn, a new one is one record, a wrong one says what is wrong."""
+"""Figures: every record can be drawn, and invalid records are errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_magenta(red: int, green: int, blue: int) -> bool:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the painter read a copy of its records, to which some can be added."""
+    """Let the painter read a copy of its records, to which tests add some."""
     copy = tmp_path / "figures"
     shutil.copytree(figures.FOLDER, copy)
     monkeypatch.setattr(figures, "FOLDER", copy)
@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("figure", SUBJECTS, ids=lambda figure: figure.name)
 def test_every_figure_stands_upright(figure: figures.Figure) -> None:
-    """It can be drawn in its own colour and in another, and is about as high as it should be."""
+    """In its own colour and in another, it has about its nominal height."""
     for colour in (None, RED):
         parts = cut_out(figure, colour, GREEN, helmet=True)
         heights = [y for _, shapes in parts for shape in shapes for _, y in shape]
@@ -58,8 +58,7 @@ def test_every_figure_stands_upright(figure: figures.Figure) -> None:
 
 
 @pytest.mark.parametrize("figure", SUBJECTS, ids=lambda figure: figure.name)
-def test_a_named_colour_is_taken_on(figure: figures.Figure) -> None:
-    """A red one is not like one of which the prompt names no colour."""
+def test_every_figure_takes_on_a_named_colour(figure: figures.Figure) -> None:
     own, red = (
         [tone for tone, _ in cut_out(figure, colour, GREEN, helmet=False)] for colour in (None, RED)
     )
@@ -68,23 +67,21 @@ def test_a_named_colour_is_taken_on(figure: figures.Figure) -> None:
 
 @pytest.mark.parametrize("name", PIECES)
 def test_every_piece_can_be_drawn(name: str) -> None:
-    """What has no height is drawn by others."""
     assert draw(name, {"colour": RED, "light": GREEN})
 
 
 def test_no_word_means_two_figures() -> None:
-    """A word names one figure at most."""
     for meanings in vocabulary().meanings.values():
         assert sum(meaning.kind == "subject" for meaning in meanings) <= 1
 
 
 def test_a_new_figure_is_one_record(folder: Path) -> None:
-    """It is understood, counted, coloured, at home and painted, with nothing else changed."""
+    """A record suffices for vocabulary, counts, colours, settings and painting."""
     (folder / "snails.ini").write_text(SNAIL)
     scene = read_scene("two blue snails and a Schnecke")
     assert [subject.name for subject in scene.subjects] == ["snail", "snail"]
     assert scene.subjects[0].colour == vocabulary().colours["blue"]
-    assert scene.place in {"meadow", "forest"}
+    assert scene.setting in {"meadow", "forest"}
     snail, meadow = (
         cast(
             "list[tuple[int, tuple[int, ...]]]",
@@ -102,21 +99,22 @@ def test_a_new_figure_is_one_record(folder: Path) -> None:
         ("[snail]\nwords", "snails.ini"),
         (SNAIL + SNAIL, "snail"),
         (SNAIL.replace("[snail]", "[cat]"), "another figure has this name"),
-        (SNAIL.replace("home = meadow", "home = moon"), "home: 'moon' is none of city, desert"),
+        (SNAIL.replace("home = meadow", "home = moon"), "home: 'moon' is not one of city, desert"),
         (SNAIL.replace("height = 0.3", "height = tall"), "height: could not convert"),
-        (SNAIL.replace("height = 0.3\n", ""), "whatever has words has a height"),
-        (SNAIL.replace("home = meadow forest\n", ""), "a home and a colour"),
-        (SNAIL.replace("colour = #ff00ff\n", ""), "a home and a colour"),
-        (SNAIL.replace("head = ", "hat = "), "'hat' is no key: use words, home"),
-        (SNAIL.replace("words = snail", "words = Snail"), "words: 'Snail' is no word"),
-        (SNAIL.replace("words = snail", "words = snail#12"), "'#12' is no colour"),
-        (SNAIL.replace("home = ", "stands = sky\nhome = "), "stands: 'sky' is none of ground"),
+        (SNAIL.replace("height = 0.3\n", ""), "a record with words needs a height"),
+        (SNAIL.replace("home = meadow forest\n", ""), "needs a home and a colour"),
+        (SNAIL.replace("colour = #ff00ff\n", ""), "needs a home and a colour"),
+        (SNAIL.replace("head = ", "hat = "), "'hat' is not a key: use words, home"),
+        (SNAIL.replace("words = snail", "words = Snail"), "words: 'Snail' is not a word"),
+        (SNAIL.replace("words = snail", "words = snail#12"), "'#12' is not a colour"),
+        (SNAIL.replace("home = ", "stands = sky\nhome = "), "stands: 'sky' is not one of ground"),
         (SNAIL.replace("#00ff00: ", ""), "needs a tone before it"),
         (SNAIL.replace("parts =", "build = legs 1\nparts ="), "either parts or a build"),
     ],
 )
-def test_a_wrong_record_says_what_is_wrong(folder: Path, wrong: str, message: str) -> None:
-    """The file, the record, and what is the matter with it."""
+def test_an_invalid_record_is_an_error_with_file_and_cause(
+    folder: Path, wrong: str, message: str
+) -> None:
     (folder / "snails.ini").write_text(wrong)
     with pytest.raises(RecordError, match=r"snails\.ini") as caught:
         figures.known_figures()
@@ -126,20 +124,21 @@ def test_a_wrong_record_says_what_is_wrong(folder: Path, wrong: str, message: st
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("circle", "cirkle", "'cirkle' is no shape: use polygon, blob"),
+        ("circle", "cirkle", "'cirkle' is not a shape: use polygon, blob"),
         ("0,0.5 0.44", "0,0.5", "circle does not take 1 points and 0 sizes"),
         ("0,0.5 0.44", "0,0.5 wide", "could not convert string to float: 'wide'"),
-        ("0.44", "0.44 | spin 3", "'spin' is no change: use mirror, turn or at"),
-        ("colour:", "color:", "'color' is no colour: write it as #rrggbb"),
+        ("0.44", "0.44 | spin 3", "'spin' is not a change: use mirror, turn or at"),
+        ("colour:", "color:", "'color' is not a colour: write it as #rrggbb"),
         (
             "colour: circle",
             "figure shell in colour\n    colour: circle",
-            "There is no figure 'shell'",
+            "The figure 'shell' does not exist",
         ),
     ],
 )
-def test_a_wrong_line_says_what_is_wrong(folder: Path, old: str, new: str, message: str) -> None:
-    """The record, the tone, and what is the matter with it."""
+def test_an_invalid_line_is_an_error_with_record_and_cause(
+    folder: Path, old: str, new: str, message: str
+) -> None:
     (folder / "snails.ini").write_text(SNAIL.replace(old, new))
     with pytest.raises(RecordError, match=r"\[snail\]") as caught:
         draw("snail", {"colour": RED})
@@ -148,10 +147,9 @@ def test_a_wrong_line_says_what_is_wrong(folder: Path, old: str, new: str, messa
 
 @pytest.mark.parametrize(
     ("build", "message"),
-    [("legs 0.3, wings 2", "'wings' is no measure: use legs"), ("ear square", "ear-square")],
+    [("legs 0.3, wings 2", "'wings' is not a measure: use legs"), ("ear square", "ear-square")],
 )
-def test_a_wrong_build_says_what_is_wrong(folder: Path, build: str, message: str) -> None:
-    """The measure or the piece that there is not."""
+def test_an_invalid_build_is_an_error(folder: Path, build: str, message: str) -> None:
     record = SNAIL.partition("head")[0] + f"build = {build}\n"
     (folder / "snails.ini").write_text(record)
     figure = figures.known_figures()["snail"]
@@ -159,12 +157,11 @@ def test_a_wrong_build_says_what_is_wrong(folder: Path, build: str, message: str
         cut_out(figure, None, GREEN, helmet=False)
 
 
-def test_words_and_records_name_the_same_places() -> None:
-    """Whatever a word may call a place can be a home, and is painted."""
+def test_words_and_records_have_the_same_settings() -> None:
     named = {
         meaning.value
         for meanings in vocabulary().meanings.values()
         for meaning in meanings
-        if meaning.kind == "place"
+        if meaning.kind == "setting"
     }
-    assert named == set(figures.PLACES)
+    assert named == set(figures.SETTINGS)

@@ -1,4 +1,4 @@
-"""Pictures: their sizes, and that the same words always make the same one."""
+"""Pictures: sizes, determinism, colours, edits."""
 
 from __future__ import annotations
 
@@ -71,14 +71,13 @@ def test_sizes(name: str, resolution: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "resolution"), [("20:9", "1k"), ("9:19.5", "1k"), ("1:1", "2k")])
-def test_pictures_have_the_size_asked_for(name: str, resolution: str) -> None:
-    """What is painted has the size of the table."""
+def test_pictures_have_the_requested_size(name: str, resolution: str) -> None:
     data = paint("a boat on a lake", aspect_ratio=name, resolution=resolution)
     assert opened(data).size == picture_size(ratio(name), resolution)
 
 
 def test_same_bytes_in_every_process() -> None:
-    """Neither the process nor its hash seed changes a picture."""
+    """The hash seed of the process changes no picture."""
     prompt = "a red fox in the snow, watercolor"
     code = (
         "import hashlib; from xai_notebook.server.painting.painter import paint;"
@@ -97,23 +96,20 @@ def test_same_bytes_in_every_process() -> None:
     assert prints == [hashlib.sha256(paint(prompt, index=1)).hexdigest()] * 2
 
 
-def test_takes_differ() -> None:
-    """Four pictures of one prompt are four different pictures, by more than noise."""
+def test_pictures_of_a_prompt_differ_by_more_than_noise() -> None:
     takes = [paint("a castle on a hill", index=index) for index in range(4)]
     assert min(difference(takes[0], take) for take in takes[1:]) > 10
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_every_prompt_is_a_lively_picture(prompt: str) -> None:
-    """Whatever the words, the picture has contrast and more than a few tones: no placeholder."""
+def test_every_prompt_gives_contrast_and_many_tones(prompt: str) -> None:
     image = opened(paint(prompt))
     assert image.format == "JPEG"
     assert max(ImageStat.Stat(image.convert("L")).stddev) > 10
     assert sum(1 for count in image.convert("L").histogram() if count > 50) > 20
 
 
-def test_named_colours_are_seen() -> None:
-    """A yellow wall is yellow."""
+def test_a_yellow_wall_is_yellow() -> None:
     image = opened(paint("a green bicycle against a yellow wall", index=0))
     red, green, blue = image.getpixel((image.width // 2, image.height // 4))  # type: ignore[misc]
     assert red > 150
@@ -122,7 +118,6 @@ def test_named_colours_are_seen() -> None:
 
 
 def test_night_is_darker_than_day() -> None:
-    """Words of time change the light."""
     night, day = (
         ImageStat.Stat(opened(paint(f"a house in a meadow at {time}")).convert("L")).mean[0]
         for time in ("night", "noon")
@@ -135,14 +130,13 @@ def test_night_is_darker_than_day() -> None:
     ["make it night", "snow", "watercolor", "paint it red", "foggy", "add a dragon", "zzz"],
 )
 def test_edits_change_the_input(prompt: str) -> None:
-    """An edit shows the input, and shows that something was done to it."""
+    """An edit shows the input, visibly changed."""
     base = paint("a house in a meadow at noon")
     edited = paint(prompt, inputs=[opened(base)])
     assert 1.5 < difference(base, edited) < 110
 
 
-def test_several_inputs_are_all_seen() -> None:
-    """Two references stand side by side."""
+def test_two_inputs_are_side_by_side() -> None:
     inputs = [Image.new("RGB", (300, 300), colour) for colour in ("#d02020", "#2030d0")]
     image = opened(paint("zzz", inputs=inputs))
     assert image.size == (1024, 1024)
@@ -152,12 +146,11 @@ def test_several_inputs_are_all_seen() -> None:
 
 
 def test_pictures_are_small() -> None:
-    """A picture takes a few hundred kilobytes (a loose bound)."""
+    """A few hundred kilobytes; the bound is loose."""
     assert len(paint("a calm lake in autumn mountains")) < 400_000
 
 
-def test_edits_leave_the_ground_alone() -> None:
-    """A subject added to an input brings no beach or meadow along."""
+def test_edits_add_no_ground() -> None:
     base = Image.new("RGB", (256, 256), "#808080")
     edited = opened(paint("add a sunflower", inputs=[base], index=0))
     for box in ((0, 0, 8, 8), (1016, 0, 1024, 8), (0, 960, 8, 968), (1016, 960, 1024, 968)):
@@ -166,7 +159,7 @@ def test_edits_leave_the_ground_alone() -> None:
 
 
 def test_clouds_have_no_hard_base() -> None:
-    """No row of the sky of an overcast picture differs abruptly from the one above it."""
+    """No row of an overcast sky differs abruptly from the row above."""
     grey = opened(paint("a meadow under clouds at noon", index=1)).convert("L")
     rows = list(grey.crop((0, 0, 1024, 380)).resize((1, 380)).tobytes())
     assert max(abs(upper - lower) for upper, lower in itertools.pairwise(rows)) < 5

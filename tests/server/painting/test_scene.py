@@ -1,17 +1,17 @@
-"""Reading prompts, without painting."""
+"""Understanding and rewriting prompts, without painting."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from xai_notebook.server.painting.scene import read_scene, rewrite, vocabulary
 
 
-def test_colours_go_with_what_they_stand_before() -> None:
-    """A colour belongs to the subject or surface after it."""
+def test_a_colour_belongs_to_the_next_subject_or_surface() -> None:
     scene = read_scene("a green bicycle against a yellow wall")
     assert [(s.name, s.colour) for s in scene.subjects] == [
         ("bicycle", vocabulary().colours["green"])
@@ -30,29 +30,26 @@ def test_colours_go_with_what_they_stand_before() -> None:
         ("a cat on the moon", ("moonscape", None, "night")),
     ],
 )
-def test_words_set_place_weather_and_time(
+def test_words_set_setting_weather_and_time(
     prompt: str, expected: tuple[str, str | None, str]
 ) -> None:
-    """English, German, French and Spanish words are understood."""
+    """In English, German, French and Spanish."""
     scene = read_scene(prompt)
     place, weather, when = expected
-    assert scene.place == place
+    assert scene.setting == place
     assert scene.time == when
     assert weather is None or scene.weather == weather
 
 
 def test_negated_words_are_left_out() -> None:
-    """What is said not to be there is not there."""
     assert read_scene("a meadow with no tree").subjects == ()
 
 
-def test_takes_have_different_views() -> None:
-    """The first five pictures are seen from five sides."""
+def test_the_first_five_pictures_have_different_views() -> None:
     assert len({read_scene("a fox", index).shot.name for index in range(5)}) == 5
 
 
-def test_moderation_marks_are_no_part_of_the_scene() -> None:
-    """The rehearsal mark changes neither the picture nor the rewritten prompt."""
+def test_moderation_marks_change_no_scene() -> None:
     assert rewrite("a fox") == rewrite("a fox [moderated:2]").replace(" [moderated:2]", "")
     assert "[" not in rewrite("a fox [moderated]")
 
@@ -62,8 +59,7 @@ PROMPTS = ["a fox", "rain in the city", "fog", "a storm at sea", "pencil sketch 
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_rewritten_prompt_is_never_rewritten(prompt: str) -> None:
-    """What comes back from a rewrite is sent on as it is, also for edits."""
+def test_a_rewritten_prompt_is_not_rewritten_again(prompt: str) -> None:
     for index in range(4):
         rewritten = rewrite(prompt, index)
         assert rewrite(rewritten, 1, "other") == rewritten
@@ -72,7 +68,6 @@ def test_a_rewritten_prompt_is_never_rewritten(prompt: str) -> None:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_rewriting_adds_no_subject_and_no_colour(prompt: str) -> None:
-    """A rewritten prompt is read as the same scene."""
     for index in range(4):
         scene, again = read_scene(prompt, index), read_scene(rewrite(prompt, index), index)
         assert again.subjects == scene.subjects
@@ -81,14 +76,13 @@ def test_rewriting_adds_no_subject_and_no_colour(prompt: str) -> None:
         assert (again.time, again.style) == (scene.time, scene.style)
 
 
-def test_detailed_prompts_stay_as_they_are() -> None:
-    """Nothing is added to a prompt of more than forty words."""
+def test_prompts_of_more_than_forty_words_are_unchanged() -> None:
     prompt = "a fox, " + ", ".join(["with one more thing to say"] * 8)
     assert rewrite(prompt) == prompt
 
 
 def test_edits_are_rewritten_as_instructions() -> None:
-    """An edit says what changes and what stays; it speaks of neither lens nor view."""
+    """The result names the change and what to keep, but neither lens nor view."""
     night = rewrite("make it night", edit=True)
     assert night.startswith("Make it night, with ")
     assert night.endswith("; keep the composition, the subject and everything else as they are.")
@@ -118,19 +112,45 @@ def test_edits_are_rewritten_as_instructions() -> None:
         ("two weeks with a cat and a dog", ["cat", "dog"], "meadow"),
     ],
 )
-def test_phrases(prompt: str, subjects: list[str], place: str) -> None:
-    """Some things take more than one word."""
+def test_phrases_of_several_words(prompt: str, subjects: list[str], place: str) -> None:
     scene = read_scene(prompt)
     assert [subject.name for subject in scene.subjects] == subjects
     if len(subjects) == 1:
-        assert scene.place == place
+        assert scene.setting == place
 
 
 def test_rewriting_needs_no_pillow() -> None:
-    """Reading and rewriting prompts does not import Pillow: cold starts stay quick."""
+    """Cold starts stay fast."""
     code = (
         "import sys; from xai_notebook.server import EmbeddedServer;"
         "from xai_notebook.server.painting import rewrite; rewrite('a fox');"
         "assert not {'PIL', 'IPython', 'ipywidgets', 'traitlets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+KNOWN = Path(__file__).with_name("known_words.txt")
+"""Lines of a meaning, then its words."""
+
+
+def meanings(word: str) -> set[str]:
+    """Return all meanings of a word in the notation of the file."""
+    known = vocabulary()
+    found = {f"{meaning.kind} {meaning.value}" for meaning in known.look_up(word)}
+    if word in known.colours:
+        found.add("colour #{:02x}{:02x}{:02x}".format(*known.colours[word]))
+    if word in known.surfaces:
+        found.add(f"surface {known.surfaces[word]}")
+    if word in known.numbers:
+        found.add(f"number {known.numbers[word]}")
+    if word in known.negations:
+        found.add("negation -")
+    return found
+
+
+def test_every_known_word_keeps_its_meaning() -> None:
+    forgotten = []
+    for line in KNOWN.read_text(encoding="utf-8").splitlines():
+        meaning, words = line.split(": ")
+        forgotten += [(meaning, word) for word in words.split() if meaning not in meanings(word)]
+    assert forgotten == []

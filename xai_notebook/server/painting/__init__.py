@@ -1,8 +1,8 @@
-"""The default engine: words to a picture, and to more words. Nothing here knows of requests.
+"""The painter: draws pictures from the words of a prompt, and rewrites prompts.
 
     jpeg = painting.paint("a red fox in fresh snow", aspect_ratio="16:9")
 
-With Pillow alone, which is loaded with the first picture: rewriting needs only the words.
+It knows nothing of requests. Pillow is imported with the first picture; rewriting does not need it.
 """
 
 from __future__ import annotations

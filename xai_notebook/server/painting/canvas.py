@@ -1,4 +1,4 @@
-"""A picture under construction: shapes, gradients and glows put on it, with Pillow alone."""
+"""Drawing tools: shapes, a canvas to fill them on, and filters, with Pillow alone."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ Shape = Sequence[Point]
 _ROUND: Final = tuple(
     (math.cos(step * math.tau / 40), math.sin(step * math.tau / 40)) for step in range(40)
 )
-"""Points of an ellipse: enough to be enlarged."""
+"""Points of the unit circle: enough for large ellipses."""
 _DOT: Final = tuple(
     (math.cos(step * math.tau / 9), math.sin(step * math.tau / 9)) for step in range(9)
 )
 _STEPS: Final = 6
-"""Points of a curve between two of its control points."""
+"""Points of a curve between two control points."""
 
 
 def ellipse(x: float, y: float, width: float, height: float, turn: float = 0.0) -> list[Point]:
@@ -78,13 +78,13 @@ def arch(x: float, y: float, width: float, height: float) -> list[Point]:
 
 
 def ring(x: float, y: float, radius: float, thick: float) -> list[Point]:
-    """Return a circle with a round hole that leaves `thick` of it."""
+    """Return a ring with this outer radius and thickness."""
     outer, inner = circle(x, y, radius), circle(x, y, radius - thick)
     return [*outer, outer[0], inner[0], *inner[::-1]]
 
 
 def dot(x: float, y: float, radius: float) -> list[Point]:
-    """Return a circle of a few pixels, in as few points as nobody notices."""
+    """Return a circle of a few pixels, which needs few points."""
     return [(x + radius * cos, y + radius * sin) for cos, sin in _DOT]
 
 
@@ -98,10 +98,10 @@ def curve(points: Sequence[Point], *, closed: bool = False) -> list[Point]:
     count = len(points)
     result: list[Point] = []
     for start in range(count if closed else count - 1):
-        places = (start + offset for offset in (-1, 0, 1, 2))
+        indices = (start + offset for offset in (-1, 0, 1, 2))
         a, b, c, d = (
-            points[place % count] if closed else points[min(max(place, 0), count - 1)]
-            for place in places
+            points[index % count] if closed else points[min(max(index, 0), count - 1)]
+            for index in indices
         )
         for step in range(_STEPS):
             t = step / _STEPS
@@ -134,11 +134,11 @@ def stroke(points: Sequence[Point], width: float, end_width: float | None = None
     path = curve(points)
     left, right = [], []
     last = len(path) - 1
-    for place, (x, y) in enumerate(path):
-        before, after = path[max(place - 1, 0)], path[min(place + 1, last)]
+    for step, (x, y) in enumerate(path):
+        before, after = path[max(step - 1, 0)], path[min(step + 1, last)]
         across, down = after[0] - before[0], after[1] - before[1]
         length = math.hypot(across, down) or 1.0
-        half = (width + (end_width - width) * place / last) / 2
+        half = (width + (end_width - width) * step / last) / 2
         left.append((x - down / length * half, y + across / length * half))
         right.append((x + down / length * half, y - across / length * half))
     return left + right[::-1]
@@ -146,7 +146,7 @@ def stroke(points: Sequence[Point], width: float, end_width: float | None = None
 
 _OVERSAMPLING: Final = 2
 _PATCH: Final = 5000
-"""Pixels that take as long to fill as it takes to begin with one more shape."""
+"""Overhead of one more shape, in pixels that are filled in the same time."""
 Box = tuple[int, int, int, int]
 
 
@@ -161,7 +161,7 @@ def gradient(size: tuple[int, int], colours: Sequence[Colour]) -> Image.Image:
 
 
 class Canvas:
-    """An RGB image and the few ways in which the painter touches it. Lengths are pixels."""
+    """An RGB image with the few operations of the painter. Lengths are in pixels."""
 
     def __init__(self, image: Image.Image) -> None:
         """Paint on `image`."""
@@ -201,7 +201,7 @@ class Canvas:
             mask = _mask(shapes, box, blur, opacity)
             ink.paste(self.image, box, _faded(mask, fade) if fade else mask)
         elif apart < (box[2] - box[0]) * (box[3] - box[1]):
-            # Few and far between: the space between them costs nothing.
+            # Sparse shapes: skip the space between them.
             for shape, extent in zip(shapes, extents, strict=True):
                 patch = self._box(extent, 0)
                 if patch is not None:
@@ -211,9 +211,9 @@ class Canvas:
             ink.paste(self.image, box, None if whole else _mask(shapes, box, 0, opacity))
 
     def ground(self, line: Sequence[Point], *colours: Colour, opacity: float = 1.0) -> None:
-        """Fill everything below `line`, which runs from the left edge to the right one.
+        """Fill everything below `line`, which runs from the left edge to the right edge.
 
-        Most of it needs no mask, which makes this several times faster than `fill`.
+        Most of the area needs no mask: several times faster than `fill`.
 
         Args:
             line: From left to right.
@@ -234,7 +234,7 @@ class Canvas:
             ink.paste(self.image, (0, low, self.width, self.height), None)
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float) -> None:
-        """Let light of `colour` shine around (x, y), fading out at `radius`."""
+        """Paint a glow of `colour` around (x, y) that fades out at `radius`."""
         side = max(2, round(radius * 2))
         left, top = round(x - radius), round(y - radius)
         clip = (max(0, -left), max(0, -top), min(side, self.width - left),
@@ -261,7 +261,7 @@ class Canvas:
 
 
 class _Ink:
-    """A vertical gradient, and how it gets on paper."""
+    """A vertical gradient that is pasted through masks."""
 
     def __init__(self, colours: Sequence[Colour], top: int, bottom: int, opacity: float) -> None:
         """Run through `colours` from row `top` to row `bottom`."""
@@ -272,7 +272,7 @@ class _Ink:
         self._opacity = opacity
 
     def paste(self, image: Image.Image, box: Box, mask: Image.Image | None) -> None:
-        """Put it on `image` in `box`, through `mask` (with the opacity in it), or all over."""
+        """Paste it on `box` of `image`, through `mask` (which includes the opacity) if given."""
         size = (box[2] - box[0], box[3] - box[1])
         if self._plain and mask is not None and size[0] * size[1] < _PATCH:
             image.paste(self._first, box, mask)
@@ -283,7 +283,7 @@ class _Ink:
         image.paste(sheet, box, mask)
 
     def _sheet(self, box: Box, size: tuple[int, int]) -> Image.Image:
-        """Return what of the gradient is in `box`."""
+        """Return the part of the gradient in `box`."""
         start = box[1] - self._top
         rows = self._column.crop((0, start, 1, start + size[1]))
         if start < 0:  # a blurred edge reaches beyond the gradient
@@ -306,7 +306,7 @@ def _extent(shape: Shape) -> tuple[float, float, float, float]:
 
 
 def _upright(shape: Shape) -> bool:
-    """Tell whether `shape` is a rectangle whose sides are horizontal and vertical."""
+    """Tell whether `shape` is a rectangle with horizontal and vertical sides."""
     if len(shape) != 4:  # noqa: PLR2004
         return False
     (a, b), (c, d), (e, f), (g, h) = shape
@@ -326,7 +326,7 @@ def _faded(mask: Image.Image, fade: float) -> Image.Image:
 def _mask(shapes: Sequence[Shape], box: Box, blur: float, opacity: float) -> Image.Image:
     """Return the union of `shapes` inside `box` as a mask of the size of the box."""
     size = (box[2] - box[0], box[3] - box[1])
-    # What will be blurred needs no fine edges: draw it small, which is many times faster.
+    # Blurred shapes need no fine edges: draw them small, which is many times faster.
     times = _OVERSAMPLING if blur < 2 else 1 / max(1.0, blur / 2)  # noqa: PLR2004
     drawn = Image.new("L", (max(1, round(size[0] * times)), max(1, round(size[1] * times))))
     draw = ImageDraw.Draw(drawn)
@@ -345,14 +345,14 @@ _TILE = 256
 
 
 def levels(change: Callable[[int], float]) -> list[int]:
-    """Return a table of 256 levels, `change` applied to each."""
+    """Return a table for `Image.point`: `change` of each of 256 levels."""
     return [min(255, max(0, round(change(level)))) for level in range(256)]
 
 
 def toned(
     grey: Image.Image, dark: Colour, light: Colour, middle: Colour | None = None
 ) -> Image.Image:
-    """Return a grey picture in tones from `dark` to `light`: what `colorize` does, faster."""
+    """Colour a grey picture from `dark` to `light`, faster than `ImageOps.colorize`."""
     bands = []
     for low, high, between in zip(dark, light, middle or dark, strict=True):
         if middle is None:
@@ -380,15 +380,15 @@ def subtract(image: Image.Image, sheet: Image.Image) -> Image.Image:
 
 
 def veil(image: Image.Image, colour: Colour, mask: Image.Image) -> None:
-    """Lay `colour` over `image` as thick as `mask`, which may be smaller."""
+    """Blend `colour` into `image` through `mask`, which may be smaller."""
     if mask.size != image.size:
         mask = mask.resize(image.size, Image.Resampling.BILINEAR)
-    # A sheet is pasted in half the time of a bare colour.
+    # Pasting an image takes half the time of pasting a colour.
     image.paste(Image.new("RGB", image.size, colour), (0, 0), mask)
 
 
 def tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return an image of `size` full of copies of `tile`."""
+    """Return an image of `size` filled with copies of `tile`."""
     sheet = Image.new(tile.mode, size)
     sheet.paste(tile, (0, 0))
     across, down = tile.size
@@ -402,12 +402,12 @@ def tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def speckle(dice: random.Random, size: int = _TILE) -> Image.Image:
-    """Return a square tile of noise. It is our own: that of Pillow differs from run to run."""
+    """Return a square tile of noise; Pillow's noise differs from run to run."""
     return Image.frombytes("L", (size, size), dice.randbytes(size * size))
 
 
 def weave(dice: random.Random, across: int, down: int) -> Image.Image:
-    """Return a tile of noise whose grains are `across` by `down` pixels; its edges fit."""
+    """Return a seamless tile of noise with grains of `across` by `down` pixels."""
     columns, rows = _TILE // across, _TILE // down
     grains = Image.frombytes("L", (columns, rows), dice.randbytes(columns * rows))
     around = tiled(grains, (columns * 3, rows * 3))
@@ -416,7 +416,7 @@ def weave(dice: random.Random, across: int, down: int) -> Image.Image:
 
 
 def blotches(size: tuple[int, int], dice: random.Random, cells: int) -> Image.Image:
-    """Return soft noise, `cells` blots across."""
+    """Return soft noise with `cells` blots from left to right."""
     noise = speckle(dice, cells)
     coarse = noise.resize(
         (min(size[0], cells * 8), min(size[1], cells * 8)), Image.Resampling.BICUBIC
@@ -426,7 +426,7 @@ def blotches(size: tuple[int, int], dice: random.Random, cells: int) -> Image.Im
 
 @functools.lru_cache(maxsize=4)
 def corners(size: tuple[int, int], strength: int) -> Image.Image:
-    """Return by how much a vignette darkens: nothing in the middle, `strength` at the corners."""
+    """Return the levels that a vignette subtracts: 0 in the middle, `strength` in the corners."""
     table = levels(lambda v: strength * max(0.0, (v - 110) / 145) ** 1.6)
     spot = Image.radial_gradient("L").point(table)
     return spot.resize(size, Image.Resampling.BILINEAR)

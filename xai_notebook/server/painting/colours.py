@@ -1,4 +1,4 @@
-"""Colours: arithmetic, and how they are written."""
+"""Colours: parsing and arithmetic."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ _HEX: Final = re.compile(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})")
 
 
 def parse_colour(text: str) -> Colour:
-    """Return the colour written as `#rrggbb`.
+    """Parse `#rrggbb`.
 
     Raises:
-        ValueError: It is written in another way.
+        ValueError: The text has another form.
     """
     match = _HEX.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no colour: write it as #rrggbb.")
+        raise ValueError(f"{text!r} is not a colour: write it as #rrggbb.")
     red, green, blue = (int(channel, 16) for channel in match.groups())
     return red, green, blue
 
 
 def parse_colours(text: str) -> tuple[Colour, ...]:
-    """Return the colours written with spaces between them; see `parse_colour`."""
+    """Parse colours separated by spaces; see `parse_colour`."""
     return tuple(parse_colour(word) for word in text.split())
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """Return `first` moved towards `second`; `share` 0 is the first, 1 the second."""
-    one, two = first, second
     return (
-        round(one[0] + (two[0] - one[0]) * share),
-        round(one[1] + (two[1] - one[1]) * share),
-        round(one[2] + (two[2] - one[2]) * share),
+        round(first[0] + (second[0] - first[0]) * share),
+        round(first[1] + (second[1] - first[1]) * share),
+        round(first[2] + (second[2] - first[2]) * share),
     )
 
 

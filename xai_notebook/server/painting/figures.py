@@ -1,4 +1,4 @@
-"""The figures that may stand in a picture: one record each in `data/figures`, read once."""
+"""Loads the data files of the painter; above all the figures, one record each in `data/figures`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA",
     "FOLDER",
-    "PLACES",
+    "SETTINGS",
     "Figure",
     "RecordError",
     "choices",
@@ -28,18 +28,18 @@ __all__ = [
 ]
 
 DATA: Final = Path(__file__).parent / "data"
+FOLDER: Final = DATA / "figures"
 
 
 class RecordError(ValueError):
-    """A record cannot be used; the message says which, where and why."""
+    """A record is invalid; the message names the file, the record and the reason."""
 
 
 def read_records(path: Path) -> dict[str, Mapping[str, str]]:
-    """Return the sections of a file in their order, each with its keys and values.
+    """Return the sections of a file in order, each with its keys and values.
 
     Raises:
-        RecordError: A line is neither a section, a key with its value, nor the value's next line,
-            or a section or a key occurs twice.
+        RecordError: The syntax is invalid, or a section or key occurs twice.
     """
     parser = configparser.RawConfigParser(
         delimiters=("=",), comment_prefixes=(";",), empty_lines_in_values=False
@@ -53,19 +53,18 @@ def read_records(path: Path) -> dict[str, Mapping[str, str]]:
 
 @functools.cache
 def choices(name: str) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """Return the sections of a file in `DATA`, each value as what stands between its bars."""
+    """Return the sections of a file in `DATA`, with each value split at ` | `."""
     return {
         section: {key: tuple(" ".join(text.split()).split(" | ")) for key, text in record.items()}
         for section, record in read_records(DATA / name).items()
     }
 
 
-FOLDER: Final = DATA / "figures"
-PLACES: Final = (
+SETTINGS: Final = (
     "city", "desert", "forest", "lake", "meadow", "moonscape", "mountains", "room", "sea", "space",
     "street", "underwater",
 )  # fmt: skip
-"""Where a scene may be: what `places` paints."""
+"""Where a scene can take place; `scenery` paints each of them."""
 _STANDS: Final = ("ground", "far", "water", "depths", "air", "hands")
 _YES: Final = ("yes",)
 _NEXT_LINE: Final = re.compile(r"\n(?=[-\d|])")
@@ -74,26 +73,24 @@ _WORD: Final = re.compile(r"([^\W\d_]+)(#\w+)?")
 
 @dataclass(frozen=True)
 class Figure:
-    """A record: all there is to say about a figure, or about a piece that others are made of.
-
-    Pieces have no height.
+    """A record of a figure, or of a piece of other figures, which has no height.
 
     Attributes:
-        name: In brackets above the record.
-        words: What people call it, lower-case; plain plurals are understood without being listed.
-            `crow#2e2e38` is a word for one that has a colour of its own.
-        home: Places where it may be when the prompt does not say where.
+        name: The section of the record.
+        words: Its names, lower-case, without regular plurals. `crow#2e2e38` is a name that implies
+            a colour.
+        home: Settings to choose from when the prompt names none.
         height: In an ordinary shot, as a fraction of the picture's shorter side.
-        stands: `ground`; `far`: further back, being large; `water`: on it where there is some,
-            further back too; `depths`: in water; `air`; `hands`: of the first subject.
-        blooms: It is never alone in a meadow.
-        lamp: Height at which it is lit when it is dark, as a fraction of its own height.
-        beam: That light turns.
-        colour: The tone that `colour` stands for in its parts when the prompt names no other.
-        dye: How much of a colour that was named it takes on, 0 to 1.
-        head: Where a helmet goes: x, y and radius; only creatures have one.
-        parts: What draws it, the most distant first: tones and their shapes (see `drawing`).
-        build: The measures of an animal on four legs (see `quadrupeds`), instead of parts.
+        stands: `ground`; `far`: in the background, because it is large; `water`: floats, in the
+            background; `depths`: under water; `air`; `hands`: of the first subject.
+        blooms: In a meadow, many of them grow.
+        lamp: Height of its lamp, lit in the dark, as a fraction of its own height.
+        beam: The lamp has a beam.
+        colour: What the tone `colour` means in its parts, if the prompt names no colour.
+        dye: How far it takes on a colour that the prompt names, 0 to 1.
+        head: Where a helmet goes: x, y and radius; creatures only.
+        parts: Tones with their shapes, the most distant first; see `subjects.draw`.
+        build: Measures of a quadruped, instead of parts; see `subjects.draw_quadruped`.
     """
 
     name: str
@@ -112,7 +109,7 @@ class Figure:
 
     @property
     def lives(self) -> bool:
-        """Whether it is a creature."""
+        """Whether it is a living creature."""
         return self.head is not None or bool(self.build)
 
 
@@ -120,7 +117,7 @@ def known_figures() -> Mapping[str, Figure]:
     """Return every figure by its name.
 
     Raises:
-        RecordError: A record is not as `Figure` describes it.
+        RecordError: A record does not match `Figure`.
     """
     return _read(FOLDER)
 
@@ -145,15 +142,15 @@ def _figure(name: str, record: Mapping[str, str]) -> Figure:
     if bool(figure.parts) == bool(figure.build):
         raise ValueError("it needs either parts or a build.")
     if figure.height and not (figure.home and figure.colour):
-        raise ValueError("whatever has a height has a home and a colour too.")
+        raise ValueError("a record with a height needs a home and a colour.")
     if figure.words and not figure.height:
-        raise ValueError("whatever has words has a height too.")
+        raise ValueError("a record with words needs a height.")
     return figure
 
 
 def _read_value(key: str, text: str) -> Any:
     if key not in _READERS:
-        raise ValueError(f"{key!r} is no key: use {', '.join(_READERS)}.")
+        raise ValueError(f"{key!r} is not a key: use {', '.join(_READERS)}.")
     try:
         return _READERS[key](text)
     except ValueError as error:
@@ -162,7 +159,7 @@ def _read_value(key: str, text: str) -> Any:
 
 def _one_of(text: str, known: Collection[str]) -> str:
     if text not in known:
-        raise ValueError(f"{text!r} is none of {', '.join(known)}.")
+        raise ValueError(f"{text!r} is not one of {', '.join(known)}.")
     return text
 
 
@@ -171,7 +168,7 @@ def _words(text: str) -> Mapping[str, Colour | None]:
     for item in text.split():
         match = _WORD.fullmatch(item)
         if match is None or not item.islower():
-            raise ValueError(f"{item!r} is no word in lower case, alone or with #rrggbb after it.")
+            raise ValueError(f"{item!r} is not a word in lower case, alone or followed by #rrggbb.")
         words[match[1]] = parse_colour(match[2]) if match[2] else None
     return words
 
@@ -198,7 +195,7 @@ def _parts(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "words": _words,
-    "home": lambda text: tuple(_one_of(place, PLACES) for place in text.split()),
+    "home": lambda text: tuple(_one_of(setting, SETTINGS) for setting in text.split()),
     "height": float,
     "stands": lambda text: _one_of(text, _STANDS),
     "blooms": lambda text: _one_of(text, _YES) in _YES,

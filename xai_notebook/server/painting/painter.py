@@ -1,4 +1,4 @@
-"""Paints a picture from a prompt, step by step: the same one every time, on every machine."""
+"""Paints a picture from a prompt, the same on every machine; input images are edited."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xai_notebook.server.painting.figures import choices
 from xai_notebook.server.painting.scene import make_palette, read_scene
 from xai_notebook.server.painting.scenery import fall, lightning, moon, set_scene, stars
 from xai_notebook.server.painting.styles import finish, working_size
-from xai_notebook.server.painting.subjects import place_subjects
+from xai_notebook.server.painting.subjects import paint_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,32 +32,32 @@ _LIGHT: Final = "light.ini"
 def set_inputs(
     images: Sequence[Image.Image], scene: Scene, palette: Palette, size: tuple[int, int]
 ) -> Canvas:
-    """Return a canvas with the input images, changed as the prompt says.
+    """Return a canvas with the input images, changed according to the prompt.
 
     Args:
-        images: In RGB. One fills the picture; several stand side by side, blended at the seams.
-        scene: What the prompt asks for; only what it names itself is applied.
+        images: In RGB. One fills the picture; several are side by side, blended at the seams.
+        scene: The scene of the prompt; only what the prompt names is applied.
         palette: The colours of the scene.
         size: Of the result in pixels.
     """
     base = _collage(images, size)
     changed = False
-    if "time" in scene.said:
+    if "time" in scene.named:
         base, changed = _relight(base, scene), True
-    elif scene.style == "neon":  # lamps are seen in the dark
+    elif scene.style == "neon":  # it needs darkness
         base, changed = _tinted(base, (112, 84, 196), (140, 104, 196)), True
-    if "season" in scene.said:
+    if "season" in scene.named:
         base, changed = _tinted(base, *_tint("tint of a season", scene.season)), True
-    if scene.weather in {"snow", "fog", "rain", "storm"} and "weather" in scene.said:
+    if scene.weather in {"snow", "fog", "rain", "storm"} and "weather" in scene.named:
         base, changed = _weathered(base, scene), True
     for colour in (scene.colours[0] if scene.colours else None, scene.backdrop, scene.sky):
         if colour is not None:
             base, changed = _recoloured(base, colour), True
     if not (changed or scene.style or scene.subjects):
-        # Words this painter does not know: a grade of their own, so that an edit is seen.
+        # The prompt has no known word: grade the colours, so that the edit is visible.
         base = _graded(base, palette)
     canvas = Canvas(base)
-    if scene.time == "night" and "time" in scene.said:
+    if scene.time == "night" and "time" in scene.named:
         _night_sky(canvas, scene, palette)
     return canvas
 
@@ -81,7 +81,7 @@ def _collage(images: Sequence[Image.Image], size: tuple[int, int]) -> Image.Imag
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the middle of `image` in `size`; a large one is first reduced in a quick way."""
+    """Return the middle of `image`, scaled to `size`."""
     times = min(image.width / size[0], image.height / size[1])
     wide, high = size[0] * times, size[1] * times
     left, top = (image.width - wide) / 2, (image.height - high) / 2
@@ -90,18 +90,18 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _tinted(image: Image.Image, above: Colour, below: Colour | None = None) -> Image.Image:
-    """Return `image` seen through a glass of these colours."""
+    """Return `image` behind a colour filter, or behind a gradient of two colours."""
     return ImageChops.multiply(image, gradient(image.size, (above, below or above)))
 
 
 def _tint(section: str, name: str) -> tuple[Colour, ...]:
-    """Return the colours of a glass: one, or one above and one below."""
+    """Return the colours of a filter: one, or one above and one below."""
     return parse_colours(*choices(_LIGHT)[section][name])
 
 
 def _relight(image: Image.Image, scene: Scene) -> Image.Image:
     (strength,) = choices(_LIGHT)["saturation of a time"][scene.time]
-    # Take away the light of an earlier edit, or a chain of them ends in the dark.
+    # Remove the light of earlier edits: a chain of them would get darker and darker.
     image = ImageOps.autocontrast(image, cutoff=(0.5, 1.5))
     if scene.time != "night":
         image = image.point(levels(lambda v: v * 1.08) * 3)
@@ -110,7 +110,7 @@ def _relight(image: Image.Image, scene: Scene) -> Image.Image:
 
 def _weathered(image: Image.Image, scene: Scene) -> Image.Image:
     if scene.weather == "snow":
-        # Snow lies where light falls: lift what is bright, cool the rest.
+        # Snow: brighten light parts, cool the rest.
         pale = saturation(image, 0.45)
         mask = image.convert("L").point(levels(lambda v: min(200, (v - 70) * 2)))
         veil(pale, (240, 246, 255), mask)
@@ -124,7 +124,7 @@ def _weathered(image: Image.Image, scene: Scene) -> Image.Image:
 
 
 def _recoloured(image: Image.Image, colour: Colour) -> Image.Image:
-    """Return `image` with its middle tones turned towards `colour`."""
+    """Return `image` with its middle tones shifted towards `colour`."""
     dark, light = mix(colour, (14, 12, 30), 0.82), mix(colour, (255, 255, 255), 0.85)
     return Image.blend(image, toned(image.convert("L"), dark, light, colour), 0.55)
 
@@ -161,7 +161,7 @@ def picture_size(ratio: float, resolution: str = "1k") -> tuple[int, int]:
     )
 
 
-def paint(  # what a request says, keyword-only
+def paint(
     prompt: str,
     *,
     index: int = 0,
@@ -175,11 +175,11 @@ def paint(  # what a request says, keyword-only
 
     Args:
         prompt: Any text, in any language.
-        index: Which picture of the request, from 0: each is another take.
+        index: Number of the picture, from 0: each is different.
         aspect_ratio: Such as `"16:9"`; None: that of a single input, else square.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
-        model: Name of the model: another one paints another picture.
+        model: Name of the model: each paints different pictures.
         inputs: Images to edit, in RGB.
     """
     scene = read_scene(prompt, index, model)
@@ -187,10 +187,10 @@ def paint(  # what a request says, keyword-only
     size = picture_size(_ratio(aspect_ratio, inputs), resolution)
     work = working_size(scene, size)
     canvas = set_inputs(inputs, scene, palette, work) if inputs else set_scene(scene, palette, work)
-    if scene.weather == "storm" and scene.place not in {"room", "space", "underwater"}:
+    if scene.weather == "storm" and scene.setting not in {"room", "space", "underwater"}:
         lightning(canvas, scene)
-    place_subjects(canvas, scene, palette, scenery=not inputs)
-    if not inputs or scene.said & {"weather", "season"}:
+    paint_subjects(canvas, scene, palette, scenery=not inputs)
+    if not inputs or scene.named & {"weather", "season"}:
         fall(canvas, scene, palette)
     stream = io.BytesIO()
     finish(canvas.image, scene, size, vignette=not inputs).save(
@@ -200,7 +200,7 @@ def paint(  # what a request says, keyword-only
 
 
 def _ratio(aspect_ratio: str | None, inputs: Sequence[Image.Image]) -> float:
-    """Return width by height of the picture asked for."""
+    """Return the ratio of width to height."""
     if aspect_ratio is not None:
         across, down = (float(part) for part in aspect_ratio.split(":"))
         return across / down

@@ -1,4 +1,4 @@
-"""Reads a prompt: what is in the picture, where, when, and from which side it is seen."""
+"""Understands a prompt: its scene, the colours of that scene, and a rewritten prompt."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ __all__ = [
     "vocabulary",
 ]
 
-KINDS: Final = ("time", "weather", "season", "place", "style", "sky", "subject")
-"""What a word may speak of; a subject is a figure."""
+KINDS: Final = ("time", "weather", "season", "setting", "style", "sky", "subject")
+"""What a word can mean; a subject is a figure."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """One of the things a word may say.
+    """One meaning of a word.
 
     Attributes:
         kind: One of `KINDS`.
-        value: Which time, weather … or figure it is.
-        colour: Of a subject that is not like others of its kind.
+        value: The time, weather ... or name of the figure.
+        colour: Of a subject, if the word implies one.
     """
 
     kind: str
@@ -61,14 +61,14 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All words, in lower case.
+    """All known words, in lower case.
 
     Attributes:
         meanings: Words of the `KINDS`.
         colours: Words of colours.
-        surfaces: Things a colour word can belong to without being a subject: what they are.
-        numbers: How many there are of what follows.
-        negations: What follows is not there.
+        surfaces: Words of `backdrop` and `sky`, which a colour word can belong to.
+        numbers: Counts of the following subject.
+        negations: The following word does not count.
     """
 
     meanings: Mapping[str, tuple[Meaning, ...]]
@@ -78,7 +78,7 @@ class Vocabulary:
     negations: frozenset[str]
 
     def look_up(self, word: str) -> tuple[Meaning, ...]:
-        """Return what a lower-case word means, in the singular or a plain plural."""
+        """Return the meanings of a lower-case word, in the singular or a regular plural."""
         for ending, letter in (("", ""), ("s", ""), ("es", ""), ("ies", "y")):
             stem = word[: len(word) - len(ending)] + letter if word.endswith(ending) else ""
             if len(stem) > 1 and stem in self.meanings:
@@ -87,13 +87,13 @@ class Vocabulary:
 
 
 def vocabulary() -> Vocabulary:
-    """Return the words; they are read when they are first asked for."""
+    """Return the words; they are loaded on first use."""
     return _learn(figures.FOLDER)
 
 
 @functools.cache
 def _learn(_folder: Path) -> Vocabulary:
-    """Read the words; the folder is that of the figures."""
+    """Load the words; `_folder` is the cache key: tests have figures of their own."""
     lists = {kind: _by_word(values) for kind, values in read_records(DATA / "words.ini").items()}
     meanings: dict[str, tuple[Meaning, ...]] = {}
     for kind in KINDS[:-1]:
@@ -118,14 +118,15 @@ def _by_word(values: Mapping[str, str]) -> dict[str, str]:
 
 _MAX_SUBJECTS: Final = 3
 _REACH: Final = 2
-"""Words between a colour and what it belongs to: "a green old steel bicycle"."""
+"""Words between a colour and its subject: "a green old steel bicycle"."""
 _NUMBER_REACH: Final = 3
-"""Words from a number to what it counts: "three small red apples"."""
+"""Words from a number to its subject: "three small red apples"."""
 _WORD: Final = re.compile(r"[^\W\d_]+|\b[23]\b")
-_PLACES: Final = ("mountains", "lake", "sea", "meadow", "forest", "desert")
+_SETTINGS: Final = ("mountains", "lake", "sea", "meadow", "forest", "desert")
 _FAIR: Final = ("clear", "clear", "clear", "cloudy", "cloudy")
 _TIMES: Final = ("dawn", "day", "golden", "dusk")
-_MARK: Final = re.compile(r"\[moderated[^\]]*\]", re.IGNORECASE)
+_MARK: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
+"""Marks that rehearse moderation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +139,16 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """From where the scene is seen. Lengths are fractions of the picture.
+    """A camera position. Lengths are fractions of the picture.
 
     Attributes:
-        name: In words, for the rewritten prompt.
+        name: For the rewritten prompt.
         horizon: Height of the horizon from the top.
-        subject_x: Where the subject stands.
-        subject_scale: Its size, 1 being ordinary.
-        depth: How near it stands: 0 at the horizon, 1 at the lower edge.
-        sun_x: Where sun or moon stands.
-        sun_y: Its height, as a fraction of the way down to the horizon.
+        subject_x: Position of the subject from the left.
+        subject_scale: Size of the subject; 1 is ordinary.
+        depth: Of the subject: 0 at the horizon, 1 at the lower edge.
+        sun_x: Position of sun or moon from the left.
+        sun_y: Position of sun or moon from the top, as a fraction of the horizon.
     """
 
     name: str
@@ -170,68 +171,68 @@ _SHOTS: Final = (
 
 @dataclass(frozen=True)
 class Scene:
-    """A prompt, understood for one of its pictures.
+    """The content of one picture of a prompt.
 
     Attributes:
         time: `dawn`, `day`, `golden`, `dusk` or `night`.
         weather: `clear`, `cloudy`, `rain`, `snow`, `fog` or `storm`.
         season: `spring`, `summer`, `autumn` or `winter`.
-        place: A place of the vocabulary.
-        style: A style of the vocabulary, or None.
-        subjects: At most three, as the prompt names them.
-        colours: Colour words that belong to nothing in particular.
+        setting: One of `figures.SETTINGS`.
+        style: One of `styles.STYLES`, or None.
+        subjects: At most three, in the order of the prompt.
+        colours: Colours of no particular subject.
         backdrop: Colour of a wall or background.
         sky: Colour of the sky.
-        lights: `sun`, `moon`, `rainbow`, `aurora`, when named.
-        said: Which of the above the prompt named itself.
+        lights: Which of `sun`, `moon`, `rainbow`, `aurora` the prompt names.
+        named: Kinds of which the prompt names a value.
         shot: The view.
-        seed: What every dice of this picture is made from.
+        seed: Common seed of all random numbers of this picture.
     """
 
     time: str
     weather: str
     season: str
-    place: str
+    setting: str
     style: str | None
     subjects: tuple[Subject, ...]
     colours: tuple[Colour, ...]
     backdrop: Colour | None
     sky: Colour | None
     lights: frozenset[str]
-    said: frozenset[str]
+    named: frozenset[str]
     shot: Shot
     seed: str
 
     def dice(self, purpose: str) -> random.Random:
-        """Return a generator of its own for each purpose: one part never moves another."""
+        """Return the random generator for a purpose: changing one part never changes another."""
         return random.Random(f"{self.seed}|{purpose}")  # noqa: S311  # pictures, not secrets
 
 
 @dataclass
 class _Reading:
-    """What the words of a prompt say, before anything is made up."""
+    """What the prompt itself says, before the rest is chosen at random."""
 
-    found: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    named: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     subjects: list[Subject] = field(default_factory=list)
     colours: list[Colour] = field(default_factory=list)
     surfaces: dict[str, Colour] = field(default_factory=dict)
 
     def first(self, kind: str) -> str | None:
-        """Return what was named first of its kind."""
-        return self.found[kind][0] if self.found[kind] else None
+        """Return the first value of a kind."""
+        return self.named[kind][0] if self.named[kind] else None
 
-    def drop(self, colour: Colour | None) -> None:
-        """Keep a colour that belongs to nothing in particular."""
+    def add_colour(self, colour: Colour | None) -> None:
+        """Add a colour of no particular subject, if there is one."""
         if colour is not None:
             self.colours.append(colour)
 
     def note(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
-        """Keep what a word means; tell whether it was a subject, which took colour and count."""
+        """Add the meanings of a word; return whether a subject took the colour and the count."""
         taken = False
         for meaning in meanings:
             if meaning.kind != "subject":
-                if meaning.value not in self.found[meaning.kind]:
-                    self.found[meaning.kind].append(meaning.value)
+                if meaning.value not in self.named[meaning.kind]:
+                    self.named[meaning.kind].append(meaning.value)
             elif all(meaning.value != subject.name for subject in self.subjects):
                 self.subjects += [Subject(meaning.value, colour or meaning.colour)] * count
                 taken = True
@@ -243,32 +244,32 @@ def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
 
     Args:
         prompt: Any text, in any language.
-        index: Which picture of the request, from 0: each has its own view and light.
-        extra: What else tells requests apart, such as the model.
+        index: Number of the picture, from 0: each has its own view and light.
+        extra: What else distinguishes requests, such as the model.
     """
     prompt = " ".join(_MARK.sub(" ", prompt).split())
     reading = _read(_WORD.findall(prompt.lower()), prompt.lower())
     root = hashlib.sha256(f"{prompt}\0{extra}".encode()).hexdigest()
     dice = random.Random(f"{root}|{index}")  # noqa: S311
-    place = _place(reading, random.Random(root))  # noqa: S311  # the same place in every picture
-    time = _time(reading, place, dice, index)
+    setting = _choose_setting(reading, random.Random(root))  # noqa: S311  # for all pictures
+    time = _choose_time(reading, setting, dice, index)
     weather = reading.first("weather") or dice.choice(_FAIR)
-    if "storm" in reading.found["weather"]:
+    if "storm" in reading.named["weather"]:
         weather = "storm"
     season = reading.first("season") or ("winter" if weather == "snow" else "summer")
     return Scene(
         time=time,
         weather=weather,
         season=season,
-        place=place,
+        setting=setting,
         style=reading.first("style"),
         subjects=tuple(reading.subjects[:_MAX_SUBJECTS]),
         colours=tuple(reading.colours),
         backdrop=reading.surfaces.get("backdrop"),
         sky=reading.surfaces.get("sky"),
-        lights=frozenset(reading.found["sky"]),
-        said=frozenset(kind for kind, values in reading.found.items() if values),
-        shot=_shot(root, index, dice),
+        lights=frozenset(reading.named["sky"]),
+        named=frozenset(kind for kind, values in reading.named.items() if values),
+        shot=_choose_shot(root, index, dice),
         seed=f"{root}|{index}",
     )
 
@@ -276,16 +277,16 @@ def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
 def _read(words: Sequence[str], text: str) -> _Reading:
     reading = _Reading()
     known = vocabulary()
-    waiting: Colour | None = None  # a colour word, until it is known what it belongs to
+    waiting: Colour | None = None  # a colour whose subject is still to come
     gap = 0
-    count = since = 1  # how many there are of what comes, and the words since that was said
+    count = since = 1  # the last number, and the words since then
     for position, word in enumerate(words):
         if position and words[position - 1] in known.negations:
             continue
         meanings = known.look_up(word)
         count, since = known.numbers.get(word, count), 0 if word in known.numbers else since + 1
         if word in known.colours and not any(meaning.kind == "subject" for meaning in meanings):
-            reading.drop(waiting)
+            reading.add_colour(waiting)
             waiting, gap = known.colours[word], 0
             continue
         if word in known.surfaces and waiting is not None:
@@ -296,43 +297,43 @@ def _read(words: Sequence[str], text: str) -> _Reading:
             waiting, count = None, 1
         gap += 1
         if gap > _REACH:
-            reading.drop(waiting)
+            reading.add_colour(waiting)
             waiting = None
-    reading.drop(waiting)
+    reading.add_colour(waiting)
     _read_phrases(text, reading)
     return reading
 
 
 def _read_phrases(text: str, reading: _Reading) -> None:
-    """Understand what takes more than one word."""
+    """Interpret phrases of several words."""
     if re.search(r"\bon the moon\b|\bauf dem mond\b|\bsur la lune\b|\ben la luna\b", text):
-        reading.found["place"].insert(0, "moonscape")
-        reading.found["sky"] = [light for light in reading.found["sky"] if light != "moon"]
+        reading.named["setting"].insert(0, "moonscape")
+        reading.named["sky"] = [light for light in reading.named["sky"] if light != "moon"]
     if re.search(r"\b(under|unter) (the |dem )?(water|wasser|sea)\b|sous l.eau|bajo el agua", text):
-        reading.found["place"].insert(0, "underwater")
+        reading.named["setting"].insert(0, "underwater")
     if re.search(r"black[ -]and[ -]white|schwarz[ -]?wei(ß|ss)|noir et blanc", text):
-        reading.found["style"].insert(0, "mono")
+        reading.named["style"].insert(0, "mono")
         reading.colours.clear()
     if "golden hour" in text:
-        reading.found["time"].insert(0, "golden")
-    if "oil" in reading.found["style"] and not re.search(r"\boil paint|impress|monet|gogh", text):
-        reading.found["style"].remove("oil")
+        reading.named["time"].insert(0, "golden")
+    if "oil" in reading.named["style"] and not re.search(r"\boil paint|impress|monet|gogh", text):
+        reading.named["style"].remove("oil")
     _read_things(text, reading)
 
 
 def _read_things(text: str, reading: _Reading) -> None:
-    """Understand subjects that take more than one word."""
+    """Interpret subjects of several words."""
     names = {subject.name for subject in reading.subjects}
     left_out: set[str] = set()
     if re.search(r"\b(palm|pine|fir) trees?\b", text):
         left_out.add("tree")
-    if "vase" in names:  # it holds flowers anyway
+    if "vase" in names:  # its record includes flowers
         left_out |= {name for name in names if known_figures()[name].blooms}
     reading.subjects[:] = [thing for thing in reading.subjects if thing.name not in left_out]
     if re.search(r"\bice[ -]?creams?\b", text):
         reading.subjects.append(Subject("icecream", None))
         if not re.search(r"\b(snow|icy|frost)", text):
-            reading.found["weather"] = [w for w in reading.found["weather"] if w != "snow"]
+            reading.named["weather"] = [w for w in reading.named["weather"] if w != "snow"]
     if not reading.subjects and re.search(r"\b(portrait|porträt|retrato)\b", text):
         reading.subjects.append(Subject("person", None))
     if re.search(r"\b(reading|reads|liest|lesen[a-z]*|lisant|lit|leyendo|lee)\b", text):
@@ -342,35 +343,34 @@ def _read_things(text: str, reading: _Reading) -> None:
         ]
 
 
-def _place(reading: _Reading, dice: random.Random) -> str:
-    places = list(reading.found["place"])
+def _choose_setting(reading: _Reading, dice: random.Random) -> str:
+    settings = reading.named["setting"]
     for scenery in ("street", "moonscape", "underwater", "space", "room", "lake"):
-        if scenery in places:
+        if scenery in settings:
             return scenery
-    if places:
-        return places[0]
+    if settings:
+        return settings[0]
     for subject in reading.subjects:
         return dice.choice(known_figures()[subject.name].home)
     if reading.surfaces.get("backdrop"):
         return "room"
-    return dice.choice(_PLACES)
+    return dice.choice(_SETTINGS)
 
 
-def _time(reading: _Reading, place: str, dice: random.Random, index: int) -> str:
-    said = reading.first("time")
-    if said:
-        return said
-    if place in {"space", "moonscape"} or "moon" in reading.found["sky"]:
+def _choose_time(reading: _Reading, setting: str, dice: random.Random, index: int) -> str:
+    if time := reading.first("time"):
+        return time
+    if setting in {"space", "moonscape"} or "moon" in reading.named["sky"]:
         return "night"
-    if "neon" in reading.found["style"]:
+    if "neon" in reading.named["style"]:
         return "night"
-    if "storm" in reading.found["weather"]:
+    if "storm" in reading.named["weather"]:
         return "dusk"
     return _TIMES[(dice.randrange(2) + index) % len(_TIMES)]
 
 
-def _shot(root: str, index: int, dice: random.Random) -> Shot:
-    """Return the view: the first five pictures of a request never share one."""
+def _choose_shot(root: str, index: int, dice: random.Random) -> Shot:
+    """Return the view; the first five pictures of a request have different ones."""
     base = _SHOTS[(int(root[:4], 16) + index) % len(_SHOTS)]
     mirrored = bool((index + int(root[4], 16)) % 2)
     subject_x = base.subject_x + dice.uniform(-0.04, 0.04)
@@ -393,14 +393,14 @@ class Palette:
 
     Attributes:
         sky: Zenith, middle, horizon.
-        haze: What distant things fade into.
+        haze: Colour into which distant things fade.
         sun: Colour of the sun or the moon.
-        grass: Ground nearby, unlit.
+        grass: Near ground, unlit.
         leaf: Foliage, unlit.
         rock: Rock, unlit.
         water: Water, unlit.
-        accent: For what should be seen: windows, signs, flowers.
-        light: What the light does to a colour, a factor for each channel.
+        accent: For eye-catchers: windows, signs, flowers.
+        light: Factor of the light for each channel.
         dark: Night or storm: lamps are lit.
     """
 
@@ -416,7 +416,7 @@ class Palette:
     dark: bool
 
     def lit(self, colour: Colour, distance: float = 0.0) -> Colour:
-        """Return `colour` in this light, `distance` (0 here, 1 at the horizon) away."""
+        """Return `colour` in this light, at `distance`: 0 is near, 1 is the horizon."""
         return mix(scale(colour, *self.light), self.haze, distance)
 
 
@@ -441,7 +441,7 @@ def make_palette(scene: Scene) -> Palette:
     accents = parse_colours(*known["accent"]["all"])
     accent = scene.colours[-1] if scene.colours else accents[dice.randrange(len(accents))]
     if scene.weather == "snow" or scene.season == "winter":
-        # Snow takes its colour from the sky, and stays the brightest thing below it.
+        # Snow reflects the colour of the sky, and stays brighter than everything else.
         light = [0.5 + light[0] / 2, 0.56 + light[1] * 0.44, 0.66 + light[2] * 0.34]
     grass = shift(grass, hue=dice.uniform(-0.03, 0.03))
     return Palette(
@@ -465,24 +465,23 @@ def _numbers(values: tuple[str, ...]) -> list[float]:
 _PHRASES: Final = "phrases.ini"
 _REST: Final = "everything else as they are"
 _DETAILED: Final = 40
-"""Words above which a prompt is left as it is."""
+"""Longer prompts, in words, are not rewritten."""
 _SHORT: Final = 3
-"""Words up to which an edit may be a mere name: "snow", "oil painting"."""
+"""Words up to which an edit can lack a verb: "snow", "oil painting"."""
 _ANY_WORD: Final = re.compile(r"[^\W\d_]+")
-_MARKS: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
 
 
 def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False) -> str:
-    """Return the prompt as sentences with light, view, lens and mood added.
+    """Add light, view, lens and mood to a prompt.
 
     Args:
-        prompt: Any text. It is kept, word for word, at the beginning. One that is detailed
-            already, or was rewritten here before, is returned as it is.
-        index: Which picture of the request, from 0: each is another take.
-        extra: What the picture was painted with besides, such as the model.
-        edit: The prompt says what to change in input images.
+        prompt: Any text. The result begins with it, word for word. A detailed or rewritten prompt
+            is returned unchanged.
+        index: Number of the picture, from 0.
+        extra: As for `read_scene`.
+        edit: The prompt is an instruction to change input images.
     """
-    core = " ".join(_MARKS.sub("", prompt).split())
+    core = " ".join(_MARK.sub("", prompt).split())
     if _is_detailed(core):
         return core
     core = core.rstrip(" .,;:!")
@@ -492,7 +491,7 @@ def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False)
     core = core or "An untitled scene"
     core = core[0].upper() + core[1:]
     dice, known = scene.dice("rewriting"), choices(_PHRASES)
-    (air,) = known["air of a place"].get(scene.place) or known["air"][scene.weather]
+    (air,) = known["air of a setting"].get(scene.setting) or known["air"][scene.weather]
     light = dice.choice(known["light"][scene.time])
     words = _ANY_WORD.findall(core.lower())
     subject = scene.subjects[0].name if scene.subjects else None
@@ -508,7 +507,7 @@ def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False)
 
 
 def _is_detailed(core: str) -> bool:
-    """Tell whether a prompt needs nothing more: it is long, or comes from here."""
+    """Tell whether a prompt is long, or a result of `rewrite`."""
     end = core.rstrip(" .").lower()
     styles = tuple(style for (style,) in choices(_PHRASES)["style"].values())
     return (
@@ -519,22 +518,22 @@ def _is_detailed(core: str) -> bool:
 
 
 def _instruction(core: str, scene: Scene) -> str:
-    """Return what to change in a picture, and that the rest stays."""
+    """Return an instruction to change some of a picture and keep the rest."""
     dice, known = scene.dice("rewriting"), choices(_PHRASES)
     core = core or "Improve the light"
-    said = core.lower()
-    words = _ANY_WORD.findall(said)
+    lowered = core.lower()
+    words = _ANY_WORD.findall(lowered)
     if words and words[0] not in known["verb"]["all"][0].split() and len(words) <= _SHORT:
         core = f"Change the picture: {core}"
     added = [
-        dice.choice(known["new light"][scene.time]) if "time" in scene.said else "",
-        *(known["new season"][scene.season] if "season" in scene.said else ()),
-        *(known["air"][scene.weather] if "weather" in scene.said else ()),
+        dice.choice(known["new light"][scene.time]) if "time" in scene.named else "",
+        *(known["new season"][scene.season] if "season" in scene.named else ()),
+        *(known["air"][scene.weather] if "weather" in scene.named else ()),
         *(known["style"][scene.style] if scene.style else ()),
     ]
-    details = " and ".join(detail for detail in added if detail and detail not in said)
+    details = " and ".join(detail for detail in added if detail and detail not in lowered)
     if details and "with" not in words:
         core += f", with {details}"
-    # What is added to a picture is its subject: that may well change.
+    # A subject in the instruction may replace that of the picture.
     kept = "light" if scene.subjects else "subject"
     return f"{core[0].upper()}{core[1:]}; keep the composition, the {kept} and {_REST}."

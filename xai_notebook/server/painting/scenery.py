@@ -1,6 +1,6 @@
-"""Scenery: everything behind and below the subject, place by place.
+"""Paints backgrounds: the sky, the land or room of each setting, and the weather in front.
 
-Separate because backgrounds and subjects are drawn independently.
+Separate because backgrounds and subjects are painted independently of each other.
 """
 
 from __future__ import annotations
@@ -31,30 +31,28 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.scene import Palette, Scene
 
 __all__ = [
-    "dunes",
     "fall",
-    "hills",
     "lightning",
     "moon",
-    "mountains",
-    "pine",
-    "reflect",
-    "ridge",
-    "round_tree",
-    "sea",
     "set_scene",
-    "sky",
     "stars",
-    "woods",
 ]
 
-_SOFT = 8
-"""How many times smaller than the picture fog is painted."""
+_FOG_SCALE: Final = 8
+"""Fog and nebulae are painted this many times smaller than the picture: they are soft anyway."""
+_SKY_SCALE: Final = 4
+"""The same for the soft parts of the sky."""
+_DULL: Final = frozenset({"rain", "storm"})
+"""Weather with soft clouds, through which nothing shines."""
+_NEON: Final = ((255, 70, 150), (60, 220, 255), (255, 200, 60), (150, 100, 255), (80, 255, 170))
+_LIT_WINDOW: Final = (255, 214, 130)
+_HILLS: Final = (0.0, 0.16, 0.40, 0.74)
+"""Where the hills begin, from the horizon (0) to the lower edge (1)."""
 
 
 def fall(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Let it rain, snow or be foggy; in spring and autumn let leaves drift."""
-    if scene.place in {"room", "space", "moonscape", "underwater"}:
+    """Paint rain, snow or fog in front of the scene, or drifting leaves."""
+    if scene.setting in {"room", "space", "moonscape", "underwater"}:
         return
     if scene.weather in {"rain", "storm"}:
         _rain(canvas, scene)
@@ -62,12 +60,12 @@ def fall(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         _snow(canvas, scene)
     elif scene.weather == "fog":
         _fog(canvas, scene, palette)
-    elif scene.season in {"autumn", "spring"} and "season" in scene.said:
+    elif scene.season in {"autumn", "spring"} and "season" in scene.named:
         _leaves(canvas, scene, palette)
 
 
 def lightning(canvas: Canvas, scene: Scene) -> None:
-    """Let one bolt strike in the distance."""
+    """Paint a bolt of lightning in the distance."""
     dice = scene.dice("bolt")
     x, y = canvas.width * (1 - scene.shot.sun_x), canvas.height * 0.06
     path: list[Point] = [(x, y)]
@@ -112,8 +110,10 @@ def _snow(canvas: Canvas, scene: Scene) -> None:
 
 def _fog(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     dice = scene.dice("fog")
-    # Nothing is softer than fog: one small mask holds all of it.
-    banks = Canvas(Image.new("L", (-(-canvas.width // _SOFT), -(-canvas.height // _SOFT)), 40))
+    # One small mask holds all of the soft fog.
+    banks = Canvas(
+        Image.new("L", (-(-canvas.width // _FOG_SCALE), -(-canvas.height // _FOG_SCALE)), 40)
+    )
     for _ in range(5):
         y = banks.height * (scene.shot.horizon + dice.uniform(-0.16, 0.3))
         x = banks.width * dice.random()
@@ -138,55 +138,51 @@ def _leaves(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         canvas.fill(leaves, palette.lit(tone), opacity=0.9)
 
 
-_NEON: Final = ((255, 70, 150), (60, 220, 255), (255, 200, 60), (150, 100, 255), (80, 255, 170))
-_WINDOW: Final = (255, 214, 130)
-
-
 def set_scene(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
-    """Return a canvas with the whole scenery of `scene`."""
+    """Return a canvas with the background of `scene`."""
     whole = {"space": _space, "moonscape": _space, "underwater": _underwater, "room": _room}
-    if scene.place in whole:
+    if scene.setting in whole:
         canvas = Canvas(Image.new("RGB", size))
-        whole[scene.place](canvas, scene, palette)
+        whole[scene.setting](canvas, scene, palette)
         return canvas
-    canvas = sky(scene, palette, size)
+    canvas = _sky(scene, palette, size)
     if scene.backdrop is not None:
         _wall(canvas, scene, palette, scene.backdrop)
         return canvas
     painters: dict[str, Callable[[Canvas, Scene, Palette], None]] = {
-        "sea": sea, "lake": _lake, "mountains": _mountains, "forest": woods,
-        "desert": dunes, "city": _city, "street": _street, "meadow": _meadow,
+        "sea": _sea, "lake": _lake, "mountains": _mountains, "forest": _woods,
+        "desert": _dunes, "city": _city, "street": _street, "meadow": _meadow,
     }  # fmt: skip
-    painters[scene.place](canvas, scene, palette)
+    painters[scene.setting](canvas, scene, palette)
     return canvas
 
 
 def _meadow(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    if scene.dice("far").random() < 0.5 or "mountains" in scene.said:  # noqa: PLR2004
-        mountains(canvas, scene, palette, height=0.17)
-    hills(canvas, scene, palette, palette.grass)
+    if scene.dice("far").random() < 0.5:  # noqa: PLR2004
+        _peaks(canvas, scene, palette, height=0.17)
+    _hills(canvas, scene, palette, palette.grass)
 
 
 def _mountains(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    mountains(canvas, scene, palette)
-    hills(canvas, scene, palette, mix(palette.grass, palette.rock, 0.25))
+    _peaks(canvas, scene, palette)
+    _hills(canvas, scene, palette, mix(palette.grass, palette.rock, 0.25))
 
 
 def _lake(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    mountains(canvas, scene, palette, height=0.3)
+    _peaks(canvas, scene, palette, height=0.3)
     dice = scene.dice("shore")
     base = canvas.height * (scene.shot.horizon + 0.05)
     trees: list[Shape] = []
     for number in range(60):
         x = canvas.width * (number + dice.uniform(-0.5, 0.5)) / 60
         tall = canvas.unit * dice.uniform(0.03, 0.085)
-        tree = pine if scene.season == "winter" or number % 3 else round_tree
+        tree = _pine if scene.season == "winter" or number % 3 else _round_tree
         trees += tree(x, base, tall)
     leaf = palette.leaf
     canvas.fill(trees[::2], palette.lit(leaf, 0.2), palette.lit(scale(leaf, 0.7), 0.25))
     other = mix(leaf, (228, 176, 70) if scene.season == "autumn" else palette.grass, 0.5)
     canvas.fill(trees[1::2], palette.lit(other, 0.16), palette.lit(scale(other, 0.75), 0.2))
-    reflect(canvas, scene, palette)
+    _reflect(canvas, scene, palette)
 
 
 def _city(canvas: Canvas, scene: Scene, palette: Palette) -> None:
@@ -211,12 +207,12 @@ def _city(canvas: Canvas, scene: Scene, palette: Palette) -> None:
             x += wide * dice.uniform(0.92, 1.25)
         tone = palette.lit((92, 100, 128), distance)
         canvas.fill(towers, scale(tone, 0.95), mix(tone, palette.haze, 0.45))
-        light = _WINDOW if lamps else mix(tone, palette.sky[1], 0.5)
+        light = _LIT_WINDOW if lamps else mix(tone, palette.sky[1], 0.5)
         canvas.fill(windows, light, opacity=(0.5, 0.75, 0.9)[row] if lamps else 0.45)
     earth = palette.lit((96, 98, 112), 0.2)
     shore = [(0.0, horizon), (float(canvas.width), horizon)]
     canvas.ground(shore, mix(earth, palette.haze, 0.3), scale(earth, 0.7))
-    reflect(canvas, scene, palette, dim=0.3, ripples=16)
+    _reflect(canvas, scene, palette, dim=0.3, ripples=16)
 
 
 def _windows(
@@ -265,7 +261,7 @@ def _street(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     for sign, colour in signs:
         _sign(canvas, sign, colour if bright else mix(colour, WHITE, 0.25), lit=bright)
     if scene.weather in {"rain", "storm"} or bright:
-        reflect(canvas, scene, palette, dim=0.3, ripples=30)
+        _reflect(canvas, scene, palette, dim=0.3, ripples=30)
 
 
 def _house_front(
@@ -275,7 +271,7 @@ def _house_front(
     tone: Colour,
     random: Callable[[], float],
 ) -> None:
-    """Paint one house: `plan` is its far and near x, its far and near scale, its height."""
+    """Paint one house; `plan` is its far and near x, its far and near scale, its height."""
     (x_far, x_near), (far, near), tall = plan
 
     def at(across: float, up: float) -> tuple[float, float]:
@@ -291,7 +287,7 @@ def _house_front(
                 left, low = 0.14 + column * 0.28, 0.32 + row * 0.17
                 windows.append([at(left, low), at(left, low + 0.1), at(left + 0.16, low + 0.1),
                                 at(left + 0.16, low)])  # fmt: skip
-    canvas.fill(windows, _WINDOW, opacity=0.75)
+    canvas.fill(windows, _LIT_WINDOW, opacity=0.75)
     canvas.fill([[at(0.1, 0.0), at(0.1, 0.17), at(0.9, 0.17), at(0.9, 0.0)]], (255, 226, 170),
                 opacity=0.55)  # fmt: skip
 
@@ -303,7 +299,7 @@ def _sign(canvas: Canvas, sign: Shape, colour: Colour, *, lit: bool) -> None:
     canvas.fill([sign], scale(colour, 0.85))
     step = (bottom - top) / 4
     marks: list[Shape] = []
-    for number in range(4):  # strokes that look like writing, and are none
+    for number in range(4):  # strokes that resemble writing
         y = top + step * (number + 0.5)
         half = (right - left) * (0.3 if number % 2 else 0.22)
         middle = (left + right) / 2
@@ -314,10 +310,12 @@ def _sign(canvas: Canvas, sign: Shape, colour: Colour, *, lit: bool) -> None:
 
 
 def _wall(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> None:
-    """Paint a wall right behind the subject, with the ground in front of it."""
+    """Paint a wall behind the subject, and the floor in front."""
     dice = scene.dice("wall")
     floor = canvas.height * max(0.66, min(0.82, scene.shot.horizon + 0.14))
-    tone = mix(colour, palette.lit(colour), 0.5)  # a colour that was named stays that colour
+    tone = mix(
+        colour, palette.lit(colour), 0.5
+    )  # a colour that the prompt names stays recognizable
     _band(canvas, -2, floor, mix(tone, WHITE, 0.14), tone, scale(tone, 0.86))
     bricks: list[Shape] = []
     for _ in range(26):
@@ -343,11 +341,10 @@ def _room(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint a wall with a window and a table in front of it."""
     dice = scene.dice("room")
     walls = ((222, 206, 190), (196, 210, 206), (230, 200, 180), (190, 198, 220), (226, 214, 178))
-    wall = scene.backdrop or (scene.colours[0] if scene.colours else dice.choice(walls))
-    if scene.backdrop is not None and "room" not in scene.said:
-        _wall(canvas, scene, palette, wall)
+    if scene.backdrop is not None:
+        _wall(canvas, scene, palette, scene.backdrop)
         return
-    tone = palette.lit(wall)
+    tone = palette.lit(scene.colours[0] if scene.colours else dice.choice(walls))
     _band(canvas, -2, canvas.height + 2, scale(tone, 0.94), tone, scale(tone, 0.84))
     left = canvas.width * (0.1 if scene.shot.sun_x < 0.5 else 0.58)  # noqa: PLR2004
     box = (left, canvas.height * 0.1, left + canvas.width * 0.32, canvas.height * 0.5)
@@ -370,7 +367,7 @@ def _window(
     canvas.fill([rectangle(left - frame, top - frame, right + frame, bottom + frame)],
                 palette.lit((246, 240, 230)))  # fmt: skip
     canvas.fill([rectangle(left, top, right, bottom)], *palette.sky)
-    line = ridge(scene.dice("view"), round(right - left), bottom - (bottom - top) * 0.25,
+    line = _ridge(scene.dice("view"), round(right - left), bottom - (bottom - top) * 0.25,
                          (bottom - top) * 0.08)  # fmt: skip
     view = [(left + x, y) for x, y in line] + [(right, bottom), (left, bottom)]
     canvas.fill([view], palette.lit(palette.grass, 0.45))
@@ -384,7 +381,7 @@ def _window(
 def _space(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint stars, nebulae and a planet; on the moon, the ground and the earth above it."""
     dice = scene.dice("space")
-    # Nothing is softer than a nebula: all of them are painted small.
+    # Nebulae are soft: all of them are painted small.
     far = Canvas(gradient((-(-canvas.width // 8), -(-canvas.height // 8)),
                           ((10, 10, 32), (26, 20, 58), (16, 26, 56))))  # fmt: skip
     for _ in range(5):
@@ -397,7 +394,7 @@ def _space(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     radius = canvas.unit * dice.uniform(0.1, 0.17)
     if any(subject.name == "earth" for subject in scene.subjects):
         return
-    earth = scene.place == "moonscape"
+    earth = scene.setting == "moonscape"
     planets = ((226, 160, 110), (120, 170, 190), palette.accent)
     tone = (70, 136, 206) if earth else dice.choice(planets)
     _planet(canvas, (x, y, radius), tone, dice_land=dice.random if earth else None)
@@ -407,13 +404,13 @@ def _space(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 
 def _planet(
     canvas: Canvas,
-    place: tuple[float, float, float],
+    disc: tuple[float, float, float],
     tone: Colour,
     *,
     dice_land: Callable[[], float] | None,
 ) -> None:
-    """Paint a planet: one with land of its own, or one with a ring."""
-    x, y, radius = place
+    """Paint a planet, with continents if `dice_land` is given, else with a ring."""
+    x, y, radius = disc
     canvas.glow(x, y, radius * 2, mix(tone, WHITE, 0.4), 0.6)
     canvas.fill([ellipse(x, y, radius, radius)], mix(tone, WHITE, 0.3), tone, scale(tone, 0.6))
     if dice_land is not None:
@@ -439,7 +436,7 @@ def _moon_ground(canvas: Canvas, scene: Scene) -> None:
     for number in range(3):
         tone = mix((150, 152, 170), (224, 222, 220), number / 2)
         base = top + deep * (0.0, 0.22, 0.55)[number]
-        line = ridge(dice, canvas.width, base, deep * 0.07)
+        line = _ridge(dice, canvas.width, base, deep * 0.07)
         canvas.ground(line, tone, scale(tone, 0.72))
         for _ in range(5):
             x = dice.random() * canvas.width
@@ -464,7 +461,7 @@ def _underwater(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     for number in range(3):
         base = canvas.height * (0.76, 0.84, 0.93)[number]
         tone = mix(mix((222, 196, 150), deep, 0.7 - 0.28 * number), palette.accent, 0.05)
-        line = ridge(dice, canvas.width, base, canvas.height * 0.03)
+        line = _ridge(dice, canvas.width, base, canvas.height * 0.03)
         canvas.ground(line, tone, scale(tone, 0.8))
         weeds: list[Shape] = []
         for _ in range(7):
@@ -483,11 +480,7 @@ def _underwater(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     canvas.fill(bubbles, WHITE, opacity=0.35)
 
 
-_HILLS = (0.0, 0.16, 0.40, 0.74)
-"""Where the hills begin, from the horizon (0) to the lower edge (1)."""
-
-
-def ridge(
+def _ridge(
     dice: random.Random, width: int, base: float, swing: float, *, waves: float = 2.0
 ) -> list[Point]:
     """Return a rolling line from left to right around `base`, `swing` pixels up and down."""
@@ -497,13 +490,13 @@ def ridge(
     ]
     line = []
     for step in range(49):
-        place = step / 48
-        lift = sum(math.sin(place * math.tau * f + p) * share for f, p, share in tunes)
-        line.append((place * width, base - swing * lift))
+        across = step / 48
+        lift = sum(math.sin(across * math.tau * f + p) * share for f, p, share in tunes)
+        line.append((across * width, base - swing * lift))
     return line
 
 
-def hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> None:
+def _hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> None:
     """Paint rolling land from the horizon down to the lower edge, nearer layers darker."""
     dice = scene.dice("hills")
     top = canvas.height * scene.shot.horizon
@@ -511,16 +504,16 @@ def hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> Non
     for number, depth in enumerate(_HILLS):
         distance = (1 - number / 3.4) ** 1.4 * 0.75
         base = top + deep * depth
-        line = ridge(dice, canvas.width, base, deep * (0.08 + 0.03 * number), waves=1.4)
+        line = _ridge(dice, canvas.width, base, deep * (0.08 + 0.03 * number), waves=1.4)
         tone = palette.lit(scale(colour, 1.0 if _white(scene) else 1.08 - number * 0.1), distance)
         nearest = number == len(_HILLS) - 1
         shade = 0.88 if _white(scene) else 0.7
         faded = scale(tone, shade) if nearest else mix(tone, palette.haze, 0.16)
         canvas.ground(line, tone, tone, faded)
-        if number == 1 and scene.place in {"meadow", "mountains", "lake"}:
+        if number == 1 and scene.setting in {"meadow", "mountains", "lake"}:
             _hedges(canvas, dice, line, palette, scene)
         if nearest and not _white(scene):
-            _grass(canvas, (dice, scene), line, tone, palette)
+            _grass(canvas, dice, scene, line, tone, palette)
 
 
 def _white(scene: Scene) -> bool:
@@ -531,25 +524,25 @@ def _white(scene: Scene) -> bool:
 def _hedges(
     canvas: Canvas, dice: random.Random, line: list[Point], palette: Palette, scene: Scene
 ) -> None:
-    """Set a few small trees on a distant hill."""
+    """Paint a few small trees on a distant hill."""
     shapes: list[Shape] = []
-    pines = scene.place != "meadow" or scene.season == "winter"
+    pines = scene.setting != "meadow" or scene.season == "winter"
     for _ in range(dice.randrange(8, 16)):
         x, y = line[dice.randrange(len(line))]
         tall = canvas.unit * dice.uniform(0.02, 0.045)
-        shapes += pine(x, y + tall * 0.2, tall * 1.3) if pines else round_tree(x, y, tall)
+        shapes += _pine(x, y + tall * 0.2, tall * 1.3) if pines else _round_tree(x, y, tall)
     canvas.fill(shapes, palette.lit(palette.leaf, 0.38), palette.lit(scale(palette.leaf, 0.8), 0.3))
 
 
 def _grass(
     canvas: Canvas,
-    source: tuple[random.Random, Scene],
+    dice: random.Random,
+    scene: Scene,
     line: list[Point],
     tone: Colour,
     palette: Palette,
 ) -> None:
-    """Let blades, and outside winter flowers, grow in the foreground."""
-    dice, scene = source
+    """Paint grass in the foreground of a hill; in a spring or summer meadow, flowers."""
     blades, dots = [], []
     for _ in range(130):
         x, ground = line[dice.randrange(len(line))]
@@ -562,15 +555,16 @@ def _grass(
         if dice.random() < 0.22:  # noqa: PLR2004
             dots.append(dot(x + lean, y - tall, tall * 0.13))
     canvas.fill(blades, scale(tone, 0.82), opacity=0.9)
-    if scene.season in {"spring", "summer"} and scene.place == "meadow":
+    if scene.season in {"spring", "summer"} and scene.setting == "meadow":
         canvas.fill(dots[::2], palette.lit(palette.accent, 0.0))
         canvas.fill(dots[1::2], palette.lit((250, 240, 214), 0.0))
 
 
-def mountains(canvas: Canvas, scene: Scene, palette: Palette, *, height: float = 0.34) -> None:
+def _peaks(canvas: Canvas, scene: Scene, palette: Palette, *, height: float = 0.34) -> None:
     """Paint two ranges of peaks above the horizon, lit from the side of the sun."""
     dice = scene.dice("mountains")
     base = canvas.height * (scene.shot.horizon + 0.04)
+    side, snow = 1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _white(scene) else 0.24  # noqa: PLR2004
     for distance, tall, count in ((0.68, height, 4), (0.40, height * 0.66, 5)):
         bodies: list[Shape] = []
         faces: list[Shape] = []
@@ -578,9 +572,7 @@ def mountains(canvas: Canvas, scene: Scene, palette: Palette, *, height: float =
         for number in range(count):
             x = canvas.width * (number + dice.uniform(0.1, 0.9)) / count
             rise = canvas.height * tall * dice.uniform(0.55, 1.0)
-            _peak(dice, (x, base - rise), base, (bodies, faces, caps), (
-                1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _white(scene) else 0.24  # noqa: PLR2004
-            ))  # fmt: skip
+            _peak(dice, (x, base - rise), base, (bodies, faces, caps), side, snow)
         rock = palette.lit(palette.rock, distance)
         canvas.fill(bodies, scale(rock, 0.86), mix(rock, palette.haze, 0.5))
         bright = mix(rock, palette.sky[2], 0.4)
@@ -593,10 +585,10 @@ def _peak(
     top: Point,
     base: float,
     layers: tuple[list[Shape], list[Shape], list[Shape]],
-    look: tuple[int, float],
+    side: int,
+    snow: float,
 ) -> None:
-    """Add one peak to the bodies, lit faces and snow caps in `layers`."""
-    side, snow = look
+    """Add one peak to `layers`: bodies, faces lit from `side`, caps of `snow` (a fraction)."""
     x, y = top
     rise = base - y
     spread = rise * dice.uniform(0.75, 1.1)
@@ -622,13 +614,15 @@ def _peak(
     cap: list[Point] = [top]
     reach = spread * snow * 0.92
     for step in range(7):
-        place = 1 - step / 3
+        across = 1 - step / 3
         drop = rise * snow * (0.62 if step % 2 else 1.0) * dice.uniform(0.85, 1.1)
-        cap.append((x + reach * place, y + max(drop * 0.5, drop - abs(place) * 0.02 * (edge - y))))
+        cap.append(
+            (x + reach * across, y + max(drop * 0.5, drop - abs(across) * 0.02 * (edge - y)))
+        )
     layers[2].append(cap)
 
 
-def pine(x: float, y: float, tall: float) -> list[Shape]:
+def _pine(x: float, y: float, tall: float) -> list[Shape]:
     """Return a pine that stands on (x, y)."""
     shapes: list[Shape] = []
     for tier in range(3):
@@ -639,7 +633,7 @@ def pine(x: float, y: float, tall: float) -> list[Shape]:
     return shapes
 
 
-def round_tree(x: float, y: float, tall: float) -> list[Shape]:
+def _round_tree(x: float, y: float, tall: float) -> list[Shape]:
     """Return a broad-leaved tree that stands on (x, y)."""
     return [
         ellipse(x, y - tall * 0.68, tall * 0.34, tall * 0.36),
@@ -649,7 +643,7 @@ def round_tree(x: float, y: float, tall: float) -> list[Shape]:
     ]
 
 
-def woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+def _woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint three rows of trees, mist between them, and trunks at the edges."""
     dice = scene.dice("woods")
     top = canvas.height * scene.shot.horizon
@@ -667,8 +661,8 @@ def woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
             if row == 2 and abs(x / canvas.width - scene.shot.subject_x) < 0.3:  # noqa: PLR2004
                 continue
             size = tall * dice.uniform(0.7, 1.15)
-            shapes += (pine if pines else round_tree)(x, base + size * 0.1, size)
-        line = ridge(dice, canvas.width, base, canvas.height * 0.012)
+            shapes += (_pine if pines else _round_tree)(x, base + size * 0.1, size)
+        line = _ridge(dice, canvas.width, base, canvas.height * 0.012)
         tone = palette.lit(leaf, distance)
         canvas.fill(shapes, tone, mix(scale(tone, 0.82), palette.haze, 0.25))
         earth = palette.lit(
@@ -681,7 +675,7 @@ def woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         )  # fmt: skip
 
 
-def dunes(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+def _dunes(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint dunes with a lit and a shaded side."""
     dice = scene.dice("dunes")
     top = canvas.height * scene.shot.horizon
@@ -690,7 +684,7 @@ def dunes(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     for number in range(4):
         base = top + deep * (0.02, 0.2, 0.46, 0.8)[number]
         swing = deep * (0.1, 0.14, 0.18, 0.16)[number]
-        line = ridge(dice, canvas.width, base, swing, waves=1.0)
+        line = _ridge(dice, canvas.width, base, swing, waves=1.0)
         distance = (0.55, 0.34, 0.14, 0.0)[number]
         tone = palette.lit(scale(sand, 1.04 - 0.08 * number), distance)
         canvas.ground(line, mix(tone, palette.sun, 0.2), tone, scale(tone, 0.9))
@@ -698,7 +692,7 @@ def dunes(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 
 
 def _lee(canvas: Canvas, line: list[Point], tone: Colour, hand: int) -> None:
-    """Shade the side of a dune's highest crest that looks away from the sun."""
+    """Shade the side of a dune's highest crest that faces away from the sun."""
     crest = min(range(len(line)), key=lambda i: line[i][1])
     foot = crest
     while 0 <= foot + hand < len(line) and line[foot + hand][1] >= line[foot][1]:
@@ -715,7 +709,7 @@ def _lee(canvas: Canvas, line: list[Point], tone: Colour, hand: int) -> None:
     canvas.fill([[*slope, *back]], mix(tone, (120, 70, 90), 0.36), mix(tone, (120, 70, 90), 0.2))
 
 
-def sea(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+def _sea(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint open water with bands of waves and the path of light below the sun."""
     dice = scene.dice("sea")
     top = canvas.height * scene.shot.horizon
@@ -725,12 +719,12 @@ def sea(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     canvas.ground([(0, top), (canvas.width, top)], far, near, scale(near, 0.72))
     rough = 2.4 if scene.weather == "storm" else 1.0
     for number in range(6):
-        place = ((number + 0.6) / 6) ** 1.5
-        line = ridge(dice, canvas.width, top + deep * place, deep * 0.014 * rough * (1 + 3 * place),
-                     waves=(7 - number) * 1.2)  # fmt: skip
-        tone = mix(mix(far, scale(near, 0.78), place), WHITE, 0.05)
+        depth = ((number + 0.6) / 6) ** 1.5
+        swing = deep * 0.014 * rough * (1 + 3 * depth)
+        line = _ridge(dice, canvas.width, top + deep * depth, swing, waves=(7 - number) * 1.2)
+        tone = mix(mix(far, scale(near, 0.78), depth), WHITE, 0.05)
         canvas.ground(line, tone, scale(tone, 0.86), opacity=0.62)
-        crest = [(x, y + canvas.unit * 0.004 * (0.4 + place)) for x, y in line]
+        crest = [(x, y + canvas.unit * 0.004 * (0.4 + depth)) for x, y in line]
         canvas.fill([line + crest[::-1]], mix(tone, WHITE, 0.45), opacity=0.4 * rough / 2 + 0.1)
     if scene.weather not in {"rain", "storm", "snow"} or scene.lights:
         _glitter(canvas, scene, palette, top)
@@ -741,20 +735,20 @@ def _glitter(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None
     x = canvas.width * scene.shot.sun_x
     shapes: list[Shape] = []
     for _ in range(70):
-        place = dice.random() ** 1.6
-        spread = canvas.unit * (0.03 + 0.16 * place)
-        wide = canvas.unit * dice.uniform(0.008, 0.03) * (0.5 + place)
+        depth = dice.random() ** 1.6
+        spread = canvas.unit * (0.03 + 0.16 * depth)
+        wide = canvas.unit * dice.uniform(0.008, 0.03) * (0.5 + depth)
         shapes.append(
-            ellipse(x + dice.gauss(0, 0.45) * spread, top + (canvas.height - top) * place,
-                    wide, canvas.unit * 0.0022 * (0.6 + place))
+            ellipse(x + dice.gauss(0, 0.45) * spread, top + (canvas.height - top) * depth,
+                    wide, canvas.unit * 0.0022 * (0.6 + depth))
         )  # fmt: skip
     canvas.fill(shapes, palette.sun, opacity=0.7)
 
 
-def reflect(
+def _reflect(
     canvas: Canvas, scene: Scene, palette: Palette, *, dim: float = 0.25, ripples: int = 22
 ) -> None:
-    """Turn everything below the horizon into still water that mirrors what is above."""
+    """Replace everything below the horizon by still water that mirrors the upper part."""
     dice = scene.dice("reflection")
     top = round(canvas.height * (scene.shot.horizon + 0.05))
     deep = canvas.height - top
@@ -770,22 +764,16 @@ def reflect(
     canvas.image.paste(Image.blend(mirror, water, dim), (0, top))
     ripple: list[Shape] = []
     for _ in range(ripples):
-        place = dice.random()
+        depth = dice.random()
         x, wide = dice.random() * canvas.width, canvas.unit * dice.uniform(0.05, 0.22)
-        y = top + deep * place**1.2
-        ripple.append(ellipse(x, y, wide * (0.4 + place), canvas.unit * 0.0018 * (0.5 + place)))
+        y = top + deep * depth**1.2
+        ripple.append(ellipse(x, y, wide * (0.4 + depth), canvas.unit * 0.0018 * (0.5 + depth)))
     canvas.fill(ripple, mix(palette.sky[2], WHITE, 0.4), opacity=0.35)
     canvas.fill([stroke([(0, top), (canvas.width, top)], canvas.unit * 0.003)],
                 mix(palette.haze, WHITE, 0.3), opacity=0.5)  # fmt: skip
 
 
-_SOFT_SKY = 4
-"""How many times smaller than the picture its soft parts are painted."""
-_DIM = frozenset({"rain", "storm"})
-"""Weather in which clouds are soft as well, and nothing shines between them."""
-
-
-def sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
+def _sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
     """Return a canvas with the sky, its sun or moon, stars and clouds."""
     horizon = scene.shot.horizon
     canvas = Canvas(Image.new("RGB", size, palette.haze))
@@ -800,15 +788,15 @@ def sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
             _craters(canvas, scene, palette, where)
     if "rainbow" in scene.lights:
         _rainbow(canvas, scene)
-    if scene.weather not in _DIM:
-        clouds(canvas, scene, palette)
+    if scene.weather not in _DULL:
+        _clouds(canvas, scene, palette)
     return canvas
 
 
 def _light(scene: Scene, palette: Palette, size: tuple[int, int]) -> Image.Image:
-    """Return the sky as far down as the horizon: all that is soft in it, painted small."""
+    """Return the soft parts of the sky down to the horizon, painted small and enlarged."""
     rows = round(size[1] * (scene.shot.horizon + 0.06))
-    times = 2 if scene.weather in _DIM else _SOFT_SKY
+    times = 2 if scene.weather in _DULL else _SKY_SCALE
     small = (-(-size[0] // times), -(-size[1] // times))
     canvas = Canvas(Image.new("RGB", small, palette.haze))
     height = size[1] / small[1]
@@ -821,15 +809,15 @@ def _light(scene: Scene, palette: Palette, size: tuple[int, int]) -> Image.Image
         reach, power = ((8, 3), (0.5, 0.6)) if scene.time == "night" else ((7.5, 3.2), (0.8, 0.7))
         canvas.glow(x, y, radius * reach[0], palette.sun, power[0])
         canvas.glow(x, y, radius * reach[1], palette.sun, power[1])
-    if scene.weather in _DIM:
-        clouds(canvas, scene, palette)
+    if scene.weather in _DULL:
+        _clouds(canvas, scene, palette)
     box = (0, 0, small[0], rows / height)
     return canvas.image.resize((size[0], rows), Image.Resampling.BILINEAR, box=box)
 
 
 def _sun_at(canvas: Canvas, scene: Scene) -> tuple[float, float, float] | None:
-    """Return x, y and radius of the sun, at night of the moon; None: the weather hides it."""
-    named = scene.lights & {"sun", "moon"} or (scene.weather == "snow" and "time" in scene.said)
+    """Return x, y and radius of the sun, at night of the moon; None if the weather hides it."""
+    named = scene.lights & {"sun", "moon"} or (scene.weather == "snow" and "time" in scene.named)
     if scene.weather in {"rain", "storm", "snow"} and not named:
         return None
     x = canvas.width * scene.shot.sun_x
@@ -838,19 +826,19 @@ def _sun_at(canvas: Canvas, scene: Scene) -> tuple[float, float, float] | None:
     return x, y, canvas.unit * (0.07 if scene.time in {"dusk", "golden"} else 0.055)
 
 
-def moon(canvas: Canvas, scene: Scene, palette: Palette, place: tuple[float, float, float]) -> None:
-    """Paint the full moon; `place` is x, y and radius in pixels."""
-    x, y, radius = place
+def moon(canvas: Canvas, scene: Scene, palette: Palette, disc: tuple[float, float, float]) -> None:
+    """Paint the full moon; `disc` is x, y and radius in pixels."""
+    x, y, radius = disc
     canvas.glow(x, y, radius * 8, palette.sun, 0.5)
     canvas.glow(x, y, radius * 3, palette.sun, 0.6)
     canvas.fill([ellipse(x, y, radius, radius)], palette.sun)
-    _craters(canvas, scene, palette, place)
+    _craters(canvas, scene, palette, disc)
 
 
 def _craters(
-    canvas: Canvas, scene: Scene, palette: Palette, place: tuple[float, float, float]
+    canvas: Canvas, scene: Scene, palette: Palette, disc: tuple[float, float, float]
 ) -> None:
-    x, y, radius = place
+    x, y, radius = disc
     dice = scene.dice("moon")
     spots = []
     for _ in range(5):
@@ -890,7 +878,7 @@ def _aurora(canvas: Canvas, scene: Scene) -> None:
 def _rainbow(canvas: Canvas, scene: Scene) -> None:
     colours = ((228, 84, 80), (244, 160, 76), (250, 222, 110), (110, 196, 120), (90, 150, 220),
                (140, 110, 200))  # fmt: skip
-    # Six soft bands: painted at half the size, and only where they are seen.
+    # Six soft bands, painted at half the size and only above the horizon.
     x, y = canvas.width * (1 - scene.shot.sun_x) / 2, canvas.height * (scene.shot.horizon + 0.1) / 2
     size = (canvas.width // 2, min(canvas.height // 2, round(y)))
     bands, mask = Image.new("RGB", size, colours[-1]), Image.new("L", size)
@@ -909,8 +897,8 @@ def _rainbow(canvas: Canvas, scene: Scene) -> None:
     )
 
 
-def clouds(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint clouds that dissolve downwards: few when fair, a ceiling before a storm."""
+def _clouds(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+    """Paint clouds that dissolve downwards, more in bad weather."""
     dice = scene.dice("clouds")
     heavy = scene.weather in {"storm", "rain", "snow", "cloudy"}
     count = {"clear": 2, "cloudy": 6, "rain": 8, "storm": 10, "snow": 6, "fog": 1}[scene.weather]
@@ -929,9 +917,9 @@ def clouds(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 def _cloud(dice: random.Random, x: float, y: float, reach: float) -> list[Shape]:
     puffs: list[Shape] = []
     for step in range(6):
-        place = (step + 0.5) / 6 * 2 - 1
-        radius = reach * (0.34 * (1 - place * place) + 0.12) * dice.uniform(0.8, 1.15)
-        outline = ellipse(x + place * reach, y, radius * 1.25, radius)
-        # Flat below, yet never cut off: the lower half of every puff is a shallow one.
+        offset = (step + 0.5) / 6 * 2 - 1
+        radius = reach * (0.34 * (1 - offset * offset) + 0.12) * dice.uniform(0.8, 1.15)
+        outline = ellipse(x + offset * reach, y, radius * 1.25, radius)
+        # Flat at the bottom: the lower half of every puff is shallow.
         puffs.append([(across, min(down, y + (down - y) * 0.45)) for across, down in outline])
     return puffs

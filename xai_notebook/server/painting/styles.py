@@ -1,6 +1,6 @@
-"""Styles: what turns a painted scene into a watercolor, a drawing, a print or neon.
+"""Styles: filters that turn a painted scene into a watercolor, a drawing, neon and so on.
 
-Separate because a style changes a finished picture, whatever is in it.
+Separate because a style changes the finished image and knows nothing of its content.
 """
 
 from __future__ import annotations
@@ -31,24 +31,32 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.painting.scene import Scene
 
-__all__ = ["STYLES", "Style", "daub", "finish", "working_size"]
+__all__ = ["STYLES", "Style", "finish", "working_size"]
 
 _TURNS: Final = 24
-"""Directions in which a brush is held."""
+"""Directions of the brush."""
 _TIP: Final = ((-1.0, 0.2), (-0.6, -0.9), (0.7, -0.85), (1.0, 0.0), (0.6, 0.95), (-0.7, 0.85))
-"""Outline of a daub, along and across the brush."""
+"""Outline of a brush stroke, along and across the brush."""
 _PASSES: Final = ((40, 0.036, 0.0125, 0), (70, 0.018, 0.0066, 7), (120, 0.0088, 0.0034, 13))
-"""Coarse to fine: daubs across the picture, half a daub's length and width, least detail."""
+"""Coarse to fine: strokes across the picture, their half length and width, minimum of detail."""
+_GLARE: Final = 247
+"""Level of a grey that glows like white."""
+_PAPER: Final = (252, 249, 241)
+_INK: Final = (46, 44, 56)
+_MARK: Final = "local preview"
+_VIGNETTES: Final = {"vintage": 90, "watercolor": 20, "sketch": 26}
+_VIGNETTE: Final = 46
+"""Levels by which the corners are darkened; for other styles."""
 
 
-def daub(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
+def _oil(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
     """Return `image` as an oil painting of `size`."""
     image = saturation(image, 1.25)
     rough = image.reduce(8).filter(ImageFilter.GaussianBlur(1))
     painting = rough.resize(size, Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(painting)
     for cells, length, width, least in _PASSES:
-        _cover(draw, image, size, (cells, length, width, least), dice)
+        _cover(draw, image, size, cells, length, width, least, dice)
     return painting
 
 
@@ -56,11 +64,13 @@ def _cover(
     draw: ImageDraw.ImageDraw,
     image: Image.Image,
     size: tuple[int, int],
-    plan: tuple[int, float, float, int],
+    cells: int,
+    length: float,
+    width: float,
+    least: int,
     dice: random.Random,
 ) -> None:
-    """Set daubs in rows wherever the picture has detail."""
-    cells, length, width, least = plan
+    """Paint strokes in random order wherever the picture has detail."""
     unit = min(size)
     across, down = round(cells * size[0] / unit), round(cells * size[1] / unit)
     small = image.resize((across, down), Image.Resampling.BOX)
@@ -69,36 +79,36 @@ def _cover(
     detail = functools.reduce(ImageChops.lighter, bands).tobytes()
     light = small.convert("L").tobytes()
     stamps = _stamps(unit * length, unit * width)
-    places = [n for n in range(across * down) if detail[n] >= least]
-    dice.shuffle(places)
+    spots = [n for n in range(across * down) if detail[n] >= least]
+    dice.shuffle(spots)
     step = (size[0] / across, size[1] / down)
     random = dice.random
-    for place in places:
-        row, column = divmod(place, across)
+    for spot in spots:
+        row, column = divmod(spot, across)
         x, y = (column + random()) * step[0], (row + random()) * step[1]
-        turn = _direction(light, place, (across, down), row, column)
+        turn = _direction(light, spot, (across, down), row, column)
         a, b, c, d, e, f, g, h, i, j, k, m = stamps[
             round(turn * _TURNS / math.pi + random() * 3 - 1.5) % _TURNS
         ]
         shift = int(random() * 22) - 11
-        red, green, blue = colours[place * 3 : place * 3 + 3]
+        red, green, blue = colours[spot * 3 : spot * 3 + 3]
         tone = (red + shift, green + shift, blue + shift)
         draw.polygon((x + a, y + b, x + c, y + d, x + e, y + f, x + g, y + h, x + i, y + j,
                       x + k, y + m), fill=tone)  # fmt: skip
 
 
-def _direction(light: bytes, place: int, size: tuple[int, int], row: int, column: int) -> float:
-    """Return the angle along which nothing changes; where all is even, a gentle swirl."""
-    right = light[place + 1] if column + 1 < size[0] else light[place]
-    below = light[place + size[0]] if row + 1 < size[1] else light[place]
-    across, down = right - light[place], below - light[place]
+def _direction(light: bytes, spot: int, size: tuple[int, int], row: int, column: int) -> float:
+    """Return the angle of the brush: along edges, and in a gentle swirl elsewhere."""
+    right = light[spot + 1] if column + 1 < size[0] else light[spot]
+    below = light[spot + size[0]] if row + 1 < size[1] else light[spot]
+    across, down = right - light[spot], below - light[spot]
     if abs(across) + abs(down) > 5:  # noqa: PLR2004
         return math.atan2(across, -down)
     return 0.5 * math.sin(row / size[1] * 7 + column / size[0] * 4)
 
 
 def _stamps(length: float, width: float) -> list[list[float]]:
-    """Return the outline of a daub in every direction: x and y in turn."""
+    """Return the outline of a stroke in every direction, x and y alternating."""
     stamps = []
     for turn in range(_TURNS):
         angle = turn * math.pi / _TURNS
@@ -106,46 +116,33 @@ def _stamps(length: float, width: float) -> list[list[float]]:
         thin = width / length
         stamps.append(
             [
-                place
+                coordinate
                 for a, b in _TIP
-                for place in (a * cos - b * thin * sin, a * sin + b * thin * cos)
+                for coordinate in (a * cos - b * thin * sin, a * sin + b * thin * cos)
             ]
         )
     return stamps
 
 
-_GLARE: Final = 247
-_PAPER: Final = (252, 249, 241)
-_INK: Final = (46, 44, 56)
-
-
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a style is made.
+    """The implementation of a style.
 
     Attributes:
-        apply: Returns the scene in this style and in the size of the picture.
-        side: Shorter side at which the scene of a 1k picture is painted; None: its full size.
-            Where a filter blurs anyway, fine edges would only cost time.
+        apply: Returns the image in this style and in the size of the picture.
+        side: Shorter side, in pixels, of the image before the style, for a 1k picture; None: that
+            of the picture. Filters that blur do not need fine edges.
     """
 
     apply: Callable[[Image.Image, tuple[int, int], random.Random], Image.Image]
     side: int | None = None
-
-    def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size at which to paint the scene of a picture of `size`."""
-        if self.side is None:
-            return size
-        full = min(size)
-        side = min(full, self.side * max(1.0, math.sqrt(math.prod(size)) / 1024) ** 0.5)
-        return round(size[0] * side / full), round(size[1] * side / full)
 
 
 def _watercolor(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
     image = _trembling(image, dice)
     soft = image.reduce(4).filter(ImageFilter.GaussianBlur(2.5))
     soft = soft.resize(image.size, Image.Resampling.BILINEAR)
-    # Pigment gathers where a wash ends; elsewhere it thins out, and paper shines through.
+    # Pigment is dense at edges and thin elsewhere, where the paper shines through.
     edges = ImageChops.difference(image, soft).convert("L")
     image = saturation(Image.blend(image, soft, 0.22), 1.16)
     veil(image, (58, 48, 92), edges.point(levels(lambda v: min(96, v * 1.5))))
@@ -159,7 +156,7 @@ def _watercolor(image: Image.Image, size: tuple[int, int], dice: random.Random) 
 
 
 def _trembling(image: Image.Image, dice: random.Random) -> Image.Image:
-    """Return `image` with the slightly unsteady outlines of a hand."""
+    """Return `image` with the unsteady outlines of a drawing by hand."""
     cell = max(8, min(image.size) // 20)
     swing = cell * 0.11
     across, down = image.width // cell, image.height // cell
@@ -171,7 +168,7 @@ def _trembling(image: Image.Image, dice: random.Random) -> Image.Image:
         for x in range(across + 1)
     ]
     mesh = []
-    for x in range(1, across - 1):  # not the outermost: they would reach beyond the picture
+    for x in range(1, across - 1):  # not the outermost, which would exceed the picture
         for y in range(1, down - 1):
             box = (x * cell, y * cell, (x + 1) * cell, (y + 1) * cell)
             quad = (*knots[x][y], *knots[x][y + 1], *knots[x + 1][y + 1], *knots[x + 1][y])
@@ -225,7 +222,7 @@ def _pixel(image: Image.Image, size: tuple[int, int], _dice: random.Random) -> I
 
 
 def _neon(image: Image.Image, _size: tuple[int, int], _dice: random.Random) -> Image.Image:
-    # Glow and tint are soft: both are made small, and the picture is touched but once.
+    # Glow and tint are soft: make both small, and blend once.
     small = image.reduce(max(1, min(image.size) // 200))
     shine = small.point(levels(lambda v: (v - 112) * 2.6 if v < _GLARE else 255) * 3)
     tint = toned(small.convert("L"), (24, 0, 96), (150, 0, 190))
@@ -248,18 +245,18 @@ def _vintage(image: Image.Image, size: tuple[int, int], dice: random.Random) -> 
 STYLES: Final[dict[str, Style]] = {
     "watercolor": Style(_watercolor, 640), "sketch": Style(_sketch), "pixel": Style(_pixel, 256),
     "neon": Style(_neon), "mono": Style(_mono), "vintage": Style(_vintage),
-    "oil": Style(daub, 512),
+    "oil": Style(_oil, 512),
 }  # fmt: skip
 
 
-_MARK: Final = "local preview"
-_VIGNETTES: Final = {"vintage": 90, "watercolor": 20, "sketch": 26}
-_VIGNETTE: Final = 46
-
-
 def working_size(scene: Scene, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size at which to paint the scene of a picture of `size`."""
-    return STYLES[scene.style].working_size(size) if scene.style else size
+    """Return the size at which to paint `scene` for a picture of `size`, in pixels."""
+    limit = STYLES[scene.style].side if scene.style else None
+    if limit is None:
+        return size
+    full = min(size)
+    side = min(full, limit * max(1.0, math.sqrt(math.prod(size)) / 1024) ** 0.5)
+    return round(size[0] * side / full), round(size[1] * side / full)
 
 
 def finish(
@@ -268,10 +265,10 @@ def finish(
     """Return `image` in the style of the scene and in `size`, with grain, vignette and mark.
 
     Args:
-        image: As painted.
-        scene: What it shows.
+        image: The painted scene.
+        scene: Its content.
         size: In pixels.
-        vignette: Darken the corners; those of a picture that was edited are dark already.
+        vignette: Darken the corners; the corners of an input image are dark already.
     """
     if scene.style:
         image = STYLES[scene.style].apply(image, size, scene.dice("style"))
@@ -282,7 +279,7 @@ def finish(
 
 
 def _grain(image: Image.Image, scene: Scene, *, vignette: bool) -> Image.Image:
-    """Add what the picture is painted on and darken its corners, all in one pass."""
+    """Add the texture of film, paper or canvas and darken the corners, in one pass."""
     sheet = tiled(_ground(scene.style, scene.dice("grain")), image.size)
     if vignette:
         depth = _VIGNETTES.get(scene.style or "", _VIGNETTE)
@@ -295,7 +292,7 @@ def _grain(image: Image.Image, scene: Scene, *, vignette: bool) -> Image.Image:
 
 
 def _ground(style: str | None, dice: random.Random) -> Image.Image:
-    """Return a tile of the film, paper or canvas below the picture: levels to subtract."""
+    """Return a tile with the texture of film, paper or canvas, as levels to subtract."""
     if style in {"watercolor", "sketch"}:
         depth = 20 if style == "sketch" else 16
         paper = Image.blend(weave(dice, 2, 2), weave(dice, 4, 4), 0.5)
@@ -308,12 +305,12 @@ def _ground(style: str | None, dice: random.Random) -> Image.Image:
 
 
 def _mark(image: Image.Image) -> None:
-    """Write the mark into the lower right corner, so that no preview passes for more."""
+    """Write "local preview" into the lower right corner: a preview must be recognizable."""
     unit = min(image.size)
     font = ImageFont.load_default(max(10, round(unit * 0.0165)))
     draw = ImageDraw.Draw(image, "RGBA")
     left, top, right, bottom = draw.textbbox((0, 0), _MARK, font=font)
     margin = round(unit * 0.018)
-    place = (image.width - (right - left) - margin, image.height - (bottom - top) - margin - top)
-    draw.text((place[0] + 1, place[1] + 1), _MARK, font=font, fill=(0, 0, 0, 90))
-    draw.text(place, _MARK, font=font, fill=(255, 255, 255, 170))
+    corner = (image.width - (right - left) - margin, image.height - (bottom - top) - margin - top)
+    draw.text((corner[0] + 1, corner[1] + 1), _MARK, font=font, fill=(0, 0, 0, 90))
+    draw.text(corner, _MARK, font=font, fill=(255, 255, 255, 170))

@@ -1,6 +1,6 @@
-"""Places the subjects of a scene: how large, how high, in which light.
+"""Paints subjects: draws the records of figures and quadrupeds, and adds them to a scene.
 
-Separate because backgrounds and subjects are drawn independently.
+Separate because backgrounds and subjects are painted independently of each other.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
     "draw",
     "draw_quadruped",
     "dye",
-    "place_subjects",
+    "paint_subjects",
     "shade",
 ]
 
 Part = tuple[Colour, Sequence[Shape]]
 """Shapes of one colour; parts are painted in the order of their list."""
 Tones = Mapping[str, Colour]
-"""What the words for colours stand for that depend on the figure and the season."""
+"""Colours by the names that records use for them, such as `colour` and `leaf`."""
 TONES: Final[Tones] = {
     "white": (250, 246, 238),
     "ink": (44, 38, 48),
@@ -55,16 +55,16 @@ TONES: Final[Tones] = {
 }
 
 
-def draw(name: str, tones: Tones, *, at: str = "") -> list[Part]:
+def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
     """Return the parts of the figure or piece called `name`.
 
     Args:
         name: Of a record with parts.
-        tones: What `colour`, `leaf` and `light` stand for.
-        at: What else is done with each shape, such as `at 0,1`.
+        tones: The tones `colour`, `leaf` and `light`.
+        change: Applied to all shapes, such as `at 0,1`.
 
     Raises:
-        RecordError: There is no such record, or it says something that cannot be drawn.
+        RecordError: The record does not exist, or cannot be drawn.
     """
     parts: list[Part] = []
     for tone, outlines in _record(name).parts:
@@ -76,21 +76,21 @@ def draw(name: str, tones: Tones, *, at: str = "") -> list[Part]:
                 parts.append((shade(tone, tones), shapes))
         except (ValueError, IndexError) as error:
             raise RecordError(f"[{name}], {tone}: {error}") from error
-    return [(tone, _repeated(shapes, at)) for tone, shapes in parts] if at else parts
+    return [(tone, _repeated(shapes, change)) for tone, shapes in parts] if change else parts
 
 
 def dye(name: str, colour: Colour | None, leaf: Colour) -> Colour:
-    """Return the colour of a figure of which the prompt says that it is `colour`, or nothing."""
+    """Return the colour of a figure for which the prompt names `colour`, or no colour."""
     figure = _record(name)
     own = shade(figure.colour, {"leaf": leaf})
     return own if colour is None else mix(own, colour, figure.dye)
 
 
 def shade(text: str, tones: Tones) -> Colour:
-    """Return the colour that a tone stands for.
+    """Return the colour of a tone: `NAME*FACTOR > OTHER SHARE`, the last parts optional.
 
     Raises:
-        ValueError: It stands for none.
+        ValueError: The tone is invalid.
     """
     first, _, mixed = text.partition(" > ")
     name, _, factor = first.partition("*")
@@ -106,7 +106,7 @@ def shade(text: str, tones: Tones) -> Colour:
 def _record(name: str) -> Figure:
     figure = known_figures().get(name)
     if figure is None:
-        raise RecordError(f"There is no figure {name!r}.")
+        raise RecordError(f"The figure {name!r} does not exist.")
     return figure
 
 
@@ -115,11 +115,11 @@ def _named(name: str, tones: Tones) -> Colour:
 
 
 def _included(line: str, tones: Tones) -> list[Part]:
-    """Return the parts of another record, as a line says."""
-    what, _, at = line.partition(" | ")
-    _, name, *tone = what.split(maxsplit=2)
+    """Return the parts of another record: `figure NAME in TONE | CHANGE`."""
+    record, _, change = line.partition(" | ")
+    _, name, *tone = record.split(maxsplit=2)
     own = tone[0].removeprefix("in ") if tone else _record(name).colour
-    return draw(name, {**tones, "colour": shade(own, tones)} if own else tones, at=at)
+    return draw(name, {**tones, "colour": shade(own, tones)} if own else tones, change=change)
 
 
 def _arches(points: list[Point], sizes: list[float]) -> Shape:
@@ -131,7 +131,7 @@ def _arches(points: list[Point], sizes: list[float]) -> Shape:
 
 _Make = Callable[[list[Point], list[float]], Shape]
 _SHAPES: Final[dict[str, tuple[_Make, range, range]]] = {
-    # How it is made, how many points it takes, how many sizes.
+    # Constructor, number of points, number of sizes.
     "polygon": (lambda points, _: points, range(3, 99), range(1)),
     "blob": (lambda points, _: blob(*points), range(3, 99), range(1)),
     "line": (lambda points, sizes: stroke(points, *sizes), range(2, 99), range(1, 3)),
@@ -145,11 +145,11 @@ _SHAPES: Final[dict[str, tuple[_Make, range, range]]] = {
 
 @functools.cache
 def _shapes(text: str) -> tuple[Shape, ...]:
-    """Return the shapes of a line without its tone."""
+    """Return the shapes of a line: `SHAPE POINT... SIZE... | CHANGE`."""
     outline, _, changes = text.partition(" | ")
     name, *values = outline.split()
     if name not in _SHAPES:
-        raise ValueError(f"{name!r} is no shape: use {', '.join(_SHAPES)}.")
+        raise ValueError(f"{name!r} is not a shape: use {', '.join(_SHAPES)}.")
     make, many_points, many_sizes = _SHAPES[name]
     points = [(x, y) for x, y in (_numbers(value) for value in values if "," in value)]
     sizes = [float(value) for value in values if "," not in value]
@@ -163,7 +163,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _repeated(shapes: Sequence[Shape], changes: str) -> list[Shape]:
-    """Return the shapes with everything done to them that stands behind a `|`."""
+    """Return the shapes after `mirror`, `turn` and `at`, separated by ` | `."""
     found = list(shapes)
     for change in changes.split(" | ") if changes else ():
         name, *values = change.split()
@@ -175,7 +175,7 @@ def _repeated(shapes: Sequence[Shape], changes: str) -> list[Shape]:
         elif name == "at":
             found = [_moved(shape, *_numbers(spot)) for spot in values for shape in found]
         else:
-            raise ValueError(f"{name!r} is no change: use mirror, turn or at.")
+            raise ValueError(f"{name!r} is not a change: use mirror, turn or at.")
     return found
 
 
@@ -195,17 +195,17 @@ def _moved(
 
 _DARK: Final = TONES["ink"]
 
-# Outlines read better in rows than with one number a line.
+# Outlines are more readable in rows than with one number per line.
 # fmt: off
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """How an animal on four legs is built. Lengths are fractions of its height.
+    """Measures of a quadruped. Lengths are fractions of its height.
 
     Attributes:
         legs: Length of the legs.
         leg: Width of a leg.
-        body: Half the length of the trunk.
+        body: Half the length of the torso.
         girth: Half its thickness.
         neck: Length of the neck.
         rise: Angle of the neck in degrees above the horizontal.
@@ -216,9 +216,9 @@ class _Build:
         belly: Tone of muzzle, chest and tip of the tail.
         back: A piece behind the body, such as a mane.
         crown: A piece behind the head, such as antlers.
-        pattern: `humps`, `patches`, `stripes` or nothing.
+        pattern: `humps`, `patches`, `stripes` or `""`.
         socks: The lower legs are dark.
-        trunk: It has one instead of a muzzle.
+        trunk: It has a trunk instead of a muzzle.
     """
 
     legs: float = 0.4
@@ -240,19 +240,19 @@ class _Build:
 
     @property
     def middle(self) -> float:
-        """Height of the middle of the trunk."""
+        """Height of the middle of the torso."""
         return self.legs + self.girth * 0.8
 
 
 def draw_quadruped(text: str, coat: Colour) -> tuple[list[Part], tuple[float, float, float]]:
-    """Return the parts of an animal, and where its head is: x, y and radius.
+    """Return the parts of a quadruped, and x, y and radius of its head.
 
     Args:
-        text: The build in its record: names and values, with commas between them.
+        text: `build` of its record: names and values, separated by commas.
         coat: Its colour.
 
     Raises:
-        RecordError: The record names a measure or a piece that there is not.
+        RecordError: A measure or a piece does not exist.
     """
     build = _read(text)
     light = shade(build.belly, {}) if build.belly else mix(coat, TONES["white"], 0.3)
@@ -266,10 +266,10 @@ def draw_quadruped(text: str, coat: Colour) -> tuple[list[Part], tuple[float, fl
     root = f"at {-build.body * 0.98},{middle + build.girth * 0.35}"
     parts: list[Part] = [
         (scale(coat, 0.78), [_leg(rear + 0.1, build, -0.02), _leg(front - 0.11, build, 0.05)]),
-        *draw(f"tail-{build.tail}", tones, at=root),
+        *draw(f"tail-{build.tail}", tones, change=root),
     ]
     if build.back:
-        parts += draw(build.back, tones, at=f"at {x},{y},{build.head}")
+        parts += draw(build.back, tones, change=f"at {x},{y},{build.head}")
     if build.pattern == "humps":
         parts.append((scale(coat, 0.94), [ellipse(at, middle + build.girth * 0.9, 0.13, 0.17)
                                           for at in (-0.15, 0.13)]))
@@ -291,7 +291,7 @@ def _read(text: str) -> _Build:
     for item in text.split(", "):
         name, _, value = item.partition(" ")
         if name not in known:
-            raise RecordError(f"build: {name!r} is no measure: use {', '.join(known)}.")
+            raise RecordError(f"build: {name!r} is not a measure: use {', '.join(known)}.")
         values[name] = type(known[name])(value) if value else True
     return _Build(**values)
 
@@ -342,9 +342,9 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
     r = build.head
     ear = f"ear-{build.ear}"
     nose = (x + r * 0.5 + build.muzzle, y - r * 0.42)
-    parts = draw(ear, {"colour": scale(coat, 0.74)}, at=f"at {x - r * 0.1},{y},{r * 0.9}")
+    parts = draw(ear, {"colour": scale(coat, 0.74)}, change=f"at {x - r * 0.1},{y},{r * 0.9}")
     if build.crown:
-        parts += draw(build.crown, {"colour": coat}, at=f"at {x},{y},{r}")
+        parts += draw(build.crown, {"colour": coat}, change=f"at {x},{y},{r}")
     skull: list[Shape] = [circle(x, y, r)]
     dots = [circle(x + r * 0.42, y + r * 0.18, r * 0.13)]
     if build.trunk:
@@ -359,25 +359,27 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
         lip = (nose[0] - 0.005, nose[1] - r * 0.12)
         parts.append((light, [stroke([(x + r * 0.1, y - r * 0.66), lip], r * 0.7, r * 0.4)]))
     near = {"colour": mix(coat, light, 0.12)}
-    parts += draw(ear, near, at=f"at {x - r * 0.35},{y},{r}")
+    parts += draw(ear, near, change=f"at {x - r * 0.35},{y},{r}")
     parts.append((_DARK, dots))
     return parts
 
 
+# fmt: on
+
 _ON_LAND: Final = frozenset({"ground", "far", "hands"})
 _GROUNDLESS: Final = frozenset({"space", "underwater"})
 _SHORES: Final = {"sea": (232, 204, 158), "lake": None, "city": (150, 148, 156)}
-"""What lies at the water; None: grass."""
+"""Colour of the shore of each setting with water; None: grass."""
 
 
-def place_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: bool = True) -> None:
-    """Paint the subjects into the picture, the most distant first.
+def paint_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: bool = True) -> None:
+    """Paint the subjects of a scene, the most distant first.
 
     Args:
-        canvas: Where to.
-        scene: What to paint.
-        palette: In which colours.
-        scenery: The ground is ours to change; not so when an input image is edited.
+        canvas: The background.
+        scene: The scene.
+        palette: Its colours.
+        scenery: The background is painted, so its ground can be changed; False for input images.
     """
     named = scene.subjects or (_still_life(scene) if scenery else ())
     figures = known_figures()
@@ -388,49 +390,49 @@ def place_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
     held = [s for s in subjects[1:] if figures[s.name].stands == "hands"]
     standing = [s for s in subjects if s not in held]
     ashore = [o for o, s in enumerate(standing) if figures[s.name].stands in _ON_LAND]
-    for order in reversed(range(len(standing))):
+    for order, subject in reversed(list(enumerate(standing))):
         ground = scenery and order == max(ashore, default=-1)
-        _place(canvas, scene, palette, (standing[order], order), helmet=helmet, ground=ground)
+        _paint_subject(canvas, scene, palette, subject, order, helmet=helmet, ground=ground)
     for subject in held:
-        _place(canvas, scene, palette, (subject, 0), helmet=False, ground=False)
+        _paint_subject(canvas, scene, palette, subject, 0, helmet=False, ground=False)
 
 
 def _still_life(scene: Scene) -> tuple[Subject, ...]:
-    """Return what stands in a room of which the prompt says nothing more."""
-    if scene.place != "room":
+    """Return a subject for a room without one."""
+    if scene.setting != "room":
         return ()
     return (Subject(scene.dice("still life").choice(("vase", "lamp", "cup")), None),)
 
 
-def _place(
+def _paint_subject(
     canvas: Canvas,
     scene: Scene,
     palette: Palette,
-    what: tuple[Subject, int],
+    subject: Subject,
+    order: int,
     *,
     helmet: bool,
     ground: bool,
 ) -> None:
-    subject, order = what
     figure = known_figures()[subject.name]
     parts = cut_out(figure, subject.colour, palette.leaf, helmet=helmet)
-    x, base, size = _measure(canvas, scene, (figure, order), parts)
+    x, base, size = _measure(canvas, scene, figure, order, parts)
     facing = 1 if x < canvas.width / 2 else -1
-    if ground and scene.place in _SHORES:
+    if ground and scene.setting in _SHORES:
         _shore(canvas, scene, palette, base - size * 0.03)
-    afloat = figure.stands == "water" and scene.place in {"sea", "lake"}
-    if not (afloat or figure.stands in {"air", "depths"} or scene.place in _GROUNDLESS):
-        _shadow(canvas, scene, (x, base, size * 0.42))
-    if ground and figure.blooms and scene.place == "meadow" and order == 0:
-        _field(canvas, scene, palette, parts, (x, base, size))
-    _paint(canvas, parts, palette, (x, base, size * facing, size))
+    afloat = figure.stands == "water" and scene.setting in {"sea", "lake"}
+    if not (afloat or figure.stands in {"air", "depths"} or scene.setting in _GROUNDLESS):
+        _shadow(canvas, scene, x, base, size * 0.42)
+    if ground and figure.blooms and scene.setting == "meadow" and order == 0:
+        _field(canvas, scene, palette, parts, x, base, size)
+    _paint_parts(canvas, parts, palette, x, base, size * facing, size)
     if palette.dark and figure.lamp is not None:
-        lamp = (x, base - size * figure.lamp, size)
-        _shine(canvas, lamp, facing if figure.beam else None)
+        beam = facing if figure.beam else None
+        _shine(canvas, x, base - size * figure.lamp, size, beam)
 
 
 def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
-    """Return the parts of a figure; of a creature with an astronaut's helmet, if asked for."""
+    """Return the parts of a figure; a creature can wear an astronaut's helmet."""
     tones = {"colour": dye(figure.name, colour, leaf), "leaf": leaf}
     if figure.build:
         parts, head = draw_quadruped(figure.build, tones["colour"])
@@ -450,15 +452,14 @@ def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool
 
 
 def _measure(
-    canvas: Canvas, scene: Scene, what: tuple[Figure, int], parts: list[Part]
+    canvas: Canvas, scene: Scene, figure: Figure, order: int, parts: list[Part]
 ) -> tuple[float, float, float]:
-    """Return where a figure stands (x and y) and its size: nothing is cut off, not even a tail."""
-    figure, order = what
+    """Return position (x and y) and size of a figure, so that no part of it is cut off."""
     shot = scene.shot
     # The second and third subject stand on the other side, smaller and further away.
     aside = (0.0, 0.36, -0.3)[order] * (1 if shot.subject_x < 0.5 else -1)  # noqa: PLR2004
     x = min(0.86, max(0.14, shot.subject_x + aside)) * canvas.width
-    closeness = min(1.2, shot.subject_scale) if scene.place == "room" else shot.subject_scale
+    closeness = min(1.2, shot.subject_scale) if scene.setting == "room" else shot.subject_scale
     size = canvas.unit * figure.height * closeness * (1.0, 0.72, 0.6)[order]
     points = [point for _, shapes in parts for shape in shapes for point in shape]
     reach = max(abs(across) for across, _ in points) * 1.06
@@ -469,24 +470,29 @@ def _measure(
 
 
 def _base(canvas: Canvas, scene: Scene, stands: str, size: float, order: int) -> float:
-    """Return the y on which a figure stands, or below which it floats."""
+    """Return y of the ground below a figure, or of its lower edge if it floats."""
     shot = scene.shot
-    if stands == "air" and scene.place != "room":
+    if stands == "air" and scene.setting != "room":
         return max(size * 1.05, canvas.height * shot.horizon * (0.8 + 0.08 * order))
-    if stands == "depths" or scene.place in _GROUNDLESS:
+    if stands == "depths" or scene.setting in _GROUNDLESS:
         return canvas.height * (0.66 - 0.12 * order)
     ground = shot.horizon + (1 - shot.horizon) * (0.24 + 0.62 * shot.depth - 0.16 * order)
-    if scene.place == "room" or scene.backdrop is not None:
+    if scene.setting == "room" or scene.backdrop is not None:
         ground = max(ground, 0.82)
     if stands in {"far", "water"}:
         ground = shot.horizon + (1 - shot.horizon) * (0.14 + 0.4 * shot.depth)
     return min(0.95, ground) * canvas.height
 
 
-def _paint(
-    canvas: Canvas, parts: list[Part], palette: Palette, where: tuple[float, float, float, float]
+def _paint_parts(
+    canvas: Canvas,
+    parts: list[Part],
+    palette: Palette,
+    x: float,
+    base: float,
+    across: float,
+    up: float,
 ) -> None:
-    x, base, across, up = where
     light = [0.55 + 0.45 * factor for factor in palette.light]
     for tone, shapes in parts:
         lit = mix(scale(tone, *light), palette.haze, 0.05)
@@ -499,51 +505,50 @@ def _field(
     scene: Scene,
     palette: Palette,
     parts: list[Part],
-    where: tuple[float, float, float],
+    x: float,
+    base: float,
+    size: float,
 ) -> None:
-    """Let more of the same flowers grow behind the one that is near, smaller and smaller."""
+    """Paint rows of the same flower behind the near one, smaller with the distance."""
     dice = scene.dice("field")
-    x, base, size = where
     top = canvas.height * (scene.shot.horizon + 0.04)
     for row in range(3):
         nearness = (0.12, 0.36, 0.68)[row]
         tall = size * (0.16, 0.26, 0.42)[row]
-        places = []
+        spots = []
         for number in range((9, 7, 5)[row]):
             at = canvas.width * (number + dice.uniform(0.1, 0.9)) / (9, 7, 5)[row]
             if abs(at - x) > size * (0.1, 0.2, 0.42)[row]:
-                places.append((at, top + (base - top) * nearness + dice.uniform(-0.1, 0.1) * tall))
+                spots.append((at, top + (base - top) * nearness + dice.uniform(-0.1, 0.1) * tall))
         for tone, shapes in parts:
             lit = palette.lit(tone, (0.4, 0.22, 0.1)[row])
             canvas.fill([[(left + px * tall, foot - py * tall) for px, py in shape]
-                         for left, foot in places for shape in shapes], lit)  # fmt: skip
+                         for left, foot in spots for shape in shapes], lit)  # fmt: skip
 
 
-def _shadow(canvas: Canvas, scene: Scene, where: tuple[float, float, float]) -> None:
-    x, base, reach = where
+def _shadow(canvas: Canvas, scene: Scene, x: float, base: float, reach: float) -> None:
     drift = (0.5 - scene.shot.sun_x) * reach * 0.9
     canvas.fill([ellipse(x + drift, base + reach * 0.03, reach * 1.1, reach * 0.13)], (28, 26, 56),
                 opacity=0.3, blur=max(1.0, reach * 0.05))  # fmt: skip
 
 
 def _shore(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None:
-    """Put a strip of beach, grass or quay under a subject that would stand in the water."""
-    ground = _SHORES[scene.place] or palette.grass
-    if scene.season == "winter" and scene.place != "city":
+    """Paint beach, grass or a quay below a subject that would stand in the water."""
+    ground = _SHORES[scene.setting] or palette.grass
+    if scene.season == "winter" and scene.setting != "city":
         ground = (232, 240, 250)
     tone = palette.lit(ground)
-    wave = 0.0 if scene.place == "city" else canvas.unit * 0.012
+    wave = 0.0 if scene.setting == "city" else canvas.unit * 0.012
     line = [(canvas.width * step / 8, top + wave * (1 if step % 2 else -1)) for step in range(9)]
-    if scene.place == "sea":
+    if scene.setting == "sea":
         lower = [(float(canvas.width), float(canvas.height)), (0.0, float(canvas.height))]
         foam = [(x, y - canvas.unit * 0.012) for x, y in line]
         canvas.fill([foam + lower], mix(tone, WHITE, 0.6), opacity=0.8, blur=2)
     canvas.ground(line, mix(tone, palette.haze, 0.15), scale(tone, 0.85))
 
 
-def _shine(canvas: Canvas, lamp: tuple[float, float, float], beam: int | None) -> None:
-    """Light a lamp; its beam, where it has one, reaches further to the side of `beam`."""
-    x, y, size = lamp
+def _shine(canvas: Canvas, x: float, y: float, size: float, beam: int | None) -> None:
+    """Light a lamp. A beam reaches further to the side of `beam`: -1 is left, 1 is right."""
     for hand, reach in ((beam, 3.2), (-beam, 1.4)) if beam else ():
         end, up, down = x + hand * size * reach, size * 0.204 * reach, size * 0.08 * reach
         shape = [(x, y - size * 0.03), (end, y - up), (end, y + down), (x, y + size * 0.03)]

@@ -1,4 +1,4 @@
-"""The embedded server's chat, as xAI's own SDK asks for it."""
+"""Chat with the embedded server; the client is xAI's SDK."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def ask(use: Callable[[Any], Any]) -> Any:
-    """Return what `use(client.chat)` returns, or the status and what was said."""
+    """Return what `use(client.chat)` returns, or status and details of an error."""
 
     async def main() -> Any:
         async with EmbeddedServer() as server:
@@ -32,8 +32,7 @@ def ask(use: Callable[[Any], Any]) -> Any:
     return asyncio.run(main())
 
 
-def test_a_text_is_rewritten() -> None:
-    """What only tunes an answer is no reason to refuse it."""
+def test_fields_that_tune_a_reply_are_ignored() -> None:
     answer = ask(
         lambda chat: chat.create(
             "grok-4",
@@ -60,8 +59,7 @@ WEATHER = tool(name="weather", description="?", parameters={"type": "object", "p
         ({"messages": [user("what is this?", image("https://example.com/a.png"))]}, "image_url"),
     ],
 )
-def test_what_it_cannot_do_is_refused(options: dict[str, Any], name: str) -> None:
-    """UNIMPLEMENTED, naming the feature, instead of an answer that ignores it."""
+def test_unsupported_features_are_refused_by_name(options: dict[str, Any], name: str) -> None:
     options = {"messages": [user("a fox")], **options}
     code, details = ask(lambda chat: chat.create("grok-4", **options).sample())
     assert code is grpc.StatusCode.UNIMPLEMENTED
@@ -69,8 +67,7 @@ def test_what_it_cannot_do_is_refused(options: dict[str, Any], name: str) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:chat.sample_batch:PendingDeprecationWarning")
-def test_more_than_one_answer_is_refused() -> None:
-    """There is only one rewriting."""
+def test_several_replies_are_refused() -> None:
     chat = {"messages": [user("a fox")]}
     code, details = ask(lambda client: client.create("grok-4", **chat).sample_batch(2))
     assert code is grpc.StatusCode.UNIMPLEMENTED

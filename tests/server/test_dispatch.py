@@ -1,4 +1,4 @@
-"""A server with a key: who does not have it gets nothing, and costs nothing."""
+"""A server with a key reveals nothing without it; its log is bounded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from bare_client import dial
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 
@@ -32,8 +33,10 @@ CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
 
 
 @pytest.mark.parametrize("metadata", CREDENTIALS)
-def test_a_refusal_waits_for_no_request(metadata: tuple[tuple[str, str], ...]) -> None:
-    """Each method, and what is none, is refused while the whole request is still to come."""
+def test_a_wrong_key_is_refused_before_the_request_is_read(
+    metadata: tuple[tuple[str, str], ...],
+) -> None:
+    """For every method, also unknown ones; no key is logged."""
 
     async def main() -> set[Any]:
         async with (
@@ -44,14 +47,17 @@ def test_a_refusal_waits_for_no_request(metadata: tuple[tuple[str, str], ...]) -
                 channel.stream_stream(path)(metadata=metadata, timeout=20)
                 for path in (*METHODS, *OTHERS)
             ]
-            return {await call.code() for call in calls}
+            codes = {await call.code() for call in calls}
+            logged = {value for seen in server.requests for value in seen.metadata.values()}
+            assert logged <= {"***"}
+            return codes
 
     assert len(METHODS) > 15
     assert asyncio.run(main()) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
-def test_what_is_refused_fills_no_memory() -> None:
-    """Of a refused call only the method is kept, and only if there is such a method."""
+def test_refused_calls_use_no_memory() -> None:
+    """Only the method is logged, and only if it exists."""
 
     async def main() -> list[Any]:
         async with (
@@ -69,9 +75,7 @@ def test_what_is_refused_fills_no_memory() -> None:
     assert (seen.message.ByteSize(), seen.metadata, seen.status) == (0, {}, "UNAUTHENTICATED")
 
 
-def test_without_a_key_every_client_is_welcome() -> None:
-    """As the tests of other people's programs need it, with xAI's SDK as well."""
-
+def test_without_a_key_every_client_is_accepted() -> None:
     async def main() -> None:
         async with (
             EmbeddedServer() as server,
@@ -82,3 +86,33 @@ def test_without_a_key_every_client_is_welcome() -> None:
                 assert await list_models(b"", metadata=metadata)
 
     asyncio.run(main())
+
+
+def test_garbage_is_an_invalid_argument() -> None:
+    """Without the key, it is UNAUTHENTICATED."""
+
+    async def send(key: str) -> tuple[Any, str]:
+        async with EmbeddedServer(api_key="right") as server:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                call = channel.unary_unary(wire.GENERATE_IMAGE)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
+            assert [seen.status for seen in server.requests] == [caught.value.code().name]
+        return caught.value.code(), caught.value.details() or ""
+
+    code, details = asyncio.run(send("right"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == "The request is not a GenerateImageRequest message."
+    assert asyncio.run(send("wrong"))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_the_call_log_is_bounded() -> None:
+    async def main() -> Any:
+        async with EmbeddedServer(keep_calls=3) as server, dial(server) as call:
+            for _ in range(5):
+                await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
+            return server.requests, server.counts
+
+    requests, counts = asyncio.run(main())
+    assert [call.number for call in requests] == [3, 4, 5]
+    assert counts[wire.LIST_IMAGE_GENERATION_MODELS] == 5

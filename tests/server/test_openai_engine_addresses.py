@@ -1,4 +1,4 @@
-"""Addresses that an engine names for its pictures, seen at the sockets."""
+"""URLs in an engine's replies, observed at the sockets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bare_client import image_request
 from openai_stub import SECRET, Reply, Stub, answers, ask, entry, run_stub
 from xai_notebook import errors
 from xai_notebook.server.openai_engine import OpenAIEngine
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from openai_stub import Dial, MakeRequest
 
 TWO_HOSTS = [
     r"http://{stranger}\@{engine}/x",
@@ -73,7 +73,7 @@ _END = b"end"
 
 @contextlib.contextmanager
 def listening() -> Iterator[tuple[int, list[bytes]]]:
-    """Listen on a port until the block ends; what comes out is what each connection sent first."""
+    """Listen on a port until the block ends; yield the port and what each connection sent."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -82,30 +82,28 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
                 connection, _ = server.accept()
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(5)
-                    if (said := connection.recv(4096)) == _END:
+                    if (text := connection.recv(4096)) == _END:
                         return
-                    heard.append(said)
+                    heard.append(text)
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         address = server.getsockname()
         yield address[1], heard
-        with socket.create_connection(address) as last:  # behind whoever came before
+        with socket.create_connection(address) as last:  # after all other connections
             last.sendall(_END)
         thread.join(20)
 
 
 @pytest.mark.parametrize("spelling", TWO_HOSTS)
-def test_a_stranger_hears_nothing(
-    dial: Dial, stub: Stub, image_request: MakeRequest, spelling: str
-) -> None:
-    """However its address is written beside the engine's."""
+def test_other_hosts_get_no_connection(stub: Stub, spelling: str) -> None:
+    """However their address is combined with the engine's."""
     with listening() as (port, heard):
         engine = stub.url.removeprefix("http://").removesuffix("/v1")
         url = spelling.format(stranger=f"127.0.0.1:{port}", port=port, engine=engine)
         stub.answer = answers(Reply(body={"data": [{"url": url}, entry()]}))
         # The other picture of the reply is kept.
-        assert ask(dial, stub, image_request(n=2), key=SECRET).images[0].base64
+        assert ask(stub, image_request(n=2), key=SECRET).images[0].base64
     assert heard == []
 
 
@@ -119,34 +117,28 @@ def test_a_stranger_hears_nothing(
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed_with_the_key(
-    dial: Dial, stub: Stub, image_request: MakeRequest, target: str, status: int
-) -> None:
-    """Neither to a stranger nor, as this engine's address is private, to the engine itself."""
+def test_no_redirect_is_followed_with_the_key(stub: Stub, target: str, status: int) -> None:
+    """Neither to other hosts nor, as the engine's address is private, to the engine itself."""
     with listening() as (port, heard):
         location = {"Location": target.format(port=port)}
         stub.fetched = [Reply(status, {}, location), Reply(500, {})]
         stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}, entry()]}))
-        assert ask(dial, stub, image_request(n=1), key=SECRET).images[0].base64
+        assert ask(stub, image_request(n=1), key=SECRET).images[0].base64
     assert heard == []
     fetched = [asked.path for asked in stub.seen if asked.method == "GET"]
     assert fetched == ["/v1/models", "/made/1.png"]
 
 
-def test_the_engine_gets_its_key_for_its_own_pictures(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """A gateway may not hand them out without it."""
+def test_the_engine_gets_its_key_for_its_own_pictures(stub: Stub) -> None:
+    """A gateway may refuse downloads without it."""
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
-    assert ask(dial, stub, image_request(), key=SECRET).images[0].base64
+    assert ask(stub, image_request(), key=SECRET).images[0].base64
     headers: list[Any] = [asked.headers for asked in stub.seen if asked.path == "/made/1.png"]
     assert [each["authorization"] for each in headers] == [f"Bearer {SECRET}"]
 
 
-def test_no_proxy_reads_the_key(
-    dial: Dial, image_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An engine at a private address is asked directly: without TLS a proxy would see it."""
+def test_no_proxy_reads_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine at a private address is connected directly."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
         with contextlib.suppress(OSError):  # no packet is sent
             outward.connect(("10.255.255.255", 9))
@@ -163,5 +155,5 @@ def test_no_proxy_reads_the_key(
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
-        assert ask(dial, stub, image_request(), key=SECRET).images[0].base64
+        assert ask(stub, image_request(), key=SECRET).images[0].base64
     assert heard == []

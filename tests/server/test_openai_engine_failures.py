@@ -1,4 +1,4 @@
-"""An engine behind the OpenAI images API that fails, hangs or lies; and its key and address."""
+"""The engine for the OpenAI images API: failures, cancellation, key and URL."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import base64
 import gc
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 
+from bare_client import dial, image_request
 from openai_stub import (
     EDIT,
     SECRET,
@@ -29,11 +30,7 @@ from xai_notebook.client import AsyncClient, wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
 
-if TYPE_CHECKING:
-    from openai_stub import Dial, MakeRequest
-
-
-# What goes wrong: one order each, and an error that says what to do
+# Failures
 
 
 FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
@@ -43,37 +40,33 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
     "503": (Reply(503, {"detail": "loading"}), grpc.StatusCode.UNAVAILABLE, "loading"),
     "401": (Reply(401, {}), grpc.StatusCode.FAILED_PRECONDITION, "XAI_NOTEBOOK_ENGINE_KEY"),
     "404": (Reply(404, {}), grpc.StatusCode.FAILED_PRECONDITION, "the address or the model"),
-    "405": (Reply(405, {}), grpc.StatusCode.UNIMPLEMENTED, "does not do this"),
+    "405": (Reply(405, {}), grpc.StatusCode.UNIMPLEMENTED, "does not support this"),
     "redirect": (
         Reply(307, {}, {"Location": "http://127.0.0.1:1/"}),
         grpc.StatusCode.FAILED_PRECONDITION,
         "redirects",
     ),
     "html": (Reply(body=b"<!doctype html>"), grpc.StatusCode.FAILED_PRECONDITION, "a web page"),
-    "no json": (Reply(body=b"hello"), grpc.StatusCode.FAILED_PRECONDITION, "no JSON"),
-    "a list": (Reply(body=[1, 2]), grpc.StatusCode.FAILED_PRECONDITION, "no JSON"),
-    "nothing": (Reply(body={"data": []}), grpc.StatusCode.INTERNAL, "it holds none"),
+    "no json": (Reply(body=b"hello"), grpc.StatusCode.FAILED_PRECONDITION, "other than JSON"),
+    "a list": (Reply(body=[1, 2]), grpc.StatusCode.FAILED_PRECONDITION, "other than JSON"),
+    "nothing": (Reply(body={"data": []}), grpc.StatusCode.INTERNAL, "it is empty"),
     "odd": (Reply(body={"data": [7, {"b64_json": 7}]}), grpc.StatusCode.INTERNAL, "neither"),
     "no picture": (
-        Reply(body={"data": [{"b64_json": "aGVsbG8="}]}), grpc.StatusCode.INTERNAL, "no readable",
+        Reply(body={"data": [{"b64_json": "aGVsbG8="}]}),
+        grpc.StatusCode.INTERNAL,
+        "not a readable",
     ),
     "half a picture": (
         Reply(body={"data": [{"b64_json": base64.b64encode(png()[:90]).decode()}]}),
         grpc.StatusCode.INTERNAL,
-        "no readable",
+        "not a readable",
     ),
     "too many pixels": (
-        Reply(
-            body={
-                "data": [
-                    {"b64_json": base64.b64encode(enormous_png()).decode()}
-                ]
-            }
-        ),
+        Reply(body={"data": [{"b64_json": base64.b64encode(enormous_png()).decode()}]}),
         grpc.StatusCode.INTERNAL,
         "30000 x 3000 pixels",
     ),
-    "cut": (Reply(body=b'{"data": [{"b64', cut=500), grpc.StatusCode.INTERNAL, "not asked again"),
+    "cut": (Reply(body=b'{"data": [{"b64', cut=500), grpc.StatusCode.INTERNAL, "is not repeated"),
     "huge": (
         Reply(body=b"{}", cut=settings.MAX_RECEIVE_BYTES),
         grpc.StatusCode.INTERNAL,
@@ -83,11 +76,10 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_failures(dial: Dial, stub: Stub, image_request: MakeRequest, kind: str) -> None:
-    """Each is ordered once, ends with its status, names the engine, and is not tried again."""
+def test_failures_end_the_call_after_one_order(stub: Stub, kind: str) -> None:
     reply, status, text = FAILURES[kind]
     stub.answer = answers(reply)
-    code, details, trailing = refusal(dial, stub, image_request(), key=SECRET)
+    code, details, trailing = refusal(stub, image_request(), key=SECRET)
     assert code is status
     assert details.startswith(f"The engine at {stub.url[7:-3]} ")
     assert text in details
@@ -97,8 +89,7 @@ def test_failures(dial: Dial, stub: Stub, image_request: MakeRequest, kind: str)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_the_client_comes_back_when_the_engine_says_so(stub: Stub, status: int) -> None:
-    """Busy before any work, with a time to come back at: the client asks again, then and once."""
+def test_the_client_retries_after_retry_after(stub: Stub, status: int) -> None:
     busy = Reply(status, complaint("later"), {"Retry-After": "0"})
     stub.answer = answers(busy, reply_of())
 
@@ -115,8 +106,7 @@ def test_the_client_comes_back_when_the_engine_says_so(stub: Stub, status: int) 
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "503", "cut", "html", "huge"])
-def test_our_client_orders_once(stub: Stub, kind: str) -> None:
-    """With its retries, too, an engine that may have done the work is not asked again."""
+def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -> None:
     stub.answer = answers(FAILURES[kind][0])
 
     async def main() -> None:
@@ -131,22 +121,18 @@ def test_our_client_orders_once(stub: Stub, kind: str) -> None:
     assert len(stub.orders) == 1
 
 
-def test_nobody_there(dial: Dial, image_request: MakeRequest) -> None:
-    """Nothing was sent, so the client may try again: it may just be starting."""
+def test_an_engine_that_is_not_running_can_be_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         gone = Stub(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
-        code, details, trailing = refusal(dial, gone, image_request())
+        code, details, trailing = refusal(gone, image_request())
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "Start it" in details
     assert "grpc-retry-pushback-ms" not in trailing
 
 
 @pytest.mark.parametrize("edit", [False, True])
-def test_cancelling_hangs_up(
-    dial: Dial, stub: Stub, image_request: MakeRequest, *, edit: bool
-) -> None:
-    """The engine sees its connection end, so that it can stop its work."""
+def test_cancelling_closes_the_connection(stub: Stub, *, edit: bool) -> None:
     stub.answer = answers(Reply(waits=True))
 
     async def main() -> None:
@@ -163,8 +149,7 @@ def test_cancelling_hangs_up(
     assert len(stub.orders) == 1
 
 
-def test_a_deadline_hangs_up(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """An engine that is slower than the call may take is not kept busy for nobody."""
+def test_a_deadline_closes_the_connection(stub: Stub) -> None:
     stub.answer = answers(Reply(waits=True))
 
     async def main() -> grpc.StatusCode:
@@ -181,24 +166,18 @@ def test_a_deadline_hangs_up(dial: Dial, stub: Stub, image_request: MakeRequest)
 # The key and the address
 
 
-def test_the_key_travels_and_is_told_by_nobody(
-    dial: Dial, stub: Stub, image_request: MakeRequest
-) -> None:
-    """It is a bearer token of every request; an engine that echoes it is not repeated."""
+def test_the_key_is_sent_and_removed_from_errors(stub: Stub) -> None:
     stub.answer = answers(Reply(400, complaint(f"the key {SECRET} is of no use")))
-    _, details, _ = refusal(dial, stub, image_request(), key=SECRET)
+    _, details, _ = refusal(stub, image_request(), key=SECRET)
     assert {asked.headers["authorization"] for asked in stub.seen} == {f"Bearer {SECRET}"}
     assert SECRET not in details
     assert "the key *** is of no use" in details
 
 
-def test_no_netrc(
-    dial: Dial, stub: Stub, image_request: MakeRequest, tmp_path: Any, monkeypatch: Any
-) -> None:
-    """A password kept for the host elsewhere is not sent."""
+def test_netrc_is_ignored(stub: Stub, tmp_path: Any, monkeypatch: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    ask(dial, stub, image_request())
+    ask(stub, image_request())
     assert all("authorization" not in asked.headers for asked in stub.seen)
 
 
@@ -210,17 +189,17 @@ def test_no_netrc(
         ("http://169.254.169.254/v1", "without TLS"),
         ("http://0.0.0.0:8000/v1", "without TLS"),
         ("http://gpu-box:8000/v1", "without TLS"),
-        ("https://me:pass@example.com/v1", "holds a password"),
-        ("https://example.com/v1?key=pass", "holds a password"),
-        ("http://example.com\\@localhost/v1", "holds a password"),
-        ("http://example.com\\.localhost/v1", "is no URL"),
-        ("http://local\thost:8000/v1", "is no URL"),
-        ("ftp://localhost/v1", "no http or https URL"),
-        ("http://localhost:x/v1", "is no URL"),
+        ("https://me:pass@example.com/v1", "contains a password"),
+        ("https://example.com/v1?key=pass", "contains a password"),
+        ("http://example.com\\@localhost/v1", "contains a password"),
+        ("http://example.com\\.localhost/v1", "is not a valid URL"),
+        ("http://local\thost:8000/v1", "is not a valid URL"),
+        ("ftp://localhost/v1", "not an http or https URL"),
+        ("http://localhost:x/v1", "is not a valid URL"),
     ],
 )
-def test_addresses_that_are_refused(url: str, text: str) -> None:
-    """Prompts and keys do not travel in clear text, and an address holds no secret."""
+def test_unsafe_urls_are_refused(url: str, text: str) -> None:
+    """The message repeats no secret."""
     with pytest.raises(errors.ConfigurationError, match=text) as caught:
         OpenAIEngine(url)
     assert "pass@" not in str(caught.value)
@@ -235,12 +214,11 @@ def test_addresses_that_are_refused(url: str, text: str) -> None:
         "https://example.com/@team/v1#@big/model",
     ],
 )  # fmt: skip
-def test_addresses_that_are_right(url: str) -> None:
-    """Https anywhere; http on this computer and at private addresses in numbers."""
-    assert OpenAIEngine(url).place in url
+def test_https_and_private_urls_are_accepted(url: str) -> None:
+    assert OpenAIEngine(url).location in url
 
 
-def test_nothing_is_left_open(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """Connections are closed: a warning of an unclosed one fails this test."""
-    ask(dial, stub, image_request(n=2))
+def test_connections_are_closed(stub: Stub) -> None:
+    """An unclosed one is a warning, which fails the test."""
+    ask(stub, image_request(n=2))
     gc.collect()

@@ -1,16 +1,17 @@
-"""Every field of an engine's replies, with values that nobody expects."""
+"""Replies of an engine with unexpected values in every field."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
-from openai_stub import SECRET, Asked, Reply, Stub, entry, png
+from bare_client import dial, image_request
+from openai_stub import SECRET, Reply, Stub, answers, ask, entry, png, refusal, reply_of
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.server.openai_engine import OpenAIEngine
@@ -19,7 +20,6 @@ from xai_notebook.settings import ApiKey
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openai_stub import Dial, MakeRequest
 
 VALUES = {
     "null": b"null",
@@ -59,7 +59,7 @@ COSTS = [
 
 
 def reply(fields: Iterable[tuple[str, bytes]] = (), entries: Iterable[bytes] = ()) -> bytes:
-    """Return a reply with these fields, in which the last picture is a good one."""
+    """Return a reply with these fields, whose last picture is valid."""
     good = json.dumps(entry()).encode()
     parts = [b'"%s": %s' % (name.encode(), value) for name, value in fields]
     return b"{%s}" % b", ".join([*parts, b'"data": [%s]' % b", ".join([*entries, good])])
@@ -120,8 +120,8 @@ REPLIES: dict[str, tuple[Reply, int]] = {
 """What the engine answers, and how many of its pictures are good."""
 
 
-def test_a_picture_that_came_is_kept(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """Whatever stands beside it; what is kept of that can be sent, and is bounded."""
+def test_valid_pictures_survive_invalid_fields(stub: Stub) -> None:
+    """The rest of the reply can be sent, and is bounded."""
     wrong = {}
 
     async def main() -> None:
@@ -170,10 +170,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-def test_a_refusal_is_a_sentence(
-    dial: Dial, stub: Stub, image_request: MakeRequest, status: int
-) -> None:
-    """Of whatever the engine says: ours, bounded, and without its key."""
+def test_every_error_is_a_bounded_sentence_without_the_key(stub: Stub, status: int) -> None:
     wrong = {}
     pauses = itertools.cycle(["9" * 5000, "-1", "1e9", "\xb2", "soon", "99999", ""])
 
@@ -187,55 +184,30 @@ def test_a_refusal_is_a_sentence(
                     made = await call(wire.GENERATE_IMAGE, image_request())
                     wrong[name] = str(len([one for one in made.images if one.respect_moderation]))
                 except grpc.aio.AioRpcError as error:
-                    said = error.details() or ""
-                    ours = said.startswith("The engine at 127.0.0.1:")
-                    if not ours or len(said) > 1200 or SECRET in said:
-                        wrong[name] = said[:200]
+                    text = error.details() or ""
+                    ours = text.startswith("The engine at 127.0.0.1:")
+                    if not ours or len(text) > 1200 or SECRET in text:
+                        wrong[name] = text[:200]
 
     asyncio.run(main())
-    assert {name: said for name, said in wrong.items() if said != "0"} == {}
+    assert {name: text for name, text in wrong.items() if text != "0"} == {}
 
 
-def test_models_of_odd_names(dial: Dial, stub: Stub, image_request: MakeRequest) -> None:
-    """Those that can be named are, and the sentence that lists them is bounded."""
-    names = [
-        json.loads(value, strict=False)
-        for value in (
-            VALUES["half an emoji"],
-            VALUES["long and wide"],
-            VALUES["NUL"],
-            VALUES["bidi"],
-        )
-    ]
+def test_odd_model_names_are_bounded(stub: Stub) -> None:
+    kinds = ("half an emoji", "long and wide", "NUL", "bidi")
+    names = [json.loads(VALUES[kind], strict=False) for kind in kinds]
     wide = ["\U0001f98a" * 1000 + str(number) for number in range(12)]
     stub.models = [*names, *wide, 7, None, {}, "fox-1"]  # type: ignore[list-item]
 
-    async def main() -> tuple[Any, str]:
-        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            listed = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(wire.GENERATE_IMAGE, image_request())
-            return listed.models, caught.value.details() or ""
-
-    models, said = asyncio.run(main())
+    models = ask(stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
+    _, text, _ = refusal(stub, image_request())
     assert models[-1].name == "fox-1"
-    assert "has several models" in said
-    assert len(said.encode()) < 4096
+    assert "has several models" in text
+    assert len(text.encode()) < 4096
 
 
-def test_pictures_that_are_too_large_together(
-    dial: Dial, stub: Stub, image_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What could not be handed over in one reply is left out, and the rest is kept."""
+def test_pictures_over_the_limit_are_left_out(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xai_notebook.server.openai_engine._MAX_PICTURES_BYTES", 2 * len(png()) + 1)
 
-    def answer(_asked: Asked, _number: int) -> Reply:
-        return Reply(body={"data": [entry() for _ in range(5)]})
-
-    stub.answer = answer
-
-    async def main() -> int:
-        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            return len((await call(wire.GENERATE_IMAGE, image_request(n=2))).images)
-
-    assert asyncio.run(main()) == 2
+    stub.answer = answers(reply_of(5))
+    assert len(ask(stub, image_request(n=2)).images) == 2

@@ -1,4 +1,4 @@
-"""A notebook whose pictures come from an engine: captions, notices, library, provenance."""
+"""An engine in a notebook: captions, notices, library, provenance."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def local(engine: Stub, new_session: Callable[[], Session]) -> Session:
     return new_session()
 
 
-def test_pictures_say_where_they_come_from(local: Session, engine: Stub) -> None:
-    """Model and notice are the engine's, once; what it cost on this computer is nothing."""
+def test_pictures_name_their_source(local: Session, engine: Stub) -> None:
+    """A notice once; pictures of an engine on this computer cost nothing."""
     engine.answer = answers(reply_of(3))
     batch: Any = local.generate("a red fox", n=3)
     place = engine.url[7:-3]
@@ -50,17 +50,17 @@ def test_pictures_say_where_they_come_from(local: Session, engine: Stub) -> None
     assert "preview" not in html.lower()
 
 
-def test_exports_say_a_trained_model(local: Session, engine: Stub, tmp_path: Path) -> None:
-    """IPTC's source type is that of trained models, not of the painter."""
+def test_exports_have_the_source_type_of_trained_models(
+    local: Session, engine: Stub, tmp_path: Path
+) -> None:
     (path,) = local.generate("a red fox").export(tmp_path)
     found = read_metadata(path)
     assert (found.model, found.digital_source_type) == ("fox-1", TRAINED)
 
 
-def test_the_library_keeps_engines_apart(
+def test_a_stored_picture_answers_requests_to_its_engine_only(
     local: Session, engine: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stored picture of one engine answers no request to another, nor to the painter."""
     local.generate("a red fox")
     for wanted, replayed in ((engine.url, True), (f"{engine.url}#fox-2", False), ("", False)):
         monkeypatch.setenv("XAI_NOTEBOOK_ENGINE", wanted)
@@ -73,13 +73,11 @@ def test_the_library_keeps_engines_apart(
     assert len(engine.orders) == 2
 
 
-def test_a_budget_allows_what_costs_nothing(local: Session) -> None:
-    """A limit in dollars does not keep anyone from an engine of their own."""
+def test_a_budget_allows_a_free_engine(local: Session) -> None:
     assert local.generate("a red fox", max_cost=0.01)
 
 
-def test_each(local: Session, engine: Stub) -> None:
-    """Many prompts go through the engine as through the API; one failure is a card."""
+def test_one_failure_of_many_prompts_is_a_card(local: Session, engine: Stub) -> None:
     engine.answer = lambda asked, _number: (
         Reply(500, complaint("CUDA died")) if "owl" in asked.json["prompt"] else reply_of()
     )
@@ -89,8 +87,7 @@ def test_each(local: Session, engine: Stub) -> None:
     assert len(engine.orders) == 3
 
 
-def test_an_error_says_the_engine(local: Session, engine: Stub) -> None:
-    """Its cause and its cure are the message."""
+def test_an_error_names_the_engine_and_the_cure(local: Session, engine: Stub) -> None:
     engine.answer = answers(Reply(401, {}))
     with pytest.raises(errors.InvalidRequestError) as caught:
         local.generate("a red fox")
@@ -98,17 +95,15 @@ def test_an_error_says_the_engine(local: Session, engine: Stub) -> None:
     assert "XAI_NOTEBOOK_ENGINE_KEY" in str(caught.value)
 
 
-def test_a_bad_address_is_an_error_of_configuration(
+def test_an_invalid_url_is_a_configuration_error(
     local: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the variable, and is no server's failure."""
     monkeypatch.setenv("XAI_NOTEBOOK_ENGINE", "http://example.com/v1")
     with pytest.raises(errors.ConfigurationError, match="XAI_NOTEBOOK_ENGINE"):
         local.generate("a red fox")
 
 
-def test_config(shell: InteractiveShell, stub: Stub) -> None:
-    """`%config XaiImage.engine` chooses, and changes, the engine of the next call."""
+def test_config_chooses_the_engine_of_the_next_call(shell: InteractiveShell, stub: Stub) -> None:
     shell.run_line_magic("config", f"XaiImage.engine = {stub.url!r}")
     made = shell.run_cell_magic("xai_image", "-n 2", "a red fox")
     assert [image.model for image in made] == ["fox-1"] * 2
@@ -116,8 +111,7 @@ def test_config(shell: InteractiveShell, stub: Stub) -> None:
     assert shell.run_cell_magic("xai_image", "", "a red fox")[0].model == "local-preview"
 
 
-def test_an_edit(shell: InteractiveShell, stub: Stub) -> None:
-    """A picture of the engine goes back to it as an input."""
+def test_a_picture_of_the_engine_can_be_its_input(shell: InteractiveShell, stub: Stub) -> None:
     shell.run_line_magic("config", f"XaiImage.engine = {stub.url!r}")
     shell.run_cell_magic("xai_image", "--as first", "a red fox")
     shell.run_cell_magic("xai_image", "-i first[0] --as second", "a hat on it")
@@ -126,24 +120,21 @@ def test_an_edit(shell: InteractiveShell, stub: Stub) -> None:
     assert shell.user_ns["second"][0].model == "fox-1"
 
 
-def test_the_engines_key_is_its_own(
+def test_the_engine_never_gets_the_xai_key(
     local: Session, engine: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes from its variable; xAI's never goes there."""
     monkeypatch.setenv("XAI_API_KEY", "xai-not-for-engines-0123")
     monkeypatch.setenv("XAI_NOTEBOOK_ENGINE_KEY", SECRET)
     local.generate("a red fox", local=True)
     assert {asked.headers["authorization"] for asked in engine.seen} == {f"Bearer {SECRET}"}
 
 
-def test_a_rewrite_is_not_said_to_be_a_chat_models(local: Session) -> None:
-    """The embedded server rewrites by itself, whatever chat model was asked for."""
+def test_rewrites_are_attributed_to_the_embedded_server(local: Session) -> None:
     (image,) = local.generate("a red fox", rewrite="grok-4-fast-non-reasoning")
     assert image.rewritten_prompt
     assert image.rewritten_by == "embedded server"
 
 
-def test_cards_say_nothing_of_previews(local: Session) -> None:
-    """Nothing in an output with an engine's picture calls it a preview."""
+def test_outputs_call_no_picture_a_preview(local: Session) -> None:
     bundle: Any = local.generate("a red fox")._repr_mimebundle_()
     assert "local" not in (bundle["text/html"] + bundle["text/plain"]).lower()

@@ -1,4 +1,4 @@
-"""Input images of the embedded server: upright, on white, within bounds of memory."""
+"""Decoding of input images: upright, on white, within bounds of memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from xai_notebook.server.engine import checked
+from xai_notebook.server.engine import check_picture
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.service import decode_input
 
@@ -36,7 +36,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB")
 def test_five_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
-    """64 megapixels with transparency are decoded once each: 256 MB, and what is kept of five."""
+    """64 megapixels with transparency are 256 MB, decoded once each."""
     file = tmp_path / "large.png"
     file.write_bytes(encoded(Image.new("RGBA", (8000, 8000), (9, 200, 30, 99)), compress_level=1))
     done = subprocess.run(
@@ -49,15 +49,14 @@ def test_five_of_the_largest_fit_into_memory(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize(("kind", "size"), [("PNG", (8001, 8000)), ("WEBP", (6000, 6000))])
 def test_more_pixels_are_refused_before_they_are_decoded(kind: str, size: tuple[int, int]) -> None:
-    """INVALID_ARGUMENT that says how many there are."""
     with pytest.raises(Refusal, match=rf"{size[0]} x {size[1]} pixels is too large"):
         decode_input(encoded(Image.new("L", size), kind))
 
 
 @pytest.mark.parametrize("size", [(64, 48), (3000, 100), (5999, 40), (70, 6100)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1"])
-def test_every_mode_and_size_is_whole(mode: str, size: tuple[int, int]) -> None:
-    """Strips meet without a seam: one colour stays one colour, and the sides keep their ratio."""
+def test_every_mode_and_size_is_decoded_without_seams(mode: str, size: tuple[int, int]) -> None:
+    """One colour stays one colour, and the sides keep their ratio."""
     image = decode_input(encoded(Image.new("RGB", size, "white").convert(mode)))
     assert image.mode == "RGB"
     assert image.getextrema() == ((255, 255),) * 3
@@ -65,8 +64,7 @@ def test_every_mode_and_size_is_whole(mode: str, size: tuple[int, int]) -> None:
     assert [abs(got - given * scale) <= 1 for got, given in zip(image.size, size, strict=True)]
 
 
-def test_what_is_transparent_is_white() -> None:
-    """And what is half transparent is half white."""
+def test_transparency_is_on_white() -> None:
     image = decode_input(encoded(Image.new("RGBA", (3, 3000), (0, 0, 0, 0))))
     assert image.getpixel((1, 1500)) == (255, 255, 255)
     half = decode_input(encoded(Image.new("RGBA", (6000, 9), (0, 0, 0, 128)))).getpixel((1000, 1))
@@ -74,7 +72,7 @@ def test_what_is_transparent_is_white() -> None:
 
 
 def test_a_turned_photograph_is_upright() -> None:
-    """The orientation in its EXIF is applied, to a large one too."""
+    """The orientation in EXIF is applied, also to large images."""
     image = Image.new("RGB", (6400, 3200), "red")
     image.paste("blue", (0, 0, 3200, 3200))
     exif = Image.Exif()
@@ -90,20 +88,20 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def test_grey_of_16_bits_is_not_clipped() -> None:
-    """The middle of the range is a middle grey, where Pillow makes it white."""
+    """Pillow would make the middle of the range white."""
     image = Image.frombytes("I;16", (64, 48), struct.pack("<H", 32896) * 64 * 48)
     assert decode_input(encoded(image)).getpixel((9, 9)) == (128, 128, 128)
 
 
-def test_long_texts_are_no_damage() -> None:
-    """Pillow opens no PNG with more than a megabyte of them."""
+def test_long_texts_in_a_png_are_ignored() -> None:
+    """Pillow opens no PNG with more than a megabyte of texts."""
     data = encoded(Image.new("RGB", (64, 48), "teal"))
     text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(bytes(4_000_000)))
     assert decode_input(data[:33] + text + data[33:]).getpixel((9, 9)) == (0, 128, 128)
 
 
 def hollow(head: bytes, nothing: bytes, rest: bytes = b"") -> bytes:
-    """Return a file of 7 MB that holds next to nothing."""
+    """Return a file of 7 MB without content."""
     return head + nothing * (7_000_000 // len(nothing)) + rest
 
 
@@ -131,7 +129,7 @@ HOLLOW = {
 def test_a_hollow_file_is_refused_before_it_is_decoded(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A decoder steps through it byte by byte or again and again: it took up to minutes."""
+    """Decoders need up to minutes for them."""
 
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("given to Pillow")
@@ -140,24 +138,23 @@ def test_a_hollow_file_is_refused_before_it_is_decoded(
     with pytest.raises(Refusal, match="not a readable PNG, JPEG or WebP"):
         decode_input(HOLLOW[name])
     with pytest.raises(ValueError, match="its file has"):  # of an engine
-        checked(HOLLOW[name])
+        check_picture(HOLLOW[name])
 
 
 @pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, PNG, WEBP])
 @pytest.mark.parametrize("more", [b"", bytes(1000), JPEG])
-def test_what_is_real_is_not_refused(data: bytes, more: bytes) -> None:
-    """Also with something behind its end, as cameras and phones put it there."""
+def test_valid_files_are_accepted(data: bytes, more: bytes) -> None:
+    """Also with trailing bytes, as cameras and phones append them."""
     assert decode_input(data + more).size == Image.open(io.BytesIO(data)).size
-    assert checked(data + more)
+    assert check_picture(data + more)
 
 
 def test_a_segment_without_a_length_is_harmless() -> None:
-    """As for every decoder."""
     assert decode_input(JPEG[:2] + b"\xff\xe1\0\0" + JPEG[2:]).size == (64, 64)
 
 
 def test_exif_of_a_megabyte_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """65,535 entries took two seconds; a photograph has some dozens."""
+    """65,535 entries take two seconds; photographs have dozens."""
     entries = b"\0\1\0\2\0\0\0\4\0\0\0\0" * 65_535
     body = b"MM\0*\0\0\0\10\xff\xff" + entries
     chunk = len(body).to_bytes(4, "big") + b"eXIf" + body

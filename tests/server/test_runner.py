@@ -1,0 +1,121 @@
+"""The life of an embedded server, and the choice of its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+import pytest
+
+from bare_client import dial, image_request
+from xai_notebook.client import wire
+from xai_notebook.errors import ConfigurationError
+from xai_notebook.server import EmbeddedServer
+from xai_notebook.server.__main__ import main
+from xai_notebook.server.engine import Engine, PaintingEngine
+from xai_notebook.server.openai_engine import OpenAIEngine
+from xai_notebook.server.runner import choose_engine
+
+
+def test_a_taken_port_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """And stderr stays empty."""
+
+    async def main() -> Any:
+        async with EmbeddedServer() as server:
+            with pytest.raises(ConfigurationError, match="taken"):
+                await EmbeddedServer(port=server.port).start()
+
+    asyncio.run(main())
+    assert capfd.readouterr().err == ""
+
+
+def test_only_loopback_can_be_bound() -> None:
+    with pytest.raises(ConfigurationError, match="loopback"):
+        EmbeddedServer(host="0.0.0.0")
+
+
+def test_a_server_can_start_again() -> None:
+    """Stopping twice is harmless."""
+
+    async def main() -> Any:
+        server = EmbeddedServer()
+        await server.start()
+        await server.stop()
+        await server.stop()
+        async with server, dial(server) as call:
+            return await call(wire.GENERATE_IMAGE, image_request())
+
+    assert len(asyncio.run(main()).images) == 1
+
+
+def broken() -> Engine:
+    raise OSError("no GPU")
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
+    """Pretend that an installed package has these entry points."""
+    points = [metadata.EntryPoint(n, v, "xai_notebook.engines") for n, v in targets.items()]
+    found = {"xai_notebook.engines": points}
+    monkeypatch.setattr(metadata, "entry_points", lambda group: found[group])
+    monkeypatch.setitem(sys.modules, "an_engine", sys.modules[__name__])
+
+
+def test_the_painter_is_the_default() -> None:
+    assert [type(choose_engine(wanted)) for wanted in ("", "painting")] == [PaintingEngine] * 2
+    assert isinstance(EmbeddedServer().engine, PaintingEngine)
+
+
+def test_an_entry_point_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, mine="xai_notebook.server.engine:PaintingEngine")
+    engine = choose_engine("mine")
+    assert isinstance(engine, PaintingEngine)
+    assert engine.location == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("paint", "one of: painting, bad, broken, gone, mine"),
+        ("bad", "returned no engine"),
+        ("broken", "no GPU"),
+        ("gone", "cannot be loaded: ModuleNotFoundError"),
+    ],
+)
+def test_an_invalid_engine_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    offer(
+        monkeypatch,
+        mine="xai_notebook.server.engine:PaintingEngine",
+        bad="builtins:dict",
+        broken="an_engine:broken",
+        gone="no_such:Thing",
+    )
+    with pytest.raises(ConfigurationError, match=text):
+        choose_engine(name)
+
+
+def test_a_url_is_an_images_api() -> None:
+    assert isinstance(choose_engine("http://localhost:8000/v1"), OpenAIEngine)
+
+
+def test_the_command_line_refuses_an_invalid_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--engine", "http://example.com/v1"]) == 1
+    assert "without TLS" in capsys.readouterr().err
+
+
+def test_the_painter_imports_neither_http_nor_package_metadata() -> None:
+    code = (
+        "import sys, json; from xai_notebook.server.runner import choose_engine; "
+        "from xai_notebook.server import EmbeddedServer; EmbeddedServer(engine=choose_engine('')); "
+        "print(json.dumps([name for name in ('requests', 'PIL', 'importlib.metadata', "
+        "'xai_notebook.server.openai_engine', 'requests.adapters') "
+        "if name in sys.modules]))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == []
