@@ -89,7 +89,7 @@ def play(*steps: tuple[Any, ...], together: bool = False, delay: float = 0) -> S
     return script
 
 
-def named(scripts: dict[str, Script]) -> Any:
+def named(scripts: dict[str, Script]) -> pytest.MarkDecorator:
     """Parametrise a test with scripts."""
     return pytest.mark.parametrize("script", scripts.values(), ids=scripts.keys())
 
