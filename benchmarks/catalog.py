@@ -98,7 +98,7 @@ def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
         lambda: library.history("fox lan", 24),
         lambda: _found(library.history(f"study{next(wanted)}", 24)),
         lambda: _found(library.history("", 24)),
-        library.costs,
+        library.spending.costs,
     )
     return {
         "insert of 300 kB": inserts,

@@ -505,7 +505,7 @@ def test_a_call_whose_end_could_not_be_written_blocks_no_other(
 def test_pictures_of_others_tell_no_prices(session: Session, priced: Served) -> None:
     """An unpacked picture cost its user nothing, and the next one costs what the list says."""
     session.generate("a fox")
-    with session.library()._database.writing() as connection:
+    with session.library().database.writing() as connection:
         connection.execute("UPDATE requests SET cost_usd = 0.0")
     session.close()
     other = Session()
@@ -518,7 +518,7 @@ def test_a_charge_goes_when_its_reply_is_in_the_library(session: Session, priced
     """Else each call of a long period would look through all of them."""
     configured(session, budget="5/total")
     session.generate(each=["a", "b", "c"])
-    with session.library()._database.reading() as connection:
+    with session.library().database.reading() as connection:
         assert connection.execute("SELECT count(*) FROM charges").fetchone()[0] == 0
     assert left(session) == pytest.approx(4.94)
 

@@ -92,7 +92,7 @@ def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
         library = Library.open(home)
     stored = library.history(limit=100_000)
     assert {line.strip() for line in complete} <= {image.sha256 for image in stored}
-    with library._database.reading() as connection:
+    with library.database.reading() as connection:
         (rows,) = connection.execute("SELECT count(*) FROM images").fetchone()
     assert len(stored) == rows
     for file in originals(home):
@@ -135,7 +135,7 @@ def test_fork(home: Path) -> None:
 import threading
 held, release = threading.Event(), threading.Event()
 def hold():
-    with library._database.reading():
+    with library.database.reading():
         held.set()
         release.wait()
 save(library, "before")
@@ -168,7 +168,7 @@ def test_fork_waits_for_the_thread_inside(library: Library) -> None:
 
     def work() -> None:
         nonlocal left
-        with library._database.writing() as connection:
+        with library.database.writing() as connection:
             # As a statement of another thread: what it calls waits inside SQLite.
             connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))  # type: ignore[func-returns-value]
             connection.execute("SELECT wait()")
@@ -211,7 +211,9 @@ except BaseException as error:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("action", ["save(library, 'new')", "library.history()", "library.costs()"])
+@pytest.mark.parametrize(
+    "action", ["save(library, 'new')", "library.history()", "library.spending.costs()"]
+)
 def test_waiting_for_a_lock_is_interrupted(home: Path, action: str) -> None:
     """Ctrl-C ends the wait for another program's lock at once, not when the wait is over.
 
@@ -260,7 +262,7 @@ def test_old_leftovers_are_removed(home: Path) -> None:
 def test_file_instead_of_a_home(home: Path) -> None:
     """A home that is a file is named, with the variable to change."""
     home.write_text("I am a file")
-    with pytest.raises(LibraryError, match=r"no folder.*XAI_NOTEBOOK_HOME"):
+    with pytest.raises(LibraryError, match=r"not a folder.*XAI_NOTEBOOK_HOME"):
         Library.open(home)
     assert home.read_text() == "I am a file"
 
@@ -392,7 +394,7 @@ def test_file_system_without_shared_memory(
     other = Library.open(home.parent / "share")
     (image,) = save("a fox", [picture()], to=other)
     assert [found.id for found in other.history("fox")] == [image.id]
-    with other._database.reading() as connection:
+    with other.database.reading() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
     other.close()
 

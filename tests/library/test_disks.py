@@ -232,7 +232,7 @@ def test_what_fails_is_not_the_maps(tmp_path: Path, quick: Served) -> None:
     disk = Disk(tmp_path / "home", Path("/nowhere"), quick)
     code = """
 told(generate, session, "a fox")
-with session.library()._database.reading() as connection:
+with session.library().database.reading() as connection:
     told(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0])
 """
     assert disk.run(code, LD_PRELOAD="") == [[1], "wal"]

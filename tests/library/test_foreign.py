@@ -65,7 +65,7 @@ def test_damaged_row(
     assert {image.status for image in found} <= {"ok", "damaged"}
     assert all("Row 2" in (image.error or "") for image in found if image.status == "damaged")
     assert len(library.history()) == 3
-    assert sum(row.requests for row in library.costs()) == 3
+    assert sum(row.requests for row in library.spending.costs()) == 3
     assert len(library.catalog.lineage(bad.sha256)) <= 1
     assert library.find("fingerprint of a red fox")[0].request.prompt == "a red fox"
     assert all(image.status == "ok" for image in library.find("fingerprint of a blue fox"))
@@ -108,7 +108,7 @@ def test_amounts_out_of_bounds_count_for_nothing(
         damage(library, "requests", "cost_usd", value, bad.id)
         assert library.spending.totals(0.0).spent == 2 * 10**8
         assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
-        (row,) = library.costs()
+        (row,) = library.spending.costs()
         assert (row.cost_usd, row.unknown) == (0.02, 1)
     damage(library, "requests", "inputs", "[{", bad.id)
     assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
@@ -136,7 +136,7 @@ def test_damaged_jobs_hide_no_others(library: Library) -> None:
         ("oddest", "xai", "api.x.ai", "done", "7", 1.8e9),
         ("old", "xai", "api.x.ai", "done", "{}", 1e300),
     ]
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.executemany(insert, rows)
     assert [job.name for job in library.jobs.newest(9)] == ["old", "good"]
     with pytest.raises(LibraryError, match="Job 2 of the library is damaged"):
@@ -146,17 +146,17 @@ def test_damaged_jobs_hide_no_others(library: Library) -> None:
 def test_damaged_text(library: Library, save: Save, picture: Picture) -> None:
     """Bytes in a text that are no UTF-8 are replaced, and everything else can be read."""
     (bad,) = save("a blue fox", [picture()])
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute("UPDATE requests SET prompt = CAST(x'61ff' AS TEXT)")
         connection.execute("UPDATE requests SET answered_by = CAST(x'61ff' AS TEXT)")
     (found,) = library.history()
     assert (found.id, found.request.prompt) == (bad.id, "a\ufffd")
-    assert library.costs()[0].model == "a\ufffd"
+    assert library.spending.costs()[0].model == "a\ufffd"
 
 
 def damage(library: Library, table: str, column: str, value: object, row: int) -> None:
     """Write what we never write: SQLite itself takes any value."""
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row))
 
 
@@ -181,7 +181,7 @@ def test_library_of_others_answers(folder_of_nobody: Path, save: Save, picture: 
         (found,) = library.find("fingerprint of a fox")
         assert (found.id, found.data) == (image.id, data)
         assert [one.id for one in library.history("fo")] == [image.id]
-        assert library.costs()[0].images == 1
+        assert library.spending.costs()[0].images == 1
         with pytest.raises(LibraryError, match="read-only"):
             save("new", [picture()], to=library)
     assert sorted(home.rglob("*")) == before

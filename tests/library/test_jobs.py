@@ -109,7 +109,7 @@ def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
         assert answer(library, job, error="No image.") == [[]]
     tally = library.jobs.tally(job)
     assert (tally.answered, tally.failed, tally.cost_usd, tally.unpriced) == (0, 1, 0.02, 0)
-    (row,) = library.costs()
+    (row,) = library.spending.costs()
     assert (row.requests, row.images, row.cost_usd) == (1, 0, 0.02)
     assert library.jobs.pictures(job) == {}
     assert library.find("fox") == []

@@ -136,10 +136,10 @@ def test_emptying_wipes_the_words(library: Library, save: Save, picture: Make) -
 def test_what_was_deleted_has_been_paid_for(library: Library, save: Save, picture: Make) -> None:
     """The ledger is what it was."""
     (image,) = save(payloads=[picture()], cost_usd=0.07)
-    before = library.costs()
+    before = library.spending.costs()
     library.annotations.delete([image.id])
     library.annotations.empty_trash()
-    assert library.costs() == before
+    assert library.spending.costs() == before
 
 
 def test_the_trash_is_emptied_after_a_month(
@@ -164,14 +164,14 @@ def test_the_same_bytes_are_written_again_after_emptying(
     data = picture()
     (image,) = save("fox", [data])
     library.annotations.delete([image.id])
-    write = type(library._originals).write
+    write = type(library.blobs).write
 
     def write_then_lose(self: Any, contents: Any, **options: Any) -> Any:
         written = write(self, contents, **options)
         library.annotations.empty_trash()
         return written
 
-    monkeypatch.setattr(type(library._originals), "write", write_then_lose)
+    monkeypatch.setattr(type(library.blobs), "write", write_then_lose)
     (again,) = save("fox", [data])
     assert again.data == data
 

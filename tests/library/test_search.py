@@ -102,7 +102,7 @@ def test_missing_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatc
     future = CREATE_INDEX.replace("fts5", "fts_of_the_future")
     monkeypatch.setattr(fulltext, "CREATE_INDEX", future)
     library = Library.open(home)
-    assert not library._database.indexed
+    assert not library.database.indexed
     assert library.history("fox") == []
     library.close()
     with sqlite3.connect(home / database.FILE) as connection:

@@ -106,7 +106,7 @@ def test_files_of_earlier_versions(
         file.write_bytes(head + text + body)
         assert len(session.history()) == 2
         assert left(session) == []
-    with session.library()._database.writing() as connection:
+    with session.library().database.writing() as connection:
         connection.execute("UPDATE requests SET reply_id = NULL")
     session.close()
     file.write_bytes(head + text + body)

@@ -15,8 +15,8 @@ import pytest
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import Library, Reply
-from xai_notebook.library.records import insert
 from xai_notebook.library.storage.fulltext import index_request
+from xai_notebook.library.storage.schema import insert
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.pictures import picture as pictures
 from xai_notebook.pictures.render.tables import CostRow
@@ -267,7 +267,7 @@ def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) 
     library.remember_rewrite("key", "fox", "a red fox", "grok-4", 0.001)
     library.remember_rewrite("key", "fox", "a redder fox", "grok-4", None)
     today = datetime.now().astimezone().date()
-    assert library.costs() == [
+    assert library.spending.costs() == [
         CostRow(today, "grok-4", "xai", 2, 0, 0.001, 1),
         CostRow(today, "grok-imagine-image", "xai", 2, 3, 0.04, 1),
         CostRow(today, "local-preview", "local", 1, 1, 0.0, 0),
@@ -350,7 +350,7 @@ def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Pict
     def steps(function: Callable[[], object]) -> int:
         """Return how many hundreds of SQLite's instructions something takes."""
         taken: list[None] = []
-        with library._database.reading() as connection:
+        with library.database.reading() as connection:
             connection.set_progress_handler(lambda: taken.append(None), 100)
         function()
         connection.set_progress_handler(None, 0)
@@ -367,7 +367,7 @@ def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Pict
 
 def fill(library: Library, count: int) -> None:
     """Copy the first request and its image `count` times, in one transaction."""
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         request = dict(connection.execute("SELECT * FROM requests LIMIT 1").fetchone())
         image = dict(connection.execute("SELECT * FROM images LIMIT 1").fetchone())
         del request["id"], image["id"]

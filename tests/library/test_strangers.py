@@ -162,7 +162,7 @@ def test_what_sqlite_itself_adds_is_no_reason_to_refuse(home: Path, library: Lib
 
 def test_a_trigger_that_comes_later_writes_nothing(library: Library) -> None:
     """While the library is open, the check of its schema is over."""
-    with library._database.reading():
+    with library.database.reading():
         pass
     with opened(library.home) as connection:
         connection.execute(
@@ -179,7 +179,7 @@ def test_a_trigger_that_comes_later_writes_nothing(library: Library) -> None:
 def test_no_statement_leaves_the_library(library: Library, statement: str) -> None:
     with (
         pytest.raises((LibraryError, sqlite3.DatabaseError)),
-        library._database.reading() as connection,
+        library.database.reading() as connection,
     ):
         connection.execute(statement)
 
@@ -188,7 +188,7 @@ def test_no_statement_leaves_the_library(library: Library, statement: str) -> No
 def test_no_value_is_longer_than_the_limit(library: Library) -> None:
     with (
         pytest.raises(LibraryError, match="too big"),
-        library._database.reading() as connection,
+        library.database.reading() as connection,
     ):
         connection.execute("SELECT length(hex(zeroblob(?)))", (40 << 20,)).fetchone()
 
@@ -221,7 +221,7 @@ def test_a_process_that_is_none_names_no_file(home: Path, library: Library, tmp_
     """A charge names the process that made it, and its lock is removed once it is dead."""
     victim = tmp_path / "victim.lock"
     victim.write_text("held")
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute(
             "INSERT INTO charges (process, created, ticks, open) VALUES ('../../victim', 1, 1, 1)"
         )
@@ -234,7 +234,7 @@ def test_a_process_without_a_lock_is_dead(library: Library) -> None:
     """Whatever lies where its lock would be; and however many there are."""
     (library.home / "processes" / ("a" * 16 + ".lock")).mkdir(parents=True)
     rows = [(f"{number:016x}",) for number in range(20_000)] + [("a" * 16,)]
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.executemany(
             "INSERT INTO charges (process, created, ticks, open) VALUES (?, 1, 1, 2)", rows
         )
@@ -248,7 +248,7 @@ def test_a_digest_that_is_none_deletes_no_file(
     victim = home.parent / "victim.jpg"
     victim.write_text("precious")
     (image,) = save("a fox", [picture()])
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute("UPDATE images SET sha256 = '../victim', deleted = 1")
     assert library.annotations.empty_trash() == 1
     assert victim.read_text() == "precious"
@@ -574,7 +574,7 @@ def test_no_row_adds_to_a_budget(library: Library, save: Save, cost: object) -> 
     save("a fox", [None], cost_usd=0.25)
     save("an owl", [None], cost_usd=0.5)
     library.remember_rewrite("key", "fox", "a fox", "grok", 0.125)
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute("UPDATE requests SET cost_usd = ? WHERE id = 2", (cost,))
         connection.execute(
             "INSERT INTO charges (process, created, ticks, open) VALUES ('x', 1, ?, 0)", (cost,)

@@ -217,4 +217,4 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        return CostTable(self.library().costs())
+        return CostTable(self.library().spending.costs())

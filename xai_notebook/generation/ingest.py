@@ -161,7 +161,7 @@ class Ingest:
                 await asyncio.to_thread(self.home.spool.check, arrival.reservation.size)
             except OSError as error:
                 raise NotKeptError(
-                    f"{self.home.explain(error)} Nothing was sent.",
+                    f"{self.home.database.explain(error)} Nothing was sent.",
                     reason="the library's folder cannot be written to",
                 ) from error
             self._checked = True

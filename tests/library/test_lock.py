@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 HOLDER = """
 import sys
 from pathlib import Path
-from xai_notebook.library.storage.lock import Exclusive
-held = Exclusive(Path(sys.argv[1]))
+from xai_notebook.library.storage.lock import FileLock
+held = FileLock(Path(sys.argv[1]))
 print(held.take(), flush=True)
 sys.stdin.readline()
 """
