@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
+    Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
@@ -100,7 +102,7 @@ def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
     library.close()
 
 
-def test_two_kernels_write_at_once(home: Path) -> None:
+def test_two_kernels_write_at_once(home: Path, opens: Opens) -> None:
     """Two processes that save 500 images each at the same time make 1,000 rows without an error."""
     code = (
         "sys.stdin.readline()\nfor i in range(500): save(library, f'{os.getpid()} {i}', size=500)"
@@ -113,19 +115,17 @@ def test_two_kernels_write_at_once(home: Path) -> None:
     for process in processes:
         process.communicate(timeout=60)
         assert process.returncode == 0
-    library = Library.open(home)
+    library = opens(home)
     assert len(library.history(limit=2000)) == len(originals(home)) == 1000
-    library.close()
 
 
-def test_many_kernels_create_a_library_at_once(home: Path) -> None:
+def test_many_kernels_create_a_library_at_once(home: Path, opens: Opens) -> None:
     """Six processes that open a new home at the same moment all succeed."""
     command = [sys.executable, "-c", WRITER + "save(library, os.getpid())", str(home)]
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(6)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 6
-    library = Library.open(home)
+    library = opens(home)
     assert len(library.history()) == 6
-    library.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
@@ -311,7 +311,10 @@ def test_newer_library_is_left_alone(home: Path) -> None:
 
 
 def test_version_1_is_migrated(
-    home: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
+    home: Path,
+    picture: Picture,
+    make_old: Callable[[Path, bytes], None],
+    raw: Raw,
 ) -> None:
     """A library of version 1 keeps its images, and gets what later versions brought."""
     make_old(home, data := picture())
@@ -322,11 +325,13 @@ def test_version_1_is_migrated(
     library.remember_rewrite("key", "fox", "a fox", "grok", None)
     assert library.rewrite_for("key") == "a fox"
     library.close()
-    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection:
+    with raw(home) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
-def test_version_2_replays_the_same(home: Path, library: Library, save: Save) -> None:
+def test_version_2_replays_the_same(
+    home: Path, library: Library, save: Save, opens: Opens, raw: Raw
+) -> None:
     """Images of a library without places get those at which they answered before."""
     # What one call after the other stored: three equal prompts of one image, two images that
     # became four, and two equal prompts of two images, the second of which was completed later.
@@ -336,7 +341,7 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
     save("newt", [b"11", b"12"])
     save("newt", [b"13"])
     library.close()
-    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+    with raw(home) as connection:
         for images, starts in ((fox, (0, 1, 2)), (owl, (0, 2)), (elk, (0, 2, 3))):
             for reply, start in zip(images, starts, strict=True):
                 for index, image in enumerate(reply, start):
@@ -365,7 +370,7 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         for column in ("public_url", "public_url_expires", "starred", "deleted", "size"):
             connection.execute(f"ALTER TABLE images DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 2")
-    library = Library.open(home)
+    library = opens(home)
 
     def stored(prompt: str, place: int) -> list[bytes]:
         return [image.data for image in library.find(f"fingerprint of {prompt}", place=place)]
@@ -375,32 +380,10 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
     assert [stored("elk", place) for place in range(3)] == [[b"7", b"8"], [b"9", b"10"], []]
     # What was made last answers first, what was made before it at the next place.
     assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
-    library.close()
-
-
-def test_file_system_without_shared_memory(
-    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a write-ahead log cannot work, SQLite's own journal does, without a word."""
-
-    def connect(file: Path) -> sqlite3.Connection:
-        # This variant of SQLite's file layer has no shared memory, like some network shares.
-        return sqlite3.connect(
-            f"{file.as_uri()}?vfs=unix-dotfile", uri=True, isolation_level=None,
-            check_same_thread=False,
-        )  # fmt: skip
-
-    monkeypatch.setattr(schema, "_open", connect)
-    other = Library.open(home.parent / "share")
-    (image,) = save("a fox", [picture()], to=other)
-    assert [found.id for found in other.history("fox")] == [image.id]
-    with other.database.reading() as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
-    other.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_file_size_limit(home: Path) -> None:
+def test_file_size_limit(home: Path, opens: Opens) -> None:
     """A file that cannot be written to its end leaves no trace, and the library goes on."""
     code = """
 import resource
@@ -416,16 +399,15 @@ save(library, "small", size=1000)
     output = rest(process)
     assert process.returncode == 0
     assert "is full. Free some space" in output
-    library = Library.open(home)
+    library = opens(home)
     assert [image.request.prompt for image in library.history()] == ["prompt small"]
     assert len(originals(home)) == 1
     assert list((home / "images" / ".tmp").iterdir()) == []
-    library.close()
 
 
-def test_full_disk(small_disk: Path, save: Save, picture: Picture) -> None:
+def test_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Opens) -> None:
     """On a full disk the error says so, what was saved stays, and room makes it work again."""
-    library = Library.open(small_disk / "home")
+    library = opens(small_disk / "home")
     save("first", [picture()], to=library)
     filler = small_disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
@@ -437,15 +419,13 @@ def test_full_disk(small_disk: Path, save: Save, picture: Picture) -> None:
     filler.unlink()
     save("third", [picture()], to=library)
     assert [image.request.prompt for image in library.history()] == ["third", "first"]
-    library.close()
 
 
-def test_home_with_odd_name(tmp_path: Path, save: Save, picture: Picture) -> None:
+def test_home_with_odd_name(tmp_path: Path, save: Save, picture: Picture, opens: Opens) -> None:
     """Spaces, question marks, percent signs and umlauts in the path are only characters."""
-    library = Library.open(tmp_path / "my ?mode=ro #1 %41 bücher")
+    library = opens(tmp_path / "my ?mode=ro #1 %41 bücher")
     (image,) = save("fox", [picture()], to=library)
     assert [found.file for found in library.history()] == [image.file]
-    library.close()
 
 
 @pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,16 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, Reply
 from xai_notebook.library.jobs import JobRecord, JobRequest, SubmissionState, key_of
-from xai_notebook.library.storage import database, schema
+from xai_notebook.library.storage import schema
 from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from sqlite3 import Connection
+
+    Raw = Callable[[Path], AbstractContextManager[Connection]]
 
 FOXES, WOLVES = (
     JobRecord(name=name, backend="xai", host="api.x.ai") for name in ("foxes", "wolves")
@@ -159,11 +162,11 @@ def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> Non
     assert (theirs.name, theirs.state, theirs.batch_id) == ("foxes", "new", None)
 
 
-def test_what_earlier_versions_submitted_is_in_doubt(home: Path) -> None:
+def test_what_earlier_versions_submitted_is_in_doubt(home: Path, raw: Raw) -> None:
     """They did not record it: a job that was left half way may be at the service."""
     home.mkdir()
     earlier = schema.MIGRATIONS.index(schema._JOB_CALLS)
-    with closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+    with raw(home) as connection:
         for step in schema.MIGRATIONS[:earlier]:
             for statement in step:
                 connection.execute(statement)

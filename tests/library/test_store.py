@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
@@ -91,15 +92,6 @@ def test_same_content_is_one_file(save: Save, picture: Picture, home: Path) -> N
     assert len([file for file in (home / "images").rglob("*") if file.is_file()]) == 1
 
 
-def test_truncated_file_is_made_whole(save: Save, picture: Picture) -> None:
-    """A file damaged by a power cut is written again when its content comes again."""
-    data = picture()
-    (image,) = save(payloads=[data])
-    image.file.write_bytes(data[:10])
-    save(payloads=[data])
-    assert image.data == data
-
-
 def test_unknown_bytes_are_kept(save: Save) -> None:
     """What was paid for is stored even when it is no image we know."""
     (image,) = save(payloads=[b"a format of the future"])
@@ -107,7 +99,9 @@ def test_unknown_bytes_are_kept(save: Save) -> None:
     assert (image.file.suffix, image.media_type, image.size) == (".bin", None, None)
 
 
-def test_failed_save_changes_nothing(library: Library, picture: Picture, home: Path) -> None:
+def test_failed_save_changes_nothing(
+    library: Library, picture: Picture, home: Path, opens: Opens
+) -> None:
     """When a reply cannot be saved, no row is left."""
     data = picture()
     library.close()
@@ -118,20 +112,39 @@ def test_failed_save_changes_nothing(library: Library, picture: Picture, home: P
     )  # fmt: skip
     with pytest.raises(LibraryError, match="closed"):
         library.add(reply)
-    other = Library.open(home)
+    other = opens(home)
     assert other.newest() == 0
-    other.close()
 
 
-def test_newest_answer_comes_first(library: Library, save: Save, picture: Picture) -> None:
-    """What was stored last for a place answers; a longer answer before it fills up."""
-    old = save(payloads=[picture() for _ in range(4)])
-    new = save(payloads=[picture(), picture()])
-    save("another prompt", [picture()])
-    expected = digests(new) + digests(old)[2:]
-    assert digests(library.find(FOX)) == expected
-    for count in range(1, 6):
-        assert digests(library.find(FOX, count=count)) == expected[:count]
+COMPLETED = ["a", "bc", ("de", 2)]
+
+
+@pytest.mark.parametrize(
+    ("replies", "count", "expected"),
+    [
+        (["abcd", "ef"], None, "efcd"),
+        (["abcd", "ef"], 1, "e"),
+        (["abcd", "ef"], 3, "efc"),
+        (["abcd", "ef"], 5, "efcd"),
+        (COMPLETED, 4, "bcde"),
+        (COMPLETED, 2, "bc"),
+        (["-ab"], 2, "a"),
+        (["a-c", ("b", 1)], None, "abc"),
+        ([("ab", 2)], None, "ab"),
+    ],
+)
+def test_replies_to_a_request_answer_together(
+    library: Library, save: Save, replies: list[Any], count: int | None, expected: str
+) -> None:
+    """The newest first, filled up by longer ones; a missing image stays missing.
+
+    Each letter is an image, a dash a missing one; a number is the position of the first.
+    """
+    save("another prompt", [b"x"])
+    for reply in replies:
+        letters, start = reply if isinstance(reply, tuple) else (reply, 0)
+        save(payloads=[None if one == "-" else one.encode() for one in letters], start=start)
+    assert [image.data.decode() for image in library.find(FOX, count=count)] == [*expected]
 
 
 def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Picture) -> None:
@@ -163,37 +176,6 @@ def test_after(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, after=before)) == [again.sha256]
 
 
-def test_completed_answer_keeps_its_order(library: Library, save: Save, picture: Picture) -> None:
-    """Two images, then two more of the same, come back in the order they were shown in."""
-    save(payloads=[picture()])
-    shown = save(payloads=[picture(), picture()])
-    shown += save(payloads=[picture(), picture()], start=2)
-    assert digests(library.find(FOX, count=4)) == digests(shown)
-    assert digests(library.find(FOX, count=2)) == digests(shown[:2])
-
-
-def test_a_hole_is_not_filled_by_what_comes_after(
-    library: Library, save: Save, picture: Picture
-) -> None:
-    """Of two images wanted, of which the first is missing, one is found and not the third."""
-    _, second, _ = save(payloads=[None, picture(), picture()])
-    assert digests(library.find(FOX, count=2)) == [second.sha256]
-
-
-def test_completed_hole_is_in_its_place(library: Library, save: Save, picture: Picture) -> None:
-    """An image that was missing in the middle, and came later, stands where it belongs."""
-    first, hole, last = save(payloads=[picture(), None, picture()])
-    assert hole.status == "missing"
-    (middle,) = save(payloads=[picture()], start=1)
-    assert digests(library.find(FOX)) == digests([first, middle, last])
-
-
-def test_completion_without_a_beginning(library: Library, save: Save, picture: Picture) -> None:
-    """A completion still answers when what it completed was never stored."""
-    images = save(payloads=[picture(), picture()], start=2)
-    assert digests(library.find(FOX)) == digests(images)
-
-
 def test_moderated_answers_missing_does_not(library: Library, save: Save, picture: Picture) -> None:
     """Moderated images were paid for and answer again; missing and failed ones are asked for."""
     save(payloads=[None], image={"status": "moderated", "error": "withheld"})
@@ -221,14 +203,18 @@ def test_vanished_file_is_skipped_not_forgotten(
 
 
 def test_pending_image_is_completed_by_another_kernel(
-    library: Library, save: Save, picture: Picture, home: Path
+    library: Library,
+    save: Save,
+    picture: Picture,
+    home: Path,
+    opens: Opens,
 ) -> None:
     """A kernel killed before the download leaves the URL, and the next one completes the image."""
     (image,) = save(payloads=["https://imgen.example/1"])
     assert (image.status, image.id is None) == ("pending", False)
     assert library.history() == []
     library.close()
-    other = Library.open(home)
+    other = opens(home)
     (found,) = other.find(FOX)
     assert (found.status, other.url_of(found)) == ("pending", "https://imgen.example/1")
     data = picture()
@@ -237,7 +223,6 @@ def test_pending_image_is_completed_by_another_kernel(
     assert found.status == "pending"  # what has been told once does not change
     assert other.url_of(found) is None
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
-    other.close()
 
 
 def test_failed_pending_image_no_longer_answers(library: Library, save: Save) -> None:
@@ -383,12 +368,14 @@ def fill(library: Library, count: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_only_the_user_can_read_it(tmp_path: Path, picture: Picture, save: Save) -> None:
+def test_only_the_user_can_read_it(
+    tmp_path: Path, picture: Picture, save: Save, opens: Opens
+) -> None:
     """In a folder that existed before, too."""
     home = tmp_path / "shared"
     home.mkdir()
     home.chmod(0o755)
-    library = Library.open(home)
+    library = opens(home)
     library.spool.write({}, b"a reply")
     library.given.keep(picture())
     (image,) = save("a fox", [picture()], to=library)
@@ -398,4 +385,3 @@ def test_only_the_user_can_read_it(tmp_path: Path, picture: Picture, save: Save)
     made = [one for one in home.rglob("*") if one != home]
     assert {one.name for one in made} >= {"library.sqlite3", "library.sqlite3-wal", "thumbnails"}
     assert [one for one in made if one.stat().st_mode & 0o77] == []
-    library.close()

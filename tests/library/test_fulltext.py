@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
@@ -81,7 +82,11 @@ def test_prompt_finds_itself(library: Library, save: Save, picture: Picture, pro
 
 
 def test_without_fts5(
-    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    save: Save,
+    picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+    opens: Opens,
 ) -> None:
     """A Python without FTS5 searches more slowly; one with it then indexes what was added."""
     with monkeypatch.context() as patch:
@@ -92,9 +97,8 @@ def test_without_fts5(
             assert [found.id for found in plain.history(words)] == [image.id]
         assert plain.history("wolf") == []
         plain.close()
-    indexed = Library.open(home)
+    indexed = opens(home)
     assert [found.id for found in indexed.history("vulpes fo")] == [image.id]
-    indexed.close()
 
 
 def test_missing_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
