@@ -214,8 +214,10 @@ FAMILIES = (truncated, flipped, valued, shaped)
 
 
 @pytest.mark.parametrize("make", FAMILIES)
-def test_hostile_bundles(make: Callable[[], dict[str, bytes]], tmp_path: Path) -> None:
-    """Each is shown rightly or refused in one sentence; nothing runs, nothing is written."""
+def test_hostile_bundles_are_shown_correctly_or_refused(
+    make: Callable[[], dict[str, bytes]], tmp_path: Path
+) -> None:
+    """Nothing of a bundle is executed, and nothing is written."""
     folder = tmp_path / "course"
     folder.mkdir()
     file, found = folder / "story.xai", make()
@@ -247,8 +249,8 @@ def look(folder: Path, name: str) -> str:
     return "shown" if pictures else "refused" if sentences or problems else "silent"
 
 
-def test_a_good_one_is_shown(tmp_path: Path) -> None:
-    """The generator of hostile ones makes good ones, too; texts of others are literal."""
+def test_valid_bundles_are_shown(tmp_path: Path) -> None:
+    """The generator of hostile bundles makes valid ones, too; their texts are shown literally."""
     (tmp_path / "story.xai").write_bytes(bundle())
     assert look(tmp_path, "good") == "shown"
     (tmp_path / "story.xai").write_bytes(shaped()["texts"])
@@ -256,8 +258,8 @@ def test_a_good_one_is_shown(tmp_path: Path) -> None:
     assert sum(len(make()) for make in FAMILIES) >= 200
 
 
-def test_what_is_read_is_bounded(tmp_path: Path) -> None:
-    """A bomb, a huge row, many rows and a deep list take a few times their bytes at most."""
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Reading a bundle takes at most a few times its bytes."""
     kinds = shaped()
     for name in ("zip bomb", "huge row", "many rows", "deep", "huge number"):
         (tmp_path / "story.xai").write_bytes(kinds[name])
@@ -271,8 +273,8 @@ def test_what_is_read_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
-def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
-    """A pipe would keep its reader waiting for ever; folders and dead links are nothing."""
+def test_special_files_are_not_opened(tmp_path: Path) -> None:
+    """Reading a pipe would block."""
     os.mkfifo(tmp_path / "a.xai")
     (tmp_path / "b.xai").mkdir()
     (tmp_path / "c.xai").symlink_to("nowhere")
@@ -280,8 +282,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     assert look(tmp_path, "odd files") == "shown"
 
 
-def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
-    """Neither the folder nor the file is read again for each call."""
+def test_a_bundle_is_read_again_only_if_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "story.xai"
     file.write_bytes(bundle())
     bundles = BundleFolder()
@@ -294,10 +295,10 @@ def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
     assert third.entries[0].place == 3
 
 
-def test_bundles_of_a_folder_are_bounded_together(
+def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is too much is left out by name, and used once there is room for it."""
+    """A bundle that exceeds the budget is refused by name, and used once there is room."""
     monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(1_000_000, 5))
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
@@ -311,10 +312,10 @@ def test_bundles_of_a_folder_are_bounded_together(
     assert ([one.file.stem for one in read], problems) == (["b", "c"], [])
 
 
-def test_lists_of_a_folder_are_bounded_together(
+def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bytes count as well as the pictures, before a list is read."""
+    """Sizes are checked before a list is read."""
     monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(150_000, 100))
     for name in ("a", "b"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
@@ -328,10 +329,9 @@ def test_lists_of_a_folder_are_bounded_together(
     [record(), record(images=record()["images"] * 90)],
     ids=["lines", "pictures of few lines"],
 )
-def test_one_original_named_again_and_again_is_refused(
+def test_pictures_that_share_an_original_are_counted(
     tmp_path: Path, record_: dict[str, Any]
 ) -> None:
-    """Pictures are counted by the lines that name them, and reading stops at the limit."""
     count = 30_000 if len(record_["images"]) == 1 else 3_000
     line = json.dumps(record_).encode() + b"\n"
     many = line * min(count, 60 * _MIB // len(line))
@@ -341,8 +341,8 @@ def test_one_original_named_again_and_again_is_refused(
         Bundle(file)
 
 
-def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
-    """A line has few bytes outside of its texts; brackets inside a prompt do not count."""
+def test_a_line_with_many_brackets_is_refused(tmp_path: Path) -> None:
+    """Brackets inside of a prompt do not count."""
     file = tmp_path / "story.xai"
     for odd in ([[]] * 100_000, [{"a": 1}] * 50_000, ["a"] * 50_000):
         file.write_bytes(bundle(record(more=odd)))
@@ -353,8 +353,8 @@ def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
     assert Bundle(file).entries[0].request.prompt == prompt
 
 
-def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
-    """A few bytes that are many members would be read again for each of them."""
+def test_overlapping_members_are_refused(tmp_path: Path) -> None:
+    """The same bytes would be read for each member."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     names = [f"images/{number:064x}.jpg" for number in range(50)]
     whole = bundle(
@@ -375,7 +375,6 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
-    """A date that some time zone cannot tell ended in an error in every cell that showed it."""
     for changes in (
         {"created": 253_402_300_799.0}, {"created": 0.0}, {"image": {"cost_usd": 1e9}},
     ):  # fmt: skip
@@ -385,8 +384,8 @@ def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names that Windows does not take")
 @pytest.mark.parametrize("content", [b"PK", bundle()])
-def test_the_name_of_a_bundle_is_one_line(tmp_path: Path, content: bytes) -> None:
-    """A stranger's name for a file neither forges a line nor turns one around."""
+def test_the_name_of_a_bundle_is_shown_on_one_line(tmp_path: Path, content: bytes) -> None:
+    """It cannot forge a line or reverse the text."""
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
     read, sentences = BundleFolder().of(tmp_path, None)
     found, _ = answers(read, ASKED, None, {0})

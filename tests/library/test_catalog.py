@@ -45,14 +45,12 @@ def numbers(library: Library, **query: Any) -> list[int]:
     return library.catalog.find(Query(**query)).ids.tolist()
 
 
-def test_the_newest_stand_first(many: Library) -> None:
-    """Without words or filters, every picture is there."""
+def test_newest_first(many: Library) -> None:
     assert numbers(many) == list(range(COUNT, 0, -1))
 
 
 @pytest.mark.parametrize("words", ["", "fox", "fo", "amber gla", "study12", "STUDY7", "no such"])
-def test_words_find_what_history_finds(many: Library, words: str) -> None:
-    """In the same order."""
+def test_search_agrees_with_history(many: Library, words: str) -> None:
     expected = [picture.id for picture in many.history(words, limit=COUNT)]
     assert numbers(many, words=words) == expected
 
@@ -73,45 +71,42 @@ def test_words_find_what_history_finds(many: Library, words: str) -> None:
         ({"tag": "noir"}, lambda n: False),
     ],
 )
-def test_filters(many: Library, query: dict[str, Any], holds: Callable[[int], bool]) -> None:
-    """All that are given count, and words with them."""
+def test_filters_and_words_combine(
+    many: Library, query: dict[str, Any], holds: Callable[[int], bool]
+) -> None:
     found = [n for n in range(COUNT, 0, -1) if holds(n)]
     assert numbers(many, **query) == found
     if "words" not in query:
         assert many.catalog.first(Query(**query), 7) == found[:7]
 
 
-def test_the_dearest_first(many: Library) -> None:
-    """Among equal ones, the newest."""
+def test_order_by_cost(many: Library) -> None:
+    """Of equal costs, the newest first."""
     found = many.catalog.rows(numbers(many, order="cost")[:COUNT])
     keys = [(-(one.picture.cost_usd or 0), -(one.picture.id or 0)) for one in found]
     assert keys == sorted(keys)
 
 
-def test_by_model(many: Library) -> None:
-    """Each model's newest first."""
+def test_order_by_model(many: Library) -> None:
     found = many.catalog.rows(numbers(many, order="model"))
     keys = [(one.picture.model, -(one.picture.id or 0)) for one in found]
     assert keys == sorted(keys)
 
 
 @pytest.mark.parametrize("query", [{"order": "size"}, {"status": "'; DROP TABLE images; --"}])
-def test_what_there_is_not_is_refused(many: Library, query: dict[str, str]) -> None:
-    """Before any of it comes near SQL."""
+def test_an_unknown_order_or_status_is_refused(many: Library, query: dict[str, str]) -> None:
     with pytest.raises(OptionError, match="is not one of"):
         numbers(many, **query)
 
 
-def test_bytes_are_those_of_the_originals(many: Library) -> None:
-    """Of what was found, words and all."""
+def test_size_is_the_sum_of_the_originals(many: Library) -> None:
     found = many.catalog.find(Query(words="study1"))
     rows = many.catalog.rows(found.ids)
     assert found.size == sum(one.picture.file.stat().st_size for one in rows if one.picture.file)
 
 
 @pytest.mark.parametrize("damaged", ["abc", b"\0\xff", 1.5, float("inf"), None])
-def test_a_size_that_is_no_number_hides_nothing(tmp_path: Path, damaged: Any, raw: Raw) -> None:
-    """What a stranger's program wrote costs the sum, and no picture."""
+def test_a_damaged_size_hides_no_picture(tmp_path: Path, damaged: Any, raw: Raw) -> None:
     home = tmp_path / "home"
     many_pictures.fill(home, 20)
     with raw(home) as connection:
@@ -122,8 +117,8 @@ def test_a_size_that_is_no_number_hides_nothing(tmp_path: Path, damaged: Any, ra
         assert library.catalog.first(Query(), 3) == [20, 19, 18]
 
 
-def test_marks_change_what_is_found(library: Library, save: Save, picture: Make) -> None:
-    """At the next query: what filters left is not taken from memory then."""
+def test_annotations_change_the_next_result(library: Library, save: Save, picture: Make) -> None:
+    """The cached list is read again."""
     first, second = (image.id for image in save(payloads=[picture(), picture()]))
     assert numbers(library) == [first, second]
     library.annotations.tag([first], "noir")
@@ -132,8 +127,9 @@ def test_marks_change_what_is_found(library: Library, save: Save, picture: Make)
     assert numbers(library, status="trash") == [second]
 
 
-def test_what_another_kernel_does_is_found(library: Library, save: Save, picture: Make) -> None:
-    """At the next query, too."""
+def test_changes_of_another_kernel_change_the_next_result(
+    library: Library, save: Save, picture: Make
+) -> None:
     (one,) = save(payloads=[picture()])
     assert numbers(library) == [one.id]
     with contextlib.closing(Library.open(library.home)) as other:
@@ -143,8 +139,7 @@ def test_what_another_kernel_does_is_found(library: Library, save: Save, picture
     assert numbers(library, starred=True) == [one.id]
 
 
-def test_facets_count_what_there_is(library: Library, save: Save, picture: Make) -> None:
-    """The most common first."""
+def test_facets_count_pictures(library: Library, save: Save, picture: Make) -> None:
     images = save(payloads=[picture(), picture(), None])
     save("owl", payloads=[picture()], answered_by="local-preview", backend="local")
     library.annotations.tag([images[0].id], "noir")
@@ -158,8 +153,8 @@ def test_facets_count_what_there_is(library: Library, save: Save, picture: Make)
     assert library.catalog.facets().statuses == {"ok": 2, "failed": 1, "trash": 1, "all": 3}
 
 
-def test_rows_come_in_the_order_asked_for(library: Library, save: Save, picture: Make) -> None:
-    """With what was said of them; those that are gone are left out."""
+def test_rows_are_in_the_given_order(library: Library, save: Save, picture: Make) -> None:
+    """Unknown ids are left out."""
     first, second = (
         image.id for image in save(payloads=[picture(), picture()], notebook="a.ipynb")
     )
@@ -169,8 +164,7 @@ def test_rows_come_in_the_order_asked_for(library: Library, save: Save, picture:
     assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
 
 
-def test_without_an_index_words_are_found_too(library: Library, save: Save, picture: Make) -> None:
-    """Where SQLite has no FTS5."""
+def test_search_without_an_index(library: Library, save: Save, picture: Make) -> None:
     (fox,), _ = save("a red fox", [picture()]), save("an owl", [picture()])
     library.catalog.find(Query())
     library.database.indexed = False
@@ -178,7 +172,7 @@ def test_without_an_index_words_are_found_too(library: Library, save: Save, pict
 
 
 def test_descendants(library: Library, save: Save, picture: Make) -> None:
-    """What was made from a picture, whichever of several inputs it was."""
+    """Of any of several input images."""
     (fox,) = save("a red fox", [picture()])
     inputs = (
         InputImage(url="", sha256="0" * 64, label="photo", parent=None),
@@ -189,8 +183,7 @@ def test_descendants(library: Library, save: Save, picture: Make) -> None:
     assert library.catalog.descendants(edit.sha256) == []
 
 
-def test_an_old_library_is_measured(home: Path, picture: Make, make_old: MakeOld) -> None:
-    """Sizes that were not stored are looked up once."""
+def test_missing_sizes_are_measured(home: Path, picture: Make, make_old: MakeOld) -> None:
     data = picture()
     make_old(home, data)
     with contextlib.closing(Library.open(home)) as library:
@@ -199,9 +192,7 @@ def test_an_old_library_is_measured(home: Path, picture: Make, make_old: MakeOld
         assert library.catalog.find(Query()).size == len(data)
 
 
-def test_a_keystroke_reads_no_picture_again(many: Library) -> None:
-    """Other words with the same filters ask the index alone: SQLite's steps tell."""
-
+def test_a_search_with_the_same_filters_reads_only_the_index(many: Library) -> None:
     def steps_of(words: str) -> int:
         steps = 0
 
@@ -229,8 +220,7 @@ def ids(pictures: Sequence[Picture]) -> list[int]:
     return [picture.id or 0 for picture in pictures]
 
 
-def test_a_star_is_given_and_taken(library: Library, save: Save, picture: Make) -> None:
-    """And stays when the library is opened again."""
+def test_stars(library: Library, save: Save, picture: Make) -> None:
     first, second = ids(save(payloads=[picture(), picture()]))
     library.annotations.star([first, second])
     library.annotations.star([second], value=False)
@@ -241,8 +231,8 @@ def test_a_star_is_given_and_taken(library: Library, save: Save, picture: Make) 
         }
 
 
-def test_tags_are_given_once_and_taken(library: Library, save: Save, picture: Make) -> None:
-    """However often a tag is given, and however it is spaced."""
+def test_tags(library: Library, save: Save, picture: Make) -> None:
+    """White space in a tag is normalized."""
     (one,) = ids(save(payloads=[picture()]))
     for tag in ("noir", " noir\n", "blue  hour", "film"):
         library.annotations.tag([one], tag)
@@ -251,30 +241,29 @@ def test_tags_are_given_once_and_taken(library: Library, save: Save, picture: Ma
 
 
 @pytest.mark.parametrize("tag", ["", " \n", "\x00", "x" * 61])
-def test_a_tag_is_a_word_or_a_few(library: Library, tag: str) -> None:
-    """Nothing else can be typed again."""
+def test_an_invalid_tag_is_refused(library: Library, tag: str) -> None:
     with pytest.raises(OptionError, match="1 to 60 characters"):
         library.annotations.tag([1], tag)
 
 
-def test_rows_that_are_not_there_are_passed_over(library: Library) -> None:
-    """Another kernel may have emptied the trash meanwhile."""
+def test_unknown_rows_are_ignored(library: Library) -> None:
+    """Another kernel may have emptied the trash."""
     library.annotations.star([7])
     library.annotations.tag([7], "noir")
     library.annotations.delete([7])
     assert library.annotations.of([7]) == {}
 
 
-def test_more_pictures_than_a_statement_takes(library: Library, save: Save, picture: Make) -> None:
-    """Any number can be marked and asked for."""
+def test_more_pictures_than_a_statement_has_parameters(
+    library: Library, save: Save, picture: Make
+) -> None:
     data = picture()
     many = ids(save(payloads=[data] * 1200))
     library.annotations.star(many)
     assert sum(mark.starred for mark in library.annotations.of(many).values()) == 1200
 
 
-def test_what_is_in_the_trash_answers_nothing(library: Library, save: Save, picture: Make) -> None:
-    """Neither a replay, nor history, nor a lineage; and all of it again when it is brought back."""
+def test_pictures_in_the_trash_are_hidden(library: Library, save: Save, picture: Make) -> None:
     (image,) = save("fox", [picture()])
     library.annotations.delete([image.id])
     assert library.find("fingerprint of fox") == []
@@ -285,8 +274,9 @@ def test_what_is_in_the_trash_answers_nothing(library: Library, save: Save, pict
     assert ids(library.history("fox")) == [image.id]
 
 
-def test_emptying_removes_the_original(library: Library, save: Save, picture: Make) -> None:
-    """It cannot be brought back then; nor does it come back in the next kernel."""
+def test_emptying_the_trash_deletes_the_original(
+    library: Library, save: Save, picture: Make
+) -> None:
     (image,) = save("fox", [picture()])
     library.annotations.delete([image.id])
     assert library.annotations.empty_trash() == 1
@@ -296,8 +286,10 @@ def test_emptying_removes_the_original(library: Library, save: Save, picture: Ma
     assert library.annotations.empty_trash() == 0
 
 
-def test_an_original_that_others_use_is_kept(library: Library, save: Save, picture: Make) -> None:
-    """Rows with the same bytes share one file; one that is only in the trash is used, too."""
+def test_an_original_that_another_row_uses_is_kept(
+    library: Library, save: Save, picture: Make
+) -> None:
+    """Also if that row is in the trash."""
     data = picture()
     (first,), (second,) = save("fox", [data]), save("owl", [data])
     library.annotations.delete([first.id])
@@ -307,8 +299,10 @@ def test_an_original_that_others_use_is_kept(library: Library, save: Save, pictu
     assert second.file.exists()
 
 
-def test_emptying_wipes_the_words(library: Library, save: Save, picture: Make, raw: Raw) -> None:
-    """Of a request none of whose pictures is left, no word stays in any table."""
+def test_emptying_the_trash_erases_the_prompts(
+    library: Library, save: Save, picture: Make, raw: Raw
+) -> None:
+    """They stay in no table and in no index."""
     image = {"rewritten_prompt": "an unspeakable painting"}
     first, second = ids(
         save(
@@ -335,8 +329,7 @@ def test_emptying_wipes_the_words(library: Library, save: Save, picture: Make, r
     assert not [word for word in ("unmention", "unspeak", "whisper", "shameful") if word in text]
 
 
-def test_what_was_deleted_has_been_paid_for(library: Library, save: Save, picture: Make) -> None:
-    """The ledger is what it was."""
+def test_deleted_pictures_stay_in_the_ledger(library: Library, save: Save, picture: Make) -> None:
     (image,) = save(payloads=[picture()], cost_usd=0.07)
     before = library.spending.costs()
     library.annotations.delete([image.id])
@@ -347,7 +340,6 @@ def test_what_was_deleted_has_been_paid_for(library: Library, save: Save, pictur
 def test_the_trash_is_emptied_after_a_month(
     library: Library, save: Save, picture: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By whoever opens the library then."""
     old, new = save(payloads=[picture(), picture()])
     now = time.time()
     with monkeypatch.context() as patch:
@@ -359,10 +351,10 @@ def test_the_trash_is_emptied_after_a_month(
         assert ids(again.history()) == [new.id]
 
 
-def test_the_same_bytes_are_written_again_after_emptying(
+def test_an_original_is_written_again_if_it_was_deleted_meanwhile(
     library: Library, save: Save, picture: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even when another kernel empties the trash between the file's writing and its row's."""
+    """Another kernel empties the trash between the writing of the file and of its row."""
     data = picture()
     (image,) = save("fox", [data])
     library.annotations.delete([image.id])
@@ -378,8 +370,8 @@ def test_the_same_bytes_are_written_again_after_emptying(
     assert again.data == data
 
 
-def test_who_listens_hears_of_changes(library: Library, save: Save, picture: Make) -> None:
-    """As long as it lives."""
+def test_listeners_are_notified_of_changes(library: Library, save: Save, picture: Make) -> None:
+    """As long as they exist."""
 
     class Listener:
         def __init__(self) -> None:
@@ -401,10 +393,9 @@ def test_who_listens_hears_of_changes(library: Library, save: Save, picture: Mak
     assert len(heard) == 2
 
 
-def test_a_library_that_is_read_only_says_so(
+def test_a_read_only_library_refuses_annotations(
     library: Library, save: Save, picture: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its pictures can be looked at, not marked."""
     (one,) = ids(save(payloads=[picture()]))
     monkeypatch.setattr(database, "_is_writable", lambda path: False)
     with contextlib.closing(Library.open(library.home)) as again:

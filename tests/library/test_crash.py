@@ -79,8 +79,8 @@ def originals(home: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("attempt", range(20))
-def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
-    """After SIGKILL every reply reported as saved is whole, and there is no half file or row."""
+def test_a_kill_leaves_no_partial_file_or_row(home: Path, attempt: int) -> None:
+    """Every reply that was reported as saved is complete."""
     process = run(
         "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)", home
     )
@@ -102,8 +102,7 @@ def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
     library.close()
 
 
-def test_two_kernels_write_at_once(home: Path, opens: Opens) -> None:
-    """Two processes that save 500 images each at the same time make 1,000 rows without an error."""
+def test_two_kernels_write_concurrently(home: Path, opens: Opens) -> None:
     code = (
         "sys.stdin.readline()\nfor i in range(500): save(library, f'{os.getpid()} {i}', size=500)"
     )
@@ -119,8 +118,7 @@ def test_two_kernels_write_at_once(home: Path, opens: Opens) -> None:
     assert len(library.history(limit=2000)) == len(originals(home)) == 1000
 
 
-def test_many_kernels_create_a_library_at_once(home: Path, opens: Opens) -> None:
-    """Six processes that open a new home at the same moment all succeed."""
+def test_six_kernels_create_a_library_concurrently(home: Path, opens: Opens) -> None:
     command = [sys.executable, "-c", WRITER + "save(library, os.getpid())", str(home)]
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(6)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 6
@@ -129,8 +127,7 @@ def test_many_kernels_create_a_library_at_once(home: Path, opens: Opens) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_fork(home: Path) -> None:
-    """A forked child and its parent both save, even when a thread held the lock at the fork."""
+def test_a_fork_while_a_thread_reads(home: Path) -> None:
     code = """
 import threading
 held, release = threading.Event(), threading.Event()
@@ -161,8 +158,8 @@ save(library, "parent")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_fork_waits_for_the_thread_inside(library: Library) -> None:
-    """A fork comes when no thread is in SQLite, whose own locks the child would inherit held."""
+def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
+    """The child would inherit SQLite's locks as held."""
     inside, leave = threading.Event(), threading.Event()
     left = False
 
@@ -214,20 +211,16 @@ except BaseException as error:
 @pytest.mark.parametrize(
     "action", ["save(library, 'new')", "library.history()", "library.spending.costs()"]
 )
-def test_waiting_for_a_lock_is_interrupted(home: Path, action: str) -> None:
-    """Ctrl-C ends the wait for another program's lock at once, not when the wait is over.
-
-    It is one line: IPython takes seconds to render a chain of calls.
-    """
+def test_waiting_for_a_lock_can_be_interrupted(home: Path, action: str) -> None:
+    """The traceback is one line: IPython takes seconds to render a long one."""
     process = run(LOCKED.replace("ACTION", action), home)
     said = "KeyboardInterrupt: the library was being waited for; nothing in it is lost. True\n"
     assert rest(process) == said
 
 
-def test_library_deleted_under_a_kernel(
+def test_a_deleted_library_is_created_again(
     library: Library, save: Save, picture: Picture, home: Path
 ) -> None:
-    """A library whose folder vanishes is made anew by the next reply, which is in it."""
     save("old", [picture()])
     shutil.rmtree(home)
     (image,) = save("new", [data := picture()])
@@ -237,18 +230,17 @@ def test_library_deleted_under_a_kernel(
     assert [found.request.prompt for found in library.history()] == ["new"]
 
 
-def test_clock_that_jumps(
+def test_history_ignores_the_clock(
     save: Save, library: Library, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """History goes by the order of arrival, whatever the clock says."""
     for day in (3, 1, 2):
         monkeypatch.setattr(time, "time", lambda day=day: day * 86400.0)
         save(f"day {day}", [picture()])
     assert [image.request.prompt for image in library.history()] == ["day 2", "day 1", "day 3"]
 
 
-def test_old_leftovers_are_removed(home: Path) -> None:
-    """Temporary files of kernels killed long ago go; those that may still be written stay."""
+def test_old_temporary_files_are_removed(home: Path) -> None:
+    """Recent ones may still be written."""
     Library.open(home).close()
     folder = home / "images" / ".tmp"
     old, new = folder / f"17-{'0' * 16}-1", folder / f"17-{'0' * 16}-2"
@@ -259,8 +251,7 @@ def test_old_leftovers_are_removed(home: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_file_instead_of_a_home(home: Path) -> None:
-    """A home that is a file is named, with the variable to change."""
+def test_a_file_instead_of_a_home(home: Path) -> None:
     home.write_text("I am a file")
     with pytest.raises(LibraryError, match=r"not a folder.*XAI_NOTEBOOK_HOME"):
         Library.open(home)
@@ -268,10 +259,9 @@ def test_file_instead_of_a_home(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, None])
-def test_corrupt_file_is_left_alone(
+def test_a_damaged_database_is_left_unchanged(
     home: Path, library: Library, save: Save, picture: Picture, content: bytes | None
 ) -> None:
-    """A damaged library is named, its pictures pointed to, and not a byte of it is changed."""
     for number in range(50):
         save(f"prompt {number}", [picture()])
     library.close()
@@ -285,8 +275,7 @@ def test_corrupt_file_is_left_alone(
     assert file.read_bytes() == content
 
 
-def test_foreign_database_is_left_alone(home: Path) -> None:
-    """Another program's SQLite file is recognised and not a byte of it is changed."""
+def test_a_database_of_another_program_is_left_unchanged(home: Path) -> None:
     home.mkdir()
     file = home / database.FILE
     with contextlib.closing(sqlite3.connect(file)) as connection:
@@ -298,8 +287,7 @@ def test_foreign_database_is_left_alone(home: Path) -> None:
     assert [each.name for each in home.iterdir() if each.is_file()] == [database.FILE]
 
 
-def test_newer_library_is_left_alone(home: Path) -> None:
-    """A library of a newer version asks for an upgrade and is not touched."""
+def test_a_newer_library_is_left_unchanged(home: Path) -> None:
     Library.open(home).close()
     file = home / database.FILE
     with contextlib.closing(sqlite3.connect(file)) as connection:
@@ -316,7 +304,6 @@ def test_version_1_is_migrated(
     make_old: Callable[[Path, bytes], None],
     raw: Raw,
 ) -> None:
-    """A library of version 1 keeps its images, and gets what later versions brought."""
     make_old(home, data := picture())
     library = Library.open(home)
     assert [image.data for image in library.find("f")] == [data]
@@ -332,7 +319,7 @@ def test_version_1_is_migrated(
 def test_version_2_replays_the_same(
     home: Path, library: Library, save: Save, opens: Opens, raw: Raw
 ) -> None:
-    """Images of a library without places get those at which they answered before."""
+    """Images get the places at which they answered before."""
     # What one call after the other stored: three equal prompts of one image, two images that
     # became four, and two equal prompts of two images, the second of which was completed later.
     fox = [save(payloads=[data], n=1) for data in (b"0", b"1", b"2")]
@@ -383,8 +370,7 @@ def test_version_2_replays_the_same(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_file_size_limit(home: Path, opens: Opens) -> None:
-    """A file that cannot be written to its end leaves no trace, and the library goes on."""
+def test_a_file_that_exceeds_a_limit_leaves_no_trace(home: Path, opens: Opens) -> None:
     code = """
 import resource
 from xai_notebook.errors import LibraryError
@@ -405,8 +391,7 @@ save(library, "small", size=1000)
     assert list((home / "images" / ".tmp").iterdir()) == []
 
 
-def test_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Opens) -> None:
-    """On a full disk the error says so, what was saved stays, and room makes it work again."""
+def test_a_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Opens) -> None:
     library = opens(small_disk / "home")
     save("first", [picture()], to=library)
     filler = small_disk / "filler"
@@ -421,16 +406,17 @@ def test_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Opens)
     assert [image.request.prompt for image in library.history()] == ["third", "first"]
 
 
-def test_home_with_odd_name(tmp_path: Path, save: Save, picture: Picture, opens: Opens) -> None:
-    """Spaces, question marks, percent signs and umlauts in the path are only characters."""
+def test_a_home_with_special_characters(
+    tmp_path: Path, save: Save, picture: Picture, opens: Opens
+) -> None:
     library = opens(tmp_path / "my ?mode=ro #1 %41 bücher")
     (image,) = save("fox", [picture()], to=library)
     assert [found.file for found in library.history()] == [image.file]
 
 
 @pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])
-def test_a_spoilt_original_is_written_anew(library: Library, save: Save, left: bytes) -> None:
-    """A kill leaves a part of a file that no row names, and a power cut other bytes in it."""
+def test_a_damaged_original_is_written_again(library: Library, save: Save, left: bytes) -> None:
+    """A kill leaves a partial file, a power cut other bytes."""
     data = b"\xff\xd8\xff" + bytes(range(256))
     (picture,) = save("a fox", [data])
     file = picture.file

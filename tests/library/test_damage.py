@@ -52,10 +52,10 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("table", "column", "value"), DAMAGE)
-def test_damaged_row(
+def test_a_damaged_row(
     library: Library, save: Save, picture: Picture, table: str, column: str, value: object
 ) -> None:
-    """One damaged row is a card that says so, or loses a word; the rest is as it was."""
+    """It becomes a card that says so, or loses a word; other rows are unchanged."""
     save("a red fox", [picture()])
     (bad,) = save("a blue fox", [picture()])
     save("a green fox", [picture()])
@@ -86,11 +86,11 @@ EXTREMES = [
 
 
 @pytest.mark.parametrize(("column", "value", "name", "expected"), EXTREMES)
-def test_extreme_value(
+def test_values_out_of_bounds(
     library: Library, save: Save, picture: Picture, column: str, value: object, name: str,
     expected: object,
 ) -> None:  # fmt: skip
-    """What is out of bounds is left out, or put at the bound; the picture answers all the same."""
+    """They are left out or clipped; the picture still answers."""
     (image,) = save("a fox", [picture()])
     damage(library, "images", column, value, image.id)
     (found,) = library.history()
@@ -98,10 +98,7 @@ def test_extreme_value(
     assert found.data == image.data
 
 
-def test_amounts_out_of_bounds_count_for_nothing(
-    library: Library, save: Save, picture: Picture
-) -> None:
-    """One row neither ends a budget nor makes it endless, and teaches no price."""
+def test_amounts_out_of_bounds_do_not_count(library: Library, save: Save, picture: Picture) -> None:
     save("a red fox", [picture()], cost_usd=0.02)
     (bad,) = save("a blue fox", [picture()], cost_usd=0.02)
     for value in (float("inf"), -1e9, 1e300, "dear"):
@@ -114,8 +111,9 @@ def test_amounts_out_of_bounds_count_for_nothing(
     assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
 
 
-def test_nothing_to_send_is_read_from_a_row(library: Library, save: Save, picture: Picture) -> None:
-    """A row names input images by their digests; an id or an address in it is not read."""
+def test_file_ids_and_urls_in_a_row_are_ignored(
+    library: Library, save: Save, picture: Picture
+) -> None:
     (image,) = save("a fox", [picture()])
     given = {"sha256": "ab" * 32, "label": "x.png", "file_id": "file-1", "url": "https://evil/"}
     damage(library, "requests", "inputs", json.dumps([given]), image.id)
@@ -124,8 +122,7 @@ def test_nothing_to_send_is_read_from_a_row(library: Library, save: Save, pictur
     assert found.request.inputs[0].file_id is None
 
 
-def test_damaged_jobs_hide_no_others(library: Library) -> None:
-    """One row of a job that makes no sense is left out of the list."""
+def test_a_damaged_job_hides_no_other(library: Library) -> None:
     insert = (
         "INSERT INTO jobs (name, backend, host, state, inputs, created) VALUES (?, ?, ?, ?, ?, ?)"
     )
@@ -143,8 +140,7 @@ def test_damaged_jobs_hide_no_others(library: Library) -> None:
         library.jobs.get(JobRecord(id=2, name="odd", backend="xai", host="api.x.ai"))
 
 
-def test_damaged_text(library: Library, save: Save, picture: Picture) -> None:
-    """Bytes in a text that are no UTF-8 are replaced, and everything else can be read."""
+def test_text_that_is_not_utf8(library: Library, save: Save, picture: Picture) -> None:
     (bad,) = save("a blue fox", [picture()])
     with library.database.writing() as connection:
         connection.execute("UPDATE requests SET prompt = CAST(x'61ff' AS TEXT)")
@@ -161,16 +157,14 @@ def damage(library: Library, table: str, column: str, value: object, row: int) -
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_unwritable_home(folder_of_nobody: Path) -> None:
-    """A home that cannot be written to is named, with the variable to change."""
+def test_an_unwritable_home(folder_of_nobody: Path) -> None:
     folder_of_nobody.chmod(0o555)
     with unprivileged(), pytest.raises(LibraryError, match=r"denied.*XAI_NOTEBOOK_HOME"):
         Library.open(folder_of_nobody / "home")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_library_of_others_answers(folder_of_nobody: Path, save: Save, picture: Picture) -> None:
-    """A library that cannot be written to, such as a course's, answers and is not changed."""
+def test_a_read_only_library_answers(folder_of_nobody: Path, save: Save, picture: Picture) -> None:
     home = folder_of_nobody / "home"
     with contextlib.closing(Library.open(home)) as library:
         (image,) = save("a fox", [data := picture()], to=library)
@@ -188,10 +182,10 @@ def test_library_of_others_answers(folder_of_nobody: Path, save: Save, picture: 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_old_library_of_others_answers(
+def test_a_read_only_library_of_version_1_answers(
     folder_of_nobody: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
 ) -> None:
-    """One of an older version too: it is migrated in memory, and its file stays as it was."""
+    """It is migrated in memory."""
     home = folder_of_nobody / "home"
     make_old(home, data := picture())
     subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)

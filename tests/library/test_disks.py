@@ -151,7 +151,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Serv
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
 def test_everything_is_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
-    """A new library and one that came from another disk: kept, found again, said at most once."""
     if existing:
         disk.run('told(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")
     before = ["an owl"] if existing else []
@@ -167,8 +166,9 @@ def test_everything_is_kept(disk: Disk, quick: Served, *, existing: bool) -> Non
     assert not (disk.home / "owner.json").exists()
 
 
-def test_processes_share_it_without_maps(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """Without shared memory maps, several processes still write at once."""
+def test_processes_write_concurrently_without_memory_maps(
+    tmp_path: Path, shim: Path, quick: Served
+) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_SHM="1")
     code = "for i in range(5): told(generate, session, f'{sys.argv} {i} {id(session)}')"
     processes = [disk.start(code) for _ in range(3)]
@@ -179,7 +179,7 @@ def test_processes_share_it_without_maps(tmp_path: Path, shim: Path, quick: Serv
 
 
 def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """The second living one is told so, and what it makes waits; a dead one is followed."""
+    """The second one keeps its replies in the spool; a dead one is replaced."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     with disk.start('told(generate, session, "a fox")\nsys.stdin.readline()') as first:
         assert first.stdout
@@ -196,8 +196,9 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
     assert told == [["a hare", "a fox"]]
 
 
-def test_an_owner_on_another_machine(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """It is not known to be dead, so it is left the owner, and its journal is never deleted."""
+def test_an_owner_on_another_machine_is_respected(
+    tmp_path: Path, shim: Path, quick: Served
+) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')
@@ -206,10 +207,10 @@ def test_an_owner_on_another_machine(tmp_path: Path, shim: Path, quick: Served) 
     assert "owner.json" in said
 
 
-def test_a_journal_of_another_machine_is_read_and_stays(
+def test_a_journal_of_another_machine_is_read_and_kept(
     tmp_path: Path, shim: Path, quick: Served
 ) -> None:
-    """Whether its process lives cannot be known; its replies go in once, by their ids."""
+    """Its process may be alive."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     code = """
 import os, platform
@@ -227,8 +228,7 @@ os._exit(0)
     assert journal.stat().st_size > len(tiny())
 
 
-def test_what_fails_is_not_the_maps(tmp_path: Path, quick: Served) -> None:
-    """On an ordinary disk the library keeps its write-ahead log."""
+def test_an_ordinary_disk_has_a_write_ahead_log(tmp_path: Path, quick: Served) -> None:
     disk = Disk(tmp_path / "home", Path("/nowhere"), quick)
     code = """
 told(generate, session, "a fox")

@@ -60,7 +60,7 @@ def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path:
 
 @pytest.mark.parametrize("version", [1, len(schema.MIGRATIONS)])
 @pytest.mark.parametrize("kind", OBJECTS)
-def test_what_an_sqlite_file_can_run_is_not_run(
+def test_unexpected_schema_objects_are_refused(
     home: Path,
     picture: Picture,
     make_old: Callable[[Path, bytes], None],
@@ -68,7 +68,7 @@ def test_what_an_sqlite_file_can_run_is_not_run(
     version: int,
     raw: Raw,
 ) -> None:
-    """Not by the steps that bring an old library up to date, either."""
+    """They are not executed by migrations, either."""
     make_old(home, picture())
     if version > 1:
         reopened(home)
@@ -80,7 +80,7 @@ def test_what_an_sqlite_file_can_run_is_not_run(
     assert (home / database.FILE).read_bytes() == before
 
 
-def test_a_table_that_is_another_one_is_refused(home: Path, raw: Raw) -> None:
+def test_a_view_in_place_of_a_table_is_refused(home: Path, raw: Raw) -> None:
     reopened(home)
     with raw(home) as connection:
         connection.execute("DROP TABLE identity")
@@ -97,7 +97,7 @@ def test_a_table_that_is_another_one_is_refused(home: Path, raw: Raw) -> None:
     ],
 )
 def test_a_trigger_with_the_name_of_a_table_is_refused(home: Path, sql: str, raw: Raw) -> None:
-    """SQLite keeps both, in whatever order."""
+    """SQLite accepts both, in any order."""
     reopened(home)
     kind = sql.split()[1].lower()
     with raw(home) as connection:
@@ -113,7 +113,7 @@ def test_a_trigger_with_the_name_of_a_table_is_refused(home: Path, sql: str, raw
         Library.open(home)
 
 
-def test_a_name_that_is_no_text_is_refused(home: Path, raw: Raw) -> None:
+def test_a_table_name_that_is_not_utf8_is_refused(home: Path, raw: Raw) -> None:
     reopened(home)
     with raw(home) as connection:
         connection.execute("PRAGMA writable_schema = ON")
@@ -125,7 +125,7 @@ def test_a_name_that_is_no_text_is_refused(home: Path, raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("table", ["requests", "images"])
-def test_a_row_after_which_no_other_can_come_is_damage(
+def test_an_id_that_leaves_no_next_one_is_refused(
     home: Path,
     library: Library,
     save: Save,
@@ -133,7 +133,7 @@ def test_a_row_after_which_no_other_can_come_is_damage(
     table: str,
     raw: Raw,
 ) -> None:
-    """Found before anything is sent: what came could not be inserted."""
+    """Before anything is sent that could not be inserted."""
     save("a fox", [picture()])
     library.close()
     with raw(home) as connection:
@@ -154,17 +154,15 @@ def test_a_pipe_in_place_of_a_database_file_is_refused(home: Path, end: str) -> 
         Library.open(home)
 
 
-def test_what_sqlite_itself_adds_is_no_reason_to_refuse(
-    home: Path, library: Library, raw: Raw
-) -> None:
+def test_tables_of_analyze_are_accepted(home: Path, library: Library, raw: Raw) -> None:
     library.close()
     with raw(home) as connection:
         connection.execute("ANALYZE")
     reopened(home)
 
 
-def test_a_trigger_that_comes_later_writes_nothing(library: Library, raw: Raw) -> None:
-    """While the library is open, the check of its schema is over."""
+def test_a_trigger_added_later_writes_nothing(library: Library, raw: Raw) -> None:
+    """The schema is checked only when the library is opened."""
     with library.database.reading():
         pass
     with raw(library.home) as connection:
@@ -188,7 +186,7 @@ def test_no_statement_leaves_the_library(library: Library, statement: str) -> No
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 sets no limits of SQLite")
-def test_no_value_is_longer_than_the_limit(library: Library) -> None:
+def test_the_length_of_values_is_limited(library: Library) -> None:
     with (
         pytest.raises(LibraryError, match="too big"),
         library.database.reading() as connection,
@@ -196,8 +194,8 @@ def test_no_value_is_longer_than_the_limit(library: Library) -> None:
         connection.execute("SELECT length(hex(zeroblob(?)))", (40 << 20,)).fetchone()
 
 
-def test_a_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
-    """SQLite deletes the file that such a journal names, if no journal named in that is there."""
+def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
+    """SQLite would delete the file that such a journal names."""
     reopened(home)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious\0")
@@ -220,8 +218,8 @@ def test_a_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
 # Names that become paths
 
 
-def test_a_process_that_is_none_names_no_file(home: Path, library: Library, tmp_path: Path) -> None:
-    """A charge names the process that made it, and its lock is removed once it is dead."""
+def test_a_forged_process_names_no_file(home: Path, library: Library, tmp_path: Path) -> None:
+    """The lock of a dead process is removed."""
     victim = tmp_path / "victim.lock"
     victim.write_text("held")
     with library.database.writing() as connection:
@@ -234,7 +232,6 @@ def test_a_process_that_is_none_names_no_file(home: Path, library: Library, tmp_
 
 
 def test_a_process_without_a_lock_is_dead(library: Library) -> None:
-    """Whatever lies where its lock would be; and however many there are."""
     (library.home / "processes" / ("a" * 16 + ".lock")).mkdir(parents=True)
     rows = [(f"{number:016x}",) for number in range(20_000)] + [("a" * 16,)]
     with library.database.writing() as connection:
@@ -245,7 +242,7 @@ def test_a_process_without_a_lock_is_dead(library: Library) -> None:
     assert isinstance(found, list)
 
 
-def test_a_digest_that_is_none_deletes_no_file(
+def test_a_forged_digest_deletes_no_file(
     home: Path, library: Library, save: Save, picture: Picture
 ) -> None:
     victim = home.parent / "victim.jpg"
@@ -258,8 +255,8 @@ def test_a_digest_that_is_none_deletes_no_file(
     assert image.id == 1
 
 
-def test_the_id_of_a_reply_names_no_file(home: Path, tmp_path: Path, opens: Opens) -> None:
-    """A reply that cannot be made sense of is put aside, in a file that is named by its id."""
+def test_a_forged_reply_id_names_no_file(home: Path, tmp_path: Path, opens: Opens) -> None:
+    """An unreadable reply is moved to a file that is named by its id."""
     library = opens(home)
     (home / "spool").mkdir(exist_ok=True)
     file = home / "spool" / "00000000000000000001-1-00000000.journal"
@@ -278,7 +275,7 @@ def test_the_id_of_a_reply_names_no_file(home: Path, tmp_path: Path, opens: Open
 def test_an_original_that_is_a_link_is_not_read(
     library: Library, save: Save, picture: Picture, tmp_path: Path
 ) -> None:
-    """Not even one that leads to the very same bytes."""
+    """Even if it leads to the same bytes."""
     (image,) = save("a fox", [data := picture()])
     elsewhere = tmp_path / "elsewhere.jpg"
     elsewhere.write_bytes(data)
@@ -291,7 +288,6 @@ def test_an_original_that_is_a_link_is_not_read(
 def test_an_original_with_other_bytes_is_not_used(
     library: Library, save: Save, picture: Picture
 ) -> None:
-    """Whoever replaced it: what is shown in full, sent or exported is what was stored."""
     (image,) = save("a fox", [picture()])
     image.file.write_bytes(picture())
     (found,) = library.history("fox")
@@ -300,7 +296,7 @@ def test_an_original_with_other_bytes_is_not_used(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
-def test_an_input_that_is_a_link_or_another_one_is_not_found(
+def test_an_input_file_that_is_a_link_or_has_other_bytes_is_not_found(
     library: Library, picture: Picture, tmp_path: Path
 ) -> None:
     """`-i @id` would send it."""
@@ -343,10 +339,10 @@ def test_a_journal_that_is_a_link_is_not_read(library: Library, tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
-def test_cleaning_up_deletes_our_own_files_alone(
+def test_cleaning_up_deletes_only_temporary_files(
     home: Path, library: Library, tmp_path: Path
 ) -> None:
-    """The folder of unfinished files may be a link to another one."""
+    """The folder of temporary files may be a link."""
     library.close()
     documents = tmp_path / "documents"
     documents.mkdir()
@@ -361,7 +357,7 @@ def test_cleaning_up_deletes_our_own_files_alone(
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
 def test_a_database_that_is_a_link_is_not_opened(home: Path, tmp_path: Path) -> None:
-    """SQLite would create the file that it leads to."""
+    """SQLite would create its target."""
     home.mkdir()
     (home / database.FILE).symlink_to(tmp_path / "victim")
     with pytest.raises(LibraryError, match="is a link"):
@@ -371,10 +367,10 @@ def test_a_database_that_is_a_link_is_not_opened(home: Path, tmp_path: Path) -> 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
 @pytest.mark.parametrize("name", ["spool", "images", "images/ab", "cache", "jobs"])
-def test_a_copy_does_not_lead_out_of_its_folder(
+def test_a_foreign_library_with_links_is_refused(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """What is made would be written there. A library of the user's own may lie on two disks."""
+    """The user's own library may be spread over two disks."""
     elsewhere = tmp_path / "elsewhere"
     if (copied / name).is_dir():
         (copied / name).rename(elsewhere)
@@ -387,8 +383,8 @@ def test_a_copy_does_not_lead_out_of_its_folder(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
-def test_a_cache_that_is_a_link_is_not_cleared_up(tmp_path: Path) -> None:
-    """Originals of another library have the names of thumbnails."""
+def test_a_cache_that_is_a_link_is_not_cleaned_up(tmp_path: Path) -> None:
+    """Originals have names like thumbnails."""
     victim = tmp_path / "other" / "ab" / f"{'ab' * 32}.jpg"
     victim.parent.mkdir(parents=True)
     victim.write_bytes(b"precious")
@@ -403,9 +399,7 @@ def test_a_cache_that_is_a_link_is_not_cleared_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['{"received": 1.0, "id": ' + "[" * 100_000, "[" * 100_000])
 @pytest.mark.parametrize("suffix", [".journal", ".reply"])
-def test_a_reply_that_cannot_be_read_hides_no_other(
-    home: Path, text: str, suffix: str, opens: Opens
-) -> None:
+def test_a_deeply_nested_reply_is_skipped(home: Path, text: str, suffix: str, opens: Opens) -> None:
     library = opens(home)
     (home / "spool").mkdir(exist_ok=True)
     body = text.encode()
@@ -428,19 +422,14 @@ def test_a_journal_that_is_too_large_is_not_read(home: Path, opens: Opens) -> No
 
 
 @pytest.mark.parametrize("name", ["spool", "images", "inputs"])
-def test_a_home_without_its_database_is_not_the_users_own(
-    home: Path, name: str, opens: Opens
-) -> None:
-    """It may have come from anybody: what waits in it is not taken for the user's."""
+def test_a_home_without_a_database_is_foreign(home: Path, name: str, opens: Opens) -> None:
     (home / name).mkdir(parents=True)
     library = opens(home)
     assert library.foreign
 
 
-def test_a_library_whose_database_was_moved_away_stays_the_users_own(
-    home: Path, opens: Opens
-) -> None:
-    """As a message about a damaged one advises."""
+def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens) -> None:
+    """The error about a damaged database recommends moving it."""
     reopened(home)
     (home / "spool").mkdir(exist_ok=True)
     for file in home.glob("library.sqlite3*"):
@@ -449,13 +438,13 @@ def test_a_library_whose_database_was_moved_away_stays_the_users_own(
     assert not library.foreign
 
 
-def test_a_library_that_is_replaced_while_it_is_open_says_nothing(
+def test_a_library_replaced_while_open_is_foreign(
     home: Path,
     library: Library,
     copied: Path,
     raw: Raw,
 ) -> None:
-    """Not even in the first call after that."""
+    """From the first call on."""
     again = Library.open(home)
     again.remember_rewrite("other", "fox", "a fox", "grok", None)
     with raw(copied) as connection:
@@ -468,7 +457,7 @@ def test_a_library_that_is_replaced_while_it_is_open_says_nothing(
     assert library.home == home
 
 
-def test_a_strangers_picture_names_no_file_and_no_address(
+def test_a_foreign_picture_names_no_file_and_no_url(
     home: Path,
     library: Library,
     save: Save,
@@ -476,7 +465,7 @@ def test_a_strangers_picture_names_no_file_and_no_address(
     tmp_path: Path,
     opens: Opens,
 ) -> None:
-    """Its cell asks for a choice; and what waits at an address of theirs is not there."""
+    """Its cell asks the user to choose a file; pending images are left out."""
     source = InputImage(url="", sha256="0" * 64, label="/home/me/passport.png")
     save("a fox", [picture()], inputs=(source,))
     (waits,) = save("an owl", ["http://127.0.0.1:1/beacon"], image={"status": "pending"})
@@ -493,16 +482,14 @@ def test_a_strangers_picture_names_no_file_and_no_address(
     assert [one.id for one in theirs.find("fingerprint of an owl")] == [waits.id]
 
 
-def test_a_library_that_was_made_here_is_the_users_own(
-    home: Path, library: Library, opens: Opens
-) -> None:
+def test_a_library_created_here_is_own(home: Path, library: Library, opens: Opens) -> None:
     assert not library.foreign
     library.close()
     again = opens(home)
     assert not again.foreign
 
 
-def test_a_copy_shows_and_says_nothing_of_what_to_send(copied: Path, opens: Opens) -> None:
+def test_a_foreign_library_shows_pictures_only(copied: Path, opens: Opens) -> None:
     library = opens(copied)
     assert library.foreign
     assert [image.prompt for image in library.history()] == ["a fox"]
@@ -513,8 +500,7 @@ def test_a_copy_shows_and_says_nothing_of_what_to_send(copied: Path, opens: Open
     assert "xai_notebook.trust_library()" in library.notices[0]
 
 
-def test_it_is_asked_once(copied: Path, opens: Opens) -> None:
-    """The answer holds in kernels that are open, and in later ones."""
+def test_trust_holds_in_all_kernels(copied: Path, opens: Opens) -> None:
     library, other = Library.open(copied), Library.open(copied)
     before = [library.foreign, other.foreign]
     library.trust()
@@ -527,10 +513,7 @@ def test_it_is_asked_once(copied: Path, opens: Opens) -> None:
     assert later.notices == []
 
 
-def test_the_answer_holds_for_one_folder(
-    copied: Path, tmp_path: Path, opens: Opens, raw: Raw
-) -> None:
-    """What is copied over a library, or from it, is another one."""
+def test_trust_holds_for_one_folder(copied: Path, tmp_path: Path, opens: Opens, raw: Raw) -> None:
     library = Library.open(copied)
     library.trust()
     library.close()
@@ -545,17 +528,16 @@ def test_the_answer_holds_for_one_folder(
     assert replaced.foreign
 
 
-def test_a_container_names_its_library(
+def test_trust_by_environment_variable(
     copied: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
-    """There nothing outlives the kernel but the library."""
     monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
     library = opens(copied)
     assert not library.foreign
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be made unwritable")
-def test_where_nothing_can_be_remembered_it_holds_for_the_process(
+def test_trust_that_cannot_be_stored_holds_for_the_process(
     copied: Path,
     monkeypatch: pytest.MonkeyPatch,
     opens: Opens,
@@ -568,7 +550,9 @@ def test_where_nothing_can_be_remembered_it_holds_for_the_process(
     assert library.notices == [said]
 
 
-def test_nothing_is_cleared_away_in_a_copy(copied: Path, opens: Opens, raw: Raw) -> None:
+def test_the_trash_of_a_foreign_library_is_not_emptied(
+    copied: Path, opens: Opens, raw: Raw
+) -> None:
     with raw(copied) as connection:
         connection.execute("UPDATE images SET deleted = 1")
     library = opens(copied)
@@ -581,8 +565,9 @@ def test_nothing_is_cleared_away_in_a_copy(copied: Path, opens: Opens, raw: Raw)
 
 
 @pytest.mark.parametrize("cost", [-1e6, float("-inf"), float("inf"), "-5 dollars", b"x", 2**62])
-def test_no_row_adds_to_a_budget(library: Library, save: Save, cost: object) -> None:
-    """And none makes it impossible to count."""
+def test_amounts_out_of_bounds_add_nothing_to_a_budget(
+    library: Library, save: Save, cost: object
+) -> None:
     save("a fox", [None], cost_usd=0.25)
     save("an owl", [None], cost_usd=0.5)
     library.remember_rewrite("key", "fox", "a fox", "grok", 0.125)
@@ -610,7 +595,7 @@ def test_no_row_adds_to_a_budget(library: Library, save: Save, cost: object) -> 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 @pytest.mark.parametrize("umask", [0o000, 0o277])
-def test_whatever_the_umask_only_the_user_can_read_it(
+def test_files_are_private_with_any_umask(
     home: Path, picture: Picture, save: Save, umask: int
 ) -> None:
     before = os.umask(umask)

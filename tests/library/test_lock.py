@@ -36,8 +36,7 @@ def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     assert turn.inherited
 
 
-def test_it_is_handed_on(tmp_path: Path) -> None:
-    """Within a process, too; the file is gone when it is over, whoever still waits for it."""
+def test_the_next_holder_removes_the_file(tmp_path: Path) -> None:
     file = tmp_path / "1.turn"
     first, second = FileLock(file), FileLock(file)
     assert first.take()
@@ -48,8 +47,8 @@ def test_it_is_handed_on(tmp_path: Path) -> None:
     assert not file.exists()
 
 
-def test_two_never_have_it(tmp_path: Path) -> None:
-    """Who waited for a file that is removed does not lock that one while others lock a new one."""
+def test_a_removed_file_is_not_locked(tmp_path: Path) -> None:
+    """Others would lock a new one at the same time."""
     file = tmp_path / "1.turn"
     first, second, third = (FileLock(file) for _ in range(3))
     assert first.take()
@@ -62,8 +61,7 @@ def test_two_never_have_it(tmp_path: Path) -> None:
     assert not second.inherited
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
-    """It is an error that says what to do: without the right nothing is begun."""
+def test_an_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
@@ -72,10 +70,9 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
 
 
-def test_without_locks_threads_exclude_each_other(
+def test_locks_exclude_threads_without_file_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the file system has none, the one process that has the library has one holder."""
     monkeypatch.setattr(lock, "lock", lambda _: None)
     first, second = FileLock(tmp_path / "1.turn"), FileLock(tmp_path / "1.turn")
     assert first.take()
@@ -87,7 +84,6 @@ def test_without_locks_threads_exclude_each_other(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
-    """The parent releases it, although the child lives on."""
     file = tmp_path / "1.lock"
     first = FileLock(file)
     assert first.take()

@@ -36,8 +36,7 @@ def digests(images: list[Any]) -> list[str]:
     return [image.sha256 for image in images]
 
 
-def test_saved_image_knows_its_file(save: Save, picture: Picture, home: Path) -> None:
-    """A saved image reads its bytes from the library and no longer holds them in memory."""
+def test_a_saved_image_reads_its_file(save: Save, picture: Picture, home: Path) -> None:
     data = picture()
     (image,) = save(payloads=[data])
     assert image.cached is None
@@ -48,8 +47,10 @@ def test_saved_image_knows_its_file(save: Save, picture: Picture, home: Path) ->
     assert image.id is not None
 
 
-def test_everything_comes_back(library: Library, save: Save, picture: Picture, home: Path) -> None:
-    """Another kernel gets the image and its whole request back, but for the inputs' bytes."""
+def test_another_kernel_reads_the_whole_request(
+    library: Library, save: Save, picture: Picture, home: Path
+) -> None:
+    """Without the bytes of input images."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
     options: dict[str, Any] = {
         "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
@@ -75,16 +76,16 @@ def test_everything_comes_back(library: Library, save: Save, picture: Picture, h
     assert not found.replayed
 
 
-def test_no_input_data_is_kept(library: Library, save: Save, picture: Picture, home: Path) -> None:
-    """Neither the URL of an input image nor a data URI used as its name is stored."""
+def test_urls_of_inputs_are_not_stored(
+    library: Library, save: Save, picture: Picture, home: Path
+) -> None:
     uri = "data:image/png;base64,c2VjcmV0"
     save(payloads=[picture()], inputs=(InputImage(uri, "ab" * 32, uri),))
     library.close()
     assert all(b"c2VjcmV0" not in file.read_bytes() for file in home.glob("library*"))
 
 
-def test_same_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
-    """The same bytes in two replies are two rows and one file."""
+def test_equal_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
     data = picture()
     first, second = save(payloads=[data])[0], save(payloads=[data])[0]
     assert first.id != second.id
@@ -92,17 +93,15 @@ def test_same_content_is_one_file(save: Save, picture: Picture, home: Path) -> N
     assert len([file for file in (home / "images").rglob("*") if file.is_file()]) == 1
 
 
-def test_unknown_bytes_are_kept(save: Save) -> None:
-    """What was paid for is stored even when it is no image we know."""
+def test_bytes_of_an_unknown_format_are_kept(save: Save) -> None:
     (image,) = save(payloads=[b"a format of the future"])
     assert image.data == b"a format of the future"
     assert (image.file.suffix, image.media_type, image.size) == (".bin", None, None)
 
 
-def test_failed_save_changes_nothing(
+def test_a_failed_save_changes_nothing(
     library: Library, picture: Picture, home: Path, opens: Opens
 ) -> None:
-    """When a reply cannot be saved, no row is left."""
     data = picture()
     library.close()
     request = ImageRequest(prompt="a red fox", model="grok")
@@ -148,15 +147,14 @@ def test_replies_to_a_request_answer_together(
 
 
 def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Picture) -> None:
-    """What is stored for one place never answers at another."""
     first, second = save(payloads=[picture()]), save(payloads=[picture()], place=1)
     assert digests(library.find(FOX)) == digests(first)
     assert digests(library.find(FOX, place=1)) == digests(second)
     assert library.find(FOX, place=2) == []
 
 
-def test_anywhere(library: Library, save: Save, picture: Picture) -> None:
-    """Without a place, all of them answer: the newest place first, what was replaced last."""
+def test_any_place(library: Library, save: Save, picture: Picture) -> None:
+    """The newest place first, replaced images last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
     assert digests(library.find(FOX, place=None)) == digests(second + first)
@@ -166,8 +164,7 @@ def test_anywhere(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, place=None)) == expected
 
 
-def test_after(library: Library, save: Save, picture: Picture) -> None:
-    """Only what was stored later than a given image answers, and that later is told by `newest`."""
+def test_only_later_images_answer(library: Library, save: Save, picture: Picture) -> None:
     assert library.newest() == 0
     save(payloads=[picture(), picture()])
     before = library.newest()
@@ -176,8 +173,9 @@ def test_after(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, after=before)) == [again.sha256]
 
 
-def test_moderated_answers_missing_does_not(library: Library, save: Save, picture: Picture) -> None:
-    """Moderated images were paid for and answer again; missing and failed ones are asked for."""
+def test_moderated_images_answer_and_missing_ones_do_not(
+    library: Library, save: Save, picture: Picture
+) -> None:
     save(payloads=[None], image={"status": "moderated", "error": "withheld"})
     save(payloads=[None], image={"status": "missing"})
     save(payloads=[None], image={"status": "failed"})
@@ -188,10 +186,10 @@ def test_moderated_answers_missing_does_not(library: Library, save: Save, pictur
         _ = found.data
 
 
-def test_vanished_file_is_skipped_not_forgotten(
+def test_an_image_without_its_file_is_skipped(
     library: Library, save: Save, picture: Picture
 ) -> None:
-    """An image whose file is gone does not answer; when the file is back, it does again."""
+    """Until the file is back."""
     first, second = save(payloads=[picture(), picture()])
     data = first.data
     first.file.unlink()
@@ -202,14 +200,13 @@ def test_vanished_file_is_skipped_not_forgotten(
     assert digests(library.find(FOX)) == [first.sha256, second.sha256]
 
 
-def test_pending_image_is_completed_by_another_kernel(
+def test_another_kernel_completes_a_pending_image(
     library: Library,
     save: Save,
     picture: Picture,
     home: Path,
     opens: Opens,
 ) -> None:
-    """A kernel killed before the download leaves the URL, and the next one completes the image."""
     (image,) = save(payloads=["https://imgen.example/1"])
     assert (image.status, image.id is None) == ("pending", False)
     assert library.history() == []
@@ -225,8 +222,7 @@ def test_pending_image_is_completed_by_another_kernel(
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
 
 
-def test_failed_pending_image_no_longer_answers(library: Library, save: Save) -> None:
-    """An image whose URL has expired is asked for again."""
+def test_a_failed_image_does_not_answer(library: Library, save: Save) -> None:
     (image,) = save(payloads=["https://imgen.example/1"])
     failed = library.fail(image, "The address has expired.")
     assert (failed.status, failed.error) == ("failed", "The address has expired.")
@@ -235,7 +231,6 @@ def test_failed_pending_image_no_longer_answers(library: Library, save: Save) ->
 
 
 def test_history_is_newest_first(library: Library, save: Save, picture: Picture) -> None:
-    """History shows the newest request first, a request's images in order, page by page."""
     requests = [save(f"prompt {number}", [picture(), picture()]) for number in range(4)]
     save("no picture", [None])
     expected = [digest for images in reversed(requests) for digest in digests(images)]
@@ -245,7 +240,6 @@ def test_history_is_newest_first(library: Library, save: Save, picture: Picture)
 
 
 def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) -> None:
-    """Costs are summed by model; unknown ones are counted, not guessed; rewrites count too."""
     save(payloads=[picture(), picture()], cost_usd=0.04)
     save(payloads=[picture()], cost_usd=None)
     save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
@@ -259,8 +253,7 @@ def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) 
     ]
 
 
-def test_rewrites_are_replayed(library: Library) -> None:
-    """Of two kernels that asked at the same moment, the first one's text is used by both."""
+def test_the_first_rewrite_is_used(library: Library) -> None:
     assert library.rewrite_for("key") is None
     stored = [
         library.remember_rewrite("key", "fox", text, "grok-4", 0.001)
@@ -272,7 +265,6 @@ def test_rewrites_are_replayed(library: Library) -> None:
 
 
 def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) -> None:
-    """A chain of ten edits is ten images, the oldest first and the image itself last."""
     chain: list[Any] = []
     for step in range(10):
         parent = chain[-1].sha256 if chain else None
@@ -282,8 +274,7 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) ->
     assert library.catalog.lineage("0" * 64) == []
 
 
-def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Picture) -> None:
-    """Two images that claim to be made from each other have a finite lineage."""
+def test_lineage_with_a_cycle(library: Library, save: Save, picture: Picture) -> None:
     data = [picture(), picture()]
     shas = [hashlib.sha256(each).hexdigest() for each in data]
     for each, parent in zip(data, reversed(shas), strict=True):
@@ -291,14 +282,12 @@ def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Pictur
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
-def test_text_that_is_no_utf8_is_stored(library: Library, save: Save, picture: Picture) -> None:
-    """A notebook whose path holds undecodable bytes does not cost the reply."""
+def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: Picture) -> None:
     save(payloads=[picture()], notebook="caf\udce9.ipynb")
     assert len(library.find(FOX)) == 1
 
 
 def test_threads_share_a_library(library: Library, save: Save, picture: Picture) -> None:
-    """Eight threads save and search at once, and every row arrives."""
     errors: list[BaseException] = []
 
     def work(name: int) -> None:
@@ -319,7 +308,6 @@ def test_threads_share_a_library(library: Library, save: Save, picture: Picture)
 
 
 def test_import_is_cheap() -> None:
-    """Importing the library loads neither Pillow, gRPC, requests nor IPython."""
     heavy = "{'PIL', 'grpc', 'google.protobuf', 'requests', 'IPython', 'xml.dom'}"
     modules = "sys, xai_notebook.library, xai_notebook.pictures.export"
     code = f"import {modules}; print({heavy} & {{*sys.modules}})"
@@ -327,8 +315,9 @@ def test_import_is_cheap() -> None:
     assert run.stdout.strip() == "set()"
 
 
-def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Picture) -> None:
-    """With 10,000 requests stored, saving, replay and search look at a few rows, not at all."""
+def test_saving_and_searching_do_not_scan_the_library(
+    library: Library, save: Save, picture: Picture
+) -> None:
     (image,) = save(payloads=[picture()])
     fill(library, 10_000)
 
@@ -368,10 +357,9 @@ def fill(library: Library, count: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_only_the_user_can_read_it(
+def test_files_are_private_in_a_shared_folder(
     tmp_path: Path, picture: Picture, save: Save, opens: Opens
 ) -> None:
-    """In a folder that existed before, too."""
     home = tmp_path / "shared"
     home.mkdir()
     home.chmod(0o755)
