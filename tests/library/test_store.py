@@ -15,7 +15,7 @@ import pytest
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import Library, Reply
-from xai_notebook.library.storage.fulltext import index_request
+from xai_notebook.library.storage.fulltext import index_requests
 from xai_notebook.library.storage.schema import insert
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.pictures import picture as pictures
@@ -351,9 +351,8 @@ def fill(library: Library, count: int) -> None:
             image["request_id"] = insert(connection, "requests", row)
             insert(connection, "images", image)
             query = "SELECT * FROM requests WHERE id = ?"
-            index_request(
-                connection, connection.execute(query, (image["request_id"],)).fetchone(), ()
-            )
+            copy = connection.execute(query, (image["request_id"],)).fetchone()
+            index_requests(connection, [(copy, ())])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.client import bounds
 from xai_notebook.errors import OptionError
 from xai_notebook.library.storage.database import data_version
-from xai_notebook.library.storage.fulltext import index_request, matching_requests, unindex_request
+from xai_notebook.library.storage.fulltext import index_requests, matching_requests, unindex_request
 from xai_notebook.library.storage.schema import rows_in
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES
 
@@ -222,7 +222,7 @@ class Annotations:
             (request_id,),
         )
         if self._database.indexed:
-            index_request(connection, _row(connection, "requests", request_id), ())
+            index_requests(connection, [(_row(connection, "requests", request_id), ())])
 
 
 def annotations_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Annotation]:

@@ -293,6 +293,20 @@ class JobStore:
             row = connection.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
             return None if row is None else _job(row)
 
+    @contextlib.contextmanager
+    def _reading(self, job: JobRecord) -> Iterator[sqlite3.Connection]:
+        """Read, after checking that the library still has a job."""
+        with self._database.reading() as connection:
+            self._get(connection, job)
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self, job: JobRecord) -> Iterator[sqlite3.Connection]:
+        """Write, after checking that the library still has a job."""
+        with self._database.writing() as connection:
+            self._get(connection, job)
+            yield connection
+
     @staticmethod
     def _get(connection: sqlite3.Connection, job: JobRecord) -> JobRecord:
         # By its name, too: another library in the same folder has other jobs with the same ids.
@@ -327,8 +341,7 @@ class JobStore:
             values["inputs"] = json.dumps(values["inputs"])
         columns = ", ".join(f"{name} = :{name}" for name in values)
         statement = f"UPDATE jobs SET {columns} WHERE id = :job_id"  # noqa: S608  # names are ours
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.execute(statement, storable_row(values) | {"job_id": job.id})
             return self._get(connection, job)
 
@@ -342,8 +355,7 @@ class JobStore:
         """
         statement = """UPDATE jobs SET state = ?, cause = ?, ended = ?
             WHERE id = ? AND state IN ('new', 'running')"""
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             row = storable_row({"state": state, "cause": cause, "ended": time.time()})
             ended = connection.execute(statement, (*row.values(), job.id)).rowcount
             if ended and cause is not None:
@@ -353,15 +365,13 @@ class JobStore:
     def bind(self, job: JobRecord, batch_id: str) -> JobRecord:
         """Store the service's id of a job, unless another kernel was faster; return the job."""
         statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.execute(statement, (batch_id, job.id))
             return self._get(connection, job)
 
     def forget_batch(self, job: JobRecord) -> JobRecord:
         """Store that the service has no batch for a job, and return the job."""
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.execute(
                 "UPDATE jobs SET batch_id = NULL, create_sent = 0 WHERE id = ?", (job.id,)
             )
@@ -387,8 +397,7 @@ class JobStore:
         query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
         last = 0
         while True:
-            with self._database.reading() as connection:
-                self._get(connection, job)
+            with self._reading(job) as connection:
                 rows = connection.execute(query, (job.id, last, _PAGE)).fetchall()
             yield from map(_request, rows)
             if len(rows) < _PAGE:
@@ -398,15 +407,13 @@ class JobStore:
     def mark(self, job: JobRecord, keys: Iterable[str], sent: SubmissionState) -> None:
         """Store durably whether the service has received requests of a job."""
         statement = "UPDATE job_requests SET sent = ? WHERE job_id = ? AND key = ?"
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.executemany(statement, ((int(sent), job.id, key) for key in keys))
 
     def marked(self, job: JobRecord) -> dict[str, SubmissionState]:
         """Return the submission states of requests that the service may have, by key."""
         query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             rows = connection.execute(query, (job.id,)).fetchall()
         known = {*SubmissionState}
         return {
@@ -417,8 +424,7 @@ class JobStore:
     def find(self, job: JobRecord, keys: Sequence[str]) -> dict[str, JobRequest]:
         """Return requests of a job by their keys; unknown keys are left out."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND key IN ({})"
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             rows = rows_in(connection, query, keys, job.id)
             return {row["key"]: _request(row) for row in rows}
 
@@ -430,8 +436,7 @@ class JobStore:
             error: The reason, in one line.
             keys: Of the requests; None for all that are not settled.
         """
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             self._fail(connection, job.id, error, keys)
 
     @staticmethod
@@ -452,16 +457,14 @@ class JobStore:
                 total(cost_usd),
                 count(CASE WHEN error IS NULL AND cost_usd IS NULL THEN answer END)
             FROM job_requests LEFT JOIN requests ON requests.id = answer WHERE job_id = ?"""
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             return RequestCounts(*connection.execute(query, (job.id,)).fetchone())
 
     def pictures(self, job: JobRecord) -> dict[str, Picture]:
         """Return the images of a job, by the keys of their requests."""
         query = """SELECT key, requests.* FROM job_requests JOIN requests ON requests.id = answer
             WHERE job_id = ?"""
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             return {
                 row["key"]: picture
                 for row in connection.execute(query, (job.id,)).fetchall()

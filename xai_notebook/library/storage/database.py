@@ -161,11 +161,7 @@ class Database:
         return not self._own and self._id is not None
 
     def is_foreign_row(self, request_id: int) -> bool:
-        """Tell whether a request may be another person's: it existed when the library was opened.
-
-        Args:
-            request_id: Its row.
-        """
+        """Tell whether a request may be another person's: it was stored before the library opened."""
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:

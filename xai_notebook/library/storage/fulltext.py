@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "has_index",
-    "index_request",
     "index_requests",
     "matching_requests",
     "prepare_index",
@@ -76,29 +75,19 @@ def _catch_up(connection: sqlite3.Connection) -> None:
         rewritten = connection.execute(
             "SELECT rewritten_prompt FROM images WHERE request_id = ?", (row["id"],)
         )
-        index_request(connection, row, (text for (text,) in rewritten))
-
-
-def index_request(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row | Mapping[str, Any],
-    rewritten: Iterable[str | None],
-) -> None:
-    """Add a request to the index, inside the caller's transaction.
-
-    Args:
-        connection: With an open transaction.
-        row: The request's row.
-        rewritten: The rewritten prompts of its images.
-    """
-    index_requests(connection, [(row, rewritten)])
+        index_requests(connection, [(row, [text for (text,) in rewritten])])
 
 
 def index_requests(
     connection: sqlite3.Connection,
     requests: Sequence[tuple[sqlite3.Row | Mapping[str, Any], Iterable[str | None]]],
 ) -> None:
-    """Add pairs of a row and its rewritten prompts to the index; see `index_request`."""
+    """Add requests to the index.
+
+    Args:
+        connection: In a transaction.
+        requests: Pairs of a request's row and the rewritten prompts of its images.
+    """
     names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")
     rows = [dict(zip(names, _entry(*one), strict=True)) for one in requests]
     insert_rows(connection, "search", rows)
@@ -109,7 +98,7 @@ def unindex_request(
     row: sqlite3.Row | Mapping[str, Any],
     rewritten: Iterable[str | None],
 ) -> None:
-    """Remove a request from the index; the arguments are those of `index_request`."""
+    """Remove a request from the index; see `index_requests`."""
     connection.execute(
         "INSERT INTO search (search, rowid, prompt, original_prompt, rewritten, model, notebook) "
         "VALUES ('delete', ?, ?, ?, ?, ?, ?)",

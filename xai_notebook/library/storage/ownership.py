@@ -75,22 +75,12 @@ def make_folder(folder: Path) -> None:
 
 
 def is_own(library_id: str, home: Path) -> bool:
-    """Tell whether a library is the user's own.
-
-    Args:
-        library_id: As stored in the library.
-        home: Its folder.
-    """
+    """Tell whether the library with this id and folder is the user's own."""
     return _mark(library_id, home) in _MARKED or is_remembered(library_id, home)
 
 
 def is_remembered(library_id: str, home: Path) -> bool:
-    """Tell whether later processes will know that a library is the user's own.
-
-    Args:
-        library_id: As stored in the library.
-        home: Its folder.
-    """
+    """Tell whether later processes will know that a library is the user's own."""
     if os.path.exists(_state_folder() / _mark(library_id, home)):  # noqa: PTH110  # raises nothing
         return True
     trusted = variable("XAI_NOTEBOOK_TRUSTED_HOME")
@@ -100,11 +90,8 @@ def is_remembered(library_id: str, home: Path) -> bool:
 def claim(home: Path) -> None:
     """Mark a folder without any library files: a library created there is the user's own.
 
-    Args:
-        home: An existing folder.
-
     Raises:
-        OSError: It cannot be listed.
+        OSError: It does not exist or cannot be listed.
     """
     names = os.listdir(home)  # noqa: PTH208
     if not any(name in _CONTENTS or name.startswith("library.sqlite3") for name in names):
@@ -117,12 +104,7 @@ def is_claimed(home: Path) -> bool:
 
 
 def mark_as_own(library_id: str, home: Path) -> None:
-    """Remember, beyond this process if possible, that a library is the user's own.
-
-    Args:
-        library_id: As stored in the library.
-        home: Its folder.
-    """
+    """Remember, beyond this process if possible, that a library is the user's own."""
     name = _mark(library_id, home)
     _MARKED.add(name)
     try:
