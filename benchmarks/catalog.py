@@ -150,7 +150,7 @@ def bundle(plan: Plan) -> list[Row]:
             for number, prompt in enumerate(prompts):
                 (picture,) = catalog.add(_asked(prompt, stub.picture(number, size=300_000)))
                 ids.add(picture.id or 0)
-            catalog.packer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
+            catalog.bundle_writer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
         (folder / "story.xai").rename(folder / "away")
 
         def run(home: str) -> None:

@@ -160,7 +160,10 @@ def test_rows_are_in_the_given_order(library: Library, save: Save, picture: Make
     )
     library.annotations.star([first])
     rows = library.catalog.rows([second, 99, first])
-    assert [(row.picture.id, row.mark.starred) for row in rows] == [(second, False), (first, True)]
+    assert [(row.picture.id, row.annotation.starred) for row in rows] == [
+        (second, False),
+        (first, True),
+    ]
     assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
 
 

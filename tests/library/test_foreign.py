@@ -306,12 +306,12 @@ def test_an_input_file_that_is_a_link_or_has_other_bytes_is_not_found(
     folder = library.home / "inputs"
     folder.mkdir()
     (folder / f"{digest}.jpg").symlink_to(secret)
-    assert library.given.find(digest[:8]) == {}
-    assert library.given.keep(data) is None
+    assert library.input_files.find(digest[:8]) == {}
+    assert library.input_files.keep(data) is None
     (folder / f"{digest}.jpg").unlink()
     (folder / f"{digest}.jpg").write_bytes(secret.read_bytes())
-    assert library.given.find(digest[:8]) == {}
-    assert library.given.keep(data) is None
+    assert library.input_files.find(digest[:8]) == {}
+    assert library.input_files.keep(data) is None
     assert secret.exists()
 
 
@@ -322,7 +322,7 @@ def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) 
     (library.home / "jobs").mkdir()
     (library.home / "jobs" / "1.turn").symlink_to(victim)
     with pytest.raises(LibraryError, match="cannot be written"):
-        library.jobs.turn(1).take()
+        library.jobs.turn(1).acquire()
     assert victim.read_text() == "precious"
 
 
@@ -602,9 +602,9 @@ def test_files_are_private_with_any_umask(
     try:
         library = Library.open(home)
         (image,) = save("a fox", [picture()], to=library)
-        library.given.keep(picture())
+        library.input_files.keep(picture())
         library.spool.write({}, b"a reply")
-        library.jobs.turn(1).take()
+        library.jobs.turn(1).acquire()
         library.spending.reserve([[Amount(1)]], 0.0, lambda *_: True)
         assert image.data
         modes = {one: one.stat().st_mode & 0o777 for one in [home, *home.rglob("*")]}

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from xai_notebook.library.storage.lock import FileLock
 held = FileLock(Path(sys.argv[1]))
-print(held.take(), flush=True)
+print(held.acquire(), flush=True)
 sys.stdin.readline()
 """
 
@@ -29,21 +29,21 @@ def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     file = tmp_path / "jobs" / "1.turn"
     turn = FileLock(file)
     with reading_child(HOLDER, str(file)) as process:
-        assert not turn.take()
+        assert not turn.acquire()
         process.kill()
         process.wait()
-    assert turn.take()
+    assert turn.acquire()
     assert turn.inherited
 
 
 def test_the_next_holder_removes_the_file(tmp_path: Path) -> None:
     file = tmp_path / "1.turn"
     first, second = FileLock(file), FileLock(file)
-    assert first.take()
-    assert not second.take()
-    first.leave(over=True)
-    assert second.take()
-    second.leave(over=True)
+    assert first.acquire()
+    assert not second.acquire()
+    first.release(remove=True)
+    assert second.acquire()
+    second.release(remove=True)
     assert not file.exists()
 
 
@@ -51,13 +51,13 @@ def test_a_removed_file_is_not_locked(tmp_path: Path) -> None:
     """Others would lock a new one at the same time."""
     file = tmp_path / "1.turn"
     first, second, third = (FileLock(file) for _ in range(3))
-    assert first.take()
-    assert not second.take()
-    first.leave(over=True)
-    assert third.take()
-    assert not second.take()
-    third.leave(over=True)
-    assert second.take()
+    assert first.acquire()
+    assert not second.acquire()
+    first.release(remove=True)
+    assert third.acquire()
+    assert not second.acquire()
+    third.release(remove=True)
+    assert second.acquire()
     assert not second.inherited
 
 
@@ -65,7 +65,7 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
-            FileLock(tmp_path / "jobs" / "1.turn").take()
+            FileLock(tmp_path / "jobs" / "1.turn").acquire()
     finally:
         tmp_path.chmod(0o755)
 
@@ -75,18 +75,18 @@ def test_locks_exclude_threads_without_file_locks(
 ) -> None:
     monkeypatch.setattr(lock, "lock", lambda _: None)
     first, second = FileLock(tmp_path / "1.turn"), FileLock(tmp_path / "1.turn")
-    assert first.take()
-    assert not second.take()
-    first.leave(over=False)
-    assert second.take()
-    second.leave(over=True)
+    assert first.acquire()
+    assert not second.acquire()
+    first.release(remove=False)
+    assert second.acquire()
+    second.release(remove=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     file = tmp_path / "1.lock"
     first = FileLock(file)
-    assert first.take()
+    assert first.acquire()
     reading, writing = os.pipe()
     child = fork()
     if child == 0:
@@ -98,7 +98,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     first._descriptor = None
     lock._HELD.clear()
     try:
-        until(lambda: FileLock(file).take())  # the child has begun
+        until(lambda: FileLock(file).acquire())  # the child has begun
     finally:
         os.close(writing)
         os.waitpid(child, 0)

@@ -364,7 +364,7 @@ def test_files_are_private_in_a_shared_folder(
     home.chmod(0o755)
     library = opens(home)
     library.spool.write({}, b"a reply")
-    library.given.keep(picture())
+    library.input_files.keep(picture())
     (image,) = save("a fox", [picture()], to=library)
     assert image.sha256
     thumbnails = home / "cache" / "thumbnails"

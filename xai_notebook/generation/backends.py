@@ -403,13 +403,13 @@ class SingleFlight:
             try:
                 with suppress(LibraryError):
                     # On the loop, not in a thread: cancelled there, it would keep what it took.
-                    while lock is not None and not (taken := lock.take()):  # noqa: ASYNC110
+                    while lock is not None and not (taken := lock.acquire()):  # noqa: ASYNC110
                         await asyncio.sleep(_LOOK)
                 flight.inherited = taken and lock is not None and lock.inherited
                 yield flight
             finally:
                 if lock is not None:
-                    lock.leave(over=taken)
+                    lock.release(remove=taken)
                 if flight.unkept:  # they answer in this process, until the library can
                     self._unkept[key] = flight
                     if len(self._unkept) > _MOST_UNKEPT:

@@ -175,7 +175,7 @@ def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Pat
         raise OptionError(f"A bundle's name ends in {SUFFIX}, for it to be found: {target.name}")
     if not target.parent.is_dir():
         raise ExportError(f"There is no folder for {target.name}. Create it first.")
-    library.packer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
+    library.bundle_writer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
     return target
 
 

@@ -116,7 +116,7 @@ class History:
         made = self._visible(library.catalog.with_digest(digits))
         if is_for_visitors():  # files that others gave are not theirs
             return {image.sha256 or "": image for image in self.as_batch(made)}
-        found |= library.given.find(digits)
+        found |= library.input_files.find(digits)
         if not (found or made):
             made = list(self.bundle_lookup.named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}

@@ -147,7 +147,7 @@ class Ingest:
                 "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
                 reason="the library is read-only",
             )
-        room, request = self.home.room, arrival.request
+        room, request = self.home.disk_space, arrival.request
         while arrival.reservation is None:
             under_way = room.reserved
             try:

@@ -1,7 +1,7 @@
 """Bundles: zip files of pictures and their requests, which answer a notebook without its library.
 
-A bundle comes from another person. Its size, its JSON and its pictures are bounded, and it answers
-requests only: what is sent, and which of the user's files are read, is never taken from it.
+A bundle may come from another person. Its size, its JSON and its pictures are bounded. It only
+answers requests: it never determines what is sent, or which of the user's files are read.
 """
 
 from __future__ import annotations
@@ -232,9 +232,9 @@ class Bundle:
             yield entry
 
     def rewrites_of(self, request: ImageRequest, model: str | None) -> set[str]:
-        """Return what a chat model rewrote a request's prompt to, where this bundle was made.
+        """Return the rewritten prompts of a request, by a chat model, where this bundle was made.
 
-        Use them to find pictures only: what is sent is never taken from a bundle.
+        They are for finding pictures only, and must not be sent.
 
         Args:
             request: As the user wrote it.
@@ -581,7 +581,7 @@ def answers(
     """Return pictures that answer a request, and for each refused one a sentence with the reason.
 
     Args:
-        bundles: The first one that has a picture answers.
+        bundles: In order of precedence.
         request: The request, for any server.
         place: Of the request; None for any.
         missing: Positions of the pictures.

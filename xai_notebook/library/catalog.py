@@ -340,13 +340,13 @@ class CatalogEntry(NamedTuple):
 
     Attributes:
         picture: As stored.
-        mark: Star, tags and trash.
+        annotation: Star, tags and trash.
         backend: `"xai"` or `"local"`.
         notebook: The notebook that made it, if known.
     """
 
     picture: Picture
-    mark: Annotation
+    annotation: Annotation
     backend: str
     notebook: str | None
 

@@ -284,7 +284,7 @@ class JobStore:
             return self._get(connection, job)
 
     def named(self, name: str) -> JobRecord | None:
-        """Return the job with this name, if there is one.
+        """Return the job with this name, or None.
 
         Raises:
             LibraryError: Its row is damaged.

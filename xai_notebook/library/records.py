@@ -1,4 +1,4 @@
-"""Rows of the library: what is stored of a reply, and how pictures are read back.
+"""Rows of the library: writing replies as rows, and reading rows as pictures.
 
 All readers (replay, history, catalog, jobs and bundles) use `PictureReader`. A row may come from a
 damaged file or from another person's program, so every value of it is checked.
@@ -120,8 +120,7 @@ class SlotQuery:
         place: As in `Reply`; None for any, the newest first.
         count: Maximum number of images; None for all.
         after: Only images with a larger `id`. Needs a place.
-        notebook: The notebook that asks: what it showed last at the place comes first. None if
-            unknown.
+        notebook: Pictures that this notebook showed last at the place come first. None if unknown.
     """
 
     fingerprint: str

@@ -46,6 +46,19 @@ __all__ = [
 
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images of a reply that are kept beyond those requested."""
+_UNSTORABLE: Final = (
+    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
+    OverflowError,
+)  # fmt: skip
+"""Errors of SQLite that are due to values, and not to the file or the disk."""
+_NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")
+_NO_IMAGE: Final = 1000
+"""Bytes: a shorter reply may hold no image."""
+_LARGE: Final = 1 << 20
+"""Bytes of a reply whose parsing blocks the interpreter so long that the syncing thread would start
+late."""
+_START: Final = 0.0002
+"""Seconds for that thread to start."""
 
 
 def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
@@ -192,21 +205,6 @@ def _inspected(picture: Picture) -> Picture:
     except ReplyError as error:
         return replace(picture, status="failed", error=str(error))
     return replace(picture, media_type=media_type, size=size)
-
-
-_UNSTORABLE: Final = (
-    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
-    OverflowError,
-)  # fmt: skip
-"""Errors of SQLite that are due to values, and not to the file or the disk."""
-_NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")
-_NO_IMAGE: Final = 1000
-"""Bytes: a shorter reply may hold no image."""
-_LARGE: Final = 1 << 20
-"""Bytes of a reply whose parsing blocks the interpreter so long that the syncing thread would start
-late."""
-_START: Final = 0.0002
-"""Seconds for that thread to start."""
 
 
 @dataclass(slots=True)

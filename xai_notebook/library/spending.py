@@ -196,7 +196,7 @@ class Spending:
     def close(self) -> None:
         """Let other processes know that no call of this one is under way."""
         if self._process is not None:
-            self._process[1].leave(over=True)  # does nothing in the child of a fork
+            self._process[1].release(remove=True)  # does nothing in the child of a fork
         self._process = None
 
     def _token(self) -> str:
@@ -204,7 +204,7 @@ class Spending:
         if self._process is None or not self._process[1].is_in_place():
             token = os.urandom(8).hex()
             lock = self._lock(token)
-            lock.take()
+            lock.acquire()
             self._process = token, lock
         return self._process[0]
 
@@ -221,10 +221,10 @@ class Spending:
             return True
         lock = self._lock(token)
         try:
-            dead = lock.take()
+            dead = lock.acquire()
         except LibraryError:
             return False
-        lock.leave(over=dead)
+        lock.release(remove=dead)
         return dead
 
     def _dead(self, connection: sqlite3.Connection) -> set[str]:

@@ -83,15 +83,15 @@ class Library:
         spool: Replies that are on disk but not in the database. Replies and originals are written
             even when the database cannot be used.
         failure: Why the database could not be opened; its methods raise it again.
-        room: Free space of the disk.
+        disk_space: Free space of the disk.
         jobs: Batch jobs and their requests.
         overdue: The spool holds replies that no call is saving.
         uploads: Input images in servers' file stores.
         panels: Forms and pictures of panels.
-        given: The user's own pictures, dropped on a panel.
+        input_files: The user's own pictures, dropped on a panel.
         annotations: Stars, tags and the trash.
         catalog: All pictures as a list, with search.
-        packer: Writes bundles.
+        bundle_writer: Writes bundles.
         spending: What all processes have spent and reserved.
 
     Raises:
@@ -110,10 +110,10 @@ class Library:
         self.catalog = Catalog(self.database, self.blobs, self._reader)
         self.jobs = JobStore(self.database, self._reader, self.look_up)
         self.panels = PanelStore(self.database)
-        self.given = InputFiles(home / "inputs")
-        self.packer = BundleWriter(self.database, self._reader)
+        self.input_files = InputFiles(home / "inputs")
+        self.bundle_writer = BundleWriter(self.database, self._reader)
         self.spending = Spending(self.database)
-        self.room = DiskSpace(home)
+        self.disk_space = DiskSpace(home)
         self.failure: LibraryError | None = LibraryError(f"{home} has not been opened.")
         self.overdue = False
         self._unsettled: dict[str, tuple[SpooledReply, list[Path]]] = {}

@@ -149,13 +149,13 @@ class JobSubmitter:
         turn = self.library.jobs.turn(self.job.id)
         try:
             # On the loop, not in a thread: when this is cancelled, nobody would leave what it took.
-            while not turn.take():  # noqa: ASYNC110  # other processes set no event
+            while not turn.acquire():  # noqa: ASYNC110  # other processes set no event
                 await asyncio.sleep(_TURN)
             self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
             self._marked = await asyncio.to_thread(self.library.jobs.marked, self.job)
             yield
         finally:
-            turn.leave(over=self.job.state != "new")
+            turn.release(remove=self.job.state != "new")
 
     async def _change(self, **values: Any) -> JobRecord:
         self.job = await asyncio.to_thread(self.library.jobs.change, self.job, **values)

@@ -161,7 +161,7 @@ class Database:
         return not self._own and self._id is not None
 
     def is_foreign_row(self, request_id: int) -> bool:
-        """Tell whether a request may be another person's: it was stored before the library opened."""
+        """Tell whether a request may be another person's: it was stored before we opened it."""
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:
@@ -215,7 +215,7 @@ class Database:
             connection = connect(self._file)
             self.without_locks = False
         except NoLocksError:
-            self._owner.take()
+            self._owner.acquire()
             connection = connect(self._file, locks=False)
             self.without_locks = True
         try:
@@ -249,7 +249,7 @@ class Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-            self._owner.leave()
+            self._owner.release()
 
     def before_fork(self) -> None:
         """Wait for the thread that uses the connection, and close it before a fork.
@@ -308,7 +308,7 @@ class Owner:
         self._file = file
         self._me: Mapping[str, Any] | None = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Become the owner, in place of a dead one.
 
         Raises:
@@ -346,7 +346,7 @@ class Owner:
                 else:
                     aside.replace(self._file)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Release the library to the next process."""
         me, self._me = self._me, None
         if me is not None:

@@ -53,7 +53,7 @@ class FileLock:
         self._taken = False
         _ALL.add(self)
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take the lock without waiting; False if another holder has it.
 
         Raises:
@@ -83,20 +83,20 @@ class FileLock:
             ) from error
         return True
 
-    def leave(self, *, over: bool) -> None:
+    def release(self, *, remove: bool) -> None:
         """Release the lock.
 
         Args:
-            over: The work is finished: remove the file, if this lock holds it.
+            remove: The work is finished: remove the file, if we hold the lock.
         """
         if self._descriptor is None:
             return
-        over = over and self._taken
-        if over:
+        remove = remove and self._taken
+        if remove:
             self._remove()  # before it is unlocked, so that the next holder notices
         unlock(self._descriptor)  # explicitly: forked children have the file open, too
         self._close()
-        if over and sys.platform == "win32":
+        if remove and sys.platform == "win32":
             self._remove()  # Windows cannot remove an open file
 
     def is_in_place(self) -> bool:
