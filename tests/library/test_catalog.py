@@ -80,16 +80,16 @@ def test_filters_and_words_combine(
         assert many.catalog.first(Query(**query), 7) == found[:7]
 
 
-def test_order_by_cost(many: Library) -> None:
-    """Of equal costs, the newest first."""
-    found = many.catalog.rows(numbers(many, order="cost")[:COUNT])
-    keys = [(-(one.picture.cost_usd or 0), -(one.picture.id or 0)) for one in found]
-    assert keys == sorted(keys)
-
-
-def test_order_by_model(many: Library) -> None:
-    found = many.catalog.rows(numbers(many, order="model"))
-    keys = [(one.picture.model, -(one.picture.id or 0)) for one in found]
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        ("cost", lambda picture: (-(picture.cost_usd or 0), -picture.id)),
+        ("model", lambda picture: (picture.model, -picture.id)),
+    ],
+)
+def test_orders(many: Library, order: str, key: Callable[[Any], Any]) -> None:
+    """The newest of equal ones first."""
+    keys = [key(one.picture) for one in many.catalog.rows(numbers(many, order=order))]
     assert keys == sorted(keys)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import fork
+from harness import fork, reading_child
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library
 from xai_notebook.library.storage import database, schema
@@ -49,29 +49,19 @@ def save(library, name, count=1, size=40_000):
     ))
 
 library = Library.open(Path(sys.argv[1]))
-print("ready", flush=True)
+print(True, flush=True)
 """
 
 
-def run(code: str, home: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start a process that has the library open, and waits for a line before it goes on."""
-    command = [sys.executable, "-c", WRITER + code, str(home)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
+def run(code: str, home: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """Run code in a process after it has opened the library."""
+    return reading_child(f"{WRITER}{code}", str(home))
 
 
 def rest(process: subprocess.Popen[str]) -> str:
-    """Return what a process still writes, to its end.
-
-    `communicate` would miss what was read together with the first line.
-    """
-    with process:
-        assert process.stdout
-        return process.stdout.read()
+    """Return the output of a process after its first line, which `communicate` would miss."""
+    assert process.stdout
+    return process.stdout.read()
 
 
 def originals(home: Path) -> list[Path]:
@@ -81,13 +71,12 @@ def originals(home: Path) -> list[Path]:
 @pytest.mark.parametrize("attempt", range(20))
 def test_a_kill_leaves_no_partial_file_or_row(home: Path, attempt: int) -> None:
     """Every reply that was reported as saved is complete."""
-    process = run(
-        "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)", home
-    )
-    time.sleep(random.Random(attempt).uniform(0, 0.06))
-    process.send_signal(signal.SIGKILL)
-    reported = rest(process)
-    # The last line can itself be cut short; output is a pipe's worth behind, never ahead.
+    code = "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)"
+    with run(code, home) as process:
+        time.sleep(random.Random(attempt).uniform(0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        reported = rest(process)
+    # The last line may be incomplete. Output lags behind, and is never ahead.
     complete = [line for line in reported.splitlines(keepends=True) if line.endswith("\n")]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -106,14 +95,12 @@ def test_two_kernels_write_concurrently(home: Path, opens: Opens) -> None:
     code = (
         "sys.stdin.readline()\nfor i in range(500): save(library, f'{os.getpid()} {i}', size=500)"
     )
-    processes = [run(code, home), run(code, home)]
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
+    with run(code, home) as first, run(code, home) as second:
+        for process in (first, second):
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(timeout=60) for process in (first, second)] == [0, 0]
     library = opens(home)
     assert len(library.history(limit=2000)) == len(originals(home)) == 1000
 
@@ -127,7 +114,7 @@ def test_six_kernels_create_a_library_concurrently(home: Path, opens: Opens) -> 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_fork_while_a_thread_reads(home: Path) -> None:
+def test_a_fork_while_a_thread_reads(home: Path, opens: Opens) -> None:
     code = """
 import threading
 held, release = threading.Event(), threading.Event()
@@ -148,13 +135,10 @@ thread.join()
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 save(library, "parent")
 """
-    process = run(code, home)
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    library = Library.open(home)
-    prompts = {image.request.prompt for image in library.history()}
+    with run(code, home) as process:
+        assert process.wait(timeout=30) == 0
+    prompts = {image.request.prompt for image in opens(home).history()}
     assert prompts == {"prompt before", "prompt child", "prompt parent"}
-    library.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
@@ -213,9 +197,9 @@ except BaseException as error:
 )
 def test_waiting_for_a_lock_can_be_interrupted(home: Path, action: str) -> None:
     """The traceback is one line: IPython takes seconds to render a long one."""
-    process = run(LOCKED.replace("ACTION", action), home)
-    said = "KeyboardInterrupt: the library was being waited for; nothing in it is lost. True\n"
-    assert rest(process) == said
+    output = "KeyboardInterrupt: the library was being waited for; nothing in it is lost. True\n"
+    with run(LOCKED.replace("ACTION", action), home) as process:
+        assert rest(process) == output
 
 
 def test_a_deleted_library_is_created_again(
@@ -381,8 +365,8 @@ except LibraryError as error:
     print(error)
 save(library, "small", size=1000)
 """
-    process = run(code, home)
-    output = rest(process)
+    with run(code, home) as process:
+        output = rest(process)
     assert process.returncode == 0
     assert "is full. Free some space" in output
     library = opens(home)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -17,7 +16,6 @@ from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import Library, Reply
 from xai_notebook.library.storage.fulltext import index_requests
 from xai_notebook.library.storage.schema import insert
-from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.pictures import picture as pictures
 from xai_notebook.pictures.render.tables import CostRow
 
@@ -353,22 +351,3 @@ def fill(library: Library, count: int) -> None:
             query = "SELECT * FROM requests WHERE id = ?"
             copy = connection.execute(query, (image["request_id"],)).fetchone()
             index_requests(connection, [(copy, ())])
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_files_are_private_in_a_shared_folder(
-    tmp_path: Path, picture: Picture, save: Save, opens: Opens
-) -> None:
-    home = tmp_path / "shared"
-    home.mkdir()
-    home.chmod(0o755)
-    library = opens(home)
-    library.spool.write({}, b"a reply")
-    library.input_files.keep(picture())
-    (image,) = save("a fox", [picture()], to=library)
-    assert image.sha256
-    thumbnails = home / "cache" / "thumbnails"
-    Thumbnails(thumbnails, lambda data: data).get(image.sha256, lambda: image.data)
-    made = [one for one in home.rglob("*") if one != home]
-    assert {one.name for one in made} >= {"library.sqlite3", "library.sqlite3-wal", "thumbnails"}
-    assert [one for one in made if one.stat().st_mode & 0o77] == []
