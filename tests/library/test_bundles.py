@@ -1,4 +1,4 @@
-"""Bundles of others: each is shown as it is or refused in one sentence, and none does anything."""
+"""Hostile bundles: each is shown correctly or refused with one sentence, and has no effect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GOOD = jpeg()
 
 
 def png(width: int, height: int) -> bytes:
-    """Return a PNG that says it has so many pixels."""
+    """Return a PNG that claims to have this size."""
     head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     parts = [
@@ -60,7 +60,7 @@ def digest(data: bytes) -> str:
 
 
 def record(data: bytes = GOOD, image: Any = None, **changes: Any) -> dict[str, Any]:
-    """Return what a bundle says of a request with one picture."""
+    """Return a request with one picture, as a bundle lists it."""
     picture = {
         "position": 0, "model": "grok", "rewritten_prompt": None, "rewritten_by": None,
         "cost_usd": 0.02, "sha256": digest(data), **(image or {}),
@@ -81,7 +81,7 @@ def bundle(
     text: bytes | None = None,
     **options: Any,
 ) -> bytes:
-    """Return a bundle with these requests, or with any other content."""
+    """Return a bundle with these requests, or with other content."""
     lines = [json.dumps(header), *map(json.dumps, records or [record(data)])]
     listed = "\n".join(lines).encode() if text is None else text
     if members is None:
@@ -101,7 +101,7 @@ def truncated() -> dict[str, bytes]:
 
 
 def flipped() -> dict[str, bytes]:
-    """Return bundles of which one byte is another one."""
+    """Return bundles with one changed byte."""
     whole, dice = bundle(), random.Random(7)
     found = {}
     for number in range(70):
@@ -128,7 +128,7 @@ def valued() -> dict[str, bytes]:
 
 
 def shaped() -> dict[str, bytes]:
-    """Return files of another shape than ours."""
+    """Return files with another structure."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     original = (f"images/{digest(GOOD)}.jpg", GOOD)
     whole = bundle()
@@ -164,7 +164,7 @@ def shaped() -> dict[str, bytes]:
         "huge row": bundle(record(prompt="x" * 3 * _MIB)),
         "huge number": bundle(text=json.dumps(HEADER).encode() + b"\n" + b"9" * 1_000_000),
         "not a number": bundle(record(created=float("nan"))),
-        "for ever": bundle(record(created=float("inf"))),
+        "forever": bundle(record(created=float("inf"))),
         "far future": bundle(record(created=1e300)),
         "many rows": bundle(text=json.dumps(HEADER).encode() + b"\n{}" * 30_000),
         "no JSON": bundle(text=b"\xff\xfe\0"),
@@ -198,14 +198,14 @@ def shaped() -> dict[str, bytes]:
 
 
 def database() -> bytes:
-    """Return a database whose views and triggers would run."""
+    """Return a database with views and triggers."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE real (x)")
         connection.execute("CREATE VIEW requests AS SELECT load_extension('evil') FROM real")
         connection.execute(
             "CREATE TRIGGER t INSTEAD OF INSERT ON requests BEGIN DELETE FROM real; END"
         )
-        if not hasattr(connection, "serialize"):  # of Python 3.11
+        if not hasattr(connection, "serialize"):  # before Python 3.11
             return b"SQLite format 3\0" + bytes(8000)
         return bytes(connection.serialize())
 
@@ -233,7 +233,7 @@ def test_hostile_bundles_are_shown_correctly_or_refused(
 
 
 def look(folder: Path, name: str) -> str:
-    """Ask a folder's bundles for the fox, and check what comes."""
+    """Look up the fox in a folder's bundles, and check the result."""
     bundles = BundleFolder()
     read, sentences = bundles.of(folder, "story")
     pictures, problems = answers(read, ASKED, None, {*range(200)})
@@ -389,7 +389,7 @@ def test_the_name_of_a_bundle_is_shown_on_one_line(tmp_path: Path, content: byte
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
     read, sentences = BundleFolder().of(tmp_path, None)
     found, _ = answers(read, ASKED, None, {0})
-    told = [*sentences, *(str(picture.bundle) for picture in found)]
-    assert len(told) == 1
-    assert told[0].startswith("a saved as x [31m.xai")
-    assert told[0].isprintable()
+    texts = [*sentences, *(str(picture.bundle) for picture in found)]
+    assert len(texts) == 1
+    assert texts[0].startswith("a saved as x [31m.xai")
+    assert texts[0].isprintable()

@@ -1,4 +1,4 @@
-"""What the world can do to a library: kills, other kernels, forks, full disks, foreign files."""
+"""Kills, concurrent kernels, forks, full disks, damaged databases and migrations."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
     def work() -> None:
         nonlocal left
         with library.database.writing() as connection:
-            # As a statement of another thread: what it calls waits inside SQLite.
+            # The statement waits inside SQLite.
             connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))  # type: ignore[func-returns-value]
             connection.execute("SELECT wait()")
         left = True
@@ -170,7 +170,7 @@ def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
 LOCKED = """
 import signal, threading, time
 from xai_notebook.library.storage import schema
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # not in the background
 save(library, "before")
 library.close()
 connection = schema.connect(library.home / "library.sqlite3")
@@ -292,7 +292,7 @@ def test_version_1_is_migrated(
     library = Library.open(home)
     assert [image.data for image in library.find("f")] == [data]
     assert [image.data for image in library.history("old fo")] == [data]
-    library.trust()  # nothing tells it from a copy of somebody else's
+    library.trust()  # version 1 has no id, so it is foreign
     library.remember_rewrite("key", "fox", "a fox", "grok", None)
     assert library.rewrite_for("key") == "a fox"
     library.close()
@@ -304,8 +304,8 @@ def test_version_2_replays_the_same(
     home: Path, library: Library, save: Save, opens: Opens, raw: Raw
 ) -> None:
     """Images get the places at which they answered before."""
-    # What one call after the other stored: three equal prompts of one image, two images that
-    # became four, and two equal prompts of two images, the second of which was completed later.
+    # Three equal prompts of one image, two images that became four, and two equal prompts of two
+    # images, the second of which was completed later.
     fox = [save(payloads=[data], n=1) for data in (b"0", b"1", b"2")]
     owl = [save("owl", [b"3", b"4"]), save("owl", [b"5", b"6"], n=4)]
     elk = [save("elk", [b"7", b"8"]), save("elk", [b"9"], n=2), save("elk", [b"10"], n=2)]
@@ -349,7 +349,7 @@ def test_version_2_replays_the_same(
     assert [stored("a red fox", place) for place in range(4)] == [[b"0"], [b"1"], [b"2"], []]
     assert [stored("owl", place) for place in range(2)] == [[b"3", b"4", b"5", b"6"], []]
     assert [stored("elk", place) for place in range(3)] == [[b"7", b"8"], [b"9", b"10"], []]
-    # What was made last answers first, what was made before it at the next place.
+    # The last reply answers first, the one before it at the next place.
     assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
 
 

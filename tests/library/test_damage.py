@@ -1,4 +1,4 @@
-"""Libraries that are not as we left them: damaged rows, and folders that cannot be written to."""
+"""Damaged rows and read-only folders."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_text_that_is_not_utf8(library: Library, save: Save, picture: Picture) -
 
 
 def damage(library: Library, table: str, column: str, value: object, row: int) -> None:
-    """Write what we never write: SQLite itself takes any value."""
+    """Store an invalid value: SQLite accepts any."""
     with library.database.writing() as connection:
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row))
 

@@ -1,4 +1,4 @@
-"""Libraries of strangers: what is in them can be looked at, and does nothing."""
+"""Foreign libraries: they can be viewed, and have no other effect."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def journal(library: Library) -> Path:
 
 @pytest.fixture
 def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path: Path) -> Path:
-    """The folder of a library with a picture that was copied from somewhere else."""
+    """The folder of a copied library with a picture."""
     save("a fox", [picture()])
     library.remember_rewrite("key", "fox", "an advertisement", "grok", 0.5)
     library.uploads.remember("xai", "api.x.ai", "0" * 64, CachedUpload("theirs", 9e9))
@@ -63,7 +63,7 @@ def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path:
     return shutil.copytree(home, tmp_path / "copied")
 
 
-# What runs
+# Schema
 
 
 @pytest.mark.parametrize("version", [1, len(schema.MIGRATIONS)])
@@ -168,7 +168,7 @@ def test_a_trigger_added_later_writes_nothing(library: Library, raw: Raw) -> Non
         connection.execute(
             "CREATE TRIGGER t AFTER INSERT ON rewrites BEGIN UPDATE rewrites SET text = 'x'; END"
         )
-    with contextlib.suppress(LibraryError):  # from Python 3.12 on, triggers are just not run
+    with contextlib.suppress(LibraryError):  # from Python 3.12 on, triggers are ignored
         library.remember_rewrite("key", "fox", "a fox", "grok", None)
     assert library.rewrite_for("key") in {None, "a fox"}
 
@@ -204,7 +204,7 @@ def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
     header = bytes.fromhex("d9d505f920a163d7") + (0).to_bytes(4, "big") + bytes(8)
     header += (512).to_bytes(4, "big") + (4096).to_bytes(4, "big")
     journal = home / f"{database.FILE}-journal"
-    # The page number that no page has stands before the name.
+    # An impossible page number comes before the name.
     pointer = (2**30 // 4096 + 1).to_bytes(4, "big") + tail + bytes.fromhex("d9d505f920a163d7")
     journal.write_bytes(header.ljust(512, b"\0") + pointer)
     with pytest.raises(LibraryError, match=r"-journal was not written by xai-notebook.*Delete"):
@@ -214,7 +214,7 @@ def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
     reopened(home)
 
 
-# Names that become paths
+# Values that become paths
 
 
 def test_a_forged_process_names_no_file(home: Path, library: Library, tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_a_journal_that_is_too_large_is_not_read(library: Library, journal: Path
     assert [*journal.parent.glob("*.unreadable")] == [journal.with_suffix(".unreadable")]
 
 
-# Whose it is
+# Ownership
 
 
 @pytest.mark.parametrize("name", ["spool", "images", "inputs"])
@@ -537,10 +537,10 @@ def test_trust_that_cannot_be_stored_holds_for_the_process(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     library = opens(copied)
-    said = library.trust()
+    answer = library.trust()
     assert not library.foreign
-    assert "XAI_NOTEBOOK_TRUSTED_HOME" in said
-    assert library.notices == [said]
+    assert "XAI_NOTEBOOK_TRUSTED_HOME" in answer
+    assert library.notices == [answer]
 
 
 def test_the_trash_of_a_foreign_library_is_not_emptied(

@@ -1,4 +1,4 @@
-"""Words in prompts: what finds what, and that nothing the user types is an operator."""
+"""Search by words, none of which is an operator."""
 
 from __future__ import annotations
 

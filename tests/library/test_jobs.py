@@ -1,4 +1,4 @@
-"""What the library remembers of jobs."""
+"""Batch jobs in the library."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
 
 
 def record(library: Library, job: JobRecord, *requests: JobRequest) -> JobRecord:
-    """Record a job that nothing speaks against."""
+    """Record a job that no other one conflicts with."""
     recorded = library.jobs.record(job, requests)
     assert recorded is not None
     return recorded

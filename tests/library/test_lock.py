@@ -1,4 +1,4 @@
-"""A lock that one process holds at a time, and that a killed process releases."""
+"""Cross-process file locks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
         os.read(reading, 1)  # until the parent closes its end
         os._exit(0)
     os.close(reading)
-    os.close(first._descriptor or 0)  # as a kill does: nothing is unlocked
+    os.close(first._descriptor or 0)  # without unlocking, like a kill
     first._descriptor = None
     lock._HELD.clear()
     try:

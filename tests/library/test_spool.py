@@ -1,4 +1,4 @@
-"""Replies on disk until the library has them."""
+"""The spool: replies on disk that the library has not stored yet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> Any:
-    """Make images, and be killed, in effect, before the library is asked to keep them."""
+    """Generate images as if the kernel was killed before the library stored them."""
     with monkeypatch.context() as patched:
         patched.setattr(
             Library, "add_replies", lambda _, replies: [[*reply.pictures] for reply in replies]
@@ -41,7 +41,7 @@ def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **opti
 
 
 def left(session: Session) -> list[Path]:
-    """Return what the spool's folder holds when no process uses it."""
+    """Return the files in the spool after closing the session."""
     home = session.library().home
     session.close()
     return list((home / "spool").iterdir())
@@ -234,7 +234,7 @@ def test_a_forged_reply_blocks_no_other(
     spool.close()
     other.close()
     (file,) = other.folder.iterdir()
-    file.replace(spool.folder / "0.journal")  # it is the first to be looked at
+    file.replace(spool.folder / "0.journal")  # the first to be read
     images = session.history()
     assert "an owl" in [image.prompt for image in images]
     assert images._repr_mimebundle_()

@@ -1,4 +1,4 @@
-"""What is saved, and how it answers again."""
+"""Saving replies, replay, history and costs."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_moderated_images_answer_and_missing_ones_do_not(
     save(payloads=[None], image={"status": "moderated", "error": "withheld"})
     save(payloads=[None], image={"status": "missing"})
     save(payloads=[None], image={"status": "failed"})
-    save(payloads=[None])  # said to be fine, yet nothing came
+    save(payloads=[None])  # status "ok", but no bytes
     (found,) = library.find(FOX)
     assert (found.status, found.error) == ("moderated", "withheld")
     with pytest.raises(ModeratedError, match="withheld"):
@@ -215,7 +215,7 @@ def test_another_kernel_completes_a_pending_image(
     data = picture()
     done = other.complete(found, data)
     assert (done.status, done.data, done.size) == ("ok", data, (64, 48))
-    assert found.status == "pending"  # what has been told once does not change
+    assert found.status == "pending"  # a returned picture does not change
     assert other.url_of(found) is None
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
 

@@ -32,7 +32,7 @@ def test_a_thumbnail_is_made_once(tmp_path: Path, original: Callable[[], bytes])
 
     for _ in range(2):
         thumbnails = Thumbnails(tmp_path / "cache", make)
-        assert thumbnails.get(digest(2)) is None  # never made, and nobody has it made now
+        assert thumbnails.get(digest(2)) is None  # only the cache is asked
         assert thumbnails.get(digest(1), original) == b"small"
         assert thumbnails.get(digest(1)) == b"small"
     assert made == [b"the original"]

@@ -643,8 +643,8 @@ def _read_again(bundle: Bundle, sha256: str) -> bytes:
 
 _Entries: TypeAlias = "dict[tuple[object, int], BundleEntry]"
 """By question and place of the request."""
-_Sources: TypeAlias = "dict[str, tuple[str, Callable[[], bytes]]]"
-"""By digest of an original: its name in the bundle, and a function that reads it."""
+_Originals: TypeAlias = "dict[str, Picture]"
+"""By digest: a picture that has the original."""
 
 
 class BundleWriter:
@@ -674,13 +674,14 @@ class BundleWriter:
             ExportError: The file cannot be written, or would be too large.
         """
         existing = Bundle(file) if file.exists() else None
-        entries, sources = self._gather(is_notebook, ids)
+        entries, originals = self._gather(is_notebook, ids)
         if existing is not None:
             for entry in existing.entries:
                 _merge(entries, entry)
-                for sha256 in filter(None, (image.sha256 for image in entry.images)):
-                    source = (_member_of(sha256, None), partial(existing.read, sha256))
-                    sources.setdefault(sha256, source)
+                for image in entry.images:
+                    if sha256 := image.sha256:
+                        held = replace(image, held=partial(_read_again, existing, sha256))
+                        originals.setdefault(sha256, held)
         if not entries:
             raise LibraryError(
                 "The library holds no picture of this notebook. Run its cells first, and pack with"
@@ -689,15 +690,15 @@ class BundleWriter:
         for key, entry in entries.items():
             images = tuple(sorted(entry.images, key=lambda image: image.position))
             entries[key] = replace(entry, images=images)
-        _write(file, sorted(entries.values(), key=lambda one: (one.created, one.place)), sources)
+        _write(file, sorted(entries.values(), key=lambda one: (one.created, one.place)), originals)
         return sum(len(entry.images) for entry in entries.values())
 
     def _gather(
         self, is_notebook: Callable[[str], bool], ids: Collection[int]
-    ) -> tuple[_Entries, _Sources]:
+    ) -> tuple[_Entries, _Originals]:
         """Read a notebook's pictures from the library."""
         entries: _Entries = {}
-        sources: _Sources = {}
+        originals: _Originals = {}
         with self._database.reading() as connection:
             known = """SELECT notebook FROM requests WHERE notebook IS NOT NULL
                 UNION SELECT notebook FROM shown"""
@@ -711,13 +712,10 @@ class BundleWriter:
                     for picture in self._reader.of_request(connection, row)
                     if _can_be_packed(picture) and (row["notebook"] in names or picture.id in ids)
                 ]
-                for picture in pictures:
-                    if picture.sha256 is not None:
-                        name = _member_of(picture.sha256, picture.media_type)
-                        sources[picture.sha256] = (name, partial(getattr, picture, "data"))
+                originals |= {one.sha256: one for one in pictures if one.sha256 is not None}
                 if pictures and _is_valid(entry := _entry_from(row, pictures)):
                     _merge(entries, entry)
-        return entries, sources
+        return entries, originals
 
 
 def _can_be_packed(picture: Picture) -> bool:
@@ -780,12 +778,7 @@ def _merge(entries: _Entries, entry: BundleEntry) -> None:
     entries[key] = replace(former, images=former.images + more)
 
 
-def _member_of(sha256: str, media_type: str | None) -> str:
-    """Return the name of an original in a bundle."""
-    return f"images/{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
-
-
-def _write(file: Path, entries: list[BundleEntry], sources: _Sources) -> None:
+def _write(file: Path, entries: list[BundleEntry], originals: _Originals) -> None:
     """Write a bundle, byte for byte the same for the same pictures.
 
     Raises:
@@ -798,19 +791,18 @@ def _write(file: Path, entries: list[BundleEntry], sources: _Sources) -> None:
     if count > MAX_PICTURES or len(lines) > MAX_LIST_BYTES:
         raise ExportError(f"A bundle holds {MAX_PICTURES:,} pictures at most.")
 
+    limit = MAX_BUNDLE_BYTES - _MAX_HEADER_BYTES * len(digests)
+
     def write(descriptor: int) -> None:
         with os.fdopen(descriptor, "wb", closefd=False) as stream:
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
                 archive.writestr(zipfile.ZipInfo(REQUESTS), lines)
                 for sha256 in digests:
-                    name, read = sources[sha256]
-                    data = read()
-                    if hashlib.sha256(data).hexdigest() != sha256:
-                        raise LibraryError(f"The original {sha256[:12]}… is damaged: not packed.")
-                    reserve = _MAX_HEADER_BYTES * len(digests)
-                    if stream.tell() + len(data) > MAX_BUNDLE_BYTES - reserve:
+                    data = originals[sha256].data  # its digest has been checked
+                    if stream.tell() + len(data) > limit:
                         raise ExportError("A bundle has 4 GB at most. Pack fewer pictures.")
-                    archive.writestr(zipfile.ZipInfo(name), data)
+                    suffix = EXTENSIONS.get(originals[sha256].media_type or "", ".bin")
+                    archive.writestr(zipfile.ZipInfo(f"images/{sha256}{suffix}"), data)
             stream.flush()
             os.fsync(descriptor)
 

@@ -431,22 +431,22 @@ class Catalog:
                 if self._facets is not None and self._facets[0] == version:
                     return self._facets[1]
             ok = STATUSES["ok"]
-            from_images = f"FROM images WHERE {ok}"
-            joined = (
+            models = f"SELECT model, count(*) FROM images WHERE {ok} GROUP BY model"  # noqa: S608
+            backends = (
                 "SELECT backend, count(*) FROM images JOIN requests ON requests.id = request_id "  # noqa: S608
                 f"WHERE {ok} GROUP BY backend"
             )
-            tagged = (
+            tags = (
                 "SELECT tag, count(*) FROM tags JOIN images ON images.id = image_id "  # noqa: S608
                 f"WHERE {STATUSES['all']} GROUP BY tag"
             )
             counts = ", ".join(f"total({sql})" for sql in STATUSES.values())
             (statuses,) = connection.execute(f"SELECT {counts} FROM images")  # noqa: S608  # ours
             facets = Facets(
-                _counted(connection, f"SELECT model, count(*) {from_images} GROUP BY model"),
-                _counted(connection, tagged),
+                _counted(connection, models),
+                _counted(connection, tags),
                 {name: int(n) for name, n in zip(STATUSES, statuses, strict=True) if n},
-                _counted(connection, joined),
+                _counted(connection, backends),
             )
         with self._lock:
             self._facets = version, facets

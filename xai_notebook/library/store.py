@@ -335,12 +335,12 @@ class Library:
         replies: Sequence[Reply],
         written: Sequence[list[dict[str, Any]] | LibraryError],
     ) -> list[list[Picture] | LibraryError]:
-        """Insert the rows of replies and return their pictures.
+        """Insert the rows of replies that are new, and return the pictures of all of them.
 
         Args:
             connection: In a transaction.
-            replies: What to insert; what has been saved before is left out.
-            written: For each reply what `_write` has returned.
+            replies: The replies.
+            written: Results of `_write` for each reply.
         """
         known = saved_ids(connection, replies)
         request_id, image_id = (
