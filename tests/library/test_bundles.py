@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from xai_notebook.library import Library
+
 HTML = "<script>hacked()</script><img src=x onerror=hacked()> $x$ \u202e'\"--image=/etc/passwd"
 LINE = HTML.replace("\u202e", "")
 ASKED = ImageRequest(prompt="a fox", model="grok-imagine-image")
@@ -322,6 +324,22 @@ def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     read, sentences = BundleFolder().of(tmp_path, None)
     assert [one.file.stem for one in read] == ["a"]
     assert len(sentences) == 1
+
+
+def test_packing_twice_writes_the_same_bytes(
+    library: Library, save: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    """With the permissions of the user's other files."""
+    (image,) = save("a fox", [GOOD], notebook="a.ipynb")
+    file, other = tmp_path / "story.xai", tmp_path / "other"
+    other.touch()
+    contents = set()
+    for _ in range(2):
+        assert library.bundle_writer.pack(file, is_notebook="a.ipynb".__eq__) == 1
+        contents.add(file.read_bytes())
+    assert len(contents) == 1
+    assert file.stat().st_mode == other.stat().st_mode
+    assert Bundle(file).read(image.sha256) == GOOD
 
 
 @pytest.mark.parametrize(

@@ -725,12 +725,9 @@ def _can_be_packed(picture: Picture) -> bool:
 def _request_rows(
     connection: sqlite3.Connection, names: Collection[str], ids: Collection[int]
 ) -> list[sqlite3.Row]:
-    """Return the rows of requests, xAI's before others, the newest of each server first.
+    """Return the rows of requests by their notebooks' names and by the ids of their pictures.
 
-    Args:
-        connection: In a transaction.
-        names: Notebooks that made the requests.
-        ids: Pictures of the requests.
+    Those of xAI come before others, and the newest of each server first.
     """
     rows: dict[int, sqlite3.Row] = {}
     by_name = "SELECT * FROM requests WHERE notebook = ?"

@@ -284,7 +284,7 @@ class Spool:
         self._adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals())
-        return not waits and not self._old_files()
+        return not waits and not self._files(_OLD_SUFFIX)
 
     def has_heritage(self) -> bool:
         """Tell whether a dead process left replies in its journal."""
@@ -329,13 +329,10 @@ class Spool:
         return [*self._others, *([] if self._journal is None else [self._journal])]
 
     def _current(self, size: int) -> Journal:
-        """Return the journal to append to.
-
-        Args:
-            size: Bytes of the entry.
+        """Return the journal to append an entry of `size` bytes to.
 
         Raises:
-            OSError: The journal cannot be created.
+            OSError: It cannot be created.
         """
         journal = self._journal
         if journal is not None and journal.size > journal.start and journal.size + size > LIMIT:
@@ -389,10 +386,7 @@ class Spool:
 
     def _adopt(self) -> None:
         """Take over the journals of dead processes."""
-        try:
-            files = sorted(file for file in self.folder.iterdir() if file.suffix == _SUFFIX)
-        except OSError:
-            return
+        files = self._files(_SUFFIX)
         with self._lock:
             ours = {journal.file for journal in self.journals()} | self._read
             for file in files:
@@ -401,11 +395,7 @@ class Spool:
                         self._take_over(file)
 
     def _take_over(self, file: Path) -> None:
-        """Take over a journal if its process is dead.
-
-        Raises:
-            OSError: It cannot be read.
-        """
+        """Take over a journal if its process is dead."""
         descriptor = open_private(file, _OPEN)
         taken = lock(descriptor)
         if taken is False or not file.exists():
@@ -450,10 +440,9 @@ class Spool:
         finally:
             os.close(descriptor)
 
-    # Earlier versions wrote a file for each reply.
-
     def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
-        for file in self._old_files():
+        """Yield replies of earlier versions, which wrote a file for each."""
+        for file in self._files(_OLD_SUFFIX):
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
             except OSError:
@@ -468,9 +457,9 @@ class Spool:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
                 yield SpooledReply(reply_id, about["received"], file=file), about, body
 
-    def _old_files(self) -> list[Path]:
+    def _files(self, suffix: str) -> list[Path]:
         try:
-            return sorted(file for file in self.folder.iterdir() if file.suffix == _OLD_SUFFIX)
+            return sorted(file for file in self.folder.iterdir() if file.suffix == suffix)
         except OSError:
             return []
 
