@@ -149,7 +149,7 @@ class BundleLookup:
                     digest = image.sha256 or ""
                     if digest.startswith(digits) and digest not in found and len(found) < limit:
                         with suppress(LibraryError):  # damaged: it names nothing
-                            found[digest] = picture_of(bundle, entry, image, entry.request)
+                            found[digest] = picture_of(bundle, image, entry.request)
         return found
 
 
@@ -242,7 +242,7 @@ def _replies(
             continue
         there.add(image.position)
         try:
-            picture = picture_of(bundle, entry, image, entry.request)
+            picture = picture_of(bundle, image, entry.request)
             payloads.append(picture.data if picture.held else None)
         except (LibraryError, MissingImageError) as error:
             problems.append(str(error))

@@ -245,7 +245,7 @@ class Bundle:
 
     def find(
         self, request: ImageRequest, place: int | None, rewrite_model: str | None = None
-    ) -> list[tuple[BundleEntry, Picture]]:
+    ) -> list[Picture]:
         """Return the pictures that answer a request, the first of each position.
 
         Args:
@@ -254,7 +254,7 @@ class Bundle:
             rewrite_model: If given, the request is as the user wrote it, and its prompt is to be
                 rewritten by this chat model.
         """
-        found: dict[int, tuple[BundleEntry, Picture]] = {}
+        found: dict[int, Picture] = {}
         if rewrite_model is None:
             entries = self._by_question.get(request.question, ())
         else:
@@ -262,7 +262,7 @@ class Bundle:
         for entry in entries:
             if place is None or entry.place == place:
                 for image in entry.images:
-                    found.setdefault(image.position, (entry, image))
+                    found.setdefault(image.position, image)
         return [found[position] for position in sorted(found)]
 
     def read(self, sha256: str) -> bytes:
@@ -314,7 +314,7 @@ def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
             if not plain or name in found or (match is None and name != REQUESTS):
                 raise ValueError(member.filename)
             found[name] = (member.header_offset, member.file_size)
-    # Members that overlap would be read, and checked, again and again.
+    # The bytes of overlapping members would be read many times.
     if sum(size for _, size in found.values()) > stream.seek(0, 2) or len(found) > MAX_PICTURES + 1:
         raise ValueError(len(found))
     return found
@@ -590,23 +590,20 @@ def answers(
     found: dict[int, Picture] = {}
     problems: list[str] = []
     for bundle in bundles:
-        for entry, image in bundle.find(request, place, rewrite_model):
+        for image in bundle.find(request, place, rewrite_model):
             if image.position in missing and image.position not in found:
                 try:
-                    found[image.position] = picture_of(bundle, entry, image, request)
+                    found[image.position] = picture_of(bundle, image, request)
                 except LibraryError as error:
                     problems.append(str(error))
     return [found[position] for position in sorted(found)], problems
 
 
-def picture_of(
-    bundle: Bundle, entry: BundleEntry, image: Picture, request: ImageRequest
-) -> Picture:
+def picture_of(bundle: Bundle, image: Picture, request: ImageRequest) -> Picture:
     """Return a picture whose original can be read from its bundle.
 
     Args:
         bundle: The bundle.
-        entry: The request that the picture was made for.
         image: The picture as listed in the bundle.
         request: The request that it answers; it contains no text of the bundle.
 
@@ -614,8 +611,8 @@ def picture_of(
         LibraryError: Its original is damaged, or has more pixels than a picture may have.
     """
     rewritten = image.rewritten_prompt
-    if not rewritten and entry.request.original_prompt is not None:
-        rewritten = entry.request.prompt
+    if not rewritten and image.request.original_prompt is not None:
+        rewritten = image.request.prompt
     picture = replace(
         image, request=request, rewritten_prompt=rewritten, replayed=True, bundle=bundle.name
     )

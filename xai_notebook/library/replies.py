@@ -36,7 +36,6 @@ __all__ = [
     "absent",
     "add_costs",
     "kept",
-    "linked",
     "look_at",
     "moment",
     "recover",
@@ -142,11 +141,11 @@ def _picture(
         rewritten_by=by,
         cost_usd=share(response.cost_usd, images),
         error=WITHHELD if moderated else None,
-        **({} if request.share is None or moderated else linked(response)),
+        **({} if request.share is None or moderated else _link_fields(response)),
     )
 
 
-def linked(response: ImageResponse) -> dict[str, Any]:
+def _link_fields(response: ImageResponse) -> dict[str, Any]:
     """Return the fields of a picture's public link, or a note that says why it has no link."""
     url, stored = bounds.link(response.public_url), response.file_output
     if url is None or stored is None:
