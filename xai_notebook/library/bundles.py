@@ -203,7 +203,7 @@ class Bundle:
             raise LibraryError(f"{self.name} cannot be read: {error.strerror or error}.") from error
         except _HOSTILE as error:
             raise LibraryError(
-                f"{self.name} is damaged or not a bundle, and was not used. Have it made anew with"
+                f"{self.name} is damaged or not a bundle, and was not used. Pack it again with"
                 " xai.pack()."
             ) from error
         self._by_question: dict[Any, list[BundleEntry]] = {}

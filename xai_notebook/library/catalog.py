@@ -98,7 +98,7 @@ def clean_tag(tag: str) -> str:
     text = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
     text = " ".join(text.split())
     if not text or len(text) > MAX_TAG:
-        raise OptionError(f"A tag is a word or a few: 1 to {MAX_TAG} characters.")
+        raise OptionError(f"A tag is a word or phrase of 1 to {MAX_TAG} characters.")
     return text
 
 

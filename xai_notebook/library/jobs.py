@@ -316,7 +316,7 @@ class JobStore:
             where = f" (at {job.host}: {job.batch_id})" if job.batch_id else ""
             raise LibraryError(
                 f"The library was deleted, renamed or replaced, and has lost the job {job.name}"
-                f"{where}. Put it back, or run the cell with --fresh to order everything anew."
+                f"{where}. Put it back, or run the cell with --fresh to request everything again."
             )
         return _job(row)
 
@@ -511,7 +511,7 @@ def _job(row: sqlite3.Row) -> JobRecord:
         )
     except DAMAGE as error:
         raise LibraryError(
-            f"Job {row['id']} of the library is damaged. The other jobs are not."
+            f"Job {row['id']} of the library is damaged. Other jobs are not affected."
         ) from error
 
 
@@ -545,6 +545,6 @@ def _request(row: sqlite3.Row) -> JobRequest:
         )
     except DAMAGE as error:
         raise LibraryError(
-            f"Request {row['id']} of the library's jobs is damaged, so that its job cannot be gone "
-            "on with. The other jobs are not."
+            f"Request {row['id']} of the library's jobs is damaged, so its job cannot be "
+            "continued. Other jobs are not affected."
         ) from error

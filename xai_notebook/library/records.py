@@ -322,8 +322,8 @@ class PictureReader:
     """Reads rows into pictures. An image whose file is missing is left out.
 
     A damaged row becomes a picture that says so. Pictures that may come from another person never
-    name a file of the user's: input images have to be chosen anew in a cell made of them, and an
-    image that waits at a URL is left out.
+    name a file of the user's: a cell made from them asks the user to choose the input images. Their
+    pending images are left out.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -368,7 +368,7 @@ class PictureReader:
                 picture = Picture(
                     request=request or ImageRequest(prompt="", model=""),
                     status="damaged",
-                    error=f"Row {row['id']} of the library is damaged. Its other images are not.",
+                    error=f"Row {row['id']} of the library is damaged. Other images are not.",
                     id=row["id"],
                 )
             if picture is not None and not (foreign and picture.status == "pending"):

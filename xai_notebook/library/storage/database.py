@@ -285,7 +285,7 @@ class Database:
 
 
 def data_version(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Return a value that changes when anybody writes to the library, or it is opened again."""
+    """Return a value that changes with every write to the library, by any process."""
     (others,) = connection.execute("PRAGMA data_version").fetchone()
     return id(connection), others, connection.total_changes
 

@@ -547,7 +547,7 @@ def _length(data: bytes, offset: int) -> int:
     magic, size, length, _ = _HEAD.unpack_from(data, offset)
     total = _HEAD.size + size + length
     if magic != _MAGIC or len(data) - offset < total:
-        raise ValueError("not whole")
+        raise ValueError("incomplete")
     return int(total)
 
 
@@ -558,15 +558,15 @@ def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
         ValueError: It is incomplete or damaged.
     """
     if _length(data, 0) != len(data):
-        raise ValueError("not whole")
+        raise ValueError("incomplete")
     _, size, _, crc = _HEAD.unpack_from(data)
     end = _HEAD.size + size
     text, body = data[_HEAD.size : end], data[end:]
     if zlib.crc32(body, zlib.crc32(text)) != crc:
-        raise ValueError("not whole")
+        raise ValueError("incomplete")
     about = bounds.parsed(text)
     if not isinstance(about, dict) or not isinstance(about.get("received"), float):
-        raise ValueError("not ours")  # noqa: TRY004  # the content is wrong
+        raise ValueError("unknown")  # noqa: TRY004  # the content is wrong
     return about, body
 
 
