@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import fork, reading_child, unprivileged, until
+from harness import reading_child, unprivileged, until
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.storage import lock
 from xai_notebook.library.storage.lock import FileLock
@@ -20,9 +20,13 @@ import sys
 from pathlib import Path
 from xai_notebook.library.storage.lock import FileLock
 held = FileLock(Path(sys.argv[1]))
-print(held.acquire(), flush=True)
+taken = held.acquire()
+print(taken, flush=True)
 sys.stdin.readline()
 """
+FORKING_HOLDER = HOLDER.replace(
+    "print", "import os; os.fork() or sys.exit(sys.stdin.read())\nprint"
+)
 
 
 def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
@@ -82,23 +86,10 @@ def test_locks_exclude_threads_without_file_locks(
     second.release(remove=True)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     file = tmp_path / "1.lock"
-    first = FileLock(file)
-    assert first.acquire()
-    reading, writing = os.pipe()
-    child = fork()
-    if child == 0:
-        os.close(writing)
-        os.read(reading, 1)  # until the parent closes its end
-        os._exit(0)
-    os.close(reading)
-    os.close(first._descriptor or 0)  # without unlocking, like a kill
-    first._descriptor = None
-    lock._HELD.clear()
-    try:
-        until(lambda: FileLock(file).acquire())  # the child has begun
-    finally:
-        os.close(writing)
-        os.waitpid(child, 0)
+    with reading_child(FORKING_HOLDER, str(file)) as process:
+        process.kill()
+        process.wait()
+        until(lambda: FileLock(file).acquire())  # while the child lives on

@@ -117,7 +117,7 @@ class Database:
             durable: Survive a power cut. If False, it survives only a kill until `sync` is called.
 
         Raises:
-            LibraryError: As `reading`; the library is read-only.
+            LibraryError: As for `reading`, or the library is read-only.
         """
         with self._held() as connection:
             self.check_writable()
