@@ -283,10 +283,7 @@ def test_a_newer_library_is_left_unchanged(home: Path) -> None:
 
 
 def test_version_1_is_migrated(
-    home: Path,
-    picture: Picture,
-    make_old: Callable[[Path, bytes], None],
-    raw: Raw,
+    home: Path, picture: Picture, make_old: Callable[[Path, bytes], None], raw: Raw
 ) -> None:
     make_old(home, data := picture())
     library = Library.open(home)

@@ -125,12 +125,7 @@ def test_a_table_name_that_is_not_utf8_is_refused(home: Path, raw: Raw) -> None:
 
 @pytest.mark.parametrize("table", ["requests", "images"])
 def test_an_id_that_leaves_no_next_one_is_refused(
-    home: Path,
-    library: Library,
-    save: Save,
-    picture: Picture,
-    table: str,
-    raw: Raw,
+    home: Path, library: Library, save: Save, picture: Picture, table: str, raw: Raw
 ) -> None:
     """Before anything is sent that could not be inserted."""
     save("a fox", [picture()])
@@ -417,8 +412,7 @@ def test_a_journal_that_is_too_large_is_not_read(library: Library, journal: Path
 @pytest.mark.parametrize("name", ["spool", "images", "inputs"])
 def test_a_home_without_a_database_is_foreign(home: Path, name: str, opens: Opens) -> None:
     (home / name).mkdir(parents=True)
-    library = opens(home)
-    assert library.foreign
+    assert opens(home).foreign
 
 
 def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens) -> None:
@@ -427,36 +421,25 @@ def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens
     (home / "spool").mkdir(exist_ok=True)
     for file in home.glob("library.sqlite3*"):
         file.unlink()
-    library = opens(home)
-    assert not library.foreign
+    assert not opens(home).foreign
 
 
 def test_a_library_replaced_while_open_is_foreign(
-    home: Path,
-    library: Library,
-    copied: Path,
-    raw: Raw,
+    home: Path, copied: Path, opens: Opens, raw: Raw
 ) -> None:
     """From the first call on."""
-    again = Library.open(home)
-    again.remember_rewrite("other", "fox", "a fox", "grok", None)
+    library = opens(home)  # `copied` has closed it
+    library.remember_rewrite("other", "fox", "a fox", "grok", None)
     with raw(copied) as connection:
         connection.execute("UPDATE identity SET id = 'another'")
     (copied / database.FILE).replace(home / database.FILE)
-    assert again.rewrite_for("key") is None
-    assert again.uploads.find("xai", "api.x.ai", "0" * 64) is None
-    assert again.spending.last_rewrite("xai") is None
-    again.close()
-    assert library.home == home
+    assert library.rewrite_for("key") is None
+    assert library.uploads.find("xai", "api.x.ai", "0" * 64) is None
+    assert library.spending.last_rewrite("xai") is None
 
 
 def test_a_foreign_picture_names_no_file_and_no_url(
-    home: Path,
-    library: Library,
-    save: Save,
-    picture: Picture,
-    tmp_path: Path,
-    opens: Opens,
+    home: Path, library: Library, save: Save, picture: Picture, tmp_path: Path, opens: Opens
 ) -> None:
     """Its cell asks the user to choose a file; pending images are left out."""
     source = InputImage(url="", sha256="0" * 64, label="/home/me/passport.png")
@@ -478,8 +461,7 @@ def test_a_foreign_picture_names_no_file_and_no_url(
 def test_a_library_created_here_is_own(home: Path, library: Library, opens: Opens) -> None:
     assert not library.foreign
     library.close()
-    again = opens(home)
-    assert not again.foreign
+    assert not opens(home).foreign
 
 
 def test_a_foreign_library_shows_pictures_only(copied: Path, opens: Opens) -> None:
@@ -494,13 +476,11 @@ def test_a_foreign_library_shows_pictures_only(copied: Path, opens: Opens) -> No
 
 
 def test_trust_holds_in_all_kernels(copied: Path, opens: Opens) -> None:
-    library, other = Library.open(copied), Library.open(copied)
+    library, other = opens(copied), opens(copied)
     before = [library.foreign, other.foreign]
     library.trust()
     assert (before, [library.foreign, other.foreign]) == ([True, True], [False, False])
     assert other.rewrite_for("key") == "an advertisement"
-    for each in (library, other):
-        each.close()
     later = opens(copied)
     assert not later.foreign
     assert later.notices == []
@@ -510,30 +490,24 @@ def test_trust_holds_for_one_folder(copied: Path, tmp_path: Path, opens: Opens, 
     library = Library.open(copied)
     library.trust()
     library.close()
-    elsewhere = Library.open(shutil.copytree(copied, tmp_path / "elsewhere"))
-    assert elsewhere.foreign
-    elsewhere.close()
+    assert opens(shutil.copytree(copied, tmp_path / "elsewhere")).foreign
     shutil.rmtree(copied)
     reopened(copied)
     with raw(copied) as connection:
         connection.execute("UPDATE identity SET id = 'another'")
-    replaced = opens(copied)
-    assert replaced.foreign
+    assert opens(copied).foreign
 
 
 def test_trust_by_environment_variable(
     copied: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
-    library = opens(copied)
-    assert not library.foreign
+    assert not opens(copied).foreign
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be made unwritable")
 def test_trust_that_cannot_be_stored_holds_for_the_process(
-    copied: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    opens: Opens,
+    copied: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     library = opens(copied)

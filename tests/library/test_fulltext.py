@@ -81,11 +81,7 @@ def test_a_prompt_finds_itself(library: Library, save: Save, picture: Picture, p
 
 
 def test_a_library_written_without_fts5_is_indexed_later(
-    home: Path,
-    save: Save,
-    picture: Picture,
-    monkeypatch: pytest.MonkeyPatch,
-    opens: Opens,
+    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(database, "prepare_index", lambda connection: False)

@@ -199,11 +199,7 @@ def test_an_image_without_its_file_is_skipped(
 
 
 def test_another_kernel_completes_a_pending_image(
-    library: Library,
-    save: Save,
-    picture: Picture,
-    home: Path,
-    opens: Opens,
+    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
 ) -> None:
     (image,) = save(payloads=["https://imgen.example/1"])
     assert (image.status, image.id is None) == ("pending", False)

@@ -595,7 +595,7 @@ class Library:
         return newest or 0
 
     def slot_of(self, image_id: int) -> Slot | None:
-        """Return the slot that an image fills; None if there is no such row."""
+        """Return the slot that an image fills; None if the row does not exist."""
         query = """SELECT fingerprint, place, position, host, backend, notebook
             FROM images JOIN requests ON requests.id = request_id WHERE images.id = ?"""
         with self.database.reading() as connection:

@@ -52,7 +52,7 @@ FILE: Final = "library.sqlite3"
 OWNER: Final = "owner.json"
 """Names the process that uses a library whose file system has no locks."""
 _WRITTEN_IN: Final = 60.0
-"""Seconds after which an empty owner file is no longer being written."""
+"""Seconds after which an empty owner file counts as abandoned."""
 _TOKENS: Final[set[str]] = set()
 """Tokens of the owner files that this process wrote."""
 _MIN_FREE: Final = 1 << 16
@@ -333,7 +333,7 @@ class Owner:
                 who, where = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
                 raise LibraryError(
                     f"The file system of {self._file.parent} has no locks, and process {who} on "
-                    f"{where} uses the library. Shut that kernel down; if it is no longer running, "
+                    f"{where} uses the library. Shut that kernel down; if it has ended, "
                     f"delete {self._file}."
                 )
             # Two processes may find a dead owner at the same time: the one that has moved the file

@@ -751,7 +751,7 @@ _STATISTICS: Final[tuple[tuple[_Entry, ...], ...]] = tuple(
 
 
 def library_id(connection: sqlite3.Connection) -> str:
-    """Return the unique id of a library; empty if it has none yet."""
+    """Return the unique id of a library; empty if it lacks one."""
     row = connection.execute("SELECT id FROM identity LIMIT 1").fetchone()
     return str(row[0]) if row else ""
 

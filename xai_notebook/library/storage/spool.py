@@ -52,7 +52,7 @@ _SUFFIX: Final = ".journal"
 _OLD_SUFFIX: Final = ".reply"
 _UNREADABLE: Final = ".unreadable"
 _WRITTEN_IN: Final = 60.0
-"""Seconds after which an incomplete file of an earlier version is no longer being written."""
+"""Seconds after which an incomplete file of an earlier version counts as abandoned."""
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks whether the folder was deleted."""
 _OLD_LIMIT: Final = MAX_RECEIVE_BYTES + MIB
@@ -280,7 +280,7 @@ class Spool:
         self.remove(spooled)
 
     def is_empty(self) -> bool:
-        """Tell whether there is no reply that this process can store."""
+        """Tell whether the spool holds nothing that this process can store."""
         self._adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals())
