@@ -98,7 +98,7 @@ def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
         lambda: library.history("fox lan", 24),
         lambda: _found(library.history(f"study{next(wanted)}", 24)),
         lambda: _found(library.history("", 24)),
-        library.costs,
+        library.spending.costs,
     )
     return {
         "insert of 300 kB": inserts,
@@ -150,7 +150,7 @@ def bundle(plan: Plan) -> list[Row]:
             for number, prompt in enumerate(prompts):
                 (picture,) = catalog.add(_asked(prompt, stub.picture(number, size=300_000)))
                 ids.add(picture.id or 0)
-            catalog.packer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
+            catalog.bundle_writer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
         (folder / "story.xai").rename(folder / "away")
 
         def run(home: str) -> None:

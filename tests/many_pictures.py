@@ -53,7 +53,7 @@ def fill(home: Path, count: int) -> None:
     library = Library.open(home)
     try:
         originals = [_saved(library, number) for number in range(_ORIGINALS)]
-        with library._database.writing() as connection:
+        with library.database.writing() as connection:
             numbers = range(1, count + 1)
             connection.executemany(_REQUEST, map(_request, numbers))
             connection.executemany(_IMAGE, _images(numbers, originals))
@@ -68,7 +68,7 @@ def _saved(library: Library, number: int) -> tuple[Any, ...]:
     width, height = ((96, 96), (128, 72), (72, 128))[number % 3]
     buffer = io.BytesIO()
     Image.new("HSV", (width, height), (hue, 160, 210)).convert("RGB").save(buffer, "JPEG")
-    (digest,) = library._originals.write([(buffer.getvalue(), "image/jpeg")])
+    (digest,) = library.blobs.write([(buffer.getvalue(), "image/jpeg")])
     return digest, width, height, len(buffer.getvalue())
 
 

@@ -119,7 +119,7 @@ def of(call: Any, tag: str) -> bool:
 def stored(session: Session) -> Counter[str]:
     """Return how many pictures the library has of each prompt, or can still fetch."""
     session.history()
-    with session.library()._database.reading() as connection:
+    with session.library().database.reading() as connection:
         rows = connection.execute(
             "SELECT prompt FROM requests JOIN images ON request_id = requests.id "
             "WHERE status IN ('ok', 'pending')"

@@ -43,7 +43,7 @@ def _pack(notebook: Path, file: Path) -> int:
 
     library = Library.open(Configuration.from_environment().home)
     try:
-        return library.packer.pack(file, is_notebook=is_notebook)
+        return library.bundle_writer.pack(file, is_notebook=is_notebook)
     finally:
         library.close()
 

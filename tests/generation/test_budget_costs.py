@@ -184,7 +184,7 @@ def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> N
     assert table.total_usd == pytest.approx(0.08)
     assert table.unknown == 0
     library = session.library()
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute("UPDATE requests SET created = created - 3 * 86400 WHERE id = 1")
     assert [row.model for row in session.costs()] == ["grok-imagine-image", "local-preview"]
 

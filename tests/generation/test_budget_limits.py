@@ -480,7 +480,7 @@ def test_free_pictures_set_no_price(
 ) -> None:
     """An unpacked picture was free, and the next one costs the list price."""
     session.generate("a fox")
-    with session.library()._database.writing() as connection:
+    with session.library().database.writing() as connection:
         connection.execute("UPDATE requests SET cost_usd = 0.0")
     session.close()
     other = new_session()
@@ -494,7 +494,7 @@ def test_a_charge_is_deleted_once_its_reply_is_in_the_library(
     """Otherwise each call of a long period would read all of them."""
     configured(session, budget="5/total")
     session.generate(each=["a", "b", "c"])
-    with session.library()._database.reading() as connection:
+    with session.library().database.reading() as connection:
         assert connection.execute("SELECT count(*) FROM charges").fetchone()[0] == 0
     assert left(session) == pytest.approx(4.94)
 

@@ -104,7 +104,7 @@ def check(home: Path, letters: str, sent: bytes) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         library = Library.open(home)
-    with library._database.reading() as connection:
+    with library.database.reading() as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         rows = connection.execute("SELECT sha256, status, url FROM images").fetchall()
     found = library.history()

@@ -310,7 +310,7 @@ def test_one_bad_reply_does_not_spoil_the_others(session: Session, quick: Served
 
     library = session.library()
     good, bad = tiny(1), tiny(2)
-    blocked = library._originals.path(hashlib.sha256(bad).hexdigest(), "image/jpeg")
+    blocked = library.blobs.path(hashlib.sha256(bad).hexdigest(), "image/jpeg")
     blocked.mkdir(parents=True)  # a folder stands where the file should
     replies = []
     for number, data in enumerate([good, bad]):

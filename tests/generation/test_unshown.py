@@ -374,7 +374,7 @@ def test_what_can_no_longer_be_fetched_is_asked_for_again(
     orders.status = 503
     session = kernels()
     session.generate("a fox", format="url")
-    with session.library()._database.writing() as connection:
+    with session.library().database.writing() as connection:
         connection.execute("UPDATE images SET created = created - ?", (age,))
     orders.status = status
     with pytest.raises(errors.LibraryError, match="holds 0 of the 1"):

@@ -1,4 +1,4 @@
-"""What the library's tests share: an open library, pictures, and a way to save replies."""
+"""Fixtures of the library's tests: open libraries, pictures, saved replies, raw databases."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
     Save = Callable[..., list[Picture]]
 
 
@@ -30,10 +31,27 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def library(home: Path) -> Iterator[Library]:
-    library = Library.open(home)
-    yield library
-    library.close()
+def opens() -> Iterator[Opens]:
+    """Return a function that opens a library until the end of the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda home: stack.enter_context(contextlib.closing(Library.open(home)))
+
+
+@pytest.fixture
+def library(opens: Opens, home: Path) -> Library:
+    return opens(home)
+
+
+@pytest.fixture
+def raw() -> Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]:
+    """Return a function that connects to a library's database behind its back."""
+    return connect
+
+
+@contextlib.contextmanager
+def connect(home: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +118,7 @@ def old_library(home: Path, data: bytes) -> None:
     file = home / "images" / digest[:2] / f"{digest}.jpg"
     file.parent.mkdir(parents=True)
     file.write_bytes(data)
-    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+    with connect(home) as connection:
         for statement in schema.MIGRATIONS[0]:
             connection.execute(statement)
         connection.execute(

@@ -1,4 +1,4 @@
-"""What the world can do to a library: kills, other kernels, forks, full disks, foreign files."""
+"""Kills, concurrent kernels, forks, full disks, damaged databases and migrations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import fork
+from harness import fork, reading_child
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library
 from xai_notebook.library.storage import database, schema
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
+    Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
@@ -47,29 +49,19 @@ def save(library, name, count=1, size=40_000):
     ))
 
 library = Library.open(Path(sys.argv[1]))
-print("ready", flush=True)
+print(True, flush=True)
 """
 
 
-def run(code: str, home: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start a process that has the library open, and waits for a line before it goes on."""
-    command = [sys.executable, "-c", WRITER + code, str(home)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
+def run(code: str, home: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """Run code in a process after it has opened the library."""
+    return reading_child(f"{WRITER}{code}", str(home))
 
 
 def rest(process: subprocess.Popen[str]) -> str:
-    """Return what a process still writes, to its end.
-
-    `communicate` would miss what was read together with the first line.
-    """
-    with process:
-        assert process.stdout
-        return process.stdout.read()
+    """Return the output of a process after its first line, which `communicate` would miss."""
+    assert process.stdout
+    return process.stdout.read()
 
 
 def originals(home: Path) -> list[Path]:
@@ -77,22 +69,21 @@ def originals(home: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("attempt", range(20))
-def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
-    """After SIGKILL every reply reported as saved is whole, and there is no half file or row."""
-    process = run(
-        "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)", home
-    )
-    time.sleep(random.Random(attempt).uniform(0, 0.06))
-    process.send_signal(signal.SIGKILL)
-    reported = rest(process)
-    # The last line can itself be cut short; output is a pipe's worth behind, never ahead.
+def test_a_kill_leaves_no_partial_file_or_row(home: Path, attempt: int) -> None:
+    """Every reply that was reported as saved is complete."""
+    code = "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)"
+    with run(code, home) as process:
+        time.sleep(random.Random(attempt).uniform(0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        reported = rest(process)
+    # The last line may be incomplete. Output lags behind, and is never ahead.
     complete = [line for line in reported.splitlines(keepends=True) if line.endswith("\n")]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         library = Library.open(home)
     stored = library.history(limit=100_000)
     assert {line.strip() for line in complete} <= {image.sha256 for image in stored}
-    with library._database.reading() as connection:
+    with library.database.reading() as connection:
         (rows,) = connection.execute("SELECT count(*) FROM images").fetchone()
     assert len(stored) == rows
     for file in originals(home):
@@ -100,42 +91,35 @@ def test_kill_leaves_nothing_half(home: Path, attempt: int) -> None:
     library.close()
 
 
-def test_two_kernels_write_at_once(home: Path) -> None:
-    """Two processes that save 500 images each at the same time make 1,000 rows without an error."""
+def test_two_kernels_write_concurrently(home: Path, opens: Opens) -> None:
     code = (
         "sys.stdin.readline()\nfor i in range(500): save(library, f'{os.getpid()} {i}', size=500)"
     )
-    processes = [run(code, home), run(code, home)]
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    library = Library.open(home)
+    with run(code, home) as first, run(code, home) as second:
+        for process in (first, second):
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(timeout=60) for process in (first, second)] == [0, 0]
+    library = opens(home)
     assert len(library.history(limit=2000)) == len(originals(home)) == 1000
-    library.close()
 
 
-def test_many_kernels_create_a_library_at_once(home: Path) -> None:
-    """Six processes that open a new home at the same moment all succeed."""
+def test_six_kernels_create_a_library_concurrently(home: Path, opens: Opens) -> None:
     command = [sys.executable, "-c", WRITER + "save(library, os.getpid())", str(home)]
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(6)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 6
-    library = Library.open(home)
+    library = opens(home)
     assert len(library.history()) == 6
-    library.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_fork(home: Path) -> None:
-    """A forked child and its parent both save, even when a thread held the lock at the fork."""
+def test_a_fork_while_a_thread_reads(home: Path, opens: Opens) -> None:
     code = """
 import threading
 held, release = threading.Event(), threading.Event()
 def hold():
-    with library._database.reading():
+    with library.database.reading():
         held.set()
         release.wait()
 save(library, "before")
@@ -151,25 +135,22 @@ thread.join()
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 save(library, "parent")
 """
-    process = run(code, home)
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    library = Library.open(home)
-    prompts = {image.request.prompt for image in library.history()}
+    with run(code, home) as process:
+        assert process.wait(timeout=30) == 0
+    prompts = {image.request.prompt for image in opens(home).history()}
     assert prompts == {"prompt before", "prompt child", "prompt parent"}
-    library.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_fork_waits_for_the_thread_inside(library: Library) -> None:
-    """A fork comes when no thread is in SQLite, whose own locks the child would inherit held."""
+def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
+    """The child would inherit SQLite's locks as held."""
     inside, leave = threading.Event(), threading.Event()
     left = False
 
     def work() -> None:
         nonlocal left
-        with library._database.writing() as connection:
-            # As a statement of another thread: what it calls waits inside SQLite.
+        with library.database.writing() as connection:
+            # The statement waits inside SQLite.
             connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))  # type: ignore[func-returns-value]
             connection.execute("SELECT wait()")
         left = True
@@ -189,7 +170,7 @@ def test_fork_waits_for_the_thread_inside(library: Library) -> None:
 LOCKED = """
 import signal, threading, time
 from xai_notebook.library.storage import schema
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # not in the background
 save(library, "before")
 library.close()
 connection = schema.connect(library.home / "library.sqlite3")
@@ -211,21 +192,19 @@ except BaseException as error:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("action", ["save(library, 'new')", "library.history()", "library.costs()"])
-def test_waiting_for_a_lock_is_interrupted(home: Path, action: str) -> None:
-    """Ctrl-C ends the wait for another program's lock at once, not when the wait is over.
+@pytest.mark.parametrize(
+    "action", ["save(library, 'new')", "library.history()", "library.spending.costs()"]
+)
+def test_waiting_for_a_lock_can_be_interrupted(home: Path, action: str) -> None:
+    """The traceback is one line: IPython takes seconds to render a long one."""
+    output = "KeyboardInterrupt: the library was being waited for; nothing in it is lost. True\n"
+    with run(LOCKED.replace("ACTION", action), home) as process:
+        assert rest(process) == output
 
-    It is one line: IPython takes seconds to render a chain of calls.
-    """
-    process = run(LOCKED.replace("ACTION", action), home)
-    said = "KeyboardInterrupt: the library was being waited for; nothing in it is lost. True\n"
-    assert rest(process) == said
 
-
-def test_library_deleted_under_a_kernel(
+def test_a_deleted_library_is_created_again(
     library: Library, save: Save, picture: Picture, home: Path
 ) -> None:
-    """A library whose folder vanishes is made anew by the next reply, which is in it."""
     save("old", [picture()])
     shutil.rmtree(home)
     (image,) = save("new", [data := picture()])
@@ -235,18 +214,17 @@ def test_library_deleted_under_a_kernel(
     assert [found.request.prompt for found in library.history()] == ["new"]
 
 
-def test_clock_that_jumps(
+def test_history_ignores_the_clock(
     save: Save, library: Library, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """History goes by the order of arrival, whatever the clock says."""
     for day in (3, 1, 2):
         monkeypatch.setattr(time, "time", lambda day=day: day * 86400.0)
         save(f"day {day}", [picture()])
     assert [image.request.prompt for image in library.history()] == ["day 2", "day 1", "day 3"]
 
 
-def test_old_leftovers_are_removed(home: Path) -> None:
-    """Temporary files of kernels killed long ago go; those that may still be written stay."""
+def test_old_temporary_files_are_removed(home: Path) -> None:
+    """Recent ones may still be written."""
     Library.open(home).close()
     folder = home / "images" / ".tmp"
     old, new = folder / f"17-{'0' * 16}-1", folder / f"17-{'0' * 16}-2"
@@ -257,19 +235,17 @@ def test_old_leftovers_are_removed(home: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_file_instead_of_a_home(home: Path) -> None:
-    """A home that is a file is named, with the variable to change."""
+def test_a_file_instead_of_a_home(home: Path) -> None:
     home.write_text("I am a file")
-    with pytest.raises(LibraryError, match=r"no folder.*XAI_NOTEBOOK_HOME"):
+    with pytest.raises(LibraryError, match=r"not a folder.*XAI_NOTEBOOK_HOME"):
         Library.open(home)
     assert home.read_text() == "I am a file"
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, None])
-def test_corrupt_file_is_left_alone(
+def test_a_damaged_database_is_left_unchanged(
     home: Path, library: Library, save: Save, picture: Picture, content: bytes | None
 ) -> None:
-    """A damaged library is named, its pictures pointed to, and not a byte of it is changed."""
     for number in range(50):
         save(f"prompt {number}", [picture()])
     library.close()
@@ -283,8 +259,7 @@ def test_corrupt_file_is_left_alone(
     assert file.read_bytes() == content
 
 
-def test_foreign_database_is_left_alone(home: Path) -> None:
-    """Another program's SQLite file is recognised and not a byte of it is changed."""
+def test_a_database_of_another_program_is_left_unchanged(home: Path) -> None:
     home.mkdir()
     file = home / database.FILE
     with contextlib.closing(sqlite3.connect(file)) as connection:
@@ -296,8 +271,7 @@ def test_foreign_database_is_left_alone(home: Path) -> None:
     assert [each.name for each in home.iterdir() if each.is_file()] == [database.FILE]
 
 
-def test_newer_library_is_left_alone(home: Path) -> None:
-    """A library of a newer version asks for an upgrade and is not touched."""
+def test_a_newer_library_is_left_unchanged(home: Path) -> None:
     Library.open(home).close()
     file = home / database.FILE
     with contextlib.closing(sqlite3.connect(file)) as connection:
@@ -309,32 +283,33 @@ def test_newer_library_is_left_alone(home: Path) -> None:
 
 
 def test_version_1_is_migrated(
-    home: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
+    home: Path, picture: Picture, make_old: Callable[[Path, bytes], None], raw: Raw
 ) -> None:
-    """A library of version 1 keeps its images, and gets what later versions brought."""
     make_old(home, data := picture())
     library = Library.open(home)
     assert [image.data for image in library.find("f")] == [data]
     assert [image.data for image in library.history("old fo")] == [data]
-    library.trust()  # nothing tells it from a copy of somebody else's
+    library.trust()  # version 1 has no id, so it is foreign
     library.remember_rewrite("key", "fox", "a fox", "grok", None)
     assert library.rewrite_for("key") == "a fox"
     library.close()
-    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection:
+    with raw(home) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
-def test_version_2_replays_the_same(home: Path, library: Library, save: Save) -> None:
-    """Images of a library without places get those at which they answered before."""
-    # What one call after the other stored: three equal prompts of one image, two images that
-    # became four, and two equal prompts of two images, the second of which was completed later.
+def test_version_2_replays_the_same(
+    home: Path, library: Library, save: Save, opens: Opens, raw: Raw
+) -> None:
+    """Images get the places at which they answered before."""
+    # Three equal prompts of one image, two images that became four, and two equal prompts of two
+    # images, the second of which was completed later.
     fox = [save(payloads=[data], n=1) for data in (b"0", b"1", b"2")]
     owl = [save("owl", [b"3", b"4"]), save("owl", [b"5", b"6"], n=4)]
     elk = [save("elk", [b"7", b"8"]), save("elk", [b"9"], n=2), save("elk", [b"10"], n=2)]
     save("newt", [b"11", b"12"])
     save("newt", [b"13"])
     library.close()
-    with contextlib.closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+    with raw(home) as connection:
         for images, starts in ((fox, (0, 1, 2)), (owl, (0, 2)), (elk, (0, 2, 3))):
             for reply, start in zip(images, starts, strict=True):
                 for index, image in enumerate(reply, start):
@@ -363,7 +338,7 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
         for column in ("public_url", "public_url_expires", "starred", "deleted", "size"):
             connection.execute(f"ALTER TABLE images DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 2")
-    library = Library.open(home)
+    library = opens(home)
 
     def stored(prompt: str, place: int) -> list[bytes]:
         return [image.data for image in library.find(f"fingerprint of {prompt}", place=place)]
@@ -371,35 +346,12 @@ def test_version_2_replays_the_same(home: Path, library: Library, save: Save) ->
     assert [stored("a red fox", place) for place in range(4)] == [[b"0"], [b"1"], [b"2"], []]
     assert [stored("owl", place) for place in range(2)] == [[b"3", b"4", b"5", b"6"], []]
     assert [stored("elk", place) for place in range(3)] == [[b"7", b"8"], [b"9", b"10"], []]
-    # What was made last answers first, what was made before it at the next place.
+    # The last reply answers first, the one before it at the next place.
     assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
-    library.close()
-
-
-def test_file_system_without_shared_memory(
-    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a write-ahead log cannot work, SQLite's own journal does, without a word."""
-
-    def connect(file: Path) -> sqlite3.Connection:
-        # This variant of SQLite's file layer has no shared memory, like some network shares.
-        return sqlite3.connect(
-            f"{file.as_uri()}?vfs=unix-dotfile", uri=True, isolation_level=None,
-            check_same_thread=False,
-        )  # fmt: skip
-
-    monkeypatch.setattr(schema, "_open", connect)
-    other = Library.open(home.parent / "share")
-    (image,) = save("a fox", [picture()], to=other)
-    assert [found.id for found in other.history("fox")] == [image.id]
-    with other._database.reading() as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
-    other.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_file_size_limit(home: Path) -> None:
-    """A file that cannot be written to its end leaves no trace, and the library goes on."""
+def test_a_file_that_exceeds_a_limit_leaves_no_trace(home: Path, opens: Opens) -> None:
     code = """
 import resource
 from xai_notebook.errors import LibraryError
@@ -410,20 +362,18 @@ except LibraryError as error:
     print(error)
 save(library, "small", size=1000)
 """
-    process = run(code, home)
-    output = rest(process)
+    with run(code, home) as process:
+        output = rest(process)
     assert process.returncode == 0
     assert "is full. Free some space" in output
-    library = Library.open(home)
+    library = opens(home)
     assert [image.request.prompt for image in library.history()] == ["prompt small"]
     assert len(originals(home)) == 1
     assert list((home / "images" / ".tmp").iterdir()) == []
-    library.close()
 
 
-def test_full_disk(small_disk: Path, save: Save, picture: Picture) -> None:
-    """On a full disk the error says so, what was saved stays, and room makes it work again."""
-    library = Library.open(small_disk / "home")
+def test_a_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Opens) -> None:
+    library = opens(small_disk / "home")
     save("first", [picture()], to=library)
     filler = small_disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
@@ -435,20 +385,19 @@ def test_full_disk(small_disk: Path, save: Save, picture: Picture) -> None:
     filler.unlink()
     save("third", [picture()], to=library)
     assert [image.request.prompt for image in library.history()] == ["third", "first"]
-    library.close()
 
 
-def test_home_with_odd_name(tmp_path: Path, save: Save, picture: Picture) -> None:
-    """Spaces, question marks, percent signs and umlauts in the path are only characters."""
-    library = Library.open(tmp_path / "my ?mode=ro #1 %41 bücher")
+def test_a_home_with_special_characters(
+    tmp_path: Path, save: Save, picture: Picture, opens: Opens
+) -> None:
+    library = opens(tmp_path / "my ?mode=ro #1 %41 bücher")
     (image,) = save("fox", [picture()], to=library)
     assert [found.file for found in library.history()] == [image.file]
-    library.close()
 
 
 @pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])
-def test_a_spoilt_original_is_written_anew(library: Library, save: Save, left: bytes) -> None:
-    """A kill leaves a part of a file that no row names, and a power cut other bytes in it."""
+def test_a_damaged_original_is_written_again(library: Library, save: Save, left: bytes) -> None:
+    """A kill leaves a partial file, a power cut other bytes."""
     data = b"\xff\xd8\xff" + bytes(range(256))
     (picture,) = save("a fox", [data])
     file = picture.file

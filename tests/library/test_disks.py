@@ -1,6 +1,6 @@
-"""File systems that lack what SQLite counts on: shared memory maps, or locks.
+"""File systems without shared memory maps or without locks.
 
-A few lines of C between Python and the system refuse what NFS, 9p, FUSE and others refuse.
+A preloaded C library makes system calls fail as they do on NFS, 9p or FUSE.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def generate(session, prompt):
     batch = session.generate(prompt)
     return [len(batch.ok), *batch.notes]
 
-def told(function, *arguments):
+def report(function, *arguments):
     begun = time.monotonic()
     try:
         said = function(*arguments)
@@ -106,12 +106,12 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Disk:
-    """Processes whose disk lacks something."""
+    """Runs processes on such a file system."""
 
-    def __init__(self, home: Path, shim: Path, served: Served, **lacks: str) -> None:
+    def __init__(self, home: Path, shim: Path, served: Served, **missing: str) -> None:
         self.home = home
         self.environment = {
-            **os.environ, **lacks, "LD_PRELOAD": str(shim), "XAI_NOTEBOOK_HOME": str(home),
+            **os.environ, **missing, "LD_PRELOAD": str(shim), "XAI_NOTEBOOK_HOME": str(home),
             "XAI_API_KEY": KEY, "XAI_API_HOST": served.address,
         }  # fmt: skip
 
@@ -127,7 +127,7 @@ class Disk:
         )
 
     def run(self, code: str, **changes: str) -> list[Any]:
-        """Return what a process tells."""
+        """Return the values that a process passes to `report`."""
         with self.start(code, **changes) as process:
             output, _ = process.communicate()
         assert process.returncode == 0
@@ -135,10 +135,10 @@ class Disk:
 
 
 USE = """
-told(generate, session, "a fox")
-told(generate, session, "a hare")
-told(lambda: [image.prompt for image in session.history()])
-told(lambda: [image.data == image.file.read_bytes() for image in session.history()])
+report(generate, session, "a fox")
+report(generate, session, "a hare")
+report(lambda: [image.prompt for image in session.history()])
+report(lambda: [image.data == image.file.read_bytes() for image in session.history()])
 session.close()
 """
 
@@ -151,9 +151,8 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Serv
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
 def test_everything_is_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
-    """A new library and one that came from another disk: kept, found again, said at most once."""
     if existing:
-        disk.run('told(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")
+        disk.run('report(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")
     before = ["an owl"] if existing else []
     first, second, prompts, whole = disk.run(USE)
     assert (first[0], second) == (1, [1])
@@ -167,72 +166,73 @@ def test_everything_is_kept(disk: Disk, quick: Served, *, existing: bool) -> Non
     assert not (disk.home / "owner.json").exists()
 
 
-def test_processes_share_it_without_maps(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """Without shared memory maps, several processes still write at once."""
+def test_processes_write_concurrently_without_memory_maps(
+    tmp_path: Path, shim: Path, quick: Served
+) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_SHM="1")
-    code = "for i in range(5): told(generate, session, f'{sys.argv} {i} {id(session)}')"
+    code = "for i in range(5): report(generate, session, f'{sys.argv} {i} {id(session)}')"
     processes = [disk.start(code) for _ in range(3)]
     for process in processes:
         output, _ = process.communicate()
         assert output == "[1]\n" * 5
-    assert len(disk.run("told(lambda: [i.prompt for i in session.history(n=100)])")[0]) == 15
+    assert len(disk.run("report(lambda: [i.prompt for i in session.history(n=100)])")[0]) == 15
 
 
 def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """The second living one is told so, and what it makes waits; a dead one is followed."""
+    """The second one keeps its replies in the spool; a dead one is replaced."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
-    with disk.start('told(generate, session, "a fox")\nsys.stdin.readline()') as first:
+    with disk.start('report(generate, session, "a fox")\nsys.stdin.readline()') as first:
         assert first.stdout
         assert json.loads(first.stdout.readline())[0] == 1
         (said, history) = disk.run(
-            'told(generate, session, "a hare")\ntold(lambda: len(session.history()))'
+            'report(generate, session, "a hare")\nreport(lambda: len(session.history()))'
         )
         assert said[0] == 1
         assert "only in its spool" in said[1]
         assert f"process {first.pid}" in said[1]
         assert "LibraryError" in history
         first.kill()
-    told = disk.run("told(lambda: [image.prompt for image in session.history()])")
-    assert told == [["a hare", "a fox"]]
+    reported = disk.run("report(lambda: [image.prompt for image in session.history()])")
+    assert reported == [["a hare", "a fox"]]
 
 
-def test_an_owner_on_another_machine(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """It is not known to be dead, so it is left the owner, and its journal is never deleted."""
+def test_an_owner_on_another_machine_is_respected(
+    tmp_path: Path, shim: Path, quick: Served
+) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')
-    (said,) = disk.run("told(lambda: len(session.history()))")
+    (said,) = disk.run("report(lambda: len(session.history()))")
     assert "on elsewhere" in said
     assert "owner.json" in said
 
 
-def test_a_journal_of_another_machine_is_read_and_stays(
+def test_a_journal_of_another_machine_is_read_and_kept(
     tmp_path: Path, shim: Path, quick: Served
 ) -> None:
-    """Whether its process lives cannot be known; its replies go in once, by their ids."""
+    """Its process may be alive."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     code = """
 import os, platform
 platform.node = lambda: "elsewhere"
 Library.add_replies = lambda self, replies: [[*reply.pictures] for reply in replies]
 Library.settle = lambda self: None
-told(generate, session, "a fox")
+report(generate, session, "a fox")
 os._exit(0)
 """
     disk.run(code)
     (disk.home / "owner.json").unlink()
     for _ in range(2):
-        assert disk.run("told(lambda: len(session.history()))\nsession.close()") == [1]
+        assert disk.run("report(lambda: len(session.history()))\nsession.close()") == [1]
     (journal,) = (disk.home / "spool").glob("*.journal")
     assert journal.stat().st_size > len(tiny())
 
 
-def test_what_fails_is_not_the_maps(tmp_path: Path, quick: Served) -> None:
-    """On an ordinary disk the library keeps its write-ahead log."""
+def test_an_ordinary_disk_has_a_write_ahead_log(tmp_path: Path, quick: Served) -> None:
     disk = Disk(tmp_path / "home", Path("/nowhere"), quick)
     code = """
-told(generate, session, "a fox")
-with session.library()._database.reading() as connection:
-    told(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0])
+report(generate, session, "a fox")
+with session.library().database.reading() as connection:
+    report(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0])
 """
     assert disk.run(code, LD_PRELOAD="") == [[1], "wal"]

@@ -1,8 +1,7 @@
-"""What the library remembers of jobs."""
+"""Batch jobs in the library."""
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,16 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, Reply
 from xai_notebook.library.jobs import JobRecord, JobRequest, SubmissionState, key_of
-from xai_notebook.library.storage import database, schema
+from xai_notebook.library.storage import schema
 from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from sqlite3 import Connection
+
+    Raw = Callable[[Path], AbstractContextManager[Connection]]
 
 FOXES, WOLVES = (
     JobRecord(name=name, backend="xai", host="api.x.ai") for name in ("foxes", "wolves")
@@ -38,7 +41,7 @@ def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
 
 
 def record(library: Library, job: JobRecord, *requests: JobRequest) -> JobRecord:
-    """Record a job that nothing speaks against."""
+    """Record a job that no other one conflicts with."""
     recorded = library.jobs.record(job, requests)
     assert recorded is not None
     return recorded
@@ -58,8 +61,7 @@ def answer(
     return library.add_replies([reply])
 
 
-def test_a_job_ends_once(library: Library) -> None:
-    """Of two kernels that see an end, the first one notes it, whatever the other makes of that."""
+def test_the_first_end_of_a_job_is_kept(library: Library) -> None:
     job = record(library, FOXES, asked("one"), asked("two"))
     library.jobs.fail(job, "No.", [key_of("one", 0, 0)])
     ended = library.jobs.close(job, "cancelled", "It was cancelled.")
@@ -69,18 +71,18 @@ def test_a_job_ends_once(library: Library) -> None:
     assert found == ["No.", "It was cancelled."]
 
 
-def test_what_an_open_job_holds_is_not_recorded_again(library: Library) -> None:
-    """Unless it has failed there."""
+def test_a_request_in_an_open_job_is_not_recorded_again(library: Library) -> None:
+    """Unless it has failed."""
     job = record(library, FOXES, asked())
     assert library.jobs.record(WOLVES, [asked()]) is None
     library.jobs.fail(job, "No.")
     assert record(library, WOLVES, asked())
 
 
-def test_what_was_answered_meanwhile_is_not_recorded(
+def test_an_answered_request_is_not_recorded_again(
     library: Library, picture: Callable[[], bytes]
 ) -> None:
-    """Neither while its job runs nor after that; unless only a newer image answers."""
+    """Unless only a newer image answers."""
     job = record(library, FOXES, asked())
     answer(library, job, picture())
     assert library.jobs.open_with([asked()]) == {}
@@ -90,10 +92,9 @@ def test_what_was_answered_meanwhile_is_not_recorded(
     assert record(library, WOLVES, asked(after=library.newest()))
 
 
-def test_a_running_job_holds_what_it_answered_if_new_images_are_wanted(
+def test_an_open_job_holds_answered_requests_for_new_images(
     library: Library, picture: Callable[[], bytes]
 ) -> None:
-    """Once it has ended it does not."""
     job = record(library, FOXES, asked(), asked("other"))
     answer(library, job, picture())
     assert library.jobs.open_with([asked(after=None)]) == {asked().key: job}
@@ -103,13 +104,13 @@ def test_a_running_job_holds_what_it_answered_if_new_images_are_wanted(
 
 
 def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
-    """It counts once, whichever kernels save it, as failed; nothing else notices it."""
+    """It counts once, even if two kernels save it."""
     job = record(library, FOXES, asked())
     for _ in range(2):
         assert answer(library, job, error="No image.") == [[]]
     tally = library.jobs.tally(job)
     assert (tally.answered, tally.failed, tally.cost_usd, tally.unpriced) == (0, 1, 0.02, 0)
-    (row,) = library.costs()
+    (row,) = library.spending.costs()
     assert (row.requests, row.images, row.cost_usd) == (1, 0, 0.02)
     assert library.jobs.pictures(job) == {}
     assert library.find("fox") == []
@@ -117,8 +118,7 @@ def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
     assert record(library, WOLVES, asked())
 
 
-def test_what_was_sent_is_remembered(library: Library, home: Path) -> None:
-    """By the next kernel, until the batch is gone."""
+def test_submission_states_are_stored(library: Library, home: Path) -> None:
     job = record(library, FOXES, asked("one"), asked("two"))
     keys = [key_of(name, 0, 0) for name in ("one", "two")]
     library.jobs.mark(job, keys, SubmissionState.UNKNOWN)
@@ -137,8 +137,8 @@ def test_what_was_sent_is_remembered(library: Library, home: Path) -> None:
     assert library.jobs.marked(job) == {}
 
 
-def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> None:
-    """It may have the same row in the library that stands in the place of ours."""
+def test_a_job_of_another_library_is_recognised(library: Library) -> None:
+    """It may have the same id."""
     ours = replace(record(library, FOXES, asked()), name="ours", batch_id="batch_1")
     jobs = library.jobs
     uses: list[Callable[[], Any]] = [
@@ -159,11 +159,10 @@ def test_a_job_of_another_library_is_not_taken_for_ours(library: Library) -> Non
     assert (theirs.name, theirs.state, theirs.batch_id) == ("foxes", "new", None)
 
 
-def test_what_earlier_versions_submitted_is_in_doubt(home: Path) -> None:
-    """They did not record it: a job that was left half way may be at the service."""
+def test_jobs_of_earlier_versions_may_have_been_submitted(home: Path, raw: Raw) -> None:
     home.mkdir()
     earlier = schema.MIGRATIONS.index(schema._JOB_CALLS)
-    with closing(sqlite3.connect(home / database.FILE)) as connection, connection:
+    with raw(home) as connection:
         for step in schema.MIGRATIONS[:earlier]:
             for statement in step:
                 connection.execute(statement)

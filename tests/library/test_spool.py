@@ -1,4 +1,4 @@
-"""Replies on disk until the library has them."""
+"""The spool: replies on disk that the library has not stored yet."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> Any:
-    """Make images, and be killed, in effect, before the library is asked to keep them."""
+    """Generate images as if the kernel was killed before the library stored them."""
     with monkeypatch.context() as patched:
         patched.setattr(
             Library, "add_replies", lambda _, replies: [[*reply.pictures] for reply in replies]
@@ -41,17 +39,17 @@ def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **opti
 
 
 def left(session: Session) -> list[Path]:
-    """Return what the spool's folder holds when no process uses it."""
+    """Return the files in the spool after closing the session."""
     home = session.library().home
     session.close()
     return list((home / "spool").iterdir())
 
 
 @pytest.mark.parametrize("format_", ["base64", "url"])
-def test_what_was_left_is_put_in(
+def test_the_next_kernel_stores_the_spool(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
-    """The next kernel has the pictures that one left in the spool, and nothing is asked again."""
+    """Nothing is requested again."""
     options = {"n": 3, "format": format_, "aspect_ratio": "16:9", "resolution": "2k"}
     leave(session, monkeypatch, "a fox", **options)
     calls = len(quick.calls)
@@ -65,18 +63,17 @@ def test_what_was_left_is_put_in(
     assert left(session) == []
 
 
-def test_history_has_it_as_well(
+def test_history_includes_the_spool(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looking back is enough to have it put in."""
     leave(session, monkeypatch, "a fox")
     assert [image.prompt for image in session.history()] == ["a fox"]
 
 
-def test_it_is_put_in_once(
+def test_a_spooled_reply_is_stored_once(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A kernel killed between the row and the removal leaves a reply that is there already."""
+    """A kernel may be killed before it removes a stored reply."""
     leave(session, monkeypatch, "a fox", n=2)
     (file,) = (tmp_path / "home" / "spool").iterdir()
     data = file.read_bytes()
@@ -87,10 +84,9 @@ def test_it_is_put_in_once(
     assert left(session) == []
 
 
-def test_files_of_earlier_versions(
+def test_files_of_earlier_versions_are_stored_once(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A file for each reply, which goes in once, also when an earlier version had put it in."""
     leave(session, monkeypatch, "a fox", n=2)
     spool = Spool(tmp_path / "home" / "spool")
     ((spooled, about, body),) = spool.waiting()
@@ -106,7 +102,7 @@ def test_files_of_earlier_versions(
         file.write_bytes(head + text + body)
         assert len(session.history()) == 2
         assert left(session) == []
-    with session.library()._database.writing() as connection:
+    with session.library().database.writing() as connection:
         connection.execute("UPDATE requests SET reply_id = NULL")
     session.close()
     file.write_bytes(head + text + body)
@@ -114,10 +110,9 @@ def test_files_of_earlier_versions(
 
 
 @pytest.mark.parametrize("step", [0.0, 0.0156])
-def test_a_coarse_clock(
+def test_equal_prompts_at_the_same_time_are_different_replies(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
-    """Equal prompts at the same moment are as many pictures, by whatever clock."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + (step and time.monotonic() // step * step))
     counts = (1, 3, 2, 4, 1, 3, 2, 4)
@@ -134,10 +129,9 @@ def test_a_coarse_clock(
     assert len(session.history(n=100)) == sum(counts)
 
 
-def test_a_coarse_clock_after_a_kill(
+def test_spooled_replies_of_the_same_time_are_all_stored(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So it is for what the next kernel puts in."""
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -151,18 +145,17 @@ def test_a_coarse_clock_after_a_kill(
     assert left(session) == []
 
 
-def test_it_is_gone_once_the_library_has_it(session: Session, quick: Served) -> None:
-    """What was saved leaves nothing behind, nor does a reply that holds nothing."""
+def test_stored_and_empty_replies_leave_the_spool(session: Session, quick: Served) -> None:
     session.generate(each=["a", "b", "c"])
     quick.faults.short = 1
     session.generate("nothing comes")
     assert left(session) == []
 
 
-def test_a_torn_journal(
+def test_a_damaged_entry_is_set_aside(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What is whole before and behind a damaged entry is put in; the rest is set aside."""
+    """Those before and after it are stored."""
     folder = tmp_path / "home" / "spool"
     entries = []
     for prompt in ("a fox", "a hare", "an owl"):
@@ -181,8 +174,8 @@ def test_a_torn_journal(
     assert sorted(parts) == sorted([torn, hare[: len(hare) // 2]])
 
 
-def test_an_unfinished_file_is_set_aside(session: Session, quick: Served, tmp_path: Path) -> None:
-    """So it was with a file for each reply, which may still be written by an earlier version."""
+def test_an_incomplete_file_is_set_aside(session: Session, quick: Served, tmp_path: Path) -> None:
+    """Unless an earlier version may still be writing it."""
     session.generate("a fox")
     folder = tmp_path / "home" / "spool"
     for name in ("half", "young"):
@@ -193,8 +186,7 @@ def test_an_unfinished_file_is_set_aside(session: Session, quick: Served, tmp_pa
     assert {file.name for file in left(session)} == {"half.unreadable", "young.reply"}
 
 
-def test_a_reply_of_another_shape_is_set_aside(session: Session, tmp_path: Path) -> None:
-    """What is whole and makes no sense, such as a later version's, hinders nothing."""
+def test_an_unknown_reply_is_set_aside(session: Session, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "home" / "spool")
     spool.write({"request": {"planet": "Mars"}, "missing": [0], "answer": {}}, b"")
     spool.write({}, b"")
@@ -219,7 +211,7 @@ def test_a_reply_of_another_shape_is_set_aside(session: Session, tmp_path: Path)
         ("fingerprint", None),
     ],
 )
-def test_what_nobody_of_ours_wrote_hinders_nothing(
+def test_a_forged_reply_blocks_no_other(
     session: Session,
     quick: Served,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,7 +219,6 @@ def test_what_nobody_of_ours_wrote_hinders_nothing(
     field: str,
     value: object,
 ) -> None:
-    """A reply that was tampered with keeps neither the library closed nor those behind it out."""
     leave(session, monkeypatch, "an owl")
     spool = Spool(tmp_path / "home" / "spool")
     ((_, about, body),) = spool.waiting()
@@ -241,7 +232,7 @@ def test_what_nobody_of_ours_wrote_hinders_nothing(
     spool.close()
     other.close()
     (file,) = other.folder.iterdir()
-    file.replace(spool.folder / "0.journal")  # it is the first to be looked at
+    file.replace(spool.folder / "0.journal")  # the first to be read
     images = session.history()
     assert "an owl" in [image.prompt for image in images]
     assert images._repr_mimebundle_()
@@ -249,10 +240,9 @@ def test_what_nobody_of_ours_wrote_hinders_nothing(
     assert not list(spool.waiting())
 
 
-def test_it_holds_no_key_and_no_input(
+def test_the_spool_contains_no_key_and_no_input(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Only the user can read it; neither the key nor the images sent are in it."""
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(tiny(77))
     leave(session, monkeypatch, "a fox", image=[str(photo)])
@@ -265,10 +255,9 @@ def test_it_holds_no_key_and_no_input(
     assert image.request.inputs[0].sha256 == hashlib.sha256(tiny(77)).hexdigest()
 
 
-def test_a_library_locked_for_long_has_it_in_the_end(
+def test_a_locked_library_stores_the_reply_later(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reply waits on disk, its card says so, and the next call puts it in."""
     monkeypatch.setattr(schema, "BUSY_TIMEOUT", 0.2)
     session.generate("before")
     other = schema.connect(session.library().home / "library.sqlite3")
@@ -286,7 +275,7 @@ def test_a_library_locked_for_long_has_it_in_the_end(
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Served) -> None:
-    """It does not wait for the lock, and what had arrived is put in later."""
+    """The reply is stored later."""
     session.generate("before")
     library = session.library()
     library.settle()
@@ -310,8 +299,7 @@ def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Serve
     assert [image.prompt for image in session.history()] == ["a fox", "before"]
 
 
-def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
-    """A reply that has no room is not written at all."""
+def test_a_full_disk_leaves_no_partial_entry(small_disk: Path) -> None:
     spool = Spool(small_disk / "spool")
     assert spool.write({}, b"small").kept
     (file,) = (small_disk / "spool").iterdir()
@@ -322,8 +310,8 @@ def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
     assert [body for _, _, body in spool.waiting()] == [b"small"] * 2
 
 
-def test_it_is_emptied(tmp_path: Path) -> None:
-    """A journal is emptied when all is in the library; a large one is followed by another."""
+def test_a_journal_is_emptied(tmp_path: Path) -> None:
+    """A large one is followed by a new one."""
     spool = Spool(tmp_path)
     first = spool.write({}, b"first")
     (file,) = tmp_path.iterdir()
@@ -350,15 +338,16 @@ sys.stdin.readline()
 """
 
 
-def test_a_journal_belongs_to_its_process(tmp_path: Path) -> None:
-    """Others leave it alone while that lives, and take it over when it is dead."""
+def test_a_journal_is_taken_over_when_its_process_dies(tmp_path: Path) -> None:
+    """Also by a process that began earlier."""
+    spool = Spool(tmp_path)
+    assert spool.is_empty()
     with reading_child(HOLDER, str(tmp_path)) as process:
-        spool = Spool(tmp_path)
         assert spool.is_empty()
         assert list(spool.waiting()) == []
         process.kill()
         process.wait()
-    assert not spool.is_empty()
+    assert spool.has_heritage()
     ((spooled, _, body),) = spool.waiting()
     assert body == b"paid for"
     spool.remove(spooled)
@@ -366,8 +355,7 @@ def test_a_journal_belongs_to_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_child_has_a_journal_of_its_own(tmp_path: Path) -> None:
-    """It writes nothing into its parent's, and removes nothing from it."""
+def test_a_forked_child_has_its_own_journal(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     mine = spool.write({}, b"parent")
     child = fork()
@@ -379,8 +367,7 @@ def test_a_child_has_a_journal_of_its_own(tmp_path: Path) -> None:
     assert sorted(body for _, _, body in spool.waiting()) == [b"child", b"parent"]
 
 
-def test_a_large_reply_is_written_by_threads_whole(tmp_path: Path) -> None:
-    """Threads that write at once do not write into each other's."""
+def test_threads_write_concurrently(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     bodies = [bytes([number]) * 100_000 for number in range(32)]
     with ThreadPoolExecutor(8) as pool:
@@ -390,8 +377,9 @@ def test_a_large_reply_is_written_by_threads_whole(tmp_path: Path) -> None:
     assert sorted(body for _, _, body in Spool(tmp_path).waiting()) == bodies
 
 
-def test_no_new_threads(session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started any more, replies are saved by the one that is there."""
+def test_replies_are_saved_when_no_thread_can_start(
+    session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session.generate("the connection is open")
     start = threading.Thread.start
 
@@ -406,18 +394,3 @@ def test_no_new_threads(session: Session, quick: Served, monkeypatch: pytest.Mon
     url: Any = session.generate(each=["a hare", "an owl"], format="url")
     assert [image.data for image in [*batch, *url]] == [tiny()] * 5
     assert (batch.notes, len(session.history())) == ((), 6)
-
-
-def test_the_journal_of_a_process_that_began_later_is_taken_over(tmp_path: Path) -> None:
-    """A kernel that lives on finds what a younger one received before it was killed."""
-    spool = Spool(tmp_path)
-    assert spool.is_empty()
-    script = (
-        "import os, sys; from pathlib import Path; "
-        "from xai_notebook.library.storage.spool import Spool; "
-        "Spool(Path(sys.argv[1])).write({'request': {}}, b'a reply'); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
-    assert spool.has_heritage()
-    assert [body for _, _, body in spool.waiting()] == [b"a reply"]
-    spool.close()

@@ -1,9 +1,8 @@
-"""What is saved, and how it answers again."""
+"""Saving replies, replay, history and costs."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -15,9 +14,8 @@ import pytest
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
 from xai_notebook.library import Library, Reply
-from xai_notebook.library.records import insert
-from xai_notebook.library.storage.fulltext import index_request
-from xai_notebook.library.thumbnails import Thumbnails
+from xai_notebook.library.storage.fulltext import index_requests
+from xai_notebook.library.storage.schema import insert
 from xai_notebook.pictures import picture as pictures
 from xai_notebook.pictures.render.tables import CostRow
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
@@ -35,8 +34,7 @@ def digests(images: list[Any]) -> list[str]:
     return [image.sha256 for image in images]
 
 
-def test_saved_image_knows_its_file(save: Save, picture: Picture, home: Path) -> None:
-    """A saved image reads its bytes from the library and no longer holds them in memory."""
+def test_a_saved_image_reads_its_file(save: Save, picture: Picture, home: Path) -> None:
     data = picture()
     (image,) = save(payloads=[data])
     assert image.cached is None
@@ -47,8 +45,10 @@ def test_saved_image_knows_its_file(save: Save, picture: Picture, home: Path) ->
     assert image.id is not None
 
 
-def test_everything_comes_back(library: Library, save: Save, picture: Picture, home: Path) -> None:
-    """Another kernel gets the image and its whole request back, but for the inputs' bytes."""
+def test_another_kernel_reads_the_whole_request(
+    library: Library, save: Save, picture: Picture, home: Path
+) -> None:
+    """Without the bytes of input images."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
     options: dict[str, Any] = {
         "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
@@ -74,16 +74,16 @@ def test_everything_comes_back(library: Library, save: Save, picture: Picture, h
     assert not found.replayed
 
 
-def test_no_input_data_is_kept(library: Library, save: Save, picture: Picture, home: Path) -> None:
-    """Neither the URL of an input image nor a data URI used as its name is stored."""
+def test_urls_of_inputs_are_not_stored(
+    library: Library, save: Save, picture: Picture, home: Path
+) -> None:
     uri = "data:image/png;base64,c2VjcmV0"
     save(payloads=[picture()], inputs=(InputImage(uri, "ab" * 32, uri),))
     library.close()
     assert all(b"c2VjcmV0" not in file.read_bytes() for file in home.glob("library*"))
 
 
-def test_same_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
-    """The same bytes in two replies are two rows and one file."""
+def test_equal_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
     data = picture()
     first, second = save(payloads=[data])[0], save(payloads=[data])[0]
     assert first.id != second.id
@@ -91,24 +91,15 @@ def test_same_content_is_one_file(save: Save, picture: Picture, home: Path) -> N
     assert len([file for file in (home / "images").rglob("*") if file.is_file()]) == 1
 
 
-def test_truncated_file_is_made_whole(save: Save, picture: Picture) -> None:
-    """A file damaged by a power cut is written again when its content comes again."""
-    data = picture()
-    (image,) = save(payloads=[data])
-    image.file.write_bytes(data[:10])
-    save(payloads=[data])
-    assert image.data == data
-
-
-def test_unknown_bytes_are_kept(save: Save) -> None:
-    """What was paid for is stored even when it is no image we know."""
+def test_bytes_of_an_unknown_format_are_kept(save: Save) -> None:
     (image,) = save(payloads=[b"a format of the future"])
     assert image.data == b"a format of the future"
     assert (image.file.suffix, image.media_type, image.size) == (".bin", None, None)
 
 
-def test_failed_save_changes_nothing(library: Library, picture: Picture, home: Path) -> None:
-    """When a reply cannot be saved, no row is left."""
+def test_a_failed_save_changes_nothing(
+    library: Library, picture: Picture, home: Path, opens: Opens
+) -> None:
     data = picture()
     library.close()
     request = ImageRequest(prompt="a red fox", model="grok")
@@ -118,32 +109,50 @@ def test_failed_save_changes_nothing(library: Library, picture: Picture, home: P
     )  # fmt: skip
     with pytest.raises(LibraryError, match="closed"):
         library.add(reply)
-    other = Library.open(home)
+    other = opens(home)
     assert other.newest() == 0
-    other.close()
 
 
-def test_newest_answer_comes_first(library: Library, save: Save, picture: Picture) -> None:
-    """What was stored last for a place answers; a longer answer before it fills up."""
-    old = save(payloads=[picture() for _ in range(4)])
-    new = save(payloads=[picture(), picture()])
-    save("another prompt", [picture()])
-    expected = digests(new) + digests(old)[2:]
-    assert digests(library.find(FOX)) == expected
-    for count in range(1, 6):
-        assert digests(library.find(FOX, count=count)) == expected[:count]
+COMPLETED = ["a", "bc", ("de", 2)]
+
+
+@pytest.mark.parametrize(
+    ("replies", "count", "expected"),
+    [
+        (["abcd", "ef"], None, "efcd"),
+        (["abcd", "ef"], 1, "e"),
+        (["abcd", "ef"], 3, "efc"),
+        (["abcd", "ef"], 5, "efcd"),
+        (COMPLETED, 4, "bcde"),
+        (COMPLETED, 2, "bc"),
+        (["-ab"], 2, "a"),
+        (["a-c", ("b", 1)], None, "abc"),
+        ([("ab", 2)], None, "ab"),
+    ],
+)
+def test_replies_to_a_request_answer_together(
+    library: Library, save: Save, replies: list[Any], count: int | None, expected: str
+) -> None:
+    """The newest first, filled up by longer ones; a missing image stays missing.
+
+    Each letter is an image, a dash a missing one; a number is the position of the first.
+    """
+    save("another prompt", [b"x"])
+    for reply in replies:
+        letters, start = reply if isinstance(reply, tuple) else (reply, 0)
+        save(payloads=[None if one == "-" else one.encode() for one in letters], start=start)
+    assert [image.data.decode() for image in library.find(FOX, count=count)] == [*expected]
 
 
 def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Picture) -> None:
-    """What is stored for one place never answers at another."""
     first, second = save(payloads=[picture()]), save(payloads=[picture()], place=1)
     assert digests(library.find(FOX)) == digests(first)
     assert digests(library.find(FOX, place=1)) == digests(second)
     assert library.find(FOX, place=2) == []
 
 
-def test_anywhere(library: Library, save: Save, picture: Picture) -> None:
-    """Without a place, all of them answer: the newest place first, what was replaced last."""
+def test_any_place(library: Library, save: Save, picture: Picture) -> None:
+    """The newest place first, replaced images last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
     assert digests(library.find(FOX, place=None)) == digests(second + first)
@@ -153,8 +162,7 @@ def test_anywhere(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, place=None)) == expected
 
 
-def test_after(library: Library, save: Save, picture: Picture) -> None:
-    """Only what was stored later than a given image answers, and that later is told by `newest`."""
+def test_only_later_images_answer(library: Library, save: Save, picture: Picture) -> None:
     assert library.newest() == 0
     save(payloads=[picture(), picture()])
     before = library.newest()
@@ -163,53 +171,23 @@ def test_after(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, after=before)) == [again.sha256]
 
 
-def test_completed_answer_keeps_its_order(library: Library, save: Save, picture: Picture) -> None:
-    """Two images, then two more of the same, come back in the order they were shown in."""
-    save(payloads=[picture()])
-    shown = save(payloads=[picture(), picture()])
-    shown += save(payloads=[picture(), picture()], start=2)
-    assert digests(library.find(FOX, count=4)) == digests(shown)
-    assert digests(library.find(FOX, count=2)) == digests(shown[:2])
-
-
-def test_a_hole_is_not_filled_by_what_comes_after(
+def test_moderated_images_answer_and_missing_ones_do_not(
     library: Library, save: Save, picture: Picture
 ) -> None:
-    """Of two images wanted, of which the first is missing, one is found and not the third."""
-    _, second, _ = save(payloads=[None, picture(), picture()])
-    assert digests(library.find(FOX, count=2)) == [second.sha256]
-
-
-def test_completed_hole_is_in_its_place(library: Library, save: Save, picture: Picture) -> None:
-    """An image that was missing in the middle, and came later, stands where it belongs."""
-    first, hole, last = save(payloads=[picture(), None, picture()])
-    assert hole.status == "missing"
-    (middle,) = save(payloads=[picture()], start=1)
-    assert digests(library.find(FOX)) == digests([first, middle, last])
-
-
-def test_completion_without_a_beginning(library: Library, save: Save, picture: Picture) -> None:
-    """A completion still answers when what it completed was never stored."""
-    images = save(payloads=[picture(), picture()], start=2)
-    assert digests(library.find(FOX)) == digests(images)
-
-
-def test_moderated_answers_missing_does_not(library: Library, save: Save, picture: Picture) -> None:
-    """Moderated images were paid for and answer again; missing and failed ones are asked for."""
     save(payloads=[None], image={"status": "moderated", "error": "withheld"})
     save(payloads=[None], image={"status": "missing"})
     save(payloads=[None], image={"status": "failed"})
-    save(payloads=[None])  # said to be fine, yet nothing came
+    save(payloads=[None])  # status "ok", but no bytes
     (found,) = library.find(FOX)
     assert (found.status, found.error) == ("moderated", "withheld")
     with pytest.raises(ModeratedError, match="withheld"):
         _ = found.data
 
 
-def test_vanished_file_is_skipped_not_forgotten(
+def test_an_image_without_its_file_is_skipped(
     library: Library, save: Save, picture: Picture
 ) -> None:
-    """An image whose file is gone does not answer; when the file is back, it does again."""
+    """Until the file is back."""
     first, second = save(payloads=[picture(), picture()])
     data = first.data
     first.file.unlink()
@@ -220,28 +198,25 @@ def test_vanished_file_is_skipped_not_forgotten(
     assert digests(library.find(FOX)) == [first.sha256, second.sha256]
 
 
-def test_pending_image_is_completed_by_another_kernel(
-    library: Library, save: Save, picture: Picture, home: Path
+def test_another_kernel_completes_a_pending_image(
+    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
 ) -> None:
-    """A kernel killed before the download leaves the URL, and the next one completes the image."""
     (image,) = save(payloads=["https://imgen.example/1"])
     assert (image.status, image.id is None) == ("pending", False)
     assert library.history() == []
     library.close()
-    other = Library.open(home)
+    other = opens(home)
     (found,) = other.find(FOX)
     assert (found.status, other.url_of(found)) == ("pending", "https://imgen.example/1")
     data = picture()
     done = other.complete(found, data)
     assert (done.status, done.data, done.size) == ("ok", data, (64, 48))
-    assert found.status == "pending"  # what has been told once does not change
+    assert found.status == "pending"  # a returned picture does not change
     assert other.url_of(found) is None
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
-    other.close()
 
 
-def test_failed_pending_image_no_longer_answers(library: Library, save: Save) -> None:
-    """An image whose URL has expired is asked for again."""
+def test_a_failed_image_does_not_answer(library: Library, save: Save) -> None:
     (image,) = save(payloads=["https://imgen.example/1"])
     failed = library.fail(image, "The address has expired.")
     assert (failed.status, failed.error) == ("failed", "The address has expired.")
@@ -250,7 +225,6 @@ def test_failed_pending_image_no_longer_answers(library: Library, save: Save) ->
 
 
 def test_history_is_newest_first(library: Library, save: Save, picture: Picture) -> None:
-    """History shows the newest request first, a request's images in order, page by page."""
     requests = [save(f"prompt {number}", [picture(), picture()]) for number in range(4)]
     save("no picture", [None])
     expected = [digest for images in reversed(requests) for digest in digests(images)]
@@ -260,22 +234,20 @@ def test_history_is_newest_first(library: Library, save: Save, picture: Picture)
 
 
 def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) -> None:
-    """Costs are summed by model; unknown ones are counted, not guessed; rewrites count too."""
     save(payloads=[picture(), picture()], cost_usd=0.04)
     save(payloads=[picture()], cost_usd=None)
     save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
     library.remember_rewrite("key", "fox", "a red fox", "grok-4", 0.001)
     library.remember_rewrite("key", "fox", "a redder fox", "grok-4", None)
     today = datetime.now().astimezone().date()
-    assert library.costs() == [
+    assert library.spending.costs() == [
         CostRow(today, "grok-4", "xai", 2, 0, 0.001, 1),
         CostRow(today, "grok-imagine-image", "xai", 2, 3, 0.04, 1),
         CostRow(today, "local-preview", "local", 1, 1, 0.0, 0),
     ]
 
 
-def test_rewrites_are_replayed(library: Library) -> None:
-    """Of two kernels that asked at the same moment, the first one's text is used by both."""
+def test_the_first_rewrite_is_used(library: Library) -> None:
     assert library.rewrite_for("key") is None
     stored = [
         library.remember_rewrite("key", "fox", text, "grok-4", 0.001)
@@ -287,7 +259,6 @@ def test_rewrites_are_replayed(library: Library) -> None:
 
 
 def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) -> None:
-    """A chain of ten edits is ten images, the oldest first and the image itself last."""
     chain: list[Any] = []
     for step in range(10):
         parent = chain[-1].sha256 if chain else None
@@ -297,8 +268,7 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) ->
     assert library.catalog.lineage("0" * 64) == []
 
 
-def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Picture) -> None:
-    """Two images that claim to be made from each other have a finite lineage."""
+def test_lineage_with_a_cycle(library: Library, save: Save, picture: Picture) -> None:
     data = [picture(), picture()]
     shas = [hashlib.sha256(each).hexdigest() for each in data]
     for each, parent in zip(data, reversed(shas), strict=True):
@@ -306,14 +276,12 @@ def test_lineage_with_a_cycle_ends(library: Library, save: Save, picture: Pictur
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
-def test_text_that_is_no_utf8_is_stored(library: Library, save: Save, picture: Picture) -> None:
-    """A notebook whose path holds undecodable bytes does not cost the reply."""
+def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: Picture) -> None:
     save(payloads=[picture()], notebook="caf\udce9.ipynb")
     assert len(library.find(FOX)) == 1
 
 
 def test_threads_share_a_library(library: Library, save: Save, picture: Picture) -> None:
-    """Eight threads save and search at once, and every row arrives."""
     errors: list[BaseException] = []
 
     def work(name: int) -> None:
@@ -334,7 +302,6 @@ def test_threads_share_a_library(library: Library, save: Save, picture: Picture)
 
 
 def test_import_is_cheap() -> None:
-    """Importing the library loads neither Pillow, gRPC, requests nor IPython."""
     heavy = "{'PIL', 'grpc', 'google.protobuf', 'requests', 'IPython', 'xml.dom'}"
     modules = "sys, xai_notebook.library, xai_notebook.pictures.export"
     code = f"import {modules}; print({heavy} & {{*sys.modules}})"
@@ -342,15 +309,16 @@ def test_import_is_cheap() -> None:
     assert run.stdout.strip() == "set()"
 
 
-def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Picture) -> None:
-    """With 10,000 requests stored, saving, replay and search look at a few rows, not at all."""
+def test_saving_and_searching_do_not_scan_the_library(
+    library: Library, save: Save, picture: Picture
+) -> None:
     (image,) = save(payloads=[picture()])
     fill(library, 10_000)
 
     def steps(function: Callable[[], object]) -> int:
         """Return how many hundreds of SQLite's instructions something takes."""
         taken: list[None] = []
-        with library._database.reading() as connection:
+        with library.database.reading() as connection:
             connection.set_progress_handler(lambda: taken.append(None), 100)
         function()
         connection.set_progress_handler(None, 0)
@@ -367,7 +335,7 @@ def test_ten_thousand_rows_stay_fast(library: Library, save: Save, picture: Pict
 
 def fill(library: Library, count: int) -> None:
     """Copy the first request and its image `count` times, in one transaction."""
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         request = dict(connection.execute("SELECT * FROM requests LIMIT 1").fetchone())
         image = dict(connection.execute("SELECT * FROM images LIMIT 1").fetchone())
         del request["id"], image["id"]
@@ -377,25 +345,5 @@ def fill(library: Library, count: int) -> None:
             image["request_id"] = insert(connection, "requests", row)
             insert(connection, "images", image)
             query = "SELECT * FROM requests WHERE id = ?"
-            index_request(
-                connection, connection.execute(query, (image["request_id"],)).fetchone(), ()
-            )
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_only_the_user_can_read_it(tmp_path: Path, picture: Picture, save: Save) -> None:
-    """In a folder that existed before, too."""
-    home = tmp_path / "shared"
-    home.mkdir()
-    home.chmod(0o755)
-    library = Library.open(home)
-    library.spool.write({}, b"a reply")
-    library.given.keep(picture())
-    (image,) = save("a fox", [picture()], to=library)
-    assert image.sha256
-    thumbnails = home / "cache" / "thumbnails"
-    Thumbnails(thumbnails, lambda data: data).get(image.sha256, lambda: image.data)
-    made = [one for one in home.rglob("*") if one != home]
-    assert {one.name for one in made} >= {"library.sqlite3", "library.sqlite3-wal", "thumbnails"}
-    assert [one for one in made if one.stat().st_mode & 0o77] == []
-    library.close()
+            copy = connection.execute(query, (image["request_id"],)).fetchone()
+            index_requests(connection, [(copy, ())])

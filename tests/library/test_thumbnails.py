@@ -24,7 +24,6 @@ def original() -> Callable[[], bytes]:
 
 
 def test_a_thumbnail_is_made_once(tmp_path: Path, original: Callable[[], bytes]) -> None:
-    """And is there in the next kernel."""
     made: list[bytes] = []
 
     def make(data: bytes) -> bytes:
@@ -33,24 +32,20 @@ def test_a_thumbnail_is_made_once(tmp_path: Path, original: Callable[[], bytes])
 
     for _ in range(2):
         thumbnails = Thumbnails(tmp_path / "cache", make)
-        assert thumbnails.get(digest(2)) is None  # never made, and nobody has it made now
+        assert thumbnails.get(digest(2)) is None  # only the cache is asked
         assert thumbnails.get(digest(1), original) == b"small"
         assert thumbnails.get(digest(1)) == b"small"
     assert made == [b"the original"]
 
 
-def test_a_cache_that_cannot_be_written_to_is_no_error(
-    tmp_path: Path, original: Callable[[], bytes]
-) -> None:
-    """A course's library is read-only."""
+def test_an_unwritable_cache(tmp_path: Path, original: Callable[[], bytes]) -> None:
     (tmp_path / "cache").write_text("a file, and no folder")
     assert Thumbnails(tmp_path / "cache", bytes).get(digest(1), original) == b"the original"
 
 
-def test_what_was_not_looked_at_for_longest_goes_first(
+def test_the_least_recently_used_are_deleted_first(
     tmp_path: Path, original: Callable[[], bytes]
 ) -> None:
-    """Until there is room again; nothing else is lost but time."""
     thumbnails = Thumbnails(tmp_path / "cache", lambda _: b"x" * 100, limit=350)
     for number in range(5):
         thumbnails.get(digest(number), original)

@@ -75,7 +75,7 @@ def test_a_library_of_somebody_else_says_so(
     content, _ = ask(place, kind="query", words="", order="newest")
     assert content["notice"] == ""
     library = current_session().library()
-    with library._database.writing() as connection:
+    with library.database.writing() as connection:
         connection.execute("UPDATE identity SET id = 'a stranger'")
     current_session().close()
     content, _ = ask(place, 2, kind="query", words="", order="newest")

@@ -203,7 +203,7 @@ class SingleFlight:
                 yield flight
             finally:
                 if lock is not None:
-                    lock.leave(over=taken)
+                    lock.release(remove=taken)
                 if flight.unkept:  # keep it alive: its pictures answer equal requests
                     self._unkept[key] = flight
                     if len(self._unkept) > _MAX_UNKEPT:
@@ -217,7 +217,7 @@ async def acquire(lock: FileLock) -> None:
         LibraryError: Its file cannot be created.
     """
     # On the loop: a thread would keep the lock it takes after a cancellation.
-    while not lock.take():  # noqa: ASYNC110  # other processes set no event
+    while not lock.acquire():  # noqa: ASYNC110  # other processes set no event
         await asyncio.sleep(_LOCK_INTERVAL)
 
 

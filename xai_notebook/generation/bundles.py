@@ -140,7 +140,7 @@ class BundleLookup:
                     digest = image.sha256 or ""
                     if digest.startswith(digits) and digest not in found and len(found) < limit:
                         with suppress(LibraryError):  # a damaged picture
-                            found[digest] = picture_of(bundle, entry, image, entry.request)
+                            found[digest] = picture_of(bundle, image, entry.request)
         return found
 
 
@@ -167,7 +167,7 @@ def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Pat
         raise OptionError(f"A bundle's name ends in {SUFFIX}, for it to be found: {target.name}")
     if not target.parent.is_dir():
         raise ExportError(f"The folder for {target.name} does not exist. Create it first.")
-    library.packer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
+    library.bundle_writer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
     return target
 
 
@@ -228,7 +228,7 @@ def _new_replies(
             continue
         present.add(image.position)
         try:
-            picture = picture_of(bundle, entry, image, entry.request)
+            picture = picture_of(bundle, image, entry.request)
             payloads.append(picture.data if picture.held else None)
         except (LibraryError, MissingImageError) as error:
             problems.append(str(error))

@@ -384,11 +384,11 @@ async def _count_stored(
     counts: dict[int, int] = {}
     if library is None:
         return counts
-    found = await asyncio.to_thread(library.find_each, list(wanted.values()))
-    for (number, one), pictures in zip(wanted.items(), found, strict=True):
-        claimed = all_claimed[number]
+    found = await asyncio.to_thread(library.look_up, list(wanted.values()))
+    for (number, one), stored in zip(wanted.items(), found, strict=True):
+        claimed, pictures = all_claimed[number], stored.pictures
         if claimed is not None:
-            pictures = await generator.fill(pictures, claimed, one.place)  # noqa: PLW2901
+            pictures = await generator.fill(pictures, claimed, one.place)
         counts[number] = len(pictures)
     return counts
 

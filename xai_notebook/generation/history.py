@@ -117,7 +117,7 @@ class History:
         made = self._visible(library.catalog.with_digest(digits))
         if is_for_visitors():  # files that others gave are not theirs
             return {image.sha256 or "": image for image in self.as_batch(made)}
-        found |= library.given.find(digits)
+        found |= library.input_files.find(digits)
         if not (found or made):
             made = list(self.bundle_lookup.named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
@@ -219,4 +219,4 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        return CostTable(self.library().costs())
+        return CostTable(self.library().spending.costs())

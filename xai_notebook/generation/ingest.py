@@ -147,7 +147,7 @@ class Ingest:
                 "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
                 reason="the library is read-only",
             )
-        room, request = self.home.room, arrival.request
+        room, request = self.home.disk_space, arrival.request
         while arrival.reservation is None:
             under_way = room.reserved
             try:
@@ -161,7 +161,7 @@ class Ingest:
                 await asyncio.to_thread(self.home.spool.check, arrival.reservation.size)
             except OSError as error:
                 raise NotKeptError(
-                    f"{self.home.explain(error)} Nothing was sent.",
+                    f"{self.home.database.explain(error)} Nothing was sent.",
                     reason="the library's folder cannot be written to",
                 ) from error
             self._checked = True

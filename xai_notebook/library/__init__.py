@@ -1,7 +1,7 @@
 """The library: every image ever received, for replay, history and the cost ledger.
 
-`xai_notebook.library(…)` shows it in a notebook: this package has the name of that function, so it
-can be called, and does what the function does. Imports of it and from it stay what they are.
+This package has the name of the public function `xai_notebook.library()`, so it can be called, and
+then calls that function.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Library", "Reply", "ShownImage", "SlotQuery", "StoredImages"]
 
 
 class _Callable(ModuleType):
-    """A package that is a public function, too."""
+    """A package that can be called like the public function of its name."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         root = import_module(__name__.rpartition(".")[0])

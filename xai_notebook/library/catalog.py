@@ -1,7 +1,7 @@
-"""The library as a list that one scrolls through: filters, orders and words, by position.
+"""All pictures of the library as a list: search, filters and orders; stars, tags and the trash.
 
-What filters leave is read once, into arrays; a keystroke only asks the index which requests have
-the words, and picks from the arrays. So it takes 20 ms among 100,000 pictures, and 3 MB.
+The pictures that pass the filters are read once, into arrays. A keystroke only asks the full-text
+index for the matching requests, and selects from the arrays: 20 ms for 100,000 pictures, and 3 MB.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import OptionError
-from xai_notebook.library.records import pictures_from_rows
-from xai_notebook.library.storage.fulltext import index_request, matching_requests, unindex_request
+from xai_notebook.library.storage.database import data_version
+from xai_notebook.library.storage.fulltext import index_requests, matching_requests, unindex_request
+from xai_notebook.library.storage.schema import rows_in
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from xai_notebook.library.records import PictureReader
     from xai_notebook.library.storage.blobs import BlobStore
     from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
@@ -47,22 +49,20 @@ __all__ = [
 ]
 
 KEPT_IN_TRASH: Final = 30 * 86400.0
-"""Seconds that a deleted picture can be brought back."""
-LONGEST_TAG: Final = 60
+"""Seconds for which a deleted picture can be restored."""
+MAX_TAG: Final = 60
 """Characters of a tag."""
-_BATCH: Final = 500
-"""Values of one statement; SQLite may allow no more than 999."""
 _LISTENERS: Final[set[weakref.WeakMethod[Callable[[Sequence[int]], None]]]] = set()
 _LISTENERS_LOCK: Final = threading.Lock()
 
 
 class Annotation(NamedTuple):
-    """What a user has said of a picture.
+    """Star, tags and trash of a picture.
 
     Attributes:
         starred: It has a star.
         tags: In alphabetical order.
-        deleted: It is in the trash, or gone.
+        deleted: It is in the trash, or has been deleted from there.
     """
 
     starred: bool = False
@@ -71,15 +71,15 @@ class Annotation(NamedTuple):
 
 
 def listen(method: Callable[[Sequence[int]], None]) -> None:
-    """Have a bound method called with the rows whose marks change, as long as its object lives.
+    """Call a bound method with the rows whose annotations change, as long as its object lives.
 
-    It is called in the thread that makes the change, after it is durable; it must not block.
+    The thread that makes the change calls it once the change is durable; it must not block.
     """
     with _LISTENERS_LOCK:
         _LISTENERS.add(weakref.WeakMethod(method))
 
 
-def _tell(ids: Sequence[int]) -> None:
+def _notify(ids: Sequence[int]) -> None:
     with _LISTENERS_LOCK:
         methods = {reference: reference() for reference in _LISTENERS}
         _LISTENERS.difference_update(ref for ref, method in methods.items() if method is None)
@@ -89,88 +89,88 @@ def _tell(ids: Sequence[int]) -> None:
 
 
 def clean_tag(tag: str) -> str:
-    """Return a tag as it is stored: on one line, without control characters.
+    """Return a tag as stored: on one line, without control characters.
 
     Raises:
-        OptionError: Nothing is left of it, or it is too long.
+        OptionError: It is empty or too long.
     """
     text = unicodedata.normalize("NFC", tag)
     text = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
     text = " ".join(text.split())
-    if not text or len(text) > LONGEST_TAG:
-        raise OptionError(f"A tag is a word or a few: 1 to {LONGEST_TAG} characters.")
+    if not text or len(text) > MAX_TAG:
+        raise OptionError(f"A tag is a word or phrase of 1 to {MAX_TAG} characters.")
     return text
 
 
 class Annotations:
     """Stars, tags and the trash of one library.
 
-    Pictures are named by their rows' ids; a row that is not there is passed over.
+    Pictures are given by the ids of their rows; unknown ids are ignored.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
-    def __init__(self, database: Database, originals: BlobStore) -> None:
-        """Use the library's own database and files."""
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        """Use the library's database and files."""
         self._database = database
-        self._originals = originals
+        self._blobs = blobs
 
     def of(self, ids: Iterable[int]) -> dict[int, Annotation]:
-        """Return what has been said of pictures, by their rows' ids."""
+        """Return the annotations of pictures, by the ids of their rows."""
         with self._database.reading() as connection:
             return annotations_of(connection, list(ids))
 
     def star(self, ids: Iterable[int], *, value: bool = True) -> None:
-        """Give pictures a star, or take it away."""
+        """Add or remove the star of pictures."""
         self._write("UPDATE images SET starred = ? WHERE id = ?", [(int(value), i) for i in ids])
 
     def tag(self, ids: Iterable[int], tag: str) -> None:
-        """Give pictures a tag.
+        """Add a tag to pictures.
 
         Raises:
-            OptionError: It is none.
+            OptionError: The tag is empty or too long.
         """
         statement = "INSERT OR IGNORE INTO tags SELECT ?, id FROM images WHERE id = ?"
         word = clean_tag(tag)
         self._write(statement, [(word, i) for i in ids])
 
     def untag(self, ids: Iterable[int], tag: str) -> None:
-        """Take a tag away from pictures.
+        """Remove a tag from pictures.
 
         Raises:
-            OptionError: It is none.
+            OptionError: The tag is empty or too long.
         """
         word = clean_tag(tag)
         self._write("DELETE FROM tags WHERE tag = ? AND image_id = ?", [(word, i) for i in ids])
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Put pictures into the trash: they answer no request, and are in no history."""
+        """Move pictures to the trash: they answer no request, and no history shows them."""
         now = time.time()
         statement = "UPDATE images SET deleted = ? WHERE id = ? AND deleted IS NULL"
         self._write(statement, [(now, i) for i in ids])
 
     def restore(self, ids: Iterable[int]) -> None:
-        """Take pictures out of the trash."""
+        """Restore pictures from the trash."""
         statement = "UPDATE images SET deleted = NULL WHERE id = ? AND deleted > 0"
         self._write(statement, [(i,) for i in ids])
 
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        """Change rows, whose ids stand last, and tell of it."""
+        """Execute a statement for each tuple of parameters, the last of which is a row's id."""
         with self._database.writing() as connection:
             connection.executemany(statement, rows)
-        _tell([row[-1] for row in rows])
+        _notify([row[-1] for row in rows])
 
     def empty_trash(self, *, older_than: float = 0.0) -> int:
-        """Forget deleted pictures for good: words, tags, and originals that no other row uses.
+        """Erase deleted pictures: prompts, tags, and originals that no other row uses.
 
-        What they cost stays in the ledger.
+        Their costs stay in the ledger.
 
         Args:
-            older_than: Only those that were deleted so many seconds ago.
+            older_than: Only pictures that were deleted so many seconds ago.
 
         Returns:
-            How many they were.
+            Number of erased pictures.
         """
         query = "SELECT id FROM images WHERE deleted > 0 AND deleted <= ? ORDER BY id"
         before = (time.time() - older_than,)
@@ -180,11 +180,11 @@ class Annotations:
         with self._database.writing() as connection:
             ids = [i for (i,) in connection.execute(query, before)]
             for image_id in ids:
-                self._forget(connection, image_id)
-        _tell(ids)
+                self._erase(connection, image_id)
+        _notify(ids)
         return len(ids)
 
-    def _forget(self, connection: sqlite3.Connection, image_id: int) -> None:
+    def _erase(self, connection: sqlite3.Connection, image_id: int) -> None:
         row = connection.execute(
             "SELECT request_id, sha256, media_type FROM images WHERE id = ?", (image_id,)
         ).fetchone()
@@ -196,16 +196,16 @@ class Annotations:
         )
         left = "SELECT 1 FROM images WHERE request_id = ? AND deleted IS NOT 0 LIMIT 1"
         if connection.execute(left, (row["request_id"],)).fetchone() is None:
-            self._forget_request(connection, row["request_id"])
+            self._erase_request(connection, row["request_id"])
         used = "SELECT 1 FROM images WHERE sha256 = ? LIMIT 1"
         if row["sha256"] and connection.execute(used, (row["sha256"],)).fetchone() is None:
-            # Inside the transaction: nobody can put a row in that counts on the file.
+            # In the transaction: no other process can insert a row that needs the file.
             with contextlib.suppress(OSError, ValueError):
-                self._originals.path(row["sha256"], row["media_type"]).unlink(missing_ok=True)
+                self._blobs.path(row["sha256"], row["media_type"]).unlink(missing_ok=True)
 
-    def _forget_request(self, connection: sqlite3.Connection, request_id: int) -> None:
-        """Wipe the words of a request of which no picture is left."""
-        row = _request(connection, request_id)
+    def _erase_request(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Erase the prompts of a request without pictures."""
+        row = _row(connection, "requests", request_id)
         if self._database.indexed:
             rewritten = connection.execute(
                 "SELECT rewritten_prompt FROM images WHERE request_id = ?", (request_id,)
@@ -222,29 +222,20 @@ class Annotations:
             (request_id,),
         )
         if self._database.indexed:
-            index_request(connection, _request(connection, request_id), ())
-
-
-def _request(connection: sqlite3.Connection, request_id: int) -> Mapping[str, Any]:
-    row = connection.execute("SELECT * FROM requests WHERE id = ?", (request_id,)).fetchone()
-    return dict(row)
+            index_requests(connection, [(_row(connection, "requests", request_id), ())])
 
 
 def annotations_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Annotation]:
-    """Return what has been said of pictures, by their rows' ids."""
-    found: dict[int, Annotation] = {}
-    for start in range(0, len(ids), _BATCH):
-        some = ids[start : start + _BATCH]
-        holes = ", ".join("?" * len(some))
-        tags: dict[int, list[str]] = {}
-        query = f"SELECT image_id, tag FROM tags WHERE image_id IN ({holes}) ORDER BY tag"  # noqa: S608  # holes
-        for image_id, tag in connection.execute(query, some):
-            tags.setdefault(image_id, []).append(str(tag))
-        query = f"SELECT id, starred, deleted FROM images WHERE id IN ({holes})"  # noqa: S608  # holes
-        for image_id, starred, deleted in connection.execute(query, some):
-            of_it = tuple(tags.get(image_id, ()))
-            found[image_id] = Annotation(bool(starred), of_it, deleted is not None)
-    return found
+    """Return the annotations of pictures, by the ids of their rows."""
+    tags: dict[int, list[str]] = {}
+    query = "SELECT image_id, tag FROM tags WHERE image_id IN ({}) ORDER BY tag"
+    for image_id, tag in rows_in(connection, query, ids):
+        tags.setdefault(image_id, []).append(str(tag))
+    query = "SELECT id, starred, deleted FROM images WHERE id IN ({})"
+    return {
+        image_id: Annotation(bool(starred), tuple(tags.get(image_id, ())), deleted is not None)
+        for image_id, starred, deleted in rows_in(connection, query, ids)
+    }
 
 
 ORDERS: Final = {
@@ -252,7 +243,7 @@ ORDERS: Final = {
     "cost": "images.cost_usd IS NULL, images.cost_usd DESC, images.request_id DESC",
     "model": "images.model, images.request_id DESC, images.position, images.id DESC",
 }
-"""The orders that there are, and what they are in SQL."""
+"""Values of `Query.order`, in SQL."""
 STATUSES: Final = {
     "ok": "images.deleted IS NULL AND images.status = 'ok'",
     "moderated": "images.deleted IS NULL AND images.status = 'moderated'",
@@ -261,7 +252,7 @@ STATUSES: Final = {
     "trash": "images.deleted > 0",
     "all": "images.deleted IS NULL",
 }
-"""What `Query.status` can be, and what it is in SQL."""
+"""Values of `Query.status`, in SQL."""
 _FILTERS: Final = {
     "model": "images.model = :model",
     "since": "images.created >= :since",
@@ -271,23 +262,23 @@ _FILTERS: Final = {
     "tag": "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND image_id = images.id)",
 }
 _MEASURED: Final = 500
-"""Originals whose size is looked up at a time."""
+"""Originals that `Catalog.measure` reads the sizes of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What to look for. What is left out, or None, does not count.
+    """Filters and order of a list of pictures. A filter that is None is not applied.
 
     Attributes:
-        words: All of them must occur in the prompts, the models' or the notebook's name; the last
-            one may be the beginning of a word.
+        words: All of them must occur in the prompts, in a model's name or in the notebook's name;
+            the last one may be incomplete.
         order: One of `ORDERS`.
         model: As the server named it.
-        since: In seconds since 1970, UTC.
-        until: Before this, in seconds since 1970, UTC.
-        notebook: The notebook whose cells made them, as it is stored.
-        starred: True: only those with a star.
-        tag: One that they have.
+        since: Made at or after this time, in seconds since 1970, UTC.
+        until: Made before this time, in seconds since 1970, UTC.
+        notebook: The notebook that made them, as stored.
+        starred: True for pictures with a star only.
+        tag: A tag that they have.
         status: One of `STATUSES`.
         backend: `"xai"` or `"local"`.
     """
@@ -304,31 +295,31 @@ class Query:
     backend: str | None = None
 
     def check(self) -> None:
-        """Raise unless order and status are ones that there are.
+        """Check order and status.
 
         Raises:
-            OptionError: They are not.
+            OptionError: One of them is unknown.
         """
         if self.order not in ORDERS:
-            raise OptionError(f"order: {self.order!r} is none of {', '.join(ORDERS)}.")
+            raise OptionError(f"order: {self.order!r} is not one of {', '.join(ORDERS)}.")
         if self.status not in STATUSES:
-            raise OptionError(f"status: {self.status!r} is none of {', '.join(STATUSES)}.")
+            raise OptionError(f"status: {self.status!r} is not one of {', '.join(STATUSES)}.")
 
     def conditions(self) -> str:
-        """Return what a picture must be, but for the words, in SQL with named parameters."""
-        found = [STATUSES[self.status]]
-        found += [sql for name, sql in _FILTERS.items() if getattr(self, name) is not None]
+        """Return all filters but the words in SQL with named parameters."""
+        conditions = [STATUSES[self.status]]
+        conditions += [sql for name, sql in _FILTERS.items() if getattr(self, name) is not None]
         if self.starred:
-            found.append("images.starred")
-        return " AND ".join(found)
+            conditions.append("images.starred")
+        return " AND ".join(conditions)
 
 
 class SearchResult(NamedTuple):
-    """What a query found.
+    """Pictures that a query found.
 
     Attributes:
-        ids: Of the pictures' rows, in order.
-        size: Bytes of their originals, as far as they are known.
+        ids: Ids of the pictures' rows, in order.
+        size: Bytes of their originals; originals of unknown size do not count.
     """
 
     ids: array[int]
@@ -336,7 +327,7 @@ class SearchResult(NamedTuple):
 
 
 class Facets(NamedTuple):
-    """What there is to choose from, with the number of pictures, the most common first."""
+    """Values to filter by, each with its number of pictures, the most common first."""
 
     models: dict[str, int]
     tags: dict[str, int]
@@ -345,23 +336,23 @@ class Facets(NamedTuple):
 
 
 class CatalogEntry(NamedTuple):
-    """A picture with what was said of it and whose it is.
+    """A picture with its annotation and origin.
 
     Attributes:
-        picture: As it is in the library.
-        mark: Star, tags, trash.
+        picture: As stored.
+        annotation: Star, tags and trash.
         backend: `"xai"` or `"local"`.
-        notebook: Whose cell made it, where known.
+        notebook: The notebook that made it, if known.
     """
 
     picture: Picture
-    mark: Annotation
+    annotation: Annotation
     backend: str
     notebook: str | None
 
 
-class _Base(NamedTuple):
-    """What the filters leave, in order: one entry a picture."""
+class _Filtered(NamedTuple):
+    """Pictures that pass the filters, in order, as columns."""
 
     key: object
     ids: array[int]
@@ -370,29 +361,30 @@ class _Base(NamedTuple):
 
 
 class Catalog:
-    """Finds pictures for a list, in any thread.
+    """Finds pictures for a list. Thread-safe.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
-    def __init__(self, database: Database, originals: BlobStore) -> None:
-        """Use the library's own database and files."""
+    def __init__(self, database: Database, blobs: BlobStore, reader: PictureReader) -> None:
+        """Use the library's database and files."""
         self._database = database
-        self._originals = originals
+        self._blobs = blobs
+        self._reader = reader
         self._lock = threading.Lock()
-        self._base: _Base | None = None
+        self._filtered: _Filtered | None = None
         self._facets: tuple[object, Facets] | None = None
 
     def first(self, query: Query, limit: int) -> list[int]:
-        """Return what comes first of what a query without words finds, without counting the rest.
+        """Return the ids of the first pictures that pass the filters, without counting the rest.
 
         Args:
-            query: Its words do not count.
-            limit: At most so many ids.
+            query: Its words are ignored.
+            limit: Maximum number of ids.
 
         Raises:
-            OptionError: Its order or its status is none.
+            OptionError: Its order or status is unknown.
         """
         query.check()
         statement, values = _selection(query)
@@ -401,96 +393,98 @@ class Catalog:
             return ids
 
     def find(self, query: Query) -> SearchResult:
-        """Return what a query finds now.
+        """Return the pictures that match a query.
 
         Raises:
-            OptionError: Its order or its status is none.
+            OptionError: Its order or status is unknown.
         """
         query.check()
         with self._database.reading() as connection:
-            base = self._read(connection, query)
+            filtered = self._filter(connection, query)
             if not query.words.strip():
-                return SearchResult(base.ids, sum(base.sizes))
+                return SearchResult(filtered.ids, sum(filtered.sizes))
             statement, parameters = matching_requests(query.words, indexed=self._database.indexed)
             (ids,) = _columns(connection, statement, parameters, "id")
             matching = set(ids)
-        kept = list(map(matching.__contains__, base.requests))
-        return SearchResult(array("q", compress(base.ids, kept)), sum(compress(base.sizes, kept)))
+        selected = list(map(matching.__contains__, filtered.requests))
+        return SearchResult(
+            array("q", compress(filtered.ids, selected)), sum(compress(filtered.sizes, selected))
+        )
 
-    def _read(self, connection: sqlite3.Connection, query: Query) -> _Base:
-        """Return what the filters of a query leave: read again when the library has changed."""
-        key = (replace(query, words=""), _version(connection))
+    def _filter(self, connection: sqlite3.Connection, query: Query) -> _Filtered:
+        """Return the pictures that pass a query's filters, cached until the library changes."""
+        key = (replace(query, words=""), data_version(connection))
         with self._lock:
-            if self._base is not None and self._base.key == key:
-                return self._base
+            if self._filtered is not None and self._filtered.key == key:
+                return self._filtered
         columns = _columns(connection, *_selection(query), "id", "request_id", "bytes")
-        base = _Base(key, *(array("q", column) for column in columns))
+        filtered = _Filtered(key, *(array("q", column) for column in columns))
         with self._lock:
-            self._base = base
-        return base
+            self._filtered = filtered
+        return filtered
 
     def facets(self) -> Facets:
-        """Return what there is to choose from in the whole library."""
+        """Return the values that the pictures of the library can be filtered by."""
         with self._database.reading() as connection:
-            version = _version(connection)
+            version = data_version(connection)
             with self._lock:
                 if self._facets is not None and self._facets[0] == version:
                     return self._facets[1]
             ok = STATUSES["ok"]
-            from_images = f"FROM images WHERE {ok}"
-            joined = (
+            models = f"SELECT model, count(*) FROM images WHERE {ok} GROUP BY model"  # noqa: S608
+            backends = (
                 "SELECT backend, count(*) FROM images JOIN requests ON requests.id = request_id "  # noqa: S608
                 f"WHERE {ok} GROUP BY backend"
             )
-            tagged = (
+            tags = (
                 "SELECT tag, count(*) FROM tags JOIN images ON images.id = image_id "  # noqa: S608
                 f"WHERE {STATUSES['all']} GROUP BY tag"
             )
             counts = ", ".join(f"total({sql})" for sql in STATUSES.values())
             (statuses,) = connection.execute(f"SELECT {counts} FROM images")  # noqa: S608  # ours
             facets = Facets(
-                _counted(connection, f"SELECT model, count(*) {from_images} GROUP BY model"),
-                _counted(connection, tagged),
+                _counted(connection, models),
+                _counted(connection, tags),
                 {name: int(n) for name, n in zip(STATUSES, statuses, strict=True) if n},
-                _counted(connection, joined),
+                _counted(connection, backends),
             )
         with self._lock:
             self._facets = version, facets
         return facets
 
     def rows(self, ids: Sequence[int]) -> list[CatalogEntry]:
-        """Return pictures by their rows' ids, in this order; those that are gone are left out.
+        """Return pictures by the ids of their rows, in this order.
 
-        One in the trash is among them: it can be brought back. One whose file has vanished is not.
+        Unknown ids are left out, and so are pictures whose file is missing. Pictures in the trash
+        are included: they can be restored.
         """
-        found: dict[int, CatalogEntry] = {}
+        entries: list[CatalogEntry] = []
         with self._database.reading() as connection:
-            marks = annotations_of(connection, ids)
+            annotations = annotations_of(connection, ids)
             for image_id in ids:
                 row = _row(connection, "images", image_id)
                 request = None if row is None else _row(connection, "requests", row["request_id"])
                 if request is None:
                     continue
-                theirs = self._database.is_strangers(request["id"])
-                for picture in pictures_from_rows(
-                    request, [row], self._originals, strangers=theirs
-                ):
-                    backend, notebook = bounds.line(str(request["backend"])), request["notebook"]
-                    notebook = bounds.text(notebook) if isinstance(notebook, str) else None
-                    found[image_id] = CatalogEntry(picture, marks[image_id], backend, notebook)
-        return [found[image_id] for image_id in ids if image_id in found]
+                backend, notebook = bounds.line(str(request["backend"])), request["notebook"]
+                notebook = bounds.text(notebook) if isinstance(notebook, str) else None
+                entries += (
+                    CatalogEntry(picture, annotations[image_id], backend, notebook)
+                    for picture in self._reader.read(request, [row])
+                )
+        return entries
 
     def find_rows(self, pictures: Sequence[Picture]) -> list[int | None]:
-        """Return the row of each picture; None: this library does not have it.
+        """Return the id of each picture's row; None if this library does not hold the picture.
 
-        A picture may come from another library, where its `id` is another picture's: the row must
-        hold the same original, or the same time where there is no original. Else the newest row
-        with that original is taken.
+        The `id` of a picture from another library may be another picture's here: the row must have
+        the same original, or, without an original, the same time. Otherwise the newest row with
+        that original is taken.
         """
         by_id = "SELECT id, sha256, created FROM images WHERE id = ?"
         by_digest = """SELECT id FROM images WHERE sha256 = ?
             ORDER BY deleted IS NOT NULL, id DESC LIMIT 1"""
-        found: list[int | None] = []
+        ids: list[int | None] = []
         with self._database.reading() as connection:
             for picture in pictures:
                 row = connection.execute(by_id, (picture.id,)).fetchone()
@@ -501,40 +495,40 @@ class Catalog:
                 ):
                     row = None
                 row = row or connection.execute(by_digest, (picture.sha256,)).fetchone()
-                found.append(None if row is None else row["id"])
-        return found
+                ids.append(None if row is None else row["id"])
+        return ids
 
     def lineage(self, sha256: str) -> list[Picture]:
-        """Return an image and all it was made from, oldest ancestor first, the image itself last.
+        """Return an image and its ancestors, the oldest first, the image itself last.
 
         Args:
             sha256: Of the image's original bytes.
 
         Returns:
-            Empty when the library does not hold the image. An ancestor that it does not hold, such
+            Empty if the library does not hold the image. An ancestor that it does not hold, such
             as a photo, is left out.
         """
-        found: list[Picture] = []
-        wanted = [sha256]
+        images: list[Picture] = []
+        queue = [sha256]
         seen = set()
         with self._database.reading() as connection:
-            while wanted:
-                digest = wanted.pop(0)
+            while queue:
+                digest = queue.pop(0)
                 if digest in seen:
                     continue
                 seen.add(digest)
                 image = self._newest(connection, digest)
                 if image is not None:
-                    found.append(image)
-                    wanted += [source.parent for source in image.request.inputs if source.parent]
-        return found[::-1]
+                    images.append(image)
+                    queue += [source.parent for source in image.request.inputs if source.parent]
+        return images[::-1]
 
     def with_digest(self, digits: str, limit: int = 2) -> list[Picture]:
-        """Return pictures whose originals' digests begin so, each digest once.
+        """Return pictures whose originals' digests begin with `digits`, each digest once.
 
         Args:
             digits: Hexadecimal, in lower case.
-            limit: At most so many.
+            limit: Maximum number of digests.
         """
         query = (
             "SELECT DISTINCT sha256 FROM images WHERE sha256 >= ? AND sha256 < ? "
@@ -542,38 +536,33 @@ class Catalog:
         )
         with self._database.reading() as connection:
             rows = connection.execute(query, (digits, f"{digits}g", limit)).fetchall()
-            found = [self._newest(connection, str(digest)) for (digest,) in rows]
-        return [picture for picture in found if picture is not None]
+            pictures = [self._newest(connection, str(digest)) for (digest,) in rows]
+        return [picture for picture in pictures if picture is not None]
 
     def _newest(self, connection: sqlite3.Connection, sha256: str) -> Picture | None:
         query = "SELECT * FROM images WHERE sha256 = ? AND deleted IS NULL ORDER BY id DESC"
         row = connection.execute(query, (sha256,)).fetchone()
-        if row is None:
-            return None
-        parent = _row(connection, "requests", row["request_id"])
-        theirs = self._database.is_strangers(row["request_id"])
-        return next(pictures_from_rows(parent, [row], self._originals, strangers=theirs), None)
+        return None if row is None else self._reader.of_image(connection, row)
 
     def descendants(self, sha256: str, limit: int = 24) -> list[int]:
-        """Return the rows of pictures that were made from one, the oldest first.
+        """Return the ids of pictures that were made from an image, the oldest first.
 
         Args:
-            sha256: Of its original bytes.
-            limit: At most so many.
+            sha256: Of the image's original bytes.
+            limit: Maximum number of pictures.
         """
         query = (
             "SELECT images.id FROM requests JOIN images ON request_id = requests.id "
             "WHERE inputs LIKE ? AND deleted IS NULL AND status = 'ok' ORDER BY images.id LIMIT ?"
         )
         with self._database.reading() as connection:
-            found = connection.execute(query, (f'%"{sha256}"%', limit))
-            return [row[0] for row in found]
+            return [i for (i,) in connection.execute(query, (f'%"{sha256}"%', limit))]
 
     def measure(self) -> bool:
-        """Look up sizes that an older version did not store, some at a time.
+        """Store sizes of originals that an older version did not store, some at a time.
 
         Returns:
-            Whether there may be more.
+            Whether sizes may still be missing.
         """
         query = (
             "SELECT id, sha256, media_type FROM images WHERE size IS NULL AND sha256 IS NOT NULL"
@@ -590,22 +579,16 @@ class Catalog:
 
     def _size(self, sha256: str, media_type: str | None) -> int:
         try:
-            return self._originals.path(sha256, media_type).stat().st_size
+            return self._blobs.path(sha256, media_type).stat().st_size
         except OSError:
             return 0
 
 
-def _version(connection: sqlite3.Connection) -> object:
-    """Return what changes whenever anybody has written to the library."""
-    (others,) = connection.execute("PRAGMA data_version").fetchone()
-    return id(connection), others, connection.total_changes
-
-
 def _selection(query: Query) -> tuple[str, dict[str, Any]]:
-    """Return the SQL for what the filters of a query leave, in order, and its parameters."""
+    """Return the SQL that applies the filters and the order of a query, and its parameters."""
     join = " JOIN requests ON requests.id = images.request_id"
     needed = query.notebook is not None or query.backend is not None
-    # A column holds whatever a stranger's program put there: one such row hides no other.
+    # Another program may have stored any type in a column: such a row must not hide the others.
     statement = (
         "SELECT images.id, CAST(request_id AS INTEGER) AS request_id, "  # noqa: S608
         "max(0, min(coalesce(CAST(size AS INTEGER), 0), :largest)) AS bytes FROM images"
@@ -618,7 +601,7 @@ def _selection(query: Query) -> tuple[str, dict[str, Any]]:
 def _columns(
     connection: sqlite3.Connection, statement: str, parameters: Any, *names: str
 ) -> list[list[int]]:
-    """Return columns of a query, in its order: 100,000 rows come in half the time through JSON."""
+    """Return columns of a query: through JSON, 100,000 rows take half the time."""
     arrays = ", ".join(f"json_group_array({name})" for name in names)
     row = connection.execute(f"SELECT {arrays} FROM ({statement})", parameters).fetchone()  # noqa: S608  # ours
     return [json.loads(column) for column in row]

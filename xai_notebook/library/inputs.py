@@ -1,4 +1,4 @@
-"""Pictures of the user's own that were uploaded to be edited: files named by their digests."""
+"""Input images: the user's files that were dropped on a panel, and the cache of uploads."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ __all__ = ["CachedUpload", "InputFiles", "UploadCache"]
 
 
 class InputFiles:
-    """A folder of them, which is made when the first one comes."""
+    """A folder of pictures, named by their digests; created with the first one."""
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`; nothing else is in it."""
+        """Use `folder`, which holds nothing else."""
         self._folder = folder
 
     def keep(self, data: bytes) -> Path | None:
-        """Return the file of a picture, written if it was not there; None: it cannot be."""
+        """Store a picture and return its file; None if it cannot be written."""
         extension = EXTENSIONS.get(media_type(data) or "", ".bin")
         path = self._folder / (hashlib.sha256(data).hexdigest() + extension)
         try:
             make_folder(self._folder)
-            if not write_atomically(path, data, private=True) and not _is_whole(path):
+            if not write_atomically(path, data, private=True) and not _is_intact(path):
                 return None
         except OSError:
             return None
         return path
 
     def find(self, digits: str, limit: int = 2) -> dict[str, Path]:
-        """Return files whose digests begin so, by their digests.
+        """Return files whose digests begin with `digits`, by their digests.
 
-        Files with another content than their name says, and links, are left out.
+        Links, and files whose content does not match their names, are left out.
 
         Args:
             digits: Hexadecimal, in lower case.
-            limit: At most so many.
+            limit: Maximum number of files.
         """
-        named = filter(_is_whole, self._folder.glob(f"{digits}*"))
-        return {path.stem: path for path in islice(named, limit)}
+        paths = filter(_is_intact, self._folder.glob(f"{digits}*"))
+        return {path.stem: path for path in islice(paths, limit)}
 
 
-def _is_whole(path: Path) -> bool:
-    """Tell whether a file has the content that its name says."""
+def _is_intact(path: Path) -> bool:
+    """Tell whether a file's content has the digest in its name."""
     try:
         data = read_bounded(path, MAX_INPUT_FILE_BYTES, links=False)
     except OSError:
@@ -63,10 +63,10 @@ def _is_whole(path: Path) -> bool:
 
 
 class CachedUpload(NamedTuple):
-    """An image at a server's file store.
+    """An image in a server's file store.
 
     Attributes:
-        file_id: What the server calls it.
+        file_id: The server's id of the file.
         expires: When the server deletes it, in seconds since 1970, UTC.
     """
 
@@ -75,20 +75,20 @@ class CachedUpload(NamedTuple):
 
 
 class UploadCache:
-    """Remembers uploads from kernel to kernel.
+    """Remembers uploads across kernels.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
     def __init__(self, database: Database) -> None:
-        """Use the library's own database."""
+        """Use the library's database."""
         self._database = database
 
     def find(self, backend: str, host: str, sha256: str) -> CachedUpload | None:
-        """Return where an image was put last, unless it has expired since.
+        """Return the last upload of an image, unless it has expired.
 
-        A library that may be somebody else's does not say which file is sent.
+        A foreign library returns none, as it must not choose what is sent.
         """
         query = "SELECT file_id, expires FROM uploads WHERE backend = ? AND host = ? AND sha256 = ?"
         with self._database.reading() as connection:
@@ -101,7 +101,7 @@ class UploadCache:
         return CachedUpload(bounds.line(str(row["file_id"])), expires.timestamp())
 
     def remember(self, backend: str, host: str, sha256: str, upload: CachedUpload) -> None:
-        """Store where an image is now; what was known of it before counts no more."""
+        """Store an upload in place of an earlier one, and delete expired ones."""
         values = (backend, host, sha256, *upload, time.time())
         statement = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)"
         with self._database.writing() as connection:

@@ -1,8 +1,8 @@
-"""`JobStore`: what was handed over to a service as one job, and what has come of it.
+"""Batch jobs and their requests, as stored in the library.
 
-A job and all its requests are recorded here before anything is sent, and so is each call that
-creates the batch or adds requests to it, before it leaves. Whatever happens then, the next kernel
-knows what the service may have. A request has a key, which follows from what is asked and where.
+A job and all its requests are stored before anything is sent, and so is each call that creates the
+batch or adds requests to it. So the next kernel always knows which requests the service may have.
+The key of a request is derived from its content and its slot.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from xai_notebook.client import bounds
@@ -22,20 +23,18 @@ from xai_notebook.library.records import (
     MAX_NOTE,
     MAX_PLACE,
     SlotQuery,
-    insert,
-    pictures_from_rows,
     request_from,
-    rows_in,
     storable_row,
 )
 from xai_notebook.library.storage.lock import FileLock
+from xai_notebook.library.storage.schema import insert, rows_in
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.library.storage.blobs import BlobStore
+    from xai_notebook.library.records import PictureReader, StoredImages
     from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
 
@@ -51,27 +50,27 @@ __all__ = [
 ]
 
 JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", "gone"]
-"""`new` is recorded and not, or not wholly, handed over; `refused` was not taken by the service;
-`gone` is no longer known to it."""
+"""`new`: not completely submitted yet; `refused`: not accepted by the service; `gone`: not known
+to the service any more."""
 
 OPEN: Final = ("new", "running")
-_SOME: Final = 500
-"""Keys of one query: SQLite takes a thousand parameters at least."""
+_PAGE: Final = 500
+"""Requests that are read at a time."""
 
 
 class SubmissionState(IntEnum):
-    """Whether the service has a request of a job."""
+    """Whether the service has received a request."""
 
     NO = 0
-    """No call with it has left."""
+    """No call with it has been sent."""
     UNKNOWN = 1
-    """A call with it is under way, or failed, or its kernel was killed."""
+    """A call with it is under way or has failed, or its kernel was killed."""
     CONFIRMED = 2
-    """The service said so, or lists it."""
+    """The service has confirmed or listed it."""
 
 
 def key_of(fingerprint: str, place: int, position: int) -> str:
-    """Return what tells a request for one image from all others of a job.
+    """Return the key of a request for one image, unique in its job.
 
     Args:
         fingerprint: Of the request.
@@ -90,12 +89,12 @@ class JobRequest:
         fingerprint: Of the request.
         place: How many equal requests came before it.
         position: Of the image among those of its request.
-        request: What is asked; of its inputs only the digests are kept.
-        after: Only images of the library with a larger `id` answer it; None: none of them does, a
-            new one is wanted. Not stored.
-        id: The row.
-        answer: The row of its answer in the library; None: it has not come.
-        error: Why it has no image. With an `answer` too, it was paid for all the same.
+        request: The request; of its inputs, only digests are stored.
+        after: Only stored images with a larger `id` answer it; None if a new one is requested. Not
+            stored.
+        id: Its row.
+        answer: Row of its reply in `requests`; None if it has not arrived.
+        error: Why it has no image. If it has an `answer`, too, it was paid for nevertheless.
     """
 
     key: str
@@ -110,30 +109,30 @@ class JobRequest:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known what became of it."""
+        """Whether it has been answered or has failed."""
         return self.answer is not None or self.error is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A job as the library knows it. Times are seconds since 1970.
+    """A job as stored. Times are seconds since 1970.
 
     Attributes:
-        id: The row.
-        name: What the service can be asked for, of no other job.
+        id: Its row.
+        name: Unique name, by which the service can find it.
         backend: `"xai"` or `"local"`.
         host: The API host.
-        notebook: The notebook that it is for, where known.
-        batch_id: The service's name for it; None: not known yet.
-        state: How far it is.
-        cause: Why it ended, when it did not end well.
-        price_usd: List price of an image in US dollars; None: unknown.
-        inputs: Where input images are, by their digests: ids of stored files, or URLs.
-        create_sent: A call that creates its batch has left; its outcome is known once there is a
-            `batch_id`.
-        created: When it was recorded.
+        notebook: The notebook that submitted it, if known.
+        batch_id: The service's id of it; None if not known yet.
+        state: See `JobState`.
+        cause: Why it failed, if it did.
+        price_usd: List price of an image in US dollars; None if unknown.
+        inputs: Ids of stored files, or URLs, of input images, by their digests.
+        create_sent: A call that creates its batch has been sent. It has succeeded if there is a
+            `batch_id`; otherwise its outcome is unknown.
+        created: When it was stored.
         expires: When its results can no longer be read.
-        ended: When its end was seen.
+        ended: When its end was noticed.
     """
 
     id: int = 0
@@ -153,20 +152,20 @@ class JobRecord:
 
     @property
     def open(self) -> bool:
-        """Whether something may still come of it."""
+        """Whether it may still produce results."""
         return self.state in OPEN
 
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """What has become of a job's requests.
+    """Numbers of a job's requests.
 
     Attributes:
         total: All of them.
-        answered: With an image in the library.
-        failed: Without one, for good.
-        cost_usd: Of all results, with or without an image, as reported, in US dollars.
-        unpriced: Answered ones whose cost was not reported.
+        answered: Those with an image in the library.
+        failed: Those that will have no image.
+        cost_usd: Reported cost of all results, with or without an image, in US dollars.
+        unpriced: Answered ones without a reported cost.
     """
 
     total: int = 0
@@ -177,12 +176,12 @@ class RequestCounts:
 
     @property
     def left(self) -> int:
-        """Requests of which nothing is known yet."""
+        """Number of requests without a result."""
         return self.total - self.answered - self.failed
 
 
 class JobStore:
-    """Jobs and their requests. Every method blocks for milliseconds; any thread may call it.
+    """Jobs and their requests. Thread-safe; every method blocks for milliseconds.
 
     Raises:
         LibraryError: From every method: the library cannot be read or written.
@@ -191,24 +190,24 @@ class JobStore:
     def __init__(
         self,
         database: Database,
-        originals: BlobStore,
-        find_each: Callable[[Sequence[SlotQuery]], list[list[Picture]]],
+        reader: PictureReader,
+        look_up: Callable[[Sequence[SlotQuery]], list[StoredImages]],
     ) -> None:
-        """Use the library's database, its files and its replay look-up."""
+        """Use the library's database and `Library.look_up`."""
         self._database = database
-        self._originals = originals
-        self._find_each = find_each
+        self._reader = reader
+        self._look_up = look_up
 
     def record(self, job: JobRecord, requests: Sequence[JobRequest]) -> JobRecord | None:
-        """Write a job down with its requests, durably, and return it as it is now.
+        """Store a job and its requests durably, and return the job with its id.
 
         Args:
             job: Without an id.
             requests: Without ids.
 
         Returns:
-            None if one of the requests is by now in a job that has not ended, or has been answered
-            in the library: look again. Nothing was written then.
+            None, with nothing stored, if another job holds one of the requests since, or the
+            library has an answer: look again.
         """
         with self._database.writing() as connection:
             if self._open_with(connection, requests) or self._any_stored(requests):
@@ -227,17 +226,17 @@ class JobStore:
         return replace(job, id=job_id)
 
     def open_with(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
-        """Return the jobs that have not ended and hold some of these requests, by key.
+        """Return the open jobs that hold some of these requests, by key.
 
-        A job no longer holds a request that was answered, unless new images are wanted: then the
-        running job makes them. Jobs of a library that may be somebody else's hold nothing.
+        A job no longer holds an answered request, unless a new image is requested: then the open
+        job makes it. Jobs of a foreign library hold nothing.
         """
         with self._database.reading() as connection:
             if self._database.foreign:
                 return {}
-            found = self._open_with(connection, requests)
-            jobs = {job_id: _by_id(connection, job_id) for job_id in set(found.values())}
-            return {key: jobs[job_id] for key, job_id in found.items()}
+            ids = self._open_with(connection, requests)
+            jobs = {job_id: _by_id(connection, job_id) for job_id in set(ids.values())}
+            return {key: jobs[job_id] for key, job_id in ids.items()}
 
     def _open_with(
         self, connection: sqlite3.Connection, requests: Sequence[JobRequest]
@@ -246,15 +245,15 @@ class JobStore:
         query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE state IN ({states}) AND error IS NULL
             AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
-        found: dict[str, int] = {}
+        ids: dict[str, int] = {}
         for fresh in (False, True):
             keys = [one.key for one in requests if (one.after is None) is fresh]
-            found.update(rows_in(connection, query, keys, fresh))
-        return found
+            ids.update(rows_in(connection, query, keys, fresh))
+        return ids
 
     def _any_stored(self, requests: Sequence[JobRequest]) -> bool:
-        """Tell whether the library has an image that answers one of these requests."""
-        wanted = {
+        """Tell whether a stored image answers one of these requests."""
+        slots = {
             (one.fingerprint, one.place): SlotQuery(
                 one.fingerprint, one.place, one.request.n, one.after
             )
@@ -264,19 +263,19 @@ class JobStore:
         keys = {one.key for one in requests}
         return any(
             key_of(*slot, picture.position) in keys
-            for slot, pictures in zip(wanted, self._find_each([*wanted.values()]), strict=True)
-            for picture in pictures
+            for slot, stored in zip(slots, self._look_up([*slots.values()]), strict=True)
+            for picture in stored.pictures
         )
 
     def latest_with(self, keys: Sequence[str]) -> JobRecord | None:
-        """Return the newest job with one of these keys, whatever became of it."""
+        """Return the newest job with one of these keys, in any state."""
         query = "SELECT max(job_id) FROM job_requests WHERE key IN ({})"
         with self._database.reading() as connection:
-            found = [job_id for (job_id,) in rows_in(connection, query, keys) if job_id]
-            return _by_id(connection, max(found)) if found else None
+            ids = [job_id for (job_id,) in rows_in(connection, query, keys) if job_id]
+            return _by_id(connection, max(ids)) if ids else None
 
     def get(self, job: JobRecord) -> JobRecord:
-        """Return a job as it is now.
+        """Return the current state of a job.
 
         Raises:
             LibraryError: The library has lost it.
@@ -285,7 +284,7 @@ class JobStore:
             return self._get(connection, job)
 
     def named(self, name: str) -> JobRecord | None:
-        """Return the job of a name; None: the library has no such job.
+        """Return the job with this name, or None.
 
         Raises:
             LibraryError: Its row is damaged.
@@ -294,31 +293,45 @@ class JobStore:
             row = connection.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
             return None if row is None else _job(row)
 
+    @contextlib.contextmanager
+    def _reading(self, job: JobRecord) -> Iterator[sqlite3.Connection]:
+        """Read, after checking that the library still has a job."""
+        with self._database.reading() as connection:
+            self._get(connection, job)
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self, job: JobRecord) -> Iterator[sqlite3.Connection]:
+        """Write, after checking that the library still has a job."""
+        with self._database.writing() as connection:
+            self._get(connection, job)
+            yield connection
+
     @staticmethod
     def _get(connection: sqlite3.Connection, job: JobRecord) -> JobRecord:
-        # By its name as well: another library in the same place has other jobs of the same ids.
+        # By its name, too: another library in the same folder has other jobs with the same ids.
         query = "SELECT * FROM jobs WHERE id = ? AND name = ?"
         row = connection.execute(query, (job.id, job.name)).fetchone()
         if row is None:
             where = f" (at {job.host}: {job.batch_id})" if job.batch_id else ""
             raise LibraryError(
                 f"The library was deleted, renamed or replaced, and has lost the job {job.name}"
-                f"{where}. Put it back, or run the cell with --fresh to order everything anew."
+                f"{where}. Put it back, or run the cell with --fresh to request everything again."
             )
         return _job(row)
 
     def newest(self, limit: int) -> list[JobRecord]:
-        """Return the jobs that were recorded last, the newest first, without damaged ones."""
+        """Return the jobs that were stored last, the newest first, without damaged ones."""
         query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
         with self._database.reading() as connection:
-            found: list[JobRecord] = []
+            jobs: list[JobRecord] = []
             for row in connection.execute(query, (limit,)):
-                with contextlib.suppress(LibraryError):  # a damaged one hides no other
-                    found.append(_job(row))
-            return found
+                with contextlib.suppress(LibraryError):  # a damaged one must not hide the others
+                    jobs.append(_job(row))
+            return jobs
 
     def change(self, job: JobRecord, **values: Any) -> JobRecord:
-        """Change what is known of a job and return it.
+        """Update fields of a job and return it.
 
         Args:
             job: The job.
@@ -328,23 +341,21 @@ class JobStore:
             values["inputs"] = json.dumps(values["inputs"])
         columns = ", ".join(f"{name} = :{name}" for name in values)
         statement = f"UPDATE jobs SET {columns} WHERE id = :job_id"  # noqa: S608  # names are ours
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.execute(statement, storable_row(values) | {"job_id": job.id})
             return self._get(connection, job)
 
     def close(self, job: JobRecord, state: JobState, cause: str | None = None) -> JobRecord:
-        """Note how a job ended and return it. What another kernel noted before stays.
+        """Store the end of a job and return it. An end that another kernel has stored stays.
 
         Args:
             job: The job.
-            state: The end.
-            cause: Why nothing will come of requests without an answer; None: all have one.
+            state: Its final state.
+            cause: Why its unanswered requests have failed; None if all are answered.
         """
         statement = """UPDATE jobs SET state = ?, cause = ?, ended = ?
             WHERE id = ? AND state IN ('new', 'running')"""
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             row = storable_row({"state": state, "cause": cause, "ended": time.time()})
             ended = connection.execute(statement, (*row.values(), job.id)).rowcount
             if ended and cause is not None:
@@ -352,17 +363,15 @@ class JobStore:
             return self._get(connection, job)
 
     def bind(self, job: JobRecord, batch_id: str) -> JobRecord:
-        """Keep what the service calls a job, unless another kernel was faster; return the job."""
+        """Store the service's id of a job, unless another kernel was faster; return the job."""
         statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.execute(statement, (batch_id, job.id))
             return self._get(connection, job)
 
     def forget_batch(self, job: JobRecord) -> JobRecord:
-        """Note that the service has nothing of a job, and return it."""
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        """Store that the service has no batch for a job, and return the job."""
+        with self._writing(job) as connection:
             connection.execute(
                 "UPDATE jobs SET batch_id = NULL, create_sent = 0 WHERE id = ?", (job.id,)
             )
@@ -370,13 +379,13 @@ class JobStore:
             return self._get(connection, job)
 
     def turn(self, job_id: int) -> FileLock:
-        """Return the lock that a kernel holds while it hands a job over."""
+        """Return the lock that a kernel holds while it submits a job."""
         return FileLock(self._database.home / "jobs" / f"{job_id}.turn")
 
-    # Its requests
+    # Requests of a job
 
     def first(self, job: JobRecord) -> JobRequest | None:
-        """Return the first request of a job; None: the library has lost it."""
+        """Return the first request of a job; None if the library has lost the job."""
         query = """SELECT job_requests.* FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE job_id = ? AND name = ? ORDER BY job_requests.id LIMIT 1"""
         with self._database.reading() as connection:
@@ -384,30 +393,27 @@ class JobStore:
         return _request(row) if row else None
 
     def requests(self, job: JobRecord) -> Iterator[JobRequest]:
-        """Yield the requests of a job in their order, a few hundred at a time."""
+        """Yield the requests of a job in order, reading some hundreds at a time."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
         last = 0
         while True:
-            with self._database.reading() as connection:
-                self._get(connection, job)
-                rows = connection.execute(query, (job.id, last, _SOME)).fetchall()
+            with self._reading(job) as connection:
+                rows = connection.execute(query, (job.id, last, _PAGE)).fetchall()
             yield from map(_request, rows)
-            if len(rows) < _SOME:
+            if len(rows) < _PAGE:
                 return
             last = rows[-1]["id"]
 
     def mark(self, job: JobRecord, keys: Iterable[str], sent: SubmissionState) -> None:
-        """Note, durably, what is known of requests that are sent to the service."""
+        """Store durably whether the service has received requests of a job."""
         statement = "UPDATE job_requests SET sent = ? WHERE job_id = ? AND key = ?"
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             connection.executemany(statement, ((int(sent), job.id, key) for key in keys))
 
     def marked(self, job: JobRecord) -> dict[str, SubmissionState]:
-        """Return what is known of the requests of a job that may be at the service, by key."""
+        """Return the submission states of requests that the service may have, by key."""
         query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             rows = connection.execute(query, (job.id,)).fetchall()
         known = {*SubmissionState}
         return {
@@ -416,23 +422,21 @@ class JobStore:
         }
 
     def find(self, job: JobRecord, keys: Sequence[str]) -> dict[str, JobRequest]:
-        """Return requests of a job by their keys; unknown ones are left out."""
+        """Return requests of a job by their keys; unknown keys are left out."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND key IN ({})"
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             rows = rows_in(connection, query, keys, job.id)
             return {row["key"]: _request(row) for row in rows}
 
     def fail(self, job: JobRecord, error: str, keys: Iterable[str] | None = None) -> None:
-        """Note why requests of a job will have no answer.
+        """Store why requests of a job have failed.
 
         Args:
             job: The job.
-            error: Why, in a line.
-            keys: Which; None: all that are not settled.
+            error: The reason, in one line.
+            keys: Of the requests; None for all that are not settled.
         """
-        with self._database.writing() as connection:
-            self._get(connection, job)
+        with self._writing(job) as connection:
             self._fail(connection, job.id, error, keys)
 
     @staticmethod
@@ -448,35 +452,28 @@ class JobStore:
             connection.executemany(f"{statement} AND key = ?", rows)
 
     def tally(self, job: JobRecord) -> RequestCounts:
-        """Return what has become of a job's requests."""
+        """Return the numbers of a job's requests."""
         query = """SELECT count(*), count(CASE WHEN error IS NULL THEN answer END), count(error),
                 total(cost_usd),
                 count(CASE WHEN error IS NULL AND cost_usd IS NULL THEN answer END)
             FROM job_requests LEFT JOIN requests ON requests.id = answer WHERE job_id = ?"""
-        with self._database.reading() as connection:
-            self._get(connection, job)
+        with self._reading(job) as connection:
             return RequestCounts(*connection.execute(query, (job.id,)).fetchone())
 
     def pictures(self, job: JobRecord) -> dict[str, Picture]:
-        """Return the images that have come of a job, by the keys of their requests."""
+        """Return the images of a job, by the keys of their requests."""
         query = """SELECT key, requests.* FROM job_requests JOIN requests ON requests.id = answer
             WHERE job_id = ?"""
-        found: dict[str, Picture] = {}
-        with self._database.reading() as connection:
-            self._get(connection, job)
-            for row in connection.execute(query, (job.id,)).fetchall():
-                images = connection.execute(
-                    "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL LIMIT 1",
-                    (row["id"],),
-                )
-                theirs = self._database.is_strangers(row["id"])
-                for picture in pictures_from_rows(row, images, self._originals, strangers=theirs):
-                    found[row["key"]] = picture
-        return found
+        with self._reading(job) as connection:
+            return {
+                row["key"]: picture
+                for row in connection.execute(query, (job.id,)).fetchall()
+                for picture in islice(self._reader.of_request(connection, row), 1)
+            }
 
 
 def new_name(keys: Sequence[str]) -> str:
-    """Return a name for a job of these keys that no other job has."""
+    """Return a unique name for a job with these keys."""
     from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension need not pay
 
     digest = sha256("\n".join(keys).encode()).hexdigest()
@@ -488,7 +485,7 @@ def _by_id(connection: sqlite3.Connection, job_id: int) -> JobRecord:
 
 
 def _job(row: sqlite3.Row) -> JobRecord:
-    """Return the job of a row.
+    """Return the job in a row.
 
     Raises:
         LibraryError: The row is damaged.
@@ -514,12 +511,12 @@ def _job(row: sqlite3.Row) -> JobRecord:
         )
     except DAMAGE as error:
         raise LibraryError(
-            f"Job {row['id']} of the library is damaged. The other jobs are not."
+            f"Job {row['id']} of the library is damaged. Other jobs are not affected."
         ) from error
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a time in seconds since 1970, all its digits; None: it is out of bounds."""
+    """Return a time in seconds since 1970, unrounded; None if it is out of bounds."""
     return value if bounds.moment(value) is not None else None
 
 
@@ -529,7 +526,7 @@ def _dumped(one: JobRequest) -> str:
 
 
 def _request(row: sqlite3.Row) -> JobRequest:
-    """Return the request of a row.
+    """Return the request in a row.
 
     Raises:
         LibraryError: The row is damaged.
@@ -548,6 +545,6 @@ def _request(row: sqlite3.Row) -> JobRequest:
         )
     except DAMAGE as error:
         raise LibraryError(
-            f"Request {row['id']} of the library's jobs is damaged, so that its job cannot be gone "
-            "on with. The other jobs are not."
+            f"Request {row['id']} of the library's jobs is damaged, so its job cannot be "
+            "continued. Other jobs are not affected."
         ) from error

@@ -1,4 +1,4 @@
-"""What panels were: the form of each and the pictures it has shown, by notebook and cell."""
+"""State of panels across kernels: each panel's form and pictures, by notebook and cell."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["PanelLocation", "PanelRecord", "PanelStore"]
 
 
 class PanelLocation(NamedTuple):
-    """Where a panel stands.
+    """Where a panel is shown.
 
     Attributes:
-        folder: Of the notebook.
-        cell: Its id, or the digest of its code.
+        folder: Folder of the notebook.
+        cell: Id of the cell, or the digest of its code.
         number: How many panels the same run of the cell has shown before.
-        notebook: As Jupyter names it; empty: it does not.
+        notebook: Name of the notebook; empty if unknown.
     """
 
     folder: str
@@ -36,11 +36,11 @@ class PanelLocation(NamedTuple):
 
 
 class PanelRecord(NamedTuple):
-    """What is known of a panel.
+    """A stored panel.
 
     Attributes:
-        state: As it was kept; empty: it is damaged.
-        batches: Rows of its images, those made together in one list, the oldest first.
+        state: Of the form; empty if the row is damaged.
+        batches: Rows of its images, one list for those made together, the oldest first.
     """
 
     state: Mapping[str, Any]
@@ -48,24 +48,24 @@ class PanelRecord(NamedTuple):
 
 
 class PanelStore:
-    """Remembers panels from kernel to kernel.
+    """Remembers panels across kernels.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
     def __init__(self, database: Database) -> None:
-        """Use the library's own database."""
+        """Use the library's database."""
         self._database = database
 
-    def find(self, place: PanelLocation) -> PanelRecord | None:
-        """Return what stood there last.
+    def find(self, location: PanelLocation) -> PanelRecord | None:
+        """Return the panel stored last for a location.
 
-        A notebook that was renamed or copied has the cells of the one it was: where nothing is
-        known under its own name, what its folder's other notebook had in that cell is found.
+        A renamed or copied notebook keeps its cell ids: if its own name is unknown, the same cell
+        of another notebook of the folder is taken.
         """
         with self._database.reading() as connection:
-            row = _find(connection, place)
+            row = _find(connection, location)
             if row is None:
                 return None
             batches: dict[int, list[int]] = {}
@@ -79,27 +79,27 @@ class PanelStore:
         return PanelRecord(state if isinstance(state, dict) else {}, list(batches.values()))
 
     def in_folder(self, folder: str) -> list[PanelLocation]:
-        """Return where panels of a folder's notebooks stand, as far as these have names."""
+        """Return the panels of a folder's notebooks whose names are known."""
         query = """SELECT folder, cell, number, notebook FROM panels
             WHERE folder = ? AND notebook != '' ORDER BY changed DESC"""
         with self._database.reading() as connection:
             return [PanelLocation(*row) for row in connection.execute(query, (storable(folder),))]
 
-    def keep(self, place: PanelLocation, state: Mapping[str, Any]) -> None:
-        """Store what a panel's form is now."""
+    def keep(self, location: PanelLocation, state: Mapping[str, Any]) -> None:
+        """Store the state of a panel's form."""
         with self._database.writing() as connection:
-            _keep(connection, place, state)
+            _keep(connection, location, state)
 
-    def add(self, place: PanelLocation, state: Mapping[str, Any], ids: Iterable[int]) -> None:
-        """Store what a panel has made, and what its form is now.
+    def add(self, location: PanelLocation, state: Mapping[str, Any], ids: Iterable[int]) -> None:
+        """Store new pictures of a panel, and the state of its form.
 
         Args:
-            place: Where it stands.
+            location: Of the panel.
             state: Of its form.
-            ids: Rows of its new images, those made together.
+            ids: Rows of the images, which were made together.
         """
         with self._database.writing() as connection:
-            panel = _keep(connection, place, state)
+            panel = _keep(connection, location, state)
             query = "SELECT coalesce(max(batch), -1) + 1 FROM panel_images WHERE panel_id = ?"
             (batch,) = connection.execute(query, (panel,)).fetchone()
             connection.executemany(
@@ -108,23 +108,27 @@ class PanelStore:
             )
 
 
-def _find(connection: sqlite3.Connection, place: PanelLocation) -> sqlite3.Row | None:
+def _find(connection: sqlite3.Connection, location: PanelLocation) -> sqlite3.Row | None:
     query = """SELECT id, state, notebook FROM panels WHERE folder = ? AND cell = ? AND number = ?
         ORDER BY notebook = ? DESC, changed DESC LIMIT 1"""
-    row: sqlite3.Row | None = connection.execute(query, _storable(place)).fetchone()
+    row: sqlite3.Row | None = connection.execute(query, _storable(location)).fetchone()
     return row
 
 
-def _keep(connection: sqlite3.Connection, place: PanelLocation, state: Mapping[str, Any]) -> int:
-    """Change the row of a panel, or put one in, with the pictures it began with; return its id."""
-    before, values = _find(connection, place), (json.dumps(state), time.time())
-    if before is not None and before["notebook"] == storable(place.notebook):
+def _keep(connection: sqlite3.Connection, location: PanelLocation, state: Mapping[str, Any]) -> int:
+    """Update a panel's row, or insert one with the pictures of the panel it continues.
+
+    Returns:
+        Id of the row.
+    """
+    before, values = _find(connection, location), (json.dumps(state), time.time())
+    if before is not None and before["notebook"] == storable(location.notebook):
         statement = "UPDATE panels SET state = ?, changed = ? WHERE id = ?"
         connection.execute(statement, (*values, before["id"]))
         return int(before["id"])
     statement = """INSERT INTO panels (folder, cell, number, notebook, state, changed)
         VALUES (?, ?, ?, ?, ?, ?)"""
-    panel = int(connection.execute(statement, (*_storable(place), *values)).lastrowid or 0)
+    panel = int(connection.execute(statement, (*_storable(location), *values)).lastrowid or 0)
     if before is not None:
         copy = """INSERT INTO panel_images
             SELECT ?, batch, image_id FROM panel_images WHERE panel_id = ?"""
@@ -132,5 +136,5 @@ def _keep(connection: sqlite3.Connection, place: PanelLocation, state: Mapping[s
     return panel
 
 
-def _storable(place: PanelLocation) -> tuple[str | int | None, ...]:
-    return tuple(storable(part) if isinstance(part, str) else part for part in place)
+def _storable(location: PanelLocation) -> tuple[str | int | None, ...]:
+    return tuple(storable(part) if isinstance(part, str) else part for part in location)

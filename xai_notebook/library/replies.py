@@ -1,4 +1,4 @@
-"""A reply turned into pictures: what the server said of each, before and after its bytes came."""
+"""Turn replies into pictures, write replies to the spool, and store what waits in the spool."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ __all__ = [
     "absent",
     "add_costs",
     "kept",
-    "linked",
     "look_at",
     "moment",
     "recover",
@@ -45,15 +44,28 @@ __all__ = [
 ]
 
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
-"""Images kept of a reply beyond those asked for."""
+"""Images of a reply that are kept beyond those requested."""
+_UNSTORABLE: Final = (
+    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
+    OverflowError,
+)  # fmt: skip
+"""Errors of SQLite that are due to values, and not to the file or the disk."""
+_NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")
+_NO_IMAGE: Final = 1000
+"""Bytes: a shorter reply may hold no image."""
+_LARGE: Final = 1 << 20
+"""Bytes of a reply whose parsing blocks the interpreter so long that the syncing thread would start
+late."""
+_START: Final = 0.0002
+"""Seconds for that thread to start."""
 
 
 def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
-    """Return the images of a reply that are kept: those asked for, and what came beyond them.
+    """Return the images of a reply that are kept: those requested, and some beyond them.
 
     Args:
-        responses: All of them, which may be many, and empty.
-        asked: How many were asked for.
+        responses: All images of the reply, which may be many, or empty.
+        asked: Number of requested images.
     """
     more = (one for one in responses[asked:] if one.respect_moderation and one.holds_image)
     return [*responses[:asked], *islice(more, _MAX_UNASKED)]
@@ -67,24 +79,24 @@ async def reply_of(
     backend: str,
     **answer: Any,
 ) -> Reply:
-    """Return a reply as the library takes it.
+    """Return a reply that the library can save.
 
     Args:
-        request: What was asked.
+        request: The request as sent.
         responses: The images of the reply that are `kept`.
-        missing: The positions of the images asked for; what came beyond them goes behind all.
+        missing: Positions of the requested images; images beyond them come last.
         backend: `"xai"` or `"local"`.
-        **answer: The other fields of `Reply` that the server does not tell.
+        **answer: The other fields of `Reply` that do not come from the server.
     """
     positions = [*missing, *range(request.n, request.n + len(responses) - len(missing))]
-    told = [
+    pairs = [
         await _take(_picture(request, position, response, len(responses), backend), response)
         for position, response in zip(positions, responses, strict=False)
     ]
     return Reply(
         request,
-        [picture for picture, _ in told],
-        [payload for _, payload in told],
+        [picture for picture, _ in pairs],
+        [payload for _, payload in pairs],
         cost_usd=responses[0].cost_usd if responses else None,
         model=responses[0].model if responses else "",
         backend=backend,
@@ -95,7 +107,7 @@ async def reply_of(
 def absent(
     request: ImageRequest, responses: Sequence[ImageResponse], missing: Sequence[int]
 ) -> list[Picture]:
-    """Return, for the images that were asked for and did not come, why there is none."""
+    """Return a picture with an error for each requested image that is not in the reply."""
     return [
         Picture(
             request=request,
@@ -111,13 +123,13 @@ def absent(
 def _picture(
     request: ImageRequest, position: int, response: ImageResponse, images: int, backend: str
 ) -> Picture:
-    """Return what a reply of so many `images` says of one, before its bytes are touched."""
+    """Return the picture of one of the `images` of a reply, before its bytes are decoded."""
     rewritten = response.prompt.strip()
     by = None
     if rewritten in {"", request.prompt}:  # not rewritten by the image server
         rewritten = "" if request.original_prompt is None else request.prompt
         by = None if request.original_prompt is None else request.rewrite_model
-        if by is not None and backend == "local":  # it asks no chat model, whatever the name
+        if by is not None and backend == "local":  # the embedded server asks no chat model
             by = LOCAL_MODEL if response.model == LOCAL_MODEL else LOCAL_REWRITER
     moderated = not response.respect_moderation
     return Picture(
@@ -129,26 +141,26 @@ def _picture(
         rewritten_by=by,
         cost_usd=share(response.cost_usd, images),
         error=WITHHELD if moderated else None,
-        **({} if request.share is None or moderated else linked(response)),
+        **({} if request.share is None or moderated else _link_fields(response)),
     )
 
 
-def linked(response: ImageResponse) -> dict[str, Any]:
-    """Return what a picture says of its public link: where it is, or why there is none."""
+def _link_fields(response: ImageResponse) -> dict[str, Any]:
+    """Return the fields of a picture's public link, or a note that says why it has no link."""
     url, stored = bounds.link(response.public_url), response.file_output
     if url is None or stored is None:
-        reason = response.storage_error or response.public_url_error or "the server says no more"
+        reason = response.storage_error or response.public_url_error or "the server gave no reason"
         return {"notes": (f"Not shared: {one_line(reason)}",)}
     return {"public_url": url, "public_url_expires": moment(stored, "public_url_expires_at")}
 
 
 def moment(message: Any, field: str) -> datetime | None:
-    """Return the time in a field of a message; None: there is none, or it is out of bounds."""
+    """Return the time in a field of a message; None if it is missing or out of bounds."""
     return bounds.moment(getattr(message, field).seconds) if message.HasField(field) else None
 
 
 async def _take(picture: Picture, response: ImageResponse) -> tuple[Picture, bytes | str | None]:
-    """Return a picture with its bytes, the URL they wait at, or None if there is neither."""
+    """Return a picture with its bytes, the URL to fetch them from, or None."""
     if picture.status != "ok":
         return picture, None
     try:
@@ -160,29 +172,29 @@ async def _take(picture: Picture, response: ImageResponse) -> tuple[Picture, byt
 
 
 def share(cost: float | None, images: int) -> float | None:
-    """Return an image's part of what a request cost; unknown stays unknown."""
+    """Return an image's share of the cost of its request; None stays None."""
     return None if cost is None else cost / images
 
 
 def add_costs(first: float | None, second: float | None) -> float | None:
-    """Return the sum of two costs; with something unknown, it is unknown."""
+    """Return the sum of two costs; None if one of them is unknown."""
     return None if first is None or second is None else first + second
 
 
 async def look_at(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return pictures with media type and size; one that cannot be read has failed."""
+    """Return pictures with media type and size; those that cannot be read become failed."""
     if all(map(_is_known, pictures)):
         return [*pictures]
-    return await asyncio.to_thread(lambda: [*map(_seen, pictures)])
+    return await asyncio.to_thread(lambda: [*map(_inspected, pictures)])
 
 
 def _is_known(picture: Picture) -> bool:
     size = picture.size
-    told = bool(picture.media_type and size and prod(size) <= MAX_IMAGE_PIXELS)
-    return told or picture.status != "ok"
+    measured = bool(picture.media_type and size and prod(size) <= MAX_IMAGE_PIXELS)
+    return measured or picture.status != "ok"
 
 
-def _seen(picture: Picture) -> Picture:
+def _inspected(picture: Picture) -> Picture:
     from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # PIL, in a worker thread
 
     if _is_known(picture):
@@ -194,34 +206,20 @@ def _seen(picture: Picture) -> Picture:
     return replace(picture, media_type=media_type, size=size)
 
 
-_UNSTORABLE: Final = (
-    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
-    OverflowError,
-)  # fmt: skip
-"""What SQLite says of values, and not of itself or the disk."""
-_NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")
-_NO_IMAGE: Final = 1000
-"""Bytes: a shorter reply may hold no image."""
-_LARGE: Final = 1 << 20
-"""Bytes whose parsing keeps the interpreter for so long that no other thread can begin."""
-_START: Final = 0.0002
-"""Seconds in which a thread can begin."""
-
-
 @dataclass(slots=True)
 class ReplyWriter:
-    """What writes a reply down as it comes. Call it with the bytes.
+    """Writes a reply to the spool on arrival. Call it with the bytes.
 
     Attributes:
-        library: Where the reply will be kept.
+        library: Stores the reply later.
         request: As sent.
-        missing: The indices that its images will have.
-        answer: Fields of `Reply` that are known before it comes.
-        sync: Begins to make the reply durable.
-        reservation: The room that it needs on the disk.
-        spooled: The reply on disk, once it came.
-        cost_usd: What it cost, in US dollars, though it holds no image; None: not reported.
-        model: As the server named it, likewise.
+        missing: Positions of the requested images.
+        answer: Fields of `Reply` that are known before it arrives.
+        sync: Starts to make the reply durable.
+        reservation: Disk space for it.
+        spooled: The reply in the spool, once it has arrived.
+        cost_usd: Cost of a reply without images in US dollars; None if not reported.
+        model: Of a reply without images, as the server named it.
         sent: The request has been sent, or is about to be.
     """
 
@@ -237,7 +235,7 @@ class ReplyWriter:
     sent: bool = False
 
     def __call__(self, body: bytes) -> None:
-        """Write the reply. When this returns, it outlives a kill; a power cut a moment later."""
+        """Write the reply. When this returns, it survives a kill; soon after, also a power cut."""
         if not self.library.read_only:
             self.spooled = self.library.spool.write(self._about(), body)
             if self.spooled.kept:
@@ -257,27 +255,30 @@ class ReplyWriter:
         }
 
     def _read_cost(self, body: bytes) -> None:
-        """Read what a reply cost that holds no image: images tell it otherwise."""
+        """Read the cost of a reply without images; otherwise the images have it."""
         with suppress(XaiError):
             message = parse_reply(wire.ImageResponse, body)
             self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)
 
     @property
     def reply_id(self) -> str | None:
-        """What tells the reply from every other; None: it is not written down."""
+        """Id of the spooled reply; None if it has not been written."""
         return None if self.spooled is None else self.spooled.id
 
     @property
     def kept(self) -> bool:
-        """Whether the reply is on disk, to be put into the library."""
+        """Whether the reply is in the spool."""
         return self.spooled is not None and self.spooled.kept
 
     def keep_fetched(self, position: int, data: bytes) -> bool:
-        """Write down what was fetched for an image of the reply; return whether that worked.
+        """Write the fetched bytes of an image of the reply to the spool.
 
         Args:
             position: Of the image.
             data: Its bytes.
+
+        Returns:
+            Whether they could be written.
         """
         if self.spooled is None or not self.kept:
             return False
@@ -289,40 +290,40 @@ class ReplyWriter:
         return spooled.kept
 
     def abandon(self) -> None:
-        """Leave a reply that is not looked at, as its call was interrupted, to the next call."""
+        """Leave the reply of an interrupted call to the next call."""
         if self.kept:
             self.library.overdue = True
         self.release()
 
     def release(self) -> None:
-        """Give up the room that was reserved for the reply."""
+        """Release the disk space that was reserved for the reply."""
         if self.reservation is not None:
             self.reservation.release()
             self.reservation = None
 
 
 async def recover(library: Library, key: ApiKey | None) -> None:
-    """Put what waits in the spool into the library. What is there already is not added again.
+    """Store the replies in the spool in the library. Replies that it has are not stored again.
 
     Args:
-        library: Into which.
-        key: Not to be kept, should a server have said it.
+        library: The library.
+        key: API key, which is removed from texts of the server.
 
     Raises:
-        LibraryError: The library cannot be written to; the replies wait on.
+        LibraryError: The library cannot be written to; the replies stay in the spool.
     """
     library.overdue = False
     await asyncio.to_thread(library.settle)
     for spooled, about, body in library.spool.waiting():
         try:
             if isinstance(fetched := about.get("fetched"), dict):
-                found = await asyncio.to_thread(
+                completed = await asyncio.to_thread(
                     library.complete_spooled,
                     str(fetched["reply"]),
                     int(fetched["position"]),
                     body,
                 )
-                if found:
+                if completed:
                     library.spool.remove(spooled)
                 continue
             reply = await _read(spooled, about, body, key)
@@ -334,7 +335,7 @@ async def recover(library: Library, key: ApiKey | None) -> None:
             if not isinstance(error.__cause__, _UNSTORABLE):
                 raise
             library.spool.set_aside(spooled)
-        except Exception:  # noqa: BLE001  # whatever it holds must not keep out those behind it
+        except Exception:  # noqa: BLE001  # one bad reply must not block those after it
             library.spool.set_aside(spooled)
 
 
@@ -346,7 +347,7 @@ async def _read(
     request = ImageRequest(**options, inputs=inputs)
     message = parse_reply(wire.ImageResponse, body)
     scrub_message(message, key)
-    downloader = cast("Downloader", None)  # what waits at a URL is fetched by who asks for it
+    downloader = cast("Downloader", None)  # pending images are fetched when they are requested
     sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
     missing = about["missing"]
     responses = kept(sent, len(missing))

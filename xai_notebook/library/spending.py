@@ -1,9 +1,8 @@
-"""What all processes that share a library have spent, and what they have set aside.
+"""The ledger: what all processes that share a library have spent and reserved, and cost tables.
 
-Three tables tell what was spent: `requests` and `rewrites` hold what servers reported, `charges`
-what no row there tells: calls under way, calls whose reply was lost after it may have been billed,
-and replies whose cost was not reported. Jobs under way count at list price, as far as their results
-are missing.
+`requests` and `rewrites` hold the costs that servers reported. `charges` holds the rest: calls
+under way, calls whose reply was lost although it may have been billed, and replies without a
+reported cost. Missing results of open jobs count at the list price.
 """
 
 from __future__ import annotations
@@ -26,13 +25,18 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.database import Database
     from xai_notebook.settings import Period
 
-__all__ = ["Amount", "Spending", "Totals", "costs", "period_start"]
+__all__ = ["Amount", "Spending", "Totals", "period_start"]
 
 TICKS: Final = 10**10
-"""Ticks per US dollar, as on the wire: whole numbers add up exactly."""
+"""Ticks per US dollar, as on the wire: integers add up exactly."""
 _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
 """Values of `charges.open`: the call has ended; it is under way, at a price that the server has
-reported before; it is under way, and what it will cost is not sure."""
+reported before; it is under way, at a price that is not sure."""
+_LATEST: Final = 2_000
+"""Newest requests that are searched for prices."""
+_MAX_PROCESSES: Final = 1_000
+"""Processes with calls under way that are checked for being alive, the latest first."""
+_TOKEN: Final = re.compile("[0-9a-f]{16}")
 
 _SPENT: Final = """
     SELECT (SELECT total(cost_usd) FROM requests
@@ -57,22 +61,32 @@ _CHARGED: Final = """
         AND NOT EXISTS (SELECT 1 FROM requests
             WHERE requests.reply_id = charges.reply_id AND cost_usd NOTNULL)"""
 
+_COSTS: Final = """
+    SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
+        total(cost), sum(cost IS NULL) FROM (
+        SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
+            1 AS requests, CASE WHEN cost_usd BETWEEN 0 AND :most THEN cost_usd END AS cost,
+            (SELECT count(*) FROM images WHERE request_id = requests.id
+                AND status IN ('ok', 'pending')) AS images
+        FROM requests
+        UNION ALL
+        SELECT date(created, 'unixepoch', 'localtime'), model, backend,
+            1, CASE WHEN cost_usd BETWEEN 0 AND :most THEN cost_usd END, 0
+        FROM rewrites
+    ) GROUP BY day, model, backend ORDER BY day DESC, model, backend"""
 _OPEN: Final = """
     SELECT process, total(ticks), max(open) FROM charges
     WHERE open > 0 AND ticks BETWEEN 0 AND 1e18 GROUP BY process"""
-"""A row of which an amount is out of bounds is not one of ours: it counts for nothing."""
-_MOST_PROCESSES: Final = 1_000
-"""Processes with calls under way, the latest, of which it is found out whether they live."""
-_TOKEN: Final = re.compile("[0-9a-f]{16}")
+"""Rows with an amount out of bounds are not ours, and do not count."""
 
 
 class Totals(NamedTuple):
     """What counts against a budget, in ticks of 1e-10 USD.
 
     Attributes:
-        spent: Reported or charged in the period, and what jobs under way will cost.
-        open: Set aside for calls under way.
-        unconfirmed: Whether it is not sure what one of those costs.
+        spent: Reported or charged in the period, and the expected cost of open jobs.
+        open: Reserved for calls under way.
+        unconfirmed: Whether the price of one of these calls is not sure.
     """
 
     spent: int
@@ -81,7 +95,7 @@ class Totals(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """What a call under way is expected to cost.
+    """Expected cost of a call.
 
     Attributes:
         ticks: In ticks of 1e-10 USD.
@@ -93,7 +107,7 @@ class Amount(NamedTuple):
 
 
 def period_start(period: Period) -> float:
-    """Return when the current period began, in seconds since 1970: in local time."""
+    """Return when the current period began by local time, in seconds since 1970."""
     if period not in ("day", "month"):
         return 0.0
     start = datetime.now().astimezone().replace(tzinfo=None, hour=0, minute=0, second=0)
@@ -102,23 +116,23 @@ def period_start(period: Period) -> float:
 
 
 class Spending:
-    """The ledger of all processes of a library. Any thread may call it.
+    """The ledger of all processes of a library. Thread-safe.
 
     Raises:
         LibraryError: From every method: the library cannot be read or written.
     """
 
     def __init__(self, database: Database) -> None:
-        """Use the library's database; this opens nothing yet."""
+        """Use the library's database."""
         self._database = database
         self._process: tuple[str, FileLock] | None = None
 
     def totals(self, since: float, *, without: int | None = None) -> Totals:
-        """Return what was spent since a moment, and what is set aside now.
+        """Return what was spent since a time, and what is reserved now.
 
         Args:
             since: Seconds since 1970.
-            without: Row of a job whose missing images do not count.
+            without: Row of a job whose missing results do not count.
         """
         with self._database.reading() as connection:
             return self._totals(connection, since, self._dead(connection), without)
@@ -129,18 +143,18 @@ class Spending:
         since: float,
         allows: Callable[[Totals, Sequence[Amount]], bool],
     ) -> list[list[int] | Totals]:
-        """Set amounts aside in one transaction, over all processes.
+        """Reserve amounts in one transaction over all processes.
 
         Args:
-            wanted: For each request, what its calls are expected to cost.
-            since: Of the period, in seconds since 1970.
-            allows: Tells whether a request fits.
+            wanted: For each request, the expected costs of its calls.
+            since: Start of the period, in seconds since 1970.
+            allows: Tells whether a request fits into the budget.
 
         Returns:
-            For each request the ids of its charges, one for each amount; or, where it does not
-            fit, what stood in its way.
+            For each request the ids of its charges, one per amount; or, if it does not fit, the
+            totals before it.
         """
-        found: list[list[int] | Totals] = []
+        results: list[list[int] | Totals] = []
         with self._database.writing() as connection:
             token = self._token()
             dead = self._dead(connection)
@@ -150,22 +164,22 @@ class Spending:
             totals = self._totals(connection, since, dead)
             for amounts in wanted:
                 if not allows(totals, amounts):
-                    found.append(totals)
+                    results.append(totals)
                     continue
-                found.append([_insert(connection, token, amount) for amount in amounts])
+                results.append([_insert(connection, token, amount) for amount in amounts])
                 totals = Totals(
                     totals.spent,
                     totals.open + sum(amount.ticks for amount in amounts),
                     totals.unconfirmed or not all(amount.confirmed for amount in amounts),
                 )
-        return found
+        return results
 
     def settle(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
-        """Note how calls ended.
+        """Store what calls have cost.
 
         Args:
-            ended: For each its charge, the ticks that count, and the id of its reply. Once the
-                reply is in the library with its cost, the row there counts instead.
+            ended: For each call its charge, the ticks that count, and the id of its reply. Once
+                the library has stored the reply with a cost, that row counts instead.
         """
         with self._database.writing() as connection:
             token = self._token()
@@ -180,17 +194,17 @@ class Spending:
         return [None] * len(ended)
 
     def close(self) -> None:
-        """Let other processes know that nothing of this one is under way any more."""
+        """Let other processes know that no call of this one is under way."""
         if self._process is not None:
-            self._process[1].leave(over=True)  # nothing, in the child of a fork
+            self._process[1].release(remove=True)  # does nothing in the child of a fork
         self._process = None
 
     def _token(self) -> str:
-        """Return what tells this process from others; it holds a lock for as long as it lives."""
+        """Return this process' token. The process holds a lock of that name as long as it lives."""
         if self._process is None or not self._process[1].is_in_place():
             token = os.urandom(8).hex()
             lock = self._lock(token)
-            lock.take()
+            lock.acquire()
             self._process = token, lock
         return self._process[0]
 
@@ -198,27 +212,27 @@ class Spending:
         return FileLock(self._database.home / "processes" / f"{token}.lock")
 
     def _is_dead(self, token: str) -> bool:
-        """Tell whether the process of a token has ended: then its lock can be taken."""
+        """Tell whether the process with a token has ended: then its lock is free."""
         if self._process is not None and token == self._process[0]:
             return False
-        if not _TOKEN.fullmatch(token):  # it becomes the name of a file
+        if not _TOKEN.fullmatch(token):  # it becomes part of a path
             return True
         if not (self._database.home / "processes" / f"{token}.lock").is_file():
             return True
         lock = self._lock(token)
         try:
-            dead = lock.take()
+            dead = lock.acquire()
         except LibraryError:
             return False
-        lock.leave(over=dead)
+        lock.release(remove=dead)
         return dead
 
     def _dead(self, connection: sqlite3.Connection) -> set[str]:
-        """Return the tokens of processes that have ended before their calls."""
+        """Return the tokens of processes that ended before their calls."""
         query = "SELECT process FROM charges WHERE open > 0 GROUP BY process ORDER BY max(id) DESC"
         tokens = [str(token) for (token,) in connection.execute(query)]
-        dead = {token for token in tokens[:_MOST_PROCESSES] if self._is_dead(token)}
-        return dead.union(tokens[_MOST_PROCESSES:])
+        dead = {token for token in tokens[:_MAX_PROCESSES] if self._is_dead(token)}
+        return dead.union(tokens[_MAX_PROCESSES:])
 
     @staticmethod
     def _totals(
@@ -232,8 +246,8 @@ class Spending:
         }  # fmt: skip
         usd = 0.0
         for query in (_SPENT, _UNREPORTED, _JOBS):
-            (found,) = connection.execute(query, values).fetchone()
-            usd += found
+            (total,) = connection.execute(query, values).fetchone()
+            usd += total
         (charged,) = connection.execute(_CHARGED, values).fetchone()
         living = [row for row in connection.execute(_OPEN).fetchall() if str(row[0]) not in dead]
         return Totals(
@@ -243,11 +257,11 @@ class Spending:
         )
 
     def last_costs(self, host: str) -> list[tuple[tuple[Any, ...], float]]:
-        """Return what requests to a host cost last, in US dollars an image.
+        """Return the last known price per image of requests to a host.
 
         Returns:
-            Pairs of model, resolution, quality and number of input images, and the cost; of equal
-            ones the newest. None from a library that may be somebody else's.
+            Pairs of (model, resolution, quality, number of input images) and US dollars. Empty for
+            a foreign library.
         """
         query = """SELECT model, resolution, quality,
                 CASE WHEN json_valid(inputs) THEN json_array_length(inputs) END AS sources,
@@ -262,7 +276,7 @@ class Spending:
         return [(tuple(row)[:4], row[4]) for row in rows if row[4] is not None]
 
     def last_rewrite(self, backend: str) -> float | None:
-        """Return what one of the newest rewrites cost at most in US dollars; None: not known.
+        """Return the highest cost of the newest rewrites in US dollars; None if unknown.
 
         Args:
             backend: `"xai"` or `"local"`.
@@ -273,12 +287,17 @@ class Spending:
         with self._database.reading() as connection:
             if self._database.foreign:
                 return None
-            (found,) = connection.execute(query, (backend, bounds.MAX_COST_USD)).fetchone()
-        return None if found is None else float(found)
+            (highest,) = connection.execute(query, (backend, bounds.MAX_COST_USD)).fetchone()
+        return None if highest is None else float(highest)
 
-
-_LATEST: Final = 2_000
-"""Requests that are looked through for prices."""
+    def costs(self) -> list[CostRow]:
+        """Return what was spent, by day, model and backend, the newest day first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_COSTS, {"most": bounds.MAX_COST_USD}).fetchall()
+        return [
+            CostRow(_day(day), bounds.line(model or ""), bounds.line(backend or ""), *counts)
+            for day, model, backend, *counts in rows
+        ]
 
 
 def _insert(connection: sqlite3.Connection, token: str, amount: Amount) -> int:
@@ -286,30 +305,6 @@ def _insert(connection: sqlite3.Connection, token: str, amount: Amount) -> int:
     state = _CONFIRMED if amount.confirmed else _UNCONFIRMED
     values = (token, time.time(), amount.ticks, state)
     return int(connection.execute(statement, values).lastrowid or 0)
-
-
-_COSTS: Final = """
-    SELECT day, CAST(model AS TEXT), CAST(backend AS TEXT), sum(requests), sum(images),
-        total(cost), sum(cost IS NULL) FROM (
-        SELECT date(created, 'unixepoch', 'localtime') AS day, answered_by AS model, backend,
-            1 AS requests, CASE WHEN cost_usd BETWEEN 0 AND :most THEN cost_usd END AS cost,
-            (SELECT count(*) FROM images WHERE request_id = requests.id
-                AND status IN ('ok', 'pending')) AS images
-        FROM requests
-        UNION ALL
-        SELECT date(created, 'unixepoch', 'localtime'), model, backend,
-            1, CASE WHEN cost_usd BETWEEN 0 AND :most THEN cost_usd END, 0
-        FROM rewrites
-    ) GROUP BY day, model, backend ORDER BY day DESC, model, backend"""
-
-
-def costs(connection: sqlite3.Connection) -> list[CostRow]:
-    """Return what was spent, the newest day first."""
-    rows = connection.execute(_COSTS, {"most": bounds.MAX_COST_USD})
-    return [
-        CostRow(_day(day), bounds.line(model or ""), bounds.line(backend or ""), *counts)
-        for day, model, backend, *counts in rows
-    ]
 
 
 def _day(text: str | None) -> date | None:

@@ -1,8 +1,8 @@
 """`Library`: every image ever received, for replay, history and the ledger.
 
-The way of a reply: it is appended to the spool's journal as it comes, which is made durable; its
-originals are written; its rows are inserted. It leaves the journal when originals and rows are
-durable, too: after a power cut before that, whoever opens the library next writes them anew.
+A reply is appended to the spool's journal on arrival, and the journal is synced; then its originals
+are written and its rows inserted. It leaves the journal once originals and rows are durable. After
+a power cut before that, the next process that opens the library writes them again.
 """
 
 from __future__ import annotations
@@ -24,48 +24,45 @@ from xai_notebook.library.inputs import InputFiles, UploadCache
 from xai_notebook.library.jobs import JobStore
 from xai_notebook.library.panels import PanelStore
 from xai_notebook.library.records import (
+    PictureReader,
     Reply,
     ShownImage,
     Slot,
     SlotQuery,
     StoredImages,
-    insert,
-    insert_rows,
     link_values,
+    payload_values,
     picture_values,
-    pictures_from_rows,
-    place_of,
     request_values,
-    rows_in,
     saved_ids,
     storable,
     storable_row,
 )
-from xai_notebook.library.spending import Spending, costs
+from xai_notebook.library.spending import Spending
 from xai_notebook.library.storage.blobs import BlobStore, DiskSpace
-from xai_notebook.library.storage.database import Database
+from xai_notebook.library.storage.database import Database, data_version
 from xai_notebook.library.storage.fulltext import index_requests, matching_requests
+from xai_notebook.library.storage.schema import insert, insert_rows, rows_in
 from xai_notebook.library.storage.spool import Spool
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture, Status
-    from xai_notebook.pictures.render.tables import CostRow
 
 __all__ = ["Library"]
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
-"""What was paid for and answers the same request again; the rest is asked for again."""
+"""Images that were paid for: they answer the same request again."""
 _NO_LOCKS: Final = (
     "The file system of the library has no locks, so one kernel at a time can use it: restart or "
     "shut down this one before another makes pictures."
 )
-_FEW: Final = 4
-"""Up to so many replies are settled as soon as they are saved, so that none stays in the spool."""
+_SETTLED_AT_ONCE: Final = 4
+"""Up to so many replies are settled immediately; for more, waiting for the disk takes too long."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
@@ -76,60 +73,63 @@ class Library:
     """Every image ever received: one SQLite file, and the original bytes as files.
 
     Every method blocks for milliseconds and may be called from any thread, in several kernels at
-    once, and after a fork. Files are written outside the database's lock, so that threads do the
-    slow part side by side.
+    once, and after a fork. Files are written outside of the database's lock, so that threads do the
+    slow part in parallel.
 
     Attributes:
-        home: Its folder.
-        spool: Replies on disk that are not in the library yet. Replies and originals are written
+        home: Folder of the library.
+        database: Its connection.
+        blobs: The original bytes.
+        spool: Replies that are on disk but not in the database. Replies and originals are written
             even when the database cannot be used.
         failure: Why the database could not be opened; its methods raise it again.
-        room: What the disk can take.
-        jobs: What was handed over to a service, and what has come of it.
+        disk_space: Free space of the disk.
+        jobs: Batch jobs and their requests.
         overdue: The spool holds replies that no call is saving.
-        uploads: Input images at servers' file stores.
-        panels: The form and the pictures of each panel.
-        given: Pictures of the user's own, to edit.
-        marks: Stars, tags and the trash.
-        shelf: All pictures as a list.
-        packer: Writes bundles.
-        spending: What all processes have spent and set aside.
+        uploads: Input images in servers' file stores.
+        panels: Forms and pictures of panels.
+        input_files: The user's own pictures, dropped on a panel.
+        annotations: Stars, tags and the trash.
+        catalog: All pictures as a list, with search.
+        bundle_writer: Writes bundles.
+        spending: What all processes have spent and reserved.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
     def __init__(self, home: Path) -> None:
-        """Use `Library.open`; this opens nothing yet."""
+        """Use `Library.open` instead: this opens nothing."""
         self.home = home
-        self._database = Database(home)
-        self._originals = BlobStore(home / "images")
+        self.database = Database(home)
+        self.blobs = BlobStore(home / "images")
+        self._reader = PictureReader(self.database, self.blobs)
         self.spool = Spool(home / "spool")
-        self.uploads = UploadCache(self._database)
-        self.annotations = Annotations(self._database, self._originals)
-        self.catalog = Catalog(self._database, self._originals)
-        self.jobs = JobStore(self._database, self._originals, self.find_each)
-        self.panels = PanelStore(self._database)
-        self.given = InputFiles(home / "inputs")
-        self.packer = BundleWriter(self._database, self._originals)
-        self.spending = Spending(self._database)
-        self.room = DiskSpace(home)
+        self.uploads = UploadCache(self.database)
+        self.annotations = Annotations(self.database, self.blobs)
+        self.catalog = Catalog(self.database, self.blobs, self._reader)
+        self.jobs = JobStore(self.database, self._reader, self.look_up)
+        self.panels = PanelStore(self.database)
+        self.input_files = InputFiles(home / "inputs")
+        self.bundle_writer = BundleWriter(self.database, self._reader)
+        self.spending = Spending(self.database)
+        self.disk_space = DiskSpace(home)
         self.failure: LibraryError | None = LibraryError(f"{home} has not been opened.")
         self.overdue = False
         self._unsettled: dict[str, tuple[SpooledReply, list[Path]]] = {}
         self._settling = threading.Lock()
         self._pid = os.getpid()
-        self._version: tuple[int, int] | None = None
+        self._version: tuple[int, int, int] | None = None
 
     @classmethod
     def open(cls, home: Path) -> Library:
-        """Open the library in `home`; create what is missing, migrate what is old.
+        """Open the library in `home`; create missing files, and migrate an older version.
 
-        Nothing that cannot be read is ever deleted or overwritten. One that cannot be written to,
-        such as a course's, is opened for reading.
+        Unreadable files are never deleted or overwritten. A library that cannot be written to, for
+        example a course's, is opened read-only.
 
         Raises:
-            LibraryError: The home cannot be created or written to, or what is in it is damaged,
+            LibraryError: The home cannot be created or written to, or its database is damaged,
                 another program's, or a newer version's.
         """
         library = cls(home)
@@ -141,19 +141,19 @@ class Library:
         return library
 
     def connect(self) -> None:
-        """Open the database, and look for replies that are not in it.
+        """Open the database, and look for replies in the spool.
 
         Raises:
-            LibraryError: As `open`.
+            LibraryError: As for `open`.
         """
         try:
-            with self._database.reading():
+            with self.database.reading():
                 pass
             if self.foreign:
                 self._check_files()
             if not self.read_only:
-                with self._database.translated():
-                    self._originals.prepare()
+                with self.database.translated():
+                    self.blobs.prepare()
                 if not self.foreign:
                     self.overdue = not self.spool.is_empty()
                     self.annotations.empty_trash(older_than=KEPT_IN_TRASH)
@@ -164,32 +164,32 @@ class Library:
 
     @property
     def read_only(self) -> bool:
-        """Whether it answers, but cannot keep anything."""
-        return self._database.read_only
+        """Whether the library can only be read."""
+        return self.database.read_only
 
     def _check_files(self) -> None:
-        """Raise if something of a library that may be somebody else's leads out of it, or hangs.
+        """Check that a foreign library holds only files and folders.
 
         Raises:
             LibraryError: It holds a link, a pipe or a device.
         """
-        with self._database.translated():
-            strange = next(_strange_files(f"{self.home}"), None)
-        if strange is not None:
+        with self.database.translated():
+            path = next(_special_files(f"{self.home}"), None)
+        if path is not None:
             raise LibraryError(
-                f"{strange} is a link or a device, and this library was not made on this computer. "
+                f"{path} is a link or a device, and this library was not made on this computer. "
                 "Put the file or folder itself there, or set XAI_NOTEBOOK_TRUSTED_HOME to the "
                 "library's folder."
             )
 
     @property
     def foreign(self) -> bool:
-        """Whether it may be somebody else's: it shows pictures, and nothing in it is acted on."""
-        return self._database.foreign
+        """Whether it may be another person's: then it shows pictures, and nothing else is used."""
+        return self.database.foreign
 
     @property
     def distrust(self) -> LibraryError | None:
-        """Why nothing in it is acted on; None: it is the user's own."""
+        """Why jobs, forms and prompts of the library are not used; None if it is the user's own."""
         if not self.foreign:
             return None
         return LibraryError(
@@ -200,10 +200,10 @@ class Library:
         )
 
     def check_own(self) -> None:
-        """Raise if the library may be somebody else's.
+        """Check that the library is the user's own.
 
         Raises:
-            LibraryError: It may be.
+            LibraryError: It may be another person's.
         """
         if (error := self.distrust) is not None:
             raise error
@@ -212,40 +212,36 @@ class Library:
         """Remember that the library is the user's own, on this computer.
 
         Returns:
-            For how long it is remembered, in a sentence.
+            A sentence that says for how long.
 
         Raises:
             LibraryError: It cannot be opened.
         """
-        self._database.mark_as_own()
+        self.database.mark_as_own()
         self.connect()
         return next(iter(self.notices), "From now on this library counts as yours.")
 
     @property
     def notices(self) -> list[str]:
-        """What the user should know of the library and its file system, a line each."""
-        found = []
-        if self._database.without_locks:
-            found.append(_NO_LOCKS)
+        """Sentences about limits of the library and its file system."""
+        notices = []
+        if self.database.without_locks:
+            notices.append(_NO_LOCKS)
         if (error := self.distrust) is not None and not self.read_only:
-            found.append(str(error))
-        elif not self._database.remembered and not self.read_only:
-            found.append(
+            notices.append(str(error))
+        elif not self.database.remembered and not self.read_only:
+            notices.append(
                 "The next kernel will not know that this library is yours: your state folder "
                 "cannot be written to. Set XAI_NOTEBOOK_TRUSTED_HOME to the library's folder."
             )
-        return found
-
-    def explain(self, error: OSError) -> LibraryError:
-        """Return what the file system raised in our words."""
-        return self._database.explain(error)
+        return notices
 
     def close(self) -> None:
-        """Close the file. Any later call raises `LibraryError`."""
+        """Close the library. Any later call raises `LibraryError`."""
         self.spending.close()
         self.settle()
         self.spool.close()
-        self._database.close()
+        self.database.close()
 
     # Saving
 
@@ -257,15 +253,15 @@ class Library:
         return saved
 
     def add_replies(self, replies: Sequence[Reply]) -> list[list[Picture] | LibraryError]:
-        """Save replies in one transaction. When this returns, they outlive a kill and a power cut.
+        """Save replies in one transaction. When this returns, they survive a kill and a power cut.
 
-        There is never a row without its file: what is not in the spool is durable before its row
-        is inserted, and what is in it is written anew after a power cut. Saving what has been
-        saved, by whichever kernel, changes nothing.
+        No row lacks its file: the originals of a reply that is not in the spool are durable before
+        its row is inserted, and those of a spooled reply are written again after a power cut. A
+        reply that was saved before, by any kernel, is not saved again.
 
         Returns:
-            For each reply its pictures as they are in the library now, with `id`, `sha256`, `file`,
-            `media_type` and `size` and without their bytes; or why it could not be saved.
+            For each reply its pictures as stored, with `id`, `sha256`, `file`, `media_type` and
+            `size` and without their bytes; or why it could not be saved.
         """
         self._begin_after_fork()
         spooled = [reply.spooled for reply in replies if reply.spooled is not None]
@@ -273,37 +269,38 @@ class Library:
         try:
             self.spool.sync(spooled)
             groups = [reply.pairs() for reply in replies]
-            places = self._save(groups, durable=durable)
-            with self._database.writing(durable=durable) as connection:
-                # Somebody may have emptied the trash of the same bytes since.
-                if self._has_changed(connection) and not all(map(self._originals.has, places)):
-                    places = self._save(groups, durable=durable)
-                saved = self._insert(connection, replies, places)
-                version = _version(connection)
+            written = self._write(groups, durable=durable)
+            with self.database.writing(durable=durable) as connection:
+                changed = self._version != data_version(connection)
+                # Another kernel may have deleted the same original from the trash.
+                if changed and not all(map(self.blobs.has, written)):
+                    written = self._write(groups, durable=durable)
+                saved = self._insert(connection, replies, written)
+                version = data_version(connection)
             self._version = version
         except LibraryError:
             self.overdue = True
             raise
-        for reply, found in zip(replies, saved, strict=True):
-            if isinstance(found, LibraryError):
+        for reply, pictures in zip(replies, saved, strict=True):
+            if isinstance(pictures, LibraryError):
                 self.overdue = True
             elif reply.spooled is not None:
-                paths = [] if durable else [one.file for one in found if one.file is not None]
+                paths = [] if durable else [one.file for one in pictures if one.file is not None]
                 self._unsettled[reply.spooled.id] = (reply.spooled, paths)
-        if len(replies) <= _FEW:  # of many, that would be a disk's wait for each
+        if len(replies) <= _SETTLED_AT_ONCE:
             self.settle()
         return saved
 
     def settle(self) -> None:
-        """Make saved replies durable in the library, and forget them in the spool."""
+        """Make saved replies durable in the library, and remove them from the spool."""
         self._begin_after_fork()
         with self._settling:
             settled = self._unsettled.copy()
             paths = {path for _, some in settled.values() for path in some}
             if paths:
                 try:
-                    self._originals.sync(paths)
-                    self._database.sync()
+                    self.blobs.sync(paths)
+                    self.database.sync()
                 except OSError:
                     return  # the spool keeps them
             for reply_id in settled:
@@ -311,7 +308,7 @@ class Library:
             self.spool.remove(*(spooled for spooled, _ in settled.values()))
 
     def _begin_after_fork(self) -> None:
-        """Leave to the parent of a fork what it has saved."""
+        """In the child of a fork, leave the parent's replies to the parent."""
         if self._pid != os.getpid():
             self._pid, self._settling = os.getpid(), threading.Lock()
             self._unsettled = {}
@@ -322,30 +319,29 @@ class Library:
         return len(self._unsettled)
 
     def keep_originals(self, reply: Reply) -> list[Picture]:
-        """Write the originals of a reply that is in the spool, and that the database cannot take.
+        """Write the originals of a spooled reply that the database cannot take.
 
         Raises:
             LibraryError: They cannot be written.
         """
-        (places,) = self._save([reply.pairs()], durable=False)
-        if isinstance(places, LibraryError):
-            raise places
-        return [
-            self._settled(picture, place)
-            for picture, place in zip(reply.pictures, places, strict=True)
-        ]
-
-    def _has_changed(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether anything was written since the last replies, by whomever."""
-        return self._version != _version(connection)
+        (written,) = self._write([reply.pairs()], durable=False)
+        if isinstance(written, LibraryError):
+            raise written
+        return list(map(self._stored, reply.pictures, written))
 
     def _insert(
         self,
         connection: sqlite3.Connection,
         replies: Sequence[Reply],
-        places: Sequence[list[dict[str, Any]] | LibraryError],
+        written: Sequence[list[dict[str, Any]] | LibraryError],
     ) -> list[list[Picture] | LibraryError]:
-        """Insert the rows of replies and return their pictures."""
+        """Insert the rows of replies that are new, and return the pictures of all of them.
+
+        Args:
+            connection: In a transaction.
+            replies: The replies.
+            written: Results of `_write` for each reply.
+        """
         known = saved_ids(connection, replies)
         request_id, image_id = (
             _row(connection, f"SELECT max(id) FROM {table}")[0] or 0  # noqa: S608  # ours
@@ -354,26 +350,26 @@ class Library:
         requests: list[dict[str, Any]] = []
         images: list[dict[str, Any]] = []
         answers: list[tuple[int, str | None, int]] = []
-        found: list[list[Picture] | LibraryError] = []
-        for at, (reply, of_reply) in enumerate(zip(replies, places, strict=True)):
-            if isinstance(of_reply, LibraryError):
-                found.append(of_reply)
+        saved: list[list[Picture] | LibraryError] = []
+        for index, (reply, payloads) in enumerate(zip(replies, written, strict=True)):
+            if isinstance(payloads, LibraryError):
+                saved.append(payloads)
                 continue
-            ids = known.get(at)
+            ids = known.get(index)
             if ids is None:
                 ids = {}
                 request_id += 1
                 requests.append({"id": request_id, **request_values(reply)})
-                for picture, place in zip(reply.pictures, of_reply, strict=True):
+                for picture, values in zip(reply.pictures, payloads, strict=True):
                     image_id += 1
                     ids[picture.position] = image_id
-                    images.append({"id": image_id, **picture_values(picture, request_id), **place})
+                    images.append({"id": image_id, **picture_values(picture, request_id), **values})
                 if reply.item is not None:
                     answers.append((request_id, reply.error, reply.item))
-            found.append(
+            saved.append(
                 [
-                    self._settled(replace(picture, id=ids.get(picture.position)), place)
-                    for picture, place in zip(reply.pictures, of_reply, strict=True)
+                    self._stored(replace(picture, id=ids.get(picture.position)), values)
+                    for picture, values in zip(reply.pictures, payloads, strict=True)
                 ]
             )
         insert_rows(connection, "requests", requests)
@@ -385,102 +381,104 @@ class Library:
         connection.executemany(
             "UPDATE job_requests SET answer = ?, error = ? WHERE id = ?", answers
         )
-        if self._database.indexed:
+        if self.database.indexed:
             rewritten: dict[int, list[str | None]] = {row["id"]: [] for row in requests}
             for image in images:
                 rewritten[image["request_id"]].append(image["rewritten_prompt"])
             index_requests(connection, [(row, rewritten[row["id"]]) for row in requests])
-        return found
+        return saved
 
-    def _save(
+    def _write(
         self,
         groups: Sequence[Sequence[tuple[bytes | str | None, Status]]],
         *,
         durable: bool = True,
     ) -> list[list[dict[str, Any]] | LibraryError]:
-        """Write payloads; return, for each group, the columns that say what became of each.
+        """Write payloads.
 
-        A group of which one cannot be saved is its error instead.
+        Returns:
+            For each group the columns of `payload_values`, one dictionary per payload; or the
+            error, if one of the payloads cannot be written.
         """
-        self._database.check_writable()
+        self.database.check_writable()
         contents = [
             (payload, media_type(payload))
             for group in groups
             for payload, _ in group
             if isinstance(payload, bytes)
         ]
-        written = iter(self._originals.write(contents, durable=durable) if contents else ())
-        found: list[list[dict[str, Any]] | LibraryError] = []
+        digests = iter(self.blobs.write(contents, durable=durable) if contents else ())
+        results: list[list[dict[str, Any]] | LibraryError] = []
         for group in groups:
-            places = []
+            rows = []
             failure: LibraryError | None = None
             for payload, status in group:
-                result = next(written) if isinstance(payload, bytes) else None
-                if isinstance(result, OSError):
-                    failure = self._database.explain(result)
+                digest = next(digests) if isinstance(payload, bytes) else None
+                if isinstance(digest, OSError):
+                    failure = self.database.explain(digest)
                 else:
-                    places.append(place_of(payload, status, result))
-            found.append(failure or places)
-        return found
+                    rows.append(payload_values(payload, status, digest))
+            results.append(failure or rows)
+        return results
 
-    def _settled(self, picture: Picture, place: dict[str, Any]) -> Picture:
-        """Return a picture that knows where its bytes are now."""
-        picture = replace(picture, status=place["status"])
-        if (sha256 := place.get("sha256")) is None:
+    def _stored(self, picture: Picture, values: dict[str, Any]) -> Picture:
+        """Return a picture with the columns of its payload, its file in place of its bytes."""
+        picture = replace(picture, status=values["status"])
+        if (sha256 := values.get("sha256")) is None:
             return picture
         return replace(
             picture,
             sha256=sha256,
-            media_type=place["media_type"],
-            file=self._originals.path(sha256, place["media_type"]),
-            size=(place["width"], place["height"]) if "width" in place else picture.size,
+            media_type=values["media_type"],
+            file=self.blobs.path(sha256, values["media_type"]),
+            size=(values["width"], values["height"]) if "width" in values else picture.size,
             error=None,
             cached=None,
         )
 
     def complete(self, picture: Picture, data: bytes) -> Picture:
-        """Save the bytes of a pending picture, as durably as `add` does, and return it."""
-        return self._settled(picture, self._complete(picture.id, data))
+        """Save the bytes of a pending picture, as durably as `add`, and return the picture."""
+        return self._stored(picture, self._complete(picture.id, data))
 
     def _complete(self, image_id: int | None, data: bytes) -> dict[str, Any]:
-        (found,) = self._save([[(data, "ok")]])
-        if isinstance(found, LibraryError):
-            raise found
-        (place,) = found
-        columns = ", ".join(f"{name} = :{name}" for name in place)
+        (written,) = self._write([[(data, "ok")]])
+        if isinstance(written, LibraryError):
+            raise written
+        (values,) = written
+        columns = ", ".join(f"{name} = :{name}" for name in values)
         statement = f"UPDATE images SET {columns} WHERE id = :id"  # noqa: S608  # names are ours
-        with self._database.writing() as connection:
-            connection.execute(statement, {**place, "id": image_id})
-        return place
+        with self.database.writing() as connection:
+            connection.execute(statement, {**values, "id": image_id})
+        return values
 
     def complete_spooled(self, reply_id: str, position: int, data: bytes) -> bool:
         """Save the bytes of a pending picture that were fetched while the database was closed.
 
         Args:
-            reply_id: Of the reply that told its URL.
+            reply_id: Of the reply that contained the URL.
             position: Of the picture among the images of its request.
-            data: What was fetched.
+            data: The fetched bytes.
 
         Returns:
-            Whether there is such a picture.
+            Whether the library has the picture.
         """
         query = """SELECT images.id, images.status FROM images
             JOIN requests ON requests.id = request_id WHERE reply_id = ? AND position = ?"""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             row = _row(connection, query, reply_id, position)
         if row is not None and row["status"] in {"pending", "failed"}:
             self._complete(row["id"], data)
         return row is not None
 
     def fail(self, picture: Picture, error: str) -> Picture:
-        """Give a pending picture up, and return it: it no longer answers its request.
+        """Mark a pending picture as failed and return it: it no longer answers its request.
 
         Args:
             picture: From `add` or `find`.
-            error: Why, in a line.
+            error: The reason, in one line.
         """
         statement = "UPDATE images SET status = 'failed', url = NULL, error = ? WHERE id = ?"
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(statement, (error, picture.id))
         return replace(picture, status="failed", error=error)
 
@@ -490,83 +488,74 @@ class Library:
             "UPDATE images SET public_url = :public_url, public_url_expires = :public_url_expires"
             " WHERE id = :id"
         )
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(statement, {**link_values(picture), "id": picture.id})
 
     # Replay
 
-    def find(self, fingerprint: str, **wanted: Any) -> list[Picture]:
-        """Return the stored images of a request; see `SlotQuery` and `look_up`."""
-        (found,) = self.find_each([SlotQuery(fingerprint, **wanted)])
-        return found
+    def find(self, fingerprint: str, **query: Any) -> list[Picture]:
+        """Return the stored images of one request; see `SlotQuery` and `look_up`."""
+        (found,) = self.look_up([SlotQuery(fingerprint, **query)])
+        return found.pictures
 
-    def find_each(self, wanted: Sequence[SlotQuery]) -> list[list[Picture]]:
-        """Return the pictures of `look_up`."""
-        return [found.pictures for found in self.look_up(wanted)]
+    def look_up(self, queries: Sequence[SlotQuery]) -> list[StoredImages]:
+        """Return the stored images of each request, in the order they answer it again.
 
-    def look_up(self, wanted: Sequence[SlotQuery]) -> list[StoredImages]:
-        """Return for each request its stored images, in the order they answer it again.
-
-        For each position it is the image that the notebook made or showed last at the place; where
-        it did neither, what was stored there last by any notebook. A shorter answer leaves the
-        rest of a longer one before it, so that a request for more images is filled up with what is
-        there. A position that nothing was stored for is left out.
+        For each position, the image that the notebook made or showed last at the place; otherwise
+        the image that any notebook stored there last. A later, shorter answer does not hide the
+        rest of a longer one, so that a request for more images is filled up with stored ones.
+        Positions without a stored image are left out.
 
         Without a place, images of the newest place come first, images that others have replaced
-        come last, and `position` counts them. When they are fewer than wanted, the positions left
-        out are free at place 0: what is made for them replaces nothing.
+        come last, and `position` counts them. If there are fewer than requested, the missing
+        positions are free at place 0: new images there replace nothing.
 
-        Pictures count, and so do moderated images (they were paid for) and pending ones (their
-        URL is still to be fetched: `url_of`); missing and failed ones don't. A row whose file has
-        vanished is skipped, and comes back with the file.
+        Moderated images count, as they were paid for, and so do pending ones, whose URL can still
+        be fetched (`url_of`); missing and failed ones do not. A row whose file is missing is
+        skipped until the file is back.
         """
-        with self._database.reading() as connection:
-            # Most notebooks have only shown what they made: then nothing is looked for in `shown`.
-            borrow = {
+        with self.database.reading() as connection:
+            # Most notebooks have shown only their own images: then `shown` is not searched.
+            borrowers = {
                 name
-                for name in {storable(each.notebook) for each in wanted} - {None}
+                for name in {storable(each.notebook) for each in queries} - {None}
                 if _row(connection, "SELECT 1 FROM shown WHERE notebook = ? LIMIT 1", name)
             }
-            known = _known(connection, (each.fingerprint for each in wanted))
-            return [self._find(connection, each, borrow, known) for each in wanted]
-
-    def _find(
-        self,
-        connection: sqlite3.Connection,
-        wanted: SlotQuery,
-        borrow: Collection[str | None],
-        known: Collection[str],
-    ) -> StoredImages:
-        if wanted.fingerprint not in known:
-            return StoredImages([])
-        if wanted.place is None:
-            return self._find_anywhere(connection, wanted)
-        return self._find_at_place(connection, wanted, borrow)
+            select = "SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({})"
+            keys = [*dict.fromkeys(each.fingerprint for each in queries)]
+            known = {fingerprint for (fingerprint,) in rows_in(connection, select, keys)}
+            return [
+                StoredImages([])
+                if each.fingerprint not in known
+                else self._find_anywhere(connection, each)
+                if each.place is None
+                else self._find_at_place(connection, each, borrowers)
+                for each in queries
+            ]
 
     def _find_at_place(
-        self, connection: sqlite3.Connection, wanted: SlotQuery, borrow: Collection[str | None]
+        self, connection: sqlite3.Connection, query: SlotQuery, borrowers: Collection[str | None]
     ) -> StoredImages:
-        count = sys.maxsize if wanted.count is None else wanted.count
-        notebook = storable(wanted.notebook)
-        slot = {
-            "fingerprint": wanted.fingerprint, "place": wanted.place, "notebook": notebook,
-        }  # fmt: skip
+        count = sys.maxsize if query.count is None else query.count
+        notebook = storable(query.notebook)
+        slot = {"fingerprint": query.fingerprint, "place": query.place, "notebook": notebook}
         shown: dict[int, set[int]] = {}
-        if notebook in borrow:
+        if notebook in borrowers:
             for image_id, request_id in connection.execute(_SHOWN, slot):
                 shown.setdefault(request_id, set()).add(image_id)
         own: dict[int, Picture] = {}
         others = own if notebook is None else {}
         for row in connection.execute(_AT_PLACE, slot):
-            mine, ids = row["notebook"] == notebook, shown.get(row["id"], ())
-            if len(others) == count and not mine and not ids:
+            made_here, ids = row["notebook"] == notebook, shown.get(row["id"], ())
+            if len(others) == count and not made_here and not ids:
                 continue
-            images = list(self._images_of(connection, row))
-            if any((image.id or 0) <= wanted.after for image in images):
-                break  # the others are older still
+            images = list(self._reader.of_request(connection, row))
+            if any((image.id or 0) <= query.after for image in images):
+                break  # the remaining ones are older still
             for image in images:
                 if image.status in _ANSWERS and image.position < count:
-                    (own if mine or image.id in ids else others).setdefault(image.position, image)
+                    target = own if made_here or image.id in ids else others
+                    target.setdefault(image.position, image)
             if len(own) == count:
                 break
         found = others | own
@@ -575,12 +564,12 @@ class Library:
             frozenset(others[position].id or 0 for position in others.keys() - own.keys()),
         )
 
-    def _find_anywhere(self, connection: sqlite3.Connection, wanted: SlotQuery) -> StoredImages:
+    def _find_anywhere(self, connection: sqlite3.Connection, query: SlotQuery) -> StoredImages:
         places: dict[int, dict[int, Picture]] = {}
         replaced: list[Picture] = []
-        needed = None if wanted.count is None else set(range(wanted.count))
-        for row in connection.execute(_ANYWHERE, {"fingerprint": wanted.fingerprint}):
-            for image in self._images_of(connection, row):
+        needed = None if query.count is None else set(range(query.count))
+        for row in connection.execute(_ANYWHERE, {"fingerprint": query.fingerprint}):
+            for image in self._reader.of_request(connection, row):
                 if image.status in _ANSWERS:
                     at_place = places.setdefault(row["place"], {})
                     if at_place.setdefault(image.position, image) is not image:
@@ -594,97 +583,83 @@ class Library:
         return StoredImages(_arranged(images[: len(needed)], len(needed), places.get(0, {})))
 
     def remember_shown(self, shown: Sequence[ShownImage]) -> None:
-        """Note which pictures notebooks have shown that others made: they answer again there."""
+        """Store which pictures of others a notebook has shown: they answer there again."""
         rows = [(storable(one.notebook), *one[1:]) for one in shown]
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)", rows)
 
     def newest(self) -> int:
-        """Return the `id` of the image stored last: every later one has a larger one."""
-        with self._database.reading() as connection:
-            (found,) = _row(connection, "SELECT max(id) FROM images")
-        return found or 0
+        """Return the `id` of the image stored last; later images have larger ids."""
+        with self.database.reading() as connection:
+            (newest,) = _row(connection, "SELECT max(id) FROM images")
+        return newest or 0
 
     def slot_of(self, image_id: int) -> Slot | None:
-        """Return where an image belongs, or None when there is no such row."""
+        """Return the slot that an image fills; None if the row does not exist."""
         query = """SELECT fingerprint, place, position, host, backend, notebook
             FROM images JOIN requests ON requests.id = request_id WHERE images.id = ?"""
-        with self._database.reading() as connection:
-            row = connection.execute(query, (image_id,)).fetchone()
+        with self.database.reading() as connection:
+            row = _row(connection, query, image_id)
         return None if row is None else Slot(*row)
 
     def redone(self, slot: Slot, *, notebook: str | None, image_id: int) -> list[int]:
-        """Return the `id` of each image that took the place of another there, oldest first.
+        """Return the `id` of each image that replaced another in a slot, the oldest first.
 
         Args:
-            slot: Where.
-            notebook: Which asks; None: unknown, and those of all notebooks count. Otherwise those
-                count that it made, and if it shows another notebook's image, those up to that one.
-            image_id: Of the image that it shows there.
+            slot: The slot.
+            notebook: Only images that this notebook made count, and, if it shows an image of
+                another notebook, those up to that image. None if unknown: then all count.
+            image_id: Of the image that it shows in the slot.
         """
         notebook = storable(notebook)
         latest = 0 if slot.notebook == notebook else image_id
         query = """SELECT images.id FROM requests JOIN images ON request_id = requests.id
             WHERE fingerprint = ? AND place = ? AND position = ? AND redo
             AND (? IS NULL OR notebook = ? OR images.id <= ?) ORDER BY images.id"""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(query, (*slot[:3], notebook, notebook, latest))
             return [i for (i,) in rows]
 
     def url_of(self, image: Picture) -> str | None:
-        """Return where a pending image can be fetched, or None when it is not pending."""
-        with self._database.reading() as connection:
+        """Return the URL of a pending image; None for any other image."""
+        with self.database.reading() as connection:
             row = _row(connection, "SELECT url FROM images WHERE id = ?", image.id)
         return row["url"] if row is not None and isinstance(row["url"], str) else None
 
-    def _images_of(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Iterator[Picture]:
-        """Yield a request's images in order, without those whose file has vanished."""
-        query = (
-            "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL ORDER BY position, id"
-        )
-        rows = connection.execute(query, (row["id"],))
-        theirs = self._database.is_strangers(row["id"])
-        return pictures_from_rows(row, rows, self._originals, strangers=theirs)
-
-    # Looking back
+    # History
 
     def history(self, words: str = "", limit: int = 24, offset: int = 0) -> list[Picture]:
-        """Return past pictures, those of the newest request first, each request's in order.
+        """Return stored pictures, those of the newest request first, each request's in order.
 
         Args:
-            words: All of them must occur in the prompts, the models' or the notebook's name; the
-                last one may be the beginning of a word. Case and accents do not count.
-            limit: How many at most.
-            offset: How many to leave out first.
+            words: All of them must occur in the prompts, in a model's name or in the notebook's
+                name; the last one may be incomplete. Case and accents are ignored.
+            limit: Maximum number of pictures.
+            offset: How many to skip.
         """
-        with self._database.reading() as connection:
-            return list(islice(self._pictures(connection, words), offset, offset + limit))
+        with self.database.reading() as connection:
+            return list(islice(self._history(connection, words), offset, offset + limit))
 
-    def _pictures(self, connection: sqlite3.Connection, words: str) -> Iterator[Picture]:
-        query, parameters = matching_requests(words, indexed=self._database.indexed)
+    def _history(self, connection: sqlite3.Connection, words: str) -> Iterator[Picture]:
+        query, parameters = matching_requests(words, indexed=self.database.indexed)
         for (request_id,) in connection.execute(query, parameters):
             row = _row(connection, "SELECT * FROM requests WHERE id = ?", request_id)
-            for image in self._images_of(connection, row) if row else ():
+            for image in self._reader.of_request(connection, row) if row else ():
                 if image.status in {"ok", "damaged"}:
                     yield image
 
-    # Money
-
-    def costs(self) -> list[CostRow]:
-        """Return what was spent, by day, model and backend, the newest day first."""
-        with self._database.reading() as connection:
-            return costs(connection)
+    # Rewritten prompts
 
     def rewrite_for(self, key: str, *, to_send: bool = True) -> str | None:
-        """Return the rewritten prompt stored last under `key`, or None.
+        """Return the rewritten prompt that was stored last under `key`, if any.
 
         Args:
             key: As in `remember_rewrite`.
-            to_send: It is to be sent, and not only to be looked for: a library that may be
-                somebody else's does not say what is sent.
+            to_send: It is to be sent, and not only looked up: a foreign library then returns None,
+                as it must not choose what is sent.
         """
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             row = None if to_send and self.foreign else _row(connection, query, key)
         return None if row is None or not isinstance(row["text"], str) else bounds.text(row["text"])
 
@@ -698,21 +673,22 @@ class Library:
         *,
         backend: str = "xai",
     ) -> str:
-        """Store a chat model's rewrite of a prompt; its cost counts in `costs`.
+        """Store a prompt that a chat model rewrote, and its cost.
 
         Args:
-            key: What makes two rewrites the same: the prompt, the chat model and what it was told.
+            key: Equal for equal rewrites: a digest of the prompt, the chat model and its
+                instructions.
             original: The prompt as written.
             text: The prompt as rewritten.
             model: The chat model, as the server named it.
-            cost_usd: In US dollars; None: not reported.
+            cost_usd: In US dollars; None if not reported.
             backend: `"xai"` or `"local"`.
 
         Returns:
-            The text to use: that of another kernel, if it asked at the same moment and was faster.
-            Else the two would order different pictures.
+            The text to use: another kernel's, if it asked at the same time and was faster, as
+            otherwise the two would order different pictures.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             text = self.rewrite_for(key) or text
             values: dict[str, Any] = {"key": key, "original": original, "text": text}
             values |= {"model": model, "backend": backend, "cost_usd": cost_usd}
@@ -720,27 +696,14 @@ class Library:
         return text
 
 
-def _strange_files(folder: str) -> Iterator[str]:
-    """Yield what is neither a file nor a folder, in a folder and those below it."""
+def _special_files(folder: str) -> Iterator[str]:
+    """Yield paths below a folder that are neither files nor folders, such as links."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _strange_files(entry.path)
+                yield from _special_files(entry.path)
             elif not entry.is_file(follow_symlinks=False):
                 yield entry.path
-
-
-def _known(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> set[str]:
-    """Return the fingerprints that the library has requests of."""
-    query = "SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({})"
-    keys = [*dict.fromkeys(fingerprints)]
-    return {fingerprint for (fingerprint,) in rows_in(connection, query, keys)}
-
-
-def _version(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return what changes when another connection has written, or this one."""
-    (others,) = connection.execute("PRAGMA data_version").fetchone()
-    return others, connection.total_changes
 
 
 def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:
@@ -752,15 +715,15 @@ def _arranged(images: Sequence[Picture], count: int, first: Mapping[int, Picture
 
     Args:
         images: In the order they answer.
-        count: How many are wanted, at least as many as there are.
-        first: What stands at place 0, by position.
+        count: How many are requested, at least as many as there are.
+        first: The images at place 0, by position.
     """
     free = [position for position in range(count) if position not in first]
     left_out = {*free[: count - len(images)]}
-    kept = {at: image for at, image in first.items() if left_out and at < count}
-    rest = (image for image in images if not any(image is one for one in kept.values()))
+    unmoved = {at: image for at, image in first.items() if left_out and at < count}
+    rest = (image for image in images if not any(image is one for one in unmoved.values()))
     return [
-        replace(kept.get(position) or next(rest), position=position)
+        replace(unmoved.get(position) or next(rest), position=position)
         for position in range(count)
         if position not in left_out
     ]

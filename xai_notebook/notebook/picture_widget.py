@@ -236,7 +236,7 @@ def shown_bytes(picture: Picture) -> tuple[bytes, str]:
 
 def describe(shelved: CatalogEntry) -> dict[str, Any]:
     """Return a picture of a grid."""
-    picture, mark = shelved.picture, shelved.mark
+    picture, mark = shelved.picture, shelved.annotation
     prompt = clean(picture.prompt)
     return {
         "id": picture.id,

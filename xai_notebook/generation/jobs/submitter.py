@@ -158,7 +158,7 @@ class JobSubmitter:
             self._marked = await asyncio.to_thread(self.library.jobs.marked, self.job)
             yield
         finally:
-            lock.leave(over=self.job.state != "new")
+            lock.release(remove=self.job.state != "new")
 
     async def _update(self, method: Callable[..., JobRecord], *args: Any, **values: Any) -> None:
         """Call a method of the library's jobs, and keep the job that it returns."""

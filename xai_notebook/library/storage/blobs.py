@@ -1,8 +1,7 @@
-"""The original bytes on disk: one file per content, whole or not there at all."""
+"""Original image bytes as content-addressed files, atomic writes, and free disk space."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -11,7 +10,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,27 +23,33 @@ from xai_notebook.library.storage.ownership import make_folder, open_private
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["BlobStore", "DiskSpace", "SpaceReservation", "sync_file", "sync_folder"]
+__all__ = [
+    "BlobStore",
+    "DiskSpace",
+    "SpaceReservation",
+    "replace_file",
+    "sync_file",
+    "sync_folder",
+    "write_all",
+]
 
 _STALE_AFTER: Final = 86400.0
-"""Seconds after which a temporary file's writer is surely dead."""
-_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+"""Seconds after which the process that wrote a temporary file is surely dead."""
 _UNFINISHED: Final = re.compile("[0-9]+-[0-9a-f]{16}-[0-9]+")
 """Names of temporary files."""
-_SHARE: Final = 8
-"""Files per writer thread."""
-_WRITERS: Final = 4
-"""Writer threads at most."""
+_FILES_PER_THREAD: Final = 8
+_MAX_THREADS: Final = 4
 _MANY: Final = 8
 """From this many files on, sync the whole file system once: each fsync waits for the disk, and for
 the interpreter, which is busy receiving."""
+_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
 
 class BlobStore:
     """Files named by the SHA-256 of their content: `ab/abcdef….jpg`.
 
-    Temporary files live in one folder beside them, on the same file system, so that the clean-up
-    after a killed kernel is one listing, however large the library is.
+    Temporary files are in one folder of the same file system, so that cleaning up after a killed
+    kernel lists one folder, however large the library is.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,70 +65,70 @@ class BlobStore:
         Raises:
             OSError: A folder cannot be created.
         """
-        self._make_folders()
+        make_folder(self._temporary)
         oldest = time.time() - _STALE_AFTER
         for file in self._temporary.iterdir():
-            with contextlib.suppress(OSError):  # another kernel may be cleaning up too
+            with suppress(OSError):  # another kernel may be cleaning up, too
                 if _UNFINISHED.fullmatch(file.name) and file.lstat().st_mtime < oldest:
                     file.unlink()
 
     def path(self, sha256: str, media_type: str | None) -> Path:
-        """Return where the content with this digest is, or would be.
+        """Return the file for the content with this digest, which need not exist.
 
         Raises:
-            ValueError: It is no digest. A database may say anything, and this becomes a path.
+            ValueError: The digest is malformed: a damaged database must not choose a path.
         """
         bounds.digest(sha256)
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
 
-    def has(self, places: Any) -> bool:
-        """Tell whether the originals that a list of rows speaks of are there."""
-        return not isinstance(places, list) or all(
-            self.path(place["sha256"], place["media_type"]).exists()
-            for place in places
-            if place.get("sha256")
+    def has(self, rows: Any) -> bool:
+        """Tell whether the originals of a list of image rows exist; True for anything else."""
+        return not isinstance(rows, list) or all(
+            self.path(row["sha256"], row["media_type"]).exists()
+            for row in rows
+            if row.get("sha256")
         )
 
     def write(
         self, contents: Sequence[tuple[bytes, str | None]], *, durable: bool = True
     ) -> list[str | OSError]:
-        """Write contents, each with its media type. The same content is one file.
+        """Write contents; equal ones share a file.
 
-        A file that is there already is written anew: after a power cut it may not be whole.
+        An existing file is written again: after a power cut it may be incomplete.
 
         Args:
-            contents: What, and what it is.
-            durable: Survive a power cut when this returns. If False, they survive only a kill
+            contents: Pairs of bytes and media type.
+            durable: Survive a power cut when this returns. If False, they survive a kill only,
                 until `sync` is called.
 
         Returns:
-            For each content its digest, or why it could not be written: the disk is full, or the
-            folder cannot be written to.
+            For each content its digest, or the error: the disk is full, or the folder cannot be
+            written to.
         """
-        shares = min(len(contents) // _SHARE + 1, _WRITERS)
-        if shares == 1:
-            found = self._write_share(contents)
+        threads = min(len(contents) // _FILES_PER_THREAD + 1, _MAX_THREADS)
+        if threads == 1:
+            results = self._write_share(contents)
         else:
-            parts = [contents[start::shares] for start in range(shares)]
-            # Made here and not kept: threads do not survive a fork.
-            with Workers(shares, thread_name_prefix="xai-notebook-disk") as pool:
-                written = list(pool.map(self._write_share, parts))
-            found = [written[place % shares][place // shares] for place in range(len(contents))]
+            shares = [contents[start::threads] for start in range(threads)]
+            # A new pool for each call: threads do not survive a fork.
+            with Workers(threads, thread_name_prefix="xai-notebook-disk") as pool:
+                written = list(pool.map(self._write_share, shares))
+            results = [written[index % threads][index // threads] for index in range(len(contents))]
         if durable:
             try:
                 self.sync(
                     self.path(sha256, media_type)
-                    for sha256, (_, media_type) in zip(found, contents, strict=True)
+                    for sha256, (_, media_type) in zip(results, contents, strict=True)
                     if isinstance(sha256, str)
                 )
             except OSError as error:
-                return [error if isinstance(one, str) else one for one in found]
-        return found
+                return [error if isinstance(one, str) else one for one in results]
+        return results
 
     def _write_share(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
-        """Do as `write` does, in one thread."""
+        """Write contents in this thread."""
         written: dict[str, str | OSError] = {}
-        found: list[str | OSError] = []
+        results: list[str | OSError] = []
         for data, media_type in contents:
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 not in written:
@@ -132,11 +137,21 @@ class BlobStore:
                     written[sha256] = sha256
                 except OSError as error:
                     written[sha256] = error
-            found.append(written[sha256])
-        return found
+            results.append(written[sha256])
+        return results
+
+    def _write(self, path: str, data: bytes) -> None:
+        # The child of a fork has the same token, and another pid.
+        name = f"{os.getpid()}-{self._token}-{next(self._numbers)}"
+        try:
+            replace_file(path, f"{self._temporary}{os.sep}{name}", partial(write_all, data=data))
+        except PermissionError:
+            # Windows does not replace a file that is being read: it has the same content.
+            if not _has_size(path, len(data)):
+                raise
 
     def sync(self, paths: Iterable[Path]) -> None:
-        """Make originals that have been written durable.
+        """Make written originals durable.
 
         Raises:
             OSError: The disk fails.
@@ -145,53 +160,10 @@ class BlobStore:
         if len(paths) >= _MANY and _sync_file_system(self.folder):
             return
         for path in paths:
-            with contextlib.suppress(FileNotFoundError):  # it is in no row any more
+            with suppress(FileNotFoundError):  # its row has been removed since
                 sync_file(path)
         for folder in {path.parent for path in paths}:
             sync_folder(folder)
-
-    def _write(self, path: str, data: bytes) -> None:
-        # Not by pathlib and buffers: each step lets go of the interpreter, and has to wait for it.
-        temporary = self._temporary_name()
-        try:
-            descriptor = self._create(temporary)
-            try:
-                left = memoryview(data)
-                while left:
-                    left = left[os.write(descriptor, left) :]
-            finally:
-                os.close(descriptor)
-            self._move(temporary, path)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
-            # Windows refuses to replace a file somebody reads: then the same content is there.
-            if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
-                raise
-
-    def _temporary_name(self) -> str:
-        """Return a name that no other process, and no other thread, uses."""
-        # The child of a fork has the same token, and another pid.
-        return f"{self._temporary}{os.sep}{os.getpid()}-{self._token}-{next(self._numbers)}"
-
-    def _create(self, temporary: str) -> int:
-        try:
-            return open_private(temporary, _CREATE)
-        except FileNotFoundError:  # somebody deleted the library
-            self._make_folders()
-            return open_private(temporary, _CREATE)
-
-    def _make_folders(self) -> None:
-        make_folder(self._temporary)
-
-    def _move(self, temporary: str, path: str) -> None:
-        """Give a file its name, in a folder that may not be there yet."""
-        try:
-            os.replace(temporary, path)  # noqa: PTH105
-        except FileNotFoundError:
-            make_folder(Path(path).parent)
-            sync_folder(self.folder)
-            os.replace(temporary, path)  # noqa: PTH105
 
 
 def _has_size(path: str, size: int) -> bool:
@@ -201,9 +173,106 @@ def _has_size(path: str, size: int) -> bool:
         return False
 
 
+def replace_file(
+    path: str, temporary: str, write: Callable[[int], object], *, private: bool = True
+) -> None:
+    """Write a file that appears under its name complete, or not at all.
+
+    Paths are strings, and nothing is buffered: with pathlib and file objects, each step would
+    release the interpreter and wait to get it back.
+
+    Args:
+        path: An existing file of that name is replaced; a missing folder is created.
+        temporary: Path of the unfinished file, on the same file system and not used otherwise.
+        write: Writes the content to a file descriptor, and syncs it where it has to be durable.
+        private: Only the owner may read it, whatever the umask.
+
+    Raises:
+        OSError: It cannot be written. The temporary file is removed.
+    """
+    try:
+        descriptor = _create(temporary, private=private)
+    except FileNotFoundError:  # the library was deleted
+        make_folder(Path(temporary).parent)
+        descriptor = _create(temporary, private=private)
+    try:
+        try:
+            write(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.replace(temporary, path)  # noqa: PTH105
+        except FileNotFoundError:
+            folder = Path(path).parent
+            make_folder(folder)
+            sync_folder(folder.parent)
+            os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def _create(path: str, *, private: bool) -> int:
+    return open_private(path, _CREATE) if private else os.open(path, _CREATE, 0o666)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`: `os.write` may write less.
+
+    Raises:
+        OSError: The disk is full, or cannot be written to.
+    """
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]
+
+
+def sync_file(file: Path) -> None:
+    """Make the content of `file` durable.
+
+    Raises:
+        OSError: It cannot be opened or synced.
+    """
+    descriptor = os.open(file, os.O_RDWR)  # Windows does not sync files opened read-only
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, where the platform can do that."""
+    if os.name == "nt":
+        return  # Windows cannot open folders; NTFS journals names
+    with suppress(OSError):  # some network file systems refuse, and sync by themselves
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_file_system(folder: Path) -> bool:
+    """Make all files of a folder's file system durable; False if the system cannot do that.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if (syncfs := _syncfs()) is None:
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if number := syncfs(descriptor):
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
+    return True
+
+
 @cache
 def _syncfs() -> Callable[[int], int] | None:
-    """Return Linux' call that makes one file system durable; None: this system has no such call."""
+    """Return Linux' system call that syncs one file system, where it exists."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes  # noqa: PLC0415  # only libraries with much to write need it
@@ -215,76 +284,34 @@ def _syncfs() -> Callable[[int], int] | None:
     return lambda descriptor: ctypes.get_errno() if function(descriptor) else 0
 
 
-def _sync_file_system(folder: Path) -> bool:
-    """Make all files of a folder's file system durable; False: this cannot be done.
-
-    Raises:
-        OSError: The disk fails.
-    """
-    if (call := _syncfs()) is None:
-        return False
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if number := call(descriptor):
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def sync_file(file: Path) -> None:
-    """Make what has been written to `file` durable.
-
-    Raises:
-        OSError: It cannot be opened or synced.
-    """
-    descriptor = os.open(file, os.O_RDWR)  # Windows syncs no file that is open for reading alone
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the platform has a way to ask for it."""
-    if os.name == "nt":
-        return  # Windows cannot open folders; NTFS journals names
-    with contextlib.suppress(OSError):  # some network file systems refuse, and sync by themselves
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-_SIZES: Final = {"2k": 8 << 20}
+_IMAGE_SIZES: Final = {"2k": 8 << 20}
 """Bytes of a large PNG, by resolution."""
-_SIZE: Final = 1 << 20
+_IMAGE_SIZE: Final = 1 << 20
 """The same for 1k, and where the server chooses."""
 _FLOOR: Final = 1 << 20
 """Bytes that the database and its journals need."""
 _PLENTY: Final = 1 << 30
-"""Bytes: with so much left, the disk is looked at only now and then."""
+"""Bytes: with so much free space, it is measured only now and then."""
 _UNKNOWN: Final = 1 << 60
-"""Bytes, where the file system does not say how much is left."""
-_LOOK_EVERY: Final = 1.0
+"""Bytes assumed where the file system does not report its free space."""
+_MEASURE_EVERY: Final = 1.0
 """Seconds."""
 
 
 class SpaceReservation:
-    """Room for one reply, until it is released or forgotten."""
+    """Disk space for one reply, until it is released or garbage-collected."""
 
-    __slots__ = ("_room", "size")
+    __slots__ = ("_space", "size")
 
-    def __init__(self, room: DiskSpace, size: int) -> None:
-        """Take `size` bytes of a room."""
-        self._room = room
+    def __init__(self, space: DiskSpace, size: int) -> None:
+        """Reserve `size` bytes."""
+        self._space = space
         self.size = size
-        room.reserved += size
+        space.reserved += size
 
     def release(self) -> None:
-        """Give the room back: the reply is on the disk, or will not come."""
-        self._room.reserved -= self.size
+        """Give the space back: the reply is on the disk, or will not come."""
+        self._space.reserved -= self.size
         self.size = 0
 
     __del__ = release
@@ -298,46 +325,42 @@ class DiskSpace:
     """
 
     def __init__(self, home: Path) -> None:
-        """Look at the disk of `home`, which need not exist yet."""
+        """Use the disk of `home`, which need not exist yet."""
         self._home = home
         self.reserved = 0
         self._free = 0
-        self._looked = -_LOOK_EVERY
+        self._measured = -_MEASURE_EVERY
 
     def reserve(self, resolution: str | None, images: int) -> SpaceReservation:
-        """Take room for a reply.
+        """Reserve space for a reply.
 
         Args:
-            resolution: Of its images, as asked for.
-            images: How many.
+            resolution: Requested resolution of the images.
+            images: Number of images.
 
         Raises:
-            NotKeptError: There is too little.
+            NotKeptError: There is too little space.
         """
         # Once as base64 in the journal, and once as the original.
-        size = _SIZES.get(resolution or "", _SIZE) * images * 7 // 3
-        if self.reserved + size + _FLOOR > self._left():
+        size = _IMAGE_SIZES.get(resolution or "", _IMAGE_SIZE) * images * 7 // 3
+        if self.reserved + size + _FLOOR > self._free_bytes():
             raise NotKeptError(
-                f"The disk of the library {self._home} has less than {_megabytes(size + _FLOOR)} "
-                "left, which the reply may need, so nothing was sent. Free some space, or set "
-                "XAI_NOTEBOOK_HOME to a folder on another disk.",
+                f"The disk of the library {self._home} has less than "
+                f"{(size + _FLOOR) / 1e6:.0f} MB left, which the reply may need, so "
+                "nothing was sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on "
+                "another disk.",
                 reason="the disk of the library is full",
             )
         return SpaceReservation(self, size)
 
-    def _left(self) -> int:
-        """Return the free bytes of the disk."""
+    def _free_bytes(self) -> int:
         now = time.monotonic()
-        if self._free < _PLENTY + self.reserved or now - self._looked >= _LOOK_EVERY:
+        if self._free < _PLENTY + self.reserved or now - self._measured >= _MEASURE_EVERY:
             folder = next((one for one in (self._home, *self._home.parents) if one.exists()), None)
             self._free = _UNKNOWN
             with suppress(OSError):
                 usage = shutil.disk_usage(folder or Path())
-                if usage.total:  # some file systems do not say
+                if usage.total:  # some file systems report nothing
                     self._free = usage.free
-            self._looked = now
+            self._measured = now
         return self._free
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f} MB"

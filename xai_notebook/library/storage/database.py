@@ -1,6 +1,6 @@
-"""The library's connection: one for all threads, one for each process, errors in our words.
+"""The library's connection: one per process, shared by its threads; SQLite's errors translated.
 
-Where the file system has no locks, one process at a time has the library: a file names it.
+Where the file system has no locks, one process at a time uses the library: a file names it.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Database", "interruptible"]
+__all__ = ["Database", "data_version", "interruptible"]
 
 FILE: Final = "library.sqlite3"
 OWNER: Final = "owner.json"
-"""Names the process that has a library whose file system has no locks."""
+"""Names the process that uses a library whose file system has no locks."""
 _WRITTEN_IN: Final = 60.0
-"""Seconds after which such a file is no longer being written."""
+"""Seconds after which an empty owner file counts as abandoned."""
 _TOKENS: Final[set[str]] = set()
 """Tokens of the owner files that this process wrote."""
-_LITTLE: Final = 1 << 16
-"""Bytes that SQLite needs beside a library to open it."""
+_MIN_FREE: Final = 1 << 16
+"""Bytes that SQLite needs to open a library."""
 _FORK_PATIENCE: Final = 1.0
 """Seconds that a fork waits for a thread that is using the library."""
 _OPEN: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
@@ -66,18 +66,18 @@ _INHERITED: Final[list[sqlite3.Connection]] = []
 class Database:
     """One connection with a lock, opened when first needed.
 
-    One rather than one for each thread: SQLite lets one writer in at a time anyway, reads take a
-    millisecond, and closing leaves nothing open in worker threads that nobody can reach.
+    One for all threads: SQLite allows one writer at a time anyway, reads take a millisecond, and
+    closing leaves no connection open in a worker thread.
 
     Attributes:
-        indexed: Whether words are looked up in a full-text index; known once it was open.
-        read_only: Whether the library could be opened for reading alone; known once it was open.
-        without_locks: Whether only one process may have it open; known once it was open.
-        foreign: Whether it may be somebody else's; known once it was open. See `ownership`.
+        home: Folder of the library.
+        indexed: Words are searched in a full-text index. Known once it was open, like the next two.
+        read_only: The library cannot be written to.
+        without_locks: Only one process may open it.
     """
 
     def __init__(self, home: Path) -> None:
-        """Use the database in the folder `home`; this opens nothing yet."""
+        """Use the database in the folder `home`, without opening it yet."""
         self.home = home
         self.indexed = False
         self.read_only = False
@@ -97,7 +97,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection and one state of the library, for one thread at a time.
+        """Hold the connection in a read transaction, for one thread at a time.
 
         Raises:
             LibraryError: It has been closed, or cannot be opened, read or written.
@@ -111,13 +111,13 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Hold the connection inside a transaction: all of it is there at the end, or nothing.
+        """Hold the connection in a write transaction.
 
         Args:
             durable: Survive a power cut. If False, it survives only a kill until `sync` is called.
 
         Raises:
-            LibraryError: As `reading`; the library is read-only.
+            LibraryError: As for `reading`, or the library is read-only.
         """
         with self._held() as connection:
             self.check_writable()
@@ -132,20 +132,20 @@ class Database:
                     connection.execute("PRAGMA synchronous = FULL")
 
     def sync(self) -> None:
-        """Make durable what was written.
+        """Make all transactions durable.
 
         Raises:
             OSError: The disk fails.
         """
         if self._logged:
-            with contextlib.suppress(FileNotFoundError):  # all is in the database, durably
+            with contextlib.suppress(FileNotFoundError):  # all of it is in the database, durably
                 sync_file(self._file.with_name(f"{FILE}-wal"))
 
     def check_writable(self) -> None:
-        """Raise if the library is known to be read-only.
+        """Raise if the library is read-only.
 
         Raises:
-            LibraryError: It is.
+            LibraryError: It is read-only.
         """
         if self.read_only:
             raise LibraryError(
@@ -155,17 +155,13 @@ class Database:
 
     @property
     def foreign(self) -> bool:
-        """Whether it may be somebody else's."""
-        if not self._own and self._id is not None:  # the user may have said so in another kernel
+        """Whether it may be another person's; known once it was open. See `ownership`."""
+        if not self._own and self._id is not None:  # another kernel may have marked it since
             self._own = is_own(self._id, self.home)
         return not self._own and self._id is not None
 
-    def is_strangers(self, request_id: int) -> bool:
-        """Tell whether a request may be somebody else's: it was there when this process came.
-
-        Args:
-            request_id: Its row.
-        """
+    def is_foreign_row(self, request_id: int) -> bool:
+        """Tell whether a request may be another person's: it was stored before we opened it."""
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:
@@ -179,7 +175,7 @@ class Database:
 
     @property
     def remembered(self) -> bool:
-        """Whether later kernels will know that it is the user's own."""
+        """Whether later kernels will know that the library is the user's own."""
         if not self._remembered and self._id is not None:
             self._remembered = is_remembered(self._id, self.home)
         return self._remembered or self._id is None
@@ -202,7 +198,7 @@ class Database:
             yield self._connection
 
     def _is_in_place(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is still the one that is open: else what is saved would be lost."""
+        """Tell whether the open file still has its name; otherwise writes to it would be lost."""
         return connection.in_transaction or _identity(self._file) == self._identity
 
     def _connect(self) -> sqlite3.Connection:
@@ -219,7 +215,7 @@ class Database:
             connection = connect(self._file)
             self.without_locks = False
         except NoLocksError:
-            self._owner.take()
+            self._owner.acquire()
             connection = connect(self._file, locks=False)
             self.without_locks = True
         try:
@@ -232,16 +228,16 @@ class Database:
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """Translate what SQLite and the file system raise."""
+        """Translate errors of SQLite and the file system."""
         try:
             yield
-        except (OSError, OverflowError, sqlite3.Error) as error:  # of numbers too large for a row
+        except (OSError, OverflowError, sqlite3.Error) as error:  # overflow: too large for a row
             raise self.explain(error) from error
-        except UnicodeDecodeError as error:  # in SQLite's own words about a damaged file
+        except UnicodeDecodeError as error:  # from SQLite's message about a damaged file
             raise self.explain(sqlite3.DatabaseError("malformed")) from error
 
     def explain(self, error: OSError | OverflowError | sqlite3.Error) -> LibraryError:
-        """Return what SQLite or the file system raised in our words, to raise from it."""
+        """Return an error of SQLite or the file system as a `LibraryError`, with cause and cure."""
         explained = LibraryError(_explain(error, self.home, self._file))
         explained.__cause__ = error
         return explained
@@ -253,32 +249,32 @@ class Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-            self._owner.leave()
+            self._owner.release()
 
     def before_fork(self) -> None:
-        """Wait for the thread that uses the connection, and close it: a child must inherit none.
+        """Wait for the thread that uses the connection, and close it before a fork.
 
-        SQLite's own locks would be copied as they are: a child of a busy moment waits for ever for
-        a thread that it does not have. A thread that keeps the connection for long is left alone.
+        A child would inherit SQLite's locks as they are, and could wait forever for a thread that
+        it does not have. A thread that keeps the connection for long is not waited for.
         """
         if not self._lock.acquire(timeout=_FORK_PATIENCE):
             return
         self._forking = threading.get_ident()
         connection = self._connection
-        if connection is not None and not connection.in_transaction:  # else this thread is in it
+        if connection is not None and not connection.in_transaction:  # else this thread uses it
             connection.close()
             self._connection = None
 
     def after_fork_in_parent(self) -> None:
-        """Let the other threads go on."""
+        """Let the other threads continue."""
         if self._forking == threading.get_ident():
             self._forking = None
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's connection and lock alone, and open our own.
+        """Forget the parent's connection and lock.
 
-        SQLite forbids a child to use, or even close, a connection it inherited; and the lock may
+        SQLite forbids a child to use, or even close, an inherited connection; and the lock may
         have been held by a thread that the child does not have.
         """
         self._lock = threading.RLock()
@@ -288,9 +284,15 @@ class Database:
             self._connection = None
 
 
+def data_version(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return a value that changes with every write to the library, by any process."""
+    (others,) = connection.execute("PRAGMA data_version").fetchone()
+    return id(connection), others, connection.total_changes
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let an interrupt be one line: IPython takes seconds to render where it came from."""
+    """Shorten the traceback of an interrupt: IPython takes seconds to render a long one."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -299,18 +301,18 @@ def interruptible() -> Iterator[None]:
 
 
 class Owner:
-    """A file that says which process has the library, where the system has no locks to say so."""
+    """A file that names the process using the library, where the file system has no locks."""
 
     def __init__(self, file: Path) -> None:
         """Use `file`, which need not exist yet."""
         self._file = file
         self._me: Mapping[str, Any] | None = None
 
-    def take(self) -> None:
-        """Become the owner; replace a dead one.
+    def acquire(self) -> None:
+        """Become the owner, in place of a dead one.
 
         Raises:
-            LibraryError: Another process owns it, and may be alive.
+            LibraryError: Another process owns the library, and may be alive.
             OSError: The file cannot be read or written.
         """
         if self._me is not None and self._me["pid"] == os.getpid() and self._read() == self._me:
@@ -320,10 +322,8 @@ class Owner:
         while True:
             with contextlib.suppress(FileExistsError):
                 descriptor = open_private(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                try:
-                    os.write(descriptor, json.dumps(me).encode())
-                finally:
-                    os.close(descriptor)
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(json.dumps(me).encode())
                 self._me = me
                 _TOKENS.add(token)
                 return
@@ -333,11 +333,11 @@ class Owner:
                 who, where = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
                 raise LibraryError(
                     f"The file system of {self._file.parent} has no locks, and process {who} on "
-                    f"{where} uses the library. Shut that kernel down; if it is no longer running, "
+                    f"{where} uses the library. Shut that kernel down; if it has ended, "
                     f"delete {self._file}."
                 )
-            # Two processes may find a dead owner at once: one that has moved the file of a living
-            # owner puts it back.
+            # Two processes may find a dead owner at the same time: the one that has moved the file
+            # of a living owner puts it back.
             aside = self._file.with_name(f".{OWNER}-{token}")
             with contextlib.suppress(FileNotFoundError):
                 self._file.replace(aside)
@@ -346,8 +346,8 @@ class Owner:
                 else:
                     aside.replace(self._file)
 
-    def leave(self) -> None:
-        """Let the next process have the library."""
+    def release(self) -> None:
+        """Release the library to the next process."""
         me, self._me = self._me, None
         if me is not None:
             _TOKENS.discard(me["token"])
@@ -356,7 +356,7 @@ class Owner:
                 self._file.unlink()
 
     def _is_torn(self) -> bool:
-        """Tell whether a process died while it wrote the file."""
+        """Tell whether a process died while writing the file."""
         try:
             found = self._file.stat()
         except OSError:
@@ -364,7 +364,7 @@ class Owner:
         return not found.st_size and found.st_mtime < time.time() - _WRITTEN_IN
 
     def _read(self, file: Path | None = None) -> Mapping[str, Any] | None:
-        """Return who is the owner; None: the file is gone."""
+        """Return the owner; None if the file does not exist, empty if it is unreadable."""
         try:
             found = bounds.parsed(read_bounded(file or self._file, MIB, links=False) or b"{}")
         except FileNotFoundError:
@@ -375,7 +375,7 @@ class Owner:
 
 
 def _is_dead(owner: Mapping[str, Any]) -> bool:
-    """Tell whether an owner is known not to run any more."""
+    """Tell whether the process of an owner is known to have ended."""
     pid = owner.get("pid")
     if owner.get("host") != platform.node() or not isinstance(pid, int):
         return False
@@ -383,7 +383,7 @@ def _is_dead(owner: Mapping[str, Any]) -> bool:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one of the same name; None: it is gone."""
+    """Return device and inode of a file; None if it does not exist."""
     try:
         found = os.stat(file)  # noqa: PTH116  # at every use of the library
     except OSError:
@@ -396,7 +396,7 @@ def _is_writable(path: Path) -> bool:
 
 
 def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: Path) -> str:
-    """Return cause and cure. SQLite's texts are stable; its codes are known from 3.11 on only."""
+    """Return cause and cure, by SQLite's texts: Python knows its error codes from 3.11 on only."""
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return (
@@ -405,7 +405,7 @@ def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: P
         )
     number = error.errno if isinstance(error, OSError) else None
     full = "is full" in text or number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    if full or ("disk I/O error" in text and not _has_room(home)):
+    if full or ("disk I/O error" in text and not _has_free_space(home)):
         return (
             f"The disk of the library {home} is full. Free some space, or set XAI_NOTEBOOK_HOME "
             "to a folder on another disk."
@@ -416,7 +416,7 @@ def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: P
             "Close it, or set XAI_NOTEBOOK_HOME to another folder."
         )
     if isinstance(error, FileExistsError | NotADirectoryError):
-        return f"{home} is no folder. Set XAI_NOTEBOOK_HOME to a folder for the library."
+        return f"{home} is not a folder. Set XAI_NOTEBOOK_HOME to a folder for the library."
     reason = (error.strerror or text) if isinstance(error, OSError) else text
     return (
         f"The library in {home} cannot be used ({reason}). "
@@ -424,10 +424,10 @@ def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: P
     )
 
 
-def _has_room(home: Path) -> bool:
-    """Tell whether a disk can take a little more: SQLite calls a full one an I/O error at times."""
+def _has_free_space(home: Path) -> bool:
+    """Tell whether the disk has free space: SQLite may report a full one as an I/O error."""
     try:
-        return shutil.disk_usage(home).free > _LITTLE
+        return shutil.disk_usage(home).free > _MIN_FREE
     except OSError:
         return True
 

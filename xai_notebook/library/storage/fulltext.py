@@ -1,4 +1,4 @@
-"""Words in prompts: the full-text index and queries that any input is safe in."""
+"""Search by words: the full-text index, and SQL queries that are safe with any input."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import sqlite3
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.library.records import insert_rows
-from xai_notebook.library.storage.schema import CREATE_INDEX, patiently, transaction
+from xai_notebook.library.storage.schema import CREATE_INDEX, insert_rows, patiently, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "has_index",
-    "index_request",
     "index_requests",
     "matching_requests",
     "prepare_index",
@@ -25,19 +23,19 @@ __all__ = [
 _COLUMNS: Final = ("prompt", "original_prompt", "model", "answered_by", "notebook")
 _REWRITTEN: Final = """EXISTS (SELECT 1 FROM images
     WHERE images.request_id = requests.id AND images.rewritten_prompt LIKE ? ESCAPE '\\')"""
-_ALONE: Final = re.compile(
+_SINGLE: Final = re.compile(
     "([\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
     "\u2600-\u27bf\U0001f000-\U0001faff])"
 )
-"""Characters that are words of their own: Han and kana are written without spaces, and an emoji
-often follows a word without one."""
+"""Characters that count as a word each: Han and kana are written without spaces, and an emoji often
+follows a word without one."""
 
 
 def prepare_index(connection: sqlite3.Connection) -> bool:
-    """Create the index, or add what a Python without FTS5 could not add to it.
+    """Create the index, or add requests that were stored by a Python without FTS5.
 
     Returns:
-        Whether this Python's SQLite can keep the index.
+        Whether this Python's SQLite supports the index.
 
     Raises:
         sqlite3.Error: The library cannot be read or written.
@@ -50,7 +48,7 @@ def prepare_index(connection: sqlite3.Connection) -> bool:
                 connection.execute(CREATE_INDEX.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         except sqlite3.OperationalError as error:
             if "no such module" in str(error) or "tokenizer" in str(error):
-                return False  # not compiled in, or from before SQLite 3.27
+                return False  # not compiled in, or older than SQLite 3.27
             raise
     if _newest(connection, "search_docsize") < _newest(connection, "requests"):
         with transaction(connection):
@@ -59,7 +57,7 @@ def prepare_index(connection: sqlite3.Connection) -> bool:
 
 
 def has_index(connection: sqlite3.Connection) -> bool:
-    """Whether a library that cannot be written to has an index of all its requests."""
+    """Tell whether the index of a read-only library covers all its requests."""
     try:
         return _newest(connection, "search_docsize") == _newest(connection, "requests")
     except sqlite3.OperationalError:
@@ -77,29 +75,19 @@ def _catch_up(connection: sqlite3.Connection) -> None:
         rewritten = connection.execute(
             "SELECT rewritten_prompt FROM images WHERE request_id = ?", (row["id"],)
         )
-        index_request(connection, row, (text for (text,) in rewritten))
-
-
-def index_request(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row | Mapping[str, Any],
-    rewritten: Iterable[str | None],
-) -> None:
-    """Add a request to the index, inside the caller's transaction.
-
-    Args:
-        connection: With an open transaction.
-        row: The request's row.
-        rewritten: The rewritten prompts of its images.
-    """
-    index_requests(connection, [(row, rewritten)])
+        index_requests(connection, [(row, [text for (text,) in rewritten])])
 
 
 def index_requests(
     connection: sqlite3.Connection,
     requests: Sequence[tuple[sqlite3.Row | Mapping[str, Any], Iterable[str | None]]],
 ) -> None:
-    """Add requests to the index; each with what `index_request` takes."""
+    """Add requests to the index.
+
+    Args:
+        connection: In a transaction.
+        requests: Pairs of a request's row and the rewritten prompts of its images.
+    """
     names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")
     rows = [dict(zip(names, _entry(*one), strict=True)) for one in requests]
     insert_rows(connection, "search", rows)
@@ -110,7 +98,7 @@ def unindex_request(
     row: sqlite3.Row | Mapping[str, Any],
     rewritten: Iterable[str | None],
 ) -> None:
-    """Take a request out of the index again; the arguments are those of `index_request`."""
+    """Remove a request from the index; see `index_requests`."""
     connection.execute(
         "INSERT INTO search (search, rowid, prompt, original_prompt, rewritten, model, notebook) "
         "VALUES ('delete', ?, ?, ?, ?, ?, ?)",
@@ -133,14 +121,14 @@ def _entry(
 
 
 def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
-    """Return the query, with its parameters, for the ids of matching requests, newest first.
+    """Return a query for the ids of matching requests, the newest first, and its parameters.
 
-    Every word must occur in the prompts, the models' names or the notebook's; the last one may be
-    the beginning of a word. What the index has no words for, such as `***`, is looked for as text.
+    Every word must occur in the prompts, in a model's name or in the notebook's name; the last one
+    may be incomplete. Text without letters or digits, such as `***`, is searched without the index.
 
     Args:
-        words: What the user typed, as it is: nothing in it is an operator. No words: every request.
-        indexed: Whether there is a full-text index.
+        words: As the user typed them: no operators. Without words, every request matches.
+        indexed: The library has a full-text index.
     """
     parts = words.replace("\0", " ").split()
     if not parts:
@@ -161,10 +149,10 @@ def _containing(parts: list[str]) -> tuple[str, list[str]]:
 
 
 def _spaced(text: str) -> str:
-    return _ALONE.sub(r" \1 ", text)
+    return _SINGLE.sub(r" \1 ", text)
 
 
 def _has_token(text: str) -> bool:
-    """Whether the index's tokenizer finds a word in `text`."""
+    """Tell whether the tokenizer of the index finds a word in `text`."""
     kinds = map(unicodedata.category, text)
     return any(kind[0] in "LN" or kind in {"Co", "So"} for kind in kinds)

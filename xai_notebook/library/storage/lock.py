@@ -1,7 +1,10 @@
 """Cross-process file locks, released when the holder dies.
 
-Where a file system has no locks, the library allows one process at a time (see `database`), and
-locks exclude the threads of that process from each other.
+Where a file system has no locks, one process at a time uses the library (see `database`), and a
+lock excludes the threads of that process only.
+
+Not `filelock`: it cannot lock the spool's open journal, does not keep what a dead holder wrote into
+the file, and knows only one of the errors that mean "no locks here".
 """
 
 from __future__ import annotations
@@ -27,20 +30,19 @@ else:
 
 __all__ = ["FileLock", "is_alive", "lock", "unlock"]
 
-_MARK: Final = b"+"
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
-"""What file systems answer that have no locks."""
+"""Errors of file systems without locks."""
 _HELD: Final[set[Path]] = set()
-"""Files that this process has locked."""
+"""Files that this process has locked: some systems do not tell its threads apart."""
 _GUARD = threading.Lock()
 _ALL: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
 
 
 class FileLock:
-    """The system's lock on a file of its own.
+    """A lock on a file that exists for this purpose.
 
     Attributes:
-        inherited: The last holder left the file behind: it died, or was not done.
+        inherited: The previous holder left the file behind: it died, or had not finished.
     """
 
     def __init__(self, file: Path) -> None:
@@ -51,8 +53,8 @@ class FileLock:
         self._taken = False
         _ALL.add(self)
 
-    def take(self) -> bool:
-        """Take the lock and return True, or return False if another holder has it.
+    def acquire(self) -> bool:
+        """Take the lock without waiting; False if another holder has it.
 
         Raises:
             LibraryError: The file cannot be created.
@@ -65,16 +67,15 @@ class FileLock:
                 with _GUARD:
                     if self._file in _HELD or lock(self._descriptor) is False:
                         return False
-                    found = os.fstat(self._descriptor)
-                    if _is_at(self._file, found):
+                    if self.is_in_place():
                         _HELD.add(self._file)
                         self._taken = True
                         break
-                # The holder that we waited for has removed the file: others lock a new one.
+                # The previous holder has removed the file: others lock a new one.
                 os.close(self._descriptor)
                 self._descriptor = None
-            self.inherited = found.st_size > 0
-            os.write(self._descriptor, _MARK)
+            self.inherited = os.fstat(self._descriptor).st_size > 0
+            os.write(self._descriptor, b"+")
         except OSError as error:
             raise LibraryError(
                 f"{self._file} cannot be written ({error.strerror}). Free some space, or set "
@@ -82,82 +83,77 @@ class FileLock:
             ) from error
         return True
 
-    def leave(self, *, over: bool) -> None:
+    def release(self, *, remove: bool) -> None:
         """Release the lock.
 
         Args:
-            over: The file is not needed any more. Only its holder may say so.
+            remove: The work is finished: remove the file, if we hold the lock.
         """
         if self._descriptor is None:
             return
-        over = over and self._taken
-        if over:
-            self._remove()  # while it is locked: who takes a file that is gone sees that
-        unlock(self._descriptor)  # children of a fork have the file open, too
-        os.close(self._descriptor)
-        self._descriptor = None
+        remove = remove and self._taken
+        if remove:
+            self._remove()  # before it is unlocked, so that the next holder notices
+        unlock(self._descriptor)  # explicitly: forked children have the file open, too
+        self._close()
+        if remove and sys.platform == "win32":
+            self._remove()  # Windows cannot remove an open file
+
+    def is_in_place(self) -> bool:
+        """Tell whether the locked file still has its name; otherwise others lock a new file."""
+        try:
+            return self._descriptor is not None and os.path.samestat(
+                self._file.lstat(), os.fstat(self._descriptor)
+            )
+        except FileNotFoundError:
+            return False
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
         if self._taken:
             self._taken = False
             _HELD.discard(self._file)
-        if over and sys.platform == "win32":
-            self._remove()  # there, an open file cannot be removed
-
-    def forget(self) -> None:
-        """Close the file of a fork's parent, which keeps the lock."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor, self._taken = None, False
-
-    def is_in_place(self) -> bool:
-        """Tell whether the file that is locked still has its name: else others lock a new one."""
-        return self._descriptor is not None and _is_at(self._file, os.fstat(self._descriptor))
 
     def _remove(self) -> None:
-        with suppress(OSError):  # Windows: somebody waits for it, and does the same
+        with suppress(OSError):  # Windows: a waiting process has it open, and removes it later
             self._file.unlink(missing_ok=True)
 
 
 def _after_fork_in_child() -> None:
-    """Leave the parent's locks to the parent: a copy of an open file would keep them."""
+    """Close the parent's lock files without unlocking them: a copy would keep the locks."""
     global _GUARD  # noqa: PLW0603  # another thread of the parent may have held it
     _GUARD = threading.Lock()
-    _HELD.clear()
     for each in list(_ALL):
-        each.forget()
+        each._close()  # noqa: SLF001  # of this module
+    _HELD.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _is_at(file: Path, found: os.stat_result) -> bool:
-    """Tell whether an open file is still the one of that name."""
-    try:
-        return os.path.samestat(file.lstat(), found)
-    except FileNotFoundError:
-        return False
-
-
 def is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine runs; True where that cannot be told."""
-    if sys.platform == "win32":  # signal 0 would end it; and Windows has locks everywhere
+    """Tell whether a process of this machine runs; True if that is unknown."""
+    if sys.platform == "win32":  # signal 0 would end it, and Windows always has locks
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # another user's process
         return True
     return True
 
 
 if sys.platform == "win32":
-    _FAR: Final = 1 << 30
-    """A locked byte cannot be read, so it lies behind everything that is."""
+    _LOCKED_BYTE: Final = 1 << 30
+    """A locked byte cannot be read, so it lies behind the content."""
 
     def lock(descriptor: int) -> bool | None:
-        """Lock an open file without waiting; False: another process has it locked."""
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        """Lock an open file without waiting; False if another process has locked it."""
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError:
@@ -170,7 +166,7 @@ if sys.platform == "win32":
 
     def unlock(descriptor: int) -> None:
         """Unlock an open file."""
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         with suppress(OSError):
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
@@ -180,7 +176,7 @@ else:
         """Lock an open file without waiting.
 
         Returns:
-            False: another process has it locked. None: the file system has no locks.
+            False if another process has locked it; None if the file system has no locks.
         """
         for call in (fcntl.flock, fcntl.lockf):
             try:
@@ -194,7 +190,6 @@ else:
 
     def unlock(descriptor: int) -> None:
         """Unlock an open file."""
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        with suppress(OSError):
-            fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        for call in (fcntl.flock, fcntl.lockf):
+            with suppress(OSError):
+                call(descriptor, fcntl.LOCK_UN)

@@ -1,4 +1,8 @@
-"""Files and folders of the library: for their owner alone, and never reached through a link."""
+"""Private files and folders of the library, and whether the library is the user's own.
+
+A library may have been copied from another person. It counts as the user's own if this package
+created it, or if the user said so; that is remembered outside of the library.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,13 @@ __all__ = [
 _FLAGS: Final[int] = (
     getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 )
-"""A library that was copied from somebody may hold links to files that are not part of it."""
+"""A copied library may hold links to files that are not part of it: they are not followed."""
+_CONTENTS: Final = frozenset(
+    {"images", "spool", "inputs", "cache", "jobs", "processes", "locks", "owner.json"}
+)
+"""Names in the folder of a library, beside its database."""
+_MARKED: Final[set[str]] = set()
+"""Marks of this process, for when the state folder cannot be written to."""
 
 
 def open_private(file: Path | str, flags: int) -> int:
@@ -31,27 +41,27 @@ def open_private(file: Path | str, flags: int) -> int:
 
     Args:
         file: In a folder that exists.
-        flags: As `os.open` takes them.
+        flags: As for `os.open`.
 
     Returns:
-        The file's descriptor.
+        The file descriptor.
 
     Raises:
-        OSError: It cannot be opened, or is a symbolic link.
+        OSError: The file cannot be opened, or is a symbolic link.
     """
     descriptor = os.open(file, flags | _FLAGS, 0o600)
     if flags & os.O_CREAT and hasattr(os, "fchmod"):  # not on Windows
-        os.fchmod(descriptor, 0o600)  # the umask may have taken some of it
+        os.fchmod(descriptor, 0o600)  # the umask may have taken away some rights
     return descriptor
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder, and those above it that are missing, for their owner alone.
+    """Create a folder and its missing parents for their owner alone.
 
-    Folders that exist keep their permissions.
+    Existing folders keep their permissions.
 
     Raises:
-        OSError: It cannot be created, or something else has its name.
+        OSError: It cannot be created, or a file has its name.
     """
     missing = [*takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))]
     for each in reversed(missing):
@@ -61,78 +71,51 @@ def make_folder(folder: Path) -> None:
             if not each.is_dir():
                 raise
         else:
-            each.chmod(0o700)  # the umask may have taken some of it
-
-
-_PARTS: Final = frozenset(
-    {"images", "spool", "inputs", "cache", "jobs", "processes", "locks", "owner.json"}
-)
-"""What lies in the folder of a library, beside its database."""
-
-_MARKED: Final[set[str]] = set()
-"""Marks of this process, which count where the folder cannot be written to."""
+            each.chmod(0o700)  # the umask may have taken away some rights
 
 
 def is_own(library_id: str, home: Path) -> bool:
-    """Tell whether a library is the user's own.
-
-    Args:
-        library_id: As the library says it.
-        home: Its folder.
-    """
+    """Tell whether the library with this id and folder is the user's own."""
     return _mark(library_id, home) in _MARKED or is_remembered(library_id, home)
 
 
 def is_remembered(library_id: str, home: Path) -> bool:
-    """Tell whether later processes will know that a library is the user's own.
-
-    Args:
-        library_id: As the library says it.
-        home: Its folder.
-    """
-    if os.path.exists(_folder() / _mark(library_id, home)):  # noqa: PTH110  # raises nothing
+    """Tell whether later processes will know that a library is the user's own."""
+    if os.path.exists(_state_folder() / _mark(library_id, home)):  # noqa: PTH110  # raises nothing
         return True
     trusted = variable("XAI_NOTEBOOK_TRUSTED_HOME")
     return bool(trusted) and os.path.realpath(home_folder(trusted)) == os.path.realpath(home)
 
 
 def claim(home: Path) -> None:
-    """Mark a folder in which nothing of a library lies yet: one that is made there is the user's.
-
-    Args:
-        home: An existing folder.
+    """Mark a folder without any library files: a library created there is the user's own.
 
     Raises:
-        OSError: It cannot be listed.
+        OSError: It does not exist or cannot be listed.
     """
     names = os.listdir(home)  # noqa: PTH208
-    if not any(name in _PARTS or name.startswith("library.sqlite3") for name in names):
+    if not any(name in _CONTENTS or name.startswith("library.sqlite3") for name in names):
         mark_as_own(_folder_id(home), home)
 
 
 def is_claimed(home: Path) -> bool:
-    """Tell whether `claim` has marked a folder, which is still the same."""
+    """Tell whether `claim` has marked this folder."""
     return is_own(_folder_id(home), home)
+
+
+def mark_as_own(library_id: str, home: Path) -> None:
+    """Remember, beyond this process if possible, that a library is the user's own."""
+    name = _mark(library_id, home)
+    _MARKED.add(name)
+    try:
+        make_folder(_state_folder())
+        os.close(open_private(_state_folder() / name, os.O_CREAT | os.O_WRONLY))
+    except OSError:  # for example a read-only home in a container
+        return
 
 
 def _folder_id(home: Path) -> str:
     return f"folder {home.stat().st_ino}"
-
-
-def mark_as_own(library_id: str, home: Path) -> None:
-    """Remember, beyond this process if possible, that a library is the user's own.
-
-    Args:
-        library_id: As the library says it.
-        home: Its folder.
-    """
-    name = _mark(library_id, home)
-    _MARKED.add(name)
-    try:
-        make_folder(_folder())
-        os.close(open_private(_folder() / name, os.O_CREAT | os.O_WRONLY))
-    except OSError:  # the home of a container, say
-        return
 
 
 def _mark(library_id: str, home: Path) -> str:
@@ -140,8 +123,8 @@ def _mark(library_id: str, home: Path) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _folder() -> Path:
-    import platformdirs  # noqa: PLC0415  # a few ms, for those who open a library
+def _state_folder() -> Path:
+    import platformdirs  # noqa: PLC0415  # a few ms that only opening a library costs
 
-    # Not the package's own name: on macOS and Windows that is the library's usual folder.
+    # Not named like the package: on macOS and Windows that is the library's default folder.
     return Path(platformdirs.user_state_dir("xai-notebook-libraries", appauthor=False))

@@ -1,8 +1,8 @@
-"""The library's database: how it is opened, recognised and brought up to date.
+"""Tables of the library's database and their migrations; opening files; statements.
 
-A library may have been copied from somebody else, and an SQLite file can hold more than data:
-triggers, views, generated columns and indexes on expressions run when it is used. So a file is
-opened with its schema untrusted, and used only if it holds just what `migrations` makes.
+A library may have been copied from another person, and an SQLite file can hold more than data:
+triggers, views, generated columns and indexes on expressions are executed when it is used. So a
+file is opened with an untrusted schema, and used only if it holds exactly what `MIGRATIONS` create.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import stat
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from xai_notebook.client import bounds
 from xai_notebook.client.request import ImageRequest, InputImage
@@ -24,7 +24,7 @@ from xai_notebook.errors import LibraryError
 from xai_notebook.library.storage.ownership import is_claimed, mark_as_own, open_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -34,9 +34,12 @@ __all__ = [
     "NoLocksError",
     "connect",
     "connect_to_read",
+    "insert",
+    "insert_rows",
     "is_logged",
     "library_id",
     "patiently",
+    "rows_in",
     "snapshot",
     "transaction",
 ]
@@ -45,7 +48,7 @@ CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
     content = '', prefix = '1 2',
     tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'")"""
-"""The full-text index, where this Python's SQLite has FTS5; see library/storage/fulltext.py."""
+"""The full-text index, if this Python's SQLite has FTS5; see library/storage/fulltext.py."""
 
 _REQUESTS_AND_IMAGES: Final = (
     """CREATE TABLE requests (
@@ -218,7 +221,7 @@ _PANELS: Final = (
 )
 
 _CHARGES: Final = (
-    # What no row of requests or rewrites tells: calls under way, calls that may have been billed.
+    # Costs that requests and rewrites lack: of calls under way, and of calls that may be billed.
     """CREATE TABLE charges (
         id INTEGER PRIMARY KEY,
         process TEXT NOT NULL,      -- which made the call
@@ -294,47 +297,49 @@ MIGRATIONS: Final = (
 
 
 APPLICATION_ID: Final = 0x78616962
-"""`PRAGMA application_id` of our files ("xaib"): what tells them from other SQLite files."""
+"""`PRAGMA application_id` of our files ("xaib"), as opposed to other SQLite files."""
 BUSY_TIMEOUT: Final = 20.0
-"""Seconds to wait for another kernel's transaction; each of ours takes milliseconds."""
+"""Seconds to wait for another kernel's transaction; each takes milliseconds."""
 _STEP: Final = 0.1
-"""Seconds of it that SQLite waits by itself: nothing can interrupt it while it does."""
-
-
+"""Seconds that SQLite itself waits: that cannot be interrupted."""
+_PARAMETERS: Final = 999
+"""Parameters that every SQLite accepts in one statement."""
+_KEYS: Final = 500
+"""Keys of one query."""
 _LONGEST_VALUE: Final = 64 << 20
-"""Bytes of the longest text or row that is read or written."""
+"""Bytes of the longest text or row."""
 _WRITES: Final = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 _FORBIDDEN: Final = {
     sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH,
     sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
     sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_TEMP_VIEW,
 }  # fmt: skip
-_MOST_OBJECTS: Final = 100
-"""Tables and indexes that are looked at: a library has some thirty."""
+_MAX_OBJECTS: Final = 100
+"""Tables and indexes that are checked: a library has about thirty."""
 _INDEX_TABLES: Final = {
     "search_data": "(id INTEGER PRIMARY KEY, block BLOB)",
     "search_idx": "(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
     "search_docsize": "(id INTEGER PRIMARY KEY, sz BLOB)",
     "search_config": "(k PRIMARY KEY, v) WITHOUT ROWID",
 }
-"""What FTS5 keeps the full-text index in, and how it has created that in all versions."""
+"""Tables in which FTS5 stores the index, with the same columns in all its versions."""
 _Entry: TypeAlias = tuple[str, str, str, str]
 """Name, type, table and SQL, as in sqlite_master."""
-_MOST_ROWS: Final = 1 << 53
-"""The largest number of a row that a browser can name."""
+_MAX_ROW: Final = 1 << 53
+"""Largest id of a row: JavaScript has no larger exact integers."""
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
-"""Ends a rollback journal that names another file, for SQLite to read and delete."""
+"""Ends a rollback journal that names another file, which SQLite would read and delete."""
 
 
 class NoLocksError(Exception):
-    """The file system has no locks: SQLite would wait for ever for one."""
+    """The file system has no locks: SQLite would wait for one forever."""
 
 
 def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(
         file, timeout=_STEP, isolation_level=None, check_same_thread=False, uri=uri
     )
-    # What SQLite advises for files from elsewhere: https://sqlite.org/security.html
+    # As SQLite recommends for untrusted files: https://sqlite.org/security.html
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     if sys.version_info >= (3, 11):
@@ -348,21 +353,21 @@ def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
         ):
             connection.setconfig(option, value)
     connection.set_authorizer(_authorize)
-    connection.text_factory = _text  # one damaged word must not hide a thousand rows
+    connection.text_factory = _text  # one damaged text must not hide a thousand rows
     return connection
 
 
 def _authorize(
     action: int, first: str | None, second: str | None, database: str | None, source: str | None
 ) -> int:
-    """Tell SQLite whether a statement may do something.
+    """Allow or deny an action of a statement to SQLite.
 
     Args:
-        action: What it would do.
-        first: What with, as the action has it.
-        second: As the action has it.
-        database: Such as "main".
-        source: The trigger, view or subquery that would do it; None: the statement itself.
+        action: Code of the action.
+        first: First argument of the action.
+        second: Second argument of the action.
+        database: Name of the database, such as "main".
+        source: The trigger, view or subquery that would act; None for the statement itself.
     """
     del first, second, database
     by_trigger = source is not None and action in _WRITES
@@ -372,11 +377,11 @@ def _authorize(
 def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
     """Open the library's database; create or migrate its tables.
 
-    Nothing is written before the file is known to be ours, or empty.
+    Nothing is written before the file has been recognised as ours, or as empty.
 
     Args:
         file: The database; its folder exists.
-        locks: The file system has locks. Where it has none, only one process may open it.
+        locks: The file system has locks. Without locks, only one process may open the file.
 
     Raises:
         LibraryError: The file belongs to another program, or to a newer version of this one.
@@ -403,7 +408,7 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
 
 
 def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
-    """Open a database in the way that its file system allows.
+    """Open a database as its file system permits.
 
     Raises:
         NoLocksError: The file system has no locks.
@@ -420,8 +425,8 @@ def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
                 raise NoLocksError from error
             return connection  # locked by another kernel; later statements wait
         connection.close()
-        # A write-ahead log needs shared memory maps: `journal_mode = WAL` succeeds without, marks
-        # the file, and every later statement fails. With the file for itself SQLite needs no map.
+        # A write-ahead log needs shared memory maps. Without them, `journal_mode = WAL` succeeds,
+        # and every later statement fails. With an exclusive lock, SQLite needs no map.
         connection = _open(file) if locks else _open(address, uri=True)
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -448,7 +453,7 @@ def is_logged(connection: sqlite3.Connection) -> bool:
 
 
 def _can_log(folder: Path) -> bool:
-    """Tell whether a write-ahead log works in a folder, by making one."""
+    """Tell whether a write-ahead log works in a folder, by creating one."""
     file = folder / f".probe-{os.urandom(8).hex()}.sqlite3"
     try:
         with contextlib.closing(_open(file)) as connection:
@@ -466,12 +471,12 @@ def _can_log(folder: Path) -> bool:
 
 
 def _has_locks(folder: Path) -> bool:
-    """Tell whether files in a folder can be locked as SQLite locks them."""
+    """Tell whether files in a folder can be locked in the way SQLite does."""
     if sys.platform == "win32":
         return True
     import fcntl  # noqa: PLC0415  # not on Windows
 
-    # Not on the database itself: closing it once more would give up SQLite's locks.
+    # Not the database itself: closing another descriptor of it would release SQLite's locks.
     file = folder / f".probe-{os.urandom(8).hex()}"
     try:
         descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -500,8 +505,8 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
     try:
         _recognise(connection, file)
     except sqlite3.OperationalError:
-        # The write-ahead log needs a file beside the database, which cannot be made. Then no
-        # process can write either: SQLite may take the file as it is.
+        # The write-ahead log needs a file beside the database, which cannot be created. Then no
+        # process can write, either: the file can be opened as immutable.
         connection.close()
         connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
     try:
@@ -519,14 +524,14 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
 
 
 def _prepared(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
-    """Return a connection as it is used.
+    """Check that ids of rows are in range, and set how rows are returned.
 
     Raises:
-        LibraryError: The next row could not be numbered.
+        LibraryError: An id is out of range.
     """
     for table in ("requests", "images"):
         (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
-        if newest is not None and not 0 <= newest < _MOST_ROWS:
+        if newest is not None and not 0 <= newest < _MAX_ROW:
             raise LibraryError(
                 f"The library {file} is damaged (a row of {table} has the number {newest}), and "
                 "was left as it is. Set XAI_NOTEBOOK_HOME to another folder."
@@ -540,10 +545,10 @@ def _text(data: bytes) -> str:
 
 
 def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
-    """Execute a statement that may have to wait for another kernel; Ctrl-C can end the wait.
+    """Execute a statement that may wait for another kernel's lock; Ctrl-C ends the wait.
 
     Raises:
-        sqlite3.Error: As `execute`; another program keeps the library locked.
+        sqlite3.Error: As for `execute`, or another program keeps the library locked.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
@@ -552,15 +557,15 @@ def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         except sqlite3.OperationalError as error:
             if "is locked" not in str(error) or time.monotonic() > deadline:
                 raise
-        time.sleep(0.01)  # SQLite does not always wait before it says so
+        time.sleep(0.01)  # SQLite does not always wait before it raises
 
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Do everything inside, or nothing of it.
+    """Run the block in a write transaction, which is rolled back if the block raises.
 
-    IMMEDIATE takes the write lock first: a transaction that reads and then wants to write can
-    fail at once, whatever the timeout, when another kernel wrote in between.
+    IMMEDIATE takes the write lock first: a transaction that reads and then writes would fail
+    without waiting if another kernel had written in between.
     """
     patiently(connection, "BEGIN IMMEDIATE")
     try:
@@ -574,14 +579,58 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """See one state of the library inside. What may have to wait for others waits here."""
+    """Run the block in a read transaction; waiting for other kernels happens at its start."""
     connection.execute("BEGIN")
     try:
         patiently(connection, "SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         yield
     finally:
-        if connection.in_transaction:  # SQLite ends it by itself when the disk fails
+        if connection.in_transaction:  # SQLite ends it itself when the disk fails
             connection.execute("COMMIT")
+
+
+def insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
+    """Insert a row and return its id."""
+    names = ", ".join(values)
+    parameters = ", ".join(f":{name}" for name in values)
+    statement = f"INSERT INTO {table} ({names}) VALUES ({parameters})"  # noqa: S608  # names are ours
+    return int(connection.execute(statement, values).lastrowid or 0)
+
+
+def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows with the same columns, many with one statement.
+
+    Each statement releases the interpreter and waits to get it back: one statement per row would
+    take longer than the insertion itself.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    one = f"({', '.join('?' * len(names))})"
+    most = _PARAMETERS // len(names)
+    for start in range(0, len(rows), most):
+        some = rows[start : start + most]
+        values = [row[name] for row in some for name in names]
+        holes = ", ".join([one] * len(some))
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {holes}"  # noqa: S608  # names are ours
+        connection.execute(statement, values)
+
+
+def rows_in(
+    connection: sqlite3.Connection, query: str, keys: Sequence[Any], *before: object
+) -> Iterator[Any]:
+    """Yield the rows of a query with `IN ({})`, for some keys at a time.
+
+    Args:
+        connection: In a transaction.
+        query: With `{}` for the keys, which are its last parameters.
+        keys: Values to look up.
+        *before: Parameters before the keys.
+    """
+    for start in range(0, len(keys), _KEYS):
+        some = keys[start : start + _KEYS]
+        holes = ", ".join("?" * len(some))
+        yield from connection.execute(query.format(holes), (*before, *some))
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
@@ -590,12 +639,13 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 
 def _check_file(file: Path) -> None:
-    """Raise if a database is a link, or if SQLite would delete a file that its journal names.
+    """Check that a database and its journals are regular files, and that no journal names a file.
 
-    Only a transaction over several databases leaves such a journal, and there is none here.
+    SQLite would delete the named file. Only transactions over several databases write such a name,
+    and the library has one database.
 
     Raises:
-        LibraryError: One of the two.
+        LibraryError: One of the files is a link or special, or a journal names a file.
     """
     if file.is_symlink():
         raise LibraryError(
@@ -605,7 +655,7 @@ def _check_file(file: Path) -> None:
     journal = file.with_name(f"{file.name}-journal")
     for each in (file, journal, *(file.with_name(f"{file.name}-{end}") for end in ("wal", "shm"))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if not stat.S_ISREG(each.lstat().st_mode):  # a pipe would keep SQLite waiting
+            if not stat.S_ISREG(each.lstat().st_mode):  # SQLite would wait for a pipe
                 raise LibraryError(
                     f"{each} is not a regular file, and the library was left alone. Move it away, "
                     "or set XAI_NOTEBOOK_HOME to another folder."
@@ -625,7 +675,7 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> int:
     """Return the version of a library, 0 if it is empty.
 
     Raises:
-        LibraryError: The file is no library, holds more than one, or this version cannot read it.
+        LibraryError: The file is not a library, has other tables, or is a newer version's.
     """
     (tables,) = patiently(connection, "SELECT count(*) FROM sqlite_master").fetchone()
     if not tables:
@@ -641,28 +691,28 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> int:
             f"The library {file} was made by a newer xai-notebook (version {version}, this one "
             f"reads {len(MIGRATIONS)}). Upgrade: pip install -U xai-notebook"
         )
-    if (strange := _strange(connection, max(version, 0))) is not None:
+    if (difference := _difference(connection, max(version, 0))) is not None:
         raise LibraryError(
-            f"The library {file} differs from what xai-notebook makes, at {strange}, and was left "
-            "alone: it may do more than hold data. If you added that yourself, drop it with an "
-            "SQLite program; else set XAI_NOTEBOOK_HOME to another folder."
+            f"The library {file} differs from what xai-notebook makes, at {difference}, and was "
+            "left alone: it may do more than hold data. If you added that yourself, drop it with "
+            "an SQLite program; else set XAI_NOTEBOOK_HOME to another folder."
         )
     return version
 
 
-def _strange(connection: sqlite3.Connection, version: int) -> str | None:
-    """Return what a library has that its version has not, or the other way round; None: nothing."""
+def _difference(connection: sqlite3.Connection, version: int) -> str | None:
+    """Return the first difference to the schema of a library's version, if there is one."""
     query = "SELECT name, type, tbl_name, sql FROM sqlite_master LIMIT ?"
-    found: Counter[_Entry] = Counter()  # a trigger can have the name of a table
-    for row in connection.execute(query, (_MOST_OBJECTS,)):
+    entries: Counter[_Entry] = Counter()  # a trigger can have the name of a table
+    for row in connection.execute(query, (_MAX_OBJECTS,)):
         name, kind, table, sql = (str(each or "") for each in row)
-        found[name, kind, table, _plain(sql)] += 1
-    names = {name for name, *_ in found}
+        entries[name, kind, table, _plain(sql)] += 1
+    names = {name for name, *_ in entries}
     expected = Counter(_expected(version))
     for optional in (_INDEX, *_STATISTICS):
         if any(name in names for name, *_ in optional):
             expected.update(optional)
-    for name, kind, *_ in (found - expected) + (expected - found):
+    for name, kind, *_ in (entries - expected) + (expected - entries):
         kind = kind if kind in {"table", "index", "view", "trigger"} else "entry"  # noqa: PLW2901
         return f"the {kind} {name[:60]!r}"
     return None
@@ -670,7 +720,7 @@ def _strange(connection: sqlite3.Connection, version: int) -> str | None:
 
 @functools.cache
 def _expected(version: int) -> frozenset[_Entry]:
-    """Return name, type, table and SQL of everything in a library of a version."""
+    """Return the entries of `sqlite_master` in a library of a version."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         _take_steps(connection, 0, version)
         rows = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
@@ -678,7 +728,7 @@ def _expected(version: int) -> frozenset[_Entry]:
 
 
 def _plain(sql: str) -> str:
-    """Return SQL without comments, and with single spaces."""
+    """Return SQL without comments and with single spaces."""
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 
@@ -689,7 +739,7 @@ _INDEX: Final[tuple[_Entry, ...]] = (
         for name, columns in _INDEX_TABLES.items()
     ),
 )
-"""The full-text index; a Python without FTS5 makes none."""
+"""The full-text index; a Python without FTS5 creates none."""
 _STATISTICS: Final[tuple[tuple[_Entry, ...], ...]] = tuple(
     ((name, "table", name, f"CREATE TABLE {name}({columns})"),)
     for name, columns in (
@@ -697,18 +747,18 @@ _STATISTICS: Final[tuple[tuple[_Entry, ...], ...]] = tuple(
         ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
     )
 )
-"""What SQLite's ANALYZE leaves, should the user have run it."""
+"""Tables of SQLite's ANALYZE, which the user may have run."""
 
 
 def library_id(connection: sqlite3.Connection) -> str:
-    """Return what tells a library from all others; empty: it does not say."""
+    """Return the unique id of a library; empty if it lacks one."""
     row = connection.execute("SELECT id FROM identity LIMIT 1").fetchone()
     return str(row[0]) if row else ""
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     with transaction(connection):
-        version = _recognise(connection, file)  # another kernel may have been here as we waited
+        version = _recognise(connection, file)  # another kernel may have migrated it meanwhile
         _take_steps(connection, version, len(MIGRATIONS))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

@@ -1,14 +1,14 @@
-"""Replies as they came over the wire, in a journal on disk until the library has them.
+"""The spool: a journal on disk for replies that the library has not stored yet.
 
-A reply has been paid for the moment its last byte has come, and a kernel can be killed in any
-moment after that. So its bytes are appended to this process' journal before anything looks at
-them: one write, no new file. When the library has all replies of a journal, the journal is
-emptied. A process holds an operating system's lock on its journal; what dead processes left is put
-into the library by the next one that opens it, as is what a library that could not be written to
-did not take. Each reply has a random id, so that it goes in once however often that is tried.
+A reply is paid for once its last byte has arrived, and the kernel can be killed at any moment after
+that. So its bytes are appended to the journal of this process before they are parsed: one write,
+no new file. The journal is emptied when the library has stored all its replies. A process holds a
+file lock on its journal. The next process that opens the library stores what a dead process left,
+or what a library that could not be written to did not take. A reply has a random id, and is stored
+once however often that is tried.
 
-To outlive a kill a write is enough: the system has the bytes. To outlive a power cut the journal is
-made durable before the library gets the row; one fsync does it for all replies appended by then.
+A write survives a kill: the operating system has the bytes. To survive a power cut, the journal is
+synced before the library inserts the row; one fsync covers all replies appended by then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
-from xai_notebook.library.storage.blobs import sync_folder
+from xai_notebook.library.storage.blobs import sync_folder, write_all
 from xai_notebook.library.storage.lock import is_alive, lock, unlock
 from xai_notebook.library.storage.ownership import claim, make_folder, open_private
 from xai_notebook.pictures.files import read_bounded
@@ -41,26 +41,26 @@ if TYPE_CHECKING:
 __all__ = ["Spool", "SpooledReply"]
 
 LIMIT: Final = 64 << 20
-"""Bytes of a journal, after which the next reply begins a new one."""
+"""Bytes of a journal: the next reply begins a new one."""
 _HEAD: Final = struct.Struct("<8sIQI")
 """Magic, bytes of JSON, bytes of the reply, CRC-32 of both."""
 _MAGIC: Final = b"xaispl1\n"
-"""Begins an entry. A file of one such entry is what earlier versions made of each reply."""
+"""Begins an entry. Earlier versions wrote a file with one such entry for each reply."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
 _OPEN: Final = os.O_RDWR | os.O_APPEND
 _SUFFIX: Final = ".journal"
 _OLD_SUFFIX: Final = ".reply"
 _UNREADABLE: Final = ".unreadable"
 _WRITTEN_IN: Final = 60.0
-"""Seconds after which an old version's file that is not whole is no longer being written."""
-_LOOK_EVERY: Final = 1.0
-"""Seconds between two looks whether the folder was deleted."""
+"""Seconds after which an incomplete file of an earlier version counts as abandoned."""
+_CHECK_EVERY: Final = 1.0
+"""Seconds between two checks whether the folder was deleted."""
 _OLD_LIMIT: Final = MAX_RECEIVE_BYTES + MIB
-"""Bytes of an earlier version's file: a reply, and what was asked."""
+"""Bytes of an earlier version's file: a reply and its request."""
 _ID: Final = re.compile("[0-9a-f]{32}")
 """Ids of replies."""
 _SMALL: Final = 1 << 16
-"""Bytes that are copied into one write; more take two."""
+"""Bytes that are joined into one write; larger entries take two."""
 _SPOOLS: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
 
 
@@ -69,10 +69,10 @@ class SpooledReply:
     """A reply that has arrived.
 
     Attributes:
-        id: Random: what tells it from every other reply.
-        received: When it came, in seconds since 1970. Clocks jump, so this is only information.
-        journal: Where it is; None: it could not be written.
-        file: The file of its own that an earlier version gave it.
+        id: Random and unique.
+        received: When it arrived, in seconds since 1970. For information only: clocks jump.
+        journal: Where it is; None if it could not be written.
+        file: File of its own, if an earlier version wrote it.
     """
 
     id: str
@@ -88,21 +88,21 @@ class SpooledReply:
 
 @dataclass(eq=False)
 class Journal:
-    """One file of entries that this process holds the lock of.
+    """A file of entries, locked by this process.
 
     Attributes:
-        file: Where.
+        file: Its path.
         descriptor: Open for appending.
-        token: Begins the ids of its replies.
+        token: Prefix of the ids of its replies.
         start: Bytes of its header entry.
-        size: Bytes that have been written whole.
+        size: Bytes of complete entries.
         synced: Bytes known to be durable.
-        truncations: How often it was emptied: a sync that began before that says nothing after it.
-        entries: Where the replies are that the library does not have: first byte and length.
+        truncations: How often it was emptied: a sync that began before that proves nothing.
+        entries: First byte and length of the replies that the library has not stored, by id.
         inherited: Taken over from a dead process.
-        keep: It is another machine's: it is read and never changed.
+        keep: Another machine's: it is read and never changed.
         count: Replies written so far.
-        seen: When its name was last seen, on the monotonic clock.
+        seen: When its name was last checked, on the monotonic clock.
     """
 
     file: Path
@@ -119,7 +119,7 @@ class Journal:
     seen: float = field(default_factory=time.monotonic)
 
     def append(self, head: bytes, body: bytes) -> int:
-        """Append an entry whole or not at all, and return where it begins.
+        """Append a complete entry or nothing, and return its offset.
 
         Raises:
             OSError: The disk is full, or cannot be written to.
@@ -127,12 +127,12 @@ class Journal:
         begin = self.size
         try:
             if len(body) <= _SMALL:
-                _write(self.descriptor, head + body)
+                write_all(self.descriptor, head + body)
             else:
-                _write(self.descriptor, head)
-                _write(self.descriptor, body)
+                write_all(self.descriptor, head)
+                write_all(self.descriptor, body)
         except BaseException:
-            with contextlib.suppress(OSError):  # a torn entry is seen by its CRC
+            with contextlib.suppress(OSError):  # the CRC reveals an incomplete entry
                 os.ftruncate(self.descriptor, begin)
             self.size = os.fstat(self.descriptor).st_size
             raise
@@ -140,7 +140,7 @@ class Journal:
         return begin
 
     def sync(self) -> None:
-        """Make durable what has been appended.
+        """Make all appended entries durable.
 
         Raises:
             OSError: The disk fails.
@@ -160,26 +160,26 @@ class Journal:
         return _read(self.descriptor, self.file, begin, length)
 
     def empty(self) -> None:
-        """Truncate it: the library has all that was in it."""
+        """Remove all entries: the library has stored them."""
         if self.size > self.start:
-            with contextlib.suppress(OSError):  # then it is put in again, which changes nothing
+            with contextlib.suppress(OSError):  # then they are stored again, which changes nothing
                 os.ftruncate(self.descriptor, self.start)
                 self.truncations += 1
                 self.size = self.synced = self.start
 
     def close(self, *, delete: bool) -> None:
-        """Close it and let others have it."""
-        if delete and os.name != "nt":  # first: no other process may take it in between
+        """Unlock and close the file."""
+        if delete and os.name != "nt":  # before others can lock it
             self._delete()
         unlock(self.descriptor)
         os.close(self.descriptor)
-        if delete and os.name == "nt":  # an open file cannot be deleted
+        if delete and os.name == "nt":  # Windows cannot delete an open file
             self._delete()
 
     def is_in_place(self) -> bool:
-        """Tell whether it still has its name: else what is written to it would be lost."""
+        """Tell whether the file still has its name; otherwise writes to it would be lost."""
         now = time.monotonic()
-        if now - self.seen > _LOOK_EVERY:
+        if now - self.seen > _CHECK_EVERY:
             if not self.file.exists():
                 return False
             self.seen = now
@@ -191,7 +191,7 @@ class Journal:
 
 
 class Spool:
-    """A folder of journals, one of which is this process' own. Any thread may use it."""
+    """A folder of journals, one of them written by this process. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         """Use `folder`, which need not exist yet."""
@@ -206,11 +206,11 @@ class Spool:
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> SpooledReply:
-        """Append a reply; when this returns, it outlives a kill. A disk that is full is no error.
+        """Append a reply. When this returns, it survives a kill; a full disk raises no error.
 
         Args:
-            about: What is needed to make sense of it, as JSON can hold it.
-            body: As it came.
+            about: Context to interpret the reply with, as JSON values.
+            body: The reply as received.
         """
         received = time.time()
         with self._lock:
@@ -231,11 +231,11 @@ class Spool:
         """Check that a reply can be written.
 
         Args:
-            size: Its bytes. They are tried out if the last reply could not be written: a quota is
-                seen in no other way.
+            size: Bytes of the reply. If the last reply could not be written, so many bytes are
+                written and removed again: only that reveals a quota.
 
         Raises:
-            OSError: It cannot.
+            OSError: It cannot be written.
         """
         with self._lock:
             journal = self._current(0)
@@ -246,21 +246,21 @@ class Spool:
                 self.failed = False
 
     def sync(self, replies: Sequence[SpooledReply]) -> list[None]:
-        """Make replies durable. When this returns, they outlive a power cut."""
+        """Make replies durable: when this returns, they survive a power cut."""
         ends: dict[Journal, int] = {}
         for one in replies:
             if one.journal is not None:
                 begin, length = one.journal.entries.get(one.id, (0, 0))
                 ends[one.journal] = max(ends.get(one.journal, 0), begin + length)
         for journal, end in ends.items():
-            with self._syncing:  # those that wait here are mostly done by the one before them
+            with self._syncing:  # a waiting thread mostly finds its work done
                 if end > journal.synced:
-                    with contextlib.suppress(OSError):  # closed: the library has it by now
+                    with contextlib.suppress(OSError):  # closed: the library has stored it
                         journal.sync()
         return [None] * len(replies)
 
     def remove(self, *replies: SpooledReply) -> None:
-        """Forget replies that the library has, or that hold nothing."""
+        """Remove replies that the library has stored, or that hold no image."""
         with self._lock:
             for spooled in replies:
                 if spooled.file is not None:
@@ -271,31 +271,31 @@ class Spool:
                     self._tidy(journal)
 
     def set_aside(self, spooled: SpooledReply) -> None:
-        """Keep what cannot be made sense of in a file of its own, and look at it no more."""
+        """Move an unreadable reply to a file of its own, which is not read again."""
         with contextlib.suppress(KeyError, OSError):
             if spooled.file is not None:
                 spooled.file.replace(spooled.file.with_suffix(_UNREADABLE))
             elif spooled.journal is not None:
-                self._put_aside(spooled.id, spooled.journal.read(spooled.id))
+                self._write_aside(spooled.id, spooled.journal.read(spooled.id))
         self.remove(spooled)
 
     def is_empty(self) -> bool:
-        """Tell whether no reply waits that this process can put into the library."""
+        """Tell whether the spool holds nothing that this process can store."""
         self._adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals())
-        return not waits and not self._old_files()
+        return not waits and not self._files(_OLD_SUFFIX)
 
     def has_heritage(self) -> bool:
-        """Tell whether a process has died and left replies in its journal."""
+        """Tell whether a dead process left replies in its journal."""
         self._adopt()
         with self._lock:
             return any(journal.inherited and journal.entries for journal in self._others)
 
     def waiting(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
-        """Yield replies with what was said about them, in the order they came.
+        """Yield each reply with its context and its body, in order of arrival.
 
-        What is not whole, because its kernel was killed while it wrote, is set aside.
+        Incomplete entries of kernels that were killed while writing are set aside.
         """
         yield from self._waiting_files()
         self._adopt()
@@ -305,21 +305,21 @@ class Spool:
             for reply_id in list(journal.entries):
                 try:
                     about, body = _parse(journal.read(reply_id))
-                except (KeyError, OSError, ValueError):  # the library has it by now
+                except (KeyError, OSError, ValueError):  # the library has stored it
                     continue
                 yield SpooledReply(reply_id, about["received"], journal), about, body
 
     def close(self) -> None:
-        """Let other processes have the journals; what is still in them waits for the next one."""
+        """Release the journals; the next process stores what is left in them."""
         with self._lock:
             for journal in self.journals():
                 journal.close(delete=not journal.entries and not journal.keep)
             self._journal, self._others = None, []
 
     def after_fork_in_child(self) -> None:
-        """Leave the journals to the parent: a child begins its own."""
+        """Leave the journals to the parent: the child begins its own."""
         for journal in self.journals():
-            with contextlib.suppress(OSError):  # the parent's lock stays: it has the file open
+            with contextlib.suppress(OSError):  # the parent keeps the file open, and so the lock
                 os.close(journal.descriptor)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._journal, self._others = None, []
@@ -329,10 +329,10 @@ class Spool:
         return [*self._others, *([] if self._journal is None else [self._journal])]
 
     def _current(self, size: int) -> Journal:
-        """Return the journal to append to.
+        """Return the journal to append an entry of `size` bytes to.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: It cannot be created.
         """
         journal = self._journal
         if journal is not None and journal.size > journal.start and journal.size + size > LIMIT:
@@ -350,7 +350,7 @@ class Spool:
     def _begin(self) -> Journal:
         about = {"host": platform.node(), "pid": os.getpid(), "received": 0.0}
         while True:
-            # By the time, so that they go into the library in the order they came.
+            # Named by time, so that replies are stored in order of arrival.
             name = f"{time.time_ns():020}-{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
             file = self.folder / name
             try:
@@ -362,7 +362,7 @@ class Spool:
                 descriptor = open_private(file, _CREATE)
             journal = Journal(file, descriptor)
             try:
-                # Another process may have found it before it was locked, and taken it away.
+                # Another process may have found it before it was locked, and removed it.
                 if lock(descriptor) is False or not file.exists():
                     os.close(descriptor)
                     continue
@@ -375,7 +375,7 @@ class Spool:
             return journal
 
     def _tidy(self, journal: Journal) -> None:
-        """Empty the own journal, and delete any other, when the library has all that is in it."""
+        """Empty our journal, or delete another one, if the library has stored all its replies."""
         if journal.entries:
             return
         if journal is self._journal:
@@ -385,11 +385,8 @@ class Spool:
             journal.close(delete=not journal.keep)
 
     def _adopt(self) -> None:
-        """Take the journals of dead processes over."""
-        try:
-            files = sorted(file for file in self.folder.iterdir() if file.suffix == _SUFFIX)
-        except OSError:
-            return
+        """Take over the journals of dead processes."""
+        files = self._files(_SUFFIX)
         with self._lock:
             ours = {journal.file for journal in self.journals()} | self._read
             for file in files:
@@ -398,11 +395,7 @@ class Spool:
                         self._take_over(file)
 
     def _take_over(self, file: Path) -> None:
-        """Take a journal over, if its process is dead.
-
-        Raises:
-            OSError: It cannot be read.
-        """
+        """Take over a journal if its process is dead."""
         descriptor = open_private(file, _OPEN)
         taken = lock(descriptor)
         if taken is False or not file.exists():
@@ -411,13 +404,13 @@ class Spool:
         journal = Journal(file, descriptor, inherited=True)
         try:
             size = os.fstat(descriptor).st_size
-            if size > LIMIT + _OLD_LIMIT:  # none of ours: after its limit only one reply comes
+            if size > LIMIT + _OLD_LIMIT:  # not ours: only one reply can exceed the limit
                 journal.close(delete=False)
                 file.replace(file.with_suffix(_UNREADABLE))
                 return
             data = _read(descriptor, file, 0, size)
-            head, found, damaged = _entries(data, file.stem)
-            if taken is None:  # without locks, only its header names the writer
+            head, entries, damaged = _entries(data, file.stem)
+            if taken is None:  # without locks, only the header names the writer
                 if head.get("host") != platform.node():
                     journal.keep = True
                     self._read.add(file)
@@ -427,30 +420,29 @@ class Spool:
             if not journal.keep:
                 for begin, part in damaged:
                     if part.strip(b"\0"):
-                        self._put_aside(f"{file.stem}-{begin}", part)
+                        self._write_aside(f"{file.stem}-{begin}", part)
         except BaseException:
             journal.close(delete=False)
             raise
-        journal.entries = found
+        journal.entries = entries
         journal.size = journal.synced = len(data)
         self._others.append(journal)
         self._tidy(journal)
 
-    def _put_aside(self, name: str, data: bytes) -> None:
+    def _write_aside(self, name: str, data: bytes) -> None:
         file = self.folder / f"{name}{_UNREADABLE}"
         try:
             descriptor = open_private(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:  # put aside before
+        except FileExistsError:  # set aside before
             return
         try:
-            _write(descriptor, data)
+            write_all(descriptor, data)
         finally:
             os.close(descriptor)
 
-    # What earlier versions wrote: a file for each reply
-
     def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
-        for file in self._old_files():
+        """Yield replies of earlier versions, which wrote a file for each."""
+        for file in self._files(_OLD_SUFFIX):
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
             except OSError:
@@ -465,15 +457,15 @@ class Spool:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
                 yield SpooledReply(reply_id, about["received"], file=file), about, body
 
-    def _old_files(self) -> list[Path]:
+    def _files(self, suffix: str) -> list[Path]:
         try:
-            return sorted(file for file in self.folder.iterdir() if file.suffix == _OLD_SUFFIX)
+            return sorted(file for file in self.folder.iterdir() if file.suffix == suffix)
         except OSError:
             return []
 
 
 def _is_held_here(file: Path, spool: Spool) -> bool:
-    """Tell whether another spool of this process has a journal: some locks do not tell threads."""
+    """Tell whether another spool of this process holds a journal: locks may not exclude threads."""
     return any(
         journal.file == file
         for other in list(_SPOOLS)
@@ -482,21 +474,15 @@ def _is_held_here(file: Path, spool: Spool) -> bool:
     )
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
-
-
 def _head(about: Mapping[str, Any], body: bytes) -> bytes:
-    """Return what stands before the bytes of a reply."""
+    """Return the header of an entry, which the bytes of the reply follow."""
     text = json.dumps(about).encode()
     crc = zlib.crc32(body, zlib.crc32(text))
     return _HEAD.pack(_MAGIC, len(text), len(body), crc) + text
 
 
 def _read(descriptor: int, file: Path, begin: int, length: int) -> bytes:
-    """Return bytes of an open file.
+    """Read from an open file.
 
     Raises:
         OSError: It cannot be read.
@@ -505,7 +491,7 @@ def _read(descriptor: int, file: Path, begin: int, length: int) -> bytes:
         with file.open("rb") as stream:
             stream.seek(begin)
             return stream.read(length)
-    # Opening and closing it once more could give up its lock: that is how POSIX has it.
+    # Not opened again: with POSIX locks, closing any descriptor of a file gives up its lock.
     parts = []
     while length and (part := os.pread(descriptor, min(length, 1 << 30), begin)):
         parts.append(part)
@@ -516,63 +502,71 @@ def _read(descriptor: int, file: Path, begin: int, length: int) -> bytes:
 def _entries(
     data: bytes, name: str
 ) -> tuple[dict[str, Any], dict[str, tuple[int, int]], list[tuple[int, bytes]]]:
-    """Return the header of a journal, where its entries are, and the parts that cannot be read."""
+    """Split a journal into entries.
+
+    Args:
+        data: Content of the journal.
+        name: Prefix for the ids of entries without a valid id.
+
+    Returns:
+        The header of the journal; offset and length of its entries, by id; and offset and bytes of
+        the unreadable parts.
+    """
     head: dict[str, Any] = {}
-    found: dict[str, tuple[int, int]] = {}
+    entries: dict[str, tuple[int, int]] = {}
     damaged: list[tuple[int, bytes]] = []
-    place = 0
-    while place < len(data):
+    offset = 0
+    while offset < len(data):
         try:
-            length = _length(data, place)
-            about, _ = _parse(data[place : place + length])
+            length = _length(data, offset)
+            about, _ = _parse(data[offset : offset + length])
         except ValueError:
-            after = data.find(_MAGIC, place + 1)
+            after = data.find(_MAGIC, offset + 1)
             after = len(data) if after < 0 else after
-            damaged.append((place, data[place:after]))
-            place = after
+            damaged.append((offset, data[offset:after]))
+            offset = after
             continue
-        if place == 0 and "id" not in about:
+        if offset == 0 and "id" not in about:
             head = about
         else:
-            # Unreadable parts are yielded too: the reader sets them aside.
             reply_id = str(about.get("id"))
-            known = _ID.fullmatch(reply_id)  # it may become the name of a file
-            found[reply_id if known else f"{name}-{place}"] = (place, length)
-        place += length
-    return head, found, damaged
+            valid = _ID.fullmatch(reply_id)  # it may become the name of a file
+            entries[reply_id if valid else f"{name}-{offset}"] = (offset, length)
+        offset += length
+    return head, entries, damaged
 
 
-def _length(data: bytes, place: int) -> int:
-    """Return the bytes of the entry that begins at a place.
+def _length(data: bytes, offset: int) -> int:
+    """Return the bytes of the entry at an offset.
 
     Raises:
-        ValueError: It is not whole.
+        ValueError: It is incomplete.
     """
-    if len(data) - place < _HEAD.size:
+    if len(data) - offset < _HEAD.size:
         raise ValueError("no header")
-    magic, size, length, _ = _HEAD.unpack_from(data, place)
+    magic, size, length, _ = _HEAD.unpack_from(data, offset)
     total = _HEAD.size + size + length
-    if magic != _MAGIC or len(data) - place < total:
-        raise ValueError("not whole")
+    if magic != _MAGIC or len(data) - offset < total:
+        raise ValueError("incomplete")
     return int(total)
 
 
 def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the parts of an entry.
+    """Return the context and the body of an entry.
 
     Raises:
-        ValueError: It is not whole.
+        ValueError: It is incomplete or damaged.
     """
     if _length(data, 0) != len(data):
-        raise ValueError("not whole")
+        raise ValueError("incomplete")
     _, size, _, crc = _HEAD.unpack_from(data)
     end = _HEAD.size + size
     text, body = data[_HEAD.size : end], data[end:]
     if zlib.crc32(body, zlib.crc32(text)) != crc:
-        raise ValueError("not whole")
+        raise ValueError("incomplete")
     about = bounds.parsed(text)
     if not isinstance(about, dict) or not isinstance(about.get("received"), float):
-        raise ValueError("not ours")  # noqa: TRY004  # it is the content that is wrong
+        raise ValueError("unknown")  # noqa: TRY004  # the content is wrong
     return about, body
 
 

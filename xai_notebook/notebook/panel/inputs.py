@@ -170,7 +170,7 @@ class Tray:
         """
         try:
             # What visitors of an app bring is not kept: it is theirs.
-            given = None if is_for_visitors() else current_session().library().given
+            given = None if is_for_visitors() else current_session().library().input_files
         except XaiError:
             given = None
         self.sources[key] = source = from_upload(name, data, given)

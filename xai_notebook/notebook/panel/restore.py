@@ -111,7 +111,7 @@ class PanelRestore:
 
     def _pictures(self, library: Library, ids: Sequence[int]) -> ImageBatch:
         """Return pictures by their rows, without those that the user has deleted."""
-        rows = [row.picture for row in library.catalog.rows(ids) if not row.mark.deleted]
+        rows = [row.picture for row in library.catalog.rows(ids) if not row.annotation.deleted]
         return self._session.as_batch(rows)
 
     def handed_over(self) -> list[BatchJob]:

@@ -1,4 +1,4 @@
-"""Bundles of others: each is shown as it is or refused in one sentence, and none does anything."""
+"""Hostile bundles: each is shown correctly or refused with one sentence, and has no effect."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from xai_notebook.library import Library
+
 HTML = "<script>hacked()</script><img src=x onerror=hacked()> $x$ \u202e'\"--image=/etc/passwd"
 LINE = HTML.replace("\u202e", "")
 ASKED = ImageRequest(prompt="a fox", model="grok-imagine-image")
@@ -45,7 +47,7 @@ GOOD = jpeg()
 
 
 def png(width: int, height: int) -> bytes:
-    """Return a PNG that says it has so many pixels."""
+    """Return a PNG that claims to have this size."""
     head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     parts = [
@@ -60,7 +62,7 @@ def digest(data: bytes) -> str:
 
 
 def record(data: bytes = GOOD, image: Any = None, **changes: Any) -> dict[str, Any]:
-    """Return what a bundle says of a request with one picture."""
+    """Return a request with one picture, as a bundle lists it."""
     picture = {
         "position": 0, "model": "grok", "rewritten_prompt": None, "rewritten_by": None,
         "cost_usd": 0.02, "sha256": digest(data), **(image or {}),
@@ -81,7 +83,7 @@ def bundle(
     text: bytes | None = None,
     **options: Any,
 ) -> bytes:
-    """Return a bundle with these requests, or with any other content."""
+    """Return a bundle with these requests, or with other content."""
     lines = [json.dumps(header), *map(json.dumps, records or [record(data)])]
     listed = "\n".join(lines).encode() if text is None else text
     if members is None:
@@ -101,7 +103,7 @@ def truncated() -> dict[str, bytes]:
 
 
 def flipped() -> dict[str, bytes]:
-    """Return bundles of which one byte is another one."""
+    """Return bundles with one changed byte."""
     whole, dice = bundle(), random.Random(7)
     found = {}
     for number in range(70):
@@ -128,7 +130,7 @@ def valued() -> dict[str, bytes]:
 
 
 def shaped() -> dict[str, bytes]:
-    """Return files of another shape than ours."""
+    """Return files with another structure."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     original = (f"images/{digest(GOOD)}.jpg", GOOD)
     whole = bundle()
@@ -164,7 +166,7 @@ def shaped() -> dict[str, bytes]:
         "huge row": bundle(record(prompt="x" * 3 * _MIB)),
         "huge number": bundle(text=json.dumps(HEADER).encode() + b"\n" + b"9" * 1_000_000),
         "not a number": bundle(record(created=float("nan"))),
-        "for ever": bundle(record(created=float("inf"))),
+        "forever": bundle(record(created=float("inf"))),
         "far future": bundle(record(created=1e300)),
         "many rows": bundle(text=json.dumps(HEADER).encode() + b"\n{}" * 30_000),
         "no JSON": bundle(text=b"\xff\xfe\0"),
@@ -198,14 +200,14 @@ def shaped() -> dict[str, bytes]:
 
 
 def database() -> bytes:
-    """Return a database whose views and triggers would run."""
+    """Return a database with views and triggers."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE real (x)")
         connection.execute("CREATE VIEW requests AS SELECT load_extension('evil') FROM real")
         connection.execute(
             "CREATE TRIGGER t INSTEAD OF INSERT ON requests BEGIN DELETE FROM real; END"
         )
-        if not hasattr(connection, "serialize"):  # of Python 3.11
+        if not hasattr(connection, "serialize"):  # before Python 3.11
             return b"SQLite format 3\0" + bytes(8000)
         return bytes(connection.serialize())
 
@@ -214,8 +216,10 @@ FAMILIES = (truncated, flipped, valued, shaped)
 
 
 @pytest.mark.parametrize("make", FAMILIES)
-def test_hostile_bundles(make: Callable[[], dict[str, bytes]], tmp_path: Path) -> None:
-    """Each is shown rightly or refused in one sentence; nothing runs, nothing is written."""
+def test_hostile_bundles_are_shown_correctly_or_refused(
+    make: Callable[[], dict[str, bytes]], tmp_path: Path
+) -> None:
+    """Nothing of a bundle is executed, and nothing is written."""
     folder = tmp_path / "course"
     folder.mkdir()
     file, found = folder / "story.xai", make()
@@ -231,7 +235,7 @@ def test_hostile_bundles(make: Callable[[], dict[str, bytes]], tmp_path: Path) -
 
 
 def look(folder: Path, name: str) -> str:
-    """Ask a folder's bundles for the fox, and check what comes."""
+    """Look up the fox in a folder's bundles, and check the result."""
     bundles = BundleFolder()
     read, sentences = bundles.of(folder, "story")
     pictures, problems = answers(read, ASKED, None, {*range(200)})
@@ -247,8 +251,8 @@ def look(folder: Path, name: str) -> str:
     return "shown" if pictures else "refused" if sentences or problems else "silent"
 
 
-def test_a_good_one_is_shown(tmp_path: Path) -> None:
-    """The generator of hostile ones makes good ones, too; texts of others are literal."""
+def test_valid_bundles_are_shown(tmp_path: Path) -> None:
+    """The generator of hostile bundles makes valid ones, too; their texts are shown literally."""
     (tmp_path / "story.xai").write_bytes(bundle())
     assert look(tmp_path, "good") == "shown"
     (tmp_path / "story.xai").write_bytes(shaped()["texts"])
@@ -256,8 +260,8 @@ def test_a_good_one_is_shown(tmp_path: Path) -> None:
     assert sum(len(make()) for make in FAMILIES) >= 200
 
 
-def test_what_is_read_is_bounded(tmp_path: Path) -> None:
-    """A bomb, a huge row, many rows and a deep list take a few times their bytes at most."""
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Reading a bundle takes at most a few times its bytes."""
     kinds = shaped()
     for name in ("zip bomb", "huge row", "many rows", "deep", "huge number"):
         (tmp_path / "story.xai").write_bytes(kinds[name])
@@ -271,8 +275,8 @@ def test_what_is_read_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
-def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
-    """A pipe would keep its reader waiting for ever; folders and dead links are nothing."""
+def test_special_files_are_not_opened(tmp_path: Path) -> None:
+    """Reading a pipe would block."""
     os.mkfifo(tmp_path / "a.xai")
     (tmp_path / "b.xai").mkdir()
     (tmp_path / "c.xai").symlink_to("nowhere")
@@ -280,8 +284,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     assert look(tmp_path, "odd files") == "shown"
 
 
-def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
-    """Neither the folder nor the file is read again for each call."""
+def test_a_bundle_is_read_again_only_if_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "story.xai"
     file.write_bytes(bundle())
     bundles = BundleFolder()
@@ -294,10 +297,10 @@ def test_a_bundle_is_read_once_until_it_changes(tmp_path: Path) -> None:
     assert third.entries[0].place == 3
 
 
-def test_bundles_of_a_folder_are_bounded_together(
+def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is too much is left out by name, and used once there is room for it."""
+    """A bundle that exceeds the budget is refused by name, and used once there is room."""
     monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(1_000_000, 5))
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
@@ -311,10 +314,10 @@ def test_bundles_of_a_folder_are_bounded_together(
     assert ([one.file.stem for one in read], problems) == (["b", "c"], [])
 
 
-def test_lists_of_a_folder_are_bounded_together(
+def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bytes count as well as the pictures, before a list is read."""
+    """Sizes are checked before a list is read."""
     monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(150_000, 100))
     for name in ("a", "b"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
@@ -323,15 +326,30 @@ def test_lists_of_a_folder_are_bounded_together(
     assert len(sentences) == 1
 
 
+def test_packing_twice_writes_the_same_bytes(
+    library: Library, save: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    """With the permissions of the user's other files."""
+    (image,) = save("a fox", [GOOD], notebook="a.ipynb")
+    file, other = tmp_path / "story.xai", tmp_path / "other"
+    other.touch()
+    contents = set()
+    for _ in range(2):
+        assert library.bundle_writer.pack(file, is_notebook="a.ipynb".__eq__) == 1
+        contents.add(file.read_bytes())
+    assert len(contents) == 1
+    assert file.stat().st_mode == other.stat().st_mode
+    assert Bundle(file).read(image.sha256) == GOOD
+
+
 @pytest.mark.parametrize(
     "record_",
     [record(), record(images=record()["images"] * 90)],
     ids=["lines", "pictures of few lines"],
 )
-def test_one_original_named_again_and_again_is_refused(
+def test_pictures_that_share_an_original_are_counted(
     tmp_path: Path, record_: dict[str, Any]
 ) -> None:
-    """Pictures are counted by the lines that name them, and reading stops at the limit."""
     count = 30_000 if len(record_["images"]) == 1 else 3_000
     line = json.dumps(record_).encode() + b"\n"
     many = line * min(count, 60 * _MIB // len(line))
@@ -341,8 +359,8 @@ def test_one_original_named_again_and_again_is_refused(
         Bundle(file)
 
 
-def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
-    """A line has few bytes outside of its texts; brackets inside a prompt do not count."""
+def test_a_line_with_many_brackets_is_refused(tmp_path: Path) -> None:
+    """Brackets inside of a prompt do not count."""
     file = tmp_path / "story.xai"
     for odd in ([[]] * 100_000, [{"a": 1}] * 50_000, ["a"] * 50_000):
         file.write_bytes(bundle(record(more=odd)))
@@ -353,8 +371,8 @@ def test_a_line_of_brackets_is_not_parsed(tmp_path: Path) -> None:
     assert Bundle(file).entries[0].request.prompt == prompt
 
 
-def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
-    """A few bytes that are many members would be read again for each of them."""
+def test_overlapping_members_are_refused(tmp_path: Path) -> None:
+    """The same bytes would be read for each member."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     names = [f"images/{number:064x}.jpg" for number in range(50)]
     whole = bundle(
@@ -375,7 +393,6 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
-    """A date that some time zone cannot tell ended in an error in every cell that showed it."""
     for changes in (
         {"created": 253_402_300_799.0}, {"created": 0.0}, {"image": {"cost_usd": 1e9}},
     ):  # fmt: skip
@@ -385,12 +402,12 @@ def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names that Windows does not take")
 @pytest.mark.parametrize("content", [b"PK", bundle()])
-def test_the_name_of_a_bundle_is_one_line(tmp_path: Path, content: bytes) -> None:
-    """A stranger's name for a file neither forges a line nor turns one around."""
+def test_the_name_of_a_bundle_is_shown_on_one_line(tmp_path: Path, content: bytes) -> None:
+    """It cannot forge a line or reverse the text."""
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
     read, sentences = BundleFolder().of(tmp_path, None)
     found, _ = answers(read, ASKED, None, {0})
-    told = [*sentences, *(str(picture.bundle) for picture in found)]
-    assert len(told) == 1
-    assert told[0].startswith("a saved as x [31m.xai")
-    assert told[0].isprintable()
+    texts = [*sentences, *(str(picture.bundle) for picture in found)]
+    assert len(texts) == 1
+    assert texts[0].startswith("a saved as x [31m.xai")
+    assert texts[0].isprintable()

@@ -1,4 +1,4 @@
-"""Words in prompts: what finds what, and that nothing the user types is an operator."""
+"""Search by words, none of which is an operator."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Opens = Callable[[Path], Library]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
@@ -33,8 +34,8 @@ any_example = settings(
         "« fox »",
     ],
 )  # fmt: skip
-def test_words_that_find(library: Library, save: Save, picture: Picture, words: str) -> None:
-    """Words match in prompts, model and notebook, in any case, accent and script."""
+def test_words_that_match(library: Library, save: Save, picture: Picture, words: str) -> None:
+    """In prompts, model and notebook, with any case, accent and script."""
     prompt = "A naïve fox in fresh snow, the cat's red fox红色狐狸🦊 « at 100% »"
     save(
         prompt, [picture()], notebook="/books/story.ipynb", original_prompt="a sketch",
@@ -49,17 +50,18 @@ def test_words_that_find(library: Library, save: Save, picture: Picture, words: 
     "words",
     ["wolf", "fox wolf", "ox", "fo snow", "fox OR wolf", "NOT wolf", "prompt:fox", "色红", "***"],
 )
-def test_words_that_do_not_find(library: Library, save: Save, picture: Picture, words: str) -> None:
-    """All words count, only the last may be cut short, and there are no operators."""
+def test_words_that_do_not_match(
+    library: Library, save: Save, picture: Picture, words: str
+) -> None:
+    """All words are required, only the last may be incomplete, and there are no operators."""
     save("a fox in snow 红色狐狸", [picture()])
     assert library.history(words) == []
 
 
 @pytest.mark.parametrize("words", ["***", "%", "_", "\\", '"', "'", "-", "(", "a_b", "50%"])
-def test_signs_are_found_as_text(
+def test_punctuation_is_searched_as_text(
     library: Library, save: Save, picture: Picture, words: str
 ) -> None:
-    """Signs that are no words are looked for as they are."""
     save("""*** 50% a_b \\ " ' - (""", [picture()])
     save("plain words", [picture()], answered_by="plain")
     assert len(library.history(words)) == 1
@@ -68,22 +70,19 @@ def test_signs_are_found_as_text(
 @any_example
 @given(words=st.text(max_size=40))
 def test_any_words_are_safe(library: Library, words: str) -> None:
-    """Nothing that can be typed makes history fail."""
     assert library.history(words) == []
 
 
 @any_example
 @given(st.text("abcé 狐🦊'\"*-_%\\()^:\n", min_size=1, max_size=30))
-def test_prompt_finds_itself(library: Library, save: Save, picture: Picture, prompt: str) -> None:
-    """A prompt pasted as search words finds its image."""
+def test_a_prompt_finds_itself(library: Library, save: Save, picture: Picture, prompt: str) -> None:
     (image,) = save(prompt, [picture()])
     assert image.id in {found.id for found in library.history(prompt, limit=500)}
 
 
-def test_without_fts5(
-    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch
+def test_a_library_written_without_fts5_is_indexed_later(
+    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
-    """A Python without FTS5 searches more slowly; one with it then indexes what was added."""
     with monkeypatch.context() as patch:
         patch.setattr(database, "prepare_index", lambda connection: False)
         plain = Library.open(home)
@@ -92,17 +91,15 @@ def test_without_fts5(
             assert [found.id for found in plain.history(words)] == [image.id]
         assert plain.history("wolf") == []
         plain.close()
-    indexed = Library.open(home)
+    indexed = opens(home)
     assert [found.id for found in indexed.history("vulpes fo")] == [image.id]
-    indexed.close()
 
 
-def test_missing_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite's own answer where FTS5 is not compiled in leads to the slower search."""
+def test_a_missing_fts5_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     future = CREATE_INDEX.replace("fts5", "fts_of_the_future")
     monkeypatch.setattr(fulltext, "CREATE_INDEX", future)
     library = Library.open(home)
-    assert not library._database.indexed
+    assert not library.database.indexed
     assert library.history("fox") == []
     library.close()
     with sqlite3.connect(home / database.FILE) as connection:
