@@ -135,7 +135,7 @@ def test_the_cell_asks_for_what_the_form_says(  # noqa: PLR0913, PLR0917  # ever
     values |= {"user": user, "timeout": timeout, "rewrite": rewrite}
     values |= {"export": folder is not None, "folder": folder or ""}
     head, _, body = form.cell(values, ["a photo.png"]).partition("\n")
-    asked = resolve(form.given(values) | {"image": ["a photo.png"]}, configured)
+    asked = resolve(form.options(values) | {"image": ["a photo.png"]}, configured)
     assert resolve(parse(head.removeprefix("%%xai_image ")).given, configured) == asked
     names = {"light": "dusk"}
     assert fill(body.removesuffix(";"), names) == fill(prompt, names)
@@ -179,7 +179,7 @@ def test_models_come_with_prices_and_abilities(shown: Panel, keyed: Served) -> N
     until(lambda: not shown.asking)
     assert {model["price"] for model in shown.models} == {0.07}
     assert not takes_images(shown.models, "grok-2-image")
-    assert shown.place == keyed.address
+    assert shown.destination == keyed.address
 
 
 def test_without_the_list_of_models_the_known_names_stay(shown: Panel, keyed: Served) -> None:
@@ -268,7 +268,7 @@ def test_a_template_in_a_field_that_takes_none_is_refused(field: str, message: s
     """It would be a folder of that name, or sent as it is."""
     form, values, _ = Form.from_options("a fox", {}, {})
     with pytest.raises(OptionError, match=re.escape(message)):
-        form.given(values | {field: "{{ x }}"})
+        form.options(values | {field: "{{ x }}"})
 
 
 def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,21 +321,22 @@ def test_bytes_on_their_way_are_bounded() -> None:
     with pytest.raises(InputImageError, match="More than 128 MiB are on their way"):
         uploads.add("c", part, 1)
     assert uploads.add("c", part, 1) is None  # refused before: the rest of it is not taken
-    for upload in uploads._under_way.values():
-        upload.heard -= 61  # the page that sent them was closed
+    for upload in uploads._uploads.values():
+        upload.last_part -= 61  # the page that sent them was closed
     assert uploads.add("d", part, 1) == part
 
 
 def test_files_that_no_library_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the form no longer names gives way; what it names is not thrown out."""
     monkeypatch.setattr(inputs, "MAX_HELD", 250)
-    held = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}
-    inputs.forget_unused(held, {"b", "c"})
-    assert list(held) == ["b", "c"]
-    held["d"] = inputs.TrayImage(b"", "d", "d", bytes(100))
+    tray = inputs.Tray({})
+    tray.images = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}
+    tray.make_room({"b", "c"})
+    assert list(tray.images) == ["b", "c"]
+    tray.images["d"] = inputs.TrayImage(b"", "d", "d", bytes(100))
     with pytest.raises(InputImageError, match="Remove some first"):
-        inputs.forget_unused(held, {"b", "c", "d"})
-    assert list(held) == ["b", "c"]
+        tray.make_room({"b", "c", "d"})
+    assert list(tray.images) == ["b", "c"]
 
 
 def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -> None:

@@ -79,7 +79,7 @@ def test_use_all_asks_for_the_same(opened: Open, keyed: Served) -> None:
     """Prompt, model, shape, size, count and inputs; the library names the input in a few digits."""
     first = opened.make(prompt="a fox")
     opened.tell("edit", id=first, name="image 1, made here")
-    until(lambda: first in opened.panel._tray.sources)
+    until(lambda: first in opened.panel._tray.images)
     asked = {"prompt": "in snow", "n": 2, "aspect_ratio": "16:9", "resolution": "2k"}
     second = opened.make(**asked, inputs=[{"id": first, "name": "image 1, made here"}])
     made = opened.panel.images[0]
@@ -257,7 +257,7 @@ def test_a_card_is_shown_in_full(opened: Open) -> None:
     """By the library's facts; what was edited from it is among its relatives."""
     card = opened.make(prompt="a fox")
     opened.tell("edit", id=card, name="it")
-    until(lambda: card in opened.panel._tray.sources)
+    until(lambda: card in opened.panel._tray.images)
     opened.make(prompt="in snow", inputs=[{"id": card, "name": "it"}])
     (fox, edit) = opened.panel.images
     opened.tell("picture", card=card, request=7)

@@ -194,7 +194,7 @@ def test_what_was_handed_over_stands_there_again(folder: Path) -> None:
         kernel.ask(
             "ask(panel); first = panel.cards[0]['id']\n"
             "panel._receive(None, {'kind': 'edit', 'id': first, 'name': 'it'}, [])\n"
-            "while first not in panel._tray.sources: time.sleep(0.02)\n"
+            "while first not in panel._tray.images: time.sleep(0.02)\n"
             "form = {**panel.form, 'n': 2, 'inputs': [{'id': first, 'name': 'it'}]}\n"
             "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
             "while not panel.said['text'].startswith('Handed over'): time.sleep(0.02)\n"

@@ -257,13 +257,14 @@ class XaiImage(Magics):
         The session calls this for the value of a cell.
         """
         from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
 
         if not in_kernel(self.shell):
             return False
         if any(shown is job for shown in self._showing):
             self._showing = []  # it stands under the cell since before it was handed over
         else:
-            JobDisplay.here(self.shell, job)
+            JobDisplay(Publisher(self.shell), job)
         return True
 
     def follow_job(self, job: BatchJob) -> JobWait:

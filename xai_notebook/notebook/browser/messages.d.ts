@@ -98,7 +98,7 @@ export type PanelModel = AnyModel<{
   models: Model[];
   asking: boolean;
   models_note: string;
-  place: string;
+  destination: string;
   jobs: Job[];
   cards: Card[];
   prompts: string[];

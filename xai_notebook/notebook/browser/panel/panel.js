@@ -64,7 +64,7 @@ export class View {
         closed: () => this.#choose([]),
       }),
     );
-    this.place = h("span", { class: "xai-chip" });
+    this.destination = h("span", { class: "xai-chip" });
     this.button = button("Generate", () => this.generate(), { class: "xai-primary" });
     this.handOver = button("Hand over as a job", () => this.generate("hand_over"), {
       class: "",
@@ -104,7 +104,7 @@ export class View {
     return h(
       "section",
       { class: "xai-widget xai-frame xai-panel", "aria-label": "xAI image panel" },
-      h("header", { class: "xai-row xai-between" }, title, this.place),
+      h("header", { class: "xai-row xai-between" }, title, this.destination),
       this.form.element,
       this.filled,
       h("div", { class: "xai-row xai-bar" }, ways, this.estimate, this.spent),
@@ -366,8 +366,8 @@ export class View {
     setText(this.savedNote, this.model.get("saved"));
   }
 
-  #showPlace() {
-    setText(this.place, this.model.get("place"));
+  #showStatus() {
+    setText(this.destination, this.model.get("destination"));
     setText(this.spent, this.model.get("spent"));
   }
 
@@ -393,9 +393,9 @@ export class View {
       asking: () => this.#showModels(),
       cell: () => this.cellBox.show(this.alert.textContent ?? ""),
       cell_note: () => this.cellBox.show(this.alert.textContent ?? ""),
-      place: () => this.#showPlace(),
+      destination: () => this.#showStatus(),
       expected: () => this.#showEstimate(),
-      spent: () => this.#showPlace(),
+      spent: () => this.#showStatus(),
       notice: () => this.#notify(model.get("notice")),
       trouble: answered(() => this.complain(model.get("trouble"))),
     };
