@@ -1,4 +1,4 @@
-"""Loading into IPython, and leaving without a trace."""
+"""Loading the extension into IPython, and unloading it completely."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this.
 
     Raises:
-        ConfigurationError: A default in IPython's configuration is not possible.
+        ConfigurationError: A default in IPython's configuration has an impossible value.
     """
     _remove(shell)
     remember_folder(Path.cwd())
@@ -40,20 +40,20 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Remove all of it; close channels, server, library and loop."""
+    """Remove what loading added; close channels, server, library and event loop."""
     _remove(shell)
     if (session := sys.modules.get("xai_notebook.generation.session")) is not None:
         session.close_session()
 
 
 def _remove(shell: InteractiveShell) -> None:
-    """Remove what an earlier load left: IPython keeps a Magics object for ever by itself."""
+    """Remove what an earlier load added: IPython itself never forgets a Magics object."""
     for kind, table in shell.magics_manager.magics.items():
         for name in XaiImage.magics[kind]:
             table.pop(name, None)
     shell.magics_manager.registry.pop(XaiImage.__name__, None)
-    # By name: after a reload the class is another one.
+    # By name: after a reload the class is a different object.
     shell.configurables[:] = [
-        thing for thing in shell.configurables if type(thing).__name__ != XaiImage.__name__
+        each for each in shell.configurables if type(each).__name__ != XaiImage.__name__
     ]
     completion.unregister(shell)

@@ -53,16 +53,16 @@ _UNSPEAKABLE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
 """What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
-_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]")
-_CHANGED_BY_IPYTHON: Final = re.compile(
-    r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
+# Compiled at first use: `%load_ext` does without.
+_SPECIAL: Final = rf"\{{{{2,}}|\{{(?=[{_UNSPEAKABLE}])|[{_UNSPEAKABLE}]"
+_CHANGED_BY_IPYTHON: Final = (
+    r"(?m)^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
     r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
-    r"|%(?=%?[A-Za-z]))",
-    re.MULTILINE,
+    r"|%(?=%?[A-Za-z]))"
 )
 """Lines of blanks and those that look like the prompt of a terminal, which IPython takes away, and
 those that look like a magic."""
-_NO_PROMPT: Final = re.compile(
+_NO_PROMPT: Final = (
     rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
 )
 """What begins a body with an option, or with a comment for Quarto or Colab."""
@@ -133,7 +133,7 @@ def escape(text: str) -> str:
 
     Two braces become `{{ '{{' }}`, and a character that no cell or field keeps its number.
     """
-    return _SPECIAL.sub(lambda match: _as_template(match[0]), text)
+    return re.sub(_SPECIAL, lambda match: _as_template(match[0]), text)
 
 
 def cell_body(template: str) -> str:
@@ -143,11 +143,11 @@ def cell_body(template: str) -> str:
     except OpenExpressionError:
         return template  # an open {{: the cell is refused just as the template is
     body = "".join(
-        _CHANGED_BY_IPYTHON.sub(_protected, escape(literal))
+        re.sub(_CHANGED_BY_IPYTHON, _protected, escape(literal))
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
-    body = _NO_PROMPT.sub(_protected, body)
+    body = re.sub(_NO_PROMPT, _protected, body)
     # A magic drops a final semicolon as a habit; here it is part of the prompt.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 
