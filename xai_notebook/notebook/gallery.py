@@ -14,7 +14,7 @@ import sys
 from array import array
 from dataclasses import fields
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from traitlets import Dict, Unicode
 
@@ -152,18 +152,6 @@ _DELETED: Final = {
 """The row of a picture that was deleted after the search found it."""
 
 
-class _Screenful(NamedTuple):
-    """The first pictures of a grid.
-
-    Attributes:
-        values: Of the message: `rows`, and the `ids` of the thumbnails.
-        thumbnails: JPEGs.
-    """
-
-    values: dict[str, Any]
-    thumbnails: list[bytes]
-
-
 class LibraryWidget(PictureWidget):
     """All pictures of the library, in a grid. Made by `xai_notebook.library()`."""
 
@@ -228,19 +216,20 @@ class LibraryWidget(PictureWidget):
         thumbnails = message["thumbnails"]
         library = await asyncio.to_thread(_library)
         if self._found is None and not query.words.strip():
-            first = await asyncio.to_thread(self._glance, query, rows, thumbnails)
-            self.send({"kind": "glance", **first.values}, first.thumbnails)
+            first, small = await asyncio.to_thread(self._glance, query, rows, thumbnails)
+            self.send({"kind": "glance", **first}, small)
             thumbnails = 0  # the browser has them
         found = await asyncio.to_thread(self._find, query)
         if request != self._latest_request:
             return
-        first = await asyncio.to_thread(self._screenful, found.ids[:rows].tolist(), thumbnails)
+        ids = found.ids[:rows].tolist()
+        first, small = await asyncio.to_thread(self._screenful, ids, thumbnails)
         if request != self._latest_request:
             return
         self._query, self._found = query, found.ids
         notice = "" if is_for_visitors() else str(library.distrust or "")
         counts = {"count": len(found.ids), "bytes": found.size, "notice": notice}
-        self._reply(message, first.thumbnails, **counts, **first.values)
+        self._reply(message, small, **counts, **first)
         if is_for_visitors():
             return  # choices are counted over everybody's pictures
         # After the pictures: in a large library, counting takes as long as finding.
@@ -256,17 +245,22 @@ class LibraryWidget(PictureWidget):
             return found
         return SearchResult(array("q", current_session().visible(found.ids)), 0)
 
-    def _glance(self, query: Query, rows: int, thumbnails: int) -> _Screenful:
-        """Return the first pictures, before all are counted; blocks."""
+    def _glance(
+        self, query: Query, rows: int, thumbnails: int
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """Return the first screenful, before all pictures are counted; blocks."""
         ids = _library().catalog.first(query, rows)
         return self._screenful(current_session().visible(ids), thumbnails)
 
-    def _screenful(self, ids: Sequence[int], thumbnails: int) -> _Screenful:
-        """Return rows, and the cached thumbnails of the first of them; blocks.
+    def _screenful(self, ids: Sequence[int], thumbnails: int) -> tuple[dict[str, Any], list[bytes]]:
+        """Return the first rows of a grid; blocks.
 
         Args:
             ids: Of the rows.
-            thumbnails: For how many rows one is wanted.
+            thumbnails: For how many rows a cached thumbnail is wanted.
+
+        Returns:
+            `rows`, with the `ids` of the thumbnails; and these, as JPEGs.
         """
         entries = entries_of(ids)
         small = {
@@ -274,8 +268,7 @@ class LibraryWidget(PictureWidget):
             for entry in entries[:thumbnails]
             if (data := self._thumbnail(entry, make=False))
         }
-        values = {"rows": _rows(ids, entries), "ids": list(small)}
-        return _Screenful(values, list(small.values()))
+        return {"rows": _rows(ids, entries), "ids": list(small)}, list(small.values())
 
     async def _on_rows(self, message: Mapping[str, Any]) -> None:
         ids = self._slice(message, messages.MOST_ROWS)

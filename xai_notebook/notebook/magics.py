@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from IPython.core.interactiveshell import InteractiveShell
-    from traitlets import HasTraits
 
     from xai_notebook.arguments.options import Option
     from xai_notebook.generation.jobs.job import BatchJob, JobList
@@ -101,30 +100,6 @@ class Budget(TraitType[Any, Any]):
         return None if s == "None" else self.validate(None, s)
 
 
-def _read_config(traits: HasTraits) -> Mapping[str, Any]:
-    """Return the defaults by the names of the tables, and an invalid budget as REFUSED_BUDGET."""
-    values = {
-        row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable
-    }
-    return values | getattr(traits, _REFUSED, {})
-
-
-def _write_config(traits: HasTraits, values: Mapping[str, Any]) -> None:
-    """Set traits to values by the names of the tables; None resets one to its default."""
-    for row in _ALL:
-        if row.configurable and row.name in values:
-            value = values[row.name]
-            if row.repeatable and isinstance(value, tuple):
-                value = value[0]
-            name = row.setting or row.name
-            trait = traits.traits()[name]
-            if value is None:
-                value = trait.default()
-            elif isinstance(trait, Unicode):
-                value = str(value)
-            setattr(traits, name, value)
-
-
 _CALLS: Final = frozenset({"run_line_magic", "run_cell_magic"})
 """Methods of IPython's shell that run a magic."""
 
@@ -184,12 +159,26 @@ class XaiImage(Magics):
     locals().update(traits_of())
 
     def configuration(self) -> Mapping[str, Any]:
-        """Return the defaults by the names of the option table."""
-        return _read_config(self)
+        """Return the defaults by the names of the tables, and an invalid budget."""
+        values = {
+            row.name: getattr(self, row.setting or row.name) for row in _ALL if row.configurable
+        }
+        return values | getattr(self, _REFUSED, {})
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set defaults by the names of the option table; None resets one."""
-        _write_config(self, values)
+        """Set defaults by the names of the tables; None resets one."""
+        for row in _ALL:
+            if row.configurable and row.name in values:
+                value = values[row.name]
+                if row.repeatable and isinstance(value, tuple):
+                    value = value[0]
+                name = row.setting or row.name
+                trait = self.traits()[name]
+                if value is None:
+                    value = trait.default()
+                elif isinstance(trait, Unicode):
+                    value = str(value)
+                setattr(self, name, value)
 
     @no_var_expand
     @needs_local_scope
@@ -251,8 +240,7 @@ class XaiImage(Magics):
             except BaseException:
                 self._displayed = None
                 raise
-        if call.options.as_:
-            self.shell.user_ns[call.options.as_] = job
+        self._bind(call, job)
         return job
 
     def show_job(self, job: BatchJob) -> bool:
@@ -297,9 +285,9 @@ class XaiImage(Magics):
         display.end(batch)
         self.shell.displayhook(batch)
 
-    def _bind(self, call: Call, batch: ImageBatch) -> None:
+    def _bind(self, call: Call, value: ImageBatch | BatchJob) -> None:
         if call.options.as_:
-            self.shell.user_ns[call.options.as_] = batch
+            self.shell.user_ns[call.options.as_] = value
 
     def _parsed(self, line: str) -> Parsed:
         """Return the options and the words of a line, every `{{ … }}` filled in."""

@@ -196,9 +196,6 @@ ACTIONS: Final[
 
 _PROMPT_LENGTH: Final = 200
 """Characters of a prompt in the grid."""
-_THUMBNAIL_SIDE: Final = 256
-"""Pixels of the longer side."""
-_THUMBNAIL_BYTES: Final = 20_000
 _BROWSER_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 """Media types that every browser shows."""
 _LARGEST_ORIGINAL: Final = 16 * 1024 * 1024
@@ -211,7 +208,7 @@ def thumbnail(data: bytes) -> bytes:
     Raises:
         ReplyError: The bytes are not an image.
     """
-    return preview(data, side=_THUMBNAIL_SIDE, limit=_THUMBNAIL_BYTES).data
+    return preview(data, side=256, limit=20_000).data
 
 
 def _viewer_bytes(picture: Picture) -> tuple[bytes, str]:

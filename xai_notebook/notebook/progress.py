@@ -43,8 +43,7 @@ class LiveOutput:
     Use it in the thread of the cell.
 
     Attributes:
-        in_notebook: Updates are MIME bundles, for `show`.
-        in_terminal: Updates are lines of text, for `write`.
+        in_notebook: The frontend can replace outputs.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -54,19 +53,32 @@ class LiveOutput:
             shell: The running IPython.
         """
         self.in_notebook = can_update(shell)
-        self.in_terminal = not self.in_notebook and (in_kernel(shell) or sys.stderr.isatty())
+        self._in_terminal = not self.in_notebook and (in_kernel(shell) or sys.stderr.isatty())
         self._due = 0.0
         self._handle: Any = None
         self._width = 0
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time for the next update."""
-        return time.monotonic() >= self._due
-
     def pause(self, seconds: float) -> None:
-        """Have no update due for some seconds."""
+        """Ignore updates for some seconds."""
         self._due = time.monotonic() + seconds
+
+    def update(self, bundle: Callable[[], dict[str, str]], line: Callable[[], str]) -> None:
+        """Show the present state, unless the last update was just now.
+
+        A frontend that fails must not cost the images, so errors are ignored.
+
+        Args:
+            bundle: Makes the output of a notebook.
+            line: Makes the line of a terminal.
+        """
+        if time.monotonic() < self._due:
+            return
+        self.pause(_INTERVAL)
+        with suppress(Exception):
+            if self.in_notebook:
+                self.show(bundle())
+            elif self._in_terminal:
+                self._write(line())
 
     def show(self, bundle: dict[str, str]) -> None:
         """Show a MIME bundle in place of the last one."""
@@ -77,8 +89,7 @@ class LiveOutput:
         else:
             self._handle.update(bundle, raw=True)
 
-    def write(self, line: str) -> None:
-        """Write a line over the last one."""
+    def _write(self, line: str) -> None:
         sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()
         self._width = len(line)
@@ -156,31 +167,23 @@ class CallProgress:
             self._output.show({"text/html": _line(self._plan), "text/plain": self._plan})
 
     def tick(self) -> None:
-        """Show what has changed. A frontend that fails must not cost the images."""
-        if self._progress.elapsed < self._patience or not self._output.due:
-            return
-        self._output.pause(_INTERVAL)
-        with suppress(Exception):
-            if self._output.in_notebook:
-                self._show_html()
-            elif self._output.in_terminal:
-                self._output.write(describe(self._progress))
+        """Show what has changed."""
+        if self._progress.elapsed >= self._patience:
+            self._output.update(self._bundle, lambda: describe(self._progress))
 
-    def _show_html(self) -> None:
+    def _bundle(self) -> dict[str, str]:
         cards, line = self._cards(), describe(self._progress)
         plan = self._plan or _planned(self._progress)
         bar = _bar(self._progress) if self._progress.expected != 1 else ""
         style = _STYLE % self._progress.elapsed if cards else ""
-        self._output.show(
-            {
-                "text/html": f"{style}{_line(plan) if plan else ''}{_line(line)}{bar}{cards}",
-                "text/plain": f"{plan}\n{line}".strip(),
-            }
-        )
         unchanged = cards == self._cards_shown
         pause = len(cards) / _CHARACTERS_PER_SECOND * (_UNCHANGED if unchanged else 1)
         self._cards_shown = cards
         self._output.pause(max(pause, _INTERVAL))
+        return {
+            "text/html": f"{style}{_line(plan) if plan else ''}{_line(line)}{bar}{cards}",
+            "text/plain": f"{plan}\n{line}".strip(),
+        }
 
     def _cards(self) -> str:
         """Return the grid as it is now. It is never saved, so it may be animated."""
@@ -308,14 +311,8 @@ class JobWait:
 
     def __call__(self) -> None:
         """Show what has changed."""
-        if self._job.done or not self._output.due:
-            return
-        self._output.pause(_INTERVAL)
-        with suppress(Exception):
-            if self._output.in_notebook:
-                self._output.show(self._job.bundle())
-            elif self._output.in_terminal:
-                self._output.write(repr(self._job))
+        if not self._job.done:
+            self._output.update(self._job.bundle, lambda: repr(self._job))
 
     def end(self) -> None:
         """Remove the progress: the cell shows the images."""

@@ -52,15 +52,12 @@ _STALE: Final = 60.0
 
 @dataclass(slots=True)
 class _Upload:
-    total: int
     parts: list[bytes] = field(default_factory=list)
-    size: int = 0
     last_part: float = field(default_factory=time.monotonic)
 
-    def add(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-        self.last_part = time.monotonic()
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.parts))
 
 
 @dataclass(slots=True)
@@ -82,28 +79,28 @@ class UploadBuffer:
         """
         if key in self._refused:
             return None
-        upload = self._uploads.get(key) or _Upload(total)
-        if problem := self._problem(key, upload, len(part)):
-            self._uploads.pop(key, None)
+        upload = self._uploads.pop(key, None) or _Upload()
+        upload.parts.append(part)
+        upload.last_part = time.monotonic()
+        if problem := self._problem(upload, total):
             self._refused.append(key)
             raise InputImageError(problem)
+        if len(upload.parts) >= total:
+            return b"".join(upload.parts)
         self._uploads[key] = upload
-        upload.add(part)
-        if len(upload.parts) < upload.total:
-            return None
-        return b"".join(self._uploads.pop(key).parts)
+        return None
 
-    def _problem(self, key: str, upload: _Upload, more: int) -> str:
-        """Return why `more` bytes of an upload cannot be taken; empty: they can."""
-        if upload.total > _MAX_PARTS or upload.size + more > MAX_DOWNLOAD_BYTES:
+    def _problem(self, upload: _Upload, total: int) -> str:
+        """Return why an upload cannot be taken beside the others; empty: it can."""
+        if total > _MAX_PARTS or upload.size > MAX_DOWNLOAD_BYTES:
             return f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
         oldest = time.monotonic() - _STALE
-        others = {name: other for name, other in self._uploads.items() if name != key}
-        for name in [name for name, other in others.items() if other.last_part < oldest]:
-            del self._uploads[name], others[name]
+        others = self._uploads
+        for key in [key for key, other in others.items() if other.last_part < oldest]:
+            del others[key]
         if len(others) >= _MAX_UPLOADS:
             return f"More than {_MAX_UPLOADS} files are on their way. Add fewer at a time."
-        if sum(other.size for other in others.values()) + upload.size + more > MAX_HELD:
+        if sum(other.size for other in others.values()) + upload.size > MAX_HELD:
             return f"More than {MAX_HELD // MIB} MiB are on their way. Add fewer at a time."
         return ""
 

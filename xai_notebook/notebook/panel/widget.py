@@ -16,7 +16,7 @@ import weakref
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from traitlets import Bool, Dict, Int, List, Unicode
 
@@ -78,20 +78,6 @@ if TYPE_CHECKING:
 __all__ = ["Album", "Panel", "describe_card", "preview_of"]
 
 
-class Saved(NamedTuple):
-    """The result of saving images.
-
-    Attributes:
-        changes: To cards, by their keys.
-        note: Shown beside the button that saves everything.
-        sentence: For screen readers.
-    """
-
-    changes: dict[str, dict[str, str]]
-    note: str
-    sentence: str
-
-
 class Album:
     """The images of a panel and their cards.
 
@@ -127,8 +113,15 @@ class Album:
             for card, annotation in zip(cards, annotations, strict=True)
         ]
 
-    def save(self, keys: Iterable[str], *, metadata: bool) -> Saved:
-        """Write images into the notebook's folder; errors are shown on their cards."""
+    def save(
+        self, keys: Iterable[str], *, metadata: bool
+    ) -> tuple[dict[str, dict[str, str]], str, str]:
+        """Write images into the notebook's folder.
+
+        Returns:
+            Changes of the cards, errors too, by key; a note about several images; a sentence for
+            screen readers.
+        """
         paths, changes = [], {}
         for key in keys:
             try:
@@ -141,7 +134,7 @@ class Album:
         note = f"{len(paths)} saved in {_folder_of(paths)}" if paths and len(changes) > 1 else ""
         files = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
         sentence = f"Saved {files} in {notebook_folder()}." if paths else "Nothing was saved."
-        return Saved(changes, note, sentence)
+        return changes, note, sentence
 
 
 def describe_card(
@@ -179,18 +172,13 @@ def describe_card(
     }
 
 
-_PREVIEW_SIDE: Final = 768
-"""Pixels of the longer side."""
-_PREVIEW_BYTES: Final = 110_000
-
-
 def preview_of(data: bytes) -> bytes:
     """Return a JPEG for a card.
 
     Raises:
         ReplyError: The bytes are not an image.
     """
-    return preview(data, side=_PREVIEW_SIDE, limit=_PREVIEW_BYTES).data
+    return preview(data, side=768, limit=110_000).data
 
 
 def _short(path: Path) -> str:
@@ -624,10 +612,10 @@ class Panel(PictureWidget):
         """Write images into the notebook's folder."""
         metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
         keys = [key for key in message["ids"] if key in self._album.images]
-        result = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
-        self.cards = [card | result.changes.get(card["id"], {}) for card in self.cards]
-        self.saved = result.note
-        self._say(result.sentence)
+        changes, note, sentence = await asyncio.to_thread(self._album.save, keys, metadata=metadata)
+        self.cards = [card | changes.get(card["id"], {}) for card in self.cards]
+        self.saved = note
+        self._say(sentence)
 
     # Replies to messages without a `request` number
 
