@@ -1,4 +1,4 @@
-"""A panel in the next run of its cell: its pictures are there, its form is, and nothing is paid."""
+"""A panel's state in the next run of its cell."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ ABOVE = "1 + 1"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of the notebooks; their library stands beside it."""
+    """The folder of the notebooks; their library is beside it."""
     made = tmp_path / "notebooks"
     made.mkdir()
     return made
 
 
 class Opened(Kernel):
-    """A kernel of a notebook in JupyterLab, which names both."""
+    """A kernel as JupyterLab starts it: notebook and cells have names."""
 
     def __init__(self, folder: Path, name: str = "story.ipynb") -> None:
         """Start it, and load the extension."""
@@ -80,7 +80,7 @@ def made(folder: Path) -> Path:
 
 
 def pictures(outcome: Any) -> list[int]:
-    """Return how many pictures stand in each output of a cell that has some."""
+    """Return the number of pictures in each output that has some."""
     found = [output["data"].get("text/html", "").count("<img ") for output in outcome.outputs]
     return [number for number in found if number]
 
@@ -93,8 +93,8 @@ def paid(folder: Path) -> int:
     return int(count)
 
 
-def test_the_cell_shows_its_pictures_again(made: Path) -> None:
-    """After a restart: all of them, the last form with its template, and nothing is made."""
+def test_a_panel_is_restored_after_a_restart(made: Path) -> None:
+    """Pictures and form; nothing is ordered."""
     before = paid(made)
     kernel = Opened(made)
     try:
@@ -118,7 +118,7 @@ def test_the_cell_shows_its_pictures_again(made: Path) -> None:
 
 
 def estrange(folder: Path) -> Path:
-    """Put a copy in place of the library, as if somebody else had made it; return its folder."""
+    """Replace the library by a copy that seems to come from another computer; return its folder."""
     library = folder.parent / f"{folder.name}-home"
     shutil.copytree(library, folder.parent / "copied")
     shutil.rmtree(library)
@@ -128,8 +128,8 @@ def estrange(folder: Path) -> Path:
     return library
 
 
-def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
-    """Its template would read variables, and its inputs files; after a word of the user, it may."""
+def test_forms_of_an_untrusted_library_are_not_restored(made: Path) -> None:
+    """Their templates would read variables, and their inputs files."""
     estrange(made)
     told = "print(panel.form['prompt'], panel.prompts)"
     kernel = Opened(made)
@@ -143,8 +143,7 @@ def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
         kernel.stop()
 
 
-def test_a_form_that_is_left_out_is_no_riddle(made: Path) -> None:
-    """The panel says why, until it makes a picture; one that leaves nothing out says nothing."""
+def test_a_notice_explains_a_missing_form(made: Path) -> None:
     estrange(made)
     kernel = Opened(made)
     try:
@@ -162,8 +161,7 @@ def test_a_form_that_is_left_out_is_no_riddle(made: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_strangers_library_that_is_read_only(folder_of_nobody: Path) -> None:
-    """It says so, too, and what it names as the cure is one."""
+def test_a_read_only_library_can_be_trusted(folder_of_nobody: Path) -> None:
     folder = folder_of_nobody / "notebooks"
     folder.mkdir()
     kernel = Opened(folder)
@@ -186,8 +184,7 @@ def test_a_strangers_library_that_is_read_only(folder_of_nobody: Path) -> None:
         kernel.stop()
 
 
-def test_what_was_handed_over_stands_there_again(folder: Path) -> None:
-    """With its pictures, which came meanwhile; so do input images that the form named."""
+def test_jobs_and_input_images_are_restored(folder: Path) -> None:
     kernel = Opened(folder)
     try:
         kernel.ask(PANEL, "aa")
@@ -218,8 +215,7 @@ def test_what_was_handed_over_stands_there_again(folder: Path) -> None:
         kernel.stop()
 
 
-def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
-    """What the cell asks for now counts; its pictures are still its own, renamed or not."""
+def test_options_of_a_changed_cell_win_over_the_stored_form(made: Path) -> None:
     kernel = Opened(made, "renamed.ipynb")
     try:
         assert pictures(kernel.ask("panel = xai.panel('a horse', n=4)", "aa")) == [2, 1]
@@ -237,10 +233,7 @@ def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
         kernel.stop()
 
 
-def test_visitors_of_a_page_see_nothing_of_others(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Voilà gives each a kernel of their own: pictures, prompts and form are not handed on."""
+def test_visitors_get_no_stored_state(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOILA_PREHEAT", "False")
     kernel = Opened(made)
     try:
@@ -260,8 +253,8 @@ def test_visitors_of_a_page_see_nothing_of_others(
 
 
 @pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_tools_that_name_no_cell_find_the_notebook(made: Path, tool: str) -> None:
-    """Executed by a machine, the notebook keeps its pictures, and another one gets none of them."""
+def test_the_notebook_is_found_by_its_code(made: Path, tool: str) -> None:
+    """Nbconvert and papermill name neither notebook nor cell."""
     before = paid(made)
 
     def notebook(name: str, above: str) -> None:
