@@ -178,10 +178,14 @@ class Queue:
         self._start()
 
     async def _settle(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
-        """Collect the images of a generation, and end it."""
+        """Collect and export the images of a generation, show them, and end it."""
         failure = None if task.cancelled() else task.exception()
         if job.call.progress.results:
-            failure = await self._collect(job) or failure
+            job.batch = job.session.collect(job.call)
+            try:
+                await asyncio.to_thread(job.call.export, job.batch)
+            except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
+                failure = error
         # Before the pictures are shown: whoever sees them and asks again gets other ones.
         claims.close(succeeded=failure is None and not task.cancelled())
         try:
@@ -195,16 +199,6 @@ class Queue:
             self._end(job, "cancelled", "Cancelled.")
         else:
             self._end(job, "done", _outcome(job.batch))
-
-    @staticmethod
-    async def _collect(job: Generation) -> Exception | None:
-        """Set the images of a generation, and export them; return why they were not exported."""
-        job.batch = job.session.collect(job.call)
-        try:
-            await asyncio.to_thread(job.call.export, job.batch)
-        except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
-            return error
-        return None
 
     def _end(self, job: Generation, state: State, line: str) -> None:
         job.state, job.line, job.task = state, line, None

@@ -301,7 +301,7 @@ class Panel(PictureWidget):
             self._publisher.publish_batch(batch)
         for job in self._restore.handed_over():
             JobDisplay(self._publisher, job)
-        self._submit(self._load_models())
+        self._submit(self._on_models({}))
 
     async def _on_hello(self, message: Mapping[str, Any]) -> None:
         Panel.latest = weakref.ref(self)
@@ -344,9 +344,6 @@ class Panel(PictureWidget):
                 await asyncio.to_thread(self._restore.keep)
 
     async def _on_models(self, _: Mapping[str, Any]) -> None:
-        await self._load_models()
-
-    async def _load_models(self) -> None:
         """Ask the server for its models; keep the known names if it does not answer."""
         session = current_session()
         selected = str(self.form["model"])
