@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import settings as bounds
@@ -20,7 +16,7 @@ from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
-from harness import CENT, KEY, until, without_xai
+from harness import CENT, KEY, until
 from xai_notebook import settings
 from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import resolve
@@ -423,40 +419,3 @@ def test_a_panel_is_shown_once(kernel: Kernel) -> None:
     views = [out for out in once.outputs if len(out["data"]) > 1 and "text/html" not in out["data"]]
     assert len(views) == 1
     assert len(kernel.run("mine").outputs) == 1
-
-
-@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_notebooks_with_a_panel_run_unattended(tool: str, tmp_path: Path) -> None:
-    source, result = tmp_path / "panel.ipynb", tmp_path / "done.ipynb"
-    cells = [
-        "%load_ext xai_notebook\nimport xai_notebook as xai",
-        DRIVE + "panel = xai.panel('a mill')\nmade = ask(panel)",
-        "%xai_panel a second one",
-    ]
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-    )
-    nbformat.write(notebook, source)
-    command = {
-        "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done.ipynb"],
-        "papermill": ["papermill", "--no-progress-bar"],
-    }[tool]
-    files = [str(source)] if tool == "nbconvert" else [str(source), str(result)]
-    variables = without_xai(os.environ) | {
-        "XAI_API_KEY": KEY,
-        "XAI_NOTEBOOK_BACKEND": "local",
-        "XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-    }
-    run = subprocess.run(
-        [sys.executable, "-m", *command, *files],
-        env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    text = result.read_text()
-    assert KEY not in text
-    done = nbformat.reads(text, as_version=4)
-    assert "<img " in done.cells[-2].outputs[2].data["text/html"]
-    assert "widgets" in done.metadata
-    assert len(text) < 400_000

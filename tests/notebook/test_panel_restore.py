@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from harness import Kernel, without_xai
+from harness import KEY, Kernel, without_xai
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,39 +253,40 @@ def test_visitors_get_no_stored_state(made: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_the_notebook_is_found_by_its_code(made: Path, tool: str) -> None:
-    """Nbconvert and papermill name neither notebook nor cell."""
+def test_unattended_notebooks_are_found_by_their_code(made: Path, tool: str) -> None:
+    """The tools name neither notebook nor cell. A notebook with other code starts anew."""
     before = paid(made)
-
-    def notebook(name: str, above: str) -> None:
-        cells = [
-            nbformat.v4.new_code_cell(LOAD, id="load"),
-            nbformat.v4.new_code_cell(above, id="above"),
-            nbformat.v4.new_code_cell(PANEL, id="aa"),
-        ]
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        written = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-        nbformat.write(written, made / name)
-
-    notebook("story.ipynb", ABOVE)
-    notebook("stranger.ipynb", "2 + 2")
-    for name, expected in (("story", 3), ("stranger", 0)):
-        command = {
-            "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done"],
-            "papermill": ["papermill", "--no-progress-bar"],
-        }[tool]
+    command = {
+        "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done"],
+        "papermill": ["papermill", "--no-progress-bar"],
+    }[tool]
+    variables = without_xai(os.environ) | {
+        "XAI_API_KEY": KEY,
+        "XAI_NOTEBOOK_BACKEND": "local",
+        "XAI_NOTEBOOK_HOME": str(made.parent / f"{made.name}-home"),
+        "IPYTHONDIR": str(made.parent / "ipython"),
+    }
+    for name, above, panel, expected in (
+        ("story", ABOVE, PANEL, 3),
+        ("stranger", "2 + 2", PANEL, 0),
+        ("new", ABOVE, "panel = xai.panel('a stable')\nask(panel)", 1),
+    ):
+        cells = {"load": LOAD, "above": above, "aa": panel}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(code, id=cell) for cell, code in cells.items()],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, made / f"{name}.ipynb")
         files = [f"{name}.ipynb"] + (["done.ipynb"] if tool == "papermill" else [])
         run = subprocess.run(
             [sys.executable, "-m", *command, *files],
-            env=without_xai(os.environ) | {
-                "XAI_NOTEBOOK_BACKEND": "local",
-                "XAI_NOTEBOOK_HOME": str(made.parent / f"{made.name}-home"),
-                "IPYTHONDIR": str(made.parent / "ipython"),
-            },
-            cwd=made, capture_output=True, text=True, timeout=100, check=False,
+            env=variables, cwd=made, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
-        done = nbformat.read(made / "done.ipynb", as_version=4)
-        html = "".join(o.data.get("text/html", "") for o in done.cells[-1].outputs)
+        text = (made / "done.ipynb").read_text()
+        assert KEY not in text
+        done = nbformat.reads(text, as_version=4)
+        assert "widgets" in done.metadata
+        html = "".join(output.data.get("text/html", "") for output in done.cells[2].outputs)
         assert html.count("<img ") == expected
-    assert paid(made) == before
+    assert paid(made) == before + 1
