@@ -188,20 +188,6 @@ def test_both_themes_have_enough_contrast(lab: Any, page: Page, shoot: Shoot) ->
     lab.set_theme(page, "JupyterLab Light")
 
 
-def test_four_2k_images_add_less_than_400_kb(lab: Any, page: Page) -> None:
-    name = lab.add(
-        "large.ipynb",
-        "%load_ext xai_notebook",
-        "%xai_image -n 4 -r 2k a market street full of people, flowers and rain",
-    ).name
-    before = (lab.folder / name).stat().st_size
-    lab.open(page, name)
-    assert lab.run_all(page)
-    see_pictures(cell_output(page, 1), 4)
-    lab.save(page, name)
-    assert (lab.folder / name).stat().st_size - before < 400_000
-
-
 def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
     name = lab.add(
         "stop.ipynb",

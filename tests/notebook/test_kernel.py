@@ -176,15 +176,6 @@ def test_every_failure_has_at_most_three_lines(
     assert KEY not in str(outcome)
 
 
-def test_a_deadline_is_kept_and_not_retried(kernel: Kernel, peer: Served) -> None:
-    peer.faults.delay = 30
-    before = len(peer.calls)
-    outcome = kernel.run("%xai_image --fresh --timeout 0.3 a red fox")
-    assert outcome.error is not None
-    assert outcome.error["ename"] == "DeadlineExceededError"
-    assert len(peer.calls) == before + 1
-
-
 def test_nbclient_stops_on_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     cells = ["%load_ext xai_notebook", "%xai_image -n 99 a red fox", "ran = True"]
@@ -317,51 +308,6 @@ def test_shell_commands_print_only_their_output(kernel: Kernel) -> None:
     assert "stdout='1\\n', stderr=''" in outcome.stdout
 
 
-FORK = """
-import os
-reader, writer = os.pipe()
-child = os.fork()
-if child == 0:
-    try:
-        xai.generate("a fox in a fork", fresh=True)
-        found = "no error"
-    except BaseException as error:
-        found = f"{type(error).__name__}: {error}"
-    os.write(writer, found.encode())
-    os._exit(0)
-os.close(writer)
-import select
-ready, _, _ = select.select([reader], [], [], 10)
-print(os.read(reader, 4096).decode() if ready else "hangs")
-os.kill(child, 9)
-_ = os.waitpid(child, 0)
-"""
-
-POOL = """
-import multiprocessing, warnings
-def work(prompt):
-    try:
-        return xai.generate(prompt, fresh=True)
-    except Exception as error:
-        return type(error).__name__
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        print(pool.map_async(work, ["a fox"]).get(15))
-"""
-
-
-def test_a_forked_child_gets_an_error(kernel: Kernel) -> None:
-    kernel.run("%xai_image a red fox")
-    outcome = kernel.run(FORK)
-    assert outcome.stdout.startswith("ForkedProcessError: ")
-    assert "spawn" in outcome.stdout
-    assert "fork_posix" not in outcome.stderr
-    outcome = kernel.run(POOL)
-    assert outcome.stdout.strip() == "['ForkedProcessError']"
-    assert kernel.run("%xai_image --fresh a red fox").error is None
-
-
 def test_calls_work_under_another_event_loop_policy(kernel: Kernel) -> None:
     outcome = kernel.run(
         "import asyncio\n"
@@ -388,14 +334,3 @@ def test_calls_work_under_another_event_loop_policy(kernel: Kernel) -> None:
 def test_calls_print_nothing(kernel: Kernel) -> None:
     outcome = kernel.run("%%xai_image --fresh -n 2 --format url\na red fox")
     assert (outcome.stdout, outcome.stderr) == ("", "")
-
-
-def test_a_server_that_is_down_is_one_error(tmp_path: Path) -> None:
-    with serve() as gone:
-        address = gone.address
-    with start_kernel(tmp_path / "k", XAI_API_KEY=KEY, XAI_API_HOST=address) as kernel:
-        outcome = kernel.run("%load_ext xai_notebook\n%xai_image a red fox")
-    assert outcome.error is not None
-    assert outcome.error["ename"] == "UnavailableError"
-    assert address in outcome.traceback
-    assert re.search(r"\b5 (attempts|times)", outcome.traceback)
