@@ -165,12 +165,6 @@ class LibraryWidget(PictureWidget):
     filters = Dict(help="The first filters.").tag(sync=True)
 
     def __init__(self, query: Query, shell: Any) -> None:
-        """Show what a query finds.
-
-        Args:
-            query: The first one.
-            shell: The running IPython.
-        """
         self._query = query
         self._latest_request = 0
         self._found: array[int] | None = None

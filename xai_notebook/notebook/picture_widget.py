@@ -335,12 +335,7 @@ class PictureWidget(anywidget.AnyWidget):
     """Shown where widgets cannot be."""
 
     def __init__(self, shell: Any, **traits: Any) -> None:
-        """Listen to the browser, and to changes of stars, tags and the trash.
-
-        Args:
-            shell: The running IPython.
-            **traits: First values of the synced traits.
-        """
+        """Listen to the browser, and to changes of stars, tags and the trash."""
         self._shell = shell
         self._namespace: MutableMapping[str, Any] = shell.user_ns
         self._publisher = Publisher(shell)

@@ -47,11 +47,6 @@ class LiveOutput:
     """
 
     def __init__(self, shell: Any) -> None:
-        """Show nothing yet.
-
-        Args:
-            shell: The running IPython.
-        """
         self.in_notebook = can_update(shell)
         self._in_terminal = not self.in_notebook and (in_kernel(shell) or sys.stderr.isatty())
         self._due = 0.0
@@ -298,13 +293,6 @@ class JobWait:
     """The progress of a job whose images a cell waits for. Called in the thread of the cell."""
 
     def __init__(self, shell: Any, job: BatchJob, *, patience: float) -> None:
-        """Show nothing yet.
-
-        Args:
-            shell: The running IPython.
-            job: What is waited for.
-            patience: Seconds before anything is shown.
-        """
         self._job = job
         self._output = LiveOutput(shell)
         self._output.pause(patience)
@@ -330,12 +318,6 @@ class JobDisplay:
     """
 
     def __init__(self, publisher: Publisher, job: BatchJob) -> None:
-        """Show the job.
-
-        Args:
-            publisher: Of the cell under which it is shown.
-            job: What to show.
-        """
         self._job = job
         self._publisher = publisher
         self._id = uuid4().hex

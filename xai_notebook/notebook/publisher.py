@@ -28,11 +28,7 @@ class Publisher:
     """Displays under one cell, from any thread. Outputs outlive the kernel; widgets do not."""
 
     def __init__(self, shell: Any) -> None:
-        """Remember the running cell.
-
-        Args:
-            shell: The running IPython, in a kernel.
-        """
+        """Remember the cell that a kernel's IPython runs now."""
         self._shell = shell
         self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
 

@@ -146,11 +146,6 @@ class Tray:
     """
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
-        """Hold nothing yet.
-
-        Args:
-            namespace: The user's variables.
-        """
         self.images: dict[str, TrayImage] = {}
         self.uploads = UploadBuffer()
         self._namespace = namespace
@@ -165,12 +160,6 @@ class Tray:
     def upload(self, key: str, name: str, data: bytes, used: Collection[str]) -> str:
         """Add an uploaded file; return what will be changed before it is sent, in a line. Blocks.
 
-        Args:
-            key: Of the image.
-            name: Of the file.
-            data: Its bytes.
-            used: Keys that the form names.
-
         Raises:
             InputImageError: The API does not take such an image, or too many bytes are held.
         """
@@ -183,10 +172,7 @@ class Tray:
         return image.note
 
     def make_room(self, used: Collection[str]) -> None:
-        """Drop the oldest unused images held in memory, if the newest is one too many.
-
-        Args:
-            used: Keys that the form names.
+        """Drop the oldest images held in memory that the form does not use, if there are too many.
 
         Raises:
             InputImageError: All of them are used. The newest is dropped.
@@ -287,12 +273,7 @@ _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
 
 
 def from_upload(name: str, data: bytes, files: InputFiles | None) -> TrayImage:
-    """Return an uploaded file as an input image.
-
-    Args:
-        name: As the browser sends it.
-        data: Its bytes.
-        files: Keeps the file, so that a cell can name it; None: it stays in memory.
+    """Return an uploaded file as an input image, kept in `files` so that a cell can name it.
 
     Raises:
         InputImageError: The API does not take such an image.

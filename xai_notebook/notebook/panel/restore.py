@@ -63,10 +63,10 @@ class PanelRestore:
     """
 
     def __init__(self, session: Session, shell: Any, first_values: Mapping[str, Any]) -> None:
-        """Read the state.
+        """Read the state from the session's library.
 
         Args:
-            session: Its library has the state.
+            session: The kernel's.
             shell: The running IPython, in the cell of the panel.
             first_values: Of the form, as the cell asks for them.
         """

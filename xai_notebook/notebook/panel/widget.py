@@ -86,7 +86,6 @@ class Album:
     """
 
     def __init__(self) -> None:
-        """Start empty."""
         self.images: dict[str, GeneratedImage] = {}
         self._groups = count(1)
 
@@ -140,14 +139,9 @@ class Album:
 def describe_card(
     image: GeneratedImage, *, key: str, group: int, number: int, total: int
 ) -> dict[str, Any]:
-    """Return a card for the browser: text only, shown literally there.
+    """Return a card for the browser, which shows its text literally.
 
-    Args:
-        image: What it shows.
-        key: Of the card.
-        group: Of its generation.
-        number: Of the image in its generation, from 1.
-        total: Images of the generation.
+    It is the `number`-th of `total` images of a generation, which has the number `group`.
     """
     rewritten = image.rewritten_prompt
     ok = image.status == "ok"
@@ -241,12 +235,7 @@ class Panel(PictureWidget):
     said = Dict(help="The newest sentence for screen readers.").tag(sync=True)
 
     def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
-        """Fill the fields, and restore what the panel was when its cell ran last.
-
-        Args:
-            prompt: As the user wrote it.
-            options: First values, by the names of the option table.
-            shell: The running IPython.
+        """Fill the fields, and restore the state from the last run of the panel's cell.
 
         Raises:
             OptionError: An option is wrong, or the form cannot have it.
@@ -266,10 +255,10 @@ class Panel(PictureWidget):
         self._unpriced = 0
         inputs = from_values(images, shell.user_ns, named=not visitors)
         first_values = values | {"inputs": [image.label for image in inputs]}
-        self._restore = PanelRestore(session, shell, first_values)
-        self._restoring = asyncio.Lock()
+        self._stored = PanelRestore(session, shell, first_values)
+        self._state_lock = asyncio.Lock()
         missing = ""
-        if form := self._restore.form:
+        if form := self._stored.form:
             values |= {name: form[name] for name in values.keys() & form}
             values["inputs"], missing = self._tray.put_labelled(form.get("inputs", ()))
         else:
@@ -279,11 +268,11 @@ class Panel(PictureWidget):
             form=values,
             choices=choices(configured, fixed=self._form.fixed),
             models=known_models(values["model"]),
-            cards=[card for batch in self._restore.batches for card in self._album.add(batch)],
+            cards=[card for batch in self._stored.batches for card in self._album.add(batch)],
             trouble=missing,
-            notice=self._restore.notice,
-            earlier=self._restore.left_out,
-            prompts=self._restore.prompts,
+            notice=self._stored.notice,
+            earlier=self._stored.left_out,
+            prompts=self._stored.prompts,
             cell_id=str(cell_identity(shell, object()) or ""),
         )
         self._write_cell()
@@ -297,9 +286,9 @@ class Panel(PictureWidget):
         """Display the panel and its earlier pictures and jobs under the running cell."""
         super().show()
         self._publisher.publish_note()
-        for batch in self._restore.batches:
+        for batch in self._stored.batches:
             self._publisher.publish_batch(batch)
-        for job in self._restore.handed_over():
+        for job in self._stored.handed_over():
             JobDisplay(self._publisher, job)
         self._submit(self._on_models({}))
 
@@ -321,7 +310,7 @@ class Panel(PictureWidget):
             return
         try:
             cell, note = self._cell(self.form), ""
-            if cell in self._restore.done:
+            if cell in self._stored.done:
                 cell = self._cell(self.form, replay=True)
                 note = "Shows the same pictures again, at no cost."
         except XaiError as error:
@@ -334,14 +323,14 @@ class Panel(PictureWidget):
 
     async def _keep(self, images: Sequence[GeneratedImage] = ()) -> None:
         """Store the state of the panel, and its new pictures, for the next run of its cell."""
-        async with self._restoring:
-            self._restore.prompts = self.prompts
+        async with self._state_lock:
+            self._stored.prompts = self.prompts
             labels = self._tray.labels(self.form.get("inputs", ()))
-            self._restore.form = {**self.form, "inputs": labels}
+            self._stored.form = {**self.form, "inputs": labels}
             if images:
-                await asyncio.to_thread(self._restore.add, images)
+                await asyncio.to_thread(self._stored.add, images)
             else:
-                await asyncio.to_thread(self._restore.keep)
+                await asyncio.to_thread(self._stored.keep)
 
     async def _on_models(self, _: Mapping[str, Any]) -> None:
         """Ask the server for its models; keep the known names if it does not answer."""
@@ -451,7 +440,7 @@ class Panel(PictureWidget):
         with session.ask(apart=self._queue) as claims:
             job = await session.prepare_job(call, claims)
             JobDisplay(self._publisher, job)
-            self._restore.jobs.append(job.name)
+            self._stored.jobs.append(job.name)
             await self._keep()
             await job.hand_over()
             await asyncio.to_thread(job.concluded)
@@ -487,7 +476,7 @@ class Panel(PictureWidget):
             return
         cards = await asyncio.to_thread(self._album.add, batch)
         if all(image.status in {"ok", "moderated"} for image in batch):
-            self._restore.done.append(job.cell)
+            self._stored.done.append(job.cell)
         await self._keep(batch.images)
         for card in cards:
             await self._send_preview(card["id"])
