@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from traitlets import TraitError
 
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.frontend import remember_folder, take_configured
-from xai_notebook.notebook import completion
 from xai_notebook.notebook.magics import XaiImage
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
+
+_MATCHER: Final = "xai_image_matcher"
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -36,7 +37,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         ) from None
     magics.configure(take_configured())
     shell.register_magics(magics)
-    completion.register(shell)
+    _add_matcher(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -56,4 +57,24 @@ def _remove(shell: InteractiveShell) -> None:
     shell.configurables[:] = [
         each for each in shell.configurables if type(each).__name__ != XaiImage.__name__
     ]
-    completion.unregister(shell)
+    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
+    if matchers is not None:
+        matchers[:] = [each for each in matchers if getattr(each, "__name__", "") != _MATCHER]
+
+
+def _add_matcher(shell: InteractiveShell) -> None:
+    """Add Tab completion, where IPython has matchers: from 8.6 on, so not in Colab."""
+    try:
+        from IPython.core.completer import context_matcher  # noqa: PLC0415
+    except ImportError:
+        return
+    if getattr(shell, "Completer", None) is None:
+        return
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def xai_image_matcher(context: Any) -> Any:
+        from xai_notebook.notebook.completion import matches  # noqa: PLC0415  # at the first Tab
+
+        return matches(context, shell.user_ns)
+
+    shell.Completer.custom_matchers.append(xai_image_matcher)

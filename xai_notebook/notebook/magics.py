@@ -21,7 +21,6 @@ from IPython.core.magic import (
 )
 from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, TraitType, Unicode
 
-from xai_notebook.arguments.line import Parsed, parse, prompt_of
 from xai_notebook.arguments.options import OPTIONS, SETTINGS, help_text
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber, budget
 from xai_notebook.errors import ApiError, ExportError, OptionError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from xai_notebook.arguments.line import Parsed
     from xai_notebook.arguments.options import Option
     from xai_notebook.generation.jobs.job import BatchJob, JobList
     from xai_notebook.generation.session import Call, Session
@@ -187,13 +187,14 @@ class XaiImage(Magics):
         self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
     ) -> Any:
         """Make images; the docstring is replaced by the option table's help."""
-        parsed = parse(line)
+        reader, templates = _readers()
+        parsed = reader.parse(line)
         if parsed.given.pop("help", False):
             print(help_text())  # noqa: T201  # what --help does
             return None
         namespace = ChainMap(local_ns or {}, self.shell.user_ns)
-        prompt = prompt_of(parsed.prompt, cell)
-        given = _templates().fill_options(parsed.given, namespace)
+        prompt = reader.prompt_of(parsed.prompt, cell)
+        given = templates.fill_options(parsed.given, namespace)
         call = _session().prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
             return _shown(_session().plan(call))
@@ -203,14 +204,13 @@ class XaiImage(Magics):
 
     def _show(self, call: Call) -> ImageBatch:
         """Run a call and show its progress; return its images, bound to the name of `--as`."""
-        from xai_notebook.notebook.progress import LOCAL_PATIENCE, PATIENCE, CallProgress  # noqa: PLC0415  # pictures
-
-        session = _session()
+        session, progress = _session(), _progress()
         patience = call.configuration.patience
         if patience is None:
-            patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
-        so_far = session.so_far(call)
-        display = CallProgress(self.shell, call.progress, patience=patience, so_far=so_far)
+            patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
+        display = progress.CallProgress(
+            self.shell, call.progress, patience=patience, so_far=session.so_far(call)
+        )
         try:
             if call.many and not call.lazy:
                 with suppress(ApiError):  # a server may have no list of prices
@@ -251,7 +251,6 @@ class XaiImage(Magics):
         Returns:
             False in a terminal, which shows text only.
         """
-        from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
         from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
 
         if not in_kernel(self.shell):
@@ -259,14 +258,13 @@ class XaiImage(Magics):
         if self._displayed is job:
             self._displayed = None  # shown before it was handed over
         else:
-            JobDisplay(Publisher(self.shell), job)
+            _progress().JobDisplay(Publisher(self.shell), job)
         return True
 
     def follow_job(self, job: BatchJob) -> JobWait:
         """Return the progress of a job that this cell waits for."""
-        from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # pictures
-
-        return JobWait(self.shell, job, patience=_JOB_PATIENCE)
+        progress: JobWait = _progress().JobWait(self.shell, job, patience=_JOB_PATIENCE)
+        return progress
 
     def _present(self, call: Call, display: CallProgress, error: BaseException) -> None:
         """Show and bind the images that came before an error, as the cell's value."""
@@ -291,12 +289,12 @@ class XaiImage(Magics):
 
     def _parsed(self, line: str) -> Parsed:
         """Return the options and the words of a line, every `{{ … }}` filled in."""
-        given, words = parse(line)
-        names, templates = self.shell.user_ns, _templates()
+        reader, templates = _readers()
+        names, (given, words) = self.shell.user_ns, reader.parse(line)
         words = words.removesuffix(";").rstrip()
-        return Parsed(
-            templates.fill_options(given, names), templates.fill(words, names, "the line")
-        )
+        words = templates.fill(words, names, "the line")
+        filled: Parsed = reader.Parsed(templates.fill_options(given, names), words)
+        return filled
 
     @no_var_expand
     @line_magic
@@ -320,7 +318,7 @@ class XaiImage(Magics):
     def xai_pack(self, line: str) -> Path:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
         path = line.strip().removesuffix(";").strip("\"' ")
-        path = _templates().fill(path, self.shell.user_ns, "the path")
+        path = _readers()[1].fill(path, self.shell.user_ns, "the path")
         return _shown(_session().pack(path or None))
 
     @no_var_expand
@@ -329,12 +327,13 @@ class XaiImage(Magics):
         """Show the form: %xai_panel [OPTIONS] [PROMPT]. Options are those of %%xai_image."""
         from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
 
-        parsed = parse(line)
+        reader, templates = _readers()
+        parsed = reader.parse(line)
         if parsed.given.pop("help", False):
             print(help_text())  # noqa: T201  # what --help does
             return
-        given = _templates().fill_options(parsed.given, self.shell.user_ns)
-        show_panel(prompt_of(parsed.prompt, None) or "", **given)
+        given = templates.fill_options(parsed.given, self.shell.user_ns)
+        show_panel(reader.prompt_of(parsed.prompt, None) or "", **given)
 
     @no_var_expand
     @line_magic
@@ -356,11 +355,18 @@ def _session() -> Session:
     return current_session()
 
 
-def _templates() -> Any:
-    """Return the module that fills templates."""
-    from xai_notebook.arguments import templates  # noqa: PLC0415  # decimal, uuid: 5 ms at load
+def _progress() -> Any:
+    """Return the module that shows progress."""
+    from xai_notebook.notebook import progress  # noqa: PLC0415  # pictures: not at load
 
-    return templates
+    return progress
+
+
+def _readers() -> tuple[Any, Any]:
+    """Return the modules that read a magic's line and fill its templates."""
+    from xai_notebook.arguments import line, templates  # noqa: PLC0415  # 6 ms, half of loading
+
+    return line, templates
 
 
 def _shown(value: _Value) -> _Value:
