@@ -56,7 +56,7 @@ def walk_by_keys(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     wait_for_title(page, "Picture 3 of 3")
     assert shown.get_attribute("src") != source
-    page.keyboard.press("ArrowRight")  # there is none
+    page.keyboard.press("ArrowRight")  # past the last one
     page.keyboard.press("ArrowLeft")
     wait_for_title(page, "Picture 2 of 3")
     percent = viewer(page).locator(".xai-percent")

@@ -170,7 +170,7 @@ def test_a_matrix_is_shown_untrusted(slow: Served, lab: Any, page: Page, shoot: 
     see_matrix(page)
     shoot(page, "matrix")
     notebook = lab.save(page, "matrix.ipynb")
-    foreign = lab.folder / "foreign.ipynb"  # nobody has signed it
+    foreign = lab.folder / "foreign.ipynb"  # not signed
     html = "".join(notebook.cells[1].outputs[0]["data"]["text/html"]).replace("lighthouse", "tower")
     notebook.cells[1].outputs[0]["data"]["text/html"] = html
     nbformat.write(notebook, foreign)

@@ -92,7 +92,7 @@ def query_of(words: str, filters: Mapping[str, Any]) -> Query:
     """
     unknown = [name for name in filters if name not in _NAMES]
     if unknown:
-        raise OptionError(f"{unknown[0]}: there is no such filter. There are {', '.join(_NAMES)}.")
+        raise OptionError(f"{unknown[0]} is not a filter. The filters are {', '.join(_NAMES)}.")
     given = {name: value for name, value in filters.items() if value not in (None, "", False)}
     values: dict[str, Any] = {name: str(given[name]) for name in _TEXTS if name in given}
     values |= {name: _seconds(name, given[name]) for name in ("since", "until") if name in given}

@@ -451,7 +451,7 @@ class PictureWidget(anywidget.AnyWidget):
         return Thumbnails(current_session().library().home / "cache" / "thumbnails", thumbnail)
 
     def _thumbnail(self, entry: CatalogEntry, *, make: bool = True) -> bytes | None:
-        """Return a picture's thumbnail; blocks. None: there is no picture.
+        """Return a picture's thumbnail; blocks. None for entries without one.
 
         Args:
             entry: The picture.

@@ -185,8 +185,8 @@ class Tray:
         if excess > 0:
             del self.images[newest]
             raise InputImageError(
-                f"More than {MAX_HELD // MIB} MiB of images are here, and there is no library to "
-                "keep them in. Remove some first."
+                f"More than {MAX_HELD // MIB} MiB of images are here, and the library cannot keep "
+                "them. Remove some first."
             )
 
     def labels(self, items: Iterable[Mapping[str, Any]]) -> list[str]:

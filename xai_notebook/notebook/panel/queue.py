@@ -149,7 +149,7 @@ class Queue:
                 job.task.cancel()
 
     def dismiss(self, key: str) -> Generation | None:
-        """Drop a generation that has ended, and return it; None if there is no such one."""
+        """Drop a generation that has ended, and return it; None if it has not."""
         ended = next((job for job in self.jobs if job.key == key and job.ended), None)
         self.jobs = [job for job in self.jobs if job is not ended]
         self._changed()
