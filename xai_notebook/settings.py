@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, cast
 
 from xai_notebook.errors import ConfigurationError
 
@@ -88,7 +88,7 @@ BACKENDS: Final = ("auto", "xai", "local")
 
 PERIODS: Final = ("day", "month", "total")
 """Periods in the text of a budget; without one it covers the process."""
-_BUDGET: Final = re.compile(r"\$?\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*([a-z]+))?", re.IGNORECASE)
+_BUDGET: Final = r"(?i)\$?\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*([a-z]+))?"  # compiled at first use
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -158,8 +158,7 @@ REFUSED_BUDGET: Final = "refused_budget"
 """Key of `%config XaiImage` for an invalid budget, which must stop calls that spend."""
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetLimit:
+class BudgetLimit(NamedTuple):
     """A spending limit.
 
     Attributes:
@@ -184,7 +183,7 @@ class BudgetLimit:
         if isinstance(value, cls):
             return value
         usd, period = value, "kernel"
-        if match := _BUDGET.fullmatch(str(value).strip()):
+        if match := re.fullmatch(_BUDGET, str(value).strip()):
             usd, period = match[1], (match[2] or period).lower()
         try:
             amount = math.nan if isinstance(usd, bool) else float(cast("float", usd))

@@ -1,1 +1,1 @@
-"""Tests in a browser: they share one, and one Jupyter server, as `conftest.py` says."""
+"""Tests in a browser. They share one browser and one Jupyter server: see `conftest.py`."""

@@ -1,6 +1,6 @@
 """A real JupyterLab and a real Chromium, driven by Playwright.
 
-Without a browser these tests are skipped, saying so; in CI they must run.
+Without a browser these tests are skipped; in CI that is an error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import nbformat
 import pytest
 import requests
+from axe_playwright_python.sync_playwright import Axe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ FLAGS = [
 ]
 LABEXTENSION = Path(__file__).parents[2] / "xai_notebook" / "notebook" / "static" / "lab"
 STARTED = re.compile(r"http://127\.0\.0\.1:(\d+)/")
-# An "idle" indicator comes too early: commands given then silently do nothing.
+# The "idle" indicator comes too early: commands silently do nothing then.
 READY = """async () => {
   const app = window.jupyterapp;
   const widget = app.shell.currentWidget;
@@ -64,6 +65,8 @@ LEAVE = """async () => {
   const theme = "JupyterLab Light";
   await jupyterapp.commands.execute("apputils:change-theme", { theme });
 }"""
+THEME = "async theme => jupyterapp.commands.execute('apputils:change-theme', {theme})"
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 SIZE: Final[ViewportSize] = {"width": 1280, "height": 1000}
 OPEN = "path => { jupyterapp.commands.execute('docmanager:open', {path}); }"
 
@@ -73,11 +76,11 @@ class Lab:
     """A running Jupyter server and the folder it serves.
 
     Attributes:
-        folder: What it serves.
-        port: Where.
-        token: Who may.
-        kernelspec: The folder that says how its kernels are started.
-        home: Where their library is.
+        folder: Served by it.
+        port: On 127.0.0.1.
+        token: Of the server.
+        kernelspec: The folder with the specification of its kernels.
+        home: Of the kernels' library.
     """
 
     folder: Path
@@ -87,7 +90,7 @@ class Lab:
     home: Path = Path()
 
     def use(self, home: Path) -> None:
-        """Let kernels have their library in `home` from now on."""
+        """Give kernels that start from now on a library in `home`."""
         self.home = home
         self.kernelspec.mkdir(parents=True, exist_ok=True)
         spec = {
@@ -129,11 +132,11 @@ class Lab:
         self.wait_for_kernel(page)
 
     def wait_for_kernel(self, page: Page) -> None:
-        """Wait until the kernel of the open notebook takes commands."""
+        """Wait until the kernel of the open notebook is ready."""
         page.wait_for_function(READY, timeout=60_000)
 
     def show(self, page: Page, name: str) -> None:
-        """Show a notebook alone in JupyterLab, which is loaded if it is not."""
+        """Show a notebook alone in JupyterLab; load that first if necessary."""
         if page.evaluate("() => Boolean(window.jupyterapp)"):
             page.evaluate(CLOSE)
             page.evaluate(OPEN, name)
@@ -146,6 +149,23 @@ class Lab:
         return bool(
             page.evaluate("async () => await jupyterapp.commands.execute('notebook:run-all-cells')")
         )
+
+    @staticmethod
+    def set_theme(page: Page, theme: str) -> None:
+        """Change JupyterLab's theme and wait until it is loaded."""
+        page.evaluate(THEME, theme)
+        page.wait_for_function(
+            "theme => document.body.dataset.jpThemeName === theme && "
+            "getComputedStyle(document.body).getPropertyValue('--jp-layout-color0') !== ''",
+            arg=theme,
+        )
+
+    @staticmethod
+    def violations(page: Page, part: str) -> list[Any]:
+        """Return what axe-core finds in a part of the page at level AA of WCAG 2.1."""
+        options = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
+        found = Axe().run(page, context=part, options=options).response["violations"]
+        return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
 
     def save(self, page: Page, name: str) -> Any:
         """Save the open notebook and return what is on disk."""
@@ -167,8 +187,8 @@ def _chromium() -> str:
 def browser() -> Iterator[Browser]:
     """A headless Chromium of this package.
 
-    Playwright keeps a loop running in the main thread, where no other test could use `asyncio.run`:
-    so it does not outlive the package.
+    Playwright keeps an event loop running in the main thread, where other tests use `asyncio.run`:
+    so it ends with the package.
     """
     path = _chromium()
     from playwright.sync_api import sync_playwright
@@ -181,7 +201,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def window(browser: Browser) -> Iterator[Page]:
-    """A page in which JupyterLab is loaded only once: that takes seconds."""
+    """A page that loads JupyterLab only once, which takes seconds."""
     context = browser.new_context()
     context.set_default_timeout(60_000)
     yield context.new_page()
@@ -197,7 +217,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
 
 @pytest.fixture(scope="module")
 def lab(server: Lab, window: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The server, in its folder nothing, and a library of this module."""
+    """The server with an empty folder and a library of this module."""
     server.use(tmp_path_factory.mktemp("library"))
     yield server
     if window.evaluate("() => Boolean(window.jupyterapp)"):
@@ -208,14 +228,14 @@ def lab(server: Lab, window: Page, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def page(window: Page) -> Page:
-    """The page that all modules share, 1280 pixels wide."""
+    """The shared page, 1280 pixels wide."""
     window.set_viewport_size(SIZE)
     return window
 
 
 @contextlib.contextmanager
 def start_lab(folder: Path) -> Iterator[Lab]:
-    """Start a Jupyter server on a port it chooses itself, and stop it with its kernels."""
+    """Start a Jupyter server on a free port, and stop it with its kernels."""
     token = secrets.token_hex(16)
     settings = folder.parent / f"{folder.name}-jupyter"
     environment = {
@@ -233,11 +253,11 @@ def start_lab(folder: Path) -> Iterator[Lab]:
         "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
     ]  # fmt: skip
     log = settings / "server.log"
-    # Or a question about news covers the corner of every screenshot.
+    # Otherwise a question about news covers a corner of every screenshot.
     news = settings / "lab" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
-    # What this tree holds of the extension, whatever was installed when.
+    # The extension of this source tree, even if another version is installed.
     extensions = settings / "tree" / "labextensions"
     extensions.mkdir(parents=True)
     (extensions / "xai-notebook").symlink_to(LABEXTENSION)
@@ -276,7 +296,7 @@ def outputs(notebook: Any, mime: str) -> list[str]:
 
 @pytest.fixture
 def shoot() -> Shoot:
-    """Take screenshots, for those who want to look: into the folder that SCREENSHOTS names."""
+    """Take screenshots into the folder that the variable SCREENSHOTS names, if it is set."""
     folder = os.environ.get("SCREENSHOTS")
 
     def shoot(page: Page, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the extension of JupyterLab and Notebook 7 adds: cells that are text, and two commands."""
+"""The extension of JupyterLab and Notebook 7: highlighting of prompts, and two commands."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def editor(page: Page, number: int) -> Locator:
 
 
 def source(page: Page, number: int) -> str:
-    """Return what a cell holds."""
+    """Return the text of a cell."""
     return str(page.evaluate(SOURCES)[number])
 
 
 def language(page: Page, number: int) -> str | None:
-    """Return the language that an editor reads its cell in."""
+    """Return the language of an editor."""
     return editor(page, number).get_attribute("data-language")
 
 
@@ -73,20 +73,8 @@ def wait_for_language(page: Page, number: int, name: str) -> None:
     until(lambda: language(page, number) == name, 30)
 
 
-def set_theme(page: Page, theme: str) -> None:
-    """Change JupyterLab's theme and wait until it is there."""
-    page.evaluate(
-        "async theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
-    )
-    page.wait_for_function(
-        "theme => document.body.dataset.jpThemeName === theme && "
-        "getComputedStyle(document.body).getPropertyValue('--jp-layout-color0') !== ''",
-        arg=theme,
-    )
-
-
 def set_closing(page: Page, *, wanted: bool) -> None:
-    """Have the editors close brackets and quotes, or not, and wait until they do."""
+    """Set whether editors close brackets and quotes, and wait for the change."""
     command = "notebook:toggle-autoclosing-brackets"
     page.evaluate(EXECUTE, command)
     page.wait_for_function(
@@ -95,14 +83,13 @@ def set_closing(page: Page, *, wanted: bool) -> None:
     )
 
 
-def test_a_prompt_cell_is_text(lab: Any, page: Page, shoot: Shoot) -> None:
-    """No colours of Python in its body; options and templates are marked, in light and dark."""
+def test_prompt_cells_are_highlighted_as_text(lab: Any, page: Page, shoot: Shoot) -> None:
     name = lab.add("text.ipynb", PROMPT, CODE, LINES).name
     lab.open(page, name)
     wait_for_language(page, 0, "xai-prompt")
     wait_for_language(page, 1, "python")
     for theme in THEMES:
-        set_theme(page, theme)
+        lab.set_theme(page, theme)
         shoot(page, f"text-{theme[11:].lower()}")
         spans = editor(page, 0).evaluate(SPANS)
         assert [(text, classes) for text, classes, _ in spans] == [
@@ -116,11 +103,10 @@ def test_a_prompt_cell_is_text(lab: Any, page: Page, shoot: Shoot) -> None:
         assert len({color for _, _, color in spans}) == 4
         for span in page.locator(".cm-content [class^=xai-]").all():
             assert span.evaluate(CONTRAST) >= 4.5, (theme, span.text_content())
-    set_theme(page, THEMES[0])
+    lab.set_theme(page, THEMES[0])
 
 
-def test_lines_that_are_prompts_are_text(lab: Any, page: Page) -> None:
-    """Among code, and in the colour of text, whatever Python sees in them."""
+def test_prompt_lines_are_highlighted_as_text(lab: Any, page: Page) -> None:
     name = lab.add("lines.ipynb", LINES, "x").name
     lab.open(page, name)
     wait_for_language(page, 0, "python")
@@ -141,8 +127,7 @@ def test_lines_that_are_prompts_are_text(lab: Any, page: Page) -> None:
     assert not any("xai" in classes for _, classes, _ in first)
 
 
-def test_quotes_and_brackets_are_typed_once(lab: Any, page: Page) -> None:
-    """In prompts; in code the editor closes them, if the user wants that."""
+def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> None:
     name = lab.add("quotes.ipynb", "%%xai_image", "%%time", "x = 1").name
     lab.open(page, name)
     wait_for_language(page, 0, "xai-prompt")
@@ -167,8 +152,8 @@ def test_quotes_and_brackets_are_typed_once(lab: Any, page: Page) -> None:
         set_closing(page, wanted=False)
 
 
-def test_a_cell_is_text_as_soon_as_it_has_the_magic(lab: Any, page: Page) -> None:
-    """And code as soon as it has none; undo takes back what was typed, and that alone."""
+def test_the_magic_switches_the_language(lab: Any, page: Page) -> None:
+    """Undo takes back typed text only."""
     name = lab.add("switch.ipynb", "a = 1", "b = 2").name
     lab.open(page, name)
     wait_for_language(page, 0, "python")
@@ -204,7 +189,6 @@ def test_a_cell_is_text_as_soon_as_it_has_the_magic(lab: Any, page: Page) -> Non
 
 
 def test_tab_completes_options_of_a_prompt_cell(lab: Any, page: Page) -> None:
-    """As in a line, whatever language the editor reads the cell in."""
     lab.open(page, lab.add("tab.ipynb", "%load_ext xai_notebook", "").name)
     assert lab.run_all(page)
     editor(page, 1).click()
@@ -220,8 +204,7 @@ def test_tab_completes_options_of_a_prompt_cell(lab: Any, page: Page) -> None:
     until(lambda: source(page, 1) == "%%xai_image --aspect-ratio")
 
 
-def test_long_prompts_stay_quick_to_edit(lab: Any, page: Page) -> None:
-    """Ten thousand lines: the last one is marked like the first, and is typed in."""
+def test_ten_thousand_lines_can_be_edited(lab: Any, page: Page) -> None:
     lines = [f"a cat's dream number {number} in {{{{ light }}}}" for number in range(10_000)]
     name = lab.add("long.ipynb", "\n".join(["%%xai_image --each", *lines])).name
     lab.open(page, name)
@@ -235,8 +218,7 @@ def test_long_prompts_stay_quick_to_edit(lab: Any, page: Page) -> None:
     assert last.locator("span").count() == 1
 
 
-def test_what_is_found_can_be_read(lab: Any, page: Page) -> None:
-    """The search marks words of prompts as it does others."""
+def test_search_matches_are_readable(lab: Any, page: Page) -> None:
     name = lab.add("search.ipynb", LINES).name
     lab.open(page, name)
     wait_for_language(page, 0, "python")
@@ -250,8 +232,7 @@ def test_what_is_found_can_be_read(lab: Any, page: Page) -> None:
     page.keyboard.press("Escape")
 
 
-def test_launcher_and_palette_open_the_places(lab: Any, page: Page, shoot: Shoot) -> None:
-    """A new notebook from the launcher; a cell below the active one from the palette."""
+def test_launcher_and_palette_open_panel_and_library(lab: Any, page: Page, shoot: Shoot) -> None:
     lab.show(page, lab.add("places.ipynb", "x = 1").name)
     page.evaluate(EXECUTE, "launcher:create")
     cards = page.locator(".jp-LauncherCard")
@@ -270,16 +251,14 @@ def test_launcher_and_palette_open_the_places(lab: Any, page: Page, shoot: Shoot
     assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel", "%xai_library"]
 
 
-def test_an_empty_cell_takes_the_place(lab: Any, page: Page) -> None:
-    """No second one is made below it."""
+def test_an_empty_cell_is_reused(lab: Any, page: Page) -> None:
     lab.open(page, lab.add("empty.ipynb", "").name)
     page.evaluate(EXECUTE, "xai-notebook:panel")
     page.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
     assert page.evaluate(SOURCES) == ["%load_ext xai_notebook\n%xai_panel"]
 
 
-def test_notebook_7_has_all_of_it(lab: Any, page: Page, shoot: Shoot) -> None:
-    """From the list of files a new tab opens, with the place in it."""
+def test_notebook_7_has_commands_and_highlighting(lab: Any, page: Page, shoot: Shoot) -> None:
     lab.add("seven.ipynb", PROMPT)
     tree = page.context.new_page()
     tree.goto(lab.url("tree"))

@@ -1,4 +1,4 @@
-"""The magic in JupyterLab: what is seen, what is saved, and what hostile text can do."""
+"""The magic in JupyterLab: display, saved notebooks, hostile text, interrupts."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def peer() -> Iterator[Served]:
-    """A server outside of the kernel, with faults."""
+    """A server outside the kernel."""
     with serve() as served:
         yield served
 
 
 def reopen(page: Page, lab: Any, name: str) -> None:
-    """Open a saved notebook with no kernel, as if it came from somebody else: untrusted."""
+    """Open a saved notebook untrusted and without a kernel."""
     notebook = nbformat.read(lab.folder / name, as_version=4)
     notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
     notebook.metadata["language_info"] = {"name": "no-such-language"}
@@ -82,7 +82,7 @@ def cell_output(page: Page, number: int) -> Locator:
 
 
 def see_pictures(output: Locator, count: int) -> None:
-    """Check that pictures with captions and alternative texts are really shown."""
+    """Check that pictures with captions and alternative texts are visible."""
     output.locator("figure img").nth(count - 1).wait_for(timeout=30_000)
     images = output.locator("figure img")
     assert images.count() == output.locator("figcaption").count() == count
@@ -92,8 +92,9 @@ def see_pictures(output: Locator, count: int) -> None:
         assert image.is_visible()
 
 
-def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shoot: Shoot) -> None:
-    """Four captioned pictures: in JupyterLab, reopened untrusted with no kernel, and in HTML."""
+def test_the_quickstart_is_shown_live_untrusted_and_exported(
+    lab: Any, page: Page, shoot: Shoot
+) -> None:
     notebook = nbformat.read(QUICKSTART, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -125,7 +126,7 @@ def test_the_quickstart_is_seen_saved_and_seen_again(lab: Any, page: Page, shoot
 
 
 def hostile_text_is_literal(page: Page, outputs: Locator) -> None:
-    """Check that every hostile text is shown as typed and has done nothing."""
+    """Check that hostile text is shown as typed and has done nothing."""
     captions = outputs.locator("figcaption")
     captions.nth(1).wait_for(state="attached", timeout=30_000)
     first, second = (captions.nth(i).text_content() or "" for i in (0, 1))
@@ -140,12 +141,11 @@ def hostile_text_is_literal(page: Page, outputs: Locator) -> None:
 
 
 def wait_for_typesetting(page: Page) -> None:
-    """Wait until the formula in the last cell is typeset: whatever else is one, is too by then."""
+    """Wait until the formula in the last cell is typeset, and with it all others."""
     cell_output(page, 3).locator("mjx-container").first.wait_for(state="attached", timeout=30_000)
 
 
 def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, shoot: Shoot) -> None:
-    """In prompt, rewritten prompt and model name; run here, and reopened untrusted."""
     peer.faults.up_sampled = False
     peer.faults.chat_text = HOSTILE
     peer.faults.model_name = HOSTILE
@@ -168,8 +168,7 @@ def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, sho
     hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
 
 
-def test_the_dark_theme_is_readable(lab: Any, page: Page, shoot: Shoot) -> None:
-    """Captions, facts, cards and notices have a contrast of at least 4.5 in both themes."""
+def test_both_themes_have_enough_contrast(lab: Any, page: Page, shoot: Shoot) -> None:
     name = lab.add(
         "dark.ipynb",
         "%load_ext xai_notebook",
@@ -181,41 +180,15 @@ def test_the_dark_theme_is_readable(lab: Any, page: Page, shoot: Shoot) -> None:
     outputs = page.locator(".jp-OutputArea-output")
     outputs.locator("figure").nth(1).wait_for(timeout=30_000)
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        page.evaluate(
-            "async theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
-        )
-        page.wait_for_function(
-            "theme => document.body.dataset.jpThemeName === theme && "
-            "getComputedStyle(document.body).getPropertyValue('--jp-layout-color0') !== ''",
-            arg=theme,
-        )
+        lab.set_theme(page, theme)
         shoot(page, f"notebook-{theme[11:]}")
         for node in outputs.locator("figcaption div, figure > div, summary, bdi").all():
             if node.is_visible():
                 assert node.evaluate(CONTRAST) >= 4.5, (theme, node.text_content())
-    page.evaluate(
-        "async () => jupyterapp.commands.execute('apputils:change-theme', "
-        "{theme: 'JupyterLab Light'})"
-    )
-
-
-def test_four_large_images_save_small(lab: Any, page: Page) -> None:
-    """Four 2k images add less than 400 kB to the notebook."""
-    name = lab.add(
-        "large.ipynb",
-        "%load_ext xai_notebook",
-        "%xai_image -n 4 -r 2k a market street full of people, flowers and rain",
-    ).name
-    before = (lab.folder / name).stat().st_size
-    lab.open(page, name)
-    assert lab.run_all(page)
-    see_pictures(cell_output(page, 1), 4)
-    lab.save(page, name)
-    assert (lab.folder / name).stat().st_size - before < 400_000
+    lab.set_theme(page, "JupyterLab Light")
 
 
 def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
-    """The server sees the cancellation, the cell ends, the next one works."""
     name = lab.add(
         "stop.ipynb",
         CONNECT.format(address=peer.address, key=KEY),
@@ -244,8 +217,8 @@ def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
 RESTART = "async () => await jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
 
 
-def test_a_cell_run_again_is_what_the_next_run_all_shows(lab: Any, page: Page) -> None:
-    """Equal cells are paid for once each; by hand, a cell gets new pictures at its place."""
+def test_run_all_replays_what_the_notebook_showed_last(lab: Any, page: Page) -> None:
+    """A cell run again by hand gets new pictures."""
     with press() as orders:
         ask = "print([image.sha256[:12] for image in xai.generate('a fox')])"
         loop = "for _ in range(2): " + ask
@@ -287,51 +260,3 @@ def test_a_cell_run_again_is_what_the_next_run_all_shows(lab: Any, page: Page) -
         lab.wait_for_kernel(page)
         assert run_all() == again
         assert len(orders.orders) == 8
-
-
-def test_a_bundle_shows_the_same_to_a_colleague(lab: Any, page: Page, tmp_path: Path) -> None:
-    """In another home, without a key and with the server gone: the same pictures."""
-    show = "print(*(image.sha256 for image in foxes))"
-    asks = "%%xai_image -n 2 --as foxes\na red fox in fresh snow"
-    with press() as orders:
-        mine = CONNECT.format(address=orders.host, key=KEY)
-        lab.add("tale.ipynb", mine, asks, show, "%xai_pack")
-        lab.open(page, "tale.ipynb")
-        assert lab.run_all(page)
-        until((lab.folder / "tale.xai").exists)
-        first = lab.save(page, "tale.ipynb").cells[2].outputs[0].text
-        assert orders.orders == [2]
-    home = f"%env XAI_NOTEBOOK_HOME={tmp_path / 'another'}\n%load_ext xai_notebook"
-    lab.add("colleague.ipynb", home, asks, show)
-    lab.open(page, "colleague.ipynb")
-    assert lab.run_all(page)
-    output = cell_output(page, 1)
-    output.locator("figure img").nth(1).wait_for(timeout=30_000)
-    assert "from tale.xai" in output.inner_text()
-    assert "grok-test" in output.inner_text()
-    assert lab.save(page, "colleague.ipynb").cells[2].outputs[0].text == first
-    (lab.folder / "tale.xai").unlink()
-
-
-def test_tab_offers_only_our_options(lab: Any, page: Page, shoot: Shoot) -> None:
-    """The completer lists the options that begin so, and completing gives a good line."""
-    name = lab.add("tab.ipynb", "%load_ext xai_notebook", "").name
-    lab.open(page, name)
-    assert lab.run_all(page)
-    page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
-    page.keyboard.type("%xai_image --as", delay=20)
-    page.keyboard.press("Tab")
-    items = page.locator(".jp-Completer-item")
-    items.first.wait_for(timeout=10_000)
-    shoot(page, "completer")
-    assert [(i.get_attribute("data-value") or "").strip() for i in items.all()] == [
-        "--as", "--aspect-ratio",
-    ]  # fmt: skip
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    page.keyboard.type(" 19", delay=20)
-    page.keyboard.press("Tab")
-    line = page.locator(".jp-CodeCell").nth(1).locator(".cm-line").first
-    items.first.wait_for(timeout=10_000)
-    page.keyboard.press("Enter")
-    until(lambda: line.text_content() == "%xai_image --aspect-ratio 19.5:9")

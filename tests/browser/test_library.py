@@ -1,4 +1,4 @@
-"""The library as a place, in JupyterLab: found, chosen, marked and tidied by keyboard."""
+"""The library in JupyterLab: search, choose, tidy, view, by keyboard too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 import many_pictures
 from harness import until
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 COUNT = 2000
 NOTEBOOK = "%load_ext xai_notebook\nimport xai_notebook as xai\nplace = xai.library()"
 LOADED = "image => image.complete && image.naturalWidth > 0"
-THEME = "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def shown(lab: Any, page: Page) -> Page:
 
 @pytest.fixture
 def errors(shown: Page) -> Any:
-    """Errors of the page while a test ran; there must be none."""
+    """Check that the page has no errors during a test."""
     found: list[str] = []
     shown.on("pageerror", lambda error: found.append(str(error)))
     yield found
@@ -60,8 +58,7 @@ def search(page: Page, words: str, count: str) -> None:
     page.locator(".xai-library .xai-chip").filter(has_text=re.compile(f"^{count} ")).wait_for()
 
 
-def test_only_what_is_seen_is_in_the_page(shown: Page, errors: Any) -> None:
-    """From end to end; what is there has its picture."""
+def test_only_visible_tiles_are_in_the_page(shown: Page, errors: Any) -> None:
     catalog = shown.get_by_role("listbox", name="Pictures")
     assert shown.locator(".xai-library .xai-chip").inner_text().startswith("2,000 pictures, ")
     assert shown.locator(".xai-tile").count() < 80
@@ -75,7 +72,6 @@ def test_only_what_is_seen_is_in_the_page(shown: Page, errors: Any) -> None:
 
 
 def test_search_as_you_type(shown: Page, errors: Any) -> None:
-    """The last word may be cut short; nothing found is a sentence."""
     search(shown, "study199", "11")
     assert shown.locator(".xai-tile").count() == 11
     search(shown, "nothing like it", "0")
@@ -83,8 +79,7 @@ def test_search_as_you_type(shown: Page, errors: Any) -> None:
     search(shown, "", "2,000")
 
 
-def test_by_keyboard_alone(shown: Page, errors: Any, lab: Any) -> None:
-    """Two chosen, starred, tagged, compared, exported; one deleted and brought back."""
+def test_the_keyboard_is_enough_in_the_library(shown: Page, errors: Any, lab: Any) -> None:
     search(shown, "study195", "11")
     keys = shown.keyboard
     shown.get_by_role("listbox", name="Pictures").focus()
@@ -122,8 +117,7 @@ def test_by_keyboard_alone(shown: Page, errors: Any, lab: Any) -> None:
     search(shown, "", "2,000")
 
 
-def test_a_star_of_a_cell_is_seen(shown: Page, errors: Any) -> None:
-    """What another part of the kernel says of a picture shows at once."""
+def test_a_star_from_a_cell_is_shown(shown: Page, errors: Any) -> None:
     search(shown, "study1777", "1")
     tile = shown.locator(".xai-tile")
     assert tile.locator(".xai-star").is_hidden()
@@ -133,7 +127,6 @@ def test_a_star_of_a_cell_is_seen(shown: Page, errors: Any) -> None:
 
 
 def test_a_variable_is_never_overwritten(shown: Page, errors: Any) -> None:
-    """A free name becomes an ImageBatch."""
     search(shown, "study1666", "1")
     shown.locator(".xai-tile").click()
     name = shown.get_by_role("textbox", name="Name of the variable")
@@ -147,8 +140,7 @@ def test_a_variable_is_never_overwritten(shown: Page, errors: Any) -> None:
     search(shown, "", "2,000")
 
 
-def test_the_viewer_walks(shown: Page, errors: Any) -> None:
-    """Enter opens, arrows go on, Escape gives the focus back."""
+def test_the_viewer_goes_through_the_pictures(shown: Page, errors: Any) -> None:
     search(shown, "study188", "11")
     shown.get_by_role("listbox", name="Pictures").focus()
     shown.keyboard.press("Home")
@@ -165,33 +157,25 @@ def test_the_viewer_walks(shown: Page, errors: Any) -> None:
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-def test_no_accessibility_findings(shown: Page, errors: Any, theme: str, shoot: Shoot) -> None:
-    """axe-core finds none at level AA, wide and narrow, nor in the viewer."""
-    shown.evaluate(THEME, theme)
-    shown.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+def test_the_library_meets_wcag_aa(
+    shown: Page, lab: Any, errors: Any, theme: str, shoot: Shoot
+) -> None:
+    lab.set_theme(shown, theme)
     if shown.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
         shown.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
     for width in (1600, 1280, 360):
         shown.set_viewport_size({"width": width, "height": 1000})
-        assert findings(shown, ".xai-library") == {}
+        assert lab.violations(shown, ".xai-library") == []
         shoot(shown, f"library-{theme[11:]}-{width}")
     shown.set_viewport_size({"width": 1280, "height": 1000})
     shown.locator(".xai-tile").first.dblclick()
     shown.get_by_role("dialog").locator(".xai-plane img").wait_for()
-    assert findings(shown, ".xai-viewer") == {}
+    assert lab.violations(shown, ".xai-viewer") == []
     shoot(shown, f"viewer-{theme[11:]}")
     shown.keyboard.press("Escape")
 
 
-def findings(page: Page, part: str) -> dict[str, Any]:
-    """Return what axe-core finds in a part of the page."""
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    found = Axe().run(page, context=part, options=options).response["violations"]
-    return {one["id"]: [node["html"] for node in one["nodes"]] for one in found}
-
-
-def test_edit_in_a_panel(shown: Page, errors: Any) -> None:
-    """A new one below; the next picture goes into the one that is open."""
+def test_edit_in_a_panel_reuses_the_open_one(shown: Page, errors: Any) -> None:
     search(shown, "study1555", "1")
     shown.locator(".xai-tile").click()
     edit = shown.locator(".xai-library").get_by_role("button", name="Edit in a panel").first
@@ -205,8 +189,7 @@ def test_edit_in_a_panel(shown: Page, errors: Any) -> None:
     assert shown.get_by_role("region", name="xAI image panel").count() == 1
 
 
-def test_panel_and_library_are_in_step(shown: Page, errors: Any) -> None:
-    """A star and a tag given in one show in the other; from an edit one walks to its parent."""
+def test_panel_and_library_show_each_others_changes(shown: Page, errors: Any) -> None:
     made = "[fox] = xai.generate('a fox'); [edit] = fox.edit('in snow')"
     ask(shown, f"{made}; panel = xai.panel('an owl'); panel.take(edit)")
     library = shown.locator(".xai-library")

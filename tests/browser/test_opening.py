@@ -1,4 +1,4 @@
-"""Opening a notebook runs nothing and asks for nothing, whatever it, or the browser, has stored."""
+"""Opening a notebook runs no code, whatever notebook and browser storage contain."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAKE = """async () => {
   commands.execute = execute;
   return made;
 }"""
-"""Has the command make its notebook, but not open it; returns the path."""
+"""Makes the command's notebook without opening it; returns the path."""
 LATER = """() => { const now = Date.now; Date.now = () => now.call(Date) + 61_000; }"""
 COUNT = """async () => {
   const { kernel } = jupyterapp.shell.currentWidget.sessionContext.session;
@@ -38,14 +38,14 @@ COUNT = """async () => {
   const asked = kernel.requestExecute({ code: "1", store_history: true });
   return (await asked.done).content.execution_count;
 }"""
-"""Runs a line; returns how many cells have run by then, this one included."""
+"""Runs a line; returns the number of cells run so far, including this one."""
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
 def fresh(lab: Any, page: Page) -> Iterator[Page]:
-    """JupyterLab, loaded anew: a page whose clock may be changed."""
+    """JupyterLab, freshly loaded: tests may change the page's clock."""
     page.goto(lab.url("lab?reset"))
     page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
     page.evaluate("() => jupyterapp.restored")  # before, no widget stays the current one
@@ -56,20 +56,19 @@ def fresh(lab: Any, page: Page) -> Iterator[Page]:
 
 
 def has_run(lab: Any, page: Page, name: str) -> bool:
-    """Open a notebook; tell whether a cell of it has run by itself."""
+    """Open a notebook; return whether a cell has run by itself."""
     lab.open(page, name)
     return bool(page.evaluate(COUNT) > 1)
 
 
 def change(lab: Any, name: str, edit: Callable[[Any], object]) -> None:
-    """Edit a notebook on disk, as whoever can write there might."""
+    """Edit a notebook on disk."""
     notebook = nbformat.read(lab.folder / name, as_version=4)
     edit(notebook)
     nbformat.write(notebook, lab.folder / name)
 
 
-def test_a_name_left_in_the_browser_runs_nothing(lab: Any, fresh: Page) -> None:
-    """Nor does one that a notebook of that name comes with."""
+def test_browser_storage_runs_nothing(lab: Any, fresh: Page) -> None:
     name = lab.add("Untitled.ipynb", HARM).name
     fresh.evaluate("name => localStorage.setItem('xai-notebook:run', name)", name)
     assert not has_run(lab, fresh, name)
@@ -77,7 +76,6 @@ def test_a_name_left_in_the_browser_runs_nothing(lab: Any, fresh: Page) -> None:
 
 
 def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None:
-    """When it opens; opened again, with another kernel, it does not."""
     name = fresh.evaluate(MAKE)
     lab.open(fresh, name)
     fresh.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
@@ -101,7 +99,6 @@ def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None
 def test_a_changed_notebook_does_not_run(
     lab: Any, fresh: Page, edit: Callable[[Any], object]
 ) -> None:
-    """Between the moment that it was made and the moment that it opens."""
     name = fresh.evaluate(MAKE)
     change(lab, name, edit)
     assert not has_run(lab, fresh, name)
@@ -109,21 +106,18 @@ def test_a_changed_notebook_does_not_run(
 
 
 def test_a_copy_of_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> None:
-    """Another notebook has the very cell, its id included."""
     name = fresh.evaluate(MAKE)
     (lab.folder / "copy.ipynb").write_bytes((lab.folder / name).read_bytes())
     assert not has_run(lab, fresh, "copy.ipynb")
 
 
 def test_after_a_minute_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> None:
-    """Whoever opens it then may be somebody else."""
     name = fresh.evaluate(MAKE)
     fresh.evaluate(LATER)
     assert not has_run(lab, fresh, name)
 
 
-def test_the_command_runs_its_own_cell_alone(lab: Any, fresh: Page) -> None:
-    """Not the other cells that are selected beside the empty one that it fills."""
+def test_the_command_runs_only_its_own_cell(lab: Any, fresh: Page) -> None:
     lab.open(fresh, lab.add("chosen.ipynb", HARM, "").name)
     fresh.wait_for_function("() => jupyterapp.shell.currentWidget?.content")
     fresh.evaluate(
@@ -170,7 +164,7 @@ LOOK = """() => ({
 
 @pytest.fixture(scope="module")
 def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Write a stranger's notebook: outputs with our markup, and widgets of ours with any state."""
+    """Write a hostile notebook: outputs with our markup, and our widgets with any state."""
     folder = tmp_path_factory.mktemp("stranger")
     kernel = Kernel(folder)
     try:
@@ -180,7 +174,9 @@ def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     assert outcome.error is None, outcome.error
     state, panel, library = json.loads((folder / "state.json").read_text())
     state["state"][panel]["state"] |= {
-        **dict.fromkeys(("trouble", "notice", "place", "spent", "saved", "models_note"), MARKUP),
+        **dict.fromkeys(
+            ("trouble", "notice", "destination", "spent", "saved", "models_note"), MARKUP
+        ),
         "cell": HARM,
         "cell_id": "first",
         "cards": [CARD],
@@ -216,7 +212,7 @@ def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 def test_a_hostile_notebook_does_nothing(
     lab: Any, page: Page, hostile: Callable[[str], str], kernel: str, shoot: Shoot
 ) -> None:
-    """Neither when it opens nor when it is trusted: what it holds is shown as text, at most."""
+    """Neither untrusted nor trusted."""
     name = hostile(kernel)
     before = sorted(lab.home.rglob("*.jpg"))
     asked: list[str] = []

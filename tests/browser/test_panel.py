@@ -1,7 +1,4 @@
-"""The panel in a real browser: what a user sees, types, clicks and hears.
-
-Most tests share one open notebook, as a user would who goes on working in it.
-"""
+"""The panel in a real browser. Most tests share one open notebook."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import nbformat
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from nbformat.sign import NotebookNotary
 from PIL import Image
 
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
 
     from harness import Served
 
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 OPEN = """\
 import os, pathlib
 os.environ["XAI_API_HOST"] = "{address}"
@@ -54,7 +49,7 @@ def seconds_in(request: Any) -> float:
 
 @dataclass
 class Driver:
-    """A user with a panel in front of them."""
+    """A user of a panel."""
 
     page: Page
     lab: Any
@@ -87,7 +82,7 @@ class Driver:
         self.root.get_by_role("menuitem", name=item, exact=True).click()
 
     def expect(self, prompt: str, count: int = 1) -> Locator:
-        """Wait for the cards that `prompt` made, which are the newest, pictures drawn."""
+        """Wait until the newest cards are those of `prompt`, with their pictures loaded."""
         words = re.compile(re.escape(prompt), re.IGNORECASE)
         cards = self.root.locator(".xai-group:first-child").filter(has_text=words).locator("li")
         cards.nth(count - 1).wait_for()
@@ -102,18 +97,10 @@ class Driver:
         self.generate(prompt, count)
         return self.expect(prompt, count)
 
-    def theme(self, name: str) -> None:
-        """Change JupyterLab's theme."""
-        self.page.evaluate(
-            "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
-        )
-        light = "true" if name.endswith("Light") else "false"
-        self.page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
-
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    """A server outside the kernel, which tells what it saw and when."""
+    """A server outside the kernel."""
     with serve() as served:
         served.faults.delay = seconds_in
         yield served
@@ -121,7 +108,7 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def panel(page: Page, lab: Any, served: Served) -> Driver:
-    """A notebook with a panel, and one cell more."""
+    """A notebook with a panel and one more cell."""
     console: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
@@ -139,7 +126,6 @@ def panel(page: Page, lab: Any, served: Served) -> Driver:
 
 
 def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
-    """Four captioned pictures appear; Save writes one of them beside the notebook."""
     panel.field("Resolution").select_option("2k")
     cards = panel.make("four lanterns on a river", 4)
     assert cards.count() == 4
@@ -158,8 +144,7 @@ def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
     panel.field("Resolution").select_option("")
 
 
-def test_the_saved_notebook_is_small_and_holds_no_key(panel: Driver) -> None:
-    """Four 2k pictures add less than 400 kB, with captions; the key is nowhere in the file."""
+def test_the_saved_notebook_is_small_and_has_no_key(panel: Driver) -> None:
     notebook = panel.lab.save(panel.page, panel.name)
     file = panel.lab.folder / panel.name
     assert 60_000 < file.stat().st_size < 400_000
@@ -180,17 +165,15 @@ def second(panel: Driver) -> Iterator[Page]:
 
 @pytest.fixture
 def reader(panel: Driver, second: Page) -> Iterator[Page]:
-    """The page of somebody who only reads; after it the panel is in front again."""
+    """The second page in front; afterwards the panel's page."""
     second.bring_to_front()
     yield second
     panel.page.bring_to_front()  # a page behind another one is hardly drawn
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
-def test_reopened_without_a_kernel_the_pictures_are_there(
-    panel: Driver, reader: Page, *, trusted: bool
-) -> None:
-    """Pictures and captions stand where the panel was, and a sentence instead of an error."""
+def test_pictures_are_shown_without_a_kernel(panel: Driver, reader: Page, *, trusted: bool) -> None:
+    """A sentence stands in place of the dead widget's error."""
     name = f"reopened-{trusted}.ipynb"
     notebook = nbformat.read(panel.lab.folder / panel.name, as_version=4)
     notebook.metadata["kernelspec"]["name"] = "no-such-kernel"
@@ -215,7 +198,6 @@ def test_reopened_without_a_kernel_the_pictures_are_there(
 
 
 def test_cancel_reaches_the_server(panel: Driver) -> None:
-    """A generation of 30 s ends at the server when Cancel is clicked, and the next one works."""
     before = len(panel.served.calls)
     panel.generate("a slow 30 train")
     call = panel.served.wait_for_call(before + 1)
@@ -226,8 +208,7 @@ def test_cancel_reaches_the_server(panel: Driver) -> None:
     assert panel.make("a train that arrives").count() == 1
 
 
-def test_what_is_made_has_its_place_on_top(panel: Driver) -> None:
-    """Boxes of its shape stand over the pictures under its prompt, until these come or it ends."""
+def test_placeholders_are_shown_above_the_pictures(panel: Driver) -> None:
     panel.make("a loaf of bread")
     panel.field("Aspect ratio").select_option("16:9")
     panel.generate("a slow 30 cake", 3)
@@ -249,10 +230,7 @@ def test_what_is_made_has_its_place_on_top(panel: Driver) -> None:
 
 
 def test_the_kernel_stays_free(panel: Driver) -> None:
-    """While a generation of 5 s runs, another cell answers within half a second.
-
-    The quickest of three counts: a kernel that is not free would make all of them slow.
-    """
+    """The quickest of three counts: a busy kernel would make all of them slow."""
     before = len(panel.served.calls)
     panel.generate("a slow 5 snail")
     call = panel.served.wait_for_call(before + 1)
@@ -272,8 +250,7 @@ def test_the_kernel_stays_free(panel: Driver) -> None:
     panel.expect("a slow 5 snail")
 
 
-def test_generations_run_side_by_side_and_queue_up(panel: Driver) -> None:
-    """Another one begins at once; an equal one waits for its turn, and can be cancelled before."""
+def test_generations_run_concurrently_or_wait(panel: Driver) -> None:
     before = len(panel.served.calls)
     panel.generate("first, slow 3")
     panel.served.wait_for_call(before + 1)
@@ -288,7 +265,6 @@ def test_generations_run_side_by_side_and_queue_up(panel: Driver) -> None:
 
 
 def test_a_job_is_handed_over(panel: Driver) -> None:
-    """Its card stands under the panel's cell, and becomes the grid when the job is done."""
     panel.field("Prompt").fill("a heron, handed over")
     panel.field("Images").fill("3")
     panel.button("Hand over as a job").click()
@@ -299,7 +275,6 @@ def test_a_job_is_handed_over(panel: Driver) -> None:
 
 
 def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None:
-    """The next request carries the picture, and what comes of it knows its parent."""
     panel.make("a plain teapot")
     panel.button("Edit this: image").first.click()
     item = panel.root.locator(".xai-inputs li")
@@ -330,7 +305,6 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
 
 
 def test_uploads_are_edited_and_can_be_removed(panel: Driver, tmp_path: Path) -> None:
-    """Several files become input images, with thumbnails; what is no picture is no input."""
     Image.new("RGB", (700, 500), "teal").save(tmp_path / "sea <b>.png")
     Image.new("RGB", (300, 300), "tan").save(tmp_path / "sand.png")
     (tmp_path / "notes.png").write_text("no image at all")
@@ -365,8 +339,7 @@ PASTE = (
 )
 
 
-def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
-    """A dropped file is an input, an exported one brings its request; cards can be dragged."""
+def test_files_and_cards_can_be_dropped_anywhere(panel: Driver) -> None:
     panel.field("Aspect ratio").select_option("3:2")
     panel.make("a windmill to export")
     with contextlib.closing(Library.open(panel.lab.home)) as library:
@@ -399,7 +372,6 @@ def test_files_and_cards_are_taken_everywhere(panel: Driver) -> None:
 
 
 def test_the_cell_is_inserted_and_folded(panel: Driver) -> None:
-    """Below the panel's cell; folded, it stays so for the next panel."""
     cells = """() => jupyterapp.shell.currentWidget.content.widgets.map(
       ({ model }) => model.sharedModel.source)"""
     before = panel.page.evaluate(cells)
@@ -416,8 +388,7 @@ def test_the_cell_is_inserted_and_folded(panel: Driver) -> None:
     panel.root.get_by_text("The same as a cell").click()
 
 
-def test_the_size_of_the_pictures_is_chosen(panel: Driver) -> None:
-    """Cards are as wide as the slider says or a little wider, and stay so for the next panel."""
+def test_the_size_of_the_cards_is_set_and_remembered(panel: Driver) -> None:
     panel.make("a grain of sand")
     card, slider = panel.root.locator(".xai-card").first, panel.field("Size")
     for size in (160, 400):
@@ -428,7 +399,6 @@ def test_the_size_of_the_pictures_is_chosen(panel: Driver) -> None:
 
 
 def test_a_failed_generation_can_be_tried_again(panel: Driver) -> None:
-    """Its line has the button, and the picture comes."""
     panel.served.faults.fail_when = lambda request, _: (
         grpc.StatusCode.INVALID_ARGUMENT if "stubborn" in request.prompt else None
     )
@@ -440,8 +410,7 @@ def test_a_failed_generation_can_be_tried_again(panel: Driver) -> None:
     assert not panel.root.locator(".xai-job").filter(has_text="stubborn").count()
 
 
-def test_errors_say_cause_and_cure_in_the_panel(panel: Driver) -> None:
-    """A refusal and a bad option appear as alerts, literally; attempts are shown meanwhile."""
+def test_errors_are_alerts(panel: Driver) -> None:
     panel.served.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.UNAVAILABLE, "<b>down</b>") if "unlucky" in request.prompt else None
     )
@@ -462,8 +431,7 @@ def test_errors_say_cause_and_cure_in_the_panel(panel: Driver) -> None:
     assert panel.console == []
 
 
-def test_moderated_images_say_so(panel: Driver) -> None:
-    """A picture that was withheld is a card with the reason, beside the one that came."""
+def test_moderated_images_have_a_card(panel: Driver) -> None:
     panel.generate("two clowns [moderated:2]", 2)
     cards = panel.root.locator(".xai-group").filter(has_text="two clowns").locator("li")
     cards.filter(has_text="Moderated. The image was withheld").wait_for()
@@ -472,7 +440,6 @@ def test_moderated_images_say_so(panel: Driver) -> None:
 
 
 def test_options_a_model_does_not_take_are_disabled(panel: Driver) -> None:
-    """Quality and input images are off, with a reason, where the model has no use for them."""
     panel.field("Model").select_option("grok-imagine-image-2.0")
     assert panel.field("Quality").is_enabled()
     panel.field("Model").select_option("grok-2-image")
@@ -484,7 +451,6 @@ def test_options_a_model_does_not_take_are_disabled(panel: Driver) -> None:
 
 
 def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
-    """The equivalent cell is current, and the clipboard gets it."""
     panel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     panel.field("Prompt").fill("a kite;")
     panel.field("Images").fill("1")
@@ -499,8 +465,7 @@ def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
     panel.field("Aspect ratio").select_option("")
 
 
-def test_a_rewritten_prompt_is_text_and_runs_nothing(panel: Driver) -> None:
-    """Used from a card, edited and generated again, and as a cell: what a server says is sent."""
+def test_templates_of_a_server_are_never_filled(panel: Driver) -> None:
     evil = "{{ get_ipython().system('touch ran') }} \x01{% set a = 1 %}\x01 {{ light }};"
     faults = panel.served.faults
     faults.chat_text, faults.up_sampled = evil, False
@@ -534,7 +499,6 @@ def test_a_rewritten_prompt_is_text_and_runs_nothing(panel: Driver) -> None:
 
 
 def test_the_keyboard_is_enough(panel: Driver) -> None:
-    """Tab goes through the form in order, Ctrl+Enter generates, and no key reaches the cells."""
     prompt, page = panel.field("Prompt"), panel.page
     prompt.fill("a key on a table")
     prompt.focus()
@@ -578,8 +542,7 @@ def test_the_keyboard_is_enough(panel: Driver) -> None:
     until(lambda: not page.evaluate(dirty))
 
 
-def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
-    """A dialog shows originals, Escape closes it, and the focus is where it was."""
+def test_the_viewer_restores_the_focus(panel: Driver) -> None:
     panel.make("twin peaks", 2)
     opener = panel.root.locator(".xai-picture").first
     keyboard = panel.page.keyboard
@@ -601,7 +564,7 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     dialog = panel.page.get_by_role("dialog", name=re.compile("Picture 2 of"))
     full = dialog.locator(".xai-plane img")
     until(lambda: full.get_attribute("alt") != first)
-    assert not violations(panel.page, ".xai-viewer")
+    assert not panel.lab.violations(panel.page, ".xai-viewer")
     keyboard.press("s")
     panel.root.locator(".xai-card").nth(1).get_by_text("Saved as").wait_for(state="attached")
     keyboard.press("Escape")
@@ -624,15 +587,14 @@ def test_full_size_and_comparison_keep_the_focus(panel: Driver) -> None:
     assert dialog.locator(".xai-plane img").count() == 2
     dialog.get_by_role("slider").fill("80")
     assert "80%" in (dialog.locator(".xai-plane img").last.get_attribute("style") or "")
-    assert not violations(panel.page, ".xai-viewer")
+    assert not panel.lab.violations(panel.page, ".xai-viewer")
     dialog.get_by_role("button", name="Close").click()
     assert not panel.root.locator(".xai-comparing").is_visible()
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
-    """axe-core finds none at level AA of WCAG 2.1: form, queue, errors, inputs, menu, a choice."""
-    panel.theme(theme)
+def test_the_panel_meets_wcag_aa(panel: Driver, theme: str) -> None:
+    panel.lab.set_theme(panel.page, theme)
     panel.root.get_by_text("More", exact=True).click()
     panel.served.faults.fail_when = lambda request, _: (
         grpc.StatusCode.INVALID_ARGUMENT if "refused" in request.prompt else None
@@ -643,7 +605,7 @@ def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
     panel.button("Cancel: a slow 30 ship").wait_for()
     panel.button("More: image").first.click()
     panel.root.get_by_role("menu").wait_for()
-    assert not violations(panel.page, ".xai-panel")
+    assert not panel.lab.violations(panel.page, ".xai-panel")
     panel.page.keyboard.press("Escape")
     panel.more("Use all")
     panel.button("Undo").wait_for()
@@ -653,25 +615,17 @@ def test_no_violation_of_wcag_is_found(panel: Driver, theme: str) -> None:
     panel.root.get_by_text("Images: 12 is outside").wait_for()
     panel.more("Compare")
     assert panel.button("Stop comparing").is_visible()
-    assert not violations(panel.page, ".xai-panel")
+    assert not panel.lab.violations(panel.page, ".xai-panel")
     panel.page.keyboard.press("Escape")
     panel.button("Undo").click()
     panel.field("Images").fill("1")
     panel.button("Cancel: a slow 30 ship").click()
     panel.root.get_by_text("More", exact=True).click()
-    panel.theme("JupyterLab Light")
-
-
-def violations(page: Page, part: str) -> list[Any]:
-    """Return what axe-core finds in a part of the page."""
-    options = {"runOnly": {"type": "tag", "values": LEVELS}, "resultTypes": ["violations"]}
-    found = Axe().run(page, context=part, options=options).response["violations"]
-    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+    panel.lab.set_theme(panel.page, "JupyterLab Light")
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
-def test_it_fits_every_width(panel: Driver, width: int) -> None:
-    """Nothing in the panel is wider than the panel, and the panel fits its cell."""
+def test_the_panel_fits_every_width(panel: Driver, width: int) -> None:
     if panel.page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
         panel.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
     panel.page.set_viewport_size({"width": width, "height": 1000})
@@ -691,7 +645,6 @@ def test_it_fits_every_width(panel: Driver, width: int) -> None:
 
 
 def test_the_outputs_below_can_be_shown(panel: Driver) -> None:
-    """The real outputs are hidden while the panel shows the same, and one click away."""
     below = panel.page.locator(".xai-panel-result").first
     assert not below.is_visible()
     panel.button("Show them").click()
@@ -702,7 +655,6 @@ def test_the_outputs_below_can_be_shown(panel: Driver) -> None:
 
 @pytest.mark.parametrize("address", ["notebooks/elsewhere.ipynb", "voila/render/elsewhere.ipynb"])
 def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> None:
-    """A prompt becomes a picture in Notebook 7 and in Voila."""
     panel.lab.add("elsewhere.ipynb", "import xai_notebook as xai\nxai.panel('a small boat')")
     page = panel.page.context.new_page()
     page.set_viewport_size({"width": 1100, "height": 900})
@@ -724,7 +676,7 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> Non
 
 
 def run_first_cell(lab: Any, page: Page) -> None:
-    """Press Ctrl+Enter in the first cell once the kernel is there: before, a dialog asks for it."""
+    """Press Ctrl+Enter in the first cell once the kernel is ready; before, a dialog would open."""
     cell = page.locator(".jp-Cell .cm-content").first
     cell.wait_for()
     lab.wait_for_kernel(page)

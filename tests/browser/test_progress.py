@@ -1,4 +1,4 @@
-"""Progress as it looks in JupyterLab, and that only the pictures stay."""
+"""Progress in JupyterLab, which the pictures replace."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ def saved(notebook: Any) -> str:
 def test_placeholders_become_pictures_in_place(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
-    """Four boxes in the shape asked for, with seconds and attempts; then four pictures, alone."""
     slow.faults.failures = [grpc.StatusCode.UNAVAILABLE] * 3
     slow.faults.delay = 2.5
     lab.add(
@@ -74,8 +73,7 @@ def test_placeholders_become_pictures_in_place(
     assert not re.search("xai-waiting|attempt|Making", saved(notebook))
 
 
-def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
-    """It grows in place; in the end the grid has 24 cards and says how many more there are."""
+def test_the_bar_grows_and_is_replaced(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
     slow.reset()
     slow.faults.delay = 0.4
     slow.faults.cost_ticks = 7 * 10**8
@@ -105,10 +103,10 @@ def test_a_bar_becomes_a_line(slow: Served, lab: Any, page: Page, shoot: Shoot) 
 
 
 @pytest.mark.parametrize("interface", ["lab", "notebooks"])
-def test_pictures_come_while_the_rest_is_made(
+def test_pictures_are_shown_while_others_are_made(
     slow: Served, lab: Any, page: Page, shoot: Shoot, interface: str
 ) -> None:
-    """The third is seen before the tenth is asked for; who stops then keeps them, in one grid."""
+    """An interrupt keeps them."""
     slow.reset()
     # At most five are answered and four are under way: however late the page is, no tenth is sent.
     slow.faults.delay = lambda request: 0.2 if int(request.prompt.split()[-1]) < 5 else 600
@@ -144,8 +142,7 @@ def test_pictures_come_while_the_rest_is_made(
         page.close()
 
 
-def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
-    """Each past image has the cell that made it, folded away under it."""
+def test_history_shows_the_cells(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
     slow.reset()
     lab.add(
         "past.ipynb", f"{load(slow.address)}\n%xai_image -n 2 a hare at dusk", "%xai_history -n 6"
@@ -161,8 +158,7 @@ def test_history_shows_the_magic(slow: Served, lab: Any, page: Page, shoot: Shoo
     shoot(page, "history")
 
 
-def test_a_matrix_outlives_the_sanitizer(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
-    """Five rows and three columns with their names: here, and in a notebook that is not trusted."""
+def test_a_matrix_is_shown_untrusted(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
     slow.reset()
     lab.add(
         "matrix.ipynb",
@@ -174,7 +170,7 @@ def test_a_matrix_outlives_the_sanitizer(slow: Served, lab: Any, page: Page, sho
     see_matrix(page)
     shoot(page, "matrix")
     notebook = lab.save(page, "matrix.ipynb")
-    foreign = lab.folder / "foreign.ipynb"  # nobody has signed it
+    foreign = lab.folder / "foreign.ipynb"  # not signed
     html = "".join(notebook.cells[1].outputs[0]["data"]["text/html"]).replace("lighthouse", "tower")
     notebook.cells[1].outputs[0]["data"]["text/html"] = html
     nbformat.write(notebook, foreign)

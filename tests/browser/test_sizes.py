@@ -1,4 +1,4 @@
-"""Grids fit the page: pictures neither too tall for a screen nor too small to see."""
+"""Sizes of grids: pictures fit the page and are not too small."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def grid(count: int, size: tuple[int, int]) -> str:
 
 
 def measure(page: Page, html: str, width: int, height: int) -> Any:
-    """Return what a window of that size shows."""
+    """Return the measures in a window of that size."""
     page.set_viewport_size({"width": width, "height": height})
     page.set_content(f"<body style='font: 14px sans-serif; margin: 8px'>{html}</body>")
     page.wait_for_function(LOADED)
@@ -76,7 +76,7 @@ def measure(page: Page, html: str, width: int, height: int) -> Any:
 
 
 def check(seen: Any, count: int, page: int, *, fills: bool) -> None:
-    """Check what a page so wide shows of so many pictures; they fill rows that they could fill."""
+    """Check the measures of a grid; `fills`: its rows fill the width of the page."""
     assert seen["overflow"] <= 0
     assert seen["broken"] == []
     assert len(seen["pictures"]) == count
@@ -88,7 +88,6 @@ def check(seen: Any, count: int, page: int, *, fills: bool) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("count", [1, 2, 4, 7, 10])
 def test_pictures_fit_every_width(blank: Page, count: int, shape: str) -> None:
-    """No sideways scroll, no word broken, no picture too small, no page half empty."""
     html = grid(count, SHAPES[shape])
     for width in (420, 700, 1600):
         fills = shape != "tall" and (count > 4 or width < 700)
@@ -97,7 +96,6 @@ def test_pictures_fit_every_width(blank: Page, count: int, shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_exported_page_fits_a_phone(blank: Page, shape: str) -> None:
-    """What nbconvert writes, 400 pixels wide."""
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(
@@ -113,8 +111,7 @@ def test_an_exported_page_fits_a_phone(blank: Page, shape: str) -> None:
     check(blank.evaluate(MEASURE), 24, 400, fills=shape != "tall")
 
 
-def test_sizes_outlive_the_sanitizer(blank: Page, lab: Any, page: Page) -> None:
-    """In a notebook that is not trusted, too, all that makes a grid fit is there."""
+def test_sizes_are_the_same_untrusted(blank: Page, lab: Any, page: Page) -> None:
     lab.add("empty.ipynb", "")
     lab.show(page, "empty.ipynb")
     sanitize = "h => jupyterapp.shell.currentWidget.content.rendermime.sanitizer.sanitize(h)"
@@ -126,7 +123,6 @@ def test_sizes_outlive_the_sanitizer(blank: Page, lab: Any, page: Page) -> None:
 
 
 def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
-    """Its columns stay columns in a narrow page, whose own width does not grow."""
     buffer = io.BytesIO()
     Image.new("RGB", (640, 640), "teal").save(buffer, "JPEG")
     batch = ImageBatch(
@@ -147,8 +143,7 @@ def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
     assert blank.locator("div:has(> table)").evaluate(scroll)
 
 
-def test_the_first_picture_is_in_sight_in_lab(page: Page, lab: Any) -> None:
-    """Below the two first cells there are: all of it, and how its caption begins."""
+def test_the_first_picture_is_visible_in_lab(page: Page, lab: Any) -> None:
     lab.add("first.ipynb", "%load_ext xai_notebook", "%%xai_image\na red fox in fresh snow")
     page.set_viewport_size({"width": 1366, "height": 768})
     lab.open(page, "first.ipynb")
@@ -161,8 +156,7 @@ def test_the_first_picture_is_in_sight_in_lab(page: Page, lab: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_one_picture_and_its_caption_are_in_sight(blank: Page, shape: str) -> None:
-    """On a laptop nobody scrolls to read what made a picture, and nothing is distorted."""
+def test_one_picture_and_its_caption_fit_a_laptop(blank: Page, shape: str) -> None:
     seen = measure(blank, grid(1, SHAPES[shape]), 1366, 768)
     (picture,) = seen["pictures"]
     width, height = SHAPES[shape]

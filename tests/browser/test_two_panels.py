@@ -1,4 +1,4 @@
-"""Two widgets in one notebook, and what is left of panels when the kernel restarts."""
+"""Two widgets in one notebook, and panels after a restart of the kernel."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DIFFERENCES = """name => {
   }
   return [...found].filter((line) => !line.includes(": --"));
 }"""
-"""What a widget looks like only because other sheets are there, whichever of them comes last."""
+"""The styles of a widget that depend on other style sheets, in any order of the sheets."""
 BOXES = "boxes => boxes.map((box) => box.checked)"
 
 
@@ -57,8 +57,9 @@ def panels(lab: Any, page: Page) -> Page:
     return page
 
 
-def test_two_panels_and_a_restart(panels: Page, lab: Any, shoot: Shoot) -> None:
-    """Labels belong to their own panel; after a restart both say so, and Run All has it all."""
+def test_two_panels_are_independent_and_survive_a_restart(
+    panels: Page, lab: Any, shoot: Shoot
+) -> None:
     errors: list[str] = []
     # JupyterLab may read half of a message of the kernel that it restarts, and says so.
     panels.on("pageerror", lambda error: errors.append(str(error))
@@ -114,8 +115,7 @@ os.environ |= {{"XAI_API_HOST": "{address}", "XAI_API_KEY": "{key}"}}
 %xai_panel a train that is late"""
 
 
-def test_what_was_under_way_ends_with_the_kernel(lab: Any, page: Page) -> None:
-    """Nothing seems to go on, and nothing offers a click that nobody would hear."""
+def test_generations_end_with_the_kernel(lab: Any, page: Page) -> None:
     with serve() as served:
         served.faults.delay = 60.0
         lab.add("late.ipynb", SLOW.format(address=served.address, key=KEY))
@@ -136,8 +136,9 @@ def test_what_was_under_way_ends_with_the_kernel(lab: Any, page: Page) -> None:
     assert panel.get_by_role("alert").filter(has_text="Run this cell again").is_visible()
 
 
-def test_panel_and_library_look_as_they_do_alone(lab: Any, page: Page, shoot: Shoot) -> None:
-    """Whichever of their style sheets, which repeat the shared rules, the page has last."""
+def test_style_sheets_of_panel_and_library_do_not_interfere(
+    lab: Any, page: Page, shoot: Shoot
+) -> None:
     lab.add("both.ipynb", OPEN, "%xai_library")
     lab.open(page, "both.ipynb")
     assert lab.run_all(page)

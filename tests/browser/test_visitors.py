@@ -1,4 +1,4 @@
-"""A page of Voila: what its visitors are offered, and what they see."""
+"""A page of Voila as visitors see it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def test_visitors_make_pictures_and_look_at_them(lab: Any, page: Page, shoot: Shoot) -> None:
-    """Their words are literal, no button writes, and the library shows their own pictures."""
+    """Prompts are literal, no button writes, and the library has their own pictures only."""
     lab.open(page, lab.add("author.ipynb", "%load_ext xai_notebook\n%xai_image a private owl").name)
     assert lab.run_all(page)
     folder = lab.folder / "exported"

@@ -1,4 +1,4 @@
-"""Tab: our options, their values and fitting variables; nothing else, and nowhere else."""
+"""Tab completion in the magics: options, values, variables and files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def offered(text: str, **namespace: Any) -> list[str] | None:
-    """Return what is offered at the end of a cell's text; None: it is not ours."""
+    """Return what is offered at the end of a cell's text; None outside our magics."""
     lines = text.split("\n")
     found = completion.complete(text, len(lines[-1]), len(lines) - 1, namespace)
     return None if found is None else found[1]
@@ -36,7 +36,6 @@ def tab(shell: InteractiveShell, text: str) -> list[str]:
 
 
 def test_options_are_offered() -> None:
-    """At the start all long ones; after a dash those that begin so."""
     assert offered("%xai_image --as") == ["--as", "--aspect-ratio"]
     everything = offered("%xai_image ")
     assert everything is not None
@@ -62,12 +61,10 @@ def test_options_are_offered() -> None:
     ],
 )
 def test_values_are_offered(line: str, values: list[str]) -> None:
-    """Behind an option, what it takes."""
     assert offered(f"%xai_image {line}") == values
 
 
-def test_variables_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures for `--image`, lists for `--each`, earlier results for `--as`."""
+def test_fitting_variables_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = {
         "cat": Image.new("RGB", (1, 1)),
@@ -82,8 +79,7 @@ def test_variables_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.Monk
     assert offered("%xai_image --as ", **names) == ["foxes"]
 
 
-def test_files_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images and folders for `--image`, tables for `--each`, folders for `--export`."""
+def test_fitting_files_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("cat.png", "notes.txt", "script.py", "pictures/dog.jpg", ".hidden.png"):
         path = tmp_path / name
@@ -103,7 +99,6 @@ def test_files_that_fit_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_inside_a_prompt_nothing_is_offered() -> None:
-    """Words of a prompt are not Python names, on the line or in the body."""
     assert offered("%xai_image a red f") == []
     assert offered("%xai_image a red ") == []
     assert offered("%%xai_image -n 2\na red f") == []
@@ -112,14 +107,12 @@ def test_inside_a_prompt_nothing_is_offered() -> None:
 @pytest.mark.parametrize(
     "text", ["imp", "%xai", "%time xai_image --", "x = 1\n--as", "%%timeit\nx"]
 )
-def test_elsewhere_we_keep_out(text: str) -> None:
-    """Other cells complete as they always did."""
+def test_other_cells_are_left_alone(text: str) -> None:
     assert offered(text) is None
 
 
 @pytest.mark.skipif(IPython.version_info < (8, 6), reason="this IPython has no matchers")
-def test_the_shell_offers_ours_alone(shell: InteractiveShell) -> None:
-    """IPython mixes in no file names, magics or Python names."""
+def test_the_shell_adds_no_other_completions(shell: InteractiveShell) -> None:
     assert tab(shell, "%xai_image --as") == ["%xai_image --as", "%xai_image --aspect-ratio"]
     assert tab(shell, "%xai_image --aspect-ratio 16") == ["%xai_image --aspect-ratio 16:9"]
     assert tab(shell, "%%xai_image -a 19.5") == ["%%xai_image -a 19.5:9"]
@@ -129,19 +122,16 @@ def test_the_shell_offers_ours_alone(shell: InteractiveShell) -> None:
     ]
 
 
-def test_the_magics_themselves_are_completed(shell: InteractiveShell) -> None:
-    """By IPython."""
+def test_ipython_completes_the_magics_names(shell: InteractiveShell) -> None:
     assert "%xai_image" in tab(shell, "%xai_i")
 
 
-def test_python_still_completes(shell: InteractiveShell) -> None:
-    """Our matcher suppresses nothing outside its lines."""
+def test_python_names_are_still_completed(shell: InteractiveShell) -> None:
     shell.user_ns["some_long_name"] = 1
     assert "some_long_name" in tab(shell, "some_lo")
 
 
-def test_other_magics_offer_only_what_they_take() -> None:
-    """`%xai_history` has -n, the panel what a form can hold."""
+def test_other_magics_offer_their_own_options() -> None:
     assert offered("%xai_history ") == ["-n"]
     assert {"--count", "--aspect-ratio", "--image"} < set(offered("%xai_panel ") or ())
     assert not {"--each", "--dry-run", "--as"} & set(offered("%xai_panel ") or ())

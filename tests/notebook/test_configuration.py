@@ -1,4 +1,4 @@
-"""The option table: a new option is one row, and everything that reads the table has it."""
+"""A new row of the option table appears everywhere; traits and defaults follow the table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wider(Options):
-    """The table and one more row."""
+    """The table with one more row."""
 
     film_stock: str = field(
         default="none",
@@ -44,7 +44,6 @@ ROWS = table(Wider)
 
 
 def test_a_new_row_is_a_flag() -> None:
-    """Its long flag follows from its name; the short one it says."""
     expected = Parsed({"film_stock": "35mm"}, "a fox")
     assert parse("--film-stock 35mm a fox", ROWS) == parse("-s 35mm a fox", ROWS) == expected
     with pytest.raises(OptionError, match="Unknown option --film-stock"):
@@ -52,20 +51,17 @@ def test_a_new_row_is_a_flag() -> None:
 
 
 def test_a_new_row_is_checked() -> None:
-    """Its values are converted and refused like any others."""
     assert resolve({"film_stock": "35MM"}, kind=Wider) == Wider(film_stock="35mm")
     with pytest.raises(OptionError, match="-s/--film-stock: '8mm' is not one of none, 35mm"):
         resolve({"film_stock": "8mm"}, kind=Wider)
 
 
-def test_a_new_row_stands_in_the_help() -> None:
-    """With its flags, its value, its meaning and its choices."""
+def test_a_new_row_is_in_the_help() -> None:
     lines = [" ".join(line.split()) for line in help_text(ROWS).splitlines()]
     assert "-s, --film-stock FILM grain: none, 35mm" in lines
 
 
 def test_a_new_row_is_completed() -> None:
-    """Its flag, and its choices behind it."""
 
     def offered(line: str) -> list[str] | None:
         found = completion.complete(line, len(line), 0, {}, ROWS)
@@ -76,7 +72,6 @@ def test_a_new_row_is_completed() -> None:
 
 
 def test_a_new_row_is_a_trait() -> None:
-    """`%config XaiImage` has it with its default, its choices and its help."""
     trait = traits_of(ROWS)["film_stock"]
     assert isinstance(trait, traitlets.CaselessStrEnum)
     assert (trait.default_value, trait.values, trait.help) == ("none", ("none", "35mm"), "grain")
@@ -84,7 +79,7 @@ def test_a_new_row_is_a_trait() -> None:
 
 
 def test_a_new_row_is_a_field_of_the_panel() -> None:
-    """With its label and its choices; it cannot be left open, for it has a default."""
+    """An option with a default cannot be left open."""
     assert form.choices({}, ROWS)["fields"][-1] == {
         "name": "film_stock",
         "label": "Film stock",
@@ -93,15 +88,13 @@ def test_a_new_row_is_a_field_of_the_panel() -> None:
     }
 
 
-def test_a_new_row_stands_in_the_cell() -> None:
-    """Where it is not what `%config` says."""
+def test_a_new_row_is_written_into_cells() -> None:
     given = resolve({"film_stock": "35mm"}, kind=Wider)
     assert given.to_line(Wider()) == "%%xai_image --film-stock=35mm"
     assert given.to_line(given) == "%%xai_image"
 
 
-def test_every_row_that_can_be_configured_is_a_trait() -> None:
-    """The traits are those of the two tables, with the tables' defaults."""
+def test_every_configurable_row_is_a_trait() -> None:
     traits = traits_of()
     rows = [option for option in (*OPTIONS, *SETTINGS) if option.configurable]
     assert list(traits) == [option.setting or option.name for option in rows]
@@ -113,25 +106,23 @@ def test_every_row_that_can_be_configured_is_a_trait() -> None:
     ("name", "wrong"),
     [("count", 11), ("aspect_ratio", "3:1"), ("timeout", 0.0), ("full", "x"), ("backend", "aws")],
 )
-def test_a_default_that_is_not_possible_is_refused(name: str, wrong: object) -> None:
-    """The traits have the bounds of the rows."""
+def test_traits_have_the_bounds_of_the_rows(name: str, wrong: object) -> None:
     configurable = type("Configurable", (traitlets.HasTraits,), traits_of())()
     with pytest.raises(traitlets.TraitError):
         setattr(configurable, name, wrong)
 
 
-def test_the_cell_says_what_the_configuration_hides() -> None:
-    """The request is written out against other defaults, and even when they are the same."""
+def test_the_cell_repeats_configured_options_of_the_request() -> None:
     configured = resolve({"n": 4, "resolution": "2k", "columns": 2, "timeout": 60})
     options = resolve({"resolution": "2k", "columns": 2, "timeout": 90, "metadata": False})
     line = options.to_line(configured)
     assert line == "%%xai_image -n 1 --resolution=2k --no-metadata --timeout=90"
 
 
-def test_a_budget_that_means_nothing_stops_the_next_call(
+def test_an_invalid_budget_stops_calls(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`%config` only prints the error, and nothing may be spent without the limit."""
+    """`%config` only prints the error."""
     shell.run_line_magic("config", "XaiImage.budget = '0.01/dya'")
     for _ in range(2):
         result = shell.run_cell("%xai_image a fox")
@@ -142,10 +133,9 @@ def test_a_budget_that_means_nothing_stops_the_next_call(
     capsys.readouterr()
 
 
-def test_a_wrong_default_is_named_when_the_extension_is_loaded(
+def test_an_invalid_default_in_the_configuration_is_an_error_at_load(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one line, with what to do."""
     shell.config.XaiImage.budget = "oops"
     result = shell.run_cell("%reload_ext xai_notebook")
     assert isinstance(result.error_in_exec, ConfigurationError)

@@ -10,7 +10,7 @@ import IPython
 import pytest
 
 from xai_notebook import errors
-from xai_notebook.arguments.options import OPTIONS, help_text
+from xai_notebook.arguments.options import help_text
 from xai_notebook.generation.session import current_session
 from xai_notebook.notebook.extension import load_ipython_extension
 from xai_notebook.pictures.results import ImageBatch
@@ -40,23 +40,15 @@ def run(shell: InteractiveShell) -> Run:
 
 @pytest.fixture(autouse=True)
 def _small(keyed: Served) -> None:
-    """Pictures are not looked at here: none is painted."""
+    """Answer with a few bytes: these tests need no pictures."""
     keyed.faults.garbage = b"\xff\xd8\xff"
 
 
 def test_line_and_cell_return_the_batch(run: Run, server: Served) -> None:
-    """The prompt stands on the line or in the body; the value is an ImageBatch."""
     assert isinstance(run("%xai_image -n 2 a red fox"), ImageBatch)
     assert (server.last.prompt, server.last.n) == ("a red fox", 2)
     assert isinstance(run("%%xai_image --aspect-ratio 16:9\na red fox,\nin snow"), ImageBatch)
     assert server.last.prompt == "a red fox,\nin snow"
-
-
-def test_the_value_is_in_the_underscore(run: Run, shell: InteractiveShell) -> None:
-    """`_` and `Out[n]` hold the batch."""
-    made = run("%xai_image a red fox")
-    assert shell.user_ns["_"] is made
-    assert shell.user_ns["Out"][shell.execution_count - 1] is made
 
 
 @pytest.mark.parametrize(
@@ -72,7 +64,6 @@ def test_the_value_is_in_the_underscore(run: Run, shell: InteractiveShell) -> No
     ],
 )
 def test_a_body_reaches_the_server_unchanged(run: Run, server: Served, body: str) -> None:
-    """IPython expands nothing, shlex splits nothing."""
     run("x = 5")
     run(f"%%xai_image\n{body}")
     assert server.last.prompt == body
@@ -80,14 +71,12 @@ def test_a_body_reaches_the_server_unchanged(run: Run, server: Served, body: str
 
 @pytest.mark.parametrize("prompt", ["a {x} b", "a $x b", "a $HOME b", "{x} and {nope}", "it's 5 %"])
 def test_a_line_is_not_expanded_by_ipython(run: Run, server: Served, prompt: str) -> None:
-    """`{x}` and `$x` stay, on the line too."""
     run("x = 5")
     run(f"%xai_image {prompt}")
     assert server.last.prompt == prompt
 
 
-def test_templates_see_the_users_variables(run: Run, server: Served) -> None:
-    """Globals, and the locals of a function that calls the magic."""
+def test_templates_see_globals_and_locals(run: Run, server: Served) -> None:
     run("light = 'at dawn'")
     run("%%xai_image\na fox {{ light }}")
     assert server.last.prompt == "a fox at dawn"
@@ -95,15 +84,13 @@ def test_templates_see_the_users_variables(run: Run, server: Served) -> None:
     assert server.last.prompt == "an owl at noon"
 
 
-def test_an_undefined_name_is_named_and_nothing_sent(run: Run, server: Served) -> None:
-    """The error comes before any call."""
+def test_an_undefined_name_is_an_error_before_sending(run: Run, server: Served) -> None:
     with pytest.raises(errors.OptionError, match="'nope' is undefined"):
         run("%%xai_image\na fox {{ nope }}")
     assert server.calls == []
 
 
-def test_as_binds_the_batch(run: Run, shell: InteractiveShell) -> None:
-    """`--as` names the result; a wrong name is found before money is spent."""
+def test_as_binds_the_batch_or_is_refused_before_sending(run: Run, shell: InteractiveShell) -> None:
     made = run("%%xai_image --as foxes\na red fox")
     assert shell.user_ns["foxes"] is made
     with pytest.raises(errors.OptionError, match="not a name"):
@@ -111,7 +98,6 @@ def test_as_binds_the_batch(run: Run, shell: InteractiveShell) -> None:
 
 
 def test_a_trailing_semicolon_is_not_sent(run: Run, server: Served) -> None:
-    """It is a habit of notebooks, not part of the prompt."""
     run("%xai_image a red fox;")
     assert server.last.prompt == "a red fox"
     run("%%xai_image\na red fox;\n")
@@ -129,10 +115,9 @@ def test_a_trailing_semicolon_is_not_sent(run: Run, server: Served) -> None:
         ("%%xai_image\na red fox\n#| label: fig-fox", "a red fox\n#| label: fig-fox"),
     ],
 )
-def test_a_body_is_read_as_its_author_meant_it(
+def test_line_ends_and_cell_comments_are_no_prompt(
     run: Run, server: Served, cell: str, prompt: str
 ) -> None:
-    """Line ends of Windows are line ends; lines for Quarto and Colab at the top are no prompt."""
     run(cell)
     assert server.last.prompt == prompt
 
@@ -150,8 +135,9 @@ def test_a_body_is_read_as_its_author_meant_it(
         ("%xai_image -n 2 \u2014 a red fox", 2),
     ],
 )
-def test_options_are_read_as_typed_anywhere(run: Run, server: Served, cell: str, n: int) -> None:
-    """A `;` out of habit, and the dashes and invisible characters of editors and web pages."""
+def test_typographic_dashes_and_invisible_characters_are_read(
+    run: Run, server: Served, cell: str, n: int
+) -> None:
     run(cell)
     assert (server.last.prompt, server.last.n) == ("a red fox", n)
 
@@ -170,22 +156,23 @@ def test_options_are_read_as_typed_anywhere(run: Run, server: Served, cell: str,
         ("%xai_image a fox \u2014aspect-ration 16:9", "Did you mean --aspect-ratio?"),
     ],
 )
-def test_what_is_no_prompt_is_refused(run: Run, server: Served, cell: str, message: str) -> None:
-    """Sent as part of the prompt, it would cost money and go unnoticed."""
+def test_magics_and_options_in_a_prompt_are_refused(
+    run: Run, server: Served, cell: str, message: str
+) -> None:
     with pytest.raises(errors.OptionError, match=re.escape(message)):
         run(cell)
     assert server.calls == []
 
 
-def test_line_ends_make_no_other_prompt(run: Run, server: Served, shell: InteractiveShell) -> None:
-    """A cell that came back from Windows shows the pictures that it made before."""
+def test_line_ends_of_windows_do_not_change_the_prompt(
+    run: Run, server: Served, shell: InteractiveShell
+) -> None:
     run("%%xai_image\na red fox\nin snow")
     assert run("%%xai_image --replay\r\na red fox\r\nin snow")[0].replayed
     assert len(server.calls) == 1
 
 
-def test_variables_are_filled_into_options(run: Run, server: Served, tmp_path: Path) -> None:
-    """On the line of a cell and on a line of its own, as part of a value and as all of it."""
+def test_templates_in_options_are_filled(run: Run, server: Served, tmp_path: Path) -> None:
     server.faults.garbage = None
     run(f"folder, n, ratio, nothing = {str(tmp_path / 'my foxes')!r}, 2, (16, 9), None")
     run("%xai_image --export {{ folder }} -n {{ n }} a red fox")
@@ -197,15 +184,13 @@ def test_variables_are_filled_into_options(run: Run, server: Served, tmp_path: P
     assert server.last.user == "my foxes"
 
 
-def test_every_template_of_a_value_is_filled(run: Run, server: Served) -> None:
-    """Also where nothing stands between two of them."""
+def test_adjacent_templates_are_filled(run: Run, server: Served) -> None:
     run("first, second = 'ab', 'cd'")
     run("%xai_image --user={{ first }}{{ second }} a fox")
     assert server.last.user == "abcd"
 
 
-def test_data_never_names_a_variable(run: Run, server: Served) -> None:
-    """Neither as a whole nor with an index behind it; a name that the user typed does."""
+def test_a_filled_value_never_names_a_variable(run: Run, server: Served) -> None:
     run("name, secret, i = 'secret', [b'', b''], 1")
     run("from pathlib import Path; path = Path('there', 'is no', 'file')")
     for value in ("{{ name }}", "{{ name }}[0]", "{{ path }}"):
@@ -216,15 +201,13 @@ def test_data_never_names_a_variable(run: Run, server: Served) -> None:
     assert server.calls == []
 
 
-def test_variables_of_options_are_local_ones_first(run: Run, server: Served) -> None:
-    """A function's own variables, as in its prompts."""
+def test_options_see_locals_first(run: Run, server: Served) -> None:
     run("n = 2")
     run("def draw(n):\n    %xai_image -n {{ n }} a fox\ndraw(3)")
     assert server.last.n == 3
 
 
-def test_a_list_is_several_values(run: Run, server: Served) -> None:
-    """Of an option that can be given more than once."""
+def test_a_list_fills_a_repeatable_option(run: Run, server: Served) -> None:
     run("models = ['grok-imagine-image', 'grok-imagine-image-pro']")
     assert len(run("%xai_image --model {{ models }} a fox")) == 2
 
@@ -252,10 +235,9 @@ def test_a_list_is_several_values(run: Run, server: Served) -> None:
         ("--each {{ words }}", "--each three"),
     ],
 )
-def test_options_that_no_value_fits_are_refused(
+def test_impossible_templates_in_options_are_refused(
     run: Run, server: Served, line: str, message: str
 ) -> None:
-    """A wrong spelling of a variable is no folder's name, and nothing is sent."""
     run("folder, n, words, many, nan, three = 'a', 2, 'three', ['a'], float('nan'), ['a fox']")
     run("matrix, none = [[0, 1], [1, 0]], None")
     with pytest.raises(errors.OptionError, match=re.escape(message)):
@@ -263,61 +245,47 @@ def test_options_that_no_value_fits_are_refused(
     assert server.calls == []
 
 
-def test_other_magics_are_filled_too(run: Run) -> None:
-    """What `%xai_history` looks for."""
+def test_templates_in_xai_history_are_filled(run: Run) -> None:
     run("%xai_image a red fox")
     run("animal, most = 'fox', 1")
     assert len(run("%xai_history -n {{ most }} {{ animal }}")) == 1
 
 
-def test_every_value_that_ipython_drops_is_shown(
+def test_plans_in_a_loop_are_shown_in_a_terminal(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a terminal, too."""
     run("for n in (1, 2):\n    %xai_image --dry-run -n {{ n }} a fox")
     assert capsys.readouterr().out.count("Dry run") == 2
 
 
-def test_an_assignment_takes_the_value(run: Run, shell: InteractiveShell) -> None:
-    """`x = %xai_image …` binds the batch."""
-    assert run("x = %xai_image a red fox") is None
-    assert isinstance(shell.user_ns["x"], ImageBatch)
-
-
 def test_two_prompts_are_refused(run: Run, server: Served) -> None:
-    """One on the line and one in the body: which?"""
     with pytest.raises(errors.OptionError, match="Keep one of them"):
         run("%%xai_image a red fox\nan owl")
     assert server.calls == []
 
 
-def test_no_prompt_is_refused(run: Run) -> None:
-    """The message says what is missing."""
+def test_a_missing_prompt_is_refused(run: Run) -> None:
     for cell in ("%xai_image", "%%xai_image\n\n", "%xai_image -n 2"):
         with pytest.raises(errors.OptionError, match="There is no prompt"):
             run(cell)
 
 
-def test_a_folder_that_ate_the_prompt_is_named(run: Run) -> None:
-    """`--export fox` takes "fox" for the folder: the error says so."""
+def test_a_prompt_taken_as_a_folder_is_named(run: Run) -> None:
     with pytest.raises(errors.OptionError, match="--export took 'fox' for its folder"):
         run("%xai_image --export fox")
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_prints_the_table(run: Run, capsys: pytest.CaptureFixture[str], option: str) -> None:
-    """The same text as `%xai_image?`; nothing is sent, no prompt needed."""
     assert run(f"%xai_image {option}") is None
     assert capsys.readouterr().out == help_text() + "\n"
 
 
 def test_the_docstring_is_the_help(shell: InteractiveShell) -> None:
-    """`%xai_image?` shows the table."""
     assert shell.find_magic("xai_image").__doc__ == help_text()
 
 
 def test_each_reads_the_body_or_a_variable(run: Run, server: Served) -> None:
-    """One request per line, or per element."""
     run("%config XaiImage.rate = 0")
     run("%%xai_image --each\na fox\n\nan owl")
     assert sorted(call.message.prompt for call in server.calls) == ["a fox", "an owl"]
@@ -326,7 +294,6 @@ def test_each_reads_the_body_or_a_variable(run: Run, server: Served) -> None:
 
 
 def test_dry_run_shows_the_plan(run: Run, server: Served) -> None:
-    """Nothing is sent."""
     assert "a red fox" in repr(run("%xai_image --dry-run a red fox"))
     assert server.calls == []
 
@@ -335,7 +302,6 @@ def test_dry_run_shows_the_plan(run: Run, server: Served) -> None:
 
 
 def test_config_sets_defaults(run: Run, server: Served) -> None:
-    """`%config XaiImage.x` counts for what a call leaves open."""
     run("%config XaiImage.count = 3")
     run("%config XaiImage.aspect_ratio = '16:9'")
     run("%xai_image a red fox")
@@ -344,32 +310,7 @@ def test_config_sets_defaults(run: Run, server: Served) -> None:
     assert server.last.n == 1
 
 
-def test_every_option_with_a_default_can_be_configured(shell: InteractiveShell) -> None:
-    """The table and the traits name the same, and each help ends as a sentence."""
-    (magics,) = _configurables(shell)
-    configuration = magics.configuration()
-    assert {option.name for option in OPTIONS if option.configurable} <= set(configuration)
-    traits = magics.traits(config=True).values()
-    assert all(trait.help for trait in traits)
-
-
-@pytest.mark.parametrize(
-    "setting", ["resolution = '8k'", "count = 11", "backend = 'cloud'", "timeout = -1", "rate = -1"]
-)
-def test_config_refuses_what_is_not_possible(
-    run: Run, shell: InteractiveShell, setting: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The value stays as it was."""
-    name = setting.partition(" ")[0]
-    (magics,) = _configurables(shell)
-    before = getattr(magics, name)
-    run(f"%config XaiImage.{setting}")
-    assert getattr(magics, name) == before
-    assert name in caplog.text
-
-
-def test_generate_reads_the_configuration_too(run: Run, server: Served) -> None:
-    """`xai.generate` and the magic share their defaults."""
+def test_generate_has_the_configured_defaults(run: Run, server: Served) -> None:
     run("%config XaiImage.count = 2")
     run("import xai_notebook as xai\nxai.generate('a red fox')")
     assert server.last.n == 2
@@ -379,7 +320,6 @@ def test_generate_reads_the_configuration_too(run: Run, server: Served) -> None:
 
 
 def test_history_takes_a_number_and_words(run: Run) -> None:
-    """Newest first."""
     run("%xai_image a red fox")
     run("%xai_image an owl")
     assert [image.prompt for image in run("%xai_history")] == ["an owl", "a red fox"]
@@ -395,14 +335,12 @@ def test_history_takes_a_number_and_words(run: Run) -> None:
         ("--model x", "%xai_history takes only -n N and words to look for."),
     ],
 )
-def test_history_refuses_what_it_cannot_do(run: Run, line: str, message: str) -> None:
-    """In the words of the option table."""
+def test_history_refuses_other_options(run: Run, line: str, message: str) -> None:
     with pytest.raises(errors.OptionError, match=re.escape(message)):
         run(f"%xai_history {line}")
 
 
 def test_history_is_not_limited_to_ten(run: Run) -> None:
-    """Its -n counts images shown, not images made."""
     assert len(run("%xai_history -n 100")) == 0
 
 
@@ -417,8 +355,7 @@ def _matchers(shell: InteractiveShell) -> list[str]:
     return [m.__name__ for m in shell.Completer.custom_matchers]
 
 
-def test_loading_twice_leaves_one(shell: InteractiveShell) -> None:
-    """Neither `%load_ext` again nor `%reload_ext` doubles anything."""
+def test_loading_twice_adds_nothing(shell: InteractiveShell) -> None:
     load_ipython_extension(shell)
     shell.extension_manager.reload_extension("xai_notebook")
     assert len(_configurables(shell)) == 1
@@ -426,8 +363,7 @@ def test_loading_twice_leaves_one(shell: InteractiveShell) -> None:
     assert _matchers(shell) == (["xai_image_matcher"] if has_matchers else [])
 
 
-def test_a_reload_keeps_working(run: Run, shell: InteractiveShell, server: Served) -> None:
-    """After `%reload_ext` the magic answers, and is still itself."""
+def test_the_magic_works_after_a_reload(run: Run, shell: InteractiveShell, server: Served) -> None:
     run("%xai_image a red fox")
     run("%reload_ext xai_notebook")
     run("%config XaiImage.count = 2")
@@ -435,8 +371,7 @@ def test_a_reload_keeps_working(run: Run, shell: InteractiveShell, server: Serve
     assert server.last.n == 2
 
 
-def test_unloading_leaves_nothing(run: Run, shell: InteractiveShell) -> None:
-    """No magic, configurable, matcher, thread or open session."""
+def test_unloading_removes_everything(run: Run, shell: InteractiveShell) -> None:
     run("%xai_image --local a red fox")
     assert current_session().backends.connected
     shell.extension_manager.unload_extension("xai_notebook")
@@ -450,10 +385,7 @@ def test_unloading_leaves_nothing(run: Run, shell: InteractiveShell) -> None:
     run("%xai_image --local a red fox")
 
 
-def test_configuration_from_a_file_counts(
-    shell: InteractiveShell, run: Run, server: Served
-) -> None:
-    """`c.XaiImage.count = 2` in ipython_config.py is there when the extension is loaded."""
+def test_ipython_config_sets_defaults(shell: InteractiveShell, run: Run, server: Served) -> None:
     shell.extension_manager.unload_extension("xai_notebook")
     shell.config.XaiImage.count = 2
     shell.extension_manager.load_extension("xai_notebook")
@@ -462,25 +394,9 @@ def test_configuration_from_a_file_counts(
 
 
 @pytest.mark.filterwarnings("ignore:This is now an optional IPython:UserWarning")  # %cd's own
-def test_the_notebooks_folder_is_where_the_extension_was_loaded(
-    run: Run, tmp_path: Path, server: Served
-) -> None:
-    """A later `%cd` does not move exports."""
+def test_cd_does_not_move_exports(run: Run, tmp_path: Path, server: Served) -> None:
     server.faults.garbage = None
     folder = tmp_path / "work"
     run(f"%cd -q {tmp_path}")
     (image,) = run("%xai_image --export a red fox".replace("--export", "--export pictures"))
     assert image.exported.parent == folder / "pictures"
-
-
-def test_errors_reach_the_shell_as_themselves(run: Run, server: Served) -> None:
-    """A magic raises; it never prints and returns None."""
-    server.faults.fail_when = lambda *_: _refusal()
-    with pytest.raises(errors.InvalidRequestError):
-        run("%xai_image a red fox")
-
-
-def _refusal() -> Any:
-    import grpc
-
-    return grpc.StatusCode.INVALID_ARGUMENT

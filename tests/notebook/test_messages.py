@@ -1,14 +1,12 @@
-"""What a browser may say: messages of any shape do nothing but what they are for."""
+"""Messages of any shape from a browser: malformed ones do nothing."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from IPython.core.displaypub import CapturingDisplayPublisher
 
 import xai_notebook
 from harness import tiny, until
@@ -41,7 +39,7 @@ NESTED = st.recursive(
     max_leaves=6,
 )
 SPENDS = {"generate", "hand_over", "more", "again"}
-"""What may order, when its shape is right."""
+"""Kinds that may order images if their shape is right."""
 FORM: dict[str, Any] = {
     **dict.fromkeys(FIELDS, ""), "n": 1, "model": "grok-imagine-image", "prompt": "a fox",
     "inputs": [], "rewrite": False, "export": False, "folder": "",
@@ -51,21 +49,19 @@ GOOD: dict[str, Any] = {
     "value": True, "name": "name", "parts": 1, "restore": True, "card": "image1", "request": 7,
     "filters": {}, "rows": 10, "thumbnails": 10,
 }  # fmt: skip
-"""Values that some message may have: the other fields are as they should be."""
+"""Good values of fields."""
 
 
 @pytest.fixture
-def shown(keyed: Served, shell: InteractiveShell) -> dict[str, Any]:
-    """A panel and a library of this process, with no browser, and what they say."""
+def shown(keyed: Served, notebook_shell: InteractiveShell) -> dict[str, Any]:
+    """A panel and a library without a browser, and the messages they send."""
     keyed.faults.garbage = tiny()
-    shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a notebook
-    shell.user_ns["secret"] = "hunter2"
+    notebook_shell.user_ns["secret"] = "hunter2"
     xai_notebook.generate("a fox", n=2)
     found: dict[str, Any] = {"said": []}
     for name, widget in (
-        ("panel", Panel("", {}, shell)),
-        ("library", LibraryWidget(query_of("", {}), shell)),
+        ("panel", Panel("", {}, notebook_shell)),
+        ("library", LibraryWidget(query_of("", {}), notebook_shell)),
     ):
         widget.send = lambda content, buffers=None: found["said"].append(content)
         found[name] = widget
@@ -78,7 +74,7 @@ def shown(keyed: Served, shell: InteractiveShell) -> dict[str, Any]:
 
 
 def settle() -> None:
-    """Wait until the background loop has done what it was told."""
+    """Wait until the background loop is idle."""
     import asyncio
 
     async def others() -> None:
@@ -95,7 +91,7 @@ def count() -> int:
 
 
 def files(folder: Path) -> set[str]:
-    """Return what is in a folder, but for thumbnails and the database's own files."""
+    """Return the files in a folder, without thumbnails and the database."""
     return {
         str(path)
         for path in folder.rglob("*")
@@ -105,7 +101,7 @@ def files(folder: Path) -> set[str]:
 
 @st.composite
 def said(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict[str, Any]:
-    """Return a message of a kind that there is, with at least one field that is odd."""
+    """Return a message of a known kind with at least one odd field."""
     kind = draw(st.sampled_from(sorted(shapes)))
     shape = shapes[kind]
     names = sorted({*shape.needed, *shape.other, "request"})
@@ -124,10 +120,10 @@ def said(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_messages_of_any_shape_are_answered_in_a_sentence(
+def test_malformed_messages_do_nothing(
     shown: dict[str, Any], keyed: Served, tmp_path: Path, data: st.DataObject
 ) -> None:
-    """No raw exception, nothing ordered, written or deleted; the widget goes on."""
+    """The reply is a sentence at most, and the widget still works."""
     name, shapes = data.draw(
         st.sampled_from([("panel", messages.PANEL), ("library", messages.LIBRARY)])
     )
@@ -152,8 +148,8 @@ def test_messages_of_any_shape_are_answered_in_a_sentence(
 
 
 @pytest.mark.parametrize("kind", ["", "msg", "told", "answer", "receive", 3, None, ["hello"], {}])
-def test_messages_of_no_known_kind_do_nothing(shown: dict[str, Any], kind: Any) -> None:
-    """A name of the program is none of them."""
+def test_unknown_kinds_do_nothing(shown: dict[str, Any], kind: Any) -> None:
+    """Names of methods among them."""
     for name in ("panel", "library"):
         shown[name]._receive(None, {"kind": kind, "ids": [1], "text": "x"}, [])
     settle()
@@ -174,16 +170,14 @@ def test_messages_of_no_known_kind_do_nothing(shown: dict[str, Any], kind: Any) 
         {"kind": "star", "ids": [1.5], "request": 1},
     ],
 )
-def test_a_message_of_another_shape_is_refused_in_one_sentence(
+def test_a_wrong_shape_is_refused_in_one_sentence(
     shown: dict[str, Any], content: dict[str, Any]
 ) -> None:
-    """The same one for all of them."""
     shown["panel"]._receive(None, content, [])
     until(lambda: any(str(one.get("said")).startswith(REFUSED) for one in shown["said"]))
 
 
-def test_a_page_sets_no_state(shown: dict[str, Any]) -> None:
-    """What a saved notebook holds of a widget, or a program sends for one, changes nothing."""
+def test_a_page_cannot_set_state(shown: dict[str, Any]) -> None:
     for name in ("panel", "library"):
         widget = shown[name]
         before = widget.get_state()
@@ -194,8 +188,7 @@ def test_a_page_sets_no_state(shown: dict[str, Any]) -> None:
         assert widget.get_state() == before
 
 
-def test_every_kind_has_who_answers_it() -> None:
-    """And no other method can be named."""
+def test_every_kind_has_a_handler() -> None:
     from xai_notebook.notebook.picture_widget import ACTIONS
 
     for widget, shapes in ((Panel, messages.PANEL), (LibraryWidget, messages.LIBRARY)):

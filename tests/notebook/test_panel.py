@@ -1,28 +1,22 @@
-"""The panel without a browser: its form, its cell, its queue, and notebooks run by machines."""
+"""The panel without a browser: form, cell, queue, uploads, and unattended notebooks."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
-from IPython.core.displaypub import CapturingDisplayPublisher
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
-from harness import CENT, KEY, until, without_xai
+from harness import CENT, KEY, until
 from xai_notebook import settings
 from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.options import resolve
@@ -53,21 +47,19 @@ def ask(panel, **values):
 
 
 def outputs_of(shell: InteractiveShell) -> list[Any]:
-    """Return what was displayed."""
+    """Return the displayed outputs."""
     published: Any = shell.display_pub
     return list(published.outputs)
 
 
 @pytest.fixture
-def shown(keyed: Served, shell: InteractiveShell) -> Panel:
-    """A panel of this process, with no browser, that talks to `keyed`."""
-    shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a notebook
-    return Panel("", {}, shell)
+def shown(keyed: Served, notebook_shell: InteractiveShell) -> Panel:
+    """A panel without a browser, whose server is `keyed`."""
+    return Panel("", {}, notebook_shell)
 
 
 def tell(panel: Panel, kind: str, *buffers: bytes, **content: Any) -> None:
-    """Say what a browser would say."""
+    """Send a message as a browser does."""
     panel._receive(None, {"kind": kind, **content}, list(buffers))
 
 
@@ -82,16 +74,14 @@ def _ended(panel: Panel) -> bool:
     return all(job["state"] in {"failed", "cancelled"} for job in panel.jobs)
 
 
-def test_plain_ipython_gets_one_line(
+def test_plain_ipython_gets_a_hint(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no front end shows widgets, one line says what to do instead."""
     shell.run_cell("%xai_panel a fox")
     assert capsys.readouterr().out == NO_FRONTEND + "\n"
 
 
-def test_the_magic_takes_options(shown: Panel, shell: InteractiveShell) -> None:
-    """They are first values of the form, as those of a cell; a wrong one is refused."""
+def test_options_of_the_magic_fill_the_form(shown: Panel, shell: InteractiveShell) -> None:
     del shown
     shell.run_cell("%xai_panel -n 10 --aspect-ratio=16:9 a fox").raise_error()
     view = "application/vnd.jupyter.widget-view+json"
@@ -117,7 +107,7 @@ def test_the_magic_takes_options(shown: Panel, shell: InteractiveShell) -> None:
         ["a fox", "two\nlines", "{{ light }} on snow", "ends with;", "100 % $x$"]
     ),
 )
-def test_the_cell_asks_for_what_the_form_says(  # noqa: PLR0913, PLR0917  # every field
+def test_the_equivalent_cell_has_the_options_of_the_form(  # noqa: PLR0913, PLR0917  # every field
     n: int,
     model: str,
     ratio: str,
@@ -129,20 +119,19 @@ def test_the_cell_asks_for_what_the_form_says(  # noqa: PLR0913, PLR0917  # ever
     configured: dict[str, Any],
     prompt: str,
 ) -> None:
-    """Reading the equivalent cell as the magic does gives the options of the form."""
     form, values, _ = Form.from_options(prompt, {}, configured)
     values |= {"n": n, "model": model, "aspect_ratio": ratio, "resolution": resolution}
     values |= {"user": user, "timeout": timeout, "rewrite": rewrite}
     values |= {"export": folder is not None, "folder": folder or ""}
     head, _, body = form.cell(values, ["a photo.png"]).partition("\n")
-    asked = resolve(form.given(values) | {"image": ["a photo.png"]}, configured)
+    asked = resolve(form.options(values) | {"image": ["a photo.png"]}, configured)
     assert resolve(parse(head.removeprefix("%%xai_image ")).given, configured) == asked
     names = {"light": "dusk"}
     assert fill(body.removesuffix(";"), names) == fill(prompt, names)
 
 
-def test_first_values_come_from_the_call_and_the_configuration() -> None:
-    """Arguments win over `%config XaiImage`; what has no field is kept for every request."""
+def test_first_values_are_the_arguments_then_the_configuration() -> None:
+    """Options without a field are kept."""
     configured = {"n": 3, "aspect_ratio": "16:9", "timeout": 60.0}
     form, values, _ = Form.from_options("a fox", {"n": 5, "format": "url"}, configured)
     assert [values["n"], values["aspect_ratio"], values["timeout"]] == [5, "16:9", ""]
@@ -152,14 +141,12 @@ def test_first_values_come_from_the_call_and_the_configuration() -> None:
 @pytest.mark.parametrize(
     "given", [{"each": ["a", "b"]}, {"dry_run": True}, {"model": ["a", "b"]}, {"n": 11}]
 )
-def test_options_no_form_can_have_are_errors(given: dict[str, Any]) -> None:
-    """The panel refuses them when it is made."""
+def test_options_without_meaning_in_a_form_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         Form.from_options("", given, {})
 
 
 def test_a_generation_becomes_cards_outputs_and_costs(shown: Panel, keyed: Served) -> None:
-    """Cards, the output under the cell, the cost so far: all from one reply."""
     keyed.faults.cost_ticks = 200_000_000
     make(shown, "a fox & <b>friends</b>", n=2, aspect_ratio="16:9")
     assert [card["name"] for card in shown.cards] == ["image 1 of 2", "image 2 of 2"]
@@ -173,17 +160,15 @@ def test_a_generation_becomes_cards_outputs_and_costs(shown: Panel, keyed: Serve
 
 
 def test_models_come_with_prices_and_abilities(shown: Panel, keyed: Served) -> None:
-    """The dropdown tells the server's models; one that takes no images says so."""
     keyed.faults.image_price = 7 * CENT
     tell(shown, "models")
     until(lambda: not shown.asking)
     assert {model["price"] for model in shown.models} == {0.07}
     assert not takes_images(shown.models, "grok-2-image")
-    assert shown.place == keyed.address
+    assert shown.destination == keyed.address
 
 
 def test_without_the_list_of_models_the_known_names_stay(shown: Panel, keyed: Served) -> None:
-    """A list that cannot be had leaves the known names, and the text says so."""
     keyed.faults.models_failure = (grpc.StatusCode.PERMISSION_DENIED, "not for you")
     tell(shown, "models")
     until(lambda: "These are the names known here" in shown.models_note)
@@ -194,7 +179,6 @@ def test_without_the_list_of_models_the_known_names_stay(shown: Panel, keyed: Se
 def test_a_failure_is_a_line_in_the_panel(
     shown: Panel, keyed: Served, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The server's refusal stands beside its prompt; nothing is printed or logged."""
     keyed.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no \x1b[31mfoxes")]
     make(shown, "a fox")
     (job,) = shown.jobs
@@ -205,7 +189,6 @@ def test_a_failure_is_a_line_in_the_panel(
 
 
 def test_the_queue_is_bounded(shown: Panel, keyed: Served) -> None:
-    """A page that asks without end is told so, and asks for no more."""
     keyed.faults.delay = lambda _: 60.0
     for _ in range(52):
         tell(shown, "generate", form={**shown.form, "prompt": "a fox"})
@@ -217,8 +200,7 @@ def test_the_queue_is_bounded(shown: Panel, keyed: Served) -> None:
     until(lambda: _ended(shown))
 
 
-def test_an_export_that_fails_costs_no_picture(shown: Panel, tmp_path: Path) -> None:
-    """The pictures are shown all the same, with the reason why there are no files."""
+def test_pictures_are_shown_when_their_export_fails(shown: Panel, tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.write_text("")
     make(shown, "a fox", export=True, folder=str(blocked))
@@ -226,8 +208,7 @@ def test_an_export_that_fails_costs_no_picture(shown: Panel, tmp_path: Path) -> 
     assert shown.cards[0]["ok"]
 
 
-def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_path: Path) -> None:
-    """A file sent in pieces becomes an input image whose id the cell names."""
+def test_uploads_come_in_parts_and_have_an_id_in_the_cell(shown: Panel, tmp_path: Path) -> None:
     from PIL import Image
 
     Image.effect_noise((300, 200), 60).save(tmp_path / "noise.png")
@@ -242,15 +223,12 @@ def test_uploads_arrive_in_parts_and_are_kept_for_the_cell(shown: Panel, tmp_pat
     assert f"--image=@{file.name[:8]}\n" in shown.cell
 
 
-def test_what_could_not_be_exported_is_not_ordered_again(
-    keyed: Served, shell: InteractiveShell
+def test_a_failed_export_is_repeated_without_a_new_order(
+    keyed: Served, notebook_shell: InteractiveShell
 ) -> None:
-    """A job that failed has not been seen: Generate again exports what was paid for."""
-    shell.display_pub = CapturingDisplayPublisher()
-    shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     blocked = Path("pictures")
     blocked.write_text("no folder")
-    panel = Panel("", {"export": "pictures"}, shell)
+    panel = Panel("", {"export": "pictures"}, notebook_shell)
     make(panel, "a fox")
     assert [job["state"] for job in panel.jobs] == ["failed"]
     blocked.unlink()
@@ -264,15 +242,13 @@ def test_what_could_not_be_exported_is_not_ordered_again(
     ("field", "message"),
     [("folder", "Folder: {{ … }} is filled in the prompt only."), ("user", "End user's id: {{")],
 )
-def test_a_template_in_a_field_that_takes_none_is_refused(field: str, message: str) -> None:
-    """It would be a folder of that name, or sent as it is."""
+def test_templates_in_other_fields_are_refused(field: str, message: str) -> None:
     form, values, _ = Form.from_options("a fox", {}, {})
     with pytest.raises(OptionError, match=re.escape(message)):
-        form.given(values | {field: "{{ x }}"})
+        form.options(values | {field: "{{ x }}"})
 
 
 def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too large, too much or too many at once is refused in a sentence, once."""
     sent: list[Any] = []
     monkeypatch.setattr(shown, "send", lambda content, buffers=(): sent.append(content))
     part = bytes(1 << 20)
@@ -296,7 +272,6 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
-    """What is sent of a TIFF is what is previewed."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), "teal").save(buffer, "TIFF")
     source = inputs.from_upload("scan.tif", buffer.getvalue(), None)
@@ -305,14 +280,12 @@ def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
 
 
 @pytest.mark.parametrize("data", [b"no picture", b"\x89PNG\r\n\x1a\nbytes"])
-def test_what_is_wrong_with_an_upload_names_its_file(data: bytes) -> None:
-    """As the user knows it: there is no option in a form, and no `bytes`."""
+def test_errors_of_uploads_name_the_file(data: bytes) -> None:
     with pytest.raises(InputImageError, match=r"^fox and bytes\.png (is a text|cannot be)"):
         inputs.from_upload("fox and bytes.png", data, None)
 
 
-def test_bytes_on_their_way_are_bounded() -> None:
-    """Several large files at once are refused, and taken when the others have come or gone."""
+def test_bytes_of_uploads_are_bounded() -> None:
     uploads = UploadBuffer()
     part = bytes(32 << 20)
     for key in ("a", "b"):
@@ -321,25 +294,25 @@ def test_bytes_on_their_way_are_bounded() -> None:
     with pytest.raises(InputImageError, match="More than 128 MiB are on their way"):
         uploads.add("c", part, 1)
     assert uploads.add("c", part, 1) is None  # refused before: the rest of it is not taken
-    for upload in uploads._under_way.values():
-        upload.heard -= 61  # the page that sent them was closed
+    for upload in uploads._uploads.values():
+        upload.last_part -= 61  # the page that sent them was closed
     assert uploads.add("d", part, 1) == part
 
 
-def test_files_that_no_library_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the form no longer names gives way; what it names is not thrown out."""
+def test_uploads_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unused ones are dropped, used ones are kept."""
     monkeypatch.setattr(inputs, "MAX_HELD", 250)
-    held = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}
-    inputs.forget_unused(held, {"b", "c"})
-    assert list(held) == ["b", "c"]
-    held["d"] = inputs.TrayImage(b"", "d", "d", bytes(100))
+    tray = inputs.Tray({})
+    tray.images = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}
+    tray.make_room({"b", "c"})
+    assert list(tray.images) == ["b", "c"]
+    tray.images["d"] = inputs.TrayImage(b"", "d", "d", bytes(100))
     with pytest.raises(InputImageError, match="Remove some first"):
-        inputs.forget_unused(held, {"b", "c", "d"})
-    assert list(held) == ["b", "c"]
+        tray.make_room({"b", "c", "d"})
+    assert list(tray.images) == ["b", "c"]
 
 
-def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -> None:
-    """A number out of range leaves no cell, but a reason."""
+def test_an_impossible_value_leaves_no_cell_but_a_reason(shown: Panel) -> None:
     tell(shown, "form", form={**shown.form, "n": "99"})
     until(lambda: not shown.cell)
     assert shown.cell_note == "Images: 99 is outside 1 to 10 images."
@@ -366,13 +339,11 @@ def test_an_impossible_field_is_named_where_the_cell_would_stand(shown: Panel) -
         (ValueError("x"), "ValueError: x. Please report this to the makers of xai-notebook."),
     ],
 )
-def test_errors_name_fields_and_no_flags(error: Exception, said: str) -> None:
-    """A form has no flags; a kernel that stops is no bug."""
+def test_errors_name_fields_instead_of_flags(error: Exception, said: str) -> None:
     assert explain(error).startswith(said)
 
 
-def test_what_is_spent_stands_beside_the_budget(shown: Panel, keyed: Served) -> None:
-    """What is left of what the kernel may spend; beyond that nothing is sent."""
+def test_the_budget_is_shown_and_kept(shown: Panel, keyed: Served) -> None:
     keyed.faults.cost_ticks = keyed.faults.image_price = 2 * CENT
     shown._shell.run_line_magic("config", "XaiImage.budget = 0.05")
     make(shown, "a fox")
@@ -385,8 +356,7 @@ def test_what_is_spent_stands_beside_the_budget(shown: Panel, keyed: Served) -> 
     assert (len(keyed.calls), shown.spent) == (2, "$0.01 of $0.05 left")
 
 
-def test_the_form_says_what_it_would_cost(shown: Panel, keyed: Served) -> None:
-    """The same sum as a dry run: with the rewrite, for each number of images."""
+def test_the_expected_cost_includes_the_rewrite(shown: Panel, keyed: Served) -> None:
     keyed.faults.cost_ticks = keyed.faults.image_price = 2 * CENT
     tell(shown, "models")
     until(lambda: shown.expected and shown.expected[0])
@@ -396,16 +366,14 @@ def test_the_form_says_what_it_would_cost(shown: Panel, keyed: Served) -> None:
     assert shown.expected[3] == pytest.approx(0.081)
 
 
-def test_what_is_saved_beside_the_notebook_names_no_path(shown: Panel) -> None:
-    """Of this machine."""
+def test_the_note_on_saved_files_has_no_path(shown: Panel) -> None:
     make(shown, "a fox", n=2)
     tell(shown, "save", ids=[card["id"] for card in shown.cards])
     until(lambda: shown.saved)
     assert shown.saved == "2 saved in the notebook's folder"
 
 
-def test_the_state_holds_no_key_and_no_pictures(shown: Panel) -> None:
-    """What a notebook may save of the widget is text, small, and without the key."""
+def test_the_state_is_small_and_has_no_key(shown: Panel) -> None:
     make(shown, "a fox", n=4)
     state = {name: value for name, value in shown.get_state().items() if name[0] != "_"}
     text = json.dumps(state, default=str)
@@ -414,8 +382,7 @@ def test_the_state_holds_no_key_and_no_pictures(shown: Panel) -> None:
     assert "password" not in json.dumps(shown.get_state(), default=str).lower()
 
 
-def test_the_same_cell_replays_the_same_pictures(kernel: Kernel) -> None:
-    """Running the equivalent cell shows what the panel made, to the byte, and costs nothing."""
+def test_the_equivalent_cell_replays_the_pictures(kernel: Kernel) -> None:
     outcome = kernel.run(
         DRIVE
         + "panel = xai.panel('a lighthouse', count=2)\n"
@@ -428,8 +395,8 @@ def test_the_same_cell_replays_the_same_pictures(kernel: Kernel) -> None:
     assert outcome.stdout == "True True\n"
 
 
-def test_results_stand_under_the_cell_of_the_panel(kernel: Kernel) -> None:
-    """Pictures made while another cell runs are outputs of the panel's cell, not of that one."""
+def test_outputs_are_added_to_the_cell_of_the_panel(kernel: Kernel) -> None:
+    """Not to the cell that runs meanwhile."""
     kernel.run(DRIVE)
     first = kernel.start("other = xai.panel('a barn')")
     made = kernel.collect(first)
@@ -448,46 +415,7 @@ def test_results_stand_under_the_cell_of_the_panel(kernel: Kernel) -> None:
 
 
 def test_a_panel_is_shown_once(kernel: Kernel) -> None:
-    """As the value of its cell it is not displayed a second time; later it is."""
     once = kernel.run("mine = xai.panel()\nmine")
     views = [out for out in once.outputs if len(out["data"]) > 1 and "text/html" not in out["data"]]
     assert len(views) == 1
     assert len(kernel.run("mine").outputs) == 1
-
-
-@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_notebooks_with_a_panel_run_unattended(tool: str, tmp_path: Path) -> None:
-    """No error, the pictures among the outputs, and no key in the file, widget state included."""
-    source, result = tmp_path / "panel.ipynb", tmp_path / "done.ipynb"
-    cells = [
-        "%load_ext xai_notebook\nimport xai_notebook as xai",
-        DRIVE + "panel = xai.panel('a mill')\nmade = ask(panel)",
-        "%xai_panel a second one",
-    ]
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-    )
-    nbformat.write(notebook, source)
-    command = {
-        "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done.ipynb"],
-        "papermill": ["papermill", "--no-progress-bar"],
-    }[tool]
-    files = [str(source)] if tool == "nbconvert" else [str(source), str(result)]
-    variables = without_xai(os.environ) | {
-        "XAI_API_KEY": KEY,
-        "XAI_NOTEBOOK_BACKEND": "local",
-        "XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-    }
-    run = subprocess.run(
-        [sys.executable, "-m", *command, *files],
-        env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    text = result.read_text()
-    assert KEY not in text
-    done = nbformat.reads(text, as_version=4)
-    assert "<img " in done.cells[-2].outputs[2].data["text/html"]
-    assert "widgets" in done.metadata
-    assert len(text) < 400_000

@@ -28,7 +28,8 @@ __all__ = ["Parsed", "flags_of", "parse", "prompt_of"]
 _ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
 """As in bash. Elsewhere a backslash is literal, as in a Windows path."""
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001
-_TYPED_FLAG: Final = re.compile(rf"[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>(?s:.*))")
+# Compiled at first use: `%load_ext` does without.
+_TYPED_FLAG: Final = rf"(?s)[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)"
 _SHORT_WITH_VALUE: Final = re.compile(r"-[A-Za-z]=?\d")
 _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
 _LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
@@ -182,7 +183,7 @@ def _plain_dashes(word: str) -> str | None:
 
     Editors turn `--n` into an em dash and `n`, and `-n` into an en dash and `n`.
     """
-    match = _TYPED_FLAG.fullmatch(word)
+    match = re.fullmatch(_TYPED_FLAG, word)
     if match is None or not set(word[: match.end("name")]) & set(DASHES[1:]):
         return None
     name = re.sub(f"[{DASHES}]", "-", match["name"])

@@ -1,6 +1,6 @@
-"""Tab completion for the magics: options, their values, models, variables; nothing else.
+"""Tab completion for the magics: options, their values, models, variables and files.
 
-Separate because it must answer within milliseconds and imports next to nothing.
+Separate because it is loaded at the first Tab, not with the extension.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from xai_notebook.arguments.options import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from IPython.core.interactiveshell import InteractiveShell
-
     from xai_notebook.arguments.options import Option
 
-__all__ = ["register", "unregister"]
+__all__ = ["complete", "matches"]
 
 _MAGIC: Final = re.compile(
     r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|library|panel)\b"
@@ -27,43 +25,25 @@ _MAGIC: Final = re.compile(
 _MOST_FILES: Final = 50
 
 
-def register(shell: InteractiveShell) -> None:
-    """Add the matcher to a shell's completer, where IPython has matchers (8.6 and later)."""
-    try:
-        from IPython.core.completer import (  # noqa: PLC0415
-            SimpleCompletion,
-            context_matcher,
-        )
-    except ImportError:  # Colab's IPython 7 completes file names, as it always did
-        return
-    if getattr(shell, "Completer", None) is None:
-        return
+def matches(context: Any, namespace: Mapping[str, Any]) -> Any:
+    """Return what IPython's completer expects of a matcher.
 
-    @context_matcher()  # type: ignore[untyped-decorator]
-    def xai_image_matcher(context: Any) -> Any:
-        found = complete(
-            context.full_text, context.cursor_position, context.cursor_line, shell.user_ns
-        )
-        if found is None:
-            return {"completions": [], "suppress": False}
-        token, texts = found
-        # The frontend replaces IPython's own idea of a token, which may end at a dash or dot.
-        cut = len(token) - len(context.token) if token.endswith(context.token) else 0
-        completions = [
-            SimpleCompletion(text[cut:], type="param")
-            for text in texts
-            if text[:cut] == token[:cut]
-        ]
-        return {"completions": completions, "suppress": True, "ordered": True}
+    Args:
+        context: IPython's `CompletionContext`.
+        namespace: The user's variables.
+    """
+    from IPython.core.completer import SimpleCompletion  # noqa: PLC0415  # not in IPython 7
 
-    shell.Completer.custom_matchers.append(xai_image_matcher)
-
-
-def unregister(shell: InteractiveShell) -> None:
-    """Remove the matcher, whichever load of this module added it."""
-    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
-    if matchers is not None:
-        matchers[:] = [m for m in matchers if getattr(m, "__name__", "") != "xai_image_matcher"]
+    completed = complete(context.full_text, context.cursor_position, context.cursor_line, namespace)
+    if completed is None:
+        return {"completions": [], "suppress": False}
+    token, texts = completed
+    # The frontend replaces IPython's token, which may start after a dash or a dot.
+    cut = len(token) - len(context.token) if token.endswith(context.token) else 0
+    completions = [
+        SimpleCompletion(text[cut:], type="param") for text in texts if text[:cut] == token[:cut]
+    ]
+    return {"completions": completions, "suppress": True, "ordered": True}
 
 
 def complete(
@@ -73,7 +53,7 @@ def complete(
     namespace: Mapping[str, Any],
     rows: tuple[Option, ...] = OPTIONS,
 ) -> tuple[str, list[str]] | None:
-    """Return the word before the cursor and what it may become; None: not our line.
+    """Return the word before the cursor and its completions; None outside our magics.
 
     Args:
         full_text: The whole cell.
@@ -86,7 +66,7 @@ def complete(
     if line >= len(lines):
         return None
     if lines[0].lstrip().startswith("%%") and line:
-        # The body of our cell is a prompt, where Python names would only be in the way.
+        # The body is a prompt: Python names are unwanted there.
         return ("", []) if _MAGIC.match(lines[0]) else None
     head = lines[line][:cursor]
     magic = _MAGIC.match(head)
@@ -94,7 +74,7 @@ def complete(
         return None
     words = head[magic.end() :].split()
     token = "" if head[-1].isspace() else words.pop()
-    if magic["kind"] == "history":  # words to look for and a number
+    if magic["kind"] == "history":
         return token, [flag for flag in ("-n",) if not words and flag.startswith(token)]
     if magic["kind"] == "library":
         rows = tuple(row for row in rows if row.name == "model")
@@ -131,7 +111,7 @@ def _values(option: Option, start: str, namespace: Mapping[str, Any]) -> list[st
 
 
 def _files(start: str, suffixes: frozenset[str]) -> list[str]:
-    """Return folders and files with one of the suffixes below what has been typed."""
+    """Return the folders, and the files with one of the suffixes, in the folder typed so far."""
     folder = start.rpartition("/")[0]
     try:
         entries = sorted(Path(folder or ("/" if start.startswith("/") else ".")).iterdir())

@@ -1,16 +1,15 @@
-"""Loading into IPython, and leaving without a trace."""
+"""Loading the extension into IPython, and unloading it completely."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from traitlets import TraitError
 
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.frontend import remember_folder, take_configured
-from xai_notebook.notebook import completion
 from xai_notebook.notebook.magics import XaiImage
 
 if TYPE_CHECKING:
@@ -18,12 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
+_MATCHER: Final = "xai_image_matcher"
+
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this.
 
     Raises:
-        ConfigurationError: A default in IPython's configuration is not possible.
+        ConfigurationError: A default in IPython's configuration has an impossible value.
     """
     _remove(shell)
     remember_folder(Path.cwd())
@@ -36,24 +37,44 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         ) from None
     magics.configure(take_configured())
     shell.register_magics(magics)
-    completion.register(shell)
+    _add_matcher(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Remove all of it; close channels, server, library and loop."""
+    """Remove what loading added; close channels, server, library and event loop."""
     _remove(shell)
     if (session := sys.modules.get("xai_notebook.generation.session")) is not None:
         session.close_session()
 
 
 def _remove(shell: InteractiveShell) -> None:
-    """Remove what an earlier load left: IPython keeps a Magics object for ever by itself."""
+    """Remove what an earlier load added: IPython itself never forgets a Magics object."""
     for kind, table in shell.magics_manager.magics.items():
         for name in XaiImage.magics[kind]:
             table.pop(name, None)
     shell.magics_manager.registry.pop(XaiImage.__name__, None)
-    # By name: after a reload the class is another one.
+    # By name: after a reload the class is a different object.
     shell.configurables[:] = [
-        thing for thing in shell.configurables if type(thing).__name__ != XaiImage.__name__
+        each for each in shell.configurables if type(each).__name__ != XaiImage.__name__
     ]
-    completion.unregister(shell)
+    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
+    if matchers is not None:
+        matchers[:] = [each for each in matchers if getattr(each, "__name__", "") != _MATCHER]
+
+
+def _add_matcher(shell: InteractiveShell) -> None:
+    """Add Tab completion, where IPython has matchers: from 8.6 on, so not in Colab."""
+    try:
+        from IPython.core.completer import context_matcher  # noqa: PLC0415
+    except ImportError:
+        return
+    if getattr(shell, "Completer", None) is None:
+        return
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def xai_image_matcher(context: Any) -> Any:
+        from xai_notebook.notebook.completion import matches  # noqa: PLC0415  # at the first Tab
+
+        return matches(context, shell.user_ns)
+
+    shell.Completer.custom_matchers.append(xai_image_matcher)

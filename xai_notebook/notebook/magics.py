@@ -1,4 +1,4 @@
-"""The magics: parse, delegate, return. And `%config XaiImage`.
+"""The magics, and `%config XaiImage`: they parse, delegate and return.
 
 Separate because `extension` only registers what is defined here.
 """
@@ -21,9 +21,7 @@ from IPython.core.magic import (
 )
 from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, TraitType, Unicode
 
-from xai_notebook.arguments.line import Parsed, parse, prompt_of
 from xai_notebook.arguments.options import OPTIONS, SETTINGS, help_text
-from xai_notebook.arguments.templates import fill, fill_options
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber, budget
 from xai_notebook.errors import ApiError, ExportError, OptionError
 from xai_notebook.frontend import in_kernel
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from IPython.core.interactiveshell import InteractiveShell
-    from traitlets import HasTraits
 
+    from xai_notebook.arguments.line import Parsed
     from xai_notebook.arguments.options import Option
     from xai_notebook.generation.jobs.job import BatchJob, JobList
     from xai_notebook.generation.session import Call, Session
@@ -44,40 +42,35 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.settings import BudgetLimit
 
-__all__ = ["XaiImage", "drops_value", "read_config", "traits_of", "write_config"]
+__all__ = ["XaiImage", "traits_of"]
 
-_ALL = (*OPTIONS, *SETTINGS)
-_LEAST = 0.001
-"""The smallest amount that is not nothing."""
-_REFUSED = "_refused"
-"""The attribute that holds a budget that was set and means nothing."""
+_ALL: Final = (*OPTIONS, *SETTINGS)
+_SMALLEST_AMOUNT: Final = 0.001
+_REFUSED: Final = "_refused"
+"""The attribute that holds an invalid budget."""
 
 
 def traits_of(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
-    """Return the traits by the names that `%config XaiImage` has for them."""
+    """Return the traits of `%config XaiImage` by their names there."""
     return {row.setting or row.name: _trait(row) for row in rows if row.configurable}
 
 
-def read_config(traits: HasTraits) -> Mapping[str, Any]:
-    """Return the defaults by the names of the tables, and a budget that was refused."""
-    found = {row.name: getattr(traits, row.setting or row.name) for row in _ALL if row.configurable}
-    return found | getattr(traits, _REFUSED, {})
-
-
-def write_config(traits: HasTraits, values: Mapping[str, Any]) -> None:
-    """Set traits to values by the names of the tables; None: to their defaults."""
-    for row in _ALL:
-        if row.configurable and row.name in values:
-            value = values[row.name]
-            if row.repeatable and isinstance(value, tuple):
-                value = value[0]
-            name = row.setting or row.name
-            trait = traits.traits()[name]
-            if value is None:
-                value = trait.default()
-            elif isinstance(trait, Unicode):
-                value = str(value)
-            setattr(traits, name, value)
+def _trait(row: Option) -> TraitType[Any, Any]:
+    default = row.default[0] if row.repeatable else row.default
+    help_ = f"False: {row.help}" if row.bare is False else row.help  # the help of its flag, --no-…
+    common = {"default_value": default, "allow_none": default is None, "help": help_}
+    trait: TraitType[Any, Any]
+    if isinstance(row.convert, Choice):
+        trait = CaselessStrEnum(row.convert.values, **common)
+    elif row.convert is budget:
+        trait = Budget(**common)
+    elif isinstance(row.convert, WholeNumber):
+        trait = Int(min=row.convert.low, max=row.convert.high, **common)
+    elif isinstance(row.convert, Amount):
+        trait = Float(min=0.0 if row.convert.zero else _SMALLEST_AMOUNT, **common)
+    else:
+        trait = Bool(**common) if row.convert is bool else Unicode(**common)
+    return trait.tag(config=True)
 
 
 class Budget(TraitType[Any, Any]):
@@ -86,7 +79,7 @@ class Budget(TraitType[Any, Any]):
     info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
 
     def set(self, obj: Any, value: Any) -> None:
-        """Set the limit. After one that is wrong, nothing is spent until it is set right.
+        """Set the limit. After an invalid value, nothing is spent until a valid one is set.
 
         `%config` only prints what a trait raises, and the cells below would spend without a limit.
         """
@@ -107,44 +100,30 @@ class Budget(TraitType[Any, Any]):
         return None if s == "None" else self.validate(None, s)
 
 
-def _trait(row: Option) -> TraitType[Any, Any]:
-    default = row.default[0] if row.repeatable else row.default
-    help_ = f"False: {row.help}" if row.bare is False else row.help  # what its flag, --no-…, does
-    common = {"default_value": default, "allow_none": default is None, "help": help_}
-    found: TraitType[Any, Any]
-    if isinstance(row.convert, Choice):
-        found = CaselessStrEnum(row.convert.values, **common)
-    elif row.convert is budget:
-        found = Budget(**common)
-    elif isinstance(row.convert, WholeNumber):
-        found = Int(min=row.convert.low, max=row.convert.high, **common)
-    elif isinstance(row.convert, Amount):
-        found = Float(min=0.0 if row.convert.zero else _LEAST, **common)
-    else:
-        found = Bool(**common) if row.convert is bool else Unicode(**common)
-    return found.tag(config=True)
-
-
 _CALLS: Final = frozenset({"run_line_magic", "run_cell_magic"})
-"""Methods of IPython's shell by which code calls a magic."""
+"""Methods of IPython's shell that run a magic."""
 
 
 def drops_value() -> bool:
-    """Tell whether the code that called the running magic drops the value it returns."""
-    frame = _caller_of_magic(sys._getframe())  # noqa: SLF001  # no other function knows the caller
+    """Tell whether the code that called the running magic drops the value it returns.
+
+    IPython shows the value of a cell's last expression alone. The next instruction of the caller
+    tells: in a loop or a function it drops the value, otherwise it stores or returns it.
+    """
+    frame = _caller_of_magic(sys._getframe())  # noqa: SLF001  # the only way to the caller
     while frame is not None:
         if _is_ipythons(frame):  # another magic, such as %time, returns the value of its code
             frame = _caller_of_magic(frame)
             continue
-        then = _next_instruction(frame)
-        if then is None or then.opname != "RETURN_VALUE":
-            return then is not None and then.opname == "POP_TOP"
+        following = _next_instruction(frame)
+        if following is None or following.opname != "RETURN_VALUE":
+            return following is not None and following.opname == "POP_TOP"
         frame = frame.f_back
     return False
 
 
 def _caller_of_magic(frame: FrameType | None) -> FrameType | None:
-    """Return the frame that called the magic in or above a frame; None: no magic is there."""
+    """Return the frame that called the innermost magic around a frame; None without a magic."""
     while frame is not None:
         if frame.f_code.co_name in _CALLS and _is_ipythons(frame):
             return frame.f_back
@@ -157,15 +136,15 @@ def _is_ipythons(frame: FrameType) -> bool:
 
 
 def _next_instruction(frame: FrameType) -> dis.Instruction | None:
-    """Return the instruction behind the call that a frame is in."""
+    """Return the instruction after the call that a frame is in."""
     instructions = dis.get_instructions(frame.f_code)
-    return next((one for one in instructions if one.offset > frame.f_lasti), None)
+    return next((each for each in instructions if each.offset > frame.f_lasti), None)
 
 
 _Value = TypeVar("_Value")
-_HISTORY: Final = 24
-"""Images that %xai_history shows, and jobs that %xai_jobs does."""
-_WAIT: Final = 1.0
+_LISTED: Final = 24
+"""Images that %xai_history shows, and jobs that %xai_jobs shows, unless -n says otherwise."""
+_JOB_PATIENCE: Final = 1.0
 """Seconds of waiting for a job before its progress is shown."""
 
 
@@ -174,18 +153,32 @@ class XaiImage(Magics):
     """Images from xAI's models. `%config XaiImage.model = "…"` sets a default."""
 
     shell: InteractiveShell
-    _showing: list[BatchJob] = []  # noqa: RUF012  # never changed, only replaced
+    _displayed: BatchJob | None = None  # its card stands under the running cell already
 
-    # A class body is its namespace: the traits come from the tables, and are stated only there.
+    # The traits are declared in the option table only.
     locals().update(traits_of())
 
     def configuration(self) -> Mapping[str, Any]:
-        """Return the defaults by the names of the option table."""
-        return read_config(self)
+        """Return the defaults by the names of the tables, and an invalid budget."""
+        values = {
+            row.name: getattr(self, row.setting or row.name) for row in _ALL if row.configurable
+        }
+        return values | getattr(self, _REFUSED, {})
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set defaults by the names of the option table; None resets one."""
-        write_config(self, values)
+        """Set defaults by the names of the tables; None resets one."""
+        for row in _ALL:
+            if row.configurable and row.name in values:
+                value = values[row.name]
+                if row.repeatable and isinstance(value, tuple):
+                    value = value[0]
+                name = row.setting or row.name
+                trait = self.traits()[name]
+                if value is None:
+                    value = trait.default()
+                elif isinstance(trait, Unicode):
+                    value = str(value)
+                setattr(self, name, value)
 
     @no_var_expand
     @needs_local_scope
@@ -193,14 +186,15 @@ class XaiImage(Magics):
     def xai_image(
         self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
     ) -> Any:
-        """Make images; the text is set from the option table below."""
-        parsed = parse(line)
+        """Make images; the docstring is replaced by the option table's help."""
+        reader, templates = _readers()
+        parsed = reader.parse(line)
         if parsed.given.pop("help", False):
             print(help_text())  # noqa: T201  # what --help does
             return None
         namespace = ChainMap(local_ns or {}, self.shell.user_ns)
-        prompt = prompt_of(parsed.prompt, cell)
-        given = fill_options(parsed.given, namespace)
+        prompt = reader.prompt_of(parsed.prompt, cell)
+        given = templates.fill_options(parsed.given, namespace)
         call = _session().prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
             return _shown(_session().plan(call))
@@ -209,74 +203,74 @@ class XaiImage(Magics):
     xai_image.__doc__ = help_text()
 
     def _show(self, call: Call) -> ImageBatch:
-        """Run a call under the cell's progress, and bind what came."""
-        from xai_notebook.notebook.progress import LOCAL_PATIENCE, PATIENCE, CallProgress  # noqa: PLC0415  # pictures
-
-        session = _session()
+        """Run a call and show its progress; return its images, bound to the name of `--as`."""
+        session, progress = _session(), _progress()
         patience = call.configuration.patience
         if patience is None:
-            patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
-        so_far = session.so_far(call)
-        live = CallProgress(self.shell, call.progress, patience=patience, so_far=so_far)
+            patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
+        display = progress.CallProgress(
+            self.shell, call.progress, patience=patience, so_far=session.so_far(call)
+        )
         try:
             if call.many and not call.lazy:
                 with suppress(ApiError):  # a server may have no list of prices
-                    live.announce(session.plan(call))
+                    display.announce(session.plan(call))
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
             with session.ask() as claims:
-                session.loop.run(session.run(call, claims), tick=live.tick)
+                session.loop.run(session.run(call, claims), tick=display.tick)
                 batch = session.finish(call)
         except BaseException as error:
             call.interrupted = isinstance(error, KeyboardInterrupt)
-            self._present(call, live, error)
+            self._present(call, display, error)
             raise
         self._bind(call, batch)
-        live.end(batch)
+        display.end(batch)
         return batch
 
     def _hand_over(self, call: Call) -> BatchJob:
-        """Show the job of a call, its size and its price, and only then hand over what is new."""
+        """Show the job of a call with its size and price, then hand it over and return it."""
         session = _session()
         with session.ask() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
-            self._showing = [job] if self.show_job(job) else []
+            self._displayed = job if self.show_job(job) else None
             try:
                 session.loop.run(job.hand_over())
                 job.concluded()
             except BaseException:
-                self._showing = []
+                self._displayed = None
                 raise
-        if call.options.as_:
-            self.shell.user_ns[call.options.as_] = job
+        self._bind(call, job)
         return job
 
     def show_job(self, job: BatchJob) -> bool:
-        """Show a job under this cell, once, and keep it up to date; False: nothing but text can be.
+        """Show a job's card under this cell, once, and keep it up to date.
 
         The session calls this for the value of a cell.
+
+        Returns:
+            False in a terminal, which shows text only.
         """
-        from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
 
         if not in_kernel(self.shell):
             return False
-        if any(shown is job for shown in self._showing):
-            self._showing = []  # it stands under the cell since before it was handed over
+        if self._displayed is job:
+            self._displayed = None  # shown before it was handed over
         else:
-            JobDisplay.here(self.shell, job)
+            _progress().JobDisplay(Publisher(self.shell), job)
         return True
 
     def follow_job(self, job: BatchJob) -> JobWait:
-        """Return what shows a job under this cell while it is waited for."""
-        from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # pictures
+        """Return the progress of a job that this cell waits for."""
+        progress: JobWait = _progress().JobWait(self.shell, job, patience=_JOB_PATIENCE)
+        return progress
 
-        return JobWait(self.shell, job, patience=_WAIT)
-
-    def _present(self, call: Call, live: CallProgress, error: BaseException) -> None:
-        """Show and bind what came before an error, as the cell's value."""
-        # Of many, some are there when the key is refused half way, say.
+    def _present(self, call: Call, display: CallProgress, error: BaseException) -> None:
+        """Show and bind the images that came before an error, as the cell's value."""
+        # Some of many can be there when, for example, the key is revoked meanwhile.
         if not call.progress.done and not (call.many and call.interrupted):
-            live.end()
+            display.end()
             return
         batch = _session().collect(call)
         if not isinstance(error, ExportError):
@@ -286,33 +280,35 @@ class XaiImage(Magics):
                 notes = (*batch.notes, f"Not exported: {failure}")
                 batch = batch.shown(notes=notes, undrawn=batch.undrawn)
         self._bind(call, batch)
-        live.end(batch)
+        display.end(batch)
         self.shell.displayhook(batch)
 
-    def _bind(self, call: Call, batch: ImageBatch) -> None:
+    def _bind(self, call: Call, value: ImageBatch | BatchJob) -> None:
         if call.options.as_:
-            self.shell.user_ns[call.options.as_] = batch
+            self.shell.user_ns[call.options.as_] = value
 
     def _parsed(self, line: str) -> Parsed:
         """Return the options and the words of a line, every `{{ … }}` filled in."""
-        given, words = parse(line)
-        names = self.shell.user_ns
+        reader, templates = _readers()
+        names, (given, words) = self.shell.user_ns, reader.parse(line)
         words = words.removesuffix(";").rstrip()
-        return Parsed(fill_options(given, names), fill(words, names, "the line"))
+        words = templates.fill(words, names, "the line")
+        filled: Parsed = reader.Parsed(templates.fill_options(given, names), words)
+        return filled
 
     @no_var_expand
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
         takes = "%xai_history takes only -n N and words to look for."
-        words, count = _look_back(self._parsed(line), takes, "images")
+        words, count = _words_and_count(self._parsed(line), takes, "images")
         return _shown(_session().history(words, count))
 
     @no_var_expand
     @line_magic
     def xai_jobs(self, line: str) -> JobList:
         """Show the jobs of all kernels, newest first: %xai_jobs [-n N]."""
-        words, count = _look_back(self._parsed(line), "%xai_jobs takes only -n N.", "jobs")
+        words, count = _words_and_count(self._parsed(line), "%xai_jobs takes only -n N.", "jobs")
         if words:
             raise OptionError("%xai_jobs takes only -n N.")
         return _shown(_session().jobs(count))
@@ -321,7 +317,8 @@ class XaiImage(Magics):
     @line_magic
     def xai_pack(self, line: str) -> Path:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
-        path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
+        path = line.strip().removesuffix(";").strip("\"' ")
+        path = _readers()[1].fill(path, self.shell.user_ns, "the path")
         return _shown(_session().pack(path or None))
 
     @no_var_expand
@@ -330,12 +327,13 @@ class XaiImage(Magics):
         """Show the form: %xai_panel [OPTIONS] [PROMPT]. Options are those of %%xai_image."""
         from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
 
-        parsed = parse(line)
+        reader, templates = _readers()
+        parsed = reader.parse(line)
         if parsed.given.pop("help", False):
             print(help_text())  # noqa: T201  # what --help does
             return
-        given = fill_options(parsed.given, self.shell.user_ns)
-        show_panel(prompt_of(parsed.prompt, None) or "", **given)
+        given = templates.fill_options(parsed.given, self.shell.user_ns)
+        show_panel(reader.prompt_of(parsed.prompt, None) or "", **given)
 
     @no_var_expand
     @line_magic
@@ -351,35 +349,49 @@ class XaiImage(Magics):
 
 
 def _session() -> Session:
-    """Return the kernel's session. Loading the extension does not load what makes images."""
+    """Return the kernel's session."""
     from xai_notebook.generation.session import current_session  # noqa: PLC0415  # not at load
 
     return current_session()
 
 
+def _progress() -> Any:
+    """Return the module that shows progress."""
+    from xai_notebook.notebook import progress  # noqa: PLC0415  # pictures: not at load
+
+    return progress
+
+
+def _readers() -> tuple[Any, Any]:
+    """Return the modules that read a magic's line and fill its templates."""
+    from xai_notebook.arguments import line, templates  # noqa: PLC0415  # 6 ms, half of loading
+
+    return line, templates
+
+
 def _shown(value: _Value) -> _Value:
-    """Return the value of a magic, shown here if IPython will not show it."""
+    """Return the value of a magic, after displaying it if IPython will not."""
     if drops_value():
-        from IPython.display import display  # noqa: PLC0415  # with a kernel, it is loaded
+        from IPython.display import display  # noqa: PLC0415  # IPython has it
 
         display(value)  # type: ignore[no-untyped-call]
     return value
 
 
-def _look_back(parsed: Parsed, takes: str, what: str) -> tuple[str, int]:
-    """Return the words and the number of things that a line asks for.
+def _words_and_count(parsed: Parsed, takes: str, noun: str) -> tuple[str, int]:
+    """Return the words of a line, and the number that `-n` asks for.
 
     Args:
         parsed: The line.
-        takes: What to say when there is anything else.
-        what: The things.
+        takes: The error's text for other options.
+        noun: What is counted.
 
     Raises:
-        OptionError: There is another option, or `-n` is not a number.
+        OptionError: There is another option, or `-n` is not a positive number.
     """
-    count = parsed.given.pop("n", _HISTORY)
+    count = parsed.given.pop("n", _LISTED)
     if parsed.given:
         raise OptionError(takes)
     if not str(count).isdecimal() or not int(count):
-        raise OptionError(f"-n: {count!r} is not a number of {what}.")
+        raise OptionError(f"-n: {count!r} is not a number of {noun}.")
     return parsed.prompt, int(count)

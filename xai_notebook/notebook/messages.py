@@ -1,8 +1,8 @@
-"""What a browser may say: the shape of every message, checked here before anything is done.
+"""The shapes of the messages that browsers send, checked before a handler sees them.
 
-Any page, any tab and any program in them can send a message. One that has not exactly the declared
-fields, each of its type and size, does nothing. What a field means (a picture that exists, a value
-that an option can have) is checked where it is used.
+Any page, and any program in it, can send a message. Every declared field must be there, with its
+type and within its size; other fields are dropped. Handlers check what a value means: that a
+picture exists, or that an option can have the value.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ __all__ = [
 ]
 
 MOST_CHOSEN: Final = 10_000
-"""Pictures that can be chosen at once."""
+"""Pictures that can be chosen at the same time."""
 MOST_ROWS: Final = 400
-"""Rows of one request."""
+"""Rows in one request."""
 MOST_THUMBNAILS: Final = 400
-"""Thumbnails of one request."""
+"""Thumbnails in one request."""
 _LARGEST: Final = 2**63 - 1
-"""What a row's id can be; more than a browser's numbers."""
+"""The largest id of a row; browsers' numbers are smaller."""
 _LATEST: Final = 253_402_300_800.0
 """Seconds from 1970 to the year 10000."""
 _PROMPT: Final = 1_000_000
-"""Characters of a prompt: more than any model reads."""
+"""Characters of a prompt; no model reads as many."""
 _WORD: Final = 1_000
 """Characters of any other text."""
 _MOST_FILTERS: Final = 20
-_NAMED: Final = 1_000
-"""Cards that one message names."""
+_MOST_CARDS: Final = 1_000
+"""Cards in one message."""
 _Reader = Callable[[Any], Any]
-"""Returns a value as it is used; raises ValueError if it is of another type or size."""
+"""Returns a checked value; raises ValueError for a wrong type or size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a message has.
+    """The shape of a message.
 
     Attributes:
-        needed: Fields that it must have.
-        other: Fields that it may have, with what they are if it has not.
-        parts: Binary parts that it brings.
+        needed: Required fields.
+        other: Optional fields, with their defaults.
+        parts: Number of binary parts.
     """
 
     needed: Mapping[str, _Reader] = field(default_factory=dict)
@@ -64,31 +64,31 @@ class Shape:
     parts: int = 0
 
     def read(self, content: Any) -> dict[str, Any]:
-        """Return the declared fields, without any other.
+        """Return the declared fields.
 
         Raises:
-            ValueError: One is missing, or of another type or size.
+            ValueError: A field is missing, or has a wrong type or size.
         """
         if not isinstance(content, Mapping) or not self.needed.keys() <= content.keys():
             raise ValueError
-        found = {name: reader(content[name]) for name, reader in self.needed.items()}
+        fields = {name: reader(content[name]) for name, reader in self.needed.items()}
         for name, (reader, default) in self.other.items():
-            found[name] = reader(content[name]) if name in content else default
-        return found
+            fields[name] = reader(content[name]) if name in content else default
+        return fields
 
 
 def read(
     shapes: Mapping[str, Shape], content: Mapping[str, Any], parts: Sequence[Any]
 ) -> dict[str, Any] | None:
-    """Return a message as its shape declares it; None: there is no message of this kind.
+    """Return a message with its declared fields; None for an unknown kind.
 
     Args:
-        shapes: By the kinds of the messages that a widget takes.
+        shapes: Of a widget's messages, by kind.
         content: As the browser sent it.
         parts: Its binary parts.
 
     Raises:
-        OptionError: It has another shape.
+        OptionError: The message has another shape.
     """
     kind = content.get("kind")
     shape = shapes.get(kind) if isinstance(kind, str) else None
@@ -104,7 +104,7 @@ def read(
 
 
 def request_of(content: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number that a reply repeats, under its name; nothing: the message has none."""
+    """Return `{"request": number}`, which a reply repeats; empty for messages without one."""
     try:
         return {"request": _number(content["request"])}
     except (KeyError, ValueError):
@@ -127,45 +127,45 @@ def _text(most: int) -> _Reader:
     def reader(value: Any) -> str:
         if not isinstance(value, str) or len(value) > most:
             raise ValueError
-        value.encode()  # half of a pair of surrogates is no text: UnicodeEncodeError
+        value.encode()  # refuses lone surrogates: UnicodeEncodeError is a ValueError
         return value
 
     return reader
 
 
-def _many(of: _Reader, most: int) -> _Reader:
-    """Read a list; what it has above `most` is left out."""
+def _many(read_item: _Reader, most: int) -> _Reader:
+    """Read a list, and drop the items after the first `most`."""
 
     def reader(value: Any) -> list[Any]:
         if not isinstance(value, list):
             raise ValueError  # noqa: TRY004  # one error for every field
-        return [of(one) for one in value[:most]]
+        return [read_item(item) for item in value[:most]]
 
     return reader
 
 
-def _maybe(of: _Reader) -> _Reader:
-    return lambda value: None if value is None else of(value)
+def _maybe(reader: _Reader) -> _Reader:
+    return lambda value: None if value is None else reader(value)
 
 
 def _seconds(value: Any) -> float:
-    if type(value) not in {int, float} or not 0 <= value < _LATEST:  # NaN is in no range
+    if type(value) not in {int, float} or not 0 <= value < _LATEST:  # false for NaN
         raise ValueError
     return float(value)
 
 
 def _option(value: Any) -> str | int | float:
-    """Read what a field holds, as text or as a number; the option table checks what it means."""
+    """Read a form field's value, a text or a number; the option table checks what it means."""
     if isinstance(value, str):
         return str(_word(value))
     if type(value) not in {int, float} or not math.isfinite(value) or abs(value) > _LARGEST:
         raise ValueError
-    return value  # type: ignore[no-any-return]  # one of the two
+    return value  # type: ignore[no-any-return]  # int or float
 
 
 _word: Final = _text(_WORD)
 _ids: Final = _many(_number, MOST_CHOSEN)
-_keys: Final = _many(_word, _NAMED)
+_keys: Final = _many(_word, _MOST_CARDS)
 _input: Final = Shape({"id": _word, "name": _word}).read
 _form: Final = Shape(
     {
@@ -181,18 +181,18 @@ _FILTERS: Final[Mapping[str, _Reader]] = {
     **dict.fromkeys(("since", "until"), _maybe(_seconds)),
     **dict.fromkeys(("starred", "notebook"), _maybe(_flag)),
 }
-"""Filters that are no text."""
+"""Filters that are neither text nor a number."""
 
 
 def _filters(value: Any) -> dict[str, Any]:
-    """Read filters by their names; the query says which names there are."""
+    """Read filters by their names; the query checks the names."""
     if not isinstance(value, dict) or len(value) > _MOST_FILTERS:
         raise ValueError
-    return {_word(name): _FILTERS.get(name, _maybe(_option))(one) for name, one in value.items()}
+    return {_word(name): _FILTERS.get(name, _maybe(_option))(each) for name, each in value.items()}
 
 
 _CHOSEN: Final = Shape({"ids": _ids})
-_ANY: Final = {
+_SHARED: Final = {
     "hello": Shape(),
     "thumbnails": Shape({"ids": _many(_number, MOST_THUMBNAILS)}),
     "star": Shape({"ids": _ids}, {"value": (_flag, True)}),
@@ -200,7 +200,7 @@ _ANY: Final = {
     **dict.fromkeys(("delete", "restore", "export", "sheet"), _CHOSEN),
 }
 LIBRARY: Final[Mapping[str, Shape]] = {
-    **_ANY,
+    **_SHARED,
     "picture": Shape({"id": _number}),
     "use": Shape({"ids": _ids, "name": _word}),
     "query": Shape(
@@ -212,9 +212,9 @@ LIBRARY: Final[Mapping[str, Shape]] = {
     "select": _CHOSEN,
     "edit": Shape({"id": _number}),
 }
-"""What the library takes."""
+"""Messages of the library, by kind."""
 PANEL: Final[Mapping[str, Shape]] = {
-    **_ANY,
+    **_SHARED,
     "picture": Shape(other={"id": (_number, None), "card": (_word, None)}),
     **dict.fromkeys(("form", "generate", "hand_over"), Shape({"form": _form})),
     **dict.fromkeys(("cancel", "dismiss", "more", "again"), Shape({"id": _word})),
@@ -227,4 +227,4 @@ PANEL: Final[Mapping[str, Shape]] = {
     "use": Shape({"id": _word}, {"words": (_flag, False)}),
     **dict.fromkeys(("save", "previews"), Shape({"ids": _keys})),
 }
-"""What a panel takes."""
+"""Messages of the panel, by kind."""

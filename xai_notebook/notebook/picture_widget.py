@@ -1,11 +1,11 @@
-"""A widget that shows pictures of the library: what it is asked of them, and what it tells.
+"""The base of panel and library: message dispatch, actions on pictures, thumbnails, the viewer.
 
-Nothing waits on the kernel's thread: a message is handed to the background loop at once, and what
-blocks is done in worker threads. A message of some `kind`, in the shape that `messages.py` knows,
-is answered by the method `_on_<kind>`, or is one of ACTIONS; where it has a number, as a `request`,
-the reply repeats it. Messages are all that a browser can say: it sets no trait.
+A message never blocks the kernel's thread: the background loop takes it, and blocking work runs in
+worker threads. `messages.py` declares the shape of every kind of message. A kind is handled by the
+method `_on_<kind>`, or else by ACTIONS. A reply repeats the `request` number of its message. A
+browser cannot set traits.
 
-    browser -> kernel   hello, thumbnails, picture; and every one of ACTIONS
+    browser -> kernel   hello, thumbnails, picture; and the kinds of ACTIONS
     kernel -> browser   ready, thumbnails, picture, done, error, changed
 """
 
@@ -15,6 +15,7 @@ import asyncio
 import builtins
 import keyword
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -29,6 +30,7 @@ from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import listen
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.notebook import messages
+from xai_notebook.notebook.publisher import Publisher
 from xai_notebook.pictures.magic_source import magic_cell
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import alt_text
@@ -38,31 +40,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
     from concurrent.futures import Future
 
-    from xai_notebook.library.catalog import CatalogEntry, Facets
+    from xai_notebook.library.catalog import CatalogEntry
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 __all__ = [
     "ACTIONS",
+    "STATIC",
     "PictureWidget",
     "batch_of",
     "check_name",
-    "choices_of",
+    "counted",
     "describe",
     "details_of",
+    "entries_of",
     "explain",
     "facts_of",
-    "for_visitors",
-    "gone",
     "image_of",
-    "rows_of",
-    "shown_bytes",
     "thumbnail",
+    "without_paths",
 ]
 
+STATIC: Final = Path(__file__).parent / "static"
+"""The bundles built from `browser/`."""
 
-def rows_of(ids: Sequence[int]) -> list[CatalogEntry]:
-    """Return pictures of the library that may be seen here, in a worker thread.
+
+# Pictures by their ids
+
+
+def entries_of(ids: Sequence[int]) -> list[CatalogEntry]:
+    """Return the catalog entries that may be seen here; blocks.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -72,65 +79,67 @@ def rows_of(ids: Sequence[int]) -> list[CatalogEntry]:
 
 
 def batch_of(ids: Sequence[int]) -> ImageBatch:
-    """Return pictures as users hold them.
+    """Return pictures as users hold them; blocks.
 
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().as_batch([row.picture for row in rows_of(ids)])
+    return current_session().as_batch([entry.picture for entry in entries_of(ids)])
 
 
 def image_of(image_id: int) -> GeneratedImage:
-    """Return one picture as users hold it.
+    """Return one picture as users hold it; blocks.
 
     Raises:
         LibraryError: The library cannot be opened.
-        MissingImageError: The picture is gone.
+        MissingImageError: The picture is deleted, or may not be seen here.
     """
     for image in batch_of([image_id]):
         return image
-    raise gone()
+    raise _gone()
 
 
-def gone() -> MissingImageError:
-    """Return what says that a picture is not in the library, or not to be seen here."""
+def _gone() -> MissingImageError:
     return MissingImageError("This picture is gone: its original has been deleted.")
 
 
-def star(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
-    """Give stars, or take them away."""
-    value = content["value"]
+# What can be done with chosen pictures. Each action returns a sentence for the user.
+
+
+def star(ids: Sequence[int], message: Mapping[str, Any], _: Any) -> str:
+    """Star pictures, or remove the star."""
+    value = message["value"]
     current_session().library().annotations.star(ids, value=value)
-    return f"{_count(ids)} {'starred' if value else 'without a star'}."
+    return f"{_pictures(ids)} {'starred' if value else 'without a star'}."
 
 
-def tag(ids: Sequence[int], content: Mapping[str, Any], _: Any) -> str:
-    """Give a tag, or take it away."""
-    marks, word = current_session().library().annotations, content["tag"]
-    value = content["value"]
-    (marks.tag if value else marks.untag)(ids, word)
-    return f"{_count(ids)} {'tagged' if value else 'no longer tagged'} {word.strip()}."
+def tag(ids: Sequence[int], message: Mapping[str, Any], _: Any) -> str:
+    """Tag pictures, or remove the tag."""
+    annotations, word = current_session().library().annotations, message["tag"]
+    value = message["value"]
+    (annotations.tag if value else annotations.untag)(ids, word)
+    return f"{_pictures(ids)} {'tagged' if value else 'no longer tagged'} {word.strip()}."
 
 
 def delete(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
-    """Put into the trash."""
+    """Move pictures to the trash."""
     current_session().library().annotations.delete(ids)
-    return f"{_count(ids)} in the trash, for 30 days."
+    return f"{_pictures(ids)} in the trash, for 30 days."
 
 
 def restore(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
-    """Take out of the trash."""
+    """Take pictures out of the trash."""
     current_session().library().annotations.restore(ids)
-    return f"{_count(ids)} brought back."
+    return f"{_pictures(ids)} brought back."
 
 
 def export(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     """Write the originals into the notebook's folder."""
     paths = batch_of(ids).export()
     if not paths:
-        raise OptionError("None of them is a picture: nothing was saved.")
-    where = paths[0].name if len(paths) == 1 else f"{len(paths)} pictures"
-    return f"Saved {where} in {paths[0].parent}."
+        raise OptionError("Nothing was saved: none of the entries has a picture.")
+    files = paths[0].name if len(paths) == 1 else f"{len(paths)} pictures"
+    return f"Saved {files} in {paths[0].parent}."
 
 
 def sheet(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
@@ -139,33 +148,38 @@ def sheet(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     return f"Saved the contact sheet {path.name} in {path.parent}."
 
 
-def use(ids: Sequence[int], content: Mapping[str, Any], namespace: Any) -> str:
-    """Put the pictures into the user's namespace, under a name that is free."""
-    name = check_name(content["name"], namespace)
+def use(ids: Sequence[int], message: Mapping[str, Any], namespace: Any) -> str:
+    """Bind the pictures to a new variable of the user."""
+    name = check_name(message["name"], namespace)
     namespace[name] = batch_of(ids)
-    return f"{name} is now an ImageBatch of {_count(ids)}."
+    return f"{name} is now an ImageBatch of {_pictures(ids)}."
 
 
 def check_name(name: str, namespace: Mapping[str, Any]) -> str:
-    """Return a name for a variable.
+    """Return a name for a new variable.
 
     Raises:
-        OptionError: It is none, or something else has it.
+        OptionError: The name is not an identifier, or is taken.
     """
     name = name.strip()
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise OptionError(f"{name!r} is no name for a variable. Write letters, digits and _.")
+        raise OptionError(f"{name!r} cannot name a variable. Write letters, digits and _.")
     if name in namespace or hasattr(builtins, name):
         raise OptionError(f"{name} is taken: it would be overwritten. Choose another name.")
     return name
 
 
-def _count(ids: Sequence[int]) -> str:
-    return "1 picture" if len(ids) == 1 else f"{len(ids):,} pictures"
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 image`, `2,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-ACTIONS: Mapping[
-    str, Callable[[Sequence[int], Mapping[str, Any], MutableMapping[str, Any]], str]
+def _pictures(ids: Sequence[int]) -> str:
+    return counted(len(ids), "picture")
+
+
+ACTIONS: Final[
+    Mapping[str, Callable[[Sequence[int], Mapping[str, Any], MutableMapping[str, Any]], str]]
 ] = {
     "star": star,
     "tag": tag,
@@ -175,73 +189,48 @@ ACTIONS: Mapping[
     "sheet": sheet,
     "use": use,
 }
-"""By the messages that ask for them."""
+"""By kind of message. Each takes the pictures' ids, the message and the user's namespace."""
 
 
-SIDE: Final = 256
-"""Pixels of a thumbnail's longer side."""
-_THUMBNAIL: Final = 20_000
-"""Bytes aimed at."""
-_PROMPT: Final = 200
+# How pictures are described to the browser
+
+_PROMPT_LENGTH: Final = 200
 """Characters of a prompt in the grid."""
-_SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
-"""What every browser shows."""
-_MOST: Final = 16 * 1024 * 1024
-"""Bytes of an original that are sent whole; of a larger one, a large preview is."""
-GONE: Final = {
-    "alt": "",
-    "prompt": "",
-    "size": [],
-    "status": "gone",
-    "starred": False,
-    "tags": [],
-    "deleted": True,
-    "facts": [],
-}
-"""A picture of a grid that is not there any more."""
-_LABELS: Final = {
-    name: row.label for row in OPTIONS if row.label for name in ("/".join(row.flags), *row.flags)
-}
-_PATH: Final = re.compile(
-    r"""(?P<quote>['"])(?:[A-Za-z]:)?[\\/].*?(?P=quote)"""
-    r"""|(?<![\w:/.<])(?:[A-Za-z]:[\\/]|[\\/](?=[\w.~-]))[^\s'",;)]*""",
-    re.DOTALL,
-)
-"""A path from the root, in a sentence."""
-_FLAG: Final = re.compile(
-    rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _LABELS), key=len, reverse=True))})(?![\w=-])"
-)
+_BROWSER_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
+"""Media types that every browser shows."""
+_LARGEST_ORIGINAL: Final = 16 * 1024 * 1024
+"""Bytes; the viewer shows a preview of larger originals."""
 
 
 def thumbnail(data: bytes) -> bytes:
     """Return a small JPEG of an original.
 
     Raises:
-        ReplyError: The bytes are no image.
+        ReplyError: The bytes are not an image.
     """
-    return preview(data, side=SIDE, limit=_THUMBNAIL).data
+    return preview(data, side=256, limit=20_000).data
 
 
-def shown_bytes(picture: Picture) -> tuple[bytes, str]:
-    """Return what a browser shows of a picture, and its media type.
+def _viewer_bytes(picture: Picture) -> tuple[bytes, str]:
+    """Return what the viewer shows of a picture, and its media type.
 
     Raises:
-        XaiError: There is no picture, or it is damaged.
+        XaiError: The picture is missing or damaged.
     """
     data = picture.data
-    if picture.media_type in _SHOWN and len(data) <= _MOST:
+    if picture.media_type in _BROWSER_TYPES and len(data) <= _LARGEST_ORIGINAL:
         return data, picture.media_type or ""
     return preview(data, side=2048, limit=2_000_000).data, "image/jpeg"
 
 
-def describe(shelved: CatalogEntry) -> dict[str, Any]:
-    """Return a picture of a grid."""
-    picture, mark = shelved.picture, shelved.annotation
+def describe(entry: CatalogEntry) -> dict[str, Any]:
+    """Return a row of the grid."""
+    picture, mark = entry.picture, entry.annotation
     prompt = clean(picture.prompt)
     return {
         "id": picture.id,
         "alt": alt_text(picture),
-        "prompt": prompt if len(prompt) <= _PROMPT else prompt[: _PROMPT - 1] + "…",
+        "prompt": prompt if len(prompt) <= _PROMPT_LENGTH else prompt[: _PROMPT_LENGTH - 1] + "…",
         "size": list(picture.size or ()),
         "status": picture.status,
         "starred": mark.starred,
@@ -252,7 +241,7 @@ def describe(shelved: CatalogEntry) -> dict[str, Any]:
 
 
 def details_of(picture: Picture) -> list[str]:
-    """Return model, who rewrote the prompt, size and cost, where known."""
+    """Return model, who rewrote the prompt, size, cost and input images, where known."""
     items = [clean(bounded(picture.model))] if picture.model else []
     if picture.rewritten_by and picture.rewritten_prompt:
         items.append(f"rewritten by {clean(bounded(picture.rewritten_by))}")
@@ -267,21 +256,21 @@ def details_of(picture: Picture) -> list[str]:
     return items
 
 
-def facts_of(shelved: CatalogEntry, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
-    """Return all that the viewer says of a picture.
+def facts_of(entry: CatalogEntry, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
+    """Return everything that the viewer shows of a picture.
 
     Args:
-        shelved: The picture.
-        ancestors: Rows of what it was made from, the oldest first.
-        descendants: Rows of what was made from it.
+        entry: The picture.
+        ancestors: Ids of what it was made from, oldest first.
+        descendants: Ids of what was made from it.
     """
-    picture = shelved.picture
+    picture = entry.picture
     rewritten = picture.rewritten_prompt
     details = details_of(picture)
-    if shelved.notebook:
-        details.append(clean(bounded(Path(shelved.notebook).name)))
+    if entry.notebook:
+        details.append(clean(bounded(Path(entry.notebook).name)))
     return {
-        **describe(shelved),
+        **describe(entry),
         "prompt": clean(picture.prompt),
         "rewritten": clean(rewritten) if rewritten else "",
         "facts": details,
@@ -293,23 +282,32 @@ def facts_of(shelved: CatalogEntry, ancestors: list[int], descendants: list[int]
     }
 
 
-def choices_of(facets: Facets) -> dict[str, Any]:
-    """Return what the filters offer, the most common first."""
-    return {
-        name: [{"name": clean(key), "count": count} for key, count in found.items()]
-        for name, found in facets._asdict().items()
-    }
+# How errors are described to the browser
+
+_LABELS: Final = {
+    name: row.label for row in OPTIONS if row.label for name in ("/".join(row.flags), *row.flags)
+}
+"""Labels of the form's fields by the flags that messages name."""
+_FLAG: Final = re.compile(
+    rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _LABELS), key=len, reverse=True))})(?![\w=-])"
+)
+_PATH: Final = re.compile(
+    r"""(?P<quote>['"])(?:[A-Za-z]:)?[\\/].*?(?P=quote)"""
+    r"""|(?<![\w:/.<])(?:[A-Za-z]:[\\/]|[\\/](?=[\w.~-]))[^\s'",;)]*""",
+    re.DOTALL,
+)
+"""An absolute path in a sentence."""
 
 
-def for_visitors(said: str) -> str:
-    """Return a sentence; for visitors of an app, without paths of the machine that it runs on."""
-    return _PATH.sub("a file of this app", said) if is_for_visitors() else said
+def without_paths(sentence: str) -> str:
+    """Return a sentence; for visitors of an app, without paths of the machine that serves it."""
+    return _PATH.sub("a file of this app", sentence) if is_for_visitors() else sentence
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as a line or two: cause and cure, with fields by their names."""
+    """Return cause and cure of an error in a line or two, with the form's labels for options."""
     if isinstance(error, XaiError):
-        return for_visitors(clean(_FLAG.sub(lambda found: _LABELS[found[0]], str(error))))
+        return without_paths(clean(_FLAG.sub(lambda match: _LABELS[match[0]], str(error))))
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
         return "The kernel has stopped. Run this cell again: what was made is in the library."
     if is_for_visitors():
@@ -319,167 +317,190 @@ def explain(error: BaseException) -> str:
     )
 
 
-_MOST_TOLD: Final = 1_000
-"""Changed pictures that are named one by one."""
-_MAKERS: Final = 2
-"""Threads that make thumbnails: saving pictures needs the others."""
-_OF_AUTHORS: Final = frozenset({*ACTIONS, "save", "hand_over"})
-"""Messages that write files, change the library or leave a job behind: not for visitors."""
+_MOST_CHANGED: Final = 1_000
+"""Changed pictures that are listed; above that, the browser reloads what it shows."""
+_THUMBNAIL_THREADS: Final = 2
+"""Saving pictures needs the other cores."""
+_AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "hand_over"})
+"""Messages that write files, change the library or leave a job behind."""
 
 
 class PictureWidget(anywidget.AnyWidget):
-    """What panel and library have in common."""
+    """What panel and library share. A subclass adds `_on_<kind>` methods for its own messages."""
 
     visitors = Bool(help="What visitors may not do is not offered.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
-    _namespace: MutableMapping[str, Any]
-    _thumbnails: Thumbnails | None = None
-    _makers: Workers | None = None
+    _title: ClassVar[str]
+    """Shown where widgets cannot be."""
 
-    def _attend(self) -> None:
-        """Begin to listen to the browser, and to what is said of pictures."""
-        listen(self._hear)
+    def __init__(self, shell: Any, **traits: Any) -> None:
+        """Listen to the browser, and to changes of stars, tags and the trash."""
+        self._shell = shell
+        self._namespace: MutableMapping[str, Any] = shell.user_ns
+        self._publisher = Publisher(shell)
+        self._shown_in: int | None = None
+        super().__init__(visitors=is_for_visitors(), **traits)
+        listen(self._annotated)
         self.on_msg(self._receive)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore state from a browser: a page or a saved notebook may hold any."""
+        """Ignore state from a browser: any page or saved notebook can send some."""
 
-    # From the browser
+    # Display
+
+    def show(self) -> None:
+        """Display the widget under the running cell."""
+        self._publisher.publish(*self._repr_mimebundle_())
+        self._shown_in = self._shell.execution_count
+
+    def _ipython_display_(self) -> None:
+        """Show nothing when the widget is the value of the cell that has just shown it."""
+        shown_in, self._shown_in = self._shown_in, None
+        if shown_in != self._shell.execution_count:
+            raise NotImplementedError  # IPython's protocol: fall back to _repr_mimebundle_
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the widget, with a title for where it cannot be shown."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/plain": self._title}, metadata
+
+    # Dispatch
 
     def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
-        """Take a message: on the kernel's thread, so hand it over at once."""
+        """Hand a message to the background loop; runs on the kernel's thread."""
         if isinstance(content, dict):
-            self._submit(self._answer(content, list(buffers or ())))
+            self._submit(self._process(content, list(buffers or ())))
 
     @staticmethod
-    def _submit(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+    def _submit(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         return current_session().loop.submit(coroutine)
 
-    async def _answer(self, content: Mapping[str, Any], parts: list[Any]) -> None:
+    async def _process(self, content: Mapping[str, Any], parts: list[Any]) -> None:
         try:
             message = messages.read(self._messages, content, parts)
             if message is not None:
-                await self._do(message, [bytes(part) for part in parts])
-        except Exception as error:  # noqa: BLE001  # nowhere else would anybody see it
-            self._failed(messages.request_of(content), explain(error))
+                await self._dispatch(message, [bytes(part) for part in parts])
+        except Exception as error:  # noqa: BLE001  # the browser is the only place to report it
+            self._send_error(messages.request_of(content), explain(error))
 
-    async def _do(self, message: Mapping[str, Any], parts: list[bytes]) -> None:
-        """Do what a message asks for.
+    async def _dispatch(self, message: Mapping[str, Any], parts: list[bytes]) -> None:
+        """Call the handler of a message.
 
         Raises:
-            OptionError: It is not for visitors.
+            OptionError: Visitors may not do this.
         """
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
-        if is_for_visitors() and (handler is None or kind in _OF_AUTHORS - {"use"}):
+        if is_for_visitors() and (handler is None or kind in _AUTHORS_ONLY - {"use"}):
             raise OptionError("Visitors of this page make pictures and look at them, no more.")
         if handler is not None:
             await handler(message, *parts)
         else:
-            self._told(message, await asyncio.to_thread(self._act, message))
+            self._send_done(message, await asyncio.to_thread(self._act, message))
 
     def _act(self, message: Mapping[str, Any]) -> str:
-        """Do one of ACTIONS with the chosen pictures, in a worker thread; return what was done.
+        """Apply one of ACTIONS to the chosen pictures that still exist; blocks.
 
         Raises:
-            MissingImageError: None of them is in the library.
+            MissingImageError: None of them exists.
         """
-        known = current_session().library().annotations.of(message["ids"])
-        ids = [each for each in message["ids"] if each in known]
+        existing = current_session().library().annotations.of(message["ids"])
+        ids = [each for each in message["ids"] if each in existing]
         if not ids:
-            raise gone()
+            raise _gone()
         return ACTIONS[message["kind"]](ids, message, self._namespace)
 
+    # Replies
+
     def _reply(
-        self, content: Mapping[str, Any], buffers: Sequence[bytes] = (), **told: Any
+        self, message: Mapping[str, Any], buffers: Sequence[bytes] = (), **values: Any
     ) -> None:
-        """Answer a message, with its kind unless told otherwise."""
-        reply = {"kind": content.get("kind"), "request": content.get("request")}
-        self.send(reply | told, list(buffers))
+        """Answer a message, with its kind unless `values` have another."""
+        reply = {"kind": message.get("kind"), "request": message.get("request")}
+        self.send(reply | values, list(buffers))
 
-    def _told(self, content: Mapping[str, Any], said: str) -> None:
-        """Say what was done."""
-        self._reply(content, kind="done", said=said)
+    def _send_done(self, message: Mapping[str, Any], sentence: str) -> None:
+        self._reply(message, kind="done", said=sentence)
 
-    def _failed(self, content: Mapping[str, Any], said: str) -> None:
-        """Say why nothing was done."""
-        self._reply(content, kind="error", said=said)
+    def _send_error(self, message: Mapping[str, Any], sentence: str) -> None:
+        self._reply(message, kind="error", said=sentence)
+
+    # Messages that panel and library take
 
     async def _on_hello(self, _: Mapping[str, Any]) -> None:
         self.send({"kind": "ready"})
 
-    async def _on_thumbnails(self, content: Mapping[str, Any]) -> None:
-        ids = content["ids"]
+    async def _on_thumbnails(self, message: Mapping[str, Any]) -> None:
+        ids = message["ids"]
         loop = asyncio.get_running_loop()
-        rows = await asyncio.to_thread(rows_of, ids)
-        if self._makers is None:
-            self._makers = Workers(_MAKERS, thread_name_prefix="xai-notebook-thumbnails")
+        entries = await asyncio.to_thread(entries_of, ids)
         made = await asyncio.gather(
-            *(loop.run_in_executor(self._makers, self._thumbnail, row) for row in rows)
+            *(loop.run_in_executor(self._makers, self._thumbnail, entry) for entry in entries)
         )
-        small = {row.picture.id: data for row, data in zip(rows, made, strict=True) if data}
-        here, missing = [i for i in ids if i in small], [i for i in ids if i not in small]
-        self._reply(content, [small[i] for i in here], ids=here, missing=missing)
+        small = {entry.picture.id: data for entry, data in zip(entries, made, strict=True) if data}
+        ready, missing = [i for i in ids if i in small], [i for i in ids if i not in small]
+        self._reply(message, [small[i] for i in ready], ids=ready, missing=missing)
 
-    def _thumbnail(self, row: CatalogEntry, *, make: bool = True) -> bytes | None:
-        """Return a thumbnail, in a worker thread; None: there is no picture.
+    @cached_property
+    def _makers(self) -> Workers:
+        return Workers(_THUMBNAIL_THREADS, thread_name_prefix="xai-notebook-thumbnails")
+
+    @cached_property
+    def _thumbnails(self) -> Thumbnails:
+        return Thumbnails(current_session().library().home / "cache" / "thumbnails", thumbnail)
+
+    def _thumbnail(self, entry: CatalogEntry, *, make: bool = True) -> bytes | None:
+        """Return a picture's thumbnail; blocks. None for entries without one.
 
         Args:
-            row: The picture.
-            make: Make it if it has not been made before.
+            entry: The picture.
+            make: Make the thumbnail if it is not cached.
         """
-        picture = row.picture
+        picture = entry.picture
         if picture.sha256 is None or picture.file is None:
             return None
-        if self._thumbnails is None:
-            folder = current_session().library().home / "cache" / "thumbnails"
-            self._thumbnails = Thumbnails(folder, thumbnail)
         try:
-            read = (lambda: picture.data) if make else None
-            return self._thumbnails.get(picture.sha256, read)
-        except Exception:  # noqa: BLE001  # one bad picture has no thumbnail, the others do
+            return self._thumbnails.get(picture.sha256, (lambda: picture.data) if make else None)
+        except Exception:  # noqa: BLE001  # one bad picture must not cost the others' thumbnails
             return None
 
-    async def _on_picture(self, content: Mapping[str, Any]) -> None:
-        facts, data = await asyncio.to_thread(self._picture, content)
-        self._reply(content, [data], **facts)
+    async def _on_picture(self, message: Mapping[str, Any]) -> None:
+        facts, data = await asyncio.to_thread(self._picture, message)
+        self._reply(message, [data], **facts)
 
-    def _picture(self, content: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Return what the viewer shows of a picture, in a worker thread.
+    def _picture(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return the facts and the bytes that the viewer shows; blocks.
 
         Raises:
-            XaiError: It is gone, or damaged.
+            XaiError: The picture is missing or damaged.
         """
-        row = self._shelved(content)
+        entry = self._entry(message)
         ancestors: list[int] = []
         descendants: list[int] = []
-        if row.picture.id is not None and (sha256 := row.picture.sha256) is not None:
+        if entry.picture.id is not None and (sha256 := entry.picture.sha256) is not None:
             catalog = current_session().library().catalog
             visible = current_session().visible
             ids = [each.id for each in catalog.lineage(sha256)[:-1] if each.id is not None]
             ancestors, descendants = list(visible(ids)), list(visible(catalog.descendants(sha256)))
-        data, media_type = shown_bytes(row.picture)
-        return {**facts_of(row, ancestors, descendants), "media_type": media_type}, data
+        data, media_type = _viewer_bytes(entry.picture)
+        return {**facts_of(entry, ancestors, descendants), "media_type": media_type}, data
 
-    def _shelved(self, content: Mapping[str, Any]) -> CatalogEntry:
-        """Return the picture that a message names.
+    def _entry(self, message: Mapping[str, Any]) -> CatalogEntry:
+        """Return the picture that a message names; blocks.
 
         Raises:
-            XaiError: It is gone.
+            XaiError: The picture is deleted, or may not be seen here.
         """
-        rows = rows_of([content["id"]])
-        if not rows:
-            raise gone()
-        return rows[0]
+        for entry in entries_of([message["id"]]):
+            return entry
+        raise _gone()
 
-    # To the browser
+    # Changes of stars, tags and the trash: in this widget, in another one, or in a cell
 
-    def _hear(self, ids: Sequence[int]) -> None:
-        """Pass on what was said of pictures, here, in another widget, or in a cell."""
-        self._submit(self._tell(list(ids[:_MOST_TOLD]) if len(ids) <= _MOST_TOLD else []))
+    def _annotated(self, ids: Sequence[int]) -> None:
+        self._submit(self._send_changed(list(ids) if len(ids) <= _MOST_CHANGED else []))
 
-    async def _tell(self, ids: list[int]) -> None:
-        rows = await asyncio.to_thread(rows_of, ids)
-        told = [describe(row) for row in rows]
-        self.send({"kind": "changed", "ids": ids, "rows": told})
+    async def _send_changed(self, ids: list[int]) -> None:
+        entries = await asyncio.to_thread(entries_of, ids)
+        self.send({"kind": "changed", "ids": ids, "rows": [describe(each) for each in entries]})

@@ -1,4 +1,4 @@
-"""Progress under a cell while it waits: shown late, updated in place, replaced by the pictures."""
+"""Progress of calls and jobs under their cell: shown late, updated in place, then replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from xai_notebook.frontend import can_update, in_kernel
-from xai_notebook.notebook.publisher import Publisher
 from xai_notebook.pictures.render.grid import preview, to_html
 from xai_notebook.pictures.render.previews import Previews
 from xai_notebook.pictures.render.tables import to_make
@@ -23,23 +22,95 @@ if TYPE_CHECKING:
 
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.progress import Progress
+    from xai_notebook.notebook.publisher import Publisher
     from xai_notebook.pictures.picture import Grid
     from xai_notebook.pictures.render.tables import Plan
 
 __all__ = ["CallProgress", "JobDisplay", "JobWait", "describe"]
 
 PATIENCE: Final = 0.6
-"""Seconds before anything is shown: a quick answer needs no placeholder."""
+"""Seconds before progress is shown: a quick answer needs none."""
 LOCAL_PATIENCE: Final = 4.0
-"""The same for the embedded server, which is quick: compared notebooks stay equal."""
+"""The same for the embedded server, which is quick: executed notebooks stay comparable."""
 _INTERVAL: Final = 0.4
 """Seconds between two updates, at least."""
-_PER_SECOND: Final = 300_000
-"""Characters of updates in a second: a page far away has other things to load."""
+_EMPTY: Final = {"text/plain": ""}
+
+
+class LiveOutput:
+    """One output of the running cell, or one line of a terminal, replaced by each update.
+
+    Use it in the thread of the cell.
+
+    Attributes:
+        in_notebook: The frontend can replace outputs.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.in_notebook = can_update(shell)
+        self._in_terminal = not self.in_notebook and (in_kernel(shell) or sys.stderr.isatty())
+        self._due = 0.0
+        self._handle: Any = None
+        self._width = 0
+
+    def pause(self, seconds: float) -> None:
+        """Ignore updates for some seconds."""
+        self._due = time.monotonic() + seconds
+
+    def update(self, bundle: Callable[[], dict[str, str]], line: Callable[[], str]) -> None:
+        """Show the present state, unless the last update was just now.
+
+        A frontend that fails must not cost the images, so errors are ignored.
+
+        Args:
+            bundle: Makes the output of a notebook.
+            line: Makes the line of a terminal.
+        """
+        if time.monotonic() < self._due:
+            return
+        self.pause(_INTERVAL)
+        with suppress(Exception):
+            if self.in_notebook:
+                self.show(bundle())
+            elif self._in_terminal:
+                self._write(line())
+
+    def show(self, bundle: dict[str, str]) -> None:
+        """Show a MIME bundle in place of the last one."""
+        from IPython.display import display  # noqa: PLC0415
+
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write("\r" + line.ljust(self._width))
+        sys.stderr.flush()
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Remove what is shown."""
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()
+            self._width = 0
+        handle = self.release()
+        if handle is not None:
+            handle.update(_EMPTY, raw=True)
+
+    def release(self) -> Any:
+        """Leave the output as it is, and return IPython's handle of it; None: nothing is shown."""
+        handle, self._handle = self._handle, None
+        return handle
+
+
+_CHARACTERS_PER_SECOND: Final = 300_000
+"""Of updates: a page on a slow connection has other things to load."""
 _UNCHANGED: Final = 3
-"""How much longer an update waits that only tells the time."""
-_AT_ONCE: Final = 4
-"""Previews made in one update, while the cell can be interrupted, but does nothing else."""
+"""How much longer an update waits in which only the time has changed."""
+_PREVIEWS_PER_UPDATE: Final = 4
+"""Making one blocks the cell's thread, though it can be interrupted."""
 _STYLE: Final = """<style>
 .xai-waiting {
   background: linear-gradient(100deg, rgba(128,128,128,0.13) 35%%, rgba(128,128,128,0.28) 50%%,
@@ -48,15 +119,11 @@ _STYLE: Final = """<style>
 @keyframes xai-waiting { from { background-position: 100%% 0; } to { background-position: 0 0; } }
 @media (prefers-reduced-motion: reduce) { .xai-waiting { animation: none; } }
 </style>"""
-"""Each update is new elements: a negative delay takes the movement up where it was."""
-_NOTHING: Final = {"text/plain": ""}
+"""Each update replaces the elements: a negative delay continues the animation where it was."""
 
 
 class CallProgress:
-    """The progress of one call, in a notebook or a terminal.
-
-    `tick` is called in the thread of the cell; what it shows belongs to that cell.
-    """
+    """The progress of one call. `tick` is called in the thread of the cell."""
 
     def __init__(
         self,
@@ -72,122 +139,92 @@ class CallProgress:
             shell: The running IPython.
             progress: What to show.
             patience: Seconds before anything is shown.
-            so_far: Returns the cards to show, those that are awaited in their places.
+            so_far: Returns the cards to show, with placeholders for those to come.
         """
         self._shell = shell
         self._progress = progress
         self._patience = patience
         self._so_far = so_far
         self._previews = Previews()
-        self._notebook = can_update(shell)
-        self._console = not self._notebook and (in_kernel(shell) or sys.stderr.isatty())
-        self._handle: Any = None
-        self._due = 0.0
-        self._body = ""
-        self._line = 0
+        self._output = LiveOutput(shell)
+        self._cards_shown = ""
         self._plan = ""
 
     def announce(self, plan: Plan) -> None:
-        """Say at once what will be made and what it will cost, if it costs anything."""
+        """Show what will be made and what it will cost, without delay, if it costs anything."""
         if plan.cost_usd == 0:
             return
         self._plan = plan.sentence
-        if not self._notebook:
+        if not self._output.in_notebook:
             sys.stdout.write(f"{plan.sentence}\n")  # a terminal keeps its lines
             return
         with suppress(Exception):
-            self._show({"text/html": _line(self._plan), "text/plain": self._plan})
+            self._output.show({"text/html": _line(self._plan), "text/plain": self._plan})
 
     def tick(self) -> None:
-        """Show what has changed. A frontend that fails must not cost the images."""
-        now = time.monotonic()
-        if self._progress.elapsed < self._patience or now < self._due:
-            return
-        self._due = now + _INTERVAL
-        with suppress(Exception):
-            if self._notebook:
-                self._show_html()
-            elif self._console:
-                line = describe(self._progress)
-                sys.stderr.write("\r" + line.ljust(self._line))
-                sys.stderr.flush()
-                self._line = len(line)
+        """Show what has changed."""
+        if self._progress.elapsed >= self._patience:
+            self._output.update(self._bundle, lambda: describe(self._progress))
 
-    def _show_html(self) -> None:
-        body, line = self._cards(), describe(self._progress)
-        told = self._plan or _planned(self._progress)
-        plan = _line(told) if told else ""
+    def _bundle(self) -> dict[str, str]:
+        cards, line = self._cards(), describe(self._progress)
+        plan = self._plan or _planned(self._progress)
         bar = _bar(self._progress) if self._progress.expected != 1 else ""
-        style = _STYLE % self._progress.elapsed if body else ""
-        self._show(
-            {
-                "text/html": f"{style}{plan}{_line(line)}{bar}{body}",
-                "text/plain": f"{told}\n{line}".strip(),
-            }
-        )
-        pause = len(body) / _PER_SECOND * (_UNCHANGED if body == self._body else 1)
-        self._body = body
-        self._due = time.monotonic() + max(pause, _INTERVAL)
+        style = _STYLE % self._progress.elapsed if cards else ""
+        unchanged = cards == self._cards_shown
+        pause = len(cards) / _CHARACTERS_PER_SECOND * (_UNCHANGED if unchanged else 1)
+        self._cards_shown = cards
+        self._output.pause(max(pause, _INTERVAL))
+        return {
+            "text/html": f"{style}{_line(plan) if plan else ''}{_line(line)}{bar}{cards}",
+            "text/plain": f"{plan}\n{line}".strip(),
+        }
 
     def _cards(self) -> str:
-        """Return the grid as far as it has come. It is never saved, so that it may move."""
+        """Return the grid as it is now. It is never saved, so it may be animated."""
         batch = self._so_far()
         if not batch.images:
             return ""
-        pictures = preview(batch, self._previews, most=_AT_ONCE)
-        # Drawn at once, or every update would flicker.
+        pictures = preview(batch, self._previews, most=_PREVIEWS_PER_UPDATE)
+        # Decoded in sync, or every update would flicker.
         return to_html(batch, pictures).replace("<img ", '<img decoding="sync" ')
 
-    def _show(self, bundle: dict[str, str]) -> None:
-        from IPython.display import display  # noqa: PLC0415
-
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        else:
-            self._handle.update(bundle, raw=True)
-
     def end(self, batch: ImageBatch | None = None) -> None:
-        """Let the pictures take the place of the progress; without pictures, nothing does.
+        """Remove the progress, or let a batch take its place when the cell shows the batch.
 
-        They do when the batch is shown in this cell: `x = %xai_image …` shows nothing.
+        A cell such as `x = %xai_image …` shows nothing: then the progress is removed after it.
         """
-        if self._line:
-            sys.stderr.write("\r" + " " * self._line + "\r")
-            sys.stderr.flush()
-            self._line = 0
-        if self._handle is None:
-            return
-        handle, self._handle = self._handle, None
-        if batch is None:
-            handle.update(_NOTHING, raw=True)
+        handle = None if batch is None else self._output.release()
+        self._output.clear()
+        if batch is None or handle is None:
             return
         events = self._shell.events
         formatter = self._shell.display_formatter.ipython_display_formatter
 
-        def leave(*_: Any) -> None:
-            events.unregister("post_run_cell", leave)
-            if _TURNING.pop(id(batch), None) is not None:
-                handle.update(_NOTHING, raw=True)
-            if not _TURNING and formatter.type_printers.get(ImageBatch) is _turn:
+        def after_cell(*_: Any) -> None:
+            events.unregister("post_run_cell", after_cell)
+            if _REPLACING.pop(id(batch), None) is not None:
+                handle.update(_EMPTY, raw=True)
+            if not _REPLACING and formatter.type_printers.get(ImageBatch) is _show_in_place:
                 formatter.pop(ImageBatch)
 
-        _TURNING[id(batch)] = batch, handle, self._previews
-        if ImageBatch not in formatter.type_printers:  # what the user has put there comes first
-            formatter.for_type(ImageBatch, _turn)
-        events.register("post_run_cell", leave)
+        _REPLACING[id(batch)] = batch, handle, self._previews
+        if ImageBatch not in formatter.type_printers:  # a formatter of the user wins
+            formatter.for_type(ImageBatch, _show_in_place)
+        events.register("post_run_cell", after_cell)
 
 
-_TURNING: Final[dict[int, tuple[ImageBatch, Any, Previews]]] = {}
-"""Batches that take the place of their progress when they are shown, by identity; its handle
-and the previews that have been made."""
+_REPLACING: Final[dict[int, tuple[ImageBatch, Any, Previews]]] = {}
+"""Batches that replace their progress once shown, by identity, with the progress's handle and the
+previews made so far."""
 
 
-def _turn(batch: ImageBatch) -> None:
-    """Show a batch in the place of its progress; called by IPython for every batch."""
-    turning = _TURNING.pop(id(batch), None)
-    if turning is None:
-        raise NotImplementedError  # IPython goes on to _repr_mimebundle_
-    _, handle, previews = turning
+def _show_in_place(batch: ImageBatch) -> None:
+    """Show a batch in place of its progress; IPython calls this for every batch."""
+    replacing = _REPLACING.pop(id(batch), None)
+    if replacing is None:
+        raise NotImplementedError  # IPython's protocol: fall back to _repr_mimebundle_
+    _, handle, previews = replacing
     handle.update(batch.bundle(previews), raw=True)
 
 
@@ -218,7 +255,7 @@ def describe(progress: Progress) -> str:
 
 
 def _planned(progress: Progress) -> str:
-    """Return what one request will make and cost; nothing, while that is not known."""
+    """Return what one request will make and cost; empty while that is unknown."""
     images = progress.to_make
     expected = progress.expected_usd.get(images)
     if not images or not expected:
@@ -236,8 +273,8 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _line(told: str) -> str:
-    return f'<div style="margin:4px 0 8px;font-variant-numeric:tabular-nums">{text(told)}</div>'
+def _line(line: str) -> str:
+    return f'<div style="margin:4px 0 8px;font-variant-numeric:tabular-nums">{text(line)}</div>'
 
 
 def _bar(progress: Progress) -> str:
@@ -252,26 +289,35 @@ def _bar(progress: Progress) -> str:
     )
 
 
-_CARD_INTERVAL: Final = 0.5
-_NO_CARD: Final = {"text/plain": ""}
+class JobWait:
+    """The progress of a job whose images a cell waits for. Called in the thread of the cell."""
+
+    def __init__(self, shell: Any, job: BatchJob, *, patience: float) -> None:
+        self._job = job
+        self._output = LiveOutput(shell)
+        self._output.pause(patience)
+
+    def __call__(self) -> None:
+        """Show what has changed."""
+        if not self._job.done:
+            self._output.update(self._job.bundle, lambda: repr(self._job))
+
+    def end(self) -> None:
+        """Remove the progress: the cell shows the images."""
+        self._output.clear()
+
+
 _DRAWING: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xai-notebook-card")
-"""Draws what changed: previews of pictures take longer than the loop may wait."""
+"""Draws job cards: making previews would block the event loop for too long."""
 
 
 class JobDisplay:
-    """A job under the cell that shows it, up to date until it has ended.
+    """A job's card under the cell that made it, updated until the job has ended.
 
-    `update` may be called in any thread. What it shows belongs to the cell that made it, whichever
-    runs by then.
+    The cell need not run any more, and `update` may be called in any thread.
     """
 
     def __init__(self, publisher: Publisher, job: BatchJob) -> None:
-        """Show the job as it is.
-
-        Args:
-            publisher: Of the cell under which it is shown.
-            job: What to show.
-        """
         self._job = job
         self._publisher = publisher
         self._id = uuid4().hex
@@ -282,19 +328,14 @@ class JobDisplay:
             poller.listeners.append(self.update)
         self._publisher.publish(job.bundle(), display_id=self._id)
 
-    @classmethod
-    def here(cls, shell: Any, job: BatchJob) -> JobDisplay:
-        """Show a job under the running cell of an IPython that is in a kernel."""
-        return cls(Publisher(shell), job)
-
     def update(self) -> None:
-        """Show what has changed, some time soon."""
+        """Have the card redrawn soon."""
         if self._job.done:
-            self._unfollow()
+            self._stop_listening()
         with self._lock:
             if self._drawing:
                 return
-            early = time.monotonic() - self._drawn < _CARD_INTERVAL
+            early = time.monotonic() - self._drawn < _INTERVAL
             if early and not self._job.done:
                 return
             self._drawing = True
@@ -303,57 +344,14 @@ class JobDisplay:
     def _draw(self) -> None:
         ended = self._job.done
         with self._lock:
-            self._drawing = False  # what changes from here on is drawn once more
+            self._drawing = False  # a change from here on needs another drawing
             self._drawn = time.monotonic()
         with suppress(Exception):  # a frontend that fails must not cost the images
             self._publisher.publish(self._job.bundle(), display_id=self._id, update=True)
         if ended:
-            self._unfollow()
+            self._stop_listening()
 
-    def _unfollow(self) -> None:
+    def _stop_listening(self) -> None:
         for poller in self._job.pollers:
             with suppress(ValueError):
                 poller.listeners.remove(self.update)
-
-
-class JobWait:
-    """A job under the cell that waits for it. Call it now and then, in the thread of the cell."""
-
-    def __init__(self, shell: Any, job: BatchJob, *, patience: float) -> None:
-        """Show nothing yet.
-
-        Args:
-            shell: The running IPython.
-            job: What is waited for.
-            patience: Seconds before anything is shown.
-        """
-        self._job = job
-        self._publisher = Publisher(shell) if in_kernel(shell) else None
-        self._id = uuid4().hex
-        self._next = time.monotonic() + patience
-        self._shown = False
-        self._line = 0
-
-    def __call__(self) -> None:
-        """Show how far it is."""
-        now = time.monotonic()
-        if now < self._next or self._job.done:
-            return
-        self._next = now + _CARD_INTERVAL
-        with suppress(Exception):
-            if self._publisher is not None:
-                self._publisher.publish(self._job.bundle(), display_id=self._id, update=self._shown)
-                self._shown = True
-            elif sys.stderr.isatty():
-                line = repr(self._job)
-                sys.stderr.write("\r" + line.ljust(self._line))
-                sys.stderr.flush()
-                self._line = len(line)
-
-    def end(self) -> None:
-        """Let the images take its place."""
-        if self._line:
-            sys.stderr.write("\r" + " " * self._line + "\r")
-            sys.stderr.flush()
-        if self._shown and self._publisher is not None:
-            self._publisher.publish(_NO_CARD, display_id=self._id, update=True)

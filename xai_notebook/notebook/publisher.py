@@ -1,4 +1,4 @@
-"""Results as real outputs under the panel's cell: they outlive the kernel, widgets do not."""
+"""Outputs under the cell that made them, long after the cell has ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xai_notebook.pictures.render.grid import mimebundle
 if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = ["NOTE", "Publisher", "note_bundle"]
+__all__ = ["NOTE", "Publisher"]
 
 NOTE: Final = (
     "The xAI image panel works while its kernel runs: run this cell again to open it. "
@@ -20,25 +20,15 @@ _STYLE: Final = """<style>
 .jupyter-widgets:not(:has(*)) { display: none; }
 .jp-OutputArea-child:has(.xai-alive) + .jp-OutputArea-child:has(.xai-panel-note) { display: none; }
 </style>"""
-"""Hides the error a dead widget shows, or the note while the panel lives. Trusted notebooks only:
-elsewhere the widget is not tried and the note is all there is."""
-
-
-def note_bundle() -> dict[str, str]:
-    """Return the sentence that stands where a dead widget would show an error."""
-    html = f'{_STYLE}<div class="xai-panel-note" style="opacity:0.8;padding:4px 0">{NOTE}</div>'
-    return {"text/html": html, "text/plain": NOTE}
+"""Hides the error of a dead widget, and the note while the panel lives. Notebooks that are not
+trusted ignore it: there the widget is not tried, and only the note is shown."""
 
 
 class Publisher:
-    """Displays under the cell that made it, from any thread, long after the cell has ended."""
+    """Displays under one cell, from any thread. Outputs outlive the kernel; widgets do not."""
 
     def __init__(self, shell: Any) -> None:
-        """Remember the running cell.
-
-        Args:
-            shell: The running IPython, in a kernel.
-        """
+        """Remember the cell that a kernel's IPython runs now."""
         self._shell = shell
         self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
 
@@ -55,8 +45,8 @@ class Publisher:
         Args:
             data: A MIME bundle.
             metadata: Of the bundle.
-            display_id: What the output can be updated by.
-            update: Put it in the place of the output of that id.
+            display_id: Identifies the output for later updates.
+            update: Replace the output that has this id.
         """
         metadata = metadata or {}
         transient = {} if display_id is None else {"display_id": display_id}
@@ -64,9 +54,8 @@ class Publisher:
         kernel: Any = getattr(shell, "kernel", None)
         if hasattr(shell, "set_thread_parent"):  # ipykernel 7.4
             shell.set_thread_parent(self._parent)
-            shell.display_pub.publish(data, metadata, transient=transient, update=update)
         elif hasattr(kernel, "iopub_socket"):
-            # The publisher's own parent is that of whichever cell runs now.
+            # Older display publishers address the cell that runs now, not the one that made this.
             content = {"data": data, "metadata": metadata, "transient": transient}
             kernel.session.send(
                 kernel.iopub_socket,
@@ -75,11 +64,16 @@ class Publisher:
                 parent=self._parent,
                 ident=shell.display_pub.topic,
             )
-        else:
-            shell.display_pub.publish(data, metadata, transient=transient, update=update)
+            return
+        shell.display_pub.publish(data, metadata, transient=transient, update=update)
 
     def publish_batch(self, batch: ImageBatch) -> None:
-        """Add pictures with their captions to the cell. The panel hides them while it lives."""
+        """Add pictures with their captions. The panel hides them while it lives."""
         bundle = mimebundle(batch)
         bundle["text/html"] = f'<div class="xai-panel-result">{bundle["text/html"]}</div>'
         self.publish(bundle)
+
+    def publish_note(self) -> None:
+        """Add the sentence that readers see in place of a dead panel."""
+        html = f'{_STYLE}<div class="xai-panel-note" style="opacity:0.8;padding:4px 0">{NOTE}</div>'
+        self.publish({"text/html": html, "text/plain": NOTE})

@@ -52,16 +52,16 @@ _PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", 
 _UNSAFE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
-"""Characters that cells, fields and clipboards change, lose or hide. Tab and newline are safe."""
-_SPECIAL: Final = re.compile(rf"\{{{{2,}}|\{{(?=[{_UNSAFE}])|[{_UNSAFE}]")
-_CHANGED_BY_IPYTHON: Final = re.compile(
-    r"^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
+"""What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
+# Compiled at first use: `%load_ext` does without.
+_SPECIAL: Final = rf"\{{{{2,}}|\{{(?=[{_UNSAFE}])|[{_UNSAFE}]"
+_CHANGED_BY_IPYTHON: Final = (
+    r"(?m)^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
     r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
-    r"|%(?=%?[A-Za-z]))",
-    re.MULTILINE,
+    r"|%(?=%?[A-Za-z]))"
 )
 """Blank lines and terminal prompts, which IPython removes, and lines that look like a magic."""
-_NO_PROMPT: Final = re.compile(
+_NO_PROMPT: Final = (
     rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
 )
 """Beginnings of a body that read as an option, or as a comment for Quarto or Colab."""
@@ -123,7 +123,7 @@ def escape(text: str) -> str:
 
     Two braces become `{{ '{{' }}`, an unsafe character becomes its number in such an expression.
     """
-    return _SPECIAL.sub(lambda match: _as_template(match[0]), text)
+    return re.sub(_SPECIAL, lambda match: _as_template(match[0]), text)
 
 
 def cell_body(template: str) -> str:
@@ -133,11 +133,11 @@ def cell_body(template: str) -> str:
     except OpenExpressionError:
         return template  # the cell is refused for its open {{, like the template
     body = "".join(
-        _CHANGED_BY_IPYTHON.sub(_protected, escape(literal))
+        re.sub(_CHANGED_BY_IPYTHON, _protected, escape(literal))
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
-    body = _NO_PROMPT.sub(_protected, body)
+    body = re.sub(_NO_PROMPT, _protected, body)
     # The magic drops a final semicolon, which users write out of habit.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 

@@ -1,4 +1,4 @@
-// Bundles what runs in the browser: one module and one style sheet a widget, and JupyterLab's extension.
+// Builds the bundles: a module and a style sheet for each widget, and JupyterLab's extension.
 
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -34,8 +34,8 @@ const shared = {
 };
 
 /**
- * Write what JupyterLab wants to know of an extension.
- * @param {string} load Its module; servers tell browsers to keep it for ever, so it is named by its content.
+ * Write the files that describe the extension to JupyterLab.
+ * @param {string} load Its module. Browsers cache it for ever, so its name has a hash of its content.
  */
 async function describe(load) {
   const project = await readFile("../../../pyproject.toml", "utf8");

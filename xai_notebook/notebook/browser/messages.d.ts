@@ -1,4 +1,4 @@
-// What kernel and browser say to each other. Text is shown literally, never as HTML.
+// Messages and synced state between kernel and browser. Text is shown literally, never as HTML.
 
 import type { AnyModel } from "@anywidget/types";
 
@@ -10,9 +10,9 @@ export interface Face {
   starred: boolean;
 }
 
-/** A picture of the viewer, as the kernel tells all of it. */
+/** A picture in the viewer. */
 export interface Picture extends Face {
-  /** In the library; null: it is in none. */
+  /** Id in the library; null: not in a library. */
   id: number | null;
   prompt: string;
   rewritten: string;
@@ -20,7 +20,7 @@ export interface Picture extends Face {
   /** Seconds since 1970, UTC. */
   created: number;
   tags: string[];
-  /** Names of what it was made from. */
+  /** Names of its input images. */
   inputs: string[];
   cell: string;
   error: string;
@@ -63,7 +63,7 @@ export interface Input {
   name: string;
 }
 
-/** Values of the panel's form; those of other options by their names. */
+/** Values of the panel's form; other options by their names. */
 export interface FormValues {
   prompt: string;
   model: string;
@@ -71,7 +71,7 @@ export interface FormValues {
   rewrite: boolean;
   export: boolean;
   folder: string;
-  // biome-ignore lint/suspicious/noExplicitAny: the table of options is the kernel's
+  // biome-ignore lint/suspicious/noExplicitAny: the kernel defines the options
   [option: string]: any;
 }
 
@@ -91,14 +91,14 @@ export interface Option {
 }
 
 export type PanelModel = AnyModel<{
-  /** Those in front of it are visitors of an app: nothing is written. */
+  /** The user is a visitor of an app, and may change nothing. */
   visitors: boolean;
   form: FormValues;
   choices: { max_images: number; max_inputs: number; timeout: number; fields: Option[] };
   models: Model[];
   asking: boolean;
   models_note: string;
-  place: string;
+  destination: string;
   jobs: Job[];
   cards: Card[];
   prompts: string[];
@@ -130,22 +130,22 @@ export interface Choice {
   count: number;
 }
 
-/** The first rows, and thumbnails that are at hand. */
-export interface Sight {
+/** The first rows, and their cached thumbnails. */
+export interface Screenful {
   rows: Row[];
   ids: number[];
   buffers: DataView<ArrayBuffer>[];
 }
 
-/** What a search has found. */
-export interface Result extends Sight {
+/** The result of a query. */
+export interface Result extends Screenful {
   count: number;
   bytes: number;
-  /** What the user should know of the library. */
+  /** A warning about the library. */
   notice: string;
 }
 
-/** What there is to choose from, in the whole library; it follows a `Result`. */
+/** Values of the filters in the whole library; sent after a `Result`. */
 export interface Choices {
   models: Choice[];
   tags: Choice[];

@@ -1,4 +1,4 @@
-"""Values of the form to options and back, and the cell that asks for the same."""
+"""The form's values to options and back, the equivalent cell, and what the fields offer."""
 
 from __future__ import annotations
 
@@ -19,34 +19,41 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
 
-__all__ = ["FIELDS", "Form", "choices", "describe_models", "known_models", "like", "takes_images"]
+__all__ = [
+    "FIELDS",
+    "Form",
+    "choices",
+    "describe_models",
+    "known_models",
+    "takes_images",
+    "unlisted_model",
+    "values_of",
+]
 
-_OF_ANOTHER_KIND: Final = frozenset({"image", "export", "rewrite"})
-"""What the form asks in its own way: cards, and switches."""
-_WITHOUT_IMAGES: Final = ("grok-2-image",)
-_WITH_QUALITY: Final = "grok-imagine-image-2.0"
+_OWN_CONTROLS: Final = frozenset({"image", "export", "rewrite"})
+"""Options that the form asks for with cards and switches."""
 
 
 def _has_field(row: Option) -> bool:
-    return row.label is not None and row.name not in _OF_ANOTHER_KIND
+    return row.label is not None and row.name not in _OWN_CONTROLS
 
 
 FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
 """Options that have a field of their own."""
-_OF_AUTHORS: Final = ("user", "timeout")
+_IN_FORM: Final = {*FIELDS, *_OWN_CONTROLS}
+_AUTHORS_ONLY: Final = ("user", "timeout")
 """Fields that visitors of an app do not have."""
-_SHOWN: Final = {*FIELDS, *_OF_ANOTHER_KIND}
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the form cannot change about itself.
+    """What the form's fields cannot change.
 
     Attributes:
         hidden: Options given to the panel that have no field.
         configured: `%config XaiImage`, when the panel was made.
         rewriter: The chat model of the "rewrite" switch; True: the default one.
-        fixed: What visitors of an app cannot change; empty: they are none.
+        fixed: Options that visitors of an app cannot change; empty for authors.
     """
 
     hidden: Mapping[str, Any]
@@ -69,11 +76,11 @@ class Form:
             prompt: Of the prompt's field.
             given: Options given to the panel.
             configured: `%config XaiImage`.
-            visitors: It is for visitors of an app: nothing is exported, and what the author says
-                of the user and the time is not told.
+            visitors: The form is for visitors of an app: it exports nothing, and the author's
+                user id and timeout stay in the kernel.
 
         Raises:
-            OptionError: An option is wrong, or none that a form can have.
+            OptionError: An option is wrong, or the form cannot have it.
         """
         for row in OPTIONS:
             if not row.in_panel and given.get(row.name):
@@ -91,21 +98,21 @@ class Form:
             "folder": options.export or "",
             "inputs": [],
         }
-        hidden = {name: value for name, value in given.items() if name not in _SHOWN}
+        hidden = {name: value for name, value in given.items() if name not in _IN_FORM}
         fixed: dict[str, Any] = {}
         if visitors:
-            fixed = {"export": False, **{name: values[name] or None for name in _OF_AUTHORS}}
-            values |= {"export": False, "folder": "", **dict.fromkeys(_OF_AUTHORS, "")}
-            # Another visitor's picture is no answer, unless the author asks for stored ones.
+            fixed = {"export": False, **{name: values[name] or None for name in _AUTHORS_ONLY}}
+            values |= {"export": False, "folder": "", **dict.fromkeys(_AUTHORS_ONLY, "")}
+            # Pictures of other visitors do not answer, unless the author asks for replay.
             hidden["fresh"] = not options.replay
         form = cls(hidden, dict(configured), options.rewrite or True, fixed)
         return form, values, options.image
 
-    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that the fields stand for, without the images.
+    def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that the fields' values mean, without the input images.
 
         Raises:
-            OptionError: A field has a template, which only the prompt can be.
+            OptionError: A field other than the prompt holds a template.
         """
         for name, label in (("folder", "Folder"), ("user", "End user's id")):
             if "{{" in str(values.get(name) or ""):
@@ -113,62 +120,62 @@ class Form:
                     f"{label}: {{{{ … }}}} is filled in the prompt only. Write the value itself "
                     "here, or use a %%xai_image cell."
                 )
-        given: dict[str, Any] = dict(self.hidden)
-        given |= {name: values.get(name) or None for name in FIELDS}
-        given["n"] = values.get("n", 1)
-        if not takes_quality(str(values.get("model"))):
-            given["quality"] = None
-        given["rewrite"] = self.rewriter if values.get("rewrite") else False
-        given["export"] = str(values.get("folder") or "") if values.get("export") else False
-        return {**given, **self.fixed}
+        options: dict[str, Any] = dict(self.hidden)
+        options |= {name: values.get(name) or None for name in FIELDS}
+        options["n"] = values.get("n", 1)
+        if not _takes_quality(str(values.get("model"))):
+            options["quality"] = None
+        options["rewrite"] = self.rewriter if values.get("rewrite") else False
+        options["export"] = str(values.get("folder") or "") if values.get("export") else False
+        return {**options, **self.fixed}
 
     def cell(
         self, values: Mapping[str, Any], labels: Sequence[str], *, replay: bool = False
     ) -> str:
-        """Return the `%%xai_image` cell that asks for what the fields say.
+        """Return the `%%xai_image` cell that asks for the same as the fields.
 
         Args:
             values: Of the fields.
-            labels: How the cell names the images to edit.
-            replay: The library has the pictures: the cell shows these, and makes no new ones.
+            labels: How the cell names the input images.
+            replay: The cell shows the pictures that the library has, and makes no new ones.
 
         Raises:
             OptionError: A field has an impossible value.
         """
-        given = self.given(values) | {"image": list(labels)}
+        given = self.options(values) | {"image": list(labels)}
         if replay:
             given |= {"fresh": None, "replay": True}
         line = resolve(given, self.configured).to_line(resolve({}, self.configured))
         return f"{line}\n{cell_body(str(values.get('prompt') or '').strip())}"
 
 
-def like(
-    request: ImageRequest, words: str | None = None, *, literal: bool = False
+def values_of(
+    request: ImageRequest, prompt: str | None = None, *, literal: bool = False
 ) -> dict[str, Any]:
-    """Return the fields that ask for a request again, but for its input images.
+    """Return the fields' values that ask for a request again, without its input images.
 
     Args:
-        request: Its prompt is text: what looks like a template in it stays as it is.
-        words: The prompt is this instead, and is not rewritten.
-        literal: The form takes no templates.
+        request: Its prompt is text: a template in it is escaped.
+        prompt: Replaces the request's prompt, and is not rewritten.
+        literal: The form takes no templates: nothing is escaped.
     """
     rows = {row.name: row for row in OPTIONS}
     values: dict[str, Any] = {"model": request.model, "n": request.n}
     for name in ("aspect_ratio", "resolution", "quality"):
-        value, kind = getattr(request, name), rows[name].convert
-        values[name] = value if isinstance(kind, Choice) and value in kind.values else ""
-    prompt = words or request.original_prompt or request.prompt
-    values["prompt"] = prompt if literal else escape(prompt)
-    values["rewrite"] = words is None and request.rewrite_model is not None
+        value, convert = getattr(request, name), rows[name].convert
+        values[name] = value if isinstance(convert, Choice) and value in convert.values else ""
+    text = prompt or request.original_prompt or request.prompt
+    values["prompt"] = text if literal else escape(text)
+    values["rewrite"] = prompt is None and request.rewrite_model is not None
     return values
 
 
 def choices(
     configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS, *, fixed: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the fields and what they offer, but for those that are fixed.
+    """Return the fields that are not fixed and what they offer.
 
-    An option that `%config` sets cannot be left open.
+    A field may be left open unless its option has a default, in the table or in `%config`.
     """
     fields = [
         {
@@ -178,9 +185,7 @@ def choices(
             "open": row.default is None and not configured.get(row.name),
         }
         for row in rows
-        if _has_field(row)
-        and row.name != "model"  # the server says which there are
-        and row.name not in fixed
+        if _has_field(row) and row.name != "model" and row.name not in fixed  # models: a trait
     ]
     return {
         "fields": fields,
@@ -194,8 +199,14 @@ def _default_timeout(configured: Mapping[str, Any]) -> float:
     return float(configured.get("timeout") or settings.DEFAULT_TIMEOUT)
 
 
+# Models: what the server's list does not say is known here
+
+_WITHOUT_IMAGES: Final = ("grok-2-image",)
+_WITH_QUALITY: Final = "grok-imagine-image-2.0"
+
+
 def known_models(selected: str) -> list[dict[str, Any]]:
-    """Return the models to offer while no server has been asked."""
+    """Return the models to offer until the server has sent its list."""
     names = dict.fromkeys((*settings.KNOWN_MODELS, selected))
     return [_model(name, None, edits=name not in _WITHOUT_IMAGES) for name in names]
 
@@ -210,25 +221,30 @@ def describe_models(
         selected: A name or an alias.
         local: They are the embedded server's: free.
     """
-    found = []
+    described = []
     for model in models:
-        # A server that says nothing about inputs is believed to take images.
+        # A list without input modalities leaves it to the request.
         edits = not model.input_modalities or Modality.IMAGE in model.input_modalities
         price = 0.0 if local else image_price_usd(model) or None
-        found.append(_model(model.name, price, edits=edits))
+        described.append(_model(model.name, price, edits=edits))
         if selected != model.name and selected in model.aliases:
-            found.append(_model(selected, price, edits=edits))
-    if selected not in {model["name"] for model in found}:
-        found.append(_model(selected, None, edits=True) | {"unknown": True})
-    return found
+            described.append(_model(selected, price, edits=edits))
+    if selected not in {model["name"] for model in described}:
+        described.append(unlisted_model(selected))
+    return described
+
+
+def unlisted_model(name: str) -> dict[str, Any]:
+    """Return a model that the server does not list."""
+    return _model(name, None, edits=True) | {"unknown": True}
 
 
 def _model(name: str, price: float | None, *, edits: bool) -> dict[str, Any]:
-    return {"name": name, "price": price, "edits": edits, "quality": takes_quality(name)}
+    return {"name": name, "price": price, "edits": edits, "quality": _takes_quality(name)}
 
 
-def takes_quality(model: str) -> bool:
-    """Tell whether a model offers `quality`; the server's list does not say. New ones may."""
+def _takes_quality(model: str) -> bool:
+    """Tell whether a model offers `quality`; models that are not known here may."""
     known = (*settings.KNOWN_MODELS, *_WITHOUT_IMAGES)
     return model.startswith(_WITH_QUALITY) or not model.startswith(known)
 

@@ -1,4 +1,4 @@
-"""Pictures to edit: uploaded, earlier results of the panel, or what a request was made from.
+"""Input images of a panel: uploads, its own pictures, the library's, and those of past requests.
 
 Separate because uploads and input images work without the form.
 """
@@ -34,95 +34,89 @@ __all__ = [
     "Tray",
     "TrayImage",
     "UploadBuffer",
-    "forget_unused",
-    "from_given",
     "from_image",
     "from_upload",
-    "named",
+    "from_values",
+    "relabel",
 ]
 
 _MAX_PARTS: Final = 128
-_MAX_UNDER_WAY: Final = 2 * MAX_INPUT_IMAGES
-"""Files on their way at the same time."""
+"""Of one file."""
+_MAX_UPLOADS: Final = 2 * MAX_INPUT_IMAGES
+"""Unfinished uploads."""
 MAX_HELD: Final = 2 * MAX_DOWNLOAD_BYTES
-"""Bytes on their way, and bytes of files that cannot be kept on disk."""
+"""Bytes of unfinished uploads, and bytes of files that cannot be kept on disk."""
 _STALE: Final = 60.0
-"""Seconds without a part: the page was closed, and the rest will not come."""
+"""Seconds without a part, after which the page counts as closed."""
 
 
 @dataclass(slots=True)
 class _Upload:
-    total: int
     parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-    heard: float = field(default_factory=time.monotonic)
+    last_part: float = field(default_factory=time.monotonic)
 
-    def add(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-        self.heard = time.monotonic()
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.parts))
 
 
 @dataclass(slots=True)
 class UploadBuffer:
-    """Files on their way: a message through a Jupyter server may have 10 MB at most.
+    """Unfinished uploads: a Jupyter server limits a message to 10 MB, so files come in parts.
 
-    A browser may say anything, so their number and size are bounded.
+    Their number and size are bounded, for a browser may send anything.
     """
 
-    _under_way: dict[str, _Upload] = field(default_factory=dict)
+    _uploads: dict[str, _Upload] = field(default_factory=dict)
     _refused: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
 
     def add(self, key: str, part: bytes, total: int) -> bytes | None:
-        """Add a part; return the file once it is whole.
+        """Add one of `total` parts; return the file once it is complete.
 
         Raises:
-            InputImageError: It is too large, or too much is on its way; further parts of this file
-                are ignored.
+            InputImageError: The file is too large, or too much is being uploaded. Further parts of
+                this file are ignored.
         """
         if key in self._refused:
             return None
-        upload = self._under_way.get(key) or _Upload(total)
-        if reason := self._too_much(key, upload, len(part)):
-            self._under_way.pop(key, None)
+        upload = self._uploads.pop(key, None) or _Upload()
+        upload.parts.append(part)
+        upload.last_part = time.monotonic()
+        if problem := self._problem(upload, total):
             self._refused.append(key)
-            raise InputImageError(reason)
-        self._under_way[key] = upload
-        upload.add(part)
-        if len(upload.parts) < upload.total:
-            return None
-        return b"".join(self._under_way.pop(key).parts)
+            raise InputImageError(problem)
+        if len(upload.parts) >= total:
+            return b"".join(upload.parts)
+        self._uploads[key] = upload
+        return None
 
-    def _too_much(self, key: str, upload: _Upload, more: int) -> str:
-        """Return why a part cannot be taken; empty: it can."""
-        if upload.total > _MAX_PARTS or upload.size + more > MAX_DOWNLOAD_BYTES:
+    def _problem(self, upload: _Upload, total: int) -> str:
+        """Return why an upload cannot be taken beside the others; empty: it can."""
+        if total > _MAX_PARTS or upload.size > MAX_DOWNLOAD_BYTES:
             return f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
-        limit = time.monotonic() - _STALE
-        others = {name: one for name, one in self._under_way.items() if name != key}
-        for name in [name for name, one in others.items() if one.heard < limit]:
-            del self._under_way[name], others[name]
-        if len(others) >= _MAX_UNDER_WAY:
-            return f"More than {_MAX_UNDER_WAY} files are on their way. Add fewer at a time."
-        if sum(one.size for one in others.values()) + upload.size + more > MAX_HELD:
+        oldest = time.monotonic() - _STALE
+        others = self._uploads
+        for key in [key for key, other in others.items() if other.last_part < oldest]:
+            del others[key]
+        if len(others) >= _MAX_UPLOADS:
+            return f"More than {_MAX_UPLOADS} files are on their way. Add fewer at a time."
+        if sum(other.size for other in others.values()) + upload.size > MAX_HELD:
             return f"More than {MAX_HELD // MIB} MiB are on their way. Add fewer at a time."
         return ""
 
 
-_UNSAFE: Final = re.compile(r"[^\w .()+,-]")
-
-
 @dataclass(frozen=True, slots=True)
 class TrayImage:
-    """A picture to edit.
+    """An input image that the form can name.
 
     Attributes:
         value: What `session.prepare` takes.
-        label: How the equivalent cell names it.
-        name: How the form names it.
-        data: Its bytes, for a preview; empty: they are somewhere else.
+        label: What the equivalent cell calls it.
+        name: What the form calls it.
+        data: Its bytes, for a preview, where they are held in memory.
         note: What will be changed before it is sent, in a line.
-        file: Where its bytes are kept, so that they need no memory.
-        sha256: Of what is sent.
+        file: Where its bytes are, if they are kept on disk.
+        sha256: Digest of what is sent.
     """
 
     value: Any
@@ -134,7 +128,7 @@ class TrayImage:
     sha256: str | None = None
 
     def preview(self) -> bytes:
-        """Return the bytes to make a preview of; empty: there are none."""
+        """Return bytes that a preview can be made of; empty if there are none."""
         with suppress(OSError, XaiError):
             data = self.data if self.file is None else self.file.read_bytes()
             if media_type(data) in EXTENSIONS:
@@ -144,160 +138,157 @@ class TrayImage:
 
 
 class Tray:
-    """What the form can name as a picture to edit, by the keys under which it does."""
+    """The input images of a panel.
+
+    Attributes:
+        images: By the keys under which the form names them, oldest first.
+        uploads: Files that are not complete yet.
+    """
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
-        """Hold nothing yet.
-
-        Args:
-            namespace: The user's variables.
-        """
-        self.sources: dict[str, TrayImage] = {}
+        self.images: dict[str, TrayImage] = {}
+        self.uploads = UploadBuffer()
         self._namespace = namespace
         self._numbers = count(1)
 
-    def put(self, source: TrayImage) -> dict[str, str]:
-        """Keep a picture; return how the form names it."""
+    def put(self, image: TrayImage) -> dict[str, str]:
+        """Add an image; return its item for the form's `inputs`."""
         key = f"given{next(self._numbers)}"
-        self.sources[key] = source
-        return {"id": key, "name": source.name}
+        self.images[key] = image
+        return {"id": key, "name": image.name}
 
     def upload(self, key: str, name: str, data: bytes, used: Collection[str]) -> str:
-        """Keep an uploaded file; return what will be changed before it is sent, in a line.
+        """Add an uploaded file; return what will be changed before it is sent, in a line. Blocks.
 
         Raises:
-            InputImageError: It is no picture the API takes, or there is no room for it.
+            InputImageError: The API does not take such an image, or too many bytes are held.
         """
-        try:
-            # What visitors of an app bring is not kept: it is theirs.
-            given = None if is_for_visitors() else current_session().library().input_files
-        except XaiError:
-            given = None
-        self.sources[key] = source = from_upload(name, data, given)
-        forget_unused(self.sources, used)
-        return source.note
+        files = None
+        if not is_for_visitors():  # files of visitors are theirs, and are not kept
+            with suppress(XaiError):
+                files = current_session().library().input_files
+        self.images[key] = image = from_upload(name, data, files)
+        self.make_room(used)
+        return image.note
+
+    def make_room(self, used: Collection[str]) -> None:
+        """Drop the oldest images held in memory that the form does not use, if there are too many.
+
+        Raises:
+            InputImageError: All of them are used. The newest is dropped.
+        """
+        *older, newest = self.images
+        excess = sum(len(image.data) for image in self.images.values()) - MAX_HELD
+        for key in [key for key in older if self.images[key].data and key not in used]:
+            if excess > 0:
+                excess -= len(self.images.pop(key).data)
+        if excess > 0:
+            del self.images[newest]
+            raise InputImageError(
+                f"More than {MAX_HELD // MIB} MiB of images are here, and the library cannot keep "
+                "them. Remove some first."
+            )
 
     def labels(self, items: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return how a cell names what the form names, but for what is no picture (yet)."""
+        """Return what a cell calls the form's items, without those that are not in the tray."""
         keys = [str(item["id"]) for item in items]
-        return [self.sources[key].label for key in keys if key in self.sources]
+        return [self.images[key].label for key in keys if key in self.images]
 
     def chosen(self, items: Iterable[Mapping[str, Any]]) -> list[TrayImage]:
-        """Return what the form names.
+        """Return the images that the form's items name.
 
         Raises:
-            InputImageError: Something of it is not here.
+            InputImageError: One of them is not in the tray.
         """
-        sources = []
+        images = []
         for item in items:
-            source = self.sources.get(str(item["id"]))
-            if source is None:
+            image = self.images.get(str(item["id"]))
+            if image is None:
                 raise InputImageError(
                     f"{item.get('name') or 'An input image'} is not here. Remove it, or choose it "
                     "again."
                 )
-            sources.append(source)
-        return sources
+            images.append(image)
+        return images
 
-    def again(self, labels: Iterable[str]) -> tuple[list[dict[str, str]], str]:
-        """Return what a form named when its panel ran last, and a sentence about what is gone."""
-        items, gone = [], []
+    def put_labelled(self, labels: Iterable[str]) -> tuple[list[dict[str, str]], str]:
+        """Add what a cell calls so; return the form's items, and a sentence about missing ones."""
+        items, missing = [], []
         for label in labels:
             try:
-                items += [self.put(one) for one in from_given([label], self._namespace)]
+                items += [self.put(image) for image in from_values([label], self._namespace)]
             except XaiError:
-                gone.append(label)
-        return items, _lost(gone)
+                missing.append(label)
+        return items, _missing(missing)
 
-    def like(
-        self, images: Sequence[InputImage], *, trusted: bool
+    def put_inputs(
+        self, inputs: Sequence[InputImage], *, trusted: bool
     ) -> tuple[list[dict[str, str]], str]:
-        """Return the pictures that a request was made from, and a sentence about what is gone.
+        """Add the input images of a request, if exactly these are still available. Blocks.
 
-        Only exactly these: what the library has under their digests, or what the request names,
-        if it still is the same.
+        They are looked up by digest in the tray and the library; then by name, if the digest is
+        the same.
 
         Args:
-            images: Of the request.
-            trusted: The request is the user's own. A file may be anybody's: nothing that it names
-                is opened.
-        """
-        items, gone = [], []
-        for image in images:
-            source = self._same(image, trusted=trusted)
-            if source is None:
-                gone.append(image.label or "an image")
-            else:
-                items.append(self.put(source))
-        return items, _lost(gone)
+            inputs: Of the request.
+            trusted: The request is the user's own. One read from a file may be anybody's: nothing
+                that it names is opened.
 
-    def _same(self, image: InputImage, *, trusted: bool) -> TrayImage | None:
+        Returns:
+            The form's items, and a sentence about missing images.
+        """
+        items, missing = [], []
+        for each in inputs:
+            image = self._same(each, trusted=trusted)
+            if image is None:
+                missing.append(each.label or "an image")
+            else:
+                items.append(self.put(image))
+        return items, _missing(missing)
+
+    def _same(self, wanted: InputImage, *, trusted: bool) -> TrayImage | None:
         session = current_session()
-        for source in reversed(self.sources.values()):
-            if image.sha256 and source.sha256 == image.sha256:
-                return source
+        for image in reversed(self.images.values()):
+            if wanted.sha256 and image.sha256 == wanted.sha256:
+                return image
         with suppress(XaiError):
-            if image.sha256 and image.sha256 in session.named(image.sha256):
-                (source,) = from_given([session.id_of(image.sha256)], self._namespace)
-                return replace(source, name=image.label or source.name)
+            if wanted.sha256 and wanted.sha256 in session.named(wanted.sha256):
+                (image,) = from_values([session.id_of(wanted.sha256)], self._namespace)
+                return replace(image, name=wanted.label or image.name)
         if trusted and not is_for_visitors():
             with suppress(XaiError):
-                (found,) = load_inputs([image.label], self._namespace, session.named).images
-                if found.sha256 == image.sha256:
-                    (source,) = from_given([image.label], self._namespace)
-                    return source
+                (loaded,) = load_inputs([wanted.label], self._namespace, session.named).images
+                if loaded.sha256 == wanted.sha256:
+                    (image,) = from_values([wanted.label], self._namespace)
+                    return image
         return None
 
 
-def _lost(labels: Sequence[str]) -> str:
+def _missing(labels: Sequence[str]) -> str:
     return f"Not here any more, and no input: {', '.join(labels)}." if labels else ""
 
 
-def from_upload(name: str, data: bytes, given: InputFiles | None) -> TrayImage:
-    """Return an uploaded file as a picture to edit.
+_UNSAFE: Final = re.compile(r"[^\w .()+,-]")
+"""Characters of a file's name that are replaced."""
 
-    Args:
-        name: As the browser gives it.
-        data: Its bytes.
-        given: Where it is kept, so that a cell can name it; None: nowhere.
+
+def from_upload(name: str, data: bytes, files: InputFiles | None) -> TrayImage:
+    """Return an uploaded file as an input image, kept in `files` so that a cell can name it.
 
     Raises:
-        InputImageError: It is no picture the API takes.
+        InputImageError: The API does not take such an image.
     """
     name = _UNSAFE.sub("_", name)[-80:] or "picture"
     loaded = load_upload(data, name)
     note, sha256 = "".join(loaded.notes), loaded.images[0].sha256
-    path = None if given is None else given.keep(data)
+    path = None if files is None else files.keep(data)
     if path is None:
         return TrayImage(data, name, name, data, note, sha256=sha256)
     return TrayImage(str(path), current_session().id_of(sha256), name, note=note, file=path)
 
 
-def forget_unused(sources: dict[str, TrayImage], used: Collection[str]) -> None:
-    """Make room for the last of `sources`, if the bytes that they hold are too many.
-
-    Args:
-        sources: What the panel has, oldest first.
-        used: What its form names.
-
-    Raises:
-        InputImageError: All that is held is in use.
-    """
-    *older, newest = sources
-    excess = sum(len(source.data) for source in sources.values()) - MAX_HELD
-    for key in [key for key in older if sources[key].data and key not in used]:
-        if excess > 0:
-            excess -= len(sources.pop(key).data)
-    if excess > 0:
-        del sources[newest]
-        raise InputImageError(
-            f"More than {MAX_HELD // MIB} MiB of images are here, and there is no library to keep"
-            " them in. Remove some first."
-        )
-
-
 def from_image(image: GeneratedImage, name: str) -> TrayImage:
-    """Return a generated image as a picture to edit; it becomes the parent of what comes."""
+    """Return a generated image as an input image, the parent of what is made from it."""
     label = name
     with suppress(XaiError):
         if image.id is not None and image.sha256:
@@ -305,26 +296,25 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
     return TrayImage(image, label, name)
 
 
-def from_given(images: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
-    """Return the images given to `panel(image=…)`.
+def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
+    """Return the input images that values of `image=…` mean. Blocks.
 
     Args:
-        images: As they are given.
-        namespace: Where variables are looked up.
-        named: They may be called by their paths and addresses.
+        values: Of the option.
+        namespace: The user's variables.
+        named: Paths and addresses may be shown.
 
     Raises:
-        InputImageError: One of them is no picture the API takes.
+        InputImageError: The API does not take one of them.
     """
-    sources = []
-    for position, value in enumerate(images, 1):
-        for image in load_inputs([value], namespace, current_session().named).images:
-            name = image.label if named and isinstance(value, str) else f"image {position}"
-            whole = isinstance(value, GeneratedImage)
-            source = value if whole or isinstance(value, str) else image.url
-            label, data = image.label if named else name, _preview_bytes(value, image.url)
-            sources.append(TrayImage(source, label, name, data, sha256=image.sha256))
-    return sources
+    images = []
+    for position, value in enumerate(values, 1):
+        for loaded in load_inputs([value], namespace, current_session().named).images:
+            name = loaded.label if named and isinstance(value, str) else f"image {position}"
+            own = value if isinstance(value, (GeneratedImage, str)) else loaded.url
+            label, data = loaded.label if named else name, _preview_bytes(value, loaded.url)
+            images.append(TrayImage(own, label, name, data, sha256=loaded.sha256))
+    return images
 
 
 def _preview_bytes(value: Any, url: str) -> bytes:
@@ -339,8 +329,8 @@ def _preview_bytes(value: Any, url: str) -> bytes:
     return pybase64.b64decode(body)
 
 
-def named(call: Call, labels: Sequence[str]) -> Call:
-    """Return the call with its input images named as the equivalent cell names them."""
+def relabel(call: Call, labels: Sequence[str]) -> Call:
+    """Name a call's input images as the equivalent cell does."""
     requests = [
         replace(
             request,

@@ -1,4 +1,4 @@
-"""Generations, as many at once as are configured; all of it runs on the background loop.
+"""The panel's generations: those of different prompts run at the same time, the others wait.
 
 Separate because it runs on the background loop and knows no widget.
 """
@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from xai_notebook.notebook.picture_widget import explain
+from xai_notebook.errors import OptionError
+from xai_notebook.notebook.picture_widget import counted, explain
 from xai_notebook.notebook.progress import describe
 from xai_notebook.pictures.render.text import clean
 
@@ -26,7 +27,9 @@ __all__ = ["Generation", "Queue"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _TICK: Final = 0.5
-"""Seconds between two looks at the clock."""
+"""Seconds between two updates of the line of progress."""
+_MOST: Final = 50
+"""Generations that wait or run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,34 +38,34 @@ class Generation:
 
     Attributes:
         key: Names it in the browser.
-        prompt: As typed.
         values: Of the form.
-        call: Checked and ready.
-        session: Which runs it.
+        call: Checked and ready to run.
+        session: Runs it.
         cell: The equivalent cell.
-        n: Images asked for.
-        shape: Aspect ratio of the placeholders, such as `"16:9"`.
-        state: How far it is.
-        line: What there is to say about it.
-        batch: What came.
+        state: Its state.
+        line: What the panel shows beside it.
+        batch: The images, once they are there.
+        task: Runs the call, while it runs.
     """
 
     key: str
-    prompt: str
     values: Mapping[str, Any]
     call: Call
     session: Session
-    cell: str = ""
-    n: int = 1
-    shape: str = "1:1"
+    cell: str
     state: State = "queued"
     line: str = ""
     batch: ImageBatch | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
+    def prompt(self) -> str:
+        """The prompt as typed."""
+        return str(self.values["prompt"])
+
+    @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether its state is final."""
         return self.state not in {"queued", "running"}
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,47 +75,55 @@ class Generation:
             "prompt": clean(self.prompt),
             "state": self.state,
             "line": self.line,
-            "n": self.n,
-            "shape": self.shape,
+            "n": self.call.options.n,
+            "shape": self.call.options.shape,
         }
 
 
 class Queue:
-    """Starts jobs in the order they came, and keeps those that wait, run or failed."""
+    """Starts generations in order, and keeps those that wait, run or failed."""
 
     def __init__(
         self,
         changed: Callable[[], None],
-        said: Callable[[str], None],
+        say: Callable[[str], None],
         finished: Callable[[Generation], Awaitable[None]],
     ) -> None:
         """Start empty.
 
         Args:
-            changed: Called when a job has changed.
-            said: Called with what a screen reader should say.
-            finished: Awaited with each job whose images are there.
+            changed: Called when a generation has changed.
+            say: Called with sentences for screen readers.
+            finished: Awaited with each generation that has images.
         """
         self.jobs: list[Generation] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = changed
-        self._said = said
+        self._say = say
         self._finished = finished
 
     def add(self, job: Generation) -> None:
-        """Put a job at the end, and clear away what failed before it."""
-        self.jobs = [other for other in self.jobs if not other.ended]
-        self.jobs.append(job)
+        """Append a generation, and drop those that have ended.
+
+        Raises:
+            OptionError: Too many wait already.
+        """
+        waiting = [other for other in self.jobs if not other.ended]
+        if len(waiting) >= _MOST:
+            raise OptionError(
+                f"{_MOST} generations wait already. Cancel some, or wait until they have ended."
+            )
+        self.jobs = [*waiting, job]
         self._start()
         if job.state == "queued":
             job.line = "Waiting for its turn"
-            self._said("Added to the queue.")
+            self._say("Added to the queue.")
         self._changed()
 
     def _start(self) -> None:
-        """Run what may run now: as many at once as are configured, those of one prompt in turn.
+        """Start what may run: as many as are configured, those of one prompt one after the other.
 
-        What an equal request brings must not be taken for a job's own.
+        Otherwise the images of an equal request would answer a generation.
         """
         running = [job for job in self.jobs if job.state == "running"]
         for job in self.jobs:
@@ -128,7 +139,7 @@ class Queue:
                 task.add_done_callback(self._tasks.discard)
 
     def cancel(self, key: str) -> None:
-        """Cancel a job: at the server when it runs, without a word to it when it waits."""
+        """Cancel a generation that waits or runs."""
         for job in self.jobs:
             if job.key != key:
                 continue
@@ -138,24 +149,24 @@ class Queue:
                 job.task.cancel()
 
     def dismiss(self, key: str) -> Generation | None:
-        """Forget a job that has ended, and return it; None: there is none."""
+        """Drop a generation that has ended, and return it; None if it has not."""
         ended = next((job for job in self.jobs if job.key == key and job.ended), None)
         self.jobs = [job for job in self.jobs if job is not ended]
         self._changed()
         return ended
 
     async def _follow(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
-        """Say how a job goes on until it has ended."""
+        """Update the line of progress until a generation has ended."""
         progress = job.call.progress
         progress.started = time.monotonic()
-        self._said(f"Making {_images(job.n)}.")
+        self._say(f"Making {counted(job.call.options.n, 'image')}.")
         retries = 0
         try:
             while not task.done():
                 job.line = describe(progress)
                 if progress.retries > retries and progress.attempt is not None:
                     retries = progress.retries
-                    self._said(job.line)
+                    self._say(job.line)
                 self._changed()
                 await asyncio.wait({task}, timeout=_TICK)
         except asyncio.CancelledError:  # the loop stops
@@ -167,16 +178,20 @@ class Queue:
         self._start()
 
     async def _settle(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
-        """Tell what became of a job, whatever became of it."""
+        """Collect and export the images of a generation, show them, and end it."""
         failure = None if task.cancelled() else task.exception()
         if job.call.progress.results:
-            failure = await self._collect(job) or failure
-        # Before anything is shown: whoever sees the pictures and asks again is to get others.
+            job.batch = job.session.collect(job.call)
+            try:
+                await asyncio.to_thread(job.call.export, job.batch)
+            except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
+                failure = error
+        # Before the pictures are shown: whoever sees them and asks again gets other ones.
         claims.close(succeeded=failure is None and not task.cancelled())
         try:
             if job.batch is not None:
                 await self._finished(job)
-        except Exception as error:  # noqa: BLE001  # the panel is where it is shown
+        except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
             failure = failure or error
         if failure is not None:
             self._end(job, "failed", explain(failure))
@@ -185,30 +200,18 @@ class Queue:
         else:
             self._end(job, "done", _outcome(job.batch))
 
-    @staticmethod
-    async def _collect(job: Generation) -> Exception | None:
-        """Take the images of a job; return why they could not be exported as well."""
-        job.batch = job.session.collect(job.call)
-        try:
-            await asyncio.to_thread(job.call.export, job.batch)
-        except Exception as error:  # noqa: BLE001  # the panel is where it is shown
-            return error
-        return None
-
     def _end(self, job: Generation, state: State, line: str) -> None:
         job.state, job.line, job.task = state, line, None
-        if state == "done":  # the pictures say the rest
+        if state == "done":  # its pictures are shown instead
             self.jobs = [other for other in self.jobs if other is not job]
-        if state != "failed":  # a failure is an alert: it speaks for itself
-            self._said(line)
+        if state != "failed":  # the browser announces a failure as an alert
+            self._say(line)
         self._changed()
 
 
 def _outcome(batch: ImageBatch | None) -> str:
     pictures = 0 if batch is None else len(batch.ok)
     others = 0 if batch is None else len(batch) - pictures
-    return f"{_images(pictures)} ready" + (f", {others} without a picture." if others else ".")
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number} images"
+    return f"{counted(pictures, 'image')} ready" + (
+        f", {others} without a picture." if others else "."
+    )

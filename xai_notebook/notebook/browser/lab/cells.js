@@ -1,4 +1,4 @@
-// What an editor of a code cell does when its cell is a prompt, or some of its lines are.
+// Editors of code cells whose text, or some lines of it, are prompts.
 
 import { syntaxHighlighting } from "@codemirror/language";
 import { Compartment, EditorState, Prec, RangeSetBuilder } from "@codemirror/state";
@@ -17,8 +17,8 @@ const LINE = /^\s*(?:[\w.[\]]+\s*=\s*)?(?=%xai_\w+(?!\S))/;
 const PLAIN = "xai-text";
 const UNPAIRED = { closeBrackets: { brackets: [] } };
 
-const UPRIGHT = { fontStyle: "normal", fontWeight: "normal" }; // whatever Python sees there
-// Of the colours of JupyterLab's themes, those that can be read in each of them.
+const UPRIGHT = { fontStyle: "normal", fontWeight: "normal" }; // overrides Python's highlighting
+// Colours that are readable in each of JupyterLab's themes.
 const theme = EditorView.baseTheme({
   [`.${PLAIN}`]: { ...UPRIGHT, color: "var(--jp-content-font-color1)" },
   ".xai-magic": { ...UPRIGHT, color: "var(--jp-mirror-editor-operator-color)" },
@@ -30,9 +30,9 @@ const theme = EditorView.baseTheme({
     backgroundColor: "color-mix(in srgb, currentcolor 8%, transparent)",
     borderRadius: "3px",
   },
-  // What is found has the colour of what is found.
+  // Search matches keep the colour of matches.
   ".cm-searching span": { color: "inherit" },
-  // What looks like a bracket in a prompt is none.
+  // Brackets in a prompt are text.
   "&.xai-prompt .cm-matchingBracket, &.xai-prompt .cm-nonmatchingBracket": {
     color: "inherit !important",
     backgroundColor: "transparent !important",
@@ -48,7 +48,7 @@ const text = [
 ];
 
 /**
- * Return where the magic stands in a line; undefined: there is none of ours.
+ * Return the offset of our magic in a line; undefined in other lines.
  * @param {string} line
  */
 function magicOf(line) {
@@ -56,7 +56,7 @@ function magicOf(line) {
 }
 
 /**
- * Mark the lines with a magic, of those in sight.
+ * Highlight the visible lines that have our magic.
  * @param {EditorView} view
  */
 function marksOf({ state, visibleRanges }) {
@@ -66,7 +66,7 @@ function marksOf({ state, visibleRanges }) {
   const mark = (from, to, name) => {
     if (from < to) marks.add(from, to, Decoration.mark({ class: name }));
   };
-  let next = 0; // two ranges may be of one line
+  let next = 0; // two ranges may share a line
   for (const range of visibleRanges) {
     for (next = Math.max(next, range.from); next <= range.to; ) {
       const line = state.doc.lineAt(next);
@@ -74,14 +74,14 @@ function marksOf({ state, visibleRanges }) {
       const magic = magicOf(line.text);
       if (magic === undefined) continue;
       const start = line.from + magic;
-      let place = start;
+      let plainFrom = start;
       const tree = prompt.parser.parse(line.text.slice(magic));
       highlightTree(tree, style, (from, to, name) => {
-        mark(place, start + from, PLAIN);
+        mark(plainFrom, start + from, PLAIN);
         mark(start + from, start + to, name);
-        place = start + to;
+        plainFrom = start + to;
       });
-      mark(place, line.to, PLAIN);
+      mark(plainFrom, line.to, PLAIN);
     }
   }
   return marks.finish();
@@ -99,7 +99,7 @@ class Lines {
   }
 }
 
-/** A cell of which lines may be prompts. Marks of high precedence are inside those of its language. */
+/** A cell whose lines may be prompts. Marks of high precedence are inside those of its language. */
 const code = Prec.highest([
   ViewPlugin.fromClass(Lines, { decorations: ({ marks }) => marks }),
   EditorState.languageData.of((state, position) =>
@@ -108,8 +108,8 @@ const code = Prec.highest([
 ]);
 
 /**
- * Return what makes a cell text in the very change that gives it the magic, and code again likewise.
- * @param {string} source What the cell holds at first.
+ * Return the extension that treats a cell as text while it begins with the magic, else as code.
+ * @param {string} source The cell's first text.
  */
 export function textOrCode(source) {
   const chosen = new Compartment();
@@ -131,7 +131,7 @@ export function textOrCode(source) {
 export const factory = {
   name: "xai-notebook:prompt",
   factory: ({ model }) => {
-    if (!("type" in model) || model.type !== "code") return null; // no cell of code
+    if (!("type" in model) || model.type !== "code") return null; // not a code cell
     return EditorExtensionRegistry.createImmutableExtension(
       textOrCode(model.sharedModel.getSource()),
     );

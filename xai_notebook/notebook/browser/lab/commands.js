@@ -1,4 +1,4 @@
-// The panel and the library, in launcher and command palette.
+// The commands that open panel and library, for launcher and command palette.
 
 import { CodeCell } from "@jupyterlab/cells";
 import { NotebookActions } from "@jupyterlab/notebook";
@@ -12,7 +12,7 @@ import { Permits } from "./permits.js";
  * @typedef {import("@jupyterlab/services").Kernel.IKernelConnection} Kernel
  */
 
-export const PLACES = [
+export const COMMANDS = [
   {
     command: "xai-notebook:panel",
     magic: "xai_panel",
@@ -30,12 +30,12 @@ export const PLACES = [
 ];
 
 const LOAD = "%load_ext xai_notebook";
-/** The cells that may be run when a notebook opens: these texts, and no other. @type {Set<unknown>} */
-const SOURCES = new Set(PLACES.map(({ magic }) => `${LOAD}\n%${magic}`));
+/** The only texts of cells that may run when a notebook opens. @type {Set<unknown>} */
+const SOURCES = new Set(COMMANDS.map(({ magic }) => `${LOAD}\n%${magic}`));
 const permits = new Permits();
 
 /**
- * Tell whether a kernel has the magic. A busy one cannot say; then the notebook's cells do.
+ * Return whether a kernel has the magic. A busy one cannot answer: then the notebook's cells tell.
  * @param {NotebookPanel} panel
  * @param {Kernel} kernel
  * @param {string} magic
@@ -51,7 +51,7 @@ async function isLoaded({ content }, kernel, magic) {
 }
 
 /**
- * Put the magic into a cell of its own below the active one, or into that when it is empty, and run it.
+ * Put the magic into a new cell below the active one, or into that if it is empty, and run it.
  * @param {NotebookPanel} panel
  * @param {string} magic
  */
@@ -62,13 +62,13 @@ async function runBelow(panel, magic) {
   const active = content.activeCell?.model;
   if (active?.type !== "code" || active.sharedModel.getSource().trim())
     NotebookActions.insertBelow(content);
-  content.deselectAll(); // or the other selected cells would run, too
+  content.deselectAll(); // otherwise other selected cells would run, too
   content.activeCell?.model.sharedModel.setSource(`${load}%${magic}`);
-  await NotebookActions.run(content, sessionContext); // of this notebook, whichever is in front now
+  await NotebookActions.run(content, sessionContext); // of this notebook, even if another is in front by now
 }
 
 /**
- * Run the only cell of a notebook, if this extension made the notebook for that a moment ago.
+ * Run the only cell of a notebook that this extension has just made for it.
  * @param {NotebookPanel} panel
  */
 async function runIfNew(panel) {
@@ -78,19 +78,19 @@ async function runIfNew(panel) {
   const id = await permits.take(context.path);
   if (id === undefined) return;
   await sessionContext.ready;
-  await sessionContext.session?.kernel?.info; // or what is sent may be lost
+  await sessionContext.session?.kernel?.info; // earlier messages may be lost
   const [cell, ...others] = content.widgets;
   if (!panel.isAttached || others.length || !(cell instanceof CodeCell)) return;
   await cell.ready;
-  // Nothing is awaited between this look and the reading of the source by `execute`.
+  // No await between this check and `execute`, which reads the source.
   const { sharedModel } = cell.model;
   if (sharedModel.getId() !== id || !SOURCES.has(sharedModel.getSource())) return;
-  // `any`: the types of these packages come in two versions.
+  // `any`: these packages bring two versions of the types.
   await CodeCell.execute(cell, /** @type {any} */ (sessionContext));
 }
 
 /**
- * Make a notebook that shows the place, and open it.
+ * Make a notebook that runs the magic, and open it.
  * @param {App} app
  * @param {string} magic
  * @param {string} folder
@@ -122,13 +122,13 @@ async function runInNew(app, magic, folder) {
 }
 
 /**
- * Add a command for each place.
+ * Add the commands.
  * @param {App} app
  * @param {Notebooks} notebooks
- * @param {() => string | undefined} folder Where notebooks are made, when nobody says.
+ * @param {() => string | undefined} folder Where notebooks are made by default.
  */
 export function addCommands(app, notebooks, folder) {
-  for (const { command, magic, ...shown } of PLACES) {
+  for (const { command, magic, ...shown } of COMMANDS) {
     app.commands.addCommand(command, {
       ...shown,
       execute: async ({ cwd }) => {
@@ -138,6 +138,6 @@ export function addCommands(app, notebooks, folder) {
       },
     });
   }
-  notebooks.forEach(runIfNew); // a page of Notebook 7 may be quicker than its extensions
+  notebooks.forEach(runIfNew); // Notebook 7 may open a notebook before its extensions are loaded
   notebooks.widgetAdded.connect((_, panel) => void runIfNew(panel));
 }

@@ -1,4 +1,4 @@
-// The icons of the launcher, drawn like JupyterLab's own.
+// The launcher's icons, in JupyterLab's style.
 
 import { LabIcon } from "@jupyterlab/ui-components";
 

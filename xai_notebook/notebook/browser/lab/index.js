@@ -6,7 +6,7 @@ import { IDefaultFileBrowser } from "@jupyterlab/filebrowser";
 import { ILauncher } from "@jupyterlab/launcher";
 import { INotebookTracker } from "@jupyterlab/notebook";
 import { factory } from "./cells.js";
-import { addCommands, PLACES } from "./commands.js";
+import { addCommands, COMMANDS } from "./commands.js";
 import { openPictures } from "./pictures.js";
 
 /** @typedef {import("@jupyterlab/application").JupyterFrontEndPlugin<void>} Plugin */
@@ -22,7 +22,7 @@ const cells = {
 };
 
 /** @type {Plugin} */
-const places = {
+const commands = {
   id: "xai-notebook:places",
   description: "Adds the panel and the library to launcher and command palette.",
   autoStart: true,
@@ -36,7 +36,7 @@ const places = {
    */
   activate: (app, notebooks, palette, launcher, browser) => {
     addCommands(app, notebooks, () => browser?.model.path);
-    PLACES.forEach(({ command }, rank) => {
+    COMMANDS.forEach(({ command }, rank) => {
       palette?.addItem({ command, category: "xAI images", rank });
       launcher?.add({ command, category: "Other", rank: 100 + rank });
     });
@@ -51,4 +51,4 @@ const pictures = {
   activate: openPictures,
 };
 
-export default [cells, places, pictures];
+export default [cells, commands, pictures];

@@ -1,8 +1,8 @@
-// Which new notebook may run its cell, known to the page that made it and to nothing that is stored.
+// Permits: which new notebook may run its cell. Only the page that made the notebook knows it.
 //
 // In Notebook 7 the notebook opens in another tab. That tab asks all pages of this extension, and
-// the one that made the notebook answers, once. A permit is the id of the notebook's cell: what a
-// file, browser storage or an address says cannot be one.
+// the one that made the notebook answers, once. A permit is the id of the notebook's cell, and is
+// stored nowhere: a file, browser storage or an address cannot forge it.
 
 import { UUID } from "@lumino/coreutils";
 
@@ -23,7 +23,7 @@ export class Permits {
   }
 
   /**
-   * Let the cell with the id that this returns run once, when the notebook opens within a minute.
+   * Permit a notebook, if it opens within a minute, to run the cell with the returned id once.
    * @param {string} path
    */
   give(path) {
@@ -33,9 +33,9 @@ export class Permits {
   }
 
   /**
-   * Return the id of the cell that may run in a notebook; it is not given again.
+   * Return the id of the cell that may run in a notebook, and use the permit up.
    * @param {string} path
-   * @param {number} [patience]  milliseconds that other tabs have for an answer
+   * @param {number} [patience]  milliseconds that other tabs have to answer
    * @returns {Promise<string | undefined>}
    */
   async take(path, patience = ANSWER) {
@@ -50,7 +50,7 @@ export class Permits {
   }
 
   /**
-   * Ask other tabs; after a while of silence, there is no permit.
+   * Ask other tabs; without an answer in time, the notebook has no permit.
    * @param {string} path
    * @param {number} patience
    * @returns {Promise<string | undefined>}

@@ -1,4 +1,4 @@
-// Every picture of a cell opens in the viewer, from what the page holds: no kernel is asked.
+// Pictures in outputs open in the viewer, from what the page holds, without a kernel.
 
 import shared from "../shared/shared.css";
 import frame from "../shared/viewer.css";
@@ -13,7 +13,7 @@ const style = `.${OPENS} { cursor: zoom-in; }
 .${OPENS}:focus-visible { outline: 3px solid var(--jp-brand-color1); outline-offset: -3px; }`;
 
 /**
- * Make the pictures of outputs in a part of the page ones to open; those of others stay as they are.
+ * Make our pictures in a part of the page open in the viewer; other images stay as they are.
  * @param {ParentNode} part
  */
 function mark(part) {
@@ -30,16 +30,16 @@ function mark(part) {
 }
 
 /**
- * Return what a caption, or what stands above all pictures, says under a label.
- * @param {Iterable<Element>} places
+ * Return the text under a label, in the caption or above all pictures.
+ * @param {Iterable<Element>} elements
  * @param {string} label
  */
-function told(places, label) {
-  for (const place of places)
-    for (const name of place.querySelectorAll("strong, summary")) {
+function textUnder(elements, label) {
+  for (const element of elements)
+    for (const name of element.querySelectorAll("strong, summary")) {
       if (name.textContent?.trim().replace(/:$/, "") !== label) continue;
       const box = name.closest("summary")?.parentElement ?? name.parentElement;
-      // What is folded is whole behind its first lines.
+      // A folded text is complete behind its first lines.
       const words = box?.querySelector(":scope > div bdi") ?? box?.querySelector("bdi");
       return words?.textContent ?? "";
     }
@@ -47,7 +47,7 @@ function told(places, label) {
 }
 
 /**
- * Return what the page says of a picture.
+ * Return what the page has about a picture.
  * @param {HTMLImageElement} image
  * @returns {Picture & { url: string }}
  */
@@ -55,7 +55,7 @@ function glance(image) {
   const caption = image.parentElement?.querySelector("figcaption");
   const output = image.closest(".jp-OutputArea-output");
   const above = output?.querySelector(":scope > div > div:first-child");
-  const places = [caption, above?.querySelector("img") ? null : above].filter((one) => !!one);
+  const elements = [caption, above?.querySelector("img") ? null : above].filter((one) => !!one);
   const made = image.matches(MADE_HERE);
   const line = [...(caption?.children ?? [])].find(
     (child) => child.matches("div") && !child.querySelector("strong"),
@@ -68,8 +68,8 @@ function glance(image) {
     url: image.src,
     alt: image.alt,
     size,
-    prompt: told(places, "Prompt") || told(places, "Prompt as written"),
-    rewritten: told(places, "Rewritten prompt"),
+    prompt: textUnder(elements, "Prompt") || textUnder(elements, "Prompt as written"),
+    rewritten: textUnder(elements, "Rewritten prompt"),
     facts: facts.split(" · ").filter((fact) => fact && !/^\[[\d:]+\]$/.test(fact)),
     error: Number(width) > size[0] ? "This is the preview that the notebook holds." : "",
     created: 0,
@@ -92,15 +92,15 @@ function around(image) {
 const viewer = new Viewer({
   glance,
   load: async (image) => {
-    await image.decode().catch(() => {}); // what cannot be decoded is shown as far as it can
+    await image.decode().catch(() => {}); // damaged images are shown as far as possible
     return glance(image);
   },
   next: (image, by) => {
     const images = around(image);
-    const place = images.indexOf(image);
-    return place < 0 ? undefined : images[place + by];
+    const index = images.indexOf(image);
+    return index < 0 ? undefined : images[index + by];
   },
-  place: (image) => {
+  position: (image) => {
     const images = around(image);
     return images.length > 1 ? `${images.indexOf(image) + 1} of ${images.length}` : "";
   },
@@ -115,7 +115,7 @@ function open(event) {
   void viewer.open(target);
 }
 
-/** Watch the page for pictures, and for those who want to see them in full. */
+/** Make pictures open in the viewer, present and future ones. */
 export function openPictures() {
   const sheet = document.createElement("style");
   sheet.textContent = shared + frame + style;
@@ -129,7 +129,7 @@ export function openPictures() {
   document.addEventListener("click", (event) => {
     if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey) open(event);
   });
-  // Before the notebook, for which Enter means to edit the cell.
+  // Captured before the notebook, where Enter edits the cell.
   const keys = new Set(["Enter", " "]);
   window.addEventListener("keydown", (event) => keys.has(event.key) && open(event), true);
 }

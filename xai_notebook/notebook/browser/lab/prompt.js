@@ -1,11 +1,11 @@
-// The language of a prompt: text in which only options and `{{ … }}` mean something.
+// The language of a prompt: text in which only options and `{{ … }}` have a meaning.
 
 import { HighlightStyle, StreamLanguage } from "@codemirror/language";
 import { Tag } from "@lezer/highlight";
 import flags from "./flags.json" with { type: "json" };
 
 /** @type {Record<string, string | null>} */
-const FLAGS = flags; // what a value has to begin with; null: a switch, which takes none
+const FLAGS = flags; // pattern that a value begins with; null: a switch
 const CELL = /^\s*%%xai_image(?!\S)/;
 const MAGIC = /^%%?xai_\w+(?!\S)/;
 // Words and quotations as `arguments/line.py` reads them, templates as `pictures/magic_source.py` does.
@@ -16,17 +16,17 @@ const LIKE_AN_OPTION = /^--?[A-Za-z]/;
 const STRING = /^(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")/;
 
 /**
- * Where the reader is.
+ * The state of the tokenizer.
  * @typedef {object} State
- * @property {"start" | "line" | "text"} place Before the magic; behind it on its line; in the prompt.
- * @property {string | null} value What the value of the option before begins with.
- * @property {number | null} depth Brackets open in an expression; null: it is not in one.
+ * @property {"start" | "line" | "text"} region Before the magic; behind it on its line; in the prompt.
+ * @property {string | null} value Pattern of the value that the last option takes.
+ * @property {number | null} depth Brackets open in an expression; null: outside.
  */
 
 /** @typedef {import("@codemirror/language").StringStream} Stream */
 
 /**
- * Tell whether a cell's first line that is not blank makes it a prompt.
+ * Return whether the first line that is not blank makes a cell a prompt.
  * @param {Iterable<string>} lines
  */
 export function isPrompt(lines) {
@@ -35,7 +35,7 @@ export function isPrompt(lines) {
 }
 
 /**
- * Read to the end of an expression or of the line; a brace in a string or of a dict is no end.
+ * Read to the end of an expression or of the line; braces in strings and of dicts do not end it.
  * @param {Stream} stream
  * @param {State} state
  */
@@ -54,7 +54,7 @@ function expression(stream, state) {
 }
 
 /**
- * Read a word behind the magic: an option, its value, or some of a prompt.
+ * Read a word behind the magic: an option, its value, or part of a prompt.
  * @param {Stream} stream
  * @param {State} state
  */
@@ -62,7 +62,7 @@ function word(stream, state) {
   const begins = state.value;
   state.value = null;
   if (stream.match(/^--(?!\S)/)) {
-    state.place = "text"; // until the line's end, and behind it as well
+    state.region = "text"; // until the line's end, and behind it as well
     return "option";
   }
   const [flag] = /** @type {RegExpMatchArray | null} */ (stream.match(FLAG, false)) ?? [];
@@ -84,21 +84,21 @@ function word(stream, state) {
 /** @type {import("@codemirror/language").StreamParser<State>} */
 export const reader = {
   name: "xai-prompt",
-  startState: () => ({ place: "start", value: null, depth: null }),
+  startState: () => ({ region: "start", value: null, depth: null }),
   token(stream, state) {
-    if (state.place === "line" && stream.sol()) state.place = "text";
+    if (state.region === "line" && stream.sol()) state.region = "text";
     if (state.depth !== null) return expression(stream, state);
-    if (state.place !== "text" && stream.eatSpace()) return null;
-    if (state.place === "start") {
-      state.place = "line";
+    if (state.region !== "text" && stream.eatSpace()) return null;
+    if (state.region === "start") {
+      state.region = "line";
       if (stream.match(MAGIC)) return "magic";
     }
     if (stream.match("{{")) {
-      state.value = null; // it was this
+      state.value = null; // this is the value
       state.depth = 0;
       return expression(stream, state);
     }
-    if (state.place === "line") return word(stream, state);
+    if (state.region === "line") return word(stream, state);
     if (!stream.skipTo("{{")) stream.skipToEnd();
     return null;
   },

@@ -1,4 +1,4 @@
-// What JupyterLab loads: a container of modules, such as webpack's module federation makes.
+// The entry point that JupyterLab loads: a container as made by webpack's module federation.
 
 import { take } from "./shared.js";
 
@@ -13,7 +13,7 @@ globalThis._JUPYTERLAB["xai-notebook"] = {
   },
   async get() {
     await take(offered);
-    const { default: plugins } = await import("./index.js"); // evaluated now, and not before
+    const { default: plugins } = await import("./index.js"); // must be evaluated after `take`
     return () => ({ __esModule: true, default: plugins });
   },
 };

@@ -1,6 +1,6 @@
-// JupyterLab's own modules, which stand in place of copies: tokens and editors have to be the same.
+// JupyterLab's own modules, used instead of copies: tokens and editors must be the same objects.
 
-/** What `build.js` leaves out of the bundle. */
+/** Modules that `build.js` leaves out of the bundle. */
 export const NAMES = [
   "@codemirror/language",
   "@codemirror/state",
@@ -17,7 +17,7 @@ export const NAMES = [
 ];
 
 /**
- * What JupyterLab offers: modules by name and version, as webpack shares them.
+ * JupyterLab's modules by name and version, as webpack shares them.
  * @typedef {Record<string, Record<string, { get(): Promise<() => unknown>, loaded?: unknown }>>} Offered
  */
 

@@ -1,4 +1,4 @@
-// What is done with chosen pictures.
+// The actions on chosen pictures.
 
 import { button, h } from "../shared/elements.js";
 import { counted } from "../shared/words.js";
@@ -9,7 +9,7 @@ import { counted } from "../shared/words.js";
  * @property {() => unknown} open
  * @property {() => unknown} compare
  * @property {() => unknown} undo
- * @property {boolean} writes  more can be done than to look
+ * @property {boolean} writes  the user may change the library
  */
 
 export class Actions {
@@ -19,7 +19,7 @@ export class Actions {
     this.count = h("span", { class: "xai-quiet xai-count", role: "status" });
     this.tagField = word("Tag", "tag", () => this.tag(true));
     this.nameField = word("Name of the variable", "name", () => this.use());
-    /** Those for one picture, for two, and for any number. */
+    /** For one picture, for two, and for any number. */
     this.one = [button("Open", open), button("Edit in a panel", () => act("edit"))];
     this.two = [button("Compare", compare)];
     this.star = button("Star", () => act("star"));
@@ -61,7 +61,7 @@ export class Actions {
 
   /**
    * @param {number} count
-   * @param {{ starred: boolean, trash: boolean }} of  whether all have a star; what is shown
+   * @param {{ starred: boolean, trash: boolean }} of  all chosen ones have a star; the trash is shown
    */
   enable(count, { starred, trash }) {
     this.count.textContent = count ? `${counted(count)} chosen` : "Nothing is chosen";

@@ -1,9 +1,9 @@
-// A grid of which only what is seen is in the page. One stop for Tab; arrows move inside.
+// A virtual grid: only visible tiles are in the page. One tab stop; arrow keys move inside.
 
 import { makeFace, showFace } from "../shared/card.js";
 import { h, part, unique } from "../shared/elements.js";
 import { follow } from "../shared/kernel.js";
-import { layOut, placeOf, scrollTo, seen } from "./layout.js";
+import { layOut, offsetOf, scrollTo, seen } from "./layout.js";
 import { extended, led, nothing, toggled } from "./selection.js";
 
 /**
@@ -12,7 +12,7 @@ import { extended, led, nothing, toggled } from "./selection.js";
  *   act: (name: string) => void }} Handlers
  */
 
-/** Keys that do something with what is chosen. @type {Record<string, string>} */
+/** Keys of actions on the chosen pictures. @type {Record<string, string>} */
 const ACTS = { Delete: "delete", "*": "star", s: "export" };
 
 export class Grid {
@@ -79,12 +79,12 @@ export class Grid {
     });
   }
 
-  /** Begin anew: another query has another list; `keep`: it is asked again, and hardly another. */
+  /** Show a new list. `keep`: the same query was repeated, so scroll position and tiles stay. */
   reset({ keep = false } = {}) {
     this.#drawnAt = -1;
     for (const [position, tile] of this.#tiles) {
       if (!keep && tile.dataset.id !== String(this.store.here(position)?.id)) this.#blank(tile);
-      this.#place(tile, position); // among so many
+      this.#move(tile, position); // updates aria-setsize
     }
     if (!keep) this.element.scrollTop = 0;
     const last = Math.max(0, this.store.count - 1);
@@ -102,7 +102,7 @@ export class Grid {
     if (!clientWidth) return;
     this.#measure(clientWidth);
     const { first, last } = seen(this.layout, scrollTop, clientHeight, this.store.count);
-    // What flies by is not asked for: nobody sees it, and the answers would come too late.
+    // Rows that scroll by quickly are not requested: the replies would come too late.
     const flies = Math.abs(first - this.#drawnAt) >= last - first && this.#drawnAt >= 0;
     this.#recycle(first, last);
     /** @type {number[]} */
@@ -125,7 +125,7 @@ export class Grid {
     this.#drawnAt = first;
   }
 
-  /** Lay out for a frame so wide; what has not changed is not touched. @param {number} width */
+  /** Lay out for the width of the frame, if that changes anything. @param {number} width */
   #measure(width) {
     const { count } = this.store;
     const layout = layOut(width, count);
@@ -134,12 +134,12 @@ export class Grid {
     this.layout = layout;
     this.space.style.height = `${layout.height}px`;
     this.space.style.setProperty("--xai-side", `${layout.side}px`);
-    this.element.style.height = `${layout.height + 2}px`; // and no higher than its style says
-    for (const [position, tile] of this.#tiles) this.#place(tile, position);
+    this.element.style.height = `${layout.height + 2}px`; // the style sheet limits it
+    for (const [position, tile] of this.#tiles) this.#move(tile, position);
   }
 
   /**
-   * Have tiles for these positions alone: those that are seen no more take the places of new ones.
+   * Have tiles for these positions only; tiles that are no longer visible are reused.
    * @param {number} first
    * @param {number} last
    */
@@ -154,7 +154,7 @@ export class Grid {
       if (this.#tiles.has(position)) continue;
       const tile = spare.pop() ?? this.space.appendChild(this.#make());
       this.#blank(tile);
-      this.#place(tile, position);
+      this.#move(tile, position);
       this.#tiles.set(position, tile);
     }
     for (const tile of spare) tile.remove();
@@ -173,8 +173,8 @@ export class Grid {
    * @param {HTMLElement} tile
    * @param {number} position
    */
-  #place(tile, position) {
-    const { left, top } = placeOf(this.layout, position);
+  #move(tile, position) {
+    const { left, top } = offsetOf(this.layout, position);
     tile.id = `${this.#prefix}-${position}`;
     tile.dataset.position = String(position);
     tile.style.transform = `translate(${left}px, ${top}px)`;
@@ -182,7 +182,7 @@ export class Grid {
     tile.setAttribute("aria-posinset", String(position + 1));
   }
 
-  /** Show nothing yet. @param {HTMLElement} tile */
+  /** Clear a tile. @param {HTMLElement} tile */
   #blank(tile) {
     if (tile.dataset.id === undefined) return;
     delete tile.dataset.id;
@@ -220,7 +220,7 @@ export class Grid {
     }
   }
 
-  /** Show where the keyboard is, and what is chosen. */
+  /** Mark the current tile and the chosen ones. */
   #mark() {
     const focused = document.activeElement === this.element;
     const { current, ids } = this.choice;
@@ -284,7 +284,7 @@ export class Grid {
     this.#take({ ...this.choice, ids: new Set(ids) });
   }
 
-  /** The keyboard goes to a position, which is seen then. @param {number} position */
+  /** Move the keyboard's position, and scroll to it. @param {number} position */
   go(position, anchor = position) {
     const { clientHeight, scrollTop } = this.element;
     const to = scrollTo(this.layout, position, scrollTop, clientHeight);
@@ -318,7 +318,7 @@ export class Grid {
       event.stopPropagation();
       this.handlers.open(current);
     } else if (event.key === "Escape") {
-      event.stopPropagation(); // or the cell takes the focus away
+      event.stopPropagation(); // otherwise the cell takes the focus
       this.select([]);
     } else if (act) this.handlers.act(act);
   }

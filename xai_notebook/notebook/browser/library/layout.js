@@ -1,9 +1,9 @@
-// A grid of squares of which only some are seen, as numbers: no element is looked at here.
+// The geometry of a virtual grid of squares, without elements.
 
 export const GAP = 8;
-const TILE = 168; // pixels a side, at least
-const NARROW = 84; // and where less than three of these fit
-const OVER = 2; // rows above and below that are there before they are seen
+const TILE = 168; // least side in pixels
+const NARROW = 84; // the same where fewer than three of these fit
+const OVER = 2; // rows above and below the visible ones that are in the page, too
 
 /**
  * @typedef {{ columns: number, side: number, step: number, height: number }} Layout
@@ -27,7 +27,7 @@ export function layOut(width, count) {
  * @param {Layout} layout
  * @param {number} position
  */
-export function placeOf({ columns, step }, position) {
+export function offsetOf({ columns, step }, position) {
   return {
     left: GAP + (position % columns) * step,
     top: GAP + Math.floor(position / columns) * step,
@@ -35,7 +35,7 @@ export function placeOf({ columns, step }, position) {
 }
 
 /**
- * The positions to have in the page, from the first to before the last.
+ * The positions to have in the page, from `first` up to but not including `last`.
  * @param {Layout} layout
  * @param {number} top  how far it is scrolled
  * @param {number} height  of the frame
@@ -48,7 +48,7 @@ export function seen({ columns, step }, top, height, count) {
 }
 
 /**
- * How far to scroll so that a position is seen.
+ * The scroll offset at which a position is visible, nearest to the present one.
  * @param {Layout} layout
  * @param {number} position
  * @param {number} scrolled

@@ -1,4 +1,4 @@
-// The library: search, grid and viewer, and what is done with what is chosen.
+// The library's view: search, grid, viewer and actions.
 
 import { h, setText } from "../shared/elements.js";
 import { follow, GONE, SILENT } from "../shared/kernel.js";
@@ -8,7 +8,7 @@ import { Actions } from "./actions.js";
 import { Grid } from "./grid.js";
 import { Search } from "./search.js";
 
-const BEHIND = 120; // milliseconds in which changes gather before the list is asked for again
+const COLLECT = 120; // milliseconds in which changes gather before the query is repeated
 
 const KEYS = "Enter opens, Space chooses, Shift and arrows choose more";
 const WRITES = "* stars, S exports, Delete deletes";
@@ -16,9 +16,9 @@ const WRITES = "* stars, S exports, Delete deletes";
 export class LibraryView {
   /** @type {number[]} */
   chosen = [];
-  /** What the last deletion took. @type {number[]} */
+  /** Ids of the last deletion. @type {number[]} */
   #deleted = [];
-  /** Where the viewer is. */
+  /** Position of the viewer's picture. */
   #at = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #behind;
@@ -78,7 +78,7 @@ export class LibraryView {
       },
       load: (id) => store.picture({ id }),
       next: (_, by) => this.walk(by),
-      place: (id) => this.#placeOf(id),
+      position: (id) => this.#positionOf(id),
       thumbnail: async (id) => {
         await store.need([id]);
         return store.thumbnails.get(id) ?? "";
@@ -99,7 +99,7 @@ export class LibraryView {
   }
 
   /** @param {number} id */
-  #placeOf(id) {
+  #positionOf(id) {
     const here = this.store.row(this.#at)?.id === id;
     return here ? `${counted(this.#at + 1)} of ${counted(this.store.count)}` : "";
   }
@@ -138,7 +138,7 @@ export class LibraryView {
     }
   }
 
-  /** The first pictures are here, before anybody knows how many there are. */
+  /** Show the first pictures, before the total is known. */
   #glance() {
     this.grid.element.hidden = this.store.count === 0;
     this.grid.reset();
@@ -164,7 +164,7 @@ export class LibraryView {
   }
 
   /**
-   * Something was said of pictures, here or elsewhere.
+   * Update after a change, here or elsewhere.
    * @param {import("../messages.js").Row[]} rows
    */
   #follow(rows) {
@@ -172,7 +172,7 @@ export class LibraryView {
     this.grid.later();
     this.#enable();
     clearTimeout(this.#behind);
-    this.#behind = setTimeout(() => this.query({ keep: true }), BEHIND);
+    this.#behind = setTimeout(() => this.query({ keep: true }), COLLECT);
   }
 
   /** @param {number[]} ids */
@@ -188,7 +188,7 @@ export class LibraryView {
   }
 
   /**
-   * Whether all of them have a star, as far as it is known here.
+   * Whether all of these have a star, as far as their rows are loaded.
    * @param {number[]} ids
    */
   #starred(ids) {
@@ -196,7 +196,7 @@ export class LibraryView {
   }
 
   /**
-   * Do something with what is chosen; the star of starred ones is taken away.
+   * Apply an action to the chosen pictures; the star is removed if all have one.
    * @param {string} name
    * @param {Record<string, unknown>} [more]
    */
@@ -245,7 +245,7 @@ export class LibraryView {
   }
 
   /**
-   * The picture so many on from where the viewer is.
+   * Move by so many pictures from the viewer's; returns the id.
    * @param {number} by
    */
   async walk(by) {

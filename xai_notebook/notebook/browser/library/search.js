@@ -1,4 +1,4 @@
-// The search: words and filters, and what these offer.
+// The search: words, order and filters.
 
 import { checkbox, field, h } from "../shared/elements.js";
 import { counted } from "../shared/words.js";
@@ -8,7 +8,7 @@ import { counted } from "../shared/words.js";
  * @typedef {import("../messages.js").Choices} Choices
  */
 
-const TYPING = 120; // milliseconds after a keystroke before the kernel is asked
+const TYPING = 120; // milliseconds from a keystroke to the query
 const DAY = 86400; // seconds
 /** @type {Offer[]} */
 const TIMES = [
@@ -83,7 +83,7 @@ export class Search {
       { class: "xai-search", role: "search" },
       field("Search", this.words, { className: "xai-words" }).element,
       field("Order", this.order).element,
-      model.get("visitors") ? [] : filters, // their pictures are few
+      model.get("visitors") ? [] : filters, // they have few pictures
     );
   }
 
@@ -91,7 +91,7 @@ export class Search {
     clearTimeout(this.#timer);
   }
 
-  /** What is asked for, as the kernel takes it. */
+  /** The filters of the query message. */
   get filters() {
     const days = Number(this.time.value);
     return {
@@ -106,7 +106,7 @@ export class Search {
     };
   }
 
-  /** Whether something is asked for that not every picture has. */
+  /** Whether words or filters exclude pictures. */
   get narrowed() {
     const { model, tag, backend, starred, notebook, since, until } = this.filters;
     const wanted = [this.words.value.trim(), model, tag, backend, starred, notebook, since, until];
@@ -114,7 +114,7 @@ export class Search {
   }
 
   /**
-   * Offer what there is to choose from.
+   * Update the choices of the filters.
    * @param {Choices} choices
    */
   offer({ models, tags, statuses }) {
@@ -132,7 +132,7 @@ export class Search {
 }
 
 /**
- * Fill a list of choices; the chosen one stays, even when nothing has it any more.
+ * Fill a list of choices; the selected one stays, also if no picture has it any more.
  * @param {HTMLSelectElement} control
  * @param {Offer[]} options
  */

@@ -1,10 +1,10 @@
-// What is chosen in a grid, by ids, and where the keyboard is: no element is looked at here.
+// The selection of a grid, by ids, and the keyboard's position, without elements.
 
 /**
  * @typedef {object} Choice
  * @property {Set<number>} ids
- * @property {number} current  position of the keyboard
- * @property {number} anchor  where Shift begins
+ * @property {number} current  the keyboard's position
+ * @property {number} anchor  position from which Shift extends
  */
 
 /** @returns {Choice} */
@@ -13,7 +13,7 @@ export const nothing = () => ({ ids: new Set(), current: 0, anchor: 0 });
 /**
  * @param {Choice} choice
  * @param {number} position
- * @param {number[]} ids  there: one, or none
+ * @param {number[]} ids  of the picture at the position, if any
  * @returns {Choice}
  */
 export function toggled({ ids }, position, [id]) {
@@ -23,10 +23,10 @@ export function toggled({ ids }, position, [id]) {
 }
 
 /**
- * From the anchor to a position; `add` keeps what was chosen before.
+ * Select from the anchor to a position; `add` keeps what was selected before.
  * @param {Choice} choice
  * @param {number} position
- * @param {number[]} ids  of all between
+ * @param {number[]} ids  of all in between
  * @param {boolean} [add]
  * @returns {Choice}
  */
@@ -35,10 +35,10 @@ export function extended({ ids: before, anchor }, position, ids, add = false) {
 }
 
 /**
- * Where a key leads from a position; undefined: it is no key for that.
+ * The position that a key moves to; undefined for other keys.
  * @param {string} key
  * @param {number} from
- * @param {{ count: number, columns: number, rows: number }} grid  rows: that are seen at once
+ * @param {{ count: number, columns: number, rows: number }} grid  `rows`: visible at the same time
  */
 export function led(key, from, { count, columns, rows }) {
   /** @type {Record<string, number>} */

@@ -1,18 +1,18 @@
-// What one library view knows in this browser: rows by position, thumbnails by picture.
-// Both are bounded: 100,000 pictures take no more memory than a few screens.
+// The rows of a library by position, fetched in pages, and its thumbnails. Both are bounded:
+// 100,000 pictures take no more memory than a few screens.
 
 import { Kernel } from "../shared/kernel.js";
 
 /** @typedef {import("../messages.js").Row} Row */
 
-const PAGE = 100; // rows of one request
-const SIGHT = 36; // thumbnails that the first result brings with it
+const PAGE = 100; // rows in one request
+const FIRST_THUMBNAILS = 36; // thumbnails in the first result
 const MOST_PAGES = 30;
 
 export class LibraryStore extends Kernel {
   count = 0;
-  #generation = 0; // of queries: what was asked for before is of no use
-  /** The page used last at the end. @type {Map<number, Row[]>} */
+  #generation = 0; // number of the query; replies to earlier ones are dropped
+  /** Least recently used first. @type {Map<number, Row[]>} */
   pages = new Map();
   /** @type {Map<number, Promise<Row[]>>} */
   #asked = new Map();
@@ -28,14 +28,14 @@ export class LibraryStore extends Kernel {
    * @param {string} words
    * @param {string} order
    * @param {Record<string, unknown>} filters
-   * "result" tells every view of it: they share the list, whichever of them asked.
-   * @param {boolean} [keep]  passed on to them: it is hardly another list
-   * @returns {Promise<import("../messages.js").Result | null>} null: another one has been asked
+   * The event "result" tells all views: they share the list.
+   * @param {boolean} [keep]  passed on: the same query is repeated
+   * @returns {Promise<import("../messages.js").Result | null>} null: another query has been sent
    */
   async query(words, order, filters, keep = false) {
     this.#generation += 1;
     const generation = this.#generation;
-    const first = { rows: PAGE, thumbnails: generation === 1 ? SIGHT : 0 };
+    const first = { rows: PAGE, thumbnails: generation === 1 ? FIRST_THUMBNAILS : 0 };
     const result = await this.ask({ kind: "query", words, order, filters, ...first });
     if (generation !== this.#generation) return null;
     this.pages.clear();
@@ -48,7 +48,7 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * The row at a position, if it is here.
+   * The row at a position, if it is loaded.
    * @param {number} position
    */
   here(position) {
@@ -56,7 +56,7 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * The row at a position, if it is here; else it comes, and "rows" tells of it.
+   * The row at a position, if it is loaded; else it is requested, and the event "rows" announces it.
    * @param {number} position
    */
   row(position) {
@@ -72,7 +72,7 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * A row that is here, by its id.
+   * A loaded row, by its id.
    * @param {number} id
    */
   known(id) {
@@ -84,7 +84,7 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * The rows of a page; asked for once, however many wait for them.
+   * The rows of a page, in one request, however many wait for them.
    * @param {number} page
    */
   #fetchPage(page) {
@@ -123,7 +123,7 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * The ids from one position to another, both among them; of very many, the first.
+   * The ids from one position to another, inclusive; the kernel limits their number.
    * @param {number} first
    * @param {number} last
    * @returns {Promise<number[]>}
@@ -136,8 +136,8 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * What is seen first comes before all are counted.
-   * @param {CustomEvent<import("../messages.js").Sight>} event
+   * Take the first rows, which come before the total is known.
+   * @param {CustomEvent<import("../messages.js").Screenful>} event
    */
   #glance({ detail }) {
     if (this.count || this.#generation > 1) return;
@@ -150,6 +150,6 @@ export class LibraryStore extends Kernel {
   #change({ detail: { rows } }) {
     const changed = new Map(rows.map((row) => [row.id, row]));
     for (const page of this.pages.values())
-      for (const [place, row] of page.entries()) page[place] = changed.get(row.id) ?? row;
+      for (const [index, row] of page.entries()) page[index] = changed.get(row.id) ?? row;
   }
 }

@@ -1,4 +1,4 @@
-// The equivalent cell: to read, to copy, to put into the notebook.
+// The equivalent cell: to read, to copy, and to insert into the notebook.
 
 import { button, copyButton, h, remember, remembered, setText } from "../shared/elements.js";
 
@@ -38,13 +38,13 @@ export class CellBox {
     );
   }
 
-  /** The cells of the notebook, where the page lets us see them: JupyterLab and Notebook 7 do. */
+  /** The notebook's shared model, in JupyterLab and Notebook 7. */
   get notebook() {
     const manager = /** @type {any} */ (this.model.widget_manager);
     return manager?.context?.model?.sharedModel;
   }
 
-  /** Put the cell, as it is shown, below the one that shows the panel. */
+  /** Insert the cell below the panel's. */
   #insert() {
     const { cells } = this.notebook;
     const id = this.model.get("cell_id");
@@ -54,7 +54,7 @@ export class CellBox {
     this.announce("The cell stands below this one.", true);
   }
 
-  /** @param {string} said  what is told elsewhere: once is enough */
+  /** @param {string} said  the error shown elsewhere, which is not repeated here */
   show(said = "") {
     const text = this.model.get("cell");
     this.code.textContent = text;

@@ -1,13 +1,13 @@
-// Files and cards can be dropped everywhere on the panel, and files pasted.
+// Files and cards can be dropped anywhere on the panel, and files pasted.
 
 import { CARD } from "./store.js";
 
 /**
  * @param {HTMLElement} element
  * @param {object} handlers
- * @param {(on: boolean) => void} handlers.over  something that fits is held over the panel
- * @param {(id: string) => boolean} handlers.card  returns whether it is one of the panel's
- * @param {(files: FileList, target?: Node) => void} handlers.files  with where they were dropped
+ * @param {(on: boolean) => void} handlers.over  a file or card is dragged over the panel
+ * @param {(id: string) => boolean} handlers.card  returns whether the panel has the card
+ * @param {(files: FileList, target?: Node) => void} handlers.files  `target`: where they were dropped
  */
 export function takeDrops(element, { over, card, files }) {
   const taken = (/** @type {Event} */ event) => {

@@ -1,4 +1,4 @@
-// The form: fields, pictures to edit, and the values they stand for.
+// The form: its fields, its input images and their values.
 
 import {
   button,
@@ -27,7 +27,7 @@ const ASK = "What should the image show?";
 const CHANGE = "What should change?";
 
 /**
- * A choice in words: of two sides, how they lie.
+ * The label of a choice: aspect ratios with their orientation.
  * @param {string} choice
  */
 function described(choice) {
@@ -44,7 +44,7 @@ function priceOf({ price }) {
 }
 
 export class Form {
-  /** Fields of one value by the names of their options, in the order of the table.
+  /** Fields by the names of their options, in the order of the option table.
    * @type {Map<string, { element: HTMLElement, control: HTMLInputElement | HTMLSelectElement, note: HTMLElement }>} */
   fields = new Map();
 
@@ -87,7 +87,7 @@ export class Form {
       type: "file",
       multiple: true,
       hidden: true,
-      accept: "image/*,.heic,.heif,.tif,.tiff,.avif", // some systems know no type of these
+      accept: "image/*,.heic,.heif,.tif,.tiff,.avif", // some systems have no media type for these
       onchange: () => {
         this.addFiles(this.file.files ?? []);
         this.file.value = "";
@@ -123,7 +123,7 @@ export class Form {
       if (event.key !== "Enter") return;
       const sends = event.ctrlKey || event.metaKey;
       const line = target instanceof HTMLInputElement && target.type !== "checkbox";
-      if (sends || line) event.preventDefault(); // one line is no reason to spend money
+      if (sends || line) event.preventDefault(); // Enter in a one-line field must not spend money
       if (sends) generate();
     });
     this.write();
@@ -172,10 +172,10 @@ export class Form {
     return visitors ? [main] : [main, this.more];
   }
 
-  // Pictures to edit
+  // Input images
 
   /**
-   * `restore`: a file that tells how it was made is no picture to edit, but the form's content.
+   * Add files as input images. `restore`: a file with a request in its metadata fills the form.
    * @param {Iterable<File>} files
    */
   addFiles(files, restore = false) {
@@ -189,7 +189,7 @@ export class Form {
   }
 
   /**
-   * The kernel has looked at a file: what is no picture is no input.
+   * Take the kernel's reply to a file: one that it refuses is removed.
    * @param {Answer} answer
    */
   answered({ id, error }) {
@@ -199,7 +199,7 @@ export class Form {
   }
 
   /**
-   * Make a card's image the only one to edit, and ask what to change.
+   * Make a card's image the only input image, and select the prompt.
    * @param {string} id
    * @param {string} name
    */
@@ -210,7 +210,7 @@ export class Form {
   }
 
   /**
-   * Add a card's image to those that are edited or referred to.
+   * Add a card's image to the input images.
    * @param {string} id
    * @param {string} name
    */
@@ -237,7 +237,7 @@ export class Form {
   // Values
 
   /**
-   * Take other values, all or some.
+   * Set values, all or some.
    * @param {Partial<FormValues>} values
    */
   fill(values) {
@@ -251,7 +251,7 @@ export class Form {
     return this.model.get("models").find(({ name }) => name === this.values.model);
   }
 
-  /** Fields to values. */
+  /** Read the values from the fields. */
   read() {
     const { values } = this;
     values.prompt = this.prompt.control.value;
@@ -263,7 +263,7 @@ export class Form {
     this.changed();
   }
 
-  /** Values to fields. */
+  /** Write the values into the fields. */
   write() {
     const { values } = this;
     this.prompt.control.value = values.prompt;
@@ -295,7 +295,7 @@ export class Form {
     this.onchange();
   }
 
-  /** What depends on other fields: abilities of the model, pictures to edit. */
+  /** Update what depends on the model and on the input images. */
   show() {
     const { offered } = this;
     const changes = this.values.inputs.length > 0;
@@ -344,7 +344,7 @@ export class Form {
   }
 
   /**
-   * What the images are expected to cost, in words.
+   * The expected cost of the images, as text.
    * @param {(number | null)[]} expected US dollars for 1, 2, … images, where known.
    */
   estimate(expected) {

@@ -1,4 +1,4 @@
-// The gallery: one dense grid, in groups by prompt; a card for each picture, or for why there is none.
+// The gallery: a grid of cards in groups by prompt. A card shows a picture, or why it is missing.
 
 import { makeFace, showFace } from "../shared/card.js";
 import {
@@ -19,13 +19,13 @@ import { CARD } from "./store.js";
 /**
  * @typedef {import("../messages.js").Card} Card
  * @typedef {import("../messages.js").Job} Job
- * What can be done here; what is left out cannot.
+ * Actions on a card; those left out are not offered.
  * @typedef {Partial<Record<Action, (card: Card) => unknown>>} Actions
  * @typedef {"save" | "edit" | "use" | "words" | "more" | "reference" | "compare" | "star" | "full"} Action
  */
 
 const TILE = { least: 150, most: 480, usual: 200 }; // pixels of a card's width
-/** What else can be done with a card, and of which cards.
+/** The actions of a card's menu, their labels, and which cards they apply to.
  * @type {[Action, (card: Card) => string, (card: Card) => boolean][]} */
 const MORE = [
   ["use", () => "Use all", () => true],
@@ -74,7 +74,7 @@ export class Gallery {
     this.element.style.setProperty("--xai-tile", `${this.size.value}px`);
   }
 
-  /** Offer to show all of a text where not all of it is shown. */
+  /** Offer to show all of a text that is cut off. */
   #fold() {
     for (const text of this.element.querySelectorAll(".xai-long"))
       if (text.nextSibling instanceof HTMLElement)
@@ -82,7 +82,7 @@ export class Gallery {
   }
 
   /**
-   * Do something with a card as it is now.
+   * Apply an action to a card in its present state.
    * @param {Action} action
    * @param {string} id
    */
@@ -91,7 +91,7 @@ export class Gallery {
     if (card) this.actions[action]?.(card);
   }
 
-  /** The pictures as they stand on the page. */
+  /** Keys of the cards with pictures, in the order of the page. */
   get shown() {
     const items = /** @type {NodeListOf<HTMLElement>} */ (
       this.element.querySelectorAll(".xai-card:has(.xai-picture)")
@@ -100,7 +100,7 @@ export class Gallery {
   }
 
   /**
-   * The prompt used last first, of each the newest pictures first; what is being made stands on top.
+   * Show running generations, then the cards in groups, both newest first.
    * @param {Card[]} cards
    * @param {Job[]} jobs
    */
@@ -170,7 +170,7 @@ export class Gallery {
         draggable: ok ? "true" : null,
         ondragstart: ({ dataTransfer }) => {
           if (!dataTransfer) return;
-          dataTransfer.clearData(); // or the picture comes as a file, too
+          dataTransfer.clearData(); // otherwise the picture is dragged as a file, too
           dataTransfer.setData(CARD, id);
           dataTransfer.effectAllowed = "copy";
         },
@@ -223,7 +223,7 @@ export class Gallery {
   }
 
   /**
-   * Mark the card chosen for a comparison, with a hint on it: every other one can be the second.
+   * Mark the first card of a comparison, with a hint, and offer "Compare" on the others.
    * @param {string[]} chosen
    * @param {HTMLElement} hint
    */
@@ -260,7 +260,7 @@ const failure = ({ title, error }) =>
   h("div", { class: "xai-nopicture" }, h("strong", {}, `${title}.`), ` ${error}`);
 
 /**
- * The prompt stands over the group: here, what was made of it.
+ * The rewritten prompt of a card; the group's heading has the original.
  * @param {Card} card
  */
 function rewritten({ written, label, prompt, name }) {

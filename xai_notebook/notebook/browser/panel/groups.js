@@ -1,9 +1,9 @@
-// How cards stand in the gallery.
+// The order of the gallery's cards.
 
 /** @typedef {import("../messages.js").Card} Card */
 
 /**
- * Groups by prompt, the prompt used last first.
+ * Group cards by prompt, the most recently used prompt first.
  * @param {Card[]} cards  oldest first
  * @returns {{ id: string, cards: Card[] }[]}
  */
@@ -12,7 +12,7 @@ export function grouped(cards) {
   const groups = new Map();
   for (const card of cards) {
     const group = groups.get(card.asked) ?? [];
-    groups.delete(card.asked); // so that it comes last
+    groups.delete(card.asked); // moves it to the end
     groups.set(card.asked, [...group, card]);
   }
   return [...groups.values()]
@@ -21,7 +21,7 @@ export function grouped(cards) {
 }
 
 /**
- * Of what was made together, in order; what was made later stands before it.
+ * The newest generation first; the cards of one generation in their order.
  * @param {Card[]} cards
  */
 function newestFirst(cards) {

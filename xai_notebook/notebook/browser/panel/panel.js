@@ -1,4 +1,4 @@
-// The panel: puts the parts together and keeps them in step with the kernel.
+// The panel's view: composes its parts and updates them when the kernel's state changes.
 
 import { button, h, link, setText } from "../shared/elements.js";
 import { follow, GONE, SILENT } from "../shared/kernel.js";
@@ -16,15 +16,15 @@ import { sourceOf } from "./source.js";
  * @typedef {import("../messages.js").Input} Input
  */
 
-const DEBOUNCE = 150; // milliseconds between a keystroke and the cell that follows it
-const PATIENCE = 2000; // milliseconds before the kernel's silence is worth a line
+const DEBOUNCE = 150; // milliseconds from a keystroke to the update of the cell
+const PATIENCE = 2000; // milliseconds without an answer before the user is told
 const HANDED_OVER =
   "The images are made by a job of the server's, which goes on without this kernel.";
 
 const MOST_WORDS = 60; // characters of a prompt in the name of an input
 
 /**
- * A card as an input: what it shows, and which of those it is.
+ * The name of a card as an input image: its prompt, and its number in its generation.
  * @param {Card} card
  */
 function nameOf({ asked, name }) {
@@ -33,11 +33,11 @@ function nameOf({ asked, name }) {
 }
 
 export class View {
-  /** Cards chosen for a comparison. @type {string[]} */
+  /** Keys of the cards chosen for a comparison. @type {string[]} */
   #compared = [];
-  /** In place of the estimate. */
+  /** Shown instead of the estimate. */
   #note = "";
-  /** The kernel has restarted, or is gone. */
+  /** The kernel has restarted or ended. */
   #gone = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -64,7 +64,7 @@ export class View {
         closed: () => this.#choose([]),
       }),
     );
-    this.place = h("span", { class: "xai-chip" });
+    this.destination = h("span", { class: "xai-chip" });
     this.button = button("Generate", () => this.generate(), { class: "xai-primary" });
     this.handOver = button("Hand over as a job", () => this.generate("hand_over"), {
       class: "",
@@ -104,7 +104,7 @@ export class View {
     return h(
       "section",
       { class: "xai-widget xai-frame xai-panel", "aria-label": "xAI image panel" },
-      h("header", { class: "xai-row xai-between" }, title, this.place),
+      h("header", { class: "xai-row xai-between" }, title, this.destination),
       this.form.element,
       this.filled,
       h("div", { class: "xai-row xai-bar" }, ways, this.estimate, this.spent),
@@ -260,7 +260,7 @@ export class View {
     const card = active?.closest(".xai-card");
     this.#compared = ids;
     this.gallery.mark(ids, this.compareHint);
-    // A button that had the focus may have gone: what can be done now takes its place.
+    // The focused button may be hidden now: focus the next useful one.
     if (card && !active?.checkVisibility()) {
       const next = card.querySelector(ids.length ? ".xai-comparing button" : ".xai-dots");
       if (next instanceof HTMLElement) next.focus();
@@ -268,7 +268,7 @@ export class View {
   }
 
   /**
-   * What made a picture, or what a file tells of, comes into the form: and what was there, again.
+   * Fill the form with a request, and offer to undo it.
    * @param {{ form: Partial<FormValues>, note: string, upload?: string }} told
    */
   #fill({ form, note, upload }) {
@@ -288,7 +288,7 @@ export class View {
   }
 
   /**
-   * Shortcuts of the notebook are off in controls of the panel; saving is not.
+   * Save the notebook: its other shortcuts are off in the panel's controls.
    * @param {KeyboardEvent} event
    */
   #passSave(event) {
@@ -321,9 +321,9 @@ export class View {
   }
 
   /**
-   * A sentence below the form, until the next generation; none hides it.
+   * Show a sentence below the form until the next generation; empty hides it.
    * @param {string} note
-   * @param {HTMLElement[]} [ways]  what can be done about it
+   * @param {HTMLElement[]} [ways]  buttons beside it
    */
   #notify(note, ways = []) {
     this.filled.replaceChildren(h("span", { role: "status" }, note), ...ways);
@@ -340,7 +340,7 @@ export class View {
     this.estimate.textContent = this.#note || this.form.estimate(this.model.get("expected"));
   }
 
-  /** Generations; with their kernel, they have ended. */
+  /** The generations; without a kernel, all have ended. */
   get #jobs() {
     const jobs = this.model.get("jobs");
     return this.#gone ? jobs.map(ended) : jobs;
@@ -366,8 +366,8 @@ export class View {
     setText(this.savedNote, this.model.get("saved"));
   }
 
-  #showPlace() {
-    setText(this.place, this.model.get("place"));
+  #showStatus() {
+    setText(this.destination, this.model.get("destination"));
     setText(this.spent, this.model.get("spent"));
   }
 
@@ -376,7 +376,7 @@ export class View {
     this.#showEstimate();
   }
 
-  /** Everything at once, and what follows each change. Returns what undoes it. */
+  /** Show everything, and follow changes; returns a function that stops it. */
   start() {
     const { model, store } = this;
     const answered = (/** @type {() => void} */ show) => () => {
@@ -393,9 +393,9 @@ export class View {
       asking: () => this.#showModels(),
       cell: () => this.cellBox.show(this.alert.textContent ?? ""),
       cell_note: () => this.cellBox.show(this.alert.textContent ?? ""),
-      place: () => this.#showPlace(),
+      destination: () => this.#showStatus(),
       expected: () => this.#showEstimate(),
-      spent: () => this.#showPlace(),
+      spent: () => this.#showStatus(),
       notice: () => this.#notify(model.get("notice")),
       trouble: answered(() => this.complain(model.get("trouble"))),
     };
@@ -415,7 +415,7 @@ export class View {
     };
   }
 
-  /** Follow what the kernel says by itself. */
+  /** Follow the kernel's events. */
   #listen() {
     return follow(this.store, {
       preview: () => {
@@ -427,7 +427,7 @@ export class View {
       take: ({ detail }) => this.form.editCard(detail.id, "a picture from the library"),
       changed: ({ detail }) => this.viewer.changed(detail.rows),
       ready: () => {
-        this.element.classList.add("xai-alive"); // so the outputs below need not be seen
+        this.element.classList.add("xai-alive"); // hides the outputs below, which show the same pictures
         this.#gone = false;
         this.complain(this.model.get("trouble"));
         this.#showJobs();

@@ -4,20 +4,20 @@ import { button, h, keepList, part, setText } from "../shared/elements.js";
 
 /** @typedef {import("../messages.js").Job} Job */
 
-const UNDER_WAY = new Set(["queued", "running"]); // states of a generation that has not ended
+const ACTIVE = new Set(["queued", "running"]);
 
 /**
- * A generation when its kernel is gone.
+ * A generation after its kernel has ended.
  * @param {Job} job
  * @returns {Job}
  */
 export const ended = (job) =>
-  UNDER_WAY.has(job.state) ? { ...job, state: "gone", line: "Ended with its kernel." } : job;
+  ACTIVE.has(job.state) ? { ...job, state: "gone", line: "Ended with its kernel." } : job;
 
 export class Queue {
   /**
    * @param {(kind: string, id: string) => void} tell
-   * @param {() => void} emptied  the generation that had the focus is gone
+   * @param {() => void} emptied  the focused generation was removed
    */
   constructor(tell, emptied) {
     this.tell = tell;
@@ -27,7 +27,7 @@ export class Queue {
   }
 
   /**
-   * Show them; returns whether any is under way.
+   * Show generations; returns whether any waits or runs.
    * @param {Job[]} jobs
    */
   show(jobs) {
@@ -36,7 +36,7 @@ export class Queue {
       update: (element, job) => this.#refresh(element, job),
       empty: this.emptied,
     });
-    return jobs.some((job) => UNDER_WAY.has(job.state));
+    return jobs.some((job) => ACTIVE.has(job.state));
   }
 
   /** @param {Job} job */
@@ -47,7 +47,7 @@ export class Queue {
     });
     const end = button(
       "",
-      () => this.tell(UNDER_WAY.has(item.dataset.state ?? "") ? "cancel" : "dismiss", id),
+      () => this.tell(ACTIVE.has(item.dataset.state ?? "") ? "cancel" : "dismiss", id),
       { class: "xai-small xai-ending" },
     );
     const item = h(
@@ -76,8 +76,8 @@ export class Queue {
     if (state === "failed" && text.getAttribute("role") !== "alert")
       text.setAttribute("role", "alert");
     setText(text, line);
-    part(element, ".xai-again").hidden = state === "gone" || UNDER_WAY.has(state);
-    const label = UNDER_WAY.has(state) ? "Cancel" : "Dismiss";
+    part(element, ".xai-again").hidden = state === "gone" || ACTIVE.has(state);
+    const label = ACTIVE.has(state) ? "Cancel" : "Dismiss";
     const end = part(element, ".xai-ending");
     setText(end, label);
     end.hidden = state === "gone";

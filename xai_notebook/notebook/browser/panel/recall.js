@@ -1,12 +1,12 @@
-// Up and down at the ends of a field bring back what was typed there before.
+// Up and down at the ends of a text area bring back earlier texts.
 
 /**
- * Where to go in a list of texts, the oldest first; after the last stands what is being typed.
+ * The next index in a list of texts, oldest first; the index after the last is the draft.
  * @param {string[]} texts
  * @param {number | undefined} from
  * @param {boolean} up
- * @param {string} value  what the field holds
- * @returns {number | undefined} undefined: nowhere
+ * @param {string} value  the present text
+ * @returns {number | undefined} undefined: there are no more texts
  */
 export function turn(texts, from, up, value) {
   const here = from === undefined || texts[from] !== value ? texts.length : from;

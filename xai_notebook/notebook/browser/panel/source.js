@@ -1,10 +1,10 @@
-// The panel's pictures for the viewer: cards by their ids, relatives by theirs in the library.
+// The panel's pictures for the viewer: cards by their keys, relatives by their ids in the library.
 
 /**
  * @param {import("./store.js").Store} store
  * @param {import("./gallery.js").Gallery} gallery
  * @param {{ save?: (card: import("../messages.js").Card) => void, edit: (card: import("../messages.js").Card) => void,
- *   closed: () => void }} acts  without `save`, nothing can be written
+ *   closed: () => void }} acts  without `save`, the user may change nothing
  * @returns {import("../shared/viewer.js").Source}
  */
 export function sourceOf(store, gallery, { save, edit, closed }) {
@@ -30,7 +30,7 @@ export function sourceOf(store, gallery, { save, edit, closed }) {
       const at = shown.indexOf(key);
       return at < 0 ? undefined : shown[at + by];
     },
-    place: (key) => {
+    position: (key) => {
       const { shown } = gallery;
       const at = shown.indexOf(key);
       return at < 0 ? "" : `${at + 1} of ${shown.length}`;

@@ -1,9 +1,9 @@
-// What one panel knows in this browser, whatever the number of its views: previews and uploads.
+// The previews and uploads of a panel, shared by all of its views.
 
 import { Kernel } from "../shared/kernel.js";
 
-export const CARD = "application/x-xai-card"; // what is dragged: the id of a card
-/** Types of files that every browser shows; of others the kernel makes a preview. */
+export const CARD = "application/x-xai-card"; // type of a drag; its data is the id of a card
+/** Types of files that every browser shows; the kernel makes previews of others. */
 const SHOWN = new Set(["image/png", "image/jpeg", "image/webp", "image/gif"]);
 const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
 
@@ -46,7 +46,7 @@ export class Store extends Kernel {
   }
 
   /**
-   * Ask for previews that did not come by themselves, as after a reload of the page.
+   * Request previews that are missing, for example after the page was reloaded.
    * @param {string[]} ids
    */
   previews(ids) {
@@ -55,7 +55,7 @@ export class Store extends Kernel {
   }
 
   /**
-   * `restore`: if the file tells how it was made, the form is to ask for that.
+   * Send a file. `restore`: the request in its metadata, if any, is to fill the form.
    * @param {string} id
    * @param {File} file
    */

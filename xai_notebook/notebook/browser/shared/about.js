@@ -1,4 +1,4 @@
-// What is said beside a picture: prompt, facts, tags, the cell that made it, and its relatives.
+// The text beside a picture: prompt, facts, tags, the cell that made it, and its relatives.
 
 import { button, copyButton, h, link, unique } from "./elements.js";
 
@@ -95,16 +95,16 @@ function tagged(tags, change) {
 }
 
 /**
- * What a picture was made from, itself, and what was made from it: a strip to walk along.
+ * The lineage of a picture as a strip: its ancestors, itself, its descendants.
  * @param {Picture} picture
  * @param {{ show: (id: number) => void, thumbnail: (id: number) => Promise<string> }} way
  */
 export function kinOf({ id, lineage: { ancestors, descendants } }, { show, thumbnail }) {
   const kin = [...ancestors, ...(id === null ? [] : [id]), ...descendants];
   if (kin.length < 2) return [];
-  return kin.map((each, place) => {
+  return kin.map((each, index) => {
     const role =
-      each === id ? "This picture" : place < ancestors.length ? "Made from this" : "An edit of it";
+      each === id ? "This picture" : index < ancestors.length ? "Made from this" : "An edit of it";
     const image = h("img", { alt: "", hidden: true });
     thumbnail(each).then((url) => {
       image.src = url;
@@ -112,7 +112,7 @@ export function kinOf({ id, lineage: { ancestors, descendants } }, { show, thumb
     });
     const properties = {
       class: "xai-link xai-kin",
-      "aria-label": `${role}, ${place + 1} of ${kin.length}`,
+      "aria-label": `${role}, ${index + 1} of ${kin.length}`,
       "aria-current": each === id ? "true" : null,
     };
     const words = h("span", { class: "xai-quiet" }, each === id ? "This picture" : role);

@@ -1,8 +1,8 @@
-// Where a picture lies in its frame, as numbers: no element is looked at here.
+// The geometry of a picture in its frame, without elements.
 
 /**
  * @typedef {{ x: number, y: number }} Point  in pixels, from the middle of the frame
- * @typedef {{ zoom: number, x: number, y: number }} Look  how much larger than fitted; where its middle is
+ * @typedef {{ zoom: number, x: number, y: number }} Look  times the fitted size; offset of its middle
  * @typedef {{ width: number, height: number }} Size
  */
 
@@ -12,7 +12,7 @@ export const MOST_ZOOM = 16;
 export const FITTED = { zoom: 1, x: 0, y: 0 };
 
 /**
- * How large a picture is drawn: whole, and no larger than it is.
+ * The size at which a picture is fitted: whole, and at most at its own size.
  * @param {Size} picture
  * @param {Size} frame
  * @returns {Size}
@@ -23,7 +23,7 @@ export function fit({ width, height }, frame) {
 }
 
 /**
- * Enlarge; what is at `point` stays there.
+ * Zoom; the pixel at `point` stays there.
  * @param {Look} look
  * @param {number} zoom
  * @param {Size} drawn  as fitted
@@ -39,7 +39,7 @@ export function zoomTo(look, zoom, drawn, frame, point = { x: 0, y: 0 }) {
 }
 
 /**
- * No edge of an enlarged picture comes inside the frame, and a smaller one stays in the middle.
+ * Keep the edges of an enlarged picture outside the frame, and a smaller one in the middle.
  * @param {Look} look
  * @param {Size} drawn
  * @param {Size} frame

@@ -1,4 +1,4 @@
-// The face of a picture in a grid: the picture, its star, and what stands there until it comes.
+// A picture in a grid, with its star; the alternative text is shown until the picture is loaded.
 
 import { h, part } from "./elements.js";
 
@@ -16,7 +16,7 @@ export function makeFace({ alt, size: [width = 1, height = 1] }) {
 }
 
 /**
- * Show what has come, and what was said of it.
+ * Show a picture that has been loaded, and its star.
  * @param {HTMLElement} face
  * @param {{ starred?: boolean }} card
  * @param {string} [url]
@@ -24,7 +24,7 @@ export function makeFace({ alt, size: [width = 1, height = 1] }) {
 export function showFace(face, { starred }, url) {
   const image = /** @type {HTMLImageElement} */ (part(face, "img"));
   if (url && image.getAttribute("src") !== url) image.src = url;
-  if (!url) image.removeAttribute("src"); // or it shows the last one's until it has the next
+  if (!url) image.removeAttribute("src"); // otherwise the last picture stays until the next one is loaded
   image.hidden = !url;
   part(face, ".xai-star").hidden = !starred;
 }

@@ -1,4 +1,4 @@
-// Elements made from plain text: nothing the user, the server or a model wrote is ever HTML.
+// Elements made from plain text: text of users, servers and models is never HTML.
 
 /**
  * `on…` properties are listeners; `class`, `for`, `aria-…`, `role` and the like are attributes.
@@ -25,7 +25,7 @@ export function h(tag, properties = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, String(value));
   }
-  // Or "d d" on a button deletes its cell. Lumino looks at the focused element before its parents.
+  // Otherwise "d d" on a button deletes its cell: Lumino looks at the focused element first.
   if (CONTROLS.has(tag)) element.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const child of children.flat()) if (child != null && child !== "") element.append(child);
   return element;
@@ -51,7 +51,7 @@ export function link(text, onclick, properties = {}) {
 }
 
 /**
- * The part of an element that is there because we made it so.
+ * A part of an element that is known to exist.
  * @param {ParentNode} element
  * @param {string} selector
  * @returns {HTMLElement}
@@ -61,7 +61,7 @@ export function part(element, selector) {
 }
 
 /**
- * Change a text only when it differs: screen readers and selections notice.
+ * Set a text, if it differs: a change disturbs screen readers and selections. Empty text hides.
  * @param {HTMLElement} element
  * @param {string} text
  */
@@ -70,7 +70,7 @@ export function setText(element, text) {
   element.hidden = text === "";
 }
 
-// Every widget of a page has a module of its own, and a label finds the first id that fits.
+// Each widget loads its own copy of this module: without a prefix, its ids would not be unique.
 const WIDGET = Math.random().toString(36).slice(2, 8);
 let identifiers = 0;
 
@@ -115,12 +115,12 @@ export function checkbox(text, hint, onchange) {
 }
 
 /**
- * Keep a list's children in step with `items`: known keys stay, so focus and pictures stay.
+ * Update a list's children to `items`. Children with known keys stay, with focus and pictures.
  * @template {{ id: string }} T
  * @param {HTMLElement} list
  * @param {T[]} items
  * @param {{ make: (item: T) => HTMLElement, update?: (child: HTMLElement, item: T) => unknown,
- *   empty?: () => unknown }} how  `empty`: the child that had the focus is gone
+ *   empty?: () => unknown }} how  `empty`: the focused child was removed
  */
 export function keepList(list, items, { make, update, empty }) {
   const children = /** @type {HTMLElement[]} */ ([...list.children]);
@@ -137,13 +137,13 @@ export function keepList(list, items, { make, update, empty }) {
     child.remove();
     if (focused) empty?.();
   }
-  for (const [place, child] of wanted.entries())
-    if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
+  for (const [index, child] of wanted.entries())
+    if (list.children[index] !== child) list.insertBefore(child, list.children[index] ?? null);
   list.hidden = items.length === 0;
 }
 
 /**
- * What this browser remembers of how a user likes it; undefined: nothing, or it may not.
+ * A preference of the user that this browser stores; undefined: not set, or no storage.
  * @param {string} name
  */
 export function remembered(name) {
@@ -162,12 +162,12 @@ export function remember(name, value) {
   try {
     localStorage.setItem(`xai-panel-${name}`, value);
   } catch {
-    // A page may be without storage.
+    // Pages may have no storage.
   }
 }
 
 /**
- * A button that copies a cell, and says whether it could.
+ * A button that copies a cell, and reports the result.
  * @param {string} label
  * @param {() => string} cell
  * @param {(said: string) => unknown} say
@@ -195,10 +195,10 @@ async function copyText(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Pages without TLS, such as a lab server in a local network, have no clipboard.
+    // Pages without TLS, such as a server in a local network, have no clipboard.
     const area = h("textarea", { class: "xai-unseen", "aria-hidden": "true" });
     area.value = text;
-    // A modal dialog lets nothing outside it be selected.
+    // While a modal dialog is open, only text inside it can be selected.
     (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const copied = document.execCommand("copy");

@@ -1,13 +1,13 @@
-// The kernel behind a widget, whatever the number of its views: questions, news, and pictures.
+// The connection of a widget to its kernel, shared by all views: requests, events and thumbnails.
 
 /**
  * @typedef {{ on(event: string, listener: (...args: any[]) => void): void,
  *   send(content: any, callbacks?: any, buffers?: any[]): void }} Messages
- * @typedef {{ detail: any }} News  what the kernel says by itself, as an event of its `kind`
+ * @typedef {{ detail: any }} News  a message without a request, as an event of its `kind`
  */
 
 const MOST_THUMBNAILS = 600;
-const PATIENCE = 4000; // milliseconds before the kernel's silence is worth a line
+const PATIENCE = 4000; // milliseconds without an answer before the user is told
 
 export const GONE =
   "The kernel that this belongs to has restarted or is gone. Run this cell again to go on: what was made is in the library.";
@@ -19,8 +19,7 @@ export class Kernel extends EventTarget {
   #number = 0;
   /** @type {Map<number, [(reply: any) => void, (error: Error) => void]>} */
   #waiting = new Map();
-  /** URLs of thumbnails by the ids of pictures in the library, or "" where there is none; the one
-   * that came last at the end.
+  /** URLs of thumbnails by the ids of pictures in the library, newest last; "": without thumbnail.
    * @type {Map<number, string>} */
   thumbnails = new Map();
   /** @type {Map<number, Promise<void>>} */
@@ -33,12 +32,12 @@ export class Kernel extends EventTarget {
     super();
     this.model = model;
     model.on("msg:custom", (content, buffers) => this.receive(content, buffers ?? []));
-    // After a restart the page still shows the widget, but it is nobody's: say so before a click.
+    // After a restart the page still shows the widget: report the lost kernel before a click.
     model.on("comm_live_update", () => this.knock());
   }
 
   /**
-   * Tell the kernel; returns whether there is one to be told.
+   * Send a message; returns whether there is a kernel.
    * @param {Record<string, unknown>} content
    * @param {(ArrayBuffer | ArrayBufferView)[]} [buffers]
    */
@@ -53,7 +52,7 @@ export class Kernel extends EventTarget {
   }
 
   /**
-   * Ask the kernel; the promise fails with a sentence.
+   * Send a request; the promise rejects with a sentence for the user.
    * @param {Record<string, unknown>} content
    * @returns {Promise<any>} the reply with its `buffers`
    */
@@ -90,7 +89,7 @@ export class Kernel extends EventTarget {
     else this.dispatchEvent(new CustomEvent(content.kind, { detail: reply }));
   }
 
-  /** Ask whether the kernel is there: a saved page keeps its widgets, but nobody listens. */
+  /** Check for a kernel: a saved page keeps its widgets without one. */
   knock() {
     clearTimeout(this.#silence);
     this.alive = false;
@@ -99,7 +98,7 @@ export class Kernel extends EventTarget {
   }
 
   /**
-   * Have thumbnails come that are not here; "thumbnails" tells of them.
+   * Request missing thumbnails; the event "thumbnails" announces them.
    * @param {number[]} ids
    */
   async need(ids) {
@@ -119,26 +118,26 @@ export class Kernel extends EventTarget {
       this.keep(reply);
       this.dispatchEvent(new CustomEvent("thumbnails", { detail: reply.ids }));
     } catch {
-      // Who needs it says what is wrong; it is asked for again when it is seen again.
+      // Other requests report the error; the thumbnail is requested again when it is next seen.
     } finally {
       for (const id of ids) this.#coming.delete(id);
     }
   }
 
   /**
-   * Keep the thumbnails that a reply brings.
+   * Store the thumbnails of a reply.
    * @param {{ ids: number[], buffers: DataView<ArrayBuffer>[] }} reply
    */
   keep({ ids, buffers }) {
-    for (const [place, id] of ids.entries()) {
-      if (this.thumbnails.get(id)) continue; // or its URL would never be given back
-      const small = new Blob([buffers[place]], { type: "image/jpeg" });
+    for (const [index, id] of ids.entries()) {
+      if (this.thumbnails.get(id)) continue; // a second URL would never be revoked
+      const small = new Blob([buffers[index]], { type: "image/jpeg" });
       this.thumbnails.set(id, URL.createObjectURL(small));
     }
   }
 
   /**
-   * Forget thumbnails that are not seen now.
+   * Drop thumbnails that are not seen now, oldest first.
    * @param {Set<number>} seen
    */
   trim(seen) {
@@ -151,7 +150,7 @@ export class Kernel extends EventTarget {
   }
 
   /**
-   * All that the library says of a picture, and its original under a URL that the caller revokes.
+   * The facts of a picture, and its original under a URL that the caller revokes.
    * @param {Record<string, unknown>} which
    * @returns {Promise<import("../messages.js").Picture & { url: string }>}
    */
@@ -162,7 +161,7 @@ export class Kernel extends EventTarget {
 }
 
 /**
- * Listen to several events; returns what ends it.
+ * Listen to several events; returns a function that stops it.
  * @param {EventTarget} target
  * @param {Record<string, (event: any) => void>} listeners
  */

@@ -1,4 +1,4 @@
-// A menu that a button opens, over everything else, also over what scrolls.
+// A menu that a button opens, above everything else, scrolling containers included.
 
 import { h } from "./elements.js";
 
@@ -39,15 +39,15 @@ export class Menu {
     this.element.hidden = false;
     this.element.showPopover?.();
     opener.setAttribute("aria-expanded", "true");
-    this.place(opener);
+    this.#moveTo(opener);
     buttons[0]?.focus();
   }
 
   /**
-   * Below its button, or above where there is more room.
+   * Move below the button, or above it where there is more room.
    * @param {HTMLElement} opener
    */
-  place(opener) {
+  #moveTo(opener) {
     const { left, top, bottom } = opener.getBoundingClientRect();
     const { offsetWidth, offsetHeight } = this.element;
     const above = bottom + offsetHeight > innerHeight && top > offsetHeight;
@@ -83,6 +83,6 @@ export class Menu {
     else if (event.key === "Escape" || event.key === "Tab") this.close();
     else return;
     event.preventDefault();
-    event.stopPropagation(); // Escape leaves the cell otherwise
+    event.stopPropagation(); // otherwise Escape leaves the cell
   }
 }

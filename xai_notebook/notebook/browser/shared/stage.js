@@ -1,4 +1,4 @@
-// A picture, or two on top of each other, that can be enlarged and moved.
+// A picture, or two on top of each other, with zoom and panning.
 
 import { clamp, FITTED, fit, held, zoomTo } from "./arithmetic.js";
 import { h } from "./elements.js";
@@ -17,10 +17,10 @@ export class Stage {
   /** @type {HTMLImageElement[]} */
   images = [];
   picture = { width: 1, height: 1 };
-  /** Pointers that are down, and where. @type {Map<number, { x: number, y: number }>} */
+  /** Positions of the pointers that are down. @type {Map<number, { x: number, y: number }>} */
   #pointers = new Map();
 
-  /** @param {(percent: number) => void} changed  pixels of the screen that one of the picture takes */
+  /** @param {(percent: number) => void} changed  of the picture's own size, in screen pixels */
   constructor(changed) {
     this.changed = changed;
     this.handle = h("span", { class: "xai-handle", hidden: true, "aria-hidden": "true" });
@@ -53,7 +53,7 @@ export class Stage {
       },
       this.plane,
     );
-    // A wheel turns the page unless its listener is known to stop that.
+    // Browsers scroll the page unless the listener is registered as not passive.
     this.element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.watch = new ResizeObserver(() => this.draw());
     this.watch.observe(this.element);
@@ -62,7 +62,7 @@ export class Stage {
   /**
    * Show one picture, or two on top of each other with a slider between them.
    * @param {HTMLImageElement[]} images
-   * @param {number[]} size  of the first, in pixels; empty: as it turns out
+   * @param {number[]} size  of the first, in pixels; empty: unknown until it is loaded
    */
   show(images, size = []) {
     this.images = images;
@@ -96,7 +96,7 @@ export class Stage {
     this.draw();
   }
 
-  /** One pixel of the picture on one of the screen. */
+  /** Show one pixel of the picture on one pixel of the screen. */
   whole(point = { x: 0, y: 0 }) {
     const zoom = this.picture.width / devicePixelRatio / this.drawn.width;
     this.zoom(zoom / this.look.zoom, point);
@@ -135,14 +135,14 @@ export class Stage {
     else this.whole(this.#at(event));
   }
 
-  /** The second picture lies on the first, and is seen right of the handle. */
+  /** Show the second picture, which lies on the first, right of the handle only. */
   #cut() {
     const [, upper] = this.images;
     if (upper) upper.style.clipPath = `inset(0 0 0 ${this.slider.value}%)`;
     this.handle.style.left = `${this.slider.value}%`;
   }
 
-  /** Steps of one in a hundred, which a slider without steps does not make. @param {KeyboardEvent} event */
+  /** Keys move the slider by 1 %: its step is "any". @param {KeyboardEvent} event */
   #slide(event) {
     /** @type {Record<string, number>} */
     const moves = {
@@ -161,7 +161,7 @@ export class Stage {
     this.#cut();
   }
 
-  /** @param {MouseEvent} event @returns from the middle */
+  /** @param {MouseEvent} event @returns the offset from the middle */
   #at({ clientX, clientY }) {
     const { left, top, width, height } = this.element.getBoundingClientRect();
     return { x: clientX - left - width / 2, y: clientY - top - height / 2 };
@@ -209,7 +209,7 @@ export class Stage {
   }
 
   /**
-   * Tell whether a key was for the stage.
+   * Handle a key; returns whether it has a meaning here.
    * @param {string} key
    */
   key(key) {

@@ -1,12 +1,12 @@
-// The viewer's buttons: walk, zoom, and what can be done with the picture.
+// The viewer's buttons: previous and next, zoom, and actions on the picture.
 
 import { button, h } from "./elements.js";
 
 /**
  * @typedef {object} Doer
  * @property {(by: number) => unknown} step
- * @property {(key: string) => unknown} press  as if that key was pressed
- * @property {() => unknown} turn  from one picture to before and after, and back
+ * @property {(key: string) => unknown} press  as if the key was pressed
+ * @property {() => unknown} turn  to the comparison with the parent, and back
  * @property {() => unknown} close
  */
 
@@ -23,7 +23,7 @@ export class Tools {
     this.percent = h("span", { class: "xai-quiet xai-percent" });
     this.star = tool("☆ Star", "*", "Star (*)");
     this.turn = button("Before and after", turn, { hidden: true });
-    /** Those for a single picture. */
+    /** For a single picture. */
     this.single = [
       this.before,
       this.after,
@@ -46,7 +46,7 @@ export class Tools {
 
   /**
    * @param {boolean} two
-   * @param {boolean} turned  two, and one of them was there before
+   * @param {boolean} turned  the comparison began with one of the two
    */
   show(two, turned) {
     for (const one of this.single) one.hidden = two;

@@ -1,4 +1,4 @@
-// One picture in full, or two under a slider: a modal dialog keeps the focus and gives it back.
+// One picture in full, or two under a slider, in a modal dialog, which restores the focus.
 
 import { about, kinOf } from "./about.js";
 import { h, setText, unique } from "./elements.js";
@@ -7,15 +7,15 @@ import { Tools } from "./tools.js";
 
 /**
  * @typedef {import("../messages.js").Picture} Picture
- * @typedef {Partial<Picture> & { prompt: string, url?: string }} Glance  what is known at once
+ * @typedef {Partial<Picture> & { prompt: string, url?: string }} Glance  what is known without asking the kernel
  *
- * Where pictures come from, by whatever names them there, and what can be done with one. What is
- * left out cannot be done. Relatives are named by their ids in the library.
+ * Where pictures come from, by any kind of key, and the actions on one: those left out are not
+ * offered. Relatives are named by their ids in the library.
  * @typedef {object} Source
  * @property {(key: any) => Glance | undefined} glance
- * @property {(key: any) => Promise<Picture & { url: string }>} load  the URL is the viewer's
- * @property {(key: any, by: number) => unknown} next  so many pictures on, or a promise; undefined: none
- * @property {(key: any) => string} [place]  such as "3 of 24"
+ * @property {(key: any) => Promise<Picture & { url: string }>} load  the viewer revokes the URL
+ * @property {(key: any, by: number) => unknown} next  the key so many pictures on, or a promise of it; undefined: past the end
+ * @property {(key: any) => string} [position]  such as "3 of 24"
  * @property {(id: number) => Promise<string>} [thumbnail]  its URL
  * @property {(key: any) => unknown} [save]
  * @property {(key: any) => unknown} [edit]
@@ -28,17 +28,17 @@ import { Tools } from "./tools.js";
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -1, PageDown: 1 };
 
 export class Viewer {
-  /** What is shown, one or two. @type {any[]} */
+  /** Keys of the one or two pictures shown. @type {any[]} */
   keys = [];
-  /** The one picture that is shown, as soon as all is known. @type {Picture | undefined} */
+  /** The one picture that is shown, once loaded. @type {Picture | undefined} */
   shown;
-  /** What was shown before it was compared with what it was made from. @type {any} */
+  /** Key of the picture whose comparison with its parent is shown. @type {any} */
   #back;
-  /** What the stage shows. @type {any[]} */
+  /** Keys of what the stage shows. @type {any[]} */
   #staged = [];
   /** @type {string[]} */
   #urls = [];
-  /** What is known later: all that is said of what is shown. */
+  /** Settles when what is shown is loaded. */
   #coming = Promise.resolve();
 
   /** @param {Source} source */
@@ -93,7 +93,7 @@ export class Viewer {
     await this.#show(keys);
   }
 
-  /** From a picture to it and what it was made from, and back. */
+  /** Switch between a picture and its comparison with its parent. */
   async turn() {
     if (this.#back !== undefined) return this.open(this.#back);
     const parent = this.shown?.lineage.ancestors.at(-1);
@@ -108,8 +108,8 @@ export class Viewer {
   async #show(keys) {
     const two = keys.length > 1;
     const { source } = this;
-    const place = two ? "" : (source.place?.(keys[0]) ?? "");
-    this.title.textContent = two ? "Compare" : `Picture ${place}`.trim();
+    const position = two ? "" : (source.position?.(keys[0]) ?? "");
+    this.title.textContent = two ? "Compare" : `Picture ${position}`.trim();
     this.tools.show(two, this.#back !== undefined);
     this.element.classList.toggle("xai-two", two);
     this.#draw(keys.map((key) => source.glance(key)));
@@ -120,7 +120,7 @@ export class Viewer {
   }
 
   /**
-   * Where the keyboard is: it stays on a button that is still there.
+   * Move the focus into the dialog; on a visible button it stays.
    * @param {boolean} two
    */
   #focus(two) {
@@ -157,7 +157,7 @@ export class Viewer {
   }
 
   /**
-   * Pictures keep their elements, and the look at them, when more of them has come.
+   * Draw pictures; when their originals are loaded, elements and zoom stay.
    * @param {(Glance | undefined)[]} pictures
    */
   #draw(pictures) {
@@ -165,8 +165,8 @@ export class Viewer {
     this.#staged = this.keys;
     const fresh = () => pictures.map(() => h("img", { alt: "", draggable: "false" }));
     const images = staged ? this.stage.images : fresh();
-    for (const [place, picture] of pictures.entries()) {
-      const image = images[place];
+    for (const [index, picture] of pictures.entries()) {
+      const image = images[index];
       if (!image || !picture) continue;
       image.alt = picture.alt ?? "";
       if (picture.url) image.src = picture.url;
@@ -185,8 +185,8 @@ export class Viewer {
     const change = tag && id !== null ? tag.bind(null, id) : undefined;
     const say = (/** @type {string} */ text) => this.say(text);
     const sides = pictures.length > 1 ? ["Left", "Right"] : [];
-    const told = pictures.map((picture, place) => {
-      const side = sides[place];
+    const told = pictures.map((picture, index) => {
+      const side = sides[index];
       return picture ? about(picture, { say, side, tag: change }) : [];
     });
     this.about.replaceChildren(...told.flat());
@@ -198,7 +198,7 @@ export class Viewer {
   }
 
   /**
-   * Something was said of pictures, here or elsewhere.
+   * Update star and tags after a change, here or elsewhere.
    * @param {{ id: number, starred: boolean, tags: string[] }[]} rows
    */
   changed(rows) {
@@ -236,7 +236,7 @@ export class Viewer {
   }
 
   /**
-   * Tell whether a key means something here, and do it.
+   * Handle a key; returns whether it has a meaning here.
    * @param {string} key
    */
   press(key) {
@@ -262,7 +262,7 @@ export class Viewer {
     return true;
   }
 
-  /** Give the picture a star, or take it away; who is quick need not wait for the picture. */
+  /** Toggle the star, once the picture is loaded. */
   async #star() {
     const { keys } = this;
     await this.#coming;
@@ -273,7 +273,7 @@ export class Viewer {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.key === "Escape") event.stopPropagation(); // or the cell takes the focus away
+    if (event.key === "Escape") event.stopPropagation(); // otherwise the cell takes the focus
     const { target, key } = event;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (/** @type {HTMLElement} */ (target).closest("input, pre")) return;

@@ -1,4 +1,4 @@
-// Numbers as they stand everywhere.
+// Numbers as text.
 
 const NUMBER = new Intl.NumberFormat("en-US");
 
@@ -6,7 +6,7 @@ const NUMBER = new Intl.NumberFormat("en-US");
 export const counted = (value) => NUMBER.format(value);
 
 /**
- * US dollars as the kernel writes them: cents, and what is less only below a dollar.
+ * US dollars as the kernel writes them: two decimals, or up to four below a dollar.
  * @param {number} amount
  */
 export function dollars(amount) {
@@ -15,16 +15,16 @@ export function dollars(amount) {
 }
 
 /**
- * Bytes in words.
+ * A number of bytes with its unit.
  * @param {number} bytes
  */
 export function sizeOf(bytes) {
   const units = ["bytes", "kB", "MB", "GB", "TB"];
-  let place = 0;
+  let unit = 0;
   let left = bytes;
-  while (left >= 1000 && place < units.length - 1) {
+  while (left >= 1000 && unit < units.length - 1) {
     left /= 1000;
-    place += 1;
+    unit += 1;
   }
-  return `${left >= 10 || place === 0 ? Math.round(left) : left.toFixed(1)} ${units[place]}`;
+  return `${left >= 10 || unit === 0 ? Math.round(left) : left.toFixed(1)} ${units[unit]}`;
 }

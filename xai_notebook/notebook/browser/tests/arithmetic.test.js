@@ -5,13 +5,13 @@ import { FITTED, fit, held, MOST_ZOOM, zoomTo } from "../shared/arithmetic.js";
 
 const FRAME = { width: 800, height: 600 };
 
-test("a picture is drawn whole, and no larger than it is", () => {
+test("a picture is fitted, at most at its own size", () => {
   assert.deepEqual(fit({ width: 1600, height: 600 }, FRAME), { width: 800, height: 300 });
   assert.deepEqual(fit({ width: 600, height: 1200 }, FRAME), { width: 300, height: 600 });
   assert.deepEqual(fit({ width: 96, height: 96 }, FRAME), { width: 96, height: 96 });
 });
 
-test("what is under the pointer stays there", () => {
+test("zooming keeps the pixel under the pointer", () => {
   const drawn = { width: 800, height: 600 };
   const point = { x: 200, y: -100 };
   const look = zoomTo(FITTED, 2, drawn, FRAME, point);
@@ -21,13 +21,13 @@ test("what is under the pointer stays there", () => {
   assert.deepEqual(zoomTo(look, 1, drawn, FRAME, point), FITTED);
 });
 
-test("zooming has ends", () => {
+test("zoom is bounded", () => {
   const drawn = { width: 800, height: 600 };
   assert.equal(zoomTo(FITTED, 100, drawn, FRAME).zoom, MOST_ZOOM);
   assert.equal(zoomTo(FITTED, 0.1, drawn, FRAME).zoom, 1);
 });
 
-test("no edge comes inside the frame", () => {
+test("edges stay outside the frame", () => {
   const drawn = { width: 800, height: 300 };
   const far = held({ zoom: 2, x: 5000, y: -5000 }, drawn, FRAME);
   assert.deepEqual(far, { zoom: 2, x: 400, y: 0 });

@@ -21,7 +21,7 @@ function pair() {
   return { kernel, sent, tell, end: () => (gone = true), listeners };
 }
 
-test("a reply reaches who asked, news everybody", async () => {
+test("a reply resolves its request, other messages are events", async () => {
   const { kernel, sent, tell } = pair();
   const news = /** @type {any[]} */ ([]);
   kernel.addEventListener("changed", (event) =>
@@ -39,7 +39,7 @@ test("a reply reaches who asked, news everybody", async () => {
   assert.deepEqual(news[0].ids, [1]);
 });
 
-test("when the kernel is gone, nobody waits for ever", async () => {
+test("a lost kernel rejects open requests", async () => {
   const { kernel, end } = pair();
   let said = 0;
   kernel.addEventListener("gone", () => {
@@ -53,7 +53,7 @@ test("when the kernel is gone, nobody waits for ever", async () => {
   assert.equal(said, 2);
 });
 
-test("a thumbnail is asked for once, and forgotten when others are seen", async () => {
+test("a thumbnail is requested once, and dropped when others are seen", async () => {
   const { kernel, sent, tell } = pair();
   const both = [kernel.need([1, 2]), kernel.need([2, 3])];
   assert.deepEqual(
@@ -67,7 +67,7 @@ test("a thumbnail is asked for once, and forgotten when others are seen", async 
   await Promise.all(both);
   await kernel.need([1, 2, 3]);
   assert.equal(sent.length, 2);
-  const many = Array.from({ length: 700 }, (_, place) => place + 10);
+  const many = Array.from({ length: 700 }, (_, index) => index + 10);
   for (const id of many) kernel.thumbnails.set(id, "");
   kernel.trim(new Set([1]));
   assert.equal(kernel.thumbnails.size, 600);

@@ -19,7 +19,7 @@ function kernel(count = 1000) {
   /** Answer what was asked last. */
   const answer = async (content = {}, buffers = /** @type {any[]} */ ([])) => {
     const { request, kind, start = 0, stop = 100 } = asked.at(-1);
-    const rows = Array.from({ length: stop - start }, (_, place) => ({ id: start + place }));
+    const rows = Array.from({ length: stop - start }, (_, index) => ({ id: start + index }));
     const replies = { query: { count, rows, ids: [] }, rows: { rows } };
     tell({ request, kind, ...replies[/** @type {"query"} */ (kind)], ...content }, buffers);
     await new Promise(setImmediate);
@@ -39,7 +39,7 @@ test("only the last query counts", async () => {
   assert.equal(store.count, 1000);
 });
 
-test("rows come by the page, each page asked for once", async () => {
+test("rows are fetched in pages, each page once", async () => {
   const { store, answer, asked } = kernel();
   const found = store.query("", "newest", {});
   await answer();
@@ -54,7 +54,7 @@ test("rows come by the page, each page asked for once", async () => {
   assert.equal(store.row(251)?.id, 251);
 });
 
-test("the first result brings what is seen first", async () => {
+test("the first result brings rows and thumbnails", async () => {
   const { store, answer, asked } = kernel();
   const found = store.query("", "newest", {});
   assert.deepEqual([asked[0].rows, asked[0].thumbnails], [100, 36]);
@@ -67,7 +67,7 @@ test("the first result brings what is seen first", async () => {
   assert.equal(asked[1].thumbnails, 0); // most of them are here
 });
 
-test("every view hears of a result, whichever of them asked last", async () => {
+test("all views get the result of a query", async () => {
   const { store, answer } = kernel();
   /** @type {boolean[]} */
   const heard = [];
@@ -81,7 +81,7 @@ test("every view hears of a result, whichever of them asked last", async () => {
   assert.deepEqual(heard, [true]);
 });
 
-test("what is seen first may come before the result", async () => {
+test("the first rows may come before the result", async () => {
   const { store, answer, tell } = kernel();
   const found = store.query("", "newest", {});
   tell({ kind: "glance", rows: [{ id: 7 }, { id: 6 }], ids: [] });
@@ -116,7 +116,7 @@ test("a row that changes elsewhere changes here", async () => {
   assert.equal(store.row(7)?.starred, true);
 });
 
-test("an error is a sentence", async () => {
+test("an error rejects with a sentence", async () => {
   const { store, answer } = kernel();
   const found = store.query("", "newest", {});
   const refused = assert.rejects(found, /The library is locked/);

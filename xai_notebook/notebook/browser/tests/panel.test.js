@@ -9,7 +9,7 @@ import { turn } from "../panel/recall.js";
 const card = (id, asked, group) =>
   /** @type {import("../messages.js").Card} */ ({ id, asked, group });
 
-test("the prompt used last stands first, and of each what was made last", () => {
+test("groups and their cards are newest first", () => {
   const cards = [card("a1", "a", 1), card("a2", "a", 1), card("b1", "b", 2), card("a3", "a", 3)];
   const shown = grouped(cards).map((group) => group.cards.map(({ id }) => id));
   assert.deepEqual(shown, [["a3", "a1", "a2"], ["b1"]]);
@@ -20,7 +20,7 @@ test("a group keeps its name while it grows", () => {
   assert.equal(grouped([...one, card("a2", "a", 2)])[0]?.id, grouped(one)[0]?.id);
 });
 
-test("prompts come back one by one, and then what was being typed", () => {
+test("recall goes through the prompts, then back to the draft", () => {
   const texts = ["first", "second"];
   assert.equal(turn(texts, undefined, true, "draft"), 1);
   assert.equal(turn(texts, 1, true, "second"), 0);
@@ -33,7 +33,7 @@ test("prompts come back one by one, and then what was being typed", () => {
   assert.equal(turn(texts, 0, true, "first, changed"), 1);
 });
 
-test("with their kernel, generations that were under way have ended", () => {
+test("active generations end with their kernel", () => {
   const states = ["queued", "running", "failed", "cancelled"];
   const left = states.map((state) =>
     ended(/** @type {import("../messages.js").Job} */ ({ id: "1", prompt: "a", state, line: "" })),

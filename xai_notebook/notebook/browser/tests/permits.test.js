@@ -8,14 +8,14 @@ after(() => {
   for (const { channel } of [maker, tab, other]) channel.close();
 });
 
-test("another tab is told which cell may run, once", async () => {
+test("another tab gets the permit once", async () => {
   const id = maker.give("Untitled.ipynb");
   const asked = [tab, other].map((one) => one.take("Untitled.ipynb", 500));
   assert.deepEqual((await Promise.all(asked)).filter(Boolean), [id]);
   assert.equal(await maker.take("Untitled.ipynb", 10), undefined);
 });
 
-test("a permit is for one notebook, and lasts a minute", async () => {
+test("a permit is for one notebook and lasts a minute", async () => {
   mock.timers.enable({ apis: ["Date"] });
   const id = maker.give("a.ipynb");
   assert.equal(await maker.take("b.ipynb", 10), undefined);

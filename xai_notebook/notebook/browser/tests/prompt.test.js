@@ -34,7 +34,7 @@ test("a switch takes no value, and other words are a prompt", () => {
   ]);
 });
 
-test("what an option takes is told by how it begins", () => {
+test("an optional value is recognised by its beginning", () => {
   const marks = (/** @type {string} */ line) => marked(line).map(([text]) => text);
   assert.deepEqual(marks("%xai_image --rewrite a fox"), ["--rewrite"]);
   assert.deepEqual(marks("%xai_image --rewrite grok-4 a fox"), ["--rewrite", "grok-4"]);
@@ -56,7 +56,7 @@ test("values stand behind = and right behind a short flag, quoted ones with thei
   );
 });
 
-test("a misspelt option is not marked, nor what is behind --", () => {
+test("misspelt options and words behind -- are not marked", () => {
   assert.deepEqual(marked("%%xai_image --frsh a fox"), []);
   assert.deepEqual(marked("%xai_image -n 2 -- a --full fox"), [
     ["-n", "option"],
@@ -65,7 +65,7 @@ test("a misspelt option is not marked, nor what is behind --", () => {
   ]);
 });
 
-test("a template ends where its expression does", () => {
+test("a template ends with its expression", () => {
   for (const template of [
     "{{ light }}",
     "{{ row['a }} b'] }}",
@@ -102,7 +102,7 @@ test("the first line that is not blank makes a cell a prompt", () => {
     assert(!cell(code), code);
 });
 
-test("ten thousand lines are read to the end", () => {
+test("ten thousand lines are tokenized", () => {
   const body = "a cat's dream in {{ light }}\n".repeat(10_000);
   assert.equal(marked(`%%xai_image\n${body}`).length, 10_000);
 });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { extended, led, nothing, toggled } from "../library/selection.js";
 
-test("what is chosen twice is not chosen", () => {
+test("choosing twice deselects", () => {
   const one = toggled(nothing(), 3, [30]);
   assert.deepEqual([...one.ids], [30]);
   assert.deepEqual([one.current, one.anchor], [3, 3]);
@@ -20,7 +20,7 @@ test("Shift chooses from the anchor, and Ctrl keeps what was chosen", () => {
   assert.deepEqual([...extended(toggled(one, 9, [90]), 10, [90, 100], true).ids], [20, 90, 100]);
 });
 
-test("keys lead through the grid and stop at its ends", () => {
+test("keys move through the grid and stop at its ends", () => {
   const grid = { count: 100, columns: 6, rows: 3 };
   const from = (/** @type {number} */ at, /** @type {string} */ key) => led(key, at, grid);
   assert.equal(from(0, "ArrowRight"), 1);

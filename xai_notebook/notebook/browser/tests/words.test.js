@@ -3,12 +3,12 @@ import { test } from "node:test";
 
 import { counted, dollars, sizeOf } from "../shared/words.js";
 
-test("money is written as the kernel writes it", () => {
+test("dollars look as in the kernel", () => {
   const written = [0.02, 0.0025, 0.07, 0.1, 1, 1.88, 0.30000000000000004].map(dollars);
   assert.deepEqual(written, ["$0.02", "$0.0025", "$0.07", "$0.10", "$1.00", "$1.88", "$0.30"]);
 });
 
-test("bytes have the unit that fits", () => {
+test("bytes have a fitting unit", () => {
   const written = [0, 999, 1000, 9_940, 10_600, 1_300_000, 2.5e12].map(sizeOf);
   assert.deepEqual(written, [
     "0 bytes",
@@ -21,4 +21,4 @@ test("bytes have the unit that fits", () => {
   ]);
 });
 
-test("thousands are told apart", () => assert.equal(counted(100_000), "100,000"));
+test("thousands are separated", () => assert.equal(counted(100_000), "100,000"));

@@ -1,4 +1,4 @@
-"""Jobs in a real kernel: the card under the cell, and what becomes of it."""
+"""Jobs in a real kernel: the card under the cell and its updates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOAD = "%load_ext xai_notebook\nimport xai_notebook as xai"
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Served]:
-    """A server that does nothing of a job before it is told to."""
+    """A server whose jobs make no progress until the test lets them."""
     faults = Faults(garbage=tiny(), image_price=2 * 10**8, batches=BatchFaults(pace=1e-6))
     with serve(faults=faults) as served:
         yield served
@@ -29,18 +29,15 @@ def slow() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def reader(slow: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """A kernel that asks it."""
+    """A kernel whose API host is `slow`."""
     folder = tmp_path_factory.mktemp("jobs")
     with start_kernel(folder, XAI_API_KEY="none", XAI_API_HOST=slow.address) as kernel:
         assert kernel.run(LOAD).error is None
         yield kernel
 
 
-def test_a_card_becomes_the_grid(reader: Kernel, slow: Served, tmp_path: Path) -> None:
-    """One output under the cell: count and price before the hand-over, then how far it is.
-
-    The cell returns at once; a wait in another cell shows how far it is and gives the images.
-    """
+def test_a_jobs_card_follows_the_job(reader: Kernel, slow: Served, tmp_path: Path) -> None:
+    """The handing-over cell returns at once; a waiting cell shows progress, then the images."""
     cell = reader.run(CELL)
     assert cell.error is None
     (card,) = cell.outputs
@@ -63,13 +60,12 @@ def test_a_card_becomes_the_grid(reader: Kernel, slow: Served, tmp_path: Path) -
             entry.due = 0.0
     done = reader.collect(waiting, outcome=shown)
     assert done.error is None
-    assert done.text == [""]  # the images take its place
+    assert done.text == [""]  # the value is shown instead
     grid = reader.run("batch")
     assert grid.html[0].count("<figure") == 3
     assert reader.run("job").html[0].count("<figure") == 3
 
 
-def test_only_n_is_taken(reader: Kernel) -> None:
-    """Anything else is refused."""
+def test_xai_jobs_takes_only_n(reader: Kernel) -> None:
     outcome = reader.run("%xai_jobs foxes")
     assert "%xai_jobs takes only -n N." in outcome.stderr + outcome.traceback

@@ -1,4 +1,4 @@
-"""A panel in the next run of its cell: its pictures are there, its form is, and nothing is paid."""
+"""A panel's state in the next run of its cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from harness import Kernel, without_xai
+from harness import KEY, Kernel, without_xai
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,14 +45,14 @@ ABOVE = "1 + 1"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of the notebooks; their library stands beside it."""
+    """The folder of the notebooks; their library is beside it."""
     made = tmp_path / "notebooks"
     made.mkdir()
     return made
 
 
 class Opened(Kernel):
-    """A kernel of a notebook in JupyterLab, which names both."""
+    """A kernel as JupyterLab starts it: notebook and cells have names."""
 
     def __init__(self, folder: Path, name: str = "story.ipynb") -> None:
         """Start it, and load the extension."""
@@ -80,7 +80,7 @@ def made(folder: Path) -> Path:
 
 
 def pictures(outcome: Any) -> list[int]:
-    """Return how many pictures stand in each output of a cell that has some."""
+    """Return the number of pictures in each output that has some."""
     found = [output["data"].get("text/html", "").count("<img ") for output in outcome.outputs]
     return [number for number in found if number]
 
@@ -93,8 +93,8 @@ def paid(folder: Path) -> int:
     return int(count)
 
 
-def test_the_cell_shows_its_pictures_again(made: Path) -> None:
-    """After a restart: all of them, the last form with its template, and nothing is made."""
+def test_a_panel_is_restored_after_a_restart(made: Path) -> None:
+    """Pictures and form; nothing is ordered."""
     before = paid(made)
     kernel = Opened(made)
     try:
@@ -118,7 +118,7 @@ def test_the_cell_shows_its_pictures_again(made: Path) -> None:
 
 
 def estrange(folder: Path) -> Path:
-    """Put a copy in place of the library, as if somebody else had made it; return its folder."""
+    """Replace the library by a copy that seems to come from another computer; return its folder."""
     library = folder.parent / f"{folder.name}-home"
     shutil.copytree(library, folder.parent / "copied")
     shutil.rmtree(library)
@@ -128,8 +128,8 @@ def estrange(folder: Path) -> Path:
     return library
 
 
-def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
-    """Its template would read variables, and its inputs files; after a word of the user, it may."""
+def test_forms_of_an_untrusted_library_are_not_restored(made: Path) -> None:
+    """Their templates would read variables, and their inputs files."""
     estrange(made)
     told = "print(panel.form['prompt'], panel.prompts)"
     kernel = Opened(made)
@@ -143,8 +143,7 @@ def test_the_form_of_a_strangers_library_stays_there(made: Path) -> None:
         kernel.stop()
 
 
-def test_a_form_that_is_left_out_is_no_riddle(made: Path) -> None:
-    """The panel says why, until it makes a picture; one that leaves nothing out says nothing."""
+def test_a_notice_explains_a_missing_form(made: Path) -> None:
     estrange(made)
     kernel = Opened(made)
     try:
@@ -162,8 +161,7 @@ def test_a_form_that_is_left_out_is_no_riddle(made: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_strangers_library_that_is_read_only(folder_of_nobody: Path) -> None:
-    """It says so, too, and what it names as the cure is one."""
+def test_a_read_only_library_can_be_trusted(folder_of_nobody: Path) -> None:
     folder = folder_of_nobody / "notebooks"
     folder.mkdir()
     kernel = Opened(folder)
@@ -186,15 +184,14 @@ def test_a_strangers_library_that_is_read_only(folder_of_nobody: Path) -> None:
         kernel.stop()
 
 
-def test_what_was_handed_over_stands_there_again(folder: Path) -> None:
-    """With its pictures, which came meanwhile; so do input images that the form named."""
+def test_jobs_and_input_images_are_restored(folder: Path) -> None:
     kernel = Opened(folder)
     try:
         kernel.ask(PANEL, "aa")
         kernel.ask(
             "ask(panel); first = panel.cards[0]['id']\n"
             "panel._receive(None, {'kind': 'edit', 'id': first, 'name': 'it'}, [])\n"
-            "while first not in panel._tray.sources: time.sleep(0.02)\n"
+            "while first not in panel._tray.images: time.sleep(0.02)\n"
             "form = {**panel.form, 'n': 2, 'inputs': [{'id': first, 'name': 'it'}]}\n"
             "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
             "while not panel.said['text'].startswith('Handed over'): time.sleep(0.02)\n"
@@ -218,8 +215,7 @@ def test_what_was_handed_over_stands_there_again(folder: Path) -> None:
         kernel.stop()
 
 
-def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
-    """What the cell asks for now counts; its pictures are still its own, renamed or not."""
+def test_options_of_a_changed_cell_win_over_the_stored_form(made: Path) -> None:
     kernel = Opened(made, "renamed.ipynb")
     try:
         assert pictures(kernel.ask("panel = xai.panel('a horse', n=4)", "aa")) == [2, 1]
@@ -237,10 +233,7 @@ def test_a_changed_cell_wins_over_the_last_form(made: Path) -> None:
         kernel.stop()
 
 
-def test_visitors_of_a_page_see_nothing_of_others(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Voilà gives each a kernel of their own: pictures, prompts and form are not handed on."""
+def test_visitors_get_no_stored_state(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOILA_PREHEAT", "False")
     kernel = Opened(made)
     try:
@@ -260,39 +253,40 @@ def test_visitors_of_a_page_see_nothing_of_others(
 
 
 @pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_tools_that_name_no_cell_find_the_notebook(made: Path, tool: str) -> None:
-    """Executed by a machine, the notebook keeps its pictures, and another one gets none of them."""
+def test_unattended_notebooks_are_found_by_their_code(made: Path, tool: str) -> None:
+    """The tools name neither notebook nor cell. A notebook with other code starts anew."""
     before = paid(made)
-
-    def notebook(name: str, above: str) -> None:
-        cells = [
-            nbformat.v4.new_code_cell(LOAD, id="load"),
-            nbformat.v4.new_code_cell(above, id="above"),
-            nbformat.v4.new_code_cell(PANEL, id="aa"),
-        ]
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        written = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-        nbformat.write(written, made / name)
-
-    notebook("story.ipynb", ABOVE)
-    notebook("stranger.ipynb", "2 + 2")
-    for name, expected in (("story", 3), ("stranger", 0)):
-        command = {
-            "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done"],
-            "papermill": ["papermill", "--no-progress-bar"],
-        }[tool]
+    command = {
+        "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done"],
+        "papermill": ["papermill", "--no-progress-bar"],
+    }[tool]
+    variables = without_xai(os.environ) | {
+        "XAI_API_KEY": KEY,
+        "XAI_NOTEBOOK_BACKEND": "local",
+        "XAI_NOTEBOOK_HOME": str(made.parent / f"{made.name}-home"),
+        "IPYTHONDIR": str(made.parent / "ipython"),
+    }
+    for name, above, panel, expected in (
+        ("story", ABOVE, PANEL, 3),
+        ("stranger", "2 + 2", PANEL, 0),
+        ("new", ABOVE, "panel = xai.panel('a stable')\nask(panel)", 1),
+    ):
+        cells = {"load": LOAD, "above": above, "aa": panel}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(code, id=cell) for cell, code in cells.items()],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, made / f"{name}.ipynb")
         files = [f"{name}.ipynb"] + (["done.ipynb"] if tool == "papermill" else [])
         run = subprocess.run(
             [sys.executable, "-m", *command, *files],
-            env=without_xai(os.environ) | {
-                "XAI_NOTEBOOK_BACKEND": "local",
-                "XAI_NOTEBOOK_HOME": str(made.parent / f"{made.name}-home"),
-                "IPYTHONDIR": str(made.parent / "ipython"),
-            },
-            cwd=made, capture_output=True, text=True, timeout=100, check=False,
+            env=variables, cwd=made, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
-        done = nbformat.read(made / "done.ipynb", as_version=4)
-        html = "".join(o.data.get("text/html", "") for o in done.cells[-1].outputs)
+        text = (made / "done.ipynb").read_text()
+        assert KEY not in text
+        done = nbformat.reads(text, as_version=4)
+        assert "widgets" in done.metadata
+        html = "".join(output.data.get("text/html", "") for output in done.cells[2].outputs)
         assert html.count("<img ") == expected
-    assert paid(made) == before
+    assert paid(made) == before + 1

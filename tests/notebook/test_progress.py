@@ -1,4 +1,4 @@
-"""The line of progress, and when it is shown."""
+"""The progress of calls: its line, and when it is shown."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ def progress(**values: Any) -> Progress:
     return Progress(started=time.monotonic() - 75, **values)
 
 
-def test_one_image() -> None:
-    """What is made, and for how long."""
+def test_the_line_of_one_image() -> None:
     assert describe(progress()) == "Making an image: 1 min 15 s"
 
 
-def test_many_prompts() -> None:
-    """Count, elapsed time, time left, cost and failures."""
+def test_the_line_of_many_prompts() -> None:
     state = progress(expected=1000, images=1000, cost_usd=1.5)
     for number in range(100):
         state.answered(number, card(), failed=number < 3)
@@ -41,8 +39,7 @@ def test_many_prompts() -> None:
     )
 
 
-def test_replayed_prompts_do_not_flatter_the_time_left() -> None:
-    """They took no time; what is left will."""
+def test_replayed_prompts_do_not_shorten_the_time_left() -> None:
     state = progress(expected=200)
     for number in range(100):
         state.answered(number, card(replayed=number < 90))
@@ -50,15 +47,13 @@ def test_replayed_prompts_do_not_flatter_the_time_left() -> None:
     assert state.eta == pytest.approx(750, rel=0.01)
 
 
-def test_a_generator_has_no_known_end() -> None:
-    """The total is a question mark, and no time left is claimed."""
+def test_the_line_of_a_generator_has_no_total() -> None:
     state = progress(expected=None)
     state.answered(0, card())
     assert describe(state) == "Making an image: 1 of ? prompts, 1 min 15 s"
 
 
-def test_attempts_are_visible_while_they_happen() -> None:
-    """Which, of how many, in how long, why."""
+def test_the_line_has_failed_attempts() -> None:
     state = progress()
     state.on_attempt(_attempt())
     assert "unavailable, attempt 2 of 5 in " in describe(state)
@@ -73,11 +68,10 @@ def _attempt() -> Attempt:
 
 
 class Shell(SimpleNamespace):
-    """What `CallProgress` asks of IPython: whether it is a kernel's."""
+    """As much of IPython as `CallProgress` needs."""
 
 
-def test_a_quick_answer_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No placeholder flashes by, and there is nothing to take away."""
+def test_a_quick_answer_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
     monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append(a))
     live = CallProgress(Shell(kernel=object()), Progress(), patience=5)
@@ -86,8 +80,7 @@ def test_a_quick_answer_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == []
 
 
-def test_a_slow_answer_shows_progress_in_bounded_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One display, then updates, at most a few a second."""
+def test_updates_are_limited_to_a_few_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
 
     class Handle:
@@ -112,8 +105,7 @@ def test_a_slow_answer_shows_progress_in_bounded_steps(monkeypatch: pytest.Monke
     assert events[-1] == ""
 
 
-def test_a_frontend_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is a courtesy: its failure must not end a paid call."""
+def test_errors_of_the_frontend_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def display(*_: Any, **__: Any) -> None:
@@ -125,8 +117,7 @@ def test_a_frontend_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert asked
 
 
-def test_a_script_gets_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where stderr is no terminal, nothing is written."""
+def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     live = CallProgress(Shell(), progress(), patience=0)
     live.tick()
     live.end()
