@@ -46,7 +46,7 @@ MODES = {
 VICTIMS = """
 import os, signal, sys
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
-import xai_notebook.generation.execution, xai_notebook.generation.generator
+import xai_notebook.generation.generator
 import xai_notebook.arguments.options, xai_notebook.generation.backends
 from xai_notebook.generation.session import Session
 
@@ -118,7 +118,7 @@ def of(call: Any, tag: str) -> bool:
 
 def stored(session: Session) -> Counter[str]:
     """Return how many pictures the library has of each prompt, or can still fetch."""
-    session.history()
+    session.history.search()
     with session.library()._database.reading() as connection:
         rows = connection.execute(
             "SELECT prompt FROM requests JOIN images ON request_id = requests.id "
@@ -147,7 +147,7 @@ def test_nothing_that_came_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
                 with contextlib.closing(Session()) as session:
                     found = stored(session)
-                    shown = {image.sha256 for image in session.history(n=100_000)}
+                    shown = {image.sha256 for image in session.history.search(n=100_000)}
                 assert shown <= numbered.sent
                 assert not list(Spool(home / "spool").waiting())  # what is left, is half a file
                 for call in calls:

@@ -127,11 +127,11 @@ def use(batch: ImageBatch, folder: Path) -> str:
 def use_library(session: Session, digest: str) -> None:
     """Look back in every way; the picture with this digest is among what is found."""
     library = session.library()
-    history = session.history(n=3)
+    history = session.history.search(n=3)
     look(history)
     assert len(history.to_frame()) == len(history)
     assert digest in [image.sha256 for image in history]
-    assert len(session.history("fox"))
+    assert len(session.history.search("fox"))
     found = library.catalog.find(Query(order="cost", status="all"))
     found = library.catalog.find(Query(status="all"))
     library.catalog.facets()
@@ -144,7 +144,7 @@ def use_library(session: Session, digest: str) -> None:
         if row.picture.file is not None:
             with contextlib.suppress(XaiError):
                 thumbnail(row.picture.data)
-    shown(repr(session.costs()) + session.costs()._repr_html_())
+    shown(repr(session.history.costs()) + session.library().costs()._repr_html_())
     library.spending.totals(0.0)
     library.spending.last_costs("api.x.ai")
     library.spending.last_rewrite("xai")

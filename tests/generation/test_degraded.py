@@ -118,7 +118,7 @@ def test_a_disk_without_any_room_is_called_full(
 def kept(session: Session) -> int:
     """Return how many pictures are in the library or in the spool."""
     session.close()
-    return len(session.history(n=100))
+    return len(session.history.search(n=100))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
@@ -145,7 +145,7 @@ def test_a_quota_that_no_look_at_the_disk_tells(
         assert len(quick.calls) == 1 + len(batch.ok)
     third: Any = session.generate("third")
     assert third.notes == ()
-    assert {image.prompt for image in session.history()} >= {"first", "third"}
+    assert {image.prompt for image in session.history.search()} >= {"first", "third"}
 
 
 @contextlib.contextmanager
@@ -207,7 +207,7 @@ def test_a_library_that_cannot_be_opened(
     with pytest.raises(LibraryError, match=cause):
         session.generate("a fox", replay=True)
     with pytest.raises(LibraryError, match=cause):
-        session.history()
+        session.history.search()
     assert file.read_bytes() == content
     session.close()
     file.write_bytes(good)
@@ -216,7 +216,7 @@ def test_a_library_that_cannot_be_opened(
     assert [image.data for image in known] == [tiny()] * 2
     assert known.notes == ()
     assert len(quick.calls) == calls
-    assert len(session.history(n=100)) == 7
+    assert len(session.history.search(n=100)) == 7
     assert kept(session) == 7
 
 
@@ -241,5 +241,5 @@ def test_a_library_of_others(
         free: Any = session.generate("a hare", local=True)
         assert len(free.ok) == len(free.notes) == 1
         assert "is read-only: it answers, and keeps nothing new" in free.notes[0]
-        assert [image.prompt for image in session.history()] == ["a fox"] * 2
+        assert [image.prompt for image in session.history.search()] == ["a fox"] * 2
         session.close()

@@ -28,7 +28,7 @@ def test_each_image_stands_with_its_magic(session: Session, quick: Served) -> No
     """Newest first; under each the cell that asks for it again, whatever its prompt holds."""
     session.generate("a fox, 16:9 & <b>", n=2, aspect_ratio="16:9", model="grok-imagine-image-2.0")
     session.generate("a hare")
-    batch = session.history()
+    batch = session.history.search()
     assert [image.prompt for image in batch] == ["a hare", *["a fox, 16:9 & <b>"] * 2]
     assert batch[1].cell == (
         "%%xai_image -n 2 --model=grok-imagine-image-2.0 --aspect-ratio=16:9\na fox, 16:9 & <b>"
@@ -56,19 +56,19 @@ def test_n_shows_as_many(session: Session, quick: Served) -> None:
     """`-n 30` shows thirty; without it the newest 24."""
     for number in range(4):
         session.generate(f"fox {number}", n=8)
-    assert shown(session.history(n=30)).count("<img") == 30
-    assert shown(session.history()).count("<img") == 24
+    assert shown(session.history.search(n=30)).count("<img") == 30
+    assert shown(session.history.search()).count("<img") == 24
 
 
 def test_nothing_to_show_is_a_friendly_line(session: Session, quick: Served) -> None:
     """An empty library, and words nobody used."""
-    empty = session.history()
+    empty = session.history.search()
     assert isinstance(empty, ImageBatch)
     assert "The library is empty. What you make with %xai_image will appear here." in repr(empty)
     assert "The library is empty" in shown(empty)
     session.generate("a fox")
     assert "Nothing in the library has all of these words: purple cow" in shown(
-        session.history("purple cow")
+        session.history.search("purple cow")
     )
 
 
@@ -80,10 +80,10 @@ def test_a_home_that_is_none_is_an_error(
     home.write_text("not a folder")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     with pytest.raises(errors.LibraryError, match=r"no folder.*XAI_NOTEBOOK_HOME"):
-        session.history()
+        session.history.search()
 
 
 def test_other_batches_show_no_magic(session: Session, quick: Served) -> None:
     """Fresh pictures stand under the cell that made them; no need to repeat it."""
     assert "Magic that made it" not in shown(session.generate("a fox"))
-    assert "Magic that made it" in shown(session.history()[:1])
+    assert "Magic that made it" in shown(session.history.search()[:1])

@@ -80,7 +80,7 @@ def check(session: Session, service: BatchService, times: int = 1) -> None:
 
 def spent(session: Session) -> float:
     """Return what the ledger says."""
-    return sum(row.cost_usd for row in session.costs())
+    return sum(row.cost_usd for row in session.history.costs())
 
 
 # What the service answers
@@ -495,7 +495,7 @@ def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: Batch
     assert (jobs[0].counts.succeeded, jobs[0].counts.failed) == (10, 2)
     assert jobs[0].cost_usd == pytest.approx(0.12)
     assert spent(session) == pytest.approx(service.cost_usd) == pytest.approx(0.12)
-    assert len(session.history(n=100)) == 10
+    assert len(session.history.search(n=100)) == 10
     service.imageless = frozenset()
     assert len(hand(session).wait().ok) == 12
     assert service.ordered == Counter(PROMPTS) + Counter(PROMPTS[:2])

@@ -19,7 +19,8 @@ from harness import CENT, start_kernel, tiny, until
 from xai_notebook import errors
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport import retry
-from xai_notebook.generation import execution
+from xai_notebook.generation import call as calls
+from xai_notebook.generation import generator
 from xai_notebook.library import Library
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import DEFAULT_MODEL
@@ -61,9 +62,9 @@ def test_a_used_up_quota_ends_the_run(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a rate limit lets nothing through for minutes, the run ends with its error."""
-    monkeypatch.setattr(execution, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(execution, "_LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(execution, "_ROUNDS", 2)
+    monkeypatch.setattr(calls, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(calls, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(generator, "_ROUNDS", 2)
     backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry._Backoff(0.01, 0.01)}
     monkeypatch.setattr(retry, "_BACKOFF", backoff)
     session.configured = lambda: {"rate": 0, "concurrency": 2}

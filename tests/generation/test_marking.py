@@ -22,7 +22,7 @@ def test_one_image_and_a_batch_are_marked(session: Session, quick: Served) -> No
     batch[0].star()
     batch[1:].tag("noir")
     batch[2].untag("noir")
-    found = session.history("fox")
+    found = session.history.search("fox")
     assert [image.starred for image in found] == [True, False, False]
     assert [image.tags for image in found] == [(), ("noir",), ()]
     found.star(value=False)
@@ -45,9 +45,9 @@ def test_emptying_says_how_many(session: Session, quick: Served) -> None:
     """And the originals are gone."""
     batch = session.generate("a fox", n=2)
     batch.delete()
-    assert session.empty_trash() == 2
+    assert session.library().annotations.empty_trash() == 2
     assert not any(image.file and image.file.exists() for image in batch)
-    assert session.empty_trash() == 0
+    assert session.library().annotations.empty_trash() == 0
 
 
 def test_a_tag_that_is_none_is_refused(session: Session, quick: Served) -> None:

@@ -177,7 +177,7 @@ def test_a_bundle_holds_what_the_notebook_shows(
     if packs == "a later one":
         rerun("a.ipynb", "xai.pack()")
     else:
-        current_session().pack(None)
+        current_session().history.pack(None)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "another"))
     assert rerun("a.ipynb", call.format(4, "")) == four
     assert orders.orders == [2, 4]
@@ -276,7 +276,7 @@ def test_the_panel_shows_its_notebooks_own(rerun: Rerun, orders: Press) -> None:
     def generate() -> str | None:
         session = current_session()
         call = session.prepare("a fox", {})
-        with session.ask(apart="a panel") as claims:
+        with session.cells.ask("a panel") as claims:
             session.loop.run(session.run(call, claims))
             return session.finish(call)[0].sha256
 

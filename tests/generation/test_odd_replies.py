@@ -148,7 +148,7 @@ def test_more_images_than_asked_for_are_kept(odd: Oddity, kernels: Any) -> None:
     assert batch.notes == ("The server sent 4 images where 2 were asked for; 3 are kept.",)
     assert batch.cost_usd == pytest.approx(0.08)
     session = kernels()
-    assert len(session.history()) == 3
+    assert len(session.history.search()) == 3
     assert [image.data for image in session.generate("a fox", n=2)] == [tiny(0), tiny(1)]
     assert odd.calls == 1
 
@@ -218,18 +218,18 @@ def test_a_reply_with_a_cost_and_no_image(
         assert [image.status for image in batch] == ["missing"]
         session.close()
     session = kernels()
-    assert len(session.history()) == len(session.history("fox")) == 0
-    (row,) = session.costs()
+    assert len(session.history.search()) == len(session.history.search("fox")) == 0
+    (row,) = session.history.costs()
     assert (row.requests, row.images, row.cost_usd, row.model) == (1, 0, 0.02, "grok-test")
     odd.reply({"base64": base64.b64encode(tiny()).decode()})
     again: Any = session.generate("a fox")
     assert (len(again.ok), odd.calls) == (1, 2)
-    assert [image.prompt for image in session.history("fox")] == ["a fox"]
-    (row,) = session.costs()
+    assert [image.prompt for image in session.history.search("fox")] == ["a fox"]
+    (row,) = session.history.costs()
     assert (row.requests, row.images, row.cost_usd) == (2, 1, 0.04)
     catalog = session.library().catalog.find(Query())
     assert len(catalog.ids) == 1
     again.delete()
     session.library().annotations.empty_trash()
-    assert sum(row.cost_usd or 0 for row in session.costs()) == 0.04
+    assert sum(row.cost_usd or 0 for row in session.history.costs()) == 0.04
     session.close()

@@ -286,7 +286,7 @@ def test_a_panel_takes_no_place(notebook: Callable[..., Notebook], orders: Press
 
     def press_generate() -> str | None:
         call = session.prepare("a fox", {})
-        with session.ask(apart="a panel") as claims:
+        with session.cells.ask("a panel") as claims:
             session.loop.run(session.run(call, claims))
             return session.finish(call)[0].sha256
 

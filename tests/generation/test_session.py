@@ -325,7 +325,7 @@ def test_a_failed_export_loses_no_images(session: Session, tmp_path: Path) -> No
     with pytest.raises(errors.ExportError) as caught:
         session.generate("a red fox", export=str(tmp_path / "file"))
     assert "\n" not in str(caught.value)
-    assert session.history()[0].pil.size
+    assert session.history.search()[0].pil.size
 
 
 def test_collecting_asks_for_no_export(session: Session, tmp_path: Path) -> None:
@@ -343,9 +343,13 @@ def test_history_shows_the_newest_first(session: Session) -> None:
     """Words choose among prompts; n limits."""
     for prompt in ("a red fox", "a grey owl", "a red owl"):
         session.generate(prompt)
-    assert [image.prompt for image in session.history()] == ["a red owl", "a grey owl", "a red fox"]
-    assert [image.prompt for image in session.history("red owl")] == ["a red owl"]
-    assert len(session.history(n=2)) == 2
+    assert [image.prompt for image in session.history.search()] == [
+        "a red owl",
+        "a grey owl",
+        "a red fox",
+    ]
+    assert [image.prompt for image in session.history.search("red owl")] == ["a red owl"]
+    assert len(session.history.search(n=2)) == 2
 
 
 # Limits
@@ -548,7 +552,7 @@ def test_an_error_in_the_users_generator_keeps_what_came_before(
     with pytest.raises(errors.XaiError, match=r"KeyError: 'mine'. It came after 2") as caught:
         session.generate(each=prompts())
     assert isinstance(caught.value.__cause__.__cause__, KeyError)
-    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+    assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
 
 
 @pytest.mark.parametrize("given", [{"each": True}, {"each": []}, {"each": "nope"}])

@@ -69,7 +69,7 @@ def test_what_is_stored_is_shared_without_being_made_again(session: Session, qui
     other = Session()
     try:
         (image,) = other.generate("a fox", share=1)
-        (later,) = other.history("fox")
+        (later,) = other.history.search("fox")
     finally:
         other.close()
     assert image.replayed

@@ -133,7 +133,7 @@ def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick
     with pytest.raises(errors.XaiError, match=message):
         session.generate(each=iter(["a fox", "an owl", 5, "an elk"]))
     assert asked(quick) == ["a fox", "an owl"]
-    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+    assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
 
 
 @pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u2060", "\u00ad\n\u0301", "\u3164"])

@@ -137,8 +137,8 @@ class Disk:
 USE = """
 told(generate, session, "a fox")
 told(generate, session, "a hare")
-told(lambda: [image.prompt for image in session.history()])
-told(lambda: [image.data == image.file.read_bytes() for image in session.history()])
+told(lambda: [image.prompt for image in session.history.search()])
+told(lambda: [image.data == image.file.read_bytes() for image in session.history.search()])
 session.close()
 """
 
@@ -175,7 +175,7 @@ def test_processes_share_it_without_maps(tmp_path: Path, shim: Path, quick: Serv
     for process in processes:
         output, _ = process.communicate()
         assert output == "[1]\n" * 5
-    assert len(disk.run("told(lambda: [i.prompt for i in session.history(n=100)])")[0]) == 15
+    assert len(disk.run("told(lambda: [i.prompt for i in session.history.search(n=100)])")[0]) == 15
 
 
 def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: Served) -> None:
@@ -185,14 +185,14 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
         assert first.stdout
         assert json.loads(first.stdout.readline())[0] == 1
         (said, history) = disk.run(
-            'told(generate, session, "a hare")\ntold(lambda: len(session.history()))'
+            'told(generate, session, "a hare")\ntold(lambda: len(session.history.search()))'
         )
         assert said[0] == 1
         assert "only in its spool" in said[1]
         assert f"process {first.pid}" in said[1]
         assert "LibraryError" in history
         first.kill()
-    told = disk.run("told(lambda: [image.prompt for image in session.history()])")
+    told = disk.run("told(lambda: [image.prompt for image in session.history.search()])")
     assert told == [["a hare", "a fox"]]
 
 
@@ -201,7 +201,7 @@ def test_an_owner_on_another_machine(tmp_path: Path, shim: Path, quick: Served) 
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')
-    (said,) = disk.run("told(lambda: len(session.history()))")
+    (said,) = disk.run("told(lambda: len(session.history.search()))")
     assert "on elsewhere" in said
     assert "owner.json" in said
 
@@ -222,7 +222,7 @@ os._exit(0)
     disk.run(code)
     (disk.home / "owner.json").unlink()
     for _ in range(2):
-        assert disk.run("told(lambda: len(session.history()))\nsession.close()") == [1]
+        assert disk.run("told(lambda: len(session.history.search()))\nsession.close()") == [1]
     (journal,) = (disk.home / "spool").glob("*.journal")
     assert journal.stat().st_size > len(tiny())
 

@@ -59,9 +59,9 @@ def test_what_was_left_is_put_in(
     assert [image.data for image in again] == [tiny()] * 3
     assert all(image.replayed for image in again)
     assert len(quick.calls) == calls
-    request = session.history()[0].request
+    request = session.history.search()[0].request
     assert (request.aspect_ratio, request.resolution, request.n) == ("16:9", "2k", 3)
-    assert session.costs()[0].requests == 1
+    assert session.history.costs()[0].requests == 1
     assert left(session) == []
 
 
@@ -70,7 +70,7 @@ def test_history_has_it_as_well(
 ) -> None:
     """Looking back is enough to have it put in."""
     leave(session, monkeypatch, "a fox")
-    assert [image.prompt for image in session.history()] == ["a fox"]
+    assert [image.prompt for image in session.history.search()] == ["a fox"]
 
 
 def test_it_is_put_in_once(
@@ -80,10 +80,10 @@ def test_it_is_put_in_once(
     leave(session, monkeypatch, "a fox", n=2)
     (file,) = (tmp_path / "home" / "spool").iterdir()
     data = file.read_bytes()
-    assert len(session.history()) == 2
+    assert len(session.history.search()) == 2
     session.close()
     file.write_bytes(data)
-    assert len(session.history()) == 2
+    assert len(session.history.search()) == 2
     assert left(session) == []
 
 
@@ -104,13 +104,13 @@ def test_files_of_earlier_versions(
     file = spool.folder / "01795979724753127987-4711-3d4c5537.reply"
     for _ in range(2):
         file.write_bytes(head + text + body)
-        assert len(session.history()) == 2
+        assert len(session.history.search()) == 2
         assert left(session) == []
     with session.library()._database.writing() as connection:
         connection.execute("UPDATE requests SET reply_id = NULL")
     session.close()
     file.write_bytes(head + text + body)
-    assert len(session.history()) == 2
+    assert len(session.history.search()) == 2
 
 
 @pytest.mark.parametrize("step", [0.0, 0.0156])
@@ -129,9 +129,9 @@ def test_a_coarse_clock(
 
     with ThreadPoolExecutor(len(counts)) as pool:
         assert list(pool.map(make, counts)) == [*counts]
-    assert len(session.history(n=100)) == sum(counts)
+    assert len(session.history.search(n=100)) == sum(counts)
     assert left(session) == []
-    assert len(session.history(n=100)) == sum(counts)
+    assert len(session.history.search(n=100)) == sum(counts)
 
 
 def test_a_coarse_clock_after_a_kill(
@@ -147,7 +147,7 @@ def test_a_coarse_clock_after_a_kill(
         for count in (1, 3, 2, 4):
             session.generate("a fox", n=count, fresh=True)
         session.close()
-    assert len(session.history(n=100)) == 10
+    assert len(session.history.search(n=100)) == 10
     assert left(session) == []
 
 
@@ -176,7 +176,7 @@ def test_a_torn_journal(
     (folder / "1.journal").write_bytes(
         b"xaispl1\n" + head + fox + torn + owl + hare[: len(hare) // 2]
     )
-    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+    assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
     parts = [file.read_bytes() for file in left(session)]
     assert sorted(parts) == sorted([torn, hare[: len(hare) // 2]])
 
@@ -189,7 +189,7 @@ def test_an_unfinished_file_is_set_aside(session: Session, quick: Served, tmp_pa
         (folder / f"{name}.reply").write_bytes(b"xaispl1\n")
     os.utime(folder / "half.reply", (time.time() - 3600,) * 2)
     session.close()
-    assert [image.prompt for image in session.history()] == ["a fox"]
+    assert [image.prompt for image in session.history.search()] == ["a fox"]
     assert {file.name for file in left(session)} == {"half.unreadable", "young.reply"}
 
 
@@ -200,7 +200,7 @@ def test_a_reply_of_another_shape_is_set_aside(session: Session, tmp_path: Path)
     spool.write({}, b"")
     spool.write({"request": {}}, b"\xff" * 20)
     spool.close()
-    assert list(session.history()) == []
+    assert list(session.history.search()) == []
     assert {file.suffix for file in left(session)} == {".unreadable"}
 
 
@@ -242,7 +242,7 @@ def test_what_nobody_of_ours_wrote_hinders_nothing(
     other.close()
     (file,) = other.folder.iterdir()
     file.replace(spool.folder / "0.journal")  # it is the first to be looked at
-    images = session.history()
+    images = session.history.search()
     assert "an owl" in [image.prompt for image in images]
     assert images._repr_mimebundle_()
     session.close()
@@ -261,7 +261,7 @@ def test_it_holds_no_key_and_no_input(
     assert b"base64," not in file.read_bytes().partition(b'"missing"')[0]
     if os.name != "nt":
         assert file.stat().st_mode & 0o77 == 0
-    (image,) = session.history()
+    (image,) = session.history.search()
     assert image.request.inputs[0].sha256 == hashlib.sha256(tiny(77)).hexdigest()
 
 
@@ -280,7 +280,7 @@ def test_a_library_locked_for_long_has_it_in_the_end(
     assert "keeps the library" in batch.notes[0]
     other.execute("ROLLBACK")
     other.close()
-    assert [image.prompt for image in session.history()] == ["a fox", "before"]
+    assert [image.prompt for image in session.history.search()] == ["a fox", "before"]
     assert left(session) == []
 
 
@@ -306,8 +306,8 @@ def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Serve
     thread.join()
     other.execute("ROLLBACK")
     other.close()
-    until(lambda: len(session.history()) == 2)
-    assert [image.prompt for image in session.history()] == ["a fox", "before"]
+    until(lambda: len(session.history.search()) == 2)
+    assert [image.prompt for image in session.history.search()] == ["a fox", "before"]
 
 
 def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
@@ -405,7 +405,7 @@ def test_no_new_threads(session: Session, quick: Served, monkeypatch: pytest.Mon
     batch: Any = session.generate("a fox", n=3)
     url: Any = session.generate(each=["a hare", "an owl"], format="url")
     assert [image.data for image in [*batch, *url]] == [tiny()] * 5
-    assert (batch.notes, len(session.history())) == ((), 6)
+    assert (batch.notes, len(session.history.search())) == ((), 6)
 
 
 def test_the_journal_of_a_process_that_began_later_is_taken_over(tmp_path: Path) -> None:

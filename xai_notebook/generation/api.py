@@ -27,6 +27,7 @@ __all__ = [
     "history",
     "jobs",
     "pack",
+    "trust_library",
     "unpack",
 ]
 
@@ -81,8 +82,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
         ApiError: The server refused or failed.
         XaiError: Anything else that is not your program's fault; see `xai_notebook.errors`.
     """
-    made: ImageBatch | Plan = current_session().generate(prompt, **options)
-    return made
+    result: ImageBatch | BatchJob | Plan = current_session().generate(prompt, **options)
+    return result
 
 
 @overload
@@ -120,8 +121,8 @@ async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | B
 
     Cancelling the task cancels the call at the server.
     """
-    made: ImageBatch | Plan = await current_session().agenerate(prompt, **options)
-    return made
+    result: ImageBatch | BatchJob | Plan = await current_session().agenerate(prompt, **options)
+    return result
 
 
 # Read by completion and help; type checkers read the overloads.
@@ -154,7 +155,7 @@ def history(words: str = "", n: int = 24) -> ImageBatch:
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().history(words, n)
+    return current_session().history.search(words, n)
 
 
 def costs() -> CostTable:
@@ -163,7 +164,7 @@ def costs() -> CostTable:
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().costs()
+    return current_session().history.costs()
 
 
 def empty_trash() -> int:
@@ -175,7 +176,7 @@ def empty_trash() -> int:
     Raises:
         LibraryError: The library cannot be opened or written to.
     """
-    return current_session().empty_trash()
+    return current_session().library().annotations.empty_trash()
 
 
 def trust_library() -> str:
@@ -192,7 +193,7 @@ def trust_library() -> str:
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().trust_library()
+    return current_session().library().trust()
 
 
 def jobs(n: int = 24) -> JobList:
@@ -231,7 +232,7 @@ def pack(path: str | Path | None = None) -> Path:
         LibraryError: There is nothing to pack; the file of that name is no bundle.
         ExportError: The file cannot be written.
     """
-    return current_session().pack(path)
+    return current_session().history.pack(path)
 
 
 def unpack(path: str | Path) -> ImageBatch:
@@ -246,4 +247,4 @@ def unpack(path: str | Path) -> ImageBatch:
     Raises:
         LibraryError: The file is damaged or no bundle; the library cannot be written to.
     """
-    return current_session().unpack(path)
+    return current_session().history.unpack(path)

@@ -218,14 +218,23 @@ class Ingest:
             return found, [*found.pictures]
         return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
 
-    async def showed(self, wanted: SlotQuery, pictures: Iterable[Picture]) -> None:
-        """Note that the notebook shows pictures at a place that it has not made itself."""
-        if self.library is None or self.library.read_only:
+    async def showed(
+        self, query: SlotQuery, found: StoredImages, pictures: Iterable[Picture]
+    ) -> None:
+        """Note which of the pictures that the notebook shows at a place were made elsewhere.
+
+        From now on they answer there.
+        """
+        if not found.elsewhere or self.library is None or self.library.read_only:
             return
-        if wanted.notebook is None or wanted.place is None:
+        if query.notebook is None or query.place is None:
             return
-        slot = (wanted.notebook, wanted.fingerprint, wanted.place)
-        self._shown += [ShownImage(*slot, one.position, one.id) for one in pictures if one.id]
+        slot = (query.notebook, query.fingerprint, query.place)
+        self._shown += [
+            ShownImage(*slot, picture.position, picture.id)
+            for picture in pictures
+            if picture.id and picture.id in found.elsewhere
+        ]
         if len(self._shown) >= _SHOWN_AT_ONCE:
             await self.remember_shown()
 

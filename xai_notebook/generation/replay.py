@@ -21,10 +21,7 @@ by the next run of its cell, and where cells have no ids, by the next equal call
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections import OrderedDict
-from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -36,57 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-__all__ = ["CellRun", "CellTracker", "Claim", "SlotClaims", "SlotTable", "Turn", "Turns"]
-
-
-class Turns:
-    """Gives turns in the order they are asked for. Safe to use from any thread."""
-
-    def __init__(self) -> None:
-        """Start with nobody waiting."""
-        self._lock = threading.Lock()
-        self._open: OrderedDict[Turn, None] = OrderedDict()
-
-    def enter(self) -> Turn:
-        """Return a turn that comes when all given before it have been left."""
-        with self._lock:
-            turn = Turn(self)
-            self._open[turn] = None
-            self._call_first()
-            return turn
-
-    def leave(self, turn: Turn) -> None:
-        """Let the next one go on."""
-        with self._lock:
-            self._open.pop(turn, None)
-            self._call_first()
-
-    def _call_first(self) -> None:
-        first = next(iter(self._open), None)
-        if first is not None and not first.come.done():
-            first.come.set_result(None)
-
-
-class Turn:
-    """A turn, to wait for and to leave.
-
-    Attributes:
-        come: Done when all before it have been left.
-    """
-
-    def __init__(self, turns: Turns) -> None:
-        """Use `Turns.enter`."""
-        self.come: Future[None] = Future()
-        self._turns = turns
-
-    async def wait(self) -> None:
-        """Wait until it has come. Leaving is up to the caller, in any case."""
-        if not self.come.done():
-            await asyncio.shield(asyncio.wrap_future(self.come))
-
-    def leave(self) -> None:
-        """Let the next one go on; more than once does no harm."""
-        self._turns.leave(self)
+__all__ = ["CellRun", "CellTracker", "Claim", "SlotClaims"]
 
 
 _Slot = tuple[bytes, int]
@@ -151,7 +98,6 @@ class SlotTable:
 
     def __init__(self) -> None:
         """Start with nothing asked."""
-        self.turns = Turns()
         self._lock = threading.RLock()
         self._holders: dict[bytes, list[CellRun | None]] = {}
         self._last: dict[Hashable, CellRun] = {}
@@ -287,40 +233,28 @@ class SlotClaims:
         spoiled: Its images could not be shown.
     """
 
-    def __init__(self, ledger: SlotTable, run: CellRun, *, in_turn: bool = False) -> None:
+    def __init__(self, table: SlotTable, run: CellRun) -> None:
         """Claim nothing yet.
 
         Args:
-            ledger: Knows all places.
-            run: Whose call it is.
-            in_turn: It claims after those that began before it, however long each prepares.
+            table: The slots of the kernel.
+            run: The run that makes the call.
         """
         self.run = run
         self.claims: list[Claim] = []
         self.complete = False
         self.spoiled = False
-        self._turn = ledger.turns.enter() if in_turn else None
-        self._ledger = ledger
-
-    async def wait_turn(self) -> None:
-        """Wait until the calls that began before it have claimed their places."""
-        if self._turn is not None:
-            await self._turn.wait()
-
-    def leave_turn(self) -> None:
-        """Let the calls that began after it go on."""
-        if self._turn is not None:
-            self._turn.leave()
+        self._table = table
 
     def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
         """Return the place of the call's next request; see `SlotTable.claim`."""
-        claim = self._ledger.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
+        claim = self._table.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
         self.claims.append(claim)
         return claim
 
     def begin(self, claim: Claim, newest: int) -> None:
         """Have new images; see `SlotTable.begin`."""
-        self._ledger.begin(claim, newest)
+        self._table.begin(claim, newest)
 
     def spoil(self) -> None:
         """Note that its images could not be shown: they answer the next run of the cell."""
@@ -339,11 +273,10 @@ class SlotClaims:
 
     def close(self, *, succeeded: bool) -> None:
         """Count the call, or give its places back."""
-        self.leave_turn()
         if succeeded:
-            self._ledger.returned(self)
+            self._table.returned(self)
         else:
-            self._ledger.withdraw(self)
+            self._table.withdraw(self)
 
 
 def _may_take(run: CellRun, holder: CellRun | None) -> bool:
@@ -379,13 +312,21 @@ class CellTracker:
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._ledger = SlotTable()
+        self._table = SlotTable()
         self._running: list[_Running] = []
         self._lock = threading.RLock()
         self._shell: Any = None
 
-    def ask(self, *, in_turn: bool = False) -> SlotClaims:
-        """Return what a call made here and now will ask for; see `SlotClaims`."""
+    def ask(self, apart: Hashable = None) -> SlotClaims:
+        """Return what takes the slots of a call made here and now.
+
+        Args:
+            apart: The call is outside of the notebook's pass, and calls with the same `apart` are
+                one cell that is run again. Images go to the first free slot, where the next equal
+                request of a cell finds them.
+        """
+        if apart is not None:
+            return SlotClaims(self._table, CellRun(apart, over=True, lasting=False))
         with self._lock:
             self._watch()
             current = _CURRENT.get()
@@ -395,18 +336,7 @@ class CellTracker:
                 run = self._running[-1].run
             else:
                 run = CellRun(over=True)
-            return SlotClaims(self._ledger, run, in_turn=in_turn)
-
-    def ask_apart(self, cell: Hashable) -> SlotClaims:
-        """Return what a call outside of the pass will ask for, whatever cell runs.
-
-        Its images are stored at the first free place, where the next equal request of a cell
-        finds them.
-
-        Args:
-            cell: What makes such calls, one after the other, the same.
-        """
-        return SlotClaims(self._ledger, CellRun(cell, over=True, lasting=False))
+            return SlotClaims(self._table, run)
 
     def close(self) -> None:
         """Watch no longer."""
@@ -456,4 +386,4 @@ class CellTracker:
 
     def _finish(self, running: _Running, *, succeeded: bool) -> None:
         self._running.remove(running)
-        self._ledger.end(running.run, succeeded=succeeded)
+        self._table.end(running.run, succeeded=succeeded)

@@ -1,8 +1,8 @@
-"""The way of a call through one kernel; the magic, the panel and `generate()` share its session.
+"""What one kernel shares between its calls; magics, panels and `xai.generate` use its session.
 
 prepare(prompt, options)  checks everything, sends nothing
-run(call)                 on the background loop: library, then server
-collect(call)             what arrived, as users hold it
+run(call)                 answers the call on the background loop: library, then server
+finish(call)              returns what arrived as a batch
 """
 
 from __future__ import annotations
@@ -12,31 +12,19 @@ import threading
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from xai_notebook import frontend
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.backends import Backends, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
-from xai_notebook.generation.call import (
-    Call,
-    check_redo,
-    collect,
-    prepare_again,
-    prepare_call,
-    so_far,
-)
+from xai_notebook.generation.bundles import BundleLookup
+from xai_notebook.generation.call import Call, check_redo, prepare_again, prepare_call
 from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
-from xai_notebook.generation.execution import (
-    answer,
-    expected_costs,
-    generator_of,
-    look_up_each,
-    plan,
-    redo,
-)
+from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.history import History
 from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.generation.jobs.manager import JobManager
@@ -48,15 +36,13 @@ from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import MAX_IMAGES, Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
-    from xai_notebook.generation.backends import Backend
-    from xai_notebook.generation.execution import Availability
-    from xai_notebook.generation.generator import Generator
+    from xai_notebook.generation.backends import Backend, Route
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.jobs.poller import JobPoller
     from xai_notebook.generation.replay import SlotClaims
@@ -65,7 +51,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.render.tables import Plan
     from xai_notebook.settings import BudgetLimit
 
-__all__ = ["Call", "Session", "current_session"]
+__all__ = ["Call", "Session", "close_session", "current_session"]
 
 NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
@@ -75,43 +61,48 @@ _BUDGET: Final = "XaiImage.budget"
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 
 
-class Session(History):
-    """Everything one kernel shares between its calls."""
+class Session:
+    """Everything that the calls of one kernel share.
+
+    Attributes:
+        loop: The background event loop, on which calls are answered.
+        configured: Returns the defaults of `%config XaiImage` or `xai.configure`.
+        backends: The servers and the library.
+        cells: Which cell runs, and the slots of its calls.
+        history: What the library holds.
+    """
 
     def __init__(self, settings: Configuration | None = None) -> None:
         """Start nothing: the loop, the server and the library start when first needed.
 
         Args:
-            settings: Default: what the environment says when a call is made.
+            settings: Default: those of the environment when a call is made.
         """
         self.loop = BackgroundLoop()
         self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
         self.backends = Backends(self.loop)
-        self._given = settings
+        self.cells = CellTracker()
+        self._settings = settings
         self._kernel = Counter(None, _BUDGET)
         self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
-        self._cells = CellTracker()
         self._manager: JobManager | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
+        self._generators: dict[tuple[Route, Library], Generator] = {}
+        # Calls claim their slots in the order in which they were made, so what is done before is
+        # done one call after the other: on the loops of the callers, and on the background loop.
+        self._preparing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._preparing = WeakKeyDictionary()
+        self._opening = asyncio.Lock()
+        self.history = History(self.library, self._shown, self._bundles, maker=self)
 
-    # What users call
+    # For users: `api` has the overloads
 
-    @overload
-    def generate(
-        self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
-    ) -> Plan: ...
-    @overload
-    def generate(
-        self, prompt: str | None = None, *, batch: Literal[True], **given: Any
-    ) -> BatchJob: ...
-    @overload
-    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
-    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | BatchJob | Plan:
+    def generate(self, prompt: str | None = None, **given: Any) -> Any:
         """Make images and wait for them; see `xai_notebook.generate`."""
-        with self.ask() as claims:
+        with self.cells.ask() as claims:
             call = self.prepare(prompt, given)
             if call.options.dry_run:
                 return self.plan(call)
@@ -122,22 +113,12 @@ class Session(History):
             self.loop.run(self.run(call, claims))
             return self.finish(call)
 
-    @overload
-    async def agenerate(
-        self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
-    ) -> Plan: ...
-    @overload
-    async def agenerate(
-        self, prompt: str | None = None, *, batch: Literal[True], **given: Any
-    ) -> BatchJob: ...
-    @overload
-    async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
-    async def agenerate(
-        self, prompt: str | None = None, **given: Any
-    ) -> ImageBatch | BatchJob | Plan:
+    async def agenerate(self, prompt: str | None = None, **given: Any) -> Any:
         """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
-        with self._cells.ask(in_turn=True) as claims:  # before anything is awaited
-            call = await asyncio.to_thread(self.prepare, prompt, given)
+        with self.cells.ask() as claims:
+            loop = asyncio.get_running_loop()
+            async with self._preparing.setdefault(loop, asyncio.Lock()):
+                call = await asyncio.to_thread(self.prepare, prompt, given)
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
             if call.options.batch:
@@ -186,13 +167,15 @@ class Session(History):
     def close(self) -> None:
         """Cancel calls, keep what has arrived, then close the servers, the loop and the library."""
         self.loop.cancel()
-        self._cells.close()
-        self._cells = CellTracker()
+        self.cells.close()
+        self.cells = CellTracker()
         manager, self._manager = self._manager, None
         if manager is not None:
             self.loop.run(manager.close())
         self.backends.close()
+        self._generators.clear()
         self.loop.stop()
+        self._opening = asyncio.Lock()  # the old one belongs to the loop that has ended
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CurrentSession, ()  # of the process that opens the pickle
@@ -220,33 +203,46 @@ class Session(History):
             ConfigurationError: A variable or a configured value means nothing, or a key is missing.
         """
         return prepare_call(
-            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given,
-            named=self.named,
+            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._settings,
+            named=self.history.named,
         )  # fmt: skip
-
-    def ask(self, *, apart: Hashable = None) -> SlotClaims:
-        """Return the places of a call, which counts when this context ends well.
-
-        Calls with the same `apart` are one cell that is run again, outside of the notebook's pass.
-        """
-        return self._cells.ask() if apart is None else self._cells.ask_apart(apart)
 
     async def run(self, call: Call, claims: SlotClaims | None = None) -> None:
         """Answer a prepared call, on the background loop. Results are in `call.progress`.
 
-        Without `claims`, from `ask`, the call counts as soon as it is answered.
+        Without `claims`, from `cells.ask`, the call counts as soon as it is answered.
         """
-        with self.ask() if claims is None else nullcontext(claims) as asked:
-            await self._answer(call, asked)
+        with self.cells.ask() if claims is None else nullcontext(claims) as asked:
+            generator = await self._open(call, asked)
+            try:
+                await generator.answer(call)
+            finally:
+                if any(picture.bundle is None for picture in call.progress.collected()):
+                    await self._announce_source(call)
 
-    async def _answer(self, call: Call, claims: SlotClaims) -> None:
-        call.spoil = claims.spoil
-        generator = await self._generator(call, claims)
-        try:
-            await answer(call, generator)
-        finally:
-            if any(picture.bundle is None for picture in call.progress.collected()):
-                await self._announce_source(call)
+    async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
+        """Return what answers a call; one that `spends` nothing has no limits.
+
+        Raises:
+            LibraryError: It cannot be opened, and nothing else may answer.
+        """
+        async with self._opening:
+            backend = await self.backends.connect(call.route)
+            home = await asyncio.to_thread(self.backends.home, call.configuration)
+            if home.failure is not None and call.options.replay:
+                raise home.failure
+            for notice in home.notices:
+                self._announce(call, notice)
+            if (generator := self._generators.get((call.route, home))) is None:
+                generator = Generator(backend, home, self.backends.home)
+                self._generators[call.route, home] = generator
+            limits = Limits(())
+            if spends:
+                limits = self._limits(
+                    call.configuration, home, call.options.max_cost, free=call.route.painted
+                )
+            generator.open(call, claims, limits, BundleLookup.here(self._bundles))
+        return generator
 
     async def _announce_source(self, call: Call) -> None:
         """Say where pictures come from when there is no key."""
@@ -265,7 +261,7 @@ class Session(History):
             LibraryError: It cannot be written down.
         """
         await self._announce_source(call)
-        job = await self._jobs().prepare(call, await self._generator(call, claims))
+        job = await self._jobs().prepare(call, await self._open(call, claims))
         self._prepared.add(job.name)
         return job
 
@@ -302,23 +298,11 @@ class Session(History):
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.backends.connect(route)
 
-    def shown_of(self, library: Library) -> Collection[int]:
-        """Return the `id` of each image of a library that this kernel has shown."""
-        return self._shown.get(library.home, set())
-
     def collect(self, call: Call) -> ImageBatch:
-        """Return what arrived so far as a batch. Nothing can go wrong here."""
+        """Return what arrived so far as a batch. Never fails."""
         shown = self._shown.setdefault(call.configuration.home, set())
         shown.update(image.id for image in call.progress.collected() if image.id is not None)
-        return collect(call, self)
-
-    def so_far(self, call: Call) -> Callable[[], ImageBatch]:
-        """Return what gives the first cards of a call under way, what is awaited in its place.
-
-        Raises:
-            OptionError: A request cannot be made.
-        """
-        return so_far(call)
+        return call.collect(self)
 
     def finish(self, call: Call) -> ImageBatch:
         """Return what arrived as a batch, exported if that was asked for.
@@ -339,8 +323,8 @@ class Session(History):
         }
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
-        call = prepare_again(batch.images, self.configured(), local=local, settings=self._given)
-        with self.ask() as claims:
+        call = prepare_again(batch.images, self.configured(), local=local, settings=self._settings)
+        with self.cells.ask() as claims:
             made = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
             GeneratedImage.of(made[index], index=index, chosen=image.chosen, maker=self)
@@ -352,70 +336,32 @@ class Session(History):
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, GeneratedImage]
     ) -> dict[int, Picture]:
-        made = await redo(chosen, await self._generator(call, claims))
+        made = await (await self._open(call, claims)).redo(call, chosen)
         claims.complete = True
         return made
 
     def plan(self, call: Call) -> Plan:
-        """Return what a call would send and cost; see `plan`."""
-        claims = self.ask()  # here, where the cell is known
+        """Return what a call would send and cost; the call can still be run.
 
-        def examine(
-            requests: Sequence[ImageRequest], *, look_up: bool
-        ) -> tuple[list[Availability] | None, list[float | None]]:
-            return self.loop.run(self._examine(call, requests, claims, look_up=look_up))
-
+        Raises:
+            XaiError: The server cannot be asked for prices.
+        """
+        claims = self.cells.ask()  # in the thread of the cell
         try:
-            return plan(
-                call,
-                lambda model: self.loop.run(self._price(call, model)),
-                examine,
-                None if call.route.painted else self.budget(call.configuration),
-            )
+            requests, more = call.peek_planned()
+            return self.loop.run(self._plan(call, claims, requests, more=more))
         finally:
             claims.close(succeeded=False)
 
-    async def _examine(
-        self, call: Call, requests: Sequence[ImageRequest], claims: SlotClaims, *, look_up: bool
-    ) -> tuple[list[Availability] | None, list[float | None]]:
-        """Return what is there of each request, and what the other images will cost."""
-        options = call.options
-        generator = await self._generator(call, claims, spends=False)
-        if (failure := generator.ingest.home.failure) is not None:
-            call.progress.note(f"Stored images are not looked up: {failure}")
-        found = None
-        if look_up:
-            found = await look_up_each(generator, requests, redo=options.redo, batch=options.batch)
-        if found is not None and options.batch:
-            ordered = await self._jobs().count_ordered([one.claimed for one in found], generator)
-            if any(one.stored < each.n for one, each in zip(found, requests, strict=True)):
-                generator.ingest.home.check_own()
-            found = [
-                one._replace(ordered=min(count, request.n - one.stored))
-                for one, count, request in zip(found, ordered, requests, strict=True)
-            ]
-        if options.replay:
-            return found, [0.0] * len(requests)
-        return found, await expected_costs(generator, requests, found, one_by_one=options.batch)
-
-    async def _generator(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Return what answers a call; one that `spends` nothing has no limits."""
-        backend = await self.backends.connect(call.route)
-        home = await asyncio.to_thread(self._home, call)
-        limits = self._limits(call, home) if spends else Limits(())
-        recover = partial(self._recover, home, call.configuration)
-        return generator_of(call, claims, backend, home, limits, self.bundle_lookup, recover)
-
-    def _recover(self, home: Library, configuration: Configuration) -> None:
-        """Put into the library what another process received before it died."""
-        home.overdue = True
-        self.backends.home(configuration)
-
-    def _limits(self, call: Call, home: Library) -> Limits:
-        """Return what a call may spend; the painter's previews are free."""
-        return self._limits_of(
-            call.configuration, home, call.options.max_cost, free=call.route.painted
-        )
+    async def _plan(
+        self, call: Call, claims: SlotClaims, requests: Sequence[ImageRequest], *, more: bool
+    ) -> Plan:
+        budget = None
+        if not call.route.painted:
+            budget = await asyncio.to_thread(self.budget, call.configuration)
+        generator = await self._open(call, claims, spends=False)
+        count = partial(self._jobs().count_ordered, call) if call.options.batch else None
+        return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
 
     def _job_limits(self, library: Library) -> Limits:
         """Return what a job may spend that no call hands over.
@@ -423,10 +369,10 @@ class Session(History):
         Raises:
             ConfigurationError: The budget was refused.
         """
-        configuration = Configuration.for_call(self._given, self.configured())
-        return self._limits_of(configuration, library)
+        configuration = Configuration.for_call(self._settings, self.configured())
+        return self._limits(configuration, library)
 
-    def _limits_of(
+    def _limits(
         self,
         configuration: Configuration,
         home: Library,
@@ -434,6 +380,7 @@ class Session(History):
         *,
         free: bool = False,
     ) -> Limits:
+        """Return what a call may spend; `free`: the painter makes its pictures."""
         limit = configuration.budget
         self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
         counters = (Counter(max_cost, "--max-cost"), self._kernel)
@@ -483,9 +430,6 @@ class Session(History):
         ]
         return [None if usd is None else usd + rewrite for usd in costs]
 
-    async def _price(self, call: Call, model: str) -> float | None:
-        return await (await self.backends.connect(call.route)).prices.list_usd(model)
-
     def library(self) -> Library:
         """Return the open library.
 
@@ -495,20 +439,7 @@ class Session(History):
         return self.backends.library(self._configuration())
 
     def _configuration(self) -> Configuration:
-        return Configuration.read(self._given, self.configured())
-
-    def _home(self, call: Call) -> Library:
-        """Return the library, which keeps replies though its database cannot be opened.
-
-        Raises:
-            LibraryError: It cannot be opened, and nothing else may answer.
-        """
-        home = self.backends.home(call.configuration)
-        if home.failure is not None and call.options.replay:
-            raise home.failure
-        for notice in home.notices:
-            self._announce(call, notice)
-        return home
+        return Configuration.read(self._settings, self.configured())
 
     def _announce(self, call: Call, line: str) -> None:
         """Put a line under the pictures of a call, once in a kernel's life."""

@@ -272,12 +272,12 @@ class LibraryWidget(PictureWidget):
         found = _library().catalog.find(query)
         if not is_for_visitors():
             return found
-        return SearchResult(array("q", current_session().visible(found.ids)), 0)
+        return SearchResult(array("q", current_session().history.visible(found.ids)), 0)
 
     def _glance(self, query: Query, rows: int, seen: int) -> _Sight:
         """Return what is seen first, in a worker thread, before all are counted."""
         ids = _library().catalog.first(query, rows)
-        return self._see(current_session().visible(ids), seen)
+        return self._see(current_session().history.visible(ids), seen)
 
     def _see(self, ids: Sequence[int], seen: int) -> _Sight:
         """Return rows, in a worker thread, and the thumbnails that have been made before.

@@ -216,7 +216,7 @@ class XaiImage(Magics):
         patience = call.configuration.patience
         if patience is None:
             patience = LOCAL_PATIENCE if call.route.painted else PATIENCE
-        so_far = session.so_far(call)
+        so_far = call.so_far()
         live = CallProgress(self.shell, call.progress, patience=patience, so_far=so_far)
         try:
             if call.many and not call.lazy:
@@ -224,7 +224,7 @@ class XaiImage(Magics):
                     live.announce(session.plan(call))
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
-            with session.ask() as claims:
+            with session.cells.ask() as claims:
                 session.loop.run(session.run(call, claims), tick=live.tick)
                 batch = session.finish(call)
         except BaseException as error:
@@ -238,7 +238,7 @@ class XaiImage(Magics):
     def _hand_over(self, call: Call) -> BatchJob:
         """Show the job of a call, its size and its price, and only then hand over what is new."""
         session = _session()
-        with session.ask() as claims:
+        with session.cells.ask() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
             self._showing = [job] if self.show_job(job) else []
             try:
@@ -306,7 +306,7 @@ class XaiImage(Magics):
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
         takes = "%xai_history takes only -n N and words to look for."
         words, count = _look_back(self._parsed(line), takes, "images")
-        return _shown(_session().history(words, count))
+        return _shown(_session().history.search(words, count))
 
     @no_var_expand
     @line_magic
@@ -322,7 +322,7 @@ class XaiImage(Magics):
     def xai_pack(self, line: str) -> Path:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
         path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
-        return _shown(_session().pack(path or None))
+        return _shown(_session().history.pack(path or None))
 
     @no_var_expand
     @line_magic

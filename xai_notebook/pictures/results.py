@@ -138,19 +138,11 @@ def card_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 _TOLD: Final = tuple(field.name for field in fields(Picture))
 
 
-class Maker(Protocol):
-    """What makes images from images: the session."""
-
-    def generate(self, prompt: str | None = None, **given: Any) -> Any:
-        """Make images and wait for them."""
-        ...
+class History(Protocol):
+    """What a session knows of images in the library."""
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
         """Return the images that one was made from."""
-        ...
-
-    def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
-        """Return a batch with some of its images made anew."""
         ...
 
     def mark(self, images: Sequence[GeneratedImage], **marks: Any) -> None:
@@ -166,6 +158,23 @@ class Maker(Protocol):
         ...
 
 
+class Maker(Protocol):
+    """What makes images from images: the session."""
+
+    @property
+    def history(self) -> History:
+        """The images of the library."""
+        ...
+
+    def generate(self, prompt: str | None = None, **given: Any) -> Any:
+        """Make images and wait for them."""
+        ...
+
+    def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
+        """Return a batch with some of its images made anew."""
+        ...
+
+
 class Annotatable:
     """What can be said of images in the library, for one and for many."""
 
@@ -176,7 +185,7 @@ class Annotatable:
 
     def _mark(self, **marks: Any) -> None:
         if images := self._marked():
-            images[0]._made_by().mark(images, **marks)  # noqa: SLF001  # of this module
+            images[0]._made_by().history.mark(images, **marks)  # noqa: SLF001  # of this module
 
     def star(self, *, value: bool = True) -> None:
         """Give a star; `value=False` takes it away.
@@ -289,7 +298,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: The library, which knows, cannot be opened.
         """
-        return self._made_by().lineage(self)
+        return self._made_by().history.lineage(self)
 
     @property
     def starred(self) -> bool:
@@ -298,7 +307,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: As `star`.
         """
-        return self._made_by().starred(self)
+        return self._made_by().history.starred(self)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -307,7 +316,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: As `star`.
         """
-        return self._made_by().tags(self)
+        return self._made_by().history.tags(self)
 
     def _marked(self) -> Sequence[GeneratedImage]:
         return (self,)

@@ -6,7 +6,7 @@ Separate because it owns all jobs of a kernel, and a poller owns one.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -60,6 +60,7 @@ class JobManager:
         self._limits = limits
         self._connect = connect
         self._maker = maker
+        self._reading = asyncio.Lock()
         self._pollers: dict[tuple[Library, str], JobPoller] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
@@ -109,17 +110,17 @@ class JobManager:
                 else's, and lacks pictures.
             OptionError: There are more requests than a job can have.
         """
-        library = generator.ingest.library
+        library = call.ingest.library
         if library is None:
-            failure = generator.ingest.home.failure
+            failure = generator.home.failure
             raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
         if library.read_only:
             raise LibraryError(
                 "A job is recorded in the library, and this one is read-only: set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
             )
-        claimed = await _place(call, generator)
-        slots, wanted = _slots(call, claimed, generator)
+        claimed = await self._claim(call, generator)
+        slots, wanted = _slots(call, claimed)
         keys = [slot.key for slot in slots]
         await self._check_followed(library, keys, fresh=call.options.fresh)
         pollers, stored = await self._find_or_record(call, generator, library, claimed, wanted)
@@ -133,30 +134,43 @@ class JobManager:
         if not pollers:
             past = await asyncio.to_thread(library.jobs.latest_with, keys)
         view = JobView(_settings(call), stored, generator.backend.free, past, call.export)
-        generator.claims.complete = True
+        call.claims.complete = True
         return BatchJob(pollers, slots, self._maker, view)
 
+    async def _claim(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
+        """Return the requests of a call with their slots, in the order of the calls.
+
+        Raises:
+            OptionError: There are more than a job can have, or reading them failed.
+        """
+        # A generator of the user's may make calls itself, which must not wait for it.
+        async with nullcontext() if call.lazy else self._reading:
+            requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MOST + 1)))
+        if len(requests) > _MOST:
+            raise OptionError(f"A job takes at most {_MOST:,} requests. Hand over fewer at a time.")
+        return await generator.claim_all(call, requests)
+
     async def count_ordered(
-        self, claimed: Sequence[ClaimedRequest | None], generator: Generator
+        self, call: Call, claimed: Sequence[ClaimedRequest | None]
     ) -> list[int]:
         """Return how many images of each request are in a job that has not ended.
 
         Args:
+            call: Whose requests they are.
             claimed: The requests at their places; None: one whose prompt has yet to be rewritten.
-            generator: Of the call.
 
         Raises:
             LibraryError: The library has lost a job of this kernel that holds some of them.
         """
-        library = generator.ingest.library
-        if library is None or generator.only_stored:
+        library = call.ingest.library
+        if library is None or call.options.replay:
             return [0] * len(claimed)
         asked = [
-            [_asked(one, generator, position) for position in range(one.request.n)] if one else []
+            [_asked(call, one, position) for position in range(one.request.n)] if one else []
             for one in claimed
         ]
         everything = list(chain.from_iterable(asked))
-        if not generator.fresh:
+        if not call.fresh:
             await self._check_followed(library, [one.key for one in everything], fresh=False)
         open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
         return [sum(each.key in open_jobs for each in images) for images in asked]
@@ -196,10 +210,10 @@ class JobManager:
         Open jobs are read before stored images: a result that comes in between is found twice, and
         never neither. `Jobs.record` looks at both once more.
         """
-        requests = [] if generator.only_stored else [one.asked for one in wanted]
+        requests = [] if call.options.replay else [one.asked for one in wanted]
         while True:
             found = await asyncio.to_thread(library.jobs.open_with, requests)
-            stored = await _stored(claimed, generator)
+            stored = await _stored(call, claimed, generator)
             missing = [one for one in wanted if one.asked.key not in stored]
             jobs = {job.id: job for key, job in found.items() if key not in stored}
             held = [self._follow(library, jobs[job_id]) for job_id in sorted(jobs)]
@@ -208,12 +222,12 @@ class JobManager:
                 continue
             for one in held:
                 if one.job.state == "new" and not one.handing and one.budget is None:
-                    one.budget = await _allow(one, generator.backend, generator.limits)
+                    one.budget = await _allow(one, generator.backend, call.limits)
             new = [one for one in missing if one.asked.key not in found]
             if not new:
                 return held, stored
             library.check_own()
-            if (poller := await self._record(generator, library, new)) is not None:
+            if (poller := await self._record(call, generator, library, new)) is not None:
                 return [*held, poller], stored
 
     async def _allow(self, poller: JobPoller, backend: Backend) -> Counter:
@@ -221,12 +235,12 @@ class JobManager:
         return await _allow(poller, backend, self._limits(poller.library))
 
     async def _record(
-        self, generator: Generator, library: Library, new: Sequence[_Wanted]
+        self, call: Call, generator: Generator, library: Library, new: Sequence[_Wanted]
     ) -> JobPoller | None:
         """Record a job and reserve its price; None: look again, something has come meanwhile."""
         backend = generator.backend
-        price = await _price(generator, new)
-        newest = await generator.ingest.newest()
+        price = await _price(generator.backend, library, new)
+        newest = await call.ingest.newest()
         job = JobRecord(
             name=new_name([one.asked.key for one in new]),
             backend=backend.kind,
@@ -236,10 +250,10 @@ class JobManager:
         )
 
         async def estimate() -> list[Amount | None]:
-            price = await _price(generator, new)
+            price = await _price(generator.backend, library, new)
             return [None if price is None else Amount(to_ticks(price * len(new)))]
 
-        async with generator.limits.reserved(estimate) as (reservation,):
+        async with call.limits.reserved(estimate) as (reservation,):
             try:
                 asked = [one.asked for one in new]
                 recorded = await asyncio.to_thread(library.jobs.record, job, asked)
@@ -251,10 +265,10 @@ class JobManager:
                 return None
             reservation.in_ledger = True
         for one in new:
-            if one.claim.anew and generator.fresh:
-                generator.claims.begin(one.claim, newest)
+            if one.claim.anew and call.fresh:
+                call.claims.begin(one.claim, newest)
         poller = self._follow(library, recorded)
-        poller.resumed, poller.budget = False, generator.limits.kernel
+        poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))
         return poller
 
@@ -302,20 +316,9 @@ class _Wanted(NamedTuple):
     claim: Claim
 
 
-async def _place(call: Call, generator: Generator) -> list[ClaimedRequest]:
-    """Return the requests of a call at their places, all of which have to be known beforehand.
-
-    Raises:
-        OptionError: There are more than a job can have, or reading them failed.
-    """
-    await generator.claims.wait_turn()
-    requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MOST + 1)))
-    if len(requests) > _MOST:
-        raise OptionError(f"A job takes at most {_MOST:,} requests. Hand over fewer at a time.")
-    return await generator.place_all(requests)
-
-
-async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> dict[str, Picture]:
+async def _stored(
+    call: Call, claimed: Sequence[ClaimedRequest], generator: Generator
+) -> dict[str, Picture]:
     """Return what the library has of requests, by key.
 
     Raises:
@@ -324,30 +327,28 @@ async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> di
     found: dict[str, Picture] = {}
 
     async def look(one: ClaimedRequest) -> None:
-        if _wants_new(one, generator):
+        if _wants_new(call, one):
             return
-        for picture in await generator.recall(one):
+        for picture in await generator.recall(call, one):
             found[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(look, claimed[start : start + _AT_ONCE]))
-    await generator.ingest.remember_shown()
-    share = claimed[0].request.share if claimed and not generator.only_stored else None
+    await call.ingest.remember_shown()
+    share = claimed[0].request.share if claimed and not call.options.replay else None
     for key, picture in found.items() if share else ():
-        (found[key],) = await generator.ingest.share([picture], share or 0.0)
+        (found[key],) = await call.ingest.share([picture], share or 0.0)
     return found
 
 
-def _slots(
-    call: Call, claimed: Sequence[ClaimedRequest], generator: Generator
-) -> tuple[list[JobSlot], list[_Wanted]]:
+def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> tuple[list[JobSlot], list[_Wanted]]:
     """Return where each image of a call belongs, and the request for each."""
     slots: list[JobSlot] = []
     wanted: dict[str, _Wanted] = {}  # under --reuse, equal requests have the same images
     for number, one in enumerate(claimed):
         chosen = call.chosen[number] if call.chosen else ()
         for position in range(one.request.n):
-            asked = _asked(one, generator, position)
+            asked = _asked(call, one, position)
             slots.append(JobSlot(asked.key, one.request, position, chosen))
             wanted[asked.key] = _Wanted(asked, one.claim)
     if not slots:
@@ -355,7 +356,7 @@ def _slots(
     return slots, [*wanted.values()]
 
 
-def _asked(claimed: ClaimedRequest, generator: Generator, position: int) -> JobRequest:
+def _asked(call: Call, claimed: ClaimedRequest, position: int) -> JobRequest:
     """Return the job's request for one image of a request."""
     return JobRequest(
         key=key_of(claimed.fingerprint, claimed.claim.place, position),
@@ -363,13 +364,13 @@ def _asked(claimed: ClaimedRequest, generator: Generator, position: int) -> JobR
         place=claimed.claim.place,
         position=position,
         request=claimed.request,
-        after=None if _wants_new(claimed, generator) else claimed.claim.after,
+        after=None if _wants_new(call, claimed) else claimed.claim.after,
     )
 
 
-def _wants_new(claimed: ClaimedRequest, generator: Generator) -> bool:
+def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     """Tell whether stored images do not answer a request."""
-    return claimed.claim.anew and generator.fresh and not generator.only_stored
+    return claimed.claim.anew and call.fresh and not call.options.replay
 
 
 async def _is_gone(poller: JobPoller, *, fresh: bool) -> bool:
@@ -414,11 +415,10 @@ async def _allow(poller: JobPoller, backend: Backend, limits: Limits) -> Counter
     return limits.kernel
 
 
-async def _price(generator: Generator, new: Sequence[_Wanted]) -> float | None:
+async def _price(backend: Backend, library: Library, new: Sequence[_Wanted]) -> float | None:
     """Return what a request of a job is expected to cost on average; None: no price is known."""
-    prices, library = generator.backend.prices, generator.ingest.library
     try:
-        together = await prices.images(((one.asked.request, 1) for one in new), library)
+        together = await backend.prices.images(((one.asked.request, 1) for one in new), library)
     except XaiError:
         return None
     return None if together is None else together.ticks / TICKS / len(new)

@@ -237,12 +237,12 @@ class Tray:
             if image.sha256 and source.sha256 == image.sha256:
                 return source
         with suppress(XaiError):
-            if image.sha256 and image.sha256 in session.named(image.sha256):
-                (source,) = from_given([session.id_of(image.sha256)], self._namespace)
+            if image.sha256 and image.sha256 in session.history.named(image.sha256):
+                (source,) = from_given([session.history.id_of(image.sha256)], self._namespace)
                 return replace(source, name=image.label or source.name)
         if trusted and not is_for_visitors():
             with suppress(XaiError):
-                (found,) = load_inputs([image.label], self._namespace, session.named).images
+                (found,) = load_inputs([image.label], self._namespace, session.history.named).images
                 if found.sha256 == image.sha256:
                     (source,) = from_given([image.label], self._namespace)
                     return source
@@ -270,7 +270,7 @@ def from_upload(name: str, data: bytes, given: InputFiles | None) -> TrayImage:
     path = None if given is None else given.keep(data)
     if path is None:
         return TrayImage(data, name, name, data, note, sha256=sha256)
-    return TrayImage(str(path), current_session().id_of(sha256), name, note=note, file=path)
+    return TrayImage(str(path), current_session().history.id_of(sha256), name, note=note, file=path)
 
 
 def forget_unused(sources: dict[str, TrayImage], used: Collection[str]) -> None:
@@ -301,7 +301,7 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
     label = name
     with suppress(XaiError):
         if image.id is not None and image.sha256:
-            label = current_session().id_of(image.sha256)
+            label = current_session().history.id_of(image.sha256)
     return TrayImage(image, label, name)
 
 
@@ -318,7 +318,7 @@ def from_given(images: Sequence[Any], namespace: Any, *, named: bool = True) -> 
     """
     sources = []
     for position, value in enumerate(images, 1):
-        for image in load_inputs([value], namespace, current_session().named).images:
+        for image in load_inputs([value], namespace, current_session().history.named).images:
             name = image.label if named and isinstance(value, str) else f"image {position}"
             whole = isinstance(value, GeneratedImage)
             source = value if whole or isinstance(value, str) else image.url

@@ -112,7 +112,7 @@ class PanelRestore:
     def _pictures(self, library: Library, ids: Sequence[int]) -> ImageBatch:
         """Return pictures by their rows, without those that the user has deleted."""
         rows = [row.picture for row in library.catalog.rows(ids) if not row.mark.deleted]
-        return self._session.as_batch(rows)
+        return self._session.history.as_batch(rows)
 
     def handed_over(self) -> list[BatchJob]:
         """Return the jobs that were handed over, the oldest first, as far as they are now."""

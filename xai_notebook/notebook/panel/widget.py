@@ -579,7 +579,7 @@ class Panel(Pictures):
         self._take_form(content)
         call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
         session = current_session()
-        with session.ask(apart=self._queue) as asking:
+        with session.cells.ask(self._queue) as asking:
             job = await session.prepare_job(call, asking)
             JobDisplay(self._publisher, job)
             self._memory.jobs.append(job.name)
