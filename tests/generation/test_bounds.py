@@ -144,7 +144,7 @@ def use_library(session: Session, digest: str) -> None:
         if row.picture.file is not None:
             with contextlib.suppress(XaiError):
                 thumbnail(row.picture.data)
-    shown(repr(session.history.costs()) + session.library().costs()._repr_html_())
+    shown(repr(session.history.costs()) + session.history.costs()._repr_html_())
     library.spending.totals(0.0)
     library.spending.last_costs("api.x.ai")
     library.spending.last_rewrite("xai")
@@ -303,10 +303,10 @@ def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: 
         shown(sentence)
     use(ImageBatch(GeneratedImage.of(picture) for picture in found), tmp_path / "exported")
     try:
-        use(session_of.unpack(file), tmp_path / "exported")
+        use(session_of.history.unpack(file), tmp_path / "exported")
     except LibraryError:
         assert refusals
-    look(session_of.history(n=2))
+    look(session_of.history.search(n=2))
 
 
 # A row of the library
@@ -362,7 +362,7 @@ def test_rows(
         connection.execute(statement, (value,))
     try:
         use_library(session_of, hashlib.sha256(tiny(2)).hexdigest())
-        history = session_of.history(n=6)
+        history = session_of.history.search(n=6)
         assert history[0].tags == ("red",)
         use(history, tmp_path / "exported")
     finally:

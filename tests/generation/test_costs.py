@@ -84,7 +84,7 @@ def test_a_cost_that_makes_no_sense_counts_at_list_price(
     batch = session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
     assert isinstance(batch, ImageBatch)
     assert len(quick.calls) == 5
-    assert (session.history.costs().total_usd, session.library().costs().unknown) == (0, 5)
+    assert (session.history.costs().total_usd, session.history.costs().unknown) == (0, 5)
 
 
 @pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "absurd"])

@@ -483,7 +483,7 @@ def test_two_kernels_collect_each_image_once(kernels: Any, server: Served) -> No
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(kernels().history(n=100)) == 12
+    assert len(kernels().history.search(n=100)) == 12
 
 
 # Ends
