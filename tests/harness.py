@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from jupyter_client.manager import KernelManager
 from PIL import Image
 
 from xai_notebook.generation.event_loop import BackgroundLoop
+from xai_notebook.library.storage.lock import is_alive
 from xai_notebook.server import EmbeddedServer, Faults
 from xai_notebook.settings import Configuration
 
@@ -150,6 +153,71 @@ def reading_child(source: str, *arguments: str) -> Iterator[subprocess.Popen[str
         assert process.stdout
         assert process.stdout.readline() == "True\n"
         yield process
+
+
+VICTIMS = """
+import json, os, signal, sys
+import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
+import xai_notebook.arguments.options, xai_notebook.generation.jobs.manager
+from xai_notebook.generation.session import Session
+
+exec(sys.argv[1])
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a victim that has ended leaves no zombie
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    environment, code = json.loads(line)
+    os.environ.update(environment)
+    exec(code)
+    os._exit(0)
+"""
+
+
+class Victims:
+    """Processes to be killed. They are forked before gRPC is used, which takes milliseconds."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Fork nothing yet; use `victims`."""
+        self._process = process
+
+    def start(self, code: str, **variables: str) -> int:
+        """Run code in a new process with these environment variables; return its id."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps([variables, code]), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+    def kill(self, process: int) -> float:
+        """Kill a process with SIGKILL; return when, on the monotonic clock."""
+        killed = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        until(lambda: not is_alive(process))  # a write to the disk is finished first
+        return killed
+
+
+@contextlib.contextmanager
+def victims(setup: str = "") -> Iterator[Victims]:
+    """Make victims until the block ends, or skip the test where processes cannot be forked.
+
+    Args:
+        setup: Code that runs once, before the first fork.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this platform")
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", VICTIMS, setup],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield Victims(process)
+        assert process.stdin
+        process.stdin.close()
 
 
 @contextlib.contextmanager
@@ -299,6 +367,12 @@ class Kernel:
     def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""
         return self.collect(self.start(code, cell), timeout)
+
+    def kill(self) -> None:
+        """Kill the process with SIGKILL."""
+        provisioner: Any = self.manager.provisioner
+        os.kill(provisioner.pid, signal.SIGKILL)
+        until(lambda: provisioner.process.poll() is not None)
 
     def stop(self) -> None:
         """End the process."""

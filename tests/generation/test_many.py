@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
-import signal
 import sqlite3
 import time
 from collections import Counter
@@ -128,7 +126,7 @@ def test_a_killed_run_goes_on_where_it_was(quick: Served, tmp_path: Path) -> Non
         kernel.run(load)
         kernel.start("%xai_image --each prompts")
         until(lambda: len(quick.calls) >= 40, 30)
-        os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
+        kernel.kill()
         until(lambda: all(call.ended for call in quick.calls))
         at_kill = len(quick.calls)
     with start_kernel(tmp_path / "k", **variables) as kernel:

@@ -122,7 +122,7 @@ def test_a_request_that_fails_leaves_the_picture(
 @pytest.mark.parametrize(
     ("given", "cure"),
     [
-        ({"redo": 8}, "no image 8; there is 0 to 7"),
+        ({"redo": 8}, "image 8 does not exist. Give 0 to 7"),
         ({"redo": "x"}, "not a whole number"),
         ({"redo": [1], "fresh": True}, "--redo and --fresh contradict"),
         ({"redo": [1], "replay": True}, "--redo and --replay contradict"),
@@ -142,7 +142,7 @@ def test_what_is_not_there_cannot_be_made_anew(orders: Press) -> None:
     """No such image; and one that never came, which its cell makes."""
     orders.short = 1
     pages = xai.generate("a fox", n=2)
-    with pytest.raises(OptionError, match=r"no image 2; there is 0 to 1"):
+    with pytest.raises(OptionError, match=r"image 2 does not exist. Give 0 to 1"):
         pages.redo(2)
     with pytest.raises(OptionError, match="Run its cell again"):
         pages.redo(1)

@@ -231,7 +231,7 @@ def test_library_deleted_under_a_kernel(
     (image,) = save("new", [data := picture()])
     assert image.data == data
     with contextlib.closing(Library.open(home)) as other:
-        assert [found.request.prompt for found in other.history.search()] == ["new"]
+        assert [found.request.prompt for found in other.history()] == ["new"]
     assert [found.request.prompt for found in library.history()] == ["new"]
 
 
@@ -391,7 +391,7 @@ def test_file_system_without_shared_memory(
     monkeypatch.setattr(schema, "_open", connect)
     other = Library.open(home.parent / "share")
     (image,) = save("a fox", [picture()], to=other)
-    assert [found.id for found in other.history.search("fox")] == [image.id]
+    assert [found.id for found in other.history("fox")] == [image.id]
     with other._database.reading() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
     other.close()

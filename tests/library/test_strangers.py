@@ -470,14 +470,14 @@ def test_a_strangers_picture_names_no_file_and_no_address(
     (waits,) = save("an owl", ["http://127.0.0.1:1/beacon"], image={"status": "pending"})
     library.close()
     theirs = Library.open(shutil.copytree(home, tmp_path / "theirs"))
-    (fox,) = theirs.history.search("fox")
+    (fox,) = theirs.history("fox")
     (found,) = theirs.catalog.rows([fox.id or 0])
     for one in (fox, found.picture):
         assert "passport" not in one.cell
         assert "choose:" in one.cell
     assert theirs.find("fingerprint of an owl") == []
     theirs.trust()
-    assert "passport" in theirs.history.search("fox")[0].cell
+    assert "passport" in theirs.history("fox")[0].cell
     assert [one.id for one in theirs.find("fingerprint of an owl")] == [waits.id]
     theirs.close()
 

@@ -249,7 +249,7 @@ class Call:
         )
 
     def _summary(self) -> str | None:
-        """Return the line that ends a grid: of one prompt, what several images cost."""
+        """Return the last line of a grid: the counts of many prompts, or the cost of one."""
         progress = self.progress
         if not self.many:
             paid = progress.cost_usd and progress.images > 1
@@ -318,15 +318,16 @@ def prepare_call(
     Args:
         prompt: As written; with `each`, the prompts, one per line.
         given: Options by the names of the table.
-        defaults: What `%config XaiImage` says.
+        defaults: Of `%config XaiImage`.
         namespace: Variables, for `{{ … }}`, `--image` and `--each`.
         typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
-        settings: Default: what the environment says now.
+        settings: Default: those of the environment.
         named: Finds pictures of the library by their ids.
 
     Raises:
         OptionError: Something is wrong; the message names it.
-        ConfigurationError: A variable or a configured value means nothing, or a key is missing.
+        ConfigurationError: An environment variable or a configured value is invalid, or the server
+            needs a key.
     """
     if reruns_by_itself():
         defaults = {"reuse": True, **defaults}
@@ -354,16 +355,17 @@ def prepare_again(
     local: bool,
     settings: Configuration | None = None,
 ) -> Call:
-    """Return the call that makes images anew, each as it was asked for.
+    """Return the call that makes images anew, each from its own request.
 
     Args:
-        images: Which.
-        defaults: What `%config XaiImage` says.
-        local: The embedded server made them.
-        settings: Default: what the environment says now.
+        images: The present images.
+        defaults: Of `%config XaiImage`.
+        local: They came from the embedded server.
+        settings: Default: those of the environment.
 
     Raises:
-        ConfigurationError: A variable or a configured value means nothing, or a key is missing.
+        ConfigurationError: An environment variable or a configured value is invalid, or the server
+            needs a key.
     """
     options = arguments.resolve({}, defaults)
     options = replace(options, rewrite=None, reuse=False)  # its prompt is as it was sent
@@ -373,26 +375,30 @@ def prepare_again(
 
 
 def check_redo(indices: Sequence[int], total: int) -> None:
-    """Check that there are the images that are to be made anew.
+    """Check the indices of images that are to be made anew.
 
     Args:
         indices: In the batch, from 0.
-        total: Images of the batch.
+        total: Images in the batch.
 
     Raises:
-        OptionError: There is no such image.
+        OptionError: An index is out of range.
     """
     for index in indices:
         if not 0 <= index < total:
             there = f"0 to {total - 1}" if total > 1 else "only 0"
-            raise OptionError(f"--redo: there is no image {index}; there is {there}.")
+            raise OptionError(f"--redo: image {index} does not exist. Give {there}.")
 
 
 def _checked(prompt: object, options: Options) -> str:
-    """Return the prompt, which must be text."""
+    """Return the prompt.
+
+    Raises:
+        OptionError: It is missing, or not text.
+    """
     if prompt is None:
         taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
-        raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
+        raise OptionError(f"The prompt is missing. Write what the image should show.{taken}")
     if not isinstance(prompt, str):
         raise OptionError(
             f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
@@ -401,7 +407,7 @@ def _checked(prompt: object, options: Options) -> str:
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
-    """Return the request for one prompt, which has no white space around it."""
+    """Return the request for one prompt, without white space around it."""
     prompt = prompt.strip()
     if is_blank(prompt):
         raise OptionError("The prompt is empty. Write what the image should show.")
@@ -440,9 +446,9 @@ def _prepare_each(
     *,
     typed: bool,
 ) -> Call:
-    """Return the call for `--each`: its source, or the lines of the body.
+    """Return the call for `--each`, with the prompts of its source or the lines of the body.
 
-    Only lines of a body were typed as templates; what a source holds is data.
+    Only lines of a body are templates; prompts of a source are data.
     """
     source = options.each
     templates = typed and source is True
@@ -458,7 +464,7 @@ def _prepare_each(
     texts: Iterator[str] = found
     if templates:
         texts = (fill(text, namespace) for text in texts)
-    # What is wrong in a list or a file of the usual size is found before anything is sent.
+    # Errors in a list or a file of the usual size are found before anything is sent.
     ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
     expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
@@ -470,8 +476,8 @@ def _prepare_each(
 
 
 def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
-    """Yield the prompts; behind the last, it is known how many there are."""
+    """Yield the prompts, and set their number after the last."""
     number = 0
-    for number, text in enumerate(texts, 1):  # noqa: B007  # needed behind the loop
+    for number, text in enumerate(texts, 1):  # noqa: B007  # used after the loop
         yield text
     progress.expected = number

@@ -1,6 +1,6 @@
 """Past images: find them, name them, annotate them, pack them into bundles.
 
-Separate because it only reads the library: no call is made here.
+Separate because it needs the library alone, and the session is about calls.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class History:
         self._maker = maker
 
     def visible(self, ids: Sequence[int]) -> Sequence[int]:
-        """Return those of the library's rows that may be seen: for visitors, this kernel's own."""
+        """Return those rows of the library that may be seen: for visitors, this kernel's own."""
         if not is_for_visitors():
             return ids
         own = self._shown.get(self._library().home, ())
@@ -102,20 +102,20 @@ class History:
         return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
-        """Return what the library has under ids that begin so, by their digests.
+        """Return images and files whose digest begins with these digits, by their digests.
 
-        Those are pictures that were made, and files that panels were given; where there are none,
-        pictures of the bundles beside the notebook.
+        They are images in the library and input files of panels; if it has none, images of the
+        bundles beside the notebook.
 
         Args:
-            digits: Hexadecimal, in lower case; a few of many are enough.
+            digits: Hexadecimal, in lower case.
 
         Raises:
             LibraryError: The library cannot be opened.
         """
         library, found = self._library(), dict[str, "GeneratedImage | Path"]()
         made = self._visible(library.catalog.with_digest(digits))
-        if is_for_visitors():  # files that others gave are not theirs
+        if is_for_visitors():  # input files may be those of other users
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.given.find(digits)
         if not (found or made):
@@ -123,7 +123,7 @@ class History:
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:
-        """Return how `--image` names a picture of the library: as short as it is exact.
+        """Return the shortest unambiguous id of a picture, for `--image`.
 
         Args:
             sha256: Of its original bytes.
@@ -143,11 +143,11 @@ class History:
         untag: str | None = None,
         deleted: bool | None = None,
     ) -> None:
-        """Give images stars and tags, or put them into the trash; None leaves it as it is.
+        """Star or tag images, or move them to the trash; None leaves a property as it is.
 
         Raises:
-            OptionError: A tag is none.
-            LibraryError: An image is in no library, or the library cannot be written to.
+            OptionError: A tag is empty or has invalid characters.
+            LibraryError: An image is not in the library, or it cannot be written to.
         """
         ids, marks = self._rows_of(images), self._library().annotations
         if starred is not None:
@@ -168,7 +168,7 @@ class History:
         return self._mark_of(image).tags
 
     def _rows_of(self, images: Sequence[GeneratedImage]) -> list[int]:
-        """Return the rows of images, which may come from a pickle or from another library.
+        """Return the ids of images, which may come from a pickle or from another library.
 
         Raises:
             LibraryError: One is not in the library, or that cannot be opened.
@@ -205,7 +205,7 @@ class History:
         return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)
 
     def costs(self) -> CostTable:
-        """Return what the library knows was spent, by day and model.
+        """Return the costs in the library, by day and model.
 
         Raises:
             LibraryError: The library cannot be opened.

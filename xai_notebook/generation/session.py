@@ -98,7 +98,7 @@ class Session:
         self._opening = asyncio.Lock()
         self.history = History(self.library, self._shown, self._bundles, maker=self)
 
-    # For users: `api` has the overloads
+    # For users; the overloads are in `api`
 
     def generate(self, prompt: str | None = None, **given: Any) -> Any:
         """Make images and wait for them; see `xai_notebook.generate`."""
@@ -129,10 +129,10 @@ class Session:
             return await asyncio.to_thread(self.finish, call)
 
     def jobs(self, n: int = 24) -> JobList:
-        """Return the jobs that the library knows, newest first, as far as they are now.
+        """Return the jobs in the library, newest first, with their present state.
 
         Args:
-            n: At most so many.
+            n: Maximum number of jobs.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -144,28 +144,24 @@ class Session:
         return JobList([job for job in found if job.name in self._prepared])
 
     def pollers_of(self, names: Sequence[str]) -> list[JobPoller]:
-        """Return what is known of jobs by their names; empty: the library lacks one of them.
+        """Return the pollers of jobs by name; an empty list if the library lacks one of them.
 
         Raises:
             LibraryError: It cannot be opened.
         """
         return self._jobs().find(self.library(), names)
 
-    def models(self, *, local: bool = False) -> list[ImageGenerationModel]:
-        """Return the image models of the server that a call would go to.
+    async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
+        """Return the image models of the server that a call would go to, on the background loop.
 
         Raises:
             XaiError: The server cannot be asked.
         """
-        return self.loop.run(self.list_models(local=local))
-
-    async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
-        """As `models`, on the background loop."""
         backend = await self.backends.connect(choose_route(self._configuration(), local=local))
         return list(await backend.client.models.list_image_generation_models())
 
     def close(self) -> None:
-        """Cancel calls, keep what has arrived, then close the servers, the loop and the library."""
+        """Cancel calls, save what has arrived, then close servers, loop and library."""
         self.loop.cancel()
         self.cells.close()
         self.cells = CellTracker()
@@ -180,7 +176,7 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         return CurrentSession, ()  # of the process that opens the pickle
 
-    # The way of a call
+    # Calls
 
     def prepare(
         self,
@@ -200,7 +196,8 @@ class Session:
 
         Raises:
             OptionError: Something is wrong; the message names it.
-            ConfigurationError: A variable or a configured value means nothing, or a key is missing.
+            ConfigurationError: An environment variable or a configured value is invalid, or the
+                server needs a key.
         """
         return prepare_call(
             prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._settings,
@@ -221,10 +218,15 @@ class Session:
                     await self._announce_source(call)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Return what answers a call; one that `spends` nothing has no limits.
+        """Connect to the server of a call and open its library; return what answers it.
+
+        Args:
+            call: A prepared call.
+            claims: Takes its slots.
+            spends: The limits hold.
 
         Raises:
-            LibraryError: It cannot be opened, and nothing else may answer.
+            LibraryError: With `replay`: the library cannot be opened.
         """
         async with self._opening:
             backend = await self.backends.connect(call.route)
@@ -245,7 +247,7 @@ class Session:
         return generator
 
     async def _announce_source(self, call: Call) -> None:
-        """Say where pictures come from when there is no key."""
+        """Announce where pictures come from if there is no key."""
         route = call.route
         if route.automatic and route.painted:
             self._announce(call, NOTICE)
@@ -254,25 +256,26 @@ class Session:
             self._announce(call, ENGINE_NOTICE.format(source))
 
     async def prepare_job(self, call: Call, claims: SlotClaims) -> BatchJob:
-        """Return the job of a call, on the background loop; `hand_over` sends what is new in it.
+        """Return the job of a call, on the background loop; `hand_over` sends its new requests.
 
         Raises:
             BudgetError: It would cost more than a limit allows.
-            LibraryError: It cannot be written down.
+            LibraryError: It cannot be recorded.
         """
+        generator = await self._open(call, claims)
         await self._announce_source(call)
-        job = await self._jobs().prepare(call, await self._open(call, claims))
+        job = await self._jobs().prepare(call, generator)
         self._prepared.add(job.name)
         return job
 
     def budget(self, configuration: Configuration | None = None) -> BudgetState | None:
-        """Return the budget and what is left of it.
+        """Return the budget and how much of it is spent.
 
         Args:
-            configuration: Of a call; default: what holds now.
+            configuration: Of a call; default: the present one.
 
         Returns:
-            None: no budget is set, or the library that counts it cannot be used.
+            None if no budget is set, or if the library that counts it cannot be used.
         """
         configuration = configuration or self._configuration()
         limit = configuration.budget
@@ -288,24 +291,23 @@ class Session:
         return BudgetState(str(limit), limit.usd, (totals.spent + totals.open) / TICKS)
 
     def _jobs(self) -> JobManager:
-        """Return what follows the kernel's jobs."""
         if self._manager is None:
             self._manager = JobManager(self._connect, self, self._job_limits)
         return self._manager
 
     async def _connect(self, backend: str) -> Backend:
-        """Return the server that calls go to now."""
+        """Return the server of a kind to which calls go now."""
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.backends.connect(route)
 
     def collect(self, call: Call) -> ImageBatch:
-        """Return what arrived so far as a batch. Never fails."""
+        """Return the pictures that have arrived as a batch. Never fails."""
         shown = self._shown.setdefault(call.configuration.home, set())
         shown.update(image.id for image in call.progress.collected() if image.id is not None)
         return call.collect(self)
 
     def finish(self, call: Call) -> ImageBatch:
-        """Return what arrived as a batch, exported if that was asked for.
+        """Return the pictures that have arrived as a batch, exported if that was asked for.
 
         Raises:
             ExportError: A file cannot be written. The images are in the library.
@@ -341,7 +343,7 @@ class Session:
         return made
 
     def plan(self, call: Call) -> Plan:
-        """Return what a call would send and cost; the call can still be run.
+        """Return what a call would send and its cost; the call can still be run.
 
         Raises:
             XaiError: The server cannot be asked for prices.
@@ -364,10 +366,10 @@ class Session:
         return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
 
     def _job_limits(self, library: Library) -> Limits:
-        """Return what a job may spend that no call hands over.
+        """Return the limits of a job that is resumed without a call.
 
         Raises:
-            ConfigurationError: The budget was refused.
+            ConfigurationError: The configured budget is invalid.
         """
         configuration = Configuration.for_call(self._settings, self.configured())
         return self._limits(configuration, library)
@@ -380,7 +382,7 @@ class Session:
         *,
         free: bool = False,
     ) -> Limits:
-        """Return what a call may spend; `free`: the painter makes its pictures."""
+        """Return the limits of a call; `free`: the budget of all processes does not count it."""
         limit = configuration.budget
         self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
         counters = (Counter(max_cost, "--max-cost"), self._kernel)
@@ -391,7 +393,7 @@ class Session:
         return Limits(counters, self._shared[2])
 
     def ask_price(self, call: Call) -> None:
-        """Find out in the background what an image of one request costs, for who waits for it."""
+        """Ask for the price of a call with one request in the background, for its progress."""
         (request,) = call.peek(1)
 
         async def ask() -> None:
@@ -407,14 +409,14 @@ class Session:
         self.loop.submit(ask())
 
     async def expected_usd(self, options: Options, inputs: int) -> list[float | None]:
-        """Return what 1, 2, … 10 new images are expected to cost in US dollars, on the loop.
+        """Return the expected costs of 1, 2, … 10 new images in US dollars, on the background loop.
 
         Args:
             options: Of a call with one prompt.
             inputs: Number of images to edit.
 
         Raises:
-            XaiError: The server cannot be asked for its prices.
+            XaiError: The server cannot be asked for prices.
         """
         configuration = self._configuration()
         backend = await self.backends.connect(choose_route(configuration, local=options.local))
@@ -442,7 +444,7 @@ class Session:
         return Configuration.read(self._settings, self.configured())
 
     def _announce(self, call: Call, line: str) -> None:
-        """Put a line under the pictures of a call, once in a kernel's life."""
+        """Add a note to a call, once per kernel."""
         if line not in self._noticed:
             self._noticed.add(line)
             call.announced.append(line)
@@ -453,8 +455,8 @@ _session_lock = threading.Lock()
 
 
 def current_session() -> Session:
-    """Return the kernel's session, made by its first use."""
-    global _session  # noqa: PLW0603  # one session a process, and only this function makes it
+    """Return the kernel's session, created by its first use."""
+    global _session  # noqa: PLW0603  # one session per process
     with _session_lock:
         if _session is None:
             _session = Session()
