@@ -1,4 +1,4 @@
-"""A server no two pictures of which are equal, and notebooks of this process that ask it."""
+"""An image server whose pictures all differ, and notebooks in this process."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _web(owner: Press) -> ThreadingHTTPServer:
 
 
 class Notebook:
-    """Cells in a shell of this process. What they add to `shown` is what a run has shown."""
+    """Cells in a shell of this process. A run returns the images that cells add to `shown`."""
 
     def __init__(self, shell: InteractiveShell, *cells: str, ids: bool = True) -> None:
         self.shell = shell
@@ -135,7 +135,7 @@ class Notebook:
         self.errors: list[BaseException | None] = []
 
     def run(self, *numbers: int) -> list[str]:
-        """Run cells, by default all; return the digests of what they have shown."""
+        """Run cells, by default all; return the digests of `shown`."""
         shown: list[Any] = []
         self.shell.user_ns["shown"] = shown
         self.errors = []
@@ -146,17 +146,17 @@ class Notebook:
         return [image.sha256 for image in shown]
 
     def restart(self) -> None:
-        """What a kernel remembers is gone."""
+        """Close the session, as a kernel restart does."""
         close_session()
 
     def rerun(self) -> list[str]:
-        """Restart and run all."""
+        """Restart and run all cells."""
         self.restart()
         return self.run()
 
 
 def reuse(prompts: list[str]) -> list[str | None]:
-    """Ask for pictures as a worker of a pool does; return their digests."""
+    """Request pictures as a worker of a pool does; return their digests."""
     import xai_notebook as xai
 
     return [xai.generate(prompt, reuse=True)[0].sha256 for prompt in prompts]

@@ -1,7 +1,7 @@
-"""`kill -9` at any moment: no picture is missing whose last byte came before.
+"""`kill -9` at any moment: every picture is kept whose last byte came before.
 
-On a quiet machine that holds for what came 20 ms before, and `KILLS=300 GRACE=0.02 pytest
-tests/test_kills.py` says so. On a busy one a process may not run at all for longer than that.
+On a quiet machine that holds for the last 20 ms before the kill:
+`KILLS=300 GRACE=0.02 pytest tests/test_kills.py`. On a busy one, a process may wait longer to run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ prompts = [f"{{tag}} {{i}}" for i in range(2000)]
 
 @dataclass
 class Numbered(Faults):
-    """Every picture is another one."""
+    """Every picture is a different one."""
 
     garbage: Any = field(init=False, default=None)
     sent: set[str] = field(init=False, default_factory=set)
@@ -72,7 +72,7 @@ def of(call: Any, tag: str) -> bool:
 
 
 def stored(session: Session) -> Counter[str]:
-    """Return how many pictures the library has of each prompt, or can still fetch."""
+    """Return the number of pictures of each prompt that the library has or can still download."""
     session.history.search()
     with session.library()._database.reading() as connection:
         rows = connection.execute(
