@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -68,46 +68,6 @@ def test_a_used_up_quota_ends_the_run(
     with pytest.raises(errors.RateLimitError, match="quota used up"):
         session.generate(each=[f"p{i}" for i in range(100)])
     assert len(quick.calls) < 50
-
-
-@pytest.mark.parametrize(
-    ("failure", "attempts"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, 5),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, 1),
-        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)"), 1),
-        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "rate limit"), 5),
-    ],
-    ids=["unavailable", "deadline", "larger than max", "rate limit"],
-)
-def test_attempts_as_the_server_counts_them(
-    session: Session,
-    quick: Served,
-    monkeypatch: pytest.MonkeyPatch,
-    failure: Any,
-    attempts: int,
-) -> None:
-    """Once the work was done, only UNAVAILABLE and rate limits are retried, five times."""
-    limits = {code: retry._Backoff(0.02, 0.02) for code in retry._BACKOFF}
-    monkeypatch.setattr(retry, "_BACKOFF", limits)
-    quick.faults.after_work = True
-    quick.faults.fail_when = lambda *_: failure
-    heard = []
-    call = session.prepare("a red fox", {})
-    call.progress.listener = lambda: heard.append(call.progress.attempt)
-    with pytest.raises(errors.ApiError):
-        session.loop.run(session.run(call))
-    assert len(quick.calls) == attempts
-    assert [attempt.number for attempt in heard if attempt] == list(range(1, attempts))
-
-
-def test_a_timeout_is_one_attempt(session: Session, quick: Served) -> None:
-    """Our own deadline cancels the call at the server; nothing is sent again."""
-    quick.faults.delay = 30
-    with pytest.raises(errors.DeadlineExceededError):
-        session.generate("a red fox", timeout=2)
-    until(lambda: quick.calls[0].cancelled)
-    assert len(quick.calls) == 1
 
 
 # Kills and interrupts

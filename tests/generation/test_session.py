@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import threading
 from itertools import repeat
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from PIL import Image
 
 import xai_notebook as xai
 from harness import CENT, settings_of, until
@@ -62,25 +60,6 @@ def test_every_option_reaches_the_server(session: Session, server: Served) -> No
     assert sent.aspect_ratio == wire.ImageAspectRatio.Value("IMG_ASPECT_RATIO_9_19_5")
     assert sent.resolution == wire.ImageResolution.Value("IMG_RESOLUTION_1K")
     assert sent.quality == wire.ImageQuality.Value("IMG_QUALITY_LOW")
-
-
-def test_what_is_not_set_is_absent(session: Session, server: Served) -> None:
-    session.generate("a red fox")
-    for name in ("aspect_ratio", "resolution", "quality", "image"):
-        assert not server.last.HasField(name)
-    assert not server.last.images
-    assert not server.last.user
-
-
-def test_one_input_image_and_several(session: Session, server: Served) -> None:
-    """One image travels as `image`, several as `images`, in order."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (32, 32), "teal").save(buffer, "PNG")
-    session.generate("a hat on it", image=buffer.getvalue())
-    assert server.last.image.image_url.startswith("data:image/png;base64,")
-    session.generate("both", image=[buffer.getvalue(), buffer.getvalue()])
-    assert not server.last.HasField("image")
-    assert len(server.last.images) == 2
 
 
 def test_nothing_is_sent_for_a_wrong_option(session: Session, server: Served) -> None:
@@ -151,11 +130,6 @@ def test_a_wrong_key_is_refused_by_the_server(
     assert "xai-wrong-key-1" not in str(caught.value)
 
 
-def test_an_unknown_model_gets_the_names_of_those_that_exist(session: Session) -> None:
-    with pytest.raises(errors.NotFoundError, match=r"grok-imagine-image-2\.0"):
-        session.generate("a red fox", model="grok-imagin")
-
-
 # What comes back
 
 
@@ -214,19 +188,6 @@ def test_bytes_that_are_no_image_are_a_card_and_kept(session: Session, server: S
     assert image.file.read_bytes() == b"not an image"
 
 
-def test_a_failed_download_is_a_card_that_can_be_fetched_later(
-    session: Session, another: Session, server: Served
-) -> None:
-    """The library keeps the URL; the next kernel downloads the image without a new call."""
-    server.faults.download_status = 503
-    (image,) = batch(session.generate("a red fox", format="url"))
-    assert image.status == "pending"
-    server.faults.download_status = 200
-    (again,) = batch(another.generate("a red fox", format="url"))
-    assert (again.status, again.replayed) == ("ok", True)
-    assert len(server.calls) == 1
-
-
 def test_costs_are_what_the_server_says(session: Session, server: Served) -> None:
     """The images share the request's cost; not reported is unknown, not zero."""
     server.faults.cost_ticks = 700_000_000
@@ -275,19 +236,6 @@ def test_collecting_asks_for_no_export(session: Session, tmp_path: Path) -> None
     assert batch[0].pil.size
     with pytest.raises(errors.ExportError):
         call.export(batch)
-
-
-def test_history_shows_the_newest_first(session: Session) -> None:
-    """Words filter by prompt; `n` limits."""
-    for prompt in ("a red fox", "a grey owl", "a red owl"):
-        session.generate(prompt)
-    assert [image.prompt for image in session.history.search()] == [
-        "a red owl",
-        "a grey owl",
-        "a red fox",
-    ]
-    assert [image.prompt for image in session.history.search("red owl")] == ["a red owl"]
-    assert len(session.history.search(n=2)) == 2
 
 
 # Limits

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     _Make = Callable[..., "Call"]
 
-__all__ = ["Call", "Pace", "check_redo", "prepare_again", "prepare_call"]
+__all__ = ["Call", "Pace", "check_redo", "prepare_call"]
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
@@ -346,32 +346,6 @@ def prepare_call(
     if call.progress.expected is not None:
         check_redo(options.redo, call.progress.images)
     return call
-
-
-def prepare_again(
-    images: Sequence[Picture],
-    defaults: Mapping[str, Any],
-    *,
-    local: bool,
-    settings: Configuration | None = None,
-) -> Call:
-    """Return the call that makes images anew, each from its own request.
-
-    Args:
-        images: The present images.
-        defaults: Of `%config XaiImage`.
-        local: They came from the embedded server.
-        settings: Default: those of the environment.
-
-    Raises:
-        ConfigurationError: An environment variable or a configured value is invalid, or the server
-            needs a key.
-    """
-    options = arguments.resolve({}, defaults)
-    options = replace(options, rewrite=None, reuse=False)  # its prompt is as it was sent
-    configuration = Configuration.for_call(settings, defaults)
-    route = choose_route(configuration, local=local)
-    return Call(options, configuration, route, iter(()), Progress(images=len(images)))
 
 
 def check_redo(indices: Sequence[int], total: int) -> None:

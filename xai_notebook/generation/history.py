@@ -159,13 +159,14 @@ class History:
         if deleted is not None:
             (marks.delete if deleted else marks.restore)(ids)
 
-    def starred(self, image: GeneratedImage) -> bool:
-        """Tell whether an image has a star; see `mark`."""
-        return self._mark_of(image).starred
+    def annotation(self, image: GeneratedImage) -> Annotation:
+        """Return the star and the tags of an image; see `mark`.
 
-    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
-        """Return the tags of an image; see `mark`."""
-        return self._mark_of(image).tags
+        Raises:
+            LibraryError: It is not in the library, or that cannot be opened.
+        """
+        (row,) = self._rows_of([image])
+        return self._library().annotations.of([row]).get(row) or Annotation()
 
     def _rows_of(self, images: Sequence[GeneratedImage]) -> list[int]:
         """Return the ids of images, which may come from a pickle or from another library.
@@ -181,10 +182,6 @@ class History:
                 "library has it, set XAI_NOTEBOOK_HOME to that one."
             )
         return found
-
-    def _mark_of(self, image: GeneratedImage) -> Annotation:
-        (row,) = self._rows_of([image])
-        return self._library().annotations.of([row]).get(row) or Annotation()
 
     def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
         """Return pictures of the library as users hold them."""

@@ -128,7 +128,7 @@ class Ingest:
         """The library, or None if its database cannot be opened."""
         return self.home if self.home.failure is None else None
 
-    async def check_room(self, arrival: ReplyWriter) -> None:
+    async def check_room(self, writer: ReplyWriter) -> None:
         """Reserve disk space for a reply, unless its images are free of charge.
 
         Raises:
@@ -146,18 +146,18 @@ class Ingest:
                 "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
                 reason="the library is read-only",
             )
-        room, request = self.home.room, arrival.request
-        while arrival.reservation is None:
+        room, request = self.home.room, writer.request
+        while writer.reservation is None:
             under_way = room.reserved
             try:
-                arrival.reservation = room.reserve(request.resolution, len(arrival.missing))
+                writer.reservation = room.reserve(request.resolution, len(writer.missing))
             except NotKeptError:
                 if not under_way:
                     raise
                 await asyncio.sleep(_LOOK)  # replies under way may turn out smaller
         if not self._checked or self.home.spool.failed:
             try:
-                await asyncio.to_thread(self.home.spool.check, arrival.reservation.size)
+                await asyncio.to_thread(self.home.spool.check, writer.reservation.size)
             except OSError as error:
                 raise NotKeptError(
                     f"{self.home.explain(error)} Nothing was sent.",
@@ -278,41 +278,35 @@ class Ingest:
             self._sync(spooled)
 
     async def keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: ReplyWriter
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], writer: ReplyWriter
     ) -> list[Picture]:
         """Store a reply, then download images that came as URLs, then decode them.
 
         Args:
             responses: The responses to store.
             missing: The positions of the images asked for.
-            arrival: The writer of the reply.
+            writer: The writer of the reply.
         """
+        request = writer.request
+
+        async def fetched(picture: Picture, response: ImageResponse) -> Picture:
+            if picture.status != "pending":
+                return picture
+            return await self._fetch(picture, response.image, writer)
+
         try:
-            return await self._keep(responses, missing, arrival)
-        finally:
-            arrival.release()
-
-    async def _keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: ReplyWriter
-    ) -> list[Picture]:
-        request = arrival.request
-        reply = await reply_of(
-            request, responses, missing, spooled=arrival.spooled, **arrival.answer
-        )
-        if not reply.pictures:
-            reply = replace(reply, cost_usd=arrival.cost_usd, model=arrival.model)
-        pictures = await self._store(reply, arrival)
-        arrived: Sequence[Picture] = pictures
-        if any(picture.status == "pending" for picture in pictures):
-            arrived = await asyncio.gather(
-                *(
-                    self._fetch_new(picture, response, arrival)
-                    for picture, response in zip(pictures, responses, strict=True)
-                )
+            reply = await reply_of(
+                request, responses, missing, spooled=writer.spooled, **writer.answer
             )
-        return await look_at([*arrived, *absent(request, responses, missing)])
+            if not reply.pictures:
+                reply = replace(reply, cost_usd=writer.cost_usd, model=writer.model)
+            pictures = await self._store(reply, writer)
+            pictures = await asyncio.gather(*map(fetched, pictures, responses))
+            return await look_at([*pictures, *absent(request, responses, missing)])
+        finally:
+            writer.release()
 
-    async def _store(self, reply: Reply, arrival: ReplyWriter) -> list[Picture]:
+    async def _store(self, reply: Reply, writer: ReplyWriter) -> list[Picture]:
         """Return the pictures of a reply, stored in the library or wherever they can be saved."""
         if not reply.pictures and not reply.cost_usd:
             if reply.spooled is not None:
@@ -330,7 +324,7 @@ class Ingest:
                         self._settle_soon()
                     return saved
                 error = saved
-        if arrival.kept:
+        if writer.kept:
             self.home.overdue = True
             self._note_unsaved(error)
             with suppress(LibraryError):  # the spool has them
@@ -376,20 +370,13 @@ class Ingest:
                 return
             self._settling.cancel()
         pause = 0.0 if self.home.unsettled >= _UNSETTLED else _PAUSE
-        self._settling = loop.call_later(pause, self._settle, loop)
 
-    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._settling = None
-        with suppress(RuntimeError):  # the loop is closing, and so is the library, which does it
-            loop.run_in_executor(None, self.home.settle)
+        def settle() -> None:
+            self._settling = None
+            with suppress(RuntimeError):  # the loop is closing: closing the library does it
+                loop.run_in_executor(None, self.home.settle)
 
-    async def _fetch_new(
-        self, picture: Picture, response: ImageResponse, arrival: ReplyWriter
-    ) -> Picture:
-        """Download an image of a new reply, if it came as a URL."""
-        if picture.status != "pending":
-            return picture
-        return await self._fetch(picture, response.image, arrival)
+        self._settling = loop.call_later(pause, settle)
 
     async def _fetch_late(self, picture: Picture) -> Picture | None:
         """Download a stored image that could not be downloaded when its reply came.
@@ -406,14 +393,14 @@ class Ingest:
         return await self._fetch(picture, download)
 
     async def _fetch(
-        self, picture: Picture, download: Awaitable[bytes], arrival: ReplyWriter | None = None
+        self, picture: Picture, download: Awaitable[bytes], writer: ReplyWriter | None = None
     ) -> Picture:
         """Return a pending picture with its bytes, or still pending, or failed.
 
         Args:
             picture: The picture.
             download: Returns its bytes.
-            arrival: The writer of its reply, if that is new.
+            writer: The writer of its reply, if that is new.
         """
         try:
             data = await download
@@ -426,7 +413,7 @@ class Ingest:
             except LibraryError as failure:
                 cause = failure
         if cause is not None:
-            if arrival is not None and arrival.keep_fetched(picture.position, data):
+            if writer is not None and writer.keep_fetched(picture.position, data):
                 self._note_unsaved(cause)
             else:
                 self._refuse(cause)

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from xai_notebook import frontend
+from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.backends import Backends, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.bundles import BundleLookup
-from xai_notebook.generation.call import Call, check_redo, prepare_again, prepare_call
+from xai_notebook.generation.call import Call, check_redo, prepare_call
 from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.history import History
 from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.generation.jobs.manager import JobManager
+from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.replay import CellTracker
 from xai_notebook.library.bundles import BundleFolder
 from xai_notebook.library.spending import TICKS, period_start
@@ -186,19 +188,7 @@ class Session:
         *,
         typed: bool = False,
     ) -> Call:
-        """Check options, prompt and input images. Nothing is sent.
-
-        Args:
-            prompt: As written; with `each`, the prompts, one per line.
-            given: Options by the names of the table.
-            namespace: Variables, for `{{ … }}`, `--image` and `--each`.
-            typed: The user typed the prompt: `{{ … }}` in it is filled. Any other is literal.
-
-        Raises:
-            OptionError: Something is wrong; the message names it.
-            ConfigurationError: An environment variable or a configured value is invalid, or the
-                server needs a key.
-        """
+        """Check options, prompt and input images; see `prepare_call`. Nothing is sent."""
         return prepare_call(
             prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._settings,
             named=self.history.named,
@@ -325,7 +315,12 @@ class Session:
         }
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
-        call = prepare_again(batch.images, self.configured(), local=local, settings=self._settings)
+        defaults = self.configured()
+        # Its prompt is as it was sent, so it is not rewritten again.
+        options = replace(resolve({}, defaults), rewrite=None, reuse=False)
+        configuration = Configuration.for_call(self._settings, defaults)
+        route = choose_route(configuration, local=local)
+        call = Call(options, configuration, route, iter(()), Progress(images=len(batch)))
         with self.cells.ask() as claims:
             made = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
@@ -366,13 +361,8 @@ class Session:
         return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
 
     def _job_limits(self, library: Library) -> Limits:
-        """Return the limits of a job that is resumed without a call.
-
-        Raises:
-            ConfigurationError: The configured budget is invalid.
-        """
-        configuration = Configuration.for_call(self._settings, self.configured())
-        return self._limits(configuration, library)
+        """Return the limits of a job that is resumed without a call."""
+        return self._limits(Configuration.for_call(self._settings, self.configured()), library)
 
     def _limits(
         self,

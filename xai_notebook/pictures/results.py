@@ -149,12 +149,8 @@ class History(Protocol):
         """Give images stars and tags, or put them into the trash."""
         ...
 
-    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
-        """Return the tags of an image."""
-        ...
-
-    def starred(self, image: GeneratedImage) -> bool:
-        """Tell whether an image has a star."""
+    def annotation(self, image: GeneratedImage) -> Any:
+        """Return the star and the tags of an image."""
         ...
 
 
@@ -307,7 +303,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: As `star`.
         """
-        return self._made_by().history.starred(self)
+        return bool(self._made_by().history.annotation(self).starred)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -316,7 +312,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: As `star`.
         """
-        return self._made_by().history.tags(self)
+        return tuple(self._made_by().history.annotation(self).tags)
 
     def _marked(self) -> Sequence[GeneratedImage]:
         return (self,)
