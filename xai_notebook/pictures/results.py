@@ -138,7 +138,7 @@ def card_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 _TOLD: Final = tuple(field.name for field in fields(Picture))
 
 
-class History(Protocol):
+class PictureHistory(Protocol):
     """What a session knows of images in the library."""
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
@@ -158,7 +158,7 @@ class Maker(Protocol):
     """What makes images from images: the session."""
 
     @property
-    def history(self) -> History:
+    def history(self) -> PictureHistory:
         """The images of the library."""
         ...
 
