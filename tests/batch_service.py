@@ -1,6 +1,6 @@
-"""A batch service made of xAI's own stubs: it does what it is asked, and answers as a test says.
+"""A batch service on xAI's own stubs, whose answers, lists and clock a test controls.
 
-A request sent twice counts twice: nothing says that the real service drops the second.
+A request that is sent twice counts twice: the real service is not known to drop the second.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SILENCE: Final = "silence"
 
 @dataclass(frozen=True)
 class Failure:
-    """How a call is answered that creates a batch or adds to one.
+    """The answer to a call that creates a batch or adds to one.
 
     Attributes:
-        answer: Name of a gRPC status, or `SILENCE`: it is never answered.
-        served: It is served all the same.
+        answer: Name of a gRPC status, or `SILENCE` for no answer.
+        served: Whether the call is served all the same.
     """
 
     answer: str
@@ -57,13 +57,13 @@ class Batch:
     """A batch at the service.
 
     Attributes:
-        id: The service's name for it.
-        name: The client's.
-        requests: All that it was given, also twice.
-        added: When each was added, by a clock that only goes forward.
-        shown: How many of them its lists show.
-        hidden: How many looks will not show more.
-        cancelled: Whether it was.
+        id: The service's id.
+        name: The client's name for it.
+        requests: Its requests, repeated ones as often as they were sent.
+        added: When each was added, by a monotonic clock.
+        shown: Number of requests that its lists show.
+        hidden: Number of looks until its lists show more.
+        cancelled: Whether it was cancelled.
     """
 
     id: str
@@ -78,23 +78,22 @@ class Batch:
 class BatchService(
     batch_pb2_grpc.BatchMgmtServicer, models_pb2_grpc.ModelsServicer, chat_pb2_grpc.ChatServicer
 ):
-    """Batches, the models' prices, and a chat model that never says the same twice.
+    """Batches, the models' prices, and a chat model that answers differently each time.
 
     Attributes:
-        batches: By their ids.
-        creates: How the next calls that create a batch fail; None: they do not.
-        adds: The same for calls that add requests.
-        late: Looks at a batch that do not show what was added before them; as many looks at the
-            list of batches do not show a new one.
-        step: How many more requests each look shows after that; None: all.
-        counts: Whether `num_requests` says what there is; else it is what the list shows.
+        batches: Batches by id.
+        creates: Failures of the next calls that create a batch; None: success.
+        adds: Failures of the next calls that add requests; None: success.
+        late: Number of looks after which a new batch, or an added request, is listed.
+        step: Number of further requests that each look lists then; None: all.
+        counts: Whether `num_requests` counts all requests, or only those that are listed.
         lists: Whether requests are listed.
-        rate: Results a second; None: all at once.
-        ready: Results there are of each batch; None: as `rate` says.
-        imageless: Prompts whose results cost something and hold no image.
-        expired: Results cannot be read any more.
-        forgotten: No batch is known any more.
-        arrived: Calls that have arrived, by method.
+        rate: Results per second; None: all at once.
+        ready: Number of results of each batch; None: according to `rate`.
+        imageless: Prompts whose results have a cost and no image.
+        expired: Whether results can no longer be read.
+        forgotten: Whether the service knows no batch.
+        arrived: Number of calls by method.
     """
 
     def __init__(self) -> None:
@@ -118,24 +117,24 @@ class BatchService(
 
     @property
     def host(self) -> str:
-        """Where clients find it."""
+        """Address for clients."""
         return f"localhost:{self.port}"
 
     @property
     def ordered(self) -> Counter[str]:
-        """How often each prompt was ordered, over all batches."""
+        """Number of orders of each prompt, over all batches."""
         return Counter(self._prompts())
 
     @property
     def cost_usd(self) -> float:
-        """What all of it costs once it is done."""
+        """Cost of all requests, in US dollars."""
         return sum(self.ordered.values()) / 100
 
     def _prompts(self) -> Iterator[str]:
         for batch in self.batches.values():
             yield from (one.image_request.prompt for one in batch.requests)
 
-    # What changes something
+    # Writing calls
 
     async def CreateBatch(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
         self.arrived["create"] += 1
@@ -163,7 +162,7 @@ class BatchService(
         batch.cancelled = True
         return self._message(batch)
 
-    # What looks
+    # Reading calls
 
     async def GetBatch(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
         return self._message(await self._find(request.batch_id, context))
@@ -201,7 +200,7 @@ class BatchService(
             results=map(self._result, page), pagination_token=token
         )
 
-    # Prices, and a chat model
+    # Prices and chat
 
     async def ListImageGenerationModels(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
         models = [{"name": "grok-imagine-image", "image_price": CENT}]
@@ -212,7 +211,7 @@ class BatchService(
         message = {"content": text, "role": "ROLE_ASSISTANT"}
         return chat_pb2.GetChatCompletionResponse(model="chat", outputs=[{"message": message}])
 
-    # What is where
+    # State
 
     async def _find(self, batch_id: str, context: Any) -> Batch:
         if self.forgotten or batch_id not in self.batches:
@@ -252,7 +251,7 @@ class BatchService(
         return {"batch_request_id": one.batch_request_id, "response": {"image_response": reply}}
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._server = grpc.aio.server()
         batch_pb2_grpc.add_BatchMgmtServicer_to_server(self, self._server)
         models_pb2_grpc.add_ModelsServicer_to_server(self, self._server)
@@ -267,7 +266,7 @@ class BatchService(
 
 
 REAL_TIME: Final = time.time
-"""What the service's clock says, whatever a test makes of ours."""
+"""The service's clock, which tests do not patch."""
 
 
 async def _fail(failure: Failure | None, context: Any) -> None:

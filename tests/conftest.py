@@ -63,7 +63,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back from refusals at once: how long clients wait is tested where it is the point."""
-    soon = {code: retry._Backoff(0.02, 0.1) for code in retry._BACKOFF}
+    soon = {code: retry.Backoff(0.02, 0.1) for code in retry._BACKOFF}
     monkeypatch.setattr(retry, "_BACKOFF", soon)
     monkeypatch.setattr(http, "PAUSE", 0.02)
 

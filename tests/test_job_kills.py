@@ -1,6 +1,6 @@
-"""`kill -9` at any moment between submit and collect: each request once, each picture kept.
+"""`kill -9` at any moment between submit and collect: each request is sent once, no image lost.
 
-`JOB_KILLS=30 pytest tests/test_job_kills.py` for as many as one likes.
+`JOB_KILLS=300 pytest tests/test_job_kills.py` kills more often.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ VICTIMS = """
 import os, sys
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
 import xai_notebook.generation.jobs.manager
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
 
 submitter._CALL_REQUESTS = 4
 submitter.LOOK_PAUSES = (0.02,) * 6
 submitter.ANSWER_SECONDS = 2.0
-poller._FIRST_PAUSE = 0.02
+poller._BACKOFF = retry.Backoff(0.02, 0.1)
 for line in sys.stdin:
     job, images = map(int, line.split())
     children = []
@@ -55,18 +56,16 @@ for line in sys.stdin:
         os.waitpid(child, 0)
     print("over", flush=True)
 """
-"""Forks before gRPC is used: a victim is there in milliseconds."""
+"""Forks before gRPC is used, so that a victim starts in milliseconds."""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_a_job_survives_every_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two kernels run the same cell at once and are killed at random moments; then the next two.
+    """Two kernels at a time run the same cell and are killed; after three pairs, the next cell.
 
-    After three times it is another cell.
-
-    Every second call that adds something is served and answered as if it were not, or never, and
-    what is added is listed two looks late. The service takes a request that it has as one more.
+    Every second call that adds something is served and answered with an error, or never, and what
+    it adds is listed two looks late. The service counts a repeated request twice.
     """
     chance = random.Random(1)
     answers = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", SILENCE)

@@ -1,4 +1,4 @@
-"""Money: set aside before sending, settled after, within every limit."""
+"""Counters and limits: money is reserved before a call and settled after it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from xai_notebook.settings import BudgetLimit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNREPORTED = None
-
 
 def amounts(*each: Amount | None) -> Any:
-    """Return an estimate that never changes."""
+    """Return an estimate of fixed amounts."""
 
     async def estimate() -> list[Amount | None]:
         return [*each]
@@ -32,25 +30,25 @@ def amounts(*each: Amount | None) -> Any:
 
 
 def usd(amount: float, *, confirmed: bool = True) -> Amount:
-    """Return what a call is expected to cost, in US dollars."""
+    """Return an expected cost, given in US dollars."""
     return Amount(to_ticks(amount), confirmed)
 
 
 async def ask(*counters: Counter, price: float | None = 0.07, cost: float | None = None) -> None:
-    """Make one call that ends well."""
+    """Make one successful call."""
     amount = None if price is None else usd(price)
     async with Limits(counters).reserved(amounts(amount)) as (reservation,):
         reservation.settle(cost)
 
 
 async def idle() -> None:
-    """Let everything run that can."""
+    """Let all tasks run until they wait."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 def test_a_call_waits_for_money_that_others_may_leave() -> None:
-    """It is sent when the call under way has turned out cheaper."""
+    """It is sent when the call in flight turns out cheaper."""
 
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
@@ -68,7 +66,6 @@ def test_a_call_waits_for_money_that_others_may_leave() -> None:
 
 
 def test_a_call_that_cannot_fit_is_refused_at_once() -> None:
-    """Whatever becomes of the calls under way."""
 
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
@@ -80,7 +77,7 @@ def test_a_call_that_cannot_fit_is_refused_at_once() -> None:
 
 
 def test_a_waiting_call_is_refused_when_the_money_is_gone() -> None:
-    """The call under way cost what was expected."""
+    """The call in flight cost what was expected."""
 
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
@@ -94,18 +91,18 @@ def test_a_waiting_call_is_refused_when_the_money_is_gone() -> None:
 
 
 def test_near_the_limit_calls_go_out_one_after_the_other() -> None:
-    """Each call under way may cost four times what is expected: only what fits then is sent."""
+    """Each call in flight counts four times: only calls that fit then are sent."""
 
     async def main() -> int:
-        counter, under_way, most = Counter(1.0, "x"), 0, 0
+        counter, in_flight, most = Counter(1.0, "x"), 0, 0
 
         async def one() -> None:
-            nonlocal under_way, most
+            nonlocal in_flight, most
             async with Limits([counter]).reserved(amounts(usd(0.05))) as (reservation,):
-                under_way += 1
-                most = max(most, under_way)
+                in_flight += 1
+                most = max(most, in_flight)
                 await asyncio.sleep(0)
-                under_way -= 1
+                in_flight -= 1
                 reservation.settle(0.05)
 
         await asyncio.gather(*(one() for _ in range(20)))
@@ -116,7 +113,7 @@ def test_near_the_limit_calls_go_out_one_after_the_other() -> None:
 
 
 def test_a_price_that_was_never_confirmed_goes_alone() -> None:
-    """The others wait until it is known what such a call costs."""
+    """Other calls wait until its cost is known."""
 
     async def main() -> None:
         counter = Counter(10.0, "x")
@@ -130,8 +127,8 @@ def test_a_price_that_was_never_confirmed_goes_alone() -> None:
     asyncio.run(main())
 
 
-def test_what_the_server_reports_counts_in_the_end() -> None:
-    """Less or more than expected; without a report what was expected stands."""
+def test_the_reported_cost_replaces_the_expected_cost() -> None:
+    """Without a report the expected cost stands."""
     reported, unreported = Counter(1.0, "x"), Counter(1.0, "x")
     asyncio.run(ask(reported, price=0.14, cost=0.05))
     asyncio.run(ask(unreported, price=0.14))
@@ -140,15 +137,15 @@ def test_what_the_server_reports_counts_in_the_end() -> None:
 
 
 @pytest.mark.parametrize("cost", [-0.02, -1e9, math.nan, math.inf])
-def test_a_cost_that_makes_no_sense_leaves_what_was_expected(cost: float) -> None:
-    """A negative cost would make the budget endless."""
+def test_an_invalid_cost_leaves_the_expected_cost(cost: float) -> None:
+    """A negative cost would raise the budget."""
     counter = Counter(1.0, "x")
     asyncio.run(ask(counter, cost=cost))
     assert counter.spent_usd == pytest.approx(0.07)
 
 
 def test_a_failure_that_may_have_been_billed_counts() -> None:
-    """Only what surely was not made is waived; either way nothing stays set aside."""
+    """Unless it is waived. Either way nothing stays reserved."""
 
     async def fail(counter: Counter, *, waived: bool) -> None:
         async with Limits([counter]).reserved(amounts(usd(0.07))) as (reservation,):
@@ -165,15 +162,15 @@ def test_a_failure_that_may_have_been_billed_counts() -> None:
 
 
 def test_every_limit_must_hold() -> None:
-    """Nothing is set aside under one limit when another refuses."""
+    """If one limit refuses, nothing is reserved under another."""
     wide, narrow = Counter(9.0, "a"), Counter(0.01, "b")
     with pytest.raises(BudgetError, match=re.escape("b $0.01")):
         asyncio.run(ask(wide, narrow))
     assert wide.totals.open == wide.spent == 0
 
 
-def test_amounts_are_set_aside_together_or_not_at_all() -> None:
-    """A rewrite that fits is not paid when its image does not."""
+def test_amounts_are_reserved_together_or_not_at_all() -> None:
+    """A rewrite is not paid if its image does not fit."""
 
     async def main() -> None:
         counter = Counter(0.02, "--max-cost")
@@ -185,14 +182,13 @@ def test_amounts_are_set_aside_together_or_not_at_all() -> None:
 
 
 def test_an_unknown_price_matters_only_under_a_limit() -> None:
-    """A limit that cannot be kept is an error that says so."""
     asyncio.run(ask(Counter(None, "a"), price=None))
     with pytest.raises(BudgetError, match="names no price for this model, so --max-cost cannot"):
         asyncio.run(ask(Counter(1.0, "--max-cost"), price=None))
 
 
 def test_exactly_the_limit_is_allowed() -> None:
-    """Ten images at 7 cents fit into 70 cents, whatever floats make of it; not one more."""
+    """Ten images at 7 cents fit into 70 cents, despite float rounding; one more does not."""
 
     async def main() -> None:
         counter = Counter(0.70, "x")
@@ -205,17 +201,16 @@ def test_exactly_the_limit_is_allowed() -> None:
 
 
 def test_free_images_fit_into_an_empty_budget() -> None:
-    """The embedded server's pictures cost nothing: a limit of zero lets them through."""
     asyncio.run(ask(Counter(0.0, "x"), price=0.0))
 
 
 def play(
     requests: Sequence[tuple[float, float]], concurrency: int, limit: float
 ) -> tuple[float, float]:
-    """Send calls under a limit; each is expected to cost one amount, and costs another.
+    """Send calls, given as expected and final costs, under a limit.
 
     Returns:
-        What was spent, and the largest difference of a call that was sent, in US dollars.
+        The total cost, and the largest difference of a call that was sent, in US dollars.
     """
     counter, differences = Counter(limit, "x"), [0.0]
 
@@ -243,10 +238,10 @@ def play(
     st.lists(st.tuples(st.floats(0.001, 0.4), st.floats(0, MARGIN)), max_size=12),
     st.integers(1, 12),
 )
-def test_a_limit_is_passed_by_one_difference_at_most(
+def test_a_limit_is_exceeded_by_one_difference_at_most(
     requests: list[tuple[float, float]], concurrency: int
 ) -> None:
-    """However many calls are under way, though each costs up to four times what is expected."""
+    """At any concurrency, if each call costs up to four times the expected cost."""
     sent = [(expected, expected * factor) for expected, factor in requests]
     spent, difference = play(sent, concurrency, 1.0)
     assert spent <= 1.0 + difference + 1e-9
@@ -265,13 +260,11 @@ def test_a_limit_is_passed_by_one_difference_at_most(
     ],
 )
 def test_forms_of_a_budget(given: object, limit: BudgetLimit, text: str) -> None:
-    """A number is for this process; a period is for all that use the library."""
     assert BudgetLimit.parse(given) == limit
     assert str(limit) == text
 
 
 @pytest.mark.parametrize("given", [True, "", "five", "-5", "5/week", "5/", math.nan, "5,50"])
-def test_what_is_no_budget_is_refused(given: object) -> None:
-    """A limit that was misread would be no limit."""
+def test_an_invalid_budget_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match=r"is not a budget|names no period"):
         BudgetLimit.parse(given)

@@ -1,4 +1,4 @@
-"""Bundles: a notebook that travels shows the same pictures, without a key, library or network."""
+"""Bundles: a notebook shows the same pictures on another machine, without key or library."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET = "user-of-a-colleague"
 
 @pytest.fixture(autouse=True)
 def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Be in the notebook `story.ipynb`, in a folder of its own."""
+    """Run in the notebook `story.ipynb`, in a new folder."""
     folder = tmp_path / "course"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -38,7 +38,7 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
-    """Restart in another home, without a key and without a server to ask."""
+    """Restart with another library, without a key and without a server."""
     close_session()
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / name))
     monkeypatch.delenv("XAI_API_KEY")
@@ -46,7 +46,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "othe
 
 
 def pictures() -> list[Any]:
-    """Make what the notebook's cells make."""
+    """Run the cells of the notebook."""
     made = [*xai.generate("a fox", n=2), *xai.generate("a fox"), *xai.generate("an owl")]
     return [*made, *made[0].edit("a hat")]
 
@@ -54,25 +54,25 @@ def pictures() -> list[Any]:
 def test_a_colleague_sees_the_same(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Digests, captions, models, costs and dates, equal requests in order; nothing is made."""
+    """The same digests, captions, models, costs and dates, in order; nothing is made."""
     made = pictures()
     assert xai.pack() == story / "story.xai"
     paid = len(orders.orders)
     elsewhere(monkeypatch, tmp_path)
     seen = pictures()
-    told = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in made]
-    assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in seen] == told
+    facts = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in made]
+    assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in seen] == facts
     assert {p.bundle for p in seen} == {"story.xai"}
     assert all(p.replayed and p.id is None for p in seen)
     assert [p.created.date() for p in seen] == [p.created.date() for p in made]
     assert len(orders.orders) == paid
-    assert xai.history().images == () or not len(xai.history())
+    assert len(xai.history()) == 0
 
 
 def test_ids_of_pictures_travel(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A cell that edits a picture of another cell by its id finds it in the bundle."""
+    """A cell that edits a picture by its id finds it in the bundle."""
     (made,) = xai.generate("a fox")
     name = f"@{(made.sha256 or '')[:8]}"
     (edited,) = xai.generate("a hat", image=name)
@@ -85,10 +85,10 @@ def test_ids_of_pictures_travel(
         xai.generate("a hat", image="@00000000")
 
 
-def test_the_card_says_where_it_comes_from(
+def test_the_card_names_the_bundle(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The badge names the bundle, and nobody speaks of local previews."""
+    """Without the notice about local previews."""
     (made,) = xai.generate("a fox")
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
@@ -103,7 +103,6 @@ def test_the_card_says_where_it_comes_from(
 
 
 def test_the_library_answers_first(orders: Press, story: Path) -> None:
-    """A bundle fills up what the library does not have."""
     (first,) = xai.generate("a fox")
     xai.pack("old.xai")
     close_session()
@@ -111,10 +110,9 @@ def test_the_library_answers_first(orders: Press, story: Path) -> None:
     assert (again.sha256, again.bundle) == (first.sha256, None)
 
 
-def test_a_cell_run_again_makes_new_pictures(
+def test_fresh_pictures_do_not_come_from_a_bundle(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What a bundle has answers the first time; fresh pictures are fresh."""
     (first,) = xai.generate("a fox")
     xai.pack()
     close_session()
@@ -125,10 +123,10 @@ def test_a_cell_run_again_makes_new_pictures(
     assert fresh.bundle is None
 
 
-def test_replay_is_exact(
+def test_replay_needs_a_picture_of_the_bundle(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """With `replay` a picture comes from the bundle or the call fails; why, is said."""
+    """Otherwise the call fails, and the error names the cause."""
     (made,) = xai.generate("a fox")
     file = xai.pack()
     elsewhere(monkeypatch, tmp_path)
@@ -143,7 +141,7 @@ def test_replay_is_exact(
 def test_a_rewritten_prompt_comes_with_its_pictures(
     keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No chat model is asked for a rewrite that a bundle knows."""
+    """The chat model is not called."""
     (made,) = xai.generate("a fox", rewrite="grok-4")
     assert made.rewritten_prompt
     xai.pack()
@@ -155,8 +153,8 @@ def test_a_rewritten_prompt_comes_with_its_pictures(
     assert len(keyed.server.requests) == before
 
 
-def strangers(file: Path, **changes: Any) -> None:
-    """Have a bundle say something else of its first request."""
+def forge(file: Path, **changes: Any) -> None:
+    """Change fields of a bundle's first request."""
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     head, first, *others = members["requests.jsonl"].decode().splitlines()
@@ -168,7 +166,7 @@ def strangers(file: Path, **changes: Any) -> None:
 
 
 class Since:
-    """What a server has seen since a moment."""
+    """The messages that a server has received since a moment."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -176,21 +174,21 @@ class Since:
 
     @property
     def messages(self) -> list[Any]:
-        """All that it was asked."""
+        """All messages."""
         return [call.message for call in self._served.server.requests[self._before :]]
 
     @property
     def prompts(self) -> list[str]:
-        """Those of the pictures that it was asked for."""
+        """The prompts of the pictures that were ordered."""
         return [one.prompt for one in self.messages if hasattr(one, "prompt")]
 
 
 @pytest.fixture
 def rewritten(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Since:
-    """Have a stranger's bundle beside the notebook, with a rewrite of a prompt of ours."""
+    """Put a forged bundle beside the notebook that rewrites one of our prompts."""
     keyed.faults.chat_text = "a detailed fox"
     xai.generate("a fox", rewrite="grok-4")
-    strangers(xai.pack(), prompt="an advertisement")
+    forge(xai.pack(), prompt="an advertisement")
     close_session()
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "other"))
     keyed.faults.chat_text = "a fox of mine"
@@ -198,7 +196,7 @@ def rewritten(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_a_rewrite_of_a_bundle_answers_and_is_not_sent(rewritten: Since) -> None:
-    """The picture is shown under the words that its bundle says made it; nothing is paid."""
+    """The caption shows the rewrite of the bundle; nothing is paid."""
     (seen,) = xai.generate("a fox", rewrite="grok-4")
     assert (seen.bundle, seen.prompt) == ("story.xai", "a fox")
     assert seen.caption.startswith("Rewritten prompt: ")
@@ -209,10 +207,10 @@ def test_a_rewrite_of_a_bundle_answers_and_is_not_sent(rewritten: Since) -> None
 @pytest.mark.parametrize(
     "options", [{"n": 2}, {"fresh": True}, {"n": 2, "reuse": True}, {"aspect_ratio": "2:1"}]
 )
-def test_what_a_bundle_lacks_is_made_from_a_rewrite_of_ours(
+def test_missing_pictures_are_made_from_a_rewrite_of_ours(
     rewritten: Since, options: dict[str, Any]
 ) -> None:
-    """No word of a stranger's bundle is sent with the user's key."""
+    """No word of a bundle is sent with the user's key."""
     made = xai.generate("a fox", rewrite="grok-4", **options)
     assert rewritten.prompts == ["a fox of mine"]
     assert str(made[-1].rewritten_prompt).startswith("A fox of mine")
@@ -220,8 +218,8 @@ def test_what_a_bundle_lacks_is_made_from_a_rewrite_of_ours(
     assert "advertisement" not in str(rewritten.messages)
 
 
-def test_a_pass_beside_such_a_bundle_is_free_the_next_time(rewritten: Since) -> None:
-    """Equal requests keep their order, though one is answered and the next ones are made."""
+def test_a_second_run_beside_such_a_bundle_is_free(rewritten: Since) -> None:
+    """Equal requests keep their order, though only the first is answered by the bundle."""
     first = [xai.generate("a fox", rewrite="grok-4")[0] for _ in range(3)]
     assert [one.bundle for one in first] == ["story.xai", None, None]
     assert len(rewritten.prompts) == 2
@@ -232,7 +230,7 @@ def test_a_pass_beside_such_a_bundle_is_free_the_next_time(rewritten: Since) -> 
 
 
 def test_a_job_beside_such_a_bundle_orders_what_it_lacks(rewritten: Since) -> None:
-    """A job sends no word of it either."""
+    """It sends no word of the bundle either."""
     job = xai.generate(each=["a fox", "an owl"], rewrite="grok-4", batch=True)
     assert len(job.wait(60)) == 2
     assert "an owl" in str(rewritten.messages)
@@ -240,14 +238,14 @@ def test_a_job_beside_such_a_bundle_orders_what_it_lacks(rewritten: Since) -> No
     assert "advertisement" not in str(rewritten.messages)
 
 
-def test_unpacking_teaches_no_price_and_spends_nothing(
+def test_unpacking_sets_no_price_and_spends_nothing(
     rewritten: Since, story: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a bundle says of costs is shown, and counts nowhere; its rewrite is not remembered."""
+    """Costs in a bundle are shown and do not count; its rewrite is not remembered."""
     file = (story / "story.xai").rename(story / "gift")
     with zipfile.ZipFile(file) as archive:
         line = json.loads(archive.read("requests.jsonl").splitlines()[1])
-    strangers(file, images=[line["images"][0] | {"cost_usd": 900.0}])
+    forge(file, images=[line["images"][0] | {"cost_usd": 900.0}])
     xai.unpack(file)
     (row,) = xai.costs()
     assert (row.cost_usd, row.unknown) == (0.0, 0)
@@ -256,10 +254,8 @@ def test_unpacking_teaches_no_price_and_spends_nothing(
     assert rewritten.prompts == ["a fox of mine"]
 
 
-def test_a_bundle_holds_what_was_made_and_nothing_else(
-    orders: Press, story: Path, tmp_path: Path
-) -> None:
-    """No user, no path, no input that was not made here, nothing from other notebooks."""
+def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Path) -> None:
+    """No user, no path, and no input image that was not made here."""
     source = story / "private photo.png"
     made = xai.generate("a fox", user=SECRET)[0]
     made.pil.resize((9, 9)).save(source)
@@ -277,7 +273,7 @@ def test_a_bundle_holds_what_was_made_and_nothing_else(
 def test_a_user_of_another_name_is_answered(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Who asked is in no bundle, and makes no difference to one."""
+    """The user is not in the bundle, and does not matter to it."""
     (made,) = xai.generate("a fox", user=SECRET)
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
@@ -287,7 +283,7 @@ def test_a_user_of_another_name_is_answered(
 def test_packing_again_keeps_and_adds(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Equal pictures make an equal file; a colleague's pictures are added to those of a bundle."""
+    """Equal pictures make an equal file; new pictures are added to an existing bundle."""
     (fox,) = xai.generate("a fox")
     file = xai.pack()
     content = file.read_bytes()
@@ -303,10 +299,9 @@ def test_packing_again_keeps_and_adds(
 
 
 def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what this notebook made, or shows in this kernel; what is in the trash is not."""
+    """Only pictures that this notebook made, or shows in this kernel; none from the trash."""
     xai.generate("a fox")
     (gone,) = xai.generate("an owl")
-    xai.generate(["x"][0])
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "tale.ipynb")
     with pytest.raises(LibraryError, match="no picture of this notebook"):
@@ -322,7 +317,7 @@ def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.Monke
 def test_a_name_is_needed_and_another_file_is_left_alone(
     orders: Press, monkeypatch: pytest.MonkeyPatch, story: Path
 ) -> None:
-    """Nothing but a bundle is ever overwritten."""
+    """Only a bundle is overwritten."""
     xai.generate("a fox")
     (story / "story.xai").write_text("my notes")
     with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
@@ -338,7 +333,7 @@ def test_a_name_is_needed_and_another_file_is_left_alone(
 def test_unpacked_pictures_are_in_the_library(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Once, with their dates and at no cost; what the library has stays as it is."""
+    """Once, with their dates and at no cost."""
     made = pictures()
     file = xai.pack().rename(tmp_path / "gift.xai")
     elsewhere(monkeypatch, tmp_path)
@@ -361,7 +356,7 @@ def test_the_program_packs(
     story: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`python -m xai_notebook pack` knows a notebook by its path, whole or below a root."""
+    """`python -m xai_notebook pack` finds a notebook by its absolute or relative path."""
     (made,) = xai.generate("a fox")
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "course/story.ipynb")
@@ -378,7 +373,7 @@ def test_the_program_packs(
 def test_the_bundle_of_the_notebook_answers_first(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Then the others by name; a bundle that goes away answers no more."""
+    """Then the others by name; a deleted bundle does not answer."""
     (ours,) = xai.generate("a fox")
     xai.pack()
     (theirs,) = xai.generate("a fox", fresh=True)
@@ -392,10 +387,10 @@ def test_the_bundle_of_the_notebook_answers_first(
     assert theirs.sha256 != ours.sha256
 
 
-def test_machines_show_the_same(
+def test_a_notebook_without_a_name_shows_the_same(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """nbclient, whose notebooks have no name: packed in the last cell, run in another home."""
+    """With nbclient: packed in the last cell, run with another library."""
     monkeypatch.delenv("JPY_SESSION_NAME")
     head = "%load_ext xai_notebook\nimport xai_notebook as xai"
     cells = [head, "%%xai_image -n 2 --as one\na fox", "two = xai.generate('a fox')\ntwo"]

@@ -1,4 +1,4 @@
-"""Jobs are ordered once: whatever the service answers, whenever it lists what it has."""
+"""A job is submitted once, whatever the service answers and however late it lists requests."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import xai_notebook as xai
 from batch_service import DAY, REAL_TIME, SILENCE, Batch, BatchService, Failure, batch_service
 from harness import KEY, until
 from xai_notebook import errors
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ PROMPTS = [f"fox {number}" for number in range(12)]
 MANY = [f"fox {number}" for number in range(200)]
 KERNEL = """
 import sys
+from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.generation.session import Session
-poller._FIRST_PAUSE = 0.02
+poller._BACKOFF = retry.Backoff(0.02, 0.1)
 submitter._CALL_REQUESTS = 4
 prompts = [f"fox {number}" for number in range(int(sys.argv[1]))]
 options = eval(sys.argv[2])
@@ -50,9 +52,8 @@ session.generate(each=prompts, batch=True, **options)
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
-    """Run a service that the environment names."""
-    monkeypatch.setattr(poller, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(poller, "_LONGEST_PAUSE", 0.1)
+    """Run a batch service, and let the environment name it."""
+    monkeypatch.setattr(poller, "_BACKOFF", retry.Backoff(0.02, 0.1))
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.01, 0.02, 0.04))
     with batch_service() as served:
         monkeypatch.setenv("XAI_API_KEY", KEY)
@@ -66,20 +67,19 @@ def kernels(service: BatchService, new_session: Callable[[], Session]) -> Callab
     return new_session
 
 
-def hand(session: Session, prompts: list[str] = PROMPTS, **options: Any) -> BatchJob:
-    """Run the cell."""
+def run_cell(session: Session, prompts: list[str] = PROMPTS, **options: Any) -> BatchJob:
     return session.generate(each=prompts, batch=True, **options)
 
 
-def check(session: Session, service: BatchService, times: int = 1) -> None:
-    """Run the cell to its end: each prompt was ordered so many times, and the ledger says so."""
-    assert len(hand(session).wait().ok) == 12
-    assert service.ordered == Counter(dict.fromkeys(PROMPTS, times))
+def check(session: Session, service: BatchService) -> None:
+    """Run the cell to its end: each prompt was ordered once, and the ledger is right."""
+    assert len(run_cell(session).wait().ok) == 12
+    assert service.ordered == Counter(PROMPTS)
     assert spent(session) == pytest.approx(service.cost_usd)
 
 
 def spent(session: Session) -> float:
-    """Return what the ledger says."""
+    """Return the total of the ledger, in US dollars."""
     return sum(row.cost_usd for row in session.history.costs())
 
 
@@ -97,7 +97,6 @@ def test_a_call_that_was_served_is_not_repeated(
     answer: str,
     times: int,
 ) -> None:
-    """The service did the work, whatever it answered, as often as it is asked."""
     monkeypatch.setattr(submitter, "ANSWER_SECONDS", 0.5)
     getattr(service, call).extend([Failure(answer)] * times)
     check(kernels(), service)
@@ -108,7 +107,7 @@ def test_a_call_that_was_served_is_not_repeated(
 def test_a_call_that_was_not_served_is_repeated(
     kernels: Any, service: BatchService, call: str
 ) -> None:
-    """After four failures that did nothing, the fifth call makes the job."""
+    """The fifth call succeeds."""
     getattr(service, call).extend([Failure("UNAVAILABLE", served=False)] * 4)
     check(kernels(), service)
     assert len(service.batches) == 1
@@ -125,7 +124,7 @@ def test_a_batch_that_is_listed_late_is_found(kernels: Any, service: BatchServic
 def test_requests_that_are_listed_late_are_not_added_again(
     kernels: Any, service: BatchService, step: int | None
 ) -> None:
-    """Also when only a part of them shows at first: while more appears, nothing is added."""
+    """With `step`, a part of them is listed first: while more appears, nothing is added."""
     service.counts, service.late, service.step = False, 3, step
     service.adds.append(Failure("UNAVAILABLE"))
     check(kernels(), service)
@@ -133,7 +132,7 @@ def test_requests_that_are_listed_late_are_not_added_again(
 
 
 def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> None:
-    """A batch that counts all requests has them, whether or not it lists them."""
+    """A batch that counts all requests has them, even if it does not list them."""
     service.lists = False
     service.adds.append(Failure("UNAVAILABLE"))
     check(kernels(), service)
@@ -143,13 +142,13 @@ def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> 
 def test_a_count_that_the_list_does_not_explain_stops_the_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some requests are there and nothing says which: none is added until the list shows them."""
+    """It is unknown which requests are there: none is added until they are listed."""
     monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
     service.lists, service.ready = False, 0
     service.adds.append(Failure("UNAVAILABLE"))
     service.adds.append(Failure("UNAVAILABLE", served=False))
     with pytest.raises(errors.JobError, match=r"counts 4 requests .* lists 0"):
-        hand(kernels())
+        run_cell(kernels())
     assert service.arrived["add"] == 2
     service.lists, service.ready = True, None
     check(kernels(), service)
@@ -158,22 +157,22 @@ def test_a_count_that_the_list_does_not_explain_stops_the_job(
 def test_a_confirmed_request_is_not_added_again(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next kernel knows what the service confirmed to this one, though no list shows it yet."""
+    """The next kernel knows what was confirmed to this one, though it is not listed yet."""
     service.counts, service.late = False, 100
     service.adds.extend([None, Failure("UNAUTHENTICATED", served=False)])
     with monkeypatch.context() as patch:
         patch.setattr(submitter, "_CALL_REQUESTS", 4)
         with pytest.raises(errors.AuthenticationError):
-            hand(kernels())
+            run_cell(kernels())
     assert sum(service.ordered.values()) == 4
     check(kernels(), service)
 
 
 def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: BatchService) -> None:
-    """The one that has some, or the older."""
+    """The one with requests, or else the older."""
     service.creates.append(Failure("UNAUTHENTICATED", served=False))
     with pytest.raises(errors.AuthenticationError):
-        hand(kernels())
+        run_cell(kernels())
     service.creates.append(Failure("UNAVAILABLE", served=False))
     (job,) = kernels().jobs()
     for name in ("one", "two"):
@@ -186,7 +185,7 @@ def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: Bat
 def test_an_interrupt_ends_the_looking(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then the card says what is waited for."""
+    """Until then the card names the reason for the wait."""
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (600.0,))
     service.adds.append(Failure("UNAVAILABLE", served=False))
     session = kernels()
@@ -194,17 +193,17 @@ def test_an_interrupt_ends_the_looking(
     def watch() -> tuple[str, str]:
         until(lambda: service.arrived["look"] >= 2)
         (job,) = session.jobs()
-        said = until(lambda: job.cause), job.card.title
+        shown = until(lambda: job.cause), job.card.title
         os.kill(os.getpid(), signal.SIGINT)
-        return said
+        return shown
 
     with ThreadPoolExecutor() as pool:
         watching = pool.submit(watch)
         with pytest.raises(KeyboardInterrupt):
-            hand(session)
+            run_cell(session)
         cause, title = watching.result()
     assert "asked what it has before anything is sent again" in cause
-    assert title == "Handing over"
+    assert title == "Submitting"
     (job,) = session.jobs()
     assert job.cause is None
     assert service.arrived["add"] == 1
@@ -219,7 +218,7 @@ def test_an_interrupt_ends_the_looking(
 def test_a_call_that_outlives_its_kernel_is_waited_for(
     kernels: Any, service: BatchService, call: str
 ) -> None:
-    """The kernel is killed while the service serves the call, and shows it three looks later."""
+    """The kernel is killed during the call, and the service lists it three looks later."""
     service.counts, service.late = False, 3
     getattr(service, call).append(Failure(SILENCE))
     with kernel() as process:
@@ -231,7 +230,7 @@ def test_a_call_that_outlives_its_kernel_is_waited_for(
 
 
 def kernel(prompts: int = 12, **options: Any) -> subprocess.Popen[str]:
-    """Start a process that waits for `go` to run the cell."""
+    """Start a process that runs the cell when it gets `go`."""
     command = [sys.executable, "-c", KERNEL, str(prompts), repr(options)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout
@@ -240,7 +239,6 @@ def kernel(prompts: int = 12, **options: Any) -> subprocess.Popen[str]:
 
 
 def go(process: subprocess.Popen[str]) -> None:
-    """Let a process run the cell."""
     assert process.stdin
     process.stdin.write("\n")
     process.stdin.flush()
@@ -250,13 +248,12 @@ def go(process: subprocess.Popen[str]) -> None:
 
 
 def test_fresh_kernels_run_the_cell_again(kernels: Any, service: BatchService) -> None:
-    """Twelve times, with n = 2 and a prompt that stands twice."""
+    """Twelve times, with n = 2 and a repeated prompt: all find the same job."""
     service.rate = 60
     prompts = [*MANY[:99], MANY[0]]
-    for _ in range(12):
-        hand(kernels(), prompts, n=2)
+    assert len({run_cell(kernels(), prompts, n=2).name for _ in range(12)}) == 1
     last = kernels()
-    assert len(hand(last, prompts, n=2).wait().ok) == 200
+    assert len(run_cell(last, prompts, n=2).wait().ok) == 200
     assert sum(service.ordered.values()) == 200
     assert spent(last) == pytest.approx(service.cost_usd)
 
@@ -287,13 +284,13 @@ def test_one_kernel_runs_the_cell_again(cell: Any, service: BatchService) -> Non
 
 
 def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchService) -> None:
-    """`fresh` makes others; while those come in, they are the ones it wants."""
-    hand(kernels()).wait()
+    """While new images come in, `fresh` orders no others."""
+    run_cell(kernels()).wait()
     service.ready = 0
-    hand(kernels(), fresh=True)
+    run_cell(kernels(), fresh=True)
     service.ready = 5
     for _ in range(3):
-        job = hand(kernels(), fresh=True)
+        job = run_cell(kernels(), fresh=True)
         while job.counts.succeeded < 5:
             job.refresh()
     service.ready = None
@@ -302,7 +299,7 @@ def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchServic
 
 
 def test_five_processes_run_the_cell_at_once(kernels: Any, service: BatchService) -> None:
-    """Also where a chat model says something else each time that it is asked."""
+    """Also if the chat model answers differently each time."""
     service.rate = 60
     count, options = 40, {"rewrite": "chat", "n": 2}
     with ThreadPoolExecutor() as pool:
@@ -313,7 +310,7 @@ def test_five_processes_run_the_cell_at_once(kernels: Any, service: BatchService
         process.communicate(timeout=60)
         assert process.returncode == 0
     last = kernels()
-    assert len(hand(last, MANY[:count], **options).wait().ok) == 2 * count
+    assert len(run_cell(last, MANY[:count], **options).wait().ok) == 2 * count
     assert sum(service.ordered.values()) == 2 * count
     assert spent(last) == pytest.approx(service.cost_usd)
 
@@ -321,9 +318,9 @@ def test_five_processes_run_the_cell_at_once(kernels: Any, service: BatchService
 def test_nbclient_runs_the_notebook_again(
     kernels: Any, service: BatchService, tmp_path: Path
 ) -> None:
-    """Fresh kernels, two at a time, that share a home, while another one collects results."""
+    """Two kernels at a time, while a third one collects results."""
     service.rate = 40
-    hand(kernels(), MANY)
+    run_cell(kernels(), MANY)
     cell = nbformat.v4.new_code_cell(
         "import xai_notebook as xai\n"
         "xai.generate(each=[f'fox {number}' for number in range(200)], batch=True)"
@@ -335,7 +332,7 @@ def test_nbclient_runs_the_notebook_again(
     assert [run.wait(60) for run in runs] == [0, 0]
     assert sum(service.ordered.values()) == 200
     last = kernels()
-    assert len(hand(last, MANY).wait().ok) == 200
+    assert len(run_cell(last, MANY).wait().ok) == 200
     assert sum(service.ordered.values()) == 200
 
 
@@ -345,9 +342,8 @@ def test_nbclient_runs_the_notebook_again(
 def test_a_clock_that_is_ahead_ends_no_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """25 hours: results are read as long as the service gives them."""
     service.ready = 0
-    job = hand(kernels())
+    job = run_cell(kernels())
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + 25 * 3600)
     job.refresh()
     assert job.state == "running"
@@ -360,23 +356,23 @@ def test_a_clock_that_is_ahead_ends_no_job(
 def test_a_job_whose_results_are_gone_has_expired(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    """The service says so, whatever the clock says; then the rest may be ordered anew."""
+    """The service says so, whether or not the clock agrees; the rest is ordered again."""
     service.ready = 0
-    job = hand(kernels())
+    job = run_cell(kernels())
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + ahead)
     service.expired = True
     with pytest.raises(errors.JobError, match="expired"):
         job.wait(30)
     assert job.state == "expired"
     service.expired, service.ready = False, None
-    assert len(hand(kernels()).wait().ok) == 12
+    assert len(run_cell(kernels()).wait().ok) == 12
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
 def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchService) -> None:
-    """The service may be asked with another key: nothing is ordered again."""
+    """Another key may be in use: nothing is ordered again."""
     service.ready = 0
-    job = hand(kernels())
+    job = run_cell(kernels())
     service.forgotten = True
     with pytest.raises(errors.JobError, match="does not know the job"):
         job.wait(30)
@@ -385,15 +381,15 @@ def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchSer
 
 
 def test_a_dry_run_knows_what_a_running_job_holds(kernels: Any, service: BatchService) -> None:
-    """Running the cell again would order nothing, and a longer one only what is new."""
+    """Running the cell again orders nothing, and a longer cell only what is new."""
     service.ready = 0
-    hand(kernels())
-    plan: Any = hand(kernels(), dry_run=True)
+    run_cell(kernels())
+    plan: Any = run_cell(kernels(), dry_run=True)
     assert (plan.ordered, plan.new, plan.cost_usd) == (12, 0, 0)
     assert "in a running job" in repr(plan)
-    longer: Any = hand(kernels(), [*PROMPTS, "an owl"], dry_run=True)
+    longer: Any = run_cell(kernels(), [*PROMPTS, "an owl"], dry_run=True)
     assert (longer.ordered, longer.new) == (12, 1)
-    fresh: Any = hand(kernels(), dry_run=True, fresh=True)
+    fresh: Any = run_cell(kernels(), dry_run=True, fresh=True)
     assert (fresh.ordered, fresh.new) == (12, 0)
     single: Any = kernels().generate(each=PROMPTS, dry_run=True)
     assert (single.ordered, single.new) == (0, 12)
@@ -403,7 +399,7 @@ def test_a_dry_run_knows_what_a_running_job_holds(kernels: Any, service: BatchSe
 def test_a_dry_run_in_the_kernel_of_the_job_agrees_with_a_run(
     cell: Any, service: BatchService
 ) -> None:
-    """Running the cell of a job again makes no new images: while it runs, done or cancelled."""
+    """Running the cell again makes no new images, whether the job runs, is done or cancelled."""
     service.ready = 5
     job = cell(PROMPTS)
     until(lambda: job.refresh().counts.succeeded == 5)
@@ -427,12 +423,12 @@ def test_a_dry_run_in_the_kernel_of_the_job_agrees_with_a_run(
 def test_a_library_that_disappears_is_an_error(
     kernels: Any, cell: Any, service: BatchService, tmp_path: Path, how: str
 ) -> None:
-    """It names the batch; the cell orders nothing a second time, unless it is told to."""
+    """The error names the batch; only `fresh` orders the images again."""
     home, aside = tmp_path / "home", tmp_path / "aside"
     if how == "replace":
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XAI_NOTEBOOK_HOME", str(aside))
-            hand(kernels(), ["a wolf"]).wait()
+            run_cell(kernels(), ["a wolf"]).wait()
     service.ready = 0
     job = cell(PROMPTS)
     (listed,) = xai.jobs()
@@ -467,7 +463,7 @@ def test_a_library_that_comes_back_has_its_job(
 ) -> None:
     service.ready = 0
     session = kernels()
-    job = hand(session)
+    job = run_cell(session)
     (tmp_path / "home").rename(tmp_path / "aside")
     with pytest.raises(errors.LibraryError):
         job.wait(30)
@@ -484,9 +480,9 @@ def test_a_library_that_comes_back_has_its_job(
 
 
 def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: BatchService) -> None:
-    """It was paid for, counts once though two kernels see it, and the next run orders it anew."""
+    """It was paid for and counts once, though two kernels read it; the next run orders it again."""
     service.imageless = frozenset(PROMPTS[:2])
-    jobs = [hand(kernels()) for _ in range(2)]
+    jobs = [run_cell(kernels()) for _ in range(2)]
     with ThreadPoolExecutor() as pool:
         batches = [*pool.map(lambda job: job.wait(), jobs)]
     session = kernels()
@@ -497,6 +493,6 @@ def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: Batch
     assert spent(session) == pytest.approx(service.cost_usd) == pytest.approx(0.12)
     assert len(session.history.search(n=100)) == 10
     service.imageless = frozenset()
-    assert len(hand(session).wait().ok) == 12
+    assert len(run_cell(session).wait().ok) == 12
     assert service.ordered == Counter(PROMPTS) + Counter(PROMPTS[:2])
     assert spent(session) == pytest.approx(0.14)

@@ -61,7 +61,7 @@ def test_a_used_up_quota_ends_the_run(
     monkeypatch.setattr(calls, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(calls, "_LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(generator, "_ROUNDS", 2)
-    backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry._Backoff(0.01, 0.01)}
+    backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry.Backoff(0.01, 0.01)}
     monkeypatch.setattr(retry, "_BACKOFF", backoff)
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.fail_when = lambda *_: (grpc.StatusCode.RESOURCE_EXHAUSTED, "quota used up")

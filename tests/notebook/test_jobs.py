@@ -46,7 +46,7 @@ def test_a_card_becomes_the_grid(reader: Kernel, slow: Served, tmp_path: Path) -
     (card,) = cell.outputs
     assert card["kind"] == "display_data"
     assert card["transient"]["display_id"]
-    assert "Job Handing over: 3 images" in card["data"]["text/plain"]
+    assert "Job Submitting: 3 images" in card["data"]["text/plain"]
     assert "$0.06" in card["data"]["text/plain"]
     assert 'role="progressbar"' in card["data"]["text/html"]
     assert reader.run("assert job is _ and job.state == 'running', job").error is None

@@ -1,9 +1,13 @@
-"""Bundles in the way of a prompt: they answer after the library, and go into it when told to."""
+"""Bundles beside a notebook: they answer a call after the library; pack and unpack them.
+
+`BundleLookup` answers calls from the `.xai` files in the notebook's folder. `pack` writes such a
+file from the library, `unpack` imports one into the library.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,21 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BundleLookup", "pack", "unpack"]
 
-_AT_ONCE: Final = 16
-"""Requests whose pictures are in memory while a bundle is unpacked."""
-_MEMORY: Final = 64 * MIB
-"""Bytes of those pictures, after which they are saved."""
+_MAX_REPLIES: Final = 16
+"""Replies that are held in memory and saved together while a bundle is unpacked."""
+_MAX_BYTES: Final = 64 * MIB
+"""Size of their pictures at which they are saved."""
 
 
-class _Asked(NamedTuple):
-    """What a request lacks.
-
-    Attributes:
-        request: What is asked for.
-        place: Of the request; None: wherever there is something.
-        missing: Positions.
-        rewrite_model: As in `Bundle.find`.
-    """
+class _Query(NamedTuple):
+    """The arguments of `answers`, after the bundles."""
 
     request: ImageRequest
     place: int | None
@@ -50,56 +47,51 @@ class _Asked(NamedTuple):
     rewrite_model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class BundleLookup:
-    """The bundles beside a notebook, as they answer its calls.
+    """Answers calls from the bundles in a notebook's folder."""
 
-    Attributes:
-        bundles: What has been read of them.
-        folder: The notebook's.
-        stem: Its name, where known: the bundle named like it answers first.
-    """
+    def __init__(self, bundles: BundleFolder, folder: Path, stem: str | None) -> None:
+        """Read nothing yet.
 
-    bundles: BundleFolder
-    folder: Path
-    stem: str | None
-    _take: Batched[_Asked, tuple[list[Picture], list[str]]] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Let requests that come at the same time be looked for together."""
-        object.__setattr__(self, "_take", Batched(self._take_each))  # it is frozen
+        Args:
+            bundles: Caches bundles that have been read.
+            folder: The notebook's folder.
+            stem: The notebook's name, if known: the bundle of that name answers first.
+        """
+        self._read = partial(bundles.of, folder, stem)
+        self._answer = Batched(self._answer_each)  # one look into the folder for many requests
 
     @classmethod
     def here(cls, bundles: BundleFolder) -> BundleLookup:
-        """Return those beside the notebook that runs."""
+        """Return the lookup of the running notebook."""
         file = frontend.notebook_file()
         try:
             folder = frontend.notebook_folder()
-        except OSError:  # the working directory is gone
+        except OSError:  # the working directory has been deleted
             folder = Path("/nowhere")
         return cls(bundles, folder, None if file is None else file.stem)
 
     async def fill(
         self, found: list[Picture], request: ImageRequest, place: int | None, progress: Progress
     ) -> list[Picture]:
-        """Return the pictures of a request, those that are missing taken from bundles.
+        """Add the missing pictures of a request from bundles.
 
         Args:
-            found: What the library has.
+            found: Pictures that the library has.
             request: What is asked for.
-            place: Of the request; None: wherever there is something.
-            progress: Takes notes of bundles and pictures that were refused.
+            place: Replay slot of the request; None: any.
+            progress: Receives notes about refused bundles and pictures.
         """
         missing = {*range(request.n)} - {picture.position for picture in found}
         if not missing:
             return found
-        seen = await self._seen(_Asked(request, place, missing), progress)
-        return sorted([*found, *seen], key=lambda picture: picture.position)
+        added = await self._pictures(_Query(request, place, missing), progress)
+        return sorted([*found, *added], key=lambda picture: picture.position)
 
     async def rewritten(
         self, request: ImageRequest, model: str, place: int | None, progress: Progress
     ) -> list[Picture]:
-        """Return the pictures that were made of a request, its prompt rewritten elsewhere.
+        """Return the pictures of a request whose prompt somebody else's kernel has rewritten.
 
         Args:
             request: As its user wrote it.
@@ -107,121 +99,115 @@ class BundleLookup:
             place: As in `fill`.
             progress: As in `fill`.
         """
-        asked = replace(request, rewrite_model=model)
-        return await self._seen(_Asked(asked, place, {*range(request.n)}, model), progress)
+        query = _Query(replace(request, rewrite_model=model), place, {*range(request.n)}, model)
+        return await self._pictures(query, progress)
 
     def rewrites_of(self, request: ImageRequest, model: str) -> set[str]:
-        """Return what a request's prompt was rewritten to elsewhere; see `Bundle.rewrites_of`."""
-        bundles, _ = self.bundles.of(self.folder, self.stem)
+        """Return the rewritten prompts of a request; see `Bundle.rewrites_of`."""
+        bundles, _ = self._read()
         return {text for bundle in bundles for text in bundle.rewrites_of(request, model)}
 
-    async def _seen(self, asked: _Asked, progress: Progress) -> list[Picture]:
-        """Return pictures of bundles that can be read, by their positions."""
-        taken, problems = await self._take(asked)
+    async def _pictures(self, query: _Query, progress: Progress) -> list[Picture]:
+        """Return the pictures that can be read, by position."""
+        answered, problems = await self._answer(query)
         for sentence in problems:
             progress.note(sentence)
-        seen = [picture for picture in await look_at(taken) if picture.status != "failed"]
-        if len(seen) < len(taken):
+        pictures = [each for each in await look_at(answered) if each.status != "failed"]
+        if len(pictures) < len(answered):
             progress.note("A picture of a bundle cannot be read, and was not used.")
-        return seen
+        return pictures
 
-    def _take_each(self, asked: Sequence[_Asked]) -> list[tuple[list[Picture], list[str]]]:
-        bundles, refusals = self.bundles.of(self.folder, self.stem)
-        taken = (answers(bundles, *one) for one in asked)
-        return [(pictures, [*refusals, *problems]) for pictures, problems in taken]
+    def _answer_each(self, queries: Sequence[_Query]) -> list[tuple[list[Picture], list[str]]]:
+        bundles, refusals = self._read()
+        answered = (answers(bundles, *query) for query in queries)
+        return [(pictures, [*refusals, *problems]) for pictures, problems in answered]
 
     def refusals(self) -> list[str]:
         """Return why bundles do not answer, a sentence each."""
-        return self.bundles.of(self.folder, self.stem)[1]
+        return self._read()[1]
 
     def named(self, digits: str, limit: int = 2) -> dict[str, Picture]:
-        """Return pictures whose originals' digests begin so, by their digests.
+        """Return pictures by digest whose digests start with `digits`.
 
         Args:
             digits: Hexadecimal, in lower case.
-            limit: At most so many.
+            limit: Maximum number of pictures.
         """
-        bundles, _ = self.bundles.of(self.folder, self.stem)
         found: dict[str, Picture] = {}
-        for bundle in bundles:
+        for bundle in self._read()[0]:
             for entry in bundle.entries:
                 for image in entry.images:
                     digest = image.sha256 or ""
                     if digest.startswith(digits) and digest not in found and len(found) < limit:
-                        with suppress(LibraryError):  # damaged: it names nothing
+                        with suppress(LibraryError):  # a damaged picture
                             found[digest] = picture_of(bundle, entry, image, entry.request)
         return found
 
 
 def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Path:
-    """Write a bundle of the notebook that runs; see `xai_notebook.pack`.
+    """Write a bundle of the running notebook; see `xai_notebook.pack`.
 
     Args:
-        library: Where the pictures are.
-        path: As given; None: beside the notebook, under its name.
-        ids: Images that it has shown.
+        library: Holds the pictures.
+        path: As given; None: beside the notebook, with its name.
+        ids: Images that the notebook has shown.
     """
     notebook = frontend.notebook_name()
     if path is None:
         file = frontend.notebook_file()
         if file is None:
             raise OptionError(
-                'Nobody says what this notebook is called. Name the file: xai.pack("story.xai")'
+                "The notebook's name is unknown. Name the file: xai.pack('story.xai')"
             )
-        target = frontend.notebook_folder() / f"{file.stem}{SUFFIX}"
+        path = Path(f"{file.stem}{SUFFIX}")
     else:
-        target = frontend.notebook_folder() / Path(path).expanduser()
+        path = Path(path).expanduser()
+    target = frontend.notebook_folder() / path
     if target.suffix != SUFFIX:
         raise OptionError(f"A bundle's name ends in {SUFFIX}, for it to be found: {target.name}")
     if not target.parent.is_dir():
-        raise ExportError(f"There is no folder for {target.name}. Create it first.")
+        raise ExportError(f"The folder for {target.name} does not exist. Create it first.")
     library.packer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
     return target
 
 
 def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]]:
-    """Take the pictures of a bundle into the library; see `xai_notebook.unpack`.
+    """Import the pictures of a bundle into the library; see `xai_notebook.unpack`.
 
     Returns:
-        What is new in the library, and why pictures were refused, a sentence each.
+        The pictures that are new in the library, and why others were refused, a sentence each.
     """
     bundle = Bundle(frontend.notebook_folder() / Path(path).expanduser())
-    taken: list[Picture] = []
+    pictures: list[Picture] = []
     problems: list[str] = []
     replies: list[Reply] = []
     size = 0
+
+    def save() -> None:
+        for saved in library.add_replies(replies) if replies else ():
+            if isinstance(saved, LibraryError):
+                raise saved
+            pictures.extend(saved)
+        replies.clear()
+
     for entry in bundle.entries:
-        for reply in _replies(library, bundle, entry, problems):
+        for reply in _new_replies(library, bundle, entry, problems):
             replies.append(reply)
             size += sum(map(len, filter(None, reply.payloads)))
-            if len(replies) >= _AT_ONCE or size >= _MEMORY:
-                taken += _saved(library, replies)
+            if len(replies) >= _MAX_REPLIES or size >= _MAX_BYTES:
+                save()
                 size = 0
-    taken += _saved(library, replies)
-    return taken, list(dict.fromkeys(problems))
+    save()
+    return pictures, list(dict.fromkeys(problems))
 
 
-def _saved(library: Library, replies: list[Reply]) -> list[Picture]:
-    """Save replies, which are forgotten here then, and return their pictures."""
-    found: list[Picture] = []
-    for saved in library.add_replies(replies) if replies else ():
-        if isinstance(saved, LibraryError):
-            raise saved
-        found += saved
-    replies.clear()
-    return found
-
-
-def _replies(
+def _new_replies(
     library: Library, bundle: Bundle, entry: BundleEntry, problems: list[str]
 ) -> Iterator[Reply]:
-    """Yield what is new of a request as the library takes it, in parts if it is large.
-
-    None of it cost anything here, or says what anything costs.
-    """
+    """Yield the new pictures of a request as replies at no cost, several if they are large."""
     host = DEFAULT_API_HOST if entry.backend == "xai" else LOCAL_HOST
     fingerprint = entry.request.fingerprint(entry.backend, host)
-    there = {picture.position for picture in library.find(fingerprint, place=entry.place)}
+    present = {picture.position for picture in library.find(fingerprint, place=entry.place)}
     reply = partial(
         Reply,
         entry.request,
@@ -229,7 +215,7 @@ def _replies(
         backend=entry.backend,
         host=host,
         notebook=None,
-        cost_usd=0.0,  # whoever made them has paid
+        cost_usd=0.0,  # paid by the author of the bundle
         model=entry.answered_by,
         place=entry.place,
         created=entry.created.timestamp(),
@@ -238,9 +224,9 @@ def _replies(
     payloads: list[bytes | str | None] = []
     size = 0
     for image in entry.images:
-        if image.position in there:
+        if image.position in present:
             continue
-        there.add(image.position)
+        present.add(image.position)
         try:
             picture = picture_of(bundle, entry, image, entry.request)
             payloads.append(picture.data if picture.held else None)
@@ -249,7 +235,7 @@ def _replies(
             continue
         pictures.append(picture)
         size += len(payloads[-1] or b"")
-        if size >= _MEMORY:
+        if size >= _MAX_BYTES:
             yield reply(pictures, payloads)
             pictures, payloads, size = [], [], 0
     if pictures:

@@ -1,8 +1,11 @@
-"""One background event loop thread, on which everything of gRPC lives.
+"""The background event loop of a kernel, and batching of blocking work that is awaited on it.
 
-Magics are not awaited and a kernel's own loop is already running, so coroutines
-run on a loop of ours. Waiting for one stays interruptible: an interrupt cancels
-the coroutine, and with it the call at the server, before it reaches the user.
+A kernel's own event loop is already running, and magics are not awaited, so all coroutines, and
+everything of gRPC, run on a loop in a thread of our own. Waiting for a coroutine can be
+interrupted: the interrupt first cancels the coroutine, and with it the call at the server.
+
+`Batched` turns a blocking function of many items, such as one database transaction, into an
+awaitable function of one: items that arrive while a worker thread is busy are handled together.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import os
 import signal
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from xai_notebook.client.workers import Workers
 from xai_notebook.errors import CallCancelledError, ForkedProcessError, XaiError, shorten
@@ -26,26 +30,30 @@ if TYPE_CHECKING:
 __all__ = ["BackgroundLoop", "Batched"]
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
-_STEP: Final = 0.2
-"""Seconds between looks for an interrupt: on Windows a lock is not interrupted by itself."""
+_WAIT_STEP: Final = 0.2
+"""Seconds after which a wait looks for an interrupt: on Windows a lock ignores them."""
 _ASYNC_STEP: Final = 0.1
-"""Seconds between wake-ups of a loop that waits for ours, so that it notices an interrupt."""
-_SETTLE: Final = 0.2
-"""Seconds that a cancelled coroutine has for keeping what had arrived."""
-_CLOSE: Final = 5.0
-"""Seconds that all coroutines have when the session is closed."""
+"""Seconds after which a loop that waits for ours wakes up, to notice an interrupt."""
+_CANCEL_SECONDS: Final = 0.2
+"""Time for a cancelled coroutine to store what has arrived."""
+_CLOSE_SECONDS: Final = 5.0
+"""Time for all coroutines to end when the session is closed."""
+MAX_BATCH: Final = 64
+"""Items of one batch: with more, each only waits longer."""
 
 
 class BackgroundLoop:
     """An event loop in a daemon thread, started by its first use.
 
-    A daemon thread lets the process exit with calls in flight; gRPC does not mind.
+    The thread is a daemon, so that the process can exit with calls in flight; gRPC allows that.
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Start no thread yet."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -56,7 +64,7 @@ class BackgroundLoop:
         """Start a coroutine and return its future.
 
         Raises:
-            ForkedProcessError: This process was forked from the one that uses the loop.
+            ForkedProcessError: This process is a fork of the one that uses the loop.
         """
         try:
             loop = self._running_loop()
@@ -75,18 +83,18 @@ class BackgroundLoop:
         return future
 
     def cancel(self) -> None:
-        """Cancel everything that was submitted, and wait until it has ended, 5 seconds at most."""
+        """Cancel all submitted coroutines, and wait up to 5 seconds until they have ended."""
         if self._loop is None or self._pid != os.getpid():
             return
 
         async def cancel() -> None:
             if (own := asyncio.current_task()) is not None:
-                self._tasks.discard(own)  # another thread may cancel everything, too
+                self._tasks.discard(own)  # another thread may call this at the same time
             tasks = [*self._tasks]
             for task in tasks:
                 task.cancel()
             if tasks:
-                await asyncio.wait(tasks, timeout=_CLOSE)
+                await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
 
         self.run(cancel())
 
@@ -102,11 +110,11 @@ class BackgroundLoop:
         Args:
             coroutine: What to run.
             tick: Called five times a second in the waiting thread, to show progress.
-            interrupted: What an interrupt says.
+            interrupted: Message of the KeyboardInterrupt.
 
         Raises:
             KeyboardInterrupt: The wait was interrupted; the coroutine has been cancelled.
-            XaiError: Called on the background loop itself, which would wait for ever.
+            XaiError: Called on the background loop itself, where it would wait forever.
         """
         if threading.current_thread() is self._thread:
             coroutine.close()
@@ -120,15 +128,15 @@ class BackgroundLoop:
                     coroutine.close()
                     raise
                 while not future.done():
-                    concurrent.futures.wait([future], timeout=_STEP)
+                    concurrent.futures.wait([future], timeout=_WAIT_STEP)
                     if tick is not None and not future.done():
                         tick()
             except KeyboardInterrupt as interrupt:
                 shorten(interrupt, interrupted)
-                # It may strike while the work is being submitted: there is no future to cancel yet.
+                # An interrupt during `submit` leaves no future to cancel, so cancel the work.
                 if (loop := self._loop) is not None:
                     loop.call_soon_threadsafe(work.cancel)
-                    work.finished.wait(_SETTLE)
+                    work.finished.wait(_CANCEL_SECONDS)
                 raise
         return _result(future)
 
@@ -153,7 +161,7 @@ class BackgroundLoop:
         return _result(wrapped)
 
     def stop(self) -> None:
-        """Cancel what still runs, end the thread. The next use starts a new loop."""
+        """Cancel what still runs and end the thread. The next use starts a new loop."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -177,30 +185,30 @@ class BackgroundLoop:
                     target=_serve, args=(loop,), name="xai-notebook", daemon=True
                 )
                 thread.start()
-                # Last: an interrupt before this line leaves no loop that nobody runs.
+                # Last: an interrupt before this line must not leave a loop without a thread.
                 self._loop, self._thread = loop, thread
             return self._loop
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped, then cancel what is left and close it."""
+    """Run the loop until it is stopped, then cancel remaining tasks and close it."""
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
 def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
-    """Return what a finished coroutine returned, or raise what it raised.
+    """Return the result of a finished coroutine, or raise its exception.
 
     Raises:
-        CallCancelledError: It was cancelled, though nobody interrupted the one who waits for it.
+        CallCancelledError: It was cancelled by the end of the session.
     """
     if future.cancelled():
         raise CallCancelledError("The session was closed while a call was under way.")
@@ -208,7 +216,7 @@ def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
 
 
 def _close_unstarted(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine that was cancelled before its first step; Python warns of it otherwise."""
+    """Close a coroutine that was cancelled before its first step, or Python warns of it."""
     if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
         coroutine.close()
 
@@ -217,18 +225,18 @@ class _Work(Generic[_T]):
     """A coroutine that can be cancelled from its submission on.
 
     Attributes:
-        finished: Set when the coroutine has really ended, cancelled or not.
+        finished: Set when the coroutine has ended, cancelled or not.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
-        """Run nothing yet."""
+        """Prepare to run a coroutine."""
         self.finished = threading.Event()
         self._coroutine = coroutine
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
     async def run(self) -> _T:
-        """Await the coroutine, unless it has been cancelled before it began."""
+        """Await the coroutine, unless `cancel` was called before."""
         try:
             if self._cancelled:
                 self._coroutine.close()
@@ -239,7 +247,7 @@ class _Work(Generic[_T]):
             self.finished.set()
 
     def cancel(self) -> None:
-        """Cancel the coroutine; called on its loop."""
+        """Cancel the coroutine. Call it on the loop."""
         self._cancelled = True
         if self._task is not None:
             self._task.cancel()
@@ -247,16 +255,14 @@ class _Work(Generic[_T]):
 
 @contextlib.contextmanager
 def _default_interrupts() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt, whatever handler the kernel has installed.
+    """Let SIGINT raise KeyboardInterrupt inside the block, despite the kernel's own handler.
 
     In a cell with top-level `await`, ipykernel's handler only cancels the cell's task, which
     does not happen while that task is blocked here.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is None:  # not installed from Python: it could not be put back
+    main = threading.current_thread() is threading.main_thread()
+    previous = signal.getsignal(signal.SIGINT) if main else None
+    if previous is None:  # no signals arrive here, or Python cannot put the handler back
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -266,92 +272,81 @@ def _default_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-_Item = TypeVar("_Item")
-_R = TypeVar("_R")
-
-MAX_BATCH: Final = 64
-"""Pieces of work in one go: more only wait longer together."""
-
-
-class Batched(Generic[_Item, _R]):
-    """A blocking function of many, awaited with one.
-
-    All calls must come from one event loop.
-    """
+class Batched(Generic[_Item, _Result]):
+    """Makes a blocking function of many items awaitable with one. Use from one event loop only."""
 
     def __init__(
-        self, function: Callable[[Sequence[_Item]], Sequence[_R]], *, linger: float = 0.0
+        self, function: Callable[[Sequence[_Item]], Sequence[_Result]], *, linger: float = 0.0
     ) -> None:
         """Wrap a function.
 
         Args:
-            function: Called in a worker thread, one call at a time; returns one result for each
-                piece of work. What it raises, each of them raises.
-            linger: Seconds that work waits for more while there is much of it.
+            function: Called in a worker thread, one call at a time. Returns one result per item; an
+                exception is raised for every item of the batch.
+            linger: Seconds to wait for more items while several arrive together.
         """
         self._function = function
         self._linger = linger
-        self._waiting: deque[tuple[_Item, asyncio.Future[_R]]] = deque()
+        self._waiting: deque[tuple[_Item, asyncio.Future[_Result]]] = deque()
         self._busy = False
-        self._much = False
+        self._several = False
 
-    def __call__(self, work: _Item) -> asyncio.Future[_R]:
-        """Return the function's result for one piece of work, to be awaited.
+    def __call__(self, item: _Item) -> asyncio.Future[_Result]:
+        """Return a future of the function's result for one item.
 
-        Where nothing waits, a thread has the work when this returns.
+        If nothing else waits, the item has been given to a thread when this returns.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_R] = loop.create_future()
-        self._waiting.append((work, future))
-        if not self._busy:  # one batch at a time: two are smaller, and each has its price
-            self._start_soon(loop)
+        future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if not self._busy:  # one batch at a time: each has a fixed cost
+            self._start_soon()
         return future
 
     @property
     def busy(self) -> bool:
-        """Whether a thread has work, or will have it in a moment."""
+        """Whether a thread works, or is about to."""
         return self._busy
 
-    def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start at once; or a moment later, where the last batch was not of one alone."""
-        if self._much and self._linger and len(self._waiting) < MAX_BATCH:
+    def _start_soon(self) -> None:
+        """Start at once, or after `linger` if the last batch had several items."""
+        if self._several and self._linger and len(self._waiting) < MAX_BATCH:
             self._busy = True
-            loop.call_later(self._linger, self._start)
+            asyncio.get_running_loop().call_later(self._linger, self._start)
         else:
             self._start()
 
     def _start(self) -> None:
-        """Give what waits to a thread."""
+        """Give the waiting items to a thread."""
         size = min(len(self._waiting), MAX_BATCH)
         batch = [self._waiting.popleft() for _ in range(size)]
-        works = [work for work, _ in batch]
-        self._much = size > 1
+        items, futures = [item for item, _ in batch], [future for _, future in batch]
+        self._several = size > 1
         try:
-            done = asyncio.get_running_loop().run_in_executor(None, self._function, works)
+            done = asyncio.get_running_loop().run_in_executor(None, self._function, items)
         except RuntimeError:  # the loop is being closed
-            for _, future in batch:
+            for future in futures:
                 future.cancel()
             return
         self._busy = True
-        done.add_done_callback(lambda done: self._end([future for _, future in batch], done))
+        done.add_done_callback(partial(self._end, futures))
 
     def _end(
-        self, futures: Sequence[asyncio.Future[_R]], done: asyncio.Future[Sequence[_R]]
+        self, futures: Sequence[asyncio.Future[_Result]], done: asyncio.Future[Sequence[_Result]]
     ) -> None:
-        """Hand the results out, and go on with what has come meanwhile."""
+        """Distribute the results, and start the next batch if items are waiting."""
         self._busy = False
         if self._waiting:
-            self._start_soon(asyncio.get_running_loop())
+            self._start_soon()
         if done.cancelled():
             for future in futures:
                 future.cancel()
             return
         error = done.exception()
-        results: Sequence[_R | None] = [None] * len(futures) if error else done.result()
-        for future, result in zip(futures, results, strict=True):
+        results = () if error is not None else done.result()
+        for index, future in enumerate(futures):
             if future.done():
                 continue
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(cast("_R", result))
+                future.set_result(results[index])

@@ -306,7 +306,7 @@ class Generator:
             return self._claimed(call, request)
         fingerprint = self._fingerprint(request)
         async with (
-            self.backend.flights.hold(f"claim-{fingerprint}", None),
+            self.backend.flights.hold(f"claim-{fingerprint}"),
             self._rewriting_once(call, request, fingerprint),
         ):
             lookup = await self._look(call, request, lookup)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.transport.call import Deadline
 
-__all__ = ["Attempt", "OnAttempt", "Retries", "RetryPolicy", "server_hint"]
+__all__ = ["Attempt", "Backoff", "OnAttempt", "Retries", "RetryPolicy", "server_hint"]
 
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
@@ -70,22 +70,25 @@ OnAttempt = Callable[[Attempt], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Backoff:
-    """Waits that double from `first` up to `most` seconds, give or take a fifth."""
+class Backoff:
+    """Waits that grow by `factor` from `first` up to `most` seconds, give or take a fifth."""
 
     first: float
     most: float
+    factor: float = 2.0
 
     def wait(self, attempt: int) -> float:
+        """Return the seconds to wait after an attempt; 1 is the first."""
+        exponent = min(attempt - 1, 64)  # a job is polled for days: no float is that large
         # Many clients that failed together must not come back together.
-        factor = random.uniform(0.8, 1.2)  # noqa: S311
-        return min(self.first * 2.0 ** (attempt - 1), self.most) * factor
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311
+        return min(self.first * self.factor**exponent, self.most) * jitter
 
 
 _BACKOFF = {
-    grpc.StatusCode.UNAVAILABLE: _Backoff(0.1, 1.0),
+    grpc.StatusCode.UNAVAILABLE: Backoff(0.1, 1.0),
     # Five a second, 300 a minute: coming back after 0.1 s only uses up the allowance.
-    grpc.StatusCode.RESOURCE_EXHAUSTED: _Backoff(0.5, 8.0),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Backoff(0.5, 8.0),
 }
 
 

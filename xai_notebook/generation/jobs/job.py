@@ -1,4 +1,8 @@
-"""`BatchJob`: what users hold of a job on the service's own machines; and the list of all jobs."""
+"""`BatchJob`, a call's job as users hold it, and `JobList`, the table of all jobs.
+
+A `BatchJob` combines the pollers of the jobs that hold the call's requests with the images that the
+library had before. It can be pickled: the copy asks the library for its pollers when it is used.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ from xai_notebook.pictures.results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.jobs.poller import JobPoller
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchJob", "JobList", "JobSlot", "JobView"]
 
 _TITLES: Final = {
-    "new": "Handing over",
+    "new": "Submitting",
     "running": "Running",
     "done": "Done",
     "cancelled": "Cancelled",
@@ -48,21 +52,22 @@ _TITLES: Final = {
     "refused": "Refused",
     "gone": "Lost",
 }
-_HALF: Final = "Not handed over"
-_ELSEWHERE: Final = "Not in this library"
-_TOLD: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
-"""What a pickle keeps of a card, beside its numbers and its date."""
-_INTERRUPTED: Final = "the wait ended; the job goes on, and job.wait() or the cell finds it again."
+_NOT_SUBMITTED: Final = "Not submitted"
+_NOT_FOUND: Final = "Not in this library"
+_NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one."
+_INTERRUPTED: Final = "the wait ended; the job runs on, and job.wait() or the cell finds it again."
+_PICKLED_FIELDS: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
+"""Fields of a card that a pickle holds, besides its counts and its date."""
 
 
 class JobSlot(NamedTuple):
-    """Where an image of a call belongs.
+    """The position of an image in a call.
 
     Attributes:
-        key: Of its request in a job.
-        request: What is asked.
-        position: Of the image among those of its request.
-        chosen: What tells it from the others of a comparison: its value on each axis.
+        key: Key of its request in a job.
+        request: What is asked for.
+        position: Position among the images of its request.
+        chosen: In a comparison, its value on each axis.
     """
 
     key: str
@@ -76,11 +81,11 @@ class JobView:
     """How the images of a job are shown and finished, as its cell asked.
 
     Attributes:
-        settings: Of the grid.
+        settings: Settings of the grid.
         stored: Images that the library had before, by key.
-        free: It costs nothing.
-        past: The job that brought them.
-        finish: Called with the images when all are there, such as to export them.
+        free: Whether it costs nothing.
+        past: The job that made the stored images, if the call needs no job.
+        finish: Called with the images when all are there, for example to export them.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -92,12 +97,12 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class _Pickled:
-    """What a pickle says of a job, until the library is asked for it.
+    """What a pickle holds of a job, until the library is asked for its pollers.
 
     Attributes:
-        names: Of all its parts, the newest last.
-        id: The service's name for it.
-        card: What was told about it when it was pickled.
+        names: Names of its parts, the newest last.
+        id: Its id at the service.
+        card: Its card when it was pickled.
     """
 
     names: tuple[str, ...]
@@ -106,11 +111,11 @@ class _Pickled:
 
 
 class BatchJob:
-    """Requests that were handed over as one job. It outlives the kernel.
+    """Requests that were submitted as one job. It outlives the kernel.
 
     `wait()` blocks until it has ended and returns its images; `await job` does the same in a cell.
-    Neither is needed: while the kernel lives the images are fetched as they come, and when it does
-    not, the same cell or `xai_notebook.jobs()` finds the job again, and so does a pickle of it.
+    Neither is needed: while the kernel lives, the images are fetched as they come. Afterwards the
+    same cell, `xai_notebook.jobs()` or a pickle finds the job again.
     """
 
     def __init__(
@@ -123,22 +128,21 @@ class BatchJob:
         """Use `xai_notebook.generate(…, batch=True)` or `xai_notebook.jobs()`.
 
         Args:
-            pollers: What is known of it, the newest last. More than one where a part of its
-                requests was handed over before the rest; none where the library had all of them.
-                Or what a pickle says, while the library has not been asked.
-            slots: Its images in their order; None: as they were handed over.
-            maker: Of its images: the session that follows it.
+            pollers: Its parts, the newest last: several if some of its requests were submitted
+                before, and no poller if the library had all images. Or the content of a pickle.
+            slots: Its images in order; None: in the order in which they were submitted.
+            maker: The session, which holds the images' methods.
             view: How they are shown.
         """
         self._known = pollers if isinstance(pollers, _Pickled) else tuple(pollers)
         self._slots = slots
         self._maker = maker
         self._view = view
-        self._unfinished = view.finish
+        self._finish = view.finish
 
     @property
     def pollers(self) -> tuple[JobPoller, ...]:
-        """What is known of its parts, the newest last.
+        """The pollers of its parts, the newest last.
 
         Raises:
             JobError: It comes from a pickle, and the library does not know it.
@@ -149,7 +153,7 @@ class BatchJob:
         found = tuple(self._maker.pollers_of(known.names))
         if len(found) < len(known.names):
             raise JobError(
-                f"The job {self.name} of {known.card.counts.total:,} images was handed over with "
+                f"The job {self.name} of {known.card.counts.total:,} images was submitted with "
                 "another library, and this one does not know it. Set XAI_NOTEBOOK_HOME to that "
                 "library."
             )
@@ -158,34 +162,36 @@ class BatchJob:
 
     @property
     def id(self) -> str:
-        """The service's name for it; `""` while it has none."""
+        """Its id at the service; `""` while it has none."""
         if isinstance(self._known, _Pickled):
             return self._known.id
         return (self._job.batch_id or "") if self._job else ""
 
     @property
     def name(self) -> str:
-        """What it is called at the service, by us; no other job is."""
+        """Its unique name, which the service knows as well."""
         if isinstance(self._known, _Pickled):
             return self._known.card.name
         return self._job.name if self._job else ""
 
     @property
     def prompt(self) -> str:
-        """Its first prompt, as it was handed over."""
+        """Its first prompt, as it was submitted."""
         if isinstance(self._known, _Pickled):
             return self._known.card.prompt
         if self._slots:
             return self._slots[0].request.prompt
-        first = next((poller.first for poller in self.pollers), None)
-        return first.request.prompt if first else ""
+        for poller in self.pollers:
+            first = poller.library.jobs.first(poller.job)
+            return first.request.prompt if first else ""
+        return ""
 
     @property
     def state(self) -> str:
-        """How far it is.
+        """Its state.
 
-        `"new"` (not wholly handed over), `"running"`, `"done"`, `"cancelled"`, `"expired"`,
-        `"refused"` (by the service) or `"gone"` (no longer known to it).
+        `"new"` (not completely submitted), `"running"`, `"done"`, `"cancelled"`, `"expired"`,
+        `"refused"` (by the service) or `"gone"` (no longer known to the service).
         """
         opened = [poller.job.state for poller in self.pollers if poller.job.open]
         if opened:
@@ -199,7 +205,7 @@ class BatchJob:
 
     @property
     def counts(self) -> JobCounts:
-        """What has become of its images."""
+        """How many of its images have succeeded, failed, and so on."""
         succeeded = len(self._view.stored)
         pending = failed = cancelled = 0
         for poller in self.pollers:
@@ -207,8 +213,7 @@ class BatchJob:
             succeeded += tally.answered
             if poller.job.open:
                 pending += tally.left
-                failed += tally.failed
-            elif poller.job.state == "done":
+            if poller.job.open or poller.job.state == "done":
                 failed += tally.failed
             else:
                 cancelled += tally.failed
@@ -217,7 +222,7 @@ class BatchJob:
 
     @property
     def cost_usd(self) -> float | None:
-        """What its results cost so far, as reported, in US dollars; None: nothing was reported."""
+        """The reported cost of its results so far, in US dollars; None: nothing was reported."""
         tallies = [poller.tally for poller in self.pollers]
         if not any(tally.answered > tally.unpriced or tally.cost_usd for tally in tallies):
             return None
@@ -225,17 +230,17 @@ class BatchJob:
 
     @property
     def created(self) -> datetime | None:
-        """When it was handed over, in UTC."""
+        """When it was submitted, in UTC."""
         return bounds.moment_near(self._job.created) if self._job else None
 
     @property
     def expires(self) -> datetime | None:
-        """When its results can no longer be read at the service, in UTC; None: not known."""
+        """When its results can no longer be read at the service, in UTC; None: unknown."""
         return bounds.moment(self._job.expires) if self._job else None
 
     @property
     def cause(self) -> str | None:
-        """Why it ended before its time, or cannot be gone on with."""
+        """Why it ended early, or is held up."""
         for poller in reversed(self.pollers):
             if poller.failure is not None:
                 return str(poller.failure)
@@ -245,26 +250,26 @@ class BatchJob:
 
     @property
     def images(self) -> ImageBatch:
-        """The images there are, in their order, and cards for what has failed.
+        """The images so far, in order, and cards for those that failed.
 
         Raises:
             LibraryError: The library has lost the job.
         """
-        slots = self._slots if self._slots is not None else list(self._recorded())
-        found = dict(self._view.stored)
-        lost: dict[str, str] = {}
+        pictures, errors = dict(self._view.stored), dict[str, str | None]()
+        recorded: list[JobSlot] = []
         for poller in self.pollers:
             jobs = poller.library.jobs
-            found |= jobs.pictures(poller.job)
-            if poller.tally.failed:
-                of_job = jobs.requests(poller.job)
-                lost |= {one.key: one.error for one in of_job if one.error is not None}
+            pictures |= jobs.pictures(poller.job)
+            if poller.tally.failed or self._slots is None:
+                for one in jobs.requests(poller.job):
+                    errors[one.key] = one.error
+                    recorded.append(JobSlot(one.key, one.request, one.position))
         cards = []
-        for key, request, position, chosen in slots:
-            picture = found.get(key)
-            if picture is None and key in lost:
+        for key, request, position, chosen in recorded if self._slots is None else self._slots:
+            picture = pictures.get(key)
+            if picture is None and (error := errors.get(key)) is not None:
                 picture = Picture(
-                    request=request, status="failed", error=lost[key], model=request.model
+                    request=request, status="failed", error=error, model=request.model
                 )
             if picture is not None:
                 cards.append(
@@ -272,13 +277,40 @@ class BatchJob:
                 )
         return ImageBatch(cards, summary=self._summary(), **self._view.settings)
 
+    def _summary(self) -> str | None:
+        counts = self.counts
+        if counts.total == 1 and counts.succeeded:
+            return None
+        parts = [f"{counts.succeeded:,} of {counts.total:,} images"]
+        if counts.failed:
+            parts.append(f"{counts.failed:,} failed: run the cell again to submit them again")
+        if counts.pending:
+            parts.append(f"{counts.pending:,} to come")
+        line = f"{', '.join(parts)}."
+        return f"{line} {self.cause}" if self.cause else line
+
+    @property
+    def _job(self) -> JobRecord | None:
+        return self.pollers[-1].job if self.pollers else self._view.past
+
     # What users do
 
-    def refresh(self) -> BatchJob:
-        """Ask how far it is, fetch what is done, and return it.
+    async def hand_over(self) -> None:
+        """Submit what is new, then poll in the background. Call it on the background loop.
 
         Raises:
-            XaiError: The service cannot be asked, or the library cannot keep what is done.
+            XaiError: The service refuses it or cannot be asked.
+        """
+        for poller in self.pollers:
+            if poller.job.open and not poller.polling:
+                await poller.submit()
+                poller.start()
+
+    def refresh(self) -> BatchJob:
+        """Ask the service how far it is, fetch finished images, and return the job.
+
+        Raises:
+            XaiError: The service cannot be asked, or the library cannot store the images.
         """
 
         async def look() -> None:
@@ -291,35 +323,42 @@ class BatchJob:
         """Wait until it has ended and return its images. An interrupt does not cancel it.
 
         Args:
-            timeout: Seconds at most; None: as long as it takes.
+            timeout: Maximum seconds; None: no limit.
 
         Raises:
             JobTimeoutError: It is still running.
             JobError: It ended without a single image, or its results cannot be read.
-            XaiError: The service cannot be asked, or the library cannot keep what is done.
+            XaiError: The service cannot be asked, or the library cannot store the images.
         """
         tick = frontend.follow(self)
         try:
-            self._run(self._over(timeout), tick=tick)
+            self._run(self._ended(timeout), tick=tick)
         finally:
             if tick is not None:
                 tick.end()
         return self._conclude()
 
+    def __await__(self) -> Generator[Any, Any, ImageBatch]:
+        async def wait() -> ImageBatch:
+            await self._maker.loop.wait(self._ended(None), interrupted=_INTERRUPTED)
+            return await asyncio.to_thread(self._conclude)
+
+        return wait().__await__()
+
     def concluded(self) -> BatchJob:
-        """Return it; if all its images are there already, they are finished, such as exported."""
+        """Return the job; if all its images are there already, they are exported and so on."""
         if self.done and self.counts.succeeded:
             self._conclude()
         return self
 
     def cancel(self) -> BatchJob:
-        """Have the service drop what is pending, and return the job. What is done is kept.
+        """Cancel what is pending, and return the job. Finished images are kept.
 
         Raises:
             JobError: All of it was ordered by another call, together with more.
             XaiError: The service cannot be asked, or the library has lost the job.
         """
-        own = [poller for poller in self.pollers if self._has_all_of(poller)]
+        own = [poller for poller in self.pollers if self._owns(poller)]
         if self.pollers and not own:
             raise JobError(
                 f"The job {self.name} holds requests of another call as well. Cancel it there, or "
@@ -332,34 +371,15 @@ class BatchJob:
         self._run(cancel())
         return self
 
-    def _has_all_of(self, poller: JobPoller) -> bool:
-        """Tell whether everything that was handed over together belongs to this call."""
+    def _owns(self, poller: JobPoller) -> bool:
+        """Tell whether all requests of a poller's job belong to this call."""
         if self._slots is None:
             return True
         keys = {slot.key for slot in self._slots}
         return all(one.key in keys for one in poller.library.jobs.requests(poller.job))
 
-    def __await__(self) -> Generator[Any, Any, ImageBatch]:
-        return self._awaited().__await__()
-
-    async def _awaited(self) -> ImageBatch:
-        await self._maker.loop.wait(self._over(None), interrupted=_INTERRUPTED)
-        return await asyncio.to_thread(self._conclude)
-
-    # How it goes on
-
-    async def hand_over(self) -> None:
-        """Give what is new to the service, then follow it. On the background loop.
-
-        Raises:
-            XaiError: The service does not take it, or cannot be asked.
-        """
-        for poller in self.pollers:
-            if poller.job.open and not poller.under_way:
-                await poller.submit()
-                poller.start()
-
-    async def _over(self, timeout: float | None) -> None:
+    async def _ended(self, timeout: float | None) -> None:
+        """Wait until all parts have ended."""
         tasks = [poller.start() for poller in self.pollers if poller.job.open]
         if not tasks:
             return
@@ -371,19 +391,19 @@ class BatchJob:
             counts = self.counts
             raise JobTimeoutError(
                 f"The job is not done after {timeout:g} s: {counts.succeeded:,} of "
-                f"{counts.total:,} images are here. It goes on; wait again."
+                f"{counts.total:,} images are here. It runs on; wait again."
             )
         for poller in self.pollers:
             if poller.failure is not None:
                 raise poller.failure
 
     def _conclude(self) -> ImageBatch:
-        """Return the images of a job that has ended."""
+        """Return the images of a job that has ended, and finish them once."""
         cause = self.cause
         if cause is not None and not self.counts.succeeded and self.state != "done":
             raise JobError(cause)
         batch = self.images
-        finish, self._unfinished = self._unfinished, None
+        finish, self._finish = self._finish, None
         if finish is not None:
             finish(batch)
         return batch
@@ -391,50 +411,20 @@ class BatchJob:
     def _run(self, coroutine: Coroutine[Any, Any, None], **options: Any) -> None:
         self._maker.loop.run(coroutine, interrupted=_INTERRUPTED, **options)
 
-    @property
-    def _job(self) -> JobRecord | None:
-        return self.pollers[-1].job if self.pollers else self._view.past
-
-    def _recorded(self) -> Iterable[JobSlot]:
-        for poller in self.pollers:
-            for one in poller.library.jobs.requests(poller.job):
-                yield JobSlot(one.key, one.request, one.position)
-
-    def _summary(self) -> str | None:
-        counts = self.counts
-        if counts.total == 1 and counts.succeeded:
-            return None
-        parts = [f"{counts.succeeded:,} of {counts.total:,} images"]
-        if counts.failed:
-            parts.append(f"{counts.failed:,} failed: run the cell again to hand them over anew")
-        if counts.pending:
-            parts.append(f"{counts.pending:,} to come")
-        line = f"{', '.join(parts)}."
-        return f"{line} {self.cause}" if self.cause else line
-
-    # How it travels
+    # Pickles
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_job, (VERSION, self._packed(), self._maker)
+        """Pickle what finds the job again, and the images that the library had before.
 
-    def __copy__(self) -> BatchJob:
-        return self  # there is one of it, at the service
-
-    def __deepcopy__(self, memo: object) -> BatchJob:
-        return self
-
-    def _packed(self) -> dict[str, Any]:
-        """Return what finds it again, as plain data; and the images that the library had before.
-
-        Their export, once all are there, is left to the cell.
+        The export of its images is left to the cell.
         """
         card, view, known = self.card, self._view, self._known
-        return {
+        values: dict[str, Any] = {
             "names": known.names
             if isinstance(known, _Pickled)
-            else [one.job.name for one in known],
+            else [poller.job.name for poller in known],
             "id": self.id,
-            "card": {name: getattr(card, name) for name in _TOLD}
+            "card": {name: getattr(card, name) for name in _PICKLED_FIELDS}
             | {"counts": astuple(card.counts), "created": card.created.isoformat()},
             "slots": self._slots
             and [
@@ -448,40 +438,52 @@ class BatchJob:
             },
             "free": view.free,
         }
+        return open_job, (VERSION, values, self._maker)
+
+    def __copy__(self) -> BatchJob:
+        return self  # the service has one
+
+    def __deepcopy__(self, memo: object) -> BatchJob:
+        return self
+
+    # Display
 
     @property
-    def _unknown(self) -> JobError | LibraryError | None:
-        """Why nothing is known of a job that comes from a pickle."""
-        try:
-            self.pollers  # noqa: B018  # they are looked for
-        except (JobError, LibraryError) as error:
-            return error
+    def _lost(self) -> JobCard | None:
+        """The card of a job that comes from a pickle and that the library does not have."""
+        known = self._known
+        if isinstance(known, _Pickled):
+            try:
+                self.pollers  # noqa: B018  # asks the library
+            except (JobError, LibraryError) as error:
+                cause = str(error)
+                return replace(known.card, title=_NOT_FOUND, state="gone", cause=cause, seconds=0.0)
         return None
-
-    # How it looks
 
     @property
     def card(self) -> JobCard:
-        """What is told about it."""
-        if (unknown := self._unknown) is not None and isinstance(self._known, _Pickled):
-            return replace(
-                self._known.card, title=_ELSEWHERE, state="gone", cause=str(unknown), seconds=0.0
-            )
+        """Its card."""
+        if (lost := self._lost) is not None:
+            return lost
+        pollers = self.pollers
         job, counts, state = self._job, self.counts, self.state
-        stopped = state == "new" and not any(one.handing for one in self.pollers)
-        prices = [_price(poller) for poller in self.pollers]
+        stopped = state == "new" and not any(poller.submitting for poller in pollers)
+        prices = [
+            None if poller.job.price_usd is None else poller.job.price_usd * poller.tally.total
+            for poller in pollers
+        ]
         return JobCard(
             name=self.name,
             prompt=self.prompt,
-            title=_HALF if stopped else _TITLES[state],
+            title=_NOT_SUBMITTED if stopped else _TITLES[state],
             state=state,
             counts=counts,
-            made=len(self._view.stored) + sum(one.finished for one in self.pollers),
-            handed=sum(one.handed for one in self.pollers),
-            replayed=len(self._view.stored) if self.pollers else 0,
+            made=len(self._view.stored) + sum(poller.finished for poller in pollers),
+            handed=sum(poller.submitted for poller in pollers),
+            replayed=len(self._view.stored) if pollers else 0,
             price_usd=None if None in prices else sum(price or 0.0 for price in prices),
             cost_usd=self.cost_usd,
-            free=self._view.free or not self.pollers,
+            free=self._view.free or not pollers,
             # A clock that was set back must not show a negative time.
             seconds=max((job.ended or time.time()) - job.created, 0.0) if job else 0.0,
             created=self.created or datetime.now(timezone.utc),
@@ -490,15 +492,15 @@ class BatchJob:
         )
 
     def bundle(self) -> dict[str, Any]:
-        """Return it as it is shown now: its card, or the grid when it has ended with images."""
+        """Return its display: its card, or the grid once it has ended with images."""
         card = self.card
-        if self._unknown is None and self.done and self.counts.succeeded:
+        if self._lost is None and self.done and self.counts.succeeded:
             try:
-                found: dict[str, Any] = self.images._repr_mimebundle_()  # IPython's protocol
+                grid: dict[str, Any] = self.images._repr_mimebundle_()  # IPython's protocol
             except LibraryError as error:
                 card = replace(card, cause=str(error))
             else:
-                return found
+                return grid
         return job_bundle(card)
 
     def __repr__(self) -> str:
@@ -509,33 +511,28 @@ class BatchJob:
         return self.bundle()
 
     def _ipython_display_(self) -> None:
-        """Be shown by the extension, which updates the card while the job goes on."""
-        if self._unknown is not None or not frontend.show(self):
+        """Let the extension show the job, and update its card while it runs."""
+        if self._lost is not None or not frontend.show(self):
             raise NotImplementedError  # IPython goes on to _repr_mimebundle_
 
 
-def _price(poller: JobPoller) -> float | None:
-    price = poller.job.price_usd
-    return None if price is None else price * poller.tally.total
-
-
 def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
-    """Return the job of a pickle, which names this function. Nothing is opened or asked yet.
+    """Return the job of a pickle, which names this function. Nothing is opened or sent.
 
     Args:
-        version: Of the data.
+        version: Version of the data.
         values: As `BatchJob` packs them.
         maker: The session of this process.
 
     Raises:
-        XaiError: The pickle is a later version's.
+        XaiError: A later version wrote the pickle.
     """
     check_version(version)
-    told = values["card"]
+    fields = values["card"]
     card = JobCard(
-        **{name: told[name] for name in _TOLD},
-        counts=JobCounts(*told["counts"]),
-        created=datetime.fromisoformat(told["created"]),
+        **{name: fields[name] for name in _PICKLED_FIELDS},
+        counts=JobCounts(*fields["counts"]),
+        created=datetime.fromisoformat(fields["created"]),
     )
     slots = values["slots"] and [
         JobSlot(key, unpack_request(request), position, chosen)
@@ -546,14 +543,11 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
     return BatchJob(pickled, slots, maker, view)
 
 
-_NONE: Final = "No jobs yet. --batch hands the requests of a cell over as one."
-
-
 class JobList(Sequence[BatchJob]):
     """Jobs, the newest first. A sequence of `BatchJob`, shown as a table."""
 
     def __init__(self, jobs: Sequence[BatchJob]) -> None:
-        """Hold them."""
+        """Hold the jobs."""
         self._jobs = tuple(jobs)
 
     def __len__(self) -> int:
@@ -563,7 +557,7 @@ class JobList(Sequence[BatchJob]):
         return self._jobs[index]
 
     def __repr__(self) -> str:
-        return table_text([job.card for job in self]) if self._jobs else _NONE
+        return table_text([job.card for job in self]) if self._jobs else _NO_JOBS
 
     def _repr_html_(self) -> str:
-        return table_html([job.card for job in self]) if self._jobs else f"<div>{_NONE}</div>"
+        return table_html([job.card for job in self]) if self._jobs else f"<div>{_NO_JOBS}</div>"

@@ -1,4 +1,8 @@
-"""Turn a prepared call into a job: the one that already has its requests, or a new one.
+"""All batch jobs of a kernel: find the job of a call or record a new one, and one poller per job.
+
+The life of a job: `prepare` gives the call's requests their slots, looks for open jobs and stored
+images that answer them, and records the rest as a new job. The job's poller then submits it (see
+`submitter`), polls it and stores its results (see `poller`) until it has ended or expired.
 
 Separate because it owns all jobs of a kernel, and a poller owns one.
 """
@@ -8,11 +12,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext, suppress
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import JobError, LibraryError, OptionError, XaiError
+from xai_notebook.errors import LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.budget import to_ticks
 from xai_notebook.generation.jobs.job import BatchJob, JobList, JobSlot, JobView
 from xai_notebook.generation.jobs.poller import JobPoller
 from xai_notebook.library.jobs import JobRecord, JobRequest, RequestCounts, key_of, new_name
@@ -22,10 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.generation.backends import Backend
-    from xai_notebook.generation.budget import Counter, Limits
+    from xai_notebook.generation.budget import Limits
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.generator import ClaimedRequest, Generator
-    from xai_notebook.generation.replay import Claim
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 
@@ -33,81 +35,69 @@ if TYPE_CHECKING:
 
 __all__ = ["JobManager"]
 
-_MOST: Final = 100_000
+_MAX_REQUESTS: Final = 100_000
 """Requests of one job."""
-_LOOK: Final = 10.0
-"""Seconds for asking how far jobs are that are listed."""
+_LIST_SECONDS: Final = 10.0
+"""Time for polling the jobs that are listed."""
 _AT_ONCE: Final = 256
 """Requests looked up in the library together."""
 
 
 class JobManager:
-    """All batch jobs of this kernel; one follower per job."""
+    """All batch jobs of this kernel; one poller per job."""
 
-    def __init__(
-        self,
-        connect: Connect,
-        maker: Any,
-        limits: Callable[[Library], Limits],
-    ) -> None:
-        """Follow nothing yet.
+    def __init__(self, connect: Connect, maker: Any, limits: Callable[[Library], Limits]) -> None:
+        """Poll nothing yet.
 
         Args:
-            connect: Returns the server that calls of a backend go to now.
-            maker: Of their images: the session.
-            limits: Returns those of a job that no call hands over, by its library.
+            connect: Returns the server that calls to a backend go to.
+            maker: The session, which holds the images' methods.
+            limits: Returns the limits of jobs that no call submits, by library.
         """
-        self._limits = limits
         self._connect = connect
         self._maker = maker
+        self._limits = limits
         self._reading = asyncio.Lock()
         self._pollers: dict[tuple[Library, str], JobPoller] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
-        """Return the jobs that were recorded last, those that run as far as they are now."""
+        """Return the `n` newest jobs; those that run are polled first."""
         jobs = await asyncio.to_thread(self._newest, library, n)
         pollers = [one for job in jobs for one in job.pollers if one.job.state == "running"]
-        looks = (one.look() for one in pollers)
-        with suppress(asyncio.TimeoutError):  # what cannot be asked stays as it is known
-            await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LOOK)
+        looks = (poller.look() for poller in pollers)
+        with suppress(asyncio.TimeoutError):  # jobs that cannot be polled stay as they are known
+            await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LIST_SECONDS)
         return jobs
 
     def _newest(self, library: Library, n: int) -> JobList:
         jobs = []
         for job in library.jobs.newest(n):
-            poller = self._as_it_is(library, job)
-            free = job.backend == "local" and not job.price_usd
-            jobs.append(BatchJob([poller], None, self._maker, JobView(free=free)))
+            view = JobView(free=job.backend == "local" and not job.price_usd)
+            jobs.append(BatchJob([self._updated(library, job)], None, self._maker, view))
         return JobList(jobs)
 
     def find(self, library: Library, names: Sequence[str]) -> list[JobPoller]:
-        """Return what is known of jobs by their names; empty: the library lacks one of them."""
+        """Return the pollers of jobs by name; empty if the library lacks one of them."""
         jobs = [library.jobs.named(name) for name in names]
-        return [] if None in jobs else [self._as_it_is(library, job) for job in jobs if job]
-
-    def _as_it_is(self, library: Library, job: JobRecord) -> JobPoller:
-        """Return the one follower of a job, which knows what the library knows now."""
-        poller = self._follow(library, job)
-        if not poller.under_way:
-            poller.job, poller.tally = job, library.jobs.tally(job)
-            poller.failure = library.distrust if job.open else None
-        return poller
+        return [] if None in jobs else [self._updated(library, job) for job in jobs if job]
 
     async def close(self) -> None:
-        """Follow no job any longer; what goes on at the service is found again."""
+        """Stop polling. The jobs run on at the service, and are found again."""
         await asyncio.gather(*(poller.stop() for poller in self._pollers.values()))
 
+    # The job of a call
+
     async def prepare(self, call: Call, generator: Generator) -> BatchJob:
-        """Return the job of a call. What has to be handed over is recorded, and nothing is sent.
+        """Return the job of a call; what is new in it is recorded, and nothing is sent.
 
         Args:
-            call: Whose requests they are.
-            generator: Of the call.
+            call: A call with `batch`.
+            generator: Answers the call.
 
         Raises:
             BudgetError: It would cost more than a limit allows.
-            LibraryError: There is no library, or it cannot be written to; or it may be somebody
-                else's, and lacks pictures.
+            LibraryError: There is no library, or it cannot be written to; or a foreign library
+                lacks pictures.
             OptionError: There are more requests than a job can have.
         """
         library = call.ingest.library
@@ -119,45 +109,52 @@ class JobManager:
                 "A job is recorded in the library, and this one is read-only: set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
             )
-        claimed = await self._claim(call, generator)
-        slots, wanted = _slots(call, claimed)
+        claimed = await self._claim_all(call, generator)
+        slots = _slots(call, claimed)
         keys = [slot.key for slot in slots]
-        await self._check_followed(library, keys, fresh=call.options.fresh)
-        pollers, stored = await self._find_or_record(call, generator, library, claimed, wanted)
+        await self._check_kept(library, keys, fresh=call.options.fresh)
+        pollers, stored = await self._find_or_record(call, generator, library, claimed)
         for poller in pollers:
             poller.inputs = claimed[0].request.inputs
             of_job = await asyncio.to_thread(library.jobs.find, poller.job, keys)
             poller.keys.update(of_job)
             for key in of_job:
-                stored.pop(key, None)  # it is counted with its job
+                stored.pop(key, None)  # counted with its job
         past = None
         if not pollers:
             past = await asyncio.to_thread(library.jobs.latest_with, keys)
-        view = JobView(_settings(call), stored, generator.backend.free, past, call.export)
+        options = ("columns", "captions", "full", "compare")
+        settings = {name: getattr(call.options, name) for name in options}
+        settings["notes"] = (*call.announced, *call.progress.notes)
+        view = JobView(settings, stored, generator.backend.free, past, call.export)
         call.claims.complete = True
         return BatchJob(pollers, slots, self._maker, view)
 
-    async def _claim(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
-        """Return the requests of a call with their slots, in the order of the calls.
+    async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
+        """Return the requests of a call with their slots, all of which a job has to know first.
 
         Raises:
             OptionError: There are more than a job can have, or reading them failed.
         """
-        # A generator of the user's may make calls itself, which must not wait for it.
+        # In the order of the calls; but a user's generator may make calls itself.
         async with nullcontext() if call.lazy else self._reading:
-            requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MOST + 1)))
-        if len(requests) > _MOST:
-            raise OptionError(f"A job takes at most {_MOST:,} requests. Hand over fewer at a time.")
+            requests = await asyncio.to_thread(
+                lambda: list(islice(call.requests, _MAX_REQUESTS + 1))
+            )
+        if len(requests) > _MAX_REQUESTS:
+            raise OptionError(
+                f"A job takes at most {_MAX_REQUESTS:,} requests. Submit fewer at a time."
+            )
         return await generator.claim_all(call, requests)
 
     async def count_ordered(
         self, call: Call, claimed: Sequence[ClaimedRequest | None]
     ) -> list[int]:
-        """Return how many images of each request are in a job that has not ended.
+        """Return the number of images of each request that are in an open job.
 
         Args:
             call: Whose requests they are.
-            claimed: The requests at their places; None: one whose prompt has yet to be rewritten.
+            claimed: The requests with their slots; None: the prompt has yet to be rewritten.
 
         Raises:
             LibraryError: The library has lost a job of this kernel that holds some of them.
@@ -165,26 +162,19 @@ class JobManager:
         library = call.ingest.library
         if library is None or call.options.replay:
             return [0] * len(claimed)
-        asked = [
-            [_asked(call, one, position) for position in range(one.request.n)] if one else []
-            for one in claimed
-        ]
-        everything = list(chain.from_iterable(asked))
+        wanted = [_job_requests(call, one) if one else [] for one in claimed]
+        requests = list(chain.from_iterable(wanted))
         if not call.fresh:
-            await self._check_followed(library, [one.key for one in everything], fresh=False)
-        open_jobs = await asyncio.to_thread(library.jobs.open_with, everything)
-        return [sum(each.key in open_jobs for each in images) for images in asked]
+            await self._check_kept(library, [one.key for one in requests], fresh=False)
+        open_jobs = await asyncio.to_thread(library.jobs.open_with, requests)
+        return [sum(one.key in open_jobs for one in images) for images in wanted]
 
-    async def _check_followed(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
-        """See that the library still has the open jobs of this kernel that hold some of these keys.
-
-        Args:
-            library: Where they were recorded.
-            keys: Of requests.
-            fresh: Forget a job that the library has lost, instead of raising.
+    async def _check_kept(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
+        """Check that the library still has this kernel's open jobs of some requests.
 
         Raises:
-            LibraryError: It has lost one: the same requests would be ordered a second time.
+            LibraryError: It has lost one: the same requests would be ordered a second time. With
+                `fresh` the job is forgotten instead.
         """
         for (owner, name), poller in list(self._pollers.items()):
             if owner is not library or not poller.job.open or poller.keys.isdisjoint(keys):
@@ -198,174 +188,152 @@ class JobManager:
                 del self._pollers[owner, name]
 
     async def _find_or_record(
+        self, call: Call, generator: Generator, library: Library, claimed: Sequence[ClaimedRequest]
+    ) -> tuple[list[JobPoller], dict[str, Picture]]:
+        """Return the pollers of all images that are not stored, and the stored images by key.
+
+        Open jobs are read before stored images: a result that arrives in between is found twice
+        rather than not at all. `JobStore.record` checks both once more.
+        """
+        # Under --reuse equal requests have the same keys.
+        requests = {one.key: one for each in claimed for one in _job_requests(call, each)}
+        held = [] if call.options.replay else [*requests.values()]
+        while True:
+            open_jobs = await asyncio.to_thread(library.jobs.open_with, held)
+            stored = await _stored(call, generator, claimed)
+            jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
+            pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
+            gone = [one for one in pollers if await one.is_gone(fresh=call.options.fresh)]
+            if gone:  # their requests have to be submitted again
+                continue
+            for poller in pollers:
+                if poller.job.state == "new" and not poller.submitting and poller.budget is None:
+                    await poller.check_limits(generator.backend, call.limits)
+            new = [
+                one for key, one in requests.items() if key not in stored and key not in open_jobs
+            ]
+            if not new:
+                return pollers, stored
+            library.check_own()
+            if (recorded := await self._record(call, generator, library, claimed, new)) is not None:
+                return [*pollers, recorded], stored
+
+    async def _record(
         self,
         call: Call,
         generator: Generator,
         library: Library,
         claimed: Sequence[ClaimedRequest],
-        wanted: Sequence[_Wanted],
-    ) -> tuple[list[JobPoller], dict[str, Picture]]:
-        """Return the jobs that hold what is not stored, the last of which may be new; and the rest.
-
-        Open jobs are read before stored images: a result that comes in between is found twice, and
-        never neither. `Jobs.record` looks at both once more.
-        """
-        requests = [] if call.options.replay else [one.asked for one in wanted]
-        while True:
-            found = await asyncio.to_thread(library.jobs.open_with, requests)
-            stored = await _stored(call, claimed, generator)
-            missing = [one for one in wanted if one.asked.key not in stored]
-            jobs = {job.id: job for key, job in found.items() if key not in stored}
-            held = [self._follow(library, jobs[job_id]) for job_id in sorted(jobs)]
-            gone = [one for one in held if await _is_gone(one, fresh=call.options.fresh)]
-            if gone:  # what they held is to be handed over again
-                continue
-            for one in held:
-                if one.job.state == "new" and not one.handing and one.budget is None:
-                    one.budget = await _allow(one, generator.backend, call.limits)
-            new = [one for one in missing if one.asked.key not in found]
-            if not new:
-                return held, stored
-            library.check_own()
-            if (poller := await self._record(call, generator, library, new)) is not None:
-                return [*held, poller], stored
-
-    async def _allow(self, poller: JobPoller, backend: Backend) -> Counter:
-        """See that a job which no call hands over is within the limits; see `_allow`."""
-        return await _allow(poller, backend, self._limits(poller.library))
-
-    async def _record(
-        self, call: Call, generator: Generator, library: Library, new: Sequence[_Wanted]
+        new: Sequence[JobRequest],
     ) -> JobPoller | None:
-        """Record a job and reserve its price; None: look again, something has come meanwhile."""
-        backend = generator.backend
-        price = await _price(generator.backend, library, new)
+        """Record a job and reserve its price; None: something has arrived since, look again."""
+        backend, price = generator.backend, None
         newest = await call.ingest.newest()
-        job = JobRecord(
-            name=new_name([one.asked.key for one in new]),
-            backend=backend.kind,
-            host=backend.host,
-            notebook=notebook_name(),
-            price_usd=price,
-        )
 
         async def estimate() -> list[Amount | None]:
-            price = await _price(generator.backend, library, new)
-            return [None if price is None else Amount(to_ticks(price * len(new)))]
+            nonlocal price
+            amount = None
+            with suppress(XaiError):  # without a limit no price is needed
+                requests = ((one.request, 1) for one in new)
+                amount = await backend.prices.images(requests, library)
+            price = None if amount is None else amount.ticks / TICKS / len(new)
+            return [amount and Amount(amount.ticks)]
 
         async with call.limits.reserved(estimate) as (reservation,):
             try:
-                asked = [one.asked for one in new]
-                recorded = await asyncio.to_thread(library.jobs.record, job, asked)
-            except BaseException:  # nothing is sent here, and a job that was recorded counts itself
+                job = JobRecord(
+                    name=new_name([one.key for one in new]),
+                    backend=backend.kind,
+                    host=backend.host,
+                    notebook=notebook_name(),
+                    price_usd=price,
+                )
+                recorded = await asyncio.to_thread(library.jobs.record, job, new)
+            except BaseException:  # nothing is sent here, and a recorded job counts by itself
                 reservation.waive()
                 raise
             if recorded is None:
                 reservation.waive()
                 return None
             reservation.in_ledger = True
-        for one in new:
-            if one.claim.anew and call.fresh:
+        keys = {one.key for one in new}
+        for one in claimed:
+            if one.claim.anew and call.fresh and keys.intersection(_keys(one)):
                 call.claims.begin(one.claim, newest)
-        poller = self._follow(library, recorded)
+        poller = self._poller(library, recorded)
         poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))
         return poller
 
-    def _follow(self, library: Library, job: JobRecord) -> JobPoller:
-        """Return the one follower of a job."""
+    # Pollers
+
+    def _poller(self, library: Library, job: JobRecord) -> JobPoller:
+        """Return the one poller of a job."""
         poller = self._pollers.get((library, job.name))
         if poller is None:
             tally = library.jobs.tally(job)
-            poller = JobPoller(library, job, self._peer, self._allow, tally)
+            poller = JobPoller(library, job, self._backend_of, self._limits, tally)
             self._pollers[library, job.name] = poller
         return poller
 
-    async def _peer(self, job: JobRecord) -> Backend:
+    def _updated(self, library: Library, job: JobRecord) -> JobPoller:
+        """Return the poller of a job, up to date with the library."""
+        poller = self._poller(library, job)
+        if not poller.polling:
+            poller.job, poller.tally = job, library.jobs.tally(job)
+            poller.failure = library.distrust if job.open else None
+        return poller
+
+    async def _backend_of(self, job: JobRecord) -> Backend:
         """Return the server that has a job.
 
         Raises:
-            XaiError: Calls go to another one now.
+            XaiError: Calls go to another server now.
         """
         backend = await self._connect(job.backend)
         if (job.backend, job.host) != (backend.kind, backend.host):
             raise XaiError(
                 f"The job {job.name} is at {job.host}. Set XAI_API_HOST, or XAI_NOTEBOOK_BACKEND, "
-                "to what they were when it was handed over."
+                "to what they were when it was submitted."
             )
         return backend
 
 
-def _settings(call: Call) -> dict[str, Any]:
-    """Return how the images of a call are shown."""
-    settings = {
-        name: getattr(call.options, name) for name in ("columns", "captions", "full", "compare")
-    }
-    return settings | {"notes": (*call.announced, *call.progress.notes)}
-
-
-class _Wanted(NamedTuple):
-    """One image of a call.
-
-    Attributes:
-        asked: The request for it.
-        claim: The place of its request.
-    """
-
-    asked: JobRequest
-    claim: Claim
-
-
-async def _stored(
-    call: Call, claimed: Sequence[ClaimedRequest], generator: Generator
-) -> dict[str, Picture]:
-    """Return what the library has of requests, by key.
+def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
+    """Return the slot of each image of a call, in their order.
 
     Raises:
-        LibraryError: It does not have all, and nothing else may answer.
+        OptionError: The call has no prompt.
     """
-    found: dict[str, Picture] = {}
-
-    async def look(one: ClaimedRequest) -> None:
-        if _wants_new(call, one):
-            return
-        for picture in await generator.recall(call, one):
-            found[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
-
-    for start in range(0, len(claimed), _AT_ONCE):
-        await asyncio.gather(*map(look, claimed[start : start + _AT_ONCE]))
-    await call.ingest.remember_shown()
-    share = claimed[0].request.share if claimed and not call.options.replay else None
-    for key, picture in found.items() if share else ():
-        (found[key],) = await call.ingest.share([picture], share or 0.0)
-    return found
-
-
-def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> tuple[list[JobSlot], list[_Wanted]]:
-    """Return where each image of a call belongs, and the request for each."""
-    slots: list[JobSlot] = []
-    wanted: dict[str, _Wanted] = {}  # under --reuse, equal requests have the same images
-    for number, one in enumerate(claimed):
-        chosen = call.chosen[number] if call.chosen else ()
-        for position in range(one.request.n):
-            asked = _asked(call, one, position)
-            slots.append(JobSlot(asked.key, one.request, position, chosen))
-            wanted[asked.key] = _Wanted(asked, one.claim)
+    slots = [
+        JobSlot(key, one.request, position, call.chosen[number] if call.chosen else ())
+        for number, one in enumerate(claimed)
+        for position, key in enumerate(_keys(one))
+    ]
     if not slots:
-        raise OptionError("There is no prompt to hand over.")
-    return slots, [*wanted.values()]
+        raise OptionError("There is no prompt to submit. Give at least one.")
+    return slots
 
 
-def _asked(call: Call, claimed: ClaimedRequest, position: int) -> JobRequest:
-    """Return the job's request for one image of a request."""
-    return JobRequest(
-        key=key_of(claimed.fingerprint, claimed.claim.place, position),
-        fingerprint=claimed.fingerprint,
-        place=claimed.claim.place,
-        position=position,
-        request=claimed.request,
-        after=None if _wants_new(call, claimed) else claimed.claim.after,
-    )
+def _keys(claimed: ClaimedRequest) -> list[str]:
+    """Return the keys of a request's images."""
+    slot = claimed.fingerprint, claimed.claim.place
+    return [key_of(*slot, position) for position in range(claimed.request.n)]
+
+
+def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
+    """Return the requests of a job for the images of one request."""
+    return [
+        JobRequest(
+            key=key,
+            fingerprint=claimed.fingerprint,
+            place=claimed.claim.place,
+            position=position,
+            request=claimed.request,
+            after=None if _wants_new(call, claimed) else claimed.claim.after,
+        )
+        for position, key in enumerate(_keys(claimed))
+    ]
 
 
 def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
@@ -373,52 +341,25 @@ def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     return claimed.claim.anew and call.fresh and not call.options.replay
 
 
-async def _is_gone(poller: JobPoller, *, fresh: bool) -> bool:
-    """Tell whether the service of a job no longer has it, and it may be handed over again."""
-    if poller.under_way or (poller.job.backend != "local" and not fresh):
-        return False
-    try:
-        await poller.look()
-    except JobError:
-        if fresh:
-            await poller.give_up()
-    except XaiError:
-        return False
-    return poller.job.state == "gone"
-
-
-async def _allow(poller: JobPoller, backend: Backend, limits: Limits) -> Counter:
-    """See that a job which was recorded earlier, and not handed over, is within the limits.
-
-    What it costs is found out anew: a row can say any price, and prices change.
-
-    Returns:
-        What its images count against.
+async def _stored(
+    call: Call, generator: Generator, claimed: Sequence[ClaimedRequest]
+) -> dict[str, Picture]:
+    """Return the stored images of requests, by key.
 
     Raises:
-        BudgetError: It would pass a limit, or there is one and a price is unknown. Nothing of it
-            is sent now.
-        XaiError: The server cannot be asked for its prices.
+        LibraryError: Some are missing, and only stored images may answer.
     """
-    library, job = poller.library, poller.job
-    everything = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
-    left = [(one.request, 1) for one in everything if not one.settled]
-    recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
-    amount: Amount | None = recorded
-    if limits.name is not None and left:
-        now = await backend.prices.images(left, library)
-        amount = None if now is None else max(now, recorded)
-    await limits.allow_recorded(amount, job.id)
-    if amount is not None and left:
-        price = max(amount.ticks / TICKS / len(left), job.price_usd or 0.0)
-        poller.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
-    return limits.kernel
+    stored: dict[str, Picture] = {}
 
+    async def recall(one: ClaimedRequest) -> None:
+        if not _wants_new(call, one):
+            for picture in await generator.recall(call, one):
+                stored[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
 
-async def _price(backend: Backend, library: Library, new: Sequence[_Wanted]) -> float | None:
-    """Return what a request of a job is expected to cost on average; None: no price is known."""
-    try:
-        together = await backend.prices.images(((one.asked.request, 1) for one in new), library)
-    except XaiError:
-        return None
-    return None if together is None else together.ticks / TICKS / len(new)
+    for start in range(0, len(claimed), _AT_ONCE):
+        await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
+    await call.ingest.remember_shown()
+    share = claimed[0].request.share if claimed and not call.options.replay else None
+    for key, picture in stored.items() if share else ():
+        (stored[key],) = await call.ingest.share([picture], share or 0.0)
+    return stored

@@ -622,7 +622,7 @@ class Panel(Pictures):
         try:
             probe = await asyncio.to_thread(session.prepare, "?", dict(self._form.hidden))
             self.local = probe.route.painted
-            self.place = probe.route.place if self.local or not self.visitors else ""
+            self.place = probe.route.label if self.local or not self.visitors else ""
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
             self.models_note = f"These are the names known here. {explain(error)}"

@@ -98,7 +98,7 @@ class JobCard:
         """Yield what there is to say, most important first."""
         counts = self.counts
         if self.state == "new" and self.handed:
-            yield f"{self.handed:,} of {counts.total:,} handed over"
+            yield f"{self.handed:,} of {counts.total:,} submitted"
         elif self.state != "new":
             yield f"{counts.succeeded:,} of {counts.total:,} in the library"
         if self.made > counts.succeeded + counts.failed:

@@ -1,4 +1,4 @@
-"""The background loop: results, interrupts, cancellation, forks."""
+"""The background loop (results, interrupts, cancellation, forks) and batched work on it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xai_notebook.errors import ForkedProcessError, XaiError
-from xai_notebook.generation.event_loop import BackgroundLoop
+from xai_notebook.errors import ForkedProcessError, LibraryError, XaiError
+from xai_notebook.generation.event_loop import MAX_BATCH, BackgroundLoop, Batched
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def loop() -> Iterator[BackgroundLoop]:
 
 
 class Sleeper:
-    """A coroutine that sleeps for long and remembers how it ended."""
+    """A long sleep that records its start and its cancellation."""
 
     def __init__(self) -> None:
         self.started = threading.Event()
         self.cancelled = threading.Event()
 
     async def sleep(self) -> None:
-        """Sleep far longer than any test waits."""
+        """Sleep longer than any test waits."""
         self.started.set()
         try:
             await asyncio.sleep(30)
@@ -48,19 +48,16 @@ async def thread_name() -> str:
 
 
 def test_a_coroutine_runs_on_the_background_thread(loop: BackgroundLoop) -> None:
-    """Its result comes back to the thread that waits."""
     assert loop.run(thread_name()) == "xai-notebook"
 
 
 def test_nothing_starts_before_the_first_use() -> None:
-    """Making a loop starts no thread."""
     before = threading.active_count()
     BackgroundLoop()
     assert threading.active_count() == before
 
 
 def test_an_error_comes_back_as_itself(loop: BackgroundLoop) -> None:
-    """What the coroutine raises, the caller catches."""
 
     async def fail() -> None:
         raise KeyError("x")
@@ -70,7 +67,7 @@ def test_an_error_comes_back_as_itself(loop: BackgroundLoop) -> None:
 
 
 def test_it_runs_inside_a_running_loop(loop: BackgroundLoop) -> None:
-    """A kernel's own loop is already running: blocking on ours works there."""
+    """As in a cell: the kernel's own loop is running."""
 
     async def cell() -> str:
         return loop.run(thread_name())
@@ -79,7 +76,6 @@ def test_it_runs_inside_a_running_loop(loop: BackgroundLoop) -> None:
 
 
 def test_a_blocking_call_on_the_loop_itself_is_refused(loop: BackgroundLoop) -> None:
-    """It would wait for itself for ever."""
 
     async def inner() -> None:
         loop.run(thread_name())
@@ -89,8 +85,6 @@ def test_a_blocking_call_on_the_loop_itself_is_refused(loop: BackgroundLoop) -> 
 
 
 def interrupt(after: threading.Event) -> threading.Thread:
-    """Interrupt the main thread once `after` is set."""
-
     def act() -> None:
         after.wait(10)
         os.kill(os.getpid(), signal.SIGINT)
@@ -101,7 +95,7 @@ def interrupt(after: threading.Event) -> threading.Thread:
 
 
 def test_an_interrupt_cancels_the_coroutine(loop: BackgroundLoop) -> None:
-    """KeyboardInterrupt arrives long before the work ends, which has been cancelled by then."""
+    """When KeyboardInterrupt is raised, the coroutine has been cancelled."""
     sleeper = Sleeper()
     thread = interrupt(sleeper.started)
     started = time.monotonic()
@@ -113,12 +107,12 @@ def test_an_interrupt_cancels_the_coroutine(loop: BackgroundLoop) -> None:
     assert loop.run(thread_name()) == "xai-notebook"
 
 
-def test_an_interrupt_works_whatever_handler_is_installed(loop: BackgroundLoop) -> None:
-    """A handler like ipykernel's, for cells with `await`, gives way to ours and comes back."""
+def test_an_interrupt_works_despite_another_handler(loop: BackgroundLoop) -> None:
+    """A handler like ipykernel's for cells with `await` is replaced and put back."""
     sleeper = Sleeper()
 
     def handler(*_: object) -> None:
-        """Do nothing, as ipykernel's does while the cell's task is blocked."""
+        """Do nothing, like ipykernel's while the cell's task is blocked."""
 
     previous = signal.signal(signal.SIGINT, handler)
     try:
@@ -134,7 +128,7 @@ def test_an_interrupt_works_whatever_handler_is_installed(loop: BackgroundLoop) 
 def test_an_interrupt_while_submitting_cancels_too(
     loop: BackgroundLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no moment at which an interrupt would leave the work running."""
+    """An interrupt between submission and wait leaves no work running."""
     sleeper = Sleeper()
     submit = loop.submit
 
@@ -149,10 +143,9 @@ def test_an_interrupt_while_submitting_cancels_too(
     assert sleeper.cancelled.is_set()
 
 
-def test_what_a_cancelled_coroutine_keeps_is_kept_before_the_interrupt_arrives(
+def test_a_cancelled_coroutine_saves_before_the_interrupt_is_raised(
     loop: BackgroundLoop,
 ) -> None:
-    """It has a moment for saving what had arrived."""
     sleeper, saved = Sleeper(), []
 
     async def save() -> None:
@@ -169,8 +162,9 @@ def test_what_a_cancelled_coroutine_keeps_is_kept_before_the_interrupt_arrives(
     thread.join()
 
 
-def test_a_coroutine_that_will_not_end_does_not_hold_the_interrupt(loop: BackgroundLoop) -> None:
-    """After the interrupt the user is free, whatever the work does."""
+def test_a_coroutine_that_ignores_its_cancellation_does_not_delay_the_interrupt(
+    loop: BackgroundLoop,
+) -> None:
     sleeper, ended, free = Sleeper(), threading.Event(), asyncio.Event()
 
     async def stubborn() -> None:
@@ -194,7 +188,6 @@ def test_a_coroutine_that_will_not_end_does_not_hold_the_interrupt(loop: Backgro
 
 
 def test_progress_ticks_in_the_waiting_thread(loop: BackgroundLoop) -> None:
-    """`tick` is called again and again where the cell runs, until the work has ended."""
     ticks: list[str] = []
     enough = threading.Event()
 
@@ -209,7 +202,6 @@ def test_progress_ticks_in_the_waiting_thread(loop: BackgroundLoop) -> None:
 
 
 def test_cancelling_a_wait_cancels_the_coroutine(loop: BackgroundLoop) -> None:
-    """`await` from another loop, cancelled, ends the work at once."""
     sleeper = Sleeper()
 
     async def cell() -> None:
@@ -224,8 +216,6 @@ def test_cancelling_a_wait_cancels_the_coroutine(loop: BackgroundLoop) -> None:
 
 
 def test_a_wait_returns_results_and_errors(loop: BackgroundLoop) -> None:
-    """`await` gives what the coroutine gave."""
-
     async def fail() -> None:
         raise KeyError("x")
 
@@ -238,7 +228,7 @@ def test_a_wait_returns_results_and_errors(loop: BackgroundLoop) -> None:
 
 
 def test_a_stopped_loop_ends_its_thread_and_starts_again(loop: BackgroundLoop) -> None:
-    """Stopping cancels what runs; the next use is a new start; stopping twice is nothing."""
+    """Stopping cancels what runs, and may be repeated; the next use starts a new loop."""
     sleeper = Sleeper()
     loop.submit(sleeper.sleep())
     sleeper.started.wait(10)
@@ -252,8 +242,7 @@ def test_a_stopped_loop_ends_its_thread_and_starts_again(loop: BackgroundLoop) -
     assert loop.run(thread_name()) == "xai-notebook"
 
 
-def test_stopping_frees_whoever_waits(loop: BackgroundLoop) -> None:
-    """A thread that waits for the loop is not left waiting when it stops."""
+def test_stopping_ends_the_wait_of_a_thread(loop: BackgroundLoop) -> None:
     sleeper, ended = Sleeper(), threading.Event()
 
     def wait() -> None:
@@ -272,7 +261,6 @@ def test_stopping_frees_whoever_waits(loop: BackgroundLoop) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_gets_an_error_instead_of_a_hang(loop: BackgroundLoop) -> None:
-    """In a child of a process that used the loop, a call raises at once."""
     loop.run(thread_name())
     child = os.fork()
     if child == 0:
@@ -285,3 +273,67 @@ def test_a_forked_child_gets_an_error_instead_of_a_hang(loop: BackgroundLoop) ->
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
     assert loop.run(thread_name()) == "xai-notebook"
+
+
+def test_items_that_wait_are_one_batch(loop: BackgroundLoop) -> None:
+    """Items that arrive while the function runs go with its next call."""
+    sizes = []
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    def double(numbers: Sequence[int]) -> list[int]:
+        sizes.append(len(numbers))
+        entered.release()
+        gate.wait(10)
+        return [2 * number for number in numbers]
+
+    async def main() -> list[int]:
+        batched = Batched(double)
+        tasks = [asyncio.ensure_future(batched(number)) for number in range(100)]
+        await asyncio.to_thread(entered.acquire)  # by then all tasks have started
+        gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert loop.run(main()) == [2 * number for number in range(100)]
+    assert max(sizes) == MAX_BATCH
+    assert len(sizes) <= 6
+
+
+def test_an_item_that_arrives_as_a_batch_ends_is_handled(loop: BackgroundLoop) -> None:
+    entered, gate, left = threading.Event(), threading.Event(), threading.Event()
+
+    def first_wait(numbers: Sequence[int]) -> list[int]:
+        if 0 in numbers:
+            entered.set()
+            gate.wait(10)
+            left.set()
+        return list(numbers)
+
+    async def main() -> int:
+        batched = Batched(first_wait)
+
+        async def two() -> int:
+            return await batched(0) + await batched(1)
+
+        task = asyncio.ensure_future(two())
+        await asyncio.to_thread(entered.wait, 10)
+        gate.set()
+        left.wait(10)  # blocks the loop, which hears of the end only afterwards
+        return await task
+
+    assert loop.submit(main()).result(timeout=10) == 1
+
+
+def test_an_error_is_raised_for_its_batch_only(loop: BackgroundLoop) -> None:
+    def fail(numbers: Sequence[int]) -> list[int]:
+        if 1 in numbers:
+            raise LibraryError("no")
+        return list(numbers)
+
+    async def main() -> list[Any]:
+        batched = Batched(fail)
+        first = await asyncio.gather(batched(1), return_exceptions=True)
+        return [*first, await batched(2)]
+
+    error, number = loop.run(main())
+    assert isinstance(error, LibraryError)
+    assert number == 2
