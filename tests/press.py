@@ -28,12 +28,12 @@ class Press:
     """Answers image calls on loopback, each image with the next number.
 
     Attributes:
-        orders: Images that each answered call asked for.
+        orders: Number of images of each answered call.
         waiting: Calls that wait for an answer.
-        left: Calls that are still to be answered, the others wait; None: all.
-        short: How many images fewer than asked are returned.
-        status: Of every image's URL.
-        failures: Status codes that the next calls are refused with.
+        left: Number of further calls that are answered, the others wait; None: all.
+        short: Number of images missing from each reply.
+        status: HTTP status of every image's URL.
+        failures: gRPC status codes with which the next calls fail.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Press:
 
     @property
     def host(self) -> str:
-        """Where clients find it."""
+        """Its host and port."""
         return f"localhost:{self._port}"
 
     async def _generate(self, message: bytes, context: Any) -> bytes:
@@ -96,7 +96,7 @@ class Press:
 
 @contextlib.contextmanager
 def press() -> Iterator[Press]:
-    """Run a press until the block ends."""
+    """Run a `Press` until the block ends."""
     made = Press()
     made.loop.run(made._start())
     try:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.backends import Backend, Flight
+    from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
     from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.call import Call
@@ -307,15 +307,14 @@ class Generator:
         fingerprint = self._fingerprint(request)
         async with (
             self.backend.flights.hold(f"claim-{fingerprint}"),
-            self._rewriting_once(call, request, fingerprint),
+            self._rewriting_once(call, rewriter, request, fingerprint),
         ):
             lookup = await self._look(call, request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
             images_cost = rest or partial(self._images_cost, call, request, request.n)
-            rewrite, images = await call.limits.reserve(
-                partial(self._whole_cost, call, images_cost)
-            )
+            whole_cost = partial(self._whole_cost, call, rewriter, images_cost)
+            rewrite, images = await call.limits.reserve(whole_cost)
             try:
                 rewritten, extra = await rewriter.rewrite(request, rewrite)
                 self.backend.prices.note_rewrite(rewriter.model, extra)
@@ -364,7 +363,7 @@ class Generator:
         Raises:
             BudgetError: The job would pass a limit. What was rewritten before is remembered.
         """
-        if call.rewriter is None or call.options.replay:
+        if (rewriter := call.rewriter) is None or call.options.replay:
             return [await self._claim(call, request) for request in requests]
         claimed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
@@ -382,12 +381,10 @@ class Generator:
             to_make.append((one.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
-            rewrites = await self._rewrites_cost(
-                call, sum(first > number for first in prompts.values())
-            )
-            return [
-                total([rewrites, await self.backend.prices.images(to_make, call.ingest.library)])
-            ]
+            left = sum(first > number for first in prompts.values())
+            rewrites = await self._rewrites_cost(call, rewriter, left)
+            images = await self.backend.prices.images(to_make, call.ingest.library)
+            return [total([rewrites, images])]
 
         for number, request in enumerate(requests):
             if number not in claimed:
@@ -410,10 +407,10 @@ class Generator:
             request: As the user wrote it.
             former: The result of an earlier look, when its slot was claimed.
         """
-        if call.rewriter is None:
+        if (rewriter := call.rewriter) is None:
             return _Lookup(self._claimed(call, request))
-        known = await call.rewriter.recall(request)
-        lookup = former or await self._look_elsewhere(call, request, known)
+        known = await rewriter.recall(request)
+        lookup = former or await self._look_elsewhere(call, rewriter, request, known)
         claim, packed = lookup.claim, lookup.packed
         if known is not None:
             return _Lookup(self._claimed(call, known, claim=claim, packed=packed))
@@ -421,37 +418,45 @@ class Generator:
         answers = claim is not None and (only_stored or not claim.anew)
         if claim is not None and packed is not None and answers and len(packed) == request.n:
             # No request with this fingerprint is ever sent: the library has nothing under it.
-            key = self._key_as_written(request, call.rewriter.model)
+            key = self._key_as_written(request, rewriter.model)
             return _Lookup(ClaimedRequest(request, key, claim, packed=packed))
         if only_stored:
             return _Lookup(self._claimed(call, request, claim=claim, packed=packed))
         return _Lookup(None, claim, packed)
 
     async def _look_elsewhere(
-        self, call: Call, request: ImageRequest, known: ImageRequest | None
+        self,
+        call: Call,
+        rewriter: PromptRewriter,
+        request: ImageRequest,
+        known: ImageRequest | None,
     ) -> _Lookup:
         """Return slot and pictures of a request whose prompt was rewritten otherwise elsewhere."""
-        if call.rewriter is None:
-            return _Lookup(None)
-        model = call.rewriter.model
-        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, model)
-        foreign = None if known is not None else await call.rewriter.look_up(request)
+        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, rewriter.model)
+        foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
             return _Lookup(None)
-        claim = self._claim_slot(call, self._key_as_written(request, model), request.n)
-        place = None if call.options.reuse else claim.place
-        packed = await self._rewritten_elsewhere(call, request, foreign, place)
+        key = self._key_as_written(request, rewriter.model)
+        claim = self._claim_slot(call, key, request.n)
+        find = partial(self._rewritten_elsewhere, call, rewriter.model, request, foreign)
+        packed = await find(None if call.options.reuse else claim.place)
         if call.options.replay and len(packed) < request.n:
-            packed = await self._rewritten_elsewhere(call, request, foreign, None)
+            packed = await find(None)
         return _Lookup(None, claim, packed)
 
     async def _rewritten_elsewhere(
-        self, call: Call, request: ImageRequest, foreign: ImageRequest | None, place: int | None
+        self,
+        call: Call,
+        model: str,
+        request: ImageRequest,
+        foreign: ImageRequest | None,
+        place: int | None,
     ) -> list[Picture]:
         """Return the pictures of a request whose prompt was rewritten elsewhere.
 
         Args:
             call: Whose request it is.
+            model: The chat model.
             request: As the user wrote it.
             foreign: As a library has it that may be somebody else's.
             place: Of the request; None: any.
@@ -462,10 +467,8 @@ class Generator:
             query = SlotQuery(fingerprint, place, request.n, notebook=call.ingest.notebook)
             stored = (await call.ingest.find(query, foreign)).pictures
             pictures = {picture.position: picture for picture in stored}
-        if call.rewriter is not None and len(pictures) < request.n:
-            packed = await call.bundles.rewritten(
-                request, call.rewriter.model, place, call.progress
-            )
+        if len(pictures) < request.n:
+            packed = await call.bundles.rewritten(request, model, place, call.progress)
             pictures = {picture.position: picture for picture in packed} | pictures
         return [pictures[position] for position in sorted(pictures)]
 
@@ -476,26 +479,27 @@ class Generator:
 
     @contextlib.asynccontextmanager
     async def _rewriting_once(
-        self, call: Call, request: ImageRequest, fingerprint: str
+        self, call: Call, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
     ) -> AsyncIterator[None]:
         """With `reuse`, rewrite a prompt once in all processes that share a home."""
-        rewriter = call.rewriter
-        known = not call.options.reuse or rewriter is None or await rewriter.recall(request)
+        known = not call.options.reuse or await rewriter.recall(request)
         once = self._once(call, f"rewrite-{fingerprint}")
         async with contextlib.nullcontext() if known else once:
             yield
 
     # Expected costs
 
-    async def _whole_cost(self, call: Call, rest: Estimate) -> list[Amount | None]:
+    async def _whole_cost(
+        self, call: Call, rewriter: PromptRewriter, rest: Estimate
+    ) -> list[Amount | None]:
         """Return the expected costs of rewriting a prompt and of all that follows."""
         if call.limits.name is None:
             return [FREE, FREE]
-        return [await self._rewrites_cost(call, 1), *await rest()]
+        return [await self._rewrites_cost(call, rewriter, 1), *await rest()]
 
-    async def _rewrites_cost(self, call: Call, count: int) -> Amount:
-        model = call.rewriter.model if call.rewriter is not None else ""
-        ticks, confirmed = await self.backend.prices.rewrite(model, call.ingest.library)
+    async def _rewrites_cost(self, call: Call, rewriter: PromptRewriter, count: int) -> Amount:
+        library = call.ingest.library
+        ticks, confirmed = await self.backend.prices.rewrite(rewriter.model, library)
         return Amount(ticks * count, confirmed or not count)
 
     async def _images_cost(

@@ -59,8 +59,8 @@ NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
     "embedded server."
 )
-_BUDGET: Final = "XaiImage.budget"
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
+_BUDGET: Final = "XaiImage.budget"
 
 
 class Session:
