@@ -1,4 +1,4 @@
-"""Which requests stored images answer, and how replayed images look. Slots: `test_places`."""
+"""Which requests stored images answer, and how replayed images look. Slots: `test_replay_slots`."""
 
 from __future__ import annotations
 

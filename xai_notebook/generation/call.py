@@ -191,10 +191,10 @@ class Call:
         return (self.options.fresh or not self.configuration.replay) and not self.options.redo
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
-        """Return the first requests, which are still to be made.
+        """Return the first requests without consuming them.
 
         Raises:
-            OptionError: One of them cannot be.
+            OptionError: One of them is invalid.
         """
         first = tuple(islice(self.requests, most))
         self.requests = chain(first, self.requests)
@@ -204,7 +204,7 @@ class Call:
         """Return the requests that a dry run looks at, and whether there are more.
 
         Raises:
-            OptionError: One of them cannot be made.
+            OptionError: One of them is invalid.
         """
         most = _MOST_PLANNED_LAZY if self.lazy else _MOST_PLANNED
         requests = self.peek(most + 1)
@@ -218,7 +218,7 @@ class Call:
         A generator is not read ahead, so it has no placeholders.
 
         Raises:
-            OptionError: A request cannot be made.
+            OptionError: A request is invalid.
         """
         return partial(self._first_cards, () if self.lazy else self.peek(SHOWN + 1))
 

@@ -564,8 +564,7 @@ class Generator:
     ) -> list[Picture]:
         """Return the images of a request; those that are not stored are made."""
         request = claimed.request
-        positions = {picture.position for picture in stored}
-        missing = [position for position in range(request.n) if position not in positions]
+        missing = _missing(stored, request.n)
         if request.share and not call.options.replay:
             stored = await call.ingest.share(stored, request.share)
         if not missing:
@@ -634,8 +633,7 @@ class Generator:
         """
         others = [picture for picture in found.pictures if picture.id in found.elsewhere]
         own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
-        pictures = await self._fill(call, claimed, own, place)
-        return _merged(pictures, others) if others else pictures
+        return _merged(await self._fill(call, claimed, own, place), others)
 
     async def _fill(
         self, call: Call, claimed: ClaimedRequest, pictures: list[Picture], place: int | None
@@ -1026,6 +1024,12 @@ def _query(call: Call, claimed: ClaimedRequest, place: int | None, after: int = 
     )
 
 
+def _missing(pictures: Sequence[Picture], n: int) -> list[int]:
+    """Return the positions without a picture."""
+    positions = {picture.position for picture in pictures}
+    return [position for position in range(n) if position not in positions]
+
+
 def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Picture]:
     """Return pictures, completed with more at the positions that are missing, in order."""
     positions = {picture.position for picture in pictures}
@@ -1035,11 +1039,9 @@ def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Pictur
 
 def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
     """Return stored images, completed with those that an equal request could not save."""
-    positions = {picture.position for picture in stored}
-    missing = [position for position in range(n) if position not in positions]
     unsaved = [
         replace(picture, position=position, replayed=True)
-        for picture, position in zip(flight.unkept, missing, strict=False)
+        for picture, position in zip(flight.unkept, _missing(stored, n), strict=False)
     ]
     if unsaved:
         call.progress.note(
