@@ -145,13 +145,6 @@ def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> 
     assert set(Counter(call.message.prompt for call in quick.calls).values()) == {1}
 
 
-def test_a_limit_below_one_image_is_an_error(session: Session, quick: Served) -> None:
-    quick.faults.image_price = 2 * CENT
-    with pytest.raises(errors.BudgetError, match=r"raise the limit"):
-        session.generate(each=["a", "b"], max_cost=0.01)
-    assert quick.calls == []
-
-
 def test_a_limit_ends_the_reading_of_a_generator(session: Session, quick: Served) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT

@@ -16,7 +16,7 @@ from xai_notebook.errors import ForkedProcessError, LibraryError, XaiError
 from xai_notebook.generation.event_loop import MAX_BATCH, BackgroundLoop, Batched
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @pytest.fixture
@@ -130,14 +130,14 @@ def test_an_interrupt_while_submitting_cancels_too(
 ) -> None:
     """An interrupt between submission and wait leaves no work running."""
     sleeper = Sleeper()
-    submit = loop.submit
+    submit = asyncio.run_coroutine_threadsafe
 
-    def interrupted(coroutine: Coroutine[Any, Any, None]) -> None:
-        submit(coroutine)
+    def interrupted(*given: Any) -> None:
+        submit(*given)
         sleeper.started.wait(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "submit", interrupted)
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loop.run(sleeper.sleep())
     assert sleeper.cancelled.is_set()

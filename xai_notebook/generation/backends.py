@@ -73,8 +73,8 @@ __all__ = [
 
 LOCAL_HOST: Final = "embedded"
 """Host of every embedded server: its port differs between kernels, its pictures do not."""
-PAINTING: Final = "painting"
-"""Value of `XAI_NOTEBOOK_ENGINE` for the default engine of the embedded server."""
+_PAINTING: Final = "painting"
+"""`XAI_NOTEBOOK_ENGINE` for the painter, as in `server.runner`, which most kernels never import."""
 _ENGINE: Final = "engine:"
 
 
@@ -127,7 +127,7 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
     automatic = backend == "auto" and configuration.api_key is None and not own_host
     if backend == "local" or automatic:
         engine = configuration.engine.strip()
-        engine = "" if engine == PAINTING else engine
+        engine = "" if engine == _PAINTING else engine
         return Route("local", _engine_host(engine), None, automatic, engine)
     if configuration.api_key is None and not Endpoint.parse(configuration.api_host).loopback:
         raise ConfigurationError(

@@ -45,7 +45,6 @@ __all__ = [
     "Prices",
     "Reservation",
     "SharedBudget",
-    "is_amount",
     "to_ticks",
     "total",
 ]
@@ -69,7 +68,7 @@ def to_ticks(usd: float) -> int:
     return round(usd * TICKS)
 
 
-def is_amount(usd: float | None) -> TypeGuard[float]:
+def _is_amount(usd: float | None) -> TypeGuard[float]:
     """Tell whether a server's amount can be counted: a negative one would add to a budget."""
     return usd is not None and 0 <= usd < math.inf
 
@@ -131,7 +130,7 @@ class Reservation:
 
     def settle(self, cost_usd: float | None, reply_id: str | None = None) -> None:
         """Charge the cost that the server reported; None: keep the expected cost."""
-        if is_amount(cost_usd):
+        if _is_amount(cost_usd):
             self.charged = to_ticks(cost_usd)
         self.reply_id = reply_id
 
@@ -162,11 +161,6 @@ class Counter:
         self.spent = 0
         self._open: set[Reservation] = set()
         self._waiting: list[asyncio.Future[None]] = []
-
-    @property
-    def spent_usd(self) -> float:
-        """Spending so far, in US dollars."""
-        return self.spent / TICKS
 
     @property
     def totals(self) -> Totals:
@@ -595,7 +589,7 @@ class Prices:
         if model not in self._rewrites and library is not None:
             with suppress(LibraryError):
                 usd = await asyncio.to_thread(library.spending.last_rewrite, self._backend)
-                if is_amount(usd):
+                if _is_amount(usd):
                     self._rewrites[model] = usd
         reported = self._rewrites.get(model)
         return Amount(to_ticks(max(reported or 0.0, settings.REWRITE_USD)), reported is not None)
@@ -609,7 +603,7 @@ class Prices:
             cost_usd: As reported; None: not reported.
         """
         key = PriceKey.of(request)
-        if not is_amount(cost_usd) or not count:
+        if not _is_amount(cost_usd) or not count:
             self._unreported.add(key)
             return
         before, each = self._reported.get(key), cost_usd / count
@@ -623,7 +617,7 @@ class Prices:
 
     def note_rewrite(self, model: str, cost_usd: float | None) -> None:
         """Remember the cost of a rewrite; None: not reported."""
-        self._rewrites[model] = cost_usd if is_amount(cost_usd) else settings.REWRITE_USD
+        self._rewrites[model] = cost_usd if _is_amount(cost_usd) else settings.REWRITE_USD
 
     async def _seed(self, library: Library | None) -> None:
         """Read the costs that earlier processes have seen, once."""
@@ -632,5 +626,5 @@ class Prices:
         self._seeded = True
         with suppress(LibraryError):
             for key, each in await asyncio.to_thread(library.spending.last_costs, self._host):
-                if is_amount(each):
+                if _is_amount(each):
                     self._reported.setdefault(PriceKey(*key), each)

@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
+_INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
 _WAIT_STEP: Final = 0.2
 """Seconds after which a wait looks for an interrupt: on Windows a lock ignores them."""
 _ASYNC_STEP: Final = 0.1
@@ -66,20 +66,16 @@ class BackgroundLoop:
         Raises:
             ForkedProcessError: This process is a fork of the one that uses the loop.
         """
+        return self._submit(_Work(coroutine, self._tasks))
+
+    def _submit(self, work: _Work[_T]) -> concurrent.futures.Future[_T]:
         try:
             loop = self._running_loop()
         except BaseException:
-            coroutine.close()
+            work.close()
             raise
-
-        async def run() -> _T:
-            if (task := asyncio.current_task()) is not None:
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            return await coroutine
-
-        future = asyncio.run_coroutine_threadsafe(run(), loop)
-        future.add_done_callback(lambda _: _close_unstarted(coroutine))
+        future = asyncio.run_coroutine_threadsafe(work.run(), loop)
+        future.add_done_callback(lambda _: work.close())
         return future
 
     def cancel(self) -> None:
@@ -103,7 +99,7 @@ class BackgroundLoop:
         coroutine: Coroutine[Any, Any, _T],
         *,
         tick: Callable[[], None] | None = None,
-        interrupted: str = INTERRUPTED,
+        interrupted: str = _INTERRUPTED,
     ) -> _T:
         """Run a coroutine and wait for its result; an interrupt cancels it.
 
@@ -119,14 +115,10 @@ class BackgroundLoop:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise XaiError("A blocking call was made on the background loop. Use await there.")
-        work = _Work(coroutine)
+        work = _Work(coroutine, self._tasks)
         with _default_interrupts():
             try:
-                try:
-                    future = self.submit(work.run())
-                except ForkedProcessError:
-                    coroutine.close()
-                    raise
+                future = self._submit(work)
                 while not future.done():
                     concurrent.futures.wait([future], timeout=_WAIT_STEP)
                     if tick is not None and not future.done():
@@ -141,7 +133,7 @@ class BackgroundLoop:
         return _result(future)
 
     async def wait(
-        self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = INTERRUPTED
+        self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = _INTERRUPTED
     ) -> _T:
         """Run a coroutine on the background loop and await it from any other loop.
 
@@ -215,12 +207,6 @@ def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
     return future.result()
 
 
-def _close_unstarted(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine that was cancelled before its first step, or Python warns of it."""
-    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-        coroutine.close()
-
-
 class _Work(Generic[_T]):
     """A coroutine that can be cancelled from its submission on.
 
@@ -228,10 +214,11 @@ class _Work(Generic[_T]):
         finished: Set when the coroutine has ended, cancelled or not.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
-        """Prepare to run a coroutine."""
+    def __init__(self, coroutine: Coroutine[Any, Any, _T], tasks: set[asyncio.Task[Any]]) -> None:
+        """Prepare to run a coroutine; its task is in `tasks` while it runs."""
         self.finished = threading.Event()
         self._coroutine = coroutine
+        self._tasks = tasks
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
@@ -239,12 +226,19 @@ class _Work(Generic[_T]):
         """Await the coroutine, unless `cancel` was called before."""
         try:
             if self._cancelled:
-                self._coroutine.close()
                 raise asyncio.CancelledError
             self._task = asyncio.current_task()
+            if self._task is not None:
+                self._tasks.add(self._task)
+                self._task.add_done_callback(self._tasks.discard)
             return await self._coroutine
         finally:
             self.finished.set()
+
+    def close(self) -> None:
+        """Close a coroutine that was never started, or Python warns of it."""
+        if inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED:
+            self._coroutine.close()
 
     def cancel(self) -> None:
         """Cancel the coroutine. Call it on the loop."""

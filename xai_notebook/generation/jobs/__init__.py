@@ -1,1 +1,1 @@
-"""Batch jobs: what users hold, submitting, polling."""
+"""Batch jobs: record, submit, poll and collect."""

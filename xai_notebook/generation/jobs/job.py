@@ -162,7 +162,7 @@ class BatchJob:
 
     @property
     def id(self) -> str:
-        """Its id at the service; `""` while it has none."""
+        """Its id at the service; `""` until the service has named it."""
         if isinstance(self._known, _Pickled):
             return self._known.id
         return (self._job.batch_id or "") if self._job else ""

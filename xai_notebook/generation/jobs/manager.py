@@ -96,8 +96,8 @@ class JobManager:
 
         Raises:
             BudgetError: It would cost more than a limit allows.
-            LibraryError: There is no library, or it cannot be written to; or a foreign library
-                lacks pictures.
+            LibraryError: The library cannot be opened or written to; or only stored images may
+                answer, and some are missing.
             OptionError: There are more requests than a job can have.
         """
         library = call.ingest.library
@@ -311,7 +311,7 @@ def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
         for position, key in enumerate(_keys(one))
     ]
     if not slots:
-        raise OptionError("There is no prompt to submit. Give at least one.")
+        raise OptionError("The call has no prompt. Give at least one.")
     return slots
 
 

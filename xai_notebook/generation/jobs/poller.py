@@ -12,6 +12,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.transport.retry import Backoff
@@ -30,7 +31,7 @@ from xai_notebook.errors import (
 )
 from xai_notebook.generation.budget import to_ticks
 from xai_notebook.generation.ingest import Ingest
-from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, JobSubmitter, unknown_job
+from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, JobSubmitter, pages, unknown_job
 from xai_notebook.generation.progress import Progress
 from xai_notebook.library import Reply, SlotQuery
 from xai_notebook.library.jobs import RequestCounts
@@ -314,26 +315,24 @@ class JobPoller:
 
     async def _store_pages(self, backend: Backend) -> None:
         """Store results, from the page on that was the last one before."""
-        seen = {self._token, None}
+        list_page = partial(
+            backend.client.batch.list_batch_results,
+            self.job.batch_id or "",
+            _PAGE,
+            timeout=_PAGE_SECONDS,
+        )
         storing: asyncio.Task[None] | None = None
         try:
-            while True:
-                page = await backend.client.batch.list_batch_results(
-                    self.job.batch_id or "", _PAGE, self._token, timeout=_PAGE_SECONDS
-                )
+            async for token, page in pages(list_page, self._token):
                 if storing is not None:
                     await storing
-                storing = asyncio.ensure_future(self._store(page, backend))
-                token = page.pagination_token
-                if token in seen:
-                    self._repeated = token is not None
-                    break
-                seen.add(token)
-                self._token = token
+                storing = asyncio.ensure_future(self._store(page, backend))  # beside the next page
+                self._token, self._repeated = token, page.pagination_token is not None
         finally:
             if storing is not None:
                 await asyncio.wait({storing})
-        await storing
+        if storing is not None:
+            await storing
         await self._count()
 
     async def _store(self, page: BatchResults, backend: Backend) -> None:

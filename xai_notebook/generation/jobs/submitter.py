@@ -46,14 +46,17 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from xai_notebook.client.batch import BatchResults
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.generation.backends import Backend
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import JobRecord
 
-__all__ = ["ANSWER_SECONDS", "LOOK_PAUSES", "JobSubmitter", "unknown_job"]
+__all__ = ["ANSWER_SECONDS", "LOOK_PAUSES", "JobSubmitter", "pages", "unknown_job"]
 
-_Page = TypeVar("_Page", wire.ListBatchesResponse, wire.ListBatchRequestMetadataResponse)
+_Page = TypeVar(
+    "_Page", wire.ListBatchesResponse, wire.ListBatchRequestMetadataResponse, "BatchResults"
+)
 
 _CALL_BYTES: Final = 3_500_000
 """Size of one call that adds requests; the service refuses calls over 4 MB."""
@@ -78,8 +81,8 @@ _REFUSALS: Final = (
 )  # fmt: skip
 """A service that answers with one of these has changed nothing; any other answer leaves it open."""
 _UNCONFIRMED: Final = (
-    "The service did not confirm what it was sent last. It is asked what it has before anything is "
-    "sent again."
+    "The service did not confirm the last call. It is asked which requests it has before anything "
+    "is sent again."
 )
 
 
@@ -99,8 +102,8 @@ class JobSubmitter:
     library: Library
     backend: Backend
     job: JobRecord
-    inputs: Sequence[InputImage] = ()
-    on_progress: Callable[[int, str | None], None] = lambda *_: None
+    inputs: Sequence[InputImage]
+    on_progress: Callable[[int, str | None], None]
     _marked: dict[str, SubmissionState] = field(default_factory=dict)
     """Requests that the service may have, by key."""
 
@@ -227,7 +230,7 @@ class JobSubmitter:
         before it gets requests, so the other one never gets any.
         """
         list_page = partial(self.backend.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
-        async for page in _pages(list_page):
+        async for _, page in pages(list_page):
             ours = [
                 batch
                 for batch in page.batches
@@ -335,7 +338,7 @@ class JobSubmitter:
         )
         return {
             metadata.batch_request_id
-            async for page in _pages(list_page)
+            async for _, page in pages(list_page)
             for metadata in page.batch_request_metadata
         }
 
@@ -454,13 +457,19 @@ def _chunks(messages: Iterable[wire.BatchRequest]) -> Iterator[list[wire.BatchRe
         yield chunk
 
 
-async def _pages(list_page: Callable[..., Awaitable[_Page]]) -> AsyncIterator[_Page]:
-    """Yield pages until the last one, or until a page names one that was already read."""
-    seen: set[str | None] = {None, ""}
-    token: str | None = None
+async def pages(
+    list_page: Callable[..., Awaitable[_Page]], token: str | None = None
+) -> AsyncIterator[tuple[str | None, _Page]]:
+    """Yield pages and their tokens until the last page, or until one names a page already read.
+
+    Args:
+        list_page: Returns the page of a `pagination_token`.
+        token: Token of the first page.
+    """
+    seen = {None, "", token}
     while True:
         page = await list_page(pagination_token=token)
-        yield page
+        yield token, page
         token = page.pagination_token
         if token in seen:
             return
