@@ -135,7 +135,7 @@ def test_a_picture_made_anew_is_its_notebooks(rerun: Rerun, orders: Press) -> No
 
 
 def test_replay_shows_the_notebooks_own(rerun: Rerun, orders: Press) -> None:
-    """With `--replay`, others' pictures answer where this notebook has none."""
+    """With `--replay`, others' pictures answer where this notebook has not shown any."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
     other = rerun("c.ipynb", call.format(", fresh=True"))

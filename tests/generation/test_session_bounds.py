@@ -69,7 +69,7 @@ JSONS: Any = st.sampled_from([
 
 
 def examples(count: int) -> settings:
-    """Return settings: the same examples each time."""
+    """Return settings for the same examples each time."""
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(
         max_examples=count, derandomize=True, deadline=None, database=None,
@@ -79,7 +79,7 @@ def examples(count: int) -> settings:
 
 @pytest.fixture
 def zone() -> Iterator[Callable[[bool], None]]:
-    """Be in the first or in the last time zone of the world."""
+    """Switch to the first or the last time zone of the world."""
     before = os.environ.get("TZ")
 
     def move(east: bool) -> None:  # noqa: FBT001
@@ -112,7 +112,7 @@ def look(batch: ImageBatch) -> str:
 
 
 def use(batch: ImageBatch, folder: Path) -> str:
-    """Do with pictures what a user does; return their HTML."""
+    """Use pictures as a user does; return their HTML."""
     html = look(batch)
     assert len(batch.to_frame()) == len(batch)
     for image in batch:
@@ -125,7 +125,7 @@ def use(batch: ImageBatch, folder: Path) -> str:
 
 
 def use_library(session: Session, digest: str) -> None:
-    """Look back in every way; the picture with this digest is among what is found."""
+    """Use history, names, marks, costs and jobs; the picture with this digest is found."""
     library = session.library()
     history = session.history.search(n=3)
     look(history)
@@ -170,7 +170,7 @@ class Answering:
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    """A server named by the environment together with a key."""
+    """The server, set in the environment together with a key."""
     loop = BackgroundLoop()
     made = Answering(loop)
     monkeypatch.setenv("XAI_API_KEY", KEY)
@@ -187,7 +187,7 @@ for kind, stream in PIXELS.items():
 
 @st.composite
 def pictures(draw: st.DrawFn) -> bytes:
-    """Return a picture with odd things beside its pixels, or odd pixels."""
+    """Return a picture with odd metadata or odd pixels."""
     kind = draw(st.sampled_from([*PIXELS]))
     data = PIXELS[kind].getvalue()
     size = draw(st.sampled_from([0, 1, 70_000, 65_000]))
@@ -224,7 +224,7 @@ def test_replies(
     tmp_path: Path,
     prompts: Iterator[str],
 ) -> None:
-    """Whatever a server says of a picture, it and the one beside it are kept and shown."""
+    """A picture with odd fields and the one beside it are stored and shown."""
     zone(data.draw(st.booleans()))
     odd = wire.GeneratedImage(
         base64=base64.b64encode(data.draw(pictures())).decode(),
@@ -250,7 +250,7 @@ def test_replies(
 
 @pytest.fixture
 def prompts() -> Iterator[str]:
-    """Prompts, no two of them equal."""
+    """Prompts that all differ."""
     return (f"a fox {number}" for number in itertools.count())
 
 
@@ -263,7 +263,7 @@ def session_of(answering: Answering, new_session: Callable[[], Session]) -> Sess
 
 
 def listed(**changes: Any) -> dict[str, Any]:
-    """Return what a bundle says of two pictures; `image` changes the first."""
+    """Return a bundle's record of two pictures; `image` changes the first."""
     image = {
         "position": 0, "model": "grok", "rewritten_prompt": None, "rewritten_by": None,
         "cost_usd": 0.02, "sha256": hashlib.sha256(tiny(1)).hexdigest(),
@@ -281,7 +281,7 @@ def listed(**changes: Any) -> dict[str, Any]:
 @examples(500)
 @given(data=st.data())
 def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: Path) -> None:
-    """A bundle is refused in a sentence, or its pictures are shown and taken into the library."""
+    """A bundle is refused in a sentence, or its pictures are shown and unpacked."""
     zone(data.draw(st.booleans()))
     values = TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([1])
     whole = data.draw(st.booleans())
@@ -345,7 +345,7 @@ def rows(answering: Answering, session_of: Session) -> Path:
 def test_rows(
     data: st.DataObject, rows: Path, session_of: Session, zone: Any, tmp_path: Path
 ) -> None:
-    """One row that anybody has changed costs its own picture at most."""
+    """A changed row affects its own picture at most."""
     zone(data.draw(st.booleans()))
     table = data.draw(
         st.sampled_from(["requests", "images", "images", "jobs", "rewrites", "charges"])
@@ -376,7 +376,7 @@ def test_rows(
 @examples(100)
 @given(data=st.data())
 def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
-    """Metadata of strangers is read, or refused in a sentence, and travels nowhere."""
+    """Odd metadata is read, or refused in a sentence, and is not copied."""
     zone(data.draw(st.booleans()))
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")

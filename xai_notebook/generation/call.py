@@ -339,8 +339,7 @@ def prepare_call(
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
     else:
-        text = _checked(prompt, options)
-        call = _prepare_one(make, fill(text, namespace) if typed else text, options, inputs)
+        call = _prepare_one(make, prompt, options, inputs, namespace if typed else None)
     for note in inputs.notes:
         call.progress.note(note)
     if call.progress.expected is not None:
@@ -364,22 +363,6 @@ def check_redo(indices: Sequence[int], total: int) -> None:
             raise OptionError(f"--redo: image {index} does not exist. Give {there}.")
 
 
-def _checked(prompt: object, options: Options) -> str:
-    """Return the prompt.
-
-    Raises:
-        OptionError: It is missing, or not text.
-    """
-    if prompt is None:
-        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
-        raise OptionError(f"The prompt is missing. Write what the image should show.{taken}")
-    if not isinstance(prompt, str):
-        raise OptionError(
-            f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
-        )
-    return prompt
-
-
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
     """Return the request for one prompt, without white space around it."""
     prompt = prompt.strip()
@@ -388,8 +371,26 @@ def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> Image
     return options.request(prompt, model, inputs.images)
 
 
-def _prepare_one(make: _Make, prompt: str, options: Options, inputs: Inputs) -> Call:
-    """Return the call for one prompt: several requests when models or wordings are compared."""
+def _prepare_one(
+    make: _Make,
+    prompt: object,
+    options: Options,
+    inputs: Inputs,
+    namespace: Mapping[str, Any] | None,
+) -> Call:
+    """Return the call for one prompt: several requests when models or wordings are compared.
+
+    The prompt is a template if there is a namespace to fill it from.
+    """
+    if prompt is None:
+        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"The prompt is missing. Write what the image should show.{taken}")
+    if not isinstance(prompt, str):
+        raise OptionError(
+            f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
+        )
+    if namespace is not None:
+        prompt = fill(prompt, namespace)
     axes = axes_of(options.matrix or ())
     variants = [Variant(prompt, ())]
     if options.matrix is not None:

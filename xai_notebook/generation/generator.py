@@ -295,9 +295,8 @@ class Generator:
         Args:
             call: Whose request it is.
             request: As the user wrote it.
-            rest: Returns the expected cost of everything but the rewrite, in one amount; default:
-                of its images.
-            lookup: What `_look` returned for it.
+            rest: Returns the expected cost of everything but the rewrite; default: of its images.
+            lookup: The result of an earlier `_look`.
 
         Raises:
             BudgetError: Rewriting the prompt and making its images would pass a limit.
@@ -401,11 +400,7 @@ class Generator:
 
         The rewritten prompt of a bundle, or of a library that may be somebody else's, is never
         sent: anybody could have written it. Its pictures answer the request as it was written.
-
-        Args:
-            call: Whose request it is.
-            request: As the user wrote it.
-            former: The result of an earlier look, when its slot was claimed.
+        `former` is the result of an earlier look, which may have claimed the slot.
         """
         if (rewriter := call.rewriter) is None:
             return _Lookup(self._claimed(call, request))
@@ -454,12 +449,7 @@ class Generator:
     ) -> list[Picture]:
         """Return the pictures of a request whose prompt was rewritten elsewhere.
 
-        Args:
-            call: Whose request it is.
-            model: The chat model.
-            request: As the user wrote it.
-            foreign: As a library has it that may be somebody else's.
-            place: Of the request; None: any.
+        `foreign` is the request as a library has it that may be somebody else's.
         """
         pictures: dict[int, Picture] = {}
         if foreign is not None:
@@ -648,14 +638,7 @@ class Generator:
     async def _make(
         self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
-        """Have images made, and save them.
-
-        Args:
-            call: Whose request it is.
-            claimed: The request.
-            missing: The positions of the images.
-            redo: They are stored, and replaced.
-        """
+        """Have the images at some positions made, and save them; `redo`: in place of others."""
         request, count = claimed.request, len(missing)
         slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
         writer = call.ingest.expect(request, missing, slot)
@@ -977,13 +960,7 @@ class Generator:
     async def _expected_costs(
         self, call: Call, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
     ) -> list[float | None]:
-        """Return the expected cost of each request in US dollars; None: the price is unknown.
-
-        Args:
-            call: Whose requests they are.
-            requests: As the user wrote them.
-            found: What the library has of them; None: that was not looked up.
-        """
+        """Return the expected cost of each request in US dollars; None: the price is unknown."""
         prices, library, rewriter = self.backend.prices, call.ingest.library, call.rewriter
         rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
         known: dict[tuple[PriceKey, int], float | None] = {}

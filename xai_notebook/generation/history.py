@@ -104,8 +104,8 @@ class History:
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
         """Return images and files whose digest begins with these digits, by their digests.
 
-        They are images in the library and input files of panels; if it has none, images of the
-        bundles beside the notebook.
+        They are images in the library and input files of panels, or else images of the bundles
+        beside the notebook.
 
         Args:
             digits: Hexadecimal, in lower case.

@@ -237,7 +237,7 @@ class Session:
         return generator
 
     async def _announce_source(self, call: Call) -> None:
-        """Announce where pictures come from if there is no key."""
+        """Announce where pictures come from without a key."""
         route = call.route
         if route.automatic and route.painted:
             self._announce(call, NOTICE)
