@@ -21,7 +21,6 @@ from xai_notebook.library.replies import ReplyWriter, absent, look_at, moment, r
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-    from xai_notebook.client.files import FilesClient
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.generation.backends import Backend
@@ -30,43 +29,7 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Ingest", "share_late"]
-
-
-async def share_late(
-    picture: Picture, days: float, files: FilesClient, library: Library | None
-) -> Picture:
-    """Return a picture with a public link: its own, or a new one to an upload of its original.
-
-    A failure is a note on the picture.
-
-    Args:
-        picture: From the library.
-        days: How long the server keeps the file and the link.
-        files: The server's file store.
-        library: Remembers the link.
-    """
-    if picture.status != "ok" or picture.is_public:
-        return picture
-    lifetime = int(days * 24 * 3600)
-    kind = (picture.media_type or "image/jpeg").rpartition("/")[2]
-    try:
-        data = await asyncio.to_thread(lambda: picture.data)
-        name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
-        stored = await files.upload(data, filename=name, expires_after=lifetime)
-        made = await files.create_public_url(stored.id)  # which ends with the file
-    except XaiError as error:
-        return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
-    if (link := bounds.link(made.public_url)) is None:
-        return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
-    expires = moment(made, "expires_at") or moment(stored, "expires_at")
-    shared = replace(picture, public_url=link, public_url_expires=expires)
-    if library is not None and picture.id is not None:
-        try:
-            await asyncio.to_thread(library.share, shared)
-        except LibraryError as error:
-            return replace(shared, notes=(*shared.notes, f"The link is not kept: {error}"))
-    return shared
+__all__ = ["Ingest"]
 
 
 _LINGER: Final = 0.01
@@ -250,9 +213,35 @@ class Ingest:
         await asyncio.wait({asyncio.ensure_future(remember(self.library))}, timeout=_NOTING)
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
-        """Return stored pictures with a public link each; no image is made anew."""
-        files, library = self.backend.client.files, self.library
-        return [*await asyncio.gather(*(share_late(one, days, files, library) for one in stored))]
+        """Return stored pictures with a public link each; no image is made anew.
+
+        A picture without a link gets one to an upload of its original, or a note with the failure.
+        The server keeps file and link for `days`.
+        """
+        return [*await asyncio.gather(*(self._share(picture, days) for picture in stored))]
+
+    async def _share(self, picture: Picture, days: float) -> Picture:
+        if picture.status != "ok" or picture.is_public:
+            return picture
+        files, lifetime = self.backend.client.files, int(days * 24 * 3600)
+        kind = (picture.media_type or "image/jpeg").rpartition("/")[2]
+        try:
+            data = await asyncio.to_thread(lambda: picture.data)
+            name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
+            stored = await files.upload(data, filename=name, expires_after=lifetime)
+            made = await files.create_public_url(stored.id)  # which ends with the file
+        except XaiError as error:
+            return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
+        if (link := bounds.link(made.public_url)) is None:
+            return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
+        expires = moment(made, "expires_at") or moment(stored, "expires_at")
+        shared = replace(picture, public_url=link, public_url_expires=expires)
+        if self.library is not None and picture.id is not None:
+            try:
+                await asyncio.to_thread(self.library.share, shared)
+            except LibraryError as error:
+                return replace(shared, notes=(*shared.notes, f"The link is not kept: {error}"))
+        return shared
 
     def expect(
         self, request: ImageRequest, missing: Sequence[int], place: Mapping[str, Any]
