@@ -21,6 +21,7 @@ from xai_notebook.library.replies import ReplyWriter, absent, look_at, moment, r
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+    from xai_notebook.client.files import FilesClient
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.generation.backends import Backend
@@ -223,7 +224,8 @@ class Ingest:
     async def _share(self, picture: Picture, days: float) -> Picture:
         if picture.status != "ok" or picture.is_public:
             return picture
-        files, lifetime = self.backend.client.files, int(days * 24 * 3600)
+        files: FilesClient = self.backend.client.files
+        lifetime = int(days * 24 * 3600)
         kind = (picture.media_type or "image/jpeg").rpartition("/")[2]
         try:
             data = await asyncio.to_thread(lambda: picture.data)
