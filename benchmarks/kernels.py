@@ -244,7 +244,12 @@ print(json.dumps([*cold, *warm]))
 """
 
 
-_BARS = {"functions, cold": 400, "files, cold": None, "functions, warm": 200, "files, warm": 45}
+_BARS = {
+    "functions of one cold cell": 400,
+    "files of one cold cell": None,
+    "functions of one warm cell": 200,
+    "files of one warm cell": 45,
+}
 
 
 def functions(_: Plan) -> list[Row]:
@@ -260,6 +265,6 @@ def functions(_: Plan) -> list[Row]:
         )
     counts = json.loads(done.stdout.splitlines()[-1])
     return [
-        absolute(f"{what} of one cell", [count], "", bar=bar)
-        for (what, bar), count in zip(_BARS.items(), counts, strict=True)
+        absolute(work, [count], "", bar=bar)
+        for (work, bar), count in zip(_BARS.items(), counts, strict=True)
     ]
