@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "loading": kernels.loading,
     "cold": kernels.cold,
+    "functions": kernels.functions,
     "reply": calls.reply,
     "downloads": calls.downloads,
     "show": pictures.show,

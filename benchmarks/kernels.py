@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench import Plan
 
-__all__ = ["cold", "interrupts", "loading", "pixels"]
+__all__ = ["cold", "functions", "interrupts", "loading", "pixels"]
 
 SDK = "import xai_sdk"
 _OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
@@ -210,3 +211,60 @@ def interrupts(plan: Plan) -> list[Row]:
             sleeps.append(one.interrupt("import time; time.sleep(60)", after=1.0))
     work = "interrupt to a free kernel, call under way"
     return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, bar=0.5)]
+
+
+_TRACED = """
+import contextlib, io, json, pathlib, sys, threading
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+import xai_notebook
+
+root = pathlib.Path(xai_notebook.__file__).parent
+called = set()
+
+def note(frame, event, argument):
+    code = frame.f_code
+    if event == "call" and code.co_filename.startswith(str(root)) and code.co_name[0] != "<":
+        called.add((code.co_filename, code.co_firstlineno))
+
+def traced(prompt):
+    called.clear()
+    sys.setprofile(note)
+    with contextlib.redirect_stdout(io.StringIO()):
+        shell.run_cell(f"%%xai_image\\n{prompt}", store_history=True)
+    sys.setprofile(None)
+    painter = str(root / "server" / "painting")
+    own = [file for file, _ in called if not file.startswith(painter)]
+    return len(own), len(set(own))
+
+threading.setprofile(note)
+shell = TerminalInteractiveShell.instance()
+shell.run_line_magic("load_ext", "xai_notebook")
+cold, _, warm = (traced(prompt) for prompt in ("a fox", "an owl", "a hare"))
+print(json.dumps([*cold, *warm]))
+"""
+
+
+_BARS = {
+    "functions of one cold cell": 400,
+    "files of one cold cell": None,
+    "functions of one warm cell": 200,
+    "files of one warm cell": 45,
+}
+
+
+def functions(_: Plan) -> list[Row]:
+    """Functions of the package that one cell with one image calls, without the painter."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    with tempfile.TemporaryDirectory() as home:
+        done = subprocess.run(
+            [sys.executable, "-c", _TRACED],
+            env={**kept, "IPYTHONDIR": home, "XAI_NOTEBOOK_HOME": home},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    counts = json.loads(done.stdout.splitlines()[-1])
+    return [
+        absolute(work, [count], "", bar=bar)
+        for (work, bar), count in zip(_BARS.items(), counts, strict=True)
+    ]

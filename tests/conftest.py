@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, servers on loopback, shells and kernels."""
+"""Shared fixtures: a clean environment, servers on loopback, shells and kernels."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from openai_stub import Stub
     from press import Press
 
-# Kernels and servers are started by the dozen: each would compile the whole package anew, and
-# build the grammar that `stand_ins` does without.
+# Without bytecode, each of dozens of kernels and servers would compile the whole package, and
+# build the grammar that `stand_ins` avoids.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 paths = [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-# Where libraries are remembered as the user's own.
+# Here the libraries are recorded that the user trusts.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="xai-notebook-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_opening.py", "test_progress.py")
-"""Half of the work."""
+"""Test files of the second browser: half of the work."""
 
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -55,14 +55,14 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in set(os.environ) - set(without_xai()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
-    # Read once, when a session of pytest imports grpc: noise would fail the tests of noise.
+    # grpc reads them once, when it is imported; its output would fail tests of output.
     for name, value in (("GRPC_VERBOSITY", "NONE"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
         monkeypatch.setenv(name, os.environ.get(name, value))
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Come back from refusals at once: how long clients wait is tested where it is the point."""
+    """Retry at once; tests of the waiting time set their own."""
     soon = {code: retry.Backoff(0.02, 0.1) for code in retry._BACKOFF}
     monkeypatch.setattr(retry, "_BACKOFF", soon)
     monkeypatch.setattr(http, "PAUSE", 0.02)
@@ -70,14 +70,14 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Served]:
-    """A server of this test alone; `server.faults` makes it fail."""
+    """A server for this test; `server.faults` makes it fail."""
     with serve() as served:
         yield served
 
 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
-    """A server of the OpenAI images API, to be an engine of this test alone."""
+    """A server of the OpenAI images API, used as an engine."""
     with run_stub() as running:
         yield running
 
@@ -91,7 +91,7 @@ def quick(server: Served) -> Served:
 
 @pytest.fixture
 def keyed(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
-    """The server, named by the environment together with a key."""
+    """The server, set in the environment together with a key."""
     monkeypatch.setenv("XAI_API_KEY", KEY)
     monkeypatch.setenv("XAI_API_HOST", server.address)
     return server
@@ -99,7 +99,7 @@ def keyed(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
 
 @pytest.fixture
 def new_session() -> Iterator[Callable[[], Session]]:
-    """Make sessions, each like a fresh kernel with the same library; all are closed at the end."""
+    """Make sessions, each like a fresh kernel with the same library; close them at the end."""
     made: list[Session] = []
 
     def make() -> Session:
@@ -143,7 +143,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
 
 @pytest.fixture
 def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
-    """A server that counts orders, named by the environment together with a key."""
+    """A server that counts requested images, set in the environment together with a key."""
     with press() as made:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", made.host)
@@ -168,7 +168,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def folder_of_nobody() -> Iterator[Path]:
-    """A folder outside root's, and a process that may not do everything."""
+    """A folder that users other than root can enter."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -187,16 +187,16 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _spared() -> None:
-    """Leave what is there by now out of every collection of garbage.
+    """Exclude existing objects from garbage collection.
 
-    IPython collects it whenever a shell ends: it would look at 500,000 objects in each test.
+    IPython collects garbage whenever a shell ends, which would visit 500,000 objects in each test.
     """
     gc.collect()
     gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start what takes longest first, and beside it what mostly waits."""
+    """Run the slowest tests first, and tests that mostly wait beside them."""
     order = ("browser", "client", "generation", "test_notebooks.py")
 
     def turn(item: pytest.Item) -> int:
@@ -207,7 +207,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the browser's tests to two workers, file by file: each has one browser for all."""
+    """Run the browser tests in two workers, which have one browser each."""
     from xdist.scheduler import LoadFileScheduling
 
     class TwoBrowsers(LoadFileScheduling):

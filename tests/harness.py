@@ -1,11 +1,13 @@
-"""What tests are made with: servers on loopback and real kernels, run until a block ends."""
+"""Test rigs: servers on loopback, real kernels, processes to be killed, small disks."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import io
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from jupyter_client.manager import KernelManager
 from PIL import Image
 
 from xai_notebook.generation.event_loop import BackgroundLoop
+from xai_notebook.library.storage.lock import is_alive
 from xai_notebook.server import EmbeddedServer, Faults
 from xai_notebook.settings import Configuration
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from xai_notebook.server import SeenCall
 
     Shoot = Callable[[Any, str], None]
-    """Takes a screenshot of a page, of a name."""
+    """Takes a screenshot of a page, with a name."""
 
 KEY = "xai-key-of-the-tests-7f3a9c"
 GENERATE = "/xai_api.Image/GenerateImage"
@@ -40,7 +43,7 @@ CENT = 10**8
 
 
 def without_xai(environ: Any = os.environ) -> dict[str, str]:
-    """Return the environment without our variables and without a notebook around it."""
+    """Return the environment without our variables and without a surrounding notebook."""
     return {
         name: value
         for name, value in environ.items()
@@ -49,7 +52,7 @@ def without_xai(environ: Any = os.environ) -> dict[str, str]:
 
 
 def settings_of(**variables: str) -> Configuration:
-    """Return what the environment would say with these variables changed."""
+    """Return the configuration of the environment with these variables changed."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
@@ -57,7 +60,7 @@ def settings_of(**variables: str) -> Configuration:
 
 
 async def start_images(generate: Any, options: Any = ()) -> tuple[grpc.aio.Server, int]:
-    """Start a server of image calls that answers with bytes of the test's own.
+    """Start a server of image calls that answers with given bytes.
 
     Args:
         generate: Takes the bytes of a request and the context, and returns the reply's.
@@ -78,19 +81,19 @@ async def start_images(generate: Any, options: Any = ()) -> tuple[grpc.aio.Serve
 
 @dataclass
 class Served:
-    """An embedded server on a background loop, and what it saw."""
+    """An embedded server on a background loop, and the calls it has seen."""
 
     server: EmbeddedServer
     loop: BackgroundLoop
 
     @property
     def address(self) -> str:
-        """Where clients find it."""
+        """Its host and port."""
         return self.server.address
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong on purpose."""
+        """The faults it simulates."""
         return self.server.faults
 
     @property
@@ -104,7 +107,7 @@ class Served:
         return self.calls[-1].message
 
     def reset(self) -> None:
-        """Take all faults away."""
+        """Remove all faults."""
         for option in dataclasses.fields(Faults):
             if option.init:
                 setattr(self.faults, option.name, getattr(Faults(), option.name))
@@ -115,14 +118,14 @@ class Served:
 
 
 def tiny(number: int = 0) -> bytes:
-    """Return a good JPEG of one pixel, another one for each number."""
+    """Return a valid JPEG of one pixel, a different one for each number."""
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1), (number % 256, number // 256 % 256, 0)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
 def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Return what `look` returns as soon as it is true."""
+    """Wait until `look` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:
@@ -152,9 +155,74 @@ def reading_child(source: str, *arguments: str) -> Iterator[subprocess.Popen[str
         yield process
 
 
+VICTIMS = """
+import json, os, signal, sys
+import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
+import xai_notebook.arguments.options, xai_notebook.generation.jobs.manager
+from xai_notebook.generation.session import Session
+
+exec(sys.argv[1])
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a victim that has ended leaves no zombie
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    environment, code = json.loads(line)
+    os.environ.update(environment)
+    exec(code)
+    os._exit(0)
+"""
+
+
+class Victims:
+    """Processes to be killed. They are forked before gRPC is used, which takes milliseconds."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Fork nothing yet; use `victims`."""
+        self._process = process
+
+    def start(self, code: str, **variables: str) -> int:
+        """Run code in a new process with these environment variables; return its id."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps([variables, code]), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+    def kill(self, process: int) -> float:
+        """Kill a process with SIGKILL; return when, on the monotonic clock."""
+        killed = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        until(lambda: not is_alive(process))  # a write to the disk is finished first
+        return killed
+
+
+@contextlib.contextmanager
+def victims(setup: str = "") -> Iterator[Victims]:
+    """Make victims until the block ends, or skip the test where processes cannot be forked.
+
+    Args:
+        setup: Code that runs once, before the first fork.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this platform")
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", VICTIMS, setup],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield Victims(process)
+        assert process.stdin
+        process.stdin.close()
+
+
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be nobody for a while, if we are root, whom no permission stops."""
+    """Drop root, which ignores permissions, while the block runs."""
     if os.geteuid() != 0:
         yield
         return
@@ -167,7 +235,7 @@ def unprivileged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def small_disk_at(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a disk of a size such as `"8m"`, or skip the test where that is not permitted."""
+    """Mount a disk of a size such as `"8m"`, or skip the test if that is not permitted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     linux = sys.platform == "linux"
@@ -194,7 +262,7 @@ def serve(**options: Any) -> Iterator[Served]:
 
 @dataclass
 class Outcome:
-    """What one cell did."""
+    """The outputs of one cell."""
 
     outputs: list[dict[str, Any]] = field(default_factory=list)
     stdout: str = ""
@@ -222,8 +290,8 @@ class Kernel:
     """A real kernel in a process of its own."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
-        """Start it in `folder`; it is ready."""
-        # None is left behind in the user's own folders, and none of the user's settings count.
+        """Start it in `folder`, and wait until it is ready."""
+        # It neither uses the user's settings nor leaves files in the user's folders.
         own = {
             name: str(folder.parent / f"{folder.name}-{name.lower()}")
             for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
@@ -240,9 +308,9 @@ class Kernel:
         """Run a cell and return its message's id at once.
 
         Args:
-            code: What it holds.
+            code: Its code.
             cell: Its id, which JupyterLab and VS Code send, and other frontends do not.
-            console: Somebody sits there, as at `jupyter console`.
+            console: As `jupyter console` does, with standard input.
         """
         if cell is None:
             return str(self.client.execute(code, store_history=True, allow_stdin=console))
@@ -253,7 +321,7 @@ class Kernel:
         return str(message["header"]["msg_id"])
 
     def see(self, identity: str, text: str, timeout: float = 60) -> Outcome:
-        """Wait until a running cell shows `text`; `collect` goes on from what this returns."""
+        """Wait until a running cell shows `text`, and return its outputs so far."""
         return self.collect(identity, timeout, shows=text)
 
     def collect(
@@ -264,12 +332,12 @@ class Kernel:
         outcome: Outcome | None = None,
         shows: str | None = None,
     ) -> Outcome:
-        """Wait for the end of a cell and return what it showed.
+        """Wait for the end of a cell and return its outputs.
 
         Args:
             identity: Of the cell's message.
             timeout: Seconds without any message.
-            outcome: What it has shown so far.
+            outcome: Its outputs so far.
             shows: Return as soon as an output has this text.
         """
         outcome = outcome or Outcome()
@@ -299,6 +367,12 @@ class Kernel:
     def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""
         return self.collect(self.start(code, cell), timeout)
+
+    def kill(self) -> None:
+        """Kill the process with SIGKILL."""
+        provisioner: Any = self.manager.provisioner
+        os.kill(provisioner.pid, signal.SIGKILL)
+        until(lambda: provisioner.process.poll() is not None)
 
     def stop(self) -> None:
         """End the process."""

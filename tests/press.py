@@ -1,4 +1,4 @@
-"""A server no two pictures of which are equal, and notebooks of this process that ask it."""
+"""An image server whose pictures all differ, and notebooks in this process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Press:
     """Answers image calls on loopback, each image with the next number.
 
     Attributes:
-        orders: Images that each answered call asked for.
+        orders: Number of images of each answered call.
         waiting: Calls that wait for an answer.
-        left: Calls that are still to be answered, the others wait; None: all.
-        short: How many images fewer than asked are returned.
-        status: Of every image's URL.
-        failures: Status codes that the next calls are refused with.
+        left: Number of further calls that are answered, the others wait; None: all.
+        short: Number of images missing from each reply.
+        status: HTTP status of every image's URL.
+        failures: gRPC status codes with which the next calls fail.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Press:
 
     @property
     def host(self) -> str:
-        """Where clients find it."""
+        """Its host and port."""
         return f"localhost:{self._port}"
 
     async def _generate(self, message: bytes, context: Any) -> bytes:
@@ -96,7 +96,7 @@ class Press:
 
 @contextlib.contextmanager
 def press() -> Iterator[Press]:
-    """Run a press until the block ends."""
+    """Run a `Press` until the block ends."""
     made = Press()
     made.loop.run(made._start())
     try:
@@ -126,7 +126,7 @@ def _web(owner: Press) -> ThreadingHTTPServer:
 
 
 class Notebook:
-    """Cells in a shell of this process. What they add to `shown` is what a run has shown."""
+    """Cells in a shell of this process. A run returns the images that cells add to `shown`."""
 
     def __init__(self, shell: InteractiveShell, *cells: str, ids: bool = True) -> None:
         self.shell = shell
@@ -135,7 +135,7 @@ class Notebook:
         self.errors: list[BaseException | None] = []
 
     def run(self, *numbers: int) -> list[str]:
-        """Run cells, by default all; return the digests of what they have shown."""
+        """Run cells, by default all; return the digests of `shown`."""
         shown: list[Any] = []
         self.shell.user_ns["shown"] = shown
         self.errors = []
@@ -146,17 +146,17 @@ class Notebook:
         return [image.sha256 for image in shown]
 
     def restart(self) -> None:
-        """What a kernel remembers is gone."""
+        """Close the session, as a kernel restart does."""
         close_session()
 
     def rerun(self) -> list[str]:
-        """Restart and run all."""
+        """Restart and run all cells."""
         self.restart()
         return self.run()
 
 
 def reuse(prompts: list[str]) -> list[str | None]:
-    """Ask for pictures as a worker of a pool does; return their digests."""
+    """Request pictures as a worker of a pool does; return their digests."""
     import xai_notebook as xai
 
     return [xai.generate(prompt, reuse=True)[0].sha256 for prompt in prompts]

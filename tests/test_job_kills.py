@@ -104,7 +104,7 @@ def test_a_job_survives_every_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 job: Any = session.generate(each=prompts, batch=True)
                 assert [image.prompt for image in job.wait().ok] == prompts
                 everything += prompts
-            assert len(session.history(n=len(everything) + 1)) == len(everything)
-            spent = sum(row.cost_usd for row in session.costs())
+            assert len(session.history.search(n=len(everything) + 1)) == len(everything)
+            spent = sum(row.cost_usd for row in session.history.costs())
         assert service.ordered == Counter(everything)
         assert spent == pytest.approx(service.cost_usd)

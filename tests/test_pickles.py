@@ -121,7 +121,7 @@ def test_a_batch_is_restored(
 def test_a_pickle_has_each_original_once(session: Session, server: Served) -> None:
     batch = session.generate("a red fox")
     alone = len(pickle.dumps(batch))
-    several = pickle.dumps([batch, batch[:], batch + batch, session.history(), batch[0]])
+    several = pickle.dumps([batch, batch[:], batch + batch, session.history.search(), batch[0]])
     assert len(several) < alone + 4_000 < alone + len(batch[0].data)
     opened = pickle.loads(several)
     assert len({id(image.data) for each in opened[:4] for image in each}) == 1
@@ -166,7 +166,7 @@ def test_a_pickle_has_the_originals_of_a_bundle(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = session.generate("a red fox")
-    bundle = session.pack("story.xai")
+    bundle = session.history.pack("story.xai")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "second"))
     batch = session.generate("a red fox", replay=True)
     pickled = pickle.dumps(batch)
@@ -287,7 +287,7 @@ def test_a_row_of_another_library_is_not_annotated(
     assert fox[0].id == owl[0].id
     with pytest.raises(LibraryError, match="not in the library in use"):
         fox.delete()
-    assert [image.prompt for image in session.history()] == ["an owl"]
+    assert [image.prompt for image in session.history.search()] == ["an owl"]
     monkeypatch.undo()
 
 
@@ -471,7 +471,7 @@ def test_tables_can_be_pickled(session: Session, server: Served, tmp_path: Path)
     batch = session.generate("a red fox")
     held = [
         session.generate("an owl", dry_run=True),
-        session.costs(),
+        session.history.costs(),
         session.jobs(),
         xai.read_metadata(batch[0].export(tmp_path)),
     ]

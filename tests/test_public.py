@@ -30,7 +30,7 @@ NO_NOTEBOOK = (
 
 
 def run(code: str) -> str:
-    """Run code in a new process, warnings as errors, and return what it prints."""
+    """Run code in a new process with warnings as errors; return its output."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env=without_xai(), check=False
@@ -41,7 +41,7 @@ def run(code: str) -> str:
 
 
 def loaded_after(code: str) -> list[str]:
-    """Return which heavy modules are loaded when `code` has run."""
+    """Return the heavy modules that `code` loads."""
     # IPython itself may load some, such as sqlite3 for its history: only the difference counts.
     return json.loads(
         run(
@@ -58,7 +58,6 @@ def loaded_after(code: str) -> list[str]:
 
 
 def test_public_names_are_pinned() -> None:
-    """A name is added or removed on purpose, in sorted order."""
     assert xai_notebook.__all__ == [
         "BatchJob",
         "GeneratedImage",
@@ -86,17 +85,15 @@ def test_public_names_are_pinned() -> None:
 
 @pytest.mark.parametrize("name", [*xai_notebook.__all__, "__version__"])
 def test_every_public_name_is_there(name: str) -> None:
-    """Lazily or not."""
     assert getattr(xai_notebook, name)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    """As of any module: `hasattr` works."""
     assert not hasattr(xai_notebook, "generat")
 
 
 def test_importing_costs_nothing() -> None:
-    """`import xai_notebook` loads none of what makes images, nor IPython."""
+    """`import xai_notebook` loads neither IPython nor anything heavy."""
     code = (
         "import sys, json, xai_notebook\n"
         f"print(json.dumps([n for n in {(*HEAVY, 'IPython', 'traitlets')!r} if n in sys.modules]))"
@@ -123,7 +120,7 @@ def test_loading_the_extension_costs_nothing(code: str) -> None:
 
 
 def test_a_list_of_prompts_loads_no_library_of_tables() -> None:
-    """pandas, polars and pyarrow are loaded for the files that need them alone."""
+    """pandas, polars and pyarrow are loaded only for the files that need them."""
     code = (
         "import sys, xai_notebook as xai\n"
         "assert xai.generate(each=['a fox', {'prompt': 'an owl'}], dry_run=True).images == 2\n"
@@ -133,7 +130,7 @@ def test_a_list_of_prompts_loads_no_library_of_tables() -> None:
 
 
 def test_the_client_needs_no_notebook() -> None:
-    """`from xai_notebook.client import AsyncClient` works where IPython is not even installed."""
+    """The client works where IPython is not installed."""
     code = (
         f"{NO_NOTEBOOK}\n"
         "from xai_notebook.client import AsyncClient\n"
@@ -144,7 +141,6 @@ def test_the_client_needs_no_notebook() -> None:
 
 
 def test_generate_needs_no_notebook() -> None:
-    """Nor does `generate`, in a plain script."""
     code = (
         f"{NO_NOTEBOOK}\nimport os, tempfile\n"
         "os.environ['XAI_NOTEBOOK_HOME'] = tempfile.mkdtemp()\n"
@@ -156,7 +152,7 @@ def test_generate_needs_no_notebook() -> None:
 
 @pytest.mark.parametrize("face", [xai_notebook, xai_notebook.client, xai_notebook.server])
 def test_a_lazy_face_and_its_types_name_the_same(face: ModuleType) -> None:
-    """What a type checker finds in a face is there at run time, and nothing else."""
+    """Type checkers and the run time see the same names."""
     tree = ast.parse(Path(str(face.__file__)).read_text(encoding="utf-8"))
     typed = next(node for node in tree.body if isinstance(node, ast.If))
     lines = [line for line in typed.body if isinstance(line, ast.ImportFrom)]
@@ -178,7 +174,7 @@ def test_a_lazy_face_and_its_types_name_the_same(face: ModuleType) -> None:
     ],
 )
 def test_the_library_is_a_package_and_a_function(imports: str) -> None:
-    """One object in whatever order they are asked for: `import` and the call both work."""
+    """One object in whatever order it is imported and accessed."""
     code = (
         f"{imports}\nfrom xai_notebook.library import Library\n"
         "assert module is xai.library and module.Library is Library\n"
@@ -188,7 +184,6 @@ def test_the_library_is_a_package_and_a_function(imports: str) -> None:
 
 
 def test_the_server_loads_nothing_of_the_client_but_the_wire() -> None:
-    """Nor a client's channel, retries or downloads."""
     code = (
         "import sys, xai_notebook.server as server; server.EmbeddedServer\n"
         "print(*sorted(n for n in sys.modules if n.startswith('xai_notebook.client')))"

@@ -59,7 +59,7 @@ _HOMES = {
     "unload_ipython_extension": "notebook.extension",
     "unpack": "generation.api",
 }
-"""Where each public name is; the lines above say the same to type checkers."""
+"""The module of each public name; the imports above are for type checkers."""
 __all__ = list(_HOMES)
 
 
@@ -69,13 +69,13 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = public(name)
-    # A package of that name may have come with it, which can be called as well: one object, in
-    # whatever order the two are asked for.
+    # Importing its module may have bound a callable package of the same name: always return the
+    # same object, regardless of the order of access.
     return globals().setdefault(name, value)
 
 
 def public(name: str) -> Any:
-    """Return what a public name stands for, from its home."""
+    """Return a public object from its module."""
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

@@ -13,7 +13,7 @@ from xai_notebook.settings import Configuration
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do as the command line says; return the exit status."""
+    """Run a command and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m xai_notebook")
     commands = parser.add_subparsers(dest="command", required=True)
     pack = commands.add_parser(
@@ -33,11 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _pack(notebook: Path, file: Path) -> int:
-    """Write a bundle of a notebook that some kernel has run; return how many pictures it holds."""
+    """Write the bundle of a notebook and return its number of pictures."""
     path = notebook.resolve()
 
     def is_notebook(name: str) -> bool:
-        """Tell whether Jupyter's name of a notebook, maybe below its root, is this one's."""
+        """Tell whether a recorded name, which may be a path below Jupyter's root, is this file."""
         parts = Path(name).parts
         return bool(parts) and path.parts[-len(parts) :] == parts
 

@@ -57,7 +57,7 @@ def test_an_invalid_cost_counts_at_list_price(
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
     session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
     assert len(quick.calls) == 5
-    assert (session.costs().total_usd, session.costs().unknown) == (0, 5)
+    assert (session.history.costs().total_usd, session.history.costs().unknown) == (0, 5)
 
 
 @pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "absurd"])
@@ -175,7 +175,7 @@ def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> N
     session.generate("a fox", n=3)
     quick.faults.model_name = "grok-imagine-image"
     session.generate("a hare")
-    table = session.costs()
+    table = session.history.costs()
     found = {row.model: (row.requests, row.images, row.cost_usd, row.unknown) for row in table}
     assert found == {
         "grok-imagine-image": (1, 1, 0.02, 0),
@@ -186,7 +186,7 @@ def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> N
     library = session.library()
     with library.database.writing() as connection:
         connection.execute("UPDATE requests SET created = created - 3 * 86400 WHERE id = 1")
-    assert [row.model for row in session.costs()] == ["grok-imagine-image", "local-preview"]
+    assert [row.model for row in session.history.costs()] == ["grok-imagine-image", "local-preview"]
 
 
 def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) -> None:
@@ -195,7 +195,7 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) ->
     session.generate("a fox")
     quick.faults.cost_ticks = 2 * CENT
     session.generate("a hare")
-    table = session.costs()
+    table = session.history.costs()
     assert (table.total_usd, table.unknown) == (0.02, 1)
     row, total = repr(table).splitlines()[1:]
     assert row.rstrip().endswith("$0.02 + 1 unknown")
@@ -209,20 +209,20 @@ def test_replays_cost_nothing(session: Session, quick: Served) -> None:
     first = session.generate("a fox")
     again = session.generate("a fox", replay=True)
     assert (first.cost_usd, again.cost_usd) == (0.02, 0)
-    assert session.costs().total_usd == pytest.approx(0.02)
+    assert session.history.costs().total_usd == pytest.approx(0.02)
 
 
 def test_moderated_images_were_paid_for(session: Session, quick: Served) -> None:
     """Their cost is in the ledger; they are not counted as pictures."""
     quick.faults.cost_ticks = 2 * CENT
     session.generate("a fox [moderated]", n=2)
-    (row,) = session.costs()
+    (row,) = session.history.costs()
     assert (row.images, row.requests) == (0, 1)
 
 
 def test_costs_of_an_empty_library(session: Session) -> None:
-    assert repr(session.costs()) == "Nothing was spent: the library holds no requests yet."
-    assert "Nothing was spent" in session.costs()._repr_html_()
+    assert repr(session.history.costs()) == "Nothing was spent: the library holds no requests yet."
+    assert "Nothing was spent" in session.history.costs()._repr_html_()
 
 
 def test_costs_in_a_notebook(shell: InteractiveShell, keyed: Served) -> None:

@@ -132,7 +132,7 @@ def test_a_rewrite_with_or_without_text_is_in_the_ledger(
     """An answer without text was paid for as well; it is asked for again."""
     priced.faults.chat_text = text
     session.generate("a fox", rewrite="chat")
-    assert session.costs().total_usd == pytest.approx(spent(priced)) == pytest.approx(0.021)
+    assert session.history.costs().total_usd == pytest.approx(spent(priced)) == pytest.approx(0.021)
     session.close()
     again = new_session()
     assert again.generate("a fox", rewrite="chat", dry_run=True).new == (0 if text else 1)
@@ -182,7 +182,7 @@ def test_a_server_that_charges_four_times_its_list_price(
     options = limited(session, 1.00)
     session.generate(each=[f"p{i}" for i in range(50)], **options)
     assert 0.9 <= spent(priced) <= 1.00 + 0.06 + 1e-9
-    assert session.costs().total_usd == pytest.approx(spent(priced))
+    assert session.history.costs().total_usd == pytest.approx(spent(priced))
 
 
 @EVERY_LIMIT
@@ -195,7 +195,7 @@ def test_prices_that_rise_on_the_way(session: Session, priced: Served, limited: 
     priced.faults.fail_when, priced.faults.delay = rise, 0.02
     options = limited(session, 1.00)
     session.generate(each=[f"p{i}" for i in range(80)], **options)
-    charged = session.costs().total_usd
+    charged = session.history.costs().total_usd
     assert 0.9 <= charged <= 1.00 + 0.06 + 1e-9
 
 
@@ -386,7 +386,7 @@ def test_a_job_is_rewritten_only_if_all_of_it_fits(
     job: Any = session.generate(each=prompts, rewrite="chat", batch=True, **options)
     job.wait()
     assert chats(priced) == 8
-    assert session.costs().total_usd == pytest.approx(8 * 0.021)
+    assert session.history.costs().total_usd == pytest.approx(8 * 0.021)
     restarted = new_session()
     again: Any = restarted.generate(each=prompts, rewrite="chat", batch=True, max_cost=0.0)
     assert (len(again.images), chats(priced)) == (8, 8)

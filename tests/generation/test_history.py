@@ -1,4 +1,4 @@
-"""Looking back: `%xai_history` and `xai.history()`."""
+"""`session.history.search()`, behind `%xai_history` and `xai.history()`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
 
 def shown(batch: Any) -> str:
-    """Return a batch as a notebook shows it."""
+    """Return the HTML of a batch."""
     html: str = batch._repr_mimebundle_()["text/html"]
     return html
 
 
 def test_each_image_stands_with_its_magic(session: Session, quick: Served) -> None:
-    """Newest first; under each the cell that asks for it again, whatever its prompt holds."""
+    """Newest first, with the cell that makes it again, whatever its prompt holds."""
     session.generate("a fox, 16:9 & <b>", n=2, aspect_ratio="16:9", model="grok-imagine-image-2.0")
     session.generate("a hare")
-    batch = session.history()
+    batch = session.history.search()
     assert [image.prompt for image in batch] == ["a hare", *["a fox, 16:9 & <b>"] * 2]
     assert batch[1].cell == (
         "%%xai_image -n 2 --model=grok-imagine-image-2.0 --aspect-ratio=16:9\na fox, 16:9 & <b>"
     )
     html = shown(batch)
+    assert "Magic that made it" not in shown(session.generate("an owl"))
     assert html.index("a hare") < html.index("a fox")
     assert html.count("<summary>Magic that made it</summary>") == 3
     assert "%%xai_image -n 2 --model=grok-imagine-image-2.0 --aspect-ratio=16:9<br>a fox" in html
@@ -43,7 +44,7 @@ def test_each_image_stands_with_its_magic(session: Session, quick: Served) -> No
 
 
 def test_the_magic_makes_the_image_again(shell: InteractiveShell, keyed: Served) -> None:
-    """The cell shown is a cell that works: it sends the same request."""
+    """The cell shown sends the same request."""
     shell.run_cell("%xai_image --aspect-ratio 3:4 -n 2 a fox, {{ 1 + 1 }} tails")
     first = keyed.last
     result: Any = shell.run_cell("%xai_history").result
@@ -53,37 +54,31 @@ def test_the_magic_makes_the_image_again(shell: InteractiveShell, keyed: Served)
 
 
 def test_n_shows_as_many(session: Session, quick: Served) -> None:
-    """`-n 30` shows thirty; without it the newest 24."""
+    """`-n 30` shows 30; the default is 24."""
     for number in range(4):
         session.generate(f"fox {number}", n=8)
-    assert shown(session.history(n=30)).count("<img") == 30
-    assert shown(session.history()).count("<img") == 24
+    assert shown(session.history.search(n=30)).count("<img") == 30
+    assert shown(session.history.search()).count("<img") == 24
 
 
 def test_nothing_to_show_is_a_friendly_line(session: Session, quick: Served) -> None:
-    """An empty library, and words nobody used."""
-    empty = session.history()
+    """For an empty library, and for words without a match."""
+    empty = session.history.search()
     assert isinstance(empty, ImageBatch)
     assert "The library is empty. What you make with %xai_image will appear here." in repr(empty)
     assert "The library is empty" in shown(empty)
     session.generate("a fox")
     assert "Nothing in the library has all of these words: purple cow" in shown(
-        session.history("purple cow")
+        session.history.search("purple cow")
     )
 
 
-def test_a_home_that_is_none_is_an_error(
+def test_a_home_that_is_a_file_is_an_error(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the folder and the variable to change."""
+    """The message names the folder and the variable to change."""
     home = tmp_path / "file"
     home.write_text("not a folder")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     with pytest.raises(errors.LibraryError, match=r"no folder.*XAI_NOTEBOOK_HOME"):
-        session.history()
-
-
-def test_other_batches_show_no_magic(session: Session, quick: Served) -> None:
-    """Fresh pictures stand under the cell that made them; no need to repeat it."""
-    assert "Magic that made it" not in shown(session.generate("a fox"))
-    assert "Magic that made it" in shown(session.history()[:1])
+        session.history.search()

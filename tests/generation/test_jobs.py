@@ -85,7 +85,7 @@ def test_a_job_brings_every_image(session: Session, server: Served) -> None:
     added = [one for call in sent(server, "AddBatchRequests") for one in call.batch_requests]
     assert len({one.batch_request_id for one in added}) == len(added) == 24
     assert {(one.image_request.n, one.image_request.format) for one in added} == {(1, 1)}
-    assert len(session.history(n=100)) == 24
+    assert len(session.history.search(n=100)) == 24
     assert not server.calls
 
 

@@ -79,7 +79,7 @@ def check(session: Session, service: BatchService) -> None:
 
 def spent(session: Session) -> float:
     """Return the total of the ledger, in US dollars."""
-    return sum(row.cost_usd for row in session.costs())
+    return sum(row.cost_usd for row in session.history.costs())
 
 
 # What the service answers
@@ -469,7 +469,7 @@ def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: Batch
     assert (jobs[0].counts.succeeded, jobs[0].counts.failed) == (10, 2)
     assert jobs[0].cost_usd == pytest.approx(0.12)
     assert spent(session) == pytest.approx(service.cost_usd) == pytest.approx(0.12)
-    assert len(session.history(n=100)) == 10
+    assert len(session.history.search(n=100)) == 10
     service.imageless = frozenset()
     assert len(run_cell(session).wait().ok) == 12
     assert service.ordered == Counter(PROMPTS) + Counter(PROMPTS[:2])

@@ -1,4 +1,4 @@
-"""Progress under a cell: what is seen while it waits, and that nothing of it is saved."""
+"""Progress under a cell: what is shown while it runs, and that none of it is saved."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
 
 class Recorder(NotebookClient):
-    """Runs a notebook and remembers every display on the way."""
+    """Runs a notebook and records every display."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Remember nothing yet."""
         super().__init__(*arguments, **options)
         self.shown: list[str] = []
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-        """Note what a display shows, then do as ever."""
+        """Record what a display shows."""
         if msg["msg_type"] in {"display_data", "update_display_data"}:
             self.shown.append(msg["content"]["data"].get("text/html", ""))
         return super().process_message(msg, cell, cell_index)
@@ -41,7 +40,7 @@ class Recorder(NotebookClient):
 
 @pytest.fixture
 def run(quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs one cell as nbconvert does, and what was shown meanwhile."""
+    """Return a function that runs a cell, and returns its outputs and displays."""
     monkeypatch.setenv("XAI_API_HOST", quick.address)
 
     def run(cell: str) -> tuple[Any, list[str]]:
@@ -56,7 +55,7 @@ def run(quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_console_gets_lines_and_the_result(quick: Served, tmp_path: Path) -> None:
-    """`jupyter console` ignores what replaces an output: a slow call's result is a new one."""
+    """`jupyter console` ignores updates of an output, so the result is a new output."""
     quick.faults.delay = 1.2
     with start_kernel(tmp_path / "console", XAI_API_HOST=quick.address) as kernel:
         kernel.run("%load_ext xai_notebook")
@@ -69,14 +68,14 @@ def test_a_console_gets_lines_and_the_result(quick: Served, tmp_path: Path) -> N
 
 
 def saved(outputs: Any) -> str:
-    """Return the only output of a cell as it is in the file."""
+    """Return the only output of a cell as it is saved."""
     (output,) = outputs
     assert set(output["data"]) == {"text/html", "text/plain", "image/jpeg"}
     return output["data"]["text/html"] + output["data"]["text/plain"]
 
 
 def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
-    """As many as images asked for, in their shape; above, seconds and attempts; none is saved."""
+    """One per image, in its shape, under seconds and attempts; none is saved."""
     busy = (grpc.StatusCode.UNAVAILABLE, "busy", [("retry-after", "1.6")])
     quick.faults.failures = [busy]
     quick.faults.delay = 1.2
@@ -96,7 +95,7 @@ def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
 
 
 def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
-    """Done, total, seconds, time left, cost, retries; saved is a summary that is always equal."""
+    """Done, total, seconds, time left, cost and retries; a summary is saved."""
     quick.faults.delay = 0.4
     quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
     quick.faults.failures = [grpc.StatusCode.UNAVAILABLE]
@@ -118,7 +117,7 @@ def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
 
 
 def test_pictures_appear_while_the_rest_is_made(quick: Served, run: Any) -> None:
-    """Each in its place, the others awaited under their prompts; saved is the final grid alone."""
+    """Each in its position, the others as placeholders; the final grid is saved."""
     quick.faults.delay = 0.5
     outputs, shown = run(
         "%%xai_image --each --as many\n" + "\n".join(f"fox {i}" for i in range(30))
@@ -137,7 +136,6 @@ def test_pictures_appear_while_the_rest_is_made(quick: Served, run: Any) -> None
 
 
 def test_no_preview_is_made_twice(tmp_path: Path) -> None:
-    """What stood there while the rest was made is what is saved."""
     request = ImageRequest("a fox", "m")
     files = [tmp_path / f"{number}.jpg" for number in range(3)]
     for number, file in enumerate(files):

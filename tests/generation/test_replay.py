@@ -1,4 +1,4 @@
-"""Stored images answer a request again: when they do, when they don't, and what is shown."""
+"""Which requests stored images answer, and how replayed images look. Slots: `test_replay_slots`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from harness import KEY, serve, settings_of, tiny, until
+from xai_notebook.errors import LibraryError
 from xai_notebook.generation.backends import INSTRUCTION
 from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
 from xai_notebook.library.storage.database import FILE
 from xai_notebook.library.storage.schema import _LINE_ENDS, MIGRATIONS
-from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from harness import Served
-
-QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 
 
 @pytest.fixture
@@ -45,73 +41,6 @@ def sessions(quick: Served) -> Iterator[Any]:
         session.close()
 
 
-def execute(folder: Path, address: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the quickstart in a fresh kernel and return the notebook."""
-    folder.mkdir()
-    notebook = nbformat.read(QUICKSTART, as_version=4)
-    monkeypatch.setenv("XAI_API_HOST", address)
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute()
-    return notebook
-
-
-def pictures(notebook: Any) -> list[str]:
-    """Return the data URI of every picture in a notebook's outputs."""
-    return [
-        part.split('"')[0]
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        for part in output.get("data", {}).get("text/html", "").split('<img src="')[1:]
-    ]
-
-
-def digests(home: Path) -> set[str]:
-    """Return the digest of every original in a library, checked against its name."""
-    found = set()
-    for file in (home / "images").glob("??/*"):
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
-        found.add(file.stem)
-    return found
-
-
-def test_the_quickstart_run_twice_asks_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Restart and run all: the second kernel makes no image call and shows the same pictures."""
-    home = tmp_path / "library"
-    with serve() as served:
-        first = execute(tmp_path / "a", served.address, home, monkeypatch)
-        calls, originals = len(served.calls), digests(home)
-        second = execute(tmp_path / "b", served.address, home, monkeypatch)
-        assert calls > 0
-        assert len(served.calls) == calls
-    assert pictures(second) == pictures(first) != []
-    assert digests(home) == originals
-
-
-def test_the_second_time_in_a_kernel_is_new(sessions: Any, quick: Served) -> None:
-    """Running a cell again means: other pictures, please."""
-    sessions().generate("a fox")
-    kernel = sessions()
-    assert [kernel.generate("a fox")[0].replayed for _ in range(3)] == [True, False, False]
-    assert len(quick.calls) == 3
-
-
-def test_two_become_four(sessions: Any, quick: Served) -> None:
-    """N grown from 2 to 4 asks for 2 more, and the next kernel for none."""
-    first = sessions().generate("a fox", n=2)
-    grown = sessions().generate("a fox", n=4)
-    assert [call.message.n for call in quick.calls] == [2, 2]
-    assert [image.replayed for image in grown] == [True, True, False, False]
-    assert [image.index for image in grown] == [0, 1, 2, 3]
-    assert [image.sha256 for image in grown[:2]] == [image.sha256 for image in first]
-    again = sessions().generate("a fox", n=4)
-    assert len(quick.calls) == 2
-    assert [image.id for image in again] == [image.id for image in grown]
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -128,7 +57,7 @@ def test_two_become_four(sessions: Any, quick: Served) -> None:
 def test_other_requests_are_not_answered(
     sessions: Any, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Any
 ) -> None:
-    """Another model, option or input image is another request."""
+    """Another model, option or input image makes another request."""
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
@@ -141,7 +70,7 @@ def test_other_requests_are_not_answered(
 
 
 def test_other_hosts_are_not_answered(sessions: Any, quick: Served) -> None:
-    """Pictures of one server never pass for those of another, or of the embedded one."""
+    """Neither another server's nor the embedded server's pictures answer."""
     sessions().generate("a fox")
     with serve() as second:
         second.faults.garbage = tiny(7)
@@ -154,7 +83,7 @@ def test_other_hosts_are_not_answered(sessions: Any, quick: Served) -> None:
 
 
 def test_the_way_it_travels_does_not_count(sessions: Any, quick: Served) -> None:
-    """What came as base64 answers a request for URLs, with the same bytes."""
+    """An image that came as base64 answers a request for URLs."""
     (first,) = sessions().generate("a fox", format="base64")
     (again,) = sessions().generate("a fox", format="url")
     assert again.replayed
@@ -165,7 +94,7 @@ def test_the_way_it_travels_does_not_count(sessions: Any, quick: Served) -> None
 def test_what_earlier_versions_stored_with_other_line_ends_answers(
     sessions: Any, quick: Served, tmp_path: Path
 ) -> None:
-    r"""They took a prompt with `\\r\\n` for another one; what was rewritten is found as well."""
+    r"""Earlier versions distinguished `\\r\\n` from `\\n`, in requests and rewrites."""
     before = sessions(XAI_NOTEBOOK_HOME=str(tmp_path))
     made = before.generate("a fox\nin snow", n=2)
     owl = before.generate("an owl\nat night", rewrite=True)
@@ -192,19 +121,19 @@ def test_what_earlier_versions_stored_with_other_line_ends_answers(
 
 
 def digest_of(parts: list[Any]) -> str:
-    """Return the digest under which the library looks for something."""
+    """Return a fingerprint or a rewrite key."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def test_a_replayed_image_says_so(sessions: Any, quick: Served) -> None:
-    """A badge on its card, and only there."""
+    """With a badge on its card."""
     first = sessions().generate("a fox")._repr_mimebundle_()["text/html"]
     again = sessions().generate("a fox")._repr_mimebundle_()["text/html"]
     assert ("replayed</span>" in first, "replayed</span>" in again) == (False, True)
 
 
 def test_a_download_that_a_kill_cut_short_is_made_up_for(sessions: Any, quick: Served) -> None:
-    """The next kernel fetches what was paid for from its URL, without a new call."""
+    """The next kernel downloads the image from its URL, without a new call."""
     quick.faults.download_delay = 30
     killed = sessions()
     call = killed.prepare("a fox", {"format": "url"})
@@ -222,7 +151,7 @@ def test_a_download_that_a_kill_cut_short_is_made_up_for(sessions: Any, quick: S
 def test_a_download_that_another_kernel_ends_meanwhile(
     sessions: Any, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits at a URL when it is looked for, and no more a moment later, is not made again."""
+    """It is pending when looked up, but not a moment later: nothing is made again."""
     quick.faults.download_status = 503
     sessions().generate("a fox", format="url")
     url_of = Library.url_of
@@ -244,18 +173,8 @@ def _fingerprint(server: Served) -> str:
     return ImageRequest("a fox", DEFAULT_MODEL).fingerprint("xai", server.address)
 
 
-def test_identical_prompts_have_pictures_of_their_own(sessions: Any, quick: Served) -> None:
-    """A prompt that stands three times in a list is three requests, in this kernel and the next."""
-    made = sessions().generate(each=["a fox"] * 3)
-    assert len(quick.calls) == 3
-    again = sessions().generate(each=["a fox"] * 3)
-    assert isinstance(again, ImageBatch)
-    assert len(quick.calls) == 3
-    assert [image.id for image in again] == [image.id for image in made]
-
-
 def test_two_kernels_share_what_either_made(sessions: Any, quick: Served, tmp_path: Path) -> None:
-    """What one kernel stored answers another that is running already."""
+    """A running kernel replays what another has just stored."""
     first, second = sessions(), sessions()
     second.generate("a hare")
     first.generate("a fox")
@@ -263,3 +182,10 @@ def test_two_kernels_share_what_either_made(sessions: Any, quick: Served, tmp_pa
     library = Library.open(first.library().home)
     assert len(library.history()) == 2
     library.close()
+
+
+def test_replay_without_stored_images_is_an_error(sessions: Any, quick: Served) -> None:
+    """The message names both cures."""
+    with pytest.raises(LibraryError, match=r"holds 0 of the 1 .* Leave it out, or give --reuse"):
+        sessions().generate("never made", replay=True)
+    assert quick.calls == []

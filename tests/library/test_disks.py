@@ -137,8 +137,8 @@ class Disk:
 USE = """
 report(generate, session, "a fox")
 report(generate, session, "a hare")
-report(lambda: [image.prompt for image in session.history()])
-report(lambda: [image.data == image.file.read_bytes() for image in session.history()])
+report(lambda: [image.prompt for image in session.history.search()])
+report(lambda: [image.data == image.file.read_bytes() for image in session.history.search()])
 session.close()
 """
 
@@ -175,7 +175,9 @@ def test_processes_write_concurrently_without_memory_maps(
     for process in processes:
         output, _ = process.communicate()
         assert output == "[1]\n" * 5
-    assert len(disk.run("report(lambda: [i.prompt for i in session.history(n=100)])")[0]) == 15
+    assert (
+        len(disk.run("report(lambda: [i.prompt for i in session.history.search(n=100)])")[0]) == 15
+    )
 
 
 def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: Served) -> None:
@@ -185,14 +187,14 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
         assert first.stdout
         assert json.loads(first.stdout.readline())[0] == 1
         (said, history) = disk.run(
-            'report(generate, session, "a hare")\nreport(lambda: len(session.history()))'
+            'report(generate, session, "a hare")\nreport(lambda: len(session.history.search()))'
         )
         assert said[0] == 1
         assert "only in its spool" in said[1]
         assert f"process {first.pid}" in said[1]
         assert "LibraryError" in history
         first.kill()
-    reported = disk.run("report(lambda: [image.prompt for image in session.history()])")
+    reported = disk.run("report(lambda: [image.prompt for image in session.history.search()])")
     assert reported == [["a hare", "a fox"]]
 
 
@@ -202,7 +204,7 @@ def test_an_owner_on_another_machine_is_respected(
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')
-    (said,) = disk.run("report(lambda: len(session.history()))")
+    (said,) = disk.run("report(lambda: len(session.history.search()))")
     assert "on elsewhere" in said
     assert "owner.json" in said
 
@@ -223,7 +225,7 @@ os._exit(0)
     disk.run(code)
     (disk.home / "owner.json").unlink()
     for _ in range(2):
-        assert disk.run("report(lambda: len(session.history()))\nsession.close()") == [1]
+        assert disk.run("report(lambda: len(session.history.search()))\nsession.close()") == [1]
     (journal,) = (disk.home / "spool").glob("*.journal")
     assert journal.stat().st_size > len(tiny())
 

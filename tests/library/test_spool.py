@@ -57,9 +57,9 @@ def test_the_next_kernel_stores_the_spool(
     assert [image.data for image in again] == [tiny()] * 3
     assert all(image.replayed for image in again)
     assert len(quick.calls) == calls
-    request = session.history()[0].request
+    request = session.history.search()[0].request
     assert (request.aspect_ratio, request.resolution, request.n) == ("16:9", "2k", 3)
-    assert session.costs()[0].requests == 1
+    assert session.history.costs()[0].requests == 1
     assert left(session) == []
 
 
@@ -67,7 +67,7 @@ def test_history_includes_the_spool(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(session, monkeypatch, "a fox")
-    assert [image.prompt for image in session.history()] == ["a fox"]
+    assert [image.prompt for image in session.history.search()] == ["a fox"]
 
 
 def test_a_spooled_reply_is_stored_once(
@@ -77,10 +77,10 @@ def test_a_spooled_reply_is_stored_once(
     leave(session, monkeypatch, "a fox", n=2)
     (file,) = (tmp_path / "home" / "spool").iterdir()
     data = file.read_bytes()
-    assert len(session.history()) == 2
+    assert len(session.history.search()) == 2
     session.close()
     file.write_bytes(data)
-    assert len(session.history()) == 2
+    assert len(session.history.search()) == 2
     assert left(session) == []
 
 
@@ -100,13 +100,13 @@ def test_files_of_earlier_versions_are_stored_once(
     file = spool.folder / "01795979724753127987-4711-3d4c5537.reply"
     for _ in range(2):
         file.write_bytes(head + text + body)
-        assert len(session.history()) == 2
+        assert len(session.history.search()) == 2
         assert left(session) == []
     with session.library().database.writing() as connection:
         connection.execute("UPDATE requests SET reply_id = NULL")
     session.close()
     file.write_bytes(head + text + body)
-    assert len(session.history()) == 2
+    assert len(session.history.search()) == 2
 
 
 @pytest.mark.parametrize("step", [0.0, 0.0156])
@@ -124,9 +124,9 @@ def test_equal_prompts_at_the_same_time_are_different_replies(
 
     with ThreadPoolExecutor(len(counts)) as pool:
         assert list(pool.map(make, counts)) == [*counts]
-    assert len(session.history(n=100)) == sum(counts)
+    assert len(session.history.search(n=100)) == sum(counts)
     assert left(session) == []
-    assert len(session.history(n=100)) == sum(counts)
+    assert len(session.history.search(n=100)) == sum(counts)
 
 
 def test_spooled_replies_of_the_same_time_are_all_stored(
@@ -141,7 +141,7 @@ def test_spooled_replies_of_the_same_time_are_all_stored(
         for count in (1, 3, 2, 4):
             session.generate("a fox", n=count, fresh=True)
         session.close()
-    assert len(session.history(n=100)) == 10
+    assert len(session.history.search(n=100)) == 10
     assert left(session) == []
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_entry_is_set_aside(
     (folder / "1.journal").write_bytes(
         b"xaispl1\n" + head + fox + torn + owl + hare[: len(hare) // 2]
     )
-    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+    assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
     parts = [file.read_bytes() for file in left(session)]
     assert sorted(parts) == sorted([torn, hare[: len(hare) // 2]])
 
@@ -182,7 +182,7 @@ def test_an_incomplete_file_is_set_aside(session: Session, quick: Served, tmp_pa
         (folder / f"{name}.reply").write_bytes(b"xaispl1\n")
     os.utime(folder / "half.reply", (time.time() - 3600,) * 2)
     session.close()
-    assert [image.prompt for image in session.history()] == ["a fox"]
+    assert [image.prompt for image in session.history.search()] == ["a fox"]
     assert {file.name for file in left(session)} == {"half.unreadable", "young.reply"}
 
 
@@ -192,7 +192,7 @@ def test_an_unknown_reply_is_set_aside(session: Session, tmp_path: Path) -> None
     spool.write({}, b"")
     spool.write({"request": {}}, b"\xff" * 20)
     spool.close()
-    assert list(session.history()) == []
+    assert list(session.history.search()) == []
     assert {file.suffix for file in left(session)} == {".unreadable"}
 
 
@@ -233,7 +233,7 @@ def test_a_forged_reply_blocks_no_other(
     other.close()
     (file,) = other.folder.iterdir()
     file.replace(spool.folder / "0.journal")  # the first to be read
-    images = session.history()
+    images = session.history.search()
     assert "an owl" in [image.prompt for image in images]
     assert images._repr_mimebundle_()
     session.close()
@@ -251,7 +251,7 @@ def test_the_spool_contains_no_key_and_no_input(
     assert b"base64," not in file.read_bytes().partition(b'"missing"')[0]
     if os.name != "nt":
         assert file.stat().st_mode & 0o77 == 0
-    (image,) = session.history()
+    (image,) = session.history.search()
     assert image.request.inputs[0].sha256 == hashlib.sha256(tiny(77)).hexdigest()
 
 
@@ -269,7 +269,7 @@ def test_a_locked_library_stores_the_reply_later(
     assert "keeps the library" in batch.notes[0]
     other.execute("ROLLBACK")
     other.close()
-    assert [image.prompt for image in session.history()] == ["a fox", "before"]
+    assert [image.prompt for image in session.history.search()] == ["a fox", "before"]
     assert left(session) == []
 
 
@@ -295,8 +295,8 @@ def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Serve
     thread.join()
     other.execute("ROLLBACK")
     other.close()
-    until(lambda: len(session.history()) == 2)
-    assert [image.prompt for image in session.history()] == ["a fox", "before"]
+    until(lambda: len(session.history.search()) == 2)
+    assert [image.prompt for image in session.history.search()] == ["a fox", "before"]
 
 
 def test_a_full_disk_leaves_no_partial_entry(small_disk: Path) -> None:
@@ -393,4 +393,4 @@ def test_replies_are_saved_when_no_thread_can_start(
     batch: Any = session.generate("a fox", n=3)
     url: Any = session.generate(each=["a hare", "an owl"], format="url")
     assert [image.data for image in [*batch, *url]] == [tiny()] * 5
-    assert (batch.notes, len(session.history())) == ((), 6)
+    assert (batch.notes, len(session.history.search())) == ((), 6)

@@ -127,7 +127,7 @@ def test_an_invalid_budget_stops_calls(
     for _ in range(2):
         result = shell.run_cell("%xai_image a fox")
         assert isinstance(result.error_in_exec or result.error_before_exec, ConfigurationError)
-    assert len(current_session().history()) == 0  # what spends nothing goes on
+    assert len(current_session().history.search()) == 0  # what spends nothing goes on
     shell.run_line_magic("config", "XaiImage.budget = '0.01/day'")
     assert shell.run_cell("%xai_image a fox").success
     capsys.readouterr()

@@ -266,7 +266,7 @@ def test_two_prompts_are_refused(run: Run, server: Served) -> None:
 
 def test_a_missing_prompt_is_refused(run: Run) -> None:
     for cell in ("%xai_image", "%%xai_image\n\n", "%xai_image -n 2"):
-        with pytest.raises(errors.OptionError, match="There is no prompt"):
+        with pytest.raises(errors.OptionError, match="The prompt is missing"):
             run(cell)
 
 

@@ -148,7 +148,7 @@ def test_code_of_the_app_finds_only_the_visitors_pictures(app: App) -> None:
     card = app.panel().make(prompt="an owl")
     assert [image.id for image in xai.history()] == [card["picture"]]
     assert len(xai.history("fox")) == 0
-    assert session.named((theirs.sha256 or "")[:8]) == {}
+    assert session.history.named((theirs.sha256 or "")[:8]) == {}
     with pytest.raises(InputImageError):
         session.prepare("x", {"image": [f"@{(theirs.sha256 or '')[:8]}"]})
 

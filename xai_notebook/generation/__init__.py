@@ -1,1 +1,1 @@
-"""The way of a prompt: from a checked call to pictures in the library."""
+"""Answer calls: options in, pictures out, with replay, budgets and batch jobs."""

@@ -1,4 +1,7 @@
-"""The Python face of the session: the functions behind `import xai_notebook as xai`."""
+"""The functions of `import xai_notebook as xai`.
+
+Separate because it holds what users read: signatures, overloads and help.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ __all__ = [
     "history",
     "jobs",
     "pack",
+    "trust_library",
     "unpack",
 ]
 
@@ -65,24 +69,23 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
     """Make images and wait for them. An interrupt cancels the call at the server.
 
     Args:
-        prompt: What the images should show, sent as it is: `{{ … }}` is for what is typed in a
-            cell; here, format the text yourself.
-        **options: The options of `%%xai_image` by their long names, `_` for `-`; switches are True
-            or False. Objects do where the magic takes names: `n` (1 to 10), `image` (one or a
-            list), `each` (prompts, one request each), `export` (True or a folder), `rewrite`
+        prompt: What the images should show, sent as it is. `{{ … }}` is filled in cells only.
+        **options: The options of `%%xai_image` by their long names, with `_` for `-`; switches are
+            True or False. Where the magic takes names, pass objects: `n` (1 to 10), `image` (one
+            or a list), `each` (prompts, one request each), `export` (True or a folder), `rewrite`
             (True or a chat model), `max_cost` (US dollars), `timeout` (seconds).
 
     Returns:
-        One image per request and index, in order; cards where there is no picture. With
-        `dry_run=True` the plan instead; with `batch=True` a `BatchJob`, whose images come later.
+        One image per request and index, in order, with a card in place of each missing picture.
+        With `dry_run=True` the plan; with `batch=True` a `BatchJob`, whose images come later.
 
     Raises:
         OptionError: An option is wrong; nothing was sent.
         ApiError: The server refused or failed.
-        XaiError: Anything else that is not your program's fault; see `xai_notebook.errors`.
+        XaiError: Any other error; see `xai_notebook.errors`.
     """
-    made: ImageBatch | Plan = current_session().generate(prompt, **options)
-    return made
+    result: ImageBatch | BatchJob | Plan = current_session().generate(prompt, **options)
+    return result
 
 
 @overload
@@ -120,11 +123,11 @@ async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | B
 
     Cancelling the task cancels the call at the server.
     """
-    made: ImageBatch | Plan = await current_session().agenerate(prompt, **options)
-    return made
+    result: ImageBatch | BatchJob | Plan = await current_session().agenerate(prompt, **options)
+    return result
 
 
-# Read by completion and help; type checkers read the overloads.
+# For completion and help; type checkers read the overloads.
 generate.__signature__ = agenerate.__signature__ = signature()  # type: ignore[attr-defined]
 
 
@@ -136,10 +139,11 @@ def configure(**defaults: Unpack[Defaults]) -> None:
             `"100/total"` for all that use the library), `rate` (requests of `each` per second; 0:
             no limit), `concurrency` (requests of `each` at once), `home`, `backend`, `api_host`,
             `engine`, `replay`, `patience`, and the options of `%%xai_image` that can have a
-            default, such as `model` and `max_cost`. None: back to the environment's, or ours.
+            default, such as `model` and `max_cost`. None restores the value of the environment, or
+            the default.
 
     Raises:
-        OptionError: A name does not exist, or a value is not possible. Nothing has changed.
+        OptionError: A name does not exist, or a value is invalid. Nothing has changed.
     """
     frontend.configure(resolve_defaults(defaults))
 
@@ -149,59 +153,58 @@ def history(words: str = "", n: int = 24) -> ImageBatch:
 
     Args:
         words: Only images whose prompts hold all of these words.
-        n: At most so many.
+        n: Maximum number.
 
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().history(words, n)
+    return current_session().history.search(words, n)
 
 
 def costs() -> CostTable:
-    """Return what was spent, by day and model, in US dollars; a table in a notebook.
+    """Return the costs by day and model in US dollars; shown as a table.
 
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().costs()
+    return current_session().history.costs()
 
 
 def empty_trash() -> int:
-    """Remove deleted images for good: their words, and their originals; return how many.
+    """Remove the images in the trash for good, with their prompts; return their number.
 
-    They cannot be brought back. What they cost stays in `costs`. What is not removed so is gone
-    30 days after it was deleted.
+    Their costs stay in `costs`. Images are also removed 30 days after they were deleted.
 
     Raises:
         LibraryError: The library cannot be opened or written to.
     """
-    return current_session().empty_trash()
+    return current_session().library().annotations.empty_trash()
 
 
 def trust_library() -> str:
-    """Say once, on this computer, that the library is yours.
+    """Confirm, once per computer, that the library is yours.
 
-    A library that was not made on this computer, such as a copy from somebody else or a backup,
-    shows its pictures, and they answer cells. Its jobs are not handed over, its panels do not fill
-    in their forms, and its rewritten prompts are not sent, before you have said so. In a
-    container, set `XAI_NOTEBOOK_TRUSTED_HOME` to the library's folder instead.
+    A library that was not made on this computer, such as a backup or somebody else's copy, shows
+    its pictures, and they answer cells. Until you trust it, its jobs are not submitted, its panels
+    do not fill in their forms, and its rewritten prompts are not sent. In a container, set
+    `XAI_NOTEBOOK_TRUSTED_HOME` to the library's folder instead.
 
     Returns:
-        Whether later kernels will know it, too, in a sentence.
+        A sentence: whether later kernels trust it, too.
 
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().trust_library()
+    return current_session().library().trust()
 
 
 def jobs(n: int = 24) -> JobList:
-    """Return the jobs that the library knows, of any kernel, newest first; a table in a notebook.
+    """Return the jobs in the library, of all kernels, newest first; shown as a table.
 
-    Those that run are asked how far they are, and what is done of them is fetched.
+    The state of running jobs is requested, and their finished images are fetched.
 
     Args:
-        n: At most so many.
+        n: Maximum number.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -210,40 +213,40 @@ def jobs(n: int = 24) -> JobList:
 
 
 def pack(path: str | Path | None = None) -> Path:
-    """Write the pictures that this notebook made into one file, to travel with it.
+    """Write the pictures of this notebook into one file that can be shared with it.
 
-    In the notebook's folder the file answers like the library, after it and read-only, whichever
-    server is asked and without a key: a colleague or a CI job that runs the notebook sees the same
-    pictures and captions, with `--replay` exactly those. It holds the originals, the prompts and
-    options, models, costs and dates; no input image that was not made here, no user id, no path.
+    In the notebook's folder, the file answers cells after the library, for any server and without
+    a key: a colleague or a CI job that runs the notebook sees the same pictures and captions, with
+    `--replay` exactly those. It holds the originals, prompts, options, models, costs and dates; no
+    input image that was not made here, no user id, no path.
 
-    Packing again brings the file up to date: what it holds already stays in it. Delete it first to
-    start anew. The same pictures make the same file.
+    Packing again adds new pictures and keeps the others. Delete the file first to start anew. The
+    same pictures make the same file.
 
     Args:
         path: Ends in `.xai`; default: beside the notebook, under its name.
 
     Returns:
-        Where it is.
+        The path of the file.
 
     Raises:
-        OptionError: Nobody knows the notebook's name, or the path's ending is another one.
-        LibraryError: There is nothing to pack; the file of that name is no bundle.
+        OptionError: The notebook's name is unknown, or the path does not end in `.xai`.
+        LibraryError: There is nothing to pack, or the existing file is not a bundle.
         ExportError: The file cannot be written.
     """
-    return current_session().pack(path)
+    return current_session().history.pack(path)
 
 
 def unpack(path: str | Path) -> ImageBatch:
-    """Take the pictures of a bundle into the library, and return those that are new there.
+    """Copy the pictures of a bundle into the library, and return those that are new there.
 
-    What the library has stays as it is and answers as before. The costs of others are on the
-    captions, and not in `costs`.
+    Pictures in the library stay as they are. The costs that others paid are in the captions, and
+    not in `costs`.
 
     Args:
-        path: Of a file that `pack` has written.
+        path: A file written by `pack`.
 
     Raises:
-        LibraryError: The file is damaged or no bundle; the library cannot be written to.
+        LibraryError: The file is damaged or not a bundle, or the library cannot be written to.
     """
-    return current_session().unpack(path)
+    return current_session().history.unpack(path)

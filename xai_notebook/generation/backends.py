@@ -515,8 +515,6 @@ class Backend:
         host: Identifies the server in fingerprints and in the library.
         free: Whether a list price of 0 means free; servers that list no price send 0, too.
         rewrites: Prompts rewritten in this kernel, by key.
-        rewriting: Locks by fingerprint, held while a prompt is rewritten: equal prompts are
-            rewritten once, and get their slots in order.
         keeping: Replies that are being stored, by fingerprint and slot: a cell that was interrupted
             may run again before they are stored.
         prices: Prices of its images and rewrites.
@@ -529,7 +527,6 @@ class Backend:
     host: str
     free: bool = False
     rewrites: dict[str, str] = field(default_factory=dict)
-    rewriting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: Prices = field(init=False)
     inputs: InputUploads = field(init=False)

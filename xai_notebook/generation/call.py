@@ -1,7 +1,13 @@
-"""One call, from what the user gave to the requests that answer it. Nothing is sent here."""
+"""One call: prepare it from the user's input, pace its requests, collect its pictures.
+
+Nothing is sent here. A call holds all the state of its own: its options, its requests, and, once
+`Generator.open` has set them, its slots, limits, bundles and what saves its replies.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice, product
@@ -15,7 +21,7 @@ from xai_notebook.arguments.options import axes_of
 from xai_notebook.arguments.tables import MAX_VARIANTS, Variant, expand_variants
 from xai_notebook.arguments.templates import DataText, fill
 from xai_notebook.client.request import ImageRequest, is_blank
-from xai_notebook.errors import OptionError
+from xai_notebook.errors import BudgetError, NotKeptError, OptionError, XaiError
 from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.backends import choose_route
 from xai_notebook.generation.progress import Progress
@@ -25,23 +31,117 @@ from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-__all__ = ["Call", "check_redo", "collect", "prepare_again", "prepare_call", "so_far", "summarize"]
-
-if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from aiolimiter import AsyncLimiter
 
     from xai_notebook.arguments.inputs import Inputs, Named
     from xai_notebook.arguments.options import Options
-    from xai_notebook.generation.backends import Route
+    from xai_notebook.client.transport.retry import Attempt
+    from xai_notebook.generation.backends import PromptRewriter, Route
+    from xai_notebook.generation.budget import Limits
+    from xai_notebook.generation.bundles import BundleLookup
+    from xai_notebook.generation.ingest import Ingest
+    from xai_notebook.generation.replay import SlotClaims
+    from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
-    from xai_notebook.client.request import ImageRequest
 
+__all__ = ["Call", "Pace", "check_redo", "prepare_call"]
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
+_MOST_PLANNED: Final = 100_000
+"""Requests that a dry run looks at."""
+_MOST_PLANNED_LAZY: Final = 100
+"""The same, of a generator, which may be slow."""
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds that all requests wait after the server said "too many requests"."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """When the next request of many may be sent: concurrency, the user's rate, the server's limit.
+
+    Attributes:
+        under_way: Limits the requests that are at the server at the same time.
+        limiter: The user's rate; None: no limit.
+        pause: Seconds of the last pause; 0 since a request succeeded.
+        resume: When it ends, on the monotonic clock.
+        succeeded: Requests that succeeded.
+        failure: An error that every further request would share.
+        refused: The first error of a budget or the disk that kept a request from being sent.
+        unread: The error that ended the reading of requests. What is under way is answered.
+    """
+
+    under_way: asyncio.Semaphore
+    limiter: AsyncLimiter | None
+    pause: float = 0.0
+    resume: float = 0.0
+    succeeded: int = 0
+    failure: XaiError | None = None
+    refused: BudgetError | NotKeptError | None = None
+    unread: OptionError | None = None
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _taken: int = 0
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> Pace:
+        """Return the pace that a configuration asks for."""
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415  # 20 ms that one image need not pay
+
+        # A bucket of one: requests go out evenly, as the server counts them.
+        rate = configuration.rate
+        limiter = AsyncLimiter(1, 1 / rate) if rate else None
+        return cls(asyncio.Semaphore(configuration.concurrency), limiter)
+
+    async def take(self, call: Call) -> tuple[int, ImageRequest] | None:
+        """Return the next request of a call and its number, from 0; None after the last."""
+        try:
+            if call.lazy:
+                async with self._reading:  # a generator cannot be entered twice
+                    request = await asyncio.to_thread(next, call.requests, None)
+            else:
+                request = next(call.requests, None)
+        except OptionError as error:
+            self.unread = error
+            return None
+        if request is None:
+            return None
+        self._taken += 1
+        return self._taken - 1, request
+
+    async def wait(self) -> None:
+        """Wait until the next request may be sent.
+
+        Raises:
+            XaiError: It would fail with `failure`.
+        """
+        if self.failure is not None:
+            raise self.failure
+        # `resume` may be put off meanwhile, which no event would tell.
+        while (delay := self.resume - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(delay)
+        if self.limiter is not None:
+            await self.limiter.acquire()
+
+    def on_attempt(self, attempt: Attempt) -> None:
+        """Hold the other requests back as soon as one of them meets the server's rate limit."""
+        if attempt.error_code == "RESOURCE_EXHAUSTED":
+            self.slow_down()
+
+    def slow_down(self) -> None:
+        """Hold every request back, longer each time the server complains again."""
+        now = time.monotonic()
+        if now >= self.resume:  # several requests meet the same limit: count it once
+            self.pause = min(max(self.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+            self.resume = now + self.pause
+
+    def speed_up(self) -> None:
+        """Count a request that succeeded."""
+        self.pause = 0.0
+        self.succeeded += 1
 
 
 @dataclass(slots=True)
@@ -50,15 +150,22 @@ class Call:
 
     Attributes:
         options: Every option.
-        configuration: What held when it was made.
-        route: Where it goes.
-        requests: What to ask, one request per prompt.
-        lazy: `requests` runs code of the user's, such as a generator: it may never end.
-        many: It came from `--each`: failures are cards, not errors.
-        progress: What has happened so far.
-        chosen: What tells the requests of a comparison apart, one each: its value on every axis.
+        configuration: The configuration when it was made.
+        route: The server it goes to.
+        requests: One per prompt, read once.
+        progress: Counters and results.
+        lazy: `requests` runs code of the user, such as a generator: it may never end.
+        many: It has many prompts or a matrix: failures are cards, not errors.
         interrupted: The user stopped it; what had arrived is kept.
-        spoil: To call when its images cannot be shown.
+        chosen: For each request of a comparison, its value on every axis.
+        announced: Notes that a kernel shows once.
+        spoil: Called when its images cannot be shown.
+        claims: Its slots.
+        limits: What it may spend.
+        bundles: The bundles beside the notebook, which answer after the library.
+        ingest: Saves its replies.
+        rewriter: Rewrites its prompts first, if that was asked for.
+        pace: Of its requests, while there are many.
     """
 
     options: Options
@@ -72,16 +179,100 @@ class Call:
     chosen: tuple[tuple[str, ...], ...] = ()
     announced: list[str] = field(default_factory=list)
     spoil: Callable[[], None] | None = None
+    claims: SlotClaims = field(init=False, repr=False)
+    limits: Limits = field(init=False, repr=False)
+    bundles: BundleLookup = field(init=False, repr=False)
+    ingest: Ingest = field(init=False, repr=False)
+    rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
+    pace: Pace | None = field(default=None, init=False, repr=False)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether stored images that were seen never answer."""
+        return (self.options.fresh or not self.configuration.replay) and not self.options.redo
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
-        """Return the first requests, which are still to be made.
+        """Return the first requests without consuming them.
 
         Raises:
-            OptionError: One of them cannot be.
+            OptionError: One of them is invalid.
         """
         first = tuple(islice(self.requests, most))
         self.requests = chain(first, self.requests)
         return first
+
+    def peek_planned(self) -> tuple[tuple[ImageRequest, ...], bool]:
+        """Return the requests that a dry run looks at, and whether there are more.
+
+        Raises:
+            OptionError: One of them is invalid.
+        """
+        most = _MOST_PLANNED_LAZY if self.lazy else _MOST_PLANNED
+        requests = self.peek(most + 1)
+        if self.lazy:
+            self.progress.note("A generator has been read for this: make it again before a run.")
+        return requests[:most], len(requests) > most
+
+    def so_far(self) -> Callable[[], ImageBatch]:
+        """Return a function that returns the first cards, with placeholders for missing images.
+
+        A generator is not read ahead, so it has no placeholders.
+
+        Raises:
+            OptionError: A request is invalid.
+        """
+        return partial(self._first_cards, () if self.lazy else self.peek(SHOWN + 1))
+
+    def _first_cards(self, requests: Sequence[ImageRequest]) -> ImageBatch:
+        results = self.progress.results
+        there = []
+        for number in range(len(requests) or SHOWN + 1):
+            pictures = results.get(number)
+            if pictures is None and requests:
+                request = requests[number]
+                pictures = [Picture(request=request, status="pending")] * request.n
+            there.append((number, pictures or []))
+        return ImageBatch(first_cards(self._images(there), SHOWN), **self._display())
+
+    def collect(self, maker: Maker) -> ImageBatch:
+        """Return the pictures that have arrived as a batch. Never fails.
+
+        Args:
+            maker: The session, for `edit` and its like on each picture.
+        """
+        progress = self.progress
+        return ImageBatch(
+            self._images(sorted(progress.results.items()), maker),
+            notes=[*self.announced, *progress.notes],
+            summary=self._summary(),
+            undrawn=self.spoil,
+            **self._display(),
+        )
+
+    def _summary(self) -> str | None:
+        """Return the last line of a grid: the counts of many prompts, or the cost of one."""
+        progress = self.progress
+        if not self.many:
+            paid = progress.cost_usd and progress.images > 1
+            return f"{dollars(progress.cost_usd)} spent." if paid else None
+        what = "requests" if self.chosen else "prompts"
+        parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
+        if progress.replayed:
+            parts.append(f"{progress.replayed} from your library")
+        if progress.cost_usd:
+            parts.append(f"{dollars(progress.cost_usd)} spent")
+        elif progress.replayed and not progress.unpriced:
+            parts.append("nothing spent")
+        if progress.unpriced:
+            parts.append(f"the cost of {progress.unpriced} unknown")
+        if progress.failed:
+            parts.append(f"{progress.failed} failed")
+        if progress.unsent:
+            parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
+            parts[-1] += f". {progress.unsent_cure} and run the cell again to make the rest"
+        elif self.interrupted:
+            parts.append("interrupted: run the cell again to make what is missing")
+        return ", ".join(parts) + "."
 
     def export(self, batch: ImageBatch) -> None:
         """Export the images of the call, if that was asked for.
@@ -91,6 +282,26 @@ class Call:
         """
         if self.options.export is not None:
             batch.export(self.options.export or None, metadata=self.options.metadata)
+
+    def _images(
+        self, results: Iterable[tuple[int, list[Picture]]], maker: Maker | None = None
+    ) -> list[GeneratedImage]:
+        chosen = self.chosen
+        return [
+            GeneratedImage(
+                picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
+            )
+            for number, pictures in results
+            for index, picture in enumerate(pictures)
+        ]
+
+    def _display(self) -> dict[str, Any]:
+        """Return how the batch is shown."""
+        options = self.options
+        return {
+            "name": options.as_, "columns": options.columns, "captions": options.captions,
+            "full": options.full, "compare": options.compare,
+        }  # fmt: skip
 
 
 def prepare_call(
@@ -108,15 +319,16 @@ def prepare_call(
     Args:
         prompt: As written; with `each`, the prompts, one per line.
         given: Options by the names of the table.
-        defaults: What `%config XaiImage` says.
+        defaults: Of `%config XaiImage`.
         namespace: Variables, for `{{ … }}`, `--image` and `--each`.
         typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
-        settings: Default: what the environment says now.
+        settings: Default: those of the environment.
         named: Finds pictures of the library by their ids.
 
     Raises:
         OptionError: Something is wrong; the message names it.
-        ConfigurationError: A variable or a configured value means nothing, or a key is missing.
+        ConfigurationError: An environment variable or a configured value is invalid, or the server
+            needs a key.
     """
     if reruns_by_itself():
         defaults = {"reuse": True, **defaults}
@@ -128,8 +340,7 @@ def prepare_call(
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
     else:
-        text = _checked(prompt, options)
-        call = _prepare_one(make, fill(text, namespace) if typed else text, options, inputs)
+        call = _prepare_one(make, prompt, options, inputs, namespace if typed else None)
     for note in inputs.notes:
         call.progress.note(note)
     if call.progress.expected is not None:
@@ -137,69 +348,50 @@ def prepare_call(
     return call
 
 
-def prepare_again(
-    images: Sequence[GeneratedImage],
-    defaults: Mapping[str, Any],
-    *,
-    local: bool,
-    settings: Configuration | None = None,
-) -> Call:
-    """Return the call that makes images anew, each as it was asked for.
-
-    Args:
-        images: Which.
-        defaults: What `%config XaiImage` says.
-        local: The embedded server made them.
-        settings: Default: what the environment says now.
-
-    Raises:
-        ConfigurationError: A variable or a configured value means nothing, or a key is missing.
-    """
-    options = arguments.resolve({}, defaults)
-    options = replace(options, rewrite=None, reuse=False)  # its prompt is as it was sent
-    configuration = Configuration.for_call(settings, defaults)
-    route = choose_route(configuration, local=local)
-    return Call(options, configuration, route, iter(()), Progress(images=len(images)))
-
-
 def check_redo(indices: Sequence[int], total: int) -> None:
-    """Check that there are the images that are to be made anew.
+    """Check the indices of images that are to be made anew.
 
     Args:
         indices: In the batch, from 0.
-        total: Images of the batch.
+        total: Images in the batch.
 
     Raises:
-        OptionError: There is no such image.
+        OptionError: An index is out of range.
     """
     for index in indices:
         if not 0 <= index < total:
             there = f"0 to {total - 1}" if total > 1 else "only 0"
-            raise OptionError(f"--redo: there is no image {index}; there is {there}.")
-
-
-def _checked(prompt: object, options: Options) -> str:
-    """Return the prompt, which must be text."""
-    if prompt is None:
-        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
-        raise OptionError(f"There is no prompt. Write what the image should show.{taken}")
-    if not isinstance(prompt, str):
-        raise OptionError(
-            f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
-        )
-    return prompt
+            raise OptionError(f"--redo: image {index} does not exist. Give {there}.")
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
-    """Return the request for one prompt, which has no white space around it."""
+    """Return the request for one prompt, without white space around it."""
     prompt = prompt.strip()
     if is_blank(prompt):
         raise OptionError("The prompt is empty. Write what the image should show.")
     return options.request(prompt, model, inputs.images)
 
 
-def _prepare_one(make: _Make, prompt: str, options: Options, inputs: Inputs) -> Call:
-    """Return the call for one prompt: several requests when models or wordings are compared."""
+def _prepare_one(
+    make: _Make,
+    prompt: object,
+    options: Options,
+    inputs: Inputs,
+    namespace: Mapping[str, Any] | None,
+) -> Call:
+    """Return the call for one prompt: several requests when models or wordings are compared.
+
+    The prompt is a template if there is a namespace to fill it from.
+    """
+    if prompt is None:
+        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"The prompt is missing. Write what the image should show.{taken}")
+    if not isinstance(prompt, str):
+        raise OptionError(
+            f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
+        )
+    if namespace is not None:
+        prompt = fill(prompt, namespace)
     axes = axes_of(options.matrix or ())
     variants = [Variant(prompt, ())]
     if options.matrix is not None:
@@ -230,9 +422,9 @@ def _prepare_each(
     *,
     typed: bool,
 ) -> Call:
-    """Return the call for `--each`: its source, or the lines of the body.
+    """Return the call for `--each`, with the prompts of its source or the lines of the body.
 
-    Only lines of a body were typed as templates; what a source holds is data.
+    Only lines of a body are templates; prompts of a source are data.
     """
     source = options.each
     templates = typed and source is True
@@ -248,7 +440,7 @@ def _prepare_each(
     texts: Iterator[str] = found
     if templates:
         texts = (fill(text, namespace) for text in texts)
-    # What is wrong in a list or a file of the usual size is found before anything is sent.
+    # Errors in a list or a file of the usual size are found before anything is sent.
     ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
     expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
@@ -260,93 +452,8 @@ def _prepare_each(
 
 
 def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
-    """Yield the prompts; behind the last, it is known how many there are."""
+    """Yield the prompts, and set their number after the last."""
     number = 0
-    for number, text in enumerate(texts, 1):  # noqa: B007  # needed behind the loop
+    for number, text in enumerate(texts, 1):  # noqa: B007  # used after the loop
         yield text
     progress.expected = number
-
-
-def summarize(call: Call) -> str | None:
-    """Return the line that ends a grid: of one prompt, what several images cost."""
-    progress = call.progress
-    if not call.many:
-        paid = progress.cost_usd and progress.images > 1
-        return f"{dollars(progress.cost_usd)} spent." if paid else None
-    what = "requests" if call.chosen else "prompts"
-    parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
-    if progress.replayed:
-        parts.append(f"{progress.replayed} from your library")
-    if progress.cost_usd:
-        parts.append(f"{dollars(progress.cost_usd)} spent")
-    elif progress.replayed and not progress.unpriced:
-        parts.append("nothing spent")
-    if progress.unpriced:
-        parts.append(f"the cost of {progress.unpriced} unknown")
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
-    if progress.unsent:
-        parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
-        parts[-1] += f". {progress.unsent_cure} and run the cell again to make the rest"
-    elif call.interrupted:
-        parts.append("interrupted: run the cell again to make what is missing")
-    return ", ".join(parts) + "."
-
-
-def collect(call: Call, maker: object) -> ImageBatch:
-    """Return what has arrived as a batch. Nothing can go wrong here.
-
-    Args:
-        call: Answered, or as far as it came.
-        maker: What makes images from images: the session.
-    """
-    progress = call.progress
-    return ImageBatch(
-        _images(call, sorted(progress.results.items()), maker),
-        notes=[*call.announced, *progress.notes],
-        summary=summarize(call),
-        undrawn=call.spoil,
-        **_shown(call),
-    )
-
-
-def so_far(call: Call) -> Callable[[], ImageBatch]:
-    """Return what gives the first cards of a call under way, what is awaited in its place.
-
-    The prompts of a generator are not known before they are asked for: there, nothing is awaited.
-
-    Raises:
-        OptionError: A request cannot be made.
-    """
-    return partial(_first_cards, call, () if call.lazy else call.peek(SHOWN + 1))
-
-
-def _first_cards(call: Call, first: Sequence[ImageRequest]) -> ImageBatch:
-    results = call.progress.results
-    there = []
-    for number in range(len(first) or SHOWN + 1):
-        pictures = results.get(number)
-        if pictures is None and first:
-            pictures = [Picture(request=first[number], status="pending")] * first[number].n
-        there.append((number, pictures or []))
-    return ImageBatch(first_cards(_images(call, there), SHOWN), **_shown(call))
-
-
-def _images(
-    call: Call, results: Iterable[tuple[int, list[Picture]]], maker: Any = None
-) -> list[GeneratedImage]:
-    chosen = call.chosen
-    return [
-        GeneratedImage(picture, index=index, chosen=chosen[number] if chosen else (), maker=maker)
-        for number, pictures in results
-        for index, picture in enumerate(pictures)
-    ]
-
-
-def _shown(call: Call) -> dict[str, Any]:
-    """Return how the batch of a call is shown."""
-    options = call.options
-    return {
-        "name": options.as_, "columns": options.columns, "captions": options.captions,
-        "full": options.full, "compare": options.compare,
-    }  # fmt: skip

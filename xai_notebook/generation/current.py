@@ -1,6 +1,4 @@
-"""The session of whichever process uses it: what a pickle holds in a session's place.
-
-Separate because opening a pickle must load neither the session nor gRPC.
+"""A stand-in for the session of the current process, which pickles hold instead of a session.
 
 Separate because opening a pickle must load neither the session nor gRPC.
 """
@@ -14,10 +12,10 @@ __all__ = ["CurrentSession"]
 
 
 class CurrentSession:
-    """Stands for the session of its process, which starts with the first use."""
+    """The session of the current process, created by its first use."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # copy and pickle ask for these; no one else does
+        if name.startswith("_"):  # asked for by copy and pickle only
             raise AttributeError(name)
         session = import_module("xai_notebook.generation.session")  # which imports this module
         return getattr(session.current_session(), name)

@@ -1,28 +1,52 @@
-"""One request answered: from the library, from the server, or from both."""
+"""Answer calls from the library, from bundles and from the server.
+
+One `Generator` serves all calls to one server that are kept in one library. It holds nothing of a
+single call: every method takes the call, which carries its options, its slots, its limits and its
+progress.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.errors import (
     ApiError,
+    AuthenticationError,
+    BudgetError,
     LibraryError,
     NotKeptError,
     OptionError,
+    PermissionDeniedError,
+    RateLimitError,
+    XaiError,
 )
-from xai_notebook.generation.budget import FREE, total
+from xai_notebook.frontend import notebook_name
+from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
+from xai_notebook.generation.call import Pace, check_redo
+from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.replay import Claim
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import add_costs, kept, share
-from xai_notebook.library.spending import Amount
+from xai_notebook.library.spending import TICKS, Amount
+from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.render.tables import Plan
+from xai_notebook.pictures.render.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
@@ -30,29 +54,40 @@ if TYPE_CHECKING:
     from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
     from xai_notebook.generation.bundles import BundleLookup
-    from xai_notebook.generation.ingest import Ingest
-    from xai_notebook.generation.progress import Progress
+    from xai_notebook.generation.call import Call
     from xai_notebook.generation.replay import SlotClaims
-    from xai_notebook.library import StoredImages
-    from xai_notebook.library.inputs import UploadCache
+    from xai_notebook.library import Library, StoredImages
+    from xai_notebook.library.records import Slot
     from xai_notebook.library.replies import ReplyWriter
-    from xai_notebook.pictures.picture import Picture
+    from xai_notebook.pictures.picture import Status
+    from xai_notebook.pictures.render.tables import BudgetState
+    from xai_notebook.settings import Configuration
 
-__all__ = ["ClaimedRequest", "Generator", "Lookup"]
+    CountOrdered = Callable[[Sequence["ClaimedRequest | None"]], Awaitable[list[int]]]
+    """Returns how many images of each request are in a job that has not ended."""
+
+__all__ = ["ClaimedRequest", "Generator"]
+
+_ROUNDS: Final = 8
+"""How often a prompt is sent again after the server said "too many requests"."""
+_HOPELESS: Final = (AuthenticationError, PermissionDeniedError)
+"""Failures that every further prompt would share."""
+_MOST_LOOKED_UP: Final = 2_000
+"""Requests of a plan that are looked up in the library, which takes about a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRequest:
-    """A request at its place.
+    """A request and the slot that it has in this pass through the notebook.
 
     Attributes:
         request: As it will be sent.
         fingerprint: Of the request.
-        claim: Its place.
-        extra_usd: What rewriting its prompt cost now, in US dollars; None: not reported.
-        reserved: Money set aside for its images before its prompt was rewritten.
-        packed: What bundles, and a library that may be somebody else's, have of it where its
-            prompt was rewritten elsewhere; None: bundles are asked for what the library lacks.
+        claim: Its slot.
+        extra_usd: Cost of rewriting its prompt in this call, in US dollars; None: not reported.
+        reserved: Money reserved for its images before its prompt was rewritten.
+        packed: Where its prompt was rewritten elsewhere: the pictures that bundles, and a library
+            that may be somebody else's, have of it. None: bundles are looked up after the library.
     """
 
     request: ImageRequest
@@ -64,18 +99,18 @@ class ClaimedRequest:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it from every other."""
+        """Fingerprint and place: unique in a library."""
         return self.fingerprint, self.claim.place
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class _Lookup:
     """What is known of a request before a chat model is asked to rewrite its prompt.
 
     Attributes:
-        claimed: The request at its place; None: its prompt has yet to be rewritten.
-        claim: Its place, where there are pictures of it whose prompt was rewritten elsewhere.
-            It is counted by the prompt as written, however often that is rewritten.
+        claimed: The request and its slot; None: its prompt has yet to be rewritten.
+        claim: The slot of the prompt as written, claimed only where pictures of the request exist
+            whose prompt was rewritten elsewhere.
         packed: Those pictures.
     """
 
@@ -84,164 +119,242 @@ class Lookup:
     packed: list[Picture] | None = None
 
 
-@dataclass(slots=True)
-class Generator:
-    """Answers requests under the options of one call.
+class _Availability(NamedTuple):
+    """What the library has of a request.
 
     Attributes:
-        backend: Where to send what is missing.
-        ingest: What is kept, and how.
-        claims: The places of the call's requests.
-        limits: What may be spent.
-        progress: Where what happens is counted.
-        fresh: What is stored and has been seen never answers.
-        only_stored: The server is never asked.
-        timeout: Seconds for a whole call.
-        rewriter: Rewrites prompts first, if that was asked for.
-        slots: Limits how many requests are under way at the server at once.
-        before_send: Awaited before each request that the library cannot answer.
-        on_attempt: Hears of failed attempts that are made again, after `progress`.
-        keep: What is stored answers, also where the cell has shown it: single ones are made anew.
-        uploads: What the library knows of input images at the server: they are sent once, and named
-            from then on. None: each request carries its own.
-        bundle_lookup: The bundles in the notebook's folder, which answer after the library.
-        reuse: Any stored picture of a request answers; what is missing is made once, however many
-            equal requests there are at the same moment.
-        recover: Puts into the library what another process received before it died. It blocks.
+        stored: Images that answer it.
+        claimed: The request and its slot; None: its prompt has yet to be rewritten.
+        ordered: Other images of it that are in a job which has not ended.
     """
 
-    backend: Backend
-    ingest: Ingest
-    claims: SlotClaims
-    limits: Limits
-    progress: Progress
-    fresh: bool
-    only_stored: bool
-    timeout: float
-    rewriter: PromptRewriter | None = None
-    slots: asyncio.Semaphore | None = None
-    before_send: Callable[[], Awaitable[None]] | None = None
-    on_attempt: Callable[[Attempt], None] | None = None
-    keep: bool = False
-    uploads: UploadCache | None = None
-    bundle_lookup: BundleLookup | None = None
-    reuse: bool = False
-    recover: Callable[[], object] | None = None
+    stored: int
+    claimed: ClaimedRequest | None
+    ordered: int = 0
 
-    async def look(self, request: ImageRequest, former: Lookup | None = None) -> Lookup:
-        """Return what is known of a request without asking a chat model.
 
-        A prompt that was rewritten elsewhere, as a bundle or somebody else's library says, is never
-        sent: it could be anybody's. All that they do is answer the request as it was written.
+class _Redo(NamedTuple):
+    """A picture to be made anew.
+
+    Attributes:
+        number: In the user's batch.
+        picture: The present one.
+        slot: The slot and position of both.
+    """
+
+    number: int
+    picture: Picture
+    slot: Slot
+
+
+class Generator:
+    """Answers the calls that go to one server and are kept in one library."""
+
+    def __init__(
+        self, backend: Backend, home: Library, reopen: Callable[[Configuration], object]
+    ) -> None:
+        """Send nothing yet.
 
         Args:
-            request: As the user wrote it.
-            former: What was known when its place was claimed.
+            backend: The server.
+            home: The library, which keeps replies even if its database cannot be opened.
+            reopen: Puts replies into the library that another process received before it died.
+                Blocks.
         """
-        if self.rewriter is None:
-            return Lookup(self.claim(request))
-        known = await self.rewriter.recall(request)
-        lookup = former or await self._packed(request, known)
-        claim, packed = lookup.claim, lookup.packed
-        if known is not None:
-            return Lookup(self.claim(known, claim=claim, packed=packed))
-        answers = claim is not None and (self.only_stored or not claim.anew)
-        if claim is not None and packed is not None and answers and len(packed) == request.n:
-            # Of no prompt that was ever sent from here: the library has nothing under it.
-            key = self._written(request, self.rewriter.model)
-            return Lookup(ClaimedRequest(request, key, claim, packed=packed))
-        if self.only_stored:
-            return Lookup(self.claim(request, claim=claim, packed=packed))
-        return Lookup(None, claim, packed)
+        self.backend = backend
+        self.home = home
+        self._reopen = reopen
 
-    async def _packed(self, request: ImageRequest, known: ImageRequest | None) -> Lookup:
-        """Return a request's place and pictures where it was rewritten otherwise elsewhere."""
-        if self.rewriter is None:
-            return Lookup(None)
-        model, texts = self.rewriter.model, set[str]()
-        if self.bundle_lookup is not None:
-            texts = await asyncio.to_thread(self.bundle_lookup.rewrites_of, request, model)
-        foreign = None if known is not None else await self.rewriter.look_up(request)
-        if not (texts or foreign) or (known is not None and known.prompt in texts):
-            return Lookup(None)
-        claim = self._claim(self._written(request, model), request.n)
-        place = None if self.reuse else claim.place
-        packed = await self._rewritten(request, foreign, place)
-        if self.only_stored and len(packed) < request.n:
-            packed = await self._rewritten(request, foreign, None)
-        return Lookup(None, claim, packed)
-
-    async def _rewritten(
-        self, request: ImageRequest, foreign: ImageRequest | None, place: int | None
-    ) -> list[Picture]:
-        """Return the pictures that were made of a request, its prompt rewritten elsewhere.
+    def open(self, call: Call, claims: SlotClaims, limits: Limits, bundles: BundleLookup) -> None:
+        """Give a call what it needs here; before anything else is done with it.
 
         Args:
-            request: As the user wrote it.
-            foreign: As a library that may be somebody else's has it.
-            place: Of the request; None: wherever there is something.
+            call: A prepared call.
+            claims: Takes its slots.
+            limits: What it may spend.
+            bundles: The bundles beside the notebook, which answer after the library.
         """
-        found: dict[int, Picture] = {}
-        if foreign is not None:
-            fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
-            wanted = SlotQuery(fingerprint, place, request.n, notebook=self.ingest.notebook)
-            stored = (await self.ingest.find(wanted, foreign)).pictures
-            found = {picture.position: picture for picture in stored}
-        if self.bundle_lookup is not None and self.rewriter is not None and len(found) < request.n:
-            model = self.rewriter.model
-            packed = await self.bundle_lookup.rewritten(request, model, place, self.progress)
-            found = {picture.position: picture for picture in packed} | found
-        return [found[position] for position in sorted(found)]
+        options, progress = call.options, call.progress
+        call.claims, call.limits, call.bundles = claims, limits, bundles
+        call.spoil = claims.spoil
+        call.ingest = Ingest(self.home, self.backend, progress, options.timeout, notebook_name())
+        call.rewriter = self.backend.rewriter(options, call.ingest.library, progress)
 
-    def _written(self, request: ImageRequest, model: str) -> str:
-        """Return what tells a request that is to be rewritten from all that are sent."""
-        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        return sha256(f"{fingerprint} rewritten by {model}".encode()).hexdigest()
+    async def answer(self, call: Call) -> None:
+        """Answer the requests of a call, from the library or the server, into `call.progress`.
 
-    async def place(
-        self, request: ImageRequest, rest: Estimate | None = None, lookup: Lookup | None = None
-    ) -> ClaimedRequest:
-        """Return a request at its place. Equal requests get theirs in the order of the calls.
+        The first slot is claimed before anything is awaited: calls that are answered one after the
+        other get their slots in this order.
 
-        A prompt is rewritten first, if that was asked for; but only if its images are within every
-        limit as well, and only if the server may be asked at all.
+        Raises:
+            XaiError: A request failed; of many, with an error that the others would share.
+        """
+        try:
+            if call.many:
+                await self._answer_each(call)
+            else:
+                claimed = await self._claim(call, next(call.requests))
+                call.progress.answered(0, await self._answer(call, claimed))
+            if call.options.redo:
+                await self._redo_answered(call)
+        finally:
+            await call.ingest.remember_shown()
+        call.claims.complete = call.progress.complete
+
+    # Many requests
+
+    async def _answer_each(self, call: Call) -> None:
+        """Answer the requests of a call, several at a time, as far as possible.
+
+        Raises:
+            XaiError: The key is refused, the limit allows not even one request, or the server's
+                rate limit lets nothing through: no further prompt could succeed. Or reading the
+                requests failed.
+        """
+        concurrency = call.configuration.concurrency
+        pace = call.pace = Pace.of(call.configuration)
+        # Twice as many: while one's reply is being saved, another's request is under way.
+        workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            call.pace = None
+        if pace.unread is not None:
+            raise XaiError(f"{pace.unread} What came before is kept.") from pace.unread
+        if pace.refused is not None and not call.progress.done:
+            raise pace.refused
+
+    async def _work(self, call: Call, pace: Pace) -> None:
+        """Answer one request after the other until the last, or until a limit is reached."""
+        progress = call.progress
+        while not (call.lazy and progress.unsent):
+            taken = await pace.take(call)
+            if taken is None:
+                return
+            number, request = taken
+            try:
+                images, failed = await self._answer_one(call, request, pace)
+            except (BudgetError, NotKeptError) as error:
+                pace.refused = pace.refused or error
+                if isinstance(error, NotKeptError):
+                    progress.unsent_cure = error.cure
+                progress.refused(number, [_card(request, error, "unsent")], error.reason)
+            else:
+                progress.answered(number, images, failed=failed)
+
+    async def _answer_one(
+        self, call: Call, request: ImageRequest, pace: Pace
+    ) -> tuple[list[Picture], bool]:
+        """Return the images of one request, or one card with the cause of its failure."""
+        failure: XaiError | None = None
+        claimed = await self._claim(call, request)
+        succeeded = pace.succeeded
+        for _ in range(_ROUNDS):
+            try:
+                images = await self._answer(call, claimed)
+            except RateLimitError as error:
+                failure = error
+                pace.slow_down()
+                if error.maybe_billed:  # never sent again
+                    return [_card(request, failure)], True
+            except _HOPELESS as error:
+                pace.failure = error
+                raise
+            except (BudgetError, NotKeptError):
+                raise
+            except XaiError as error:
+                failure = error
+                break
+            else:
+                pace.speed_up()
+                return images, False
+        if isinstance(failure, RateLimitError) and pace.succeeded == succeeded:
+            pace.failure = failure
+            raise failure  # minutes without a single success: the quota is used up
+        return [_card(request, failure)], True
+
+    # Slots
+
+    async def _claim(
+        self, call: Call, request: ImageRequest, rest: Estimate | None = None,
+        lookup: _Lookup | None = None,
+    ) -> ClaimedRequest:  # fmt: skip
+        """Return a request with its slot. Equal requests get theirs in the order of the calls.
+
+        If the prompt is to be rewritten, that is done first, within the limits for the rewrite
+        and the images together.
+
+        A rewritten request has its slot by the rewritten prompt, because existing libraries keep
+        its images there: a cell with `--rewrite` and a cell with the same text typed in have had
+        the places 0 and 1 of one fingerprint. So its slot is claimed after the rewrite, and equal
+        prompts wait for each other.
 
         Args:
+            call: Whose request it is.
             request: As the user wrote it.
-            rest: Returns what everything but the rewrite is expected to cost, in one amount;
-                default: its images.
-            lookup: What `look` said of it.
+            rest: Returns the expected cost of everything but the rewrite; default: of its images.
+            lookup: The result of an earlier `_look`.
 
         Raises:
             BudgetError: Rewriting the prompt and making its images would pass a limit.
         """
-        self.claims.leave_turn()  # nothing is awaited before this one's place is sure
-        if self.rewriter is None:
-            return self.claim(request)
-        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
+        if (rewriter := call.rewriter) is None:
+            return self._claimed(call, request)
+        fingerprint = self._fingerprint(request)
         async with (
-            self.backend.rewriting.setdefault(fingerprint, asyncio.Lock()),
-            self._rewriting_once(request, fingerprint),
+            self.backend.flights.hold(f"claim-{fingerprint}"),
+            self._rewriting_once(call, rewriter, request, fingerprint),
         ):
-            lookup = await self.look(request, lookup)
+            lookup = await self._look(call, request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
-            whole = partial(self._whole, rest or partial(self._images, request, request.n))
-            rewrite, images = await self.limits.reserve(whole)
+            images_cost = rest or partial(self._images_cost, call, request, request.n)
+            whole_cost = partial(self._whole_cost, call, rewriter, images_cost)
+            rewrite, images = await call.limits.reserve(whole_cost)
             try:
-                rewritten, extra = await self.rewriter.rewrite(request, rewrite)
-                self.backend.prices.note_rewrite(self.rewriter.model, extra)
-                self.progress.charged(extra)
+                rewritten, extra = await rewriter.rewrite(request, rewrite)
+                self.backend.prices.note_rewrite(rewriter.model, extra)
+                call.progress.charged(extra)
             except BaseException:
                 images.waive()
                 await images.close()
                 raise
             finally:
                 await rewrite.close()
-            return self.claim(rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed)
+            return self._claimed(
+                call, rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed
+            )
 
-    async def place_all(self, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
-        """Return the requests of a job at their places.
+    def _claimed(
+        self,
+        call: Call,
+        request: ImageRequest,
+        extra_usd: float | None = 0.0,
+        reserved: Sequence[Reservation] = (),
+        *,
+        claim: Claim | None = None,
+        packed: list[Picture] | None = None,
+    ) -> ClaimedRequest:
+        """Return a request, as it will be sent, with its slot; see `ClaimedRequest`."""
+        fingerprint = self._fingerprint(request)
+        claim = claim or self._claim_slot(call, fingerprint, request.n)
+        return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
+
+    def _fingerprint(self, request: ImageRequest) -> str:
+        return request.fingerprint(self.backend.kind, self.backend.host)
+
+    def _claim_slot(self, call: Call, fingerprint: str, n: int) -> Claim:
+        if call.options.reuse:  # any stored image of an equal request answers
+            slot = (bytes.fromhex(fingerprint)[:16], 0)
+            return Claim(slot, 0, n, anew=False, after=0, before=None)
+        fresh = call.fresh and not call.options.replay
+        return call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(call.options.redo))
+
+    async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
+        """Return the requests of a job with their slots.
 
         Each prompt is rewritten only while all that is left of the job is within every limit: the
         other rewrites, and every image that is not stored.
@@ -249,332 +362,361 @@ class Generator:
         Raises:
             BudgetError: The job would pass a limit. What was rewritten before is remembered.
         """
-        if self.rewriter is None or self.only_stored:
-            return [await self.place(request) for request in requests]
-        self.claims.leave_turn()
+        if (rewriter := call.rewriter) is None or call.options.replay:
+            return [await self._claim(call, request) for request in requests]
         claimed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
         prompts: dict[str, int] = {}  # to be rewritten; equal ones are rewritten once
-        lookups: list[Lookup] = []
+        lookups: list[_Lookup] = []
         for number, request in enumerate(requests):
-            lookup = await self.look(request)
+            lookup = await self._look(call, request)
             lookups.append(lookup)
             if lookup.claimed is None:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
             one = claimed[number] = lookup.claimed
-            stored = [] if one.claim.anew and self.fresh else await self.recall(one)
+            stored = [] if one.claim.anew and call.fresh else await self.recall(call, one)
             to_make.append((one.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
-            rewrites = await self._rewrites(sum(first > number for first in prompts.values()))
-            return [
-                total([rewrites, await self.backend.prices.images(to_make, self.ingest.library)])
-            ]
+            left = sum(first > number for first in prompts.values())
+            rewrites = await self._rewrites_cost(call, rewriter, left)
+            images = await self.backend.prices.images(to_make, call.ingest.library)
+            return [total([rewrites, images])]
 
         for number, request in enumerate(requests):
             if number not in claimed:
-                claimed[number] = await self.place(request, rest, lookups[number])
-                await self._free(claimed[number])  # it is set aside again as part of the job
+                claimed[number] = await self._claim(call, request, rest, lookups[number])
+                await self._free(claimed[number])  # it is reserved again as part of the job
         return [claimed[number] for number in range(len(requests))]
 
-    async def _whole(self, rest: Estimate) -> list[Amount | None]:
-        """Return what rewriting a prompt and all that follows are expected to cost."""
-        if self.limits.name is None:
-            return [FREE, FREE]
-        return [await self._rewrites(1), *await rest()]
+    # Prompts that are rewritten first
 
-    async def _rewrites(self, count: int) -> Amount:
-        """Return what so many rewrites are expected to cost."""
-        model = self.rewriter.model if self.rewriter is not None else ""
-        ticks, confirmed = await self.backend.prices.rewrite(model, self.ingest.library)
+    async def _look(
+        self, call: Call, request: ImageRequest, former: _Lookup | None = None
+    ) -> _Lookup:
+        """Return what is known of a request without asking a chat model.
+
+        The rewritten prompt of a bundle, or of a library that may be somebody else's, is never
+        sent: anybody could have written it. Its pictures answer the request as it was written.
+        `former` is the result of an earlier look, which may have claimed the slot.
+        """
+        if (rewriter := call.rewriter) is None:
+            return _Lookup(self._claimed(call, request))
+        known = await rewriter.recall(request)
+        lookup = former or await self._look_elsewhere(call, rewriter, request, known)
+        claim, packed = lookup.claim, lookup.packed
+        if known is not None:
+            return _Lookup(self._claimed(call, known, claim=claim, packed=packed))
+        only_stored = call.options.replay
+        answers = claim is not None and (only_stored or not claim.anew)
+        if claim is not None and packed is not None and answers and len(packed) == request.n:
+            # No request with this fingerprint is ever sent: the library has nothing under it.
+            key = self._key_as_written(request, rewriter.model)
+            return _Lookup(ClaimedRequest(request, key, claim, packed=packed))
+        if only_stored:
+            return _Lookup(self._claimed(call, request, claim=claim, packed=packed))
+        return _Lookup(None, claim, packed)
+
+    async def _look_elsewhere(
+        self,
+        call: Call,
+        rewriter: PromptRewriter,
+        request: ImageRequest,
+        known: ImageRequest | None,
+    ) -> _Lookup:
+        """Return slot and pictures of a request whose prompt was rewritten otherwise elsewhere."""
+        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, rewriter.model)
+        foreign = None if known is not None else await rewriter.look_up(request)
+        if not (texts or foreign) or (known is not None and known.prompt in texts):
+            return _Lookup(None)
+        key = self._key_as_written(request, rewriter.model)
+        claim = self._claim_slot(call, key, request.n)
+        find = partial(self._rewritten_elsewhere, call, rewriter.model, request, foreign)
+        packed = await find(None if call.options.reuse else claim.place)
+        if call.options.replay and len(packed) < request.n:
+            packed = await find(None)
+        return _Lookup(None, claim, packed)
+
+    async def _rewritten_elsewhere(
+        self,
+        call: Call,
+        model: str,
+        request: ImageRequest,
+        foreign: ImageRequest | None,
+        place: int | None,
+    ) -> list[Picture]:
+        """Return the pictures of a request whose prompt was rewritten elsewhere.
+
+        `foreign` is the request as a library has it that may be somebody else's.
+        """
+        pictures: dict[int, Picture] = {}
+        if foreign is not None:
+            fingerprint = self._fingerprint(foreign)
+            query = SlotQuery(fingerprint, place, request.n, notebook=call.ingest.notebook)
+            stored = (await call.ingest.find(query, foreign)).pictures
+            pictures = {picture.position: picture for picture in stored}
+        if len(pictures) < request.n:
+            packed = await call.bundles.rewritten(request, model, place, call.progress)
+            pictures = {picture.position: picture for picture in packed} | pictures
+        return [pictures[position] for position in sorted(pictures)]
+
+    def _key_as_written(self, request: ImageRequest, model: str) -> str:
+        """Return the key of a request that is to be rewritten; no request sent has it."""
+        key = f"{self._fingerprint(request)} rewritten by {model}"
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    @contextlib.asynccontextmanager
+    async def _rewriting_once(
+        self, call: Call, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
+    ) -> AsyncIterator[None]:
+        """With `reuse`, rewrite a prompt once in all processes that share a home."""
+        known = not call.options.reuse or await rewriter.recall(request)
+        once = self._once(call, f"rewrite-{fingerprint}")
+        async with contextlib.nullcontext() if known else once:
+            yield
+
+    # Expected costs
+
+    async def _whole_cost(
+        self, call: Call, rewriter: PromptRewriter, rest: Estimate
+    ) -> list[Amount | None]:
+        """Return the expected costs of rewriting a prompt and of all that follows."""
+        if call.limits.name is None:
+            return [FREE, FREE]
+        return [await self._rewrites_cost(call, rewriter, 1), *await rest()]
+
+    async def _rewrites_cost(self, call: Call, rewriter: PromptRewriter, count: int) -> Amount:
+        library = call.ingest.library
+        ticks, confirmed = await self.backend.prices.rewrite(rewriter.model, library)
         return Amount(ticks * count, confirmed or not count)
 
-    async def _images(self, request: ImageRequest, count: int) -> list[Amount | None]:
-        """Return what images of a request are expected to cost; None: no price is known.
+    async def _images_cost(
+        self, call: Call, request: ImageRequest, count: int
+    ) -> list[Amount | None]:
+        """Return the expected cost of images; None: no price is known.
 
         Without a limit the server is not asked for prices.
         """
-        if self.limits.name is None:
+        if call.limits.name is None:
             return [FREE]
-        return [await self.backend.prices.image(request, count, self.ingest.library)]
+        return [await self.backend.prices.image(request, count, call.ingest.library)]
 
-    async def answer(self, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the images of a request, or cards that say why one is not there.
+    # One request
+
+    async def _answer(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
+        """Return the images of a request, or cards that say why one is missing.
 
         Raises:
             XaiError: The request failed as a whole. It can be made again.
         """
+        request = claimed.request
         try:
-            return await self._answer(claimed)
+            if (saving := self.backend.keeping.get(claimed.key)) is not None:
+                await asyncio.wait({saving})
+            stored = await self._stored(call, claimed)
+            if not call.options.reuse or len(stored) >= request.n:
+                return await self._complete(call, claimed, stored)
+            # The task or process that makes these images may wait for this very money.
+            await self._free(claimed)
+            async with self._once(call, claimed.fingerprint) as flight:
+                stored = await self._stored(call, claimed)
+                stored = _with_unsaved(call, stored, flight, request.n)
+                images = await self._complete(call, claimed, stored)
+                flight.unkept += [one for one in images if one.id is None and one.settled]
+                return images
         finally:
             await self._free(claimed)  # what is stored costs nothing
 
     async def _free(self, claimed: ClaimedRequest) -> None:
-        """Free what was set aside for images that have not been sent."""
+        """Free the money reserved for images that have not been sent."""
         while claimed.reserved:
-            left = claimed.reserved.pop()
-            left.waive()
-            await left.close()
+            reservation = claimed.reserved.pop()
+            reservation.waive()
+            await reservation.close()
 
-    async def _answer(self, claimed: ClaimedRequest) -> list[Picture]:
-        if (task := self.backend.keeping.get(claimed.key)) is not None:
-            await asyncio.wait({task})
-        stored = await self._stored(claimed)
-        if self.reuse and len(stored) < claimed.request.n:
-            # Whoever makes these images may wait for this very money.
-            await self._free(claimed)
-            async with self._once(claimed.fingerprint) as flight:
-                stored = self._with_unkept(await self._stored(claimed), flight, claimed.request.n)
-                found = await self._complete(claimed, stored)
-                flight.unkept += [one for one in found if one.id is None and one.settled]
-                return found
-        return await self._complete(claimed, stored)
+    @contextlib.asynccontextmanager
+    async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
+        """Wait until no other task, and no process of the same home, works on a key."""
+        library = call.ingest.library
+        shared = library is not None and not library.read_only
+        folder = library.home / "locks" if library is not None and shared else None
+        async with self.backend.flights.hold(key, folder) as flight:
+            if flight.inherited:  # from a process that died, maybe with a reply in the spool
+                self.home.overdue = True
+                with contextlib.suppress(LibraryError):
+                    await asyncio.to_thread(self._reopen, call.configuration)
+            yield flight
 
-    async def _complete(self, claimed: ClaimedRequest, stored: list[Picture]) -> list[Picture]:
-        """Return the images of a request, those made that are not stored."""
-        there = {picture.position for picture in stored}
-        missing = [index for index in range(claimed.request.n) if index not in there]
-        if claimed.request.share and not self.only_stored:
-            stored = await self.ingest.share(stored, claimed.request.share)
+    async def _complete(
+        self, call: Call, claimed: ClaimedRequest, stored: list[Picture]
+    ) -> list[Picture]:
+        """Return the images of a request; those that are not stored are made."""
+        request = claimed.request
+        missing = _missing(stored, request.n)
+        if request.share and not call.options.replay:
+            stored = await call.ingest.share(stored, request.share)
         if not missing:
             return stored
-        made = await self._ask(claimed, missing)
+        made = await self._make(call, claimed, missing)
         extra = share(claimed.extra_usd, len(made))
         made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
-    def claim(
-        self,
-        request: ImageRequest,
-        extra: float | None = 0.0,
-        reserved: Sequence[Reservation] = (),
-        *,
-        claim: Claim | None = None,
-        packed: list[Picture] | None = None,
-    ) -> ClaimedRequest:
-        """Return a request at its place, as it will be sent.
+    # From the library and bundles
 
-        Args:
-            request: Rewritten, if that was asked for.
-            extra: What that cost, in US dollars; None: not reported.
-            reserved: Money set aside for its images.
-            claim: Its place, if it has one.
-            packed: As in `ClaimedRequest`.
-        """
-        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        claim = claim or self._claim(fingerprint, request.n)
-        return ClaimedRequest(request, fingerprint, claim, extra, [*reserved], packed)
-
-    def _claim(self, fingerprint: str, n: int) -> Claim:
-        """Return the place of a request with this fingerprint."""
-        if self.reuse:  # which time it is that the notebook asks does not matter
-            slot = (bytes.fromhex(fingerprint)[:16], 0)
-            return Claim(slot, 0, n, anew=False, after=0, before=None)
-        fresh = self.fresh and not self.only_stored
-        return self.claims.claim(fingerprint, n, fresh=fresh, keep=self.keep)
-
-    async def _stored(self, claimed: ClaimedRequest) -> list[Picture]:
-        """Return what the library has of a request that its cell has not shown yet."""
-        if claimed.claim.anew and not self.only_stored:
-            self.claims.begin(claimed.claim, await self.ingest.newest())
+    async def _stored(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
+        """Return the stored images that answer a request: none where new ones are wanted."""
+        if claimed.claim.anew and not call.options.replay:
+            call.claims.begin(claimed.claim, await call.ingest.newest())
             return []
-        return await self.recall(claimed)
+        return await self.recall(call, claimed)
 
-    async def recall(self, claimed: ClaimedRequest) -> list[Picture]:
-        """Return what the library has of a request, shown or not.
+    async def recall(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
+        """Return the stored images of a request, whether its cell has shown them or not.
 
         Raises:
-            LibraryError: It does not have all, and nothing else may answer.
+            LibraryError: With `replay`: some are missing.
         """
         request, claim = claimed.request, claimed.claim
-        if self.only_stored:
-            return await self._only_stored(claimed)
-        if self.reuse:
-            return await self._anywhere(claimed)
-        wanted = self._wanted(claimed, claim.place, claim.after)
-        found = await self.ingest.find(wanted, request)
-        # Once new images are wanted, what was packed before they were is not.
-        pictures = found.pictures if claim.after else await self._fill(found, claimed, claim.place)
-        await self._show(wanted, found, pictures)
+        if call.options.replay:
+            return await self._recall_or_fail(call, claimed)
+        if call.options.reuse:
+            try:
+                found = await call.ingest.find(_query(call, claimed, None), request)
+            except LibraryError as error:
+                call.progress.note(f"Stored images are not looked up: {error}")
+                return []
+            return await self._filled(call, claimed, found, None)
+        query = _query(call, claimed, claim.place, claim.after)
+        found = await call.ingest.find(query, request)
+        if claim.after:  # once new images are wanted, older packed ones are not
+            pictures = found.pictures
+        else:
+            pictures = await self._filled(call, claimed, found, claim.place)
+        await call.ingest.showed(query, found, pictures)
         return pictures
 
-    def _wanted(self, claimed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
-        return SlotQuery(
-            claimed.fingerprint, place, claimed.request.n, after, notebook=self.ingest.notebook
-        )
-
-    async def _show(
-        self, wanted: SlotQuery, found: StoredImages, pictures: Sequence[Picture]
-    ) -> None:
-        """Note which of the pictures were made elsewhere: they answer here from now on."""
-        if found.elsewhere:
-            await self.ingest.showed(
-                wanted, (picture for picture in pictures if picture.id in found.elsewhere)
-            )
-
-    async def fill(
-        self, pictures: list[Picture], claimed: ClaimedRequest, place: int | None
-    ) -> list[Picture]:
-        """Return pictures of a request, those that are missing taken from bundles."""
-        if claimed.packed is not None:
-            there = {picture.position for picture in pictures}
-            more = [picture for picture in claimed.packed if picture.position not in there]
-            return sorted([*pictures, *more], key=lambda picture: picture.position)
-        if self.bundle_lookup is None:
-            return pictures
-        return await self.bundle_lookup.fill(pictures, claimed.request, place, self.progress)
-
-    async def _fill(
-        self, found: StoredImages, claimed: ClaimedRequest, place: int | None
-    ) -> list[Picture]:
-        """Return what the library has, and bundles beside the notebook where it has nothing.
-
-        A bundle beside the notebook answers before what other notebooks have made.
-        """
-        others = [picture for picture in found.pictures if picture.id in found.elsewhere]
-        own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
-        filled = await self.fill(own, claimed, place)
-        there = {picture.position for picture in filled}
-        filled += [picture for picture in others if picture.position not in there]
-        return sorted(filled, key=lambda picture: picture.position)
-
-    async def _anywhere(self, claimed: ClaimedRequest) -> list[Picture]:
-        """Return what is stored for a request, whichever notebook asked for it and wherever."""
-        try:
-            found = await self.ingest.find(self._wanted(claimed, None), claimed.request)
-        except LibraryError as error:
-            self.progress.note(f"Stored images are not looked up: {error}")
-            return []
-        return await self._fill(found, claimed, None)
-
-    def _with_unkept(self, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
-        """Return what is stored, filled up with images that an equal request could not store."""
-        there = {picture.position for picture in stored}
-        missing = [position for position in range(n) if position not in there]
-        unkept = [
-            replace(picture, position=position, replayed=True)
-            for picture, position in zip(flight.unkept, missing, strict=False)
-        ]
-        if unkept:
-            self.progress.note(
-                "Not kept in the library: an equal request made these images at the same moment, "
-                "and could not store them."
-            )
-        return sorted([*stored, *unkept], key=lambda picture: picture.position)
-
-    @contextlib.asynccontextmanager
-    async def _once(self, key: str) -> AsyncIterator[Flight]:
-        """Wait until no equal request is being answered by this process or by one of the same home.
-
-        Args:
-            key: What makes requests equal.
-        """
-        library = self.ingest.library
-        shared = library is not None and not library.read_only
-        folder = library.home / "locks" if library is not None and shared else None
-        async with self.backend.flights.hold(key, folder) as flight:
-            if flight.inherited and self.recover is not None:
-                with contextlib.suppress(LibraryError):
-                    await asyncio.to_thread(self.recover)
-            yield flight
-
-    @contextlib.asynccontextmanager
-    async def _rewriting_once(self, request: ImageRequest, fingerprint: str) -> AsyncIterator[None]:
-        """With `reuse`, rewrite a prompt once in all processes that share a home."""
-        known = not self.reuse or self.rewriter is None or await self.rewriter.recall(request)
-        async with contextlib.nullcontext() if known else self._once(f"rewrite-{fingerprint}"):
-            yield
-
-    async def _only_stored(self, claimed: ClaimedRequest) -> list[Picture]:
-        """Return what is stored for a place; where that is too little, for any."""
+    async def _recall_or_fail(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
+        """Return the stored images of a slot; if it has too few, of any slot."""
         request = claimed.request
         for place in (claimed.claim.place, None):
-            wanted = self._wanted(claimed, place)
-            found = await self.ingest.find(wanted, request)
-            pictures = await self._fill(found, claimed, place)
+            query = _query(call, claimed, place)
+            found = await call.ingest.find(query, request)
+            pictures = await self._filled(call, claimed, found, place)
             if len(pictures) == request.n:
-                await self._show(wanted, found, pictures)
+                await call.ingest.showed(query, found, pictures)
                 return pictures
         raise LibraryError(
             f"The library holds {len(pictures)} of the {request.n} images asked for with "
             "--replay. Leave it out, or give --reuse instead, to have the rest made."
-            + "".join(self._refused())
+            + "".join(f" {sentence}" for sentence in call.bundles.refusals())
         )
 
-    def _refused(self) -> list[str]:
-        """Return why bundles did not answer."""
-        return (
-            [f" {sentence}" for sentence in self.bundle_lookup.refusals()]
-            if self.bundle_lookup
-            else []
-        )
-
-    async def make_anew(self, claimed: ClaimedRequest, positions: Sequence[int]) -> list[Picture]:
-        """Return new images in place of stored ones, in the order of their positions."""
-        made = await self._ask(claimed, positions, redo=True)
-        return sorted(made, key=lambda picture: picture.position)[: len(positions)]
-
-    async def _ask(
-        self, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
+    async def _filled(
+        self, call: Call, claimed: ClaimedRequest, found: StoredImages, place: int | None
     ) -> list[Picture]:
-        """Have the images made that are not stored, and keep them.
+        """Return stored images, completed from bundles.
 
-        Args:
-            claimed: The request.
-            missing: Their positions.
-            redo: They are stored, and others are wanted.
+        A bundle beside the notebook answers before images that other notebooks made.
         """
+        others = [picture for picture in found.pictures if picture.id in found.elsewhere]
+        own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
+        return _merged(await self._fill(call, claimed, own, place), others)
+
+    async def _fill(
+        self, call: Call, claimed: ClaimedRequest, pictures: list[Picture], place: int | None
+    ) -> list[Picture]:
+        """Return pictures of a request; those that are missing are taken from bundles."""
+        if claimed.packed is not None:
+            return _merged(pictures, claimed.packed)
+        return await call.bundles.fill(pictures, claimed.request, place, call.progress)
+
+    # From the server
+
+    async def _make(
+        self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
+    ) -> list[Picture]:
+        """Have the images at some positions made, and save them; `redo`: in place of others."""
         request, count = claimed.request, len(missing)
-        place = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
-        arrival = self.ingest.expect(request, missing, place)
+        slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
+        writer = call.ingest.expect(request, missing, slot)
         try:
-            sent, cost = await self._buy(claimed, count, arrival)
+            sent, cost = await self._buy(call, claimed, count, writer)
         except BaseException:
-            arrival.abandon()
+            writer.abandon()
             raise
         self.backend.prices.note_image(request, count, cost)
-        self.progress.charged(cost)
+        call.progress.charged(cost)
         responses = kept(sent, count)
         if len(sent) > count:
-            self.progress.note(
+            call.progress.note(
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
-        return await self._keep(claimed.key, self.ingest.keep(responses, missing, arrival))
+        return await self._save(claimed.key, call.ingest.keep(responses, missing, writer))
 
     async def _buy(
-        self, claimed: ClaimedRequest, count: int, arrival: ReplyWriter
+        self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
     ) -> tuple[Sequence[ImageResponse], float | None]:
-        """Send a request within the limits, and return its images and what they cost."""
+        """Send a request within the limits, and return its images and their cost."""
         request = claimed.request
         if claimed.reserved:
             reservation = claimed.reserved.pop()
         else:
-            (reservation,) = await self.limits.reserve(partial(self._images, request, count))
+            cost_of = partial(self._images_cost, call, request, count)
+            (reservation,) = await call.limits.reserve(cost_of)
         try:
-            # Money first, then room: else two calls could each wait for what the other holds.
-            await self.ingest.check_room(arrival)
-            self.progress.to_make += count
-            sent = await self._send(request, count, arrival)
-            cost = sent[0].cost_usd if sent else arrival.cost_usd
-            reservation.settle(cost, arrival.reply_id)
+            # Money before disk space: else two calls could each wait for what the other holds.
+            await call.ingest.check_room(writer)
+            call.progress.to_make += count
+            sent = await self._send(call, request, count, writer)
+            cost = sent[0].cost_usd if sent else writer.cost_usd
+            reservation.settle(cost, writer.reply_id)
         except BaseException as error:
             refused = isinstance(error, (ApiError, NotKeptError, OptionError))
-            if not arrival.sent or (refused and not getattr(error, "maybe_billed", False)):
+            if not writer.sent or (refused and not getattr(error, "maybe_billed", False)):
                 reservation.waive()
             raise
         finally:
             await reservation.close()
         return sent, cost
 
-    async def _keep(
-        self, key: tuple[str, int], storing: Coroutine[Any, Any, list[Picture]]
+    async def _send(
+        self, call: Call, request: ImageRequest, n: int, writer: ReplyWriter
+    ) -> Sequence[ImageResponse]:
+        """Send a request when it is its turn among many."""
+        pace, library = call.pace, call.ingest.library
+
+        def note(attempt: Attempt) -> None:
+            call.progress.on_attempt(attempt)
+            if pace is not None:
+                pace.on_attempt(attempt)
+
+        # Only while it is at the server: the next request need not wait for this one's files.
+        async with pace.under_way if pace is not None else contextlib.nullcontext():
+            if pace is not None:
+                await pace.wait()
+                call.ingest.check_kept()
+            send = partial(
+                self.backend.client.image.send,
+                timeout=call.options.timeout,
+                on_attempt=note,
+                on_reply=writer,
+            )
+            request = replace(request, n=n)
+            writer.sent = True
+            if not (call.many and request.inputs) or library is None:
+                return await send(request)
+            return await self.backend.inputs.send(request, send, library.uploads)
+
+    async def _save(
+        self, key: tuple[str, int], saving: Coroutine[Any, Any, list[Picture]]
     ) -> list[Picture]:
-        """Keep what has arrived, even when the call is cancelled at this very moment."""
+        """Save a reply, even if the call is cancelled at this very moment."""
         keeping = self.backend.keeping
-        task = keeping[key] = asyncio.ensure_future(storing)
+        task = keeping[key] = asyncio.ensure_future(saving)
         task.add_done_callback(lambda _: keeping.pop(key, None))
         try:
             return await asyncio.shield(task)
@@ -582,26 +724,326 @@ class Generator:
             await asyncio.wait({task})
             raise
 
-    async def _send(
-        self, request: ImageRequest, n: int, arrival: ReplyWriter
-    ) -> Sequence[ImageResponse]:
-        # Only while it is at the server: the next request need not wait for this one's files.
-        async with self.slots or contextlib.nullcontext():
-            if self.before_send is not None:
-                await self.before_send()
-            send = partial(
-                self.backend.client.image.send,
-                timeout=self.timeout,
-                on_attempt=self._note_attempt,
-                on_reply=arrival,
-            )
-            request = replace(request, n=n)
-            arrival.sent = True
-            if self.uploads is None or not request.inputs:
-                return await send(request)
-            return await self.backend.inputs.send(request, send, self.uploads)
+    # Single images made anew
 
-    def _note_attempt(self, attempt: Attempt) -> None:
-        self.progress.on_attempt(attempt)
-        if self.on_attempt is not None:
-            self.on_attempt(attempt)
+    async def _redo_answered(self, call: Call) -> None:
+        """Make single images of an answered call anew, for `--redo`."""
+        results = call.progress.results
+        images = [(number, i) for number in sorted(results) for i in range(len(results[number]))]
+        check_redo(call.options.redo, len(images))
+        chosen = {}
+        for index in call.options.redo:
+            number, i = images[index]
+            if results[number][i].replayed:  # what has just been made is new
+                chosen[index] = results[number][i]
+        for index, picture in (await self.redo(call, chosen)).items():
+            number, i = images[index]
+            if not picture.replayed and all(each.replayed for each in results[number]):
+                call.progress.replayed -= 1
+            results[number] = [*results[number][:i], picture, *results[number][i + 1 :]]
+        call.progress.changed()
+
+    async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+        """Make pictures anew and return them, or what was made anew for this pass before.
+
+        Args:
+            call: Whose pictures they are.
+            pictures: By their indices in the user's batch.
+
+        Raises:
+            OptionError: One is not in the library, or was made elsewhere.
+            XaiError: A request failed. What others brought is in the library.
+        """
+        library = call.ingest.library
+        if library is None:
+            raise OptionError(
+                "A picture can be made anew only with a library, which knows its place."
+            )
+        missing: dict[tuple[str, int], list[_Redo]] = {}
+        done = {}
+        for one in await asyncio.to_thread(self._find_slots, pictures, library):
+            if await self._claim_redo(call, one, library):
+                missing.setdefault((one.slot.fingerprint, one.slot.place), []).append(one)
+            else:
+                done[one.number] = one.picture
+        made = await asyncio.gather(
+            *(self._remake(call, group) for group in missing.values()), return_exceptions=True
+        )
+        for result in made:
+            if isinstance(result, BaseException):
+                raise result
+            done |= result
+        return done
+
+    def _find_slots(self, pictures: Mapping[int, Picture], library: Library) -> list[_Redo]:
+        """Return the slots of pictures.
+
+        Raises:
+            OptionError: One is not in the library, or was made elsewhere.
+        """
+        found = []
+        for index, picture in pictures.items():
+            slot = None if picture.id is None else library.slot_of(picture.id)
+            if slot is None:
+                raise OptionError(
+                    f"Image {index} is not in the library, so nothing can take its place. "
+                    "Run its cell again: it makes what is missing."
+                )
+            if self._fingerprint(picture.request) != slot.fingerprint:
+                raise OptionError(
+                    f"Image {index} was asked of {slot.host} with all its input images. "
+                    "Run its cell with --redo instead."
+                )
+            found.append(_Redo(index, picture, slot))
+        return found
+
+    async def _claim_redo(self, call: Call, one: _Redo, library: Library) -> bool:
+        """Claim the slot of a picture that is made anew; False: it was, in an earlier pass."""
+        slot = one.slot
+        key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
+        fingerprint = hashlib.sha256(key.encode()).hexdigest()
+        claim = call.claims.claim(fingerprint, 1, fresh=False)
+        if claim.anew:
+            call.claims.begin(claim, await asyncio.to_thread(library.newest))
+            return True
+        before = await asyncio.to_thread(
+            library.redone, slot, notebook=call.ingest.notebook, image_id=one.picture.id or 0
+        )
+        return len(before) <= claim.place or before[-1] <= claim.after
+
+    async def _remake(self, call: Call, group: list[_Redo]) -> dict[int, Picture]:
+        """Have images of one slot made anew, by one request."""
+        group = sorted(group, key=lambda one: one.slot.position)
+        slot, request = group[0].slot, group[0].picture.request
+        key = (bytes.fromhex(slot.fingerprint)[:16], slot.place)
+        claim = Claim(key, 0, request.n, anew=True, after=0, before=None)
+        claimed = ClaimedRequest(request, slot.fingerprint, claim)
+        made = await self._make(call, claimed, [one.slot.position for one in group], redo=True)
+        made.sort(key=lambda picture: picture.position)
+        return {
+            one.number: replace(new, replayed=False)
+            for one, new in zip(group, made[: len(group)], strict=True)
+        }
+
+    # Plans
+
+    async def plan(
+        self,
+        call: Call,
+        requests: Sequence[ImageRequest],
+        *,
+        more: bool,
+        budget: BudgetState | None,
+        count_ordered: CountOrdered | None,
+    ) -> Plan:
+        """Return the plan of a call, which can still be run.
+
+        Args:
+            call: The call; its claims are for looking only, and have to be withdrawn.
+            requests: Its first requests, as the user wrote them.
+            more: There are more.
+            budget: The budget that holds; None: no budget is set.
+            count_ordered: For a job; see `CountOrdered`.
+
+        Raises:
+            XaiError: The server cannot be asked for prices.
+        """
+        options, prices = call.options, self.backend.prices
+        if (failure := self.home.failure) is not None:
+            call.progress.note(f"Stored images are not looked up: {failure}")
+        found: list[_Availability] | None = None
+        if not more and len(requests) <= _MOST_LOOKED_UP:
+            found = await self._count_available(call, requests, count_ordered)
+        costs: list[float | None] = [0.0] * len(requests)
+        if not options.replay:
+            costs = await self._expected_costs(call, requests, found)
+        there = sum(one.stored + one.ordered for one in found or ())
+        nothing_to_make = options.replay or (
+            there == sum(request.n for request in requests) and not more
+        )
+        listed: dict[str, float | None] = {}
+        for model in dict.fromkeys(request.model for request in requests):
+            try:
+                listed[model] = await prices.list_usd(model)
+            except XaiError:
+                if not nothing_to_make:
+                    raise
+                listed[model] = None
+        plan = Plan(
+            requests=tuple(requests),
+            backend=call.route.backend,
+            host=call.route.host,
+            prices=listed,
+            expected=costs,
+            stored=None if found is None else [one.stored for one in found],
+            ordered=sum(one.ordered for one in found or ()),
+            rewriter=options.rewrite or None,
+            budget=budget,
+            notes=tuple(call.progress.notes),
+            more=more,
+        )
+        return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
+
+    async def _count_available(
+        self, call: Call, requests: Sequence[ImageRequest], count_ordered: CountOrdered | None
+    ) -> list[_Availability]:
+        """Return how many images of each request exist."""
+        options = call.options
+        all_claimed = [(await self._look(call, request)).claimed for request in requests]
+        counts = await self._count_stored(call, requests, all_claimed)
+        width = requests[0].n if requests else 1
+        for number in (index // width for index in options.redo):
+            counts[number] -= 1 if counts[number] else 0
+        ordered = [0] * len(requests)
+        if count_ordered is not None:
+            ordered = await count_ordered(all_claimed)
+            if any(counts[number] < request.n for number, request in enumerate(requests)):
+                self.home.check_own()
+        return [
+            _Availability(counts[number], claimed, min(more, request.n - counts[number]))
+            for number, (request, claimed, more) in enumerate(
+                zip(requests, all_claimed, ordered, strict=True)
+            )
+        ]
+
+    async def _count_stored(
+        self,
+        call: Call,
+        requests: Sequence[ImageRequest],
+        all_claimed: Sequence[ClaimedRequest | None],
+    ) -> dict[int, int]:
+        """Return how many stored images of each request answer it, by the request's number."""
+        options = call.options
+        queries: dict[int, SlotQuery] = {}
+        made: dict[str, int] = {}
+        repeated: dict[int, int] = {}
+        # Running the cell of a job again makes new images only with `fresh`.
+        stored_answers = options.replay or (options.batch and not call.fresh)
+        for number, claimed in enumerate(all_claimed):
+            if claimed is None or (claimed.claim.anew and not stored_answers):
+                continue
+            if options.reuse:  # by then, an equal request before it has stored its images
+                repeated[number] = made.get(claimed.fingerprint, 0)
+                made[claimed.fingerprint] = max(repeated[number], claimed.request.n)
+            place = None if options.reuse else claimed.claim.place
+            queries[number] = _query(call, claimed, place, claimed.claim.after)
+        counts = dict.fromkeys(range(len(requests)), 0)
+        for number, count in (await self._count_found(call, all_claimed, queries)).items():
+            counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
+        if options.replay:  # where its own slot has too few, another has enough, or none
+            anywhere = {
+                number: replace(query, place=None)
+                for number, query in queries.items()
+                if counts[number] < requests[number].n
+            }
+            counts |= await self._count_found(call, all_claimed, anywhere)
+        return counts
+
+    async def _count_found(
+        self,
+        call: Call,
+        all_claimed: Sequence[ClaimedRequest | None],
+        queries: Mapping[int, SlotQuery],
+    ) -> dict[int, int]:
+        """Return how many images the library and the bundles have, for each query."""
+        library = call.ingest.library
+        counts: dict[int, int] = {}
+        if library is None:
+            return counts
+        found = await asyncio.to_thread(library.look_up, list(queries.values()))
+        for (number, query), stored in zip(queries.items(), found, strict=True):
+            pictures, claimed = stored.pictures, all_claimed[number]
+            if claimed is not None:
+                pictures = await self._fill(call, claimed, pictures, query.place)
+            counts[number] = len(pictures)
+        return counts
+
+    async def _expected_costs(
+        self, call: Call, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
+    ) -> list[float | None]:
+        """Return the expected cost of each request in US dollars; None: the price is unknown."""
+        prices, library, rewriter = self.backend.prices, call.ingest.library, call.rewriter
+        rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
+        known: dict[tuple[PriceKey, int], float | None] = {}
+        rewritten: set[str] = set()
+        costs: list[float | None] = []
+        for number, request in enumerate(requests):
+            count, is_rewritten = request.n, rewriter is None
+            if found is not None:
+                count -= found[number].stored + found[number].ordered
+                is_rewritten = found[number].claimed is not None
+            if not count:
+                costs.append(0.0)
+                continue
+            # A job asks for each image on its own, with all input images.
+            together = 1 if call.options.batch else count
+            kind = PriceKey.of(request), together
+            if kind not in known:
+                known[kind] = await prices.image_usd(request, together, library)
+            cost = known[kind]
+            if cost is not None:
+                cost *= count // together
+                if rewrite is not None and not is_rewritten and request.prompt not in rewritten:
+                    rewritten.add(request.prompt)  # equal prompts are rewritten once
+                    cost += rewrite.ticks / TICKS
+            costs.append(cost)
+        return costs
+
+
+def _card(request: ImageRequest, error: XaiError | None, status: Status = "failed") -> Picture:
+    return Picture(
+        request=replace(request, inputs=()), status=status, error=f"{error}", model=request.model
+    )
+
+
+def _query(call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
+    return SlotQuery(
+        claimed.fingerprint, place, claimed.request.n, after, notebook=call.ingest.notebook
+    )
+
+
+def _missing(pictures: Sequence[Picture], n: int) -> list[int]:
+    """Return the positions without a picture."""
+    positions = {picture.position for picture in pictures}
+    return [position for position in range(n) if position not in positions]
+
+
+def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Picture]:
+    """Return pictures, completed with more at the positions that are missing, in order."""
+    positions = {picture.position for picture in pictures}
+    missing = (picture for picture in more if picture.position not in positions)
+    return sorted([*pictures, *missing], key=lambda picture: picture.position)
+
+
+def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
+    """Return stored images, completed with those that an equal request could not save."""
+    unsaved = [
+        replace(picture, position=position, replayed=True)
+        for picture, position in zip(flight.unkept, _missing(stored, n), strict=False)
+    ]
+    if unsaved:
+        call.progress.note(
+            "Not kept in the library: an equal request made these images at the same moment, "
+            "and could not store them."
+        )
+    return sorted([*stored, *unsaved], key=lambda picture: picture.position)
+
+
+def _refusals(call: Call, plan: Plan) -> Iterator[str]:
+    """Yield why the call would be refused, or stop before its end."""
+    if call.options.replay and plan.stored is not None and plan.new:
+        yield f"--replay would fail: {plan.new:,} of {plan.images:,} images are not stored."
+    counted = call.configuration.budget
+    if counted is not None and counted.shared and plan.budget is None and not call.route.painted:
+        yield f"The library that counts the budget {counted} cannot be used: nothing would be sent."
+    limit, budget, cost = call.options.max_cost, plan.budget, plan.cost_usd
+    if cost is None:
+        if limit is not None or budget is not None:
+            yield "The server names no price, so no limit can be kept: nothing would be sent."
+        return
+    together = call.options.batch or len(plan.requests) == 1
+    outcome = "nothing would be sent" if together else "it would stop when the limit is reached"
+    if limit is not None and to_ticks(cost) > to_ticks(limit):
+        yield f"The expected cost exceeds --max-cost {dollars(limit)}: {outcome}."
+    if budget is not None and to_ticks(cost) > to_ticks(budget.left_usd):
+        yield f"The expected cost exceeds the budget ({budget}): {outcome}."

@@ -1,6 +1,6 @@
-"""Looking back: what a session finds in the library, and says of it.
+"""Past images: find them, name them, annotate them, pack them into bundles.
 
-Separate because it only reads the library: no call is made here.
+Separate because it needs the library alone, and the session is about calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xai_notebook.pictures.render.tables import CostTable
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.library import Library
@@ -30,27 +30,33 @@ _ID_LENGTHS: Final = (8, 12, 16, 32)
 
 
 class History:
-    """What can be asked of a library, and marked in it."""
+    """The images of the library in use, as users hold them."""
 
-    _bundles: BundleFolder
+    def __init__(
+        self,
+        library: Callable[[], Library],
+        shown: Mapping[Path, Collection[int]],
+        bundles: BundleFolder,
+        maker: Any,
+    ) -> None:
+        """Open nothing yet.
 
-    def library(self) -> Library:
-        """Return the open library.
-
-        Raises:
-            LibraryError: It cannot be opened.
+        Args:
+            library: Returns the open library, or raises a `LibraryError`.
+            shown: By home, the `id` of each image that this kernel has shown.
+            bundles: The bundles beside the notebook.
+            maker: The session, for `edit` and its like on each picture.
         """
-        raise NotImplementedError
-
-    def shown_of(self, library: Library) -> Collection[int]:
-        """Return the `id` of each image of a library that this kernel has shown."""
-        raise NotImplementedError
+        self._library = library
+        self._shown = shown
+        self._bundles = bundles
+        self._maker = maker
 
     def visible(self, ids: Sequence[int]) -> Sequence[int]:
-        """Return those of the library's rows that may be seen: for visitors, this kernel's own."""
+        """Return those rows of the library that may be seen: for visitors, this kernel's own."""
         if not is_for_visitors():
             return ids
-        own = self.shown_of(self.library())
+        own = self._shown.get(self._library().home, ())
         return [each for each in ids if each in own]
 
     def _visible(self, pictures: Iterable[Picture]) -> list[Picture]:
@@ -58,12 +64,7 @@ class History:
         seen = set(self.visible([picture.id or 0 for picture in found]))
         return [picture for picture in found if (picture.id or 0) in seen]
 
-    @property
-    def bundle_lookup(self) -> BundleLookup:
-        """The bundles beside the notebook that runs."""
-        return BundleLookup.here(self._bundles)
-
-    def history(self, words: str = "", n: int = 24) -> ImageBatch:
+    def search(self, words: str = "", n: int = 24) -> ImageBatch:
         """Return past images, newest first.
 
         Args:
@@ -73,7 +74,7 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library = self.library()
+        library = self._library()
         if is_for_visitors():
             rows = library.catalog.rows(
                 self.visible(library.catalog.find(Query(words=words)).ids)[:n]
@@ -98,32 +99,32 @@ class History:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        line = self._visible(self.library().catalog.lineage(image.sha256))
+        line = self._visible(self._library().catalog.lineage(image.sha256))
         return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
-        """Return what the library has under ids that begin so, by their digests.
+        """Return images and files whose digest begins with these digits, by their digests.
 
-        Those are pictures that were made, and files that panels were given; where there are none,
-        pictures of the bundles beside the notebook.
+        They are images in the library and input files of panels, or else images of the bundles
+        beside the notebook.
 
         Args:
-            digits: Hexadecimal, in lower case; a few of many are enough.
+            digits: Hexadecimal, in lower case.
 
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library, found = self.library(), dict[str, "GeneratedImage | Path"]()
+        library, found = self._library(), dict[str, "GeneratedImage | Path"]()
         made = self._visible(library.catalog.with_digest(digits))
-        if is_for_visitors():  # files that others gave are not theirs
+        if is_for_visitors():  # input files may be those of other users
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.input_files.find(digits)
         if not (found or made):
-            made = list(self.bundle_lookup.named(digits).values())
+            made = list(BundleLookup.here(self._bundles).named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:
-        """Return how `--image` names a picture of the library: as short as it is exact.
+        """Return the shortest unambiguous id of a picture, for `--image`.
 
         Args:
             sha256: Of its original bytes.
@@ -143,13 +144,13 @@ class History:
         untag: str | None = None,
         deleted: bool | None = None,
     ) -> None:
-        """Give images stars and tags, or put them into the trash; None leaves it as it is.
+        """Star or tag images, or move them to the trash; None leaves a property as it is.
 
         Raises:
-            OptionError: A tag is none.
-            LibraryError: An image is in no library, or the library cannot be written to.
+            OptionError: A tag is empty or has invalid characters.
+            LibraryError: An image is not in the library, or it cannot be written to.
         """
-        ids, marks = self._rows_of(images), self.library().annotations
+        ids, marks = self._rows_of(images), self._library().annotations
         if starred is not None:
             marks.star(ids, value=starred)
         if tag is not None:
@@ -159,21 +160,22 @@ class History:
         if deleted is not None:
             (marks.delete if deleted else marks.restore)(ids)
 
-    def starred(self, image: GeneratedImage) -> bool:
-        """Tell whether an image has a star; see `mark`."""
-        return self._mark_of(image).starred
+    def annotation(self, image: GeneratedImage) -> Annotation:
+        """Return the star and the tags of an image; see `mark`.
 
-    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
-        """Return the tags of an image; see `mark`."""
-        return self._mark_of(image).tags
+        Raises:
+            LibraryError: It is not in the library, or that cannot be opened.
+        """
+        (row,) = self._rows_of([image])
+        return self._library().annotations.of([row]).get(row) or Annotation()
 
     def _rows_of(self, images: Sequence[GeneratedImage]) -> list[int]:
-        """Return the rows of images, which may come from a pickle or from another library.
+        """Return the ids of images, which may come from a pickle or from another library.
 
         Raises:
             LibraryError: One is not in the library, or that cannot be opened.
         """
-        rows = self.library().catalog.find_rows([image.picture for image in images])
+        rows = self._library().catalog.find_rows([image.picture for image in images])
         found = [row for row in rows if row is not None]
         if len(found) < len(rows):
             raise LibraryError(
@@ -182,41 +184,30 @@ class History:
             )
         return found
 
-    def _mark_of(self, image: GeneratedImage) -> Annotation:
-        (row,) = self._rows_of([image])
-        return self.library().annotations.of([row]).get(row) or Annotation()
-
-    def empty_trash(self) -> int:
-        """Remove deleted images for good; see `xai_notebook.empty_trash`."""
-        return self.library().annotations.empty_trash()
-
-    def trust_library(self) -> str:
-        """Remember that the library is the user's own; see `xai_notebook.trust_library`."""
-        return self.library().trust()
-
     def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
         """Return pictures of the library as users hold them."""
-        maker: Any = self  # a session
         return ImageBatch(
-            GeneratedImage(replace(picture, replayed=True), index=picture.position, maker=maker)
+            GeneratedImage(
+                replace(picture, replayed=True), index=picture.position, maker=self._maker
+            )
             for picture in pictures
         )
 
     def pack(self, path: str | Path | None = None) -> Path:
         """Write the pictures of this notebook into a bundle; see `xai_notebook.pack`."""
-        library = self.library()
-        return pack(library, path, self.shown_of(library))
+        library = self._library()
+        return pack(library, path, self._shown.get(library.home, ()))
 
     def unpack(self, path: str | Path) -> ImageBatch:
         """Take a bundle into the library; see `xai_notebook.unpack`."""
-        taken, problems = unpack(self.library(), path)
+        taken, problems = unpack(self._library(), path)
         summary = None if taken else "The library has all of this bundle's pictures."
         return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)
 
     def costs(self) -> CostTable:
-        """Return what the library knows was spent, by day and model.
+        """Return the costs in the library, by day and model.
 
         Raises:
             LibraryError: The library cannot be opened.
         """
-        return CostTable(self.library().spending.costs())
+        return CostTable(self._library().spending.costs())

@@ -1,6 +1,7 @@
-"""What has arrived, into the library and out of it again.
+"""Save replies to the library; load stored images.
 
-Its order is the promise: what arrived is in the library before it is looked at.
+A reply is in the library before its images are decoded: nothing that was paid for is lost to a
+picture that cannot be read.
 """
 
 from __future__ import annotations
@@ -29,75 +30,39 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Ingest", "share_late"]
-
-
-async def share_late(
-    picture: Picture, days: float, files: FilesClient, library: Library | None
-) -> Picture:
-    """Return a picture with a link: the one that it has, or that of an upload of the original.
-
-    A failure is a note on the picture.
-
-    Args:
-        picture: From the library.
-        days: For which the server keeps the file and the link.
-        files: The server's store.
-        library: Remembers the link.
-    """
-    if picture.status != "ok" or picture.is_public:
-        return picture
-    lifetime = int(days * 24 * 3600)
-    kind = (picture.media_type or "image/jpeg").rpartition("/")[2]
-    try:
-        data = await asyncio.to_thread(lambda: picture.data)
-        name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
-        stored = await files.upload(data, filename=name, expires_after=lifetime)
-        made = await files.create_public_url(stored.id)  # which ends with the file
-    except XaiError as error:
-        return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
-    if (link := bounds.link(made.public_url)) is None:
-        return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
-    expires = moment(made, "expires_at") or moment(stored, "expires_at")
-    shared = replace(picture, public_url=link, public_url_expires=expires)
-    if library is not None and picture.id is not None:
-        try:
-            await asyncio.to_thread(library.share, shared)
-        except LibraryError as error:
-            return replace(shared, notes=(*shared.notes, f"The link is not kept: {error}"))
-    return shared
+__all__ = ["Ingest"]
 
 
 _LINGER: Final = 0.01
-"""Seconds that many replies wait for each other on their way into the library."""
+"""Seconds that replies wait for each other, to be saved in one transaction."""
 _PAUSE: Final = 0.5
-"""Seconds after which the originals of saved replies are made durable."""
+"""Seconds after the last reply, after which the originals of saved replies are made durable."""
 _UNSETTLED: Final = 512
-"""Saved replies for which that is done before."""
+"""Saved replies after which that is done at the latest."""
 _MEMORY: Final = 64 << 20
-"""Bytes of images that are being saved, after which nothing is ordered until there are fewer."""
+"""Bytes of images being saved; while there are more, no image is requested."""
 _LOOK: Final = 0.05
-"""Seconds between two looks at the room that replies under way leave."""
+"""Seconds between two looks at the disk space that replies under way leave."""
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
 _SHOWN_AT_ONCE: Final = 1_000
 """Pictures of one transaction that notes what a notebook shows."""
 _NOTING: Final = 1.0
-"""Seconds that a call waits for such a transaction, which a locked library can delay."""
+"""Seconds that a call waits for this transaction, which a locked library can delay."""
 
 
 @dataclass(slots=True)
 class Ingest:
-    """Keeps the images of one call.
+    """Saves and loads the images of one call.
 
     Attributes:
-        home: Where everything is kept. Replies and originals are, though its database may not be
-            open: they go into it later.
-        backend: Where the images come from.
+        home: The library. If its database cannot be opened, replies and originals are saved in its
+            folder and go into the database later.
+        backend: The server that makes the images.
         progress: Takes notes.
         timeout: Seconds for a download.
-        notebook: The notebook the images are for.
-        refusal: Why nothing more is ordered: a reply could not be kept.
+        notebook: The name of the notebook that the images are for.
+        refusal: Raised instead of requesting more images: a reply could not be saved.
     """
 
     home: Library
@@ -117,23 +82,21 @@ class Ingest:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Let what comes at the same time go to the library together."""
+        """Batch what goes to the library at the same time."""
         self._look_up = Batched(self.home.look_up, linger=_LINGER)
         self._save = Batched(self.home.add_replies, linger=_LINGER)
         self._sync = Batched(self.home.spool.sync)
 
     @property
     def library(self) -> Library | None:
-        """The library; None: its database cannot be opened."""
+        """The library, or None if its database cannot be opened."""
         return self.home if self.home.failure is None else None
 
-    async def check_room(self, arrival: ReplyWriter) -> None:
-        """Reserve room on the disk for a reply.
-
-        What is free of charge is made all the same.
+    async def check_room(self, writer: ReplyWriter) -> None:
+        """Reserve disk space for a reply, unless its images are free of charge.
 
         Raises:
-            NotKeptError: There is too little, or the last reply of this call could not be kept.
+            NotKeptError: There is too little, or the last reply of this call could not be saved.
         """
         while self._unsaved > _MEMORY:  # the disk is slower than the server
             await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,18 +110,18 @@ class Ingest:
                 "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
                 reason="the library is read-only",
             )
-        room, request = self.home.disk_space, arrival.request
-        while arrival.reservation is None:
+        room, request = self.home.disk_space, writer.request
+        while writer.reservation is None:
             under_way = room.reserved
             try:
-                arrival.reservation = room.reserve(request.resolution, len(arrival.missing))
+                writer.reservation = room.reserve(request.resolution, len(writer.missing))
             except NotKeptError:
                 if not under_way:
                     raise
-                await asyncio.sleep(_LOOK)  # replies under way may need less than they could
+                await asyncio.sleep(_LOOK)  # replies under way may turn out smaller
         if not self._checked or self.home.spool.failed:
             try:
-                await asyncio.to_thread(self.home.spool.check, arrival.reservation.size)
+                await asyncio.to_thread(self.home.spool.check, writer.reservation.size)
             except OSError as error:
                 raise NotKeptError(
                     f"{self.home.database.explain(error)} Nothing was sent.",
@@ -167,7 +130,7 @@ class Ingest:
             self._checked = True
 
     def check_kept(self) -> None:
-        """See that what came last could be kept.
+        """Check that the last reply could be saved.
 
         Raises:
             NotKeptError: It could not.
@@ -182,13 +145,13 @@ class Ingest:
             )
 
     async def newest(self) -> int:
-        """Return the `id` of the image that was stored last when the call first asked."""
+        """Return the `id` of the newest image in the library when the call first asks."""
         if self._newest is None and self.library is not None:
             self._newest = await asyncio.to_thread(self.library.newest)
         return self._newest or 0
 
     async def find(self, wanted: SlotQuery, request: ImageRequest) -> StoredImages:
-        """Return what the library has of a request; what waits at a URL is fetched first.
+        """Return the stored images of a request; those that wait at a URL are downloaded first.
 
         Args:
             wanted: What to look for.
@@ -218,19 +181,28 @@ class Ingest:
             return found, [*found.pictures]
         return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
 
-    async def showed(self, wanted: SlotQuery, pictures: Iterable[Picture]) -> None:
-        """Note that the notebook shows pictures at a place that it has not made itself."""
-        if self.library is None or self.library.read_only:
+    async def showed(
+        self, query: SlotQuery, found: StoredImages, pictures: Iterable[Picture]
+    ) -> None:
+        """Note which of the pictures that the notebook shows at a place were made elsewhere.
+
+        From now on they answer there.
+        """
+        if not found.elsewhere or self.library is None or self.library.read_only:
             return
-        if wanted.notebook is None or wanted.place is None:
+        if query.notebook is None or query.place is None:
             return
-        slot = (wanted.notebook, wanted.fingerprint, wanted.place)
-        self._shown += [ShownImage(*slot, one.position, one.id) for one in pictures if one.id]
+        slot = (query.notebook, query.fingerprint, query.place)
+        self._shown += [
+            ShownImage(*slot, picture.position, picture.id)
+            for picture in pictures
+            if picture.id and picture.id in found.elsewhere
+        ]
         if len(self._shown) >= _SHOWN_AT_ONCE:
             await self.remember_shown()
 
     async def remember_shown(self) -> None:
-        """Store what `showed` has noted. A library that cannot take it now is no error."""
+        """Store what `showed` has noted; skip it if the library cannot be written to now."""
         shown, self._shown = self._shown, []
         if self.library is None or not shown:
             return
@@ -242,19 +214,46 @@ class Ingest:
         await asyncio.wait({asyncio.ensure_future(remember(self.library))}, timeout=_NOTING)
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
-        """Return stored pictures with a public link each, which costs no image anew."""
-        files, library = self.backend.client.files, self.library
-        return [*await asyncio.gather(*(share_late(one, days, files, library) for one in stored))]
+        """Return stored pictures with a public link each; no image is made anew.
+
+        A picture without a link gets one to an upload of its original, or a note with the failure.
+        The server keeps file and link for `days`.
+        """
+        return [*await asyncio.gather(*(self._share(picture, days) for picture in stored))]
+
+    async def _share(self, picture: Picture, days: float) -> Picture:
+        if picture.status != "ok" or picture.is_public:
+            return picture
+        files: FilesClient = self.backend.client.files
+        lifetime = int(days * 24 * 3600)
+        kind = (picture.media_type or "image/jpeg").rpartition("/")[2]
+        try:
+            data = await asyncio.to_thread(lambda: picture.data)
+            name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
+            stored = await files.upload(data, filename=name, expires_after=lifetime)
+            made = await files.create_public_url(stored.id)  # which ends with the file
+        except XaiError as error:
+            return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
+        if (link := bounds.link(made.public_url)) is None:
+            return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
+        expires = moment(made, "expires_at") or moment(stored, "expires_at")
+        shared = replace(picture, public_url=link, public_url_expires=expires)
+        if self.library is not None and picture.id is not None:
+            try:
+                await asyncio.to_thread(self.library.share, shared)
+            except LibraryError as error:
+                return replace(shared, notes=(*shared.notes, f"The link is not kept: {error}"))
+        return shared
 
     def expect(
         self, request: ImageRequest, missing: Sequence[int], place: Mapping[str, Any]
     ) -> ReplyWriter:
-        """Return what writes the reply to a request down as it comes.
+        """Return a writer that saves the reply to a request as it arrives.
 
         Args:
             request: As it will be sent.
-            missing: The indices of its images.
-            place: The fields of `Reply` that say where it belongs.
+            missing: The positions of the images asked for.
+            place: Fingerprint and place of the request, and whether it is a redo.
         """
         answer = {
             "backend": self.backend.kind,
@@ -265,47 +264,41 @@ class Ingest:
         return ReplyWriter(self.home, request, missing, answer, self._begin_sync)
 
     def _begin_sync(self, spooled: SpooledReply) -> None:
-        """Make a reply durable, unless the library does it in a moment."""
+        """Make a reply durable, unless the library is about to do it."""
         if not self._save.busy:
             self._sync(spooled)
 
     async def keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: ReplyWriter
+        self, responses: Sequence[ImageResponse], missing: Sequence[int], writer: ReplyWriter
     ) -> list[Picture]:
-        """Store a reply, then fetch what came as URLs, then look at the bytes.
+        """Store a reply, then download images that came as URLs, then decode them.
 
         Args:
-            responses: What came and is kept.
-            missing: The positions of the images that were asked for.
-            arrival: Of the reply.
+            responses: The responses to store.
+            missing: The positions of the images asked for.
+            writer: The writer of the reply.
         """
+        request = writer.request
+
+        async def fetched(picture: Picture, response: ImageResponse) -> Picture:
+            if picture.status != "pending":
+                return picture
+            return await self._fetch(picture, response.image, writer)
+
         try:
-            return await self._keep(responses, missing, arrival)
-        finally:
-            arrival.release()
-
-    async def _keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], arrival: ReplyWriter
-    ) -> list[Picture]:
-        request = arrival.request
-        reply = await reply_of(
-            request, responses, missing, spooled=arrival.spooled, **arrival.answer
-        )
-        if not reply.pictures:
-            reply = replace(reply, cost_usd=arrival.cost_usd, model=arrival.model)
-        pictures = await self._store(reply, arrival)
-        arrived: Sequence[Picture] = pictures
-        if any(picture.status == "pending" for picture in pictures):
-            arrived = await asyncio.gather(
-                *(
-                    self._fetch_new(picture, response, arrival)
-                    for picture, response in zip(pictures, responses, strict=True)
-                )
+            reply = await reply_of(
+                request, responses, missing, spooled=writer.spooled, **writer.answer
             )
-        return await look_at([*arrived, *absent(request, responses, missing)])
+            if not reply.pictures:
+                reply = replace(reply, cost_usd=writer.cost_usd, model=writer.model)
+            pictures = await self._store(reply, writer)
+            pictures = await asyncio.gather(*map(fetched, pictures, responses))
+            return await look_at([*pictures, *absent(request, responses, missing)])
+        finally:
+            writer.release()
 
-    async def _store(self, reply: Reply, arrival: ReplyWriter) -> list[Picture]:
-        """Return the pictures of a reply; where the library cannot take it, as they are kept."""
+    async def _store(self, reply: Reply, writer: ReplyWriter) -> list[Picture]:
+        """Return the pictures of a reply, stored in the library or wherever they can be saved."""
         if not reply.pictures and not reply.cost_usd:
             if reply.spooled is not None:
                 self.home.spool.remove(reply.spooled)
@@ -322,10 +315,10 @@ class Ingest:
                         self._settle_soon()
                     return saved
                 error = saved
-        if arrival.kept:
+        if writer.kept:
             self.home.overdue = True
             self._note_unsaved(error)
-            with suppress(LibraryError):  # they are in the spool, and made from it
+            with suppress(LibraryError):  # the spool has them
                 return await asyncio.to_thread(self.home.keep_originals, reply)
         else:
             self._refuse(error)
@@ -352,7 +345,7 @@ class Ingest:
         )
 
     def _refuse(self, error: LibraryError) -> None:
-        """Say that something is kept nowhere, and order nothing more."""
+        """Note that images could not be saved, and request no more."""
         self.progress.note(f"Not kept anywhere: {error} Until then, --export saves pictures.")
         if not self.backend.free:
             self.refusal = NotKeptError(
@@ -361,33 +354,26 @@ class Ingest:
             )
 
     def _settle_soon(self) -> None:
-        """Have the spool forget what is saved, when nothing comes any more or there is much."""
+        """Clear the spool of saved replies after a pause, or now if there are many."""
         loop = asyncio.get_running_loop()
         if self._settling is not None:
             if self.home.unsettled < _UNSETTLED and loop.time() < self._settling.when():
                 return
             self._settling.cancel()
         pause = 0.0 if self.home.unsettled >= _UNSETTLED else _PAUSE
-        self._settling = loop.call_later(pause, self._settle, loop)
 
-    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._settling = None
-        with suppress(RuntimeError):  # the loop is being closed, and the library does it then
-            loop.run_in_executor(None, self.home.settle)
+        def settle() -> None:
+            self._settling = None
+            with suppress(RuntimeError):  # the loop is closing: closing the library does it
+                loop.run_in_executor(None, self.home.settle)
 
-    async def _fetch_new(
-        self, picture: Picture, response: ImageResponse, arrival: ReplyWriter
-    ) -> Picture:
-        """Download an image whose reply has just come, if it came as a URL."""
-        if picture.status != "pending":
-            return picture
-        return await self._fetch(picture, response.image, arrival)
+        self._settling = loop.call_later(pause, settle)
 
     async def _fetch_late(self, picture: Picture) -> Picture | None:
-        """Download a stored image that could not be fetched when its reply came.
+        """Download a stored image that could not be downloaded when its reply came.
 
         Returns:
-            None if it waits no more: another kernel has fetched it by now, or given it up.
+            None if another kernel has downloaded it or given it up meanwhile.
         """
         if picture.status != "pending" or self.library is None:
             return picture
@@ -398,14 +384,14 @@ class Ingest:
         return await self._fetch(picture, download)
 
     async def _fetch(
-        self, picture: Picture, download: Awaitable[bytes], arrival: ReplyWriter | None = None
+        self, picture: Picture, download: Awaitable[bytes], writer: ReplyWriter | None = None
     ) -> Picture:
-        """Return a pending picture with its bytes, or as it still waits, or as it has failed.
+        """Return a pending picture with its bytes, or still pending, or failed.
 
         Args:
-            picture: What waits.
-            download: Brings its bytes.
-            arrival: Of its reply, if that has just come.
+            picture: The picture.
+            download: Returns its bytes.
+            writer: The writer of its reply, if that is new.
         """
         try:
             data = await download
@@ -418,16 +404,16 @@ class Ingest:
             except LibraryError as failure:
                 cause = failure
         if cause is not None:
-            if arrival is not None and arrival.keep_fetched(picture.position, data):
+            if writer is not None and writer.keep_fetched(picture.position, data):
                 self._note_unsaved(cause)
             else:
                 self._refuse(cause)
         return replace(picture, status="ok", cached=data)
 
     async def _wait(self, picture: Picture, error: ReplyError) -> Picture:
-        """Return a picture that could not be fetched: it may still be, or has failed for good.
+        """Return a picture whose download failed: still pending for an hour, then failed.
 
-        While its hour lasts it may: it has been paid for, and its host may come back.
+        It has been paid for, and its host may come back within the hour.
         """
         failed = replace(picture, status="failed", error=str(error))
         if self.library is None or picture.id is None:
@@ -435,7 +421,7 @@ class Ingest:
         until = picture.created + _LIFETIME
         gone = isinstance(error, DownloadError) and error.gone
         if gone or datetime.now(timezone.utc) > until:
-            with suppress(LibraryError):  # then it is tried once more the next time
+            with suppress(LibraryError):  # then it is tried again the next time
                 await asyncio.to_thread(self.library.fail, picture, str(error))
             return failed
         waits = (

@@ -1,4 +1,7 @@
-"""What is known about work under way: counted by the session, shown by whoever asks."""
+"""Counters and results of one call, for the displays that show it.
+
+Separate because displays and jobs use it without the rest of a call.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +24,26 @@ class Progress:
     """Counters of one call, written on the background loop and read from any thread.
 
     Attributes:
-        expected: Requests in all, or at most; None: not known before the last.
-        images: Images asked for in all, for placeholders.
+        expected: Number of requests, or an upper bound; None: unknown until the last is read.
+        images: Number of images, for placeholders.
         done: Requests answered, from the server or the library.
         failed: Requests that ended in an error.
-        unsent: Requests that a budget or the disk refused.
-        unsent_because: Why, in a few words.
-        unsent_cure: What to do about it, likewise.
+        unsent: Requests that were not sent because of a budget or the disk.
+        unsent_because: The reason, in a few words.
+        unsent_cure: How to change it, in a few words.
         replayed: Requests answered by the library alone.
         retries: Attempts that failed and were made again.
-        cost_usd: What the server reported so far.
+        cost_usd: Costs reported by the server so far.
         unpriced: Requests whose cost it did not report.
-        to_make: Images that the library does not have, as far as that is known.
-        expected_usd: What so many images are expected to cost, once that is known.
-        budget: The budget that holds, once that is known.
-        attempt: The last attempt that failed, while its successor is awaited.
-        attempted: When that was, on the monotonic clock.
-        results: What has arrived, by the number of its request: kept if the call is interrupted.
-        notes: What the user should know, a line each.
-        listener: Called on the background loop after each change; the panel's gallery uses it.
+        to_make: Images requested from the server so far.
+        expected_usd: Expected cost by number of images, once known.
+        budget: The budget that holds, once known.
+        attempt: The last failed attempt, until its request is answered.
+        attempted: Its time on the monotonic clock.
+        started: Start of the call on the monotonic clock.
+        results: Pictures by the number of their request; kept if the call is interrupted.
+        notes: Sentences for the user.
+        listener: Called on the background loop after each change; the panel uses it.
     """
 
     expected: int | None = 1
@@ -70,7 +74,7 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the end at the pace so far; None: not known yet."""
+        """Seconds until the end at the pace so far; None: unknown."""
         sent = self.done - self.replayed
         if not sent or self.expected is None:
             return None
@@ -84,7 +88,7 @@ class Progress:
         self.changed()
 
     def answered(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
-        """Note that request `number` has its images, or the cards that say why not."""
+        """Note that request `number` has its images, or cards with the cause of a failure."""
         self.results[number] = images
         self.done += 1
         self.failed += failed
@@ -93,7 +97,7 @@ class Progress:
         self.changed()
 
     def refused(self, number: int, images: list[Picture], reason: str) -> None:
-        """Note that request `number` was not sent, because a budget does not allow it."""
+        """Note that request `number` was not sent because of a budget or the disk."""
         self.results[number] = images
         self.unsent += 1
         self.unsent_because = reason
@@ -101,28 +105,28 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Whether every request has all its images: asking again would bring others."""
+        """Whether every request has all its images, so that its cell has shown them."""
         if self.failed or self.unsent:
             return False
         return all(image.settled for images in self.results.values() for image in images)
 
     def note(self, line: str) -> None:
-        """Keep a line for the user, once."""
+        """Add a sentence for the user, once."""
         if line not in self.notes:
             self.notes.append(line)
 
     def charged(self, cost_usd: float | None) -> None:
-        """Add what a request cost, or note that nobody said."""
+        """Add the cost of a request; None: not reported."""
         if cost_usd is None:
             self.unpriced += 1
         else:
             self.cost_usd += cost_usd
 
     def changed(self) -> None:
-        """Tell the listener, if there is one."""
+        """Call the listener."""
         if self.listener is not None:
             self.listener()
 
     def collected(self) -> list[Picture]:
-        """Return what has arrived, in the order of the requests."""
+        """Return the pictures that have arrived, in the order of the requests."""
         return [image for number in sorted(self.results) for image in self.results[number]]

@@ -1,30 +1,27 @@
-"""Which stored pictures answer a request: the places of one pass through a notebook.
+"""Replay: which slot of the library a request has, and whether stored pictures answer it.
 
-What decides is the *place*. Equal requests (one fingerprint) are told apart by how many of them
-came before: the k-th time that one pass through a notebook makes a request is its place k - 1, in
-the library as well. What this notebook showed last at a place answers it; where it has shown
-nothing, what was stored there last by any notebook. So Restart and Run All, which
-makes the same requests in the same order, shows the same pictures at no cost, also when a prompt
-stands in two cells, in a loop or in a function. Places count requests and not images: `-n` grown
-from 2 to 4 completes its place, and no other one moves.
+A *slot* is a request and its *place*. Equal requests (one fingerprint) have the places 0, 1, 2, ...
+in the order in which one pass through a notebook makes them, and images are stored under both. The
+image that this notebook showed last in a slot answers it; if it has shown none, the image that any
+notebook stored there last. So Restart and Run All makes the same requests in the same order, and
+shows the same pictures at no cost, also if a prompt stands in two cells, in a loop or in a
+function. Places count requests, not images: `-n` raised from 2 to 4 completes a slot, and no other
+slot moves.
 
-A *run* is one execution of a cell. When a cell runs again (the same cell id; in a terminal the
-same line), its requests take the places they had; and since the user has seen what is stored
-there, new images are made for them and stored there. Without cell ids (nbclient, papermill) and
-without cells (a program) nothing is ever run again: all of it is one pass.
+A *run* is one execution of a cell. When a cell runs again (the same cell id; in a terminal the same
+line), its requests take the slots they had. The user has seen the images stored there, so new ones
+are made and stored there. Without cell ids (nbclient, papermill) and without cells (a program),
+nothing is run again: everything is one pass.
 
-A request counts as seen once its call had all it asked for and its run succeeded. Until then, what
-has arrived answers the next run: after an interrupt, a failed export, an error further down in the
-cell. A run that failed leaves its places as they were; an incomplete call is completed at its own:
-by the next run of its cell, and where cells have no ids, by the next equal call.
+A request counts as seen once its call has all its images and its run has succeeded. Until then, the
+images that have arrived answer the next run: after an interrupt, a failed export, an error further
+down in the cell. A run that fails leaves its slots as they were. An incomplete call is completed in
+its own slots: by the next run of its cell, and where cells have no ids, by the next equal call.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections import OrderedDict
-from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -36,73 +33,23 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-__all__ = ["CellRun", "CellTracker", "Claim", "SlotClaims", "SlotTable", "Turn", "Turns"]
-
-
-class Turns:
-    """Gives turns in the order they are asked for. Safe to use from any thread."""
-
-    def __init__(self) -> None:
-        """Start with nobody waiting."""
-        self._lock = threading.Lock()
-        self._open: OrderedDict[Turn, None] = OrderedDict()
-
-    def enter(self) -> Turn:
-        """Return a turn that comes when all given before it have been left."""
-        with self._lock:
-            turn = Turn(self)
-            self._open[turn] = None
-            self._call_first()
-            return turn
-
-    def leave(self, turn: Turn) -> None:
-        """Let the next one go on."""
-        with self._lock:
-            self._open.pop(turn, None)
-            self._call_first()
-
-    def _call_first(self) -> None:
-        first = next(iter(self._open), None)
-        if first is not None and not first.come.done():
-            first.come.set_result(None)
-
-
-class Turn:
-    """A turn, to wait for and to leave.
-
-    Attributes:
-        come: Done when all before it have been left.
-    """
-
-    def __init__(self, turns: Turns) -> None:
-        """Use `Turns.enter`."""
-        self.come: Future[None] = Future()
-        self._turns = turns
-
-    async def wait(self) -> None:
-        """Wait until it has come. Leaving is up to the caller, in any case."""
-        if not self.come.done():
-            await asyncio.shield(asyncio.wrap_future(self.come))
-
-    def leave(self) -> None:
-        """Let the next one go on; more than once does no harm."""
-        self._turns.leave(self)
-
+__all__ = ["CellRun", "CellTracker", "Claim", "SlotClaims"]
 
 _Slot = tuple[bytes, int]
-"""Sixteen bytes of a fingerprint, which tell a request from any other, and a place."""
+"""The first 16 bytes of a fingerprint, which are unique, and a place."""
 
 
 @dataclass(slots=True, eq=False)
 class CellRun:
-    """One execution of a cell, or one call outside of any.
+    """One execution of a cell, or one call outside of any cell.
 
     Attributes:
-        cell: What its runs have in common; None: it cannot be run again.
-        over: It has ended; calls that go on count as soon as they return.
-        lasting: Its places are its own until the cell runs without them.
-        slots: The places it has, once it has succeeded.
-        spare: Places of its calls that did not get all: the next equal request completes them.
+        cell: Equal for all runs of a cell; None: it cannot be run again.
+        over: It has ended: calls that are still under way count as soon as they return.
+        lasting: Its slots stay its own until the cell runs without them.
+        slots: Its slots, once it has succeeded.
+        spare: Slots of incomplete calls, which the next equal request completes: places by
+            fingerprint.
         returned: Its calls that ended well.
     """
 
@@ -114,22 +61,22 @@ class CellRun:
     returned: list[SlotClaims] = field(default_factory=list)
 
 
-_ANYBODY: Final = CellRun(over=True)
-"""Has the places of what cannot be run again."""
+_NO_CELL: Final = CellRun(over=True)
+"""Owns the slots of runs that cannot be run again."""
 
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """The place of one request.
+    """The slot of one request.
 
     Attributes:
-        slot: Where it is.
-        number: How many equal requests its run made before it.
+        slot: The slot.
+        number: Equal requests that its run made before it.
         n: Images wanted.
-        anew: New images are wanted: what is stored there so far is not to answer.
+        anew: New images are wanted, so stored ones do not answer.
         after: Only images with a larger `id` in the library answer.
-        before: Who had the place.
-        keep: What is stored answers now, and the next time.
+        before: The run that owned the slot before.
+        keep: Stored images answer now and the next time.
     """
 
     slot: _Slot
@@ -142,116 +89,110 @@ class Claim:
 
     @property
     def place(self) -> int:
-        """How many equal requests come before it in the pass."""
+        """Equal requests that come before it in the pass."""
         return self.slot[1]
 
 
-class SlotTable:
-    """What one kernel has asked for, and where. Safe to use from any thread."""
+class _SlotTable:
+    """The slots of one kernel and their owners. Thread-safe."""
 
     def __init__(self) -> None:
-        """Start with nothing asked."""
-        self.turns = Turns()
         self._lock = threading.RLock()
-        self._holders: dict[bytes, list[CellRun | None]] = {}
+        self._owners: dict[bytes, list[CellRun | None]] = {}
         self._last: dict[Hashable, CellRun] = {}
         self._seen: dict[Hashable, dict[bytes, tuple[int, ...]]] = {}
         self._after: dict[_Slot, int] = {}
-        self._owed: set[_Slot] = set()
+        self._unseen: set[_Slot] = set()
 
     def claim(
         self, run: CellRun, fingerprint: str, n: int, *, fresh: bool, keep: bool = False
     ) -> Claim:
-        """Return the place of a run's next request: one of its cell's own, or the first free.
+        """Return the slot of a run's next request: one of its cell's own, or the first free.
 
         Args:
-            run: Which asks.
+            run: The run that makes the request.
             fingerprint: Of the request.
             n: Images wanted.
             fresh: New images are wanted in any case.
-            keep: What is stored is wanted, also where it has been seen.
+            keep: Stored images are wanted, even if they have been seen.
         """
         key = bytes.fromhex(fingerprint)[:16]
         with self._lock:
-            holders = self._holders.setdefault(key, [])
+            owners = self._owners.setdefault(key, [])
             spare = run.spare.get(key, set())
-            number = place = holders.count(run) - len(spare)
-            if place < len(holders):  # not all are places of this run
-                places = enumerate(holders)
-                free = (at for at, holder in places if at in spare or _may_take(run, holder))
-                place = next(free, len(holders))
-            if place == len(holders):
-                holders.append(None)
+            number = place = owners.count(run) - len(spare)
+            if place < len(owners):  # not all slots are of this run
+                free = (i for i, owner in enumerate(owners) if i in spare or _may_take(run, owner))
+                place = next(free, len(owners))
+            if place == len(owners):
+                owners.append(None)
             slot = (key, place)
-            before, holders[place] = holders[place], run
+            before, owners[place] = owners[place], run
             spare.discard(place)
             seen = self._seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
-            anew = (fresh or again) and slot not in self._owed and not keep
+            anew = (fresh or again) and slot not in self._unseen and not keep
             return Claim(slot, number, n, anew, self._after.get(slot, 0), before, keep)
 
     def begin(self, claim: Claim, newest: int) -> None:
-        """Let only images that are stored from now on answer at a place.
-
-        Args:
-            claim: The place.
-            newest: `id` of the image stored last in the library.
-        """
+        """Let only images answer in a slot that are stored from now on; see `SlotClaims.begin`."""
         with self._lock:
-            self._owed.add(claim.slot)
+            self._unseen.add(claim.slot)
             self._after[claim.slot] = claim.after = newest
             claim.anew = False
 
     def end(self, run: CellRun, *, succeeded: bool) -> None:
-        """Count what a run asked for as seen; or, when it failed, give its places back."""
+        """Count the requests of a run as seen; or, if it failed, give its slots back."""
         with self._lock:
             run.over = True
-            # The last first: of two calls that had the same place, the later one has it.
-            for asking in reversed(run.returned):
-                lasts = asking.complete or run.cell is not None
-                self._settle(asking, seen=succeeded and lasts and not asking.spoiled)
+            # The last first: of two calls that had the same slot, the later one owns it.
+            for claims in reversed(run.returned):
+                lasts = claims.complete or run.cell is not None
+                self._settle(claims, seen=succeeded and lasts and not claims.spoiled)
             run.returned.clear()
             run.spare.clear()
             if not succeeded or run.cell is None:
                 return
             if (former := self._last.get(run.cell)) is not None:
                 for slot in former.slots:
-                    self._leave(slot, former, None)
+                    self._transfer(slot, former, None)
             self._last[run.cell] = run
 
-    def returned(self, asking: SlotClaims) -> None:
-        """Count a call that ended well, now or when its run has succeeded."""
-        run = asking.run
+    def close(self, claims: SlotClaims, *, succeeded: bool) -> None:
+        """Count a call that has ended, now or when its run has succeeded.
+
+        A call that failed gives its slots back.
+        """
+        run = claims.run
         with self._lock:
-            if run.over:
-                self._settle(asking, seen=asking.complete or run.cell is not None)
+            if not succeeded or run.over:
+                seen = succeeded and (claims.complete or run.cell is not None)
+                self._settle(claims, seen=seen)
                 return
-            run.returned.append(asking)
-            if not asking.complete:
-                for claim in asking.claims:
+            run.returned.append(claims)
+            if not claims.complete:
+                for claim in claims.claims:
                     run.spare.setdefault(claim.slot[0], set()).add(claim.place)
 
-    def withdraw(self, asking: SlotClaims) -> None:
-        """Give the places of a call back that ended in an error."""
-        with self._lock:
-            self._settle(asking, seen=False)
+    def _settle(self, claims: SlotClaims, *, seen: bool) -> None:
+        run = claims.run
+        for claim in reversed(claims.claims):
+            if seen and claims.complete:
+                self._mark_seen(run, claim)
+            if not seen or not run.lasting:
+                self._transfer(claim.slot, run, claim.before)
+            elif run.cell is None:
+                self._transfer(claim.slot, run, _NO_CELL)
+            else:
+                run.slots.append(claim.slot)
+        claims.claims.clear()
 
-    def _settle(self, asking: SlotClaims, *, seen: bool) -> None:
-        for claim in reversed(asking.claims):
-            if not seen:
-                self._leave(claim.slot, asking.run, claim.before)
-                continue
-            if asking.complete:
-                self._see(asking.run, claim)
-            self._keep(asking.run, claim)
-        asking.claims.clear()
-
-    def _see(self, run: CellRun, claim: Claim) -> None:
-        """Note that a cell has shown all images of a claim: the next time it wants others."""
+    def _mark_seen(self, run: CellRun, claim: Claim) -> None:
+        """Note that a cell has shown all images of a claim: its next run wants others."""
         if claim.keep:
-            self._owed.add(claim.slot)
+            self._unseen.add(claim.slot)
         else:
-            self._owed.discard(claim.slot)
+            self._unseen.discard(claim.slot)
         if run.cell is None:
             return
         of_cell = self._seen.setdefault(run.cell, {})
@@ -259,71 +200,62 @@ class SlotTable:
         before = (seen + (0,) * claim.number)[: claim.number]
         of_cell[claim.slot[0]] = (*before, claim.n, *seen[claim.number + 1 :])
 
-    def _keep(self, run: CellRun, claim: Claim) -> None:
-        """Keep a place for the next run of its cell, or for good."""
-        if not run.lasting:
-            self._leave(claim.slot, run, claim.before)
-        elif run.cell is None:
-            self._leave(claim.slot, run, _ANYBODY)
-        else:
-            run.slots.append(claim.slot)
-
-    def _leave(self, slot: _Slot, holder: CellRun, to: CellRun | None) -> None:
-        """Hand a place on, unless somebody else has it by now."""
+    def _transfer(self, slot: _Slot, owner: CellRun, to: CellRun | None) -> None:
+        """Transfer a slot, unless it has another owner by now."""
         key, place = slot
-        if self._holders[key][place] is holder:
-            self._holders[key][place] = to
-            if to is holder:
-                holder.spare.setdefault(key, set()).add(place)
+        if self._owners[key][place] is owner:
+            self._owners[key][place] = to
+            if to is owner:
+                owner.spare.setdefault(key, set()).add(place)
+
+
+def _may_take(run: CellRun, owner: CellRun | None) -> bool:
+    """Tell whether a slot is free, or belongs to an earlier run of the same cell."""
+    if owner is None or owner is run:
+        return owner is None
+    return run.cell is not None and owner.cell == run.cell
 
 
 class SlotClaims:
-    """The places of one call. It counts when the block that it is the context of ends well.
+    """The slots of one call; a context manager that counts the call if its block succeeds.
 
     Attributes:
-        run: Whose call it is.
-        claims: In the order of its requests, or of their turns.
-        complete: It had all that it asked for.
+        run: The run that makes the call.
+        claims: In the order of the call's requests.
+        complete: The call has all its images.
         spoiled: Its images could not be shown.
     """
 
-    def __init__(self, ledger: SlotTable, run: CellRun, *, in_turn: bool = False) -> None:
+    def __init__(self, table: _SlotTable, run: CellRun) -> None:
         """Claim nothing yet.
 
         Args:
-            ledger: Knows all places.
-            run: Whose call it is.
-            in_turn: It claims after those that began before it, however long each prepares.
+            table: The slots of the kernel.
+            run: The run that makes the call.
         """
         self.run = run
         self.claims: list[Claim] = []
         self.complete = False
         self.spoiled = False
-        self._turn = ledger.turns.enter() if in_turn else None
-        self._ledger = ledger
-
-    async def wait_turn(self) -> None:
-        """Wait until the calls that began before it have claimed their places."""
-        if self._turn is not None:
-            await self._turn.wait()
-
-    def leave_turn(self) -> None:
-        """Let the calls that began after it go on."""
-        if self._turn is not None:
-            self._turn.leave()
+        self._table = table
 
     def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
-        """Return the place of the call's next request; see `SlotTable.claim`."""
-        claim = self._ledger.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
+        """Return the slot of the call's next request; see `_SlotTable.claim`."""
+        claim = self._table.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
         self.claims.append(claim)
         return claim
 
     def begin(self, claim: Claim, newest: int) -> None:
-        """Have new images; see `SlotTable.begin`."""
-        self._ledger.begin(claim, newest)
+        """Let only images answer in a slot that are stored from now on.
+
+        Args:
+            claim: The slot.
+            newest: `id` of the image stored last in the library.
+        """
+        self._table.begin(claim, newest)
 
     def spoil(self) -> None:
-        """Note that its images could not be shown: they answer the next run of the cell."""
+        """Note that the images could not be shown: they answer the next run of the cell."""
         self.spoiled = True
 
     def __enter__(self) -> SlotClaims:  # noqa: PYI034  # typing.Self is of 3.11
@@ -338,25 +270,14 @@ class SlotClaims:
         self.close(succeeded=kind is None)
 
     def close(self, *, succeeded: bool) -> None:
-        """Count the call, or give its places back."""
-        self.leave_turn()
-        if succeeded:
-            self._ledger.returned(self)
-        else:
-            self._ledger.withdraw(self)
-
-
-def _may_take(run: CellRun, holder: CellRun | None) -> bool:
-    """Tell whether a place is free, or was the cell's own in a run before."""
-    if holder is None or holder is run:
-        return holder is None
-    return run.cell is not None and holder.cell == run.cell
+        """Count the call, or give its slots back."""
+        self._table.close(self, succeeded=succeeded)
 
 
 _CURRENT: ContextVar[tuple[CellTracker, CellRun] | None] = ContextVar(
     "xai_notebook_run", default=None
 )
-"""Tasks that a cell started stay its own, also when another one runs by now."""
+"""The run that started a task, which may outlive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,9 +285,9 @@ class _Running:
     """A cell that has begun.
 
     Attributes:
-        run: What it asks for.
-        thread: Where it runs: a kernel with subshells runs several.
-        info: IPython's; None: it had begun before we looked.
+        run: Its run.
+        thread: Its thread: a kernel with subshells has several.
+        info: IPython's; None: it began before we watched.
     """
 
     run: CellRun
@@ -375,17 +296,25 @@ class _Running:
 
 
 class CellTracker:
-    """Tells which run of which cell makes a call. IPython is watched from the first call on."""
+    """Knows which run of which cell makes a call. Watches IPython from the first call on."""
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._ledger = SlotTable()
+        self._table = _SlotTable()
         self._running: list[_Running] = []
         self._lock = threading.RLock()
         self._shell: Any = None
 
-    def ask(self, *, in_turn: bool = False) -> SlotClaims:
-        """Return what a call made here and now will ask for; see `SlotClaims`."""
+    def ask(self, apart: Hashable = None) -> SlotClaims:
+        """Return what takes the slots of a call made here and now.
+
+        Args:
+            apart: The call is outside of the notebook's pass, and calls with the same `apart` are
+                one cell that is run again. Images go to the first free slot, where the next equal
+                request of a cell finds them.
+        """
+        if apart is not None:
+            return SlotClaims(self._table, CellRun(apart, over=True, lasting=False))
         with self._lock:
             self._watch()
             current = _CURRENT.get()
@@ -395,27 +324,16 @@ class CellTracker:
                 run = self._running[-1].run
             else:
                 run = CellRun(over=True)
-            return SlotClaims(self._ledger, run, in_turn=in_turn)
-
-    def ask_apart(self, cell: Hashable) -> SlotClaims:
-        """Return what a call outside of the pass will ask for, whatever cell runs.
-
-        Its images are stored at the first free place, where the next equal request of a cell
-        finds them.
-
-        Args:
-            cell: What makes such calls, one after the other, the same.
-        """
-        return SlotClaims(self._ledger, CellRun(cell, over=True, lasting=False))
+            return SlotClaims(self._table, run)
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching IPython."""
         with self._lock:
             shell, self._shell = self._shell, None
             self._running.clear()
         if shell is not None:
             for event, hook in (("pre_run_cell", self._begin), ("post_run_cell", self._end)):
-                with suppress(ValueError):  # somebody has cleared all hooks
+                with suppress(ValueError):  # all hooks were cleared
                     shell.events.unregister(event, hook)
 
     def _watch(self) -> None:
@@ -425,12 +343,12 @@ class CellTracker:
         self._shell = shell
         shell.events.register("pre_run_cell", self._begin)
         shell.events.register("post_run_cell", self._end)
-        self._start(None, threading.main_thread())  # the cell of this very call
+        self._start(None, threading.main_thread())  # the cell that makes this call
 
     def _begin(self, info: Any) -> None:
         with self._lock:
             for running in self._here():
-                if not info.store_history:  # a cell run by the code of another
+                if not info.store_history:  # run by the code of another cell
                     return
                 self._finish(running, succeeded=True)
             self._start(info, threading.current_thread())
@@ -456,4 +374,4 @@ class CellTracker:
 
     def _finish(self, running: _Running, *, succeeded: bool) -> None:
         self._running.remove(running)
-        self._ledger.end(running.run, succeeded=succeeded)
+        self._table.end(running.run, succeeded=succeeded)

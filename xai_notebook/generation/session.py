@@ -1,8 +1,8 @@
-"""The way of a call through one kernel; the magic, the panel and `generate()` share its session.
+"""What one kernel shares between its calls; magics, panels and `xai.generate` use its session.
 
 prepare(prompt, options)  checks everything, sends nothing
-run(call)                 on the background loop: library, then server
-collect(call)             what arrived, as users hold it
+run(call)                 answers the call on the background loop: library, then server
+finish(call)              returns what arrived as a batch
 """
 
 from __future__ import annotations
@@ -12,34 +12,24 @@ import threading
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from xai_notebook import frontend
+from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
 from xai_notebook.generation.backends import Backends, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
-from xai_notebook.generation.call import (
-    Call,
-    check_redo,
-    collect,
-    prepare_again,
-    prepare_call,
-    so_far,
-)
+from xai_notebook.generation.bundles import BundleLookup
+from xai_notebook.generation.call import Call, check_redo, prepare_call
 from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
-from xai_notebook.generation.execution import (
-    answer,
-    expected_costs,
-    generator_of,
-    look_up_each,
-    plan,
-    redo,
-)
+from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.history import History
 from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.generation.jobs.manager import JobManager
+from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.replay import CellTracker
 from xai_notebook.library.bundles import BundleFolder
 from xai_notebook.library.spending import TICKS, period_start
@@ -48,15 +38,13 @@ from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import MAX_IMAGES, Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
-    from xai_notebook.generation.backends import Backend
-    from xai_notebook.generation.execution import Availability
-    from xai_notebook.generation.generator import Generator
+    from xai_notebook.generation.backends import Backend, Route
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.jobs.poller import JobPoller
     from xai_notebook.generation.replay import SlotClaims
@@ -65,53 +53,58 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.render.tables import Plan
     from xai_notebook.settings import BudgetLimit
 
-__all__ = ["Call", "Session", "current_session"]
+__all__ = ["Call", "Session", "close_session", "current_session"]
 
 NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
     "embedded server."
 )
-_BUDGET: Final = "XaiImage.budget"
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
+_BUDGET: Final = "XaiImage.budget"
 
 
-class Session(History):
-    """Everything one kernel shares between its calls."""
+class Session:
+    """Everything that the calls of one kernel share.
+
+    Attributes:
+        loop: The background event loop, on which calls are answered.
+        configured: Returns the defaults of `%config XaiImage` or `xai.configure`.
+        backends: The servers and the library.
+        cells: Which cell runs, and the slots of its calls.
+        history: What the library holds.
+    """
 
     def __init__(self, settings: Configuration | None = None) -> None:
         """Start nothing: the loop, the server and the library start when first needed.
 
         Args:
-            settings: Default: what the environment says when a call is made.
+            settings: Default: those of the environment when a call is made.
         """
         self.loop = BackgroundLoop()
         self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
         self.backends = Backends(self.loop)
-        self._given = settings
+        self.cells = CellTracker()
+        self._settings = settings
         self._kernel = Counter(None, _BUDGET)
         self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
-        self._cells = CellTracker()
         self._manager: JobManager | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
+        self._generators: dict[tuple[Route, Library], Generator] = {}
+        # Calls claim their slots in the order in which they were made, so what is done before is
+        # done one call after the other: on the loops of the callers, and on the background loop.
+        self._preparing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._preparing = WeakKeyDictionary()
+        self._opening = asyncio.Lock()
+        self.history = History(self.library, self._shown, self._bundles, maker=self)
 
-    # What users call
+    # For users; the overloads are in `api`
 
-    @overload
-    def generate(
-        self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
-    ) -> Plan: ...
-    @overload
-    def generate(
-        self, prompt: str | None = None, *, batch: Literal[True], **given: Any
-    ) -> BatchJob: ...
-    @overload
-    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
-    def generate(self, prompt: str | None = None, **given: Any) -> ImageBatch | BatchJob | Plan:
+    def generate(self, prompt: str | None = None, **given: Any) -> Any:
         """Make images and wait for them; see `xai_notebook.generate`."""
-        with self.ask() as claims:
+        with self.cells.ask() as claims:
             call = self.prepare(prompt, given)
             if call.options.dry_run:
                 return self.plan(call)
@@ -122,22 +115,12 @@ class Session(History):
             self.loop.run(self.run(call, claims))
             return self.finish(call)
 
-    @overload
-    async def agenerate(
-        self, prompt: str | None = None, *, dry_run: Literal[True], **given: Any
-    ) -> Plan: ...
-    @overload
-    async def agenerate(
-        self, prompt: str | None = None, *, batch: Literal[True], **given: Any
-    ) -> BatchJob: ...
-    @overload
-    async def agenerate(self, prompt: str | None = None, **given: Any) -> ImageBatch: ...
-    async def agenerate(
-        self, prompt: str | None = None, **given: Any
-    ) -> ImageBatch | BatchJob | Plan:
+    async def agenerate(self, prompt: str | None = None, **given: Any) -> Any:
         """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
-        with self._cells.ask(in_turn=True) as claims:  # before anything is awaited
-            call = await asyncio.to_thread(self.prepare, prompt, given)
+        with self.cells.ask() as claims:
+            loop = asyncio.get_running_loop()
+            async with self._preparing.setdefault(loop, asyncio.Lock()):
+                call = await asyncio.to_thread(self.prepare, prompt, given)
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
             if call.options.batch:
@@ -148,10 +131,10 @@ class Session(History):
             return await asyncio.to_thread(self.finish, call)
 
     def jobs(self, n: int = 24) -> JobList:
-        """Return the jobs that the library knows, newest first, as far as they are now.
+        """Return the jobs in the library, newest first, with their present state.
 
         Args:
-            n: At most so many.
+            n: Maximum number of jobs.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -163,41 +146,39 @@ class Session(History):
         return JobList([job for job in found if job.name in self._prepared])
 
     def pollers_of(self, names: Sequence[str]) -> list[JobPoller]:
-        """Return what is known of jobs by their names; empty: the library lacks one of them.
+        """Return the pollers of jobs by name; an empty list if the library lacks one of them.
 
         Raises:
             LibraryError: It cannot be opened.
         """
         return self._jobs().find(self.library(), names)
 
-    def models(self, *, local: bool = False) -> list[ImageGenerationModel]:
-        """Return the image models of the server that a call would go to.
+    async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
+        """Return the image models of the server that a call would go to, on the background loop.
 
         Raises:
             XaiError: The server cannot be asked.
         """
-        return self.loop.run(self.list_models(local=local))
-
-    async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
-        """As `models`, on the background loop."""
         backend = await self.backends.connect(choose_route(self._configuration(), local=local))
         return list(await backend.client.models.list_image_generation_models())
 
     def close(self) -> None:
-        """Cancel calls, keep what has arrived, then close the servers, the loop and the library."""
+        """Cancel calls, save what has arrived, then close servers, loop and library."""
         self.loop.cancel()
-        self._cells.close()
-        self._cells = CellTracker()
+        self.cells.close()
+        self.cells = CellTracker()
         manager, self._manager = self._manager, None
         if manager is not None:
             self.loop.run(manager.close())
         self.backends.close()
+        self._generators.clear()
         self.loop.stop()
+        self._opening = asyncio.Lock()  # the old one belongs to the loop that has ended
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CurrentSession, ()  # of the process that opens the pickle
 
-    # The way of a call
+    # Calls
 
     def prepare(
         self,
@@ -207,49 +188,56 @@ class Session(History):
         *,
         typed: bool = False,
     ) -> Call:
-        """Check options, prompt and input images. Nothing is sent.
-
-        Args:
-            prompt: As written; with `each`, the prompts, one per line.
-            given: Options by the names of the table.
-            namespace: Variables, for `{{ … }}`, `--image` and `--each`.
-            typed: The user typed the prompt: `{{ … }}` in it is filled. Any other is literal.
-
-        Raises:
-            OptionError: Something is wrong; the message names it.
-            ConfigurationError: A variable or a configured value means nothing, or a key is missing.
-        """
+        """Check options, prompt and input images; see `prepare_call`. Nothing is sent."""
         return prepare_call(
-            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._given,
-            named=self.named,
+            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._settings,
+            named=self.history.named,
         )  # fmt: skip
-
-    def ask(self, *, apart: Hashable = None) -> SlotClaims:
-        """Return the places of a call, which counts when this context ends well.
-
-        Calls with the same `apart` are one cell that is run again, outside of the notebook's pass.
-        """
-        return self._cells.ask() if apart is None else self._cells.ask_apart(apart)
 
     async def run(self, call: Call, claims: SlotClaims | None = None) -> None:
         """Answer a prepared call, on the background loop. Results are in `call.progress`.
 
-        Without `claims`, from `ask`, the call counts as soon as it is answered.
+        Without `claims`, from `cells.ask`, the call counts as soon as it is answered.
         """
-        with self.ask() if claims is None else nullcontext(claims) as asked:
-            await self._answer(call, asked)
+        with self.cells.ask() if claims is None else nullcontext(claims) as asked:
+            generator = await self._open(call, asked)
+            try:
+                await generator.answer(call)
+            finally:
+                if any(picture.bundle is None for picture in call.progress.collected()):
+                    await self._announce_source(call)
 
-    async def _answer(self, call: Call, claims: SlotClaims) -> None:
-        call.spoil = claims.spoil
-        generator = await self._generator(call, claims)
-        try:
-            await answer(call, generator)
-        finally:
-            if any(picture.bundle is None for picture in call.progress.collected()):
-                await self._announce_source(call)
+    async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
+        """Connect to the server of a call and open its library; return what answers it.
+
+        Args:
+            call: A prepared call.
+            claims: Takes its slots.
+            spends: The limits hold.
+
+        Raises:
+            LibraryError: With `replay`: the library cannot be opened.
+        """
+        async with self._opening:
+            backend = await self.backends.connect(call.route)
+            home = await asyncio.to_thread(self.backends.home, call.configuration)
+            if home.failure is not None and call.options.replay:
+                raise home.failure
+            for notice in home.notices:
+                self._announce(call, notice)
+            if (generator := self._generators.get((call.route, home))) is None:
+                generator = Generator(backend, home, self.backends.home)
+                self._generators[call.route, home] = generator
+            limits = Limits(())
+            if spends:
+                limits = self._limits(
+                    call.configuration, home, call.options.max_cost, free=call.route.painted
+                )
+            generator.open(call, claims, limits, BundleLookup.here(self._bundles))
+        return generator
 
     async def _announce_source(self, call: Call) -> None:
-        """Say where pictures come from when there is no key."""
+        """Announce where pictures come from without a key."""
         route = call.route
         if route.automatic and route.painted:
             self._announce(call, NOTICE)
@@ -258,25 +246,26 @@ class Session(History):
             self._announce(call, ENGINE_NOTICE.format(source))
 
     async def prepare_job(self, call: Call, claims: SlotClaims) -> BatchJob:
-        """Return the job of a call, on the background loop; `hand_over` sends what is new in it.
+        """Return the job of a call, on the background loop; `hand_over` sends its new requests.
 
         Raises:
             BudgetError: It would cost more than a limit allows.
-            LibraryError: It cannot be written down.
+            LibraryError: It cannot be recorded.
         """
+        generator = await self._open(call, claims)
         await self._announce_source(call)
-        job = await self._jobs().prepare(call, await self._generator(call, claims))
+        job = await self._jobs().prepare(call, generator)
         self._prepared.add(job.name)
         return job
 
     def budget(self, configuration: Configuration | None = None) -> BudgetState | None:
-        """Return the budget and what is left of it.
+        """Return the budget and how much of it is spent.
 
         Args:
-            configuration: Of a call; default: what holds now.
+            configuration: Of a call; default: the present one.
 
         Returns:
-            None: no budget is set, or the library that counts it cannot be used.
+            None if no budget is set, or if the library that counts it cannot be used.
         """
         configuration = configuration or self._configuration()
         limit = configuration.budget
@@ -292,36 +281,23 @@ class Session(History):
         return BudgetState(str(limit), limit.usd, (totals.spent + totals.open) / TICKS)
 
     def _jobs(self) -> JobManager:
-        """Return what follows the kernel's jobs."""
         if self._manager is None:
             self._manager = JobManager(self._connect, self, self._job_limits)
         return self._manager
 
     async def _connect(self, backend: str) -> Backend:
-        """Return the server that calls go to now."""
+        """Return the server of a kind to which calls go now."""
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.backends.connect(route)
 
-    def shown_of(self, library: Library) -> Collection[int]:
-        """Return the `id` of each image of a library that this kernel has shown."""
-        return self._shown.get(library.home, set())
-
     def collect(self, call: Call) -> ImageBatch:
-        """Return what arrived so far as a batch. Nothing can go wrong here."""
+        """Return the pictures that have arrived as a batch. Never fails."""
         shown = self._shown.setdefault(call.configuration.home, set())
         shown.update(image.id for image in call.progress.collected() if image.id is not None)
-        return collect(call, self)
-
-    def so_far(self, call: Call) -> Callable[[], ImageBatch]:
-        """Return what gives the first cards of a call under way, what is awaited in its place.
-
-        Raises:
-            OptionError: A request cannot be made.
-        """
-        return so_far(call)
+        return call.collect(self)
 
     def finish(self, call: Call) -> ImageBatch:
-        """Return what arrived as a batch, exported if that was asked for.
+        """Return the pictures that have arrived as a batch, exported if that was asked for.
 
         Raises:
             ExportError: A file cannot be written. The images are in the library.
@@ -341,8 +317,13 @@ class Session(History):
         }
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
-        call = prepare_again(batch.images, self.configured(), local=local, settings=self._given)
-        with self.ask() as claims:
+        defaults = self.configured()
+        # Its prompt is as it was sent, so it is not rewritten again.
+        options = replace(resolve({}, defaults), rewrite=None, reuse=False)
+        configuration = Configuration.for_call(self._settings, defaults)
+        route = choose_route(configuration, local=local)
+        call = Call(options, configuration, route, iter(()), Progress(images=len(batch)))
+        with self.cells.ask() as claims:
             made = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
             GeneratedImage(made[index], index=index, chosen=image.chosen, maker=self)
@@ -354,81 +335,38 @@ class Session(History):
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
-        made = await redo(chosen, await self._generator(call, claims))
+        made = await (await self._open(call, claims)).redo(call, chosen)
         claims.complete = True
         return made
 
     def plan(self, call: Call) -> Plan:
-        """Return what a call would send and cost; see `plan`."""
-        claims = self.ask()  # here, where the cell is known
+        """Return what a call would send and its cost; the call can still be run.
 
-        def examine(
-            requests: Sequence[ImageRequest], *, look_up: bool
-        ) -> tuple[list[Availability] | None, list[float | None]]:
-            return self.loop.run(self._examine(call, requests, claims, look_up=look_up))
-
+        Raises:
+            XaiError: The server cannot be asked for prices.
+        """
+        claims = self.cells.ask()  # in the thread of the cell
         try:
-            return plan(
-                call,
-                lambda model: self.loop.run(self._price(call, model)),
-                examine,
-                None if call.route.painted else self.budget(call.configuration),
-            )
+            requests, more = call.peek_planned()
+            return self.loop.run(self._plan(call, claims, requests, more=more))
         finally:
             claims.close(succeeded=False)
 
-    async def _examine(
-        self, call: Call, requests: Sequence[ImageRequest], claims: SlotClaims, *, look_up: bool
-    ) -> tuple[list[Availability] | None, list[float | None]]:
-        """Return what is there of each request, and what the other images will cost."""
-        options = call.options
-        generator = await self._generator(call, claims, spends=False)
-        if (failure := generator.ingest.home.failure) is not None:
-            call.progress.note(f"Stored images are not looked up: {failure}")
-        found = None
-        if look_up:
-            found = await look_up_each(generator, requests, redo=options.redo, batch=options.batch)
-        if found is not None and options.batch:
-            ordered = await self._jobs().count_ordered([one.claimed for one in found], generator)
-            if any(one.stored < each.n for one, each in zip(found, requests, strict=True)):
-                generator.ingest.home.check_own()
-            found = [
-                one._replace(ordered=min(count, request.n - one.stored))
-                for one, count, request in zip(found, ordered, requests, strict=True)
-            ]
-        if options.replay:
-            return found, [0.0] * len(requests)
-        return found, await expected_costs(generator, requests, found, one_by_one=options.batch)
-
-    async def _generator(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Return what answers a call; one that `spends` nothing has no limits."""
-        backend = await self.backends.connect(call.route)
-        home = await asyncio.to_thread(self._home, call)
-        limits = self._limits(call, home) if spends else Limits(())
-        recover = partial(self._recover, home, call.configuration)
-        return generator_of(call, claims, backend, home, limits, self.bundle_lookup, recover)
-
-    def _recover(self, home: Library, configuration: Configuration) -> None:
-        """Put into the library what another process received before it died."""
-        home.overdue = True
-        self.backends.home(configuration)
-
-    def _limits(self, call: Call, home: Library) -> Limits:
-        """Return what a call may spend; the painter's previews are free."""
-        return self._limits_of(
-            call.configuration, home, call.options.max_cost, free=call.route.painted
-        )
+    async def _plan(
+        self, call: Call, claims: SlotClaims, requests: Sequence[ImageRequest], *, more: bool
+    ) -> Plan:
+        budget = None
+        if not call.route.painted:
+            budget = await asyncio.to_thread(self.budget, call.configuration)
+        generator = await self._open(call, claims, spends=False)
+        count = partial(self._jobs().count_ordered, call) if call.options.batch else None
+        return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
 
     def _job_limits(self, library: Library) -> Limits:
-        """Return what a job may spend that no call hands over.
+        """Return the limits of a job that is resumed without a call."""
+        return self._limits(Configuration.for_call(self._settings, self.configured()), library)
 
-        Raises:
-            ConfigurationError: The budget was refused.
-        """
-        configuration = Configuration.for_call(self._given, self.configured())
-        return self._limits_of(configuration, library)
-
-    def _limits_of(
+    def _limits(
         self,
         configuration: Configuration,
         home: Library,
@@ -436,6 +374,7 @@ class Session(History):
         *,
         free: bool = False,
     ) -> Limits:
+        """Return the limits of a call; `free`: the budget of all processes does not count it."""
         limit = configuration.budget
         self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
         counters = (Counter(max_cost, "--max-cost"), self._kernel)
@@ -446,7 +385,7 @@ class Session(History):
         return Limits(counters, self._shared[2])
 
     def ask_price(self, call: Call) -> None:
-        """Find out in the background what an image of one request costs, for who waits for it."""
+        """Ask for the price of a call with one request in the background, for its progress."""
         (request,) = call.peek(1)
 
         async def ask() -> None:
@@ -462,14 +401,14 @@ class Session(History):
         self.loop.submit(ask())
 
     async def expected_usd(self, options: Options, inputs: int) -> list[float | None]:
-        """Return what 1, 2, … 10 new images are expected to cost in US dollars, on the loop.
+        """Return the expected costs of 1, 2, … 10 new images in US dollars, on the background loop.
 
         Args:
             options: Of a call with one prompt.
             inputs: Number of images to edit.
 
         Raises:
-            XaiError: The server cannot be asked for its prices.
+            XaiError: The server cannot be asked for prices.
         """
         configuration = self._configuration()
         backend = await self.backends.connect(choose_route(configuration, local=options.local))
@@ -485,9 +424,6 @@ class Session(History):
         ]
         return [None if usd is None else usd + rewrite for usd in costs]
 
-    async def _price(self, call: Call, model: str) -> float | None:
-        return await (await self.backends.connect(call.route)).prices.list_usd(model)
-
     def library(self) -> Library:
         """Return the open library.
 
@@ -497,23 +433,10 @@ class Session(History):
         return self.backends.library(self._configuration())
 
     def _configuration(self) -> Configuration:
-        return Configuration.read(self._given, self.configured())
-
-    def _home(self, call: Call) -> Library:
-        """Return the library, which keeps replies though its database cannot be opened.
-
-        Raises:
-            LibraryError: It cannot be opened, and nothing else may answer.
-        """
-        home = self.backends.home(call.configuration)
-        if home.failure is not None and call.options.replay:
-            raise home.failure
-        for notice in home.notices:
-            self._announce(call, notice)
-        return home
+        return Configuration.read(self._settings, self.configured())
 
     def _announce(self, call: Call, line: str) -> None:
-        """Put a line under the pictures of a call, once in a kernel's life."""
+        """Add a note to a call, once per kernel."""
         if line not in self._noticed:
             self._noticed.add(line)
             call.announced.append(line)
@@ -524,8 +447,8 @@ _session_lock = threading.Lock()
 
 
 def current_session() -> Session:
-    """Return the kernel's session, made by its first use."""
-    global _session  # noqa: PLW0603  # one session a process, and only this function makes it
+    """Return the kernel's session, created by its first use."""
+    global _session  # noqa: PLW0603  # one session per process
     with _session_lock:
         if _session is None:
             _session = Session()

@@ -237,14 +237,14 @@ class LibraryWidget(PictureWidget):
         found = _library().catalog.find(query)
         if not is_for_visitors():
             return found
-        return SearchResult(array("q", current_session().visible(found.ids)), 0)
+        return SearchResult(array("q", current_session().history.visible(found.ids)), 0)
 
     def _glance(
         self, query: Query, rows: int, thumbnails: int
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Return the first screenful, before all pictures are counted; blocks."""
         ids = _library().catalog.first(query, rows)
-        return self._screenful(current_session().visible(ids), thumbnails)
+        return self._screenful(current_session().history.visible(ids), thumbnails)
 
     def _screenful(self, ids: Sequence[int], thumbnails: int) -> tuple[dict[str, Any], list[bytes]]:
         """Return the first rows of a grid; blocks.

@@ -209,7 +209,7 @@ class XaiImage(Magics):
         if patience is None:
             patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
         display = progress.CallProgress(
-            self.shell, call.progress, patience=patience, so_far=session.so_far(call)
+            self.shell, call.progress, patience=patience, so_far=call.so_far()
         )
         try:
             if call.many and not call.lazy:
@@ -217,7 +217,7 @@ class XaiImage(Magics):
                     display.announce(session.plan(call))
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
-            with session.ask() as claims:
+            with session.cells.ask() as claims:
                 session.loop.run(session.run(call, claims), tick=display.tick)
                 batch = session.finish(call)
         except BaseException as error:
@@ -231,7 +231,7 @@ class XaiImage(Magics):
     def _hand_over(self, call: Call) -> BatchJob:
         """Show the job of a call with its size and price, then hand it over and return it."""
         session = _session()
-        with session.ask() as claims:
+        with session.cells.ask() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
             self._displayed = job if self.show_job(job) else None
             try:
@@ -302,7 +302,7 @@ class XaiImage(Magics):
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
         takes = "%xai_history takes only -n N and words to look for."
         words, count = _words_and_count(self._parsed(line), takes, "images")
-        return _shown(_session().history(words, count))
+        return _shown(_session().history.search(words, count))
 
     @no_var_expand
     @line_magic
@@ -319,7 +319,7 @@ class XaiImage(Magics):
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
         path = line.strip().removesuffix(";").strip("\"' ")
         path = _readers()[1].fill(path, self.shell.user_ns, "the path")
-        return _shown(_session().pack(path or None))
+        return _shown(_session().history.pack(path or None))
 
     @no_var_expand
     @line_magic

@@ -75,7 +75,7 @@ def entries_of(ids: Sequence[int]) -> list[CatalogEntry]:
         LibraryError: The library cannot be opened.
     """
     session = current_session()
-    return session.library().catalog.rows(session.visible(ids))
+    return session.library().catalog.rows(session.history.visible(ids))
 
 
 def batch_of(ids: Sequence[int]) -> ImageBatch:
@@ -84,7 +84,7 @@ def batch_of(ids: Sequence[int]) -> ImageBatch:
     Raises:
         LibraryError: The library cannot be opened.
     """
-    return current_session().as_batch([entry.picture for entry in entries_of(ids)])
+    return current_session().history.as_batch([entry.picture for entry in entries_of(ids)])
 
 
 def image_of(image_id: int) -> GeneratedImage:
@@ -480,7 +480,7 @@ class PictureWidget(anywidget.AnyWidget):
         descendants: list[int] = []
         if entry.picture.id is not None and (sha256 := entry.picture.sha256) is not None:
             catalog = current_session().library().catalog
-            visible = current_session().visible
+            visible = current_session().history.visible
             ids = [each.id for each in catalog.lineage(sha256)[:-1] if each.id is not None]
             ancestors, descendants = list(visible(ids)), list(visible(catalog.descendants(sha256)))
         data, media_type = _viewer_bytes(entry.picture)

@@ -43,17 +43,11 @@ __all__ = [
 ]
 
 
-class Maker(Protocol):
-    """The session, as far as images and batches need it."""
-
-    def generate(self, prompt: str | None = None, **given: Any) -> Any:
-        """Make images and wait for them."""
+class PictureHistory(Protocol):
+    """What images and batches need of a session's history."""
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
         """Return the images that an image was made from."""
-
-    def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
-        """Return a batch with some of its images made anew."""
 
     def mark(
         self,
@@ -66,11 +60,22 @@ class Maker(Protocol):
     ) -> None:
         """Star, tag, delete or restore images."""
 
-    def tags(self, image: GeneratedImage) -> tuple[str, ...]:
-        """Return the tags of an image."""
+    def annotation(self, image: GeneratedImage) -> Any:
+        """Return the star and the tags of an image."""
 
-    def starred(self, image: GeneratedImage) -> bool:
-        """Tell whether an image has a star."""
+
+class Maker(Protocol):
+    """What images and batches need of a session."""
+
+    @property
+    def history(self) -> PictureHistory:
+        """The images of the library."""
+
+    def generate(self, prompt: str | None = None, **given: Any) -> Any:
+        """Make images and wait for them."""
+
+    def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
+        """Return a batch with some of its images made anew."""
 
 
 class Annotatable(ABC):
@@ -190,7 +195,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: The library cannot be opened.
         """
-        return self._made_by().lineage(self)
+        return self._made_by().history.lineage(self)
 
     @property
     def starred(self) -> bool:
@@ -199,7 +204,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: As `star`.
         """
-        return self._made_by().starred(self)
+        return bool(self._made_by().history.annotation(self).starred)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -208,10 +213,10 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: As `star`.
         """
-        return self._made_by().tags(self)
+        return tuple(self._made_by().history.annotation(self).tags)
 
     def _mark(self, **marks: Any) -> None:
-        self._made_by().mark((self,), **marks)
+        self._made_by().history.mark((self,), **marks)
 
     def _made_by(self) -> Maker:
         if self.maker is None:
@@ -337,7 +342,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     def _mark(self, **marks: Any) -> None:
         if self.images:
-            self[0]._made_by().mark(self.images, **marks)  # noqa: SLF001  # of this module
+            self[0]._made_by().history.mark(self.images, **marks)  # noqa: SLF001  # of this module
 
     def redo(self, *indices: int) -> ImageBatch:
         """Return the batch with some of its images made anew; the others stay.

@@ -10,7 +10,7 @@ Separate because it owns all jobs of a kernel, and a poller owns one.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,6 +57,7 @@ class JobManager:
         self._connect = connect
         self._maker = maker
         self._limits = limits
+        self._reading = asyncio.Lock()
         self._pollers: dict[tuple[Library, str], JobPoller] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
@@ -91,7 +92,7 @@ class JobManager:
 
         Args:
             call: A call with `batch`.
-            generator: The call's generator.
+            generator: Answers the call.
 
         Raises:
             BudgetError: It would cost more than a limit allows.
@@ -99,16 +100,16 @@ class JobManager:
                 answer, and some are missing.
             OptionError: There are more requests than a job can have.
         """
-        library = generator.ingest.library
+        library = call.ingest.library
         if library is None:
-            failure = generator.ingest.home.failure
+            failure = generator.home.failure
             raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
         if library.read_only:
             raise LibraryError(
                 "A job is recorded in the library, and this one is read-only: set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
             )
-        claimed = await _claim_all(call, generator)
+        claimed = await self._claim_all(call, generator)
         slots = _slots(call, claimed)
         keys = [slot.key for slot in slots]
         await self._check_kept(library, keys, fresh=call.options.fresh)
@@ -126,27 +127,44 @@ class JobManager:
         settings = {name: getattr(call.options, name) for name in options}
         settings["notes"] = (*call.announced, *call.progress.notes)
         view = JobView(settings, stored, generator.backend.free, past, call.export)
-        generator.claims.complete = True
+        call.claims.complete = True
         return BatchJob(pollers, slots, self._maker, view)
 
+    async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
+        """Return the requests of a call with their slots, all of which a job has to know first.
+
+        Raises:
+            OptionError: There are more than a job can have, or reading them failed.
+        """
+        # In the order of the calls; but a user's generator may make calls itself.
+        async with nullcontext() if call.lazy else self._reading:
+            requests = await asyncio.to_thread(
+                lambda: list(islice(call.requests, _MAX_REQUESTS + 1))
+            )
+        if len(requests) > _MAX_REQUESTS:
+            raise OptionError(
+                f"A job takes at most {_MAX_REQUESTS:,} requests. Submit fewer at a time."
+            )
+        return await generator.claim_all(call, requests)
+
     async def count_ordered(
-        self, claimed: Sequence[ClaimedRequest | None], generator: Generator
+        self, call: Call, claimed: Sequence[ClaimedRequest | None]
     ) -> list[int]:
         """Return the number of images of each request that are in an open job.
 
         Args:
+            call: Whose requests they are.
             claimed: The requests with their slots; None: the prompt has yet to be rewritten.
-            generator: The call's generator.
 
         Raises:
             LibraryError: The library has lost a job of this kernel that holds some of them.
         """
-        library = generator.ingest.library
-        if library is None or generator.only_stored:
+        library = call.ingest.library
+        if library is None or call.options.replay:
             return [0] * len(claimed)
-        wanted = [_job_requests(one, generator) if one else [] for one in claimed]
+        wanted = [_job_requests(call, one) if one else [] for one in claimed]
         requests = list(chain.from_iterable(wanted))
-        if not generator.fresh:
+        if not call.fresh:
             await self._check_kept(library, [one.key for one in requests], fresh=False)
         open_jobs = await asyncio.to_thread(library.jobs.open_with, requests)
         return [sum(one.key in open_jobs for one in images) for images in wanted]
@@ -178,11 +196,11 @@ class JobManager:
         rather than not at all. `JobStore.record` checks both once more.
         """
         # Under --reuse equal requests have the same keys.
-        requests = {one.key: one for each in claimed for one in _job_requests(each, generator)}
-        held = [] if generator.only_stored else [*requests.values()]
+        requests = {one.key: one for each in claimed for one in _job_requests(call, each)}
+        held = [] if call.options.replay else [*requests.values()]
         while True:
             open_jobs = await asyncio.to_thread(library.jobs.open_with, held)
-            stored = await _stored(claimed, generator)
+            stored = await _stored(call, generator, claimed)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
             gone = [one for one in pollers if await one.is_gone(fresh=call.options.fresh)]
@@ -190,18 +208,19 @@ class JobManager:
                 continue
             for poller in pollers:
                 if poller.job.state == "new" and not poller.submitting and poller.budget is None:
-                    await poller.check_limits(generator.backend, generator.limits)
+                    await poller.check_limits(generator.backend, call.limits)
             new = [
                 one for key, one in requests.items() if key not in stored and key not in open_jobs
             ]
             if not new:
                 return pollers, stored
             library.check_own()
-            if (recorded := await self._record(generator, library, claimed, new)) is not None:
+            if (recorded := await self._record(call, generator, library, claimed, new)) is not None:
                 return [*pollers, recorded], stored
 
     async def _record(
         self,
+        call: Call,
         generator: Generator,
         library: Library,
         claimed: Sequence[ClaimedRequest],
@@ -209,7 +228,7 @@ class JobManager:
     ) -> JobPoller | None:
         """Record a job and reserve its price; None: something has arrived since, look again."""
         backend, price = generator.backend, None
-        newest = await generator.ingest.newest()
+        newest = await call.ingest.newest()
 
         async def estimate() -> list[Amount | None]:
             nonlocal price
@@ -220,7 +239,7 @@ class JobManager:
             price = None if amount is None else amount.ticks / TICKS / len(new)
             return [amount and Amount(amount.ticks)]
 
-        async with generator.limits.reserved(estimate) as (reservation,):
+        async with call.limits.reserved(estimate) as (reservation,):
             try:
                 job = JobRecord(
                     name=new_name([one.key for one in new]),
@@ -239,10 +258,10 @@ class JobManager:
             reservation.in_ledger = True
         keys = {one.key for one in new}
         for one in claimed:
-            if one.claim.anew and generator.fresh and keys.intersection(_keys(one)):
-                generator.claims.begin(one.claim, newest)
+            if one.claim.anew and call.fresh and keys.intersection(_keys(one)):
+                call.claims.begin(one.claim, newest)
         poller = self._poller(library, recorded)
-        poller.resumed, poller.budget = False, generator.limits.kernel
+        poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))
         return poller
 
@@ -280,21 +299,6 @@ class JobManager:
         return backend
 
 
-async def _claim_all(call: Call, generator: Generator) -> list[ClaimedRequest]:
-    """Return the requests of a call with their slots, all of which a job has to know beforehand.
-
-    Raises:
-        OptionError: There are more than a job can have, or reading them failed.
-    """
-    await generator.claims.wait_turn()
-    requests = await asyncio.to_thread(lambda: list(islice(call.requests, _MAX_REQUESTS + 1)))
-    if len(requests) > _MAX_REQUESTS:
-        raise OptionError(
-            f"A job takes at most {_MAX_REQUESTS:,} requests. Submit fewer at a time."
-        )
-    return await generator.place_all(requests)
-
-
 def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
     """Return the slot of each image of a call, in their order.
 
@@ -317,7 +321,7 @@ def _keys(claimed: ClaimedRequest) -> list[str]:
     return [key_of(*slot, position) for position in range(claimed.request.n)]
 
 
-def _job_requests(claimed: ClaimedRequest, generator: Generator) -> list[JobRequest]:
+def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
     """Return the requests of a job for the images of one request."""
     return [
         JobRequest(
@@ -326,18 +330,20 @@ def _job_requests(claimed: ClaimedRequest, generator: Generator) -> list[JobRequ
             place=claimed.claim.place,
             position=position,
             request=claimed.request,
-            after=None if _wants_new(claimed, generator) else claimed.claim.after,
+            after=None if _wants_new(call, claimed) else claimed.claim.after,
         )
         for position, key in enumerate(_keys(claimed))
     ]
 
 
-def _wants_new(claimed: ClaimedRequest, generator: Generator) -> bool:
+def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     """Tell whether stored images do not answer a request."""
-    return claimed.claim.anew and generator.fresh and not generator.only_stored
+    return claimed.claim.anew and call.fresh and not call.options.replay
 
 
-async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> dict[str, Picture]:
+async def _stored(
+    call: Call, generator: Generator, claimed: Sequence[ClaimedRequest]
+) -> dict[str, Picture]:
     """Return the stored images of requests, by key.
 
     Raises:
@@ -346,14 +352,14 @@ async def _stored(claimed: Sequence[ClaimedRequest], generator: Generator) -> di
     stored: dict[str, Picture] = {}
 
     async def recall(one: ClaimedRequest) -> None:
-        if not _wants_new(one, generator):
-            for picture in await generator.recall(one):
+        if not _wants_new(call, one):
+            for picture in await generator.recall(call, one):
                 stored[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
-    await generator.ingest.remember_shown()
-    share = claimed[0].request.share if claimed and not generator.only_stored else None
+    await call.ingest.remember_shown()
+    share = claimed[0].request.share if claimed and not call.options.replay else None
     for key, picture in stored.items() if share else ():
-        (stored[key],) = await generator.ingest.share([picture], share or 0.0)
+        (stored[key],) = await call.ingest.share([picture], share or 0.0)
     return stored

@@ -252,12 +252,14 @@ class Tray:
             if wanted.sha256 and image.sha256 == wanted.sha256:
                 return image
         with suppress(XaiError):
-            if wanted.sha256 and wanted.sha256 in session.named(wanted.sha256):
-                (image,) = from_values([session.id_of(wanted.sha256)], self._namespace)
+            if wanted.sha256 and wanted.sha256 in session.history.named(wanted.sha256):
+                (image,) = from_values([session.history.id_of(wanted.sha256)], self._namespace)
                 return replace(image, name=wanted.label or image.name)
         if trusted and not is_for_visitors():
             with suppress(XaiError):
-                (loaded,) = load_inputs([wanted.label], self._namespace, session.named).images
+                (loaded,) = load_inputs(
+                    [wanted.label], self._namespace, session.history.named
+                ).images
                 if loaded.sha256 == wanted.sha256:
                     (image,) = from_values([wanted.label], self._namespace)
                     return image
@@ -284,7 +286,7 @@ def from_upload(name: str, data: bytes, files: InputFiles | None) -> TrayImage:
     path = None if files is None else files.keep(data)
     if path is None:
         return TrayImage(data, name, name, data, note, sha256=sha256)
-    return TrayImage(str(path), current_session().id_of(sha256), name, note=note, file=path)
+    return TrayImage(str(path), current_session().history.id_of(sha256), name, note=note, file=path)
 
 
 def from_image(image: GeneratedImage, name: str) -> TrayImage:
@@ -292,7 +294,7 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
     label = name
     with suppress(XaiError):
         if image.id is not None and image.sha256:
-            label = current_session().id_of(image.sha256)
+            label = current_session().history.id_of(image.sha256)
     return TrayImage(image, label, name)
 
 
@@ -309,7 +311,7 @@ def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) ->
     """
     images = []
     for position, value in enumerate(values, 1):
-        for loaded in load_inputs([value], namespace, current_session().named).images:
+        for loaded in load_inputs([value], namespace, current_session().history.named).images:
             name = loaded.label if named and isinstance(value, str) else f"image {position}"
             own = value if isinstance(value, (GeneratedImage, str)) else loaded.url
             label, data = loaded.label if named else name, _preview_bytes(value, loaded.url)

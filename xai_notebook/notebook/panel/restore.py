@@ -102,7 +102,7 @@ class PanelRestore:
         room = _MOST_PICTURES
         for ids in reversed(record.batches):
             rows = [row.picture for row in library.catalog.rows(ids) if not row.annotation.deleted]
-            batch = self._session.as_batch(rows)
+            batch = self._session.history.as_batch(rows)
             if batch and room > 0:
                 self.batches.insert(0, batch)
             else:

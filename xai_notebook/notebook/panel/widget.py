@@ -437,7 +437,7 @@ class Panel(PictureWidget):
         self._take_form(message)
         call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
         session = current_session()
-        with session.ask(apart=self._queue) as claims:
+        with session.cells.ask(self._queue) as claims:
             job = await session.prepare_job(call, claims)
             JobDisplay(self._publisher, job)
             self._stored.jobs.append(job.name)

@@ -1,4 +1,4 @@
-"""A stranger's library orders nothing: its jobs wait for the user's word, and for the limits."""
+"""A stranger's library orders nothing: its jobs wait for the user's consent, and for the limits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ ACTS: dict[str, Callable[[Any], object]] = {
 def test_a_strangers_job_is_left_alone(
     priced: Served, new_session: Callable[[], Session], act: str
 ) -> None:
-    """It is listed, and says why nothing comes of it."""
+    """It is listed with the reason."""
     session = new_session()
     with pytest.raises(errors.LibraryError, match=r"trust_library\(\)"):
         ACTS[act](session)
@@ -87,7 +87,7 @@ def test_a_strangers_job_is_left_alone(
 
 
 @pytest.mark.usefixtures("copied")
-def test_a_word_of_the_user_hands_it_over(priced: Served) -> None:
+def test_consent_of_the_user_submits_it(priced: Served) -> None:
     xai.trust_library()
     assert len(xai.jobs()[0].wait()) == 8
     assert sent(priced) == 2
@@ -102,7 +102,7 @@ def test_a_strangers_pictures_answer_a_job(
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
 ) -> None:
-    """Nothing is to be handed over."""
+    """Then nothing is submitted."""
     theirs = new_session()
     theirs.generate(each=PROMPTS, batch=True).wait()
     theirs.close()
@@ -121,7 +121,7 @@ def test_no_job_of_the_list_passes_a_limit(
     monkeypatch: pytest.MonkeyPatch,
     budget: str,
 ) -> None:
-    """Whatever its row says that it costs, and however old it is."""
+    """Whatever its row says of its price, and however old it is."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget)
     session = new_session()
     session.library().trust()
@@ -140,7 +140,7 @@ def test_no_job_of_the_list_passes_a_limit(
 def test_an_old_job_counts_beside_what_was_spent_since(
     priced: Served, new_session: Callable[[], Session], copied: Path, monkeypatch: Any
 ) -> None:
-    """It is too old to be counted in the ledger, so nothing there is its own."""
+    """It is too old for the ledger, so its own costs are not in there."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.20/total")
     session = new_session()
     session.library().trust()
@@ -202,7 +202,7 @@ def test_what_a_job_says_of_itself_passes_no_limit(
     column: str,
     value: object,
 ) -> None:
-    """What is out of bounds is as if it was not said."""
+    """Values out of bounds are ignored."""
     with closing(sqlite3.connect(copied / FILE)) as connection, connection:
         connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.10/total")
@@ -236,7 +236,7 @@ def rewritten(
 def test_a_strangers_rewrite_finds_its_pictures(
     priced: Served, new_session: Callable[[], Session]
 ) -> None:
-    """Restart and Run All is free: nothing is asked of anybody."""
+    """Restart and Run All is free: nothing is sent."""
     for _ in range(2):
         batch = new_session().generate("a fox", rewrite=True, n=2)
         assert [image.status for image in batch] == ["ok", "ok"]
@@ -248,7 +248,7 @@ def test_a_strangers_rewrite_finds_its_pictures(
 def test_a_strangers_rewrite_is_not_sent(
     rewritten: Path, priced: Served, new_session: Callable[[], Session]
 ) -> None:
-    """For a picture that it does not have, the prompt is rewritten by the user's own call."""
+    """For a missing picture, the prompt is rewritten anew."""
     with closing(sqlite3.connect(rewritten / FILE)) as connection, connection:
         connection.execute("UPDATE rewrites SET text = 'an advertisement'")
     new_session().generate("a fox", rewrite=True, n=2)

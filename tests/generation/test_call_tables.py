@@ -1,4 +1,4 @@
-"""What a dry run shows of a table is what the server is asked for; a bad row sends nothing."""
+"""Tables of prompts: a dry run shows exactly the requests, and a bad row sends nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FRAME: Final = pd.DataFrame({"id": range(5), "Prompt": [*PROMPTS[:2], None, *PRO
 
 
 def database() -> Iterator[Any]:
-    """Return the rows of a query, as a cursor gives them."""
+    """Return the rows of a query, as a cursor yields them."""
     base = sqlite3.connect(":memory:")
     FRAME.to_sql("scenes", base)
     rows = base.execute("SELECT prompt FROM scenes").fetchall()
@@ -57,7 +57,7 @@ SOURCES: Final[dict[str, Callable[[], Any]]] = {
 
 
 def asked(server: Served) -> list[str]:
-    """Return the prompts that the server has seen, in order of the alphabet."""
+    """Return the prompts that the server has seen, sorted."""
     return sorted(call.message.prompt for call in server.calls)
 
 
@@ -65,7 +65,7 @@ def asked(server: Served) -> list[str]:
 def test_a_dry_run_shows_what_is_sent(
     session: Session, quick: Served, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every prompt literally, how many, and what was guessed; then the server gets these."""
+    """Every prompt, their number, and a guessed encoding."""
     monkeypatch.chdir(tmp_path)
     source = SOURCES[name]()
     each = name if source is None else source
@@ -81,7 +81,7 @@ def test_a_dry_run_shows_what_is_sent(
 
 
 def test_a_dry_run_of_many_shows_the_first_and_how_many_follow(session: Session) -> None:
-    """Ten stand there literally."""
+    """The first ten are shown."""
     plan = session.generate(each=pd.Series([f"fox {n}" for n in range(2_500)]), dry_run=True)
     rows = plan.rows()
     assert [told for what, told in rows if what == "prompt"] == [f"fox {n}" for n in range(10)]
@@ -92,7 +92,6 @@ def test_a_dry_run_of_many_shows_the_first_and_how_many_follow(session: Session)
 def test_a_cell_names_a_column_of_a_file(
     shell: InteractiveShell, keyed: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it does with a DataFrame, in the line of a magic."""
     monkeypatch.chdir(tmp_path)
     FRAME.rename(columns={"Prompt": "My text"}).to_csv("my rows.csv", sep=";")
     for named in ('"my rows.csv"["my text"]', "'my rows.csv[My text]'"):
@@ -103,7 +102,6 @@ def test_a_cell_names_a_column_of_a_file(
 def test_a_note_about_the_encoding_stands_under_the_pictures(
     session: Session, quick: Served, tmp_path: Path
 ) -> None:
-    """A guess is said when it cost something, too."""
     (tmp_path / "a.txt").write_bytes("füchse".encode("cp1252"))
     made: Any = session.generate(each=tmp_path / "a.txt")
     assert quick.last.prompt == "füchse"
@@ -114,7 +112,7 @@ def test_a_note_about_the_encoding_stands_under_the_pictures(
 def test_a_bad_row_far_down_sends_nothing(
     session: Session, quick: Served, kind: str, tmp_path: Path
 ) -> None:
-    """Row, type and cure are named, and no prompt before it was paid for."""
+    """The message names row, type and cure."""
     rows: list[Any] = [*(["a fox"] * 15_000), {"text": "an owl"}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     each = {"list": rows, "Series": pd.Series(rows), "file": tmp_path / "a.jsonl"}[kind]
@@ -124,7 +122,7 @@ def test_a_bad_row_far_down_sends_nothing(
 
 
 def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick: Served) -> None:
-    """What had been sent by then is in the library, and the message says so."""
+    """Images requested before are in the library."""
     session.configured = lambda: {"rate": 0}
     message = re.escape(
         "--each, row 3: this is a value of type int. A prompt is text, or a record with a field "
@@ -133,12 +131,12 @@ def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick
     with pytest.raises(errors.XaiError, match=message):
         session.generate(each=iter(["a fox", "an owl", 5, "an elk"]))
     assert asked(quick) == ["a fox", "an owl"]
-    assert {image.prompt for image in session.history()} == {"a fox", "an owl"}
+    assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
 
 
 @pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u2060", "\u00ad\n\u0301", "\u3164"])
 def test_a_prompt_that_shows_nothing_is_empty(session: Session, quick: Served, prompt: str) -> None:
-    """It is refused alone, and left out of many."""
+    """It is refused alone, and skipped among many."""
     with pytest.raises(errors.OptionError, match="The prompt is empty"):
         session.generate(prompt)
     with pytest.raises(errors.OptionError, match="found no prompt"):
@@ -149,7 +147,7 @@ def test_a_prompt_that_shows_nothing_is_empty(session: Session, quick: Served, p
 
 
 def test_lines_of_a_cell_end_where_the_user_ended_them(session: Session, quick: Served) -> None:
-    """A separator of Unicode inside a prompt ends no line; invisible lines are left out."""
+    """A Unicode separator does not end a line; invisible lines are skipped."""
     body = "\ufeffa fox\r\n\u200b\r\nan owl\u2028at night\r\n"
     plan = session.generate(body, each=True, dry_run=True)
     assert [request.prompt for request in plan.requests] == ["a fox", "an owl\u2028at night"]

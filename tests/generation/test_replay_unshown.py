@@ -1,4 +1,4 @@
-"""What has arrived and was not shown answers the next run; what waits at a URL is fetched."""
+"""Images that were not shown answer the next run; pending ones are downloaded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ASKS = {
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) -> Any:
-    """What goes wrong the next time that pictures are drawn."""
+    """`drawing.fail` is raised the next time that pictures are drawn."""
     state = SimpleNamespace(fail=None)
     real = results.mimebundle  # type: ignore[attr-defined]
 
@@ -99,7 +99,7 @@ def test_what_was_not_shown_answers_the_next_run(
 def test_a_new_picture_that_was_not_shown_answers(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """So with a cell run again, too: not the picture seen before, and not another new one."""
+    """Also in a cell run again: neither the picture seen before nor another new one."""
     made = notebook("shown += xai.generate('a fox')" + "\nif broken: 1 / 0")
     made.shell.user_ns["broken"] = False
     first = made.run()
@@ -114,7 +114,7 @@ def test_a_new_picture_that_was_not_shown_answers(
 
 
 def test_a_magic_whose_export_failed(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Free some space and run the cell again: it exports what was paid for."""
+    """The next run exports the same pictures."""
     blocked = Path("pictures")
     blocked.write_text("no folder")
     made = notebook("%%xai_image -n 4 --fresh --export pictures --as foxes\na fox")
@@ -128,7 +128,7 @@ def test_a_magic_whose_export_failed(notebook: Callable[..., Notebook], orders: 
 
 
 def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
-    """Press Ctrl-C as soon as something is true."""
+    """Press Ctrl-C as soon as a condition is true."""
 
     def watch() -> None:
         until(condition, 60)
@@ -143,7 +143,7 @@ def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
 def test_thirty_prompts_interrupted_until_they_are_complete(
     notebook: Callable[..., Notebook], orders: Press, *, ids: bool
 ) -> None:
-    """Each is answered and paid for once, however often the run is stopped."""
+    """Each is paid for once, however often the run is interrupted."""
     made = notebook("%xai_image --each prompts --as made", ids=ids)
     made.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
     made.shell.run_line_magic("config", "XaiImage.rate = 0")
@@ -174,7 +174,7 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
 def test_a_run_waits_for_what_the_one_before_still_stores(
     notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted while the library is slow, and run again at once: nothing is ordered again."""
+    """Interrupted while the library is slow, and run again at once: nothing is requested twice."""
     saving, go = threading.Event(), threading.Event()
     real = store.Library.add_replies
 
@@ -202,7 +202,7 @@ def test_only_what_is_missing_is_asked_for(
     *,
     ids: bool,
 ) -> None:
-    """Two of four came: the next run keeps them and asks for two; moderated ones count as come."""
+    """Two of four images came: the next run requests two."""
     orders.short = 2
     made = notebook('shown += xai.generate("a fox", n=4)')
     session = kernels()
@@ -232,7 +232,7 @@ def test_the_same_call_again_orders_only_what_is_missing(
     orders: Press,
     where: str,
 ) -> None:
-    """17 of 20 came: the next run asks for three, and the run after that for twenty others."""
+    """17 of 20 came: the next run requests three, and the run after that twenty others."""
     made = notebook(EACH, ids=where == "cells with ids")
     made.shell.run_line_magic("config", "XaiImage.rate = 0")
     session = kernels()
@@ -263,7 +263,7 @@ def test_the_same_call_again_orders_only_what_is_missing(
 def test_a_cell_that_asks_twice_for_what_is_incomplete(
     notebook: Callable[..., Notebook], orders: Press, *, ids: bool
 ) -> None:
-    """What neither call brought wholly, the next equal cell completes, at the same place."""
+    """The next equal cell completes both calls, in their slot."""
     made = notebook(
         "xai.generate('a fox', n=4); orders.short = 2\nxai.generate('a fox', n=4)",
         "shown += xai.generate('a fox', n=4)",
@@ -282,7 +282,7 @@ def test_a_cell_that_asks_twice_for_what_is_incomplete(
 
 
 def test_machines_complete_what_a_cell_before_could_not(orders: Press, tmp_path: Path) -> None:
-    """In nbclient and papermill cells have no ids; complete calls make pictures of their own."""
+    """Without cell ids (nbclient, papermill), the next equal call completes an incomplete one."""
     cells = [
         "%load_ext xai_notebook\nimport xai_notebook as xai\n%config XaiImage.rate = 0",
         *["print([i.sha256 for i in xai.generate(each=[f'fox {i}' for i in range(12)])])"] * 3,
@@ -309,7 +309,7 @@ def test_machines_complete_what_a_cell_before_could_not(orders: Press, tmp_path:
 def test_a_cell_that_asks_until_it_has_all(
     notebook: Callable[..., Notebook], orders: Press, *, ids: bool
 ) -> None:
-    """What the first answer lacked is completed at its place, in the same run and in no other."""
+    """An incomplete call is completed in its slot, in the same run only."""
     made = notebook(
         "while True:\n    batch = xai.generate('a fox', n=4)\n    orders.short = 0\n"
         "    if len(batch.ok) == 4: break\nshown += batch",
@@ -330,7 +330,7 @@ def test_a_cell_that_asks_until_it_has_all(
     "asks", ["xai.generate('a fox')", "await xai.agenerate('a fox')"], ids=["generate", "agenerate"]
 )
 def test_a_real_kernel_says_how_a_cell_ended(kernel: Kernel, orders: Press, asks: str) -> None:
-    """Interrupted behind the call, what came answers; succeeded, the same id makes a new one."""
+    """After an interrupt the stored image answers; after a success a new one is made."""
     prompt = repr(f"a fox, {asks[:5]}")
     asks = asks.replace("'a fox'", prompt)
     wait = "while True: " + ("await asyncio" if "await" in asks else "time") + ".sleep(0.1)"
@@ -350,7 +350,7 @@ def test_a_real_kernel_says_how_a_cell_ended(kernel: Kernel, orders: Press, asks
 
 
 def test_a_host_that_is_down_costs_nothing(kernels: Callable[[], Session], orders: Press) -> None:
-    """The image waits, in this kernel, in the next and under --replay, until its host is back."""
+    """The image stays pending, in every kernel and with --replay, until its host is back."""
     orders.status = 503
     session = kernels()
     for kernel in (session, session, kernels()):
@@ -370,7 +370,7 @@ def test_a_host_that_is_down_costs_nothing(kernels: Callable[[], Session], order
 def test_what_can_no_longer_be_fetched_is_asked_for_again(
     kernels: Callable[[], Session], orders: Press, status: int, age: int
 ) -> None:
-    """A host that says so, or the end of its hour, make an image one that failed."""
+    """After 404, 410 or an hour, the image has failed."""
     orders.status = 503
     session = kernels()
     session.generate("a fox", format="url")

@@ -1,13 +1,10 @@
-"""Each notebook's Run All shows that notebook's own pictures, whatever other notebooks make."""
+"""Each notebook's Run All shows its own pictures, whatever other notebooks make."""
 
 from __future__ import annotations
 
-import ast
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from harness import unprivileged
 from xai_notebook.generation.session import Session, current_session
@@ -34,7 +31,7 @@ CALLS = {
 def rerun(
     notebook: Callable[..., Notebook], monkeypatch: pytest.MonkeyPatch, orders: Press
 ) -> Rerun:
-    """Run all cells of a notebook of that name in a fresh kernel."""
+    """Run all cells of the notebook with this name in a fresh kernel; return the digests shown."""
 
     def rerun(name: str | None, *cells: str) -> list[str]:
         monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
@@ -51,7 +48,7 @@ def rerun(
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_third_notebook_changes_nothing(rerun: Rerun, orders: Press, call: str) -> None:
-    """Neither what a notebook made nor what it showed of another one's; nor a copy's."""
+    """Neither the pictures that a notebook made nor those it showed of another change."""
     plain, fresh = call.format(""), call.format(", fresh=True")
     first = rerun("a.ipynb", plain)
     assert rerun("b.ipynb", plain) == first  # a copy: it shows what there is
@@ -70,7 +67,6 @@ def test_a_third_notebook_changes_nothing(rerun: Rerun, orders: Press, call: str
 
 
 def test_a_notebook_without_a_name_shows_what_was_stored_last(rerun: Rerun, orders: Press) -> None:
-    """It is any notebook's."""
     call = "shown += xai.generate('a fox'{})"
     rerun("a.ipynb", call.format(""))
     last = rerun("b.ipynb", call.format(", fresh=True"))
@@ -81,7 +77,7 @@ def test_a_notebook_without_a_name_shows_what_was_stored_last(rerun: Rerun, orde
 
 
 def test_a_cell_run_again_counts_for_its_notebook(rerun: Rerun, orders: Press) -> None:
-    """What a copy makes itself is the copy's, and the original keeps its own."""
+    """A copy's new pictures are the copy's; the original keeps its own."""
     call = "shown += xai.generate('a fox')"
     first = rerun("a.ipynb", call)
     rerun("copy.ipynb", call)
@@ -93,7 +89,7 @@ def test_a_cell_run_again_counts_for_its_notebook(rerun: Rerun, orders: Press) -
 
 
 def test_two_grown_to_four_keeps_the_two(rerun: Rerun, orders: Press) -> None:
-    """Only the positions that the notebook has not shown come from others, or are made."""
+    """Only missing positions come from other notebooks, or are made."""
     call = "shown += xai.generate('a fox', n={}{})"
     two = rerun("a.ipynb", call.format(2, ""))
     assert rerun("copy.ipynb", call.format(2, "")) == two
@@ -108,7 +104,7 @@ def test_two_grown_to_four_keeps_the_two(rerun: Rerun, orders: Press) -> None:
 
 
 def test_what_is_in_the_trash_answers_no_notebook(rerun: Rerun, orders: Press) -> None:
-    """Then it is what others made, which stays when the picture is taken out again."""
+    """Then others' pictures answer, also after the picture is restored."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     first = rerun("a.ipynb", call.format(""))
     assert rerun("copy.ipynb", call.format("") + "; batch.delete()") == first
@@ -122,7 +118,7 @@ def test_what_is_in_the_trash_answers_no_notebook(rerun: Rerun, orders: Press) -
 
 
 def test_a_picture_made_anew_is_its_notebooks(rerun: Rerun, orders: Press) -> None:
-    """Another notebook's `redo` does not stand for this one's, and a copy's Run All is free."""
+    """Each notebook has its own `redo`; a copy's Run All is free."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     redo = "shown += batch.redo(0)"
     rerun("a.ipynb", call.format(""))
@@ -139,7 +135,7 @@ def test_a_picture_made_anew_is_its_notebooks(rerun: Rerun, orders: Press) -> No
 
 
 def test_replay_shows_the_notebooks_own(rerun: Rerun, orders: Press) -> None:
-    """With `--replay` too, which shows others' where this notebook has shown nothing."""
+    """With `--replay`, others' pictures answer where this notebook has not shown any."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
     other = rerun("c.ipynb", call.format(", fresh=True"))
@@ -153,7 +149,7 @@ def test_replay_shows_the_notebooks_own(rerun: Rerun, orders: Press) -> None:
 def test_a_bundle_answers_before_other_notebooks(
     rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What travels with a notebook is what it showed, also when the library has others' now."""
+    """A bundle holds what its notebook showed."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""), "xai.pack()")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "another"))
@@ -169,7 +165,7 @@ def test_a_bundle_answers_before_other_notebooks(
 def test_a_bundle_holds_what_the_notebook_shows(
     rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packs: str
 ) -> None:
-    """Of another notebook's four only those that fill its own two up, and not the newer others."""
+    """Of another notebook's four pictures, only those that complete its own two."""
     call = "shown += xai.generate('a fox', n={}{})"
     rerun("a.ipynb", call.format(2, ""))
     rerun("c.ipynb", call.format(4, ", fresh=True"))
@@ -177,7 +173,7 @@ def test_a_bundle_holds_what_the_notebook_shows(
     if packs == "a later one":
         rerun("a.ipynb", "xai.pack()")
     else:
-        current_session().pack(None)
+        current_session().history.pack(None)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "another"))
     assert rerun("a.ipynb", call.format(4, "")) == four
     assert orders.orders == [2, 4]
@@ -202,38 +198,12 @@ def test_a_library_opened_for_reading_answers_alike(
     assert len(orders.orders) == 2
 
 
-def test_each_of_three_real_kernels_shows_its_own(
-    orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As nbclient runs notebooks that Jupyter has given a name."""
-
-    def run(name: str, option: str = "") -> list[str]:
-        cells = [
-            "%load_ext xai_notebook\nshown = []",
-            f"%%xai_image -n 2 --as one {option}\na fox",
-            f"%xai_image --as two {option} a fox",
-            "print([image.sha256 for image in (*one, *two)])",
-        ]
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-        monkeypatch.setenv("JPY_SESSION_NAME", name)
-        folder = {"metadata": {"path": str(tmp_path)}}
-        NotebookClient(book, kernel_name="python3", resources=folder).execute()
-        return list(ast.literal_eval(book.cells[-1].outputs[0].text))
-
-    first = run("a.ipynb")
-    assert run("b.ipynb") == first
-    other = run("c.ipynb", "--fresh")
-    assert run("a.ipynb") == run("b.ipynb") == first
-    assert run("c.ipynb") == run("d.ipynb") == other
-    assert len(orders.orders) == 4
-
-
 # Jobs, which the embedded server has
 
 
 @pytest.fixture
 def kernel_of(keyed: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Session]]:
-    """Make sessions, each like a fresh kernel of the notebook of that name."""
+    """Make sessions, each like a fresh kernel of the notebook with this name."""
     made: list[Session] = []
 
     def make(name: str) -> Session:
@@ -271,12 +241,11 @@ def test_a_job_is_not_handed_over_for_what_its_notebook_showed(
 
 
 def test_the_panel_shows_its_notebooks_own(rerun: Rerun, orders: Press) -> None:
-    """Its first picture is the one that the notebook showed for this request."""
 
     def generate() -> str | None:
         session = current_session()
         call = session.prepare("a fox", {})
-        with session.ask(apart="a panel") as claims:
+        with session.cells.ask("a panel") as claims:
             session.loop.run(session.run(call, claims))
             return session.finish(call)[0].sha256
 
@@ -290,7 +259,7 @@ def test_the_panel_shows_its_notebooks_own(rerun: Rerun, orders: Press) -> None:
 def test_a_plan_counts_what_the_notebook_will_show(
     kernel_of: Callable[[str], Session], keyed: Served
 ) -> None:
-    """And looking changes nothing: a plan shows no picture."""
+    """A plan shows no picture, so it changes nothing."""
     kernel_of("a.ipynb").generate("a fox", n=2)
     assert kernel_of("b.ipynb").generate("a fox", n=3, dry_run=True).stored == [2]
     last = kernel_of("c.ipynb").generate("a fox", n=2, fresh=True)

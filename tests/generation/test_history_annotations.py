@@ -1,4 +1,4 @@
-"""Stars, tags and the trash from Python: `image.star()`, `batch.delete()`, `empty_trash()`."""
+"""Stars, tags and the trash in Python: `image.star()`, `batch.delete()`, `empty_trash()`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def test_one_image_and_a_batch_are_marked(session: Session, quick: Served) -> None:
-    """The library knows it, whichever object asks."""
+    """Every object of an image shows its star and tags."""
     batch = session.generate("a fox", n=3)
     batch[0].star()
     batch[1:].tag("noir")
     batch[2].untag("noir")
-    found = session.history("fox")
+    found = session.history.search("fox")
     assert [image.starred for image in found] == [True, False, False]
     assert [image.tags for image in found] == [(), ("noir",), ()]
     found.star(value=False)
@@ -31,7 +31,7 @@ def test_one_image_and_a_batch_are_marked(session: Session, quick: Served) -> No
 
 
 def test_what_was_deleted_is_made_anew(session: Session, quick: Served) -> None:
-    """A request is not answered from the trash; brought back, the picture answers again."""
+    """A picture in the trash does not answer; restored, it does."""
     (image,) = session.generate("a fox")
     image.delete()
     image.restore()
@@ -43,30 +43,24 @@ def test_what_was_deleted_is_made_anew(session: Session, quick: Served) -> None:
 
 
 def test_emptying_says_how_many(session: Session, quick: Served) -> None:
-    """And the originals are gone."""
+    """The originals are removed."""
     batch = session.generate("a fox", n=2)
     batch.delete()
-    assert session.empty_trash() == 2
+    assert xai_notebook.empty_trash() == 2
     assert not any(image.file and image.file.exists() for image in batch)
-    assert session.empty_trash() == 0
+    assert xai_notebook.empty_trash() == 0
 
 
-def test_a_tag_that_is_none_is_refused(session: Session, quick: Served) -> None:
-    """As an option is."""
+def test_an_empty_tag_is_refused(session: Session, quick: Served) -> None:
     with pytest.raises(OptionError, match="A tag is"):
         session.generate("a fox").tag(" ")
 
 
 def test_what_is_in_no_library_cannot_be_marked(session: Session) -> None:
-    """The error says so; an empty batch has nothing to mark."""
+    """An empty batch has nothing to mark."""
     request = ImageRequest(prompt="a fox", model="m")
     with pytest.raises(LibraryError, match="not in the library"):
         GeneratedImage(Picture(request=request), maker=session).star()
     with pytest.raises(XaiError, match="not made by a session"):
         GeneratedImage(Picture(request=request)).star()
     ImageBatch().delete()
-
-
-def test_the_trash_is_emptied_by_the_module(session: Session) -> None:
-    """`xai.empty_trash()` is the session's."""
-    assert xai_notebook.empty_trash() == 0

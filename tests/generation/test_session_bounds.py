@@ -70,7 +70,7 @@ JSONS: Any = st.sampled_from([
 
 
 def examples(count: int) -> settings:
-    """Return settings: the same examples each time."""
+    """Return settings for the same examples each time."""
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(
         max_examples=count, derandomize=True, deadline=None, database=None,
@@ -80,7 +80,7 @@ def examples(count: int) -> settings:
 
 @pytest.fixture
 def zone() -> Iterator[Callable[[bool], None]]:
-    """Be in the first or in the last time zone of the world."""
+    """Switch to the first or the last time zone of the world."""
     before = os.environ.get("TZ")
 
     def move(east: bool) -> None:  # noqa: FBT001
@@ -113,7 +113,7 @@ def look(batch: ImageBatch) -> str:
 
 
 def use(batch: ImageBatch, folder: Path) -> str:
-    """Do with pictures what a user does; return their HTML."""
+    """Use pictures as a user does; return their HTML."""
     html = look(batch)
     assert len(batch.to_frame()) == len(batch)
     for image in batch:
@@ -126,13 +126,13 @@ def use(batch: ImageBatch, folder: Path) -> str:
 
 
 def use_library(session: Session, digest: str) -> None:
-    """Look back in every way; the picture with this digest is among what is found."""
+    """Use history, names, marks, costs and jobs; the picture with this digest is found."""
     library = session.library()
-    history = session.history(n=3)
+    history = session.history.search(n=3)
     look(history)
     assert len(history.to_frame()) == len(history)
     assert digest in [image.sha256 for image in history]
-    assert len(session.history("fox"))
+    assert len(session.history.search("fox"))
     found = library.catalog.find(Query(order="cost", status="all"))
     found = library.catalog.find(Query(status="all"))
     library.catalog.facets()
@@ -145,7 +145,7 @@ def use_library(session: Session, digest: str) -> None:
         if row.picture.file is not None:
             with contextlib.suppress(XaiError):
                 thumbnail(row.picture.data)
-    shown(repr(session.costs()) + session.costs()._repr_html_())
+    shown(repr(session.history.costs()) + session.history.costs()._repr_html_())
     library.spending.totals(0.0)
     library.spending.last_costs("api.x.ai")
     library.spending.last_rewrite("xai")
@@ -171,7 +171,7 @@ class Answering:
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    """A server named by the environment together with a key."""
+    """The server, set in the environment together with a key."""
     loop = BackgroundLoop()
     made = Answering(loop)
     monkeypatch.setenv("XAI_API_KEY", KEY)
@@ -188,7 +188,7 @@ for kind, stream in PIXELS.items():
 
 @st.composite
 def pictures(draw: st.DrawFn) -> bytes:
-    """Return a picture with odd things beside its pixels, or odd pixels."""
+    """Return a picture with odd metadata or odd pixels."""
     kind = draw(st.sampled_from([*PIXELS]))
     data = PIXELS[kind].getvalue()
     size = draw(st.sampled_from([0, 1, 70_000, 65_000]))
@@ -225,7 +225,7 @@ def test_replies(
     tmp_path: Path,
     prompts: Iterator[str],
 ) -> None:
-    """Whatever a server says of a picture, it and the one beside it are kept and shown."""
+    """A picture with odd fields and the one beside it are stored and shown."""
     zone(data.draw(st.booleans()))
     odd = wire.GeneratedImage(
         base64=base64.b64encode(data.draw(pictures())).decode(),
@@ -251,7 +251,7 @@ def test_replies(
 
 @pytest.fixture
 def prompts() -> Iterator[str]:
-    """Prompts, no two of them equal."""
+    """Prompts that all differ."""
     return (f"a fox {number}" for number in itertools.count())
 
 
@@ -264,7 +264,7 @@ def session_of(answering: Answering, new_session: Callable[[], Session]) -> Sess
 
 
 def listed(**changes: Any) -> dict[str, Any]:
-    """Return what a bundle says of two pictures; `image` changes the first."""
+    """Return a bundle's record of two pictures; `image` changes the first."""
     image = {
         "position": 0, "model": "grok", "rewritten_prompt": None, "rewritten_by": None,
         "cost_usd": 0.02, "sha256": hashlib.sha256(tiny(1)).hexdigest(),
@@ -282,7 +282,7 @@ def listed(**changes: Any) -> dict[str, Any]:
 @examples(500)
 @given(data=st.data())
 def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: Path) -> None:
-    """A bundle is refused in a sentence, or its pictures are shown and taken into the library."""
+    """A bundle is refused in a sentence, or its pictures are shown and unpacked."""
     zone(data.draw(st.booleans()))
     values = TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([1])
     whole = data.draw(st.booleans())
@@ -304,10 +304,10 @@ def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: 
         shown(sentence)
     use(ImageBatch(GeneratedImage(picture) for picture in found), tmp_path / "exported")
     try:
-        use(session_of.unpack(file), tmp_path / "exported")
+        use(session_of.history.unpack(file), tmp_path / "exported")
     except LibraryError:
         assert refusals
-    look(session_of.history(n=2))
+    look(session_of.history.search(n=2))
 
 
 # A row of the library
@@ -346,7 +346,7 @@ def rows(answering: Answering, session_of: Session) -> Path:
 def test_rows(
     data: st.DataObject, rows: Path, session_of: Session, zone: Any, tmp_path: Path
 ) -> None:
-    """One row that anybody has changed costs its own picture at most."""
+    """A changed row affects its own picture at most."""
     zone(data.draw(st.booleans()))
     table = data.draw(
         st.sampled_from(["requests", "images", "images", "jobs", "rewrites", "charges"])
@@ -363,7 +363,7 @@ def test_rows(
         connection.execute(statement, (value,))
     try:
         use_library(session_of, hashlib.sha256(tiny(2)).hexdigest())
-        history = session_of.history(n=6)
+        history = session_of.history.search(n=6)
         assert history[0].tags == ("red",)
         use(history, tmp_path / "exported")
     finally:
@@ -377,7 +377,7 @@ def test_rows(
 @examples(100)
 @given(data=st.data())
 def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
-    """Metadata of strangers is read, or refused in a sentence, and travels nowhere."""
+    """Odd metadata is read, or refused in a sentence, and is not copied."""
     zone(data.draw(st.booleans()))
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")

@@ -1,4 +1,4 @@
-"""`--matrix`: which requests it stands for, and in which order they are answered."""
+"""`--matrix`: its requests and their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_axes_over_options(session: Session, server: Served) -> None:
-    """Every combination is one request; what the prompt says comes first, models come last."""
+    """Alternatives of the prompt vary slowest, models fastest."""
     batch = session.generate(
         "a {red|blue} fox", matrix={"aspect_ratio": ["1:1", "2:1"]},
         model=["grok-imagine-image", "grok-imagine-image-2.0"],
@@ -32,7 +32,7 @@ def test_axes_over_options(session: Session, server: Served) -> None:
 
 
 def test_an_option_alone_is_an_axis(session: Session, server: Served) -> None:
-    """No alternatives are needed in the prompt then."""
+    """Then the prompt needs no alternatives."""
     batch = session.generate("a fox", matrix="model=grok-imagine-image,grok-imagine-image-2.0")
     assert [image.label for image in batch] == ["grok-imagine-image", "grok-imagine-image-2.0"]
     assert len(server.calls) == 2
@@ -46,17 +46,16 @@ def test_an_option_alone_is_an_axis(session: Session, server: Served) -> None:
         ({"aspect_ratio": ["1:1"] * 2, "quality": ["low", "hi"]}, "'hi' is not one of"),
     ],
 )
-def test_what_means_nothing_is_refused_first(
+def test_invalid_axes_are_refused_before_anything_is_sent(
     session: Session, server: Served, matrix: object, says: str
 ) -> None:
-    """Nothing is sent."""
     with pytest.raises(OptionError, match=says):
         session.generate("a fox", matrix=matrix)
     assert not server.calls
 
 
 def test_too_many_combinations_are_refused(session: Session, server: Served) -> None:
-    """Axes of a prompt and of options are counted together."""
+    """Axes of the prompt and of options count together."""
     prompt = "{a|b|c|d|e|f|g|h} " * 2 + "fox"
     with pytest.raises(OptionError, match="832 combinations are more than 500"):
         session.generate(prompt, matrix={"aspect_ratio": [
@@ -67,6 +66,6 @@ def test_too_many_combinations_are_refused(session: Session, server: Served) -> 
 
 
 def test_the_plan_names_every_value(session: Session) -> None:
-    """Of the options that differ."""
+    """Of options that vary."""
     plan = session.generate("a fox", matrix={"aspect_ratio": ["1:1", "2:1"]}, dry_run=True)
     assert ("aspect ratio", "1:1, 2:1") in plan.rows()

@@ -1,4 +1,4 @@
-"""One picture of a cell made anew: in its place, once, and the others left alone."""
+"""`--redo` and `ImageBatch.redo`: single images are made anew, the others stay."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ REDO = "shown += (pages := pages.redo(3, 6))"
 
 
 def changed(before: list[str], after: list[str]) -> list[int]:
-    """Return which digests are not what they were."""
-    return [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+    """Return the indices of digests that differ."""
+    return [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
 
 
 def test_the_option_makes_only_those_of_the_cell(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """Again with each run of the cell; a restart is free; without the option nothing is new."""
+    """Each run makes them anew; a restart is free; without the option nothing is new."""
     made = notebook(EACH.format(""))
     first = made.run()
     made.cells[0] = EACH.format(", redo='3,6'")
@@ -53,7 +53,7 @@ def test_the_option_makes_only_those_of_the_cell(
 def test_the_method_makes_only_those_of_the_batch(
     notebook: Callable[..., Notebook], orders: Press, *, ids: bool
 ) -> None:
-    """The batch that comes back has them in their places; so has the cell, from then on."""
+    """The new batch has them in place of the old ones; so does the cell from then on."""
     made = notebook(EACH.format(""), "shown += pages.redo(3, -2)", ids=ids)
     both = made.run()
     first, second = both[:8], both[8:]
@@ -68,7 +68,6 @@ def test_the_method_makes_only_those_of_the_batch(
 def test_two_of_one_request_are_one_request(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """And each finds its place."""
     made = notebook(EACH.format(""), "shown += pages.redo(1, 0)")
     both = made.run()
     assert changed(both[:8], both[8:]) == [0, 1]
@@ -78,7 +77,7 @@ def test_two_of_one_request_are_one_request(
 def test_the_same_one_twice_in_a_pass_is_made_twice(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """A loop over it, say; a restart shows the last of them and costs nothing."""
+    """A restart shows the last of them and costs nothing."""
     made = notebook(
         "pages = xai.generate('a fox')", "for _ in range(2): shown += (pages := pages.redo(0))"
     )
@@ -107,7 +106,7 @@ def test_what_was_made_and_not_shown_answers(
 def test_a_request_that_fails_leaves_the_picture(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """The cell shows what it showed before, and the next try makes it."""
+    """The cell shows the old picture, and the next try makes a new one."""
     made = notebook("pages = xai.generate('a fox')\nshown += pages", "shown += pages.redo(0)")
     (before,) = made.run(0)
     orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
@@ -122,27 +121,26 @@ def test_a_request_that_fails_leaves_the_picture(
 @pytest.mark.parametrize(
     ("given", "cure"),
     [
-        ({"redo": 8}, "no image 8; there is 0 to 7"),
+        ({"redo": 8}, "image 8 does not exist. Give 0 to 7"),
         ({"redo": "x"}, "not a whole number"),
         ({"redo": [1], "fresh": True}, "--redo and --fresh contradict"),
         ({"redo": [1], "replay": True}, "--redo and --replay contradict"),
         ({"redo": [1], "batch": True}, "--redo and --batch contradict"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+def test_invalid_options_are_refused_before_anything_is_sent(
     orders: Press, given: dict[str, object], cure: str
 ) -> None:
-    """The message names the images that there are."""
     with pytest.raises(OptionError, match=cure):
         xai.generate(each=["a", "b", "c", "d"], n=2, **given)  # type: ignore[call-overload]
     assert orders.orders == []
 
 
-def test_what_is_not_there_cannot_be_made_anew(orders: Press) -> None:
-    """No such image; and one that never came, which its cell makes."""
+def test_a_missing_image_cannot_be_made_anew(orders: Press) -> None:
+    """Neither an index out of range, nor an image that never came."""
     orders.short = 1
     pages = xai.generate("a fox", n=2)
-    with pytest.raises(OptionError, match=r"no image 2; there is 0 to 1"):
+    with pytest.raises(OptionError, match=r"image 2 does not exist. Give 0 to 1"):
         pages.redo(2)
     with pytest.raises(OptionError, match="Run its cell again"):
         pages.redo(1)
@@ -152,7 +150,6 @@ def test_what_is_not_there_cannot_be_made_anew(orders: Press) -> None:
 def test_a_plan_counts_what_will_be_made_anew(
     notebook: Callable[..., Notebook], quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stored ones less those; and the last line says what came of it."""
     monkeypatch.setenv("XAI_API_HOST", quick.address)
     quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
     made = notebook("batch = xai.generate(each=['a', 'b'], n=2)")

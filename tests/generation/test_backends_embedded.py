@@ -1,4 +1,4 @@
-"""The embedded server of a kernel answers that kernel, and no other user of the computer."""
+"""A kernel's embedded server answers no other user of the computer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ print(json.dumps([os.geteuid(), said]))
 
 @pytest.fixture
 def own() -> Iterator[tuple[BackgroundLoop, Backend]]:
-    """Return the embedded server of a kernel, and the loop that it runs on."""
+    """Return the embedded server of a kernel, and its event loop."""
     loop = BackgroundLoop()
     backends = Backends(loop)
     route = choose_route(settings_of(XAI_API_KEY=""), local=True)
@@ -58,15 +58,15 @@ def own() -> Iterator[tuple[BackgroundLoop, Backend]]:
         loop.stop()
 
 
-def port_of(peer: Backend) -> int:
+def port_of(backend: Backend) -> int:
     """Return the port, which every user of the computer sees."""
-    return int(repr(peer.client).rpartition(":")[2].strip("')"))
+    return int(repr(backend.client).rpartition(":")[2].strip("')"))
 
 
 def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
-    """Who knows every id, too, cannot list, order, read, cancel or delete."""
-    loop, peer = own
-    client = peer.client
+    """Even with every id, another user cannot list, order, read, cancel or delete."""
+    loop, backend = own
+    client = backend.client
 
     async def prepare() -> tuple[str, str, str]:
         batch = await client.batch.create("mine")
@@ -101,7 +101,7 @@ def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
     web = int(url.split(":")[2].split("/")[0])
     done = subprocess.run(
         [sys.executable, "-c", STRANGER],
-        input=json.dumps([calls, port_of(peer), web]),
+        input=json.dumps([calls, port_of(backend), web]),
         capture_output=True,
         text=True,
         check=False,
@@ -116,11 +116,11 @@ def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
 
 
 def test_a_second_program_hears_why_and_what_to_do(own: tuple[BackgroundLoop, Backend]) -> None:
-    """It may be the user's own."""
-    loop, peer = own
+    """The second program may be the user's own."""
+    loop, backend = own
 
     async def ask() -> None:
-        async with AsyncClient("", api_host=f"localhost:{port_of(peer)}") as client:
+        async with AsyncClient("", api_host=f"localhost:{port_of(backend)}") as client:
             await client.models.list_image_generation_models()
 
     with pytest.raises(errors.AuthenticationError) as caught:
@@ -131,6 +131,5 @@ def test_a_second_program_hears_why_and_what_to_do(own: tuple[BackgroundLoop, Ba
 
 
 def test_each_kernel_has_a_key_of_its_own() -> None:
-    """Nothing of one is worth anything in another."""
     first, second = (Backends(BackgroundLoop()) for _ in range(2))
     assert first._server_key != second._server_key

@@ -1,16 +1,13 @@
-"""Many prompts: what the server sees, what is kept, how fast, at what size."""
+"""Many prompts: rate limits, kills, memory and size."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import os
-import signal
 import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -19,8 +16,8 @@ from harness import CENT, start_kernel, tiny, until
 from xai_notebook import errors
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport import retry
-from xai_notebook.generation import execution
-from xai_notebook.library import Library
+from xai_notebook.generation import call as calls
+from xai_notebook.generation import generator
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.settings import DEFAULT_MODEL
@@ -61,10 +58,10 @@ def test_a_rate_limit_holds_all_back(session: Session, quick: Served) -> None:
 def test_a_used_up_quota_ends_the_run(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a rate limit lets nothing through for minutes, the run ends with its error."""
-    monkeypatch.setattr(execution, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(execution, "_LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(execution, "_ROUNDS", 2)
+    """The run ends if a rate limit lets nothing through."""
+    monkeypatch.setattr(calls, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(calls, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(generator, "_ROUNDS", 2)
     backoff = {grpc.StatusCode.RESOURCE_EXHAUSTED: retry.Backoff(0.01, 0.01)}
     monkeypatch.setattr(retry, "_BACKOFF", backoff)
     session.configured = lambda: {"rate": 0, "concurrency": 2}
@@ -74,51 +71,11 @@ def test_a_used_up_quota_ends_the_run(
     assert len(quick.calls) < 50
 
 
-@pytest.mark.parametrize(
-    ("failure", "attempts"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, 5),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, 1),
-        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)"), 1),
-        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "rate limit"), 5),
-    ],
-    ids=["unavailable", "deadline", "larger than max", "rate limit"],
-)
-def test_attempts_as_the_server_counts_them(
-    session: Session,
-    quick: Served,
-    monkeypatch: pytest.MonkeyPatch,
-    failure: Any,
-    attempts: int,
-) -> None:
-    """After the work was done, only UNAVAILABLE and rate limits are tried again, five times."""
-    limits = {code: retry.Backoff(0.02, 0.02) for code in retry._BACKOFF}
-    monkeypatch.setattr(retry, "_BACKOFF", limits)
-    quick.faults.after_work = True
-    quick.faults.fail_when = lambda *_: failure
-    heard = []
-    call = session.prepare("a red fox", {})
-    call.progress.listener = lambda: heard.append(call.progress.attempt)
-    with pytest.raises(errors.ApiError):
-        session.loop.run(session.run(call))
-    assert len(quick.calls) == attempts
-    assert [attempt.number for attempt in heard if attempt] == list(range(1, attempts))
-
-
-def test_a_timeout_is_one_attempt(session: Session, quick: Served) -> None:
-    """Our own deadline ends the call at the server, and nothing is sent again."""
-    quick.faults.delay = 30
-    with pytest.raises(errors.DeadlineExceededError):
-        session.generate("a red fox", timeout=2)
-    until(lambda: quick.calls[0].cancelled)
-    assert len(quick.calls) == 1
-
-
 # Kills and interrupts
 
 
 def test_a_killed_run_goes_on_where_it_was(quick: Served, tmp_path: Path) -> None:
-    """Killed after 40 of 100 prompts, run again: each asked once, but for those under way."""
+    """Killed after 40 of 100 prompts and run again: only requests under way are sent twice."""
     quick.faults.delay = 0.05
     variables = {"XAI_API_HOST": quick.address}
     load = (
@@ -128,7 +85,7 @@ def test_a_killed_run_goes_on_where_it_was(quick: Served, tmp_path: Path) -> Non
         kernel.run(load)
         kernel.start("%xai_image --each prompts")
         until(lambda: len(quick.calls) >= 40, 30)
-        os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
+        kernel.kill()
         until(lambda: all(call.ended for call in quick.calls))
         at_kill = len(quick.calls)
     with start_kernel(tmp_path / "k", **variables) as kernel:
@@ -146,53 +103,11 @@ def test_a_killed_run_goes_on_where_it_was(quick: Served, tmp_path: Path) -> Non
     assert replayed == 100 - (sum(counts.values()) - at_kill)
 
 
-def test_two_kernels_write_at_once(quick: Served, tmp_path: Path) -> None:
-    """Five hundred images each into one library: a thousand rows and files, no lock error."""
-    home = tmp_path / "library"
-    variables = {"XAI_API_HOST": quick.address, "XAI_NOTEBOOK_HOME": str(home)}
-    load = "%load_ext xai_notebook\n%config XaiImage.rate = 0\n%config XaiImage.concurrency = 16"
-    with (
-        start_kernel(tmp_path / "one", **variables) as one,
-        start_kernel(tmp_path / "two", **variables) as two,
-    ):
-        cells = []
-        for name, kernel in (("one", one), ("two", two)):
-            kernel.run(f"{load}\nprompts = [f'{name} {{i}}' for i in range(500)]")
-            cells.append((kernel, kernel.start("%xai_image --each prompts")))
-        for kernel, cell in cells:
-            outcome = kernel.collect(cell)
-            assert (outcome.error, outcome.stderr) == (None, "")
-            assert "500 of 500 prompts." in outcome.html[-1]
-            assert "Not kept" not in outcome.html[-1]
-    library = Library.open(home)
-    assert len({image.prompt for image in library.history(limit=2000)}) == 1000
-    library.close()
-
-
-def test_an_interrupted_run_sends_only_what_is_missing(session: Session, quick: Served) -> None:
-    """In the same kernel, too: what came is replayed, the rest is made."""
-    session.configured = lambda: {"rate": 0, "concurrency": 4}
-    quick.faults.delay = 0.05
-    prompts = [f"p{i}" for i in range(40)]
-    call = session.prepare(None, {"each": prompts})
-    future = session.loop.submit(session.run(call))
-    until(lambda: call.progress.done >= 16)
-    future.cancel()
-    until(lambda: all(call.ended for call in quick.calls))
-    batch = session.generate(each=prompts)
-    assert isinstance(batch, ImageBatch)
-    assert len(batch.ok) == 40
-    counts = seen(quick)
-    assert max(counts.values()) <= 2
-    assert sum(counts.values()) <= 40 + 4
-    assert sum(image.replayed for image in batch) >= 16
-
-
 # Size
 
 
 def test_memory_stays_flat(session: Session, quick: Served) -> None:
-    """Large pictures do not stay in memory: bytes are on disk, images know where."""
+    """Images are on disk, not in memory."""
     import tracemalloc
 
     session.configured = lambda: {"rate": 0, "concurrency": 8}
@@ -214,7 +129,7 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
 def test_ten_thousand_prompts_fit_in_a_notebook(
     session: Session, quick: Served, tmp_path: Path
 ) -> None:
-    """10,000 stored answers come back in seconds, shown as 24 cards and a count."""
+    """They are replayed in seconds, shown as 24 cards and a count."""
     prompts = [f"a fox in field {i}" for i in range(10_000)]
     session.configured = lambda: {"rate": 0, "concurrency": 32}
     session.generate(each=prompts[:1])
@@ -238,7 +153,7 @@ def test_ten_thousand_prompts_fit_in_a_notebook(
 
 
 def _multiply(connection: sqlite3.Connection, prompts: Sequence[str]) -> None:
-    """Store the first answer for all the other prompts as well."""
+    """Copy the first answer to all other prompts."""
     host = connection.execute("SELECT host FROM requests").fetchone()[0]
     for table, changed in (
         ("requests", {"id", "fingerprint", "prompt"}),
@@ -264,7 +179,7 @@ def _multiply(connection: sqlite3.Connection, prompts: Sequence[str]) -> None:
 
 
 def test_a_frame_has_a_row_for_each_image(session: Session, quick: Served) -> None:
-    """Path, prompt, rewritten prompt, status, cost and error; failures have their cause."""
+    """Failures have their cause."""
     session.configured = lambda: {"rate": 0, "concurrency": 1}
     quick.faults.cost_ticks = 7 * CENT
     quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "not this one")]
@@ -278,34 +193,8 @@ def test_a_frame_has_a_row_for_each_image(session: Session, quick: Served) -> No
     assert all(Path(path).read_bytes() == tiny() for path in frame["path"].dropna())
 
 
-@pytest.mark.parametrize("kind", ["list", "series", "column", "generator", "txt", "csv"])
-def test_prompts_come_from_anywhere(
-    session: Session, quick: Served, tmp_path: Path, kind: str
-) -> None:
-    """A list, Series, DataFrame column, generator and a file's path are all the same."""
-    import pandas as pd
-
-    frame = pd.DataFrame({"prompt": ["one fox", "two foxes"], "other": [1, 2]})
-    text = tmp_path / "prompts.txt"
-    text.write_text("one fox\n\ntwo foxes\n")
-    table = tmp_path / "prompts.csv"
-    with table.open("w", newline="") as stream:
-        csv.writer(stream).writerows([["id", "prompt"], [1, "one fox"], [2, "two foxes"]])
-    source: Any = {
-        "list": ["one fox", "two foxes"],
-        "series": frame["prompt"],
-        "column": frame,
-        "generator": (prompt for prompt in frame["prompt"]),
-        "txt": str(text),
-        "csv": str(table),
-    }[kind]
-    batch = session.generate(each=source)
-    assert isinstance(batch, ImageBatch)
-    assert [image.prompt for image in batch.ok] == ["one fox", "two foxes"]
-
-
 def test_one_bad_reply_does_not_spoil_the_others(session: Session, quick: Served) -> None:
-    """A reply whose file cannot be written is in memory; those saved with it are stored."""
+    """A reply whose file cannot be written fails; those saved with it are stored."""
     from xai_notebook.library import Reply
 
     library = session.library()

@@ -1,4 +1,4 @@
-"""A library that cannot be used: what arrives is kept for it, or not ordered, and it is said."""
+"""A library that cannot be used: images are saved elsewhere, or not requested, with a note."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_without_a_home_previews_still_work(tmp_path: Path) -> None:
-    """A file where the folder should be: each cell says so, and pictures are shown and exported."""
+    """With a file in place of the home, each cell has a note; pictures are shown and exported."""
     home = tmp_path / "home-file"
     home.write_text("I am a file")
     with start_kernel(tmp_path / "k", XAI_NOTEBOOK_HOME=str(home)) as kernel:
@@ -44,7 +44,7 @@ def test_without_a_home_previews_still_work(tmp_path: Path) -> None:
 def test_without_a_home_nothing_is_ordered(
     session: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What costs money and could not be kept is refused, of one prompt and of many."""
+    """Images that cost money and cannot be saved are not requested."""
     home = tmp_path / "file"
     home.write_text("x")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
@@ -63,7 +63,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, left: int) -> Path:
-    """Fill a disk but for so many bytes, and return the file that does."""
+    """Fill a disk up to so many bytes, and return the file that fills it."""
     filler = disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
         while shutil.disk_usage(disk).free > left:
@@ -75,7 +75,7 @@ def fill(disk: Path, left: int) -> Path:
 def test_a_full_disk(
     session: Session, quick: Served, disk: Path, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
-    """What would not fit is not ordered, as many at once as there is room for; with room, it is."""
+    """Only requests whose images fit are sent; after space is freed, the others are."""
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(disk / "home"))
     session.configured = lambda: {"rate": 0, "concurrency": 16}
     session.generate("first", format=format_)
@@ -104,7 +104,7 @@ def test_a_full_disk(
 def test_a_disk_without_any_room_is_called_full(
     session: Session, quick: Served, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite calls it an I/O error, as it cannot create its files."""
+    """SQLite reports an I/O error, because it cannot create its files."""
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(disk / "home"))
     session.generate("first")
     session.close()
@@ -116,9 +116,9 @@ def test_a_disk_without_any_room_is_called_full(
 
 
 def kept(session: Session) -> int:
-    """Return how many pictures are in the library or in the spool."""
+    """Return the number of pictures in the library and the spool."""
     session.close()
-    return len(session.history(n=100))
+    return len(session.history.search(n=100))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
@@ -126,7 +126,7 @@ def kept(session: Session) -> int:
 def test_a_quota_that_no_look_at_the_disk_tells(
     session: Session, quick: Served, format_: str
 ) -> None:
-    """The first picture that cannot be kept is the last that is ordered, in later calls too."""
+    """No image is requested after the first that cannot be saved, in later calls too."""
     session.configured = lambda: {"rate": 0, "concurrency": 1}
     session.generate("first", format=format_)
     quick.faults.garbage = tiny(1) + bytes(1_000_000)
@@ -145,12 +145,12 @@ def test_a_quota_that_no_look_at_the_disk_tells(
         assert len(quick.calls) == 1 + len(batch.ok)
     third: Any = session.generate("third")
     assert third.notes == ()
-    assert {image.prompt for image in session.history()} >= {"first", "third"}
+    assert {image.prompt for image in session.history.search()} >= {"first", "third"}
 
 
 @contextlib.contextmanager
 def limited(size: int) -> Iterator[None]:
-    """Let no file of this process become larger."""
+    """Limit the size of every file that this process writes."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -190,7 +190,7 @@ def test_a_library_that_cannot_be_opened(
     cause: str,
     format_: str,
 ) -> None:
-    """It is left alone, each batch says so, and what is made goes into it when it can be opened."""
+    """It is left alone, each batch has a note, and new images go into it once it can be opened."""
     home = session.library().home
     session.close()
     file = home / "library.sqlite3"
@@ -207,7 +207,7 @@ def test_a_library_that_cannot_be_opened(
     with pytest.raises(LibraryError, match=cause):
         session.generate("a fox", replay=True)
     with pytest.raises(LibraryError, match=cause):
-        session.history()
+        session.history.search()
     assert file.read_bytes() == content
     session.close()
     file.write_bytes(good)
@@ -216,7 +216,7 @@ def test_a_library_that_cannot_be_opened(
     assert [image.data for image in known] == [tiny()] * 2
     assert known.notes == ()
     assert len(quick.calls) == calls
-    assert len(session.history(n=100)) == 7
+    assert len(session.history.search(n=100)) == 7
     assert kept(session) == 7
 
 
@@ -224,7 +224,7 @@ def test_a_library_that_cannot_be_opened(
 def test_a_library_of_others(
     session: Session, quick: Served, folder_of_nobody: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A course's folder answers; what costs money is refused, and a preview says so."""
+    """A read-only home answers; paid images are refused, and previews have a note."""
     home = folder_of_nobody / "course"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     session.generate("a fox", n=2)
@@ -241,5 +241,5 @@ def test_a_library_of_others(
         free: Any = session.generate("a hare", local=True)
         assert len(free.ok) == len(free.notes) == 1
         assert "is read-only: it answers, and keeps nothing new" in free.notes[0]
-        assert [image.prompt for image in session.history()] == ["a fox"] * 2
+        assert [image.prompt for image in session.history.search()] == ["a fox"] * 2
         session.close()

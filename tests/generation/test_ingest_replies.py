@@ -1,4 +1,4 @@
-"""Replies that were paid for and are not as they should be: what can be kept is kept."""
+"""Paid replies that are malformed: everything usable is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Oddity:
-    """A server that answers every image call with `answer`, byte by byte, and has pictures too."""
+    """A server that answers every image call with the bytes `answer`, and serves pictures."""
 
     def __init__(self, loop: BackgroundLoop) -> None:
         self.answer = b""
@@ -74,7 +74,7 @@ class Oddity:
         self.answer = message.SerializeToString()
 
     def stop(self) -> None:
-        """End both servers."""
+        """Stop both servers."""
         self.released.set()
         self.web.shutdown()
         self.web.server_close()
@@ -83,7 +83,7 @@ class Oddity:
 
 @pytest.fixture
 def odd() -> Iterator[Oddity]:
-    """A server of odd replies."""
+    """A server of malformed replies."""
     loop = BackgroundLoop()
     oddity = Oddity(loop)
     yield oddity
@@ -122,7 +122,7 @@ def encoded(number: int = 0) -> str:
 def test_a_picture_is_taken_in_any_form(
     odd: Oddity, kernels: Any, asked: str, field: str, dress: Any
 ) -> None:
-    """Base64 in other dress or instead of a URL, and a URL instead of base64, are the picture."""
+    """Unusual base64, base64 instead of a URL, a URL instead of base64."""
     odd.reply({field: dress(odd)})
     (image,) = kernels().generate("a fox", format=asked)
     assert (image.status, image.data, image.error) == ("ok", tiny(), None)
@@ -131,7 +131,7 @@ def test_a_picture_is_taken_in_any_form(
 
 
 def test_a_prompt_that_is_not_utf8_costs_no_picture(odd: Oddity, kernels: Any) -> None:
-    """The picture is kept and shown under a prompt with the broken letters replaced."""
+    """Broken letters of the prompt are replaced."""
     odd.reply({"base64": encoded(), "up_sampled_prompt": "a r~d fox"})
     odd.answer = odd.answer.replace(b"~", b"\xff")
     batch = kernels().generate("a fox")
@@ -141,20 +141,20 @@ def test_a_prompt_that_is_not_utf8_costs_no_picture(odd: Oddity, kernels: Any) -
 
 
 def test_more_images_than_asked_for_are_kept(odd: Oddity, kernels: Any) -> None:
-    """What came beyond the number asked for was paid for: it is kept, shown and explained."""
+    """They were paid for: they are stored, shown and explained."""
     odd.reply(*({"base64": encoded(number)} for number in range(3)), {"base64": ""})
     batch = kernels().generate("a fox", n=2)
     assert [image.data for image in batch] == [tiny(number) for number in range(3)]
     assert batch.notes == ("The server sent 4 images where 2 were asked for; 3 are kept.",)
     assert batch.cost_usd == pytest.approx(0.08)
     session = kernels()
-    assert len(session.history()) == 3
+    assert len(session.history.search()) == 3
     assert [image.data for image in session.generate("a fox", n=2)] == [tiny(0), tiny(1)]
     assert odd.calls == 1
 
 
 def test_twenty_megabytes_of_empty_images_cost_little(odd: Oddity, kernels: Any) -> None:
-    """Ten million empty images are one card, made in the memory of their bytes."""
+    """Ten million empty images are one card, in the memory of a few copies of their bytes."""
     session = kernels()
     odd.reply({"base64": encoded()})
     session.generate("a fox")  # imports and connects
@@ -167,7 +167,7 @@ def test_twenty_megabytes_of_empty_images_cost_little(odd: Oddity, kernels: Any)
 
 
 def test_the_timeout_bounds_the_downloads(odd: Oddity, kernels: Any) -> None:
-    """One deadline holds for call and downloads, and what still waits then is fetched later."""
+    """One deadline covers call and downloads; pending images are downloaded later."""
     odd.reply(*({"url": odd.url(number)} for number in range(3)))
     odd.released.clear()
     session = kernels()
@@ -186,7 +186,7 @@ def test_the_timeout_bounds_the_downloads(odd: Oddity, kernels: Any) -> None:
 
 
 def test_what_is_gone_is_made_again(odd: Oddity, kernels: Any) -> None:
-    """A picture whose address has expired before it was fetched no longer answers."""
+    """An image whose URL expired before it was downloaded no longer answers."""
     odd.reply({"url": odd.url()})
     odd.status = 503
     assert kernels().generate("a fox", format="url")[0].status == "pending"
@@ -205,7 +205,7 @@ def test_a_reply_with_a_cost_and_no_image(
     *,
     killed: bool,
 ) -> None:
-    """It is in the ledger, answers nothing, and nothing stumbles over it."""
+    """Its cost counts, it answers nothing, and nothing fails because of it."""
     message = wire.ImageResponse(model="grok-test")
     message.usage.cost_in_usd_ticks = 200_000_000
     odd.answer = message.SerializeToString()
@@ -218,18 +218,18 @@ def test_a_reply_with_a_cost_and_no_image(
         assert [image.status for image in batch] == ["missing"]
         session.close()
     session = kernels()
-    assert len(session.history()) == len(session.history("fox")) == 0
-    (row,) = session.costs()
+    assert len(session.history.search()) == len(session.history.search("fox")) == 0
+    (row,) = session.history.costs()
     assert (row.requests, row.images, row.cost_usd, row.model) == (1, 0, 0.02, "grok-test")
     odd.reply({"base64": base64.b64encode(tiny()).decode()})
     again: Any = session.generate("a fox")
     assert (len(again.ok), odd.calls) == (1, 2)
-    assert [image.prompt for image in session.history("fox")] == ["a fox"]
-    (row,) = session.costs()
+    assert [image.prompt for image in session.history.search("fox")] == ["a fox"]
+    (row,) = session.history.costs()
     assert (row.requests, row.images, row.cost_usd) == (2, 1, 0.04)
     catalog = session.library().catalog.find(Query())
     assert len(catalog.ids) == 1
     again.delete()
     session.library().annotations.empty_trash()
-    assert sum(row.cost_usd or 0 for row in session.costs()) == 0.04
+    assert sum(row.cost_usd or 0 for row in session.history.costs()) == 0.04
     session.close()

@@ -1,4 +1,4 @@
-"""Restart and Run All is free, and a cell run again makes new pictures: both by their places."""
+"""Slots: Restart and Run All is free, and a cell run again makes new pictures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ EQUAL = {
 def test_restart_and_run_all_is_free(
     notebook: Callable[..., Notebook], orders: Press, cells: list[str], paid: int, *, ids: bool
 ) -> None:
-    """Equal requests are paid for once each; every later run shows the same in the same order."""
+    """Equal requests are paid for once each; later runs show the same in the same order."""
     made = notebook(*cells, ids=ids)
     first = made.run()
     assert made.errors == [None] * len(cells)
@@ -70,7 +70,7 @@ def test_restart_and_run_all_is_free(
 
 
 def test_restart_and_run_all_is_free_where_machines_run_it(orders: Press, tmp_path: Path) -> None:
-    """nbclient, whose cells have no ids: all of it in one notebook, and in three kernels."""
+    """Nbclient sends no cell ids: all of it in one notebook, in three kernels."""
     cells = ["%load_ext xai_notebook\nimport xai_notebook as xai\nshown = []"]
     cells += [cell for several, _ in EQUAL.values() for cell in several]
     cells += ["%%xai_image --as one\na fox", "shown += one\nprint([i.sha256 for i in shown])"]
@@ -96,7 +96,7 @@ def test_restart_and_run_all_is_free_where_machines_run_it(orders: Press, tmp_pa
 def test_a_cell_run_again_makes_new_pictures(
     notebook: Callable[..., Notebook], orders: Press, cell: str
 ) -> None:
-    """They take the places of the old ones: the next Run All shows them, the others as before."""
+    """They take the slots of the old ones: the next Run All shows them, the others as before."""
     made = notebook(cell, ONE)
     first = made.run()
     count = len(first) - 1
@@ -110,7 +110,7 @@ def test_a_cell_run_again_makes_new_pictures(
 
 
 def test_the_same_line_again_in_a_terminal(shell: InteractiveShell, orders: Press) -> None:
-    """Where there are no cells, the line says what is run again; a loop has places of its own."""
+    """A terminal has no cell ids, so a line that is run again is one by its text."""
     loop = "for _ in range(2): " + ONE
     shell.user_ns["xai"] = xai
     made = Notebook(shell, loop, ONE, loop, ids=False)
@@ -122,7 +122,7 @@ def test_the_same_line_again_in_a_terminal(shell: InteractiveShell, orders: Pres
 def test_another_cell_gets_pictures_of_its_own(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """A cell added below takes the next place, whatever was run again before."""
+    """A cell added below takes the next slot, whatever was run again before."""
     made = notebook(ONE, ONE)
     made.run(0)
     (again,) = made.run(0)
@@ -135,7 +135,7 @@ def test_another_cell_gets_pictures_of_its_own(
 def test_a_cell_that_no_longer_asks_leaves_its_place(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """Rewritten to ask for something else, it is not counted: as the next Run All will see it."""
+    """Its slot is free for the next Run All."""
     made = notebook(ONE, ONE)
     (first,) = made.run(0)
     made.cells[0] = ONE.replace("fox", "hare")
@@ -146,7 +146,7 @@ def test_a_cell_that_no_longer_asks_leaves_its_place(
 
 
 def test_two_become_four(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """A cell changed from two images to four keeps the two it showed, in this kernel as well."""
+    """`n` raised from two to four keeps the two, in the same kernel as well."""
     made = notebook('shown += xai.generate("a fox", n=2)')
     two = made.run()
     made.cells[0] = made.cells[0].replace("n=2", "n=4")
@@ -159,7 +159,7 @@ def test_two_become_four(notebook: Callable[..., Notebook], orders: Press) -> No
 
 
 def test_fewer_than_before(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """A loop made shorter, or run again with fewer images, costs nothing at the next Run All."""
+    """A shortened loop costs nothing at the next Run All."""
     made = notebook("for _ in range(3): " + ONE, ONE)
     *_, third, last = made.run()
     made.cells[0] = made.cells[0].replace("3", "2")
@@ -184,7 +184,7 @@ def test_fresh(notebook: Callable[..., Notebook], orders: Press) -> None:
 def test_replay_shows_what_any_place_holds(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """`replay` prefers its own place, and takes the newest picture where nothing is stored."""
+    """`replay` prefers its own slot, then the newest picture of any."""
     made = notebook(ONE, ONE.replace(")", ", replay=True)"))
     first, again = made.run()
     assert again == first
@@ -193,7 +193,7 @@ def test_replay_shows_what_any_place_holds(
 
 
 def test_the_order_of_cells_does_not_cost(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Run in another order, equal cells show what there is."""
+    """Run in another order, equal cells show stored pictures."""
     made = notebook(ONE, ONE)
     both = made.run()
     made.restart()
@@ -202,7 +202,7 @@ def test_the_order_of_cells_does_not_cost(notebook: Callable[..., Notebook], ord
 
 
 def test_a_cell_that_tries_again_itself(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """A request that failed and is made again in its cell is one place, in a program too."""
+    """A request that failed and is made again by its cell has one slot."""
     orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
     made = notebook(
         f"for _ in range(2):\n    try: {ONE}; break\n    except xai.XaiError: pass", ONE
@@ -217,7 +217,7 @@ def test_a_cell_that_tries_again_itself(notebook: Callable[..., Notebook], order
 
 
 def test_plain_imports_watch_the_cells(shell: InteractiveShell, orders: Press) -> None:
-    """Without %load_ext, too; hooks are registered once, and gone with the session."""
+    """Without %load_ext, too; hooks are registered once, and removed with the session."""
     hooks = shell.events.callbacks
     before = {name: list(found) for name, found in hooks.items()}
     shell.extension_manager.unload_extension("xai_notebook")
@@ -237,7 +237,7 @@ def test_plain_imports_watch_the_cells(shell: InteractiveShell, orders: Press) -
 
 
 def test_threads_of_a_cell_are_its_own(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """What they make has places in the pass; run again, new pictures are made for those."""
+    """Their requests have slots in the pass; run again, they make new pictures."""
     made = notebook(
         "from concurrent.futures import ThreadPoolExecutor\n"
         "with ThreadPoolExecutor(4) as pool:\n"
@@ -254,7 +254,7 @@ def test_threads_of_a_cell_are_its_own(notebook: Callable[..., Notebook], orders
 def test_a_task_that_outlives_its_cell_is_its_own(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """It belongs to the cell that started it, not to the one that runs when it asks."""
+    """Its request belongs to the cell that started it, not to the one that runs."""
     made = notebook(
         ONE.replace("fox", "hare"),  # cells are watched from the first call on
         "import asyncio\nwait = asyncio.Event()\n"
@@ -269,24 +269,31 @@ def test_a_task_that_outlives_its_cell_is_its_own(
     assert len(orders.orders) == 4
 
 
-def test_equal_prompts_are_rewritten_once(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Under --rewrite, equal prompts of one run have the same rewrite and places in their order."""
-    made = notebook("shown += xai.generate(each=['a fox'] * 4, rewrite='chat', local=True)")
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "shown += xai.generate(each=['a fox'] * 4, rewrite='chat', local=True)",
+        GATHER.replace('"a fox"', '"a fox", rewrite="chat", local=True'),
+    ],
+    ids=["each", "gather"],
+)
+def test_equal_prompts_are_rewritten_once(notebook: Callable[..., Notebook], cell: str) -> None:
+    """With --rewrite, equal prompts share a rewrite, and have slots in their order."""
+    made = notebook(cell)
     first = made.run()
-    made.rerun()
-    prompts = {image.rewritten_prompt for image in made.shell.user_ns["shown"]}
-    assert len(prompts) == 1
-    assert len(first) == 4
-    assert all(image.replayed for image in made.shell.user_ns["shown"])
+    assert len(set(first)) == 4
+    for _ in range(3):
+        assert made.rerun() == first
+    assert len({image.rewritten_prompt for image in made.shell.user_ns["shown"]}) == 1
 
 
 def test_a_panel_takes_no_place(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Generate again makes new pictures; the next equal cell shows what the panel made last."""
+    """Generate makes new pictures each time; the next equal cell shows the last of them."""
     session = current_session()
 
     def press_generate() -> str | None:
         call = session.prepare("a fox", {})
-        with session.ask(apart="a panel") as claims:
+        with session.cells.ask("a panel") as claims:
             session.loop.run(session.run(call, claims))
             return session.finish(call)[0].sha256
 

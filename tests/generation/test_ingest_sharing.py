@@ -1,4 +1,4 @@
-"""`--share`: a public link beside the picture, and never at its cost."""
+"""`--share`: a public link for each picture."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def fetched(url: str) -> bytes:
-    """Return what anybody gets at an address."""
+    """Return the bytes at an address."""
     with urllib.request.urlopen(url) as reply:
         return bytes(reply.read())
 
 
 def orders(server: Served) -> list[Any]:
-    """Return the image requests in their order."""
+    """Return the image requests in order."""
     return [call.message for call in server.server.requests if call.method == GENERATE]
 
 
 def test_a_shared_picture_has_a_link(session: Session, quick: Served) -> None:
-    """Everybody who has it sees the original; its last day stands in the caption."""
+    """It leads to the original; its last day is in the caption."""
     batch = session.generate("a <fox>", n=2, share=2)
     assert [fetched(image.public_url or "") for image in batch] == [i.data for i in batch]
     storage = orders(quick)[0].storage_options
@@ -49,7 +49,7 @@ def test_a_shared_picture_has_a_link(session: Session, quick: Served) -> None:
 
 
 def test_a_replayed_picture_keeps_its_link(session: Session, quick: Served) -> None:
-    """Another kernel knows it, and nothing is sent."""
+    """In another kernel, too; nothing is sent."""
     first = session.generate("a fox", share=True)
     other = Session()
     try:
@@ -64,12 +64,11 @@ def test_a_replayed_picture_keeps_its_link(session: Session, quick: Served) -> N
 
 
 def test_what_is_stored_is_shared_without_being_made_again(session: Session, quick: Served) -> None:
-    """Sharing is no reason to pay twice."""
     session.generate("a fox")
     other = Session()
     try:
         (image,) = other.generate("a fox", share=1)
-        (later,) = other.history("fox")
+        (later,) = other.history.search("fox")
     finally:
         other.close()
     assert image.replayed
@@ -79,7 +78,7 @@ def test_what_is_stored_is_shared_without_being_made_again(session: Session, qui
 
 
 def test_the_usual_time_is_the_longest(session: Session, quick: Served) -> None:
-    """Of a picture made now, and of one that was stored before: its link ends with its file."""
+    """For new and for stored pictures: a link ends with its file."""
     (made,) = session.generate("a fox", share=True)
     session.generate("a wolf")
     other = Session()
@@ -98,7 +97,7 @@ def test_the_usual_time_is_the_longest(session: Session, quick: Served) -> None:
 @pytest.mark.parametrize("stored", [True, False])
 @pytest.mark.parametrize("fault", ["storage_error", "public_url_error"])
 def test_a_failure_is_a_note(session: Session, quick: Served, fault: str, *, stored: bool) -> None:
-    """The picture is there, and says why nobody else can see it."""
+    """The picture itself is shown."""
     if stored:
         session.generate("a fox")
     setattr(quick.faults.files, fault, "no room for that")
@@ -113,8 +112,8 @@ def test_a_failure_is_a_note(session: Session, quick: Served, fault: str, *, sto
         assert any("Not shared" in note and "no room" in note for note in image.notes)
 
 
-def test_an_expired_link_is_none(session: Session, quick: Served) -> None:
-    """It is said when it ended, nothing points to it, and asking again makes a new one."""
+def test_an_expired_link_is_not_shown(session: Session, quick: Served) -> None:
+    """The caption shows when it ended, and asking again makes a new one."""
     (image,) = session.generate("a fox", share=1)
     past = datetime.now(timezone.utc) - timedelta(days=3)
     object.__setattr__(image.picture, "public_url_expires", past)
@@ -135,7 +134,7 @@ def test_an_expired_link_is_none(session: Session, quick: Served) -> None:
 
 @pytest.mark.parametrize("value", ["0", "31", "0.01", "never", "-1"])
 def test_impossible_days_are_refused(value: str) -> None:
-    """The store takes an hour to thirty days."""
+    """The store accepts an hour to 30 days."""
     with pytest.raises(OptionError, match="--share"):
         resolve({"share": value})
 
@@ -153,5 +152,4 @@ def test_impossible_days_are_refused(value: str) -> None:
     ],
 )
 def test_only_addresses_are_links(url: str, *, good: bool) -> None:
-    """What else a server may say is no link."""
     assert (bounds.link(url) == url) is good

@@ -1,4 +1,4 @@
-"""`--reuse`: any stored picture of a request answers it, and what is missing is made once."""
+"""`--reuse`: any stored image of an equal request answers, and missing ones are made once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PROMPTS = ["a fox", "an owl", "a hare"]
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    """End the session of this process, which the tests use as programs do."""
+    """Close the session of this process, which these tests use as programs do."""
     yield
     close_session()
 
@@ -52,7 +52,7 @@ def digests(batch: Any) -> list[str | None]:
 def test_any_stored_picture_answers(
     notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another notebook's, at another place; run again by hand, it is the same."""
+    """Another notebook's picture at another place; also when the cell is run again."""
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     made = notebook("xai.generate('a fox')", "shown += xai.generate('a fox')")
     (second,) = made.run()
@@ -66,7 +66,7 @@ def test_any_stored_picture_answers(
 
 
 def test_it_takes_no_place_in_the_pass(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Cells around it show what they showed without it."""
+    """Cells around it show the same as without it."""
     ask = "shown += xai.generate('a fox'{})"
     made = notebook(ask.format(""), ask.format(""))
     first, second = made.run()
@@ -78,7 +78,7 @@ def test_it_takes_no_place_in_the_pass(notebook: Callable[..., Notebook], orders
 def test_what_is_missing_is_made_and_displaces_nothing(
     notebook: Callable[..., Notebook], orders: Press
 ) -> None:
-    """Four of which two places hold one each: two are made, and the same four answer again."""
+    """Two of four are stored in two slots: two are made, and the same four answer again."""
     made = notebook(*["shown += xai.generate('a fox')"] * 2)
     two = made.run()
     four = notebook("shown += xai.generate('a fox', n=4, reuse=True)")
@@ -91,7 +91,7 @@ def test_what_is_missing_is_made_and_displaces_nothing(
 
 
 def test_what_was_replaced_answers_too(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """It is stored: nothing is made while there are enough."""
+    """Nothing is made while enough images are stored."""
     made = notebook("shown += xai.generate('a fox')")
     first, second = made.run(), made.run()
     assert digests(xai.generate("a fox", n=2, reuse=True)) == second + first
@@ -99,7 +99,7 @@ def test_what_was_replaced_answers_too(notebook: Callable[..., Notebook], orders
 
 
 def test_what_is_in_the_trash_does_not_answer(orders: Press) -> None:
-    """It is made anew, once."""
+    """It is made again, once."""
     first = xai.generate("a fox", reuse=True)
     first.delete()
     second, third = (xai.generate("a fox", reuse=True) for _ in range(2))
@@ -117,7 +117,7 @@ def test_what_is_in_the_trash_does_not_answer(orders: Press) -> None:
     ids=["each", "matrix", "models"],
 )
 def test_equal_requests_of_one_call_are_made_once(orders: Press, options: dict[str, Any]) -> None:
-    """Each distinct one is ordered once, and they show the same picture, now and later."""
+    """Each distinct request is sent once; equal ones show the same picture."""
     current_session().configured = lambda: {"rate": 0}
     first = xai.generate(reuse=True, **options)
     distinct = len({(image.prompt, image.request.model) for image in first})
@@ -127,7 +127,6 @@ def test_equal_requests_of_one_call_are_made_once(orders: Press, options: dict[s
 
 
 def test_an_edit_is_made_once(orders: Press) -> None:
-    """With its input image."""
     fox = xai.generate("a fox", reuse=True)[0]
     hats = [fox.edit("a hat", reuse=True) for _ in range(3)]
     assert len({*map(str, map(digests, hats))}) == 1
@@ -138,13 +137,12 @@ def test_an_edit_is_made_once(orders: Press) -> None:
 
 
 def answer_once_one_waits(orders: Press) -> None:
-    """Let the server answer once a call waits; any more would have come by then."""
+    """Let the server answer once a call waits; any other call would have come by then."""
     until(lambda: orders.waiting == 1)
     orders.left = None
 
 
 def test_threads_make_it_once(orders: Press) -> None:
-    """Eight of them ask for three pictures at the same moment."""
     orders.left = 0
     with ThreadPoolExecutor(8) as pool:
         found = [pool.submit(reuse, PROMPTS) for _ in range(8)]
@@ -154,7 +152,7 @@ def test_threads_make_it_once(orders: Press) -> None:
 
 
 def test_tasks_make_it_once(orders: Press) -> None:
-    """Twenty of them, and those that waited count as replayed."""
+    """The tasks that waited count as replayed."""
     orders.left = 0
 
     async def ask() -> list[Any]:
@@ -169,7 +167,7 @@ def test_tasks_make_it_once(orders: Press) -> None:
 
 
 def test_processes_of_a_home_make_it_once(orders: Press, tmp_path: Path) -> None:
-    """Four that were spawned, as Dask and Ray do; they leave no lock behind."""
+    """Four spawned processes, as with Dask and Ray; they leave no lock behind."""
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         found = list(pool.map(reuse, [PROMPTS, PROMPTS[::-1], PROMPTS, PROMPTS[::-1]]))
     assert found[0] == found[1][::-1] == found[2] == found[3][::-1]
@@ -202,7 +200,7 @@ def maker(when: str) -> Iterator[Popen[str]]:
 
 @pytest.mark.parametrize("when", ["asking", "arrived"])
 def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str) -> None:
-    """Who waited makes it; and what had arrived by then is not ordered again."""
+    """A waiting call makes the image; if it had arrived, it is not requested again."""
     current_session().library()  # what waits for a library is put in when one is opened
     orders.left = 1 if when == "arrived" else 0
     with maker(when) as process, ThreadPoolExecutor(1) as pool:
@@ -222,7 +220,7 @@ def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str) -> Non
 
 
 def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
-    """It hears of its error; the second makes the picture, the third has it."""
+    """The first call raises, the second makes the picture, the third replays it."""
     orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
 
     async def ask() -> list[Any]:
@@ -235,7 +233,7 @@ def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
 
 
 def test_waiting_for_another_process_can_be_interrupted(orders: Press) -> None:
-    """The kernel is free at once, and the other process goes on."""
+    """The kernel is free at once, and the other process continues."""
     orders.left = 0
     with maker("asking") as process:
         until(lambda: orders.waiting == 1)
@@ -251,7 +249,7 @@ def test_waiting_for_another_process_can_be_interrupted(orders: Press) -> None:
 
 
 def test_a_prompt_is_rewritten_once(keyed: Served) -> None:
-    """In tasks and in processes; and the picture of that rewrite is made once."""
+    """In tasks and in processes; its picture is made once, too."""
     ask = "import xai_notebook as xai; xai.generate('a fox', rewrite='chat', reuse=True)"
     makers = [Popen([sys.executable, "-c", ask]) for _ in range(3)]
 
@@ -272,7 +270,7 @@ def test_a_prompt_is_rewritten_once(keyed: Served) -> None:
 def test_without_a_library_it_is_made_once_at_a_time(
     orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """Whoever waits has the maker's picture, and is told that it is not kept."""
+    """Waiting calls get the maker's picture, with a note that it is not in the library."""
     if trouble == "it is damaged":
         (tmp_path / "home").mkdir()
         (tmp_path / "home" / FILE).write_bytes(b"no database" * 1000)
@@ -307,7 +305,7 @@ def test_without_a_library_it_is_made_once_at_a_time(
 def test_a_job_takes_what_is_stored_and_follows_what_is_open(
     keyed: Served, monkeypatch: pytest.MonkeyPatch, new_session: Callable[[], Session]
 ) -> None:
-    """Each distinct request is handed over once, whichever notebook asks."""
+    """Each distinct request is submitted once, by whichever notebook."""
     sessions = [new_session(), new_session()]
     stored = sessions[0].generate("a fox")
     monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
@@ -331,7 +329,7 @@ def test_a_job_takes_what_is_stored_and_follows_what_is_open(
 
 
 def test_cancelling_leaves_the_job_of_others_alone(session: Session, keyed: Served) -> None:
-    """A job that shares some pictures with another one cancels only what it ordered itself."""
+    """A job that shares images with another cancels only those it submitted itself."""
     keyed.faults.batches.pace = 0.001
     first: Any = session.generate(each=["a fox", "an owl"], batch=True)
     second: Any = session.generate(each=["an owl", "an elk"], batch=True, reuse=True)
@@ -346,7 +344,7 @@ def test_cancelling_leaves_the_job_of_others_alone(session: Session, keyed: Serv
 
 
 def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
-    """What the first of them makes answers the others."""
+    """The images of the first answer the others."""
     xai.generate("a fox")
     asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl", "a fox"], "n": 2, "reuse": True}
     plan = xai.generate(dry_run=True, **asks)
@@ -360,7 +358,7 @@ def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
 
 @pytest.mark.parametrize("other", [{"fresh": True}, {"replay": True}, {"redo": [0]}], ids=str)
 def test_contradictions_are_refused(orders: Press, other: dict[str, Any]) -> None:
-    """Unless reuse is only the default: then the call says what it wants."""
+    """Unless `reuse` is only the default."""
     with pytest.raises(OptionError, match=f"--reuse and --{next(iter(other))} contradict"):
         xai.generate("a fox", reuse=True, **other)
     assert not resolve(other, {"reuse": True}).reuse
@@ -369,7 +367,6 @@ def test_contradictions_are_refused(orders: Press, other: dict[str, Any]) -> Non
 
 
 def test_the_default_can_be_configured(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """`%config XaiImage.reuse = True` holds for the magic and `generate`."""
     made = notebook(
         "%config XaiImage.reuse = True\nshown += xai.generate('a fox')",
         "%xai_image --as one a fox\nshown += one",
@@ -382,14 +379,8 @@ def test_the_default_can_be_configured(notebook: Callable[..., Notebook], orders
     assert made.run(2) not in ([first], [third])
 
 
-def test_replay_names_what_makes_the_rest(orders: Press) -> None:
-    """Both ways out stand in the message."""
-    with pytest.raises(LibraryError, match="Leave it out, or give --reuse instead, to have"):
-        xai.generate("a fox", replay=True)
-
-
 def test_replay_of_more_than_a_place_holds_sends_nothing(orders: Press) -> None:
-    """Two places with a picture each are two pictures."""
+    """Two slots with one picture each have two pictures."""
     session = current_session()
     two = [session.generate("a fox") for _ in range(2)]
     found = session.generate("a fox", n=2, replay=True)
