@@ -17,26 +17,6 @@ from xai_notebook.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-__all__ = [
-    "can_update",
-    "cell_identity",
-    "configure",
-    "configured",
-    "follow",
-    "in_kernel",
-    "in_terminal",
-    "is_for_visitors",
-    "notebook_file",
-    "notebook_folder",
-    "notebook_name",
-    "remember_folder",
-    "reruns_by_itself",
-    "resolve_folder",
-    "running_shell",
-    "show",
-    "take_configured",
-]
-
 _NAME: Final = "JPY_SESSION_NAME"
 _loaded_in: Path | None = None
 _configured: Final[dict[str, Any]] = {}

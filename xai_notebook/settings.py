@@ -18,8 +18,6 @@ from xai_notebook.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ApiKey", "Backend", "BudgetLimit", "Configuration", "Period"]
-
 Backend = Literal["auto", "xai", "local"]
 Period = Literal["kernel", "day", "month", "total"]
 """What a budget covers: this process, or all processes that share a library: since midnight, since

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import MissingImageError
 from xai_notebook.pictures.picture import SHOWN, WITHHELD, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
-from xai_notebook.pictures.render.text import clean
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 SAFE_TAGS = {"div", "figure", "figcaption", "img", "strong", "span", "bdi", "br", "details",

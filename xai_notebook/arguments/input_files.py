@@ -27,8 +27,6 @@ from xai_notebook.pictures.pixels import (
 )
 from xai_notebook.settings import MAX_IMAGE_PIXELS, MAX_INPUT_IMAGE_BYTES, MIB
 
-__all__ = ["Fitted", "encode_object", "fit"]
-
 _SENT: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 """Formats that the API accepts."""
 _LOSSLESS: Final = {"PNG", "GIF", "BMP", "TIFF"}

@@ -24,8 +24,6 @@ from xai_notebook.settings import MAX_INPUT_FILE_BYTES, MAX_INPUT_IMAGES, MIB
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Inputs", "Named", "load_inputs", "load_upload"]
-
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
 _MAX_SHOWN: Final = 200
 """Characters of a name in a message."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.arguments.options import Option
 
-__all__ = ["Parsed", "flags_of", "parse", "prompt_of"]
-
 _ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
 """As in bash. Elsewhere a backslash is literal, as in a Windows path."""
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001

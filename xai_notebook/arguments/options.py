@@ -37,24 +37,6 @@ else:
             """Accept the arguments of a TypedDict."""
 
 
-__all__ = [
-    "ALIASES",
-    "OPTIONS",
-    "SETTINGS",
-    "Defaults",
-    "Keywords",
-    "Option",
-    "Options",
-    "axes_of",
-    "help_text",
-    "resolve",
-    "resolve_defaults",
-    "row",
-    "signature",
-    "table",
-]
-
-
 class Option(NamedTuple):
     """One row of the table.
 

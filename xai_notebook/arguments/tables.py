@@ -31,8 +31,6 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MIB
 
-__all__ = ["MAX_VARIANTS", "Prompts", "Variant", "expand_variants", "read_prompts", "split_lines"]
-
 _CHECKED: Final = 100_000
 """Rows of a list or a file that are checked before the first is used."""
 _MAX_BLANKS: Final = 1_000_000

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.arguments.options import Option
 
-__all__ = ["DataText", "fill", "fill_options"]
-
 
 class DataText(str):
     """Text that a template read from data: a path or an id, never the name of a variable."""

@@ -17,31 +17,6 @@ from xai_notebook import settings
 from xai_notebook.errors import ExportError
 from xai_notebook.frontend import resolve_folder
 
-__all__ = [
-    "PICTURES",
-    "TABLES",
-    "Amount",
-    "Choice",
-    "WholeNumber",
-    "axes",
-    "budget",
-    "chat_model",
-    "days",
-    "did_you_mean",
-    "folder",
-    "identifier",
-    "images",
-    "indices",
-    "is_batch",
-    "is_list",
-    "is_missing",
-    "is_picture",
-    "models",
-    "nearest",
-    "nonempty",
-]
-
-
 PICTURES: Final = frozenset({
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
     ".heif",

@@ -21,8 +21,6 @@ from xai_notebook.errors import ConfigurationError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Endpoint", "RefusedError", "WebAddress", "addresses_of", "check_host", "is_loopback"]
-
 _PORTS: Final = {"http": 80, "https": 443}
 _API_HOST: Final = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>\d+))?/?"

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.http import Downloader
     from xai_notebook.client.transport.connection import Connection
 
-__all__ = ["BatchClient", "BatchResult", "BatchResults"]
-
 MAX_ADD_BYTES: Final = 4_000_000
 """Of one call that adds requests; the service refused larger ones."""
 

@@ -14,25 +14,6 @@ import re
 from datetime import datetime, timezone
 from typing import Any, Final
 
-__all__ = [
-    "MAX_COST_USD",
-    "MAX_LINK",
-    "MAX_NAME",
-    "MAX_SIDE",
-    "MAX_TEXT",
-    "clean",
-    "cost",
-    "count",
-    "digest",
-    "line",
-    "link",
-    "moment",
-    "moment_near",
-    "parsed",
-    "size",
-    "text",
-]
-
 MAX_COST_USD: Final = 1000.0
 """US dollars of one request."""
 MAX_SIDE: Final = 65_535

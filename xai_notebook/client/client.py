@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.transport.retry import OnAttempt
     from xai_notebook.settings import ApiKey
 
-__all__ = ["AsyncClient", "AuthClient", "ChatClient", "ChatResponse"]
-
 
 class AsyncClient:
     """A channel and its sub-clients.

@@ -21,8 +21,6 @@ from xai_notebook.errors import InputImageError, OptionError
 if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest, InputImage
 
-__all__ = ["choice", "encode", "message", "seconds"]
-
 _M = TypeVar("_M", bound=Message)
 
 _FORMATS: Final = {

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.transport.connection import Connection
 
-__all__ = ["FilesClient"]
-
 CHUNK_BYTES: Final = 3 * settings.MIB
 """Size of one message of an upload."""
 MAX_FILE_BYTES: Final = 512 * settings.MIB

@@ -36,16 +36,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.settings import ApiKey
 
-__all__ = [
-    "DEFAULT_MEDIA_TYPE",
-    "BrokenError",
-    "Downloader",
-    "HttpClient",
-    "HttpRequest",
-    "HttpResponse",
-    "UnreachableError",
-]
-
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds."""
 READ_TIMEOUT: Final = 30.0

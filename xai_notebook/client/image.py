@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.transport.connection import Connection, OnReply
     from xai_notebook.client.transport.retry import OnAttempt
 
-__all__ = ["ImageClient", "ModelsClient", "image_price_usd"]
-
 
 class ImageOptions(TypedDict, total=False):
     """Keyword options of `ImageClient.sample`, named as in xAI's SDK; None means not given.

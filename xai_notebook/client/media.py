@@ -10,18 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "EXTENSIONS",
-    "Part",
-    "bare",
-    "check_structure",
-    "check_tags",
-    "dimensions",
-    "media_type",
-    "parts_of",
-    "readable",
-]
-
 _SOS, _EOI = b"\xff\xda", b"\xff\xd9"
 _START_OF_FRAME: Final = {bytes((0xFF, kind)) for kind in range(0xC0, 0xD0)} - {
     b"\xff\xc4",

@@ -22,8 +22,6 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 
 from xai_notebook import settings
 
-__all__ = ["current", "open_session"]
-
 current = threading.local()
 """Its `connection` is the one of the thread's request: where it may connect to, and its socket."""
 

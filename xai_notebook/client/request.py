@@ -7,8 +7,6 @@ import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-__all__ = ["ImageRequest", "InputImage", "is_blank", "with_prompt"]
-
 
 @dataclass(frozen=True, slots=True)
 class InputImage:

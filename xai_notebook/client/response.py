@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.http import Downloader
     from xai_notebook.client.messages.image_pb2 import FileOutput
 
-__all__ = ["ImageResponse", "cost_usd", "parse_reply"]
-
 THREAD_CHARACTERS = 1 << 22
 """Longer base64 (3 MiB of image) is decoded in a thread. Shorter takes about 1 ms, hardly more than
 the switch to a thread, and each thread would keep memory for its next reply."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Attributes = dict[str, str | bool | int | float]
 
-__all__ = ["CallSpan", "call_span"]
-
 
 class CallSpan:
     """The span of one call; without tracing, it does nothing."""

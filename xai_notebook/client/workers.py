@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Workers"]
-
 
 class Workers(ThreadPoolExecutor):
     """A thread pool that runs a function in the calling thread if no thread can be started.

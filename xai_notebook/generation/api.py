@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.render.tables import CostTable, Plan
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = [
-    "agenerate",
-    "configure",
-    "costs",
-    "empty_trash",
-    "generate",
-    "history",
-    "jobs",
-    "pack",
-    "trust_library",
-    "unpack",
-]
-
 
 @overload
 def generate(

@@ -59,18 +59,6 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.server import EmbeddedServer
 
-__all__ = [
-    "Backend",
-    "Backends",
-    "Flight",
-    "InputUploads",
-    "PromptRewriter",
-    "Route",
-    "SingleFlight",
-    "acquire",
-    "choose_route",
-]
-
 LOCAL_HOST: Final = "embedded"
 """Host of every embedded server: its port differs between kernels, its pictures do not."""
 _PAINTING: Final = "painting"

@@ -36,19 +36,6 @@ if TYPE_CHECKING:
 
     Estimate = Callable[[], Awaitable[Sequence[Amount | None]]]
 
-__all__ = [
-    "FREE",
-    "MARGIN",
-    "Counter",
-    "Limits",
-    "PriceKey",
-    "Prices",
-    "Reservation",
-    "SharedBudget",
-    "to_ticks",
-    "total",
-]
-
 MARGIN: Final = 4
 """Factor by which calls in flight may turn out dearer than expected."""
 FREE: Final = Amount(0)

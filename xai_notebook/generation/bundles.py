@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.bundles import BundleEntry
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["BundleLookup", "pack", "unpack"]
-
 _MAX_REPLIES: Final = 16
 """Replies that are held in memory and saved together while a bundle is unpacked."""
 _MAX_BYTES: Final = 64 * MIB

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     _Make = Callable[..., "Call"]
 
-__all__ = ["Call", "Pace", "check_redo", "prepare_call"]
-
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
 _MOST_PLANNED: Final = 100_000

@@ -8,8 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["CurrentSession"]
-
 
 class CurrentSession:
     """The session of the current process, created by its first use."""

@@ -27,8 +27,6 @@ from xai_notebook.errors import CallCancelledError, ForkedProcessError, XaiError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-__all__ = ["BackgroundLoop", "Batched"]
-
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -66,8 +66,6 @@ if TYPE_CHECKING:
     CountOrdered = Callable[[Sequence["ClaimedRequest | None"]], Awaitable[list[int]]]
     """Returns how many images of each request are in a job that has not ended."""
 
-__all__ = ["ClaimedRequest", "Generator"]
-
 _ROUNDS: Final = 8
 """How often a prompt is sent again after the server said "too many requests"."""
 _HOPELESS: Final = (AuthenticationError, PermissionDeniedError)

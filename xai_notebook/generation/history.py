@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.bundles import BundleFolder
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["History"]
-
 _ID_LENGTHS: Final = (8, 12, 16, 32)
 """Digits of a digest that are tried as an id."""
 

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["Ingest"]
-
-
 _LINGER: Final = 0.01
 """Seconds that replies wait for each other, to be saved in one transaction."""
 _PAUSE: Final = 0.5

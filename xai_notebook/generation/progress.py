@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import BudgetState
 
-__all__ = ["Progress"]
-
 
 @dataclass(slots=True)
 class Progress:

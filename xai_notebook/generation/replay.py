@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-__all__ = ["CellRun", "CellTracker", "Claim", "SlotClaims"]
-
 _Slot = tuple[bytes, int]
 """The first 16 bytes of a fingerprint, which are unique, and a place."""
 

@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.render.tables import Plan
     from xai_notebook.settings import BudgetLimit
 
-__all__ = ["Call", "Session", "close_session", "current_session"]
-
 NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
     "embedded server."

@@ -47,24 +47,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.records import PictureReader
     from xai_notebook.library.storage.database import Database
 
-__all__ = [
-    "HEADER",
-    "MAX_BUNDLE_BYTES",
-    "MAX_LINE_BYTES",
-    "MAX_LIST_BYTES",
-    "MAX_PICTURES",
-    "REQUESTS",
-    "SUFFIX",
-    "Bundle",
-    "BundleEntry",
-    "BundleFolder",
-    "BundleWriter",
-    "ReadBudget",
-    "TooLargeError",
-    "answers",
-    "picture_of",
-]
-
 SUFFIX: Final = ".xai"
 """Ending of a bundle's name."""
 REQUESTS: Final = "requests.jsonl"

@@ -33,21 +33,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
 
-__all__ = [
-    "KEPT_IN_TRASH",
-    "ORDERS",
-    "STATUSES",
-    "Annotation",
-    "Annotations",
-    "Catalog",
-    "CatalogEntry",
-    "Facets",
-    "Query",
-    "SearchResult",
-    "clean_tag",
-    "listen",
-]
-
 KEPT_IN_TRASH: Final = 30 * 86400.0
 """Seconds for which a deleted picture can be restored."""
 MAX_TAG: Final = 60

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.library.storage.database import Database
 
-__all__ = ["CachedUpload", "InputFiles", "UploadCache"]
-
 
 class InputFiles:
     """A folder of pictures, named by their digests; created with the first one."""

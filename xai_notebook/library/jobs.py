@@ -38,17 +38,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.database import Database
     from xai_notebook.pictures.picture import Picture
 
-__all__ = [
-    "JobRecord",
-    "JobRequest",
-    "JobState",
-    "JobStore",
-    "RequestCounts",
-    "SubmissionState",
-    "key_of",
-    "new_name",
-]
-
 JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", "gone"]
 """`new`: not completely submitted yet; `refused`: not accepted by the service; `gone`: not known
 to the service any more."""

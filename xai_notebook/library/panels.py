@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.library.storage.database import Database
 
-__all__ = ["PanelLocation", "PanelRecord", "PanelStore"]
-
 
 class PanelLocation(NamedTuple):
     """Where a panel is shown.

@@ -28,27 +28,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.database import Database
     from xai_notebook.library.storage.spool import SpooledReply
 
-__all__ = [
-    "DAMAGE",
-    "MAX_NOTE",
-    "MAX_PLACE",
-    "PictureReader",
-    "Reply",
-    "ShownImage",
-    "Slot",
-    "SlotQuery",
-    "StoredImages",
-    "link_values",
-    "payload_values",
-    "picture_values",
-    "request_from",
-    "request_values",
-    "saved_ids",
-    "storable",
-    "storable_row",
-    "to_choose",
-]
-
 DAMAGE: Final = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip

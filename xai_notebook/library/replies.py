@@ -31,18 +31,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.settings import ApiKey
 
-__all__ = [
-    "ReplyWriter",
-    "absent",
-    "add_costs",
-    "kept",
-    "look_at",
-    "moment",
-    "recover",
-    "reply_of",
-    "share",
-]
-
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
 """Images of a reply that are kept beyond those requested."""
 _UNSTORABLE: Final = (

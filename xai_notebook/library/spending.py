@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.database import Database
     from xai_notebook.settings import Period
 
-__all__ = ["Amount", "Spending", "Totals", "period_start"]
-
 TICKS: Final = 10**10
 """Ticks per US dollar, as on the wire: integers add up exactly."""
 _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)

@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture, Status
 
-__all__ = ["Library"]
-
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """Images that were paid for: they answer the same request again."""
 _NO_LOCKS: Final = (

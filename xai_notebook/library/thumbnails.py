@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Thumbnails"]
-
 LIMIT: Final = 512 * MIB
 """Bytes of the whole cache."""
 _LARGEST: Final = MIB

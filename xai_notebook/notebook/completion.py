@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.arguments.options import Option
 
-__all__ = ["complete", "matches"]
-
 _MAGIC: Final = re.compile(
     r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|library|panel)\b"
 )

@@ -15,8 +15,6 @@ from xai_notebook.notebook.magics import XaiImage
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["load_ipython_extension", "unload_ipython_extension"]
-
 _MATCHER: Final = "xai_image_matcher"
 
 

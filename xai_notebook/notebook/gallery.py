@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from traitlets import Dict, Unicode
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import in_kernel, is_for_visitors, notebook_name, running_shell
 from xai_notebook.generation.session import current_session
@@ -32,7 +33,6 @@ from xai_notebook.notebook.picture_widget import (
     entries_of,
     image_of,
 )
-from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.library.catalog import CatalogEntry, Facets
     from xai_notebook.pictures.results import ImageBatch
-
-__all__ = ["LibraryWidget", "library", "query_of"]
 
 NO_FRONTEND: Final = (
     "The library needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "

@@ -36,13 +36,12 @@ if TYPE_CHECKING:
 
     from xai_notebook.arguments.line import Parsed
     from xai_notebook.arguments.options import Option
+    from xai_notebook.generation.call import Call
     from xai_notebook.generation.jobs.job import BatchJob, JobList
-    from xai_notebook.generation.session import Call, Session
+    from xai_notebook.generation.session import Session
     from xai_notebook.notebook.progress import CallProgress, JobWait
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.settings import BudgetLimit
-
-__all__ = ["XaiImage", "traits_of"]
 
 _ALL: Final = (*OPTIONS, *SETTINGS)
 _SMALLEST_AMOUNT: Final = 0.001

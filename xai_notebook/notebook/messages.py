@@ -17,17 +17,6 @@ from xai_notebook.errors import OptionError
 from xai_notebook.notebook.panel.form import FIELDS
 from xai_notebook.settings import MAX_INPUT_IMAGES
 
-__all__ = [
-    "LIBRARY",
-    "MOST_CHOSEN",
-    "MOST_ROWS",
-    "MOST_THUMBNAILS",
-    "PANEL",
-    "Shape",
-    "read",
-    "request_of",
-]
-
 MOST_CHOSEN: Final = 10_000
 """Pictures that can be chosen at the same time."""
 MOST_ROWS: Final = 400

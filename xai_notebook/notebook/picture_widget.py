@@ -23,6 +23,7 @@ import anywidget
 from traitlets import Bool
 
 from xai_notebook.arguments.options import OPTIONS
+from xai_notebook.client.bounds import clean
 from xai_notebook.client.workers import Workers
 from xai_notebook.errors import MissingImageError, OptionError, XaiError
 from xai_notebook.frontend import is_for_visitors
@@ -34,7 +35,7 @@ from xai_notebook.notebook.publisher import Publisher
 from xai_notebook.pictures.magic_source import magic_cell
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import alt_text
-from xai_notebook.pictures.render.text import bounded, clean, dollars
+from xai_notebook.pictures.render.text import bounded, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
@@ -43,23 +44,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.catalog import CatalogEntry
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-
-__all__ = [
-    "ACTIONS",
-    "STATIC",
-    "PictureWidget",
-    "batch_of",
-    "check_name",
-    "counted",
-    "describe",
-    "details_of",
-    "entries_of",
-    "explain",
-    "facts_of",
-    "image_of",
-    "thumbnail",
-    "without_paths",
-]
 
 STATIC: Final = Path(__file__).parent / "static"
 """The bundles built from `browser/`."""

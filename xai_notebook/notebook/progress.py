@@ -10,11 +10,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.frontend import can_update, in_kernel
 from xai_notebook.pictures.render.grid import preview, to_html
 from xai_notebook.pictures.render.previews import Previews
 from xai_notebook.pictures.render.tables import to_make
-from xai_notebook.pictures.render.text import clean, dollars, text
+from xai_notebook.pictures.render.text import dollars, text
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from xai_notebook.notebook.publisher import Publisher
     from xai_notebook.pictures.picture import Grid
     from xai_notebook.pictures.render.tables import Plan
-
-__all__ = ["CallProgress", "JobDisplay", "JobWait", "describe"]
 
 PATIENCE: Final = 0.6
 """Seconds before progress is shown: a quick answer needs none."""

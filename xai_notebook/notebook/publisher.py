@@ -9,8 +9,6 @@ from xai_notebook.pictures.render.grid import mimebundle
 if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = ["NOTE", "Publisher"]
-
 NOTE: Final = (
     "The xAI image panel works while its kernel runs: run this cell again to open it. "
     "Pictures it made stand below."

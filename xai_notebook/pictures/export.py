@@ -21,8 +21,6 @@ from xai_notebook.pictures.files import write_atomically
 if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Card
 
-__all__ = ["export_bytes", "export_image"]
-
 UNTOUCHED: Final = (
     "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
     "our metadata added."

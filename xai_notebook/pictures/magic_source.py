@@ -16,21 +16,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = [
-    "CHOOSE",
-    "DASHES",
-    "INVISIBLE",
-    "OPTION_OF",
-    "OpenExpressionError",
-    "cell_body",
-    "escape",
-    "expression_end",
-    "flag",
-    "magic_cell",
-    "split",
-    "words",
-]
-
 CHOOSE: Final = "choose:"
 """Prefix of input images in a cell made from a stranger's file, which must not open local files."""
 OPTION_OF: Final = {"image_format": "format", "inputs": "image", "rewrite_model": "rewrite"}

@@ -22,20 +22,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
 
-__all__ = [
-    "SHOWN",
-    "WITHHELD",
-    "Card",
-    "Grid",
-    "Matrix",
-    "Picture",
-    "Row",
-    "Section",
-    "Status",
-    "first_cards",
-    "matrix_of",
-]
-
 T = TypeVar("T")
 
 Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]

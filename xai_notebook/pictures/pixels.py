@@ -18,25 +18,6 @@ from xai_notebook.settings import MAX_IMAGE_PIXELS
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "Preview",
-    "eight_bits",
-    "encode",
-    "factor_to_bytes",
-    "flatten",
-    "from_array",
-    "in_srgb",
-    "inspect",
-    "is_array",
-    "is_transparent",
-    "is_whole",
-    "load_image",
-    "load_rgb",
-    "open_image",
-    "preview",
-    "upright",
-]
-
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF")
 _END_OF_JPEG: Final = b"\xff\xd9"
 _QUALITIES: Final = (82, 72, 62, 50, 38, 25)

@@ -31,17 +31,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.pictures.render.previews import Previews
 
-__all__ = [
-    "VERSION",
-    "GeneratedImage",
-    "ImageBatch",
-    "check_version",
-    "open_batch",
-    "open_image",
-    "pack_request",
-    "unpack_request",
-]
-
 
 class PictureHistory(Protocol):
     """What images and batches need of a session's history."""

@@ -42,19 +42,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.pictures.picture import Picture
 
-__all__ = [
-    "ALGORITHMIC",
-    "MAX_JPEG_PACKET",
-    "MAX_PACKET",
-    "TRAINED",
-    "Metadata",
-    "embed",
-    "find_packet",
-    "has_credentials",
-    "read_metadata",
-    "replace_packet",
-]
-
 _SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED: Final = f"{_SOURCE_TYPES}trainedAlgorithmicMedia"
 """IPTC's digital source type of images made by a model."""

@@ -17,8 +17,6 @@ from xai_notebook.settings import ApiKey, engine_key, variable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
-
 _VARIABLE: Final = "XAI_NOTEBOOK_SERVER_KEY"
 _KEY_VISIBLE: Final = (
     "--api-key shows the key to everybody who can list the processes of this computer. "

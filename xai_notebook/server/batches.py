@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-__all__ = ["Batches"]
-
 MAX_ADD_BYTES: Final = 4_000_000
 """Limit of one call that adds requests."""
 _MAX_CACHED: Final = 32

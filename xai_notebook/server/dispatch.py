@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.settings import ApiKey
 
-__all__ = ["AuthInterceptor", "CallLog", "Methods", "SeenCall"]
-
 _HEAD: Final = ("server", "xai-notebook")
 """Metadata of a trailers-only reply. Clients see from it that no reply had begun, as with proxies;
 see `client.transport.call`."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.validation import ImageOrder
 
-__all__ = ["Engine", "EngineInput", "EnginePool", "EngineResult", "PaintingEngine", "check_picture"]
-
 _THREADS: Final = 2
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
 

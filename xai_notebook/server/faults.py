@@ -13,8 +13,6 @@ import grpc
 if TYPE_CHECKING:
     from xai_notebook.client import wire
 
-__all__ = ["BatchFaults", "Fault", "Faults", "FileFaults", "Refusal"]
-
 Fault = (
     grpc.StatusCode
     | tuple[grpc.StatusCode, str]

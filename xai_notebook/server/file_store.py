@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-__all__ = ["FileServer", "FileStore"]
-
 CHUNK_BYTES: Final = 3 * settings.MIB
 _MAX_NAME: Final = 255
 _SETTLE: Final = 0.01

@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.http import Downloader
     from xai_notebook.server.validation import ImageOrder
 
-__all__ = [
-    "Capabilities",
-    "ErrorBody",
-    "Size",
-    "cost_ticks",
-    "fetch_picture",
-    "list_entries",
-    "parse_json",
-    "replace_surrogates",
-]
-
 _TICKS: Final = 10**10
 """In one US dollar."""
 _MAX_USD: Final = 10_000.0

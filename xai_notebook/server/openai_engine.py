@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from xai_notebook.server.validation import ImageOrder
     from xai_notebook.settings import ApiKey
 
-__all__ = ["EngineAddress", "ErrorTranslator", "OpenAIEngine"]
-
 _SCHEMES: Final = ("http://", "https://")
 _MODELS_TIMEOUT: Final = 20.0
 _MODELS_TTL: Final = 60.0

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.settings import ApiKey
 
-__all__ = ["EmbeddedServer", "choose_engine"]
-
 _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 
 _OPTIONS: Final = (

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from xai_notebook.server.file_store import FileServer
     from xai_notebook.server.validation import ImageOrder
 
-__all__ = ["Service", "decode_input", "read_chat", "read_input"]
-
 _COMMENT_BYTES: Final = 65_533
 """Capacity of a JPEG comment segment."""
 _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)

@@ -17,21 +17,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.faults import Faults
 
-__all__ = [
-    "MODELS",
-    "MODEL_NAMES",
-    "ImageOrder",
-    "Model",
-    "check_lifetime",
-    "check_link_lifetime",
-    "check_request",
-    "find_model",
-    "input_images",
-    "invalid",
-    "page_of",
-    "timestamp",
-]
-
 _T = TypeVar("_T")
 
 MAX_PROMPT_LENGTH: Final = 8000

@@ -50,19 +50,6 @@ from xai_notebook.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-__all__ = [
-    "Deadline",
-    "Failure",
-    "FailureKind",
-    "NoMessageError",
-    "TooLongError",
-    "exchange",
-    "failure_kind",
-    "http_status",
-    "is_size_limit",
-    "receive_all",
-]
-
 UnaryStreamCall: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 StreamStreamCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.addresses import Endpoint
     from xai_notebook.settings import ApiKey
 
-__all__ = ["KeyPlugin", "call_metadata", "open_channel", "retries_itself", "root_certificates_path"]
-
 ROOT_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PROXY_VARIABLES = ("GRPC_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 KEEPALIVE_MS = 300_000

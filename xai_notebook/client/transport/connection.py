@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.transport.retry import OnAttempt
     from xai_notebook.settings import ApiKey
 
-__all__ = ["Connection", "OnReply"]
-
 Reply = TypeVar("Reply", bound=Message)
 _T = TypeVar("_T")
 OnReply: TypeAlias = "Callable[[bytes], object]"

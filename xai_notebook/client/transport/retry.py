@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.transport.call import Deadline
 
-__all__ = ["Attempt", "Backoff", "OnAttempt", "Retries", "RetryPolicy", "server_hint"]
-
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
 """Seconds. If the server asks for a longer pause, its error is raised instead."""

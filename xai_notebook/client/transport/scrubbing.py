@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.settings import ApiKey
 
-__all__ = ["scrub", "scrub_message"]
-
 PIECE: Final = 12
 """Consecutive bytes of the key, or of an encoded form, that must not be shown."""
 MASK: Final = b"***"

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from xai_notebook.errors import ApiError
     from xai_notebook.settings import ApiKey
 
-__all__ = ["CallInfo", "one_line", "scrubbed", "translate"]
-
 MAX_DETAILS = 300
 """Characters of a server's text in a message."""
 

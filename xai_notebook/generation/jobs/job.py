@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from xai_notebook.generation.jobs.poller import JobPoller
     from xai_notebook.library.jobs import JobRecord
 
-__all__ = ["BatchJob", "JobList", "JobSlot", "JobView"]
-
 _TITLES: Final = {
     "new": "Submitting",
     "running": "Running",

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     Connect = Callable[[str], Awaitable[Backend]]
 
-__all__ = ["JobManager"]
-
 _MAX_REQUESTS: Final = 100_000
 """Requests of one job."""
 _LIST_SECONDS: Final = 10.0

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import JobRecord, JobRequest, JobState
 
-__all__ = ["JobPoller"]
-
 _PAGE: Final = 10
 """Results of one call: ten 2k images in base64 may be 90 MB."""
 _PAGE_SECONDS: Final = 600.0

@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import JobRecord
 
-__all__ = ["ANSWER_SECONDS", "LOOK_PAUSES", "JobSubmitter", "pages", "unknown_job"]
-
 _Page = TypeVar(
     "_Page", wire.ListBatchesResponse, wire.ListBatchRequestMetadataResponse, "BatchResults"
 )

@@ -23,16 +23,6 @@ from xai_notebook.library.storage.ownership import make_folder, open_private
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = [
-    "BlobStore",
-    "DiskSpace",
-    "SpaceReservation",
-    "replace_file",
-    "sync_file",
-    "sync_folder",
-    "write_all",
-]
-
 _STALE_AFTER: Final = 86400.0
 """Seconds after which the process that wrote a temporary file is surely dead."""
 _UNFINISHED: Final = re.compile("[0-9]+-[0-9a-f]{16}-[0-9]+")

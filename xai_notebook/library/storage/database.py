@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Database", "data_version", "interruptible"]
-
 FILE: Final = "library.sqlite3"
 OWNER: Final = "owner.json"
 """Names the process that uses a library whose file system has no locks."""

@@ -12,14 +12,6 @@ from xai_notebook.library.storage.schema import CREATE_INDEX, insert_rows, patie
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = [
-    "has_index",
-    "index_requests",
-    "matching_requests",
-    "prepare_index",
-    "unindex_request",
-]
-
 _COLUMNS: Final = ("prompt", "original_prompt", "model", "answered_by", "notebook")
 _REWRITTEN: Final = """EXISTS (SELECT 1 FROM images
     WHERE images.request_id = requests.id AND images.rewritten_prompt LIKE ? ESCAPE '\\')"""

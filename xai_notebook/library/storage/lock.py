@@ -28,8 +28,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["FileLock", "is_alive", "lock", "unlock"]
-
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of file systems without locks."""
 _HELD: Final[set[Path]] = set()

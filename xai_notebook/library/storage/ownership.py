@@ -14,16 +14,6 @@ from typing import Final
 
 from xai_notebook.settings import home_folder, variable
 
-__all__ = [
-    "claim",
-    "is_claimed",
-    "is_own",
-    "is_remembered",
-    "make_folder",
-    "mark_as_own",
-    "open_private",
-]
-
 _FLAGS: Final[int] = (
     getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 )

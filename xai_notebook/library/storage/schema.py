@@ -27,23 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = [
-    "APPLICATION_ID",
-    "CREATE_INDEX",
-    "MIGRATIONS",
-    "NoLocksError",
-    "connect",
-    "connect_to_read",
-    "insert",
-    "insert_rows",
-    "is_logged",
-    "library_id",
-    "patiently",
-    "rows_in",
-    "snapshot",
-    "transaction",
-]
-
 CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
     content = '', prefix = '1 2',

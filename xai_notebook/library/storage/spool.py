@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Spool", "SpooledReply"]
-
 LIMIT: Final = 64 << 20
 """Bytes of a journal: the next reply begins a new one."""
 _HEAD: Final = struct.Struct("<8sIQI")

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
 
-__all__ = [
-    "FIELDS",
-    "Form",
-    "choices",
-    "describe_models",
-    "known_models",
-    "takes_images",
-    "unlisted_model",
-    "values_of",
-]
-
 _OWN_CONTROLS: Final = frozenset({"image", "export", "rewrite"})
 """Options that the form asks for with cards and switches."""
 

@@ -26,19 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xai_notebook.client.request import InputImage
-    from xai_notebook.generation.session import Call
+    from xai_notebook.generation.call import Call
     from xai_notebook.library.inputs import InputFiles
-
-__all__ = [
-    "MAX_HELD",
-    "Tray",
-    "TrayImage",
-    "UploadBuffer",
-    "from_image",
-    "from_upload",
-    "from_values",
-    "relabel",
-]
 
 _MAX_PARTS: Final = 128
 """Of one file."""

@@ -10,19 +10,18 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.errors import OptionError
 from xai_notebook.notebook.picture_widget import counted, explain
 from xai_notebook.notebook.progress import describe
-from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from xai_notebook.generation.call import Call
     from xai_notebook.generation.replay import SlotClaims
-    from xai_notebook.generation.session import Call, Session
+    from xai_notebook.generation.session import Session
     from xai_notebook.pictures.results import ImageBatch
-
-__all__ = ["Generation", "Queue"]
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
-__all__ = ["PanelRestore"]
-
 _MOST_PICTURES: Final = 200
 """Pictures that are shown again, the newest: each takes time, and room in the notebook."""
 _MOST_NAMES: Final = 50

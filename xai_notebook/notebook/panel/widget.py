@@ -22,6 +22,7 @@ from traitlets import Bool, Dict, Int, List, Unicode
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments.templates import fill
+from xai_notebook.client.bounds import clean
 from xai_notebook.errors import (
     InputImageError,
     LibraryError,
@@ -63,7 +64,7 @@ from xai_notebook.notebook.picture_widget import (
 from xai_notebook.notebook.progress import JobDisplay
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import TITLES, alt_text
-from xai_notebook.pictures.render.text import bounded, clean, dollars
+from xai_notebook.pictures.render.text import bounded, dollars
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.xmp import read_metadata
 
@@ -72,10 +73,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xai_notebook.client.request import ImageRequest
-    from xai_notebook.generation.session import Call
+    from xai_notebook.generation.call import Call
     from xai_notebook.pictures.results import GeneratedImage
-
-__all__ = ["Album", "Panel", "describe_card", "preview_of"]
 
 
 class Album:

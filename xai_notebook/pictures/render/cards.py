@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pybase64
 
-from xai_notebook.client.bounds import link
+from xai_notebook.client.bounds import clean, link
 from xai_notebook.pictures.render.previews import (
     LIMITS,
     SIDES,
@@ -18,27 +18,13 @@ from xai_notebook.pictures.render.previews import (
     PreviewSource,
     Shown,
 )
-from xai_notebook.pictures.render.text import LONGEST, NAME, clean, dollars, short_path, text
+from xai_notebook.pictures.render.text import LONGEST, NAME, dollars, short_path, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from xai_notebook.client.request import InputImage
     from xai_notebook.pictures.picture import Card, Grid, Picture
-
-__all__ = [
-    "NARROWEST",
-    "TITLES",
-    "Captions",
-    "CardPosition",
-    "alt_text",
-    "facts",
-    "figure",
-    "heading_of",
-    "inputs_of",
-    "notes_of",
-    "until",
-]
 
 _ALT: Final = 240
 """Characters of a prompt in an alternative text."""

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.errors import MissingImageError, ReplyError
 from xai_notebook.pictures.picture import Matrix, matrix_of
 from xai_notebook.pictures.pixels import encode, flatten, load_image, upright
-from xai_notebook.pictures.render.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xai_notebook.pictures.picture import Card, Grid
-
-__all__ = ["draw_sheet", "small_sheet"]
 
 _CELL: Final = 640
 """Side of a picture in pixels, unless the limit of the sheet demands less."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
 from xai_notebook.pictures.picture import Card, Matrix, Picture, first_cards, matrix_of
@@ -29,22 +30,12 @@ from xai_notebook.pictures.render.cards import (
     until,
 )
 from xai_notebook.pictures.render.previews import Previews, PreviewSource, Shown
-from xai_notebook.pictures.render.text import (
-    LONGEST,
-    NAME,
-    bounded,
-    clean,
-    dollars,
-    short_path,
-    text,
-)
+from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, short_path, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from xai_notebook.pictures.picture import Grid
-
-__all__ = ["grid_columns", "mimebundle", "plain_text", "preview", "to_html"]
 
 _TABLE: Final = "border-collapse:collapse;table-layout:auto;margin:0 0 12px;font-size:inherit"
 _HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 14px 8px 0"

@@ -11,12 +11,11 @@ from datetime import datetime, timezone
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.render.text import NAME, bounded, clean, dollars, text, text_table
+from xai_notebook.client.bounds import clean
+from xai_notebook.pictures.render.text import NAME, bounded, dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-__all__ = ["JobCard", "JobCounts", "job_bundle", "job_sentence", "table_html"]
 
 _LINE: Final = "font-size:0.92em;line-height:1.5;overflow-wrap:break-word"
 _FAINT: Final = "font-size:0.86em;opacity:0.85;overflow-wrap:break-word"

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.pictures.picture import Card
 
-__all__ = ["LIMITS", "SIDES", "SMALL_SIDE", "Awaited", "PreviewSource", "Previews", "Shown"]
-
 SIDES: Final = {1: 1024, 2: 768, 3: 640}
 """Longest side of a preview in pixels, by the columns of the grid."""
 SMALL_SIDE: Final = 512

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.pictures.render.text import clean, dollars, text, text_table
+from xai_notebook.client.bounds import clean
+from xai_notebook.pictures.render.text import dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date
 
     from xai_notebook.client.request import ImageRequest
-
-__all__ = ["BudgetState", "CostRow", "CostTable", "Plan", "to_make"]
 
 _LISTED: Final = 10
 """Prompts listed in a plan."""

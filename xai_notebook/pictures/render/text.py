@@ -12,8 +12,6 @@ from xai_notebook.client.bounds import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LONGEST", "NAME", "bounded", "clean", "dollars", "short_path", "text", "text_table"]
-
 LONGEST: Final = 8_000
 """Maximum characters of a text in a card; the complete text is available in Python."""
 NAME: Final = 200

@@ -15,32 +15,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.painting.colours import Colour
 
-__all__ = [
-    "Canvas",
-    "Point",
-    "Shape",
-    "arch",
-    "blob",
-    "blotches",
-    "circle",
-    "corners",
-    "curve",
-    "dot",
-    "ellipse",
-    "gradient",
-    "levels",
-    "rectangle",
-    "ring",
-    "saturation",
-    "speckle",
-    "stroke",
-    "subtract",
-    "tiled",
-    "toned",
-    "veil",
-    "weave",
-]
-
 Point = tuple[float, float]
 Shape = Sequence[Point]
 """A closed polygon."""

@@ -6,8 +6,6 @@ import colorsys
 import re
 from typing import Final
 
-__all__ = ["WHITE", "Colour", "mix", "parse_colour", "parse_colours", "scale", "shift"]
-
 Colour = tuple[int, int, int]
 """Red, green, blue, each 0 to 255."""
 

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.painting.colours import Colour
 
-__all__ = [
-    "DATA",
-    "FOLDER",
-    "SETTINGS",
-    "Figure",
-    "RecordError",
-    "choices",
-    "known_figures",
-    "read_records",
-]
-
 DATA: Final = Path(__file__).parent / "data"
 FOLDER: Final = DATA / "figures"
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.colours import Colour
     from xai_notebook.server.painting.scene import Palette, Scene
 
-__all__ = ["paint", "picture_size", "set_inputs"]
-
 _SEAM: Final = 0.06
 """Width of the soft seam between two inputs, as a fraction of the picture's width."""
 _LIGHT: Final = "light.ini"

@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.painting.colours import Colour
 
-__all__ = [
-    "KINDS",
-    "Meaning",
-    "Palette",
-    "Scene",
-    "Shot",
-    "Subject",
-    "Vocabulary",
-    "make_palette",
-    "read_scene",
-    "rewrite",
-    "vocabulary",
-]
-
 KINDS: Final = ("time", "weather", "season", "setting", "style", "sky", "subject")
 """What a word can mean; a subject is a figure."""
 

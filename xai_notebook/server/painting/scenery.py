@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.colours import Colour
     from xai_notebook.server.painting.scene import Palette, Scene
 
-__all__ = [
-    "fall",
-    "lightning",
-    "moon",
-    "set_scene",
-    "stars",
-]
-
 _FOG_SCALE: Final = 8
 """Fog and nebulae are painted this many times smaller than the picture: they are soft anyway."""
 _SKY_SCALE: Final = 4

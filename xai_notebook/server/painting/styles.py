@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.painting.scene import Scene
 
-__all__ = ["STYLES", "Style", "finish", "working_size"]
-
 _TURNS: Final = 24
 """Directions of the brush."""
 _TIP: Final = ((-1.0, 0.2), (-0.6, -0.9), (0.7, -0.85), (1.0, 0.0), (0.6, 0.95), (-0.7, 0.85))

@@ -30,18 +30,6 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.canvas import Canvas
     from xai_notebook.server.painting.scene import Palette, Scene
 
-__all__ = [
-    "TONES",
-    "Part",
-    "Tones",
-    "cut_out",
-    "draw",
-    "draw_quadruped",
-    "dye",
-    "paint_subjects",
-    "shade",
-]
-
 Part = tuple[Colour, Sequence[Shape]]
 """Shapes of one colour; parts are painted in the order of their list."""
 Tones = Mapping[str, Colour]
