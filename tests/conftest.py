@@ -167,7 +167,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def folder_of_nobody() -> Iterator[Path]:
+def unprivileged_folder() -> Iterator[Path]:
     """A folder that users other than root can enter."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)

@@ -222,10 +222,10 @@ def test_a_library_that_cannot_be_opened(
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_library_of_others(
-    session: Session, quick: Served, folder_of_nobody: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, quick: Served, unprivileged_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read-only home answers; paid images are refused, and previews have a note."""
-    home = folder_of_nobody / "course"
+    home = unprivileged_folder / "course"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     session.generate("a fox", n=2)
     session.close()

@@ -16,7 +16,7 @@ from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.progress import CallProgress
 from xai_notebook.pictures.picture import Card, Picture
-from xai_notebook.pictures.render.previews import Awaited, Previews, PreviewSource
+from xai_notebook.pictures.render.previews import Placeholder, Previews, PreviewSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +144,7 @@ def test_no_preview_is_made_twice(tmp_path: Path) -> None:
     cards = [Card(Picture(request=request, file=file)) for file in files]
     previews = Previews()
     some = previews.make([*cards[:2], pending], 3, most=1)
-    assert [type(shown) for shown in some] == [PreviewSource, Awaited, Awaited]
+    assert [type(shown) for shown in some] == [PreviewSource, Placeholder, Placeholder]
     for file in files[:1]:
         file.unlink()  # it cannot be read again
     final = previews.make(cards, 3)

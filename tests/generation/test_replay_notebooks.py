@@ -180,10 +180,10 @@ def test_a_bundle_holds_what_the_notebook_shows(
 
 
 def test_a_library_opened_for_reading_answers_alike(
-    rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, folder_of_nobody: Path
+    rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, unprivileged_folder: Path
 ) -> None:
     """A course's, say: it shows each notebook its own, and notes nothing."""
-    home = folder_of_nobody / "home"
+    home = unprivileged_folder / "home"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))

@@ -157,15 +157,17 @@ def damage(library: Library, table: str, column: str, value: object, row: int) -
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_an_unwritable_home(folder_of_nobody: Path) -> None:
-    folder_of_nobody.chmod(0o555)
+def test_an_unwritable_home(unprivileged_folder: Path) -> None:
+    unprivileged_folder.chmod(0o555)
     with unprivileged(), pytest.raises(LibraryError, match=r"denied.*XAI_NOTEBOOK_HOME"):
-        Library.open(folder_of_nobody / "home")
+        Library.open(unprivileged_folder / "home")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_read_only_library_answers(folder_of_nobody: Path, save: Save, picture: Picture) -> None:
-    home = folder_of_nobody / "home"
+def test_a_read_only_library_answers(
+    unprivileged_folder: Path, save: Save, picture: Picture
+) -> None:
+    home = unprivileged_folder / "home"
     with contextlib.closing(Library.open(home)) as library:
         (image,) = save("a fox", [data := picture()], to=library)
     subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)
@@ -183,10 +185,10 @@ def test_a_read_only_library_answers(folder_of_nobody: Path, save: Save, picture
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_read_only_library_of_version_1_answers(
-    folder_of_nobody: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
+    unprivileged_folder: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
 ) -> None:
     """It is migrated in memory."""
-    home = folder_of_nobody / "home"
+    home = unprivileged_folder / "home"
     make_old(home, data := picture())
     subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)
     before = (home / database.FILE).read_bytes()

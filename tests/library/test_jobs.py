@@ -11,7 +11,7 @@ import pytest
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library, Reply
-from xai_notebook.library.jobs import JobRecord, JobRequest, SubmissionState, key_of
+from xai_notebook.library.jobs import JobRecord, JobRequest, SubmissionState, request_key
 from xai_notebook.library.storage import schema
 from xai_notebook.pictures.picture import Picture
 
@@ -31,7 +31,7 @@ FOXES, WOLVES = (
 def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
     """Return a request of a job."""
     return JobRequest(
-        key=key_of(fingerprint, 0, 0),
+        key=request_key(fingerprint, 0, 0),
         fingerprint=fingerprint,
         place=0,
         position=0,
@@ -63,7 +63,7 @@ def answer(
 
 def test_the_first_end_of_a_job_is_kept(library: Library) -> None:
     job = record(library, FOXES, asked("one"), asked("two"))
-    library.jobs.fail(job, "No.", [key_of("one", 0, 0)])
+    library.jobs.fail(job, "No.", [request_key("one", 0, 0)])
     ended = library.jobs.close(job, "cancelled", "It was cancelled.")
     assert (ended.state, ended.open) == ("cancelled", False)
     assert library.jobs.close(job, "done") == ended
@@ -120,7 +120,7 @@ def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
 
 def test_submission_states_are_stored(library: Library, home: Path) -> None:
     job = record(library, FOXES, asked("one"), asked("two"))
-    keys = [key_of(name, 0, 0) for name in ("one", "two")]
+    keys = [request_key(name, 0, 0) for name in ("one", "two")]
     library.jobs.mark(job, keys, SubmissionState.UNKNOWN)
     library.jobs.mark(job, keys[:1], SubmissionState.CONFIRMED)
     library.jobs.change(job, create_sent=True)

@@ -347,7 +347,7 @@ def test_a_journal_is_taken_over_when_its_process_dies(tmp_path: Path) -> None:
         assert list(spool.waiting()) == []
         process.kill()
         process.wait()
-    assert spool.has_heritage()
+    assert spool.has_inherited_replies()
     ((spooled, _, body),) = spool.waiting()
     assert body == b"paid for"
     spool.remove(spooled)

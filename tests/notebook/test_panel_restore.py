@@ -161,8 +161,8 @@ def test_a_notice_explains_a_missing_form(made: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_read_only_library_can_be_trusted(folder_of_nobody: Path) -> None:
-    folder = folder_of_nobody / "notebooks"
+def test_a_read_only_library_can_be_trusted(unprivileged_folder: Path) -> None:
+    folder = unprivileged_folder / "notebooks"
     folder.mkdir()
     kernel = Opened(folder)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.inputtransformer2 import TransformerManager
 
 from xai_notebook import settings
-from xai_notebook.arguments.line import parse, prompt_of
+from xai_notebook.arguments.line import cell_prompt, parse
 from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill_options
 from xai_notebook.client.request import ImageRequest, InputImage, is_blank
@@ -47,7 +47,7 @@ def asked_by(cell: str) -> ImageRequest:
     options = resolve(given)
     assert vars_of(options) <= {"n", "model", "format", "aspect_ratio", "resolution", "quality",
                                 "rewrite"}  # fmt: skip
-    made = prepare_call(prompt_of(parsed.prompt, body), given, {}, {}, typed=True)
+    made = prepare_call(cell_prompt(parsed.prompt, body), given, {}, {}, typed=True)
     (request,) = made.requests
     inputs = tuple(InputImage("", "", label) for label in labels)
     return replace(request, inputs=inputs, rewrite_model=options.rewrite)

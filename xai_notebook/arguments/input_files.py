@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image, features
 
-from xai_notebook.client.media import bare, check_tags, readable
+from xai_notebook.client.media import check_tiff_tags, make_readable, strip_metadata
 from xai_notebook.errors import InputImageError
 from xai_notebook.pictures.pixels import (
     eight_bits,
@@ -238,9 +238,9 @@ def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
         ValueError: Decoding it would take too long.
         _RawError: It is a camera's raw file.
     """
-    if kind == "TIFF" and check_tags(data).get(_REDUCED, 0) & 1:
+    if kind == "TIFF" and check_tiff_tags(data).get(_REDUCED, 0) & 1:
         raise _RawError
-    short = readable(data)
+    short = make_readable(data)
     lost = ["sent without its long texts"] if short is not data else []
     return short, lost
 
@@ -267,7 +267,7 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
         ValueError: The range of its values is unknown.
     """
     over = len(data) > MAX_INPUT_IMAGE_BYTES
-    small = bare(data) if over else data
+    small = strip_metadata(data) if over else data
     several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: its previews
     plain = eight_bits(image)
     straight = upright(plain)

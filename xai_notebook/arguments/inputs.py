@@ -35,7 +35,7 @@ _FORMS: Final = (
 )
 _ID: Final = re.compile("@([0-9a-fA-F]{4,64})")
 
-Named = Callable[[str], "Mapping[str, GeneratedImage | Path]"]
+PictureFinder = Callable[[str], "Mapping[str, GeneratedImage | Path]"]
 """Finds the pictures of the library, by digest, whose digests begin with some hex digits."""
 
 
@@ -53,7 +53,7 @@ class Inputs:
 
 
 def load_inputs(
-    values: Iterable[Any], namespace: Mapping[str, Any], named: Named | None = None
+    values: Iterable[Any], namespace: Mapping[str, Any], named: PictureFinder | None = None
 ) -> Inputs:
     """Return the images that the user names, ready to send.
 
@@ -91,7 +91,7 @@ def load_upload(data: bytes, name: str) -> Inputs:
 
 
 def _resolve(
-    value: Any, namespace: Mapping[str, Any], named: Named | None
+    value: Any, namespace: Mapping[str, Any], named: PictureFinder | None
 ) -> list[tuple[Any, str]]:
     """Return the objects that `value` names, each with a label for messages."""
     if isinstance(value, str) and value.startswith(CHOOSE):
@@ -124,7 +124,7 @@ def _name_of(value: Any) -> str:
     return type(value).__name__
 
 
-def _by_id(digits: str, named: Named | None) -> GeneratedImage | Path:
+def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
     """Return the picture of the library with an id."""
     matches = named(digits) if named is not None else {}
     if not matches:

@@ -60,7 +60,7 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     Raises:
         OptionError: An option is unknown, lacks its value or stands inside the prompt.
     """
-    flags = flags_of(rows)
+    flags = options_by_flag(rows)
     located = _words(line, flags)
     words = [word.text for word in located]
     words[-1:] = [word.removesuffix(";") for word in words[-1:]]
@@ -94,7 +94,7 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     return Parsed({**given, **trailing}, line[located[first].start : end].strip())
 
 
-def prompt_of(on_line: str, body: str | None) -> str | None:
+def cell_prompt(on_line: str, body: str | None) -> str | None:
     r"""Return the prompt of a cell, from its line or its body; None: both are empty.
 
     Line ends become `\n`. Comments for Quarto and Colab at the top of the body and a `;` at its end
@@ -122,7 +122,7 @@ def prompt_of(on_line: str, body: str | None) -> str | None:
             f"{magic[1]} stands in the prompt. Put it into a cell of its own, or write "
             f"{{{{ '%' }}}}{magic[1][1:]} if it belongs to the prompt."
         )
-    flags = flags_of(OPTIONS)
+    flags = options_by_flag(OPTIONS)
     first = next(iter(_words(text.partition("\n")[0], flags)), None)
     if first is not None and _is_flag(first.text, flags):
         raise OptionError(
@@ -132,7 +132,7 @@ def prompt_of(on_line: str, body: str | None) -> str | None:
     return text or on_line or None
 
 
-def flags_of(rows: tuple[Option, ...]) -> dict[str, Option]:
+def options_by_flag(rows: tuple[Option, ...]) -> dict[str, Option]:
     """Return the rows of a table by their flags."""
     return {flag: option for option in rows for flag in option.flags}
 

@@ -415,7 +415,7 @@ def resolve(
     return options
 
 
-def axes_of(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def parse_axes(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return the values of each axis of `Options.matrix`, by the name of its option."""
     pairs = (axis.partition("=") for axis in written)
     return {name: tuple(dict.fromkeys(values.split(","))) for name, _, values in pairs}
@@ -426,7 +426,7 @@ def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[st
     converters = {name: option.convert for name, option in known.items() if option.axis}
     checked: dict[str, str] = {}
     for axis in written:
-        ((name, values),) = axes_of([axis]).items()
+        ((name, values),) = parse_axes([axis]).items()
         if name not in converters:
             near = did_you_mean(name, converters) or f" These can: {', '.join(converters)}."
             raise OptionError(f"--matrix: {name!r} cannot be compared.{near}")

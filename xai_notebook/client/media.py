@@ -210,7 +210,7 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def readable(data: bytes) -> bytes:
+def make_readable(data: bytes) -> bytes:
     """Check the parts of an image, and return it without texts that Pillow refuses.
 
     Pillow takes a text or profile of a PNG that inflates to more than a megabyte for an attack and
@@ -254,7 +254,7 @@ def _inflated(kind: bytes, body: bytes, limit: int) -> int:
         return 0
 
 
-def bare(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """Return a JPEG, PNG or WebP without metadata; other files are returned unchanged.
 
     Comments, texts, XMP, previews, depth maps, videos and further frames are removed. What affects
@@ -326,7 +326,7 @@ def _without(data: bytes, dropped: list[Part]) -> bytes:
     return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True))
 
 
-def check_tags(data: bytes) -> dict[int, int]:
+def check_tiff_tags(data: bytes) -> dict[int, int]:
     """Refuse a TIFF that keeps a reader busy: with many tags that share the same megabytes.
 
     Args:

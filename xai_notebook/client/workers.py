@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Workers(ThreadPoolExecutor):
+class FallbackThreadPool(ThreadPoolExecutor):
     """A thread pool that runs a function in the calling thread if no thread can be started.
 
     That blocks the caller, but no paid picture is lost.

@@ -603,7 +603,7 @@ class Backends:
             if library.failure is not None:
                 with suppress(LibraryError):
                     library.connect()
-        overdue = not library.foreign and (library.overdue or library.spool.has_heritage())
+        overdue = not library.foreign and (library.overdue or library.spool.has_inherited_replies())
         if overdue and library.failure is None:
             with suppress(XaiError):  # this call works without them
                 self._loop.run(recover(library, configuration.api_key))

@@ -17,8 +17,8 @@ from xai_notebook.errors import ExportError, LibraryError, MissingImageError, Op
 from xai_notebook.generation.backends import LOCAL_HOST
 from xai_notebook.generation.event_loop import Batched
 from xai_notebook.library import Reply
-from xai_notebook.library.bundles import SUFFIX, Bundle, BundleFolder, answers, picture_of
-from xai_notebook.library.replies import look_at
+from xai_notebook.library.bundles import SUFFIX, Bundle, BundleFolder, answers, open_picture
+from xai_notebook.library.replies import inspect_pictures
 from xai_notebook.settings import DEFAULT_API_HOST, MIB
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class BundleLookup:
         answered, problems = await self._answer(query)
         for sentence in problems:
             progress.note(sentence)
-        pictures = [each for each in await look_at(answered) if each.status != "failed"]
+        pictures = [each for each in await inspect_pictures(answered) if each.status != "failed"]
         if len(pictures) < len(answered):
             progress.note("A picture of a bundle cannot be read, and was not used.")
         return pictures
@@ -138,7 +138,7 @@ class BundleLookup:
                     digest = image.sha256 or ""
                     if digest.startswith(digits) and digest not in found and len(found) < limit:
                         with suppress(LibraryError):  # a damaged picture
-                            found[digest] = picture_of(bundle, image, entry.request)
+                            found[digest] = open_picture(bundle, image, entry.request)
         return found
 
 
@@ -226,7 +226,7 @@ def _new_replies(
             continue
         present.add(image.position)
         try:
-            picture = picture_of(bundle, image, entry.request)
+            picture = open_picture(bundle, image, entry.request)
             payloads.append(picture.data if picture.held else None)
         except (LibraryError, MissingImageError) as error:
             problems.append(str(error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments import tables
 from xai_notebook.arguments.inputs import load_inputs
-from xai_notebook.arguments.options import axes_of
+from xai_notebook.arguments.options import parse_axes
 from xai_notebook.arguments.tables import MAX_VARIANTS, Variant, expand_variants
 from xai_notebook.arguments.templates import DataText, fill
 from xai_notebook.client.request import ImageRequest, is_blank
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aiolimiter import AsyncLimiter
 
-    from xai_notebook.arguments.inputs import Inputs, Named
+    from xai_notebook.arguments.inputs import Inputs, PictureFinder
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import PromptRewriter, Route
@@ -310,7 +310,7 @@ def prepare_call(
     *,
     typed: bool = False,
     settings: Configuration | None = None,
-    named: Named | None = None,
+    named: PictureFinder | None = None,
 ) -> Call:
     """Check options, prompt and input images.
 
@@ -390,7 +390,7 @@ def _prepare_one(
         )
     if namespace is not None:
         prompt = fill(prompt, namespace)
-    axes = axes_of(options.matrix or ())
+    axes = parse_axes(options.matrix or ())
     variants = [Variant(prompt, ())]
     if options.matrix is not None:
         variants = expand_variants(prompt, needed=not axes)

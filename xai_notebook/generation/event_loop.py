@@ -21,7 +21,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from xai_notebook.client.workers import Workers
+from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import CallCancelledError, ForkedProcessError, XaiError, shorten
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ class BackgroundLoop:
                 )
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                loop.set_default_executor(Workers(thread_name_prefix="xai-notebook-worker"))
+                loop.set_default_executor(
+                    FallbackThreadPool(thread_name_prefix="xai-notebook-worker")
+                )
                 thread = threading.Thread(
                     target=_serve, args=(loop,), name="xai-notebook", daemon=True
                 )

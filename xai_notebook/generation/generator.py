@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library, StoredImages
-    from xai_notebook.library.records import Slot
+    from xai_notebook.library.records import ImageSlot
     from xai_notebook.library.replies import ReplyWriter
     from xai_notebook.pictures.picture import Status
     from xai_notebook.pictures.render.tables import BudgetState
@@ -142,7 +142,7 @@ class _Redo(NamedTuple):
 
     number: int
     picture: Picture
-    slot: Slot
+    slot: ImageSlot
 
 
 class Generator:

@@ -16,7 +16,13 @@ from xai_notebook.client import bounds
 from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError, XaiError
 from xai_notebook.generation.event_loop import Batched
 from xai_notebook.library import ShownImage, StoredImages
-from xai_notebook.library.replies import ReplyWriter, absent, look_at, moment, reply_of
+from xai_notebook.library.replies import (
+    ReplyWriter,
+    build_reply,
+    inspect_pictures,
+    missing_pictures,
+    moment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -159,7 +165,7 @@ class Ingest:
         found, fetched = await self._fetched(wanted)
         if None in fetched:
             found, fetched = await self._fetched(wanted)
-        pictures = await look_at(
+        pictures = await inspect_pictures(
             [
                 replace(
                     picture,
@@ -283,14 +289,16 @@ class Ingest:
             return await self._fetch(picture, response.image, writer)
 
         try:
-            reply = await reply_of(
+            reply = await build_reply(
                 request, responses, missing, spooled=writer.spooled, **writer.answer
             )
             if not reply.pictures:
                 reply = replace(reply, cost_usd=writer.cost_usd, model=writer.model)
             pictures = await self._store(reply, writer)
             pictures = await asyncio.gather(*map(fetched, pictures, responses))
-            return await look_at([*pictures, *absent(request, responses, missing)])
+            return await inspect_pictures(
+                [*pictures, *missing_pictures(request, responses, missing)]
+            )
         finally:
             writer.release()
 

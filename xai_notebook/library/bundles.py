@@ -575,13 +575,13 @@ def answers(
         for image in bundle.find(request, place, rewrite_model):
             if image.position in missing and image.position not in found:
                 try:
-                    found[image.position] = picture_of(bundle, image, request)
+                    found[image.position] = open_picture(bundle, image, request)
                 except LibraryError as error:
                     problems.append(str(error))
     return [found[position] for position in sorted(found)], problems
 
 
-def picture_of(bundle: Bundle, image: Picture, request: ImageRequest) -> Picture:
+def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Picture:
     """Return a picture whose original can be read from its bundle.
 
     Args:

@@ -58,7 +58,7 @@ class SubmissionState(IntEnum):
     """The service has confirmed or listed it."""
 
 
-def key_of(fingerprint: str, place: int, position: int) -> str:
+def request_key(fingerprint: str, place: int, position: int) -> str:
     """Return the key of a request for one image, unique in its job.
 
     Args:
@@ -74,7 +74,7 @@ class JobRequest:
     """A request for one image of a job.
 
     Attributes:
-        key: Its id in the batch; see `key_of`.
+        key: Its id in the batch; see `request_key`.
         fingerprint: Of the request.
         place: How many equal requests came before it.
         position: Of the image among those of its request.
@@ -251,7 +251,7 @@ class JobStore:
         }
         keys = {one.key for one in requests}
         return any(
-            key_of(*slot, picture.position) in keys
+            request_key(*slot, picture.position) in keys
             for slot, stored in zip(slots, self._look_up([*slots.values()]), strict=True)
             for picture in stored.pictures
         )
@@ -461,7 +461,7 @@ class JobStore:
             }
 
 
-def new_name(keys: Sequence[str]) -> str:
+def new_job_name(keys: Sequence[str]) -> str:
     """Return a unique name for a job with these keys."""
     from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension need not pay
 

@@ -139,7 +139,7 @@ class ShownImage(NamedTuple):
     image_id: int
 
 
-class Slot(NamedTuple):
+class ImageSlot(NamedTuple):
     """The slot that an image fills: the request, how many equal ones came before, the position.
 
     Attributes:

@@ -59,7 +59,7 @@ def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
     return [*responses[:asked], *islice(more, _MAX_UNASKED)]
 
 
-async def reply_of(
+async def build_reply(
     request: ImageRequest,
     responses: Sequence[ImageResponse],
     missing: Sequence[int],
@@ -92,7 +92,7 @@ async def reply_of(
     )
 
 
-def absent(
+def missing_pictures(
     request: ImageRequest, responses: Sequence[ImageResponse], missing: Sequence[int]
 ) -> list[Picture]:
     """Return a picture with an error for each requested image that is not in the reply."""
@@ -169,7 +169,7 @@ def add_costs(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first + second
 
 
-async def look_at(pictures: Sequence[Picture]) -> list[Picture]:
+async def inspect_pictures(pictures: Sequence[Picture]) -> list[Picture]:
     """Return pictures with media type and size; those that cannot be read become failed."""
     if all(map(_is_known, pictures)):
         return [*pictures]
@@ -339,7 +339,7 @@ async def _read(
     sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
     missing = about["missing"]
     responses = kept(sent, len(missing))
-    reply = await reply_of(request, responses, missing, spooled=spooled, **about["answer"])
+    reply = await build_reply(request, responses, missing, spooled=spooled, **about["answer"])
     if not responses:
         reply = replace(reply, cost_usd=cost_usd(message.usage), model=bounds.line(message.model))
     return reply

@@ -24,10 +24,10 @@ from xai_notebook.library.inputs import InputFiles, UploadCache
 from xai_notebook.library.jobs import JobStore
 from xai_notebook.library.panels import PanelStore
 from xai_notebook.library.records import (
+    ImageSlot,
     PictureReader,
     Reply,
     ShownImage,
-    Slot,
     SlotQuery,
     StoredImages,
     link_values,
@@ -592,15 +592,15 @@ class Library:
             (newest,) = _row(connection, "SELECT max(id) FROM images")
         return newest or 0
 
-    def slot_of(self, image_id: int) -> Slot | None:
+    def slot_of(self, image_id: int) -> ImageSlot | None:
         """Return the slot that an image fills; None if the row does not exist."""
         query = """SELECT fingerprint, place, position, host, backend, notebook
             FROM images JOIN requests ON requests.id = request_id WHERE images.id = ?"""
         with self.database.reading() as connection:
             row = _row(connection, query, image_id)
-        return None if row is None else Slot(*row)
+        return None if row is None else ImageSlot(*row)
 
-    def redone(self, slot: Slot, *, notebook: str | None, image_id: int) -> list[int]:
+    def redone(self, slot: ImageSlot, *, notebook: str | None, image_id: int) -> list[int]:
         """Return the `id` of each image that replaced another in a slot, the oldest first.
 
         Args:

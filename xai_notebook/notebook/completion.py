@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.arguments.line import flags_of
+from xai_notebook.arguments.line import options_by_flag
 from xai_notebook.arguments.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def complete(
         rows = tuple(row for row in rows if row.name == "model")
     if magic["kind"] == "panel":
         rows = tuple(row for row in rows if row.in_panel)
-    return token, _candidates(words, token, namespace, flags_of(rows))
+    return token, _candidates(words, token, namespace, options_by_flag(rows))
 
 
 def _candidates(

@@ -24,7 +24,7 @@ from traitlets import Bool
 
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.client.bounds import clean
-from xai_notebook.client.workers import Workers
+from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import MissingImageError, OptionError, XaiError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.session import current_session
@@ -427,8 +427,8 @@ class PictureWidget(anywidget.AnyWidget):
         self._reply(message, [small[i] for i in ready], ids=ready, missing=missing)
 
     @cached_property
-    def _makers(self) -> Workers:
-        return Workers(_THUMBNAIL_THREADS, thread_name_prefix="xai-notebook-thumbnails")
+    def _makers(self) -> FallbackThreadPool:
+        return FallbackThreadPool(_THUMBNAIL_THREADS, thread_name_prefix="xai-notebook-thumbnails")
 
     @cached_property
     def _thumbnails(self) -> Thumbnails:

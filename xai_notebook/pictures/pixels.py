@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from PIL import Image, ImageCms
 
-from xai_notebook.client.media import media_type, readable
+from xai_notebook.client.media import make_readable, media_type
 from xai_notebook.errors import ReplyError
 from xai_notebook.settings import MAX_IMAGE_PIXELS
 
@@ -77,7 +77,7 @@ def open_image(data: bytes) -> Image.Image:
         ReplyError: The bytes are not an image, or it has more than `MAX_IMAGE_PIXELS` pixels.
     """
     try:
-        whole = readable(data)  # Pillow takes a minute for 30 MB of padding
+        whole = make_readable(data)  # Pillow takes a minute for 30 MB of padding
         with warnings.catch_warnings():
             # Pillow only warns between one and two times its own limit; ours is lower and firm.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

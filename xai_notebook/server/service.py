@@ -24,7 +24,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from xai_notebook import settings
 from xai_notebook.client import wire
-from xai_notebook.client.media import check_structure, media_type, readable
+from xai_notebook.client.media import check_structure, make_readable, media_type
 from xai_notebook.server import painting
 from xai_notebook.server.batches import Batches
 from xai_notebook.server.dispatch import Methods
@@ -412,7 +412,7 @@ def decode_input(data: bytes) -> Image.Image:
 
     try:
         check_structure(data)
-        with Image.open(io.BytesIO(readable(data)), formats=tuple(_MAX_PIXELS)) as opened:
+        with Image.open(io.BytesIO(make_readable(data)), formats=tuple(_MAX_PIXELS)) as opened:
             if opened.width * opened.height > _MAX_PIXELS[opened.format or "WEBP"]:
                 raise invalid(
                     f"An input image of {opened.width} x {opened.height} pixels is too large."

@@ -18,7 +18,13 @@ from xai_notebook.errors import LibraryError, OptionError, XaiError
 from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.jobs.job import BatchJob, JobList, JobSlot, JobView
 from xai_notebook.generation.jobs.poller import JobPoller
-from xai_notebook.library.jobs import JobRecord, JobRequest, RequestCounts, key_of, new_name
+from xai_notebook.library.jobs import (
+    JobRecord,
+    JobRequest,
+    RequestCounts,
+    new_job_name,
+    request_key,
+)
 from xai_notebook.library.spending import TICKS, Amount
 
 if TYPE_CHECKING:
@@ -240,7 +246,7 @@ class JobManager:
         async with call.limits.reserved(estimate) as (reservation,):
             try:
                 job = JobRecord(
-                    name=new_name([one.key for one in new]),
+                    name=new_job_name([one.key for one in new]),
                     backend=backend.kind,
                     host=backend.host,
                     notebook=notebook_name(),
@@ -316,7 +322,7 @@ def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
 def _keys(claimed: ClaimedRequest) -> list[str]:
     """Return the keys of a request's images."""
     slot = claimed.fingerprint, claimed.claim.place
-    return [key_of(*slot, position) for position in range(claimed.request.n)]
+    return [request_key(*slot, position) for position in range(claimed.request.n)]
 
 
 def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
@@ -352,7 +358,7 @@ async def _stored(
     async def recall(one: ClaimedRequest) -> None:
         if not _wants_new(call, one):
             for picture in await generator.recall(call, one):
-                stored[key_of(one.fingerprint, one.claim.place, picture.position)] = picture
+                stored[request_key(one.fingerprint, one.claim.place, picture.position)] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))

@@ -35,7 +35,7 @@ from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, JobSubmitter,
 from xai_notebook.generation.progress import Progress
 from xai_notebook.library import Reply, SlotQuery
 from xai_notebook.library.jobs import RequestCounts
-from xai_notebook.library.replies import moment, reply_of
+from xai_notebook.library.replies import build_reply, moment
 from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
@@ -383,7 +383,7 @@ class JobPoller:
         }
         try:
             responses = [result.image_response]
-            reply = await reply_of(request.request, responses, [request.position], **slot)
+            reply = await build_reply(request.request, responses, [request.position], **slot)
         except MissingImageError:
             if result.cost_usd is None:
                 raise

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS
-from xai_notebook.client.workers import Workers
+from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import NotKeptError
 from xai_notebook.library.storage.ownership import make_folder, open_private
 
@@ -101,7 +101,7 @@ class BlobStore:
         else:
             shares = [contents[start::threads] for start in range(threads)]
             # A new pool for each call: threads do not survive a fork.
-            with Workers(threads, thread_name_prefix="xai-notebook-disk") as pool:
+            with FallbackThreadPool(threads, thread_name_prefix="xai-notebook-disk") as pool:
                 written = list(pool.map(self._write_share, shares))
             results = [written[index % threads][index // threads] for index in range(len(contents))]
         if durable:

@@ -284,7 +284,7 @@ class Spool:
             waits = any(journal.entries for journal in self.journals())
         return not waits and not self._files(_OLD_SUFFIX)
 
-    def has_heritage(self) -> bool:
+    def has_inherited_replies(self) -> bool:
         """Tell whether a dead process left replies in its journal."""
         self._adopt()
         with self._lock:

@@ -14,7 +14,7 @@ from xai_notebook.pictures.render.previews import (
     LIMITS,
     SIDES,
     SMALL_SIDE,
-    Awaited,
+    Placeholder,
     PreviewSource,
     Shown,
 )
@@ -169,7 +169,7 @@ def figure(
         heading: HTML above the picture.
         cells: Show the creation time and the magic that requests the image again.
     """
-    size = source.size if isinstance(source, (PreviewSource, Awaited)) else (SMALL_SIDE,) * 2
+    size = source.size if isinstance(source, (PreviewSource, Placeholder)) else (SMALL_SIDE,) * 2
     caption = ""
     if captions.wanted:
         caption = captions.under(image, size) + facts(image, position, dated=cells)
@@ -194,7 +194,7 @@ def _picture(image: Card, source: Shown, position: CardPosition) -> str:
             return _img(source, alt_text(image.picture, position.number + 1, position.total))
         damaged = f"<div><strong>Damaged.</strong> {_DAMAGED}</div>"
         return _img(source, f"Damaged. {_DAMAGED}") + damaged
-    if isinstance(source, Awaited):
+    if isinstance(source, Placeholder):
         style = _PLACEHOLDER.format(width=source.size[0], height=source.size[1])
         return f'<div class="xai-waiting" style="{style}"></div>'
     title = TITLES.get(image.status, "Failed")

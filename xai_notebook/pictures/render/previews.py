@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import pybase64
 
-from xai_notebook.client.workers import Workers
+from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class PreviewSource(NamedTuple):
     whole: bool
 
 
-class Awaited(NamedTuple):
+class Placeholder(NamedTuple):
     """The placeholder of a picture that has not arrived or is not scaled yet.
 
     Attributes:
@@ -51,7 +51,7 @@ class Awaited(NamedTuple):
     size: tuple[int, int]
 
 
-Shown: TypeAlias = "PreviewSource | Awaited | str | None"
+Shown: TypeAlias = "PreviewSource | Placeholder | str | None"
 """Content of a card: a picture, a placeholder, an error message, or nothing."""
 
 _Key: TypeAlias = "tuple[object, ...]"
@@ -93,7 +93,7 @@ class Previews:
         }
         now = dict(islice(missing.items(), most))
         embed = partial(_embed, side=side, limit=limit, full=full)
-        with Workers(max_workers=4) if len(now) > 1 else nullcontext() as pool:
+        with FallbackThreadPool(max_workers=4) if len(now) > 1 else nullcontext() as pool:
             made = (pool.map if pool else map)(embed, now.values())
             self._made.update(zip(now, made, strict=True))
         return [
@@ -104,13 +104,13 @@ class Previews:
         ]
 
 
-def _awaited(image: Card, side: int) -> Awaited:
+def _awaited(image: Card, side: int) -> Placeholder:
     try:
         width, height = image.size or map(float, image.request.shape.split(":"))
     except ValueError:  # a shape that is not a ratio
         width = height = 1.0
     scale = side / max(width, height)
-    return Awaited((round(width * scale), round(height * scale)))
+    return Placeholder((round(width * scale), round(height * scale)))
 
 
 def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource | str:
