@@ -80,5 +80,5 @@ def test_a_home_that_is_a_file_is_an_error(
     home = tmp_path / "file"
     home.write_text("not a folder")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-    with pytest.raises(errors.LibraryError, match=r"no folder.*XAI_NOTEBOOK_HOME"):
+    with pytest.raises(errors.LibraryError, match=r"is not a folder.*XAI_NOTEBOOK_HOME"):
         session.history.search()
