@@ -186,14 +186,11 @@ class XaiImage(Magics):
         self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
     ) -> Any:
         """Make images; the docstring is replaced by the option table's help."""
-        reader, templates = _readers()
-        parsed = reader.parse(line)
-        if parsed.given.pop("help", False):
-            print(help_text())  # noqa: T201  # what --help does
-            return None
         namespace = ChainMap(local_ns or {}, self.shell.user_ns)
-        prompt = reader.prompt_of(parsed.prompt, cell)
-        given = templates.fill_options(parsed.given, namespace)
+        read = _read(line, cell, namespace)
+        if read is None:
+            return None
+        prompt, given = read
         call = _session().prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
             return _shown(_session().plan(call))
@@ -203,8 +200,9 @@ class XaiImage(Magics):
 
     def _show(self, call: Call) -> ImageBatch:
         """Run a call and show its progress; return its images, bound to the name of `--as`."""
-        session, progress = _session(), _progress()
-        patience = call.configuration.patience
+        from xai_notebook.notebook import progress  # noqa: PLC0415  # pictures: not at load
+
+        session, patience = _session(), call.configuration.patience
         if patience is None:
             patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
         display = progress.CallProgress(
@@ -250,6 +248,7 @@ class XaiImage(Magics):
         Returns:
             False in a terminal, which shows text only.
         """
+        from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
         from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
 
         if not in_kernel(self.shell):
@@ -257,13 +256,14 @@ class XaiImage(Magics):
         if self._displayed is job:
             self._displayed = None  # shown before it was handed over
         else:
-            _progress().JobDisplay(Publisher(self.shell), job)
+            JobDisplay(Publisher(self.shell), job)
         return True
 
     def follow_job(self, job: BatchJob) -> JobWait:
         """Return the progress of a job that this cell waits for."""
-        progress: JobWait = _progress().JobWait(self.shell, job, patience=_JOB_PATIENCE)
-        return progress
+        from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # pictures: not at load
+
+        return JobWait(self.shell, job, patience=_JOB_PATIENCE)
 
     def _present(self, call: Call, display: CallProgress, error: BaseException) -> None:
         """Show and bind the images that came before an error, as the cell's value."""
@@ -288,12 +288,12 @@ class XaiImage(Magics):
 
     def _parsed(self, line: str) -> Parsed:
         """Return the options and the words of a line, every `{{ … }}` filled in."""
-        reader, templates = _readers()
-        names, (given, words) = self.shell.user_ns, reader.parse(line)
-        words = words.removesuffix(";").rstrip()
-        words = templates.fill(words, names, "the line")
-        filled: Parsed = reader.Parsed(templates.fill_options(given, names), words)
-        return filled
+        from xai_notebook.arguments.line import Parsed, parse  # noqa: PLC0415  # not at load
+        from xai_notebook.arguments.templates import fill, fill_options  # noqa: PLC0415  # not at load
+
+        names, (given, words) = self.shell.user_ns, parse(line)
+        words = fill(words.removesuffix(";").rstrip(), names, "the line")
+        return Parsed(fill_options(given, names), words)
 
     @no_var_expand
     @line_magic
@@ -316,8 +316,9 @@ class XaiImage(Magics):
     @line_magic
     def xai_pack(self, line: str) -> Path:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
-        path = line.strip().removesuffix(";").strip("\"' ")
-        path = _readers()[1].fill(path, self.shell.user_ns, "the path")
+        from xai_notebook.arguments.templates import fill  # noqa: PLC0415  # not at load
+
+        path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
         return _shown(_session().history.pack(path or None))
 
     @no_var_expand
@@ -326,13 +327,9 @@ class XaiImage(Magics):
         """Show the form: %xai_panel [OPTIONS] [PROMPT]. Options are those of %%xai_image."""
         from xai_notebook.notebook.panel import show_panel  # noqa: PLC0415  # ipywidgets
 
-        reader, templates = _readers()
-        parsed = reader.parse(line)
-        if parsed.given.pop("help", False):
-            print(help_text())  # noqa: T201  # what --help does
-            return
-        given = templates.fill_options(parsed.given, self.shell.user_ns)
-        show_panel(reader.prompt_of(parsed.prompt, None) or "", **given)
+        if (read := _read(line, None, self.shell.user_ns)) is not None:
+            prompt, given = read
+            show_panel(prompt or "", **given)
 
     @no_var_expand
     @line_magic
@@ -354,18 +351,19 @@ def _session() -> Session:
     return current_session()
 
 
-def _progress() -> Any:
-    """Return the module that shows progress."""
-    from xai_notebook.notebook import progress  # noqa: PLC0415  # pictures: not at load
+def _read(
+    line: str, cell: str | None, namespace: Mapping[str, Any]
+) -> tuple[str | None, dict[str, Any]] | None:
+    """Return the prompt and the options of a magic; None after `--help`, which is printed."""
+    from xai_notebook.arguments.line import cell_prompt, parse  # noqa: PLC0415  # not at load
+    from xai_notebook.arguments.templates import fill_options  # noqa: PLC0415  # not at load
 
-    return progress
-
-
-def _readers() -> tuple[Any, Any]:
-    """Return the modules that read a magic's line and fill its templates."""
-    from xai_notebook.arguments import line, templates  # noqa: PLC0415  # 6 ms, half of loading
-
-    return line, templates
+    parsed = parse(line)
+    if parsed.given.pop("help", False):
+        print(help_text())  # noqa: T201  # what --help does
+        return None
+    prompt = cell_prompt(parsed.prompt, cell)
+    return prompt, fill_options(parsed.given, namespace)
 
 
 def _shown(value: _Value) -> _Value:
