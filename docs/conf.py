@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -68,6 +70,16 @@ def _write_pages() -> None:
         _copy_tutorial(notebook, tutorials)
     error_page.write(HERE / "reference" / "messages.md")
     option_page.write(HERE / "reference" / "options.md")
+
+
+def _link_to_tutorials(_app: Any, _page: str, source: list[str]) -> None:
+    """Point links to notebooks of the repository to their copies in the documentation."""
+    source[0] = re.sub(r"\.\./\.\./notebooks/(\w+\.ipynb)", r"../tutorials/\1", source[0])
+
+
+def setup(app: Any) -> None:
+    """Connect the handler above."""
+    app.connect("source-read", _link_to_tutorials)
 
 
 _write_pages()

@@ -95,6 +95,22 @@ def test_every_public_name_has_a_page() -> None:
     assert {name for name in public - named if not name.startswith("_")} == set()
 
 
+def test_links_and_paths_lead_somewhere() -> None:
+    """Links of pages, and files that the pages for developers name."""
+    root = DOCS.parent
+    for page in [*DOCS.glob("*.md"), *DOCS.glob("[hr]*/*.md"), root / "CONTRIBUTING.md"]:
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+        dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+        assert (page.name, dead) == (page.name, [])
+    for page in (root / "CONTRIBUTING.md", DOCS / "reference/house.md"):
+        paths = re.findall(r"`([\w./]+\.(?:py|js|toml|md))`", page.read_text(encoding="utf-8"))
+        browser = root / "xai_notebook/notebook/browser"
+        folders = (root, root / "xai_notebook", browser, browser / "library")
+        dead = [path for path in paths if not any((each / path).exists() for each in folders)]
+        assert (page.name, dead) == (page.name, [])
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     """A reader finds it in the menu."""
     contents = (DOCS / "index.md").read_text(encoding="utf-8")

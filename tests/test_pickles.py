@@ -151,6 +151,19 @@ def test_the_first_format_can_be_read() -> None:
     assert batch[1].error == "The image was withheld by moderation. Change the prompt."
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "xai_notebook.generation.current\nCurrentSession",
+        "xai_notebook.generation.jobs\nopen_job",
+        "xai_notebook.pictures.results\nopen_batch",
+        "xai_notebook.pictures.results\nopen_image",
+    ],
+)
+def test_functions_named_in_pickles_stay_where_they_are(name: str) -> None:
+    assert pickle.loads(f"c{name}\n.".encode()).__name__ == name.rpartition("\n")[2]
+
+
 def test_a_later_format_is_refused() -> None:
     with pytest.raises(XaiError, match=r"newer version.*pip install --upgrade xai-notebook"):
         open_batch(2, {})
