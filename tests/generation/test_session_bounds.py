@@ -88,7 +88,7 @@ def zone() -> Iterator[Callable[[bool], None]]:
         time.tzset()
 
     yield move
-    os.environ.pop("TZ")
+    os.environ.pop("TZ", None)
     if before is not None:
         os.environ["TZ"] = before
     time.tzset()

@@ -144,7 +144,7 @@ def commented(kind: str, size: int) -> bytes:
     in_png.add_text("comment", text)
     buffer = io.BytesIO()
     image = Image.new("RGB", (8, 6), "teal")
-    image.save(buffer, kind, comment=text[:65_533].encode(), pnginfo=in_png)
+    image.save(buffer, kind, comment=text[:60_000].encode(), pnginfo=in_png)
     return buffer.getvalue()
 
 
