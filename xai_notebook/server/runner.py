@@ -147,7 +147,7 @@ class EmbeddedServer:
 
     @property
     def address(self) -> str:
-        """Address for clients: `localhost:PORT`."""
+        """Where clients connect, as host and port."""
         return f"localhost:{self.port}"
 
     @property
