@@ -76,11 +76,11 @@ class Lab:
     """A running Jupyter server and the folder it serves.
 
     Attributes:
-        folder: Served by it.
-        port: On 127.0.0.1.
-        token: Of the server.
-        kernelspec: The folder with the specification of its kernels.
-        home: Of the kernels' library.
+        folder: The folder that the server serves.
+        port: The server's port on 127.0.0.1.
+        token: The server's access token.
+        kernelspec: The folder of the kernel specification.
+        home: The folder of the library that new kernels use.
     """
 
     folder: Path
@@ -90,7 +90,7 @@ class Lab:
     home: Path = Path()
 
     def use(self, home: Path) -> None:
-        """Give kernels that start from now on a library in `home`."""
+        """Set the library folder of kernels that start later."""
         self.home = home
         self.kernelspec.mkdir(parents=True, exist_ok=True)
         spec = {
@@ -136,7 +136,7 @@ class Lab:
         page.wait_for_function(READY, timeout=60_000)
 
     def show(self, page: Page, name: str) -> None:
-        """Show a notebook alone in JupyterLab; load that first if necessary."""
+        """Show only this notebook in JupyterLab; load JupyterLab first if necessary."""
         if page.evaluate("() => Boolean(window.jupyterapp)"):
             page.evaluate(CLOSE)
             page.evaluate(OPEN, name)
@@ -162,7 +162,7 @@ class Lab:
 
     @staticmethod
     def violations(page: Page, part: str) -> list[Any]:
-        """Return what axe-core finds in a part of the page at level AA of WCAG 2.1."""
+        """Return the violations of WCAG 2.1 AA that axe-core finds in a part of the page."""
         options = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
         found = Axe().run(page, context=part, options=options).response["violations"]
         return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
@@ -187,8 +187,8 @@ def _chromium() -> str:
 def browser() -> Iterator[Browser]:
     """A headless Chromium of this package.
 
-    Playwright keeps an event loop running in the main thread, where other tests use `asyncio.run`:
-    so it ends with the package.
+    Playwright keeps an event loop running in the main thread, where other tests use `asyncio.run`.
+    So it is stopped after the tests of this package.
     """
     path = _chromium()
     from playwright.sync_api import sync_playwright
@@ -210,7 +210,7 @@ def window(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
-    """A Jupyter server without a key, its folder in a temporary place."""
+    """A Jupyter server without an API key, in a temporary folder."""
     with start_lab(tmp_path_factory.mktemp("lab")) as started:
         yield started
 

@@ -1,4 +1,4 @@
-"""The extension of JupyterLab and Notebook 7: highlighting of prompts, and two commands."""
+"""The extension for JupyterLab and Notebook 7: prompt highlighting and two commands."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ SPANS = """content => [...content.querySelectorAll("span")]
   .map(span => [span.textContent, span.className, getComputedStyle(span).color])"""
 CONTRAST = """node => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const seen = (...colors) => {  // each painted over those before it
+  const luminance = (...colors) => {  // of the last color, blended over those before it
     for (const color of colors) { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); }
     return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
       .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
       .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   };
-  const grounds = [];
-  for (let n = node; n; n = n.parentElement) grounds.unshift(getComputedStyle(n).backgroundColor);
-  const back = seen("white", ...grounds), front = seen(getComputedStyle(node).color);
+  const backgrounds = [];
+  for (let n = node; n; n = n.parentElement)
+    backgrounds.unshift(getComputedStyle(n).backgroundColor);
+  const back = luminance("white", ...backgrounds), front = luminance(getComputedStyle(node).color);
   const [a, b] = [front, back].sort((x, y) => y - x);
   return (a + 0.05) / (b + 0.05);
 }"""
@@ -73,17 +74,19 @@ def wait_for_language(page: Page, number: int, name: str) -> None:
     until(lambda: language(page, number) == name, 30)
 
 
-def set_closing(page: Page, *, wanted: bool) -> None:
+def set_auto_closing(page: Page, *, enabled: bool) -> None:
     """Set whether editors close brackets and quotes, and wait for the change."""
     command = "notebook:toggle-autoclosing-brackets"
     page.evaluate(EXECUTE, command)
     page.wait_for_function(
-        "([command, wanted]) => jupyterapp.commands.isToggled(command) === wanted",
-        arg=[command, wanted],
+        "([command, enabled]) => jupyterapp.commands.isToggled(command) === enabled",
+        arg=[command, enabled],
     )
 
 
-def test_prompt_cells_are_highlighted_as_text(lab: Any, page: Page, shoot: Shoot) -> None:
+def test_a_prompt_cell_is_highlighted_as_a_prompt_not_as_python(
+    lab: Any, page: Page, shoot: Shoot
+) -> None:
     name = lab.add("text.ipynb", PROMPT, CODE, LINES).name
     lab.open(page, name)
     wait_for_language(page, 0, "xai-prompt")
@@ -106,32 +109,32 @@ def test_prompt_cells_are_highlighted_as_text(lab: Any, page: Page, shoot: Shoot
     lab.set_theme(page, THEMES[0])
 
 
-def test_prompt_lines_are_highlighted_as_text(lab: Any, page: Page) -> None:
+def test_a_line_magic_is_highlighted_as_a_prompt_not_as_python(lab: Any, page: Page) -> None:
     name = lab.add("lines.ipynb", LINES, "x").name
     lab.open(page, name)
     wait_for_language(page, 0, "python")
     lines = editor(page, 0).locator(".cm-line")
-    second = lines.nth(1).evaluate(SPANS)
-    assert {classes.split()[-1] for _, classes, _ in second} == {
+    magic_line = lines.nth(1).evaluate(SPANS)
+    assert {classes.split()[-1] for _, classes, _ in magic_line} == {
         *("xai-magic", "xai-option", "xai-value", "xai-text", "xai-template")
     }
-    plain = editor(page, 1).evaluate("node => getComputedStyle(node).color")
-    for text, classes, color in second + lines.nth(2).evaluate(SPANS):
+    default_color = editor(page, 1).evaluate("node => getComputedStyle(node).color")
+    for text, classes, color in magic_line + lines.nth(2).evaluate(SPANS):
         if classes == "xai-text":
-            assert color == plain, text
-    assert "".join(text for text, classes, _ in second if classes == "xai-text").split() == [
+            assert color == default_color, text
+    assert "".join(text for text, classes, _ in magic_line if classes == "xai-text").split() == [
         *("a", "cat's", "dream", "in", '"blue"', "for")
     ]
-    first = lines.nth(0).evaluate(SPANS)
-    assert len({color for _, _, color in first} - {plain}) >= 2
-    assert not any("xai" in classes for _, classes, _ in first)
+    python_line = lines.nth(0).evaluate(SPANS)
+    assert len({color for _, _, color in python_line} - {default_color}) >= 2
+    assert not any("xai" in classes for _, classes, _ in python_line)
 
 
 def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> None:
     name = lab.add("quotes.ipynb", "%%xai_image", "%%time", "x = 1").name
     lab.open(page, name)
     wait_for_language(page, 0, "xai-prompt")
-    set_closing(page, wanted=True)
+    set_auto_closing(page, enabled=True)
     try:
         for number, typed, got in (
             (2, "\ny = ('", "x = 1\ny = ('')"),
@@ -145,15 +148,15 @@ def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> 
         editor(page, 0).click()
         page.keyboard.press("Control+End")
         page.keyboard.press("Backspace")
-        page.keyboard.press("Enter")  # as far in as the line before, like text
+        page.keyboard.press("Enter")  # keeps the previous line's indentation
         page.keyboard.type("second")
         assert source(page, 0) == "%%xai_image\n  a cat's \"(drea\n  second"
     finally:
-        set_closing(page, wanted=False)
+        set_auto_closing(page, enabled=False)
 
 
 def test_the_magic_switches_the_language(lab: Any, page: Page) -> None:
-    """Undo takes back typed text only."""
+    """Undo reverts typed text, not language changes."""
     name = lab.add("switch.ipynb", "a = 1", "b = 2").name
     lab.open(page, name)
     wait_for_language(page, 0, "python")
@@ -168,7 +171,7 @@ def test_the_magic_switches_the_language(lab: Any, page: Page) -> None:
     assert language(page, 0) == "xai-prompt"
     assert content.evaluate("node => node.classList.contains('cm-lineWrapping')")
     page.keyboard.press("Control+Home")
-    page.keyboard.type("\n\n")  # IPython takes blank lines before a magic
+    page.keyboard.type("\n\n")  # IPython allows blank lines before a cell magic
     assert language(page, 0) == "xai-prompt"
     page.keyboard.type("# ")
     assert language(page, 0) == "python"
@@ -181,7 +184,7 @@ def test_the_magic_switches_the_language(lab: Any, page: Page) -> None:
     page.keyboard.press("Control+Shift+z")
     assert source(page, 0) != "a = 1"
     assert language(page, 1) == "python"
-    # What others of a shared notebook type, or a program, comes the same way.
+    # Edits by collaborators or by programs arrive in the same way.
     page.evaluate(SET_SECOND, "%%xai_image\na fox")
     assert language(page, 1) == "xai-prompt"
     page.evaluate(SET_SECOND, "b = 2")
@@ -233,7 +236,7 @@ def test_search_matches_are_readable(lab: Any, page: Page) -> None:
 
 
 def test_launcher_and_palette_open_panel_and_library(lab: Any, page: Page, shoot: Shoot) -> None:
-    lab.show(page, lab.add("places.ipynb", "x = 1").name)
+    lab.show(page, lab.add("launcher.ipynb", "x = 1").name)
     page.evaluate(EXECUTE, "launcher:create")
     cards = page.locator(".jp-LauncherCard")
     cards.filter(has_text="xAI image library").last.wait_for()

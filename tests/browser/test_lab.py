@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from harness import Served, Shoot
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "notebooks" / "01_quickstart.ipynb"
-SEEN = "images => images.every(i => i.complete && i.naturalWidth > 100 && i.clientWidth > 100)"
+ARE_VISIBLE = (
+    "images => images.every(i => i.complete && i.naturalWidth > 100 && i.clientWidth > 100)"
+)
 HOSTILE = (
     "<script>window.hacked=1</script></figcaption></figure> <img src=x onerror=window.hacked=1> "
     "\"double\" 'single' &amp; 🦊❄️ שועל אדום $x^2$ $$y$$ \\(z\\) [link](javascript:alert) **b**"
@@ -52,10 +54,10 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def peer() -> Iterator[Served]:
-    """A server outside the kernel."""
-    with serve() as served:
-        yield served
+def served() -> Iterator[Served]:
+    """An embedded server that runs in the test's process."""
+    with serve() as server:
+        yield server
 
 
 def reopen(page: Page, lab: Any, name: str) -> None:
@@ -63,7 +65,7 @@ def reopen(page: Page, lab: Any, name: str) -> None:
     notebook = nbformat.read(lab.folder / name, as_version=4)
     notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
     notebook.metadata["language_info"] = {"name": "no-such-language"}
-    copy = f"foreign-{name}"  # its signature no longer fits
+    copy = f"foreign-{name}"  # unsigned: the notebook has changed
     nbformat.write(notebook, lab.folder / copy)
     lab.show(page, copy)
     page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
@@ -81,12 +83,12 @@ def cell_output(page: Page, number: int) -> Locator:
     return cell.locator(".jp-OutputArea-output")
 
 
-def see_pictures(output: Locator, count: int) -> None:
+def check_pictures(output: Locator, count: int) -> None:
     """Check that pictures with captions and alternative texts are visible."""
     output.locator("figure img").nth(count - 1).wait_for(timeout=30_000)
     images = output.locator("figure img")
     assert images.count() == output.locator("figcaption").count() == count
-    until(lambda: images.evaluate_all(SEEN))
+    until(lambda: images.evaluate_all(ARE_VISIBLE))
     for image in images.all():
         assert "generated from the prompt: " in (image.get_attribute("alt") or "")
         assert image.is_visible()
@@ -103,13 +105,13 @@ def test_the_quickstart_is_shown_live_untrusted_and_exported(
     nbformat.write(notebook, lab.folder / name)
     lab.open(page, name)
     assert lab.run_all(page)
-    see_pictures(cell_output(page, 2), 4)
+    check_pictures(cell_output(page, 2), 4)
     shoot(page, "quickstart")
     saved = lab.save(page, name)
     assert sum("<figure" in str(cell.get("outputs")) for cell in saved.cells) >= 3
 
     reopen(page, lab, name)
-    see_pictures(cell_output(page, 2), 4)
+    check_pictures(cell_output(page, 2), 4)
     assert "Rewritten prompt:" in (page.locator("figcaption").first.text_content() or "")
     shoot(page, "quickstart-untrusted")
 
@@ -120,12 +122,12 @@ def test_the_quickstart_is_shown_live_untrusted_and_exported(
     assert done.returncode == 0, done.stderr
     html = page.context.new_page()
     html.goto((lab.folder / name).with_suffix(".html").as_uri())
-    see_pictures(html.locator(".jp-OutputArea-output:has(figure)").first, 4)
+    check_pictures(html.locator(".jp-OutputArea-output:has(figure)").first, 4)
     shoot(html, "quickstart-html")
     html.close()
 
 
-def hostile_text_is_literal(page: Page, outputs: Locator) -> None:
+def check_hostile_text_is_literal(page: Page, outputs: Locator) -> None:
     """Check that hostile text is shown as typed and has done nothing."""
     captions = outputs.locator("figcaption")
     captions.nth(1).wait_for(state="attached", timeout=30_000)
@@ -145,13 +147,15 @@ def wait_for_typesetting(page: Page) -> None:
     cell_output(page, 3).locator("mjx-container").first.wait_for(state="attached", timeout=30_000)
 
 
-def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, shoot: Shoot) -> None:
-    peer.faults.up_sampled = False
-    peer.faults.chat_text = HOSTILE
-    peer.faults.model_name = HOSTILE
+def test_hostile_text_is_shown_literally(
+    lab: Any, page: Page, served: Served, shoot: Shoot
+) -> None:
+    served.faults.up_sampled = False
+    served.faults.chat_text = HOSTILE
+    served.faults.model_name = HOSTILE
     name = lab.add(
         "hostile.ipynb",
-        CONNECT.format(address=peer.address, key=KEY),
+        CONNECT.format(address=served.address, key=KEY),
         f"%%xai_image --rewrite\n{HOSTILE}",
         f"%%xai_image\n{LONG}",
         "from IPython.display import Math\nMath('x^2')",
@@ -160,12 +164,12 @@ def test_hostile_text_is_shown_literally(lab: Any, page: Page, peer: Served, sho
     assert lab.run_all(page)
     cell_output(page, 2).locator("figure").wait_for(timeout=30_000)
     wait_for_typesetting(page)
-    hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
+    check_hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
     shoot(page, "hostile")
     lab.save(page, name)
     reopen(page, lab, name)
     wait_for_typesetting(page)
-    hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
+    check_hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
 
 
 def test_both_themes_have_enough_contrast(lab: Any, page: Page, shoot: Shoot) -> None:
@@ -188,17 +192,17 @@ def test_both_themes_have_enough_contrast(lab: Any, page: Page, shoot: Shoot) ->
     lab.set_theme(page, "JupyterLab Light")
 
 
-def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
+def test_the_stop_button_interrupts(lab: Any, page: Page, served: Served) -> None:
     name = lab.add(
         "stop.ipynb",
-        CONNECT.format(address=peer.address, key=KEY),
+        CONNECT.format(address=served.address, key=KEY),
         "%xai_image --fresh a slow fox",
         "%xai_image --fresh a quick fox",
     ).name
     lab.open(page, name)
-    peer.faults.delay = lambda request: 60.0 if "slow" in request.prompt else 0.0
+    served.faults.delay = lambda request: 60.0 if "slow" in request.prompt else 0.0
     page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    call = peer.wait_for_call(1)
+    call = served.wait_for_call(1)
     page.get_by_text("Making an image").wait_for(timeout=30_000)
     page.get_by_title("Interrupt the kernel").or_(
         page.locator("[data-command='notebook:interrupt-kernel']")
@@ -211,7 +215,7 @@ def test_the_stop_button_interrupts(lab: Any, page: Page, peer: Served) -> None:
         "async () => { const n = jupyterapp.shell.currentWidget.content; n.activeCellIndex = 2;"
         " await jupyterapp.commands.execute('notebook:run-cell'); }"
     )
-    see_pictures(cell_output(page, 2), 1)
+    check_pictures(cell_output(page, 2), 1)
 
 
 RESTART = "async () => await jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
@@ -223,7 +227,7 @@ def test_run_all_replays_what_the_notebook_showed_last(lab: Any, page: Page) -> 
         ask = "print([image.sha256[:12] for image in xai.generate('a fox')])"
         loop = "for _ in range(2): " + ask
         name = lab.add(
-            "places.ipynb",
+            "replay.ipynb",
             CONNECT.format(address=orders.host, key=KEY) + "\nimport xai_notebook as xai",
             *(ask, ask, loop, "%xai_image --as four a fox", "print(four[0].sha256[:12])"),
         ).name

@@ -1,4 +1,4 @@
-"""Opening a notebook runs no code, whatever notebook and browser storage contain."""
+"""Opening a notebook runs no code, regardless of the contents of notebook and browser storage."""
 
 from __future__ import annotations
 
@@ -19,46 +19,48 @@ if TYPE_CHECKING:
 
 PANEL = "%load_ext xai_notebook\n%xai_panel"
 HARM = "open('harm', 'w').close()"
-MAKE = """async () => {
+CREATE_NOTEBOOK = """async () => {
   const { commands } = jupyterapp, { execute } = commands;
-  const made = new Promise(resolve => {
+  const path = new Promise(resolve => {
     commands.execute = (id, args) => id === "docmanager:open"
       ? Promise.resolve(resolve(args.path)) : execute.call(commands, id, args);
   });
   await execute.call(commands, "launcher:create");
   await execute.call(commands, "xai-notebook:panel", { cwd: "" });
   commands.execute = execute;
-  return made;
+  return path;
 }"""
-"""Makes the command's notebook without opening it; returns the path."""
-LATER = """() => { const now = Date.now; Date.now = () => now.call(Date) + 61_000; }"""
-COUNT = """async () => {
+"""Run the panel command, but do not open the notebook that it creates; return the path."""
+ADVANCE_CLOCK = """() => { const now = Date.now; Date.now = () => now.call(Date) + 61_000; }"""
+"""Move the page's clock forward by 61 s."""
+EXECUTION_COUNT = """async () => {
   const { kernel } = jupyterapp.shell.currentWidget.sessionContext.session;
-  await kernel.requestExecute({ code: "", silent: true }).done; // by now, all is sent
-  const asked = kernel.requestExecute({ code: "1", store_history: true });
-  return (await asked.done).content.execution_count;
+  await kernel.requestExecute({ code: "", silent: true }).done; // all earlier requests are sent
+  const counted = kernel.requestExecute({ code: "1", store_history: true });
+  return (await counted.done).content.execution_count;
 }"""
-"""Runs a line; returns the number of cells run so far, including this one."""
+"""Run an expression; return the number of executions so far, including this one."""
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
 def fresh(lab: Any, page: Page) -> Iterator[Page]:
-    """JupyterLab, freshly loaded: tests may change the page's clock."""
+    """A reloaded JupyterLab; tests may change its clock."""
     page.goto(lab.url("lab?reset"))
     page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
-    page.evaluate("() => jupyterapp.restored")  # before, no widget stays the current one
+    # Before the layout is restored, JupyterLab resets the current widget.
+    page.evaluate("() => jupyterapp.restored")
     yield page
     page.evaluate("() => localStorage.removeItem('xai-notebook:run')")
-    page.goto("about:blank")  # the next test loads it with its own clock
+    page.goto("about:blank")  # the next test loads JupyterLab with an unmodified clock
     lab.clear()
 
 
-def has_run(lab: Any, page: Page, name: str) -> bool:
-    """Open a notebook; return whether a cell has run by itself."""
+def open_runs_cells(lab: Any, page: Page, name: str) -> bool:
+    """Open a notebook; return whether that runs any cell."""
     lab.open(page, name)
-    return bool(page.evaluate(COUNT) > 1)
+    return bool(page.evaluate(EXECUTION_COUNT) > 1)
 
 
 def change(lab: Any, name: str, edit: Callable[[Any], object]) -> None:
@@ -71,16 +73,16 @@ def change(lab: Any, name: str, edit: Callable[[Any], object]) -> None:
 def test_browser_storage_runs_nothing(lab: Any, fresh: Page) -> None:
     name = lab.add("Untitled.ipynb", HARM).name
     fresh.evaluate("name => localStorage.setItem('xai-notebook:run', name)", name)
-    assert not has_run(lab, fresh, name)
+    assert not open_runs_cells(lab, fresh, name)
     assert not (lab.folder / "harm").exists()
 
 
 def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None:
-    name = fresh.evaluate(MAKE)
+    name = fresh.evaluate(CREATE_NOTEBOOK)
     lab.open(fresh, name)
     fresh.get_by_role("heading", name="xAI images").wait_for(timeout=60_000)
     shoot(fresh, "new-panel")
-    assert not has_run(lab, fresh, name)
+    assert not open_runs_cells(lab, fresh, name)
 
 
 @pytest.mark.parametrize(
@@ -94,27 +96,35 @@ def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None
         lambda notebook: notebook.cells[0].update(id="another"),
         lambda notebook: notebook.cells[0].update(cell_type="raw"),
     ],
-    ids=["source", "more", "blank", "second cell", "cell above", "other id", "no code"],
+    ids=[
+        "source",
+        "appended line",
+        "trailing blank",
+        "second cell",
+        "cell above",
+        "other id",
+        "raw cell",
+    ],
 )
 def test_a_changed_notebook_does_not_run(
     lab: Any, fresh: Page, edit: Callable[[Any], object]
 ) -> None:
-    name = fresh.evaluate(MAKE)
+    name = fresh.evaluate(CREATE_NOTEBOOK)
     change(lab, name, edit)
-    assert not has_run(lab, fresh, name)
+    assert not open_runs_cells(lab, fresh, name)
     assert not (lab.folder / "harm").exists()
 
 
 def test_a_copy_of_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> None:
-    name = fresh.evaluate(MAKE)
+    name = fresh.evaluate(CREATE_NOTEBOOK)
     (lab.folder / "copy.ipynb").write_bytes((lab.folder / name).read_bytes())
-    assert not has_run(lab, fresh, "copy.ipynb")
+    assert not open_runs_cells(lab, fresh, "copy.ipynb")
 
 
-def test_after_a_minute_the_new_notebook_does_not_run(lab: Any, fresh: Page) -> None:
-    name = fresh.evaluate(MAKE)
-    fresh.evaluate(LATER)
-    assert not has_run(lab, fresh, name)
+def test_the_permission_to_run_expires_after_a_minute(lab: Any, fresh: Page) -> None:
+    name = fresh.evaluate(CREATE_NOTEBOOK)
+    fresh.evaluate(ADVANCE_CLOCK)
+    assert not open_runs_cells(lab, fresh, name)
 
 
 def test_the_command_runs_only_its_own_cell(lab: Any, fresh: Page) -> None:
@@ -129,7 +139,7 @@ def test_the_command_runs_only_its_own_cell(lab: Any, fresh: Page) -> None:
     assert not (lab.folder / "harm").exists()
 
 
-STATE = """\
+DUMP_WIDGET_STATE = """\
 import json, ipywidgets
 import xai_notebook as xai
 panel, library = xai.panel("a fox"), xai.library()
@@ -155,7 +165,7 @@ OUTPUT = f"""\
 <span class="xai-primary" role="button" data-action="generate">Generate</span></section>"""
 VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGETS = "application/vnd.jupyter.widget-state+json"
-LOOK = """() => ({
+PAGE_STATE = """() => ({
   hacked: window.hacked,
   cells: [...jupyterapp.shell.currentWidget.content.widgets]
     .map(({ model }) => model.sharedModel.getSource()),
@@ -164,11 +174,14 @@ LOOK = """() => ({
 
 @pytest.fixture(scope="module")
 def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Write a hostile notebook: outputs with our markup, and our widgets with any state."""
-    folder = tmp_path_factory.mktemp("stranger")
+    """Return a function that writes a hostile notebook and returns its name.
+
+    Its outputs imitate our markup, and its widgets are ours with a state that an attacker chose.
+    """
+    folder = tmp_path_factory.mktemp("attacker")
     kernel = Kernel(folder)
     try:
-        outcome = kernel.run(STATE)
+        outcome = kernel.run(DUMP_WIDGET_STATE)
     finally:
         kernel.stop()
     assert outcome.error is None, outcome.error
@@ -212,11 +225,11 @@ def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 def test_a_hostile_notebook_does_nothing(
     lab: Any, page: Page, hostile: Callable[[str], str], kernel: str, shoot: Shoot
 ) -> None:
-    """Neither untrusted nor trusted."""
+    """It makes no difference whether the notebook is trusted."""
     name = hostile(kernel)
     before = sorted(lab.home.rglob("*.jpg"))
-    asked: list[str] = []
-    page.on("request", note := lambda request: asked.append(request.url))
+    requested_urls: list[str] = []
+    page.on("request", note := lambda request: requested_urls.append(request.url))
     lab.show(page, name)
     if kernel == "python3":
         lab.wait_for_kernel(page)
@@ -225,16 +238,18 @@ def test_a_hostile_notebook_does_nothing(
     picture = page.locator("figure img.xai-opens")
     picture.wait_for()
 
-    def nothing_has_happened() -> None:
+    def check_no_effects() -> None:
         if kernel == "python3":
-            assert page.evaluate(COUNT) in {1, 2}  # the line that asks
-        assert page.evaluate(LOOK) == {"hacked": None, "cells": [HARM, HARM]}
+            assert page.evaluate(EXECUTION_COUNT) in {1, 2}  # the count includes this query
+        assert page.evaluate(PAGE_STATE) == {"hacked": None, "cells": [HARM, HARM]}
         assert not (lab.folder / "harm").exists()
         assert sorted(lab.home.rglob("*.jpg")) == before
         origin = f"http://127.0.0.1:{lab.port}/"
-        assert [url for url in asked if not url.startswith((origin, "data:", "blob:"))] == []
+        assert [
+            url for url in requested_urls if not url.startswith((origin, "data:", "blob:"))
+        ] == []
 
-    nothing_has_happened()
+    check_no_effects()
     page.evaluate("() => { jupyterapp.commands.execute('notebook:trust'); }")
     page.locator(".jp-Dialog button.jp-mod-warn").click()
     page.locator(".jp-Dialog").wait_for(state="detached")
@@ -242,12 +257,12 @@ def test_a_hostile_notebook_does_nothing(
         "() => [...jupyterapp.shell.currentWidget.content.model.cells].every(c => c.trusted)"
     )
     page.locator(".jp-mod-trusted figure img.xai-opens").wait_for()
-    if kernel == "python3":  # without one, jupyterlab_widgets restores nothing (manager.ts)
+    if kernel == "python3":  # otherwise jupyterlab_widgets restores no widgets (manager.ts)
         page.get_by_role("heading", name="xAI images").wait_for()
         page.get_by_role("heading", name="Your pictures").wait_for()
     shoot(page, f"hostile-{kernel}")
     picture.click()
     page.get_by_role("dialog").get_by_text("window.hacked=1").first.wait_for()
-    nothing_has_happened()
+    check_no_effects()
     page.remove_listener("request", note)
     page.keyboard.press("Escape")

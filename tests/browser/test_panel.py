@@ -36,20 +36,20 @@ os.environ["XAI_API_KEY"] = pathlib.Path("key.txt").read_text()
 %load_ext xai_notebook
 import xai_notebook as xai
 panel = xai.panel()"""
-NOT_OURS = re.compile(
+UNRELATED_CONSOLE_ERRORS = re.compile(
     r"favicon|404|WebSocket|ResizeObserver|lsp|csp|preload|manifest", re.IGNORECASE
 )
 
 
-def seconds_in(request: Any) -> float:
-    """Return the delay that a prompt asks for, such as `slow 30`."""
+def requested_delay(request: Any) -> float:
+    """Return the delay in seconds that a prompt such as `slow 30` asks for."""
     found = re.search(r"slow (\d+)", request.prompt)
     return float(found[1]) if found else 0.0
 
 
 @dataclass
 class Driver:
-    """A user of a panel."""
+    """Drives a panel like a user."""
 
     page: Page
     lab: Any
@@ -67,7 +67,7 @@ class Driver:
         return self.root.get_by_role("button", name=re.compile("^" + re.escape(name)))
 
     def field(self, label: str) -> Locator:
-        """The field of that label."""
+        """The field with the label `label`."""
         return self.root.get_by_label(label, exact=True)
 
     def generate(self, prompt: str, count: int = 1) -> None:
@@ -76,20 +76,20 @@ class Driver:
         self.field("Images").fill(str(count))
         self.root.locator(".xai-primary").click()
 
-    def more(self, item: str, card: str = "image") -> None:
-        """Choose from the menu of the first card of that name."""
+    def choose_from_menu(self, item: str, card: str = "image") -> None:
+        """Open the More menu of the first card named `card` and choose `item`."""
         self.button(f"More: {card}").first.click()
         self.root.get_by_role("menuitem", name=item, exact=True).click()
 
     def expect(self, prompt: str, count: int = 1) -> Locator:
-        """Wait until the newest cards are those of `prompt`, with their pictures loaded."""
+        """Wait until the newest group shows `prompt` with loaded pictures; return its cards."""
         words = re.compile(re.escape(prompt), re.IGNORECASE)
         cards = self.root.locator(".xai-group:first-child").filter(has_text=words).locator("li")
         cards.nth(count - 1).wait_for()
-        drawn = "image => image.complete && image.naturalWidth > 0"
+        is_loaded = "image => image.complete && image.naturalWidth > 0"
         for picture in cards.locator("img").all():
             picture.scroll_into_view_if_needed()
-            until(lambda picture=picture: picture.evaluate(drawn))  # type: ignore[misc]
+            until(lambda picture=picture: picture.evaluate(is_loaded))  # type: ignore[misc]
         return cards
 
     def make(self, prompt: str, count: int = 1) -> Locator:
@@ -100,9 +100,9 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    """A server outside the kernel."""
+    """An embedded server that runs in the test's process."""
     with serve() as served:
-        served.faults.delay = seconds_in
+        served.faults.delay = requested_delay
         yield served
 
 
@@ -112,7 +112,7 @@ def panel(page: Page, lab: Any, served: Served) -> Driver:
     console: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and not NOT_OURS.search(message.text):
+        if message.type == "error" and not UNRELATED_CONSOLE_ERRORS.search(message.text):
             console.append(message.text)
 
     page.on("console", note)
@@ -149,14 +149,14 @@ def test_the_saved_notebook_is_small_and_has_no_key(panel: Driver) -> None:
     file = panel.lab.folder / panel.name
     assert 60_000 < file.stat().st_size < 400_000
     assert KEY not in file.read_text()
-    shown = notebook.cells[0].outputs
-    assert shown[1].data["text/plain"] == NOTE
-    assert shown[2].data["text/html"].count("<img ") == 4
-    assert "Rewritten prompt: Four lanterns on a river" in shown[2].data["text/plain"]
+    outputs = notebook.cells[0].outputs
+    assert outputs[1].data["text/plain"] == NOTE
+    assert outputs[2].data["text/html"].count("<img ") == 4
+    assert "Rewritten prompt: Four lanterns on a river" in outputs[2].data["text/plain"]
 
 
 @pytest.fixture(scope="module")
-def second(panel: Driver) -> Iterator[Page]:
+def second_page(panel: Driver) -> Iterator[Page]:
     """A second page of JupyterLab."""
     page = panel.page.context.new_page()
     yield page
@@ -164,16 +164,18 @@ def second(panel: Driver) -> Iterator[Page]:
 
 
 @pytest.fixture
-def reader(panel: Driver, second: Page) -> Iterator[Page]:
-    """The second page in front; afterwards the panel's page."""
-    second.bring_to_front()
-    yield second
-    panel.page.bring_to_front()  # a page behind another one is hardly drawn
+def front_page(panel: Driver, second_page: Page) -> Iterator[Page]:
+    """Bring the second page to the front; restore the panel's page afterwards."""
+    second_page.bring_to_front()
+    yield second_page
+    panel.page.bring_to_front()  # browsers throttle rendering of background pages
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
-def test_pictures_are_shown_without_a_kernel(panel: Driver, reader: Page, *, trusted: bool) -> None:
-    """A sentence stands in place of the dead widget's error."""
+def test_pictures_are_shown_without_a_kernel(
+    panel: Driver, front_page: Page, *, trusted: bool
+) -> None:
+    """A note replaces the error that JupyterLab shows for a widget without a kernel."""
     name = f"reopened-{trusted}.ipynb"
     notebook = nbformat.read(panel.lab.folder / panel.name, as_version=4)
     notebook.metadata["kernelspec"]["name"] = "no-such-kernel"
@@ -184,23 +186,23 @@ def test_pictures_are_shown_without_a_kernel(panel: Driver, reader: Page, *, tru
         notary.sign(notebook)
         notary.store.close()
     nbformat.write(notebook, panel.lab.folder / name)
-    panel.lab.show(reader, name)
-    reader.wait_for_selector(".xai-panel-result img", timeout=20_000)
-    assert reader.locator(".xai-panel-result img").count() == 4
-    caption = reader.locator(".xai-panel-result figcaption").first
+    panel.lab.show(front_page, name)
+    front_page.wait_for_selector(".xai-panel-result img", timeout=20_000)
+    assert front_page.locator(".xai-panel-result img").count() == 4
+    caption = front_page.locator(".xai-panel-result figcaption").first
     assert "Four lanterns on a river" in (caption.text_content() or "")
-    assert reader.locator(".xai-panel-note").is_visible()
-    dead = reader.locator(".jupyter-widgets")
+    assert front_page.locator(".xai-panel-note").is_visible()
+    stale_widget = front_page.locator(".jupyter-widgets")
     if trusted:
-        dead.wait_for(state="attached")
-        assert "widget" in (dead.text_content() or "")
-    assert not dead.or_(reader.get_by_text("Error displaying widget")).is_visible()
+        stale_widget.wait_for(state="attached")
+        assert "widget" in (stale_widget.text_content() or "")
+    assert not stale_widget.or_(front_page.get_by_text("Error displaying widget")).is_visible()
 
 
 def test_cancel_reaches_the_server(panel: Driver) -> None:
-    before = len(panel.served.calls)
+    calls_before = len(panel.served.calls)
     panel.generate("a slow 30 train")
-    call = panel.served.wait_for_call(before + 1)
+    call = panel.served.wait_for_call(calls_before + 1)
     panel.button("Cancel: a slow 30 train").click()
     until(lambda: call.ended, 15)
     assert call.cancelled
@@ -229,11 +231,11 @@ def test_placeholders_are_shown_above_the_pictures(panel: Driver) -> None:
     panel.field("Aspect ratio").select_option("")
 
 
-def test_the_kernel_stays_free(panel: Driver) -> None:
-    """The quickest of three counts: a busy kernel would make all of them slow."""
-    before = len(panel.served.calls)
+def test_generating_does_not_block_the_kernel(panel: Driver) -> None:
+    """Takes the fastest of three cell runs; a blocked kernel would delay all three."""
+    calls_before = len(panel.served.calls)
     panel.generate("a slow 5 snail")
-    call = panel.served.wait_for_call(before + 1)
+    call = panel.served.wait_for_call(calls_before + 1)
     cell = "jupyterapp.shell.currentWidget.content.widgets[1].model"
     run = f"""async () => {{
       jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
@@ -242,33 +244,33 @@ def test_the_kernel_stays_free(panel: Driver) -> None:
       await jupyterapp.commands.execute("notebook:run-cell");
       return performance.now() - started;
     }}"""
-    took = min(panel.page.evaluate(run) for _ in range(3))
-    shown = panel.page.evaluate(f"() => {cell}.outputs.get(0).data['text/plain']")
-    assert shown == "42"
-    assert took < 500
+    milliseconds = min(panel.page.evaluate(run) for _ in range(3))
+    result = panel.page.evaluate(f"() => {cell}.outputs.get(0).data['text/plain']")
+    assert result == "42"
+    assert milliseconds < 500
     assert call.ended is None
     panel.expect("a slow 5 snail")
 
 
-def test_generations_run_concurrently_or_wait(panel: Driver) -> None:
-    before = len(panel.served.calls)
+def test_different_prompts_run_concurrently_and_equal_ones_wait(panel: Driver) -> None:
+    calls_before = len(panel.served.calls)
     panel.generate("first, slow 3")
-    panel.served.wait_for_call(before + 1)
+    panel.served.wait_for_call(calls_before + 1)
     panel.generate("first, slow 3")
     panel.root.locator(".xai-job").get_by_text("Waiting for its turn").wait_for()
     panel.generate("second beside it")
-    panel.served.wait_for_call(before + 2)
+    panel.served.wait_for_call(calls_before + 2)
     panel.button("Cancel: first, slow 3").last.click()
     panel.root.locator(".xai-job").get_by_text("Cancelled before it began.").wait_for()
     panel.expect("first, slow 3")
-    assert len(panel.served.calls) == before + 2
+    assert len(panel.served.calls) == calls_before + 2
 
 
-def test_a_job_is_handed_over(panel: Driver) -> None:
-    panel.field("Prompt").fill("a heron, handed over")
+def test_a_prompt_is_submitted_as_a_batch_job(panel: Driver) -> None:
+    panel.field("Prompt").fill("a heron as a job")
     panel.field("Images").fill("3")
     panel.button("Hand over as a job").click()
-    output = panel.page.locator(".jp-OutputArea-output").filter(has_text="a heron, handed over")
+    output = panel.page.locator(".jp-OutputArea-output").filter(has_text="a heron as a job")
     output.locator("figure").nth(2).wait_for(timeout=30_000)
     until(panel.button("Generate").is_enabled)
     assert not panel.root.locator(".xai-alert").is_visible()
@@ -277,8 +279,7 @@ def test_a_job_is_handed_over(panel: Driver) -> None:
 def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None:
     panel.make("a plain teapot")
     panel.button("Edit this: image").first.click()
-    item = panel.root.locator(".xai-inputs li")
-    item.locator("img").wait_for()
+    panel.root.locator(".xai-inputs li img").wait_for()
     assert panel.field("Prompt").evaluate("field => field === document.activeElement")
     panel.make("give it a blue glaze")
     with contextlib.closing(Library.open(panel.lab.home)) as library:
@@ -286,17 +287,36 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
         glazed = library.history("blue glaze", 1)[0]
     assert glazed.request.inputs[0].parent == teapot.sha256
     assert panel.served.last.image.image_url.startswith("data:image/jpeg;base64,")
+    panel.button("Remove").click()
+
+
+def test_edit_this_replaces_the_input_image(panel: Driver) -> None:
+    panel.make("a brass kettle")
+    panel.button("Edit this: image").first.click()
+    item = panel.root.locator(".xai-inputs li")
+    item.locator("img").wait_for()
+    panel.make("polish the kettle")
     panel.button("Edit this: image").first.click()
     assert item.count() == 1
     assert panel.field("Prompt").evaluate("field => field.selectionEnd - field.selectionStart") > 0
     panel.make("add a lid")
     assert not panel.served.last.images
     with contextlib.closing(Library.open(panel.lab.home)) as library:
-        assert library.history("add a lid", 1)[0].request.inputs[0].parent == glazed.sha256
-    panel.root.locator(".xai-group").nth(2).get_by_role("button", name="More: image").click()
+        polished = library.history("polish the kettle", 1)[0]
+        assert library.history("add a lid", 1)[0].request.inputs[0].parent == polished.sha256
+    panel.button("Remove").click()
+
+
+def test_input_images_can_be_added_as_references_and_removed(panel: Driver) -> None:
+    panel.make("a clay bowl")
+    panel.make("a linen cloth")
+    panel.button("Edit this: image").first.click()
+    item = panel.root.locator(".xai-inputs li")
+    item.locator("img").wait_for()
+    panel.root.locator(".xai-group").nth(1).get_by_role("button", name="More: image").click()
     panel.root.get_by_role("menuitem", name="Add as reference").click()
     until(lambda: item.count() == 2)
-    assert item.all_inner_texts() == ["give it a blue glaze\nRemove", "a plain teapot\nRemove"]
+    assert item.all_inner_texts() == ["a linen cloth\nRemove", "a clay bowl\nRemove"]
     assert panel.root.get_by_text("What should change?").is_visible()
     for _ in range(2):
         panel.button("Remove").first.click()
@@ -304,7 +324,9 @@ def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None
     assert not panel.root.get_by_text("What should change?").count()
 
 
-def test_uploads_are_edited_and_can_be_removed(panel: Driver, tmp_path: Path) -> None:
+def test_uploaded_files_become_input_images_and_can_be_removed(
+    panel: Driver, tmp_path: Path
+) -> None:
     Image.new("RGB", (700, 500), "teal").save(tmp_path / "sea <b>.png")
     Image.new("RGB", (300, 300), "tan").save(tmp_path / "sand.png")
     (tmp_path / "notes.png").write_text("no image at all")
@@ -339,39 +361,48 @@ PASTE = (
 )
 
 
-def test_files_and_cards_can_be_dropped_anywhere(panel: Driver) -> None:
-    panel.field("Aspect ratio").select_option("3:2")
-    panel.make("a windmill to export")
+def test_files_and_cards_can_be_dropped_or_pasted(panel: Driver) -> None:
+    panel.make("a windmill")
     with contextlib.closing(Library.open(panel.lab.home)) as library:
-        made = library.history("windmill", 1)[0]
-    exported = base64.b64encode(embed(made, made.data)).decode()
-    plain = base64.b64encode(made.data).decode()
-    panel.field("Aspect ratio").select_option("")
-    panel.field("Prompt").fill("what stood here")
+        data = base64.b64encode(library.history("windmill", 1)[0].data).decode()
     items = panel.root.locator(".xai-inputs li")
+    panel.page.evaluate(DROP, [".xai-panel header", "plain.jpg", "image/jpeg", data])
+    items.get_by_text("plain.jpg").wait_for()
+    panel.button("Remove plain.jpg").click()
+    panel.page.evaluate(PASTE, [".xai-panel select", "pasted.jpg", "image/jpeg", data])
+    items.get_by_text("pasted.jpg").wait_for()
+    panel.button("Remove pasted.jpg").click()
+    panel.root.locator(".xai-card").first.drag_to(panel.root.locator(".xai-drop"))
+    items.get_by_text("a windmill").wait_for()
+    panel.button("Remove a windmill").click()
+    assert panel.console == []
 
+
+def test_a_dropped_export_sets_the_form_or_becomes_an_input_image(panel: Driver) -> None:
+    panel.field("Aspect ratio").select_option("3:2")
+    panel.make("a lighthouse to export")
+    with contextlib.closing(Library.open(panel.lab.home)) as library:
+        picture = library.history("lighthouse to export", 1)[0]
+    exported = base64.b64encode(embed(picture, picture.data)).decode()
+    plain = base64.b64encode(picture.data).decode()
+    panel.field("Aspect ratio").select_option("")
+    panel.field("Prompt").fill("the earlier prompt")
+    items = panel.root.locator(".xai-inputs li")
     panel.page.evaluate(DROP, [".xai-panel header", "plain.jpg", "image/jpeg", plain])
     items.get_by_text("plain.jpg").wait_for()
     panel.page.evaluate(DROP, [".xai-panel header", "export.jpg", "image/jpeg", exported])
     panel.root.get_by_text("The form asks for what made export.jpg.").wait_for()
-    assert panel.field("Prompt").input_value() == "a windmill to export"
+    assert panel.field("Prompt").input_value() == "a lighthouse to export"
     assert panel.field("Aspect ratio").input_value() == "3:2"
     assert items.count() == 0
     panel.button("Edit the picture instead").click()
-    assert panel.field("Prompt").input_value() == "what stood here"
+    assert panel.field("Prompt").input_value() == "the earlier prompt"
     until(lambda: items.count() == 2)
     panel.button("Remove plain.jpg").click()
     panel.button("Remove export.jpg").click()
-    panel.page.evaluate(PASTE, [".xai-panel select", "pasted.jpg", "image/jpeg", plain])
-    items.get_by_text("pasted.jpg").wait_for()
-    panel.button("Remove pasted.jpg").click()
-    panel.root.locator(".xai-card").first.drag_to(panel.root.locator(".xai-drop"))
-    items.get_by_text("a windmill to export").wait_for()
-    panel.button("Remove a windmill to export").click()
-    assert panel.console == []
 
 
-def test_the_cell_is_inserted_and_folded(panel: Driver) -> None:
+def test_the_equivalent_cell_can_be_inserted_and_collapsed(panel: Driver) -> None:
     cells = """() => jupyterapp.shell.currentWidget.content.widgets.map(
       ({ model }) => model.sharedModel.source)"""
     before = panel.page.evaluate(cells)
@@ -421,8 +452,9 @@ def test_errors_are_alerts(panel: Driver) -> None:
     panel.button("Dismiss: an unlucky number").click()
     panel.generate("eleven friends", 11)
     outside = panel.root.get_by_text("Images: 11 is outside 1 to 10 images")
-    # The note of the cell may have said so first; then the alert takes its place.
+    # The cell's note may show the same text before the alert replaces it.
     until(lambda: outside.count() == 1 and outside.get_attribute("role") == "alert")
+    # The bar shows no cost estimate for an invalid count.
     assert panel.root.locator(".xai-bar").get_by_text("about").count() == 0
     panel.field("Images").fill("1")
     outside.wait_for(state="hidden")
@@ -431,7 +463,7 @@ def test_errors_are_alerts(panel: Driver) -> None:
     assert panel.console == []
 
 
-def test_moderated_images_have_a_card(panel: Driver) -> None:
+def test_moderated_images_get_a_card_without_a_picture(panel: Driver) -> None:
     panel.generate("two clowns [moderated:2]", 2)
     cards = panel.root.locator(".xai-group").filter(has_text="two clowns").locator("li")
     cards.filter(has_text="Moderated. The image was withheld").wait_for()
@@ -439,7 +471,7 @@ def test_moderated_images_have_a_card(panel: Driver) -> None:
     assert not panel.button("Save: image 2 of 2").count()
 
 
-def test_options_a_model_does_not_take_are_disabled(panel: Driver) -> None:
+def test_options_that_the_model_does_not_support_are_disabled(panel: Driver) -> None:
     panel.field("Model").select_option("grok-imagine-image-2.0")
     assert panel.field("Quality").is_enabled()
     panel.field("Model").select_option("grok-2-image")
@@ -450,11 +482,12 @@ def test_options_a_model_does_not_take_are_disabled(panel: Driver) -> None:
     panel.field("Model").select_option("grok-imagine-image")
 
 
-def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
+def test_the_equivalent_cell_reflects_the_form_and_can_be_copied(panel: Driver) -> None:
     panel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     panel.field("Prompt").fill("a kite;")
     panel.field("Images").fill("1")
     panel.field("Aspect ratio").select_option("3:2")
+    # The empty template keeps the final semicolon, which the magic would drop.
     expected = "%%xai_image --aspect-ratio=3:2\na kite;{{ '' }}"
     until(lambda: panel.root.locator(".xai-cell").text_content() == expected)
     panel.button("Copy the cell").click()
@@ -465,7 +498,7 @@ def test_the_cell_follows_the_form_and_is_copied(panel: Driver) -> None:
     panel.field("Aspect ratio").select_option("")
 
 
-def test_templates_of_a_server_are_never_filled(panel: Driver) -> None:
+def test_template_syntax_in_server_text_is_never_rendered(panel: Driver) -> None:
     evil = "{{ get_ipython().system('touch ran') }} \x01{% set a = 1 %}\x01 {{ light }};"
     faults = panel.served.faults
     faults.chat_text, faults.up_sampled = evil, False
@@ -473,32 +506,34 @@ def test_templates_of_a_server_are_never_filled(panel: Driver) -> None:
     panel.make("a harmless word")
     assert panel.served.last.prompt == evil
     panel.root.get_by_label("Rewrite the prompt first").uncheck()
-    panel.more("Use the rewritten words")
+    panel.choose_from_menu("Use the rewritten words")
     until(lambda: panel.field("Prompt").input_value().startswith("{{ '{{' }} get_ipython()"))
-    before = len(panel.served.calls)
+    calls_before = len(panel.served.calls)
     panel.root.locator(".xai-primary").click()
-    panel.served.wait_for_call(before + 1)
+    panel.served.wait_for_call(calls_before + 1)
     assert panel.served.last.prompt == evil
     panel.field("Prompt").press("Control+Home")
     panel.field("Prompt").type("a fox, ")
     panel.root.locator(".xai-primary").click()
-    panel.served.wait_for_call(before + 2)
+    panel.served.wait_for_call(calls_before + 2)
     assert panel.served.last.prompt == f"a fox, {evil}"
-    shown = panel.root.locator(".xai-cell").filter(has_text="a fox, ").filter(has_text="--replay")
-    cell = (shown.text_content() or "").replace("--replay", "--fresh")
+    cell_preview = panel.root.locator(".xai-cell").filter(has_text="a fox, ")
+    cell_preview = cell_preview.filter(has_text="--replay")
+    # With --replay, the library would answer instead of the server.
+    cell = (cell_preview.text_content() or "").replace("--replay", "--fresh")
     set_and_run = """async source => {
       jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
       jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(source);
       await jupyterapp.commands.execute("notebook:run-cell");
     }"""
     panel.page.evaluate(set_and_run, cell)
-    panel.served.wait_for_call(before + 3)
+    panel.served.wait_for_call(calls_before + 3)
     assert panel.served.last.prompt == f"a fox, {evil}"
     assert not (panel.lab.folder / "ran").exists()
     faults.chat_text, faults.up_sampled = None, True
 
 
-def test_the_keyboard_is_enough(panel: Driver) -> None:
+def test_the_panel_can_be_used_by_keyboard_alone(panel: Driver) -> None:
     prompt, page = panel.field("Prompt"), panel.page
     prompt.fill("a key on a table")
     prompt.focus()
@@ -517,6 +552,7 @@ def test_the_keyboard_is_enough(panel: Driver) -> None:
     cells = "() => jupyterapp.shell.currentWidget.content.widgets.length"
     before = page.evaluate(cells)
     panel.button("Copy the cell").focus()
+    # JupyterLab's shortcuts (delete, insert, cut) must not work while a button has the focus.
     for key in ("d", "d", "a", "x"):
         page.keyboard.press(key)
     assert page.evaluate(cells) == before
@@ -542,7 +578,7 @@ def test_the_keyboard_is_enough(panel: Driver) -> None:
     until(lambda: not page.evaluate(dirty))
 
 
-def test_the_viewer_restores_the_focus(panel: Driver) -> None:
+def test_the_viewer_by_keyboard(panel: Driver) -> None:
     panel.make("twin peaks", 2)
     opener = panel.root.locator(".xai-picture").first
     keyboard = panel.page.keyboard
@@ -551,14 +587,14 @@ def test_the_viewer_restores_the_focus(panel: Driver) -> None:
     dialog = panel.page.get_by_role("dialog", name=re.compile("Picture 1 of"))
     full = dialog.locator(".xai-plane img")
     until(lambda: full.evaluate("image => image.naturalWidth") == 1024)
-    middle = "box => (box = box.getBoundingClientRect()).left + box.right - innerWidth"
-    assert abs(dialog.evaluate(middle)) <= 2
-    fitting = full.bounding_box()
+    horizontal_offset = "box => (box = box.getBoundingClientRect()).left + box.right - innerWidth"
+    assert abs(dialog.evaluate(horizontal_offset)) <= 2
+    fitted_box = full.bounding_box()
     keyboard.press("1")
-    wide = "image => image.getBoundingClientRect().width"
-    assert full.evaluate(wide) == pytest.approx(1024, abs=1)
+    rendered_width = "image => image.getBoundingClientRect().width"
+    assert full.evaluate(rendered_width) == pytest.approx(1024, abs=1)
     keyboard.press("0")
-    assert full.bounding_box() == fitting
+    assert full.bounding_box() == fitted_box
     first = full.get_attribute("alt")
     keyboard.press("ArrowRight")
     dialog = panel.page.get_by_role("dialog", name=re.compile("Picture 2 of"))
@@ -570,19 +606,24 @@ def test_the_viewer_restores_the_focus(panel: Driver) -> None:
     keyboard.press("Escape")
     assert not dialog.is_visible()
     assert opener.evaluate("button => button === document.activeElement")
+
+
+def test_two_pictures_can_be_compared(panel: Driver) -> None:
+    panel.make("two sandcastles", 2)
+    keyboard = panel.page.keyboard
     focused = "element => element === document.activeElement"
-    panel.more("Compare", "image 1 of 2")
+    panel.choose_from_menu("Compare", "image 1 of 2")
     assert panel.button("Stop comparing").evaluate(focused)
     keyboard.press("Escape")
     assert not panel.root.locator(".xai-comparing").count()
     assert panel.button("More: image 1 of 2").first.evaluate(focused)
-    panel.more("Compare", "image 1 of 2")
+    panel.choose_from_menu("Compare", "image 1 of 2")
     dialog = panel.page.get_by_role("dialog", name="Compare")
     panel.root.locator(".xai-picture").nth(1).click()
     dialog.wait_for()
     keyboard.press("Escape")
     assert not panel.root.locator(".xai-comparing").count()
-    panel.more("Compare", "image 1 of 2")
+    panel.choose_from_menu("Compare", "image 1 of 2")
     panel.button("Compare: image 2 of 2").first.click()
     assert dialog.locator(".xai-plane img").count() == 2
     dialog.get_by_role("slider").fill("80")
@@ -607,13 +648,13 @@ def test_the_panel_meets_wcag_aa(panel: Driver, theme: str) -> None:
     panel.root.get_by_role("menu").wait_for()
     assert not panel.lab.violations(panel.page, ".xai-panel")
     panel.page.keyboard.press("Escape")
-    panel.more("Use all")
+    panel.choose_from_menu("Use all")
     panel.button("Undo").wait_for()
     panel.button("Edit this: image").first.click()
     panel.root.locator(".xai-inputs img:visible").wait_for()
     panel.field("Images").fill("12")
     panel.root.get_by_text("Images: 12 is outside").wait_for()
-    panel.more("Compare")
+    panel.choose_from_menu("Compare")
     assert panel.button("Stop comparing").is_visible()
     assert not panel.lab.violations(panel.page, ".xai-panel")
     panel.page.keyboard.press("Escape")
@@ -629,38 +670,39 @@ def test_the_panel_fits_every_width(panel: Driver, width: int) -> None:
     if panel.page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
         panel.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
     panel.page.set_viewport_size({"width": width, "height": 1000})
-    wide = """() => {
+    overflowing = """() => {
       const panel = document.querySelector(".xai-panel");
       const right = panel.getBoundingClientRect().right + 0.5;
-      const out = [...panel.querySelectorAll("*")].filter(
+      const outside = [...panel.querySelectorAll("*")].filter(
         (element) => element.getBoundingClientRect().right > right
           && !element.closest(".xai-unseen, dialog"));
       const holder = panel.parentElement;
-      return [out.map((element) => element.className), holder.scrollWidth - holder.clientWidth];
+      return [outside.map((element) => element.className), holder.scrollWidth - holder.clientWidth];
     }"""
     until(lambda: panel.page.evaluate("innerWidth") == width)
-    fits = panel.page.wait_for_function
-    fits(f"() => JSON.stringify(({wide})()) === '[[],0]'", timeout=5000)
+    panel.page.wait_for_function(
+        f"() => JSON.stringify(({overflowing})()) === '[[],0]'", timeout=5000
+    )
     panel.page.set_viewport_size({"width": 1280, "height": 1000})
 
 
-def test_the_outputs_below_can_be_shown(panel: Driver) -> None:
-    below = panel.page.locator(".xai-panel-result").first
-    assert not below.is_visible()
+def test_the_static_outputs_below_the_panel_can_be_toggled(panel: Driver) -> None:
+    outputs = panel.page.locator(".xai-panel-result").first
+    assert not outputs.is_visible()
     panel.button("Show them").click()
-    below.wait_for(state="visible")
+    outputs.wait_for(state="visible")
     panel.button("Hide them").click()
-    below.wait_for(state="hidden")
+    outputs.wait_for(state="hidden")
 
 
-@pytest.mark.parametrize("address", ["notebooks/elsewhere.ipynb", "voila/render/elsewhere.ipynb"])
-def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> None:
-    panel.lab.add("elsewhere.ipynb", "import xai_notebook as xai\nxai.panel('a small boat')")
+@pytest.mark.parametrize("path", ["notebooks/boat.ipynb", "voila/render/boat.ipynb"])
+def test_notebook_7_and_voila_show_the_panel(panel: Driver, path: str) -> None:
+    panel.lab.add("boat.ipynb", "import xai_notebook as xai\nxai.panel('a small boat')")
     page = panel.page.context.new_page()
     page.set_viewport_size({"width": 1100, "height": 900})
     page.set_default_timeout(60_000)
-    page.goto(panel.lab.url(address))
-    if address.startswith("notebooks"):
+    page.goto(panel.lab.url(path))
+    if path.startswith("notebooks"):
         run_first_cell(panel.lab, page)
     root = page.locator(".xai-panel")
     root.locator(".xai-primary").click()
@@ -668,15 +710,15 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, address: str) -> Non
     picture.wait_for()
     until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
     assert root.get_by_text("Local preview").is_visible()
-    # Voila has no cells to put one below.
+    # Voila shows no cells, so there is no place to insert one.
     insert = root.get_by_role("button", name="Insert as cell")
-    assert insert.is_visible() == address.startswith("notebooks")
+    assert insert.is_visible() == path.startswith("notebooks")
     assert page.locator(".xai-panel").count() == 1
     page.close()
 
 
 def run_first_cell(lab: Any, page: Page) -> None:
-    """Press Ctrl+Enter in the first cell once the kernel is ready; before, a dialog would open."""
+    """Run the first cell once the kernel is ready; earlier, JupyterLab would open a dialog."""
     cell = page.locator(".jp-Cell .cm-content").first
     cell.wait_for()
     lab.wait_for_kernel(page)

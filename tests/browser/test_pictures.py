@@ -1,4 +1,4 @@
-"""Pictures of cells open in the viewer, from what the page holds."""
+"""Pictures in cell outputs open in the viewer, from the data in the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def pictures(page: Page) -> Locator:
-    """Return the pictures of a page that open."""
+    """Return the pictures of a page that open in the viewer."""
     return page.locator(".jp-OutputArea-output figure > img.xai-opens")
 
 
@@ -69,7 +69,7 @@ def walk_by_keys(page: Page) -> None:
 
 
 def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None:
-    """Images of others do not."""
+    """Images from other code do not open."""
     lab.open(page, lab.add("open.ipynb", *CELLS).name)
     assert lab.run_all(page)
     until(lambda: pictures(page).count() == 4, 60)
@@ -78,12 +78,12 @@ def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None
 
     walk_by_keys(page)
     cells = page.evaluate("() => jupyterapp.shell.currentWidget.content.mode")
-    assert cells == "command"  # Enter was for the picture, not for the cell
+    assert cells == "command"  # Enter opened the picture and did not edit the cell
     pictures(page).nth(0).click()
     wait_for_title(page, "Picture 1 of 3")
-    told = viewer(page).locator(".xai-about")
-    assert "a red fox in fresh snow" in told.inner_text()
-    assert "1024 × 1024" in told.get_by_role("list", name="Facts").inner_text()
+    about = viewer(page).locator(".xai-about")
+    assert "a red fox in fresh snow" in about.inner_text()
+    assert "1024 × 1024" in about.get_by_role("list", name="Facts").inner_text()
     assert viewer(page).get_by_text("This is the preview that the notebook holds.").is_visible()
     for part in ("dialog.xai-viewer", ".jp-OutputArea-output:has(figure)"):
         assert lab.violations(page, part) == []
@@ -99,8 +99,8 @@ def test_pictures_open_without_a_kernel(lab: Any, page: Page) -> None:
     notebook = lab.save(page, "made.ipynb")
     notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
     notebook.metadata["language_info"] = {"name": "no-such-language"}
-    nbformat.write(notebook, lab.folder / "foreign.ipynb")
-    lab.show(page, "foreign.ipynb")
+    nbformat.write(notebook, lab.folder / "unsigned.ipynb")
+    lab.show(page, "unsigned.ipynb")
     page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
     page.locator(".jp-Dialog").wait_for(state="detached")
     until(lambda: pictures(page).count() == 3, 60)

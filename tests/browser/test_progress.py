@@ -1,4 +1,4 @@
-"""Progress in JupyterLab, which the pictures replace."""
+"""The progress display in JupyterLab, and its replacement by the pictures."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 RUN = "async () => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
 OUTPUT = ".jp-OutputArea-output"
-SHAPES = "boxes => boxes.map(box => box.clientHeight && box.clientWidth / box.clientHeight)"
-SELECTOR = f'{OUTPUT} [role="progressbar"]'
+ASPECT_RATIOS = "boxes => boxes.map(box => box.clientHeight && box.clientWidth / box.clientHeight)"
+PROGRESS_BAR = f'{OUTPUT} [role="progressbar"]'
 
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Served]:
-    """A server of this module."""
+    """A server shared by the tests of this module; each test sets its delay."""
     with serve() as served:
         yield served
 
 
-def load(address: str) -> str:
-    """Return the first cell: the address of the server, and a library of its own."""
+def setup_cell(address: str) -> str:
+    """Return the first cell: it sets the server address and an empty, temporary library."""
     return (
         "import os, tempfile\n"
         f"os.environ['XAI_API_HOST'] = '{address}'\n"
@@ -42,8 +42,8 @@ def load(address: str) -> str:
     )
 
 
-def saved(notebook: Any) -> str:
-    """Return the only output of a notebook's second cell."""
+def second_cell_html(notebook: Any) -> str:
+    """Return the HTML of the only output of a notebook's second cell."""
     (output,) = notebook.cells[1].outputs
     return "".join(output["data"]["text/html"])
 
@@ -55,68 +55,73 @@ def test_placeholders_become_pictures_in_place(
     slow.faults.delay = 2.5
     lab.add(
         "one.ipynb",
-        load(slow.address),
+        setup_cell(slow.address),
         "%%xai_image -n 4 --aspect-ratio 16:9\na red fox in fresh snow",
     )
     lab.open(page, "one.ipynb")
     page.evaluate(RUN)
     boxes = page.locator(f"{OUTPUT} .xai-waiting")
     boxes.nth(3).wait_for()
-    # Each second brings new boxes, which for a moment have no shape.
-    shapes = until(lambda: [shape for shape in boxes.evaluate_all(SHAPES) if shape])
-    assert shapes == [pytest.approx(16 / 9, rel=0.02)] * 4
+    # The boxes are re-rendered every second and briefly have no size.
+    ratios = until(lambda: [ratio for ratio in boxes.evaluate_all(ASPECT_RATIOS) if ratio])
+    assert ratios == [pytest.approx(16 / 9, rel=0.02)] * 4
     shoot(page, "placeholders")
     page.locator(f"{OUTPUT} figure img").nth(3).wait_for()
     assert boxes.count() == 0
     shoot(page, "pictures")
     notebook = lab.save(page, "one.ipynb")
-    assert not re.search("xai-waiting|attempt|Making", saved(notebook))
+    assert not re.search("xai-waiting|attempt|Making", second_cell_html(notebook))
 
 
-def test_the_bar_grows_and_is_replaced(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
+def test_the_progress_bar_advances_and_is_replaced(
+    slow: Served, lab: Any, page: Page, shoot: Shoot
+) -> None:
     slow.reset()
     slow.faults.delay = 0.4
     slow.faults.cost_ticks = 7 * 10**8
     lab.add(
         "many.ipynb",
-        load(slow.address),
+        setup_cell(slow.address),
         "%xai_image --each prompts --aspect-ratio 1:1",
     )
     lab.open(page, "many.ipynb")
     page.evaluate(RUN)
-    bar = page.locator(SELECTOR)
+    bar = page.locator(PROGRESS_BAR)
     bar.wait_for()
-    grown = "node => Number(node.getAttribute('aria-valuenow')) > 0"
-    page.wait_for_function(f"() => [...document.querySelectorAll({SELECTOR!r})].some({grown})")
+    advanced = "node => Number(node.getAttribute('aria-valuenow')) > 0"
+    page.wait_for_function(
+        f"() => [...document.querySelectorAll({PROGRESS_BAR!r})].some({advanced})"
+    )
     shoot(page, "bar")
     early = float(bar.get_attribute("aria-valuenow") or 0)
     assert 0 < early < 100
     more = f'node => Number(node.getAttribute("aria-valuenow")) > {early}'
-    page.wait_for_function(f"() => [...document.querySelectorAll({SELECTOR!r})].every({more})")
+    page.wait_for_function(f"() => [...document.querySelectorAll({PROGRESS_BAR!r})].every({more})")
     page.get_by_text("30 of 30 prompts").wait_for(timeout=60_000)
     assert bar.count() == 0
     assert page.locator(f"{OUTPUT} figure img").count() == 24
     assert "and 6 more" in (page.locator(OUTPUT).last.text_content() or "")
     shoot(page, "grid")
     notebook = lab.save(page, "many.ipynb")
-    assert "progressbar" not in saved(notebook)
+    assert "progressbar" not in second_cell_html(notebook)
 
 
 @pytest.mark.parametrize("interface", ["lab", "notebooks"])
 def test_pictures_are_shown_while_others_are_made(
     slow: Served, lab: Any, page: Page, shoot: Shoot, interface: str
 ) -> None:
-    """An interrupt keeps them."""
+    """An interrupt keeps the pictures that have arrived."""
     slow.reset()
-    # At most five are answered and four are under way: however late the page is, no tenth is sent.
+    # At most five requests are answered and four in flight, so a tenth is never sent, even if
+    # the page is slow.
     slow.faults.delay = lambda request: 0.2 if int(request.prompt.split()[-1]) < 5 else 600
     cell = "%%xai_image --each --as many\n" + "\n".join(f"a fox at dawn {i}" for i in range(20))
-    lab.add("coming.ipynb", load(slow.address).replace("rate = 0", "rate = 2"), cell)
+    lab.add("partial.ipynb", setup_cell(slow.address).replace("rate = 0", "rate = 2"), cell)
     if interface == "lab":
-        lab.open(page, "coming.ipynb")
+        lab.open(page, "partial.ipynb")
     else:
         page = page.context.new_page()
-        page.goto(lab.url("notebooks/coming.ipynb"))
+        page.goto(lab.url("notebooks/partial.ipynb"))
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         lab.wait_for_kernel(page)
     sent = len(slow.calls)
@@ -124,16 +129,16 @@ def test_pictures_are_shown_while_others_are_made(
     pictures = page.locator(f"{OUTPUT} figure img")
     pictures.nth(2).wait_for()
     assert len(slow.calls) - sent < 10
-    # In one look: between two of them the next picture may come.
+    # One query counts both: the next picture may arrive between two queries.
     assert page.locator(f"{OUTPUT} figure :is(img, .xai-waiting)").count() == 20
     pictures.nth(4).wait_for()
-    shoot(page, "coming")
+    shoot(page, "partial")
     page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
     page.get_by_text("interrupted: run the cell again").wait_for()
-    page.get_by_text("KeyboardInterrupt").first.wait_for()  # it comes after the grid
+    page.get_by_text("KeyboardInterrupt").first.wait_for()  # the traceback is added after the grid
     assert pictures.count() == 5
     shoot(page, "stopped")
-    grid, error = lab.save(page, "coming.ipynb").cells[1].outputs
+    grid, error = lab.save(page, "partial.ipynb").cells[1].outputs
     assert error["output_type"] == "error"
     html = "".join(grid["data"]["text/html"])
     assert html.count("<img") == 5
@@ -142,10 +147,14 @@ def test_pictures_are_shown_while_others_are_made(
         page.close()
 
 
-def test_history_shows_the_cells(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
+def test_history_shows_the_magic_of_each_picture(
+    slow: Served, lab: Any, page: Page, shoot: Shoot
+) -> None:
     slow.reset()
     lab.add(
-        "past.ipynb", f"{load(slow.address)}\n%xai_image -n 2 a hare at dusk", "%xai_history -n 6"
+        "past.ipynb",
+        f"{setup_cell(slow.address)}\n%xai_image -n 2 a hare at dusk",
+        "%xai_history -n 6",
     )
     lab.open(page, "past.ipynb")
     page.evaluate(RUN)
@@ -158,31 +167,33 @@ def test_history_shows_the_cells(slow: Served, lab: Any, page: Page, shoot: Shoo
     shoot(page, "history")
 
 
-def test_a_matrix_is_shown_untrusted(slow: Served, lab: Any, page: Page, shoot: Shoot) -> None:
+def test_a_matrix_is_rendered_in_an_untrusted_notebook(
+    slow: Served, lab: Any, page: Page, shoot: Shoot
+) -> None:
     slow.reset()
     lab.add(
         "matrix.ipynb",
-        load(slow.address),
+        setup_cell(slow.address),
         "%%xai_image --matrix aspect_ratio=1:1,16:9,9:16\na {fox|hare|lighthouse|boat|mill}",
     )
     lab.open(page, "matrix.ipynb")
     assert lab.run_all(page)
-    see_matrix(page)
+    check_matrix(page)
     shoot(page, "matrix")
     notebook = lab.save(page, "matrix.ipynb")
-    foreign = lab.folder / "foreign.ipynb"  # not signed
+    unsigned = lab.folder / "unsigned.ipynb"
     html = "".join(notebook.cells[1].outputs[0]["data"]["text/html"]).replace("lighthouse", "tower")
     notebook.cells[1].outputs[0]["data"]["text/html"] = html
-    nbformat.write(notebook, foreign)
-    lab.show(page, foreign.name)
+    nbformat.write(notebook, unsigned)
+    lab.show(page, unsigned.name)
     page.get_by_role("rowheader", name="tower").wait_for()
     trusted = "[...jupyterapp.shell.currentWidget.content.model.cells].map(cell => cell.trusted)"
     assert page.evaluate(trusted) == [False, False]
-    see_matrix(page)
+    check_matrix(page)
     shoot(page, "untrusted")
 
 
-def see_matrix(page: Page) -> None:
+def check_matrix(page: Page) -> None:
     """Check that a table scrolls inside the page, with names for its rows and columns."""
     table = page.locator(f"{OUTPUT} table")
     table.wait_for()

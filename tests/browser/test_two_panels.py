@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 OPEN = "%load_ext xai_notebook\n%xai_panel -n 2 a red fox"
 IDS = "() => [...document.querySelectorAll('.xai-panel [id]')].map((element) => element.id)"
-LOST = """() => [...document.querySelectorAll('.xai-panel')].map((panel) =>
+LABELS_OF_OTHER_PANELS = """() => [...document.querySelectorAll('.xai-panel')].map((panel) =>
     [...panel.querySelectorAll('label[for]')].filter((label) => !panel.contains(label.control)))
     .flat().length"""
-DIFFERENCES = """name => {
+LEAKED_STYLES = """name => {
   const sheets = [...document.querySelectorAll("style")].filter(
     (sheet) => sheet.textContent.includes(".xai-widget"));
-  const own = sheets.find((sheet) => sheet.textContent.includes(`.${name}`));
+  const ownSheet = sheets.find((sheet) => sheet.textContent.includes(`.${name}`));
   const root = document.querySelector(`section.${name}`);
-  const looks = () => [root, ...root.querySelectorAll("*")].map((element) => {
+  const computedStyles = () => [root, ...root.querySelectorAll("*")].map((element) => {
     const style = getComputedStyle(element);
     return [...style].map((property) => `${property}: ${style.getPropertyValue(property)}`);
   });
-  for (const sheet of sheets) sheet.disabled = sheet !== own;
-  const alone = looks();
+  for (const sheet of sheets) sheet.disabled = sheet !== ownSheet;
+  const stylesAlone = computedStyles();
   for (const sheet of sheets) sheet.disabled = false;
-  const found = new Set();
+  const changed = new Set();
   for (const last of sheets) {
     document.head.append(last);
-    for (const [index, look] of looks().entries())
-      for (const line of look.filter((line) => !alone[index].includes(line)))
-        found.add(`${[root, ...root.querySelectorAll("*")][index].className}: ${line}`);
+    for (const [index, styles] of computedStyles().entries())
+      for (const line of styles.filter((line) => !stylesAlone[index].includes(line)))
+        changed.add(`${[root, ...root.querySelectorAll("*")][index].className}: ${line}`);
   }
-  return [...found].filter((line) => !line.includes(": --"));
+  return [...changed].filter((line) => !line.includes(": --"));
 }"""
-"""The styles of a widget that depend on other style sheets, in any order of the sheets."""
+"""Return the styles of a widget that change if the other style sheets apply, in any order."""
 BOXES = "boxes => boxes.map((box) => box.checked)"
 
 
 @pytest.fixture
 def panels(lab: Any, page: Page) -> Page:
-    """A page with a notebook whose two cells show a panel each."""
+    """A page with a notebook that shows two panels, one per cell."""
     lab.add("two.ipynb", OPEN, "%xai_panel a grey owl")
     lab.open(page, "two.ipynb")
     assert lab.run_all(page)
@@ -61,12 +61,12 @@ def test_two_panels_are_independent_and_survive_a_restart(
     panels: Page, lab: Any, shoot: Shoot
 ) -> None:
     errors: list[str] = []
-    # JupyterLab may read half of a message of the kernel that it restarts, and says so.
+    # JupyterLab may log a validation error for a message that the kernel restart truncates.
     panels.on("pageerror", lambda error: errors.append(str(error))
               if "Kernel message validation" not in str(error) else None)  # fmt: skip
     ids = panels.evaluate(IDS)
     assert len(ids) == len(set(ids)) > 20
-    assert panels.evaluate(LOST) == 0
+    assert panels.evaluate(LABELS_OF_OTHER_PANELS) == 0
     second = panels.locator(".xai-panel").nth(1)
     second.get_by_label("Rewrite the prompt first").check()
     boxes = panels.locator(".xai-panel").get_by_label("Rewrite the prompt first")
@@ -92,7 +92,7 @@ def test_two_panels_are_independent_and_survive_a_restart(
     first.locator(".xai-primary").click()
     assert first.get_by_role("alert").filter(has_text=gone).is_visible()
 
-    # What it says to do works: the pictures are here again, and in the saved notebook.
+    # Running the cell again, as the alert says, restores the pictures, also in the saved notebook.
     lab.wait_for_kernel(panels)
     assert lab.run_all(panels)
     picture.wait_for()
@@ -103,8 +103,8 @@ def test_two_panels_are_independent_and_survive_a_restart(
     saved = lab.save(panels, "two.ipynb")
     assert nbformat.writes(saved).count("<img ") == 2
     with contextlib.closing(sqlite3.connect(lab.home / "library.sqlite3")) as library:
-        (paid,) = library.execute("SELECT count(*) FROM requests").fetchone()
-    assert paid == 1
+        (request_count,) = library.execute("SELECT count(*) FROM requests").fetchone()
+    assert request_count == 1
     assert errors == []
 
 
@@ -115,7 +115,7 @@ os.environ |= {{"XAI_API_HOST": "{address}", "XAI_API_KEY": "{key}"}}
 %xai_panel a train that is late"""
 
 
-def test_generations_end_with_the_kernel(lab: Any, page: Page) -> None:
+def test_a_kernel_restart_ends_running_generations(lab: Any, page: Page) -> None:
     with serve() as served:
         served.faults.delay = 60.0
         lab.add("late.ipynb", SLOW.format(address=served.address, key=KEY))
@@ -147,14 +147,14 @@ def test_style_sheets_of_panel_and_library_do_not_interfere(
     panel.locator(".xai-primary").click()
     panel.locator(".xai-card img[src]").first.wait_for()
     button = panel.get_by_role("button", name="Generate", exact=True)
-    button.wait_for()  # nothing moves any more
+    button.wait_for()  # all animations are finished
     shoot(page, "panel-and-library")
-    ink, fill = button.evaluate(
+    text_color, background = button.evaluate(
         "e => [getComputedStyle(e.closest('.xai-panel')).color, getComputedStyle(e).background]"
     )
-    assert fill.startswith(ink)
+    assert background.startswith(text_color)
     panel.locator(".xai-picture").first.click()
     panel.get_by_role("dialog").get_by_text("Loading the original").wait_for(state="hidden")
     for name in ("xai-panel", "xai-library"):
-        assert page.evaluate(DIFFERENCES, name) == []
+        assert page.evaluate(LEAKED_STYLES, name) == []
     panel.get_by_role("dialog").get_by_role("button", name="Close").click()

@@ -1,4 +1,4 @@
-"""Sizes of grids: pictures fit the page and are not too small."""
+"""Grid layout: pictures fit the page and are not too small."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def blank(browser: Browser) -> Iterator[Page]:
 
 
 def grid(count: int, size: tuple[int, int]) -> str:
-    """Return the grid of so many pictures of one size."""
+    """Return the HTML grid of `count` pictures of one size."""
     buffer = io.BytesIO()
     Image.new("RGB", size, "teal").save(buffer, "JPEG")
     picture = Picture(
@@ -68,21 +68,21 @@ def grid(count: int, size: tuple[int, int]) -> str:
 
 
 def measure(page: Page, html: str, width: int, height: int) -> Any:
-    """Return the measures in a window of that size."""
+    """Render `html` in a window of the given size and measure it."""
     page.set_viewport_size({"width": width, "height": height})
     page.set_content(f"<body style='font: 14px sans-serif; margin: 8px'>{html}</body>")
     page.wait_for_function(LOADED)
     return page.evaluate(MEASURE)
 
 
-def check(seen: Any, count: int, page: int, *, fills: bool) -> None:
-    """Check the measures of a grid; `fills`: its rows fill the width of the page."""
-    assert seen["overflow"] <= 0
-    assert seen["broken"] == []
-    assert len(seen["pictures"]) == count
-    assert min(picture["width"] for picture in seen["pictures"]) >= 150
-    if fills:
-        assert max(picture["right"] for picture in seen["pictures"]) > 0.85 * page
+def check(measured: Any, count: int, page_width: int, *, fills_width: bool) -> None:
+    """Check the measurements of a grid; `fills_width`: its rows are as wide as the page."""
+    assert measured["overflow"] <= 0
+    assert measured["broken"] == []
+    assert len(measured["pictures"]) == count
+    assert min(picture["width"] for picture in measured["pictures"]) >= 150
+    if fills_width:
+        assert max(picture["right"] for picture in measured["pictures"]) > 0.85 * page_width
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -90,8 +90,8 @@ def check(seen: Any, count: int, page: int, *, fills: bool) -> None:
 def test_pictures_fit_every_width(blank: Page, count: int, shape: str) -> None:
     html = grid(count, SHAPES[shape])
     for width in (420, 700, 1600):
-        fills = shape != "tall" and (count > 4 or width < 700)
-        check(measure(blank, html, width, 900), count, width, fills=fills)
+        fills_width = shape != "tall" and (count > 4 or width < 700)
+        check(measure(blank, html, width, 900), count, width, fills_width=fills_width)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -108,10 +108,11 @@ def test_an_exported_page_fits_a_phone(blank: Page, shape: str) -> None:
     blank.set_viewport_size({"width": 400, "height": 800})
     blank.set_content(page)
     blank.wait_for_function(LOADED)
-    check(blank.evaluate(MEASURE), 24, 400, fills=shape != "tall")
+    # 24 pictures: 1 + 2 + 4 + 7 + 10.
+    check(blank.evaluate(MEASURE), 24, 400, fills_width=shape != "tall")
 
 
-def test_sizes_are_the_same_untrusted(blank: Page, lab: Any, page: Page) -> None:
+def test_sanitized_html_has_the_same_layout(blank: Page, lab: Any, page: Page) -> None:
     lab.add("empty.ipynb", "")
     lab.show(page, "empty.ipynb")
     sanitize = "h => jupyterapp.shell.currentWidget.content.rendermime.sanitizer.sanitize(h)"
@@ -128,22 +129,24 @@ def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
     batch = ImageBatch(
         GeneratedImage(
             Picture(request=ImageRequest(PROMPT, "m"), size=(640, 640), cached=buffer.getvalue()),
-            chosen=chosen,
+            chosen=axis_values,
         )
-        for chosen in product(("lighthouse", "b", "c", "d", "e"), ("dawn", "noon", "night"))
+        for axis_values in product(("lighthouse", "b", "c", "d", "e"), ("dawn", "noon", "night"))
     )
     for width in (420, 700, 1600):
-        seen = measure(blank, to_html(batch), width, 900)
-        assert seen["overflow"] <= 0
-        assert min(picture["width"] for picture in seen["pictures"]) >= 150
-        assert len({picture["x"] for picture in seen["pictures"]}) == 3
-        assert len({picture["y"] for picture in seen["pictures"]}) == 5
+        measured = measure(blank, to_html(batch), width, 900)
+        assert measured["overflow"] <= 0
+        assert min(picture["width"] for picture in measured["pictures"]) >= 150
+        assert len({picture["x"] for picture in measured["pictures"]}) == 3
+        assert len({picture["y"] for picture in measured["pictures"]}) == 5
     scroll = "node => node.scrollWidth > node.clientWidth"
     measure(blank, to_html(batch), 420, 900)
     assert blank.locator("div:has(> table)").evaluate(scroll)
 
 
-def test_the_first_picture_is_visible_in_lab(page: Page, lab: Any) -> None:
+def test_the_first_picture_and_its_caption_are_visible_without_scrolling(
+    page: Page, lab: Any
+) -> None:
     lab.add("first.ipynb", "%load_ext xai_notebook", "%%xai_image\na red fox in fresh snow")
     page.set_viewport_size({"width": 1366, "height": 768})
     lab.open(page, "first.ipynb")
@@ -157,9 +160,9 @@ def test_the_first_picture_is_visible_in_lab(page: Page, lab: Any) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_one_picture_and_its_caption_fit_a_laptop(blank: Page, shape: str) -> None:
-    seen = measure(blank, grid(1, SHAPES[shape]), 1366, 768)
-    (picture,) = seen["pictures"]
+    measured = measure(blank, grid(1, SHAPES[shape]), 1366, 768)
+    (picture,) = measured["pictures"]
     width, height = SHAPES[shape]
     assert picture["height"] <= 0.67 * 768
-    assert seen["caption"] + 20 < 768
+    assert measured["caption"] + 20 < 768
     assert picture["width"] / picture["height"] == pytest.approx(width / height, rel=0.02)

@@ -1,4 +1,4 @@
-"""A page of Voila as visitors see it."""
+"""A Voila app from the visitor's point of view."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ db_password = "hunter2"
 panel = xai.panel("a small boat", export="{folder}")
 """
 LIBRARY = "xai.library()"
-WRITES = ("Save", "Save all", "Hand over as a job", "Insert as cell", "Star", "Export", "Delete")
+WRITE_BUTTONS = (
+    "Save",
+    "Save all",
+    "Hand over as a job",
+    "Insert as cell",
+    "Star",
+    "Export",
+    "Delete",
+)
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_visitors_make_pictures_and_look_at_them(lab: Any, page: Page, shoot: Shoot) -> None:
-    """Prompts are literal, no button writes, and the library has their own pictures only."""
+def test_visitors_are_isolated_and_read_only(lab: Any, page: Page, shoot: Shoot) -> None:
+    """Visitors see no rendered templates, no buttons that write and no pictures of others."""
     lab.open(page, lab.add("author.ipynb", "%load_ext xai_notebook\n%xai_image a private owl").name)
     assert lab.run_all(page)
     folder = lab.folder / "exported"
@@ -43,13 +51,13 @@ def test_visitors_make_pictures_and_look_at_them(lab: Any, page: Page, shoot: Sh
     assert panel.get_by_text("a boat called {{ db_password }}").first.is_visible()
     assert "hunter2" not in tab.content()
     assert not folder.exists()
-    library.get_by_label("Search").fill("b")  # asks again
+    library.get_by_label("Search").fill("b")  # triggers a new query
     library.get_by_text("1 picture", exact=True).wait_for()
     library.get_by_label("Search").fill("owl")
     library.get_by_text("0 pictures", exact=True).wait_for()
     library.get_by_label("Search").fill("")
     library.get_by_text("1 picture", exact=True).wait_for()
-    for name in WRITES:
+    for name in WRITE_BUTTONS:
         assert tab.get_by_role("button", name=name, exact=True).count() == 0, name
     assert tab.get_by_label("Save every image as a file").count() == 0
     shoot(tab, "visitor")
