@@ -61,8 +61,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry at once; tests of the waiting time set their own."""
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the backoff of retries; tests of the backoff override this fixture."""
     soon = {code: retry.Backoff(0.02, 0.1) for code in retry._BACKOFF}
     monkeypatch.setattr(retry, "_BACKOFF", soon)
     monkeypatch.setattr(http, "PAUSE", 0.02)

@@ -1,4 +1,4 @@
-"""Servers for the client's tests, on loopback: gRPC with xAI's own stubs, and HTTP."""
+"""Loopback servers for the client tests: a gRPC server built on xAI's stubs, and an HTTP server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xai_notebook.client import AsyncClient
 # isort: split
 import grpc
 import grpc.aio
-from xai_sdk import AsyncClient as Sdk
+from xai_sdk import AsyncClient as SdkClient
 from xai_sdk.proto import (
     auth_pb2_grpc,
     batch_pb2_grpc,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 KEY = "xai-test-0123456789abcdef"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
-HEAD = ("server", "a-proxy")
+PROXY_HEADER = ("server", "a-proxy")
 ENVIRONMENT = (
     "XAI_API_KEY",
     "XAI_API_HOST",
@@ -51,7 +51,7 @@ ENVIRONMENT = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset the variables for keys, roots and proxies."""
+    """Unset the environment variables for API keys, CA bundles and proxies."""
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -65,11 +65,11 @@ def key() -> str:
 
 @pytest.fixture
 def jpeg() -> bytes:
-    """Return bytes that begin like a JPEG."""
+    """Return bytes with a JPEG signature."""
     return JPEG
 
 
-class Peer(
+class StubServer(
     image_pb2_grpc.ImageServicer,
     models_pb2_grpc.ModelsServicer,
     chat_pb2_grpc.ChatServicer,
@@ -77,17 +77,21 @@ class Peer(
     files_pb2_grpc.FilesServicer,
     auth_pb2_grpc.AuthServicer,
 ):
-    """A gRPC server that records requests and answers with `answer(request, context)` or `answer`.
+    """A gRPC server that records requests.
 
-    The request of an upload is the iterator of its chunks; the answer to a request for content is
-    an asynchronous iterator of chunks.
+    It answers with `answer`, or with `await answer(request, context)` if `answer` is callable. For
+    uploads, `request` is an iterator of chunks; for downloads, `answer` returns an asynchronous
+    iterator of chunks.
+
+    Attributes:
+        deadlines: Seconds that were left for each call when it arrived.
     """
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
-        self.remaining: list[float] = []
+        self.deadlines: list[float] = []
         self.port = 0
 
     @property
@@ -95,29 +99,29 @@ class Peer(
         """Host and port."""
         return f"localhost:{self.port}"
 
-    async def _take(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+    async def _handle(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
-        self.remaining.append(context.time_remaining())
-        # As a proxy does: in a refusal without headers, it proves that no reply had begun.
-        context.set_trailing_metadata((HEAD,))
+        self.deadlines.append(context.time_remaining())
+        # A `server` header in a Trailers-Only response proves that no reply had begun.
+        context.set_trailing_metadata((PROXY_HEADER,))
         return await self.answer(request, context) if callable(self.answer) else self.answer
 
-    GenerateImage = _take
-    ListImageGenerationModels = _take
-    GetImageGenerationModel = _take
-    GetCompletion = _take
-    CreateBatch = AddBatchRequests = GetBatch = CancelBatch = ListBatches = _take
-    ListBatchRequestMetadata = ListBatchResults = _take
-    UploadFile = ListFiles = RetrieveFile = DeleteFile = _take
-    CreatePublicUrl = RevokePublicUrl = get_api_key_info = _take
+    GenerateImage = _handle
+    ListImageGenerationModels = _handle
+    GetImageGenerationModel = _handle
+    GetCompletion = _handle
+    CreateBatch = AddBatchRequests = GetBatch = CancelBatch = ListBatches = _handle
+    ListBatchRequestMetadata = ListBatchResults = _handle
+    UploadFile = ListFiles = RetrieveFile = DeleteFile = _handle
+    CreatePublicUrl = RevokePublicUrl = get_api_key_info = _handle
 
     async def RetrieveFileContent(  # noqa: N802  # as xAI's stubs call it
         self, request: Any, context: Any
     ) -> AsyncIterator[Any]:
         """Send the chunks of the answer."""
-        async for piece in await self._take(request, context):
-            yield piece
+        async for chunk in await self._handle(request, context):
+            yield chunk
 
 
 @contextlib.asynccontextmanager
@@ -126,31 +130,31 @@ async def _serve(
     *,
     credentials: grpc.ServerCredentials | None = None,
     port: int = 0,
-) -> AsyncIterator[Peer]:
-    peer = Peer(answer)
+) -> AsyncIterator[StubServer]:
+    stub_server = StubServer(answer)
     sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(options=sizes)
-    image_pb2_grpc.add_ImageServicer_to_server(peer, server)
-    models_pb2_grpc.add_ModelsServicer_to_server(peer, server)
-    chat_pb2_grpc.add_ChatServicer_to_server(peer, server)
-    batch_pb2_grpc.add_BatchMgmtServicer_to_server(peer, server)
-    files_pb2_grpc.add_FilesServicer_to_server(peer, server)
-    auth_pb2_grpc.add_AuthServicer_to_server(peer, server)
+    image_pb2_grpc.add_ImageServicer_to_server(stub_server, server)
+    models_pb2_grpc.add_ModelsServicer_to_server(stub_server, server)
+    chat_pb2_grpc.add_ChatServicer_to_server(stub_server, server)
+    batch_pb2_grpc.add_BatchMgmtServicer_to_server(stub_server, server)
+    files_pb2_grpc.add_FilesServicer_to_server(stub_server, server)
+    auth_pb2_grpc.add_AuthServicer_to_server(stub_server, server)
     address = f"127.0.0.1:{port}"
     if credentials is None:
-        peer.port = server.add_insecure_port(address)
+        stub_server.port = server.add_insecure_port(address)
     else:
-        peer.port = server.add_secure_port(address, credentials)
+        stub_server.port = server.add_secure_port(address, credentials)
     await server.start()
     try:
-        yield peer
+        yield stub_server
     finally:
         await server.stop(0)
 
 
 @pytest.fixture
-def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[Peer]]:
-    """Return the async context manager that starts a peer with its answer."""
+def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[StubServer]]:
+    """Return an async context manager that starts a stub server with a given answer."""
     return _serve
 
 
@@ -163,26 +167,30 @@ def _reply(n: int = 1, **fields: Any) -> image_pb2.ImageResponse:
 
 @pytest.fixture
 def reply() -> Callable[..., image_pb2.ImageResponse]:
-    """Return a function that makes replies with n equal images, such as `reply(2, url=…)`."""
+    """Return a factory of replies with n identical images, such as `reply(2, url=…)`."""
     return _reply
 
 
 @pytest.fixture
-def call(
-    serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
-) -> Callable[..., tuple[Any, Peer]]:
-    """Return a function for one call: `call(answer, lambda client: client.image.sample(…))`."""
+def run_call(
+    serve: Callable[..., contextlib.AbstractAsyncContextManager[StubServer]],
+) -> Callable[..., tuple[Any, StubServer]]:
+    """Return a function that starts a server and makes one client call.
 
-    def run(answer: Any, use: Any, **options: Any) -> tuple[Any, Peer]:
-        async def main() -> tuple[Any, Peer]:
+    `run_call(answer, lambda client: client.image.sample(…))` returns the result of the call, or the
+    exception that it raised, and the server.
+    """
+
+    def run(answer: Any, use: Any, **options: Any) -> tuple[Any, StubServer]:
+        async def main() -> tuple[Any, StubServer]:
             async with (
-                serve(answer) as peer,
-                AsyncClient(KEY, api_host=peer.host, **options) as client,
+                serve(answer) as server,
+                AsyncClient(KEY, api_host=server.host, **options) as client,
             ):
                 try:
-                    return await use(client), peer
-                except Exception as error:  # noqa: BLE001  # the test says what it expects
-                    return error, peer
+                    return await use(client), server
+                except Exception as error:  # noqa: BLE001  # the test checks the exception
+                    return error, server
 
         return asyncio.run(main())
 
@@ -190,41 +198,41 @@ def call(
 
 
 @pytest.fixture
-def beside_sdk(
-    serve: Callable[..., contextlib.AbstractAsyncContextManager[Peer]],
+def compare_with_sdk(
+    serve: Callable[..., contextlib.AbstractAsyncContextManager[StubServer]],
 ) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that compares our requests with the SDK's, and returns both results."""
+    """Return a function that compares the client's requests with the SDK's; return both results."""
 
     def run(answer: Any, use: Any) -> tuple[Any, Any]:
         async def main() -> tuple[Any, Any]:
-            async with serve(answer) as peer:
-                sdk = Sdk(api_key=KEY, api_host=peer.host)
-                theirs = await use(sdk)
+            async with serve(answer) as server:
+                sdk = SdkClient(api_key=KEY, api_host=server.host)
+                sdk_result = await use(sdk)
                 await sdk.close()
-                async with AsyncClient(KEY, api_host=peer.host) as client:
-                    ours = await use(client)
-            half = len(peer.requests) // 2
-            assert peer.requests[:half] == peer.requests[half:]
-            return theirs, ours
+                async with AsyncClient(KEY, api_host=server.host) as client:
+                    client_result = await use(client)
+            half = len(server.requests) // 2
+            assert server.requests[:half] == server.requests[half:]
+            return sdk_result, client_result
 
         return asyncio.run(main())
 
     return run
 
 
-class Web:
-    """An HTTP server with one function of the handler for each path."""
+class HttpServer:
+    """An HTTP server; `routes` maps each path to a function that receives the request handler."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-        self.seen: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                web.seen.append((self.path, dict(self.headers)))
+                web.requests.append((self.path, dict(self.headers)))
                 with contextlib.suppress(OSError):  # the client may disconnect at any time
                     web.routes[self.path](self)
 
@@ -243,7 +251,7 @@ class Web:
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
 
     def use_tls(self, name: str) -> trustme.CA:
-        """Serve over TLS with a certificate for `name`; return its authority."""
+        """Serve over TLS with a certificate for `name`; return the certificate authority."""
         authority = trustme.CA()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(name).configure_cert(self.context)
@@ -251,18 +259,24 @@ class Web:
         return authority
 
     def url(self, path: str) -> str:
-        """Return the address of `path`."""
+        """Return the URL of `path`."""
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def send(
-        self, path: str, body: bytes, *, status: int = 200, kind: str = "image/jpeg", **more: str
+    def add_response(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        status: int = 200,
+        content_type: str = "image/jpeg",
+        **headers: str,
     ) -> str:
-        """Answer `path` with `body`; return its address."""
+        """Serve `body` at `path`; return the URL."""
 
         def route(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(status)
-            headers = {"Content-Type": kind, "Content-Length": str(len(body)), **more}
-            for name, value in headers.items():
+            fields = {"Content-Type": content_type, "Content-Length": str(len(body)), **headers}
+            for name, value in fields.items():
                 handler.send_header(name.replace("_", "-"), value)
             handler.end_headers()
             handler.wfile.write(body)
@@ -272,12 +286,12 @@ class Web:
 
 
 @pytest.fixture
-def new_web() -> Iterator[Callable[[], Web]]:
+def start_http_server() -> Iterator[Callable[[], HttpServer]]:
     """Return a function that starts HTTP servers on loopback."""
-    started: list[Web] = []
+    started: list[HttpServer] = []
 
-    def start() -> Web:
-        started.append(Web())
+    def start() -> HttpServer:
+        started.append(HttpServer())
         started[-1].thread.start()
         return started[-1]
 
@@ -289,6 +303,6 @@ def new_web() -> Iterator[Callable[[], Web]]:
 
 
 @pytest.fixture
-def web(new_web: Callable[[], Web]) -> Web:
+def web(start_http_server: Callable[[], HttpServer]) -> HttpServer:
     """Return an HTTP server on loopback."""
-    return new_web()
+    return start_http_server()

@@ -1,4 +1,4 @@
-"""URLs of images: which addresses are allowed and which are refused."""
+"""Image downloads: allowed and refused addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTS = [
     "%6cocalhost", "127.0.0.1%2eexample.com", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
     "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
     "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "localhost\\.example.com",
-    # Its private network.
+    # Private, link-local, reserved and multicast addresses, and local names.
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "2852039166",
     "100.64.0.1", "192.0.0.170", "198.18.0.1", "224.0.0.1", "239.255.255.250", "240.0.0.1",
     "168.63.129.16", "192.0.0.8", "192.88.99.1", "[3fff::1]",
@@ -36,38 +36,40 @@ HOSTS = [
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the addresses that sockets connect to."""
-    seen: list[Any] = []
+    """Record the addresses that sockets connect to; allow loopback only."""
+    addresses: list[Any] = []
     connect = socket.socket.connect
 
     def spy(self: socket.socket, address: Any) -> None:
-        seen.append(address)
+        addresses.append(address)
         if address[0] not in {"127.0.0.1", "::1"}:
             raise ConnectionRefusedError("not in a test")
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", spy)
-    return seen
+    return addresses
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Return the name server's answers: each look-up takes the next, the last one stays."""
+def dns_answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Fake DNS: each lookup pops the next answer; the last answer is repeated."""
     answers: dict[str, list[str]] = {}
     real = socket.getaddrinfo
 
-    def ask(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+    def fake_getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
         if host not in answers:
             return real(host, port, *args, **options)
         answer = answers[host].pop(0) if len(answers[host]) > 1 else answers[host][0]
-        return [entry for one in answer.split() for entry in real(one, port, *args, **options)]
+        return [
+            entry for address in answer.split() for entry in real(address, port, *args, **options)
+        ]
 
-    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    monkeypatch.setattr(socket, "getaddrinfo", fake_getaddrinfo)
     return answers
 
 
 def fetch(*urls: str, allow_loopback: bool = False) -> Any:
-    """Fetch URLs one after the other over the same connections; return the last bytes."""
+    """Fetch URLs in sequence over the same connections; return the body of the last response."""
     downloader = Downloader(allow_loopback=allow_loopback, timeout=10)
 
     async def main() -> Any:
@@ -83,10 +85,10 @@ def fetch(*urls: str, allow_loopback: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("loopback", [False, True])
-def test_private_hosts_are_refused_without_a_packet(
+def test_private_hosts_are_refused_before_connecting(
     connected: list[Any], *, loopback: bool
 ) -> None:
-    # With an API on this computer, only its plain spellings are allowed.
+    # With `allow_loopback`, only the plain spellings of localhost are allowed.
     hosts = [host for host in HOSTS if not (loopback and host in {"localhost.", "127.0.0.1."})]
     assert len(hosts) >= 37
     for host in hosts:
@@ -99,8 +101,8 @@ def test_private_hosts_are_refused_without_a_packet(
 def test_redirects_to_private_hosts_are_refused(connected: list[Any], web: Any) -> None:
     for host in HOSTS:
         ascii_host = host.encode("ascii", "ignore").decode()
-        web.send("/1", b"", status=302, Location="/2")
-        web.send("/2", b"", status=307, Location=f"https://{ascii_host}/x.jpg")
+        web.add_response("/1", b"", status=302, Location="/2")
+        web.add_response("/2", b"", status=307, Location=f"https://{ascii_host}/x.jpg")
         if ascii_host not in {"localhost.", "127.0.0.1."}:
             with pytest.raises(errors.DownloadError, match="not fetched"):
                 fetch(web.url("/1"), allow_loopback=True)
@@ -112,80 +114,80 @@ def test_redirects_to_private_hosts_are_refused(connected: list[Any], web: Any) 
     ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1",
      "64:ff9b::a9fe:a9fe", f"{PUBLIC} 192.168.1.1", f"10.0.0.1 {PUBLIC}"],
 )  # fmt: skip
-def test_names_of_private_addresses_are_refused(
-    connected: list[Any], names: dict[str, list[str]], answer: str
+def test_names_that_resolve_to_private_addresses_are_refused(
+    connected: list[Any], dns_answers: dict[str, list[str]], answer: str
 ) -> None:
-    """Even if only one of several addresses is private."""
-    names["images.example.com"] = [answer]
+    """A name is refused even if only one of several addresses is private."""
+    dns_answers["images.example.com"] = [answer]
     with pytest.raises(errors.DownloadError, match=r"not public, images\.example\.com \("):
         fetch("https://images.example.com/x.jpg")
     assert connected == []
 
 
-def test_each_attempt_checks_the_addresses_again(
-    connected: list[Any], names: dict[str, list[str]]
+def test_a_connection_uses_the_checked_addresses(
+    connected: list[Any], dns_answers: dict[str, list[str]]
 ) -> None:
-    """The connection uses the checked addresses, not a second look-up."""
-    names["images.example.com"] = [PUBLIC, "127.0.0.1"]
+    """There is no second lookup between check and connect; a retry resolves and checks again."""
+    dns_answers["images.example.com"] = [PUBLIC, "127.0.0.1"]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://images.example.com/x.jpg")
     assert connected == [(PUBLIC, 443)]
 
 
 def test_every_public_address_of_a_name_is_tried(
-    connected: list[Any], names: dict[str, list[str]]
+    connected: list[Any], dns_answers: dict[str, list[str]]
 ) -> None:
-    names["images.example.com"] = [f"{PUBLIC} 8.8.8.8"]
+    dns_answers["images.example.com"] = [f"{PUBLIC} 8.8.8.8"]
     with pytest.raises(errors.DownloadError, match="could not be fetched"):
         fetch("https://images.example.com/x.jpg")
     assert [address[0] for address in connected] == [PUBLIC, "8.8.8.8"] * 3
 
 
-def test_localhost_must_be_this_computer(names: dict[str, list[str]], web: Any) -> None:
-    """A resolver may give `localhost` another address."""
-    web.send("/x", b"\xff\xd8\xff")
-    names["localhost"] = [PUBLIC]
+def test_localhost_must_resolve_to_loopback(dns_answers: dict[str, list[str]], web: Any) -> None:
+    """A resolver may map `localhost` to a public address; it is refused."""
+    web.add_response("/x", b"\xff\xd8\xff")
+    dns_answers["localhost"] = [PUBLIC]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch(f"http://localhost:{web.port}/x", allow_loopback=True)
 
 
-def test_a_pinned_connection_uses_the_name(
+def test_a_pinned_connection_sends_the_host_name(
     web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For TLS, the certificate and the Host header."""
+    """The name is used in SNI, certificate verification and the Host header."""
     authority = web.use_tls("localhost")
-    indicated: list[Any] = []
-    web.context.sni_callback = lambda _, name, __: indicated.append(name)
+    sni_names: list[Any] = []
+    web.context.sni_callback = lambda _, name, __: sni_names.append(name)
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
-    web.send("/x", jpeg)
+    web.add_response("/x", jpeg)
     url = f"https://localhost:{web.port}/x"
     assert fetch(url, url, allow_loopback=True) == jpeg
-    assert indicated == ["localhost"]  # one connection
-    assert [headers["Host"] for _, headers in web.seen] == [f"localhost:{web.port}"] * 2
+    assert sni_names == ["localhost"]  # one connection
+    assert [headers["Host"] for _, headers in web.requests] == [f"localhost:{web.port}"] * 2
     with pytest.raises(errors.DownloadError, match="safely"):
         fetch(url.replace("localhost", "127.0.0.1"), allow_loopback=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_this_computer_is_reached_without_a_proxy(
+def test_loopback_bypasses_the_proxy(
     web: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, host: str, variable: str
 ) -> None:
-    """Also without NO_PROXY."""
+    """Loopback bypasses the proxy even if NO_PROXY is unset."""
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    web.send("/x", jpeg)
+    web.add_response("/x", jpeg)
     assert fetch(f"http://{host}:{web.port}/x", allow_loopback=True) == jpeg
 
 
 def test_a_proxy_is_asked_for_public_names_only(
     connected: list[Any], monkeypatch: pytest.MonkeyPatch, web: Any
 ) -> None:
-    """The proxy resolves them, not this computer."""
+    """The proxy resolves public names; the client does no lookup."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{web.port}")
 
     def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("resolved here")
+        raise AssertionError("The client resolved a name.")
 
     monkeypatch.setattr("xai_notebook.client.http.addresses_of", never)
     for host in HOSTS:
@@ -193,7 +195,7 @@ def test_a_proxy_is_asked_for_public_names_only(
             fetch(f"https://{host}/x.jpg")
     assert connected == []
     with pytest.raises(errors.DownloadError, match="could not be fetched"):
-        fetch("https://images.example.com/x.jpg")  # this proxy has no CONNECT
+        fetch("https://images.example.com/x.jpg")  # the test proxy does not support CONNECT
     assert set(connected) == {("127.0.0.1", web.port)}
 
 
@@ -211,15 +213,15 @@ def test_public_addresses_resolve_to_themselves(address: str) -> None:
     assert addresses_of(address, 443) == [address]
 
 
-def test_a_refusal_is_not_retried(names: dict[str, list[str]]) -> None:
-    """Each attempt would ask the name server again."""
-    names["images.example.com"] = ["10.0.0.1", PUBLIC]
+def test_a_refused_name_is_not_resolved_again(dns_answers: dict[str, list[str]]) -> None:
+    """A second lookup could return a public address."""
+    dns_answers["images.example.com"] = ["10.0.0.1", PUBLIC]
     with pytest.raises(RefusedError):
         addresses_of("images.example.com", 443)
-    names["other.example.com"] = ["10.0.0.1", PUBLIC]
+    dns_answers["other.example.com"] = ["10.0.0.1", PUBLIC]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://other.example.com/x.jpg")
-    assert names["other.example.com"] == [PUBLIC]
+    assert dns_answers["other.example.com"] == [PUBLIC]
 
 
 @pytest.mark.parametrize(
@@ -234,11 +236,11 @@ def test_a_refusal_is_not_retried(names: dict[str, list[str]]) -> None:
     ],
 )
 def test_a_url_is_normalised(url: str, target: str) -> None:
-    """To ASCII, without characters that another parser could take for a host."""
+    """URLs become ASCII; characters that another parser could read as a host are escaped."""
     assert str(WebAddress.parse(url)) == f"https://example.com{target}"
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "+80", "8 0", "\u0661", "80:80"])
-def test_a_port_is_a_number(port: str) -> None:
+def test_invalid_ports_are_refused(port: str) -> None:
     with pytest.raises(RefusedError, match="not fetched"):
         WebAddress.parse(f"https://example.com:{port}/x")

@@ -1,4 +1,4 @@
-"""Batches and key info, compared with xAI's SDK."""
+"""Batches and API-key information, compared with xAI's SDK."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from xai_sdk import AsyncClient as Sdk
+from xai_sdk import AsyncClient as SdkClient
 from xai_sdk.proto import auth_pb2, batch_pb2, image_pb2
 
 from xai_notebook import errors
@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def prepare(number: int = 1, prompt: str = "p") -> wire.BatchRequest:
-    """Return a request with an id."""
+    """Return a batch request with the id `r{number}`."""
     client = AsyncClient("xai-key", api_host="localhost:1")
     return client.image.prepare(prompt, "m", batch_request_id=f"r{number}")
 
@@ -39,16 +39,18 @@ def prepare(number: int = 1, prompt: str = "p") -> wire.BatchRequest:
     [{}, OPTIONS, {"image_url": "data:image/png;base64,iVBORw0KGgo="}, {"image_file_id": "f1"},
      {"image_urls": ["https://example.com/a.png"]}],
 )  # fmt: skip
-def test_a_prepared_request_equals_the_sdks(options: dict[str, Any]) -> None:
-    ours = AsyncClient("xai-key", api_host="localhost:1").image.prepare(
+def test_a_prepared_request_matches_the_sdk(options: dict[str, Any]) -> None:
+    client_request = AsyncClient("xai-key", api_host="localhost:1").image.prepare(
         "p", "m", batch_request_id="one", **options
     )
 
     async def main() -> Any:  # the SDK's client needs a loop
-        return Sdk(api_key="xai-key").image.prepare("p", "m", batch_request_id="one", **options)
+        return SdkClient(api_key="xai-key").image.prepare(
+            "p", "m", batch_request_id="one", **options
+        )
 
-    theirs = asyncio.run(main())
-    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
+    sdk_request = asyncio.run(main())
+    assert client_request.SerializeToString(deterministic=True) == sdk_request.SerializeToString(
         deterministic=True
     )
 
@@ -56,14 +58,14 @@ def test_a_prepared_request_equals_the_sdks(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options", [{"aspect_ratio": "5:4"}, {"batch_request_id": 7}, {"image_url": "nothing"}]
 )
-def test_prepare_refuses_wrong_options(options: dict[str, Any]) -> None:
+def test_prepare_refuses_invalid_options(options: dict[str, Any]) -> None:
     with pytest.raises(errors.OptionError):
         AsyncClient("xai-key", api_host="localhost:1").image.prepare("p", "m", **options)
 
 
-async def _scripted(request: Any, context: Any) -> Any:
-    """Answer any call about batches."""
-    answers = {
+async def _answer(request: Any, context: Any) -> Any:
+    """Answer each batch call, and the key-info call, with a fixed reply."""
+    replies = {
         "CreateBatchRequest": batch_pb2.Batch(batch_id="b", name=getattr(request, "name", "")),
         "AddBatchRequestsRequest": Empty(),
         "GetBatchRequest": batch_pb2.Batch(batch_id="b", state={"num_requests": 2}),
@@ -79,11 +81,11 @@ async def _scripted(request: Any, context: Any) -> Any:
         ),
         "Empty": auth_pb2.ApiKey(name="mine", acls=["api-key:model:*"]),
     }
-    return answers[request.DESCRIPTOR.name]
+    return replies[request.DESCRIPTOR.name]
 
 
-def test_every_method_sends_what_the_sdk_sends(beside_sdk: Any) -> None:
-    """With equal messages, and equal answers; ours takes the SDK's requests."""
+def test_every_method_matches_the_sdk(compare_with_sdk: Any) -> None:
+    """Requests and replies are equal; `add` also accepts the SDK's request objects."""
     request = batch_pb2.BatchRequest(batch_request_id="r1", image_request={"prompt": "p"})
 
     async def use(client: Any) -> list[Any]:
@@ -99,16 +101,16 @@ def test_every_method_sends_what_the_sdk_sends(beside_sdk: Any) -> None:
             await client.auth.get_api_key_info(),
         ]
 
-    theirs, ours = beside_sdk(_scripted, use)
-    for pair in zip(theirs, ours, strict=True):
-        messages = [getattr(one, "proto", one) for one in pair if one is not None]
-        assert len({one.SerializeToString(deterministic=True) for one in messages}) <= 1
-    assert ours[-2].pagination_token == "2"
-    assert ours[-1].name == "mine"
+    sdk_results, results = compare_with_sdk(_answer, use)
+    for pair in zip(sdk_results, results, strict=True):
+        messages = [getattr(result, "proto", result) for result in pair if result is not None]
+        assert len({message.SerializeToString(deterministic=True) for message in messages}) <= 1
+    assert results[-2].pagination_token == "2"
+    assert results[-1].name == "mine"
 
 
-def test_only_results_with_an_answer_are_successes(call: Any) -> None:
-    """Not those with an error, nor those with neither."""
+def test_only_results_with_a_response_are_successes(run_call: Any) -> None:
+    """Results with an error, or with neither a response nor an error, are failures."""
     jpeg = b"\xff\xd8\xff" + b"pixels" * 50
     data = base64.b64encode(jpeg).decode()
     image = image_pb2.ImageResponse(model="m", images=[{"base64": data}])
@@ -129,55 +131,57 @@ def test_only_results_with_an_answer_are_successes(call: Any) -> None:
         page = await client.batch.list_batch_results("b")
         return page, await page.results[0].image_response.image
 
-    seen, _ = call(answer, use)
-    page, read = seen
-    assert read == jpeg
-    assert [one.batch_request_id for one in page.succeeded] == ["good", "none"]
-    assert [one.batch_request_id for one in page.failed] == ["bad", "odd", "neither", "video"]
+    (page, image_data), _ = run_call(answer, use)
+    assert image_data == jpeg
+    assert [result.batch_request_id for result in page.succeeded] == ["good", "none"]
+    assert [result.batch_request_id for result in page.failed] == ["bad", "odd", "neither", "video"]
     assert page.failed[0].error_message == "no such ratio"
-    assert all(one.error_message and one.has_error for one in page.failed)
+    assert all(result.error_message and result.has_error for result in page.failed)
     assert page.succeeded[0].error_message is None
     assert page.pagination_token is None
-    for one in page.results[1:]:
-        with pytest.raises(errors.MissingImageError, match=one.batch_request_id):
-            _ = one.image_response
+    for result in page.results[1:]:
+        with pytest.raises(errors.MissingImageError, match=result.batch_request_id):
+            _ = result.image_response
 
 
 @pytest.mark.parametrize(
-    ("requests", "said"),
+    ("requests", "message"),
     [
         ([prepare(1, "x" * MAX_ADD_BYTES)], "one call at most"),
         ([prepare(1), prepare(2), prepare(1)], "'r1' stands twice"),
         (["a prompt"], "not a batch request"),
     ],
 )
-def test_invalid_requests_are_not_added(call: Any, requests: list[Any], said: str) -> None:
-    error, peer = call(_scripted, lambda client: client.batch.add("b", requests))
+def test_invalid_requests_are_not_added(run_call: Any, requests: list[Any], message: str) -> None:
+    error, server = run_call(_answer, lambda client: client.batch.add("b", requests))
     assert isinstance(error, errors.OptionError)
-    assert said in str(error)
-    assert not peer.requests
+    assert message in str(error)
+    assert not server.requests
 
 
-def failing(times: int, *, begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
-    """Return an answer that fails `times` times, after a reply had begun or before."""
-    left = [times]
+def fail_then_succeed(
+    times: int, *, reply_begun: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+) -> Any:
+    """Fail `times` times, optionally after sending initial metadata."""
+    remaining_failures = times
 
     async def answer(request: Any, context: Any) -> Any:
-        if left[0]:
-            left[0] -= 1
-            if begun:
+        nonlocal remaining_failures
+        if remaining_failures:
+            remaining_failures -= 1
+            if reply_begun:
                 await context.send_initial_metadata((("x-request", "1"),))
             await context.abort(code, "gone")
-        return await _scripted(request, context)
+        return await _answer(request, context)
 
     return answer
 
 
-CHANGES = {
+NOT_IDEMPOTENT = {
     "create": (lambda client: client.batch.create("a name"), "batch.list()"),
     "add": (lambda client: client.batch.add("b", [prepare()]), "list_batch_requests()"),
 }
-READS = {
+IDEMPOTENT = {
     "get": lambda client: client.batch.get("b"),
     "cancel": lambda client: client.batch.cancel("b"),
     "list": lambda client: client.batch.list(),
@@ -187,37 +191,39 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_change_that_may_have_been_served_is_not_retried(call: Any, name: str) -> None:
-    """The error states the possible effect and where to look."""
-    use, look = CHANGES[name]
-    error, peer = call(failing(1, begun=True), use)
+@pytest.mark.parametrize("name", NOT_IDEMPOTENT)
+def test_a_change_that_may_have_been_applied_is_not_retried(run_call: Any, name: str) -> None:
+    """The error says what may have happened and how to check."""
+    use, check = NOT_IDEMPOTENT[name]
+    error, server = run_call(fail_then_succeed(1, reply_begun=True), use)
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
-    assert look in str(error)
-    assert len(peer.requests) == 1
+    assert check in str(error)
+    assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", NOT_IDEMPOTENT)
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"])
-def test_a_refused_change_is_not_retried(call: Any, name: str, code: str) -> None:
-    """A service may do the work and refuse it."""
-    use, look = CHANGES[name]
-    error, peer = call(failing(1, begun=False, code=grpc.StatusCode[code]), use)
+def test_a_refused_change_is_not_retried(run_call: Any, name: str, code: str) -> None:
+    """A service may apply the change and still answer with an error."""
+    use, check = NOT_IDEMPOTENT[name]
+    error, server = run_call(
+        fail_then_succeed(1, reply_begun=False, code=grpc.StatusCode[code]), use
+    )
     assert isinstance(error, errors.ApiError)
     assert (error.code, error.maybe_billed, error.unsent) == (code, True, False)
-    assert look in str(error)
-    assert len(peer.requests) == 1
+    assert check in str(error)
+    assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_an_unsent_change_is_retried(name: str) -> None:
+@pytest.mark.parametrize("name", NOT_IDEMPOTENT)
+def test_a_change_is_retried_if_the_connection_failed(name: str) -> None:
     attempts: list[Any] = []
 
     async def main() -> None:
         client = AsyncClient("xai-key", api_host="localhost:1", on_attempt=attempts.append)
         async with client:
-            await CHANGES[name][0](client)
+            await NOT_IDEMPOTENT[name][0](client)
 
     with pytest.raises(errors.UnavailableError) as caught:
         asyncio.run(main())
@@ -226,28 +232,28 @@ def test_an_unsent_change_is_retried(name: str) -> None:
     assert caught.value.attempts == len(attempts) + 1 == 5
 
 
-@pytest.mark.parametrize("name", READS)
-def test_reads_and_cancel_are_always_retried(call: Any, name: str) -> None:
-    reply, peer = call(failing(2, begun=True), READS[name])
+@pytest.mark.parametrize("name", IDEMPOTENT)
+def test_reads_and_cancel_are_always_retried(run_call: Any, name: str) -> None:
+    reply, server = run_call(fail_then_succeed(2, reply_begun=True), IDEMPOTENT[name])
     assert not isinstance(reply, Exception)
-    assert len(peer.requests) == 3
+    assert len(server.requests) == 3
 
 
-def test_a_deadline_of_add_says_where_to_look(call: Any) -> None:
+def test_a_timeout_of_add_says_how_to_check_for_added_requests(run_call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         await asyncio.sleep(60)
 
-    error, _ = call(answer, lambda client: client.batch.add("b", [prepare()], timeout=1))
+    error, _ = run_call(answer, lambda client: client.batch.add("b", [prepare()], timeout=1))
     assert isinstance(error, errors.DeadlineExceededError)
     assert "the requests may have been added" in str(error)
     assert "list_batch_requests()" in str(error)
 
 
-def test_an_echoed_key_is_scrubbed_from_results(call: Any, key: str) -> None:
+def test_an_echoed_key_is_scrubbed_from_results(run_call: Any, key: str) -> None:
     async def answer(request: Any, context: Any) -> Any:
         return batch_pb2.ListBatchResultsResponse(
             results=[{"batch_request_id": "r", "error": {"code": 3, "message": f"bad {key}"}}]
         )
 
-    page, _ = call(answer, lambda client: client.batch.list_batch_results("b"))
+    page, _ = run_call(answer, lambda client: client.batch.list_batch_results("b"))
     assert page.failed[0].error_message == "bad ***"

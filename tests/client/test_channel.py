@@ -80,16 +80,16 @@ def test_key_and_host_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_empty_key_is_not_sent(serve: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It overrides the key of the environment."""
+    """An empty key overrides the key of the environment."""
     monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
 
     async def main() -> None:
         async with (
-            serve(reply(base64="AAAA")) as peer,
-            AsyncClient("", api_host=peer.host) as client,
+            serve(reply(base64="AAAA")) as server,
+            AsyncClient("", api_host=server.host) as client,
         ):
             await client.image.sample("p", "m")
-            assert "authorization" not in peer.metadata[0]
+            assert "authorization" not in server.metadata[0]
 
     asyncio.run(main())
 
@@ -120,7 +120,7 @@ class Tls:
         issued = self.authority.issue_cert(
             *names, not_before=end and end - timedelta(days=1), not_after=end
         )
-        chain = b"".join(one.bytes() for one in issued.cert_chain_pems)
+        chain = b"".join(certificate.bytes() for certificate in issued.cert_chain_pems)
         return grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
 
     def roots(self, path: Path) -> Path:
@@ -136,18 +136,18 @@ def tls() -> Tls:
 
 
 def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> Any:
-    """Ask a server for one image; return the response or the error, and the peer."""
+    """Ask a server for one image; return the response or the error, and the server."""
 
     async def main() -> Any:
         async with serve(
             reply(base64="AAAA"), credentials=tls.credentials if tls else None
-        ) as peer:
-            options.setdefault("api_host", f"https://localhost:{peer.port}")
+        ) as server:
+            options.setdefault("api_host", f"https://localhost:{server.port}")
             async with AsyncClient(key, timeout=2, **options) as client:
                 try:
-                    return await client.image.sample("p", "m"), peer
+                    return await client.image.sample("p", "m"), server
                 except errors.XaiError as error:
-                    return error, peer
+                    return error, server
 
     return asyncio.run(main())
 
@@ -163,17 +163,17 @@ def test_roots_come_from_the_environment(
     """A server of a private authority is trusted when a variable names the roots."""
     roots = tls.roots(tmp_path / "roots.pem")
     monkeypatch.setenv(variable, str(tmp_path if folder else roots))
-    response, peer = ask(serve, reply, key, tls)
+    response, server = ask(serve, reply, key, tls)
     assert response.base64 == "AAAA"
-    assert peer.metadata[0]["authorization"] == f"Bearer {key}"
+    assert server.metadata[0]["authorization"] == f"Bearer {key}"
 
 
 def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, tls: Tls) -> None:
     """The server gets neither request nor key."""
-    error, peer = ask(serve, reply, key, tls)
+    error, server = ask(serve, reply, key, tls)
     assert isinstance(error, errors.UnavailableError)
     assert "SSL_CERT_FILE" in str(error)
-    assert peer.requests == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ def test_a_wrong_certificate_is_described(
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
     wrong = copy.copy(tls)
     wrong.credentials = tls.issue(*names, end=end)
-    error, peer = ask(serve, reply, "", wrong)
+    error, server = ask(serve, reply, "", wrong)
     assert isinstance(error, errors.UnavailableError)
     assert words in str(error)
     assert "SSL_CERT_FILE" not in str(error)
     assert not error.maybe_billed
-    assert peer.requests == []
+    assert server.requests == []
 
 
 def test_missing_roots_are_a_configuration_error(tmp_path: Path, monkeypatch: Any) -> None:
@@ -209,7 +209,7 @@ def test_missing_roots_are_a_configuration_error(tmp_path: Path, monkeypatch: An
 def test_roots_without_a_certificate_are_refused(
     serve: Any, reply: Any, key: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """Before anything is sent."""
+    """They are refused before anything is sent."""
     (tmp_path / "roots.pem").write_text("hello")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
     with pytest.raises(errors.ConfigurationError, match="no PEM certificate"):
@@ -217,9 +217,9 @@ def test_roots_without_a_certificate_are_refused(
 
 
 def test_plain_text_does_not_replace_tls(serve: Any, reply: Any, key: str) -> None:
-    error, peer = ask(serve, reply, key, None)
+    error, server = ask(serve, reply, key, None)
     assert isinstance(error, errors.UnavailableError)
-    assert peer.metadata == []
+    assert server.metadata == []
 
 
 # --- proxies ------------------------------------------------------------------------------------
@@ -253,8 +253,8 @@ class Proxy:
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            for one in (here, writer):
-                one.close()
+            for stream in (here, writer):
+                stream.close()
 
 
 @contextlib.asynccontextmanager
@@ -276,8 +276,8 @@ def through(serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any,
     async def main() -> Any:
         credentials = tls.credentials if tls else None
         async with (
-            serve(reply(base64="AAAA"), credentials=credentials) as peer,
-            proxied(peer.port) as proxy,
+            serve(reply(base64="AAAA"), credentials=credentials) as server,
+            proxied(server.port) as proxy,
         ):
             monkeypatch.setenv(name, f"http://user:secret@127.0.0.1:{proxy.port}")
             async with AsyncClient(key, api_host="api.test", timeout=2) as client:
@@ -285,7 +285,7 @@ def through(serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any,
                     result: Any = await client.image.sample("p", "m")
                 except errors.XaiError as error:
                     result = error
-        return result, peer, proxy
+        return result, server, proxy
 
     return asyncio.run(main())
 
@@ -294,24 +294,24 @@ def through(serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any,
 def test_a_proxy_is_used(
     serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, name: str
 ) -> None:
-    """With CONNECT; the key stays inside TLS."""
+    """The client sends CONNECT; the key stays inside TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
-    response, peer, proxy = through(serve, reply, key, tls, monkeypatch, name)
+    response, server, proxy = through(serve, reply, key, tls, monkeypatch, name)
     assert response.base64 == "AAAA"
     assert proxy.heads[0].startswith("CONNECT api.test:443 HTTP/1.1")
     assert "Proxy-Authorization: Basic" in proxy.heads[0]
     assert key not in proxy.heads[0]
-    assert peer.metadata[0]["authorization"] == f"Bearer {key}"
+    assert server.metadata[0]["authorization"] == f"Bearer {key}"
 
 
 def test_the_key_is_not_sent_in_plain_text_through_a_proxy(
     serve: Any, reply: Any, key: str, monkeypatch: Any
 ) -> None:
     """A plain-text server poses as a remote host."""
-    error, peer, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
+    error, server, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
     assert isinstance(error, errors.UnavailableError)
     assert proxy.heads
-    assert peer.metadata == []
+    assert server.metadata == []
 
 
 def test_no_proxy_is_honoured(serve: Any, reply: Any, key: str, monkeypatch: Any) -> None:
@@ -323,17 +323,17 @@ def test_no_proxy_is_honoured(serve: Any, reply: Any, key: str, monkeypatch: Any
 
 
 def test_loopback_never_goes_through_a_proxy(
-    call: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    run_call: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "http_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
-    assert call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
+    assert run_call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
 
 
 @pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])
 def test_proxies_of_other_kinds_are_refused(proxy: str, key: str, monkeypatch: Any) -> None:
-    """Without their password in the message."""
+    """The message does not contain the proxy's password."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The client beside xAI's SDK in one process, on every supported protobuf."""
+"""The client and xAI's SDK work in one process, with every supported protobuf version."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A whole call through xAI's stubs serializes and parses both sets of messages.
+# One call to a server built on xAI's stubs serializes and parses our messages and theirs.
 SCRIPT = """
 import asyncio, sys
-if sys.argv[1] == "ours":
+if sys.argv[1] == "xai_notebook":
     import xai_notebook.client
     import xai_sdk
 else:
@@ -42,11 +42,11 @@ async def main():
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with AsyncClient("xai-k", api_host=f"localhost:{port}") as client:
-        two = await client.image.sample_batch(
+        responses = await client.image.sample_batch(
             "ein Füchslein", "m", 2, aspect_ratio="16:9", image_format="base64"
         )
-        assert [await one.image for one in two] == [b"\\xff\\xd8\\xff"] * 2
-        assert two[0].cost_usd == 7e-10
+        assert [await response.image for response in responses] == [b"\\xff\\xd8\\xff"] * 2
+        assert responses[0].cost_usd == 7e-10
     await server.stop(0)
 
 asyncio.run(main())
@@ -54,25 +54,24 @@ print(google.protobuf.__version__)
 """
 
 
-def run(first: str, path: str = "") -> str:
-    """Run the script in a process of its own; return protobuf's version."""
+def run(first_import: str, path: str = "") -> str:
+    """Run the script in a subprocess; return the protobuf version it used."""
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, first],
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, first_import],
         capture_output=True, text=True, timeout=60, check=False, env=environment,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "TypeError" not in done.stderr
-    return done.stdout.strip()
+    assert result.returncode == 0, result.stderr
+    assert "TypeError" not in result.stderr
+    return result.stdout.strip()
 
 
-@pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_our_client_and_the_sdk_share_a_process(first: str) -> None:
-    """In both import orders."""
-    assert run(first)
+@pytest.mark.parametrize("first_import", ["xai_notebook", "xai_sdk"])
+def test_the_client_and_the_sdk_share_a_process_in_both_import_orders(first_import: str) -> None:
+    assert run(first_import)
 
 
-# xAI's SDK needs google.rpc, whose newest release needs a newer protobuf than 5.
+# xAI's SDK needs googleapis-common-protos; its newest release does not support protobuf 5.
 VERSIONS = {
     "5.29": ["protobuf==5.29.*", "googleapis-common-protos==1.70.*"],
     "6.33": ["protobuf==6.33.*"],
@@ -84,21 +83,22 @@ VERSIONS = {
 def protobuf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that holds one version of protobuf and nothing else."""
     folder = tmp_path_factory.mktemp("protobuf")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "--no-deps", "--target", str(folder), *VERSIONS[request.param]],
         capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
-    if done.returncode:
-        reason = f"pip cannot fetch protobuf {request.param}: {done.stderr[-200:]}"
+    if result.returncode:
+        reason = f"pip cannot fetch protobuf {request.param}: {result.stderr[-200:]}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
 
 
-@pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_every_allowed_protobuf_works(protobuf: Path, first: str) -> None:
-    """In both import orders."""
-    version = run(first, str(protobuf))
+@pytest.mark.parametrize("first_import", ["xai_notebook", "xai_sdk"])
+def test_every_allowed_protobuf_works_in_both_import_orders(
+    protobuf: Path, first_import: str
+) -> None:
+    version = run(first_import, str(protobuf))
     assert (protobuf / f"protobuf-{version}.dist-info").exists()

@@ -17,27 +17,27 @@ from xai_notebook.client import AsyncClient
 
 
 @pytest.mark.parametrize("mib", [26, 93, 214])
-def test_ten_2k_images_arrive(call: Any, reply: Any, mib: int) -> None:
-    """As JPEG, as typical PNG, and as the largest possible PNG."""
+def test_ten_2k_images_arrive(run_call: Any, reply: Any, mib: int) -> None:
+    """The sizes are those of JPEGs, of typical PNGs and of the largest possible PNGs."""
     text = "QUJD" * ((mib << 18) // 10)
 
-    responses, _ = call(reply(10, base64=text), lambda c: c.image.sample_batch("p", "m", 10))
-    assert sum(len(one.base64) for one in responses) == 10 * len(text) > (mib - 1) << 20
+    responses, _ = run_call(reply(10, base64=text), lambda c: c.image.sample_batch("p", "m", 10))
+    assert sum(len(response.base64) for response in responses) == 10 * len(text) > (mib - 1) << 20
     assert responses[9].base64 == text
 
 
-def test_three_input_images_fit_into_a_request(call: Any, reply: Any) -> None:
+def test_three_input_images_fit_into_a_request(run_call: Any, reply: Any) -> None:
     uri = "data:image/png;base64," + "A" * (13 << 20)
 
-    response, peer = call(
+    response, server = run_call(
         reply(base64="AAAA"), lambda c: c.image.sample("p", "m", image_urls=[uri] * 3)
     )
     assert response.base64 == "AAAA"
-    assert peer.requests[0].images[2].image_url == uri
+    assert server.requests[0].images[2].image_url == uri
 
 
 def test_cancelling_reaches_the_server(serve: Any) -> None:
-    """And the next call works."""
+    """The next call works."""
 
     async def main() -> None:
         started, cancelled = asyncio.Event(), asyncio.Event()
@@ -54,7 +54,7 @@ def test_cancelling_reaches_the_server(serve: Any) -> None:
                 cancelled.set()
                 raise
 
-        async with serve(answer) as peer, AsyncClient(api_host=peer.host) as client:
+        async with serve(answer) as server, AsyncClient(api_host=server.host) as client:
             task = asyncio.create_task(client.image.sample("slow", "m"))
             await started.wait()
             task.cancel()
@@ -77,15 +77,15 @@ def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
     async def main() -> None:
         waiting = asyncio.Event()
         async with (
-            serve(answer) as peer,
-            AsyncClient(api_host=peer.host, on_attempt=lambda _: waiting.set()) as client,
+            serve(answer) as server,
+            AsyncClient(api_host=server.host, on_attempt=lambda _: waiting.set()) as client,
         ):
             task = asyncio.create_task(client.image.sample("p", "m"))
             await waiting.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(task, 15)  # the next attempt would be made after 30
-            assert len(peer.requests) == 1
+            assert len(server.requests) == 1
 
     asyncio.run(main())
 
@@ -99,8 +99,8 @@ def test_closing_raises_an_error_in_pending_calls(serve: Any) -> None:
             started.set()
             await asyncio.sleep(30)
 
-        async with serve(answer) as peer:
-            client = AsyncClient(api_host=peer.host)
+        async with serve(answer) as server:
+            client = AsyncClient(api_host=server.host)
             task = asyncio.create_task(client.image.sample("p", "m"))
             await started.wait()
             await client.close()
@@ -124,11 +124,11 @@ def test_a_closed_client_raises_an_error(serve: Any) -> None:
 
 
 def test_an_image_can_be_downloaded_after_the_client_is_closed(
-    call: Any, reply: Any, web: Any
+    run_call: Any, reply: Any, web: Any
 ) -> None:
-    url = web.send("/x.jpg", b"\xff\xd8\xff\xe0")
+    url = web.add_response("/x.jpg", b"\xff\xd8\xff\xe0")
 
-    response, _ = call(reply(url=url), lambda c: c.image.sample("p", "m"))
+    response, _ = run_call(reply(url=url), lambda c: c.image.sample("p", "m"))
 
     async def load() -> bytes:
         return await response.image
@@ -210,11 +210,11 @@ async def main():
         if not pid:
             os.execvp("true", ["true"])
         try:
-            said = os.read(terminal, 1000)
+            output = os.read(terminal, 1000)
         except OSError:  # nothing was written
-            said = b""
+            output = b""
         assert os.waitpid(pid, 0)[1] == 0
-        assert not said, said
+        assert not output, output
 asyncio.run(main())
 """
 

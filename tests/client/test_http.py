@@ -36,7 +36,10 @@ def fetch(url: str, *, timeout: float = 5, max_bytes: int = 1 << 20, **more: Any
 
 def test_an_image_is_downloaded(web: Any, jpeg: bytes) -> None:
     """The media type is that of the bytes."""
-    assert fetch(web.send("/x", jpeg, kind="application/octet-stream")) == (jpeg, "image/jpeg")
+    assert fetch(web.add_response("/x", jpeg, content_type="application/octet-stream")) == (
+        jpeg,
+        "image/jpeg",
+    )
 
 
 def test_a_download_sends_a_user_agent_and_no_credentials(
@@ -46,10 +49,10 @@ def test_a_download_sends_a_user_agent_and_no_credentials(
     monkeypatch.setenv("XAI_API_KEY", key)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
-    web.send("/y", jpeg)
-    fetch(web.send("/x", b"", status=302, Location="/y", Set_Cookie="a=b"))
-    assert [path for path, _ in web.seen] == ["/x", "/y"]
-    for _, headers in web.seen:
+    web.add_response("/y", jpeg)
+    fetch(web.add_response("/x", b"", status=302, Location="/y", Set_Cookie="a=b"))
+    assert [path for path, _ in web.requests] == ["/x", "/y"]
+    for _, headers in web.requests:
         assert headers["User-Agent"].startswith("xai-notebook/")
         assert key not in str(headers)
         assert "Authorization" not in headers
@@ -88,15 +91,15 @@ def test_a_remote_api_cannot_point_at_this_computer(host: str, scheme: str) -> N
 )
 def test_redirects_are_checked_like_the_first_address(web: Any, target: str) -> None:
     with pytest.raises(errors.DownloadError, match=r"not fetched|without a host"):
-        fetch(web.send("/x", b"", status=302, Location=target))
+        fetch(web.add_response("/x", b"", status=302, Location=target))
 
 
 def test_five_redirects_are_followed(web: Any, jpeg: bytes) -> None:
     for number in range(5):
-        web.send(f"/{number}", b"", status=307, Location=f"/{number + 1}")
-    web.send("/5", jpeg)
+        web.add_response(f"/{number}", b"", status=307, Location=f"/{number + 1}")
+    web.add_response("/5", jpeg)
     assert fetch(web.url("/0"))[0] == jpeg
-    web.send("/ring", b"", status=302, Location="/ring")
+    web.add_response("/ring", b"", status=302, Location="/ring")
     with pytest.raises(errors.DownloadError, match="redirected more than 5 times"):
         fetch(web.url("/ring"))
 
@@ -146,12 +149,12 @@ def test_an_incomplete_body_is_retried(web: Any, jpeg: bytes) -> None:
     web.routes["/x"] = route
     with pytest.raises(errors.DownloadError, match=r"broke off|could not be fetched"):
         fetch(web.url("/x"))
-    assert len(web.seen) == 3
+    assert len(web.requests) == 3
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_dripping_body_meets_the_deadline(web: Any, jpeg: bytes, *, chunked: bool) -> None:
-    """The server sends single bytes without an end."""
+def test_a_dripping_body_exceeds_the_deadline(web: Any, jpeg: bytes, *, chunked: bool) -> None:
+    """The server sends single bytes and never finishes the body."""
     gone = threading.Event()
 
     def route(handler: Any) -> None:
@@ -183,7 +186,7 @@ def test_a_silent_server_meets_the_deadline(web: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "said"),
+    ("body", "kind", "message"),
     [
         (b"<!doctype html><title>Sign in</title>", "text/html; charset=utf-8", "a web page"),
         (b"\n <html>", "image/jpeg", "a web page"),
@@ -191,39 +194,39 @@ def test_a_silent_server_meets_the_deadline(web: Any) -> None:
         (b"", "image/jpeg", "no image"),
     ],
 )
-def test_other_content_is_refused(web: Any, body: bytes, kind: str, said: str) -> None:
+def test_other_content_is_refused(web: Any, body: bytes, kind: str, message: str) -> None:
     """The message names a login page or an error text."""
-    with pytest.raises(errors.DownloadError, match=said):
-        fetch(web.send("/x", body, kind=kind))
+    with pytest.raises(errors.DownloadError, match=message):
+        fetch(web.add_response("/x", body, content_type=kind))
 
 
 def test_an_unknown_image_format_is_accepted(web: Any) -> None:
-    assert fetch(web.send("/x", b"\x00\x01\x02", kind="image/jxl")) == (
+    assert fetch(web.add_response("/x", b"\x00\x01\x02", content_type="image/jxl")) == (
         b"\x00\x01\x02",
         "image/jxl",
     )
 
 
 def test_a_failing_download_is_retried(web: Any, jpeg: bytes) -> None:
-    web.send("/bad", b"", status=503)
-    web.send("/good", jpeg)
+    web.add_response("/bad", b"", status=503)
+    web.add_response("/good", jpeg)
     bad, good = web.routes["/bad"], web.routes["/good"]
 
     def route(handler: Any) -> None:
-        (good if len(web.seen) == 3 else bad)(handler)
+        (good if len(web.requests) == 3 else bad)(handler)
 
     web.routes["/x"] = route
     assert fetch(web.url("/x"))[0] == jpeg
 
 
 @pytest.mark.parametrize(
-    ("status", "tries", "said"), [(404, 1, "no longer has"), (500, 3, "500"), (418, 1, "418")]
+    ("status", "tries", "message"), [(404, 1, "no longer has"), (500, 3, "500"), (418, 1, "418")]
 )
-def test_statuses_are_explained(web: Any, status: int, tries: int, said: str) -> None:
+def test_statuses_are_explained(web: Any, status: int, tries: int, message: str) -> None:
     """An expired URL is not retried."""
-    with pytest.raises(errors.DownloadError, match=said) as caught:
-        fetch(web.send("/secret-path", b"", status=status))
-    assert len(web.seen) == tries
+    with pytest.raises(errors.DownloadError, match=message) as caught:
+        fetch(web.add_response("/secret-path", b"", status=status))
+    assert len(web.requests) == tries
     assert "secret-path" not in str(caught.value)
 
 
@@ -234,8 +237,8 @@ def test_a_refused_connection_is_a_download_error() -> None:
 
 
 def test_ten_downloads_run_in_parallel(web: Any, jpeg: bytes) -> None:
-    """The server answers none of them before all have arrived."""
-    web.send("/now", jpeg)
+    """The server answers only after all ten requests have arrived."""
+    web.add_response("/now", jpeg)
     now, all_here = web.routes["/now"], threading.Barrier(10)
 
     def route(handler: Any) -> None:
@@ -285,7 +288,7 @@ def test_roots_come_from_the_environment(
 ) -> None:
     """A private authority is trusted when a variable names it, and only then."""
     authority = web.use_tls("localhost")
-    web.send("/x", jpeg)
+    web.add_response("/x", jpeg)
     url = f"https://localhost:{web.port}/x"
     with pytest.raises(errors.DownloadError, match="safely"):
         fetch(url)
@@ -297,7 +300,7 @@ def test_roots_come_from_the_environment(
 def test_missing_roots_are_a_configuration_error(monkeypatch: pytest.MonkeyPatch, web: Any) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/roots.pem")
     with pytest.raises(errors.ConfigurationError, match="SSL_CERT_FILE"):
-        fetch(web.send("/x", b""))
+        fetch(web.add_response("/x", b""))
 
 
 # --- the user's own server --------------------------------------------------------------------
@@ -306,9 +309,11 @@ SECRET = "engine-key-5ca1ab1e"
 
 
 @pytest.fixture
-def public(new_web: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def public(
+    start_http_server: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """Return a server at the public name `https://pictures.example.com:PORT`."""
-    web = new_web()
+    web = start_http_server()
     authority = web.use_tls("pictures.example.com")
     authority.cert_pem.write_to_path(tmp_path / "roots.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
@@ -330,27 +335,27 @@ def fetch_own(engine: Any, url: str) -> bytes:
 
 def keys(web: Any) -> list[str | None]:
     """Return the authorization header of each request."""
-    return [headers.get("Authorization") for _, headers in web.seen]
+    return [headers.get("Authorization") for _, headers in web.requests]
 
 
 @pytest.mark.parametrize("url", ["{base}/made/x", "/made/x", "../made/x", "//{host}/made/x"])
 def test_the_own_origin_gets_the_key(web: Any, jpeg: bytes, url: str) -> None:
-    """Also with http at a private address."""
-    web.send("/made/x", jpeg)
+    """The user's own server may use http and a private address."""
+    web.add_response("/made/x", jpeg)
     host = f"127.0.0.1:{web.port}"
     assert fetch_own(web, url.format(base=f"http://{host}", host=host)) == jpeg
     assert keys(web) == [f"Bearer {SECRET}"]
 
 
 def test_a_public_address_gets_no_key(web: Any, public: Any, jpeg: bytes) -> None:
-    public.send("/x", jpeg)
+    public.add_response("/x", jpeg)
     assert fetch_own(web, f"{public.base}/x") == jpeg
-    assert (keys(public), web.seen) == ([None], [])
+    assert (keys(public), web.requests) == ([None], [])
 
 
 def test_a_redirect_to_a_public_address_carries_no_key(web: Any, public: Any, jpeg: bytes) -> None:
-    web.send("/made/x", b"", status=302, Location=f"{public.base}/x")
-    public.send("/x", jpeg)
+    web.add_response("/made/x", b"", status=302, Location=f"{public.base}/x")
+    public.add_response("/x", jpeg)
     assert fetch_own(web, "/made/x") == jpeg
     assert (keys(web), keys(public)) == ([f"Bearer {SECRET}"], [None])
 
@@ -365,29 +370,29 @@ def test_a_redirect_to_a_public_address_carries_no_key(web: Any, public: Any, jp
 def test_a_public_address_cannot_redirect_into_the_network(
     web: Any, public: Any, jpeg: bytes, target: str
 ) -> None:
-    web.send("/made/y", jpeg)
-    public.send("/y", jpeg)
+    web.add_response("/made/y", jpeg)
+    public.add_response("/y", jpeg)
     location = target.format(public=public.port, engine=web.port)
-    public.send("/x", b"", status=302, Location=location)
+    public.add_response("/x", b"", status=302, Location=location)
     with pytest.raises(errors.DownloadError, match="not fetched"):
         fetch_own(web, f"{public.base}/x")
-    assert web.seen == []
+    assert web.requests == []
 
 
 @pytest.mark.parametrize(
     ("port", "path"), [(-1, "/made/x"), (0, "/made/x")], ids=["another port", "another scheme"]
 )
 def test_the_origin_is_scheme_host_and_port(web: Any, jpeg: bytes, port: int, path: str) -> None:
-    web.send(path, jpeg)
+    web.add_response(path, jpeg)
     scheme = "https" if port == 0 else "http"
     with pytest.raises(errors.DownloadError):
         fetch_own(web, f"{scheme}://127.0.0.1:{web.port + port}{path}")
-    assert web.seen == []
+    assert web.requests == []
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 def test_no_download_error_holds_the_key(web: Any, status: int) -> None:
-    """Nor the locals of any frame in its traceback."""
+    """The locals of the traceback's frames do not contain the key either."""
 
     def route(handler: Any) -> None:
         handler.send_response(status)
@@ -401,5 +406,5 @@ def test_no_download_error_holds_the_key(web: Any, status: int) -> None:
     with pytest.raises(errors.DownloadError) as caught:
         fetch_own(web, "/made/x")
     assert keys(web)[0] == f"Bearer {SECRET}"
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert SECRET not in "".join(told.format())
+    rendered = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert SECRET not in "".join(rendered.format())

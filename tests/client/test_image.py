@@ -18,13 +18,13 @@ from xai_notebook.settings import package_version
 DATA_URI = "data:image/png;base64,iVBORw0KGgo="
 
 
-def test_a_call_sends_metadata(call: Any, reply: Any, key: str) -> None:
+def test_a_call_sends_metadata(run_call: Any, reply: Any, key: str) -> None:
     """The key, our version, Python's version and the caller's own metadata."""
-    _, peer = call(
+    _, server = run_call(
         reply(base64="AAAA"), lambda c: c.image.sample("p", "m"), metadata=[("X-Team", "blue")]
     )
 
-    (metadata,) = peer.metadata
+    (metadata,) = server.metadata
     assert metadata["authorization"] == f"Bearer {key}"
     assert metadata["xai-sdk-version"] == f"python/{package_version()}"
     assert metadata["xai-sdk-language"] == "python/{}.{}".format(*sys.version_info[:2])
@@ -32,30 +32,30 @@ def test_a_call_sends_metadata(call: Any, reply: Any, key: str) -> None:
     assert str(metadata["user-agent"]).startswith("xai-notebook/")
 
 
-def test_the_deadline_is_sent(call: Any, reply: Any) -> None:
+def test_the_deadline_is_sent(run_call: Any, reply: Any) -> None:
     async def use(client: Any) -> None:
         await client.image.sample("p", "m")
         await client.image.sample("p", "m", timeout=9)
 
-    _, peer = call(reply(base64="AAAA"), use)
+    _, server = run_call(reply(base64="AAAA"), use)
 
-    assert 1600 < peer.remaining[0] < settings.DEFAULT_TIMEOUT + 20
-    assert 8 < peer.remaining[1] < 9.5  # the header rounds up
+    assert 1600 < server.deadlines[0] < settings.DEFAULT_TIMEOUT + 20
+    assert 8 < server.deadlines[1] < 9.5  # gRPC rounds the grpc-timeout header up
 
 
-def test_fewer_images_than_requested_are_returned(call: Any, reply: Any) -> None:
+def test_sample_batch_accepts_fewer_images_than_requested(run_call: Any, reply: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         return reply(2 if request.n == 4 else 0, base64="AAAA")
 
     async def use(client: Any) -> tuple[int, list[Any]]:
-        four = await client.image.sample_batch("p", "m", 4)
-        return len(four), await client.image.sample_batch("p", "m", 3)
+        responses = await client.image.sample_batch("p", "m", 4)
+        return len(responses), await client.image.sample_batch("p", "m", 3)
 
-    assert call(answer, use)[0] == (2, [])
+    assert run_call(answer, use)[0] == (2, [])
 
 
-def test_sample_without_an_image_is_an_error(call: Any, reply: Any) -> None:
-    error, _ = call(reply(0), lambda client: client.image.sample("p", "m"))
+def test_sample_without_an_image_is_an_error(run_call: Any, reply: Any) -> None:
+    error, _ = run_call(reply(0), lambda client: client.image.sample("p", "m"))
     assert isinstance(error, errors.MissingImageError)
 
 
@@ -79,7 +79,7 @@ def test_an_unparsable_reply_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"aspect_ratio": "5:4"}, "19.5:9"),
         ({"aspect_ratio": 1.5}, "16:9"),
@@ -108,23 +108,23 @@ def test_an_unparsable_reply_is_an_error() -> None:
         ({"storage_options": {"filename": "a", "expires_after": "soon"}}, "cannot be sent"),
     ],
 )
-def test_wrong_options_fail_before_anything_is_sent(options: dict[str, Any], said: str) -> None:
+def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
     """The message lists the valid values."""
     client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
         asyncio.run(client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options}))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
-def test_a_wrong_timeout_is_refused(call: Any) -> None:
+def test_an_invalid_timeout_is_refused(run_call: Any) -> None:
     for timeout in (0, -1, float("nan"), float("inf"), "10"):
-        error, peer = call(None, lambda c, t=timeout: c.image.sample("p", "m", timeout=t))
+        error, server = run_call(None, lambda c, t=timeout: c.image.sample("p", "m", timeout=t))
         assert isinstance(error, errors.OptionError)
-        assert peer.requests == []
+        assert server.requests == []
 
 
-def test_aspect_ratios_equal_the_sdks() -> None:
+def test_aspect_ratios_match_the_sdk() -> None:
     from xai_sdk.image import convert_image_aspect_ratio_to_pb
 
     assert tuple(CHOICES["aspect_ratio"]) == settings.ASPECT_RATIOS
@@ -132,14 +132,14 @@ def test_aspect_ratios_equal_the_sdks() -> None:
         assert convert_image_aspect_ratio_to_pb(name) == value
 
 
-def test_an_unknown_model_lists_the_existing_models(call: Any) -> None:
+def test_an_unknown_model_lists_the_existing_models(run_call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         if isinstance(request, image_pb2.GenerateImageRequest):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
         models = [models_pb2.ImageGenerationModel(name=name) for name in ("one", "t\x1b[31mwo")]
         return models_pb2.ListImageGenerationModelsResponse(models=models)
 
-    error, _ = call(answer, lambda client: client.image.sample("p", "grok-9"))
+    error, _ = run_call(answer, lambda client: client.image.sample("p", "grok-9"))
 
     assert isinstance(error, errors.NotFoundError)
     assert "'grok-9'" in str(error)
@@ -147,14 +147,16 @@ def test_an_unknown_model_lists_the_existing_models(call: Any) -> None:
     assert error.attempts == 1
 
 
-def test_an_unknown_file_is_not_blamed_on_the_model(call: Any) -> None:
+def test_not_found_for_a_file_does_not_mention_models(run_call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         if isinstance(request, image_pb2.GenerateImageRequest):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no file f-1")
         model = models_pb2.ImageGenerationModel(name="grok-1", aliases=["grok"])
         return models_pb2.ListImageGenerationModelsResponse(models=[model])
 
-    error, _ = call(answer, lambda client: client.image.sample("p", "grok", image_file_id="f-1"))
+    error, _ = run_call(
+        answer, lambda client: client.image.sample("p", "grok", image_file_id="f-1")
+    )
 
     assert isinstance(error, errors.NotFoundError)
     assert "model" not in str(error)

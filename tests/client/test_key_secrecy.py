@@ -23,33 +23,31 @@ from xai_notebook.client import AsyncClient
 from xai_notebook.server import EmbeddedServer
 from xai_notebook.settings import ApiKey, Configuration
 
-# Globals: the frames of these tests may be part of the tracebacks they search.
+# Module globals, not locals: the searched tracebacks may include the locals of these tests.
 KEY = "xai-test-0123456789abcdef"
 UNSENDABLE = "xai-unsendable \u00fc 0123456789"
 
 
-def shown(error: BaseException) -> str:
-    """Return everything that can be shown of an error, with the locals of every frame."""
+def render_all(error: BaseException) -> str:
+    """Return every text form of an error: traceback with locals, repr, str and rendering."""
     chain = traceback.TracebackException.from_exception(error, capture_locals=True)
     texts = ["".join(chain.format()), repr(error), str(error), repr(vars(error))]
     if isinstance(error, errors.XaiError):
         texts += [*error._render_traceback_(), *error._render_traceback_()]
     for other in (error.__cause__, error.__context__):
         if other is not None:
-            texts.append(shown(other))
+            texts.append(render_all(other))
     return "\n".join(texts)
 
 
-async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
-    """Call a server that echoes the key in details and metadata of its status."""
-    heard: list[Any] = []
+async def fail(code: Any, serve: Any) -> BaseException:
+    """Call a server that echoes the key in the details and trailing metadata of its error."""
 
     async def answer(request: Any, context: Any) -> Any:
         header = dict(context.invocation_metadata())["authorization"]
-        heard.append(None)
         await context.abort(code, f"you sent {header}", (("x-echo", header),))
 
-    async with serve(answer) as peer, client_of(peer.host) as client:
+    async with serve(answer) as server, client_of(server.host) as client:
         try:
             await client.image.sample("p", "m")
         except errors.XaiError as error:
@@ -58,37 +56,36 @@ async def fail(code: Any, serve: Any, times: int = 9) -> BaseException:
 
 
 def client_of(host: str) -> AsyncClient:
-    """Return a client with the key, outside of the traceback's frames."""
+    """Create the client here, so that no frame of a test holds the key."""
     return AsyncClient(KEY, api_host=host)
 
 
 @pytest.mark.parametrize(
     "code", [code for code in grpc.StatusCode if code.name not in {"OK", "RESOURCE_EXHAUSTED"}]
 )
-def test_an_echoed_key_is_in_no_error(
+def test_an_echoed_key_is_removed_from_errors_logs_and_output(
     code: Any, serve: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor in its traceback, the log or the output."""
     with caplog.at_level(logging.DEBUG):
         error = asyncio.run(fail(code, serve))
     assert "***" in str(error)
-    for text in (shown(error), caplog.text, *capfd.readouterr()):
+    for text in (render_all(error), caplog.text, *capfd.readouterr()):
         assert KEY not in text
 
 
-def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reprs_do_not_contain_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     client = client_of("api.x.ai")
     monkeypatch.setenv("XAI_API_KEY", KEY)
     settings = Configuration.from_environment()
-    things = [client, client.image, client.models, client.chat, client._connection, settings]
-    for thing in things:
-        assert KEY not in f"{thing!r} {thing!s} {thing:}"
-    for thing in (client, client.image, client._connection):
-        assert KEY not in repr(vars(thing))
+    objects = [client, client.image, client.models, client.chat, client._connection, settings]
+    for value in objects:
+        assert KEY not in f"{value!r} {value!s} {value:}"
+    for value in (client, client.image, client._connection):
+        assert KEY not in repr(vars(value))
 
 
 @pytest.mark.parametrize(
-    "take",
+    "serialize",
     [
         pickle.dumps,
         copy.copy,
@@ -105,10 +102,10 @@ def test_reprs_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda key: pickle.dumps(AsyncClient(key)),
     ],
 )
-def test_a_key_cannot_be_copied_or_serialised(take: Any) -> None:
+def test_a_key_cannot_be_copied_or_serialised(serialize: Any) -> None:
     with pytest.raises(TypeError) as caught:
-        take(ApiKey(KEY))
-    assert KEY not in shown(caught.value)
+        serialize(ApiKey(KEY))
+    assert KEY not in render_all(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -131,21 +128,22 @@ def test_a_key_cannot_be_copied_or_serialised(take: Any) -> None:
         lambda: EmbeddedServer(api_key=KEY, host="0.0.0.0"),
     ],
 )
-def test_a_failing_constructor_shows_no_key(make: Any) -> None:
-    """In the locals of any frame."""
+def test_constructor_errors_do_not_expose_the_key_in_any_frame(make: Any) -> None:
     with pytest.raises(errors.XaiError) as caught:
         make()
-    text = shown(caught.value)
+    text = render_all(caught.value)
     assert KEY not in text
     assert UNSENDABLE not in text
 
 
-def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracebacks_do_not_contain_the_key_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("XAI_API_KEY", UNSENDABLE)
     for make in (AsyncClient, Configuration.from_environment):
         with pytest.raises(errors.ConfigurationError) as caught:
             make()
-        assert UNSENDABLE not in shown(caught.value)
+        assert UNSENDABLE not in render_all(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +157,7 @@ def test_the_environments_key_is_in_no_traceback(monkeypatch: pytest.MonkeyPatch
         ("HTTPS_PROXY", "socks5://proxy:1"),
     ],
 )
-def test_a_wrong_variable_shows_no_other_variable(
+def test_an_error_for_one_environment_variable_does_not_expose_the_key(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv("XAI_API_KEY", KEY)
@@ -172,22 +170,24 @@ def test_a_wrong_variable_shows_no_other_variable(
 
     with pytest.raises(errors.ConfigurationError) as caught:
         asyncio.run(call())
-    verbose = VerboseTB(color_scheme="NoColor") if version_info < (9,) else VerboseTB()
-    whole = verbose.text(type(caught.value), caught.value, caught.value.__traceback__, context=9)
-    assert KEY not in whole + shown(caught.value)
+    formatter = VerboseTB(color_scheme="NoColor") if version_info < (9,) else VerboseTB()
+    verbose_traceback = formatter.text(
+        type(caught.value), caught.value, caught.value.__traceback__, context=9
+    )
+    assert KEY not in verbose_traceback + render_all(caught.value)
 
 
-def test_an_attempt_and_a_response_hold_no_key(serve: Any, reply: Any) -> None:
-    heard: list[Any] = []
+def test_attempts_and_responses_do_not_contain_the_key(serve: Any, reply: Any) -> None:
+    attempts: list[Any] = []
 
     async def answer(request: Any, context: Any) -> Any:
-        if not heard:
+        if not attempts:
             await context.abort(grpc.StatusCode.UNAVAILABLE, KEY)
         return reply(base64="AAAA")
 
     async def main() -> Any:
-        async with serve(answer) as peer, client_of(peer.host) as client:
-            return await client.image.sample("p", "m", on_attempt=heard.append)
+        async with serve(answer) as server, client_of(server.host) as client:
+            return await client.image.sample("p", "m", on_attempt=attempts.append)
 
     response = asyncio.run(main())
-    assert KEY not in f"{heard!r} {response!r} {vars(response)!r}"
+    assert KEY not in f"{attempts!r} {response!r} {vars(response)!r}"

@@ -1,4 +1,4 @@
-"""Models and chat."""
+"""The model list, list prices and chat completions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xai_notebook.client import wire
 from xai_notebook.client.image import image_price_usd
 
 
-def test_models_are_listed(call: Any) -> None:
+def test_models_are_listed(run_call: Any) -> None:
     sent = models_pb2.ImageGenerationModel(
         name="grok-imagine-image",
         version="1.0",
@@ -25,7 +25,7 @@ def test_models_are_listed(call: Any) -> None:
     )
     sent.created.seconds = 1_700_000_000
 
-    (model,), _ = call(
+    (model,), _ = run_call(
         models_pb2.ListImageGenerationModelsResponse(models=[sent]),
         lambda client: client.models.list_image_generation_models(),
     )
@@ -52,10 +52,11 @@ def test_models_are_listed(call: Any) -> None:
     ],
 )
 def test_list_prices_are_ticks_or_cents(price: int, usd: float | None) -> None:
+    """Large values are ticks of 1e-10 USD, small ones cents; implausible prices are None."""
     assert image_price_usd(wire.ImageGenerationModel(image_price=price)) == usd
 
 
-def test_a_model_is_found_by_name(call: Any) -> None:
+def test_a_model_is_found_by_name(run_call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         if request.name != "a":
             await context.abort(grpc.StatusCode.NOT_FOUND, "")
@@ -67,7 +68,7 @@ def test_a_model_is_found_by_name(call: Any) -> None:
         model = await client.models.get_image_generation_model("a")
         return str(model.name)
 
-    assert call(answer, use)[0] == "a-1"
+    assert run_call(answer, use)[0] == "a-1"
 
 
 def completion(content: str) -> chat_pb2.GetChatCompletionResponse:
@@ -78,15 +79,15 @@ def completion(content: str) -> chat_pb2.GetChatCompletionResponse:
     return reply
 
 
-def test_a_prompt_is_rewritten(call: Any) -> None:
-    response, peer = call(
+def test_complete_sends_system_and_user_messages(run_call: Any) -> None:
+    response, server = run_call(
         completion("a very red fox"),
         lambda client: client.chat.complete(
             "a fox", "grok-4-fast", system="Be vivid.", max_tokens=99, temperature=0.5, user="me"
         ),
     )
-    request = peer.requests[0]
-    assert [(one.role, one.content[0].text) for one in request.messages] == [
+    request = server.requests[0]
+    assert [(message.role, message.content[0].text) for message in request.messages] == [
         (chat_pb2.ROLE_SYSTEM, "Be vivid."),
         (chat_pb2.ROLE_USER, "a fox"),
     ]
@@ -100,19 +101,21 @@ def test_a_prompt_is_rewritten(call: Any) -> None:
     assert response.cost_usd == pytest.approx(0.00125)
 
 
-def test_unset_chat_options_are_absent(call: Any) -> None:
-    _, peer = call(completion("x"), lambda client: client.chat.complete("a fox", "grok-4-fast"))
-    names = [field.name for field, _ in peer.requests[0].ListFields()]
+def test_unset_chat_options_are_not_sent(run_call: Any) -> None:
+    _, server = run_call(
+        completion("x"), lambda client: client.chat.complete("a fox", "grok-4-fast")
+    )
+    names = [field.name for field, _ in server.requests[0].ListFields()]
     assert names == ["messages", "model"]
 
 
 @pytest.mark.parametrize("reply", [chat_pb2.GetChatCompletionResponse(), completion(" \n")])
-def test_a_chat_answer_without_text_is_an_error(call: Any, reply: Any) -> None:
-    error, _ = call(reply, lambda client: client.chat.complete("a fox", "grok-4-fast"))
+def test_a_chat_answer_without_text_is_an_error(run_call: Any, reply: Any) -> None:
+    error, _ = run_call(reply, lambda client: client.chat.complete("a fox", "grok-4-fast"))
     assert isinstance(error, errors.ReplyError)
 
 
-def test_wrong_chat_options_are_refused(call: Any) -> None:
-    error, peer = call(None, lambda client: client.chat.complete("x", "m", max_tokens="many"))
+def test_invalid_chat_options_are_refused(run_call: Any) -> None:
+    error, server = run_call(None, lambda client: client.chat.complete("x", "m", max_tokens="many"))
     assert isinstance(error, errors.OptionError)
-    assert peer.requests == []
+    assert server.requests == []

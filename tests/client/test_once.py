@@ -184,7 +184,7 @@ def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
 
 
 def test_an_ended_call_is_freed() -> None:
-    """Without the garbage collector."""
+    """The call is freed without the garbage collector."""
 
     async def script(call: Call) -> None:
         if call.number % 2:
@@ -201,7 +201,9 @@ def test_an_ended_call_is_freed() -> None:
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
             for _ in range(200):  # the last call may not have ended yet
-                if not any(isinstance(one, grpc.aio.StreamStreamCall) for one in gc.get_objects()):
+                if not any(
+                    isinstance(item, grpc.aio.StreamStreamCall) for item in gc.get_objects()
+                ):
                     return
                 await asyncio.sleep(0.01)
             pytest.fail("a call is still there")
@@ -280,7 +282,7 @@ BROKEN = {
 def test_a_call_that_may_have_been_billed_is_not_retried(
     script: Script, tls: ssl.SSLContext | None
 ) -> None:
-    """And the error says so."""
+    """The error says that the call may have been billed."""
     error, server = order(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
@@ -302,7 +304,7 @@ def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
     gap: float | None,
     tls: ssl.SSLContext | None,
 ) -> None:
-    """In one packet, where gRPC shows the same as for a refusal, or with a gap."""
+    """In one packet, gRPC reports the failure like a refusal; with a gap, it may not."""
     pause = () if gap is None else (("sleep", gap),)
     script = play(("headers",), *begin, *pause, end, together=gap is None)
     error, server = order(script, tls)
@@ -312,7 +314,7 @@ def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
 
 
 def test_a_hanging_server_is_noticed() -> None:
-    """Long before the deadline."""
+    """Keepalive pings detect the failure long before the deadline."""
 
     async def script(call: Call) -> None:
         call.freeze()
@@ -342,7 +344,7 @@ def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
 
 
 def test_metadata_over_our_limit_is_not_retried() -> None:
-    """It is RESOURCE_EXHAUSTED, but not a rate limit."""
+    """The status is RESOURCE_EXHAUSTED, but not because of a rate limit."""
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     limits = [("grpc.max_metadata_size", 1000), ("grpc.absolute_max_metadata_size", 2000)]
     error, server = order(script, channel_options=limits)
@@ -451,7 +453,7 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
 
 
 def test_idempotent_calls_are_retried() -> None:
-    """After a broken connection, and after a refusal without proof."""
+    """They are retried after a broken connection, and after a refusal without proof."""
     models = models_pb2.ListImageGenerationModelsResponse(
         models=[models_pb2.ImageGenerationModel(name="one")]
     )

@@ -168,10 +168,10 @@ def test_repr_holds_no_image() -> None:
     assert text == "ImageResponse(index=0, model='m', base64)"
 
 
-def test_images_are_decoded_on_demand(call: Any, reply: Any) -> None:
+def test_images_are_decoded_on_demand(run_call: Any, reply: Any) -> None:
     """Decoding these images would fail."""
     broken = reply(3, base64="!" * 300_000)
-    responses, _ = call(broken, lambda c: c.image.sample_batch("p", "m", 3))
+    responses, _ = run_call(broken, lambda c: c.image.sample_batch("p", "m", 3))
     assert len(responses) == 3
 
 
@@ -196,7 +196,7 @@ def test_a_valid_reply_is_parsed_as_by_protobuf() -> None:
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
 def test_invalid_utf8_is_replaced(broken: bytes) -> None:
-    """Everything else arrives."""
+    """All other fields arrive unchanged."""
     data = serialized().replace(b"~", broken[:1])
     with pytest.raises(DecodeError):
         wire.ImageResponse.FromString(data)
@@ -208,7 +208,7 @@ def test_invalid_utf8_is_replaced(broken: bytes) -> None:
 
 
 def test_unknown_fields_survive_the_repair() -> None:
-    """Of every wire type."""
+    """Unknown fields of every wire type are kept."""
     unknown = b"\xa0\x06\x07\xa9\x06" + bytes(8) + b"\xb2\x06\x02\xff\xfe\xbd\x06" + bytes(4)
     found = parse_reply(wire.ImageResponse, serialized().replace(b"~", b"\xff") + unknown)
     assert [field.field_number for field in UnknownFieldSet(found)] == [100, 101, 102, 103]  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ def leaks(text: str) -> list[str]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_key_is_masked(form: str) -> None:
-    """The text around it stays."""
+    """The text around the key is unchanged."""
     kept = scrub(f"«the key {FORMS[form]} is wrong»", ApiKey(KEY))
     assert leaks(kept) == []
     assert kept.startswith("«the key ")
@@ -74,9 +74,9 @@ def test_every_piece_of_twelve_bytes_is_masked(
 
 @given(st.text(st.characters(), max_size=300))
 def test_other_texts_stay_unchanged(text: str) -> None:
-    """Including lone surrogates and pieces of eleven bytes."""
-    for said in (text, f"{text}«{KEY[: PIECE - 1]}»{text}"):
-        assert scrub(said, ApiKey(KEY)) == said
+    """Lone surrogates and pieces of eleven bytes of the key are unchanged too."""
+    for line in (text, f"{text}«{KEY[: PIECE - 1]}»{text}"):
+        assert scrub(line, ApiKey(KEY)) == line
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def client_of(host: str) -> AsyncClient:
 
 
 async def _ask(serve: Any, reply: Any, use: Any) -> Any:
-    async with serve(reply) as peer, client_of(peer.host) as client:
+    async with serve(reply) as server, client_of(server.host) as client:
         return await use(client)
 
 
@@ -123,7 +123,7 @@ SAID = " | ".join(FORMS.values())
 
 
 def test_an_echo_in_a_reply_is_masked(serve: Any) -> None:
-    """In every text and unknown field; the image stays."""
+    """The key is masked in every string and unknown field; the image is unchanged."""
     jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL_BYTES)
     image = image_pb2.GeneratedImage(
         base64=base64.b64encode(jpeg).decode(),
@@ -175,15 +175,15 @@ def test_an_echo_in_models_and_chat_is_masked(serve: Any) -> None:
 @pytest.mark.parametrize("form", ["halves", "base64 url 0", "hex"])
 @pytest.mark.parametrize("place", ["details", "metadata"])
 def test_an_echo_in_an_error_is_masked(serve: Any, form: str, place: str) -> None:
-    """In its message, its details and its cause."""
+    """The key is masked in the error's message, details and cause."""
 
     async def answer(request: Any, context: Any) -> Any:
-        said = FORMS[form] if place == "details" else "no"
+        details = FORMS[form] if place == "details" else "no"
         trailers = (("x-said", FORMS[form]),) if place == "metadata" else ()
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said, trailers)
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, details, trailers)
 
     async def main() -> BaseException:
-        async with serve(answer) as peer, client_of(peer.host) as client:
+        async with serve(answer) as server, client_of(server.host) as client:
             with pytest.raises(errors.InvalidRequestError) as caught:
                 await client.image.sample("p", "m")
             return caught.value

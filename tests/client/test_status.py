@@ -52,7 +52,7 @@ def info(key: str | None = "xai-secret-key", model: str = "grok-x") -> CallInfo:
 
 @pytest.mark.parametrize("code", [code for code in CODE if code is not CODE.OK])
 def test_every_status_is_mapped(code: Any) -> None:
-    """With status, details, attempts and two short lines."""
+    """The error has the status, the details, the attempts and a message of two short lines."""
     error = translate(failure(code, "because"), info())
     assert type(error) is EXPECTED[code]
     assert (error.code, error.details, error.attempts) == (code.name, "because", 2)

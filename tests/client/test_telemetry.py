@@ -25,16 +25,16 @@ from xai_notebook import errors
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Return an exporter of spans, without changing the process's provider."""
-    exporter = InMemorySpanExporter()
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Return an in-memory span exporter; the global tracer provider is not changed."""
+    span_exporter = InMemorySpanExporter()
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(SimpleSpanProcessor(span_exporter))
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    return exporter
+    return span_exporter
 
 
-def answering(reply: Any) -> Any:
+def make_reply(reply: Any) -> Any:
     """Return a reply with images in base64, as URL and as data URI."""
     sent = reply(1, base64="data:image/jpeg;base64," + base64.b64encode(b"PIXELS" * 9).decode())
     sent.images.extend(reply(1, url="https://imgen.example/a.jpg").images)
@@ -44,18 +44,19 @@ def answering(reply: Any) -> Any:
     return sent
 
 
-def ask(client: Any) -> Any:
-    """Ask for three images with every option that has an attribute."""
+def generate(client: Any) -> Any:
+    """Request three images with every option that has an attribute."""
     return client.image.sample_batch(
         "a secret fox", "grok-x", 3,
         aspect_ratio="9:19.5", resolution="2k", quality="low", user="someone",
     )  # fmt: skip
 
 
-def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter) -> None:
-    """Without image data."""
-    call(answering(reply), ask)
-    (span,) = spans.get_finished_spans()
+def test_a_call_creates_a_span_without_image_data(
+    run_call: Any, reply: Any, exporter: InMemorySpanExporter
+) -> None:
+    run_call(make_reply(reply), generate)
+    (span,) = exporter.get_finished_spans()
     assert span.name == "image.sample_batch grok-x"
     assert span.kind is trace.SpanKind.CLIENT
     expected = {
@@ -81,34 +82,34 @@ def test_a_request_is_a_span(call: Any, reply: Any, spans: InMemorySpanExporter)
     assert {name: attributes.get(name) for name in expected} == expected
     assert "gen_ai.response.2.image.url" not in attributes
     assert "PIXELS" not in str(attributes)
-    assert "UElYRUxT" not in str(attributes)
+    assert "UElYRUxT" not in str(attributes)  # base64 of PIXELS
 
 
-def test_storage_attributes_equal_the_sdks(call: Any, spans: InMemorySpanExporter) -> None:
+def test_storage_attributes_match_the_sdk(run_call: Any, exporter: InMemorySpanExporter) -> None:
     options = {"filename": "a.png", "expires_after": 7200, "public_url": True}
     stored = {"file_id": "f", "public_url": "https://x.example/f", "public_url_error": "late"}
     image = {"url": "https://x.example/a", "file_output": stored, "storage_error": "full"}
 
-    _, peer = call(
+    _, server = run_call(
         image_pb2.ImageResponse(images=[image]),
         lambda c: c.image.sample("p", "m", storage_options=options),
     )
-    (request,), reply = peer.requests, image_pb2.ImageResponse(images=[image])
-    theirs = {
+    (request,), reply = server.requests, image_pb2.ImageResponse(images=[image])
+    sdk_attributes = {
         **_make_span_request_attributes(request),
         **_make_span_response_attributes(request, [BaseImageResponse(reply, 0)]),
     }
-    (span,) = spans.get_finished_spans()
-    assert theirs["gen_ai.response.0.image.storage_error"] == "full"
-    assert dict(span.attributes or {}) == theirs
+    (span,) = exporter.get_finished_spans()
+    assert sdk_attributes["gen_ai.response.0.image.storage_error"] == "full"
+    assert dict(span.attributes or {}) == sdk_attributes
 
 
 def test_sensitive_attributes_can_be_disabled(
-    call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    run_call: Any, reply: Any, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
-    call(answering(reply), ask)
-    (span,) = spans.get_finished_spans()
+    run_call(make_reply(reply), generate)
+    (span,) = exporter.get_finished_spans()
     assert set(span.attributes or {}) == {
         "gen_ai.operation.name",
         "gen_ai.provider.name",
@@ -119,27 +120,26 @@ def test_sensitive_attributes_can_be_disabled(
 
 
 def test_tracing_can_be_disabled(
-    call: Any, reply: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    run_call: Any, reply: Any, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XAI_SDK_DISABLE_TRACING", "true")
-    call(answering(reply), ask)
-    assert spans.get_finished_spans() == ()
+    run_call(make_reply(reply), generate)
+    assert exporter.get_finished_spans() == ()
 
 
 @pytest.mark.parametrize("sensitive", [True, False])
-def test_a_failure_is_on_the_span(
-    call: Any, spans: InMemorySpanExporter, key: str, monkeypatch: Any, *, sensitive: bool
+def test_a_failed_call_sets_the_span_status_without_key_and_traceback(
+    run_call: Any, exporter: InMemorySpanExporter, key: str, monkeypatch: Any, *, sensitive: bool
 ) -> None:
-    """Without the key and without a traceback."""
     if not sensitive:
         monkeypatch.setenv("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES", "1")
 
     async def answer(request: Any, context: Any) -> Any:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"unknown key {key}")
 
-    error, _ = call(answer, ask)
+    error, _ = run_call(answer, generate)
     assert isinstance(error, errors.AuthenticationError)
-    (span,) = spans.get_finished_spans()
+    (span,) = exporter.get_finished_spans()
     assert span.status.status_code is trace.StatusCode.ERROR
     assert ("XAI_API_KEY" in str(span.status.description)) == sensitive
     assert (span.attributes or {})["error.type"] == "UNAUTHENTICATED"
@@ -147,16 +147,18 @@ def test_a_failure_is_on_the_span(
     assert key not in span.to_json()
 
 
-def test_calls_that_change_files_are_spans(call: Any, spans: InMemorySpanExporter) -> None:
-    """Named as in xAI's SDK, with the file's id."""
+def test_upload_and_delete_create_spans_named_like_the_sdk(
+    run_call: Any, exporter: InMemorySpanExporter
+) -> None:
+    """The spans have the SDK's names and the file's id."""
 
     async def answer(request: Any, context: Any) -> Any:
-        assert [piece async for piece in request]
+        assert [chunk async for chunk in request]
         return files_pb2.File(id="f1", filename="a")
 
-    call(answer, lambda client: client.files.upload(b"bytes", filename="a"))
-    call(files_pb2.DeleteFileResponse(), lambda client: client.files.delete("f1"))
-    uploaded, deleted = spans.get_finished_spans()
+    run_call(answer, lambda client: client.files.upload(b"bytes", filename="a"))
+    run_call(files_pb2.DeleteFileResponse(), lambda client: client.files.delete("f1"))
+    uploaded, deleted = exporter.get_finished_spans()
     assert (uploaded.name, deleted.name) == ("file.upload", "file.delete")
     assert dict(uploaded.attributes or {}) == {
         "operation.name": "upload_file",
@@ -167,7 +169,7 @@ def test_calls_that_change_files_are_spans(call: Any, spans: InMemorySpanExporte
     assert dict(deleted.attributes or {})["file.id"] == "f1"
 
 
-def test_calls_import_no_tracing_by_default() -> None:
+def test_a_call_imports_no_optional_packages() -> None:
     script = """
 import asyncio, sys
 from xai_notebook import errors

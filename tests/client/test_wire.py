@@ -1,4 +1,4 @@
-"""Messages and method paths equal those of xAI's SDK."""
+"""Messages and method paths match xAI's SDK."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGES = ROOT / "xai_notebook" / "client" / "messages"
 
-# Fields that xAI's current stubs no longer have, or have as another type of the same encoding.
+# Fields removed from xAI's current stubs.
 ONLY_OURS = {("GeneratedImage", "up_sampled_prompt")}
+# Fields that are enums in xAI's stubs and integers in ours; both are encoded as varints.
 ENUM_AS_INTEGER = {
     ("CompletionOutput", "finish_reason"),
     ("SamplingUsage", "server_side_tools_used"),
 }
 
 
-def theirs(name: str) -> Any:
+def sdk_type(name: str) -> Any:
     """Return xAI's message or enum of this name."""
     if name == "RpcStatus":
         return status_pb2.Status
@@ -56,12 +57,12 @@ def messages() -> dict[str, Descriptor]:
         descriptor = pending.pop()
         if descriptor.name not in found and "xai_notebook" in descriptor.full_name:
             found[descriptor.name] = descriptor
-            pending += [one.message_type for one in descriptor.fields if one.message_type]
+            pending += [field.message_type for field in descriptor.fields if field.message_type]
     return found
 
 
 def shape(field: Any) -> tuple[Any, ...]:
-    """Return a field's properties on the wire and in Python."""
+    """Return the properties that decide a field's encoding and its Python type."""
     kind = field.message_type or field.enum_type
     oneof = field.containing_oneof.name if field.containing_oneof else ""
     return (
@@ -70,24 +71,26 @@ def shape(field: Any) -> tuple[Any, ...]:
         bool(getattr(field, "is_repeated", None)),
         field.has_presence,
         kind.name if kind else None,
-        "" if oneof.startswith("_") else oneof,  # `optional` makes one of a single field
+        "" if oneof.startswith("_") else oneof,  # proto3 `optional` creates a synthetic oneof
     )
 
 
 @pytest.mark.parametrize("name", sorted(messages()))
-def test_fields_equal_the_sdks(name: str) -> None:
-    """Number, type, presence and oneof."""
-    official = theirs(name).DESCRIPTOR.fields_by_name
+def test_fields_match_the_sdk(name: str) -> None:
+    """Number, type, presence and oneof are equal."""
+    sdk_fields = sdk_type(name).DESCRIPTOR.fields_by_name
     for field in messages()[name].fields:
         if (name, field.name) in ONLY_OURS:
-            numbers = {one.number for one in official.values()}
+            numbers = {sdk_field.number for sdk_field in sdk_fields.values()}
             assert field.number not in numbers
         elif (name, field.name) in ENUM_AS_INTEGER:
-            assert field.number == official[field.name].number
-            assert official[field.name].enum_type is not None
+            assert field.number == sdk_fields[field.name].number
+            assert sdk_fields[field.name].enum_type is not None
         else:
-            ours, xais = shape(field), shape(official[field.name])
-            assert tuple("Status" if part == "RpcStatus" else part for part in ours) == xais
+            our_shape, sdk_shape = shape(field), shape(sdk_fields[field.name])
+            assert (
+                tuple("Status" if part == "RpcStatus" else part for part in our_shape) == sdk_shape
+            )
 
 
 @pytest.mark.parametrize(
@@ -95,10 +98,10 @@ def test_fields_equal_the_sdks(name: str) -> None:
     ["DownloadFormat", "FilesSortBy", "ImageAspectRatio", "ImageDetail", "ImageFormat",
      "ImageQuality", "ImageResolution", "MessageRole", "Modality", "Ordering"],
 )  # fmt: skip
-def test_enum_values_equal_the_sdks(name: str) -> None:
-    official = dict(theirs(name).items())
+def test_enum_values_match_the_sdk(name: str) -> None:
+    sdk_values = dict(sdk_type(name).items())
     for value, number in getattr(wire, name).items():
-        assert official[value] == number
+        assert sdk_values[value] == number
 
 
 PATHS = [value for value in vars(wire).values() if str(value).startswith("/xai_api.")]
@@ -115,15 +118,15 @@ def test_method_paths_exist_in_the_sdk(path: str) -> None:
     assert method in SERVICES[service].methods_by_name
 
 
-def test_names_are_not_the_sdks() -> None:
-    """Each name can be registered once in a process."""
+def test_message_names_do_not_collide_with_the_sdk() -> None:
+    """Protobuf registers each full name only once per process."""
     for descriptor in messages().values():
         assert descriptor.full_name.startswith("xai_notebook.")
         assert not descriptor.file.name.startswith("xai/")
 
 
 def test_descriptors_are_up_to_date(tmp_path: Path) -> None:
-    """They equal the output of protos/regenerate.py."""
+    """The stored descriptors equal the output of protos/regenerate.py."""
     pytest.importorskip("grpc_tools")
     source = ROOT / "protos" / "regenerate.py"
     spec = importlib.util.spec_from_file_location("regenerate", source)
@@ -131,12 +134,12 @@ def test_descriptors_are_up_to_date(tmp_path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made = module.regenerate(tmp_path)
-    assert sorted(one.name for one in made) == sorted(
-        one.name for one in MESSAGES.iterdir() if one.suffix in {".binpb", ".pyi"}
+    generated = module.regenerate(tmp_path)
+    assert sorted(file.name for file in generated) == sorted(
+        file.name for file in MESSAGES.iterdir() if file.suffix in {".binpb", ".pyi"}
     )
-    for one in made:
-        assert one.read_bytes() == (MESSAGES / one.name).read_bytes(), one.name
+    for file in generated:
+        assert file.read_bytes() == (MESSAGES / file.name).read_bytes(), file.name
 
 
 def test_every_exported_name_exists() -> None:

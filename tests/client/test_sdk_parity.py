@@ -1,4 +1,4 @@
-"""Arguments and results equal those of xAI's SDK."""
+"""The client accepts the SDK's arguments and returns equal results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xai_notebook.server import EmbeddedServer
 
 
 def prepare(**options: Any) -> wire.GenerateImageRequest:
-    """Return the request that these options make."""
+    """Build a request from the options."""
     client = AsyncClient("", api_host="localhost:9")
     return client.image.prepare("p", "m", **options).image_request
 
@@ -43,16 +43,16 @@ def prepare(**options: Any) -> wire.GenerateImageRequest:
         wire.StorageOptions(filename="a.png", public_url={}),
     ],
 )
-def test_storage_options_equal_the_sdks(options: Any) -> None:
+def test_storage_options_match_the_sdk(options: Any) -> None:
     request = prepare(storage_options=options)
     if isinstance(options, wire.StorageOptions):
         options = image_pb2.StorageOptions.FromString(options.SerializeToString())
-    wanted = _resolve_storage_options_pb(options).SerializeToString(deterministic=True)
-    assert request.storage_options.SerializeToString(deterministic=True) == wanted
+    expected = _resolve_storage_options_pb(options).SerializeToString(deterministic=True)
+    assert request.storage_options.SerializeToString(deterministic=True) == expected
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ("a.png", "storage_options may hold"),
         (image_pb2.PublicUrlOptions(), "storage_options may hold"),
@@ -62,68 +62,67 @@ def test_storage_options_equal_the_sdks(options: Any) -> None:
         ({"filename": "a", "public_url": {"days": 3}}, "public_url"),
     ],
 )
-def test_invalid_storage_options_are_refused(options: Any, said: str) -> None:
-    with pytest.raises(errors.OptionError, match=said):
+def test_invalid_storage_options_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(errors.OptionError, match=message):
         prepare(storage_options=options)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("several", [False, True])
-def test_an_input_image_may_be_bare_base64(kind: str, several: bool) -> None:  # noqa: FBT001
-    """It travels as a data URI of the kind that its first bytes tell."""
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("use_list", [False, True])
+def test_an_input_image_may_be_bare_base64(image_format: str, use_list: bool) -> None:  # noqa: FBT001
+    """It is sent as a data URI; the media type is detected from the first bytes."""
     stream = io.BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(stream, kind)
+    Image.new("RGB", (64, 64), "teal").save(stream, image_format)
     text = base64.b64encode(stream.getvalue()).decode()
-    if several:
+    if use_list:
         (source,) = prepare(image_urls=[text]).images
     else:
         source = prepare(image_url=text).image
-    assert source.image_url == f"data:image/{kind.lower()};base64,{text}"
+    assert source.image_url == f"data:image/{image_format.lower()};base64,{text}"
 
 
 def test_the_server_accepts_bare_base64_from_both_clients() -> None:
-    from xai_sdk import AsyncClient as Sdk
+    from xai_sdk import AsyncClient as SdkClient
 
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(stream, "PNG")
     text = base64.b64encode(stream.getvalue()).decode()
 
     async def main() -> list[bytes]:
-        made = []
+        images = []
         async with EmbeddedServer() as server:
-            for kind in (AsyncClient, Sdk):
-                client: Any = kind(api_key="xai-key", api_host=server.address)
-                for image in (text, f"data:image/png;base64,{text}"):
+            for client_class in (AsyncClient, SdkClient):
+                client: Any = client_class(api_key="xai-key", api_host=server.address)
+                for image_url in (text, f"data:image/png;base64,{text}"):
                     response = await client.image.sample(
-                        "at night", "grok-imagine-image", image_url=image, image_format="base64"
+                        "at night", "grok-imagine-image", image_url=image_url, image_format="base64"
                     )
-                    made.append(await response.image)
+                    images.append(await response.image)
                 await client.close()
-        return made
+        return images
 
     assert len(set(asyncio.run(main()))) == 1
 
 
-async def _answer(metadata: Any, serve: Any) -> dict[str, Any]:
-    async with serve(image_pb2.ImageResponse(images=[{"base64": "AAAA"}])) as peer:
+async def _sent_metadata(metadata: Any, serve: Any) -> dict[str, Any]:
+    async with serve(image_pb2.ImageResponse(images=[{"base64": "AAAA"}])) as server:
         async with AsyncClient(
-            "", api_host=peer.host, metadata=metadata, channel_options=None
+            "", api_host=server.host, metadata=metadata, channel_options=None
         ) as client:
             await client.image.sample("p", "m")
-        return dict(peer.metadata[0])
+        return dict(server.metadata[0])
 
 
 @pytest.mark.parametrize(
     "metadata", [None, (), (("X-Team", "a b"),), [["x-team", "a b"]], iter([("x-team", "a b")])]
 )
-def test_metadata_may_be_none(metadata: Any, serve: Any) -> None:
+def test_metadata_is_any_iterable_of_pairs_or_none(metadata: Any, serve: Any) -> None:
     expected = "a b" if metadata else None
-    assert asyncio.run(_answer(metadata, serve)).get("x-team") == expected
+    assert asyncio.run(_sent_metadata(metadata, serve)).get("x-team") == expected
 
 
-def test_metadata_may_be_bytes(serve: Any) -> None:
-    """Under names that end with -bin."""
-    assert asyncio.run(_answer([("x-bin", b"\0\xff")], serve))["x-bin"] == b"\0\xff"
+def test_metadata_values_of_bin_names_are_bytes(serve: Any) -> None:
+    assert asyncio.run(_sent_metadata([("x-bin", b"\0\xff")], serve))["x-bin"] == b"\0\xff"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +144,7 @@ def test_metadata_may_be_bytes(serve: Any) -> None:
     ],
 )
 def test_invalid_metadata_is_refused(metadata: Any) -> None:
-    """In one line, when the client is made."""
+    """The constructor raises a one-line error."""
     with pytest.raises(errors.ConfigurationError, match=r"^The metadata ") as caught:
         AsyncClient("", api_host="localhost:1", metadata=metadata)
     assert "\n" not in str(caught.value)
@@ -165,39 +164,40 @@ STORED = image_pb2.ImageResponse(
 )
 
 
-def both(call: Any, index: int) -> tuple[Any, Any]:
+def our_and_sdk_response(run_call: Any, index: int) -> tuple[Any, Any]:
     """Return image `index` of `STORED` from our client and from the SDK."""
-    ours, _ = call(STORED, lambda client: client.image.sample_batch("p", "m", 3))
-    return ours[index], SdkResponse(STORED, index)
+    responses, _ = run_call(STORED, lambda client: client.image.sample_batch("p", "m", 3))
+    return responses[index], SdkResponse(STORED, index)
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_responses_equal_the_sdks(call: Any, index: int) -> None:
-    ours, theirs = both(call, index)
+def test_responses_match_the_sdk(run_call: Any, index: int) -> None:
+    client_response, sdk_response = our_and_sdk_response(run_call, index)
     for name in ("model", "public_url", "public_url_error", "storage_error", "cost_usd"):
-        assert getattr(ours, name) == getattr(theirs, name)
-    assert ours.proto.SerializeToString() == theirs.proto.SerializeToString()
+        assert getattr(client_response, name) == getattr(sdk_response, name)
+    assert client_response.proto.SerializeToString() == sdk_response.proto.SerializeToString()
 
 
 @pytest.mark.parametrize(
     ("index", "name"), [(0, "url"), (1, "base64"), (2, "url"), (2, "base64"), (2, "image")]
 )
-def test_missing_images_are_value_errors(call: Any, index: int, name: str) -> None:
-    """As in the SDK."""
-    for response in both(call, index):
+def test_access_to_a_missing_image_raises_value_error_like_the_sdk(
+    run_call: Any, index: int, name: str
+) -> None:
+    for response in our_and_sdk_response(run_call, index):
 
-        async def look(response: Any = response) -> None:
-            found = getattr(response, name)
+        async def read(response: Any = response) -> None:
+            value = getattr(response, name)
             if name == "image":
-                await found
+                await value
 
         with pytest.raises(ValueError, match=r"(?i)image"):
-            asyncio.run(look())
+            asyncio.run(read())
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_localhost_may_listen_on_ipv6_only() -> None:
-    """`localhost` is 127.0.0.1 if servers listen on both addresses."""
+def test_localhost_falls_back_to_ipv6() -> None:
+    """IPv4 wins if servers listen on both addresses."""
 
     async def main() -> list[int]:
         async with EmbeddedServer(host="::1") as server:
@@ -208,17 +208,17 @@ def test_localhost_may_listen_on_ipv6_only() -> None:
                 AsyncClient("", api_host=server.address) as client,
             ):
                 await client.models.list_image_generation_models()
-                return [len(each.requests) for each in (server, other)]
+                return [len(running.requests) for running in (server, other)]
 
     assert asyncio.run(main()) == [1, 1]
 
 
-def test_a_former_name_of_a_model_is_known() -> None:
-    from xai_sdk import AsyncClient as Sdk
+def test_the_server_accepts_former_model_names() -> None:
+    from xai_sdk import AsyncClient as SdkClient
 
     async def main() -> Any:
         async with EmbeddedServer() as server:
-            client = Sdk(api_key="xai-key", api_host=server.address)
+            client = SdkClient(api_key="xai-key", api_host=server.address)
             try:
                 return await client.models.get_image_generation_model("grok-imagine-image-pro")
             finally:
@@ -227,20 +227,23 @@ def test_a_former_name_of_a_model_is_known() -> None:
     assert asyncio.run(main()).name == "grok-imagine-image-quality"
 
 
-def test_a_request_without_a_format_gets_urls() -> None:
-    """An unknown format is an error."""
+async def generate_in_format(number: int) -> wire.ImageResponse:
+    """Request an image in the format with this number of the enum."""
+    request = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")
+    request.format = number  # type: ignore[assignment]
+    async with (
+        EmbeddedServer() as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = channel.unary_unary(wire.GENERATE_IMAGE)
+        return wire.ImageResponse.FromString(await call(request.SerializeToString()))
 
-    async def main(number: int) -> Any:
-        request = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")
-        request.format = number  # type: ignore[assignment]
-        async with (
-            EmbeddedServer() as server,
-            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-        ):
-            call = channel.unary_unary(wire.GENERATE_IMAGE)
-            return wire.ImageResponse.FromString(await call(request.SerializeToString()))
 
-    assert asyncio.run(main(0)).images[0].url.startswith("http://127.0.0.1:")
+def test_the_image_format_defaults_to_url() -> None:
+    assert asyncio.run(generate_in_format(0)).images[0].url.startswith("http://127.0.0.1:")
+
+
+def test_an_unknown_image_format_is_refused() -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        asyncio.run(main(7))
+        asyncio.run(generate_in_format(7))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
