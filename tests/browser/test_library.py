@@ -75,7 +75,7 @@ def test_search_as_you_type(shown: Page, errors: Any) -> None:
     search(shown, "study199", "11")
     assert shown.locator(".xai-tile").count() == 11
     search(shown, "nothing like it", "0")
-    shown.get_by_text("No picture fits. Take words or filters away.").wait_for()
+    shown.get_by_text("No pictures match. Remove words or filters.").wait_for()
     search(shown, "", "2,000")
 
 
@@ -86,7 +86,7 @@ def test_the_keyboard_is_enough_in_the_library(shown: Page, errors: Any, lab: An
     keys.press("Home")
     keys.press("Space")
     keys.press("Shift+ArrowRight")
-    shown.get_by_text("2 chosen").wait_for()
+    shown.get_by_text("2 selected").wait_for()
     keys.press("*")
     shown.get_by_text("2 pictures starred.").wait_for()
     shown.get_by_role("textbox", name="Tag", exact=True).focus()
@@ -108,9 +108,9 @@ def test_the_keyboard_is_enough_in_the_library(shown: Page, errors: Any, lab: An
     keys.press("Home")
     keys.press("Escape")
     keys.press("Space")
-    shown.get_by_text("1 chosen").wait_for()
+    shown.get_by_text("1 selected").wait_for()
     keys.press("Delete")
-    shown.get_by_text("1 picture in the trash, for 30 days.").wait_for()
+    shown.get_by_text("Moved 1 picture to the trash, which keeps pictures for 30 days.").wait_for()
     shown.locator(".xai-library .xai-chip").filter(has_text="10 pictures").wait_for()
     shown.get_by_role("button", name="Undo").press("Enter")
     shown.locator(".xai-library .xai-chip").filter(has_text="11 pictures").wait_for()
@@ -132,7 +132,7 @@ def test_a_variable_is_never_overwritten(shown: Page, errors: Any) -> None:
     name = shown.get_by_role("textbox", name="Name of the variable")
     name.fill("place")
     name.press("Enter")
-    shown.get_by_text("place is taken: it would be overwritten. Choose another name.").wait_for()
+    shown.get_by_text("The name place is already in use. Choose another name.").wait_for()
     name.fill("harbour")
     name.press("Enter")
     shown.get_by_text("harbour is now an ImageBatch of 1 picture.").wait_for()
@@ -180,11 +180,11 @@ def test_edit_in_a_panel_reuses_the_open_one(shown: Page, errors: Any) -> None:
     shown.locator(".xai-tile").click()
     edit = shown.locator(".xai-library").get_by_role("button", name="Edit in a panel").first
     edit.click()
-    shown.get_by_text("A panel below this library has it.").wait_for()
+    shown.get_by_text("Added to a new panel below this library.").wait_for()
     panel = shown.get_by_role("region", name="xAI image panel")
     panel.locator(".xai-inputs li").wait_for()
     edit.click()
-    shown.get_by_text("The panel of this notebook has it.").wait_for()
+    shown.get_by_text("Added to the panel of this notebook.").wait_for()
     panel.locator(".xai-inputs li").filter(has_text="a picture from the library").wait_for()
     assert shown.get_by_role("region", name="xAI image panel").count() == 1
 

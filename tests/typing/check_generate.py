@@ -1,4 +1,4 @@
-"""What type checkers make of `generate`: read by mypy, never run."""
+"""Static type tests for `generate`: checked by mypy, never executed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 
-def one() -> None:
-    """Options have names and types, `dry_run` another result."""
+def check_generate() -> None:
+    """Options are typed keywords; `dry_run=True` changes the result type."""
     assert_type(xai.generate("a fox", n=2, aspect_ratio="16:9", model=["a", "b"]), ImageBatch)
     assert_type(xai.generate(each=["a", "b"], dry_run=False, export=True), ImageBatch)
     assert_type(xai.generate("a fox", dry_run=True), Plan)
@@ -20,7 +20,7 @@ def one() -> None:
     xai.generate(["a fox"])  # type: ignore[call-overload]
 
 
-async def other() -> None:
-    """The same without blocking."""
+async def check_agenerate() -> None:
+    """The asynchronous function has the same types."""
     assert_type(await xai.agenerate("a fox", image=b"bytes"), ImageBatch)
     assert_type(await xai.agenerate("a fox", dry_run=True), Plan)
